@@ -1,0 +1,134 @@
+"""The event contract: which columns an event has, their types, and the window of time that counts.
+
+One row is one thing a customer did. Everything on this floor takes tables of this form and gives tables.
+Events at or after ``as_of`` do not exist: `ObservationWindow.of` is the one place that says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import ibis
+import ibis.expr.types as ir
+
+SECONDS_PER_DAY = 86_400.0
+
+
+class EventContractError(ValueError):
+    """A table does not have the columns or types that a step needs."""
+
+
+class EventType(StrEnum):
+    """What a customer did."""
+
+    VIEW = "view"
+    SEARCH = "search"
+    FAVOURITE = "favourite"
+    CART = "cart"
+    REMOVE_FROM_CART = "remove_from_cart"
+    PURCHASE = "purchase"
+    RETURN = "return"
+    CONTACT = "contact"
+    EMAIL_OPEN = "email_open"
+    EMAIL_CLICK = "email_click"
+    OTHER = "other"
+
+
+WITHOUT_PRODUCT = (
+    EventType.SEARCH,
+    EventType.CONTACT,
+    EventType.EMAIL_OPEN,
+    EventType.EMAIL_CLICK,
+    EventType.OTHER,
+)
+"""Event types that need no product_id."""
+
+EVENT_SCHEMA = ibis.schema(
+    {
+        "customer_id": "!string",
+        "occurred_at": "!timestamp(6)",  # UTC
+        "event_type": "!string",
+        "product_id": "string",
+        "query": "string",
+        "quantity": "!float64",
+        "unit_price": "float64",
+        "discount": "float64",
+        "order_id": "string",
+        "session_id": "string",
+        "channel": "string",
+        "category_path": "string",
+    }
+)
+"""Columns of checked events. ``occurred_at`` is UTC without a zone; ``category_path`` is the event's own, if any."""
+
+
+def require_columns(table: ir.Table, columns: tuple[str, ...], *, name: str) -> None:
+    """Raise EventContractError when ``table`` lacks one of ``columns``."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise EventContractError(
+            f"{name} must have the columns {', '.join(columns)}. "
+            f"Missing: {', '.join(missing)}; found: {', '.join(table.columns)}."
+        )
+
+
+@dataclass(frozen=True)
+class ObservationWindow:
+    """The stretch of time that is known: ``history_days`` long, up to and without ``as_of``.
+
+    Parameters
+    ----------
+    as_of : datetime with a time zone
+        The moment at which everything is known.
+    history_days : float, > 0
+        Length of the window, in days.
+    """
+
+    as_of: datetime
+    history_days: float
+
+    def __post_init__(self) -> None:
+        if self.as_of.tzinfo is None:
+            raise ValueError(f"as_of must carry a time zone, such as 2025-11-01T00:00:00Z. Got {self.as_of}.")
+
+    @property
+    def end(self) -> datetime:
+        """``as_of`` in UTC without a zone, as event times are."""
+        return self.as_of.astimezone(UTC).replace(tzinfo=None)
+
+    @property
+    def start(self) -> datetime:
+        """First moment that counts, in UTC without a zone."""
+        return self.end - timedelta(days=self.history_days)
+
+    def of(self, events: ir.Table) -> ir.Table:
+        """Events within the window: same columns, fewer rows."""
+        return events.filter(events.occurred_at >= self.start, events.occurred_at < self.end)
+
+    def age_days(self, moment: ir.TimestampValue) -> ir.FloatingValue:
+        """Days from ``moment`` to ``as_of``, as float64; above 0 for what has happened."""
+        end_seconds = (self.end - datetime(1970, 1, 1)).total_seconds()
+        seconds = ibis.literal(end_seconds).cast("float64") - epoch_seconds(moment)
+        return seconds / ibis.literal(SECONDS_PER_DAY).cast("float64")
+
+
+def epoch_seconds(moment: ir.TimestampValue) -> ir.FloatingValue:
+    """Seconds since 1970-01-01, as float64 with the fraction the engine keeps in whole microseconds."""
+    return moment.epoch_seconds().cast("float64")
+
+
+FIXED_POINT = float(2**30)
+"""One unit in the fixed-point sums: about 1e-9 of a view, a day or a unit of money."""
+
+
+def exact_sum(values: ir.NumericValue, where: ir.BooleanValue | None = None) -> ir.FloatingValue:
+    """Sum that does not depend on the order of rows: added as whole numbers of 2**-30.
+
+    A sum of floats differs in its last digits with the order in which threads add them, and with it every number
+    that follows. Each value is rounded by at most 5e-10; a null counts as nothing; no row at all gives 0.
+    """
+    scale = ibis.literal(FIXED_POINT).cast("float64")
+    fixed = (values.cast("float64") * scale).round().cast("int64")
+    return fixed.sum(where=where).fill_null(0).cast("float64") / scale

@@ -1,0 +1,149 @@
+"""The interest formula: what a customer's events say about each category, beside the whole shop.
+
+For customer u, category c, events e before as_of with age a in days:
+
+    S(u,c)     = sum over e of  weight(type of e) * P(c | e) * 2^(-a / half_life_days)
+    share(u,c) = (S(u,c) + kappa * base(u,c)) / (S(u) + kappa)
+    lift(u,c)  = share(u,c) / mix(c)
+
+P(c | e) is 1 for an event on a product of c, and P(c | query) for a search. mix(c) is the shop's share of evidence
+in c. base(u,c) is the parent category's share spread by the shop's mix below it, and the shop's mix at the root, so
+that three views of cat litter say a little about cat food too. S(u) is the evidence: how much is known at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ibis
+import ibis.expr.types as ir
+
+from features.categories import SEPARATOR, CategoryCut
+from features.events import EventType, ObservationWindow, exact_sum
+
+SHARE_PREFIX = "interest: "
+EVIDENCE_PREFIX = "evidence: "
+
+
+def decayed_weight(
+    events: ir.Table,
+    *,
+    window: ObservationWindow,
+    signal_weights: Mapping[EventType, float],
+    half_life_days: float,
+) -> ir.FloatingValue:
+    """weight(type of e) * 2^(-a / half_life_days), one number per event."""
+    cases = [
+        (str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in signal_weights.items()
+    ]
+    weight = events.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
+    age = window.age_days(events.occurred_at)
+    return weight * ibis.literal(2.0).cast("float64").pow(
+        -age / ibis.literal(float(half_life_days)).cast("float64")
+    )
+
+
+def category_evidence(
+    events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue
+) -> ir.Table:
+    """S(u,c): each customer's weighted, decayed evidence per category.
+
+        events (customer_id, event_type, query, column), query_categories (query, column, probability)
+     -> evidence (customer_id, column, evidence)     one row per customer x category with any
+
+    Parameters
+    ----------
+    query_categories : table or None
+        P(c | query); the query of ``events`` is normalised as in it. None where nobody searches.
+    weight : float64 column of ``events``
+        `decayed_weight`.
+    """
+    weighed = events.mutate(weight=weight)
+    on_products = weighed.filter(weighed.column.notnull(), weighed.weight > 0).select(
+        "customer_id", "column", "weight"
+    )
+    if query_categories is not None:
+        searches = weighed.filter(weighed.event_type == str(EventType.SEARCH), weighed.weight > 0)
+        meant = searches.drop("column").join(query_categories, "query")
+        on_searches = meant.select("customer_id", "column", weight=meant.weight * meant.probability)
+        on_products = on_products.union(on_searches)
+    return on_products.group_by("customer_id", "column").aggregate(evidence=exact_sum(on_products.weight))
+
+
+def wide_evidence(evidence: ir.Table, cut: CategoryCut) -> ir.Table:
+    """Evidence with a column per category.
+
+       evidence (customer_id, column, evidence)
+    -> wide (customer_id, evidence, "evidence: <category>"...)     one row per customer; 0 where there is none
+    """
+    return evidence.group_by("customer_id").aggregate(
+        **{
+            EVIDENCE_PREFIX + category: exact_sum(evidence.evidence, where=evidence.column == column)
+            for column, category in enumerate(cut.categories)
+        },
+        evidence=exact_sum(evidence.evidence),
+    )
+
+
+def shrunk_share(
+    evidence: ir.FloatingValue, base: ir.FloatingValue, total: ir.FloatingValue, kappa: float
+) -> ir.FloatingValue:
+    """(S(u,c) + kappa * base(u,c)) / (S(u) + kappa)."""
+    k = ibis.literal(float(kappa)).cast("float64")
+    return (evidence + k * base) / (total + k)
+
+
+def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Table:
+    """share(u,c) for every category of the cut, from the root down.
+
+        wide (customer_id, evidence, "evidence: <category>"...)
+     -> shares (customer_id, evidence, "interest: <category>"...)     one row per customer; shares sum to 1
+
+    Parameters
+    ----------
+    kappa : float, > 0
+        Evidence, in views, at which a customer's own counts as much as the shop's mix.
+    """
+    paths = [tuple(category.split(SEPARATOR)) for category in cut.categories]
+    # The expressions name columns of the level above, so each level is a table of its own.
+    shares: dict[tuple[str, ...], str | None] = {(): None}
+    mix: dict[tuple[str, ...], float] = {(): 1.0}
+    table = wide
+    for level in range(1, cut.level + 1):
+        is_last = level == cut.level
+        below: dict[tuple[str, ...], list[int]] = {}
+        for column, path in enumerate(paths):
+            below.setdefault(path if is_last else path[:level], []).append(column)
+        level_shares: dict[str, ir.FloatingValue] = {}
+        level_names: dict[tuple[str, ...], str | None] = {}
+        level_mix: dict[tuple[str, ...], float] = {}
+        for node, columns in below.items():
+            parent = node[: level - 1]
+            node_mix = sum(cut.mix[column] for column in columns)
+            spread = node_mix / mix[parent] if mix[parent] > 0 else 0.0
+            name = (
+                f"{SHARE_PREFIX}{SEPARATOR.join(node)}"
+                if is_last
+                else f"level {level}: {SEPARATOR.join(node)}"
+            )
+            level_shares[name] = shrunk_share(
+                _sum([table[EVIDENCE_PREFIX + cut.categories[column]] for column in columns]),
+                _parent_share(table, shares[parent]) * ibis.literal(spread).cast("float64"),
+                table.evidence,
+                kappa,
+            )
+            level_names[node], level_mix[node] = name, node_mix
+        table = table.mutate(**level_shares)
+        shares, mix = level_names, level_mix
+    return table.select("customer_id", "evidence", *[SHARE_PREFIX + category for category in cut.categories])
+
+
+def _parent_share(table: ir.Table, name: str | None) -> ir.FloatingValue:
+    return ibis.literal(1.0).cast("float64") if name is None else table[name]
+
+
+def _sum(values: list[ir.FloatingValue]) -> ir.FloatingValue:
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total

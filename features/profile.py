@@ -1,0 +1,147 @@
+"""The profile: one row of numbers per customer, and the ProfileSpec that fixes its columns at training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import ibis.expr.types as ir
+
+from features.categories import CategoryCut
+from features.context import CHANNEL_PREFIX, PARTS_OF_DAY
+from features.events import EventType
+from features.interests import SHARE_PREFIX
+from features.value import ValueCuts
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a profile, and how a clusterer is to read it.
+
+    Attributes
+    ----------
+    block : str
+        interest, value, journey or context.
+    transform : str
+        none; log: log1p of counts, days and money; root: of shares, so that distances are Hellinger's.
+    missing : float or None
+        What stands for a null, before the transform; None: the mean at training.
+    """
+
+    name: str
+    block: str
+    transform: str
+    missing: float | None
+
+
+@dataclass(frozen=True)
+class ProfileSpec:
+    """All that was learned about the shop before clustering, and that scoring must not learn again.
+
+    Attributes
+    ----------
+    cut : CategoryCut
+        Categories that are columns, and the shop's mix.
+    channels : tuple of str
+        Channels that are columns.
+    mean_prices : tuple of float or None
+        Mean price by category column.
+    value_cuts : ValueCuts
+        Bounds of RFM scores and value tiers.
+    has_session_ids : bool
+        Visits are the log's own, or found by gaps.
+    history_days : float
+        Length of the window; also what stands for "never" in days.
+    """
+
+    cut: CategoryCut
+    channels: tuple[str, ...]
+    mean_prices: tuple[float | None, ...]
+    value_cuts: ValueCuts
+    has_session_ids: bool
+    history_days: float
+
+    def columns(self) -> list[Column]:
+        """Columns that the clusterer reads, by block."""
+        never = float(self.history_days)
+        interest = [
+            Column(SHARE_PREFIX + category, "interest", "root", None) for category in self.cut.categories
+        ]
+        value = [
+            Column("days_since_last_purchase", "value", "log", never),
+            Column("order_count", "value", "log", 0.0),
+            Column("spend", "value", "log", 0.0),
+        ]
+        counts = (
+            "event_count",
+            "session_count",
+            "view_count",
+            "favourite_count",
+            "cart_count",
+            "abandoned_cart_count",
+        )
+        journey = [
+            *(Column(name, "journey", "log", 0.0) for name in counts),
+            Column("days_since_last_event", "journey", "log", never),
+            Column("days_since_first_event", "journey", "log", never),
+            Column("temperature_points", "journey", "log", 0.0),
+        ]
+        context = [
+            Column("discount_share", "context", "none", None),
+            Column("price_level", "context", "log", None),
+            Column("return_rate", "context", "none", None),
+            Column("contact_rate", "context", "none", None),
+            Column("weekend_share", "context", "none", None),
+            *(Column(f"{part}_share", "context", "none", None) for part in PARTS_OF_DAY),
+            *(Column(CHANNEL_PREFIX + channel, "context", "none", None) for channel in self.channels),
+        ]
+        return [*interest, *value, *journey, *context]
+
+    def to_json(self) -> str:
+        """The spec as text; `from_json` gives it back."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str) -> ProfileSpec:
+        """A spec from `to_json`."""
+        raw = json.loads(text)
+        cut = raw["cut"]
+        cuts = raw["value_cuts"]
+        return ProfileSpec(
+            cut=CategoryCut(cut["level"], tuple(cut["categories"]), tuple(cut["mix"])),
+            channels=tuple(raw["channels"]),
+            mean_prices=tuple(raw["mean_prices"]),
+            value_cuts=ValueCuts(
+                **{key: tuple(item) if isinstance(item, list) else item for key, item in cuts.items()}
+            ),
+            has_session_ids=raw["has_session_ids"],
+            history_days=raw["history_days"],
+        )
+
+
+def profile_table(customers: ir.Table, measures: Sequence[ir.Table]) -> ir.Table:
+    """All measures side by side.
+
+        customers (customer_id, ...), measures (customer_id, ...)
+     -> profiles (customer_id, ...)     one row per customer; null where a measure has no row
+
+    Counts and sums of customers without events become 0, not null.
+    """
+    table = customers
+    for measure in measures:
+        table = table.left_join(measure, "customer_id").drop("customer_id_right")
+    zero = {
+        "event_count",
+        "session_count",
+        "cart_session_count",
+        "abandoned_cart_count",
+        "temperature_points",
+    }
+    zero |= {"order_count", "spend", "item_count", "returned_item_count", "evidence"}
+    zero |= {f"{kind}_count" for kind in EventType}
+    table = table.mutate(**{name: table[name].fill_null(0.0) for name in sorted(zero)})
+    return table.mutate(
+        return_rate=(table.returned_item_count / table.item_count.nullif(0.0)).clip(upper=1.0),
+        contact_rate=table.contact_count / table.event_count.nullif(0.0),
+    )

@@ -1,0 +1,160 @@
+"""What customers are worth: orders, RFM measures and scores, value tiers.
+
+An order is what shares an order_id; purchases without one are an order per customer and day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+
+from features.events import EventType, ObservationWindow, exact_sum
+
+
+@dataclass(frozen=True)
+class ValueCuts:
+    """Bounds between scores and tiers, fixed at training on the buyers of that time.
+
+    Attributes
+    ----------
+    days_since_last_purchase, order_count, spend : tuple of float, ascending
+        Inner quantiles; with four of them, scores run from 1 to 5.
+    vip_spend, regular_spend : float
+        Spend in the window from which a buyer is in the tier.
+    """
+
+    days_since_last_purchase: tuple[float, ...]
+    order_count: tuple[float, ...]
+    spend: tuple[float, ...]
+    vip_spend: float
+    regular_spend: float
+
+
+def order_table(events: ir.Table) -> ir.Table:
+    """Purchases gathered into orders.
+
+        events (customer_id, occurred_at, event_type, order_id, quantity, unit_price, discount, column)
+     -> orders (customer_id, order_key, ordered_at, spend, item_count, discounted_item_count, previous_order_at)
+
+    Spend is quantity * unit_price less the discount, in the shop's currency; an unknown price counts as 0.
+    """
+    bought = events.filter(events.event_type == str(EventType.PURCHASE))
+    key = ibis.coalesce(bought.order_id, bought.occurred_at.truncate("D").cast("string"))
+    bought = bought.mutate(
+        order_key=key,
+        paid=bought.quantity * bought.unit_price.fill_null(0.0) - bought.discount.fill_null(0.0),
+        discounted=(bought.discount.fill_null(0.0) > 0).ifelse(bought.quantity, 0.0),
+    )
+    orders = bought.group_by("customer_id", "order_key").aggregate(
+        ordered_at=bought.occurred_at.min(),
+        spend=exact_sum(bought.paid),
+        item_count=exact_sum(bought.quantity),
+        discounted_item_count=exact_sum(bought.discounted),
+    )
+    in_order = ibis.window(group_by="customer_id", order_by=["ordered_at", "order_key"])
+    return orders.mutate(previous_order_at=orders.ordered_at.lag().over(in_order))
+
+
+def value_measures(orders: ir.Table, *, window: ObservationWindow) -> ir.Table:
+    """Recency, frequency and money of each buyer.
+
+        orders (customer_id, ordered_at, spend, item_count, discounted_item_count, previous_order_at)
+     -> value (customer_id, order_count, spend, average_order_value, item_count, days_since_first_purchase,
+               days_since_last_purchase, days_before_last_purchase, discount_share)     one row per buyer
+
+    ``days_before_last_purchase`` is the silence that the last order ended; null after a first order.
+    """
+    orders = orders.mutate(
+        age=window.age_days(orders.ordered_at),
+        silence=window.age_days(orders.previous_order_at) - window.age_days(orders.ordered_at),
+    )
+    measured = orders.group_by("customer_id").aggregate(
+        order_count=orders.count().cast("float64"),
+        spend=exact_sum(orders.spend),
+        item_count=exact_sum(orders.item_count),
+        discounted_item_count=exact_sum(orders.discounted_item_count),
+        days_since_first_purchase=orders.age.max(),
+        days_since_last_purchase=orders.age.min(),
+        days_before_last_purchase=orders.silence.argmin(orders.age),
+    )
+    return measured.mutate(
+        average_order_value=measured.spend / measured.order_count,
+        discount_share=measured.discounted_item_count / measured.item_count.nullif(0.0),
+    ).drop("discounted_item_count")
+
+
+def returned_items(events: ir.Table) -> ir.Table:
+    """Returned (customer_id, returned_item_count): items sent back, one row per customer with any."""
+    back = events.filter(events.event_type == str(EventType.RETURN))
+    return back.group_by("customer_id").aggregate(returned_item_count=exact_sum(back.quantity))
+
+
+def value_quantiles(
+    value: ir.Table, *, rfm_quantiles: int, vip_spend_quantile: float, regular_spend_quantile: float
+) -> ir.Table:
+    """The figures of `ValueCuts`, one row: lists of inner quantiles, and the two spends."""
+    inner = [step / rfm_quantiles for step in range(1, rfm_quantiles)]
+    return value.aggregate(
+        days_since_last_purchase=value.days_since_last_purchase.quantile(inner),
+        order_count=value.order_count.quantile(inner),
+        spend=value.spend.quantile(inner),
+        vip_spend=value.spend.quantile(vip_spend_quantile),
+        regular_spend=value.spend.quantile(regular_spend_quantile),
+    )
+
+
+def score(measure: ir.FloatingValue, cuts: Sequence[float], *, low_is_good: bool = False) -> ir.IntegerValue:
+    """1 to len(cuts) + 1, the best highest; null stays null."""
+    above = ibis.literal(1)
+    for cut in cuts:
+        bound = ibis.literal(float(cut)).cast("float64")
+        above = above + (measure <= bound if low_is_good else measure > bound).cast("int64")
+    return above
+
+
+def rfm(customers: ir.Table, *, cuts: ValueCuts) -> ir.Table:
+    """RFM scores and group.
+
+        customers (..., days_since_last_purchase, order_count, spend)
+     -> customers (..., recency_score, frequency_score, monetary_score, rfm_group)     null for who never bought
+
+    Groups, the first that holds: New (one order, recent), VIP (best in orders and spend, recent), Lost and Inactive
+    (last and second last recency), Regular.
+    """
+    scored = customers.mutate(
+        recency_score=score(
+            customers.days_since_last_purchase, cuts.days_since_last_purchase, low_is_good=True
+        ),
+        frequency_score=score(customers.order_count, cuts.order_count),
+        monetary_score=score(customers.spend, cuts.spend),
+    )
+    best = len(cuts.spend) + 1
+    recent = scored.recency_score >= best - 1
+    group = ibis.cases(
+        (scored.days_since_last_purchase.isnull(), ibis.null("string")),
+        ((scored.order_count <= 1) & recent, "New"),
+        (recent & (scored.frequency_score >= best - 1) & (scored.monetary_score >= best - 1), "VIP"),
+        (scored.recency_score == 1, "Lost"),
+        (scored.recency_score == 2, "Inactive"),
+        else_="Regular",
+    )
+    return scored.mutate(rfm_group=group)
+
+
+def value_tier(
+    customers: ir.Table, *, cuts: ValueCuts, difficult_return_rate: float, difficult_min_returns: int
+) -> ir.StringValue:
+    """difficult, vip, regular or occasional; null for who never bought."""
+    is_difficult = (customers.return_rate >= difficult_return_rate) & (
+        customers.returned_item_count >= difficult_min_returns
+    )
+    return ibis.cases(
+        (customers.days_since_last_purchase.isnull(), ibis.null("string")),
+        (is_difficult.fill_null(False), "difficult"),
+        (customers.spend >= cuts.vip_spend, "vip"),
+        (customers.spend >= cuts.regular_spend, "regular"),
+        else_="occasional",
+    )

@@ -1,0 +1,492 @@
+"""params.yaml as checked, frozen objects: unknown keys, duplicate keys and wrong types are errors that name the line.
+
+The comments of params.yaml are the documentation of each value; here stand only types and bounds.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from features.events import EventType
+
+Language = Literal["en", "uk", "ru", "sq"]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class UserError(ValueError):
+    """A mistake the user can mend: the command line prints its message, without a traceback, and exits with 2."""
+
+
+class ParamsError(UserError):
+    """params.yaml or a ``--set`` holds something that cannot be used."""
+
+
+class Section(BaseModel):
+    """A group of parameters: frozen, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Table(Section):
+    """Where a table lies, and what its columns are called there."""
+
+    path: str | list[str] | None = None
+    query: str | None = None
+    columns: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_of_path_and_query(self) -> Table:
+        if (self.path is None) == (self.query is None):
+            raise ValueError("expected exactly one of `path` and `query`")
+        return self
+
+
+class TimedTable(Table):
+    """A table with a moment in it."""
+
+    time_format: str = "auto"
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"expected a time zone such as UTC or Europe/Kyiv. Got {value!r}")
+        return str(ZoneInfo(value))
+
+
+class EventsTable(TimedTable):
+    """The log: one row per thing done."""
+
+    event_types: dict[EventType, list[str]] = {}
+
+    @model_validator(mode="after")
+    def _each_once(self) -> EventsTable:
+        seen: dict[str, EventType] = {}
+        for ours, theirs in self.event_types.items():
+            for name in theirs:
+                if name in seen:
+                    raise ValueError(f"event type {name!r} is mapped to both {seen[name]} and {ours}")
+                seen[name] = ours
+        return self
+
+
+class SourceParams(Section):
+    """What is read."""
+
+    events: EventsTable
+    products: Table | None = None
+    categories: Table | None = None
+    customers: TimedTable | None = None
+    category_separator: Annotated[str, Field(min_length=1)] = " > "
+    drop_duplicates: bool = False
+    max_text_chars: Count = 10_000
+
+
+class Threshold(Section):
+    """Shares of rows past which a rule is told (warn) and past which the run stops (error)."""
+
+    warn: Share
+    error: Share
+
+
+class ChecksParams(Section):
+    """A threshold per row rule."""
+
+    unreadable_row: Threshold
+    missing_customer_id: Threshold
+    missing_event_type: Threshold
+    unreadable_time: Threshold
+    time_out_of_range: Threshold
+    missing_product_id: Threshold
+    unreadable_number: Threshold
+    negative_price: Threshold
+    negative_quantity: Threshold
+    text_too_long: Threshold
+    broken_encoding: Threshold
+    unknown_product: Threshold
+    after_as_of: Threshold
+
+
+class SessionsParams(Section):
+    """Visits."""
+
+    gap_minutes: Positive
+
+
+class SearchesParams(Section):
+    """P(category | query)."""
+
+    window_minutes: Positive
+    min_customers: Count
+    prior_searches: NonNegative
+
+
+class InterestsParams(Section):
+    """The interest formula."""
+
+    half_life_days: Positive
+    kappa: Positive
+    max_categories: Annotated[int, Field(ge=2, le=500)]
+    signal_weights: dict[EventType, NonNegative]
+
+
+class ValueParams(Section):
+    """RFM and value tiers."""
+
+    rfm_quantiles: Annotated[int, Field(ge=2, le=10)]
+    vip_spend_quantile: Share
+    regular_spend_quantile: Share
+    difficult_return_rate: Share
+    difficult_min_returns: Count
+
+
+class JourneyParams(Section):
+    """Lifecycle and temperature."""
+
+    first_order_days: Positive
+    active_days: Positive
+    lapsed_days: Positive
+    lost_days: Positive
+    temperature_half_life_days: Positive
+    temperature_points: dict[EventType, NonNegative]
+    warm_points: Positive
+    hot_points: Positive
+
+    @model_validator(mode="after")
+    def _in_order(self) -> JourneyParams:
+        if not self.active_days < self.lapsed_days < self.lost_days:
+            raise ValueError("expected active_days < lapsed_days < lost_days")
+        return self
+
+
+class BlockWeights(Section):
+    """How much each block of profile columns may say."""
+
+    interest: NonNegative
+    value: NonNegative
+    journey: NonNegative
+    context: NonNegative
+
+
+class KMeansParams(Section):
+    """KMeans settings."""
+
+    n_init: Count
+    max_iter: Count
+    fit_customers: Count
+
+
+class HDBSCANParams(Section):
+    """HDBSCAN settings."""
+
+    fit_customers: Count
+    min_cluster_share: Annotated[float, Field(gt=0, le=0.5)]
+    min_samples: Count
+    n_components: Count
+    n_neighbors: Annotated[int, Field(ge=2)]
+    selection: Literal["leaf", "eom"]
+    noise: Literal["nearest", "keep"]
+    vote_neighbors: Count
+
+
+Algorithm = Literal["kmeans", "hdbscan"]
+SegmentCount = Annotated[int, Field(ge=2, le=100)]
+
+
+class ClusteringParams(Section):
+    """How segments are found."""
+
+    algorithm: Algorithm
+    n_segments: SegmentCount | Literal["auto"]
+    n_segments_choices: Annotated[list[SegmentCount], Field(min_length=1)]
+    min_events: Count
+    block_weights: BlockWeights
+    kmeans: KMeansParams
+    hdbscan: HDBSCANParams
+    border_margin: Share
+
+
+class QualityParams(Section):
+    """How segments are judged."""
+
+    sample_customers: Count
+    stability_resamples: Count
+    stability_customers: Count
+    min_stability: Share
+    min_segment_share: Share
+
+
+class SweepParams(Section):
+    """The grid of ``kindred train --sweep``."""
+
+    algorithm: Annotated[list[Algorithm], Field(min_length=1)]
+    n_segments: Annotated[list[SegmentCount], Field(min_length=1)]
+    n_jobs: int
+
+
+class Text(Section):
+    """One text in every language."""
+
+    en: Annotated[str, Field(min_length=1)]
+    uk: Annotated[str, Field(min_length=1)]
+    ru: Annotated[str, Field(min_length=1)]
+    sq: Annotated[str, Field(min_length=1)]
+
+
+class Bounds(Section):
+    """Conditions on one figure of a segment; ratios are beside the shop's."""
+
+    min: float | None = None
+    max: float | None = None
+    min_ratio: float | None = None
+    max_ratio: float | None = None
+
+
+class Archetype(Section):
+    """A kind of customer, as a rule over a segment's figures."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    priority: int
+    name: Text
+    when: dict[str, Bounds]
+    playbook: Text
+
+
+class Standing(Section):
+    """What customers with too little evidence to cluster are called."""
+
+    name: Text
+    playbook: Text
+
+
+class NamingParams(Section):
+    """Names of segments."""
+
+    min_lift: Positive
+    min_interest_share: Share
+    top_categories: Count
+    archetypes: list[Archetype]
+    standing: dict[str, Standing]
+
+
+class EngineParams(Section):
+    """The database."""
+
+    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*([KMGT]i?B|%)$")]
+    threads: Annotated[int, Field(ge=0)]
+    temp_directory: str | None
+    max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
+
+
+class OutputsParams(Section):
+    """Where results go."""
+
+    folder: str
+    scores: Annotated[str, Field(pattern=r"\.(parquet|csv)$")]
+
+
+class TrackingParams(Section):
+    """MLflow."""
+
+    uri: str
+    artifacts: str
+    experiment: str
+    model_name: str
+
+
+class Params(Section):
+    """All of params.yaml. ``folder`` is where relative paths start; it is no part of the digest."""
+
+    as_of: datetime
+    history_days: Positive
+    language: Language
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    source: SourceParams
+    checks: ChecksParams
+    sessions: SessionsParams
+    searches: SearchesParams
+    interests: InterestsParams
+    value: ValueParams
+    journey: JourneyParams
+    clustering: ClusteringParams
+    quality: QualityParams
+    sweep: SweepParams
+    naming: NamingParams
+    engine: EngineParams
+    outputs: OutputsParams
+    tracking: TrackingParams
+    folder: Annotated[Path, Field(exclude=True)] = Path()
+
+    @field_validator("as_of")
+    @classmethod
+    def _utc(cls, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            raise ValueError("expected a moment with its offset, such as 2025-11-01T00:00:00Z")
+        return value.astimezone(UTC)
+
+    def path(self, value: str) -> Path:
+        """``value`` as an absolute path, relative ones starting at the folder of params.yaml."""
+        return (self.folder / value).resolve()
+
+    def digest(self) -> str:
+        """SHA-256 over all values, the same whatever the order of keys."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def flat(self) -> dict[str, str]:
+        """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""
+        dumped = self.model_dump(mode="json")
+        dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing")}
+        return dict(_flatten(dumped))
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            yield from _flatten(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+
+
+def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
+    """Read params.yaml and apply ``section.key=value`` overrides.
+
+    Raises
+    ------
+    ParamsError
+        The file is missing or no YAML; a key is unknown or there twice; a value has the wrong type or is out of
+        its bounds. The message names the file, the line and what was expected.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: expected a readable params file in UTF-8. {error}") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: expected YAML. {error}") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise ParamsError(f"{path}: expected keys and values, as in the params.yaml that comes with Kindred.")
+    lines = dict(_key_lines(node, path))
+    for override in overrides:
+        _apply(values, override)
+    return _validated(values, path, lines)
+
+
+def params_from_json(text: str, folder: Path) -> Params:
+    """The parameters that a saved model was trained with."""
+    return Params.model_validate({**json.loads(text), "folder": folder})
+
+
+def _validated(values: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]) -> Params:
+    try:
+        return Params.model_validate({**values, "folder": path.resolve().parent})
+    except ValidationError as error:
+        told = [_explain(problem, path, lines) for problem in error.errors(include_url=False)]
+        raise ParamsError("\n".join(dict.fromkeys(told))) from None
+
+
+def _key_lines(
+    node: yaml.Node, path: Path, at: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Each key's place in the tree and its line; a key that stands twice is an error."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                name = ".".join((*at, key.value))
+                raise ParamsError(
+                    f"{path}, line {line}: expected each key once. "
+                    f"`{name}` stands in line {seen[key.value]} already; delete one of the two."
+                )
+            seen[key.value] = line
+            yield (*at, key.value), line
+            yield from _key_lines(value, path, (*at, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _key_lines(value, path, (*at, str(index)))
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
+        raise ParamsError(f"--set {override}: expected section.key=value, such as clustering.n_segments=8.")
+    *sections, last = key.split(".")
+    place: Any = values
+    for depth, section in enumerate(sections):
+        place = _child(place, section)
+        if place is None:
+            raise ParamsError(f"--set {override}: there is no section `{'.'.join(sections[: depth + 1])}`.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(place, list):
+        if not (last.isdigit() and int(last) < len(place)):
+            raise ParamsError(
+                f"--set {override}: expected a place in a list of {len(place)}, counted from 0."
+            )
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _child(place: Any, section: str) -> Any:
+    """The section below ``place``; a section that is null, such as source.categories, is opened."""
+    if isinstance(place, list) and section.isdigit() and int(section) < len(place):
+        return place[int(section)]
+    if isinstance(place, dict) and section in place:
+        if place[section] is None:
+            place[section] = {}
+        return place[section] if isinstance(place[section], dict | list) else None
+    return None
+
+
+def _explain(problem: Any, path: Path, lines: dict[tuple[str, ...], int]) -> str:
+    at = tuple(str(part) for part in problem["loc"])
+    while (
+        at and at not in lines and at[:-1] in lines and problem["type"] not in ("missing", "extra_forbidden")
+    ):
+        at = at[:-1]
+    place = f"{path}, line {lines[at]}" if at in lines else str(path)
+    name = ".".join(at) or "the file"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(at[-1], _known_keys(at[:-1]), n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        return f"{place}: `{name}` is no key that Kindred knows.{hint}"
+    if problem["type"] == "missing":
+        return f"{place}: `{name}` is missing. Copy it from the params.yaml that comes with Kindred."
+    message = problem["msg"].removeprefix("Value error, ")
+    got = problem.get("input")
+    shown = "" if isinstance(got, dict | list) else f" Got {got!r}."
+    return f"{place}: `{name}`: {message}.{shown}".replace("..", ".")
+
+
+def _known_keys(at: tuple[str, ...]) -> list[str]:
+    model: Any = Params
+    for part in at:
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        if field is None:
+            return []
+        model = next(
+            (a for a in getattr(field.annotation, "__args__", ()) if hasattr(a, "model_fields")),
+            field.annotation,
+        )
+    return [key for key in getattr(model, "model_fields", {}) if key != "folder"]

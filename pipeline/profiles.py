@@ -1,0 +1,288 @@
+"""Runs floor 1 in order: checked events -> one profile per customer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from features import categories, context, interests, journey, searches, sessions, value
+from features.events import ObservationWindow, exact_sum
+from features.profile import ProfileSpec, profile_table
+from pipeline.engines import materialise
+from pipeline.params import Params
+from pipeline.sources import Source
+
+MAX_CHANNELS = 6
+OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "column")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What is learned about the shop at training, and kept with the model.
+
+    Attributes
+    ----------
+    spec : ProfileSpec
+        Columns of the profile.
+    query_categories : DataFrame
+        P(category | query): query, column, probability; empty where nobody searches.
+    known_categories : DataFrame
+        category: every one seen at training, at the level of the cut.
+    """
+
+    spec: ProfileSpec
+    query_categories: pd.DataFrame
+    known_categories: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles, and the shop they belong to.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per customer, sorted by customer_id.
+    shop : Shop
+        Learned now, or the one that was given.
+    new_categories : DataFrame
+        category, event_count: unknown at training, counted as OTHER.
+    """
+
+    table: pd.DataFrame
+    shop: Shop
+    new_categories: pd.DataFrame
+
+
+def build_profiles(
+    con: ibis.BaseBackend,
+    source: Source,
+    params: Params,
+    *,
+    shop: Shop | None = None,
+    progress: Progress = lambda step: None,
+) -> Profiles:
+    """One profile per customer who is known at ``params.as_of``.
+
+    Parameters
+    ----------
+    shop : Shop, optional
+        Of the model to score with; without it, it is learned from the events.
+    """
+    window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
+    customers = materialise(con, _customers(source, window), "known_customers")
+    paths = materialise(
+        con, _evidence_by_path(window.of(source.events), source, window, params), "category_paths"
+    )
+    cut = shop.spec.cut if shop else _fit_cut(paths, params.interests.max_categories)
+    columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
+    events = _with_columns(_numbered(window.of(source.events), customers), source, columns)
+    has_session_ids = shop.spec.has_session_ids if shop else _any(source.events.session_id.notnull())
+    keyed = sessions.with_session_key(
+        events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes
+    ).mutate(query=searches.normalised_query(events.query))
+    observed = materialise(con, keyed.select(OBSERVED), "observed_events")
+
+    progress("sessions and orders")
+    visits = materialise(con, sessions.session_table(observed), "sessions")
+    orders = materialise(con, value.order_table(events), "orders")
+    measured_value = materialise(con, value.value_measures(orders, window=window), "value")
+    progress("searches")
+    queries = shop.query_categories if shop else _query_categories(observed, params)
+    spec = shop.spec if shop else _fit_spec(events, visits, measured_value, cut, has_session_ids, params)
+
+    progress("interests")
+    evidence = interests.category_evidence(
+        observed, _query_table(con, queries), weight=_signal_weight(observed, window, params)
+    )
+    wide = materialise(con, interests.wide_evidence(evidence, cut), "wide_evidence")
+
+    progress("profiles")
+    table = profile_table(
+        customers,
+        [
+            journey.activity_measures(observed, window=window, points=_points(observed, window, params)),
+            journey.visit_measures(visits),
+            context.visit_context(visits, channels=spec.channels),
+            measured_value,
+            value.returned_items(events),
+            context.price_level(events, mean_prices=spec.mean_prices),
+            interests.interest_shares(wide, cut, kappa=params.interests.kappa),
+        ],
+    )
+    profiles = _standings(_shop_mix_where_unknown(table, spec), spec, params)
+    named = profiles.drop("customer_id").rename(customer_id="customer_name")
+    frame = named.order_by("customer_id").to_pandas()
+    seen = categories.roll_up(paths, cut.level, count="event_count").to_pandas()
+    known = shop.known_categories if shop else seen[["category"]]
+    new = seen[~seen.category.isin(known.category)].reset_index(drop=True)
+    return Profiles(frame, Shop(spec, queries, known), new)
+
+
+def _customers(source: Source, window: ObservationWindow) -> ir.Table:
+    """Everybody seen or registered before as_of, numbered: whole numbers are joined and grouped faster than texts.
+
+    customers (customer_name, customer_id, is_known_from_before); customer_id counts from 0 in order of the names
+    """
+    seen = source.events.filter(source.events.occurred_at < window.end)
+    known = seen.select("customer_id", is_known_from_before=seen.occurred_at < window.start)
+    if source.customers is not None:
+        registered = source.customers
+        if "registered_at" in registered.columns:
+            registered = registered.filter(
+                (registered.registered_at < window.end) | registered.registered_at.isnull()
+            )
+        known = known.union(registered.select("customer_id", is_known_from_before=ibis.literal(False)))
+    once = known.group_by("customer_id").aggregate(is_known_from_before=known.is_known_from_before.any())
+    number = ibis.row_number().over(ibis.window(order_by=once.customer_id))
+    return once.select("is_known_from_before", customer_name="customer_id", customer_id=number)
+
+
+def _numbered(events: ir.Table, customers: ir.Table) -> ir.Table:
+    named = events.rename(customer_name="customer_id")
+    return named.join(customers.select("customer_name", "customer_id"), "customer_name").drop("customer_name")
+
+
+def _with_columns(events: ir.Table, source: Source, columns: ir.Table) -> ir.Table:
+    has_own_paths = _any(source.events.category_path.notnull())
+    return categories.with_column(events, source.products, columns, has_own_paths=has_own_paths)
+
+
+def _any(condition: ir.BooleanValue) -> bool:
+    return bool(condition.any().to_pyarrow().as_py())
+
+
+def _signal_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
+    return interests.decayed_weight(
+        events,
+        window=window,
+        signal_weights=params.interests.signal_weights,
+        half_life_days=params.interests.half_life_days,
+    )
+
+
+def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
+    return journey.temperature_points(
+        events,
+        window=window,
+        points=params.journey.temperature_points,
+        half_life_days=params.journey.temperature_half_life_days,
+    )
+
+
+def _evidence_by_path(
+    events: ir.Table, source: Source, window: ObservationWindow, params: Params
+) -> ir.Table:
+    """Paths (category_path, evidence, event_count): by product first, so that few rows meet the catalogue."""
+    weighed = events.mutate(weight=_signal_weight(events, window, params))
+    by_product = weighed.group_by("product_id", "category_path").aggregate(
+        evidence=exact_sum(weighed.weight), event_count=weighed.count()
+    )
+    paths = categories.with_category_path(by_product, source.products)
+    paths = paths.filter(paths.category_path.notnull())
+    return paths.group_by("category_path").aggregate(
+        evidence=exact_sum(paths.evidence), event_count=paths.event_count.sum()
+    )
+
+
+def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
+    counts = categories.category_counts(paths).to_pandas()
+    level = categories.choose_level(
+        dict(zip(counts.level, counts.category_count, strict=True)), max_categories
+    )
+    rolled = categories.roll_up(paths, level, count="evidence")
+    largest = rolled.limit(max_categories - 1).to_pandas()
+    total = float(rolled.aggregate(total=exact_sum(rolled.evidence)).to_pandas().total.iloc[0])
+    return categories.category_cut(list(zip(largest.category, largest.evidence, strict=True)), total, level)
+
+
+def _query_categories(events: ir.Table, params: Params) -> pd.DataFrame:
+    learned = searches.query_categories(
+        events,
+        window_minutes=params.searches.window_minutes,
+        min_customers=params.searches.min_customers,
+        prior_searches=params.searches.prior_searches,
+    )
+    return learned.order_by("query", "column").to_pandas()
+
+
+def _query_table(con: ibis.BaseBackend, queries: pd.DataFrame) -> ir.Table | None:
+    return None if queries.empty else con.create_table("query_categories", queries, overwrite=True)
+
+
+def _fit_spec(
+    events: ir.Table,
+    visits: ir.Table,
+    measured_value: ir.Table,
+    cut: categories.CategoryCut,
+    has_session_ids: bool,
+    params: Params,
+) -> ProfileSpec:
+    named = visits.filter(visits.channel.notnull())
+    by_channel = named.group_by("channel").aggregate(visit_count=named.count())
+    largest = by_channel.order_by(ibis.desc("visit_count"), "channel").limit(MAX_CHANNELS).to_pandas()
+    prices = context.price_means(events).to_pandas().set_index("column")["mean_price"].to_dict()
+    cuts = (
+        value.value_quantiles(
+            measured_value,
+            rfm_quantiles=params.value.rfm_quantiles,
+            vip_spend_quantile=params.value.vip_spend_quantile,
+            regular_spend_quantile=params.value.regular_spend_quantile,
+        )
+        .to_pyarrow()
+        .to_pylist()[0]
+    )
+    return ProfileSpec(
+        cut=cut,
+        channels=tuple(largest.channel),
+        mean_prices=tuple(prices.get(column) for column in range(len(cut.categories))),
+        value_cuts=value.ValueCuts(
+            **{key: tuple(item) if isinstance(item, list) else (item or 0.0) for key, item in cuts.items()}
+        )
+        if cuts["spend"] is not None
+        else value.ValueCuts((), (), (), 0.0, 0.0),
+        has_session_ids=has_session_ids,
+        history_days=params.history_days,
+    )
+
+
+def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
+    """A customer without evidence has the shop's mix: what the formula gives for S(u) = 0."""
+    return table.mutate(
+        **{
+            name: table[name].fill_null(share)
+            for name, share in zip(
+                [interests.SHARE_PREFIX + category for category in spec.cut.categories],
+                spec.cut.mix,
+                strict=True,
+            )
+        }
+    )
+
+
+def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
+    rules, tiers = params.journey, params.value
+    scored = value.rfm(table, cuts=spec.value_cuts)
+    return scored.mutate(
+        lifecycle_stage=journey.lifecycle_stage(
+            scored,
+            first_order_days=rules.first_order_days,
+            active_days=rules.active_days,
+            lapsed_days=rules.lapsed_days,
+            lost_days=rules.lost_days,
+        ),
+        temperature=journey.temperature(
+            scored.temperature_points, warm_points=rules.warm_points, hot_points=rules.hot_points
+        ),
+        value_tier=value.value_tier(
+            scored,
+            cuts=spec.value_cuts,
+            difficult_return_rate=tiers.difficult_return_rate,
+            difficult_min_returns=tiers.difficult_min_returns,
+        ),
+    )
