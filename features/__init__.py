@@ -1,0 +1,1 @@
+"""Floor 1: tables in, tables out. Ibis expressions only."""

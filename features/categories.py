@@ -88,11 +88,7 @@ def roll_up(paths: ir.Table, level: int, *, count: str) -> ir.Table:
     -> categories (category, <count>)     one row per category at that level
     """
     rolled = paths.mutate(category=at_level(paths.category_path, level))
-    return (
-        rolled.group_by("category")
-        .agg(**{count: exact_sum(rolled[count])})
-        .order_by(ibis.desc(count), "category")
-    )
+    return rolled.group_by("category").agg(**{count: exact_sum(rolled[count])}).order_by(ibis.desc(count), "category")
 
 
 def choose_level(category_counts: dict[int, int], max_categories: int) -> int:
@@ -129,16 +125,12 @@ def category_columns(paths: ir.Table, cut: CategoryCut) -> ir.Table:
         {"category": list(cut.categories), "kept_column": list(range(len(cut.categories)))},
         schema={"category": "string", "kept_column": "int64"},
     )
-    rolled = paths.filter(paths.category_path.notnull()).mutate(
-        category=at_level(paths.category_path, cut.level)
-    )
+    rolled = paths.filter(paths.category_path.notnull()).mutate(category=at_level(paths.category_path, cut.level))
     joined = rolled.left_join(kept, rolled.category == kept.category)
     return joined.select("category_path", column=joined.kept_column.fill_null(cut.other_index))
 
 
-def with_column(
-    events: ir.Table, products: ir.Table | None, columns: ir.Table, *, has_own_paths: bool
-) -> ir.Table:
+def with_column(events: ir.Table, products: ir.Table | None, columns: ir.Table, *, has_own_paths: bool) -> ir.Table:
     """Events with the interest column of their category.
 
         events (..., product_id, category_path), products (product_id, category_path), columns (category_path, column)

@@ -56,11 +56,7 @@ def price_level(events: ir.Table, *, mean_prices: Sequence[float | None]) -> ir.
         `price_means`, fixed at training. The level is what was paid beside what the same categories cost on average.
     """
     bought = _priced(events)
-    cases = [
-        (column, ibis.literal(float(price)).cast("float64"))
-        for column, price in enumerate(mean_prices)
-        if price
-    ]
+    cases = [(column, ibis.literal(float(price)).cast("float64")) for column, price in enumerate(mean_prices) if price]
     if not cases:
         return bought.group_by("customer_id").aggregate(price_level=ibis.null("float64"))
     bought = bought.mutate(expected=bought.column.cases(*cases, else_=bought.unit_price))

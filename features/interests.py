@@ -33,19 +33,13 @@ def decayed_weight(
     half_life_days: float,
 ) -> ir.FloatingValue:
     """weight(type of e) * 2^(-a / half_life_days), one number per event."""
-    cases = [
-        (str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in signal_weights.items()
-    ]
+    cases = [(str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in signal_weights.items()]
     weight = events.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
     age = window.age_days(events.occurred_at)
-    return weight * ibis.literal(2.0).cast("float64").pow(
-        -age / ibis.literal(float(half_life_days)).cast("float64")
-    )
+    return weight * ibis.literal(2.0).cast("float64").pow(-age / ibis.literal(float(half_life_days)).cast("float64"))
 
 
-def category_evidence(
-    events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue
-) -> ir.Table:
+def category_evidence(events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue) -> ir.Table:
     """S(u,c): each customer's weighted, decayed evidence per category.
 
         events (customer_id, event_type, query, column), query_categories (query, column, probability)
@@ -59,9 +53,7 @@ def category_evidence(
         `decayed_weight`.
     """
     weighed = events.mutate(weight=weight)
-    on_products = weighed.filter(weighed.column.notnull(), weighed.weight > 0).select(
-        "customer_id", "column", "weight"
-    )
+    on_products = weighed.filter(weighed.column.notnull(), weighed.weight > 0).select("customer_id", "column", "weight")
     if query_categories is not None:
         searches = weighed.filter(weighed.event_type == str(EventType.SEARCH), weighed.weight > 0)
         meant = searches.drop("column").join(query_categories, "query")
@@ -121,11 +113,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
             parent = node[: level - 1]
             node_mix = sum(cut.mix[column] for column in columns)
             spread = node_mix / mix[parent] if mix[parent] > 0 else 0.0
-            name = (
-                f"{SHARE_PREFIX}{SEPARATOR.join(node)}"
-                if is_last
-                else f"level {level}: {SEPARATOR.join(node)}"
-            )
+            name = f"{SHARE_PREFIX}{SEPARATOR.join(node)}" if is_last else f"level {level}: {SEPARATOR.join(node)}"
             level_shares[name] = shrunk_share(
                 _sum([table[EVIDENCE_PREFIX + cut.categories[column]] for column in columns]),
                 _parent_share(table, shares[parent]) * ibis.literal(spread).cast("float64"),

@@ -33,10 +33,7 @@ def activity_measures(events: ir.Table, *, window: ObservationWindow, points: ir
     points : float64 column of ``events``
         `temperature_points`.
     """
-    counts = {
-        f"{kind}_count": events.count(where=events.event_type == str(kind)).cast("float64")
-        for kind in EventType
-    }
+    counts = {f"{kind}_count": events.count(where=events.event_type == str(kind)).cast("float64") for kind in EventType}
     return events.group_by("customer_id").aggregate(
         **counts,
         event_count=events.count().cast("float64"),

@@ -65,9 +65,7 @@ class ProfileSpec:
     def columns(self) -> list[Column]:
         """Columns that the clusterer reads, by block."""
         never = float(self.history_days)
-        interest = [
-            Column(SHARE_PREFIX + category, "interest", "root", None) for category in self.cut.categories
-        ]
+        interest = [Column(SHARE_PREFIX + category, "interest", "root", None) for category in self.cut.categories]
         value = [
             Column("days_since_last_purchase", "value", "log", never),
             Column("order_count", "value", "log", 0.0),

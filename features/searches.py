@@ -24,9 +24,7 @@ def normalised_query(query: ir.StringValue) -> ir.StringValue:
     return query.lower().re_replace(r"\s+", " ").strip().nullif("")
 
 
-def query_categories(
-    events: ir.Table, *, window_minutes: float, min_customers: int, prior_searches: float
-) -> ir.Table:
+def query_categories(events: ir.Table, *, window_minutes: float, min_customers: int, prior_searches: float) -> ir.Table:
     """Probability that a search for a query means a category.
 
        events (customer_id, session_key, occurred_at, event_type, query, column)

@@ -125,9 +125,7 @@ def rfm(customers: ir.Table, *, cuts: ValueCuts) -> ir.Table:
     (last and second last recency), Regular.
     """
     scored = customers.mutate(
-        recency_score=score(
-            customers.days_since_last_purchase, cuts.days_since_last_purchase, low_is_good=True
-        ),
+        recency_score=score(customers.days_since_last_purchase, cuts.days_since_last_purchase, low_is_good=True),
         frequency_score=score(customers.order_count, cuts.order_count),
         monetary_score=score(customers.spend, cuts.spend),
     )

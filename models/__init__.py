@@ -1,0 +1,1 @@
+"""Floor 2: arithmetic in memory on profiles."""

@@ -402,9 +402,7 @@ def _validated(values: dict[str, Any], path: Path, lines: dict[tuple[str, ...], 
         raise ParamsError("\n".join(dict.fromkeys(told))) from None
 
 
-def _key_lines(
-    node: yaml.Node, path: Path, at: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], int]]:
+def _key_lines(node: yaml.Node, path: Path, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
     """Each key's place in the tree and its line; a key that stands twice is an error."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
@@ -440,9 +438,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = text
     if isinstance(place, list):
         if not (last.isdigit() and int(last) < len(place)):
-            raise ParamsError(
-                f"--set {override}: expected a place in a list of {len(place)}, counted from 0."
-            )
+            raise ParamsError(f"--set {override}: expected a place in a list of {len(place)}, counted from 0.")
         place[int(last)] = value
     else:
         place[last] = value
@@ -461,9 +457,7 @@ def _child(place: Any, section: str) -> Any:
 
 def _explain(problem: Any, path: Path, lines: dict[tuple[str, ...], int]) -> str:
     at = tuple(str(part) for part in problem["loc"])
-    while (
-        at and at not in lines and at[:-1] in lines and problem["type"] not in ("missing", "extra_forbidden")
-    ):
+    while at and at not in lines and at[:-1] in lines and problem["type"] not in ("missing", "extra_forbidden"):
         at = at[:-1]
     place = f"{path}, line {lines[at]}" if at in lines else str(path)
     name = ".".join(at) or "the file"

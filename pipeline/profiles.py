@@ -76,9 +76,7 @@ def build_profiles(
     """
     window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
     customers = materialise(con, _customers(source, window), "known_customers")
-    paths = materialise(
-        con, _evidence_by_path(window.of(source.events), source, window, params), "category_paths"
-    )
+    paths = materialise(con, _evidence_by_path(window.of(source.events), source, window, params), "category_paths")
     cut = shop.spec.cut if shop else _fit_cut(paths, params.interests.max_categories)
     columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
     events = _with_columns(_numbered(window.of(source.events), customers), source, columns)
@@ -134,9 +132,7 @@ def _customers(source: Source, window: ObservationWindow) -> ir.Table:
     if source.customers is not None:
         registered = source.customers
         if "registered_at" in registered.columns:
-            registered = registered.filter(
-                (registered.registered_at < window.end) | registered.registered_at.isnull()
-            )
+            registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
         known = known.union(registered.select("customer_id", is_known_from_before=ibis.literal(False)))
     once = known.group_by("customer_id").aggregate(is_known_from_before=known.is_known_from_before.any())
     number = ibis.row_number().over(ibis.window(order_by=once.customer_id))
@@ -175,9 +171,7 @@ def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.F
     )
 
 
-def _evidence_by_path(
-    events: ir.Table, source: Source, window: ObservationWindow, params: Params
-) -> ir.Table:
+def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
     """Paths (category_path, evidence, event_count): by product first, so that few rows meet the catalogue."""
     weighed = events.mutate(weight=_signal_weight(events, window, params))
     by_product = weighed.group_by("product_id", "category_path").aggregate(
@@ -192,9 +186,7 @@ def _evidence_by_path(
 
 def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
     counts = categories.category_counts(paths).to_pandas()
-    level = categories.choose_level(
-        dict(zip(counts.level, counts.category_count, strict=True)), max_categories
-    )
+    level = categories.choose_level(dict(zip(counts.level, counts.category_count, strict=True)), max_categories)
     rolled = categories.roll_up(paths, level, count="evidence")
     largest = rolled.limit(max_categories - 1).to_pandas()
     total = float(rolled.aggregate(total=exact_sum(rolled.evidence)).to_pandas().total.iloc[0])

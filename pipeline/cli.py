@@ -1,0 +1,153 @@
+"""`kindred`: the command line. Imports late, so that --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+EXIT_USER_MISTAKE = 2
+EXIT_FAILURE = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it worked, 2 for a user's mistake, 1 for anything else."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    for chatty in ("mlflow", "alembic", "numba", "matplotlib"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    if not options.debug:
+        warnings.filterwarnings("ignore")
+    from pipeline.params import UserError
+
+    try:
+        return int(options.run(options) or 0)
+    except UserError as error:
+        print(f"kindred: {error}", file=sys.stderr)
+        return EXIT_USER_MISTAKE
+    except KeyboardInterrupt:
+        print("kindred: stopped; nothing half written.", file=sys.stderr)
+        return EXIT_FAILURE
+    except Exception as error:
+        if options.debug:
+            raise
+        # The text of an unforeseen error may hold rows of data: its kind and place are told, its text only on demand.
+        place = _innermost(error)
+        print(
+            f"kindred: an error that Kindred did not foresee: {type(error).__name__} at {place}. "
+            "Run the command again with --debug for the whole of it.",
+            file=sys.stderr,
+        )
+        return EXIT_FAILURE
+
+
+def _innermost(error: BaseException) -> str:
+    frame = error.__traceback__
+    place = "an unknown place"
+    while frame is not None:
+        place = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return place
+
+
+class Progress:
+    """Steps of a long command on standard error, with the seconds since its start."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def __call__(self, step: str) -> None:
+        print(f"[{time.monotonic() - self.started:6.1f} s] {step}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kindred", description="Finds the kinds of customers a shop has, from what they do."
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and warnings of libraries")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    with_params = argparse.ArgumentParser(add_help=False)
+    with_params.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    with_params.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of params.yaml for this run"
+    )
+
+    train = commands.add_parser("train", parents=[with_params], help="find and name segments, track the run")
+    train.add_argument("--sweep", action="store_true", help="try the grid of `sweep` first, and train its choice")
+    train.set_defaults(run=_train)
+
+    score = commands.add_parser("score", parents=[with_params], help="give every customer a segment")
+    score.add_argument("--model", default=None, metavar="URI", help="default: models:/<model_name>@champion")
+    score.add_argument("--out", default=None, metavar="FILE", help="default: outputs.scores of params.yaml")
+    score.set_defaults(run=_score)
+
+    compare = commands.add_parser("compare", parents=[with_params], help="two or more runs side by side")
+    compare.add_argument("runs", nargs="+", metavar="RUN")
+    compare.set_defaults(run=_compare)
+
+    simulate = commands.add_parser("simulate", help="write a made-up shop with planted segments")
+    simulate.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    simulate.add_argument("--customers", type=int, default=20_000, metavar="N")
+    simulate.add_argument("--days", type=int, default=395, metavar="N")
+    simulate.add_argument("--seed", type=int, default=7, metavar="N")
+    simulate.add_argument("--format", choices=("parquet", "csv"), default="parquet")
+    simulate.set_defaults(run=_simulate)
+
+    check = commands.add_parser("check", parents=[with_params], help="read and check the source, train nothing")
+    check.set_defaults(run=_check)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from pipeline.params import load_params
+    from pipeline.train import train
+
+    params = load_params(options.params, options.set)
+    print(train(params, sweep=options.sweep, progress=Progress()).as_text())
+
+
+def _score(options: argparse.Namespace) -> None:
+    from pipeline.params import load_params
+    from pipeline.score import score
+
+    params = load_params(options.params, options.set)
+    model = options.model or f"models:/{params.tracking.model_name}@champion"
+    out = Path(options.out).resolve() if options.out else params.path(params.outputs.scores)
+    print(score(params, model_uri=model, out=out, progress=Progress()).as_text())
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from pipeline.compare import compare
+    from pipeline.params import load_params
+
+    print(compare(load_params(options.params, options.set), options.runs))
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from pipeline.simulate import simulate
+
+    shop = simulate(
+        options.out,
+        customers=options.customers,
+        days=options.days,
+        seed=options.seed,
+        file_format=options.format,
+        progress=Progress(),
+    )
+    print(shop.as_text())
+
+
+def _check(options: argparse.Namespace) -> None:
+    from pipeline.params import load_params
+    from pipeline.train import check
+
+    print(check(load_params(options.params, options.set), progress=Progress()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

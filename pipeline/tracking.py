@@ -1,0 +1,312 @@
+"""The only file that talks to MLflow: the store, runs, the registered model."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.params import Params, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+
+PACKAGES = ("duckdb", "hdbscan", "ibis-framework", "mlflow", "numpy", "pandas", "scikit-learn", "umap-learn")
+SCORER_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn")
+MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
+
+
+class TrackingError(UserError):
+    """The MLflow store, a run or a model cannot be used."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A registered or logged model, on this disk.
+
+    Attributes
+    ----------
+    uri : str
+        With the version spelt out, never an alias.
+    predict : callable
+        Profile rows (DataFrame) -> segment columns of the scores.
+    shop_folder : Path
+        What was learned about the shop.
+    """
+
+    uri: str
+    run_id: str
+    predict: Any
+    shop_folder: Path
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide results."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def open_store(params: Params) -> Any:
+    """The MLflow module, set to the store and experiment of ``params``; made first where there is none.
+
+    Raises
+    ------
+    TrackingError
+        The store does not answer.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri(params)
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    try:
+        with _created_once(params):
+            experiment = mlflow.get_experiment_by_name(params.tracking.experiment)
+            if experiment is None:
+                is_local = uri.startswith("sqlite:")
+                location = params.path(params.tracking.artifacts).as_uri() if is_local else None
+                mlflow.create_experiment(params.tracking.experiment, artifact_location=location)
+    except MlflowException as error:
+        raise TrackingError(
+            f"tracking.uri: expected a store that answers, got none. {_first_line(error)} "
+            "Check tracking.uri in params.yaml."
+        ) from None
+    mlflow.set_experiment(params.tracking.experiment)
+    return mlflow
+
+
+def tracking_uri(params: Params) -> str:
+    """``tracking.uri`` with a relative SQLite path made absolute."""
+    uri = params.tracking.uri
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        return f"sqlite:///{params.path(uri.removeprefix('sqlite:///'))}"
+    return uri
+
+
+@contextmanager
+def _created_once(params: Params) -> Iterator[None]:
+    """Several processes on a fresh database crash in its migrations: one at a time."""
+    path = params.path(params.tracking.artifacts)
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _process() -> str:
+    """This process, without the name of the machine."""
+    return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:12]}:{os.getpid()}"
+
+
+def close_stale_runs(mlflow: Any, params: Params) -> int:
+    """Mark runs that this machine began and no longer runs as KILLED; returns how many."""
+    experiment = mlflow.get_experiment_by_name(params.tracking.experiment)
+    open_runs = mlflow.search_runs(
+        [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'", output_format="list"
+    )
+    machine = _process().partition(":")[0]
+    stale = 0
+    for run in open_runs:
+        owner, _, process = run.data.tags.get("kindred.process", "").partition(":")
+        if owner == machine and not _is_alive(int(process)):
+            mlflow.MlflowClient().set_terminated(run.info.run_id, status="KILLED")
+            stale += 1
+    return stale
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+@contextmanager
+def run(mlflow: Any, *, name: str, tags: Mapping[str, str], nested: bool = False) -> Iterator[str]:
+    """An MLflow run: FINISHED at the end, FAILED when it breaks; gives its id."""
+    ours = {"kindred.process": _process(), "mlflow.user": "kindred", "mlflow.source.name": "kindred", **tags}
+    with mlflow.start_run(run_name=name, tags=ours, nested=nested) as active:
+        yield active.info.run_id
+
+
+def run_tags(params: Params) -> dict[str, str]:
+    """Commit, versions and digests that say where a run comes from."""
+    commit = _git_commit(Path(__file__).parent)
+    tags = {f"version.{name}": value for name, value in versions().items()}
+    tags |= {"as_of": params.as_of.isoformat(), "params.digest": params.digest()}
+    return tags | ({"git.commit": commit} if commit else {})
+
+
+def _git_commit(folder: Path) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def log_parameters(mlflow: Any, values: Mapping[str, str]) -> None:
+    """Parameters as texts, cut at MLflow's 6000 characters; a word that may be a password stays out."""
+    mlflow.log_params({key: _without_password(value)[:6000] for key, value in values.items()})
+
+
+def _without_password(value: str) -> str:
+    import re
+
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", value)
+
+
+def log_figures(mlflow: Any, figures: Mapping[str, Figure]) -> None:
+    """Figures as PNG under figures/."""
+    import matplotlib.pyplot as plt
+
+    for name, figure in figures.items():
+        mlflow.log_figure(figure, f"figures/{name}.png")
+        plt.close(figure)
+
+
+def log_source(mlflow: Any, *, digest: str, columns: pd.DataFrame) -> None:
+    """The source's digest and column names; no rows, no address.
+
+    Parameters
+    ----------
+    columns : DataFrame
+        Empty, with the columns of the checked events.
+    """
+    dataset = mlflow.data.from_pandas(columns, source="events", name="events", digest=digest[:36])
+    mlflow.log_input(dataset, context="training")
+
+
+def log_model(
+    mlflow: Any, params: Params, *, folder: Path, example: pd.DataFrame, predicted: pd.DataFrame
+) -> tuple[str, str]:
+    """Log and register the model as code; the first version is `champion`, a later one `challenger`.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds the folders ``segmentation`` and ``shop``.
+    example, predicted : DataFrame
+        Give the signature's columns and types; no row of them is logged.
+
+    Returns
+    -------
+    (str, str)
+        Model URI with its version, and the alias it got.
+    """
+    from mlflow.models import infer_signature
+
+    import models
+
+    name = params.tracking.model_name
+    info = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(Path(models.__file__).parent / "scorer.py"),
+        artifacts={part: str(folder / part) for part in (MODEL_FOLDER, SHOP_FOLDER)},
+        signature=infer_signature(example, predicted),
+        pip_requirements=[f"{package}=={version(package)}" for package in SCORER_REQUIREMENTS],
+        registered_model_name=name,
+        await_registration_for=0,
+    )
+    client = mlflow.MlflowClient()
+    alias = "challenger" if "champion" in client.get_registered_model(name).aliases else "champion"
+    client.set_registered_model_alias(name, alias, str(info.registered_model_version))
+    return f"models:/{name}/{info.registered_model_version}", alias
+
+
+def load_model(mlflow: Any, uri: str) -> LoadedModel:
+    """A model by URI: ``models:/kindred@champion``, ``models:/kindred/3``, ``runs:/<id>/model``.
+
+    Raises
+    ------
+    TrackingError
+        There is no such model; names those there are.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        resolved = _with_version(mlflow, uri)
+        folder = Path(mlflow.artifacts.download_artifacts(resolved))
+        model = mlflow.pyfunc.load_model(str(folder))
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"--model {uri}: expected a model that Kindred trained. {_first_line(error)} {_known_models(mlflow)}"
+        ) from None
+    if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
+        raise TrackingError(f"--model {uri}: expected a model that Kindred trained; this one holds no shop.")
+
+    def predict(profile: pd.DataFrame) -> pd.DataFrame:
+        try:
+            predicted: pd.DataFrame = model.predict(profile)
+        except MlflowException:  # its text prints rows of the data
+            raise TrackingError(
+                f"--model {uri}: the profiles do not have the columns or types that the model was trained on."
+            ) from None
+        return predicted
+
+    return LoadedModel(
+        uri=resolved,
+        run_id=model.metadata.run_id,
+        predict=predict,
+        shop_folder=folder / "artifacts" / SHOP_FOLDER,
+    )
+
+
+def _with_version(mlflow: Any, uri: str) -> str:
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    if not (uri.startswith("models:/") and at):
+        return uri
+    found = mlflow.MlflowClient().get_model_version_by_alias(name, alias)
+    return f"models:/{name}/{found.version}"
+
+
+def _known_models(mlflow: Any) -> str:
+    known = [
+        f"models:/{model.name}@{alias}"
+        for model in mlflow.MlflowClient().search_registered_models()
+        for alias in sorted(model.aliases)
+    ]
+    return f"There are: {', '.join(known)}." if known else "There is none yet: run `kindred train` first."
+
+
+def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float], dict[str, Any]]:
+    """Parameters, metrics, and the summary (artifact ``summary.json``) of a run.
+
+    Raises
+    ------
+    TrackingError
+        There is no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = mlflow.get_run(run_id)
+    except MlflowException as error:
+        raise TrackingError(f"{run_id}: expected the id of a run. {_first_line(error)} See them in `make ui`.") from None
+    try:
+        text = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/summary.json")
+    except MlflowException:
+        text = "{}"
+    return dict(found.data.params), dict(found.data.metrics), json.loads(text)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:300]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import ibis
+import pytest
+
+from features.categories import (
+    OTHER,
+    category_columns,
+    category_counts,
+    category_cut,
+    choose_level,
+    roll_up,
+    with_column,
+)
+
+
+@pytest.fixture
+def paths() -> Any:
+    return ibis.memtable(
+        {
+            "category_path": ["A > x > 1", "A > x > 2", "A > y", "B", "C > 'q\"u' <b>🐈</b>"],
+            "evidence": [4.0, 3.0, 2.0, 1.0, 0.5],
+        }
+    )
+
+
+def test_counts_per_level(con: Any, paths: Any) -> None:
+    found = con.to_pandas(category_counts(paths)).set_index("level").category_count.to_dict()
+    assert found == {1: 3, 2: 4, 3: 5}
+
+
+@pytest.mark.parametrize(("limit", "level"), [(4, 1), (5, 2), (6, 3), (100, 3), (2, 1)])
+def test_deepest_level_that_fits_beside_other(limit: int, level: int) -> None:
+    assert choose_level({1: 3, 2: 4, 3: 5}, limit) == level
+
+
+def test_roll_up_sums_and_sorts(con: Any, paths: Any) -> None:
+    found = con.to_pandas(roll_up(paths, 2, count="evidence"))
+    assert found.category.tolist() == ["A > x", "A > y", "B", "C > 'q\"u' <b>🐈</b>"]
+    assert found.evidence.tolist() == [7.0, 2.0, 1.0, 0.5]
+
+
+def test_the_cut_gives_the_rest_to_other() -> None:
+    cut = category_cut([("A", 6.0), ("B", 3.0)], 12.0, 1)
+    assert cut.categories == ("A", "B", OTHER)
+    assert cut.mix == (0.5, 0.25, 0.25)
+
+
+def test_a_shop_without_categories_has_only_other() -> None:
+    cut = category_cut([], 0.0, 1)
+    assert cut.categories == (OTHER,)
+    assert cut.mix == (1.0,)
+
+
+def test_new_and_rare_categories_roll_up_to_other(con: Any, paths: Any) -> None:
+    cut = category_cut([("A > x", 7.0), ("B", 1.0)], 10.5, 2)
+    found = con.to_pandas(category_columns(paths, cut)).set_index("category_path").column.to_dict()
+    assert found == {"A > x > 1": 0, "A > x > 2": 0, "A > y": 2, "B": 1, "C > 'q\"u' <b>🐈</b>": 2}
+
+
+def test_the_catalogue_comes_before_the_events_own_category(con: Any) -> None:
+    events = ibis.memtable({"product_id": ["p", "q", "r"], "category_path": ["B", "B", None]})
+    products = ibis.memtable({"product_id": ["p"], "category_path": ["A"]})
+    columns = ibis.memtable({"category_path": ["A", "B"], "column": [0, 1]})
+    found = con.to_pandas(with_column(events, products, columns, has_own_paths=True)).set_index("product_id")
+    assert found.column["p"] == 0
+    assert found.column["q"] == 1
+    assert found.column.isna()["r"]

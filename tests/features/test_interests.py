@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.categories import OTHER, CategoryCut
+from features.events import EventType, ObservationWindow
+from features.interests import category_evidence, decayed_weight, interest_shares, wide_evidence
+
+CUT = CategoryCut(level=2, categories=("Pets > Cats", "Pets > Dogs", "Home > Lamps", OTHER), mix=(0.4, 0.2, 0.3, 0.1))
+WEIGHTS = {EventType.VIEW: 1.0, EventType.SEARCH: 1.0, EventType.PURCHASE: 4.0}
+
+
+def shares(con: Any, events: Any, window: ObservationWindow, queries: Any = None, **changes: Any) -> pd.DataFrame:
+    settings = {"signal_weights": WEIGHTS, "half_life_days": 10.0, **changes}
+    weight = decayed_weight(events, window=window, **settings)
+    wide = wide_evidence(category_evidence(events, queries, weight=weight), CUT)
+    return con.to_pandas(interest_shares(wide, CUT, kappa=2.0).order_by("customer_id")).set_index("customer_id")
+
+
+def rows(*given: tuple[str, str, str, int]) -> list[dict[str, Any]]:
+    return [
+        {"customer_id": who, "occurred_at": when, "event_type": what, "product_id": "p", "column": column}
+        for who, when, what, column in given
+    ]
+
+
+BASIC = rows(
+    ("ann", "2025-10-31", "view", 0),  # 1 day old: 2 ** -0.1
+    ("ann", "2025-10-22", "purchase", 2),  # 10 days old: 4 * 0.5
+    ("bob", "2025-10-12", "view", 1),  # 20 days old: 0.25
+)
+
+
+def test_shares_computed_by_hand(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    found = shares(con, events_table(BASIC, column="int64"), window)
+    cats, lamps = 2**-0.1, 2.0
+    total = cats + lamps
+    pets = (cats + 2.0 * 0.6) / (total + 2.0)
+    home = (lamps + 2.0 * 0.3) / (total + 2.0)
+    other = (2.0 * 0.1) / (total + 2.0)
+    expected = {
+        "evidence": total,
+        "interest: Pets > Cats": (cats + 2.0 * pets * 0.4 / 0.6) / (total + 2.0),
+        "interest: Pets > Dogs": (0.0 + 2.0 * pets * 0.2 / 0.6) / (total + 2.0),
+        "interest: Home > Lamps": (lamps + 2.0 * home) / (total + 2.0),
+        f"interest: {OTHER}": 2.0 * other / (total + 2.0),
+    }
+    for name, value in expected.items():
+        assert found.loc["ann", name] == pytest.approx(value, abs=2e-9), name
+
+
+def test_shares_sum_to_one(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    found = shares(con, events_table(BASIC, column="int64"), window)
+    np.testing.assert_allclose(found.drop(columns="evidence").sum(axis=1), 1.0, atol=1e-12)
+
+
+def test_a_little_evidence_spreads_to_the_siblings(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    found = shares(con, events_table(BASIC, column="int64"), window).loc["bob"]
+    assert found["interest: Pets > Cats"] > CUT.mix[0] * 2.0 / 2.25
+    assert found["interest: Home > Lamps"] < CUT.mix[2]
+
+
+def test_order_of_events_changes_no_bit(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    generator = np.random.default_rng(3)
+    many = [
+        {
+            "customer_id": f"c{generator.integers(20)}",
+            "occurred_at": pd.Timestamp("2025-05-01") + timedelta(seconds=int(generator.integers(15_000_000))),
+            "event_type": str(generator.choice(["view", "purchase"])),
+            "product_id": "p",
+            "column": int(generator.integers(4)),
+        }
+        for _ in range(3_000)
+    ]
+    shuffled = [many[i] for i in generator.permutation(len(many))]
+    first = shares(con, events_table(many, column="int64"), window)
+    second = shares(con, events_table(shuffled, column="int64"), window)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_scaling_all_weights_and_kappa_apart_changes_no_ranking_of_evidence(
+    con: Any, events_table: Any, window: ObservationWindow
+) -> None:
+    events = events_table(BASIC, column="int64")
+    once = shares(con, events, window)
+    twice = shares(con, events, window, signal_weights={kind: 2.0 * weight for kind, weight in WEIGHTS.items()})
+    np.testing.assert_allclose(twice.evidence, 2.0 * once.evidence, atol=1e-8)
+
+
+def test_shifting_all_times_and_as_of_changes_nothing(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    later = [{**row, "occurred_at": pd.Timestamp(row["occurred_at"]) + timedelta(days=100)} for row in BASIC]
+    shifted = ObservationWindow(window.as_of + timedelta(days=100), 365)
+    first = shares(con, events_table(BASIC, column="int64"), window)
+    second = shares(con, events_table(later, column="int64"), shifted)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_a_search_reaches_categories_only_through_its_query(
+    con: Any, events_table: Any, window: ObservationWindow
+) -> None:
+    import ibis
+
+    search = {"customer_id": "ann", "occurred_at": "2025-10-22", "event_type": "search"}
+    events = events_table([{**search, "query": "litter"}, {**search, "query": "unknown"}], column="int64")
+    queries = ibis.memtable({"query": ["litter", "litter"], "column": [0, 1], "probability": [0.6, 0.2]})
+    found = shares(con, events, window, queries).loc["ann"]
+    assert found["evidence"] == pytest.approx(0.5 * 0.8, abs=2e-9)
+    assert len(shares(con, events, window, None)) == 0
+
+
+def test_window_leaves_out_as_of_and_what_is_older(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    at = ["2025-11-01 00:00:00", "2025-10-31 23:59:59", "2024-11-01 00:00:00", "2024-10-31 23:59:59"]
+    events = events_table(
+        [{"customer_id": str(i), "occurred_at": moment, "event_type": "view"} for i, moment in enumerate(at)]
+    )
+    assert sorted(con.to_pandas(window.of(events)).customer_id) == ["1", "2"]
+
+
+def test_as_of_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        ObservationWindow(pd.Timestamp("2025-11-01").to_pydatetime(), 365)

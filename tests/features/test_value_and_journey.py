@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+import ibis
+import pytest
+
+from features.context import price_level, price_means, visit_context
+from features.journey import lifecycle_stage
+from features.sessions import session_table, with_session_key
+from features.value import ValueCuts, order_table, rfm, value_measures, value_tier
+
+
+def buy(day: str, order: str | None, price: float, **more: Any) -> dict[str, Any]:
+    return {
+        "customer_id": "ann",
+        "occurred_at": day,
+        "event_type": "purchase",
+        "order_id": order,
+        "unit_price": price,
+        **more,
+    }
+
+
+def test_orders_and_rfm_measures_by_hand(con: Any, events_table: Any, window: Any) -> None:
+    events = events_table(
+        [
+            buy("2025-10-02 10:00", "o1", 10.0, quantity=2.0),
+            buy("2025-10-02 10:00", "o1", 5.0, discount=1.0),
+            buy("2025-10-22 08:00", None, 7.0),  # no order id: one order a day
+            buy("2025-10-22 09:00", None, 3.0),
+        ]
+    )
+    orders = order_table(events)
+    assert con.to_pandas(orders.order_by("ordered_at")).spend.tolist() == [24.0, 10.0]
+    found = con.to_pandas(value_measures(orders, window=window)).iloc[0]
+    assert found.order_count == 2
+    assert found.spend == 34.0
+    assert found.average_order_value == 17.0
+    assert found.days_since_first_purchase == pytest.approx(29 + 14 / 24)
+    assert found.days_since_last_purchase == pytest.approx(9 + 16 / 24)
+    assert found.days_before_last_purchase == pytest.approx(19 + 22 / 24)
+    assert found.discount_share == pytest.approx(1 / 5)
+
+
+def test_rfm_groups_and_tiers(con: Any) -> None:
+    cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
+    buyers = ibis.memtable(
+        {
+            "who": ["vip", "new", "lost", "inactive", "regular", "never"],
+            "days_since_last_purchase": [5.0, 5.0, 200.0, 60.0, 30.0, None],
+            "order_count": [9.0, 1.0, 3.0, 3.0, 3.0, 0.0],
+            "spend": [99.0, 5.0, 25.0, 25.0, 25.0, 0.0],
+            "return_rate": [0.0, 0.5, 0.5, 0.0, 0.0, None],
+            "returned_item_count": [0.0, 1.0, 3.0, 0.0, 0.0, 0.0],
+        }
+    )
+    scored = rfm(buyers, cuts=cuts)
+    tier = value_tier(scored, cuts=cuts, difficult_return_rate=0.3, difficult_min_returns=3)
+    found = con.to_pandas(scored.mutate(tier=tier)).set_index("who")
+    assert found.rfm_group.dropna().to_dict() == {
+        "vip": "VIP",
+        "new": "New",
+        "lost": "Lost",
+        "inactive": "Inactive",
+        "regular": "Regular",
+    }
+    assert found.tier.dropna().to_dict() == {
+        "vip": "vip",
+        "new": "occasional",
+        "lost": "difficult",
+        "inactive": "regular",
+        "regular": "regular",
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "since", "orders", "silence", "carts", "events", "before"),
+    [
+        ("newcomer", None, 0.0, None, 0.0, 0.0, False),
+        ("lost", None, 0.0, None, 0.0, 0.0, True),
+        ("browsing", None, 0.0, None, 0.0, 3.0, False),
+        ("cart", None, 0.0, None, 1.0, 3.0, False),
+        ("first_order", 30.0, 1.0, None, 1.0, 3.0, False),
+        ("slipping", 31.0, 1.0, None, 1.0, 3.0, False),
+        ("active", 60.0, 2.0, 50.0, 1.0, 3.0, False),
+        ("returned", 60.0, 2.0, 121.0, 1.0, 3.0, False),
+        ("slipping", 61.0, 2.0, 50.0, 1.0, 3.0, False),
+        ("lapsed", 121.0, 2.0, 50.0, 1.0, 3.0, False),
+        ("lost", 241.0, 2.0, 50.0, 1.0, 3.0, False),
+    ],
+)
+def test_lifecycle_stages_at_their_bounds(
+    con: Any,
+    stage: str,
+    since: float | None,
+    orders: float,
+    silence: float | None,
+    carts: float,
+    events: float,
+    before: bool,
+) -> None:
+    customer = ibis.memtable(
+        {
+            "days_since_last_purchase": [since],
+            "order_count": [orders],
+            "days_before_last_purchase": [silence],
+            "cart_count": [carts],
+            "event_count": [events],
+            "is_known_from_before": [before],
+        },
+        schema={
+            "days_since_last_purchase": "float64",
+            "order_count": "float64",
+            "days_before_last_purchase": "float64",
+            "cart_count": "float64",
+            "event_count": "float64",
+            "is_known_from_before": "bool",
+        },
+    )
+    found = lifecycle_stage(customer, first_order_days=30, active_days=60, lapsed_days=120, lost_days=240)
+    assert con.execute(found).tolist() == [stage]
+
+
+def test_price_level_is_beside_the_category(con: Any, events_table: Any) -> None:
+    log = [
+        {**buy("2025-10-02", "a", 10.0), "column": 0},
+        {**buy("2025-10-02", "b", 30.0), "column": 0, "customer_id": "bob"},
+    ]
+    events = events_table(log, column="int64")
+    means = con.to_pandas(price_means(events)).set_index("column").mean_price.to_dict()
+    assert means == {0: 20.0}
+    found = con.to_pandas(price_level(events, mean_prices=[20.0])).set_index("customer_id").price_level.to_dict()
+    assert found == {"ann": pytest.approx(0.5), "bob": pytest.approx(1.5)}
+
+
+def test_visit_context_counts_visits_not_events(con: Any, events_table: Any) -> None:
+    view = {"customer_id": "ann", "event_type": "view"}
+    log = [
+        {**view, "occurred_at": "2025-10-04 09:00", "session_id": "s1", "channel": "web"},  # a Saturday
+        {**view, "occurred_at": "2025-10-04 09:01", "session_id": "s1", "channel": "web"},
+        {**view, "occurred_at": "2025-10-06 19:00", "session_id": "s2", "channel": "app"},
+    ]
+    keyed = with_session_key(events_table(log), has_session_ids=True, gap_minutes=30)
+    found = con.to_pandas(visit_context(session_table(keyed), channels=("web", "app", "store"))).iloc[0]
+    assert found.weekend_share == 0.5
+    assert (found.morning_share, found.evening_share) == (0.5, 0.5)
+    assert (found["channel: web"], found["channel: store"]) == (0.5, 0.0)
