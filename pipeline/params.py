@@ -366,27 +366,51 @@ def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Read params.yaml and apply ``section.key=value`` overrides.
 
+    A params file may say ``base: other.yaml`` and then holds only what differs from that file.
+
     Raises
     ------
     ParamsError
         The file is missing or no YAML; a key is unknown or there twice; a value has the wrong type or is out of
         its bounds. The message names the file, the line and what was expected.
     """
+    values, lines = _read_values(path)
+    for override in overrides:
+        _apply(values, override)
+    return _validated(values, path, lines)
+
+
+Lines = dict[tuple[str, ...], int]
+
+
+def _read_values(path: Path) -> tuple[dict[str, Any], Lines]:
+    """Keys and values of the file, over those of its base; and the line of each key."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: expected a readable params file in UTF-8. {error}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines = dict(_key_lines(node, path)) if isinstance(node, yaml.MappingNode) else None
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: expected YAML. {error}") from None
-    if not isinstance(node, yaml.MappingNode):
+    if lines is None:
         raise ParamsError(f"{path}: expected keys and values, as in the params.yaml that comes with Kindred.")
-    lines = dict(_key_lines(node, path))
-    for override in overrides:
-        _apply(values, override)
-    return _validated(values, path, lines)
+    base = values.pop("base", None)
+    if base is None:
+        return values, lines
+    below, _ = _read_values(path.parent / str(base))
+    return _merged(below, values), lines
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """``above`` over ``below``, section by section; a table that is described anew replaces the old description."""
+    merged = dict(below)
+    for key, value in above.items():
+        is_section = isinstance(value, dict) and isinstance(below.get(key), dict) and not {"path", "query"} & set(value)
+        merged[key] = _merged(below[key], value) if is_section else value
+    return merged
 
 
 def params_from_json(text: str, folder: Path) -> Params:
@@ -394,7 +418,7 @@ def params_from_json(text: str, folder: Path) -> Params:
     return Params.model_validate({**json.loads(text), "folder": folder})
 
 
-def _validated(values: dict[str, Any], path: Path, lines: dict[tuple[str, ...], int]) -> Params:
+def _validated(values: dict[str, Any], path: Path, lines: Lines) -> Params:
     try:
         return Params.model_validate({**values, "folder": path.resolve().parent})
     except ValidationError as error:
@@ -455,7 +479,7 @@ def _child(place: Any, section: str) -> Any:
     return None
 
 
-def _explain(problem: Any, path: Path, lines: dict[tuple[str, ...], int]) -> str:
+def _explain(problem: Any, path: Path, lines: Lines) -> str:
     at = tuple(str(part) for part in problem["loc"])
     while at and at not in lines and at[:-1] in lines and problem["type"] not in ("missing", "extra_forbidden"):
         at = at[:-1]

@@ -1,0 +1,127 @@
+"""Row rules as data: what every event must be, checked in one pass, with all reasons a row breaks.
+
+A row's reasons are the bits of one whole number, so that checking stays one expression over the log and a row that
+breaks nothing costs eight bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+
+from features.events import WITHOUT_PRODUCT
+
+REASONS = "reasons"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One thing every row must be.
+
+    Attributes
+    ----------
+    expectation : str
+        What was expected, in plain words.
+    broken : callable
+        Parsed events -> is the rule broken, per row. Null counts as not broken.
+    sets_aside : bool
+        A row that breaks it is rejected; otherwise it is kept and counted.
+    """
+
+    name: str
+    expectation: str
+    broken: Callable[[ir.Table], ir.BooleanValue]
+    sets_aside: bool = True
+
+
+def _is_blank(text: ir.StringValue) -> ir.BooleanValue:
+    return text.isnull() | (text.strip() == "")
+
+
+def _has_broken_text(table: ir.Table) -> ir.BooleanValue:
+    """The replacement character stands where bytes were not UTF-8."""
+    broken: ir.BooleanValue = ibis.literal(False)
+    for name in ("customer_id", "event_type", "product_id", "query", "category_path"):
+        broken = broken | table[name].contains("\ufffd").fill_null(False)
+    return broken
+
+
+def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
+    """All rules, in the order of their bits.
+
+    Parameters
+    ----------
+    max_text_chars : int
+        Characters that an id, a category or a query may have.
+    """
+    texts = ("customer_id", "product_id", "query", "category_path", "order_id", "session_id", "channel")
+
+    def is_too_long(table: ir.Table) -> ir.BooleanValue:
+        long: ir.BooleanValue = ibis.literal(False)
+        for name in texts:
+            long = long | (table[name].length() > max_text_chars).fill_null(False)
+        return long
+
+    return (
+        Rule("missing_customer_id", "a customer_id", lambda t: _is_blank(t.customer_id)),
+        Rule("missing_event_type", "an event type", lambda t: _is_blank(t.source_event_type)),
+        Rule("unreadable_time", "a time in source.events.time_format", lambda t: t.occurred_at.isnull()),
+        Rule(
+            "time_out_of_range",
+            "a time from 1990 to 2099",
+            lambda t: (t.occurred_at < ibis.timestamp("1990-01-01")) | (t.occurred_at >= ibis.timestamp("2100-01-01")),
+        ),
+        Rule(
+            "missing_product_id",
+            "a product_id or category_path, which this event type needs",
+            lambda t: (
+                t.event_type.notin([str(kind) for kind in WITHOUT_PRODUCT])
+                & _is_blank(t.product_id)
+                & _is_blank(t.category_path)
+            ),
+        ),
+        Rule("unreadable_number", "numbers with a decimal point", lambda t: t.has_unreadable_number),
+        Rule("negative_price", "a unit_price of 0 or more", lambda t: (t.unit_price < 0) | (t.discount < 0)),
+        Rule("negative_quantity", "a quantity of 0 or more", lambda t: t.quantity < 0),
+        Rule("text_too_long", f"texts of at most {max_text_chars:,} characters", is_too_long),
+        Rule("broken_encoding", "texts in UTF-8", _has_broken_text),
+    )
+
+
+def with_reasons(table: ir.Table, checked: tuple[Rule, ...]) -> ir.Table:
+    """Parsed events with the rules each row breaks.
+
+        parsed (columns of the events, source_event_type, has_unreadable_number)
+     -> parsed (..., reasons)     same rows; bit i is set where rule i is broken, 0 is an accepted row
+    """
+    reasons: ir.IntegerValue = ibis.literal(0).cast("int64")
+    for bit, rule in enumerate(checked):
+        broken = rule.broken(table).fill_null(False)
+        reasons = reasons + broken.cast("int64") * ibis.literal(2**bit).cast("int64")
+    return table.mutate(**{REASONS: reasons})
+
+
+def accepted(table: ir.Table) -> ir.Table:
+    """Rows that break no rule."""
+    return table.filter(table[REASONS] == 0)
+
+
+def rejected(table: ir.Table) -> ir.Table:
+    """Rows that break at least one."""
+    return table.filter(table[REASONS] != 0)
+
+
+def reason_names(reasons: int, checked: tuple[Rule, ...]) -> Iterator[str]:
+    """The names of the rules whose bits are set.
+
+    Examples
+    --------
+    >>> list(reason_names(0b101, rules(max_text_chars=10)))
+    ['missing_customer_id', 'unreadable_time']
+    """
+    return (rule.name for bit, rule in enumerate(checked) if reasons >> bit & 1)
+
+

@@ -1,0 +1,80 @@
+"""The only place that knows which engine runs: DuckDB, embedded, spilling to disk under a memory limit."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+
+from pipeline.params import EngineParams, UserError
+
+
+class EngineError(UserError):
+    """The database ran out of memory or disk."""
+
+
+@contextmanager
+def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
+    """A database of its own in a fresh folder, gone at the end.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the database and what it spills lie, unless ``params.temp_directory`` names another.
+
+    Raises
+    ------
+    EngineError
+        Memory or disk do not suffice; says which parameter to change.
+    """
+    place = Path(params.temp_directory).resolve() if params.temp_directory else folder
+    place.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".kindred-", dir=place))
+    try:
+        con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
+        settings: dict[str, object] = {
+            "memory_limit": params.memory_limit,
+            "max_temp_directory_size": params.max_temp_directory_size,
+            "preserve_insertion_order": False,
+            "TimeZone": "UTC",
+            "enable_progress_bar": False,
+        }
+        if params.threads:
+            settings["threads"] = params.threads
+        con.con.execute("; ".join(f"SET {name} = {_literal(value)}" for name, value in settings.items()))
+        try:
+            yield con
+        except duckdb.OutOfMemoryException:
+            raise EngineError(
+                f"expected engine.memory_limit ({params.memory_limit}) and the free space of {place} "
+                f"(up to {params.max_temp_directory_size}) to suffice; they did not. Raise the limit, free some space, "
+                "or name a larger disk in engine.temp_directory."
+            ) from None
+        except (duckdb.IOException, OSError) as error:
+            if "space" not in str(error).lower():
+                raise
+            raise EngineError(
+                f"expected room for intermediate tables in {place}; the disk is full. Free some space, or name a "
+                "larger disk in engine.temp_directory."
+            ) from None
+        finally:
+            con.disconnect()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _literal(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).lower()
+
+
+def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
+    """``expression`` computed once, as table ``name``, which it replaces."""
+    table: ir.Table = con.create_table(name, expression, overwrite=True)
+    return table

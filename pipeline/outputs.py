@@ -1,0 +1,166 @@
+"""The only file that writes results: whole or not at all.
+
+Everything is written under a temporary name in the same folder, synced, and renamed over the old result, so that a
+reader sees the whole old file or the whole new one at any moment of a crash.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from pipeline.params import UserError
+
+PRIVATE = 0o600
+TEMPORARY = ".part-"
+
+
+class OutputError(UserError):
+    """A result cannot be written."""
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
+    """A temporary file beside ``path`` to write to; it takes the place of ``path`` when all went well.
+
+    Raises
+    ------
+    OutputError
+        The disk is full or the folder cannot be written; nothing remains of the attempt.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        temporary.touch(mode=mode or 0o644)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except Exception as error:
+        if _is_disk_full(error):
+            raise OutputError(
+                f"{path}: expected room for the result; the disk is full. The old file, if any, is as it was. "
+                "Free some space or change `outputs` in params.yaml."
+            ) from None
+        if isinstance(error, PermissionError):
+            raise OutputError(f"{path}: expected a folder that can be written to. Check its permissions.") from None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_disk_full(error: Exception) -> bool:
+    return getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Only one command at a time writes into ``folder``; leftovers of a crashed one are swept away.
+
+    Raises
+    ------
+    OutputError
+        Another command holds the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("w")
+    except OSError as error:
+        raise OutputError(f"{folder}: expected a folder that can be written to. {error.strerror}.") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                f"{folder}: another kindred command is writing here. Wait for it, or set outputs.folder to another."
+            ) from None
+        for leftover in folder.glob(f"{TEMPORARY}*"):
+            leftover.unlink(missing_ok=True)
+        yield
+
+
+def write_text(path: Path, text: str) -> None:
+    """``text`` as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """``value`` as JSON, keys sorted."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None = None) -> None:
+    """A table as Parquet or, by the suffix, CSV.
+
+    In CSV, lists are joined by `; ` and a text that a spreadsheet would run as a formula gets a leading apostrophe.
+    """
+    arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata(None)
+    with replacing(path, mode=mode) as temporary:
+        if path.suffix == ".csv":
+            pyarrow.csv.write_csv(_for_spreadsheets(arrow), temporary)
+        else:
+            pyarrow.parquet.write_table(arrow, temporary, compression="zstd")
+            if pyarrow.parquet.read_metadata(temporary).num_rows != arrow.num_rows:
+                raise OutputError(f"{path}: expected {arrow.num_rows:,} rows to be written; the file holds others.")
+
+
+def _for_spreadsheets(table: pa.Table) -> pa.Table:
+    frame = table.to_pandas(types_mapper=None)
+    for field in table.schema:
+        if pa.types.is_list(field.type):
+            frame[field.name] = frame[field.name].map("; ".join, na_action="ignore")
+        if pa.types.is_list(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            risky = frame[field.name].str.match(r"[=+\-@\t\r]", na=False)
+            frame.loc[risky, field.name] = "'" + frame.loc[risky, field.name]
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_manifest(
+    path: Path,
+    *,
+    params_digest: str,
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, Path],
+    versions: Mapping[str, str],
+    row_counts: Mapping[str, int],
+) -> None:
+    """What a command read and wrote. Written last: a result without its manifest is not finished."""
+    write_json(
+        path,
+        {
+            "params_sha256": params_digest,
+            "inputs": dict(inputs),
+            "outputs": {name: {"file": file.name, "sha256": file_digest(file)} for name, file in outputs.items()},
+            "versions": dict(versions),
+            "row_counts": dict(row_counts),
+        },
+    )

@@ -1,0 +1,134 @@
+"""A user's columns as ours: DuckDB expressions that read texts, numbers and times without a silent change.
+
+Texts, times and numbers that cannot be read become null, with a flag, and the row rules set them aside.
+"""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+
+from features.events import EventType
+from pipeline.params import EventsTable, UserError
+
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+FLOATS = ("FLOAT", "DOUBLE")
+EPOCH_MICROSECONDS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3}
+OFFSET = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?)$"
+
+
+class ParsingError(UserError):
+    """A column is of a type that Kindred cannot read as what it is named to be."""
+
+
+def quoted(identifier: str) -> str:
+    """An identifier for SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def is_number(kind: str) -> bool:
+    """Whether a DuckDB type is numeric."""
+    return kind in INTEGERS or kind in FLOATS or kind.startswith("DECIMAL")
+
+
+def as_text(column: str, kind: str) -> str:
+    """An id or a word: 17850.0 in a column of floats is 17850; a text stays as it is, zeros in front included."""
+    name = quoted(column)
+    if kind == "VARCHAR":
+        return f"nullif({name}, '')"
+    if kind in FLOATS or kind.startswith("DECIMAL"):
+        whole = f"{name} = floor({name}) and abs({name}) < 1e18"
+        return f"case when {whole} then {name}::bigint::varchar else {name}::varchar end"
+    return f"{name}::varchar"
+
+
+def as_number(column: str, kind: str) -> str:
+    """A finite float64, or null."""
+    value = f"try_cast({quoted(column)} as double)"
+    return f"case when isfinite({value}) then {value} end" if kind == "VARCHAR" or kind in FLOATS else value
+
+
+def is_unreadable_number(column: str, kind: str) -> str:
+    """Something stands there, and it is no number."""
+    name = quoted(column)
+    there = f"trim({name}) <> ''" if kind == "VARCHAR" else f"{name} is not null"
+    return f"({there} and ({as_number(column, kind)}) is null)"
+
+
+def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest: float | None) -> str:
+    """A moment in UTC without a zone, or null.
+
+    Parameters
+    ----------
+    largest : float or None
+        Largest value of a column of numbers, from which the message proposes a unit.
+
+    Raises
+    ------
+    ParsingError
+        Numbers without a declared unit, or a format that is none.
+    """
+    name = quoted(column)
+    if time_format in EPOCH_MICROSECONDS:
+        number = f"try_cast({name} as {'hugeint' if time_format == 'epoch_ns' else 'double'})"
+        return f"make_timestamp(try_cast(round({number} * {EPOCH_MICROSECONDS[time_format]!r}) as bigint))"
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return f"timezone('UTC', {name})::timestamp"
+    if kind == "DATE" or kind.startswith("TIMESTAMP"):
+        return _to_utc(f"{name}::timestamp", timezone)
+    if is_number(kind) and time_format == "auto":
+        unit = _likely_unit(largest)
+        raise ParsingError(
+            f"column {column!r}: expected times, came numbers (largest {largest or 0:.0f}). Say what they count "
+            f"with time_format: {unit}."
+        )
+    text = f"trim({name}::varchar)"
+    if time_format != "auto":
+        _check_format(time_format)
+        if re.search(r"%z", time_format):
+            return f"timezone('UTC', try_strptime({text}, {literal(time_format)})::timestamptz)"
+        return _to_utc(f"try_strptime({text}, {literal(time_format)})", timezone)
+    if kind != "VARCHAR":
+        raise ParsingError(f"column {column!r}: expected times, came {kind}. Name another column.")
+    with_offset = f"timezone('UTC', try_cast(regexp_replace({text}, '(?i) ?(utc|gmt)$', 'Z') as timestamptz))"
+    naive = _to_utc(f"try_cast({text} as timestamp)", timezone)
+    # A date alone ends like an offset: 2025-10-01.
+    has_offset = f"regexp_matches({text}, {literal(OFFSET)}) and length({text}) > 10"
+    return f"case when {has_offset} then {with_offset} else {naive} end"
+
+
+def _to_utc(naive: str, timezone: str) -> str:
+    return naive if timezone == "UTC" else f"timezone('UTC', timezone({literal(timezone)}, {naive}))"
+
+
+def _likely_unit(largest: float | None) -> str:
+    for unit, bound in (("epoch_s", 1e11), ("epoch_ms", 1e14), ("epoch_us", 1e17)):
+        if (largest or 0) < bound:
+            return unit
+    return "epoch_ns"
+
+
+def _check_format(time_format: str) -> None:
+    try:
+        duckdb.sql(f"select try_strptime('', {literal(time_format)})").fetchall()
+    except duckdb.Error:
+        raise ParsingError(
+            f"time_format: expected auto, epoch_s, epoch_ms, epoch_us, epoch_ns or a format such as "
+            f"%Y-%m-%d %H:%M:%S. Got {time_format!r}."
+        ) from None
+
+
+def as_event_type(column: str, kind: str, events: EventsTable) -> str:
+    """Ours for theirs; what is in no list is `other`."""
+    text = as_text(column, kind)
+    mapping = events.event_types or {ours: [str(ours)] for ours in EventType}
+    cases = " ".join(
+        f"when {literal(name)} then {literal(str(ours))}" for ours, theirs in mapping.items() for name in theirs
+    )
+    return f"case {text} {cases} else 'other' end" if cases else "'other'"
