@@ -120,7 +120,4 @@ def read_customers(con: Any, params: Params, warnings: list[str]) -> ir.Table | 
 
 
 def _moment(raw: RawTable, table: TimedTable, column: str) -> str:
-    return as_time(
-        column, raw.columns[column], time_format=table.time_format, timezone=table.timezone, largest=None
-    )
-
+    return as_time(column, raw.columns[column], time_format=table.time_format, timezone=table.timezone, largest=None)

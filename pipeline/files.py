@@ -153,11 +153,15 @@ def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> 
             raise SourceError(f"{key}.query: expected one SELECT.")
         db.execute(f"set file_search_path = {literal(str(params.folder))}")
         body = query.strip().rstrip(";")
-        db.execute(f"create or replace table {name} as select *, 'query' as {FILE}, row_number() over () as {ROW} from ({body})")
+        db.execute(
+            f"create or replace table {name} as select *, 'query' as {FILE}, row_number() over () as {ROW} from ({body})"
+        )
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        raise SourceError(f"{key}.query: expected SQL that DuckDB can run. {str(error).splitlines()[0][:300]}") from None
+        raise SourceError(
+            f"{key}.query: expected SQL that DuckDB can run. {str(error).splitlines()[0][:300]}"
+        ) from None
     columns = {row[0]: row[1] for row in db.execute(f"describe {name}").fetchall() if row[0] not in (FILE, ROW)}
     # Order-free digest of what the query gave.
     listed = ", ".join(quoted(column) for column in columns)
@@ -191,7 +195,9 @@ def _load_lines(
 
 
 def _csv_rows(db: Any, path: Path) -> str:
-    sniffed = db.execute(f"select Delimiter, Columns from sniff_csv({literal(str(path))}, ignore_errors = true)").fetchone()
+    sniffed = db.execute(
+        f"select Delimiter, Columns from sniff_csv({literal(str(path))}, ignore_errors = true)"
+    ).fetchone()
     delimiter, columns = sniffed[0], [column["name"] for column in sniffed[1]]
     with _opened(path) as handle:
         header = handle.readline().decode("utf-8", errors="replace").lstrip("\ufeff").rstrip("\r\n")

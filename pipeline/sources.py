@@ -16,7 +16,16 @@ from pipeline import catalogue, outputs
 from pipeline.engines import materialise
 from pipeline.files import FILE, ROW, RawTable, SourceError, map_columns, read_raw
 from pipeline.params import Params
-from pipeline.parsing import as_event_type, as_number, as_text, as_time, is_number, is_unreadable_number, literal, quoted
+from pipeline.parsing import (
+    as_event_type,
+    as_number,
+    as_text,
+    as_time,
+    is_number,
+    is_unreadable_number,
+    literal,
+    quoted,
+)
 
 log = logging.getLogger("kindred")
 

@@ -300,7 +300,9 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
     try:
         found = mlflow.get_run(run_id)
     except MlflowException as error:
-        raise TrackingError(f"{run_id}: expected the id of a run. {_first_line(error)} See them in `make ui`.") from None
+        raise TrackingError(
+            f"{run_id}: expected the id of a run. {_first_line(error)} See them in `make ui`."
+        ) from None
     try:
         text = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/summary.json")
     except MlflowException:

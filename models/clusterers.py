@@ -1,0 +1,188 @@
+"""KMeans and HDBSCAN behind one face: points in, clusters out that new points can be assigned to.
+
+Rows come sorted by customer. Clusters are numbered by size, the largest 0, so that a number means the same whatever
+order rows or starts came in.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
+
+from models.scorer import NOISE, Floats, Ints
+
+POOR_NOISE_SHARE = 0.5
+MIN_ROWS_FOR_UMAP = 200
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """What a clusterer found.
+
+    Attributes
+    ----------
+    model : dict
+        ``centres`` (k, d), or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``; for `scorer.assign`.
+    fitted_rows : array of int
+        Rows of the points fitted on.
+    fitted_labels : array of int
+        The algorithm's own label of each; -1 is noise.
+    notes : tuple of str
+        What a person should know of this result.
+    """
+
+    model: dict[str, Any]
+    fitted_rows: Ints
+    fitted_labels: Ints
+    notes: tuple[str, ...] = field(default=())
+
+
+Fit = Callable[[Floats, int], Clusters]
+"""Points and a seed -> clusters, the settings given before."""
+
+
+def fit_kmeans(
+    space: Floats, seed: int, *, n_segments: int, n_init: int, max_iter: int, fit_customers: int
+) -> Clusters:
+    """KMeans (Lloyd), on at most ``fit_customers`` rows.
+
+    Parameters
+    ----------
+    space : array of shape (n, d)
+    n_segments : int
+        Fewer are found where fewer different points are.
+    """
+    rows = sampled_rows(len(space), fit_customers, seed)
+    points = space[rows]
+    different = len(np.unique(points, axis=0)) if len(points) <= 10_000 else n_segments
+    count = max(1, min(n_segments, different))
+    notes = (
+        [] if count == n_segments else [f"{count} different customers cannot make {n_segments} segments; made {count}."]
+    )
+    # One thread: the order in which threads add their parts would show in the last digits.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Number of distinct clusters")
+        found = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
+    order = canonical_order(found.labels_, found.cluster_centers_)
+    rank = np.argsort(order)
+    return Clusters({"centres": found.cluster_centers_[order]}, rows, rank[found.labels_], tuple(notes))
+
+
+def fit_hdbscan(
+    space: Floats,
+    seed: int,
+    *,
+    fit_customers: int,
+    min_cluster_share: float,
+    min_samples: int,
+    n_components: int,
+    n_neighbors: int,
+    selection: str,
+    noise: str,
+    vote_neighbors: int,
+) -> Clusters:
+    """HDBSCAN (Campello, Moulavi and Sander, 2013) on a reduced sample; its labelled rows vote for everybody else.
+
+    Parameters
+    ----------
+    space : array of shape (n, d)
+    noise : str
+        nearest: noise is left out of the vote, so that everybody gets a cluster; keep: noise votes as -1.
+
+    Notes
+    -----
+    Density fades in many dimensions, so UMAP (McInnes, Healy and Melville, 2018) reduces the sample first. The vote takes
+    place in profile space, since a fitted UMAP is slow to transform and a pickle.
+    """
+    import hdbscan
+
+    rows = sampled_rows(len(space), fit_customers, seed)
+    reduced = _reduced(space[rows], seed, n_components=n_components, n_neighbors=n_neighbors)
+    smallest = max(2, round(min_cluster_share * len(rows)))
+    if len(rows) < 2 * smallest or np.ptp(reduced, axis=0).max() == 0.0:
+        labels = np.zeros(len(rows), dtype=np.int64)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", category=FutureWarning)
+            labels = hdbscan.HDBSCAN(
+                min_cluster_size=smallest,
+                min_samples=min(min_samples, len(rows) - 1),
+                cluster_selection_method=selection,
+                core_dist_n_jobs=1,
+            ).fit_predict(np.array(reduced, dtype=np.float64, order="C", copy=True))
+    labels = _canonical_labels(labels.astype(np.int64), space[rows])
+    notes = _density_notes(labels)
+    if (labels == NOISE).all():
+        labels = np.zeros(len(rows), dtype=np.int64)
+    votes = np.ones(len(rows), dtype=bool) if noise == "keep" else labels != NOISE
+    model = {
+        "exemplars": space[rows][votes].astype(np.float32),
+        "labels": labels[votes],
+        "vote_neighbors": vote_neighbors,
+    }
+    return Clusters(model, rows, labels, notes)
+
+
+def _reduced(points: Floats, seed: int, *, n_components: int, n_neighbors: int) -> Floats:
+    if points.shape[1] <= n_components or len(points) <= n_components + 1:
+        return points
+    if len(points) < MIN_ROWS_FOR_UMAP:
+        found: Floats = PCA(n_components, svd_solver="full").fit_transform(points)
+        return found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import umap
+
+        embedded: Floats = umap.UMAP(
+            n_components=n_components,
+            n_neighbors=min(n_neighbors, len(points) - 1),
+            min_dist=0.0,
+            random_state=seed,
+            n_jobs=1,
+            init="pca",
+        ).fit_transform(points)
+    return embedded
+
+
+def _density_notes(labels: Ints) -> tuple[str, ...]:
+    count, noise_share = len(set(labels.tolist()) - {NOISE}), float((labels == NOISE).mean())
+    if count <= 2 or noise_share > POOR_NOISE_SHARE:
+        return (
+            f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and called {noise_share:.0%} noise: there is no density "
+            "structure to rely on. Use clustering.algorithm=kmeans, or a smaller hdbscan.min_cluster_share.",
+        )
+    return ()
+
+
+def sampled_rows(count: int, most: int, seed: int) -> Ints:
+    """All rows, or ``most`` of them drawn without replacement, in order."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, size=most, replace=False))
+
+
+def canonical_order(labels: NDArray[Any], centres: Floats) -> Ints:
+    """Old numbers in their new order: largest cluster first, ties by the coordinates of the centre."""
+    sizes = np.bincount(labels, minlength=len(centres))
+    keys = [(-sizes[number], *np.round(centres[number], 9)) for number in range(len(centres))]
+    return np.array(sorted(range(len(centres)), key=keys.__getitem__), dtype=np.int64)
+
+
+def _canonical_labels(labels: Ints, points: Floats) -> Ints:
+    clustered = labels != NOISE
+    count = labels.max() + 1
+    if count <= 0:
+        return labels
+    centres = np.stack([points[labels == number].mean(axis=0) for number in range(count)])
+    rank = np.argsort(canonical_order(labels[clustered], centres))
+    renumbered = labels.copy()
+    renumbered[clustered] = rank[labels[clustered]]
+    return renumbered

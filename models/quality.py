@@ -1,0 +1,179 @@
+"""How good segments are: silhouette and its kin, density validity, stability, and what they tell of the future."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, roc_auc_score, silhouette_score
+from sklearn.model_selection import KFold
+
+from models.clusterers import Fit, sampled_rows
+from models.scorer import NOISE, Floats, Ints, assign
+
+FOLDS = 5
+MIN_BUYERS = 10
+
+
+def cluster_quality(
+    space: Floats, labels: Ints, *, sample_customers: int, seed: int, is_density: bool
+) -> dict[str, float | None]:
+    """Shape of the clusters, on a sample.
+
+    Parameters
+    ----------
+    space : array of shape (n, d)
+    labels : array of shape (n,)
+        -1 is noise, and left out of all figures but its share.
+
+    Returns
+    -------
+    dict
+        silhouette (-1..1), davies_bouldin (lower is better), calinski_harabasz, density_validity (-1..1; for density
+        clusters only), noise_share, smallest_share; None where undefined.
+    """
+    clustered = labels != NOISE
+    sizes = np.bincount(labels[clustered]) if clustered.any() else np.array([0])
+    figures: dict[str, float | None] = {
+        "silhouette": None,
+        "davies_bouldin": None,
+        "calinski_harabasz": None,
+        "density_validity": None,
+        "noise_share": float(1.0 - clustered.mean()) if len(labels) else 0.0,
+        "smallest_share": float(sizes[sizes > 0].min() / len(labels)) if sizes.any() else 0.0,
+    }
+    rows = np.flatnonzero(clustered)
+    rows = rows[sampled_rows(len(rows), sample_customers, seed)]
+    points, sample = np.ascontiguousarray(space[rows]), labels[rows]
+    if not 2 <= len(np.unique(sample)) < len(sample):
+        return figures
+    figures["silhouette"] = float(silhouette_score(points, sample))
+    figures["davies_bouldin"] = float(davies_bouldin_score(points, sample))
+    figures["calinski_harabasz"] = float(calinski_harabasz_score(points, sample))
+    if is_density:
+        figures["density_validity"] = _density_validity(points, sample)
+    return figures
+
+
+def _density_validity(points: Floats, labels: Ints) -> float | None:
+    """DBCV (Moulavi et al., 2014) on at most 2000 rows, as it grows with the square of their number."""
+    from hdbscan.validity import validity_index
+
+    rows = sampled_rows(len(points), 2_000, 0)
+    if np.bincount(labels[rows]).min(initial=2) < 2 and len(np.unique(labels[rows])) < 2:
+        return None
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            value = float(validity_index(np.array(points[rows], order="C", copy=True), labels[rows]))
+        except ValueError:
+            return None
+    return value if np.isfinite(value) else None
+
+
+def stability(space: Floats, labels: Ints, fit: Fit, *, resamples: int, customers: int, seed: int) -> dict[int, float]:
+    """How surely each cluster comes back: the mean, over half-samples clustered anew, of its best Jaccard.
+
+    Parameters
+    ----------
+    space, labels : arrays of shape (n, d) and (n,)
+    fit : callable
+        Points and a seed -> Clusters.
+    resamples : int
+        Half-samples, drawn without replacement.
+    customers : int
+        Customers at most that the halves are drawn from.
+
+    Returns
+    -------
+    dict of int to float
+        Cluster number -> 0..1.
+
+    References
+    ----------
+    Hennig, Cluster-wise assessment of cluster stability, Computational Statistics & Data Analysis 52 (2007).
+    """
+    rows = sampled_rows(len(space), customers, seed)
+    points, known = space[rows], labels[rows]
+    numbers = [number for number in np.unique(known).tolist() if number != NOISE]
+    best: dict[int, list[float]] = {number: [] for number in numbers}
+    generator = np.random.default_rng(seed)
+    for _ in range(resamples):
+        half = np.sort(generator.choice(len(points), size=max(2, len(points) // 2), replace=len(points) < 2))
+        again = assign(points[half], fit(points[half], int(generator.integers(2**31 - 1))).model)["cluster_id"]
+        for number, jaccard in _best_jaccards(known[half], again).items():
+            best[number].append(jaccard)
+    return {number: float(np.mean(values)) if values else 0.0 for number, values in best.items()}
+
+
+def _best_jaccards(known: Ints, again: Ints) -> dict[int, float]:
+    """For each known cluster with members here, the Jaccard of the cluster most like it."""
+    found: dict[int, float] = {}
+    for number in np.unique(known[known != NOISE]).tolist():
+        inside = known == number
+        jaccards = [(inside & (again == other)).sum() / (inside | (again == other)).sum() for other in np.unique(again)]
+        found[number] = float(max(jaccards))
+    return found
+
+
+def mean_by_segment(segment: NDArray[Any], outcome: Floats, *, seed: int) -> Floats:
+    """Each customer's outcome predicted, out of fold, by the mean of the segment.
+
+    Parameters
+    ----------
+    segment : array of shape (n,)
+    outcome : array of shape (n,) or (n, m)
+
+    Returns
+    -------
+    array of the shape of ``outcome``
+    """
+    outcome = np.asarray(outcome, dtype=np.float64)
+    _, number = np.unique(segment, return_inverse=True)
+    predicted = np.zeros_like(outcome)
+    for known, held_out in KFold(FOLDS, shuffle=True, random_state=seed).split(outcome):
+        overall = outcome[known].mean(axis=0)
+        for index in np.unique(number):
+            members = known[number[known] == index]
+            mean = outcome[members].mean(axis=0) if len(members) else overall
+            predicted[held_out[number[held_out] == index]] = mean
+    return predicted
+
+
+def predictive_validity(
+    segment: NDArray[Any],
+    *,
+    bought: NDArray[np.bool_],
+    spend: Floats | None = None,
+    categories: NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """What the segment alone tells of the weeks after it was fixed.
+
+    Parameters
+    ----------
+    segment : array of shape (n,)
+        Fixed before the outcomes.
+    bought : bool array of shape (n,)
+    spend : float array of shape (n,), optional
+    categories : bool array of shape (n, m), optional
+        Who bought what; categories with fewer than 10 buyers are left out.
+
+    Returns
+    -------
+    dict
+        buys_auc, spend_r2 (of the log of 1 + spend), category_auc (mean over categories).
+    """
+    figures = {"buys_auc": float(roc_auc_score(bought, mean_by_segment(segment, bought, seed=seed)))}
+    if spend is not None:
+        log_spend = np.log1p(np.maximum(spend, 0.0))
+        error = ((log_spend - mean_by_segment(segment, log_spend, seed=seed)) ** 2).sum()
+        figures["spend_r2"] = float(1.0 - error / ((log_spend - log_spend.mean()) ** 2).sum())
+    if categories is not None:
+        counted = categories[:, (categories.sum(axis=0) >= MIN_BUYERS) & ~categories.all(axis=0)]
+        predicted = mean_by_segment(segment, counted, seed=seed)
+        aucs = [roc_auc_score(counted[:, index], predicted[:, index]) for index in range(counted.shape[1])]
+        figures["category_auc"] = float(np.mean(aucs)) if aucs else float("nan")
+    return figures

@@ -1,0 +1,200 @@
+"""Segmentation: what is fitted, saved, loaded and scored."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.profile import Column
+from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
+from models.preprocessing import fit_scaling
+from models.quality import cluster_quality, stability
+from models.scorer import NOISE, Floats, Ints, assign, segment_columns, to_space
+from models.selection import Candidate, choose
+
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class FittedClusters:
+    """Clusters of a shop's customers, and how good they are.
+
+    Attributes
+    ----------
+    is_clustered : bool array of shape (n,)
+        Rows of the profile with enough events to be clustered.
+    labels : int array of shape (number clustered,)
+        Cluster of each of them; -1 is noise.
+    space : array of shape (number clustered, d)
+    quality : dict
+        Figures of `cluster_quality`.
+    stability : dict of int to float
+        Mean Jaccard per cluster.
+    candidates : list of Candidate
+        What was tried, when the number of segments was chosen.
+    """
+
+    algorithm: str
+    scaling: dict[str, Any]
+    clusters: Clusters
+    is_clustered: np.ndarray
+    labels: Ints
+    space: Floats
+    quality: dict[str, float | None]
+    stability: dict[int, float]
+    candidates: list[Candidate]
+    choice_reason: str
+    notes: tuple[str, ...]
+
+    @property
+    def n_segments(self) -> int:
+        """Clusters found, noise not counted."""
+        return len(set(self.labels.tolist()) - {NOISE})
+
+    @property
+    def mean_stability(self) -> float:
+        """Mean over clusters, 0 where there are none."""
+        return float(np.mean(list(self.stability.values()))) if self.stability else 0.0
+
+    def as_candidate(self, n_segments: int | None = None) -> Candidate:
+        """The figures that a choice looks at."""
+        return Candidate(
+            algorithm=self.algorithm,
+            n_segments=n_segments or self.n_segments,
+            silhouette=self.quality["silhouette"],
+            stability=self.mean_stability,
+            smallest_share=self.quality["smallest_share"] or 0.0,
+            noise_share=self.quality["noise_share"] or 0.0,
+        )
+
+
+def fit_segmentation(
+    profile: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    block_weights: Mapping[str, float],
+    algorithm: str,
+    n_segments: int | str,
+    n_segments_choices: Sequence[int],
+    min_events: int,
+    kmeans: Mapping[str, Any],
+    hdbscan: Mapping[str, Any],
+    quality: Mapping[str, Any],
+    seed: int,
+) -> FittedClusters:
+    """Cluster the customers who have at least ``min_events`` events.
+
+    Parameters
+    ----------
+    profile : DataFrame, n rows, sorted by customer_id
+    n_segments : int or "auto"
+        For KMeans; auto chooses among ``n_segments_choices``. HDBSCAN finds its own number.
+
+    Raises
+    ------
+    ValueError
+        Nobody has enough events.
+    """
+    is_clustered = profile["event_count"].to_numpy() >= min_events
+    if not is_clustered.any():
+        raise ValueError(
+            f"expected customers with at least {min_events} events, found none among {len(profile):,}. "
+            "Lower clustering.min_events, or give a longer log."
+        )
+    clustered = profile[is_clustered]
+    scaling = fit_scaling(clustered, columns, block_weights=block_weights)
+    space = to_space(clustered, scaling)
+    judged = functools.partial(
+        _fit_and_judge, space=space, scaling=scaling, is_clustered=is_clustered, quality=quality, seed=seed
+    )
+    if algorithm == "hdbscan":
+        return judged("hdbscan", functools.partial(fit_hdbscan, **hdbscan))
+    fits: dict[int, Fit] = {
+        count: functools.partial(fit_kmeans, n_segments=count, **kmeans)
+        for count in (n_segments_choices if n_segments == "auto" else [int(n_segments)])
+    }
+    fitted = {count: judged("kmeans", fit) for count, fit in fits.items()}
+    if len(fitted) == 1:
+        return next(iter(fitted.values()))
+    candidates = [one.as_candidate(count) for count, one in fitted.items()]
+    chosen, reason = choose(
+        candidates, min_segment_share=quality["min_segment_share"], min_stability=quality["min_stability"]
+    )
+    best = fitted[chosen.n_segments]
+    return FittedClusters(**{**vars(best), "candidates": candidates, "choice_reason": reason})
+
+
+def _fit_and_judge(
+    algorithm: str,
+    fit: Fit,
+    *,
+    space: Floats,
+    scaling: dict[str, Any],
+    is_clustered: np.ndarray,
+    quality: Mapping[str, Any],
+    seed: int,
+) -> FittedClusters:
+    clusters = fit(space, seed)
+    labels = assign(space, clusters.model)["cluster_id"]
+    figures = cluster_quality(
+        space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=algorithm == "hdbscan"
+    )
+    figures["noise_share_fitted"] = float((clusters.fitted_labels == NOISE).mean())
+    came_back = stability(
+        space,
+        labels,
+        fit,
+        resamples=quality["stability_resamples"],
+        customers=quality["stability_customers"],
+        seed=seed,
+    )
+    return FittedClusters(
+        algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", clusters.notes
+    )
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A named segmentation, ready to score.
+
+    Attributes
+    ----------
+    model : dict
+        scaling, clusters, segments (segment_id, cluster_id, name), standing (by lifecycle stage), min_events,
+        border_margin: what `scorer.segment_columns` reads.
+    """
+
+    model: dict[str, Any]
+
+    def predict(self, profile: pd.DataFrame) -> pd.DataFrame:
+        """The segment columns of scores, as the saved model gives them."""
+        return segment_columns(profile, self.model)
+
+    def save(self, folder: Path) -> None:
+        """Write model.json and arrays.npz: the same bytes for the same content, and no pickle."""
+        folder.mkdir(parents=True, exist_ok=True)
+        plain = {key: value for key, value in self.model.items() if key not in ("scaling", "clusters")}
+        arrays: dict[str, np.ndarray] = {}
+        for section in ("scaling", "clusters"):
+            plain[section] = {}
+            for key, value in self.model[section].items():
+                if isinstance(value, np.ndarray):
+                    arrays[f"{section}.{key}"] = value
+                else:
+                    plain[section][key] = value
+        text = json.dumps(plain, ensure_ascii=False, sort_keys=True, indent=1)
+        (folder / "model.json").write_text(text, encoding="utf-8")
+        with zipfile.ZipFile(folder / "arrays.npz", "w") as archive:  # np.savez stamps the clock into the file
+            for name, array in sorted(arrays.items()):
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_TIME), buffer.getvalue())
