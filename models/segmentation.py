@@ -153,7 +153,7 @@ def _fit_and_judge(
         space,
         labels,
         fit,
-        resamples=quality["stability_resamples"],
+        resamples=quality["hdbscan_resamples" if algorithm == "hdbscan" else "stability_resamples"],
         customers=quality["stability_customers"],
         seed=seed,
     )

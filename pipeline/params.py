@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from features.events import EventType
+from features.journey import STAGES
 
 Language = Literal["en", "uk", "ru", "sq"]
 Positive = Annotated[float, Field(gt=0)]
@@ -226,6 +227,7 @@ class QualityParams(Section):
 
     sample_customers: Count
     stability_resamples: Count
+    hdbscan_resamples: Count
     stability_customers: Count
     min_stability: Share
     min_segment_share: Share
@@ -282,6 +284,13 @@ class NamingParams(Section):
     top_categories: Count
     archetypes: list[Archetype]
     standing: dict[str, Standing]
+
+    @model_validator(mode="after")
+    def _complete(self) -> NamingParams:
+        missing = sorted(set(STAGES) - set(self.standing))
+        if missing:
+            raise ValueError(f"expected a standing for every lifecycle stage; missing: {', '.join(missing)}")
+        return self
 
 
 class EngineParams(Section):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
@@ -13,7 +15,7 @@ from features import categories, context, interests, journey, searches, sessions
 from features.events import ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
 from pipeline.engines import materialise
-from pipeline.params import Params
+from pipeline.params import Params, params_from_json
 from pipeline.sources import Source
 
 MAX_CHANNELS = 6
@@ -278,3 +280,23 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
             difficult_min_returns=tiers.difficult_min_returns,
         ),
     )
+
+
+def save_shop(shop: Shop, params: Params, folder: Path) -> None:
+    """Write what scoring needs beside the clusters: spec, parameters, P(category | query), known categories."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spec.json").write_text(shop.spec.to_json(), encoding="utf-8")
+    text = json.dumps(params.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    (folder / "params.json").write_text(text, encoding="utf-8")
+    shop.query_categories.to_parquet(folder / "query_categories.parquet", index=False)
+    shop.known_categories.to_parquet(folder / "known_categories.parquet", index=False)
+
+
+def load_shop(folder: Path, params_folder: Path) -> tuple[Shop, Params]:
+    """The shop as a model knows it, and the parameters the model was trained with."""
+    shop = Shop(
+        ProfileSpec.from_json((folder / "spec.json").read_text(encoding="utf-8")),
+        pd.read_parquet(folder / "query_categories.parquet"),
+        pd.read_parquet(folder / "known_categories.parquet"),
+    )
+    return shop, params_from_json((folder / "params.json").read_text(encoding="utf-8"), params_folder)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ibis
-import matplotlib.figure
-import numpy as np
 import pandas as pd
 
-from models.segmentation import FittedClusters, Segmentation, fit_segmentation
+from models.segmentation import FittedClusters, fit_segmentation
+from models.selection import Candidate
 from pipeline import outputs, tracking
 from pipeline.engines import connect
 from pipeline.params import Params, UserError
@@ -23,7 +21,7 @@ from pipeline.report.render import render
 from pipeline.report.summarise import summarise
 from pipeline.segments import Segments, describe_segments
 from pipeline.sources import Source, read_source
-from pipeline.sweep import Candidate, choose, fit_candidates, log_candidates
+from pipeline.sweep import chosen_params, fit_candidates, log_candidates
 
 
 @dataclass(frozen=True)
@@ -124,22 +122,141 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             candidates: list[Candidate] = []
             if sweep:
                 progress("sweep")
-                candidates = fit_candidates(profiles, params)
-                log_candidates(mlflow, candidates)
-                params = choose(candidates, params)
+                candidates = log_candidates(mlflow, fit_candidates(profiles, params))
+                params, reason = chosen_params(candidates, params)
             progress(f"clustering with {params.clustering.algorithm}")
             fitted = cluster(profiles, params)
+            if sweep:
+                fitted = replace(fitted, choice_reason=reason)
             progress("naming and describing")
             segments = describe_segments(profiles, fitted, params)
             progress("tracking")
-            return _keep(mlflow, con, params, source, profiles, fitted, segments, run_id, folder)
+            kept = _results(params, source, profiles, fitted, segments, candidates, run_id)
+            return _keep(mlflow, con, params, profiles, fitted, segments, kept, folder)
+
+
+def _results(
+    params: Params,
+    source: Source,
+    profiles: Profiles,
+    fitted: FittedClusters,
+    segments: Segments,
+    candidates: list[Candidate],
+    run_id: str,
+) -> dict[str, Any]:
+    """Everything that is told about a training, as one plain dict: the report and `kindred compare` read it."""
+    return summarise(
+        as_of=params.as_of,
+        language=params.language,
+        run_id=run_id,
+        reading=source.summary.as_dict(),
+        segments=segments.table,
+        shop=segments.shop,
+        lifts=segments.lifts,
+        labels=segments.labels,
+        customer_count=len(profiles.table),
+        clustered_count=int(fitted.is_clustered.sum()),
+        quality={
+            "algorithm": fitted.algorithm,
+            "n_segments": fitted.n_segments,
+            "stability": fitted.mean_stability,
+            "choice_reason": fitted.choice_reason,
+            "notes": list(fitted.notes),
+            "candidates": [vars(one) for one in candidates or fitted.candidates],
+            **fitted.quality,
+        },
+    )
+
+
+def _keep(
+    mlflow: Any,
+    con: Any,
+    params: Params,
+    profiles: Profiles,
+    fitted: FittedClusters,
+    segments: Segments,
+    results: dict[str, Any],
+    folder: Path,
+) -> Trained:
+    """Log the run, register the model, write report and segments; the manifest last."""
+    run_id = results["run_id"]
+    report = render(results)
+    tracking.log_parameters(mlflow, params.flat())
+    mlflow.log_metrics(_metrics(fitted, segments))
+    mlflow.log_dict(params.model_dump(mode="json"), "params.json")
+    mlflow.log_dict(results, "summary.json")
+    mlflow.log_text(report, "report.html")
+    mlflow.log_table(_flat_segments(segments).to_dict(orient="list"), "segments.json")
+    tracking.log_source(mlflow, digest=results["reading"]["digest"], columns=con.table("events").limit(0).to_pandas())
+    tracking.log_figures(mlflow, plots.figures(segments, fitted, seed=params.seed))
+    with tempfile.TemporaryDirectory(prefix="kindred-") as place:
+        model = Path(place)
+        segments.segmentation.save(model / tracking.MODEL_FOLDER)
+        save_shop(profiles.shop, params, model / tracking.SHOP_FOLDER)
+        example = profiles.table[model_columns(profiles)].head(0)
+        predicted = segments.segmentation.predict(profiles.table.head(5)).head(0)
+        uri, alias = tracking.log_model(mlflow, params, folder=model, example=example, predicted=predicted)
+    outputs.write_text(folder / "report.html", report)
+    outputs.write_table(folder / "segments.parquet", _flat_segments(segments))
+    outputs.write_json(folder / "segments.json", segments.table)
+    outputs.write_manifest(
+        folder / "manifest.json",
+        params_digest=params.digest(),
+        inputs={"source": results["reading"]["digest"]},
+        outputs={name: folder / name for name in ("report.html", "segments.parquet", "segments.json")},
+        versions=tracking.versions(),
+        row_counts={key: results["reading"][key] for key in ("read_count", "accepted_count", "rejected_count")},
+    )
+    notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
+    return Trained(run_id, uri, alias, segments.frame(), folder / "report.html", notes)
+
+
+def model_columns(profiles: Profiles) -> list[str]:
+    """Columns that the model's signature asks for."""
+    return [*(column.name for column in profiles.shop.spec.columns()), "lifecycle_stage"]
+
+
+def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:
+    figures = {name: value for name, value in fitted.quality.items() if value is not None}
+    sizes = [one["customer_share"] for one in segments.table if not one["is_standing"]]
+    named = [one for one in segments.table if one["archetype"]]
+    return {
+        **figures,
+        "n_segments": float(fitted.n_segments),
+        "stability_mean": fitted.mean_stability,
+        "stability_min": min(fitted.stability.values(), default=0.0),
+        "low_evidence_share": float(1.0 - fitted.is_clustered.mean()),
+        "largest_segment_share": max(sizes, default=0.0),
+        "segments_with_archetype": float(len(named)),
+    }
+
+
+def _flat_segments(segments: Segments) -> pd.DataFrame:
+    """The segments table with texts in place of nested values."""
+    frame = segments.frame()
+    return pd.DataFrame(
+        {
+            **{name: frame[name] for name in ("segment_id", "name", "archetype", "is_standing", "customer_count")},
+            **{name: frame[name] for name in ("customer_share", "spend_share", "stability", "is_stable")},
+            "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
+            "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
+            "playbook": ["" if not texts else texts["en"] for texts in frame.playbook],
+        }
+    )
 
 
 def cluster(profiles: Profiles, params: Params, **changes: Any) -> FittedClusters:
     """Cluster the profiles with the settings of ``params``.clustering; ``changes`` go before them."""
-    settings = params.clustering
     if profiles.table.empty:
         raise UserError(f"expected customers before as_of {params.as_of:%Y-%m-%d %H:%M}, found none. Check as_of.")
+    try:
+        return _fit(profiles, params, changes)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _fit(profiles: Profiles, params: Params, changes: dict[str, Any]) -> FittedClusters:
+    settings = params.clustering
     return fit_segmentation(
         profiles.table,
         profiles.shop.spec.columns(),

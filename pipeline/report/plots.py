@@ -1,0 +1,95 @@
+"""Figures of a run, for MLflow. Colour-blind safe (Okabe and Ito), no customer can be told from another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+
+from models.clusterers import sampled_rows
+
+if TYPE_CHECKING:
+    from models.segmentation import FittedClusters
+    from pipeline.segments import Segments
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
+MAX_POINTS = 5_000
+MAX_CATEGORIES = 20
+
+
+def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
+    """All figures by name."""
+    return {
+        "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
+        "value_by_segment": _bars(segments, "spend_share", "Share of spend"),
+        "interests_by_segment": interest_heat_map(segments),
+        "map": customer_map(segments, fitted, seed=seed),
+    }
+
+
+def _bars(segments: Segments, column: str, title: str) -> Figure:
+    names = [_short(one["name"]) for one in reversed(segments.table)]
+    values = [100 * one[column] for one in reversed(segments.table)]
+    figure = Figure(figsize=(8, 0.4 * len(names) + 1.4), layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(range(len(names)), values, color=COLOURS[0])
+    axes.set_yticks(range(len(names)), names)
+    axes.bar_label(bars, fmt="%.1f%%", padding=3)
+    axes.set_xlabel("%")
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    return figure
+
+
+def interest_heat_map(segments: Segments) -> Figure:
+    """Lift of each category in each segment, on a scale of doublings."""
+    ids = [one["segment_id"] for one in segments.table if not one["is_standing"]]
+    names = [_short(one["name"]) for one in segments.table if not one["is_standing"]]
+    lifts = segments.lifts.loc[ids].fillna(1.0)
+    spread = (lifts.max() - lifts.min()).sort_values(ascending=False, kind="stable")
+    kept = [column for column in lifts.columns if column in set(spread.index[:MAX_CATEGORIES])]
+    values = np.log2(np.maximum(lifts[kept].to_numpy(), 0.05))
+    figure = Figure(figsize=(0.55 * len(kept) + 4, 0.45 * len(ids) + 2.4), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="PuOr_r", vmin=-2, vmax=2, aspect="auto")
+    axes.set_xticks(range(len(kept)), [_short(segments.labels[name], 22) for name in kept], rotation=45, ha="right")
+    axes.set_yticks(range(len(ids)), names)
+    axes.set_title("Interest beside the shop's average", loc="left")
+    bar = figure.colorbar(image, ax=axes, ticks=[-2, -1, 0, 1, 2])
+    bar.ax.set_yticklabels(["¼×", "½×", "1×", "2×", "4×"])
+    return figure
+
+
+def customer_map(segments: Segments, fitted: FittedClusters, *, seed: int) -> Figure:
+    """A sample of customers on the two main axes of their profiles; no ids."""
+    rows = sampled_rows(len(fitted.space), MAX_POINTS, seed)
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots()
+    if len(rows) > 2 and fitted.space.shape[1] > 1:
+        points = PCA(2, svd_solver="full").fit_transform(fitted.space[rows])
+        clustered = segments.segment_ids[fitted.is_clustered][rows]
+        markers = ("o", "s", "^")
+        for index, one in enumerate(one for one in segments.table if not one["is_standing"]):
+            inside = clustered == one["segment_id"]
+            axes.scatter(
+                *points[inside].T, s=9, alpha=0.6, label=_short(one["name"]), color=COLOURS[index % len(COLOURS)],
+                marker=markers[index // len(COLOURS) % 3], linewidths=0,
+            )  # fmt: skip
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=2)
+    axes.set_title("Customers by their two main differences", loc="left")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return figure
+
+
+def _short(text: str, most: int = 34) -> str:
+    """Shortened, and without signs that matplotlib reads as mathematics."""
+    plain = text.replace("$", r"\$")
+    return plain if len(plain) <= most else plain[: most - 1] + "…"
+
+
+mpl.use("Agg")

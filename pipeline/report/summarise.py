@@ -1,0 +1,261 @@
+"""Results -> one plain dict. All that the report says is computed here; the template only places it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MAX_HEAT_COLUMNS = 14
+STAGES = {
+    "newcomer": "registered, silent",
+    "browsing": "looks, has not filled a cart",
+    "cart": "filled a cart, has not bought",
+    "first_order": "first order lately",
+    "active": "buys",
+    "returned": "came back",
+    "slipping": "slipping away",
+    "lapsed": "has lapsed",
+    "lost": "lost",
+}
+FIGURES: dict[str, tuple[str, str]] = {
+    "orders_per_buyer": ("orders a buyer", "number"),
+    "average_order_value": ("an average order", "money"),
+    "spend_per_customer": ("spend a customer", "money"),
+    "spend_share": ("share of spend", "share"),
+    "buyer_share": ("have bought", "share"),
+    "repeat_buyer_share": ("have bought again", "share"),
+    "days_since_last_event": ("days since last seen", "number"),
+    "days_since_last_purchase": ("days since the last order", "number"),
+    "days_since_first_event": ("days since first seen", "number"),
+    "visits_per_customer": ("visits a customer", "number"),
+    "events_per_customer": ("actions a customer", "number"),
+    "views_per_customer": ("views a customer", "number"),
+    "cart_user_share": ("have filled a cart", "share"),
+    "abandoned_cart_share": ("of carts left behind", "share"),
+    "return_rate": ("of items sent back", "share"),
+    "discount_share": ("of items bought at a discount", "share"),
+    "stage_lost_share": ("are lost", "share"),
+    "stage_slipping_share": ("are slipping away", "share"),
+}
+ON_CARDS = (
+    "visits_per_customer",
+    "buyer_share",
+    "orders_per_buyer",
+    "average_order_value",
+    "days_since_last_event",
+    "abandoned_cart_share",
+    "discount_share",
+    "return_rate",
+)
+RULES = {
+    "unreadable_row": "could not be split into columns",
+    "missing_customer_id": "named no customer",
+    "missing_event_type": "did not say what was done",
+    "unreadable_time": "had a time that cannot be read",
+    "time_out_of_range": "had a time before 1990 or after 2099",
+    "missing_product_id": "named no product",
+    "unreadable_number": "had a number that cannot be read",
+    "negative_price": "had a negative price",
+    "negative_quantity": "had a negative quantity",
+    "text_too_long": "had a text that is too long",
+    "broken_encoding": "had broken characters",
+    "unknown_product": "named a product that the catalogue does not know (kept, without a category)",
+    "after_as_of": "lie after the date of this report (they will count later)",
+}
+
+
+def number(value: float | None, form: str = "number") -> str:
+    """A figure as people read it; a dash where there is none."""
+    if value is None or np.isnan(value):
+        return "–"
+    if form == "share":
+        return f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}"
+    if form == "money":
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
+    return f"{value:,.0f}" if abs(value) >= 20 else f"{value:,.1f}"
+
+
+def summarise(
+    *,
+    as_of: datetime,
+    language: str,
+    run_id: str,
+    reading: Mapping[str, Any],
+    segments: list[dict[str, Any]],
+    shop: Mapping[str, float],
+    lifts: pd.DataFrame,
+    labels: Mapping[str, str],
+    customer_count: int,
+    clustered_count: int,
+    quality: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The report as data: numbers for machines, and texts for people beside them.
+
+    Parameters
+    ----------
+    segments : list of dict
+        The segments contract, in the order of the report.
+    shop : mapping
+        Figures of everybody clustered.
+    lifts : DataFrame
+        segment_id x category.
+
+    Returns
+    -------
+    dict
+        JSON-able.
+    """
+    clustered = [one for one in segments if not one["is_standing"]]
+    return {
+        "run_id": run_id,
+        "language": language,
+        "as_of": f"{as_of:%Y-%m-%d %H:%M} UTC",
+        "customer_count": customer_count,
+        "clustered_count": clustered_count,
+        "segments": [_segment(one, shop, language) for one in segments],
+        "segment_names": {one["segment_id"]: one["name"] for one in segments},
+        "shop": dict(shop),
+        "headline": _headline(clustered, reading, customer_count, clustered_count),
+        "heat_map": _heat_map(clustered, lifts, labels),
+        "reading": dict(reading),
+        "set_aside": _counted(reading["rejected_by_rule"], reading["read_count"]),
+        "noted": _counted(reading["noted_by_rule"], reading["read_count"]),
+        "quality": dict(quality),
+        "quality_texts": _quality_texts(quality, clustered),
+    }
+
+
+def _headline(
+    clustered: list[dict[str, Any]], reading: Mapping[str, Any], customers: int, clustered_count: int
+) -> list[dict[str, str]]:
+    best = max(clustered, key=lambda one: one["spend_share"], default=None)
+    told = [
+        {"value": f"{customers:,}", "text": "customers"},
+        {"value": f"{reading['accepted_count']:,}", "text": "events read"},
+        {"value": f"{len(clustered)}", "text": "segments found"},
+        {
+            "value": number(clustered_count / max(customers, 1), "share"),
+            "text": "of customers did enough to be told apart",
+        },
+    ]
+    if best and best["spend_share"] > 0:
+        told.append({"value": number(best["spend_share"], "share"), "text": f"of spend comes from {best['name']}"})
+    return told
+
+
+def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) -> dict[str, Any]:
+    figures = segment["figures"]
+    stages = {stage: figures.get(f"stage_{stage}_share", 0.0) for stage in STAGES}
+    parts = {part: figures.get(f"{part}_share", 0.0) for part in ("night", "morning", "afternoon", "evening")}
+    busiest = max(parts, key=lambda part: parts[part])
+    return {
+        **segment,
+        "texts": {
+            "customers": f"{segment['customer_count']:,}",
+            "customer_share": number(segment["customer_share"], "share"),
+            "spend_share": number(segment["spend_share"], "share"),
+            "why": [_why(one) for one in segment["evidence"]],
+            "interests": [
+                f"{one['label']}: {number(one['share'], 'share')} of their interest, {one['lift']:.1f}× the shop's"
+                for one in segment["top_categories"]
+            ],
+            "figures": [
+                {"name": FIGURES[name][0], "value": number(figures[name], FIGURES[name][1]),
+                 "shop": number(shop.get(name), FIGURES[name][1])}
+                for name in ON_CARDS if name in figures
+            ],
+            "when": f"Most visits in the {busiest} ({number(parts[busiest], 'share')}, in UTC); "
+            f"{number(figures.get('weekend_share', 0.0), 'share')} at weekends." if any(parts.values()) else "",
+            "playbook": segment["playbook"].get(language, ""),
+            "stability": _stability_text(segment),
+        },
+        "stages": [
+            {"name": STAGES[stage], "share": share, "text": number(share, "share")}
+            for stage, share in stages.items() if share >= 0.005
+        ],
+    }  # fmt: skip
+
+
+def _why(evidence: Mapping[str, Any]) -> str:
+    text, form = FIGURES.get(evidence["figure"], (evidence["figure"].replace("_", " "), "number"))
+    return f"{number(evidence['value'], form)} {text}; the shop: {number(evidence['shop'], form)}"
+
+
+def _stability_text(segment: Mapping[str, Any]) -> str:
+    value = segment["stability"]
+    if value is None:
+        return "A group by rule: customers with too few events to be told apart otherwise."
+    word = (
+        "very stable"
+        if value >= 0.85
+        else "stable"
+        if value >= 0.75
+        else "fairly stable"
+        if value >= 0.6
+        else "unstable"
+    )
+    advice = "" if segment["is_stable"] else " Do not build a campaign on it alone."
+    return f"{word.capitalize()}: found again to {value:.0%} when half of the customers are clustered anew.{advice}"
+
+
+def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
+    ids = [one["segment_id"] for one in clustered]
+    inside = lifts.loc[ids].fillna(1.0)
+    spread = inside.max() - inside.min()
+    columns = spread.sort_values(ascending=False, kind="stable").index[:MAX_HEAT_COLUMNS]
+    columns = [column for column in lifts.columns if column in set(columns)]
+    return {
+        "categories": [labels[column] for column in columns],
+        "rows": [
+            {"name": one["name"], "cells": [_cell(float(inside.at[one["segment_id"], column])) for column in columns]}
+            for one in clustered
+        ],
+    }
+
+
+def _cell(lift: float) -> dict[str, Any]:
+    strength = min(abs(np.log2(max(lift, 1e-3))) / 2.0, 1.0)
+    return {
+        "text": f"{lift:.1f}",
+        "lift": lift,
+        "percent": round(100 * strength),
+        "kind": "more" if lift >= 1 else "less",
+    }
+
+
+def _counted(by_rule: Mapping[str, int], read: int) -> list[dict[str, str]]:
+    return [
+        {"count": f"{count:,}", "share": number(count / max(read, 1), "share"), "text": RULES[rule]}
+        for rule, count in by_rule.items()
+        if count
+    ]
+
+
+def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) -> list[str]:
+    how = (
+        "nearest of its centres (KMeans)"
+        if quality["algorithm"] == "kmeans"
+        else "vote of its neighbours in dense regions (HDBSCAN)"
+    )
+    texts = [f"Each customer is in the segment of the {how}, by interests, value, journey and habits together."]
+    if quality["choice_reason"]:
+        texts.append(quality["choice_reason"])
+    stable = [one for one in clustered if one["is_stable"]]
+    texts.append(
+        f"Stability: {len(stable)} of {len(clustered)} segments come back when half of the customers are clustered anew "
+        f"(on average to {quality['stability']:.0%})."
+    )
+    silhouette = quality["silhouette"]
+    if silhouette is not None:
+        word = (
+            "clearly apart" if silhouette > 0.5 else "apart with some overlap" if silhouette > 0.25 else "overlapping"
+        )
+        texts.append(
+            f"Silhouette {silhouette:.2f} of at most 1: segments are {word}. Customers are a continuum; borders between "
+            "segments are where one was drawn, not where one was found."
+        )
+    return [*texts, *quality["notes"]]

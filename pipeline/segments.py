@@ -1,0 +1,171 @@
+"""Clusters -> segments: identities, names, figures; and the segmentation that is saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.interests import SHARE_PREFIX
+from models import naming
+from models.scorer import NOISE
+from models.segmentation import FittedClusters, Segmentation
+from pipeline.params import Params
+from pipeline.profiles import Profiles
+
+
+@dataclass(frozen=True)
+class Segments:
+    """A named segmentation of one shop.
+
+    Attributes
+    ----------
+    table : list of dict
+        One segment each, in order of spend; the contract of design: segment_id, name, names, archetype, ...
+    shop : dict
+        The figures of all customers who were clustered.
+    lifts : DataFrame
+        segment_id x category.
+    """
+
+    table: list[dict[str, Any]]
+    shop: dict[str, float]
+    lifts: pd.DataFrame
+    labels: dict[str, str]
+    segmentation: Segmentation
+    segment_ids: np.ndarray
+
+    def frame(self) -> pd.DataFrame:
+        """The table, one row a segment."""
+        return pd.DataFrame(self.table)
+
+
+def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params) -> Segments:
+    """Name every cluster and every standing, and gather what is to be said of them."""
+    profile = profiles.table
+    ids = segment_ids(profile, fitted)
+    cut = profiles.shop.spec.cut
+    labels = naming.category_labels(cut.categories)
+    shares, lifts = _interests(profile, ids, list(cut.categories))
+    settings = params.naming
+    interests = {
+        segment_id: naming.top_interests(
+            shares.loc[segment_id],
+            lifts.loc[segment_id],
+            min_lift=settings.min_lift,
+            min_share=settings.min_interest_share,
+            most=settings.top_categories,
+            labels=labels,
+        )
+        for segment_id in shares.index
+    }
+    figures = naming.segment_figures(profile[fitted.is_clustered], ids[fitted.is_clustered])
+    named = naming.name_segments(figures, interests, [one.model_dump() for one in settings.archetypes])
+    everybody = naming.segment_figures(profile, ids)
+    table = [
+        _segment(segment_id, everybody.loc[segment_id], named.get(segment_id), interests[segment_id], fitted, params)
+        for segment_id in shares.index
+    ]
+    table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
+    return Segments(
+        table=table,
+        shop=_plain(figures.loc["shop"]),
+        lifts=lifts,
+        labels=labels,
+        segmentation=_segmentation(fitted, named, params),
+        segment_ids=ids,
+    )
+
+
+def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Mean share of each category in each segment, and that beside the mean of all customers."""
+    columns = [SHARE_PREFIX + name for name in names]
+    shares = profile[columns].groupby(ids, sort=True).mean().set_axis(names, axis=1)
+    overall = profile[columns].mean().set_axis(names)
+    return shares, shares / overall.where(overall > 0)
+
+
+def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
+    """The segment of each customer trained on: the cluster's, or that of the lifecycle stage."""
+    ids = ("standing-" + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object)
+    ids[fitted.is_clustered] = [_cluster_segment(number) for number in fitted.labels.tolist()]
+    return ids
+
+
+def _cluster_segment(cluster: int) -> str:
+    return "noise" if cluster == NOISE else f"s{cluster + 1:02}"
+
+
+def _segment(
+    segment_id: str,
+    figures: pd.Series,
+    named: dict[str, Any] | None,
+    interests: list[naming.Interest],
+    fitted: FittedClusters,
+    params: Params,
+) -> dict[str, Any]:
+    standing = params.naming.standing.get(segment_id.removeprefix("standing-"))
+    if named is None:
+        assert standing is not None
+        named = {
+            "archetype": None,
+            "names": standing.name.model_dump(),
+            "playbook": standing.playbook.model_dump(),
+            "evidence": [],
+        }
+    cluster = int(segment_id[1:]) - 1 if segment_id[1:].isdigit() else None
+    came_back = fitted.stability.get(cluster) if cluster is not None else None
+    plain = _plain(figures)
+    return {
+        "segment_id": segment_id,
+        "name": named["names"][params.language],
+        "names": named["names"],
+        "archetype": named["archetype"],
+        "is_standing": segment_id.startswith("standing-"),
+        "customer_count": int(plain["customer_count"]),
+        "customer_share": plain["customer_share"],
+        "spend_share": plain["spend_share"],
+        "top_categories": [vars(interest) for interest in interests],
+        "evidence": named["evidence"],
+        "stability": came_back,
+        "is_stable": came_back is None or came_back >= params.quality.min_stability,
+        "playbook": named["playbook"],
+        "figures": plain,
+    }
+
+
+def _plain(figures: pd.Series) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items() if not np.isnan(value)}
+
+
+def _segmentation(fitted: FittedClusters, named: dict[str, dict[str, Any]], params: Params) -> Segmentation:
+    clusters = sorted(
+        set(fitted.labels.tolist()) | set(fitted.clusters.model.get("labels", np.array([], int)).tolist())
+    )
+    centres = fitted.clusters.model.get("centres")
+    if centres is not None:
+        clusters = list(range(len(centres)))
+    return Segmentation(
+        {
+            "scaling": fitted.scaling,
+            "clusters": fitted.clusters.model,
+            "segments": [
+                {
+                    "cluster_id": int(cluster),
+                    "segment_id": _cluster_segment(cluster),
+                    "name": named[_cluster_segment(cluster)]["names"][params.language]
+                    if _cluster_segment(cluster) in named
+                    else naming.in_languages("noise")[params.language],
+                }
+                for cluster in clusters
+            ],
+            "standing": {
+                stage: {"segment_id": f"standing-{stage}", "name": getattr(one.name, params.language)}
+                for stage, one in params.naming.standing.items()
+            },
+            "min_events": params.clustering.min_events,
+            "border_margin": params.clustering.border_margin,
+        }
+    )
