@@ -423,8 +423,20 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def params_from_json(text: str, folder: Path) -> Params:
-    """The parameters that a saved model was trained with."""
-    return Params.model_validate({**json.loads(text), "folder": folder})
+    """The parameters that a saved model was trained with.
+
+    Raises
+    ------
+    ParamsError
+        Another version of Kindred wrote them, with keys that this one does not know.
+    """
+    try:
+        return Params.model_validate({**json.loads(text), "folder": folder})
+    except ValidationError:
+        raise ParamsError(
+            "expected a model of this version of Kindred; its parameters have other keys. Train again, or score with "
+            "the version that trained it."
+        ) from None
 
 
 def _validated(values: dict[str, Any], path: Path, lines: Lines) -> Params:

@@ -1,0 +1,174 @@
+"""`kindred score`: raw events -> a segment for every customer, with the model's own columns, weights and names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from features.categories import OTHER
+from features.interests import SHARE_PREFIX
+from features.profile import ProfileSpec
+from pipeline import outputs, tracking
+from pipeline.engines import connect
+from pipeline.params import Params
+from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
+from pipeline.sources import read_source
+
+FROM_PROFILE = (
+    "lifecycle_stage",
+    "temperature",
+    "rfm_group",
+    "value_tier",
+    "days_since_last_purchase",
+    "order_count",
+    "spend",
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a scoring made."""
+
+    path: Path
+    model_uri: str
+    summary: dict[str, Any]
+
+    def as_text(self) -> str:
+        """Rows per segment beside training, and what else to know."""
+        lines = [f"{'Segment':<44}{'Customers':>12}{'Share':>9}{'At training':>13}"]
+        lines += [
+            f"{name[:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
+            + (f"{row['trained_share']:>13.1%}" if row["trained_share"] is not None else f"{'-':>13}")
+            for name, row in self.summary["segments"].items()
+        ]
+        new = self.summary["new_categories"]
+        lines += [
+            "",
+            f"Low evidence    {self.summary['low_evidence_count']:,} of {self.summary['customer_count']:,} customers",
+            f"Drift           {self.summary['mix_drift']:.1%} of customers would have to move for the mix of training",
+        ]
+        if new:
+            told = ", ".join(f"{name[:40]} ({count:,} events)" for name, count in list(new.items())[:5])
+            lines.append(f"New categories  {len(new):,}, counted as other: {told}")
+        lines += [
+            f"Model           {self.model_uri}",
+            f"Scores          {self.path}",
+            "Next            take the scores to your mailing tool; `kindred train` again when drift grows",
+        ]
+        return "\n".join(lines)
+
+
+def score(params: Params, *, model_uri: str, out: Path, progress: Progress) -> Scored:
+    """Score every customer known at ``params.as_of``.
+
+    The profile's columns, weights and names are those of the model; where the events lie, and as_of, are those of
+    ``params``.
+
+    Raises
+    ------
+    UserError
+        The model or the source cannot be used; the old scores stay as they were.
+    """
+    if out.suffix not in (".parquet", ".csv"):
+        raise tracking.TrackingError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
+    folder = params.path(params.outputs.folder)
+    with outputs.lock(folder), connect(params.engine, folder=folder) as con:
+        mlflow = tracking.open_store(params)
+        model = tracking.load_model(mlflow, model_uri)
+        shop, trained = load_shop(model.shop_folder, params.folder)
+        progress("reading and checking")
+        source = read_source(con, params, rejected_path=out.with_name(f"{out.stem}-rejected.parquet"))
+        as_trained = trained.model_copy(update={"as_of": params.as_of})
+        profiles = build_profiles(con, source, as_trained, shop=shop, progress=progress)
+        progress("scoring")
+        predicted = model.predict(profiles.table)
+        table = score_table(profiles, predicted, as_trained, model)
+        progress("writing")
+        outputs.write_table(out, table)
+        summary = _summary(profiles, predicted, model, mlflow)
+        outputs.write_manifest(
+            out.with_name(f"{out.stem}-manifest.json"),
+            params_digest=params.digest(),
+            inputs={"source": source.summary.digest, "model": model.uri},
+            outputs={"scores": out},
+            versions=tracking.versions(),
+            row_counts={"scores": table.num_rows, "rejected": source.summary.rejected_count},
+        )
+        return Scored(out, model.uri, summary)
+
+
+def score_table(
+    profiles: Profiles, predicted: pd.DataFrame, params: Params, model: tracking.LoadedModel
+) -> pa.Table:
+    """The scores contract: one row per customer, sorted by customer_id."""
+    profile = profiles.table
+    frame = pd.concat([profile[["customer_id"]], predicted.reset_index(drop=True), profile[[*FROM_PROFILE]]], axis=1)
+    frame.insert(1, "as_of", pd.Timestamp(params.as_of))
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    top = top_categories(
+        profile,
+        profiles.shop.spec,
+        most=params.naming.top_categories,
+        min_lift=params.naming.min_lift,
+        min_share=params.naming.min_interest_share,
+    )
+    table = table.append_column("top_categories", top)
+    for name, value in (("model_uri", model.uri), ("run_id", model.run_id)):
+        table = table.append_column(name, pa.array([value], pa.string()).take(pa.array(np.zeros(len(frame), np.int64))))
+    return table
+
+
+def top_categories(
+    profile: pd.DataFrame, spec: ProfileSpec, *, most: int, min_lift: float, min_share: float
+) -> pa.ListArray:
+    """Each customer's distinctive categories, the highest lift first.
+
+    Returns
+    -------
+    list of strings per customer; empty where no interest stands out.
+    """
+    names = [category for category in spec.cut.categories if category != OTHER]
+    if not names:
+        return pa.array([[]] * len(profile), pa.list_(pa.string()))
+    shares = profile[[SHARE_PREFIX + name for name in names]].to_numpy(dtype=np.float64)
+    mix = np.array([share for name, share in zip(spec.cut.categories, spec.cut.mix, strict=True) if name != OTHER])
+    lifts = np.divide(shares, mix, out=np.zeros_like(shares), where=mix > 0)
+    lifts[(shares < min_share) | (lifts < min_lift)] = 0.0
+    best = np.argsort(-lifts, axis=1, kind="stable")[:, :most]
+    is_kept = np.take_along_axis(lifts, best, axis=1) > 0
+    offsets = np.concatenate([[0], is_kept.sum(axis=1).cumsum()])
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.array(names, pa.string()).take(pa.array(best[is_kept]))
+    )
+
+
+def _summary(
+    profiles: Profiles, predicted: pd.DataFrame, model: tracking.LoadedModel, mlflow: Any
+) -> dict[str, Any]:
+    """Counts only."""
+    _, _, trained = tracking.read_run(mlflow, model.run_id)
+    shares = {one["segment_id"]: one["customer_share"] for one in trained.get("segments", [])}
+    counts = predicted.groupby(["segment_id", "segment"]).size().sort_values(ascending=False, kind="stable")
+    now = {segment_id: count / len(predicted) for (segment_id, _), count in counts.items()}
+    drift = sum(abs(now.get(name, 0.0) - shares.get(name, 0.0)) for name in now.keys() | shares.keys()) / 2
+    return {
+        "customer_count": len(predicted),
+        "low_evidence_count": int((predicted.evidence == "low").sum()),
+        "segments": {
+            name: {
+                "customer_count": int(count),
+                "customer_share": count / len(predicted),
+                "trained_share": shares.get(segment_id),
+            }
+            for (segment_id, name), count in counts.items()
+        },
+        "mix_drift": float(drift) if shares else 0.0,
+        "new_categories": dict(
+            zip(profiles.new_categories.category, profiles.new_categories.event_count.astype(int), strict=True)
+        ),
+    }
