@@ -108,8 +108,9 @@ def score_table(
     """The scores contract: one row per customer, sorted by customer_id."""
     profile = profiles.table
     frame = pd.concat([profile[["customer_id"]], predicted.reset_index(drop=True), profile[[*FROM_PROFILE]]], axis=1)
-    frame.insert(1, "as_of", pd.Timestamp(params.as_of))
     table = pa.Table.from_pandas(frame, preserve_index=False)
+    same = pa.array(np.zeros(len(frame), np.int64))
+    table = table.add_column(1, "as_of", pa.array([params.as_of], pa.timestamp("us", tz="UTC")).take(same))
     top = top_categories(
         profile,
         profiles.shop.spec,
@@ -119,7 +120,7 @@ def score_table(
     )
     table = table.append_column("top_categories", top)
     for name, value in (("model_uri", model.uri), ("run_id", model.run_id)):
-        table = table.append_column(name, pa.array([value], pa.string()).take(pa.array(np.zeros(len(frame), np.int64))))
+        table = table.append_column(name, pa.array([value], pa.string()).take(same))
     return table
 
 

@@ -1,0 +1,110 @@
+"""Trainings on real logs, beside the project in ../shared/data; skipped, saying so, where they are absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.cluster import KMeans
+
+from models.quality import predictive_validity
+from pipeline.engines import connect
+from pipeline.params import Params, load_params
+from pipeline.profiles import build_profiles
+from pipeline.score import score
+from pipeline.segments import describe_segments
+from pipeline.sources import read_source
+from pipeline.train import cluster, train
+
+HERE = Path(__file__).parent
+DATA = HERE.parents[2] / "shared" / "data"
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"the real logs are not at {DATA.name}/ beside the project"),
+]
+LOGS = ("tmall2014", "rees46", "complete_journey", "online_retail")
+
+
+def params_of(log: str, folder: Path, *more: str) -> Params:
+    places = (
+        f"outputs.folder={folder / 'outputs'}",
+        f"outputs.scores={folder / 'scores.parquet'}",
+        f"tracking.uri=sqlite:///{folder / 'mlflow.db'}",
+        f"tracking.artifacts={folder / 'artifacts'}",
+        "quality.stability_resamples=4",
+    )
+    return load_params(HERE / f"{log}.yaml", [*places, *more])
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_trains_and_scores(log: str, tmp_path: Path) -> None:
+    params = params_of(log, tmp_path)
+    trained = train(params, sweep=False, progress=quiet)
+    assert trained.segments.name.is_unique
+    assert trained.segments.customer_share.sum() == pytest.approx(1.0)
+    scored = score(params, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    table = pq.read_table(scored.path).to_pandas()
+    assert table.customer_id.is_unique
+    assert not table.customer_id.str.endswith(".0").any()
+    # At the date of training, scoring gives everybody the segment of training.
+    counts = table.segment_id.value_counts().to_dict()
+    assert counts == dict(zip(trained.segments.segment_id, trained.segments.customer_count, strict=True))
+
+
+def outcomes(con: Any, params: Params, days: int) -> pd.DataFrame:
+    """What was bought in the ``days`` after as_of: customer_id, category (the first level), spend."""
+    catalogue = "left join products p using (product_id)" if "products" in con.list_tables() else ""
+    path = "coalesce(p.category_path, e.category_path)" if catalogue else "e.category_path"
+    as_of = params.as_of.strftime("%Y-%m-%d %H:%M:%S")
+    found: pd.DataFrame = con.con.execute(
+        f"select customer_id, split_part({path}, ' > ', 1) as category, "
+        f"sum(quantity * coalesce(unit_price, 0) - coalesce(discount, 0)) as spend from events e {catalogue} "
+        f"where event_type = 'purchase' and occurred_at >= timestamp '{as_of}' "
+        f"and occurred_at < timestamp '{as_of}' + interval {days} days group by all"
+    ).df()
+    return found
+
+
+def validity(profile: pd.DataFrame, groups: Any, later: pd.DataFrame, *, with_spend: bool) -> dict[str, float]:
+    ids = pd.Index(profile.customer_id)
+    later = later[later.customer_id.isin(ids)]
+    spend = later.groupby("customer_id").spend.sum().reindex(ids).fillna(0.0).to_numpy()
+    bought = ids.isin(later.customer_id)
+    matrix = pd.crosstab(later.customer_id, later.category).reindex(ids).fillna(0).to_numpy() > 0
+    return predictive_validity(
+        np.asarray(groups), bought=bought, spend=spend if with_spend else None, categories=matrix, seed=1
+    )
+
+
+@pytest.mark.parametrize(("log", "with_spend"), [("tmall2014", False), ("complete_journey", True)])
+def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(
+    log: str, with_spend: bool, tmp_path: Path
+) -> None:
+    params = params_of(log, tmp_path, "clustering.n_segments=8")
+    with connect(params.engine, folder=tmp_path) as con:
+        source = read_source(con, params, rejected_path=None)
+        profiles = build_profiles(con, source, params)
+        later = outcomes(con, params, 30)
+        counts = con.con.execute(
+            "select customer_id, path, n from (select k.customer_name as customer_id, o.column as path, count(*) as n "
+            "from observed_events o join known_customers k using (customer_id) where o.column is not null group by all)"
+        ).df()
+    fitted = cluster(profiles, params)
+    inside = fitted.is_clustered
+    profile = profiles.table[inside]
+    segments = describe_segments(profiles, fitted, params)
+    raw = counts.pivot_table(index="customer_id", columns="path", values="n", fill_value=0)
+    raw_groups = KMeans(8, n_init=10, random_state=1).fit_predict(raw.reindex(profile.customer_id).fillna(0).to_numpy())
+    ours = validity(profile, segments.segment_ids[inside], later, with_spend=with_spend)
+    theirs = validity(profile, raw_groups, later, with_spend=with_spend)
+    print(f"\n{log}: segments {ours}, raw counts {theirs}")
+    for outcome, figure in theirs.items():
+        assert ours[outcome] > figure, outcome
