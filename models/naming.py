@@ -92,7 +92,14 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
     grouped = both.groupby("segment_id", sort=True)
     sums = grouped[
         [
-            *("spend", "order_count", "item_count", "returned_item_count", "cart_session_count", "abandoned_cart_count"),
+            *(
+                "spend",
+                "order_count",
+                "item_count",
+                "returned_item_count",
+                "cart_session_count",
+                "abandoned_cart_count",
+            ),
             *("view_count", "is_buyer", "is_repeat_buyer", "is_cart_user", "discounted_items"),
         ]
     ].sum()

@@ -55,7 +55,9 @@ def _marked(key: str, figures: Sequence[dict[str, float]]) -> list[str]:
 
 
 def _segments(summaries: Sequence[dict[str, Any]]) -> list[list[str]]:
-    told = [[f"{one['name']} ({one['customer_share']:.0%})" for one in summary.get("segments", [])] for summary in summaries]
+    told = [
+        [f"{one['name']} ({one['customer_share']:.0%})" for one in summary.get("segments", [])] for summary in summaries
+    ]
     return [
         [str(place + 1), *(one[place] if place < len(one) else "" for one in told)]
         for place in range(max(map(len, told), default=0))
@@ -66,5 +68,6 @@ def _block(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     lines = [[title, *names], *rows]
     widths = [min(max(len(str(line[column])) for line in lines), 48) for column in range(len(names) + 1)]
     return "\n".join(
-        "  ".join(str(text)[:48].ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(str(text)[:48].ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     )

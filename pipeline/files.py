@@ -218,16 +218,18 @@ def _json_rows(path: Path) -> str:
 
 def _json_columns(db: Any, name: str) -> list[tuple[str, int, str]]:
     """Turn the table of lines into one of columns; lines that are no JSON object are given back."""
-    valid = "json_valid(line) and json_type(line) = 'OBJECT'"
-    broken = db.execute(f"select {FILE}, {ROW} from {name} where not ({valid}) and trim(line) <> ''").fetchall()
+    is_object = "coalesce(case when json_valid(line) then json_type(line) = 'OBJECT' end, false)"
+    db.execute(f"create or replace temp table json_lines as select *, {is_object} as is_object from {name}")
+    broken = db.execute(f"select {FILE}, {ROW} from json_lines where not is_object and trim(line) <> ''").fetchall()
+    db.execute("create or replace temp table json_objects as select * from json_lines where is_object")
     keys = db.execute(
-        f"select distinct unnest(json_keys(line)) from (select line from {name} where {valid} limit 100000)"
+        "select distinct unnest(json_keys(line)) from (select line from json_objects limit 100000)"
     ).fetchall()
-    picked = ", ".join(
-        f"json_extract_string(line, {literal('$.' + quoted(key))}) as {quoted(key)}" for (key,) in sorted(keys)
+    picked = "".join(
+        f"json_extract_string(line, {literal('$.' + quoted(key))}) as {quoted(key)}, " for (key,) in sorted(keys)
     )
-    picked = f"{picked}, " if picked else ""
-    db.execute(f"create or replace table {name} as select {picked}{FILE}, {ROW} from {name} where {valid}")
+    db.execute(f"create or replace table {name} as select {picked}{FILE}, {ROW} from json_objects")
+    db.execute("drop table json_lines; drop table json_objects")
     return [(file, row, "NO JSON OBJECT") for file, row in broken]
 
 

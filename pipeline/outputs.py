@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -128,14 +129,17 @@ def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None 
 
 
 def _for_spreadsheets(table: pa.Table) -> pa.Table:
-    frame = table.to_pandas(types_mapper=None)
-    for field in table.schema:
+    for index, field in enumerate(table.schema):
+        column = table[index]
         if pa.types.is_list(field.type):
-            frame[field.name] = frame[field.name].map("; ".join, na_action="ignore")
-        if pa.types.is_list(field.type) or pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            risky = frame[field.name].str.match(r"[=+\-@\t\r]", na=False)
-            frame.loc[risky, field.name] = "'" + frame.loc[risky, field.name]
-    return pa.Table.from_pandas(frame, preserve_index=False)
+            column = pc.binary_join(column, "; ")
+        if pa.types.is_large_string(column.type):
+            column = column.cast(pa.string())
+        if pa.types.is_string(column.type):
+            risky = pc.fill_null(pc.match_substring_regex(column, r"^[=+\-@\t\r]"), False)
+            column = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
+        table = table.set_column(index, field.name, column)
+    return table
 
 
 def file_digest(path: Path) -> str:

@@ -102,9 +102,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress) -> S
         return Scored(out, model.uri, summary)
 
 
-def score_table(
-    profiles: Profiles, predicted: pd.DataFrame, params: Params, model: tracking.LoadedModel
-) -> pa.Table:
+def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, model: tracking.LoadedModel) -> pa.Table:
     """The scores contract: one row per customer, sorted by customer_id."""
     profile = profiles.table
     frame = pd.concat([profile[["customer_id"]], predicted.reset_index(drop=True), profile[[*FROM_PROFILE]]], axis=1)
@@ -148,9 +146,7 @@ def top_categories(
     )
 
 
-def _summary(
-    profiles: Profiles, predicted: pd.DataFrame, model: tracking.LoadedModel, mlflow: Any
-) -> dict[str, Any]:
+def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.LoadedModel, mlflow: Any) -> dict[str, Any]:
     """Counts only."""
     _, _, trained = tracking.read_run(mlflow, model.run_id)
     shares = {one["segment_id"]: one["customer_share"] for one in trained.get("segments", [])}

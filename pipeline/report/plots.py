@@ -69,7 +69,7 @@ def customer_map(segments: Segments, fitted: FittedClusters, *, seed: int) -> Fi
     rows = sampled_rows(len(fitted.space), MAX_POINTS, seed)
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    if len(rows) > 2 and fitted.space.shape[1] > 1:
+    if len(rows) > 2 and fitted.space.shape[1] > 1 and np.ptp(fitted.space[rows], axis=0).max() > 0:
         points = PCA(2, svd_solver="full").fit_transform(fitted.space[rows])
         clustered = segments.segment_ids[fitted.is_clustered][rows]
         markers = ("o", "s", "^")

@@ -174,8 +174,8 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
             "stability": _stability_text(segment),
         },
         "stages": [
-            {"name": STAGES[stage], "share": share, "text": number(share, "share")}
-            for stage, share in stages.items() if share >= 0.005
+            {"name": STAGES[stage], "colour": place, "share": share, "text": number(share, "share")}
+            for place, (stage, share) in enumerate(stages.items()) if share >= 0.005
         ],
     }  # fmt: skip
 

@@ -1,0 +1,321 @@
+"""What users get wrong: a clear message or a sensible result, and nothing half written."""
+
+from __future__ import annotations
+
+import gzip
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.engines import connect
+from pipeline.params import ParamsError, UserError, load_params
+from pipeline.sources import SourceError, read_source
+from pipeline.train import train
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+HEADER = "customer_id,occurred_at,event_type,product_id,category_path,unit_price\n"
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Any]:
+    """Read a log of the given text or rows; gives its summary and its accepted events."""
+
+    def reading(content: str | bytes | None, *more: str, name: str = "log.csv") -> Any:
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        given = (f"source.events.path={path}", "source.products=null", "source.customers=null")
+        params = load_params(PARAMS, [*given, *more])
+        with connect(params.engine, folder=tmp_path / "work") as con:
+            source = read_source(con, params, rejected_path=tmp_path / "rejected.parquet")
+            return source.summary, con.to_pandas(source.events)
+
+    return reading
+
+
+def rows(*times: str) -> str:
+    return HEADER + "".join(f"c{i},{time},view,p1,Pets > Cats,2.5\n" for i, time in enumerate(times))
+
+
+LENIENT = tuple(
+    f"checks.{rule}.error=1.0"
+    for rule in ("unreadable_row", "unreadable_time", "negative_price", "unreadable_number", "broken_encoding")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2025-01-01 03:00:00+02:00", "2025-01-01 01:00:00"),
+        ("2025-01-01T03:00:00Z", "2025-01-01 03:00:00"),
+        ("2025-01-01 03:00:00 UTC", "2025-01-01 03:00:00"),
+        ("2025-07-01 03:00:00", "2025-07-01 00:00:00"),  # summer in Kyiv
+        ("2025-01-01 03:00:00", "2025-01-01 01:00:00"),  # winter
+        ("2025-01-01", "2024-12-31 22:00:00"),
+    ],
+)
+def test_times_are_never_shifted_in_silence(read: Callable[..., Any], text: str, expected: str) -> None:
+    _, events = read(rows(text), "source.events.timezone=Europe/Kyiv")
+    assert events.occurred_at.tolist() == [pd.Timestamp(expected)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [("epoch_s", "1735689600"), ("epoch_ms", "1735689600000"), ("epoch_us", "1735689600000000")],
+)
+def test_epochs(read: Callable[..., Any], unit: str, value: str) -> None:
+    _, events = read(rows(value), f"source.events.time_format={unit}")
+    assert events.occurred_at.tolist() == [pd.Timestamp("2025-01-01")]
+
+
+def test_a_declared_format(read: Callable[..., Any]) -> None:
+    _, events = read(rows("31.12.2024 23:30"), "source.events.time_format='%d.%m.%Y %H:%M'")
+    assert events.occurred_at.tolist() == [pd.Timestamp("2024-12-31 23:30")]
+
+
+def test_numbers_as_times_need_a_unit(read: Callable[..., Any], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"customer_id": ["a"], "occurred_at": [1735689600000], "event_type": ["view"]})
+    frame.to_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match="time_format: epoch_ms"):
+        read(None, name="log.parquet")
+
+
+def test_ids_that_look_like_numbers(read: Callable[..., Any], tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"customer_id": [17850.0, 12.0], "occurred_at": ["2025-01-01"] * 2, "event_type": "view", "product_id": [7, 8]}
+    )
+    frame.to_parquet(tmp_path / "log.parquet")
+    _, events = read(None, name="log.parquet")
+    assert sorted(events.customer_id) == ["12", "17850"]
+    assert sorted(events.product_id) == ["7", "8"]
+    _, events = read(HEADER + "007,2025-01-01,view,0815,A,1\n")
+    assert events.customer_id.tolist() == ["007"]
+
+
+def test_counts_add_up_and_reasons_are_kept(read: Callable[..., Any], tmp_path: Path) -> None:
+    log = (
+        rows("2025-01-01", "2025-01-02")
+        + "c3,never,view,p1,A,-4\n,2025-01-01,view,p1,A,x\nc4,2025-01-01,cart,p1,A,1,9,9\n"
+    )
+    summary, events = read(log, *LENIENT, "checks.missing_customer_id.error=1.0")
+    assert (summary.read_count, summary.accepted_count, summary.rejected_count) == (5, 2, 3)
+    assert summary.physical_line_count == 6
+    rejected = pq.read_table(tmp_path / "rejected.parquet").to_pylist()
+    assert [sorted(row["reasons"])[0].partition(":")[0] for row in rejected] == [
+        "negative_price",
+        "missing_customer_id",
+        "unreadable_row",
+    ]
+    assert rejected[0]["reasons"] == ["unreadable_time", "negative_price"]
+    assert stat.S_IMODE((tmp_path / "rejected.parquet").stat().st_mode) == 0o600
+    assert len(events) == 2
+
+
+def test_past_the_threshold_the_run_stops_and_shows_no_values(read: Callable[..., Any]) -> None:
+    log = rows("2025-01-01") + "secret@example.org,never,view,p1,A,1\n"
+    with pytest.raises(SourceError, match=r"unreadable_time +1 rows +50.00%.*rows 2") as caught:
+        read(log)
+    assert "secret" not in str(caught.value)
+
+
+def test_broken_encoding_is_set_aside_by_row(read: Callable[..., Any]) -> None:
+    log = rows("2025-01-01").encode() + b"c9,2025-01-01,view,p\xff1,A,1\n" + b"c8,2025-01-02,view,p1,A,1\n"
+    summary, events = read(log, *LENIENT)
+    assert summary.rejected_by_rule["broken_encoding"] == 1
+    assert sorted(events.customer_id) == ["c0", "c8"]
+
+
+def test_an_unclosed_quote_is_not_swallowed(read: Callable[..., Any]) -> None:
+    log = rows("2025-01-01") + 'c1,2025-01-01,view,"p1,A,1\nc2,2025-01-01,view,p1,A,1\nc3,2025-01-01,view,p1,A,1\n'
+    try:
+        summary, _ = read(log, *LENIENT)
+    except SourceError as error:
+        assert "quote" in str(error) or "lines" in str(error)  # noqa: PT017
+    else:
+        assert summary.read_count == summary.accepted_count + summary.rejected_count
+        assert summary.rejected_by_rule["unreadable_row"] >= 1
+
+
+def test_duplicates_are_counted_and_dropped_only_on_demand(read: Callable[..., Any]) -> None:
+    log = rows("2025-01-01") + "c0,2025-01-01,view,p1,Pets > Cats,2.5\n"
+    summary, events = read(log)
+    assert (summary.duplicate_count, len(events)) == (1, 2)
+    summary, events = read(log, "source.drop_duplicates=true")
+    assert (summary.duplicate_count, len(events)) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz"])
+def test_json_lines(read: Callable[..., Any], name: str) -> None:
+    text = '{"customer_id": 5, "occurred_at": "2025-01-01", "event_type": "view", "product_id": "p"}\n{broken\n'
+    summary, events = read(gzip.compress(text.encode()) if name.endswith("gz") else text, *LENIENT, name=name)
+    assert events.customer_id.tolist() == ["5"]
+    assert summary.rejected_by_rule["unreadable_row"] == 1
+
+
+def test_unmapped_event_types_are_other(read: Callable[..., Any]) -> None:
+    summary, events = read(rows("2025-01-01").replace(",view,", ",wishlist,"))
+    assert summary.other_event_types == {"wishlist": 1}
+    assert events.event_type.tolist() == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "found none"),
+        ("", "Empty: log.csv"),
+        (HEADER, "found a table without any"),
+        ("customer,occurred_at,event_type\na,2025-01-01,view\n", "nearest found is 'customer'"),
+        (rows("never"), "cannot be used"),
+    ],
+)
+def test_logs_that_cannot_be_read(read: Callable[..., Any], content: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(content)
+
+
+def test_a_folder_without_matches(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", tmp_path / "empty" / "*.csv"):
+        params = load_params(PARAMS, [f"source.events.path={place}"])
+        with connect(params.engine, folder=tmp_path) as con, pytest.raises(SourceError, match="found none"):
+            read_source(con, params, rejected_path=None)
+
+
+@pytest.mark.parametrize("query", ["drop table x", "select 1; select 2", "selekt"])
+def test_a_query_is_one_select(tmp_path: Path, query: str) -> None:
+    params = load_params(PARAMS, ["source.events.path=null", f"source.events.query='{query}'"])
+    with connect(params.engine, folder=tmp_path) as con, pytest.raises(SourceError, match="SELECT|SQL"):
+        read_source(con, params, rejected_path=None)
+
+
+def small_log(path: Path, frame: pd.DataFrame, *more: str) -> Any:
+    frame.to_parquet(path / "log.parquet")
+    given = (
+        f"source.events.path={path / 'log.parquet'}",
+        *("source.products=null", "source.customers=null", "clustering.n_segments=4", "quality.stability_resamples=1"),
+        *(f"outputs.folder={path / 'outputs'}", f"tracking.uri=sqlite:///{path / 'mlflow.db'}"),
+        f"tracking.artifacts={path / 'artifacts'}",
+    )
+    return train(load_params(PARAMS, [*given, *more]), sweep=False, progress=quiet)
+
+
+def log_of(customers: int, events: int, **columns: Any) -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    count = customers * events
+    return pd.DataFrame(
+        {
+            "customer_id": np.repeat([f"c{i:04}" for i in range(customers)], events),
+            "occurred_at": pd.Timestamp("2025-10-01")
+            + pd.to_timedelta(generator.integers(0, 2_000_000, count), unit="s"),
+            "event_type": generator.choice(["view", "cart", "purchase"], count),
+            "product_id": "p",
+            "category_path": generator.choice(["A > x", "B > y"], count),
+            "unit_price": 1.0,
+            **columns,
+        }
+    )
+
+
+ODD = "Cats \"q\" 'q' <b>x</b> 🐈 " + "x" * 9_900
+
+
+@pytest.mark.parametrize(
+    ("frame", "names"),
+    [
+        (log_of(1, 9), 1),
+        (log_of(30, 9, category_path="only one"), 4),
+        (log_of(20, 4, occurred_at=pd.Timestamp("2025-10-01"), event_type="view", category_path="A"), 1),
+        (log_of(3, 9), 3),
+        (log_of(40, 6, event_type="view"), 4),
+        (log_of(40, 6, category_path=np.tile([ODD, "B $x$ > é"], 120)), 4),
+        (log_of(60, 5, category_path=[f"leaf {i}" for i in range(300)]), 4),
+    ],
+    ids=["one customer", "one category", "all alike", "fewer than segments", "no purchases", "odd texts", "flat tree"],
+)
+def test_small_and_odd_shops_train(tmp_path: Path, frame: pd.DataFrame, names: int) -> None:
+    trained = small_log(tmp_path, frame)
+    assert (~trained.segments.is_standing).sum() <= names
+    assert trained.segments.customer_count.sum() == frame.customer_id.nunique()
+    assert "<b>x</b>" not in trained.report_path.read_text()
+
+
+def test_nobody_has_enough_events(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"at least 3 events, found none among 5"):
+        small_log(tmp_path, log_of(5, 2))
+    assert not (tmp_path / "outputs" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_million_categories(tmp_path: Path) -> None:
+    frame = log_of(1_000, 1_000).assign(category_path=[f"r{i % 7} > s{i % 3000} > leaf {i}" for i in range(1_000_000)])
+    assert small_log(tmp_path, frame).segments.name.is_unique
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("clusterin: {}", "no key that Kindred knows. Did you mean `clustering`"),
+        ("seed: 1\nseed: 2", "each key once"),
+        ("seed: many", "line 2: `seed`: Input should be a valid integer"),
+        ("as_of: 2025-01-01T00:00:00", "with its offset"),
+        ("seed: [", "expected YAML"),
+    ],
+)
+def test_params_that_cannot_be_used(tmp_path: Path, change: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"base: {PARAMS}\n{change}\n")
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "clustering.n_segments=none",
+        "nothing.here=1",
+        "seed",
+        "naming.archetypes.99.id=x",
+        "clustering.kmeans.n_inits=4",
+    ],
+)
+def test_overrides_that_cannot_be_used(override: str) -> None:
+    with pytest.raises(ParamsError):
+        load_params(PARAMS, [override])
+
+
+def test_set_reaches_every_key() -> None:
+    params = load_params(
+        PARAMS, ["clustering.n_segments=9", "naming.archetypes.0.priority=7", "source.categories.path=x.csv"]
+    )
+    assert params.clustering.n_segments == 9
+    assert params.naming.archetypes[0].priority == 7
+    assert params.source.categories is not None
+
+
+def test_exit_codes_and_no_traceback(tmp_path: Path) -> None:
+    def kindred(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", *arguments],
+            capture_output=True, text=True, check=False, cwd=PARAMS.parent, timeout=120,
+        )  # fmt: skip
+
+    assert kindred("--help").returncode == 0
+    mistake = kindred("train", "--params", str(tmp_path / "none.yaml"))
+    assert mistake.returncode == 2
+    assert "Traceback" not in mistake.stderr
+    assert mistake.stderr.startswith("kindred: ")
+    missing = kindred("check", "--set", f"source.events.path={tmp_path}/no.csv", "--set", f"outputs.folder={tmp_path}")
+    assert (missing.returncode, missing.stdout) == (2, "")

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import outputs, tracking
+from pipeline.params import Params, UserError
+from pipeline.score import score
+from pipeline.sources import SourceError
+from pipeline.train import Trained, train
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+def test_names_are_unique_and_everybody_is_somewhere(trained: tuple[Params, Trained]) -> None:
+    segments = trained[1].segments
+    for language in ("en", "uk", "ru", "sq"):
+        assert segments.names.map(lambda names, language=language: names[language]).is_unique
+    assert segments.customer_share.sum() == pytest.approx(1.0)
+    assert segments.spend_share.sum() == pytest.approx(1.0)
+    assert "VIP" in set(segments.name.str.split(" ·").str[0].str.split(",").str[0])
+
+
+def test_the_run_holds_what_was_promised(trained: tuple[Params, Trained]) -> None:
+    params, result = trained
+    mlflow = tracking.open_store(params)
+    client = mlflow.MlflowClient()
+    run = client.get_run(result.run_id)
+    assert run.info.status == "FINISHED"
+    assert {"silhouette", "davies_bouldin", "stability_mean", "noise_share"} <= set(run.data.metrics)
+    assert run.data.params["interests.kappa"] == str(params.interests.kappa)
+    assert {"report.html", "summary.json", "segments.json", "figures"} <= {
+        artifact.path for artifact in client.list_artifacts(result.run_id)
+    }
+    assert len(client.list_artifacts(result.run_id, "figures")) == 4
+    assert run.inputs.dataset_inputs[0].dataset.digest
+    assert client.get_model_version_by_alias("kindred", "champion").run_id == result.run_id
+
+
+def test_nothing_personal_reaches_the_store(trained: tuple[Params, Trained], shop: Path) -> None:
+    params, _ = trained
+    known = {ident.encode() for ident in pq.read_table(shop / "customers.parquet")["customer_id"].to_pylist()}
+    assert len(known) > 100
+    folder = params.path(params.tracking.artifacts)
+    texts = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    texts.append(params.path("mlflow.db").read_bytes() if params.path("mlflow.db").exists() else b"")
+    texts.append(Path(tracking.tracking_uri(params).removeprefix("sqlite:///")).read_bytes())
+    texts += [path.read_bytes() for path in params.path(params.outputs.folder).glob("*.html")]
+    assert not known & set(re.findall(rb"c\d{8}", b"\n".join(texts)))
+    assert os.environ.get("USER", "no such person").encode() not in b"".join(
+        line for text in texts for line in text.splitlines() if b"mlflow.user" in line
+    )
+
+
+def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
+    trained: tuple[Params, Trained], tmp_path: Path
+) -> None:
+    params, result = trained
+    first = score(params, model_uri="models:/kindred@champion", out=tmp_path / "a.parquet", progress=quiet)
+    score(params, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    table = pq.read_table(first.path)
+    assert table.column_names == [
+        *("customer_id", "as_of", "segment_id", "segment", "cluster_id", "strength", "next_segment_id", "next_segment"),
+        *("margin", "is_border", "evidence", "lifecycle_stage", "temperature", "rfm_group", "value_tier"),
+        *("days_since_last_purchase", "order_count", "spend", "top_categories", "model_uri", "run_id"),
+    ]
+    frame = table.to_pandas()
+    assert frame.customer_id.is_monotonic_increasing
+    assert frame.customer_id.is_unique
+    assert frame.strength.between(0, 1).all()
+    assert frame.margin.between(0, 1).all()
+    assert frame[frame.evidence == "low"].cluster_id.isna().all()
+    expected = dict(zip(result.segments.segment_id, result.segments.customer_count, strict=True))
+    assert frame.segment_id.value_counts().to_dict() == expected
+
+
+def test_new_customers_and_the_models_own_names_and_weights(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    params, result = trained
+    later = params.model_copy(update={"as_of": params.as_of.replace(month=12), "language": "uk"})
+    scored = score(later, model_uri=result.model_uri, out=tmp_path / "later.parquet", progress=quiet)
+    before = score(params, model_uri=result.model_uri, out=tmp_path / "before.parquet", progress=quiet)
+    assert scored.summary["customer_count"] > before.summary["customer_count"]
+    assert set(scored.summary["segments"]) & set(result.segments.name)
+
+
+def test_row_order_changes_no_byte(params: Callable[..., Params], shop: Path, tmp_path: Path) -> None:
+    events = pq.read_table(shop / "events").combine_chunks()
+    order = np.random.default_rng(1).permutation(events.num_rows)
+    pq.write_table(events.take(order), tmp_path / "shuffled.parquet")
+    one, other = params(), params(f"source.events.path={tmp_path / 'shuffled.parquet'}")
+    first, second = (train(each, sweep=False, progress=quiet) for each in (one, other))
+    assert first.segments.drop(columns="figures").equals(second.segments.drop(columns="figures"))
+    mlflow = tracking.open_store(one)
+    folders = [Path(mlflow.artifacts.download_artifacts(each.model_uri)) for each in (first, second)]
+    for name in (
+        "segmentation/model.json",
+        "segmentation/arrays.npz",
+        "shop/spec.json",
+        "shop/query_categories.parquet",
+    ):
+        assert (folders[0] / "artifacts" / name).read_bytes() == (folders[1] / "artifacts" / name).read_bytes(), name
+
+
+def test_hdbscan_trains_and_scores(params: Callable[..., Params], tmp_path: Path) -> None:
+    given = params(
+        "clustering.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"
+    )
+    result = train(given, sweep=False, progress=quiet)
+    scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.csv", progress=quiet)
+    assert scored.path.read_text().startswith('"customer_id","as_of","segment_id"')
+    assert not result.segments.name.str.contains(r"\d").any()
+
+
+def test_a_sweep_is_children_of_one_run_and_trains_its_choice(params: Callable[..., Params]) -> None:
+    given = params("sweep.algorithm=[kmeans]", "sweep.n_segments=[3, 5]", "sweep.n_jobs=1")
+    result = train(given, sweep=True, progress=quiet)
+    mlflow = tracking.open_store(given)
+    runs = mlflow.search_runs(experiment_names=["kindred"], output_format="list")
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == result.run_id]
+    assert {run.data.params["clustering.n_segments"] for run in children} == {"3", "5"}
+    assert result.notes[-1].startswith("Of 2 candidates")
+
+
+def test_a_later_training_is_the_challenger(params: Callable[..., Params]) -> None:
+    given = params()
+    assert [train(given, sweep=False, progress=quiet).alias for _ in range(2)] == ["champion", "challenger"]
+
+
+def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:
+    given = params()
+    mlflow = tracking.open_store(given)
+    client = mlflow.MlflowClient()
+    experiment = mlflow.get_experiment_by_name("kindred").experiment_id
+    machine = tracking._process().partition(":")[0]
+    dead = client.create_run(experiment, tags={"kindred.process": f"{machine}:99999999"})
+    elsewhere = client.create_run(experiment, tags={"kindred.process": "another:1"})
+    assert tracking.close_stale_runs(mlflow, given) == 1
+    assert client.get_run(dead.info.run_id).info.status == "KILLED"
+    assert client.get_run(elsewhere.info.run_id).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    "uri", ["models:/kindred@champion", "models:/nothing/1", "models:/kindred/999", "runs:/none/model"]
+)
+def test_a_model_that_does_not_exist(params: Callable[..., Params], uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="kindred train"):
+        score(params(), model_uri=uri, out=tmp_path / "scores.parquet", progress=quiet)
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_two_trainings_at_once_in_one_folder(params: Callable[..., Params]) -> None:
+    given = params()
+    with outputs.lock(given.path(given.outputs.folder)), pytest.raises(UserError, match="another kindred command"):
+        train(given, sweep=False, progress=quiet)
+
+
+def test_new_categories_count_as_other_and_are_told(
+    trained: tuple[Params, Trained], shop: Path, tmp_path: Path
+) -> None:
+    import pyarrow as pa
+
+    params, result = trained
+    products = pq.read_table(shop / "products.parquet")
+    paths = ["Rockets > Moon" if "Cats" in path else path for path in products["category_path"].to_pylist()]
+    pq.write_table(products.set_column(1, "category_path", pa.array(paths)), tmp_path / "products.parquet")
+    source = params.source.model_copy(
+        update={"products": params.source.products.model_copy(update={"path": str(tmp_path / "products.parquet")})}  # type: ignore[union-attr]
+    )
+    changed = params.model_copy(update={"source": source})
+    scored = score(changed, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    assert list(scored.summary["new_categories"]) == ["Rockets > Moon"]
+    assert "Rockets > Moon" in scored.as_text()
+
+
+def test_the_manifest_names_the_bytes(trained: tuple[Params, Trained]) -> None:
+    params, _ = trained
+    folder = params.path(params.outputs.folder)
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    for entry in manifest["outputs"].values():
+        assert outputs.file_digest(folder / entry["file"]) == entry["sha256"]
+    counts = manifest["row_counts"]
+    assert counts["read_count"] == counts["accepted_count"] + counts["rejected_count"]
+
+
+def test_the_report_has_no_script_and_no_outside_address(trained: tuple[Params, Trained]) -> None:
+    text = trained[1].report_path.read_text()
+    assert "<script" not in text
+    assert not re.findall(r"(?:src|href)=|url\(|https?://", text)
+    for name in trained[1].segments.name:
+        assert name.replace("&", "&amp;") in text
+
+
+def test_events_all_after_as_of(params: Callable[..., Params]) -> None:
+    with pytest.raises(SourceError, match="nothing had happened yet"):
+        train(params("as_of=2020-01-01T00:00:00Z"), sweep=False, progress=quiet)
