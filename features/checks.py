@@ -94,8 +94,8 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
 def with_reasons(table: ir.Table, checked: tuple[Rule, ...]) -> ir.Table:
     """Parsed events with the rules each row breaks.
 
-        parsed (columns of the events, source_event_type, has_unreadable_number)
-     -> parsed (..., reasons)     same rows; bit i is set where rule i is broken, 0 is an accepted row
+       parsed (columns of the events, source_event_type, has_unreadable_number)
+    -> parsed (..., reasons)     same rows; bit i is set where rule i is broken, 0 is an accepted row
     """
     reasons: ir.IntegerValue = ibis.literal(0).cast("int64")
     for bit, rule in enumerate(checked):
@@ -123,5 +123,3 @@ def reason_names(reasons: int, checked: tuple[Rule, ...]) -> Iterator[str]:
     ['missing_customer_id', 'unreadable_time']
     """
     return (rule.name for bit, rule in enumerate(checked) if reasons >> bit & 1)
-
-

@@ -105,14 +105,11 @@ class ProfileSpec:
         """A spec from `to_json`."""
         raw = json.loads(text)
         cut = raw["cut"]
-        cuts = raw["value_cuts"]
         return ProfileSpec(
             cut=CategoryCut(cut["level"], tuple(cut["categories"]), tuple(cut["mix"])),
             channels=tuple(raw["channels"]),
             mean_prices=tuple(raw["mean_prices"]),
-            value_cuts=ValueCuts(
-                **{key: tuple(item) if isinstance(item, list) else item for key, item in cuts.items()}
-            ),
+            value_cuts=ValueCuts.from_lists(raw["value_cuts"]),
             has_session_ids=raw["has_session_ids"],
             history_days=raw["history_days"],
         )

@@ -5,8 +5,9 @@ An order is what shares an order_id; purchases without one are an order per cust
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
@@ -31,6 +32,17 @@ class ValueCuts:
     spend: tuple[float, ...]
     vip_spend: float
     regular_spend: float
+
+    @staticmethod
+    def from_lists(raw: Mapping[str, Any]) -> ValueCuts:
+        """The row of `value_quantiles`; without any buyer its figures are null, and the cuts empty."""
+        return ValueCuts(
+            days_since_last_purchase=tuple(raw["days_since_last_purchase"] or ()),
+            order_count=tuple(raw["order_count"] or ()),
+            spend=tuple(raw["spend"] or ()),
+            vip_spend=float(raw["vip_spend"] or 0.0),
+            regular_spend=float(raw["regular_spend"] or 0.0),
+        )
 
 
 def order_table(events: ir.Table) -> ir.Table:

@@ -99,8 +99,8 @@ def fit_hdbscan(
 
     Notes
     -----
-    Density fades in many dimensions, so UMAP (McInnes, Healy and Melville, 2018) reduces the sample first. The vote takes
-    place in profile space, since a fitted UMAP is slow to transform and a pickle.
+    Density fades in many dimensions, so UMAP (McInnes, Healy and Melville, 2018) reduces the sample first. The vote
+    takes place in profile space, since a fitted UMAP is slow to transform and a pickle.
     """
     import hdbscan
 
@@ -156,8 +156,8 @@ def _density_notes(labels: Ints) -> tuple[str, ...]:
     count, noise_share = len(set(labels.tolist()) - {NOISE}), float((labels == NOISE).mean())
     if count <= 2 or noise_share > POOR_NOISE_SHARE:
         return (
-            f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and called {noise_share:.0%} noise: there is no density "
-            "structure to rely on. Use clustering.algorithm=kmeans, or a smaller hdbscan.min_cluster_share.",
+            f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and called {noise_share:.0%} noise: there is no "
+            "density structure to rely on. Use clustering.algorithm=kmeans, or a smaller hdbscan.min_cluster_share.",
         )
     return ()
 

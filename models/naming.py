@@ -204,10 +204,10 @@ def name_segments(
     interests : mapping
         segment_id -> `top_interests`.
     """
-    shop = figures.loc["shop"].to_dict()
+    shop = _figures_of(figures, "shop")
     found: dict[str, dict[str, Any]] = {}
     for segment_id in figures.index.drop("shop"):
-        own = figures.loc[segment_id].to_dict()
+        own = _figures_of(figures, segment_id)
         archetype, evidence = matching_archetype(own, shop, archetypes)
         plain = [_evidence(name, own, shop, {}) for name in ("events_per_customer", "days_since_last_event")]
         found[segment_id] = {
@@ -221,6 +221,10 @@ def name_segments(
     _tell_apart_by_interest(found, interests)
     _tell_apart_by_behaviour(found, figures)
     return found
+
+
+def _figures_of(figures: pd.DataFrame, segment_id: str) -> dict[str, float]:
+    return {str(name): float(value) for name, value in figures.T[segment_id].to_dict().items()}
 
 
 def _plain_names(own: Mapping[str, float], shop: Mapping[str, float], interests: Sequence[Interest]) -> dict[str, str]:
@@ -261,8 +265,9 @@ def _tell_apart_by_behaviour(found: dict[str, dict[str, Any]], figures: pd.DataF
                 word = above if values[segment_id] > values.mean() else below
                 found[segment_id]["names"] = in_languages(word, found[segment_id]["names"])
     # Alike in every figure: the larger first, as centuries of kings were told apart.
+    sizes: dict[str, float] = figures["customer_count"].to_dict()  # type: ignore[assignment]
     for group in _alike(found):
-        by_size = sorted(group, key=lambda one: (-figures.at[one, "customer_count"], one))
+        by_size = sorted(group, key=lambda one: (-sizes[one], one))
         for place, segment_id in enumerate(by_size[1:], start=2):
             names = found[segment_id]["names"]
             found[segment_id]["names"] = {language: f"{name} {'I' * place}" for language, name in names.items()}

@@ -118,7 +118,7 @@ def _best_jaccards(known: Ints, again: Ints) -> dict[int, float]:
     return found
 
 
-def mean_by_segment(segment: NDArray[Any], outcome: Floats, *, seed: int) -> Floats:
+def mean_by_segment(segment: NDArray[Any], outcome: NDArray[Any], *, seed: int) -> Floats:
     """Each customer's outcome predicted, out of fold, by the mean of the segment.
 
     Parameters

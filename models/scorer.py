@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
 CHUNK_ROWS = 50_000
@@ -61,8 +61,9 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
     space : array of shape (n, d)
     clusters : mapping
         Either ``centres`` (k, d): the nearest centre; strength is the membership of fuzzy c-means with m = 2
-        (Bezdek, 1981), margin ``1 - d1 / d2``. Or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``: a vote of
-        the nearest labelled rows, each with weight 1 / distance; strength is the winner's share of it, margin its lead.
+        (Bezdek, 1981), margin ``1 - d1 / d2``. Or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``: a
+        vote of the nearest labelled rows, each with weight 1 / distance; strength is the winner's
+        share of it, margin its lead.
 
     Returns
     -------

@@ -50,13 +50,15 @@ def choose(
         chosen = max(candidates, key=lambda one: (one.stability, -one.n_segments))
         return chosen, (
             f"No candidate had every segment above {min_segment_share:.0%} of customers and a stability of "
-            f"{min_stability:.2f}; {chosen.algorithm} with {chosen.n_segments} came back most surely ({chosen.stability:.2f})."
+            f"{min_stability:.2f}; {chosen.algorithm} with {chosen.n_segments} came back most surely "
+            f"({chosen.stability:.2f})."
         )
     best = max(one.silhouette or 0.0 for one in good)
     near = [one for one in good if (one.silhouette or 0.0) >= best - TOLERANCE * abs(best)]
     chosen = min(near, key=lambda one: (one.n_segments, -(one.silhouette or 0.0), one.algorithm))
     return chosen, (
-        f"Of {len(candidates)} candidates, {len(good)} had no segment under {min_segment_share:.0%} of customers and came "
-        f"back on half-samples (stability {min_stability:.2f} or more). {chosen.algorithm} with {chosen.n_segments} segments "
-        f"is the simplest within {TOLERANCE:.0%} of the best silhouette among them ({chosen.silhouette:.3f} of {best:.3f})."
+        f"Of {len(candidates)} candidates, {len(good)} had no segment under {min_segment_share:.0%} of customers and "
+        f"came back on half-samples (stability {min_stability:.2f} or more). {chosen.algorithm} with "
+        f"{chosen.n_segments} segments is the simplest within {TOLERANCE:.0%} of the best silhouette among them "
+        f"({chosen.silhouette:.3f} of {best:.3f})."
     )

@@ -61,6 +61,7 @@ class Progress:
         self.started = time.monotonic()
 
     def __call__(self, step: str) -> None:
+        """Tell that ``step`` begins."""
         print(f"[{time.monotonic() - self.started:6.1f} s] {step}", file=sys.stderr, flush=True)
 
 

@@ -77,7 +77,8 @@ def resolve(table: Table, params: Params, *, key: str) -> list[Path]:
     if len(kinds) > 1 or None in kinds:
         names = ", ".join(sorted({"".join(path.suffixes) or path.name for path in found}))
         raise SourceError(
-            f"{key}.path: expected files of one kind (.parquet, .csv, .jsonl, or those with .gz or .zst). Found {names}."
+            f"{key}.path: expected files of one kind (.parquet, .csv, .jsonl, or those with .gz or .zst). "
+            f"Found {names}."
         )
     empty = [path.name for path in found if path.stat().st_size == 0]
     if empty:
@@ -101,7 +102,8 @@ def read_raw(con: Any, table: Table, params: Params, *, name: str, key: str) -> 
     try:
         if kind == "parquet":
             _parquet_view(db, files, name)
-            unreadable, lines = [], None
+            unreadable: list[tuple[str, int, str]] = []
+            lines: int | None = None
         else:
             unreadable, lines = _load_lines(db, files, name, is_csv=kind == "csv", key=key)
     except duckdb.OutOfMemoryException:
@@ -154,7 +156,8 @@ def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> 
         db.execute(f"set file_search_path = {literal(str(params.folder))}")
         body = query.strip().rstrip(";")
         db.execute(
-            f"create or replace table {name} as select *, 'query' as {FILE}, row_number() over () as {ROW} from ({body})"
+            f"create or replace table {name} as "
+            f"select *, 'query' as {FILE}, row_number() over () as {ROW} from ({body})"
         )
     except duckdb.OutOfMemoryException:
         raise
@@ -211,7 +214,8 @@ def _csv_rows(db: Any, path: Path) -> str:
 
 def _json_rows(path: Path) -> str:
     return (
-        f"read_csv({literal(str(path))}, header = false, auto_detect = false, delim = '\\x01', quote = '', escape = '', "
+        f"read_csv({literal(str(path))}, header = false, auto_detect = false, delim = '\\x01', quote = '', "
+        "escape = '', "
         "columns = {'line': 'VARCHAR'}, store_rejects = true, rejects_limit = 0)"
     )
 

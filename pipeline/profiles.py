@@ -235,11 +235,7 @@ def _fit_spec(
         cut=cut,
         channels=tuple(largest.channel),
         mean_prices=tuple(prices.get(column) for column in range(len(cut.categories))),
-        value_cuts=value.ValueCuts(
-            **{key: tuple(item) if isinstance(item, list) else (item or 0.0) for key, item in cuts.items()}
-        )
-        if cuts["spend"] is not None
-        else value.ValueCuts((), (), (), 0.0, 0.0),
+        value_cuts=value.ValueCuts.from_lists(cuts),
         has_session_ids=has_session_ids,
         history_days=params.history_days,
     )

@@ -150,19 +150,20 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.Loaded
     """Counts only."""
     _, _, trained = tracking.read_run(mlflow, model.run_id)
     shares = {one["segment_id"]: one["customer_share"] for one in trained.get("segments", [])}
-    counts = predicted.groupby(["segment_id", "segment"]).size().sort_values(ascending=False, kind="stable")
-    now = {segment_id: count / len(predicted) for (segment_id, _), count in counts.items()}
+    counts = predicted.groupby("segment_id").size().sort_values(ascending=False, kind="stable")
+    names = predicted.drop_duplicates("segment_id").set_index("segment_id").segment.to_dict()
+    now = {str(segment_id): count / len(predicted) for segment_id, count in counts.items()}
     drift = sum(abs(now.get(name, 0.0) - shares.get(name, 0.0)) for name in now.keys() | shares.keys()) / 2
     return {
         "customer_count": len(predicted),
         "low_evidence_count": int((predicted.evidence == "low").sum()),
         "segments": {
-            name: {
-                "customer_count": int(count),
-                "customer_share": count / len(predicted),
+            names[segment_id]: {
+                "customer_count": int(counts[segment_id]),
+                "customer_share": share,
                 "trained_share": shares.get(segment_id),
             }
-            for (segment_id, name), count in counts.items()
+            for segment_id, share in now.items()
         },
         "mix_drift": float(drift) if shares else 0.0,
         "new_categories": dict(

@@ -59,7 +59,7 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
             most=settings.top_categories,
             labels=labels,
         )
-        for segment_id in shares.index
+        for segment_id in map(str, shares.index)
     }
     figures = naming.segment_figures(profile[fitted.is_clustered], ids[fitted.is_clustered])
     named = naming.name_segments(figures, interests, [one.model_dump() for one in settings.archetypes])
@@ -79,7 +79,7 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
     )
 
 
-def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str]) -> tuple[Any, Any]:
     """Mean share of each category in each segment, and that beside the mean of all customers."""
     columns = [SHARE_PREFIX + name for name in names]
     shares = profile[columns].groupby(ids, sort=True).mean().set_axis(names, axis=1)
@@ -136,7 +136,7 @@ def _segment(
     }
 
 
-def _plain(figures: pd.Series) -> dict[str, float]:
+def _plain(figures: Any) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items() if not np.isnan(value)}
 
 

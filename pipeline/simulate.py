@@ -44,8 +44,8 @@ class Kind:
     visits : float
         Mean visits over a year of activity, long-tailed; ``visits`` below 3 are not stretched by time.
     first, last : (float, float)
-        Ranges of the first and last day of activity, as days before the training date over the length of the log; negative is
-        after it.
+        Ranges of the first and last day of activity, as days before the training date over the length of
+        the log; negative is after it.
     views, cart, buy : float
         Mean views a visit; chance of a cart a visit; chance that a cart is bought.
     discount, back : float
@@ -158,7 +158,8 @@ def _write(
     queries = _queries(np.random.default_rng([seed, 1]))
     _parquet(work / "products.parquet", {k: products[k] for k in ("product_id", "category_path", "brand", "price")})
     _parquet(work / "truth_queries.parquet", {k: queries[k] for k in ("query", "language", "is_typo", "category_path")})
-    event_count, dirty = 0, {}
+    event_count = 0
+    dirty: dict[str, int] = {}
     people: list[pa.Table] = []
     for part, start in enumerate(range(0, customers, CHUNK_CUSTOMERS)):
         generator = np.random.default_rng([seed, 2, part])
@@ -362,9 +363,12 @@ def _events(generator: Generator, crowd: Columns, products: Columns, queries: Co
     blocks = [
         _block("search", who[searches], started[searches], np.flatnonzero(searches), query=query),
         _block("view", who[viewed], view_at, viewed, product=product, price=products["price"][product]),
-        _block("favourite", who[viewed[favourite]], view_at[favourite] + 5, viewed[favourite], product=product[favourite]),
-        _block("cart", who[cart_visit], cart_at, cart_visit, product=cart_product, price=products["price"][cart_product]),
-        _block("remove_from_cart", who[cart_visit[removed]], cart_at[removed] + 30, cart_visit[removed], product=cart_product[removed]),
+        _block("favourite", who[viewed[favourite]], view_at[favourite] + 5, viewed[favourite],
+               product=product[favourite]),
+        _block("cart", who[cart_visit], cart_at, cart_visit, product=cart_product,
+               price=products["price"][cart_product]),
+        _block("remove_from_cart", who[cart_visit[removed]], cart_at[removed] + 30, cart_visit[removed],
+               product=cart_product[removed]),
         _block("purchase", who[buy_visit], buy_at, buy_visit, product=buy_product, price=price, quantity=quantity,
                discount=off, order=buy_visit),
         _block("return", who[buy_visit[back]], back_at, np.full(back.sum(), -1), product=buy_product[back],

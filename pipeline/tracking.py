@@ -112,7 +112,7 @@ def _created_once(params: Params) -> Iterator[None]:
 
 
 def _process() -> str:
-    """This process, without the name of the machine."""
+    """Machine and process, without the name of the machine."""
     return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:12]}:{os.getpid()}"
 
 

@@ -69,16 +69,22 @@ def customer_map(segments: Segments, fitted: FittedClusters, *, seed: int) -> Fi
     rows = sampled_rows(len(fitted.space), MAX_POINTS, seed)
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    if len(rows) > 2 and fitted.space.shape[1] > 1 and np.ptp(fitted.space[rows], axis=0).max() > 0:
+    if len(rows) > 2 and np.count_nonzero(np.ptp(fitted.space[rows], axis=0)) > 1:
         points = PCA(2, svd_solver="full").fit_transform(fitted.space[rows])
         clustered = segments.segment_ids[fitted.is_clustered][rows]
         markers = ("o", "s", "^")
         for index, one in enumerate(one for one in segments.table if not one["is_standing"]):
             inside = clustered == one["segment_id"]
             axes.scatter(
-                *points[inside].T, s=9, alpha=0.6, label=_short(one["name"]), color=COLOURS[index % len(COLOURS)],
-                marker=markers[index // len(COLOURS) % 3], linewidths=0,
-            )  # fmt: skip
+                points[inside, 0],
+                points[inside, 1],
+                s=9,
+                alpha=0.6,
+                label=_short(one["name"]),
+                color=COLOURS[index % len(COLOURS)],
+                marker=markers[index // len(COLOURS) % 3],
+                linewidths=0,
+            )
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=2)
     axes.set_title("Customers by their two main differences", loc="left")
     axes.set_xticks([])

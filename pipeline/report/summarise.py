@@ -206,12 +206,12 @@ def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapp
     ids = [one["segment_id"] for one in clustered]
     inside = lifts.loc[ids].fillna(1.0)
     spread = inside.max() - inside.min()
-    columns = spread.sort_values(ascending=False, kind="stable").index[:MAX_HEAT_COLUMNS]
-    columns = [column for column in lifts.columns if column in set(columns)]
+    widest = set(spread.sort_values(ascending=False, kind="stable").index[:MAX_HEAT_COLUMNS])
+    columns = [column for column in lifts.columns if column in widest]
     return {
         "categories": [labels[column] for column in columns],
         "rows": [
-            {"name": one["name"], "cells": [_cell(float(inside.at[one["segment_id"], column])) for column in columns]}
+            {"name": one["name"], "cells": [_cell(float(inside.loc[one["segment_id"], column])) for column in columns]}
             for one in clustered
         ],
     }
@@ -246,8 +246,8 @@ def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) 
         texts.append(quality["choice_reason"])
     stable = [one for one in clustered if one["is_stable"]]
     texts.append(
-        f"Stability: {len(stable)} of {len(clustered)} segments come back when half of the customers are clustered anew "
-        f"(on average to {quality['stability']:.0%})."
+        f"Stability: {len(stable)} of {len(clustered)} segments come back when half of the customers are clustered "
+        f"anew (on average to {quality['stability']:.0%})."
     )
     silhouette = quality["silhouette"]
     if silhouette is not None:
@@ -255,7 +255,7 @@ def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) 
             "clearly apart" if silhouette > 0.5 else "apart with some overlap" if silhouette > 0.25 else "overlapping"
         )
         texts.append(
-            f"Silhouette {silhouette:.2f} of at most 1: segments are {word}. Customers are a continuum; borders between "
-            "segments are where one was drawn, not where one was found."
+            f"Silhouette {silhouette:.2f} of at most 1: segments are {word}. Customers are a continuum; borders "
+            "between segments are where one was drawn, not where one was found."
         )
     return [*texts, *quality["notes"]]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.clusterers import canonical_order, fit_hdbscan, fit_kmeans
+from models.scorer import NOISE, assign
+
+FOUR = np.array([[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [1.0, 1.0]])
+KMEANS = {"n_init": 4, "max_iter": 300, "fit_customers": 10_000}
+HDBSCAN = {
+    "fit_customers": 10_000,
+    "min_cluster_share": 0.05,
+    "min_samples": 5,
+    "n_components": 5,
+    "n_neighbors": 15,
+    "selection": "eom",
+    "noise": "nearest",
+    "vote_neighbors": 5,
+}
+
+
+def blobs(seed: int = 0, sizes: tuple[int, ...] = (120, 80, 50), d: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    centres = 10.0 * np.eye(len(sizes), d)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    return centres[truth] + generator.normal(0, 0.4, (len(truth), d)), truth
+
+
+def test_kmeans_on_four_points_by_hand() -> None:
+    found = fit_kmeans(FOUR, 0, n_segments=2, **KMEANS)
+    np.testing.assert_allclose(found.model["centres"], [[0.25, 0.0], [0.75, 1.0]])
+    given = assign(FOUR, found.model)
+    assert given["cluster_id"].tolist() == [0, 0, 1, 1]
+    assert given["next_cluster_id"].tolist() == [1, 1, 0, 0]
+    near, far = 0.25**2, 0.75**2 + 1.0
+    assert given["margin"][0] == pytest.approx(1 - np.sqrt(near / far))
+    assert given["strength"][0] == pytest.approx((1 / near) / (1 / near + 1 / far))
+
+
+def test_a_customer_half_way_is_on_the_border() -> None:
+    given = assign(np.array([[0.5, 0.0]]), {"centres": np.array([[0.0, 0.0], [1.0, 0.0]])})
+    assert given["margin"].tolist() == [0.0]
+    assert given["strength"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
+def test_three_blobs_are_three_clusters_numbered_by_size(algorithm: str) -> None:
+    points, truth = blobs()
+    fit = fit_hdbscan(points, 1, **HDBSCAN) if algorithm == "hdbscan" else fit_kmeans(points, 1, n_segments=3, **KMEANS)
+    assert assign(points, fit.model)["cluster_id"].tolist() == truth.tolist()
+    new, new_truth = blobs(seed=9)
+    assert (assign(new, fit.model)["cluster_id"] == new_truth).mean() >= 0.95
+
+
+def test_rows_and_chunks_beside_do_not_change_an_assignment() -> None:
+    points, _ = blobs()
+    fit = fit_kmeans(points, 1, n_segments=5, **KMEANS)
+    whole = assign(points, fit.model)
+    for name, values in assign(points[100:101], fit.model).items():
+        assert values[0] == whole[name][100]
+
+
+def test_noise_is_kept_or_given_to_its_neighbours() -> None:
+    points, _ = blobs()
+    noisy = np.vstack([points, np.random.default_rng(1).uniform(-40, 40, (25, 3))])
+    kept = fit_hdbscan(noisy, 1, **{**HDBSCAN, "noise": "keep"})
+    assert NOISE in assign(noisy, kept.model)["cluster_id"]
+    nearest = fit_hdbscan(noisy, 1, **HDBSCAN)
+    assert NOISE not in assign(noisy, nearest.model)["cluster_id"]
+    assert (nearest.fitted_labels == NOISE).any()
+
+
+def test_read_only_points_do_not_crash() -> None:
+    points, _ = blobs()
+    points.setflags(write=False)
+    assert fit_hdbscan(points, 1, **HDBSCAN).model["labels"].max() == 2
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_few_and_equal_customers(count: int) -> None:
+    points = np.zeros((count, 4))
+    for fit in (fit_kmeans(points, 0, n_segments=8, **KMEANS), fit_hdbscan(points, 0, **HDBSCAN)):
+        assert set(assign(points, fit.model)["cluster_id"].tolist()) == {0}
+
+
+def test_fewer_customers_than_segments_is_said() -> None:
+    found = fit_kmeans(FOUR, 0, n_segments=9, **KMEANS)
+    assert found.notes == ("4 different customers cannot make 9 segments; made 4.",)
+
+
+def test_no_density_structure_is_said() -> None:
+    points = np.random.default_rng(0).uniform(size=(150, 4))
+    assert "no density structure" in fit_hdbscan(points, 0, **HDBSCAN).notes[0]
+
+
+def test_canonical_order_is_by_size_then_place() -> None:
+    centres = np.array([[1.0], [0.0], [5.0]])
+    assert canonical_order(np.array([0, 1, 2, 2]), centres).tolist() == [2, 1, 0]
