@@ -44,7 +44,6 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
             "max_temp_directory_size": params.max_temp_directory_size,
             "preserve_insertion_order": False,
             "TimeZone": "UTC",
-            "enable_progress_bar": False,
         }
         if params.threads:
             settings["threads"] = params.threads

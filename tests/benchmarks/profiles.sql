@@ -1,0 +1,95 @@
+-- Kindred's profile written by hand for DuckDB: the same rows, figures and spec, without its checks' reasons.
+create temp table checked as
+  select customer_id, timezone('UTC', occurred_at)::timestamp as occurred_at, event_type, product_id,
+         nullif(trim(regexp_replace(lower(query), '\s+', ' ', 'g')), '') as query,
+         coalesce(quantity, 1.0) as quantity, unit_price, discount, order_id, session_id, channel
+  from read_parquet('{folder}/events/*.parquet')
+  where customer_id is not null and trim(customer_id) <> '' and occurred_at >= timestamptz '1990-01-01'
+    and occurred_at < timestamptz '2100-01-01' and coalesce(unit_price, 0) >= 0 and coalesce(discount, 0) >= 0
+    and coalesce(quantity, 1) >= 0
+    and (product_id is not null or event_type in ('search', 'contact', 'email_open', 'email_click'));
+create temp table known as
+  select customer_id as name, row_number() over (order by customer_id) - 1 as customer_id from (
+    select customer_id from checked where occurred_at < timestamp '2025-11-01'
+    union select customer_id from '{folder}/customers.parquet' where registered_at < timestamptz '2025-11-01');
+create temp table product_columns as
+  select product_id, dense_rank() over (order by array_to_string(string_split(category_path, ' > ')[:2], ' > ')) - 1 as col
+  from '{folder}/products.parquet';
+create temp table observed as
+  select k.customer_id, occurred_at, event_type, query, channel, hash(session_id) as session_key, col,
+         case event_type when 'view' then 1.0 when 'search' then 1.0 when 'favourite' then 2.0 when 'cart' then 2.0
+                         when 'purchase' then 3.0 when 'email_click' then 0.5 else 0.0 end
+           * pow(2.0, -epoch(timestamp '2025-11-01' - occurred_at) / 86400.0 / 45.0) as weight,
+         case event_type when 'view' then 1.0 when 'search' then 1.0 when 'favourite' then 3.0 when 'cart' then 5.0
+                         when 'email_click' then 1.0 else 0.0 end
+           * pow(2.0, -epoch(timestamp '2025-11-01' - occurred_at) / 86400.0 / 7.0) as points
+  from checked c join known k on c.customer_id = k.name left join product_columns using (product_id)
+  where occurred_at >= timestamp '2024-11-01' and occurred_at < timestamp '2025-11-01';
+create temp table visits as
+  select customer_id, session_key, min(occurred_at) as started_at, min(channel) as channel,
+         bool_or(event_type = 'cart') as has_cart, bool_or(event_type = 'purchase') as has_purchase
+  from observed where event_type not in ('email_open', 'contact') and session_key is not null
+  group by all;
+create temp table orders as
+  select k.customer_id, coalesce(order_id, date_trunc('day', occurred_at)::varchar) as order_key,
+         min(occurred_at) as ordered_at, sum(quantity * coalesce(unit_price, 0) - coalesce(discount, 0)) as spend,
+         sum(quantity) as items, sum(quantity) filter (discount > 0) as discounted
+  from checked c join known k on c.customer_id = k.name
+  where event_type = 'purchase' and occurred_at >= timestamp '2024-11-01' and occurred_at < timestamp '2025-11-01'
+  group by all;
+create temp table buyers as
+  select customer_id, count(*) as order_count, sum(spend) as spend, sum(items) as items,
+         sum(discounted) / sum(items) as discount_share, min(ordered_at) as first_at, max(ordered_at) as last_at
+  from orders group by all;
+create temp table searches as
+  select *, lead(searched_at) over (partition by customer_id, session_key order by searched_at, query) as next_at from (
+    select distinct customer_id, session_key, query, occurred_at as searched_at from observed
+    where event_type = 'search' and query is not null and session_key is not null);
+create temp table meanings as
+  with followed as (
+    select s.query, s.customer_id, s.session_key, s.searched_at, a.col, count(*) as n
+    from searches s join observed a
+      on s.customer_id = a.customer_id and s.session_key = a.session_key and a.occurred_at >= s.searched_at
+     and a.occurred_at <= s.searched_at + interval 30 minutes and (s.next_at is null or a.occurred_at < s.next_at)
+    where a.event_type in ('view', 'favourite', 'cart', 'purchase') and a.col is not null group by all),
+  shares as (
+    select query, col, n / sum(n) over (partition by query, customer_id, session_key, searched_at) as share from followed),
+  made as (select query, count(*) as searches, count(distinct customer_id) as customers from searches group by all)
+  select s.query, s.col, sum(s.share) / (any_value(m.searches) + 2.0) as probability
+  from shares s join made m using (query) where m.customers >= 5 group by s.query, s.col;
+create temp table evidence as
+  select customer_id, col, sum(weight) as evidence from (
+    select customer_id, col, weight from observed where col is not null and weight > 0
+    union all
+    select o.customer_id, m.col, o.weight * m.probability from observed o join meanings m using (query)
+    where o.event_type = 'search')
+  group by all;
+create temp table wide as pivot evidence on col using sum(evidence) group by customer_id;
+create temp table activity as
+  select customer_id, count(*) as event_count, sum(points) as points, min(occurred_at) as first_at, max(occurred_at) as last_at,
+         count(*) filter (event_type = 'view') as views, count(*) filter (event_type = 'search') as searches,
+         count(*) filter (event_type = 'favourite') as favourites, count(*) filter (event_type = 'cart') as carts,
+         count(*) filter (event_type = 'remove_from_cart') as removed, count(*) filter (event_type = 'purchase') as bought,
+         count(*) filter (event_type = 'return') as returned, count(*) filter (event_type = 'contact') as contacts,
+         count(*) filter (event_type = 'email_open') as opens, count(*) filter (event_type = 'email_click') as clicks
+  from observed group by all;
+create temp table habits as
+  select customer_id, count(*) as sessions, count(*) filter (has_cart) as cart_sessions,
+         count(*) filter (has_cart and not has_purchase) as abandoned,
+         count(*) filter (dayofweek(started_at) in (0, 6)) / count(*) as weekend,
+         count(*) filter (hour(started_at) < 6) / count(*) as night,
+         count(*) filter (hour(started_at) between 6 and 11) / count(*) as morning,
+         count(*) filter (hour(started_at) between 12 and 17) / count(*) as afternoon,
+         count(*) filter (hour(started_at) >= 18) / count(*) as evening,
+         count(*) filter (channel = 'web') / count(*) as web, count(*) filter (channel = 'app') / count(*) as app,
+         count(*) filter (channel = 'store') / count(*) as store
+  from visits group by all;
+create temp table mix as select col, sum(evidence) / (select sum(evidence) from evidence) as share from evidence group by all;
+create temp table totals as select customer_id, sum(evidence) as total from evidence group by all;
+copy (
+  select k.name, a.*, h.*, b.*, t.total,
+         (coalesce(columns(w.* exclude (customer_id)), 0) + 8.0 / 18) / (coalesce(t.total, 0) + 8.0)
+  from known k left join activity a using (customer_id) left join habits h using (customer_id)
+  left join buyers b using (customer_id) left join totals t using (customer_id) left join wide w using (customer_id)
+  order by k.name
+) to '{folder}/out-sql.parquet';
