@@ -41,14 +41,6 @@ def _is_blank(text: ir.StringValue) -> ir.BooleanValue:
     return text.isnull() | (text.strip() == "")
 
 
-def _has_broken_text(table: ir.Table) -> ir.BooleanValue:
-    """The replacement character stands where bytes were not UTF-8."""
-    broken: ir.BooleanValue = ibis.literal(False)
-    for name in ("customer_id", "event_type", "product_id", "query", "category_path"):
-        broken = broken | table[name].contains("\ufffd").fill_null(False)
-    return broken
-
-
 def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
     """All rules, in the order of their bits.
 
@@ -87,7 +79,6 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
         Rule("negative_price", "a unit_price of 0 or more", lambda t: (t.unit_price < 0) | (t.discount < 0)),
         Rule("negative_quantity", "a quantity of 0 or more", lambda t: t.quantity < 0),
         Rule("text_too_long", f"texts of at most {max_text_chars:,} characters", is_too_long),
-        Rule("broken_encoding", "texts in UTF-8", _has_broken_text),
     )
 
 

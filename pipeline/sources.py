@@ -150,15 +150,17 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
 
 def _accepted_events(con: Any, staged: ir.Table, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
     """The accepted rows, and how many of them repeat another in every column."""
-    good = checks.accepted(staged).select(*EVENT_SCHEMA)
     listed = ", ".join(EVENT_SCHEMA)
     total, distinct = con.con.execute(
         f"select count(*), count(distinct hash({listed})) from staged_events where {checks.REASONS} = 0"
     ).fetchone()
     if drop_duplicates and distinct < total:
+        good = checks.accepted(staged).select(*EVENT_SCHEMA)
         return materialise(con, good.distinct(), "events"), total - distinct
-    con.create_view("events", good, overwrite=True)
-    return con.table("events"), total - distinct
+    con.con.execute(
+        f"create or replace temp view events as select {listed} from staged_events where {checks.REASONS} = 0"
+    )
+    return con.table("events", database=("temp", "main")), total - distinct
 
 
 def _summarise(
@@ -177,8 +179,8 @@ def _summarise(
     ).fetchone()
     encoding = sum("INVALID ENCODING" in kind or "UNICODE" in kind for _, _, kind in raw.unreadable)
     by_rule = {rule.name: count for rule, count in zip(rules, counts, strict=True)}
-    by_rule["broken_encoding"] += encoding
-    by_rule = {"unreadable_row": len(raw.unreadable) - encoding, **by_rule}
+    # Found while the files are split into rows, as no row with bytes that are not UTF-8 comes out of that.
+    by_rule = {"unreadable_row": len(raw.unreadable) - encoding, "broken_encoding": encoding, **by_rule}
     as_of = params.as_of.strftime("%Y-%m-%d %H:%M:%S.%f")
     first, last, late, customers = con.con.execute(
         f"select min(occurred_at), max(occurred_at) filter (occurred_at < timestamp '{as_of}'), "
