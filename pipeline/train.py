@@ -187,7 +187,11 @@ def _keep(
     mlflow.log_dict(results, "summary.json")
     mlflow.log_text(report, "report.html")
     mlflow.log_table(_flat_segments(segments).to_dict(orient="list"), "segments.json")
-    tracking.log_source(mlflow, digest=results["reading"]["digest"], columns=con.table("events", database=("temp", "main")).limit(0).to_pandas())
+    tracking.log_source(
+        mlflow,
+        digest=results["reading"]["digest"],
+        columns=con.table("events", database=("temp", "main")).limit(0).to_pandas(),
+    )
     tracking.log_figures(mlflow, plots.figures(segments, fitted, seed=params.seed))
     with tempfile.TemporaryDirectory(prefix="kindred-") as place:
         model = Path(place)

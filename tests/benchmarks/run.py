@@ -59,7 +59,16 @@ def with_pandas(folder: Path) -> None:
     import numpy as np
     import pandas as pd
 
-    columns = ["customer_id", "occurred_at", "event_type", "product_id", "quantity", "unit_price", "discount", "order_id"]
+    columns = [
+        "customer_id",
+        "occurred_at",
+        "event_type",
+        "product_id",
+        "quantity",
+        "unit_price",
+        "discount",
+        "order_id",
+    ]
     events = pd.read_parquet(folder / "events", columns=columns)
     events = events[events.customer_id.notna() & (events.occurred_at < pd.Timestamp(AS_OF, tz="UTC"))]
     products = pd.read_parquet(folder / "products.parquet", columns=["product_id", "category_path"])
@@ -114,10 +123,15 @@ def with_polars(folder: Path) -> None:
     figures = (
         events.group_by("customer_id")
         .agg(
-            *[(pl.col("event_type") == kind).sum().alias(kind) for kind in ("view", "search", "favourite", "cart", "purchase", "return")],
+            *[
+                (pl.col("event_type") == kind).sum().alias(kind)
+                for kind in ("view", "search", "favourite", "cart", "purchase", "return")
+            ],
             last_event=pl.col("occurred_at").max(),
             order_count=pl.col("order_id").filter(pl.col("event_type") == "purchase").n_unique(),
-            spend=(pl.col("quantity") * pl.col("unit_price") - pl.col("discount").fill_null(0.0)).filter(pl.col("event_type") == "purchase").sum(),
+            spend=(pl.col("quantity") * pl.col("unit_price") - pl.col("discount").fill_null(0.0))
+            .filter(pl.col("event_type") == "purchase")
+            .sum(),
             last_purchase=pl.col("occurred_at").filter(pl.col("event_type") == "purchase").max(),
         )
         .collect(engine="streaming")
@@ -130,7 +144,9 @@ def with_sql(folder: Path) -> None:
     import duckdb
 
     con = duckdb.connect(str(folder / "hand.duckdb"))
-    con.execute(f"set memory_limit='8GB'; set temp_directory='{folder}/spill'; set preserve_insertion_order=false; set TimeZone='UTC'")
+    con.execute(
+        f"set memory_limit='8GB'; set temp_directory='{folder}/spill'; set preserve_insertion_order=false; set TimeZone='UTC'"
+    )
     con.execute((ROOT / "tests/benchmarks/profiles.sql").read_text().replace("{folder}", str(folder)))
     con.close()
     (folder / "hand.duckdb").unlink()
@@ -216,8 +232,13 @@ def main() -> None:
             print(f"run {number + 1}: {name} {runs[name][-1][0]:.1f} s", file=sys.stderr, flush=True)
     seconds = {name: statistics.median(one for one, _ in found) for name, found in runs.items()}
     peak = {name: statistics.median(one for _, one in found) for name, found in runs.items()}
-    print(f"\n{options.events:g} M events, median of {options.runs}\n\n| | seconds | peak GB | beside |\n|---|---|---|---|")
-    beside = {name: f"{seconds[name] / seconds['kindred']:.2f}x Kindred's profiles" for name in ("pandas", "polars", "sql", "score")}
+    print(
+        f"\n{options.events:g} M events, median of {options.runs}\n\n| | seconds | peak GB | beside |\n|---|---|---|---|"
+    )
+    beside = {
+        name: f"{seconds[name] / seconds['kindred']:.2f}x Kindred's profiles"
+        for name in ("pandas", "polars", "sql", "score")
+    }
     beside["train"] = f"{seconds['train'] / (seconds['kindred'] + seconds['sklearn']):.2f}x (profiles + scikit-learn)"
     for name in CONTENDERS:
         print(f"| {name} | {seconds[name]:.1f} | {peak[name]:.1f} | {beside.get(name, '')} |")

@@ -93,7 +93,7 @@ def test_the_simplest_of_the_good_is_chosen() -> None:
 
 def shop_figures(**segments: dict[str, float]) -> pd.DataFrame:
     base = {
-        "customer_count": 100.0, "spend_per_customer": 100.0, "orders_per_buyer": 3.0, "days_since_last_purchase": 60.0,
+        "customer_count": 100.0, "spend_per_customer": 100.0, "orders_per_buyer": 3.0, "orders_per_customer": 1.5, "days_since_last_purchase": 60.0,
         "buyer_share": 0.5, "repeat_buyer_share": 0.3, "return_rate": 0.03, "discount_share": 0.15,
         "events_per_customer": 20.0, "views_per_customer": 15.0, "days_since_last_event": 60.0,
         "days_since_first_event": 200.0, "abandoned_cart_share": 0.4, "cart_user_share": 0.4,

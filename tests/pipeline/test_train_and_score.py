@@ -56,7 +56,7 @@ def test_nothing_personal_reaches_the_store(trained: tuple[Params, Trained], sho
     texts.append(params.path("mlflow.db").read_bytes() if params.path("mlflow.db").exists() else b"")
     texts.append(Path(tracking.tracking_uri(params).removeprefix("sqlite:///")).read_bytes())
     texts += [path.read_bytes() for path in params.path(params.outputs.folder).glob("*.html")]
-    assert not known & set(re.findall(rb"c\d{8}", b"\n".join(texts)))
+    assert not known & set(re.findall(rb"c\d{7}", b"\n".join(texts)))
     assert os.environ.get("USER", "no such person").encode() not in b"".join(
         line for text in texts for line in text.splitlines() if b"mlflow.user" in line
     )
