@@ -34,7 +34,7 @@ def shop(millions: float) -> Path:
     return folder
 
 
-def params(folder: Path):  # noqa: ANN201
+def params(folder: Path):
     """The project's parameters, reading and writing under ``folder``."""
     from pipeline.params import load_params
 
