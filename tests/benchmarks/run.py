@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "bench"
 AS_OF, HALF_LIFE_DAYS, KAPPA = "2025-11-01", 45.0, 8.0
 WEIGHTS = {"view": 1.0, "favourite": 2.0, "cart": 2.0, "purchase": 3.0}
-EVENTS_PER_CUSTOMER = 31
+EVENTS_PER_CUSTOMER = 24
 
 
 def shop(millions: float) -> Path:
