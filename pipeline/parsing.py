@@ -61,6 +61,11 @@ def is_unreadable_number(column: str, kind: str) -> str:
     return f"({there} and ({as_number(column, kind)}) is null)"
 
 
+def is_long_text(column: str, most: int) -> str:
+    """Whether a text has more characters; few have as many bytes, and only of those are characters counted."""
+    return f"coalesce(case when strlen({column}) > {most} then length({column}) > {most} end, false)"
+
+
 def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest: float | None) -> str:
     """A moment in UTC without a zone, or null.
 

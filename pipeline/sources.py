@@ -21,6 +21,7 @@ from pipeline.parsing import (
     as_number,
     as_text,
     as_time,
+    is_long_text,
     is_number,
     is_unreadable_number,
     literal,
@@ -143,6 +144,8 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
             f"replace({picked['category_path']}, {literal(params.source.category_separator)}, ' > ')"
         )
     unreadable = [is_unreadable_number(theirs[n], raw.columns[theirs[n]]) for n in NUMBERS if n in theirs]
+    texts = [quoted(theirs[n]) for n in EVENT_SCHEMA if n in theirs and raw.columns[theirs[n]] == "VARCHAR"]
+    picked["has_long_text"] = " or ".join(is_long_text(text, params.source.max_text_chars) for text in texts) or "false"
     picked["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in picked.items())
     return f"select {listed}, {FILE}, {ROW} from raw_events"
