@@ -34,7 +34,7 @@ class Clusters:
     fitted_rows : array of int
         Rows of the points fitted on.
     fitted_labels : array of int
-        The algorithm's own label of each; -1 is noise.
+        The algorithm's own label of each, numbered canonically; -1 is noise.
     notes : tuple of str
         What a person should know of this result.
     """
@@ -62,10 +62,11 @@ def fit_kmeans(
     """
     rows = sampled_rows(len(space), fit_customers, seed)
     points = space[rows]
-    different = len(np.unique(points, axis=0)) if len(points) <= 10_000 else n_segments
-    count = max(1, min(n_segments, different))
+    count = min(n_segments, _count_different(points))
     notes = (
-        [] if count == n_segments else [f"{count} different customers cannot make {n_segments} segments; made {count}."]
+        ()
+        if count == n_segments
+        else (f"{count} different customer{'s' * (count > 1)} cannot make {n_segments} segments; made {count}.",)
     )
     # One thread: the order in which threads add their parts would show in the last digits.
     with threadpool_limits(limits=1), warnings.catch_warnings():
@@ -73,7 +74,7 @@ def fit_kmeans(
         found = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
     order = canonical_order(found.labels_, found.cluster_centers_)
     rank = np.argsort(order)
-    return Clusters({"centres": found.cluster_centers_[order]}, rows, rank[found.labels_], tuple(notes))
+    return Clusters({"centres": found.cluster_centers_[order]}, rows, rank[found.labels_], notes)
 
 
 def fit_hdbscan(
@@ -105,30 +106,36 @@ def fit_hdbscan(
     import hdbscan
 
     rows = sampled_rows(len(space), fit_customers, seed)
-    reduced = _reduced(space[rows], seed, n_components=n_components, n_neighbors=n_neighbors)
-    smallest = max(2, round(min_cluster_share * len(rows)))
-    if len(rows) < 2 * smallest or np.ptp(reduced, axis=0).max() == 0.0:
-        labels = np.zeros(len(rows), dtype=np.int64)
+    points = space[rows]
+    smallest = max(2, round(min_cluster_share * len(points)))
+    if len(points) < 2 * smallest or _count_different(points) == 1:
+        labels = np.zeros(len(points), dtype=np.int64)
     else:
-        with warnings.catch_warnings():
+        with threadpool_limits(limits=1), warnings.catch_warnings():
             warnings.simplefilter("ignore", category=FutureWarning)
-            labels = hdbscan.HDBSCAN(
+            reduced = _reduced(points, seed, n_components=n_components, n_neighbors=n_neighbors)
+            found = hdbscan.HDBSCAN(
                 min_cluster_size=smallest,
-                min_samples=min(min_samples, len(rows) - 1),
+                min_samples=min(min_samples, len(points) - 1),
                 cluster_selection_method=selection,
                 core_dist_n_jobs=1,
             ).fit_predict(np.array(reduced, dtype=np.float64, order="C", copy=True))
-    labels = _canonical_labels(labels.astype(np.int64), space[rows])
-    notes = _density_notes(labels)
-    if (labels == NOISE).all():
-        labels = np.zeros(len(rows), dtype=np.int64)
-    votes = np.ones(len(rows), dtype=bool) if noise == "keep" else labels != NOISE
+        labels = _canonical_labels(found.astype(np.int64), points)
+    # All noise: one cluster, since nobody is left to vote for another.
+    voted = np.zeros_like(labels) if (labels == NOISE).all() else labels
+    votes = np.ones(len(points), dtype=bool) if noise == "keep" else voted != NOISE
     model = {
-        "exemplars": space[rows][votes].astype(np.float32),
-        "labels": labels[votes],
+        "exemplars": points[votes].astype(np.float32),
+        "labels": voted[votes],
         "vote_neighbors": vote_neighbors,
     }
-    return Clusters(model, rows, labels, notes)
+    return Clusters(model, rows, labels, _density_notes(labels))
+
+
+def _count_different(points: Floats) -> int:
+    """Different rows, told apart by their place on one fixed line: a hundred times faster than sorting whole rows."""
+    line = np.random.default_rng(0).normal(size=points.shape[1])
+    return len(np.unique((points * line).sum(axis=1)))
 
 
 def _reduced(points: Floats, seed: int, *, n_components: int, n_neighbors: int) -> Floats:
@@ -138,17 +145,17 @@ def _reduced(points: Floats, seed: int, *, n_components: int, n_neighbors: int) 
         found: Floats = PCA(n_components, svd_solver="full").fit_transform(points)
         return found
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
         import umap
 
-        embedded: Floats = umap.UMAP(
-            n_components=n_components,
-            n_neighbors=min(n_neighbors, len(points) - 1),
-            min_dist=0.0,
-            random_state=seed,
-            n_jobs=1,
-            init="pca",
-        ).fit_transform(points)
+    embedded: Floats = umap.UMAP(
+        n_components=n_components,
+        n_neighbors=min(n_neighbors, len(points) - 1),
+        min_dist=0.0,
+        random_state=seed,
+        n_jobs=1,  # else UMAP warns that the seed forces it
+        init="pca",
+    ).fit_transform(points)
     return embedded
 
 

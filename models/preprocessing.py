@@ -26,22 +26,34 @@ def fit_scaling(
     profile : DataFrame, n rows
         Sorted by customer, so that sums do not depend on the order that rows came in.
     block_weights : mapping of str to float, >= 0
+        One for every block that has a column.
 
     Returns
     -------
     dict
-        names, transforms: lists of str; missing, centre, scale: float64 arrays of shape (d,), d = len(columns).
+        names, transforms: lists of str; missing, centre, scale: float64 arrays of shape (d,), d = len(columns). A
+        column without variance has scale 0, and so no say.
+
+    Raises
+    ------
+    ValueError
+        A block has no weight.
     """
+    unweighted = sorted({column.block for column in columns} - set(block_weights))
+    if unweighted:
+        raise ValueError(f"expected a weight for every block of columns, found none for {', '.join(unweighted)}.")
     missing, centre, spread = (np.zeros(len(columns)) for _ in range(3))
     for index, column in enumerate(columns):
         values = profile[column.name].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-        known = values[~np.isnan(values)]
+        known = values[np.isfinite(values)]
         missing[index] = column.missing if column.missing is not None else (known.mean() if len(known) else 0.0)
-        values[np.isnan(values)] = missing[index]
+        values[~np.isfinite(values)] = missing[index]
         points = transformed(values, column.transform)
-        centre[index], spread[index] = points.mean(), points.std()
+        centre[index] = points.mean()
+        # The mean of equal numbers is not always that number: what is below rounding is no spread.
+        spread[index] = points.std() if points.std() > 1e-12 * max(1.0, abs(centre[index])) else 0.0
     blocks = np.array([column.block for column in columns])
-    is_constant = spread < 1e-12
+    is_constant = spread == 0.0
     scale = np.where(is_constant | (blocks == "interest"), 1.0, 1.0 / np.where(is_constant, 1.0, spread))
     scale[is_constant] = 0.0
     for block, weight in block_weights.items():

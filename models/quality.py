@@ -53,16 +53,17 @@ def cluster_quality(
     figures["davies_bouldin"] = float(davies_bouldin_score(points, sample))
     figures["calinski_harabasz"] = float(calinski_harabasz_score(points, sample))
     if is_density:
-        figures["density_validity"] = _density_validity(points, sample)
+        figures["density_validity"] = _density_validity(points, sample, seed)
     return figures
 
 
-def _density_validity(points: Floats, labels: Ints) -> float | None:
+def _density_validity(points: Floats, labels: Ints, seed: int) -> float | None:
     """DBCV (Moulavi et al., 2014) on at most 2000 rows, as it grows with the square of their number."""
     from hdbscan.validity import validity_index
 
-    rows = sampled_rows(len(points), 2_000, 0)
-    if np.bincount(labels[rows]).min(initial=2) < 2 and len(np.unique(labels[rows])) < 2:
+    rows = sampled_rows(len(points), 2_000, seed)
+    rows = rows[np.bincount(labels[rows])[labels[rows]] >= 2]
+    if len(np.unique(labels[rows])) < 2:
         return None
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -109,12 +110,13 @@ def stability(space: Floats, labels: Ints, fit: Fit, *, resamples: int, customer
 
 
 def _best_jaccards(known: Ints, again: Ints) -> dict[int, float]:
-    """For each known cluster with members here, the Jaccard of the cluster most like it."""
+    """For each known cluster with members here, the Jaccard of the new cluster most like it; noise is no cluster."""
     found: dict[int, float] = {}
+    others = np.unique(again[again != NOISE])
     for number in np.unique(known[known != NOISE]).tolist():
         inside = known == number
-        jaccards = [(inside & (again == other)).sum() / (inside | (again == other)).sum() for other in np.unique(again)]
-        found[number] = float(max(jaccards))
+        jaccards = [(inside & (again == other)).sum() / (inside | (again == other)).sum() for other in others]
+        found[number] = float(max(jaccards, default=0.0))
     return found
 
 
@@ -133,7 +135,9 @@ def mean_by_segment(segment: NDArray[Any], outcome: NDArray[Any], *, seed: int) 
     outcome = np.asarray(outcome, dtype=np.float64)
     _, number = np.unique(segment, return_inverse=True)
     predicted = np.zeros_like(outcome)
-    for known, held_out in KFold(FOLDS, shuffle=True, random_state=seed).split(outcome):
+    if len(outcome) < 2:
+        return np.full_like(outcome, np.nan)
+    for known, held_out in KFold(min(FOLDS, len(outcome)), shuffle=True, random_state=seed).split(outcome):
         overall = outcome[known].mean(axis=0)
         for index in np.unique(number):
             members = known[number[known] == index]
@@ -164,16 +168,22 @@ def predictive_validity(
     Returns
     -------
     dict
-        buys_auc, spend_r2 (of the log of 1 + spend), category_auc (mean over categories).
+        buys_auc, spend_r2 (of the log of 1 + spend), category_auc (mean over categories). NaN where undefined:
+        everybody bought, or nobody.
     """
-    figures = {"buys_auc": float(roc_auc_score(bought, mean_by_segment(segment, bought, seed=seed)))}
+    figures = {"buys_auc": _auc(bought, mean_by_segment(segment, bought, seed=seed))}
     if spend is not None:
         log_spend = np.log1p(np.maximum(spend, 0.0))
         error = ((log_spend - mean_by_segment(segment, log_spend, seed=seed)) ** 2).sum()
-        figures["spend_r2"] = float(1.0 - error / ((log_spend - log_spend.mean()) ** 2).sum())
+        total = ((log_spend - log_spend.mean()) ** 2).sum()
+        figures["spend_r2"] = float(1.0 - error / total) if total > 0 else float("nan")
     if categories is not None:
         counted = categories[:, (categories.sum(axis=0) >= MIN_BUYERS) & ~categories.all(axis=0)]
         predicted = mean_by_segment(segment, counted, seed=seed)
-        aucs = [roc_auc_score(counted[:, index], predicted[:, index]) for index in range(counted.shape[1])]
+        aucs = [_auc(counted[:, index], predicted[:, index]) for index in range(counted.shape[1])]
         figures["category_auc"] = float(np.mean(aucs)) if aucs else float("nan")
     return figures
+
+
+def _auc(outcome: NDArray[Any], predicted: Floats) -> float:
+    return float(roc_auc_score(outcome, predicted)) if 0 < np.mean(outcome) < 1 else float("nan")

@@ -6,8 +6,9 @@ is JSON (`model.json`) and arrays (`arrays.npz`), read without pickle.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
-CHUNK_ROWS = 50_000
+CHUNK_ROWS = 4_000
+SPARE_NEIGHBORS = 5
+FALLBACK_STAGE = "browsing"
 NOISE = -1
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,7 +32,7 @@ def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any]) -> Floats:
     Parameters
     ----------
     profile : DataFrame, n rows
-        Holds at least the columns of ``scaling``; may hold nulls.
+        Holds at least the columns of ``scaling``. Nulls and infinities count as missing.
     scaling : mapping
         names, transforms (none, log, root), missing, centre, scale: one entry a column.
 
@@ -41,7 +44,7 @@ def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any]) -> Floats:
     space = np.empty((len(profile), len(scaling["names"])), dtype=np.float64)
     for index, (name, transform) in enumerate(zip(scaling["names"], scaling["transforms"], strict=True)):
         values = profile[name].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-        values[np.isnan(values)] = scaling["missing"][index]
+        values[~np.isfinite(values)] = scaling["missing"][index]
         space[:, index] = (transformed(values, transform) - scaling["centre"][index]) * scaling["scale"][index]
     return space
 
@@ -63,15 +66,18 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
         Either ``centres`` (k, d): the nearest centre; strength is the membership of fuzzy c-means with m = 2
         (Bezdek, 1981), margin ``1 - d1 / d2``. Or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``: a
         vote of the nearest labelled rows, each with weight 1 / distance; strength is the winner's
-        share of it, margin its lead.
+        share of it, margin its lead. A row's answer does not depend on the rows beside it.
 
     Returns
     -------
     dict of arrays of shape (n,)
         cluster_id, next_cluster_id (the same where there is one cluster only), strength and margin in 0..1.
     """
-    memberships = _centre_memberships if "centres" in clusters else _vote_memberships
-    parts = [memberships(space[start : start + CHUNK_ROWS], clusters) for start in range(0, len(space), CHUNK_ROWS)]
+    # Rows must lie one after another in memory: the layout is the order in which numpy adds.
+    space = np.ascontiguousarray(space, dtype=np.float64)
+    is_centres = "centres" in clusters
+    memberships = functools.partial(_centre_memberships, clusters=clusters) if is_centres else _voter(clusters)
+    parts = [memberships(space[start : start + CHUNK_ROWS]) for start in range(0, len(space), CHUNK_ROWS)]
     empty = {
         "cluster_id": np.empty(0, int),
         "next_cluster_id": np.empty(0, int),
@@ -101,28 +107,46 @@ def _centre_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str,
     return {"cluster_id": first, "next_cluster_id": second, "strength": strength, "margin": margin}
 
 
-def _vote_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+def _voter(clusters: Mapping[str, Any]) -> Callable[[Floats], dict[str, NDArray[Any]]]:
     from sklearn.neighbors import NearestNeighbors
 
-    exemplars, labels = np.asarray(clusters["exemplars"], dtype=np.float64), np.asarray(clusters["labels"])
-    known, voter_class = np.unique(labels, return_inverse=True)
+    exemplars = np.ascontiguousarray(clusters["exemplars"], dtype=np.float64)
+    known, known_index = np.unique(np.asarray(clusters["labels"]), return_inverse=True)
     count = min(int(clusters["vote_neighbors"]), len(exemplars))
-    finder = NearestNeighbors(n_neighbors=count, algorithm="brute" if exemplars.shape[1] > 15 else "kd_tree")
-    distance, neighbour = finder.fit(exemplars).kneighbors(space)
-    weight = 1.0 / np.maximum(distance, 1e-9)
-    votes = np.stack([(weight * (voter_class[neighbour] == index)).sum(axis=1) for index in range(len(known))], axis=1)
-    votes /= votes.sum(axis=1, keepdims=True)
-    rows = np.arange(len(space))
+    finder = NearestNeighbors(
+        n_neighbors=min(count + SPARE_NEIGHBORS, len(exemplars)),
+        algorithm="brute" if exemplars.shape[1] > 15 else "kd_tree",
+    ).fit(exemplars)
+
+    def memberships(space: Floats) -> dict[str, NDArray[Any]]:
+        # The finder's own distances come from a matrix product, whose last digits depend on the rows beside: they only
+        # propose, and distances are taken anew, pair by pair.
+        neighbour = np.sort(finder.kneighbors(space, return_distance=False), axis=1)
+        distance = np.sqrt(((space[:, None, :] - exemplars[neighbour]) ** 2).sum(axis=2))
+        nearest = np.argsort(distance, axis=1, kind="stable")[:, :count]
+        weight = 1.0 / np.maximum(np.take_along_axis(distance, nearest, axis=1), 1e-9)
+        voted = known_index[np.take_along_axis(neighbour, nearest, axis=1)]
+        votes = np.stack([(weight * (voted == index)).sum(axis=1) for index in range(len(known))], axis=1)
+        votes /= votes.sum(axis=1, keepdims=True)
+        return _vote_outcome(votes, known)
+
+    return memberships
+
+
+def _vote_outcome(votes: Floats, known: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    rows = np.arange(len(votes))
     first = votes.argmax(axis=1)
+    if len(known) == 1:
+        one = np.ones(len(votes))
+        return {"cluster_id": known[first], "next_cluster_id": known[first], "strength": one, "margin": one}
     others = votes.copy()
     others[rows, first] = -1.0
-    second = others.argmax(axis=1) if len(known) > 1 else first
-    lead = votes[rows, first] - (votes[rows, second] if len(known) > 1 else 0.0)
+    second = others.argmax(axis=1)
     return {
         "cluster_id": known[first],
         "next_cluster_id": known[second],
         "strength": votes[rows, first],
-        "margin": np.clip(lead, 0.0, 1.0),
+        "margin": np.clip(votes[rows, first] - votes[rows, second], 0.0, 1.0),
     }
 
 
@@ -132,42 +156,58 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
         profile (columns of the scaling, event_count, lifecycle_stage)
      -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border, evidence)
 
-    Customers with fewer than ``min_events`` events are not assigned to a cluster: they get the segment of their
-    lifecycle stage, with evidence ``low``.
+    Customers without ``min_events`` events are not assigned to a cluster: they get the segment of their lifecycle
+    stage (of ``browsing``, where the model knows no such stage), with evidence ``low``.
     """
-    is_low = profile["event_count"].to_numpy(dtype=np.float64) < model["min_events"]
-    standing = [model["standing"][str(stage)] for stage in profile["lifecycle_stage"]]
-    scores = pd.DataFrame(
-        {
-            "segment_id": [item["segment_id"] for item in standing],
-            "segment": [item["name"] for item in standing],
-            "cluster_id": pd.array([pd.NA] * len(profile), dtype="Int64"),
-            "strength": 0.0,
-            "next_segment_id": pd.array([None] * len(profile), dtype="str"),
-            "next_segment": pd.array([None] * len(profile), dtype="str"),
-            "margin": 0.0,
-            "is_border": False,
-            "evidence": np.where(is_low, "low", "ok"),
-        }
-    )
-    if is_low.all() or not model["segments"]:
-        return scores.assign(evidence="low")
-    found = assign(to_space(profile[~is_low], model["scaling"]), model["clusters"])
-    by_cluster = {item["cluster_id"]: item for item in model["segments"]}
-    segment = [by_cluster[cluster] for cluster in found["cluster_id"]]
-    following = [by_cluster[cluster] for cluster in found["next_cluster_id"]]
-    has_next = found["cluster_id"] != found["next_cluster_id"]
-    scores.loc[~is_low, "segment_id"] = [item["segment_id"] for item in segment]
-    scores.loc[~is_low, "segment"] = [item["name"] for item in segment]
-    scores.loc[~is_low, "cluster_id"] = found["cluster_id"]
-    scores.loc[~is_low, "strength"] = found["strength"]
-    scores.loc[~is_low, "margin"] = found["margin"]
-    scores.loc[~is_low, "is_border"] = (found["margin"] < model["border_margin"]) & has_next
-    for column, key in (("next_segment_id", "segment_id"), ("next_segment", "name")):
-        scores.loc[~is_low, column] = [
-            item[key] if is_there else None for item, is_there in zip(following, has_next, strict=True)
-        ]
-    return scores
+    is_ok = profile["event_count"].to_numpy(dtype=np.float64, na_value=np.nan) >= model["min_events"]
+    if not model["segments"]:
+        is_ok = np.zeros(len(profile), dtype=bool)
+    standing = _standing_of(profile["lifecycle_stage"], model["standing"])
+    columns: dict[str, NDArray[Any]] = {
+        "segment_id": standing["segment_id"],
+        "segment": standing["name"],
+        "cluster_id": np.full(len(profile), None, dtype=object),
+        "strength": np.zeros(len(profile)),
+        "next_segment_id": np.full(len(profile), None, dtype=object),
+        "next_segment": np.full(len(profile), None, dtype=object),
+        "margin": np.zeros(len(profile)),
+        "is_border": np.zeros(len(profile), dtype=bool),
+        "evidence": np.where(is_ok, "ok", "low"),
+    }
+    if is_ok.any():
+        found = assign(to_space(profile[is_ok], model["scaling"]), model["clusters"])
+        for name, values in _segments_of(found, model).items():
+            columns[name][is_ok] = values
+    texts = ("segment_id", "segment", "next_segment_id", "next_segment", "evidence")
+    return pd.DataFrame(columns).astype({"cluster_id": "Int64", **dict.fromkeys(texts, "str")})
+
+
+def _standing_of(stages: pd.Series, standing: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Id and name of the standing segment, one a row."""
+    place, known = pd.factorize(stages, use_na_sentinel=False)
+    fallback = standing.get(FALLBACK_STAGE) or next(iter(standing.values()))
+    items = [standing.get(str(stage), fallback) for stage in known]
+    return {key: np.array([item[key] for item in items], dtype=object)[place] for key in ("segment_id", "name")}
+
+
+def _segments_of(found: Mapping[str, NDArray[Any]], model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Clusters as segments: the columns of scores of customers who were assigned to one."""
+    segments = sorted(model["segments"], key=lambda item: item["cluster_id"])
+    ids, names = (np.array([item[key] for item in segments], dtype=object) for key in ("segment_id", "name"))
+    numbers = np.array([item["cluster_id"] for item in segments])
+    first, second = (np.searchsorted(numbers, found[name]) for name in ("cluster_id", "next_cluster_id"))
+    has_next = first != second
+    next_ids, next_names = (np.where(has_next, values[second], np.array(None)) for values in (ids, names))
+    return {
+        "segment_id": ids[first],
+        "segment": names[first],
+        "cluster_id": found["cluster_id"],
+        "strength": found["strength"],
+        "next_segment_id": next_ids,
+        "next_segment": next_names,
+        "margin": found["margin"],
+        "is_border": (found["margin"] < model["border_margin"]) & has_next,
+    }
 
 
 def read_model(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from features.profile import Column
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
 from models.preprocessing import fit_scaling
 from models.quality import cluster_quality, stability
-from models.scorer import NOISE, Floats, Ints, assign, segment_columns, to_space
+from models.scorer import NOISE, Floats, Ints, assign, read_model, segment_columns, to_space
 from models.selection import Candidate, choose
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -122,10 +122,11 @@ def fit_segmentation(
         count: functools.partial(fit_kmeans, n_segments=count, **kmeans)
         for count in (n_segments_choices if n_segments == "auto" else [int(n_segments)])
     }
-    fitted = {count: judged("kmeans", fit) for count, fit in fits.items()}
+    # By the number found, which is smaller where there are few different customers.
+    fitted = {one.n_segments: one for one in (judged("kmeans", fit) for fit in fits.values())}
     if len(fitted) == 1:
         return next(iter(fitted.values()))
-    candidates = [one.as_candidate(count) for count, one in fitted.items()]
+    candidates = [one.as_candidate() for one in fitted.values()]
     chosen, reason = choose(
         candidates, min_segment_share=quality["min_segment_share"], min_stability=quality["min_stability"]
     )
@@ -174,6 +175,11 @@ class Segmentation:
     """
 
     model: dict[str, Any]
+
+    @staticmethod
+    def load(folder: Path) -> Segmentation:
+        """What `save` wrote."""
+        return Segmentation(read_model(folder))
 
     def predict(self, profile: pd.DataFrame) -> pd.DataFrame:
         """The segment columns of scores, as the saved model gives them."""

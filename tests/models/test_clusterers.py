@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -97,3 +99,58 @@ def test_no_density_structure_is_said() -> None:
 def test_canonical_order_is_by_size_then_place() -> None:
     centres = np.array([[1.0], [0.0], [5.0]])
     assert canonical_order(np.array([0, 1, 2, 2]), centres).tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
+def test_permuted_rows_make_the_same_partition_with_the_same_numbers(algorithm: str) -> None:
+    points, _ = blobs()
+    order = np.random.default_rng(3).permutation(len(points))
+    fit = (
+        functools.partial(fit_hdbscan, **HDBSCAN)
+        if algorithm == "hdbscan"
+        else functools.partial(fit_kmeans, n_segments=3, **KMEANS)
+    )
+    straight, shuffled = fit(points, 1), fit(points[order], 1)
+    assert shuffled.fitted_labels.tolist() == straight.fitted_labels[order].tolist()
+    assert (
+        assign(points, shuffled.model)["cluster_id"].tolist() == assign(points, straight.model)["cluster_id"].tolist()
+    )
+
+
+def test_the_same_seed_gives_the_same_bytes_after_umap() -> None:
+    points, truth = blobs(sizes=(120, 100, 80), d=9)
+    one, two = (fit_hdbscan(points, 1, **{**HDBSCAN, "selection": "leaf"}) for _ in range(2))
+    assert one.model["exemplars"].tobytes() == two.model["exemplars"].tobytes()
+    assert one.fitted_labels.tolist() == two.fitted_labels.tolist()
+    given = assign(points, one.model)["cluster_id"]
+    assert all(len(set(truth[given == number])) == 1 for number in np.unique(given))  # leaf may split, never mix
+
+
+@pytest.mark.parametrize("different", [1, 3])
+def test_many_customers_of_few_kinds(different: int) -> None:
+    kinds = np.random.default_rng(0).normal(size=(different, 10))
+    points = np.repeat(kinds, 12_000 // different, axis=0)
+    found = fit_kmeans(points, 0, n_segments=8, **KMEANS)
+    assert found.model["centres"].shape == (different, 10)
+    assert found.notes[0].startswith(f"{different} different customer")
+    assert assign(points, found.model)["margin"].min() > 0.999999
+
+
+def test_many_customers_all_alike_do_not_reach_umap() -> None:
+    found = fit_hdbscan(np.ones((300, 10)), 0, **HDBSCAN)
+    assert set(found.fitted_labels.tolist()) == {0}
+
+
+def test_all_noise_is_one_cluster_and_said() -> None:
+    points = np.random.default_rng(0).normal(size=(8, 10))
+    found = fit_hdbscan(points, 0, **HDBSCAN)
+    assert set(found.fitted_labels.tolist()) == {NOISE}
+    assert "found 0 clusters and called 100% noise" in found.notes[0]
+    assert set(assign(points, found.model)["cluster_id"].tolist()) == {0}
+
+
+def test_a_sample_is_fitted_and_everybody_assigned() -> None:
+    points, truth = blobs()
+    found = fit_kmeans(points, 1, n_segments=3, **{**KMEANS, "fit_customers": 60})
+    assert len(found.fitted_rows) == len(found.fitted_labels) == 60
+    assert len(set(zip(assign(points, found.model)["cluster_id"].tolist(), truth.tolist(), strict=True))) == 3

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.profile import Column
+from models.preprocessing import fit_scaling
+from models.scorer import to_space
+
+
+def test_four_customers_by_hand() -> None:
+    profile = pd.DataFrame({"spend": [0.0, np.e - 1, np.nan, -5.0], "a": [0.25, 0.25, 1.0, 1.0]})
+    columns = [Column("spend", "value", "log", np.e - 1), Column("a", "interest", "root", None)]
+    scaling = fit_scaling(profile, columns, block_weights={"value": 2.0, "interest": 1.0})
+    # log1p: 0, 1, 1 (filled), 0 (negative): mean 1/2, deviation 1/2. root: 1/2, 1/2, 1, 1: mean 3/4, deviation 1/4.
+    np.testing.assert_allclose(scaling["centre"], [0.5, 0.75])
+    np.testing.assert_allclose(scaling["scale"], [4.0, 4.0])
+    np.testing.assert_allclose(to_space(profile, scaling), [[-2, -1], [2, -1], [2, 1], [-2, 1]])
+
+
+def test_nulls_become_the_mean_before_the_transform() -> None:
+    profile = pd.DataFrame({"a": [0.0, 4.0, np.nan, np.inf], "empty": np.nan})
+    columns = [Column("a", "value", "root", None), Column("empty", "value", "none", None)]
+    scaling = fit_scaling(profile, columns, block_weights={"value": 1.0})
+    assert scaling["missing"].tolist() == [2.0, 0.0]
+    assert np.isfinite(to_space(profile, scaling)).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6 + 0.1, 1e9 / 3])
+@pytest.mark.parametrize("block", ["value", "interest"])
+def test_a_constant_column_has_no_say(value: float, block: str) -> None:
+    profile = pd.DataFrame({"a": np.full(1_000, value)})
+    scaling = fit_scaling(profile, [Column("a", block, "none", None)], block_weights={block: 1.0})
+    assert scaling["scale"].tolist() == [0.0]
+    assert to_space(profile.assign(a=7.0), scaling).tolist() == [[0.0]] * 1_000
+
+
+def test_a_block_without_a_weight_is_an_error() -> None:
+    profile = pd.DataFrame({"a": [1.0, 2.0]})
+    with pytest.raises(ValueError, match="expected a weight for every block of columns, found none for context"):
+        fit_scaling(profile, [Column("a", "context", "none", None)], block_weights={"value": 1.0})
+
+
+def test_read_only_columns_are_left_as_they_are() -> None:
+    values = np.array([1.0, np.nan, 3.0])
+    values.setflags(write=False)
+    profile = pd.DataFrame({"a": values}, copy=False)
+    to_space(profile, fit_scaling(profile, [Column("a", "value", "log", 0.0)], block_weights={"value": 1.0}))
+    assert np.isnan(values[1])

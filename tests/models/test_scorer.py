@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import models.scorer
+from models.scorer import assign, segment_columns
+from models.segmentation import Segmentation
+
+EXEMPLARS = {
+    "exemplars": np.array([[0.0], [1.0], [3.0]], dtype=np.float32),
+    "labels": np.array([0, 1, 1]),
+    "vote_neighbors": 3,
+}
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    scaling = {
+        "names": ["spend"],
+        "transforms": ["none"],
+        "missing": np.zeros(1),
+        "centre": np.zeros(1),
+        "scale": np.ones(1),
+    }
+    return {
+        "scaling": scaling,
+        "clusters": {"centres": np.array([[0.0], [4.0]])},
+        "segments": [{"cluster_id": i, "segment_id": f"s{i}", "name": f"Сегмент {i}"} for i in range(2)],
+        "standing": {stage: {"segment_id": f"standing-{stage}", "name": stage} for stage in ("browsing", "lost")},
+        "min_events": 3,
+        "border_margin": 0.1,
+        **changes,
+    }
+
+
+def profile(spend: list[float], count: list[float], stage: list[str | None]) -> pd.DataFrame:
+    return pd.DataFrame({"spend": spend, "event_count": count, "lifecycle_stage": stage})
+
+
+def test_a_vote_by_hand() -> None:
+    given = assign(np.array([[0.5]]), EXEMPLARS)
+    votes = np.array([1 / 0.5, 1 / 0.5 + 1 / 2.5])
+    assert given["cluster_id"].tolist() == [1]
+    assert given["next_cluster_id"].tolist() == [0]
+    assert given["strength"][0] == pytest.approx(votes[1] / votes.sum())
+    assert given["margin"][0] == pytest.approx((votes[1] - votes[0]) / votes.sum())
+
+
+def test_a_row_is_assigned_alike_whatever_stands_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    points, order = generator.normal(size=(700, 40)), generator.permutation(700)
+    voters = {
+        "exemplars": generator.normal(size=(900, 40)).astype(np.float32),
+        "labels": generator.integers(0, 5, 900),
+        "vote_neighbors": 15,
+    }
+    for clusters in (voters, {"centres": generator.normal(size=(12, 40))}):
+        whole = assign(points, clusters)
+        monkeypatch.setattr(models.scorer, "CHUNK_ROWS", 7)
+        shuffled, by_column = assign(points[order], clusters), assign(np.asfortranarray(points), clusters)
+        for name, values in whole.items():
+            assert (shuffled[name] == values[order]).all()
+            assert (by_column[name] == values).all()
+        monkeypatch.undo()
+
+
+def test_one_cluster_has_no_next() -> None:
+    for clusters in ({"centres": np.zeros((1, 1))}, {**EXEMPLARS, "labels": np.zeros(3, int)}):
+        scores = segment_columns(profile([7.0], [9.0], ["lost"]), model(clusters=clusters))
+        assert scores.margin.tolist() == scores.strength.tolist() == [1.0]
+        assert scores.next_segment.isna().all()
+        assert not scores.is_border.any()
+
+
+def test_low_evidence_gets_its_standing() -> None:
+    few = profile([0.0, 0.0, 0.0, 4.0], [1.0, 2.0, np.nan, 3.0], ["lost", "unheard of", None, "lost"])
+    scores = segment_columns(few, model())
+    assert scores.segment_id.tolist() == ["standing-lost", "standing-browsing", "standing-browsing", "s1"]
+    assert scores.evidence.tolist() == ["low", "low", "low", "ok"]
+    low = scores[scores.evidence == "low"]
+    assert low[["strength", "margin"]].to_numpy().sum() == 0.0
+    assert low[["cluster_id", "next_segment_id", "next_segment"]].isna().all(axis=None)
+    assert not low.is_border.any()
+
+
+def test_the_border_and_the_noise() -> None:
+    scores = segment_columns(profile([1.95, 0.0], [9.0, 9.0], ["lost", "lost"]), model())
+    assert scores.is_border.tolist() == [True, False]
+    assert scores.next_segment.tolist() == ["Сегмент 1", "Сегмент 1"]
+    noise = {"cluster_id": -1, "segment_id": "noise", "name": "Noise"}
+    kept = model(clusters={**EXEMPLARS, "labels": np.array([0, 1, -1])}, segments=[*model()["segments"], noise])
+    assert segment_columns(profile([3.0], [9.0], ["lost"]), kept).segment_id.tolist() == ["noise"]
+
+
+def test_columns_keep_their_types_without_rows() -> None:
+    full, empty = (segment_columns(profile([1.0] * n, [9.0] * n, ["lost"] * n), model()) for n in (1, 0))
+    assert full.dtypes.to_dict() == {**empty.dtypes.to_dict()}
+
+
+@pytest.mark.parametrize("clusters", [model()["clusters"], EXEMPLARS], ids=["centres", "exemplars"])
+def test_mlflow_scores_as_memory_does_without_pickle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clusters: dict[str, Any]
+) -> None:
+    import mlflow
+    from mlflow.models import infer_signature
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    segmentation = Segmentation(model(clusters=clusters))
+    rows = profile([0.0, 1.0, 1.9, np.nan, 9.0], [9.0, 9.0, 9.0, 9.0, 1.0], ["lost"] * 5)
+    expected = segmentation.predict(rows)
+    segmentation.save(tmp_path / "segmentation")
+    mlflow.pyfunc.save_model(
+        tmp_path / "model",
+        python_model=models.scorer.__file__,
+        artifacts={"segmentation": str(tmp_path / "segmentation")},
+        signature=infer_signature(rows, expected),
+        pip_requirements=["mlflow", "numpy", "pandas", "scikit-learn"],
+    )
+    loaded = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    pd.testing.assert_frame_equal(loaded.predict(rows), expected, check_exact=True)
+    pd.testing.assert_frame_equal(
+        Segmentation.load(tmp_path / "segmentation").predict(rows), expected, check_exact=True
+    )
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib"}]

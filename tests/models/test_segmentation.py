@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.profile import Column
+from models.scorer import assign
+from models.segmentation import FittedClusters, Segmentation, fit_segmentation
+
+COLUMNS = [Column("spend", "value", "none", 0.0), Column("visits", "journey", "none", 0.0)]
+SETTINGS: dict[str, Any] = {
+    "block_weights": {"value": 1.0, "journey": 1.0},
+    "algorithm": "kmeans",
+    "n_segments": "auto",
+    "n_segments_choices": [2, 3, 5],
+    "min_events": 3,
+    "kmeans": {"n_init": 4, "max_iter": 100, "fit_customers": 10_000},
+    "hdbscan": {
+        "fit_customers": 10_000,
+        "min_cluster_share": 0.1,
+        "min_samples": 5,
+        "n_components": 5,
+        "n_neighbors": 15,
+        "selection": "eom",
+        "noise": "nearest",
+        "vote_neighbors": 5,
+    },
+    "quality": {
+        "sample_customers": 500,
+        "stability_resamples": 3,
+        "hdbscan_resamples": 2,
+        "stability_customers": 500,
+        "min_stability": 0.6,
+        "min_segment_share": 0.01,
+    },
+    "seed": 1,
+}
+
+
+def shop(sizes: tuple[int, ...] = (60, 40, 30)) -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    places = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]][: len(sizes)], sizes, axis=0)
+    points = places + generator.normal(0, 0.3, places.shape)
+    table = pd.DataFrame(points, columns=["spend", "visits"])
+    return table.assign(event_count=5.0, lifecycle_stage="active")
+
+
+def fit(profile: pd.DataFrame, **changes: Any) -> FittedClusters:
+    return fit_segmentation(profile, COLUMNS, **{**SETTINGS, **changes})
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
+def test_three_kinds_are_found_and_those_with_few_events_left_out(algorithm: str) -> None:
+    profile = shop()
+    profile.loc[::10, "event_count"] = 2.0
+    fitted = fit(profile, algorithm=algorithm)
+    assert fitted.is_clustered.tolist() == (profile.event_count >= 3).tolist()
+    assert np.bincount(fitted.labels).tolist() == [54, 36, 27]
+    assert fitted.stability == {0: 1.0, 1: 1.0, 2: 1.0}
+
+
+def test_the_choice_shows_its_candidates() -> None:
+    fitted = fit(shop())
+    assert [one.n_segments for one in fitted.candidates] == [2, 3, 5]
+    assert fitted.n_segments == 3
+    assert "kmeans with 3 segments" in fitted.choice_reason
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
+@pytest.mark.parametrize("rows", [1, 2, 4])
+def test_few_customers_make_fewer_segments_and_it_is_said(algorithm: str, rows: int) -> None:
+    fitted = fit(shop((rows,)), algorithm=algorithm, n_segments_choices=[8, 10])
+    assert 1 <= fitted.n_segments <= rows
+    assert fitted.notes
+    assert "8" not in fitted.choice_reason
+
+
+def test_customers_all_alike_are_one_segment() -> None:
+    for algorithm in ("kmeans", "hdbscan"):
+        assert fit(shop().assign(spend=1.0, visits=1.0), algorithm=algorithm).n_segments == 1
+
+
+def test_nobody_with_enough_events_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected customers with at least 3 events, found none among 130"):
+        fit(shop().assign(event_count=1.0))
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
+def test_saving_and_loading_changes_no_byte(tmp_path: Path, algorithm: str) -> None:
+    fitted = fit(shop(), algorithm=algorithm)
+    first = Segmentation(
+        {
+            "scaling": fitted.scaling,
+            "clusters": fitted.clusters.model,
+            "segments": [{"cluster_id": i, "segment_id": f"s{i}", "name": f"S{i}"} for i in range(3)],
+            "standing": {"browsing": {"segment_id": "standing-browsing", "name": "Passers-by"}},
+            "min_events": 3,
+            "border_margin": 0.1,
+        }
+    )
+    first.save(tmp_path / "a")
+    Segmentation.load(tmp_path / "a").save(tmp_path / "b")
+    for name in ("model.json", "arrays.npz"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    scores = first.predict(shop())
+    assert scores.cluster_id.tolist() == fitted.labels.tolist()
+    assert scores.strength.tolist() == assign(fitted.space, fitted.clusters.model)["strength"].tolist()
