@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
     EngineError
         Memory or disk do not suffice; says which parameter to change.
     """
-    place = Path(params.temp_directory).resolve() if params.temp_directory else folder
+    place = (Path(params.temp_directory) if params.temp_directory else folder).resolve()
     place.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".kindred-", dir=place))
     try:
@@ -57,7 +58,7 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
                 "or name a larger disk in engine.temp_directory."
             ) from None
         except (duckdb.IOException, OSError) as error:
-            if "space" not in str(error).lower():
+            if not is_disk_full(error):
                 raise
             raise EngineError(
                 f"expected room for intermediate tables in {place}; the disk is full. Free some space, or name a "
@@ -69,6 +70,11 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the system or the database says that there is no room left."""
+    return getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower()
+
+
 def _literal(value: object) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value).lower()
 
@@ -77,6 +83,8 @@ def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
     """``expression`` computed once, as table ``name``, which it replaces.
 
     A temporary table takes half the time of one in the database file: it is spilled only past the memory limit.
+    Ibis writes a temporary table twice when it is to overwrite, so that is asked for only where there is one.
     """
-    table: ir.Table = con.create_table(name, expression, temp=True, overwrite=True)
+    exists = con.con.execute("select count(*) from duckdb_tables() where temporary and table_name = ?", [name])
+    table: ir.Table = con.create_table(name, expression, temp=True, overwrite=exists.fetchone()[0] > 0)
     return table

@@ -6,11 +6,11 @@ reader sees the whole old file or the whole new one at any moment of a crash.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from pipeline.engines import is_disk_full
 from pipeline.params import UserError
 
 PRIVATE = 0o600
@@ -51,10 +52,10 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except Exception as error:
-        if _is_disk_full(error):
+        if is_disk_full(error):
             raise OutputError(
-                f"{path}: expected room for the result; the disk is full. The old file, if any, is as it was. "
-                "Free some space or change `outputs` in params.yaml."
+                f"{path}: expected room for the result; the disk is full ({_room(temporary)}). The old file, if any, "
+                "is as it was. Free some space or change `outputs` in params.yaml."
             ) from None
         if isinstance(error, PermissionError):
             raise OutputError(f"{path}: expected a folder that can be written to. Check its permissions.") from None
@@ -63,8 +64,10 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _is_disk_full(error: Exception) -> bool:
-    return getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower()
+def _room(temporary: Path) -> str:
+    written = temporary.stat().st_size if temporary.exists() else 0
+    free = shutil.disk_usage(temporary.parent).free
+    return f"{temporary.parent} had {(written + free) / 2**20:,.1f} MiB for it; it needs more"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -126,6 +129,20 @@ def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None 
             pyarrow.parquet.write_table(arrow, temporary, compression="zstd")
             if pyarrow.parquet.read_metadata(temporary).num_rows != arrow.num_rows:
                 raise OutputError(f"{path}: expected {arrow.num_rows:,} rows to be written; the file holds others.")
+
+
+def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None) -> None:
+    """What the database answers to ``query`` as Parquet, row by row: it need not fit in memory.
+
+    Rows stand in the order that ``query`` asks for.
+    """
+    with replacing(path, mode=mode) as temporary:
+        target = str(temporary).replace("'", "''")
+        count = con.con.execute(
+            f"copy ({query}) to '{target}' (format parquet, compression zstd, use_tmp_file false)"
+        ).fetchone()[0]
+        if pyarrow.parquet.read_metadata(temporary).num_rows != count:
+            raise OutputError(f"{path}: expected {count:,} rows to be written; the file holds others.")
 
 
 def _for_spreadsheets(table: pa.Table) -> pa.Table:

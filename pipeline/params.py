@@ -392,7 +392,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
 Lines = dict[tuple[str, ...], int]
 
 
-def _read_values(path: Path) -> tuple[dict[str, Any], Lines]:
+def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Lines]:
     """Keys and values of the file, over those of its base; and the line of each key."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -409,7 +409,10 @@ def _read_values(path: Path) -> tuple[dict[str, Any], Lines]:
     base = values.pop("base", None)
     if base is None:
         return values, lines
-    below, _ = _read_values(path.parent / str(base))
+    chain = (*above, path.resolve())
+    if (path.parent / str(base)).resolve() in chain:
+        raise ParamsError(f"{path}, line {lines[('base',)]}: expected another file as `base`; {base} leads back here.")
+    below, _ = _read_values(path.parent / str(base), chain)
     return _merged(below, values), lines
 
 

@@ -14,8 +14,12 @@ from pipeline.params import EventsTable, UserError
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 FLOATS = ("FLOAT", "DOUBLE")
+NESTED = ("STRUCT", "MAP", "UNION", "BLOB", "JSON")
 EPOCH_MICROSECONDS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3}
 OFFSET = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?)$"
+LATEST_MICROSECONDS = 9e18
+SEPARATOR = " > "
+FILE, ROW = "kindred_file", "kindred_row"
 
 
 class ParsingError(UserError):
@@ -39,6 +43,8 @@ def is_number(kind: str) -> bool:
 
 def as_text(column: str, kind: str) -> str:
     """An id or a word: 17850.0 in a column of floats is 17850; a text stays as it is, zeros in front included."""
+    if kind.endswith("]") or kind.startswith(NESTED):
+        raise ParsingError(f"column {column!r}: expected a text or a number, came {kind}. Name another column.")
     name = quoted(column)
     if kind == "VARCHAR":
         return f"nullif({name}, '')"
@@ -50,6 +56,8 @@ def as_text(column: str, kind: str) -> str:
 
 def as_number(column: str, kind: str) -> str:
     """A finite float64, or null."""
+    if not (kind == "VARCHAR" or is_number(kind)):
+        raise ParsingError(f"column {column!r}: expected numbers, came {kind}. Name another column.")
     value = f"try_cast({quoted(column)} as double)"
     return f"case when isfinite({value}) then {value} end" if kind == "VARCHAR" or kind in FLOATS else value
 
@@ -79,40 +87,64 @@ def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest:
     ParsingError
         Numbers without a declared unit, or a format that is none.
     """
-    name = quoted(column)
-    if time_format in EPOCH_MICROSECONDS:
-        number = f"try_cast({name} as {'hugeint' if time_format == 'epoch_ns' else 'double'})"
-        return f"make_timestamp(try_cast(round({number} * {EPOCH_MICROSECONDS[time_format]!r}) as bigint))"
     if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"timezone('UTC', {name})::timestamp"
+        return _from_microseconds(f"epoch_us({quoted(column)})")
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
-        return _to_utc(f"{name}::timestamp", timezone)
-    if is_number(kind) and time_format == "auto":
-        unit = _likely_unit(largest)
+        return _to_utc(f"{quoted(column)}::timestamp", timezone)
+    if not (kind == "VARCHAR" or is_number(kind)):
+        raise ParsingError(f"column {column!r}: expected times, came {kind}. Name another column.")
+    if time_format in EPOCH_MICROSECONDS:
+        # As double, nanoseconds of today lose their last three digits.
+        number = f"try_cast({quoted(column)} as {'hugeint' if time_format == 'epoch_ns' else 'double'})"
+        return _from_microseconds(f"try_cast(round({number} * {EPOCH_MICROSECONDS[time_format]!r}) as bigint)")
+    if time_format != "auto":
+        return _declared(f"trim({quoted(column)}::varchar)", time_format, timezone)
+    if is_number(kind):
         raise ParsingError(
             f"column {column!r}: expected times, came numbers (largest {largest or 0:.0f}). Say what they count "
-            f"with time_format: {unit}."
+            f"with time_format: {likely_unit(largest)}."
         )
-    text = f"trim({name}::varchar)"
-    if time_format != "auto":
-        _check_format(time_format)
-        if re.search(r"%z", time_format):
-            return f"timezone('UTC', try_strptime({text}, {literal(time_format)})::timestamptz)"
-        return _to_utc(f"try_strptime({text}, {literal(time_format)})", timezone)
-    if kind != "VARCHAR":
-        raise ParsingError(f"column {column!r}: expected times, came {kind}. Name another column.")
-    with_offset = f"timezone('UTC', try_cast(regexp_replace({text}, '(?i) ?(utc|gmt)$', 'Z') as timestamptz))"
+    return _iso(f"trim({quoted(column)})", timezone)
+
+
+def _from_microseconds(count: str) -> str:
+    return f"case when abs({count}) < {LATEST_MICROSECONDS:.0f} then make_timestamp({count}) end"
+
+
+def _declared(text: str, time_format: str, timezone: str) -> str:
+    _check_format(time_format)
+    moment = f"try_strptime({text}, {literal(time_format)})"
+    if re.search(r"%[zZ]", time_format):
+        return f"timezone('UTC', {moment}::timestamptz)"
+    return _to_utc(moment, timezone)
+
+
+def _iso(text: str, timezone: str) -> str:
+    """ISO 8601: with its own offset, or in ``timezone``.
+
+    DuckDB drops an offset in silence when it reads a timestamp without a zone, so a text with a sign after its date
+    is read with a zone or not at all. A date alone ends like an offset: 2025-10-01.
+    """
+    has_offset = f"length({text}) > 10 and regexp_matches({text}, {literal(OFFSET)})"
+    joined = f"regexp_replace(regexp_replace({text}, '(?i) ?(utc|gmt)$', 'Z'), ' ([+-][0-9:]+)$', '\\1')"
+    with_offset = f"timezone('UTC', try_cast({joined} as timestamptz))"
     naive = _to_utc(f"try_cast({text} as timestamp)", timezone)
-    # A date alone ends like an offset: 2025-10-01.
-    has_offset = f"regexp_matches({text}, {literal(OFFSET)}) and length({text}) > 10"
-    return f"case when {has_offset} then {with_offset} else {naive} end"
+    return (
+        f"case when {has_offset} then {with_offset} "
+        f"when not regexp_matches(substr({text}, 11), '[+-]') then {naive} end"
+    )
 
 
 def _to_utc(naive: str, timezone: str) -> str:
-    return naive if timezone == "UTC" else f"timezone('UTC', timezone({literal(timezone)}, {naive}))"
+    """A local time in UTC; one that the clocks skipped in spring is null, one they showed twice is the later."""
+    if timezone == "UTC":
+        return naive
+    moment = f"timezone({literal(timezone)}, {naive})"
+    return f"case when timezone({literal(timezone)}, {moment}) = {naive} then timezone('UTC', {moment}) end"
 
 
-def _likely_unit(largest: float | None) -> str:
+def likely_unit(largest: float | None) -> str:
+    """The epoch unit in which a number of this size is a time of our days."""
     for unit, bound in (("epoch_s", 1e11), ("epoch_ms", 1e14), ("epoch_us", 1e17)):
         if (largest or 0) < bound:
             return unit
@@ -121,12 +153,24 @@ def _likely_unit(largest: float | None) -> str:
 
 def _check_format(time_format: str) -> None:
     try:
+        if "%" not in time_format:
+            raise duckdb.InvalidInputException(time_format)
         duckdb.sql(f"select try_strptime('', {literal(time_format)})").fetchall()
     except duckdb.Error:
         raise ParsingError(
             f"time_format: expected auto, epoch_s, epoch_ms, epoch_us, epoch_ns or a format such as "
             f"%Y-%m-%d %H:%M:%S. Got {time_format!r}."
         ) from None
+
+
+def as_category_path(text: str, separator: str) -> str:
+    """A path with ` > ` between its levels, without the room around them.
+
+    A level in which ` > ` is no separator gets a slash instead; empty levels fall out.
+    """
+    level = "trim(level)" if separator in SEPARATOR else f"replace(trim(level), {literal(SEPARATOR)}, ' / ')"
+    levels = f"list_transform(string_split({text}, {literal(separator)}), lambda level: {level})"
+    return f"nullif(array_to_string(list_filter({levels}, lambda level: level <> ''), {literal(SEPARATOR)}), '')"
 
 
 def as_event_type(column: str, kind: str, events: EventsTable) -> str:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
 from features import checks
 from features.events import EVENT_SCHEMA
-from pipeline import catalogue, outputs
+from pipeline import catalogue
 from pipeline.engines import materialise
-from pipeline.files import FILE, ROW, RawTable, SourceError, map_columns, read_raw
+from pipeline.files import RawTable, SourceError, map_columns, read_raw
 from pipeline.params import Params
 from pipeline.parsing import (
+    FILE,
+    ROW,
+    SEPARATOR,
+    as_category_path,
     as_event_type,
     as_number,
     as_text,
@@ -24,16 +29,15 @@ from pipeline.parsing import (
     is_long_text,
     is_number,
     is_unreadable_number,
-    literal,
     quoted,
 )
+from pipeline.rejects import enforce_thresholds, write_rejected
 
 log = logging.getLogger("kindred")
 
 REQUIRED = ("customer_id", "occurred_at", "event_type")
 NUMBERS = ("quantity", "unit_price", "discount")
-MAX_REJECTED_ROWS = 1_000_000
-EXAMPLES = 5
+OTHER_TYPE = "other_event_type"
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Sour
     Parameters
     ----------
     rejected_path : Path or None
-        Parquet for the rows set aside, with file, row, reasons and raw values; readable by its owner only.
+        Parquet for the rows set aside, with file, line or row, reasons and raw values; readable by its owner only.
 
     Raises
     ------
@@ -96,22 +100,39 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Sour
         A table cannot be read, lacks a column, or breaks a rule more often than `checks` allow.
     """
     source = params.source
+    findings = catalogue.Findings()
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
+    findings.tables["events"] = raw
     rules = checks.rules(max_text_chars=source.max_text_chars)
-    parsed = con.sql(_parse_events(con, raw, params))
-    staged = materialise(con, checks.with_reasons(parsed, rules), "staged_events")
-    warnings: list[str] = []
-    products = catalogue.read_products(con, params, warnings)
-    customers = catalogue.read_customers(con, params, warnings)
-    events, duplicate_count = _accepted_events(con, staged, drop_duplicates=source.drop_duplicates)
-    summary = _summarise(con, params, raw, rules, events, products, duplicate_count, warnings)
+    parsed = checks.with_reasons(con.sql(_parse_events(con, raw, params)), rules)
+    materialise(con, _staged(parsed), "staged_events")
+    products = catalogue.read_products(con, params, findings)
+    customers = catalogue.read_customers(con, params, findings)
+    events, duplicate_count = _accepted_events(con, drop_duplicates=source.drop_duplicates)
+    summary = _summarise(con, params, findings, rules, events, products, duplicate_count)
     if rejected_path is not None:
-        _write_rejected(con, raw, rules, rejected_path)
-    _enforce_thresholds(con, params, summary, rules, rejected_path)
-    _refuse_emptiness(params, summary)
+        write_rejected(con, params, raw, rules, rejected_path)
+    if summary.read_count == 0:
+        raise SourceError("source.events: expected rows, found a table without any.")
+    enforce_thresholds(con, params, raw, summary, rules, rejected_path)
+    _refuse_a_log_of_the_future(params, summary)
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)
     return Source(events, products, customers, summary)
+
+
+def _staged(parsed: ir.Table) -> ir.Table:
+    """Events with their reasons; only rows set aside keep their place, only `other` ones the name of their type.
+
+    On 20 M events, keeping these of every row took twice the memory.
+    """
+    broken = parsed[checks.REASONS] != 0
+    return parsed.select(
+        *EVENT_SCHEMA,
+        checks.REASONS,
+        **{name: broken.ifelse(parsed[name], ibis.null()) for name in (FILE, ROW)},
+        **{OTHER_TYPE: (parsed.event_type == "other").ifelse(parsed.source_event_type, ibis.null())},
+    )
 
 
 def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
@@ -139,10 +160,8 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
         else:
             picked[name] = as_text(theirs[name], raw.columns[theirs[name]])
     picked["quantity"] = f"coalesce({picked['quantity']}, 1.0)"
-    if params.source.category_separator != " > ":
-        picked["category_path"] = (
-            f"replace({picked['category_path']}, {literal(params.source.category_separator)}, ' > ')"
-        )
+    if "category_path" in theirs and params.source.category_separator != SEPARATOR:
+        picked["category_path"] = as_category_path(picked["category_path"], params.source.category_separator)
     unreadable = [is_unreadable_number(theirs[n], raw.columns[theirs[n]]) for n in NUMBERS if n in theirs]
     texts = [quoted(theirs[n]) for n in EVENT_SCHEMA if n in theirs and raw.columns[theirs[n]] == "VARCHAR"]
     picked["has_long_text"] = " or ".join(is_long_text(text, params.source.max_text_chars) for text in texts) or "false"
@@ -151,39 +170,33 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
     return f"select {listed}, {FILE}, {ROW} from raw_events"
 
 
-def _accepted_events(con: Any, staged: ir.Table, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
-    """The accepted rows, and how many of them repeat another in every column."""
+def _accepted_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
+    """The accepted rows, and how many of them repeat another in every column (by a hash of 64 bits)."""
     listed = ", ".join(EVENT_SCHEMA)
-    total, distinct = con.con.execute(
-        f"select count(*), count(distinct hash({listed})) from staged_events where {checks.REASONS} = 0"
-    ).fetchone()
+    good = f"from staged_events where {checks.REASONS} = 0"
+    total, distinct = con.con.execute(f"select count(*), count(distinct hash({listed})) {good}").fetchone()
     if drop_duplicates and distinct < total:
-        good = checks.accepted(staged).select(*EVENT_SCHEMA)
-        return materialise(con, good.distinct(), "events"), total - distinct
-    con.con.execute(
-        f"create or replace temp view events as select {listed} from staged_events where {checks.REASONS} = 0"
-    )
+        events = materialise(con, con.sql(f"select distinct {listed} {good}"), "events")
+        return events, total - int(events.count().to_pyarrow().as_py())
+    con.con.execute(f"create or replace temp view events as select {listed} {good}")
     return con.table("events", database=("temp", "main")), total - distinct
 
 
 def _summarise(
     con: Any,
     params: Params,
-    raw: RawTable,
+    findings: catalogue.Findings,
     rules: tuple[checks.Rule, ...],
     events: ir.Table,
     products: ir.Table | None,
     duplicate_count: int,
-    warnings: list[str],
 ) -> ReadingSummary:
-    bits = ", ".join(f"count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))
-    staged, rejected, *counts = con.con.execute(
-        f"select count(*), count(*) filter ({checks.REASONS} <> 0), {bits} from staged_events"
-    ).fetchone()
-    encoding = sum("INVALID ENCODING" in kind or "UNICODE" in kind for _, _, kind in raw.unreadable)
-    by_rule = {rule.name: count for rule, count in zip(rules, counts, strict=True)}
-    # Found while the files are split into rows, as no row with bytes that are not UTF-8 comes out of that.
-    by_rule = {"unreadable_row": len(raw.unreadable) - encoding, "broken_encoding": encoding, **by_rule}
+    raw = findings.tables["events"]
+    accepted, rejected, by_rule = _count_reasons(con, raw, rules)
+    # Counted anew, not summed up, so that a row lost on the way is found.
+    read = con.con.execute("select count(*) from raw_events").fetchone()[0] + len(raw.unreadable)
+    if read != accepted + rejected:
+        raise AssertionError(f"of {read:,} rows read, {accepted:,} were accepted and {rejected:,} rejected")
     as_of = params.as_of.strftime("%Y-%m-%d %H:%M:%S.%f")
     first, last, late, customers = con.con.execute(
         f"select min(occurred_at), max(occurred_at) filter (occurred_at < timestamp '{as_of}'), "
@@ -195,18 +208,14 @@ def _summarise(
             "select count(*) from events anti join products using (product_id) where events.product_id is not null"
         ).fetchone()[0]
     others = con.con.execute(
-        f"select source_event_type, count(*) from staged_events where event_type = 'other' and {checks.REASONS} = 0 "
+        f"select {OTHER_TYPE}, count(*) from staged_events where {OTHER_TYPE} is not null and {checks.REASONS} = 0 "
         "group by 1 order by 2 desc, 1 limit 20"
     ).fetchall()
-    read = staged + len(raw.unreadable)
-    accepted = staged - rejected
-    if read != accepted + rejected + len(raw.unreadable):
-        raise AssertionError("rows read must be rows accepted and rows rejected")
     return ReadingSummary(
-        files={"events": len(raw.files)},
+        files={key: len(table.files) for key, table in findings.tables.items()},
         read_count=read,
         accepted_count=accepted,
-        rejected_count=rejected + len(raw.unreadable),
+        rejected_count=rejected,
         rejected_by_rule=by_rule,
         noted_by_rule={"unknown_product": unknown, "after_as_of": late},
         duplicate_count=duplicate_count,
@@ -217,78 +226,34 @@ def _summarise(
         last_event_at=str(last) if last else "",
         customer_count=customers,
         product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
-        digest=raw.digest,
-        warnings=warnings,
+        digest=_digest(findings.tables),
+        warnings=findings.warnings,
     )
 
 
-def _enforce_thresholds(
-    con: Any, params: Params, summary: ReadingSummary, rules: tuple[checks.Rule, ...], rejected_path: Path | None
-) -> None:
-    read = max(summary.read_count, 1)
-    broken: list[tuple[str, int, float]] = []
-    for name, count in (summary.rejected_by_rule | summary.noted_by_rule).items():
-        threshold = getattr(params.checks, name)
-        if count / read > threshold.error:
-            broken.append((name, count, threshold.error))
-        elif count / read > threshold.warn:
-            kept = "kept" if name in summary.noted_by_rule else "set aside"
-            summary.warnings.append(f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {kept}")
-    if broken:
-        expectations = {rule.name: rule.expectation for rule in rules}
-        lines = [
-            f"  {name:<22}{count:>12,} rows {count / read:>8.2%} (allowed {allowed:.2%})  "
-            f"expected {expectations.get(name, 'rows that can be read')}{_example_rows(con, name, rules)}"
-            for name, count, allowed in broken
-        ]
-        where = f" All of them, with their reasons: {rejected_path}." if rejected_path else ""
-        raise SourceError(
-            f"source.events: too many of the {read:,} rows cannot be used.\n"
-            + "\n".join(lines)
-            + f"\nMend the log or its description in params.yaml, or raise the threshold under `checks`.{where}"
-        )
+def _count_reasons(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:
+    """Rows accepted, rows set aside, and how many broke which rule."""
+    bits = ", ".join(f"count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))
+    accepted, rejected, *counts = con.con.execute(
+        f"select count(*) filter ({checks.REASONS} = 0), count(*) filter ({checks.REASONS} <> 0), {bits} "
+        "from staged_events"
+    ).fetchone()
+    # These two are found while files are split into rows.
+    unsplit = {
+        name: sum(row.reason == name for row in raw.unreadable) for name in ("unreadable_row", "broken_encoding")
+    }
+    by_rule = unsplit | {rule.name: count for rule, count in zip(rules, counts, strict=True)}
+    return accepted, rejected + len(raw.unreadable), by_rule
 
 
-def _example_rows(con: Any, name: str, rules: tuple[checks.Rule, ...]) -> str:
-    bits = [bit for bit, rule in enumerate(rules) if rule.name == name]
-    if not bits:
-        return ""
-    rows = con.con.execute(
-        f"select {FILE}, {ROW} from staged_events where ({checks.REASONS} & {2 ** bits[0]}) <> 0 "
-        f"order by all limit {EXAMPLES}"
-    ).fetchall()
-    told = ", ".join(f"{row:,}" for _, row in rows)
-    return f"; {Path(rows[0][0]).name}, for example rows {told}" if rows else ""
+def _digest(tables: dict[str, RawTable]) -> str:
+    """SHA-256 of all tables; of the events alone where there are no others."""
+    if len(tables) == 1:
+        return tables["events"].digest
+    return hashlib.sha256("".join(f"{key}\0{table.digest}\0" for key, table in tables.items()).encode()).hexdigest()
 
 
-def _write_rejected(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...], path: Path) -> None:
-    names = "[" + ", ".join(literal(rule.name) for rule in rules) + "]"
-    bits = f"list_filter(range({len(rules)}), lambda bit: (reasons & (1 << bit)) <> 0)"
-    raws = ", ".join(f"{quoted(column)} := raw.{quoted(column)}::varchar" for column in raw.columns)
-    rejected = con.con.execute(
-        f"select staged.{FILE} as file, staged.{ROW} as row, "
-        f"list_transform({bits}, lambda bit: ({names})[bit + 1]) as reasons, "
-        f"to_json(struct_pack({raws}))::varchar as raw "
-        f"from (select {FILE}, {ROW}, reasons from staged_events where reasons <> 0) staged "
-        f"join raw_events raw on staged.{FILE} = raw.{FILE} and staged.{ROW} = raw.{ROW} "
-        f"order by 1, 2 limit {MAX_REJECTED_ROWS}"
-    ).to_arrow_table()
-    lines = pa.table(
-        {
-            "file": pa.array([file for file, _, _ in raw.unreadable], pa.string()),
-            "row": pa.array([line for _, line, _ in raw.unreadable], pa.int64()),
-            "reasons": pa.array([[f"unreadable_row: {kind}"] for _, _, kind in raw.unreadable], pa.list_(pa.string())),
-            "raw": pa.array([None] * len(raw.unreadable), pa.string()),
-        }
-    )
-    outputs.write_table(path, pa.concat_tables([rejected.cast(lines.schema), lines]), mode=outputs.PRIVATE)
-
-
-def _refuse_emptiness(params: Params, summary: ReadingSummary) -> None:
-    if summary.read_count == 0:
-        raise SourceError("source.events: expected rows, found a table without any.")
-    if summary.accepted_count == 0:
-        raise SourceError("source.events: expected rows that can be used; all of them were set aside.")
+def _refuse_a_log_of_the_future(params: Params, summary: ReadingSummary) -> None:
     if not summary.last_event_at:
         raise SourceError(
             f"as_of: expected a moment after the first event ({summary.first_event_at}). "

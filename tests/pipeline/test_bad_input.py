@@ -125,7 +125,7 @@ def test_counts_add_up_and_reasons_are_kept(read: Callable[..., Any], tmp_path: 
 
 def test_past_the_threshold_the_run_stops_and_shows_no_values(read: Callable[..., Any]) -> None:
     log = rows("2025-01-01") + "secret@example.org,never,view,p1,A,1\n"
-    with pytest.raises(SourceError, match=r"unreadable_time +1 rows +50.00%.*rows 2") as caught:
+    with pytest.raises(SourceError, match=r"unreadable_time +1 rows +50.00%.*line 3") as caught:
         read(log)
     assert "secret" not in str(caught.value)
 

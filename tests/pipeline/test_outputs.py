@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import outputs
+from pipeline.engines import connect
+from pipeline.params import EngineParams
 
 
 @pytest.fixture
@@ -59,3 +63,31 @@ def test_csv_is_safe_in_a_spreadsheet(tmp_path: Path) -> None:
         '"plain","",2',
         ',"c",',
     ]
+
+
+ENGINE = EngineParams(memory_limit="1GB", threads=1, temp_directory=None, max_temp_directory_size="1GB")
+
+
+def test_a_query_is_copied_in_its_order_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "it's" / "rejected.parquet"
+    with connect(ENGINE, folder=tmp_path / "work") as con:
+        outputs.copy_query(con, "select range as x from range(3) order by x desc", path, mode=outputs.PRIVATE)
+    assert pq.read_table(path).to_pydict() == {"x": [2, 1, 0]}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [one.name for one in path.parent.iterdir()] == ["rejected.parquet"]
+
+
+def test_a_copy_to_a_full_disk_names_folder_and_room(small_disk: Path, tmp_path: Path) -> None:
+    outputs.write_text(small_disk / "rejected.parquet", "old")
+    query = "select uuid()::varchar as x from range(50000)"
+    with connect(ENGINE, folder=tmp_path) as con, pytest.raises(outputs.OutputError, match=r"small had 0\.\d MiB"):
+        outputs.copy_query(con, query, small_disk / "rejected.parquet")
+    assert [one.name for one in small_disk.iterdir()] == ["rejected.parquet"]
+    assert (small_disk / "rejected.parquet").read_text() == "old"
+
+
+def test_a_query_that_fails_leaves_the_old_result(tmp_path: Path) -> None:
+    outputs.write_text(tmp_path / "rejected.parquet", "old")
+    with connect(ENGINE, folder=tmp_path / "work") as con, pytest.raises(Exception, match="Conversion"):
+        outputs.copy_query(con, "select cast('x' || range as int) from range(9)", tmp_path / "rejected.parquet")
+    assert (tmp_path / "rejected.parquet").read_text() == "old"

@@ -1,0 +1,80 @@
+"""Row rules: one broken row each, computed by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ibis
+import pytest
+
+from features import checks
+from features.events import EVENT_SCHEMA
+from pipeline.params import ChecksParams
+
+RULES = checks.rules(max_text_chars=10)
+# Found while files are read, or against other tables.
+ELSEWHERE = {"unreadable_row", "broken_encoding", "unknown_product", "after_as_of"}
+GOOD = {"customer_id": "c", "occurred_at": "2025-01-01", "event_type": "view", "product_id": "p", "quantity": 1.0}
+
+
+def parsed(*rows: dict[str, Any]) -> Any:
+    schema = {name: kind.copy(nullable=True) for name, kind in EVENT_SCHEMA.items()}
+    flags = {"source_event_type": "string", "has_unreadable_number": "boolean", "has_long_text": "boolean"}
+    blank = dict.fromkeys([*schema, *flags]) | {"has_unreadable_number": False, "has_long_text": False}
+    filled = [{**blank, "source_event_type": "v", **GOOD, **row} for row in rows]
+    for row in filled:
+        row["occurred_at"] = row["occurred_at"] and ibis.timestamp(row["occurred_at"]).op().value
+    return ibis.memtable(filled, schema=ibis.schema({**schema, **flags}))
+
+
+def broken(con: Any, *rows: dict[str, Any]) -> list[list[str]]:
+    numbers = [{"order_id": str(place), **row} for place, row in enumerate(rows)]
+    found = con.to_pyarrow(checks.with_reasons(parsed(*numbers), RULES).order_by("order_id")).to_pylist()
+    return [list(checks.reason_names(row[checks.REASONS], RULES)) for row in found]
+
+
+def test_every_rule_has_a_threshold_and_every_threshold_a_rule() -> None:
+    assert {rule.name for rule in RULES} | ELSEWHERE == set(ChecksParams.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("row", "reasons"),
+    [
+        ({}, []),
+        ({"customer_id": None}, ["missing_customer_id"]),
+        ({"customer_id": ""}, ["missing_customer_id"]),
+        ({"customer_id": " \t\n"}, ["missing_customer_id"]),
+        ({"customer_id": "\t\u00a0"}, []),  # a no-break space is a character
+        ({"customer_id": " c"}, []),
+        ({"customer_id": "!"}, []),
+        ({"source_event_type": " "}, ["missing_event_type"]),
+        ({"occurred_at": None}, ["unreadable_time"]),
+        ({"occurred_at": "1989-12-31 23:59:59"}, ["time_out_of_range"]),
+        ({"occurred_at": "1990-01-01"}, []),
+        ({"occurred_at": "2100-01-01"}, ["time_out_of_range"]),
+        ({"product_id": None}, ["missing_product_id"]),
+        ({"product_id": None, "category_path": "A"}, []),
+        ({"product_id": None, "event_type": "search"}, []),
+        ({"product_id": " ", "event_type": "purchase"}, ["missing_product_id"]),
+        ({"has_unreadable_number": True}, ["unreadable_number"]),
+        ({"unit_price": -0.01}, ["negative_price"]),
+        ({"discount": -1.0}, ["negative_price"]),
+        ({"unit_price": 0.0, "quantity": 0.0}, []),
+        ({"quantity": -1.0}, ["negative_quantity"]),
+        ({"has_long_text": True}, ["text_too_long"]),
+        ({"customer_id": None, "occurred_at": None, "quantity": -1.0}, ["missing_customer_id", "unreadable_time", "negative_quantity"]),
+    ],
+)  # fmt: skip
+def test_what_breaks_what(con: Any, row: dict[str, Any], reasons: list[str]) -> None:
+    assert broken(con, row) == [reasons]
+
+
+def test_accepted_and_rejected_share_the_rows(con: Any) -> None:
+    table = checks.with_reasons(parsed({}, {"quantity": -1.0}, {"customer_id": None}, {}), RULES)
+    assert con.to_pyarrow(checks.accepted(table).count()).as_py() == 2
+    assert con.to_pyarrow(checks.rejected(table).count()).as_py() == 2
+
+
+def test_reasons_do_not_depend_on_the_order_of_rows(con: Any) -> None:
+    rows: list[dict[str, Any]] = [{}, {"quantity": -1.0}, {"customer_id": None}]
+    assert broken(con, *rows) == broken(con, *rows[::-1])[::-1]

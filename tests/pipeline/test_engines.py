@@ -1,0 +1,76 @@
+"""The database: its settings, its end, and what is said when room runs out."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.engines import EngineError, connect, materialise
+from pipeline.params import EngineParams
+
+SMALL = EngineParams(memory_limit="200MB", threads=1, temp_directory=None, max_temp_directory_size="1MB")
+LARGE = SMALL.model_copy(update={"memory_limit": "1GB", "max_temp_directory_size": "10GB"})
+
+
+def one(con: Any, query: str) -> Any:
+    return con.con.execute(query).fetchone()[0]
+
+
+def test_settings_and_nothing_left(tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        assert one(con, "select current_setting('TimeZone')") == "UTC"
+        assert one(con, "select current_setting('threads')") == 1
+        assert one(con, "select current_setting('preserve_insertion_order')") is False
+        assert one(con, "select current_setting('memory_limit')") == "953.6 MiB"
+        assert Path(one(con, "select current_setting('temp_directory')")).is_absolute()
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_relative_folder_outlives_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with connect(LARGE, folder=Path("work")) as con:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        con.con.execute("create table t as select range from range(200000); checkpoint")
+        assert one(con, "select count(*) from t") == 200_000
+    assert not list((tmp_path / "work").iterdir())
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_nothing_left_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), connect(LARGE, folder=tmp_path):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_that_does_not_suffice_names_what_to_change(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"engine.memory_limit \(200MB\)"), connect(SMALL, folder=tmp_path) as con:
+        con.con.execute("create temp table t as select range as a, random()::varchar as b from range(20000000)")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        with pytest.raises(EngineError, match=r"disk|space"), connect(LARGE, folder=place) as con:
+            con.con.execute("create table t as select random()::varchar as b from range(3000000); checkpoint")
+        assert not list(place.iterdir())
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_materialise_replaces_and_may_read_what_it_replaces(tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        first = materialise(con, con.sql("select 1 as x"), "numbers")
+        assert first.to_pyarrow().to_pylist() == [{"x": 1}]
+        second = materialise(con, first.mutate(x=first.x + 1), "numbers")
+        assert second.to_pyarrow().to_pylist() == [{"x": 2}]
+        assert con.list_tables() == ["numbers"]

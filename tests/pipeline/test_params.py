@@ -1,0 +1,75 @@
+"""params.yaml: a base and what differs from it, lines in messages, overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.params import ParamsError, load_params
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def written(folder: Path, text: str, name: str = "mine.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_a_base_is_overridden_deeply(tmp_path: Path) -> None:
+    path = written(tmp_path, f"base: {PARAMS}\nseed: 7\nclustering:\n  kmeans:\n    n_init: 9\n")
+    ours, base = load_params(path), load_params(PARAMS)
+    assert (ours.seed, ours.clustering.kmeans.n_init) == (7, 9)
+    assert ours.clustering.kmeans.max_iter == base.clustering.kmeans.max_iter
+    assert ours.naming == base.naming
+    assert ours.folder == tmp_path.resolve()
+
+
+def test_a_table_described_anew_replaces_the_old_one(tmp_path: Path) -> None:
+    path = written(tmp_path, f"base: {PARAMS}\nsource:\n  events:\n    query: select 1\n")
+    assert load_params(path).source.events.path is None
+
+
+def test_a_base_of_a_base(tmp_path: Path) -> None:
+    written(tmp_path, f"base: {PARAMS}\nseed: 1\nhistory_days: 10\n", "middle.yaml")
+    ours = load_params(written(tmp_path, "base: middle.yaml\nseed: 2\n"))
+    assert (ours.seed, ours.history_days) == (2, 10)
+
+
+def test_a_circle_of_bases_ends(tmp_path: Path) -> None:
+    path = written(tmp_path, "base: mine.yaml\n")
+    with pytest.raises(ParamsError, match=r"line 1: .*leads back here"):
+        load_params(path)
+
+
+def test_lines_are_those_of_the_file_at_hand(tmp_path: Path) -> None:
+    path = written(tmp_path, f"base: {PARAMS}\n\nclustering:\n  min_events: none\n")
+    with pytest.raises(ParamsError, match=r"mine\.yaml, line 4: `clustering\.min_events`"):
+        load_params(path)
+
+
+def test_an_event_type_in_two_lists(tmp_path: Path) -> None:
+    text = f"base: {PARAMS}\nsource:\n  events:\n    path: x.csv\n    event_types: {{view: [a], cart: [a]}}\n"
+    with pytest.raises(ParamsError, match="mapped to both view and cart"):
+        load_params(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("source.events.timezone=Kyiv", "expected a time zone"),
+        ("engine.memory_limit=lots", "engine.memory_limit"),
+        ("checks.negative_price.warn=2", "less than or equal to 1"),
+        ("outputs.scores=scores.xlsx", "outputs.scores"),
+        ("sourc.events.path=x", "no section `sourc`"),
+    ],
+)
+def test_overrides_with_a_wrong_value(override: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        load_params(PARAMS, [override])
+
+
+def test_an_override_comes_after_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, f"base: {PARAMS}\nseed: 7\n")
+    assert load_params(path, ["seed=8"]).seed == 8
