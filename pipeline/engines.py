@@ -16,6 +16,9 @@ import ibis.expr.types as ir
 
 from pipeline.params import EngineParams, UserError
 
+TEMPORARY = ("temp", "main")
+"""Where temporary tables and views are."""
+
 
 class EngineError(UserError):
     """The database ran out of memory or disk."""
@@ -88,3 +91,10 @@ def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
     exists = con.con.execute("select count(*) from duckdb_tables() where temporary and table_name = ?", [name])
     table: ir.Table = con.create_table(name, expression, temp=True, overwrite=exists.fetchone()[0] > 0)
     return table
+
+
+def create_view(con: Any, expression: ir.Table, name: str) -> ir.Table:
+    """``expression`` as the temporary view ``name``, which it replaces: computed anew wherever it is read."""
+    con.con.execute(f"create or replace temp view {name} as {con.compile(expression)}")
+    view: ir.Table = con.table(name, database=TEMPORARY)
+    return view

@@ -135,6 +135,7 @@ class SearchesParams(Section):
     window_minutes: Positive
     min_customers: Count
     prior_searches: NonNegative
+    min_probability: Share
 
 
 class InterestsParams(Section):

@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from features import categories, context, interests, journey, searches, sessions, value
-from features.events import ObservationWindow, exact_sum
+from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
 from pipeline.engines import materialise
 from pipeline.params import Params, params_from_json
@@ -20,6 +20,7 @@ from pipeline.sources import Source
 
 MAX_CHANNELS = 6
 OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "column")
+TRADED = (*OBSERVED[:3], "order_id", "quantity", "unit_price", "discount", "column")
 Progress = Callable[[str], None]
 
 
@@ -82,7 +83,7 @@ def build_profiles(
     cut = shop.spec.cut if shop else _fit_cut(paths, params.interests.max_categories)
     columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
     events = _with_columns(_numbered(window.of(source.events), customers), source, columns)
-    has_session_ids = shop.spec.has_session_ids if shop else _any(source.events.session_id.notnull())
+    has_session_ids = shop.spec.has_session_ids if shop else _has_any(source.events, "session_id")
     keyed = sessions.with_session_key(
         events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes
     ).mutate(query=searches.normalised_query(events.query))
@@ -90,11 +91,13 @@ def build_profiles(
 
     progress("sessions and orders")
     visits = materialise(con, sessions.session_table(observed), "sessions")
-    orders = materialise(con, value.order_table(events), "orders")
+    traded = events.filter(events.event_type.isin([str(EventType.PURCHASE), str(EventType.RETURN)]))
+    transactions = materialise(con, traded.select(TRADED), "transactions")
+    orders = materialise(con, value.order_table(transactions), "orders")
     measured_value = materialise(con, value.value_measures(orders, window=window), "value")
     progress("searches")
     queries = shop.query_categories if shop else _query_categories(observed, params)
-    spec = shop.spec if shop else _fit_spec(events, visits, measured_value, cut, has_session_ids, params)
+    spec = shop.spec if shop else _fit_spec(transactions, visits, measured_value, cut, has_session_ids, params)
 
     progress("interests")
     evidence = interests.category_evidence(
@@ -110,14 +113,15 @@ def build_profiles(
             journey.visit_measures(visits),
             context.visit_context(visits, channels=spec.channels),
             measured_value,
-            value.returned_items(events),
-            context.price_level(events, mean_prices=spec.mean_prices),
+            value.returned_items(transactions),
+            context.price_level(transactions, mean_prices=spec.mean_prices),
             interests.interest_shares(wide, cut, kappa=params.interests.kappa),
         ],
     )
     profiles = _standings(_shop_mix_where_unknown(table, spec), spec, params)
     named = profiles.drop("customer_id").rename(customer_id="customer_name")
-    frame = named.order_by("customer_id").to_pandas()
+    # By way of Arrow: Ibis's own conversion to pandas takes as long again as the query.
+    frame = named.order_by("customer_id").to_pyarrow().to_pandas(self_destruct=True, split_blocks=True)
     seen = categories.roll_up(paths, cut.level, count="event_count").to_pandas()
     known = shop.known_categories if shop else seen[["category"]]
     new = seen[~seen.category.isin(known.category)].reset_index(drop=True)
@@ -147,12 +151,13 @@ def _numbered(events: ir.Table, customers: ir.Table) -> ir.Table:
 
 
 def _with_columns(events: ir.Table, source: Source, columns: ir.Table) -> ir.Table:
-    has_own_paths = _any(source.events.category_path.notnull())
+    has_own_paths = _has_any(source.events, "category_path")
     return categories.with_column(events, source.products, columns, has_own_paths=has_own_paths)
 
 
-def _any(condition: ir.BooleanValue) -> bool:
-    return bool(condition.any().to_pyarrow().as_py())
+def _has_any(events: ir.Table, column: str) -> bool:
+    """Whether a column holds anything; the first row with a value answers."""
+    return bool(events.filter(events[column].notnull()).limit(1).count().to_pyarrow().as_py())
 
 
 def _signal_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
@@ -201,6 +206,7 @@ def _query_categories(events: ir.Table, params: Params) -> pd.DataFrame:
         window_minutes=params.searches.window_minutes,
         min_customers=params.searches.min_customers,
         prior_searches=params.searches.prior_searches,
+        min_probability=params.searches.min_probability,
     )
     return learned.order_by("query", "column").to_pandas()
 
@@ -210,7 +216,7 @@ def _query_table(con: ibis.BaseBackend, queries: pd.DataFrame) -> ir.Table | Non
 
 
 def _fit_spec(
-    events: ir.Table,
+    transactions: ir.Table,
     visits: ir.Table,
     measured_value: ir.Table,
     cut: categories.CategoryCut,
@@ -220,7 +226,7 @@ def _fit_spec(
     named = visits.filter(visits.channel.notnull())
     by_channel = named.group_by("channel").aggregate(visit_count=named.count())
     largest = by_channel.order_by(ibis.desc("visit_count"), "channel").limit(MAX_CHANNELS).to_pandas()
-    prices = context.price_means(events).to_pandas().set_index("column")["mean_price"].to_dict()
+    prices = context.price_means(transactions).to_pandas().set_index("column")["mean_price"].to_dict()
     cuts = (
         value.value_quantiles(
             measured_value,

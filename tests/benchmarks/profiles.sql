@@ -56,7 +56,8 @@ create temp table meanings as
     select query, col, n / sum(n) over (partition by query, customer_id, session_key, searched_at) as share from followed),
   made as (select query, count(*) as searches, count(distinct customer_id) as customers from searches group by all)
   select s.query, s.col, sum(s.share) / (any_value(m.searches) + 2.0) as probability
-  from shares s join made m using (query) where m.customers >= 5 group by s.query, s.col;
+  from shares s join made m using (query) where m.customers >= 5 group by s.query, s.col
+  having probability >= 0.02;
 create temp table evidence as
   select customer_id, col, sum(weight) as evidence from (
     select customer_id, col, weight from observed where col is not null and weight > 0
