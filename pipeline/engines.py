@@ -86,7 +86,7 @@ def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
     """``expression`` computed once, as table ``name``, which it replaces.
 
     A temporary table takes half the time of one in the database file: it is spilled only past the memory limit.
-    Ibis writes a temporary table twice when it is to overwrite, so the old one makes way only when the new one is there.
+    Ibis writes a temporary table twice when it is to overwrite, so the old one makes way when the new one is there.
     """
     con.create_table(f"new_{name}", expression, temp=True)
     con.con.execute(f"drop table if exists temp.main.{name}; alter table temp.main.new_{name} rename to {name}")

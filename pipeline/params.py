@@ -138,13 +138,38 @@ class SearchesParams(Section):
     min_probability: Share
 
 
-class InterestsParams(Section):
-    """The interest formula."""
+class DecayParams(Section):
+    """What an event counts, and how fast that fades."""
 
     half_life_days: Positive
+    signal_weights: dict[EventType, NonNegative]
+
+
+class InterestsParams(DecayParams):
+    """The interest formula."""
+
     kappa: Positive
     max_categories: Annotated[int, Field(ge=2, le=500)]
-    signal_weights: dict[EventType, NonNegative]
+    activity: DecayParams
+    fit: Literal["auto", "off"]
+    fit_min_purchases: Count
+    fit_prior_strength: NonNegative
+
+    @field_validator("fit", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: object) -> object:
+        """YAML reads off as false."""
+        return "off" if value is False else value
+
+
+class BacktestParams(Section):
+    """What the past is asked."""
+
+    horizon_days: Annotated[int, Field(ge=1)]
+    cutoffs: Annotated[int, Field(ge=1, le=24)]
+    sample_customers: Count
+    min_buyers: Count
+    bootstrap_resamples: Count
 
 
 class ValueParams(Section):
@@ -331,6 +356,7 @@ class Params(Section):
     sessions: SessionsParams
     searches: SearchesParams
     interests: InterestsParams
+    backtest: BacktestParams
     value: ValueParams
     journey: JourneyParams
     clustering: ClusteringParams

@@ -132,7 +132,12 @@ def build_profiles(
     table = profile_table(
         known.customers,
         [
-            journey.activity_measures(observed, window=window, points=_points(observed, window, params)),
+            journey.activity_measures(
+                observed,
+                window=window,
+                activity=_activity_weight(observed, window, params),
+                points=_points(observed, window, params),
+            ),
             journey.visit_measures(visits),
             context.visit_context(visits, channels=spec.channels),
             measured_value,
@@ -209,6 +214,15 @@ def _signal_weight(events: ir.Table, window: ObservationWindow, params: Params) 
         window=window,
         signal_weights=params.interests.signal_weights,
         half_life_days=params.interests.half_life_days,
+    )
+
+
+def _activity_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
+    return interests.decayed_weight(
+        events,
+        window=window,
+        signal_weights=params.interests.activity.signal_weights,
+        half_life_days=params.interests.activity.half_life_days,
     )
 
 

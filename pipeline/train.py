@@ -13,6 +13,7 @@ import pandas as pd
 from models.segmentation import FittedClusters, fit_segmentation
 from models.selection import Candidate
 from pipeline import outputs, tracking
+from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
@@ -114,6 +115,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
+        params, measured, note = fitted_params(con, source, params, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
         mlflow = tracking.open_store(params)
         tracking.close_stale_runs(mlflow, params)
@@ -128,6 +130,10 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             fitted = cluster(profiles, params)
             if sweep:
                 fitted = replace(fitted, choice_reason=reason)
+            if note:
+                fitted = replace(fitted, notes=(*fitted.notes, note))
+            if measured:
+                log_backtest(mlflow, measured)
             progress("naming and describing")
             segments = describe_segments(profiles, fitted, params)
             progress("tracking")

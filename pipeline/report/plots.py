@@ -12,6 +12,10 @@ from sklearn.decomposition import PCA
 from models.clusterers import sampled_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
     from models.segmentation import FittedClusters
     from pipeline.segments import Segments
 
@@ -99,3 +103,21 @@ def _short(text: str, most: int = 34) -> str:
 
 
 mpl.use("Agg")
+
+
+def backtest_figure(table: pd.DataFrame, figures: Mapping[str, str]) -> Figure:
+    """A panel per figure: each way to score interests with its interval, Kindred's own in another colour."""
+    drawn = Figure(figsize=(4.2 * len(figures) + 2, 0.42 * len(table) + 1.4), layout="constrained")
+    names = table.scores.tolist()[::-1]
+    for place, (axes, (name, title)) in enumerate(
+        zip(drawn.subplots(1, len(figures), sharey=True), figures.items(), strict=True)
+    ):
+        for row, (_, one) in enumerate(table[::-1].iterrows()):
+            colour = COLOURS[5] if "weights" in one.scores else COLOURS[0]
+            axes.plot([one[f"{name}_low"], one[f"{name}_high"]], [row, row], color=colour, linewidth=2)
+            axes.plot(one[f"{name}_mean"], row, "o", color=colour)
+        axes.set_title(title, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        if place == 0:
+            axes.set_yticks(range(len(names)), names)
+    return drawn
