@@ -15,6 +15,11 @@ from models.segmentation import FittedClusters, Segmentation
 from pipeline.params import Params
 from pipeline.profiles import Profiles
 
+SIZES = ("customer_count", "customer_share", "spend_share")
+"""All that is said of a group too small for more."""
+SHOWN_OF_STANDINGS = ("events_per_customer", "days_since_last_event")
+"""The figures that show how little a group by rule has done."""
+
 
 @dataclass(frozen=True)
 class Segments:
@@ -48,30 +53,46 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
     ids = segment_ids(profile, fitted)
     cut = profiles.shop.spec.cut
     labels = naming.category_labels(cut.categories)
-    shares, lifts = _interests(profile, ids, list(cut.categories))
     settings = params.naming
+    shares, lifts, counts = _interests(profile, ids, list(cut.categories), settings.min_lift)
     interests = {
         segment_id: naming.top_interests(
             shares.loc[segment_id],
             lifts.loc[segment_id],
+            counts.loc[segment_id],
             min_lift=settings.min_lift,
             min_share=settings.min_interest_share,
+            min_group=settings.min_group,
             most=settings.top_categories,
             labels=labels,
         )
         for segment_id in map(str, shares.index)
     }
     figures = naming.segment_figures(profile[fitted.is_clustered], ids[fitted.is_clustered])
-    named = naming.name_segments(figures, interests, [one.model_dump() for one in settings.archetypes])
+    named = naming.name_segments(
+        figures,
+        interests,
+        [one.model_dump() for one in settings.archetypes],
+        traits=[one.model_dump() for one in settings.traits],
+        min_contrast=settings.min_contrast,
+        min_gap=settings.min_gap,
+    )
     everybody = naming.segment_figures(profile, ids)
     table = [
-        _segment(segment_id, everybody.loc[segment_id], named.get(segment_id), interests[segment_id], fitted, params)
+        _segment(
+            segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), interests[segment_id], fitted, params
+        )
         for segment_id in shares.index
     ]
+    shop = _plain(figures.loc["shop"])
+    for one in table:
+        if one["is_standing"]:
+            known = [name for name in SHOWN_OF_STANDINGS if name in one["figures"] and name in shop]
+            one["evidence"] = [naming.proof(name, one["figures"], shop, {}) for name in known]
     table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
     return Segments(
         table=table,
-        shop=_plain(figures.loc["shop"]),
+        shop=shop,
         lifts=lifts,
         labels=labels,
         segmentation=_segmentation(fitted, named, params),
@@ -79,12 +100,13 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
     )
 
 
-def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str]) -> tuple[Any, Any]:
-    """Mean share of each category in each segment, and that beside the mean of all customers."""
-    columns = [SHARE_PREFIX + name for name in names]
-    shares = profile[columns].groupby(ids, sort=True).mean().set_axis(names, axis=1)
-    overall = profile[columns].mean().set_axis(names)
-    return shares, shares / overall.where(overall > 0)
+def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lift: float) -> tuple[Any, Any, Any]:
+    """Mean share of each category in each segment, that beside the mean of all customers, and who shows it."""
+    own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
+    overall = own.mean()
+    shares = own.groupby(ids, sort=True).mean()
+    counts = (own >= min_lift * overall).groupby(ids, sort=True).sum()
+    return shares, shares / overall.where(overall > 0), counts
 
 
 def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
@@ -100,7 +122,7 @@ def _cluster_segment(cluster: int) -> str:
 
 def _segment(
     segment_id: str,
-    figures: pd.Series,
+    figures: dict[str, float],
     named: dict[str, Any] | None,
     interests: list[naming.Interest],
     fitted: FittedClusters,
@@ -117,22 +139,23 @@ def _segment(
         }
     cluster = int(segment_id[1:]) - 1 if segment_id[1:].isdigit() else None
     came_back = fitted.stability.get(cluster) if cluster is not None else None
-    plain = _plain(figures)
+    is_small = figures["customer_count"] < params.naming.min_group
     return {
         "segment_id": segment_id,
         "name": named["names"][params.language],
         "names": named["names"],
         "archetype": named["archetype"],
         "is_standing": segment_id.startswith("standing-"),
-        "customer_count": int(plain["customer_count"]),
-        "customer_share": plain["customer_share"],
-        "spend_share": plain["spend_share"],
+        "customer_count": int(figures["customer_count"]),
+        "customer_share": figures["customer_share"],
+        "spend_share": figures["spend_share"],
         "top_categories": [vars(interest) for interest in interests],
         "evidence": named["evidence"],
         "stability": came_back,
         "is_stable": came_back is None or came_back >= params.quality.min_stability,
         "playbook": named["playbook"],
-        "figures": plain,
+        "is_small": is_small,
+        "figures": {name: figures[name] for name in SIZES} if is_small else figures,
     }
 
 
