@@ -115,28 +115,23 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
 
 
 def top_interests(
-    shares: pd.Series,
-    lifts: pd.Series,
-    counts: pd.Series,
-    *,
-    min_lift: float,
-    min_share: float,
-    min_group: int,
-    most: int,
-    labels: Mapping[str, str],
+    table: pd.DataFrame, *, min_lift: float, min_share: float, min_group: int, most: int, labels: Mapping[str, str]
 ) -> list[Interest]:
     """Distinctive interests of one segment, the highest lift first; OTHER is none.
 
     Parameters
     ----------
-    shares, lifts, counts : Series by category
-        Mean share, that beside the shop's, and the customers whose own share is ``min_lift`` times the shop's. With
-        fewer than ``min_group`` of these an interest is that of a few people, whatever its lift.
+    table : DataFrame by category
+        share: the segment's mean; lift: that beside the shop's; customer_count: those who show it. An interest that
+        fewer than ``min_group`` customers show is theirs, not the segment's, however high its lift.
     """
-    is_kept = (lifts >= min_lift) & (shares >= min_share) & (counts >= min_group) & (shares.index != OTHER)
-    kept = sorted(shares.index[is_kept], key=lambda name: (-round(float(lifts[name]), 9), name))
+    kept = table.drop(index=OTHER, errors="ignore").query(
+        "lift >= @min_lift and share >= @min_share and customer_count >= @min_group"
+    )
+    first = kept.assign(lift=kept.lift.round(9)).sort_index().sort_values("lift", ascending=False, kind="stable")[:most]
     return [
-        Interest(name, labels[name], float(shares[name]), float(lifts[name]), int(counts[name])) for name in kept[:most]
+        Interest(str(name), labels[str(name)], float(row.share), float(row.lift), int(row.customer_count))
+        for name, row in first.iterrows()
     ]
 
 
@@ -171,7 +166,8 @@ def matching_archetype(
     for archetype in sorted(archetypes, key=lambda one: (one["priority"], one["id"])):
         conditions: Mapping[str, Mapping[str, float | None]] = archetype["when"]
         if all(_holds(figures.get(name), shop.get(name), bounds) for name, bounds in conditions.items()):
-            return archetype, [proof(name, figures, shop, bounds) for name, bounds in conditions.items()]
+            known = [(name, bounds) for name, bounds in conditions.items() if not np.isnan(figures[name])]
+            return archetype, [proof(name, figures, shop, bounds) for name, bounds in known]
     return None, []
 
 
@@ -312,8 +308,10 @@ def _tell_apart_by_trait(
                 untold.remove(segment_id)
                 one = found[segment_id]
                 one["names"] = {language: f"{name}, {trait[word][language]}" for language, name in one["names"].items()}
-                own = proof(figure, _figures_of(figures, segment_id), shop, {})
-                one["evidence"].append({**own, "nearest_like": float(values.iloc[second])})
+                told = {item["figure"]: item for item in one["evidence"]}
+                told.setdefault(figure, proof(figure, _figures_of(figures, segment_id), shop, {}))
+                told[figure]["nearest_like"] = float(values.iloc[second])
+                one["evidence"] = list(told.values())
 
 
 def _number(found: dict[str, dict[str, Any]], figures: pd.DataFrame) -> None:

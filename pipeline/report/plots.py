@@ -50,8 +50,7 @@ def interest_heat_map(segments: Segments) -> Figure:
     ids = [one["segment_id"] for one in segments.table if not one["is_standing"]]
     names = [_short(one["name"]) for one in segments.table if not one["is_standing"]]
     lifts = segments.lifts.loc[ids].fillna(1.0)
-    spread = (lifts.max() - lifts.min()).sort_values(ascending=False, kind="stable")
-    kept = [column for column in lifts.columns if column in set(spread.index[:MAX_CATEGORIES])]
+    kept = list(lifts.columns[:MAX_CATEGORIES])
     values = np.log2(np.maximum(lifts[kept].to_numpy(), 0.05))
     figure = Figure(figsize=(0.55 * len(kept) + 4, 0.45 * len(ids) + 2.4), layout="constrained")
     axes = figure.subplots()

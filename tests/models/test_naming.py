@@ -250,17 +250,13 @@ def test_labels_are_short_and_unique() -> None:
 
 
 def test_top_interests_are_distinctive_and_shown_by_enough_customers() -> None:
-    shares = pd.Series({"a": 0.5, "b": 0.3, "c": 0.01, "d": 0.4, "(other)": 0.19})
-    lifts = pd.Series({"a": 1.1, "b": 2.0, "c": 9.0, "d": 22.0, "(other)": 4.0})
-    counts = pd.Series({"a": 90, "b": 40, "c": 50, "d": 9, "(other)": 50})
-    top = top_interests(
-        shares,
-        lifts,
-        counts,
-        min_lift=1.3,
-        min_share=0.05,
-        min_group=10,
-        most=3,
-        labels={name: name for name in shares.index},
+    table = pd.DataFrame(
+        {
+            "share": {"a": 0.5, "b": 0.3, "c": 0.01, "d": 0.4, "e": 0.1, "(other)": 0.19},
+            "lift": {"a": 1.1, "b": 2.0, "c": 9.0, "d": 22.0, "e": 2.5, "(other)": 4.0},
+            "customer_count": {"a": 90, "b": 40, "c": 50, "d": 9, "e": 10, "(other)": 50},
+        }
     )
-    assert top == [Interest("b", "b", 0.3, 2.0, 40)]
+    labels = {name: name.upper() for name in table.index}
+    top = top_interests(table, min_lift=1.3, min_share=0.05, min_group=10, most=3, labels=labels)
+    assert top == [Interest("e", "E", 0.1, 2.5, 10), Interest("b", "B", 0.3, 2.0, 40)]
