@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MAX_HEAT_COLUMNS = 12
+MAX_HEAT_COLUMNS = 10
 STAGES = {
     "newcomer": "registered and silent",
     "browsing": "looking, no cart yet",
@@ -138,6 +139,24 @@ def summarise(
         "quality": dict(quality),
         "quality_texts": _quality_texts(quality, clustered),
     }
+
+
+def as_markdown(summary: Mapping[str, Any]) -> str:
+    """The segments as a table, and how far to trust them; for the tracker. Signs of Markdown and HTML are escaped."""
+    rows = [
+        (one["name"], one["texts"]["customers"], one["texts"]["customer_share"], one["texts"]["spend_share"],
+         number(one["stability"], "share"), "; ".join(interest["label"] for interest in one["top_categories"]))
+        for one in summary["segments"]
+    ]  # fmt: skip
+    head = ("Segment", "Customers", "Share", "Of spend", "Stability", "Interests")
+    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *rows)]
+    names = "; ".join(one["name"] for one in summary["segments"] if not one["is_standing"])
+    table = "\n".join([lines[0], "|---|--:|--:|--:|--:|---|", *lines[1:]])
+    return "\n\n".join([_escaped(names), table, *map(_escaped, summary["quality_texts"])])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text).replace("<", "&lt;")
 
 
 def _headline(
