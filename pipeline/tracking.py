@@ -43,7 +43,8 @@ artifacts is what a CRM analyst reads.
 | davies_bouldin | spread within segments beside the distance between them | lower |
 | calinski_harabasz | variance between segments beside that within; grows with customers | higher |
 | density_validity | how dense segments are beside what lies between, -1 to 1; HDBSCAN only | higher |
-| noise_share, noise_share_fitted | share of customers that HDBSCAN left in no segment; found in no dense region | lower |
+| noise_share | share of customers that HDBSCAN left in no segment | lower |
+| noise_share_fitted | share of customers that HDBSCAN found in no dense region | lower |
 | smallest_share, largest_segment_share | share of customers in the smallest and the largest segment | |
 | low_evidence_share | share of customers with too few events to be clustered; they are grouped by rule | |
 | n_segments, segments_with_archetype | segments found; those that a rule of params.yaml names | |
@@ -105,9 +106,9 @@ def open_store(params: Params) -> Any:
             if experiment is None:
                 is_local = uri.startswith("sqlite:")
                 location = params.path(params.tracking.artifacts).as_uri() if is_local else None
-                # Without its kind the UI shows an experiment as one of language models.
-                tags = {DESCRIPTION: ABOUT_EXPERIMENT, "mlflow.experimentKind": "custom_model_development"}
-                mlflow.create_experiment(params.tracking.experiment, artifact_location=location, tags=tags)
+                mlflow.create_experiment(
+                    params.tracking.experiment, artifact_location=location, tags={DESCRIPTION: ABOUT_EXPERIMENT}
+                )
     except MlflowException as error:
         raise TrackingError(
             f"tracking.uri: expected a store that answers, got none. {_first_line(error)} "
