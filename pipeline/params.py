@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from features.events import EventType
 from features.journey import STAGES
+from models.naming import FIGURES
 
 Language = Literal["en", "uk", "ru", "sq"]
 Positive = Annotated[float, Field(gt=0)]
@@ -285,14 +286,32 @@ class Bounds(Section):
     max_ratio: float | None = None
 
 
+def _known(figure: str) -> str:
+    if figure not in FIGURES:
+        near = difflib.get_close_matches(figure, sorted(FIGURES), n=1)
+        raise ValueError("no figure of a segment that Kindred knows" + (f"; nearest: {near[0]}" if near else ""))
+    return figure
+
+
+Figure = Annotated[str, AfterValidator(_known)]
+
+
 class Archetype(Section):
     """A kind of customer, as a rule over a segment's figures."""
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     priority: int
     name: Text
-    when: dict[str, Bounds]
+    when: Annotated[dict[Figure, Bounds], Field(min_length=1)]
     playbook: Text
+
+
+class Trait(Section):
+    """A figure that tells segments of one name apart, and the words for the one above and the one below its like."""
+
+    figure: Figure
+    above: Text
+    below: Text
 
 
 class Standing(Section):
@@ -308,7 +327,11 @@ class NamingParams(Section):
     min_lift: Positive
     min_interest_share: Share
     top_categories: Count
+    min_group: Count
+    min_contrast: Annotated[float, Field(ge=1)]
+    min_gap: NonNegative
     archetypes: list[Archetype]
+    traits: list[Trait]
     standing: dict[str, Standing]
 
     @model_validator(mode="after")
@@ -316,6 +339,12 @@ class NamingParams(Section):
         missing = sorted(set(STAGES) - set(self.standing))
         if missing:
             raise ValueError(f"expected a standing for every lifecycle stage; missing: {', '.join(missing)}")
+        kinds: list[Archetype | Standing] = [*self.archetypes, *self.standing.values()]
+        for language in Text.model_fields:
+            names = [getattr(kind.name, language) for kind in kinds]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"expected another name for each archetype and standing; twice: {', '.join(twice)}")
         return self
 
 
@@ -387,7 +416,7 @@ class Params(Section):
     def flat(self) -> dict[str, str]:
         """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""
         dumped = self.model_dump(mode="json")
-        dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing")}
+        dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing", "traits")}
         return dict(_flatten(dumped))
 
 
@@ -531,7 +560,7 @@ def _child(place: Any, section: str) -> Any:
 
 
 def _explain(problem: Any, path: Path, lines: Lines) -> str:
-    at = tuple(str(part) for part in problem["loc"])
+    at = tuple(str(part) for part in problem["loc"] if part != "[key]")
     while at and at not in lines and at[:-1] in lines and problem["type"] not in ("missing", "extra_forbidden"):
         at = at[:-1]
     place = f"{path}, line {lines[at]}" if at in lines else str(path)

@@ -19,7 +19,7 @@ from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
 from pipeline.report import plots
 from pipeline.report.render import render
-from pipeline.report.summarise import summarise
+from pipeline.report.summarise import as_markdown, summarise
 from pipeline.segments import Segments, describe_segments
 from pipeline.sources import Source, read_source
 from pipeline.sweep import chosen_params, fit_candidates, log_candidates
@@ -138,6 +138,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             segments = describe_segments(profiles, fitted, params)
             progress("tracking")
             kept = _results(params, source, profiles, fitted, segments, candidates, run_id)
+            found = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"
+            tracking.describe_run(mlflow, name=f"sweep: {found}" if sweep else found, text=as_markdown(kept))
             return _keep(mlflow, con, params, profiles, fitted, segments, kept, folder)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.segments import Segments
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
+LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report
 MAX_POINTS = 5_000
 MAX_CATEGORIES = 20
 
@@ -54,12 +56,11 @@ def interest_heat_map(segments: Segments) -> Figure:
     ids = [one["segment_id"] for one in segments.table if not one["is_standing"]]
     names = [_short(one["name"]) for one in segments.table if not one["is_standing"]]
     lifts = segments.lifts.loc[ids].fillna(1.0)
-    spread = (lifts.max() - lifts.min()).sort_values(ascending=False, kind="stable")
-    kept = [column for column in lifts.columns if column in set(spread.index[:MAX_CATEGORIES])]
+    kept = list(lifts.columns[:MAX_CATEGORIES])
     values = np.log2(np.maximum(lifts[kept].to_numpy(), 0.05))
     figure = Figure(figsize=(0.55 * len(kept) + 4, 0.45 * len(ids) + 2.4), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(values, cmap="PuOr_r", vmin=-2, vmax=2, aspect="auto")
+    image = axes.imshow(values, cmap=LESS_TO_MORE, vmin=-2, vmax=2, aspect="auto")
     axes.set_xticks(range(len(kept)), [_short(segments.labels[name], 22) for name in kept], rotation=45, ha="right")
     axes.set_yticks(range(len(ids)), names)
     axes.set_title("Interest beside the shop's average", loc="left")
