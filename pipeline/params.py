@@ -149,7 +149,7 @@ class InterestsParams(Section):
 class ValueParams(Section):
     """RFM and value tiers."""
 
-    rfm_quantiles: Annotated[int, Field(ge=2, le=10)]
+    rfm_quantiles: Annotated[int, Field(ge=4, le=10)]  # the groups need two best and two last scores
     vip_spend_quantile: Share
     regular_spend_quantile: Share
     difficult_return_rate: Share
