@@ -142,8 +142,8 @@ def rfm(customers: ir.Table, *, cuts: ValueCuts) -> ir.Table:
      -> customers (..., recency_score, frequency_score, monetary_score, rfm_group)
 
     The scores are null for who never bought, and so is the group; it is null for all where nobody had bought at
-    training, since there is nothing to compare with. Groups, the first that holds: New (one order, recent), VIP (best in orders and spend, recent), Lost and Inactive
-    (last and second last recency), Regular.
+    training, since there is nothing to compare with. Groups, the first that holds: New (one order, recent), VIP (best
+    in orders and spend, recent), Lost and Inactive (last and second last recency), Regular.
     """
     has_bought = customers.days_since_last_purchase.notnull()
     scored = customers.mutate(

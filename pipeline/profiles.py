@@ -120,7 +120,7 @@ def build_profiles(
     frame = named.order_by("customer_id").to_pandas()
     seen = categories.roll_up(paths, cut.level, count="event_count").to_pandas()
     known = shop.known_categories if shop else seen[["category"]]
-    new = seen[~seen.category.isin(known.category)].reset_index(drop=True)
+    new = seen[~seen.category.str.lower().isin(known.category.str.lower())].reset_index(drop=True)
     return Profiles(frame, Shop(spec, queries, known), new)
 
 
