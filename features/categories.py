@@ -2,7 +2,8 @@
 
 A category is written as its path from the root, ``Pets > Cats > Food``. A profile has a limited number of interest
 columns, so paths are rolled up to the deepest level that fits; what is rare, or new since training, is OTHER.
-A product without a category has none (null): it is no interest of anybody, and not OTHER.
+A product without a category has none (null): it is no interest of anybody, and not OTHER. Paths that differ in case
+alone are one category: as names of columns, a database could not tell them apart.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def category_counts(evidence_by_path: ir.Table) -> ir.Table:
     depth = evidence_by_path.category_path.split(SEPARATOR).length()
     counts = [
         evidence_by_path.aggregate(
-            category_count=at_level(evidence_by_path.category_path, level).nunique(),
+            category_count=at_level(evidence_by_path.category_path, level).lower().nunique(),
             is_reached=(depth >= level).any(),
         ).mutate(level=ibis.literal(level))
         for level in range(1, MAX_LEVELS + 1)
@@ -85,10 +86,12 @@ def roll_up(paths: ir.Table, level: int, *, count: str) -> ir.Table:
     """One figure of each path, summed per category at ``level``, largest first.
 
        paths (category_path, <count>)
-    -> categories (category, <count>)     one row per category at that level
+    -> categories (category, <count>)     one row per category at that level, in the first of its spellings
     """
-    rolled = paths.mutate(category=at_level(paths.category_path, level))
-    return rolled.group_by("category").agg(**{count: exact_sum(rolled[count])}).order_by(ibis.desc(count), "category")
+    path = at_level(paths.category_path, level)
+    rolled = paths.mutate(path=path, folded=path.lower())
+    by_category = rolled.group_by("folded").agg(category=rolled.path.min(), **{count: exact_sum(rolled[count])})
+    return by_category.drop("folded").order_by(ibis.desc(count), "category")
 
 
 def choose_level(category_counts: dict[int, int], max_categories: int) -> int:
@@ -104,8 +107,11 @@ def choose_level(category_counts: dict[int, int], max_categories: int) -> int:
 
 
 def category_cut(largest: list[tuple[str, float]], total_evidence: float, level: int) -> CategoryCut:
-    """The cut whose columns are ``largest`` (category, evidence), OTHER holding what remains of the total."""
-    kept = [(category, evidence) for category, evidence in largest if evidence > 0]
+    """The cut whose columns are ``largest`` (category, evidence), OTHER holding what remains of the total.
+
+    A category of theirs that is called as OTHER is part of it.
+    """
+    kept = [(category, evidence) for category, evidence in largest if evidence > 0 and category.lower() != OTHER]
     rest = max(total_evidence - sum(evidence for _, evidence in kept), 0.0)
     total = total_evidence or 1.0
     return CategoryCut(
@@ -125,8 +131,8 @@ def category_columns(paths: ir.Table, cut: CategoryCut) -> ir.Table:
         {"category": list(cut.categories), "kept_column": list(range(len(cut.categories)))},
         schema={"category": "string", "kept_column": "int64"},
     )
-    rolled = paths.filter(paths.category_path.notnull()).mutate(category=at_level(paths.category_path, cut.level))
-    joined = rolled.left_join(kept, rolled.category == kept.category)
+    rolled = paths.filter(paths.category_path.notnull()).mutate(path=at_level(paths.category_path, cut.level))
+    joined = rolled.left_join(kept, rolled.path.lower() == kept.category.lower())
     return joined.select("category_path", column=joined.kept_column.fill_null(cut.other_index))
 
 

@@ -15,6 +15,10 @@ import ibis.expr.types as ir
 from features.events import WITHOUT_PRODUCT
 
 REASONS = "reasons"
+NUMBERS = ("quantity", "unit_price", "discount")
+LARGEST = 1e12
+"""Of prices, discounts and quantities. What is above is a number in the wrong column; products and sums of what is
+below have room in the decimals that money is added in."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,11 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
                 & _is_blank(t.category_path)
             ),
         ),
-        Rule("unreadable_number", "numbers with a decimal point", lambda t: t.has_unreadable_number),
+        Rule(
+            "unreadable_number",
+            f"numbers with a decimal point, up to {LARGEST:g}",
+            lambda t: t.has_unreadable_number | ibis.or_(*(t[name].abs() > LARGEST for name in NUMBERS)),
+        ),
         Rule("negative_price", "a unit_price of 0 or more", lambda t: (t.unit_price < 0) | (t.discount < 0)),
         Rule("negative_quantity", "a quantity of 0 or more", lambda t: t.quantity < 0),
         Rule("text_too_long", f"texts of at most {max_text_chars:,} characters", lambda t: t.has_long_text),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import ibis
 import ibis.expr.types as ir
 
-from features.events import EventType, exact_sum
+from features.events import EventType
+from features.value import exact_large_sum
 
 PARTS_OF_DAY = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
 """Hours of each part, the end not included; UTC, as all times are."""
@@ -39,7 +40,7 @@ def price_means(events: ir.Table) -> ir.Table:
     """Prices (column, mean_price): the mean price of what is bought in each category, weighed by items."""
     bought = _priced(events)
     sums = bought.group_by("column").aggregate(
-        paid=exact_sum(bought.unit_price * bought.quantity), items=exact_sum(bought.quantity)
+        paid=exact_large_sum(bought.unit_price * bought.quantity), items=exact_large_sum(bought.quantity)
     )
     return sums.select("column", mean_price=sums.paid / sums.items.nullif(0.0))
 
@@ -61,8 +62,8 @@ def price_level(events: ir.Table, *, mean_prices: Sequence[float | None]) -> ir.
         return bought.group_by("customer_id").aggregate(price_level=ibis.null("float64"))
     bought = bought.mutate(expected=bought.column.cases(*cases, else_=bought.unit_price))
     sums = bought.group_by("customer_id").aggregate(
-        paid=exact_sum(bought.unit_price * bought.quantity),
-        expected=exact_sum(bought.expected * bought.quantity),
+        paid=exact_large_sum(bought.unit_price * bought.quantity),
+        expected=exact_large_sum(bought.expected * bought.quantity),
     )
     return sums.select("customer_id", price_level=sums.paid / sums.expected.nullif(0.0))
 

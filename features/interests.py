@@ -53,9 +53,11 @@ def category_evidence(events: ir.Table, query_categories: ir.Table | None, *, we
         `decayed_weight`.
     """
     weighed = events.mutate(weight=weight)
-    on_products = weighed.filter(weighed.column.notnull()).select("customer_id", "column", "weight")
+    # A search reaches categories only through its query, even where the log names a category beside it.
+    is_search = weighed.event_type == str(EventType.SEARCH)
+    on_products = weighed.filter(~is_search, weighed.column.notnull()).select("customer_id", "column", "weight")
     if query_categories is not None:
-        searches = weighed.filter(weighed.event_type == str(EventType.SEARCH))
+        searches = weighed.filter(is_search)
         meant = searches.drop("column").join(query_categories, "query")
         on_searches = meant.select("customer_id", "column", weight=meant.weight * meant.probability)
         on_products = on_products.union(on_searches)
@@ -98,7 +100,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
     kappa : float, > 0
         Evidence, in views, at which a customer's own counts as much as the shop's mix.
     """
-    paths = [tuple(category.split(SEPARATOR)) for category in cut.categories]
+    paths = [tuple(category.lower().split(SEPARATOR)) for category in cut.categories]
     # The expressions name columns of the level above, so each level is a table of its own.
     shares: dict[tuple[str, ...], str | None] = {(): None}
     mix: dict[tuple[str, ...], float] = {(): 1.0}
@@ -115,7 +117,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
             parent = node[: level - 1]
             node_mix = sum(cut.mix[column] for column in columns)
             spread = node_mix / mix[parent] if mix[parent] > 0 else 0.0
-            name = f"{SHARE_PREFIX}{SEPARATOR.join(node)}" if is_last else f"level {level}: {SEPARATOR.join(node)}"
+            name = SHARE_PREFIX + cut.categories[columns[0]] if is_last else f"level {level}: {SEPARATOR.join(node)}"
             level_shares[name] = shrunk_share(
                 _sum([table[EVIDENCE_PREFIX + cut.categories[column]] for column in columns]),
                 _parent_share(table, shares[parent]) * ibis.literal(spread).cast("float64"),

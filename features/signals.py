@@ -36,9 +36,10 @@ def signal_counts(
     used = events.filter(events.event_type.isin([str(kind) for kind in kinds]))
     used = used.mutate(age_days=window.age_days(used.occurred_at), event_count=ibis.literal(1.0).cast("float64"))
     names = ("customer_id", "column", "event_type", "age_days", "event_count")
-    both = used.filter(used.column.notnull()).select(names)
+    is_search = used.event_type == str(EventType.SEARCH)
+    both = used.filter(~is_search, used.column.notnull()).select(names)
     if query_categories is not None:
-        searches = used.filter(used.event_type == str(EventType.SEARCH)).drop("column", "event_count")
+        searches = used.filter(is_search).drop("column", "event_count")
         both = both.union(searches.join(query_categories, "query").rename(event_count="probability").select(names))
     age_bin = ibis.literal(0)
     for bound in age_bin_days:

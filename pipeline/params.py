@@ -176,11 +176,17 @@ class BacktestParams(Section):
 class ValueParams(Section):
     """RFM and value tiers."""
 
-    rfm_quantiles: Annotated[int, Field(ge=2, le=10)]
+    rfm_quantiles: Annotated[int, Field(ge=4, le=10)]  # the groups need two best and two last scores
     vip_spend_quantile: Share
     regular_spend_quantile: Share
     difficult_return_rate: Share
     difficult_min_returns: Count
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ValueParams:
+        if self.regular_spend_quantile > self.vip_spend_quantile:
+            raise ValueError("expected regular_spend_quantile <= vip_spend_quantile")
+        return self
 
 
 class JourneyParams(Section):
@@ -199,6 +205,8 @@ class JourneyParams(Section):
     def _in_order(self) -> JourneyParams:
         if not self.active_days < self.lapsed_days < self.lost_days:
             raise ValueError("expected active_days < lapsed_days < lost_days")
+        if self.warm_points > self.hot_points:
+            raise ValueError("expected warm_points <= hot_points")
         return self
 
 
@@ -265,7 +273,7 @@ class SweepParams(Section):
 
     algorithm: Annotated[list[Algorithm], Field(min_length=1)]
     n_segments: Annotated[list[SegmentCount], Field(min_length=1)]
-    n_jobs: int
+    n_jobs: Count
 
 
 class Text(Section):
@@ -377,7 +385,7 @@ class Params(Section):
     """All of params.yaml. ``folder`` is where relative paths start; it is no part of the digest."""
 
     as_of: datetime
-    history_days: Positive
+    history_days: Annotated[float, Field(gt=0, le=36_500)]
     language: Language
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     source: SourceParams
@@ -437,18 +445,18 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     ------
     ParamsError
         The file is missing or no YAML; a key is unknown or there twice; a value has the wrong type or is out of
-        its bounds. The message names the file, the line and what was expected.
+        its bounds. The message names the ``--set``, or the file and the line, and what was expected.
     """
     values, lines = _read_values(path)
-    for override in overrides:
-        _apply(values, override)
-    return _validated(values, path, lines)
+    places = {key: f"{path}, line {line}" for key, line in lines.items()}
+    places |= {_apply(values, override): f"--set {override}" for override in overrides}
+    return _validated(values, path, places)
 
 
-Lines = dict[tuple[str, ...], int]
+Key = tuple[str, ...]
 
 
-def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Lines]:
+def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[Key, int]]:
     """Keys and values of the file, over those of its base; and the line of each key."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -498,15 +506,15 @@ def params_from_json(text: str, folder: Path) -> Params:
         ) from None
 
 
-def _validated(values: dict[str, Any], path: Path, lines: Lines) -> Params:
+def _validated(values: dict[str, Any], path: Path, places: dict[Key, str]) -> Params:
     try:
         return Params.model_validate({**values, "folder": path.resolve().parent})
     except ValidationError as error:
-        told = [_explain(problem, path, lines) for problem in error.errors(include_url=False)]
+        told = [_explain(problem, path, places) for problem in error.errors(include_url=False)]
         raise ParamsError("\n".join(dict.fromkeys(told))) from None
 
 
-def _key_lines(node: yaml.Node, path: Path, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+def _key_lines(node: yaml.Node, path: Path, at: Key = ()) -> Iterator[tuple[Key, int]]:
     """Each key's place in the tree and its line; a key that stands twice is an error."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
@@ -526,7 +534,8 @@ def _key_lines(node: yaml.Node, path: Path, at: tuple[str, ...] = ()) -> Iterato
             yield from _key_lines(value, path, (*at, str(index)))
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, Any], override: str) -> Key:
+    """Set one key of ``values``; gives its place in the tree."""
     key, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
         raise ParamsError(f"--set {override}: expected section.key=value, such as clustering.n_segments=8.")
@@ -546,6 +555,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         place[int(last)] = value
     else:
         place[last] = value
+    return (*sections, last)
 
 
 def _child(place: Any, section: str) -> Any:
@@ -559,11 +569,11 @@ def _child(place: Any, section: str) -> Any:
     return None
 
 
-def _explain(problem: Any, path: Path, lines: Lines) -> str:
+def _explain(problem: Any, path: Path, places: dict[Key, str]) -> str:
     at = tuple(str(part) for part in problem["loc"] if part != "[key]")
-    while at and at not in lines and at[:-1] in lines and problem["type"] not in ("missing", "extra_forbidden"):
+    while at and at not in places and at[:-1] in places and problem["type"] not in ("missing", "extra_forbidden"):
         at = at[:-1]
-    place = f"{path}, line {lines[at]}" if at in lines else str(path)
+    place = _place(at, places) or str(path)
     name = ".".join(at) or "the file"
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(at[-1], _known_keys(at[:-1]), n=1)
@@ -577,7 +587,14 @@ def _explain(problem: Any, path: Path, lines: Lines) -> str:
     return f"{place}: `{name}`: {message}.{shown}".replace("..", ".")
 
 
-def _known_keys(at: tuple[str, ...]) -> list[str]:
+def _place(at: Key, places: dict[Key, str]) -> str | None:
+    """Where the value at ``at`` was given: by a ``--set`` of it, of what holds it or of what it holds, or in a line."""
+    overrides = [key for key, place in places.items() if place.startswith("--set ")]
+    near = [key for key in overrides if key == at[: len(key)] or at == key[: len(at)]]
+    return places[near[-1]] if near else places.get(at)
+
+
+def _known_keys(at: Key) -> list[str]:
     model: Any = Params
     for part in at:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None

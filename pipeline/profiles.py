@@ -152,7 +152,7 @@ def build_profiles(
     frame = named.order_by("customer_id").to_pyarrow().to_pandas(self_destruct=True, split_blocks=True)
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
     at_training = shop.known_categories if shop else seen[["category"]]
-    new = seen[~seen.category.isin(at_training.category)].reset_index(drop=True)
+    new = seen[~seen.category.str.lower().isin(at_training.category.str.lower())].reset_index(drop=True)
     return Profiles(frame, Shop(spec, queries, at_training), new)
 
 

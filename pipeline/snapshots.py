@@ -62,7 +62,7 @@ def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> t
         mean_age_days=rows.mean_age_days.to_numpy(np.float64),
         min_age_days=rows.min_age_days.to_numpy(np.float64),
         kinds=tuple(str(kind) for kind in kinds),
-        paths=tuple(tuple(category.split(SEPARATOR)) for category in known.cut.categories),
+        paths=tuple(tuple(category.lower().split(SEPARATOR)) for category in known.cut.categories),
         level=known.cut.level,
         mix=np.array(known.cut.mix),
         bought=_matrix(customers, bought, np.ones(len(bought)), shape)[:, :-1] > 0,

@@ -68,3 +68,22 @@ def test_the_catalogue_comes_before_the_events_own_category(con: Any) -> None:
     assert found.column["p"] == 0
     assert found.column["q"] == 1
     assert found.column.isna()["r"]
+
+
+def test_spellings_that_differ_in_case_are_one_category(con: Any) -> None:
+    paths = ibis.memtable({"category_path": ["Pets > Cats", "pets > cats", "PETS > Dogs"], "evidence": [1.0, 2.0, 4.0]})
+    found = con.to_pandas(category_counts(paths)).set_index("level").category_count.to_dict()
+    assert found == {1: 1, 2: 2}
+    rolled = con.to_pandas(roll_up(paths, 2, count="evidence"))
+    assert list(zip(rolled.category, rolled.evidence, strict=True)) == [("PETS > Dogs", 4.0), ("Pets > Cats", 3.0)]
+    cut = category_cut([("PETS > Dogs", 4.0), ("Pets > Cats", 3.0)], 7.0, 2)
+    columns = con.to_pandas(category_columns(paths, cut)).set_index("category_path").column.to_dict()
+    assert columns == {"Pets > Cats": 1, "pets > cats": 1, "PETS > Dogs": 0}
+
+
+def test_a_category_called_as_other_is_part_of_it(con: Any) -> None:
+    cut = category_cut([("A", 6.0), ("(Other)", 3.0)], 12.0, 1)
+    assert cut.categories == ("A", OTHER)
+    assert cut.mix == (0.5, 0.5)
+    columns = con.to_pandas(category_columns(ibis.memtable({"category_path": ["(Other)", "A"]}), cut))
+    assert columns.set_index("category_path").column.to_dict() == {"(Other)": 1, "A": 0}

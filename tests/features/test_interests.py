@@ -110,6 +110,8 @@ def test_a_search_reaches_categories_only_through_its_query(
     queries = ibis.memtable({"query": ["litter", "litter"], "column": [0, 1], "probability": [0.6, 0.2]})
     found = shares(con, events, window, queries).loc["ann"]
     assert found["evidence"] == pytest.approx(0.5 * 0.8, abs=2e-9)
+    with_category = events_table([{**search, "query": "litter", "column": 3}], column="int64")
+    pd.testing.assert_series_equal(shares(con, with_category, window, queries).loc["ann"], found)
     assert len(shares(con, events, window, None)) == 0
 
 
@@ -124,3 +126,16 @@ def test_window_leaves_out_as_of_and_what_is_older(con: Any, events_table: Any, 
 def test_as_of_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="time zone"):
         ObservationWindow(pd.Timestamp("2025-11-01").to_pydatetime(), 365)
+
+
+def test_parents_that_differ_in_case_are_one(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    events = events_table(BASIC, column="int64")
+    weight = decayed_weight(events, window=window, signal_weights=WEIGHTS, half_life_days=10.0)
+    found = []
+    for dogs in ("Pets > Dogs", "PETS > Dogs"):
+        cut = CategoryCut(2, ("Pets > Cats", dogs, *CUT.categories[2:]), CUT.mix)
+        wide = wide_evidence(category_evidence(events, None, weight=weight), cut)
+        table = con.to_pandas(interest_shares(wide, cut, kappa=2.0).order_by("customer_id"))
+        assert f"interest: {dogs}" in table.columns
+        found.append(table.to_numpy()[:, 1:].astype(float))
+    np.testing.assert_allclose(found[0], found[1])

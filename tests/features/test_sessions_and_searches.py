@@ -27,6 +27,11 @@ def test_events_of_one_moment_share_a_visit(con: Any, events_table: Any) -> None
     assert keyed.session_key.nunique() == 2
 
 
+def test_channels_are_told_in_lower_case(con: Any, events_table: Any) -> None:
+    keyed = with_session_key(events_table([at(0, "view", channel="Web")]), has_session_ids=False, gap_minutes=30)
+    assert con.to_pandas(session_table(keyed)).channel.tolist() == ["web"]
+
+
 def test_the_logs_own_sessions_come_first(con: Any, events_table: Any) -> None:
     events = events_table([at(0, "view", session_id="s"), at(59, "view", session_id="s"), at(1, "view")])
     keyed = con.to_pandas(with_session_key(events, has_session_ids=True, gap_minutes=30))

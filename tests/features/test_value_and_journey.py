@@ -146,3 +146,45 @@ def test_visit_context_counts_visits_not_events(con: Any, events_table: Any) -> 
     assert found.weekend_share == 0.5
     assert (found.morning_share, found.evening_share) == (0.5, 0.5)
     assert (found["channel: web"], found["channel: store"]) == (0.5, 0.0)
+
+
+CUTS = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
+NOBODY = ValueCuts((), (), (), 0.0, 0.0)
+
+
+def standing(con: Any, cuts: ValueCuts, **customer: float | None) -> Any:
+    given = {"days_since_last_purchase": 5.0, "order_count": 9.0, "spend": 0.0, **customer}
+    given |= {"return_rate": 0.0, "returned_item_count": 0.0}
+    table = ibis.memtable({name: [value] for name, value in given.items()}, schema=dict.fromkeys(given, "float64"))
+    tier = value_tier(table, cuts=cuts, difficult_return_rate=0.3, difficult_min_returns=3)
+    return con.to_pandas(rfm(table, cuts=cuts).mutate(tier=tier)).iloc[0]
+
+
+def test_without_prices_nobody_is_vip(con: Any) -> None:
+    assert standing(con, CUTS).tier == "occasional"
+    assert standing(con, CUTS, spend=1.0).tier == "vip"
+
+
+def test_a_first_buyer_is_compared_with_nobody(con: Any) -> None:
+    found = standing(con, NOBODY, spend=99.0)
+    assert found.tier == "occasional"
+    assert found[["rfm_group"]].isna().all()
+
+
+def test_who_never_bought_has_no_scores(con: Any) -> None:
+    for cuts in (CUTS, NOBODY):
+        found = standing(con, cuts, days_since_last_purchase=None, order_count=0.0)
+        assert found[["recency_score", "frequency_score", "monetary_score", "rfm_group", "tier"]].isna().all()
+
+
+def test_orders_of_one_moment_end_one_silence(con: Any, events_table: Any, window: Any) -> None:
+    log = [buy("2025-01-04", "a", 1.0), buy("2025-10-22", "b", 1.0), buy("2025-10-22", "c", 1.0)]
+    orders = order_table(events_table(log))
+    assert con.to_pandas(value_measures(orders, window=window)).days_before_last_purchase.tolist() == [291.0]
+    first = con.to_pandas(value_measures(order_table(events_table(log[1:])), window=window))
+    assert first.days_before_last_purchase.isna().all()
+
+
+def test_large_sums_of_money_are_no_error(con: Any, events_table: Any, window: Any) -> None:
+    orders = order_table(events_table([buy("2025-10-22", None, 1e12, quantity=1e12), buy("2025-10-22", None, 0.1)]))
+    assert con.to_pandas(value_measures(orders, window=window)).spend.tolist() == [1e24]

@@ -70,6 +70,36 @@ def test_overrides_with_a_wrong_value(override: str, message: str) -> None:
         load_params(PARAMS, [override])
 
 
+@pytest.mark.parametrize(
+    ("override", "name"),
+    [
+        ("seed=many", "seed"),
+        ("clustering.n_segments=none", "clustering.n_segments"),
+        ("clustering.kmeans.n_inits=4", "clustering.kmeans.n_inits"),
+        ("journey.active_days=500", "journey"),
+        ("interests.signal_weights={viw: 1}", "interests.signal_weights"),
+        ("value.vip_spend_quantile=0.2", "value"),
+        ("journey.warm_points=50", "journey"),
+        ("history_days=1000000", "history_days"),
+        ("sweep.n_jobs=0", "sweep.n_jobs"),
+        ("value.rfm_quantiles=2", "value.rfm_quantiles"),
+    ],
+)
+def test_a_wrong_override_names_itself_and_no_line(tmp_path: Path, override: str, name: str) -> None:
+    mine = written(tmp_path, f"base: {PARAMS}\nhistory_days: 300\n")
+    for path in (PARAMS, mine):
+        with pytest.raises(ParamsError) as caught:
+            load_params(path, ["language=uk", override])
+        for line in str(caught.value).splitlines():
+            assert line.startswith(f"--set {override}: `{name}")
+
+
+def test_the_line_of_the_file_is_named_beside_overrides(tmp_path: Path) -> None:
+    path = written(tmp_path, f"base: {PARAMS}\nhistory_days: none\n")
+    with pytest.raises(ParamsError, match=r"line 2: `history_days`"):
+        load_params(path, ["seed=1"])
+
+
 def test_an_override_comes_after_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, f"base: {PARAMS}\nseed: 7\n")
     assert load_params(path, ["seed=8"]).seed == 8
