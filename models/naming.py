@@ -115,7 +115,7 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
 
 
 def top_interests(
-    table: pd.DataFrame, *, min_lift: float, min_share: float, min_group: int, most: int, labels: Mapping[str, str]
+    table: pd.DataFrame, *, min_lift: float, min_share: float, min_count: float, most: int, labels: Mapping[str, str]
 ) -> list[Interest]:
     """Distinctive interests of one segment, the highest lift first; OTHER is none.
 
@@ -123,10 +123,10 @@ def top_interests(
     ----------
     table : DataFrame by category
         share: the segment's mean; lift: that beside the shop's; customer_count: those who show it. An interest that
-        fewer than ``min_group`` customers show is theirs, not the segment's, however high its lift.
+        fewer than ``min_count`` show is theirs, not the segment's, however high its lift.
     """
     kept = table.drop(index=OTHER, errors="ignore").query(
-        "lift >= @min_lift and share >= @min_share and customer_count >= @min_group"
+        "lift >= @min_lift and share >= @min_share and customer_count >= @min_count"
     )
     first = kept.assign(lift=kept.lift.round(9)).sort_index().sort_values("lift", ascending=False, kind="stable")[:most]
     return [

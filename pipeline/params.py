@@ -334,6 +334,7 @@ class NamingParams(Section):
 
     min_lift: Positive
     min_interest_share: Share
+    min_interest_customers: Share
     top_categories: Count
     min_group: Count
     min_contrast: Annotated[float, Field(ge=1)]

@@ -63,13 +63,14 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
     cut = profiles.shop.spec.cut
     labels = naming.category_labels(cut.categories)
     settings = params.naming
+    sizes = pd.Series(ids).value_counts()
     told = _interests(profile, ids, list(cut.categories), settings.min_lift)
     interests = {
         segment_id: naming.top_interests(
             pd.DataFrame({name: table.loc[segment_id] for name, table in told.items()}),
             min_lift=settings.min_lift,
             min_share=settings.min_interest_share,
-            min_group=settings.min_group,
+            min_count=max(settings.min_group, settings.min_interest_customers * sizes[segment_id]),
             most=settings.top_categories,
             labels=labels,
         )

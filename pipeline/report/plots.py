@@ -27,11 +27,12 @@ MAX_CATEGORIES = 20
 
 
 def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
-    """All figures by name."""
+    """All figures by name; without the map of interests where the log has no categories."""
+    interests = {"interests_by_segment": interest_heat_map(segments)} if len(segments.lifts.columns) else {}
     return {
         "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
         "value_by_segment": _bars(segments, "spend_share", "Share of spend"),
-        "interests_by_segment": interest_heat_map(segments),
+        **interests,
         "map": customer_map(segments, fitted, seed=seed),
     }
 

@@ -258,5 +258,5 @@ def test_top_interests_are_distinctive_and_shown_by_enough_customers() -> None:
         }
     )
     labels = {name: name.upper() for name in table.index}
-    top = top_interests(table, min_lift=1.3, min_share=0.05, min_group=10, most=3, labels=labels)
+    top = top_interests(table, min_lift=1.3, min_share=0.05, min_count=10, most=3, labels=labels)
     assert top == [Interest("e", "E", 0.1, 2.5, 10), Interest("b", "B", 0.3, 2.0, 40)]

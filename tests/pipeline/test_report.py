@@ -3,15 +3,18 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline.params import load_params
+from pipeline.report.plots import figures
 from pipeline.report.render import render
 from pipeline.report.summarise import FIGURES, as_markdown, number, summarise
+from pipeline.segments import Segments
 
 NAMING = load_params(Path(__file__).parents[2] / "params.yaml").naming
 
@@ -101,3 +104,9 @@ def test_a_lift_that_few_customers_show_is_a_dash() -> None:
 def test_markdown_is_escaped() -> None:
     told = as_markdown(summary(segment("s01", "VIP · <b>a|b</b>_c_")))
     assert r"| VIP · &lt;b>a\|b&lt;/b>\_c\_ | 100 |" in told
+
+
+def test_a_log_without_categories_has_no_map_of_interests() -> None:
+    found = Segments([segment("s01", "VIP")], {}, pd.DataFrame(index=["s01"]), {}, cast(Any, None), np.array(["s01"]))
+    fitted = SimpleNamespace(space=np.zeros((1, 2)), is_clustered=np.array([True]))
+    assert list(figures(found, cast(Any, fitted), seed=1)) == ["segment_sizes", "value_by_segment", "map"]
