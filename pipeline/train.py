@@ -181,9 +181,10 @@ def _keep(
     """Log the run, register the model, write report and segments; the manifest last."""
     run_id = results["run_id"]
     report = render(results)
-    tracking.log_parameters(mlflow, params.flat())
+    shown = params.redacted()
+    tracking.log_parameters(mlflow, shown.flat())
     mlflow.log_metrics(_metrics(fitted, segments))
-    mlflow.log_dict(params.model_dump(mode="json"), "params.json")
+    mlflow.log_dict(shown.model_dump(mode="json"), "params.json")
     mlflow.log_dict(results, "summary.json")
     mlflow.log_text(report, "report.html")
     mlflow.log_table(_flat_segments(segments).to_dict(orient="list"), "segments.json")
@@ -196,7 +197,7 @@ def _keep(
     with tempfile.TemporaryDirectory(prefix="kindred-") as place:
         model = Path(place)
         segments.segmentation.save(model / tracking.MODEL_FOLDER)
-        save_shop(profiles.shop, params, model / tracking.SHOP_FOLDER)
+        save_shop(profiles.shop, shown, model / tracking.SHOP_FOLDER)
         example = profiles.table[model_columns(profiles)].head(0)
         predicted = segments.segmentation.predict(profiles.table.head(5)).head(0)
         uri, alias = tracking.log_model(mlflow, params, folder=model, example=example, predicted=predicted)

@@ -151,6 +151,28 @@ def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:
 
 
 @pytest.mark.parametrize(
+    "uri",
+    ["nosuch://ann:hush@host/db", "http://ann:hush@127.0.0.1:9", "nodriver+pg://ann:hush@host/db", "sqlite:///{}"],
+)
+def test_a_store_that_does_not_answer(
+    params: Callable[..., Params], uri: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (tmp_path / "broken.db").write_text("no database" * 99)
+    with pytest.raises(tracking.TrackingError, match="expected a store that answers") as caught:
+        tracking.open_store(params(f"tracking.uri={uri.format(tmp_path / 'broken.db')}"))
+    assert "hush" not in str(caught.value)
+
+
+def test_an_experiment_that_was_deleted(params: Callable[..., Params]) -> None:
+    given = params()
+    mlflow = tracking.open_store(given)
+    mlflow.delete_experiment(mlflow.get_experiment_by_name("kindred").experiment_id)
+    with pytest.raises(tracking.TrackingError, match="deleted"):
+        tracking.open_store(given)
+
+
+@pytest.mark.parametrize(
     "uri", ["models:/kindred@champion", "models:/nothing/1", "models:/kindred/999", "runs:/none/model"]
 )
 def test_a_model_that_does_not_exist(params: Callable[..., Params], uri: str, tmp_path: Path) -> None:
