@@ -65,11 +65,11 @@ class FittedClusters:
         """Mean over clusters, 0 where there are none."""
         return float(np.mean(list(self.stability.values()))) if self.stability else 0.0
 
-    def as_candidate(self, n_segments: int | None = None) -> Candidate:
-        """The figures that a choice looks at."""
+    def as_candidate(self) -> Candidate:
+        """The figures that a choice looks at; the number of segments is the one found."""
         return Candidate(
             algorithm=self.algorithm,
-            n_segments=n_segments or self.n_segments,
+            n_segments=self.n_segments,
             silhouette=self.quality["silhouette"],
             stability=self.mean_stability,
             smallest_share=self.quality["smallest_share"] or 0.0,

@@ -22,6 +22,7 @@ from features.events import EventType
 from features.journey import STAGES
 from models.naming import FIGURES
 
+SECRETS = r"password|passwd|pwd|secret\w*|token|\w*access_?key\w*|api_?key|signature"
 Language = Literal["en", "uk", "ru", "sq"]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -35,6 +36,18 @@ class UserError(ValueError):
 
 class ParamsError(UserError):
     """params.yaml or a ``--set`` holds something that cannot be used."""
+
+
+def without_passwords(text: str) -> str:
+    """``text`` with what stands before the @ of an address, and after ``password=`` and its like, replaced.
+
+    Examples
+    --------
+    >>> without_passwords("postgresql://ann:pass/w@rd@host/db?sslmode=require&password=x")
+    'postgresql://***@host/db?sslmode=require&password=***'
+    """
+    text = re.sub(r"://[^/@\s:]*:\S*@|://[^/@\s]+@", "://***@", text)
+    return re.sub(rf"(?i)({SECRETS})(\s*[=:]\s*)(''[^']*''|'[^']*'|\"[^\"]*\"|[^\s&;,)'\"]+)", r"\1\2***", text)
 
 
 class Section(BaseModel):
@@ -421,6 +434,22 @@ class Params(Section):
         """SHA-256 over all values, the same whatever the order of keys."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def redacted(self) -> Params:
+        """The same without passwords: what may be kept with a run, a model, or shown."""
+
+        def clean(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: clean(item) for key, item in value.items()}
+            if isinstance(value, list):
+                return [clean(item) for item in value]
+            return without_passwords(value) if isinstance(value, str) else value
+
+        changed = {
+            name: type(getattr(self, name)).model_validate(clean(getattr(self, name).model_dump()))
+            for name in ("source", "tracking")
+        }
+        return self.model_copy(update=changed)
 
     def flat(self) -> dict[str, str]:
         """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""

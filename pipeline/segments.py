@@ -1,4 +1,4 @@
-"""Clusters -> segments: identities, names, figures; and the segmentation that is saved."""
+"""Profiles -> clusters -> segments: identities, names, figures; and the segmentation that is saved."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from models import naming
 from models.scorer import NOISE
-from models.segmentation import FittedClusters, Segmentation
-from pipeline.params import Params
+from models.segmentation import FittedClusters, Segmentation, fit_segmentation
+from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles
 
 SIZES = ("customer_count", "customer_share", "spend_share")
@@ -54,6 +54,34 @@ class Segments:
     def frame(self) -> pd.DataFrame:
         """The table, one row a segment."""
         return pd.DataFrame(self.table)
+
+
+def cluster(profiles: Profiles, params: Params, **changes: Any) -> FittedClusters:
+    """Cluster the profiles with the settings of ``params``; ``changes`` go before them.
+
+    Raises
+    ------
+    UserError
+        There are no customers, or none with enough events.
+    """
+    if profiles.table.empty:
+        raise UserError(f"expected customers before as_of {params.as_of:%Y-%m-%d %H:%M}, found none. Check as_of.")
+    settings = params.clustering
+    given = {
+        "algorithm": settings.algorithm,
+        "n_segments": settings.n_segments,
+        "n_segments_choices": settings.n_segments_choices,
+        "min_events": settings.min_events,
+        "block_weights": settings.block_weights.model_dump(),
+        "kmeans": settings.kmeans.model_dump(),
+        "hdbscan": settings.hdbscan.model_dump(),
+        "quality": params.quality.model_dump(),
+        "seed": params.seed,
+    }
+    try:
+        return fit_segmentation(profiles.table, profiles.shop.spec.columns(), **{**given, **changes})
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params) -> Segments:

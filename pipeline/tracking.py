@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.params import Params, UserError
+from pipeline.params import Params, UserError, without_passwords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,6 @@ def open_store(params: Params) -> Any:
         The store does not answer.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
@@ -109,12 +108,12 @@ def open_store(params: Params) -> Any:
                 mlflow.create_experiment(
                     params.tracking.experiment, artifact_location=location, tags={DESCRIPTION: ABOUT_EXPERIMENT}
                 )
-    except MlflowException as error:
+        mlflow.set_experiment(params.tracking.experiment)
+    except Exception as error:  # a missing driver, a refused connection, a broken file: each has errors of its own
         raise TrackingError(
-            f"tracking.uri: expected a store that answers, got none. {_first_line(error)} "
-            "Check tracking.uri in params.yaml."
+            f"tracking.uri: expected a store that answers, got none. {_first_line(error)} Check `tracking` in "
+            "params.yaml."
         ) from None
-    mlflow.set_experiment(params.tracking.experiment)
     return mlflow
 
 
@@ -199,14 +198,8 @@ def _git_commit(folder: Path) -> str | None:
 
 
 def log_parameters(mlflow: Any, values: Mapping[str, str]) -> None:
-    """Parameters as texts, cut at MLflow's 6000 characters; a word that may be a password stays out."""
-    mlflow.log_params({key: _without_password(value)[:6000] for key, value in values.items()})
-
-
-def _without_password(value: str) -> str:
-    import re
-
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", value)
+    """Parameters as texts, cut at MLflow's 6000 characters."""
+    mlflow.log_params({key: value[:6000] for key, value in values.items()})
 
 
 def log_figures(mlflow: Any, figures: Mapping[str, Figure]) -> None:
@@ -350,4 +343,4 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+    return without_passwords(str(error)).strip().partition("\n")[0][:300]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from models.segmentation import FittedClusters, fit_segmentation
-from models.selection import Candidate
+from features.events import ObservationWindow
+from models.segmentation import FittedClusters
 from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
@@ -20,9 +21,9 @@ from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
 from pipeline.report import plots
 from pipeline.report.render import render
 from pipeline.report.summarise import as_markdown, summarise
-from pipeline.segments import Segments, describe_segments
+from pipeline.segments import Segments, cluster, describe_segments
 from pipeline.sources import Source, read_source
-from pipeline.sweep import chosen_params, fit_candidates, log_candidates
+from pipeline.sweep import choose_candidate, log_candidates, try_candidates
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,16 @@ def reading_text(reading: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a training read and found, before anything is kept of it."""
+
+    source: Source
+    profiles: Profiles
+    fitted: FittedClusters
+    segments: Segments
+
+
 def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
     """Find, name, judge and track the segments of a shop.
 
@@ -115,54 +126,63 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
+        _require_recent_events(source, params)
         params, measured, note = fitted_params(con, source, params, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
         mlflow = tracking.open_store(params)
         tracking.close_stale_runs(mlflow, params)
         name = f"{params.clustering.algorithm} {params.as_of:%Y-%m-%d}"
         with tracking.run(mlflow, name=f"sweep of {name}" if sweep else name, tags=tracking.run_tags(params)) as run_id:
-            candidates: list[Candidate] = []
+            choice: dict[str, Any] = {}
             if sweep:
                 progress("sweep")
-                candidates = log_candidates(mlflow, fit_candidates(profiles, params))
-                params, reason = chosen_params(candidates, params)
+                tried = try_candidates(profiles, params)
+                log_candidates(mlflow, tried)
+                params, reason = choose_candidate(tried, params)
+                choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
             progress(f"clustering with {params.clustering.algorithm}")
-            fitted = cluster(profiles, params)
-            if sweep:
-                fitted = replace(fitted, choice_reason=reason)
+            fitted = replace(cluster(profiles, params), **choice)
             if note:
                 fitted = replace(fitted, notes=(*fitted.notes, note))
+            progress("naming and describing")
+            found = Found(source, profiles, fitted, describe_segments(profiles, fitted, params))
+            results = _results(params, found, run_id)
+            report = render(results)
+            progress("tracking")
+            name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"
+            tracking.describe_run(mlflow, name=f"sweep: {name}" if sweep else name, text=as_markdown(results))
             if measured:
                 log_backtest(mlflow, measured)
-            progress("naming and describing")
-            segments = describe_segments(profiles, fitted, params)
-            progress("tracking")
-            kept = _results(params, source, profiles, fitted, segments, candidates, run_id)
-            found = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"
-            tracking.describe_run(mlflow, name=f"sweep: {found}" if sweep else found, text=as_markdown(kept))
-            return _keep(mlflow, con, params, profiles, fitted, segments, kept, folder)
+            _log_run(mlflow, params.redacted(), found, results, report)
+            uri, alias = _log_model(mlflow, params.redacted(), found)
+            _write(folder, params, found.segments, results, report)
+    notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
+    return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes)
 
 
-def _results(
-    params: Params,
-    source: Source,
-    profiles: Profiles,
-    fitted: FittedClusters,
-    segments: Segments,
-    candidates: list[Candidate],
-    run_id: str,
-) -> dict[str, Any]:
+def _require_recent_events(source: Source, params: Params) -> None:
+    last = datetime.fromisoformat(source.summary.last_event_at)
+    if last < ObservationWindow(params.as_of, params.history_days).start:
+        raise UserError(
+            f"as_of: expected events in the {params.history_days:g} days (history_days) before "
+            f"{params.as_of:%Y-%m-%d %H:%M}, found none. The last event was at {last:%Y-%m-%d %H:%M}; name a moment "
+            "soon after it."
+        )
+
+
+def _results(params: Params, found: Found, run_id: str) -> dict[str, Any]:
     """Everything that is told about a training, as one plain dict: the report and `kindred compare` read it."""
+    fitted, segments = found.fitted, found.segments
     return summarise(
         as_of=params.as_of,
         language=params.language,
         run_id=run_id,
-        reading=source.summary.as_dict(),
+        reading=found.source.summary.as_dict(),
         segments=segments.table,
         shop=segments.shop,
         lifts=segments.lifts,
         labels=segments.labels,
-        customer_count=len(profiles.table),
+        customer_count=len(found.profiles.table),
         clustered_count=int(fitted.is_clustered.sum()),
         quality={
             "algorithm": fitted.algorithm,
@@ -170,46 +190,41 @@ def _results(
             "stability": fitted.mean_stability,
             "choice_reason": fitted.choice_reason,
             "notes": list(fitted.notes),
-            "candidates": [vars(one) for one in candidates or fitted.candidates],
+            "candidates": [vars(one) for one in fitted.candidates],
             **fitted.quality,
         },
     )
 
 
-def _keep(
-    mlflow: Any,
-    con: Any,
-    params: Params,
-    profiles: Profiles,
-    fitted: FittedClusters,
-    segments: Segments,
-    results: dict[str, Any],
-    folder: Path,
-) -> Trained:
-    """Log the run, register the model, write report and segments; the manifest last."""
-    run_id = results["run_id"]
-    report = render(results)
+def _log_run(mlflow: Any, params: Params, found: Found, results: dict[str, Any], report: str) -> None:
+    """Log parameters, figures and texts; ``params`` hold no password."""
     tracking.log_parameters(mlflow, params.flat())
-    mlflow.log_metrics(_metrics(fitted, segments))
+    mlflow.log_metrics(_metrics(found.fitted, found.segments))
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
     mlflow.log_dict(results, "summary.json")
     mlflow.log_text(report, "report.html")
-    mlflow.log_table(_flat_segments(segments).to_dict(orient="list"), "segments.json")
-    tracking.log_source(
-        mlflow,
-        digest=results["reading"]["digest"],
-        columns=con.table("events", database=("temp", "main")).limit(0).to_pandas(),
-    )
-    tracking.log_figures(mlflow, plots.figures(segments, fitted, seed=params.seed))
+    mlflow.log_table(_flat_segments(found.segments, params.language).to_dict(orient="list"), "segments.json")
+    columns = found.source.events.limit(0).to_pandas()
+    tracking.log_source(mlflow, digest=results["reading"]["digest"], columns=columns)
+    tracking.log_figures(mlflow, plots.figures(found.segments, found.fitted, seed=params.seed))
+
+
+def _log_model(mlflow: Any, params: Params, found: Found) -> tuple[str, str]:
+    """Log and register the model; gives its URI and alias. ``params`` go with it, and hold no password."""
+    profiles, segmentation = found.profiles, found.segments.segmentation
     with tempfile.TemporaryDirectory(prefix="kindred-") as place:
         model = Path(place)
-        segments.segmentation.save(model / tracking.MODEL_FOLDER)
+        segmentation.save(model / tracking.MODEL_FOLDER)
         save_shop(profiles.shop, params, model / tracking.SHOP_FOLDER)
         example = profiles.table[model_columns(profiles)].head(0)
-        predicted = segments.segmentation.predict(profiles.table.head(5)).head(0)
-        uri, alias = tracking.log_model(mlflow, params, folder=model, example=example, predicted=predicted)
+        predicted = segmentation.predict(profiles.table.head(5)).head(0)
+        return tracking.log_model(mlflow, params, folder=model, example=example, predicted=predicted)
+
+
+def _write(folder: Path, params: Params, segments: Segments, results: dict[str, Any], report: str) -> None:
+    """Write report and segments; the manifest last."""
     outputs.write_text(folder / "report.html", report)
-    outputs.write_table(folder / "segments.parquet", _flat_segments(segments))
+    outputs.write_table(folder / "segments.parquet", _flat_segments(segments, params.language))
     outputs.write_json(folder / "segments.json", segments.table)
     outputs.write_manifest(
         folder / "manifest.json",
@@ -219,8 +234,6 @@ def _keep(
         versions=tracking.versions(),
         row_counts={key: results["reading"][key] for key in ("read_count", "accepted_count", "rejected_count")},
     )
-    notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
-    return Trained(run_id, uri, alias, segments.frame(), folder / "report.html", notes)
 
 
 def model_columns(profiles: Profiles) -> list[str]:
@@ -243,8 +256,8 @@ def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:
     }
 
 
-def _flat_segments(segments: Segments) -> pd.DataFrame:
-    """The segments table with texts in place of nested values."""
+def _flat_segments(segments: Segments, language: str) -> pd.DataFrame:
+    """The segments table with texts, in ``language``, in place of nested values."""
     frame = segments.frame()
     return pd.DataFrame(
         {
@@ -252,36 +265,6 @@ def _flat_segments(segments: Segments) -> pd.DataFrame:
             **{name: frame[name] for name in ("customer_share", "spend_share", "stability", "is_stable")},
             "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
             "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
-            "playbook": ["" if not texts else texts["en"] for texts in frame.playbook],
+            "playbook": ["" if not texts else texts[language] for texts in frame.playbook],
         }
-    )
-
-
-def cluster(profiles: Profiles, params: Params, **changes: Any) -> FittedClusters:
-    """Cluster the profiles with the settings of ``params``.clustering; ``changes`` go before them."""
-    if profiles.table.empty:
-        raise UserError(f"expected customers before as_of {params.as_of:%Y-%m-%d %H:%M}, found none. Check as_of.")
-    try:
-        return _fit(profiles, params, changes)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
-def _fit(profiles: Profiles, params: Params, changes: dict[str, Any]) -> FittedClusters:
-    settings = params.clustering
-    return fit_segmentation(
-        profiles.table,
-        profiles.shop.spec.columns(),
-        **{
-            "block_weights": settings.block_weights.model_dump(),
-            "algorithm": settings.algorithm,
-            "n_segments": settings.n_segments,
-            "n_segments_choices": settings.n_segments_choices,
-            "min_events": settings.min_events,
-            "kmeans": settings.kmeans.model_dump(),
-            "hdbscan": settings.hdbscan.model_dump(),
-            "quality": params.quality.model_dump(),
-            "seed": params.seed,
-            **changes,
-        },
     )

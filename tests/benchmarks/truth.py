@@ -18,8 +18,8 @@ from run import params
 
 from pipeline.engines import connect
 from pipeline.profiles import build_profiles
+from pipeline.segments import cluster
 from pipeline.sources import read_source
-from pipeline.train import cluster
 
 
 def main() -> None:

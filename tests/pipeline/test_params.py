@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import ParamsError, load_params
+from pipeline.params import ParamsError, load_params, without_passwords
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -103,3 +103,40 @@ def test_the_line_of_the_file_is_named_beside_overrides(tmp_path: Path) -> None:
 def test_an_override_comes_after_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, f"base: {PARAMS}\nseed: 7\n")
     assert load_params(path, ["seed=8"]).seed == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://ann:hush@host/db", "postgresql://***@host/db"),
+        ("postgresql://ann:h/u@sh@host/db", "postgresql://***@host/db"),
+        ("https://hush@host:8080/x", "https://***@host:8080/x"),
+        ("select * from postgres_scan('host=h password=hush user=u', 't')", None),
+        ("select * from postgres_scan('host=h password=''hu sh''', 't')", None),
+        ("https://host/x?api_key=hush&y=1", "https://host/x?api_key=***&y=1"),
+        ("s3://bucket/a@b/*.parquet", "s3://bucket/a@b/*.parquet"),
+        ("select user_id, ts from 'log.csv' where kind <> 'secret'", "select user_id, ts from 'log.csv' where kind <> 'secret'"),
+        ("/data/log.csv", "/data/log.csv"),
+    ],
+)  # fmt: skip
+def test_passwords_are_replaced(text: str, expected: str | None) -> None:
+    found = without_passwords(text)
+    assert "hush" not in found
+    assert "hu sh" not in found
+    assert expected is None or found == expected
+
+
+def test_redacted_parameters_hold_no_password() -> None:
+    given = load_params(
+        PARAMS,
+        [
+            "tracking.uri=postgresql://ann:hush@host/db",
+            "source.products.path=null",
+            "source.products.query=select * from read_csv('https://ann:hush@host/p.csv')",
+            "source.events.path=[s3://a:hush@b/x, y.csv]",
+        ],
+    )
+    shown = given.redacted()
+    assert "hush" not in shown.model_dump_json() + str(shown.flat())
+    assert shown.naming == given.naming
+    assert shown.source.events.path == ["s3://***@b/x", "y.csv"]

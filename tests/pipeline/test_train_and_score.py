@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import outputs, tracking
+from models.selection import Candidate
+from pipeline import outputs, sweep, tracking
 from pipeline.params import Params, UserError
 from pipeline.score import score
 from pipeline.sources import SourceError
@@ -137,6 +140,29 @@ def test_a_sweep_is_children_of_one_run_and_trains_its_choice(params: Callable[.
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == result.run_id]
     assert {run.data.params["clustering.n_segments"] for run in children} == {"3", "5"}
     assert result.notes[-1].startswith("Of 2 candidates")
+    run = mlflow.get_run(result.run_id)
+    assert run.data.params["clustering.n_segments"] == str(len(result.segments[~result.segments.is_standing]))
+    assert "candidates.json" in {artifact.path for artifact in mlflow.MlflowClient().list_artifacts(result.run_id)}
+
+
+def test_a_sweep_tells_what_was_asked_and_what_was_found(params: Callable[..., Params], monkeypatch: Any) -> None:
+    asked = [sweep.Tried("kmeans", count, Candidate("kmeans", 5, 0.3, 0.9, 0.1, 0.0), {}) for count in (8, 12)]
+    given = params()
+    chosen, _ = sweep.choose_candidate(asked, given)
+    assert (chosen.clustering.algorithm, chosen.clustering.n_segments) == ("kmeans", 8)
+    found = [sweep.Tried("hdbscan", None, Candidate("hdbscan", 130, 0.3, 0.9, 0.1, 0.0), {}), *asked]
+    assert sweep.choose_candidate(found[:1], given)[0].clustering.n_segments == given.clustering.n_segments
+    tables: dict[str, Any] = {}
+    monkeypatch.setattr(sweep.tracking, "run", lambda *_, **__: contextlib.nullcontext())
+    log = types.SimpleNamespace(log_params=dict, log_metrics=dict, log_table=lambda table, _: tables.update(table))
+    sweep.log_candidates(log, found)
+    assert tables["n_segments_asked"] == [None, 8, 12]
+    assert tables["n_segments"] == [130, 5, 5]
+
+
+def test_a_log_that_ended_long_before_as_of(params: Callable[..., Params]) -> None:
+    with pytest.raises(UserError, match=r"as_of: expected events in the 365 days .* The last event was at 2025"):
+        train(params("as_of=2035-01-01T00:00:00Z"), sweep=False, progress=quiet)
 
 
 def test_a_later_training_is_the_challenger(params: Callable[..., Params]) -> None:
@@ -155,6 +181,28 @@ def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:
     assert tracking.close_stale_runs(mlflow, given) == 1
     assert client.get_run(dead.info.run_id).info.status == "KILLED"
     assert client.get_run(elsewhere.info.run_id).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["nosuch://ann:hush@host/db", "http://ann:hush@127.0.0.1:9", "nodriver+pg://ann:hush@host/db", "sqlite:///{}"],
+)
+def test_a_store_that_does_not_answer(
+    params: Callable[..., Params], uri: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (tmp_path / "broken.db").write_text("no database" * 99)
+    with pytest.raises(tracking.TrackingError, match="expected a store that answers") as caught:
+        tracking.open_store(params(f"tracking.uri={uri.format(tmp_path / 'broken.db')}"))
+    assert "hush" not in str(caught.value)
+
+
+def test_an_experiment_that_was_deleted(params: Callable[..., Params]) -> None:
+    given = params()
+    mlflow = tracking.open_store(given)
+    mlflow.delete_experiment(mlflow.get_experiment_by_name("kindred").experiment_id)
+    with pytest.raises(tracking.TrackingError, match="deleted"):
+        tracking.open_store(given)
 
 
 @pytest.mark.parametrize(

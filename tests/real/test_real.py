@@ -16,8 +16,9 @@ from pipeline.engines import connect
 from pipeline.params import Params, load_params
 from pipeline.profiles import build_profiles
 from pipeline.score import score
+from pipeline.segments import cluster
 from pipeline.sources import read_source
-from pipeline.train import cluster, train
+from pipeline.train import train
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared" / "data"
