@@ -39,11 +39,11 @@ def decayed_weight(
     return weight * ibis.literal(2.0).cast("float64").pow(-age / ibis.literal(float(half_life_days)).cast("float64"))
 
 
-def category_evidence(events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue) -> ir.Table:
-    """S(u,c): each customer's weighted, decayed evidence per category.
+def event_evidence(events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue) -> ir.Table:
+    """What each event says of each category: weight * P(c | e), a row per event and category.
 
-        events (customer_id, event_type, query, column), query_categories (query, column, probability)
-     -> evidence (customer_id, column, evidence)     one row per customer x category with any
+        events (customer_id, occurred_at, event_type, query, column), query_categories (query, column, probability)
+     -> evidence (customer_id, occurred_at, event_type, column, probability, weight)
 
     Parameters
     ----------
@@ -52,16 +52,26 @@ def category_evidence(events: ir.Table, query_categories: ir.Table | None, *, we
     weight : float64 column of ``events``
         `decayed_weight`.
     """
+    names = ("customer_id", "occurred_at", "event_type", "column", "probability", "weight")
     weighed = events.mutate(weight=weight)
     # A search reaches categories only through its query, even where the log names a category beside it.
     is_search = weighed.event_type == str(EventType.SEARCH)
-    on_products = weighed.filter(~is_search, weighed.column.notnull()).select("customer_id", "column", "weight")
-    if query_categories is not None:
-        searches = weighed.filter(is_search)
-        meant = searches.drop("column").join(query_categories, "query")
-        on_searches = meant.select("customer_id", "column", weight=meant.weight * meant.probability)
-        on_products = on_products.union(on_searches)
-    evidence = on_products.group_by("customer_id", "column").aggregate(evidence=exact_sum(on_products.weight))
+    certain = weighed.filter(~is_search, weighed.column.notnull())
+    evidence = certain.mutate(probability=ibis.literal(1.0).cast("float64")).select(names)
+    if query_categories is None:
+        return evidence
+    meant = weighed.filter(is_search).drop("column").join(query_categories, "query")
+    return evidence.union(meant.mutate(weight=meant.weight * meant.probability).select(names))
+
+
+def category_evidence(events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue) -> ir.Table:
+    """S(u,c): each customer's weighted, decayed evidence per category.
+
+       events and query_categories as in `event_evidence`
+    -> evidence (customer_id, column, evidence)     one row per customer x category with any
+    """
+    said = event_evidence(events, query_categories, weight=weight)
+    evidence = said.group_by("customer_id", "column").aggregate(evidence=exact_sum(said.weight))
     return evidence.filter(evidence.evidence > 0)
 
 

@@ -96,6 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     backtest.set_defaults(run=_backtest)
 
+    explain = commands.add_parser(
+        "explain", parents=[with_params], help="what one customer did, what it counted for, and the segment it led to"
+    )
+    explain.add_argument("customer", metavar="CUSTOMER", help="an id as it stands in the log")
+    explain.add_argument("--category", default=None, metavar="PATH", help="every event that counted for one category")
+    explain.add_argument("--model", default=None, metavar="URI", help="default: models:/<model_name>@champion")
+    explain.set_defaults(run=_explain)
+
     simulate = commands.add_parser("simulate", help="write a made-up shop with planted segments")
     simulate.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     simulate.add_argument("--customers", type=int, default=20_000, metavar="N")
@@ -139,6 +147,16 @@ def _backtest(options: argparse.Namespace) -> None:
     from pipeline.params import load_params
 
     print(backtest(load_params(options.params, options.set), progress=Progress()))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from pipeline.explain import explain
+    from pipeline.params import load_params
+
+    params = load_params(options.params, options.set)
+    model = options.model or f"models:/{params.tracking.model_name}@champion"
+    told = explain(params, customer=options.customer, category=options.category, model_uri=model, progress=Progress())
+    print(told)
 
 
 def _simulate(options: argparse.Namespace) -> None:

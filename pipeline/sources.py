@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,13 @@ class Source:
     products: ir.Table | None
     customers: ir.Table | None
     summary: ReadingSummary
+
+    def of_customer(self, customer_id: str) -> Source:
+        """The same shop, with the events of one customer alone."""
+        customers = self.customers
+        if customers is not None:
+            customers = customers.filter(customers.customer_id == customer_id)
+        return replace(self, events=self.events.filter(self.events.customer_id == customer_id), customers=customers)
 
 
 def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Source:

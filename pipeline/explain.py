@@ -1,0 +1,184 @@
+"""`kindred explain CUSTOMER`: what was seen of one customer, what it counted for, and the segment it led to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from features.categories import OTHER
+from features.events import ObservationWindow
+from features.interests import SHARE_PREFIX, decayed_weight, event_evidence
+from features.profile import ProfileSpec
+from models.scorer import Ints
+from pipeline import outputs, tracking
+from pipeline.engines import TEMPORARY, connect
+from pipeline.params import Params, UserError
+from pipeline.profiles import Progress, build_profiles, load_shop, query_table
+from pipeline.sources import read_source
+
+UNITS = 1_000_000
+"""Evidence is shown in millionths of a view, so that what is shown adds up to what is shown."""
+DAY_FORMAT = "%Y-%m-%d %H:%M"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One customer.
+
+    Attributes
+    ----------
+    profile : Series
+        The customer's row.
+    predicted : Series
+        Segment columns of the scores.
+    evidence : DataFrame
+        occurred_at, event_type, category, probability, units (whole millionths): a row per event and category.
+    spec : ProfileSpec
+    kappa : float
+    """
+
+    profile: pd.Series
+    predicted: pd.Series
+    evidence: pd.DataFrame
+    spec: ProfileSpec
+    kappa: float
+
+    def as_text(self) -> str:
+        """The segment, and a table of categories whose rows and columns add up."""
+        counted = self.evidence.pivot_table(
+            index="category", columns="event_type", values="units", aggfunc="sum", fill_value=0
+        )
+        counted["evidence"] = counted.sum(axis=1)
+        counted = counted.sort_values(["evidence"], ascending=False, kind="stable")
+        total = counted.sum().rename("all")
+        table = pd.concat([counted, total.to_frame().T]) if len(counted) else counted
+        shown = table.map(_shown)
+        mix = dict(zip(self.spec.cut.categories, self.spec.cut.mix, strict=True))
+        shares = {name: float(self.profile[SHARE_PREFIX + name]) for name in counted.index}
+        shown["share"] = [f"{shares[name]:.2%}" if name in shares else "" for name in table.index]
+        shown["shop"] = [f"{mix[name]:.2%}" if name in mix else "" for name in table.index]
+        shown["lift"] = [f"{shares[name] / mix[name]:.2f}" if mix.get(name) else "" for name in table.index]
+        told = "\n".join(_aligned(shown)) if len(counted) else "Nothing this customer did says anything of a category."
+        return "\n".join([*self._segment(), "", told, "", self._formula()])
+
+    def category_text(self, category: str) -> str:
+        """Every event that counted for one category, and how the share came about."""
+        rows = self.evidence[self.evidence.category == category].sort_values(["occurred_at", "event_type"])
+        shown = pd.DataFrame(
+            {
+                "when (UTC)": [*rows.occurred_at.dt.strftime(DAY_FORMAT), "all"],
+                "what": [*rows.event_type, ""],
+                "P(category)": [*(f"{value:.2f}" for value in rows.probability), ""],
+                "counted": [*(_shown(units) for units in rows.units), _shown(int(rows.units.sum()))],
+            }
+        ).set_index("when (UTC)")
+        everything, own = self.evidence.units.sum() / UNITS, rows.units.sum() / UNITS
+        share, kappa = float(self.profile[SHARE_PREFIX + category]), self.kappa
+        base = (share * (everything + kappa) - own) / kappa
+        mix = dict(zip(self.spec.cut.categories, self.spec.cut.mix, strict=True))[category]
+        return "\n".join(
+            [
+                *self._segment(),
+                "",
+                category,
+                *_aligned(shown),
+                "",
+                "share  = (evidence + kappa * base) / (all evidence + kappa)",
+                f"       = ({own:.6f} + {kappa:g} * {base:.6f}) / ({everything:.6f} + {kappa:g}) = {share:.6f}",
+                "base   what the shop's mix, and the customer's share of the category above, let expect",
+                f"lift   {share / mix:.2f} beside the shop's share of {mix:.6f}"
+                if mix
+                else "lift   none: new to the shop",
+            ]
+        )
+
+    def _segment(self) -> list[str]:
+        found = self.predicted
+        lines = [f"Segment    {found.segment} (strength {found.strength:.2f}, evidence {found.evidence})"]
+        if isinstance(found.next_segment, str):
+            lines.append(f"Runner-up  {found.next_segment} (margin {found.margin:.2f}; 0 is on the border)")
+        profile = self.profile
+        since = profile.days_since_last_purchase
+        last = "never ordered" if pd.isna(since) else f"last order {since:.1f} days before"
+        return [
+            *lines,
+            f"Standing   {profile.lifecycle_stage}, {profile.temperature}; {profile.order_count:g} orders, {last}; "
+            f"{profile.event_count:g} events in {profile.session_count:g} visits",
+        ]
+
+    def _formula(self) -> str:
+        return (
+            f"Counted: weight of the signal, halved with age, in views. share = (evidence + {self.kappa:g} * base) / "
+            f"(all evidence + {self.kappa:g}). Name a category with --category for its events."
+        )
+
+
+def explain(params: Params, *, customer: str, category: str | None, model_uri: str, progress: Progress) -> str:
+    """Read one customer's events and tell what they counted for; of nobody else anything is told.
+
+    Raises
+    ------
+    UserError
+        The model or the source cannot be used, or there is no such customer or category.
+    """
+    folder = params.path(params.outputs.folder)
+    with outputs.lock(folder), connect(params.engine, folder=folder) as con:
+        model = tracking.load_model(tracking.open_store(params), model_uri)
+        shop, trained = load_shop(model.shop_folder, params.folder)
+        if category is not None and category not in shop.spec.cut.categories:
+            known = ", ".join(name for name in shop.spec.cut.categories if name != OTHER)
+            raise UserError(f"--category: expected one of the model's categories. There are: {known}.")
+        progress("reading and checking")
+        source = read_source(con, params, rejected_path=None)
+        as_trained = trained.model_copy(update={"as_of": params.as_of})
+        profiles = build_profiles(con, source.of_customer(customer), as_trained, shop=shop, progress=progress)
+        if profiles.table.empty:
+            raise UserError(
+                f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found no such customer."
+            )
+        window = ObservationWindow(params.as_of, shop.spec.history_days)
+        observed = con.table("observed_events", database=TEMPORARY)
+        weight = decayed_weight(
+            observed,
+            window=window,
+            signal_weights=as_trained.interests.signal_weights,
+            half_life_days=as_trained.interests.half_life_days,
+        )
+        said = event_evidence(observed, query_table(con, shop.query_categories), weight=weight)
+        evidence = said.filter(said.weight > 0).to_pyarrow().to_pandas()
+        predicted = model.predict(profiles.table)
+    found = Explanation(
+        profile=profiles.table.iloc[0],
+        predicted=predicted.iloc[0],
+        evidence=evidence.assign(
+            category=np.array(shop.spec.cut.categories, dtype=object)[evidence.column.to_numpy(np.int64)],
+            units=_units(evidence.weight),
+        ),
+        spec=shop.spec,
+        kappa=as_trained.interests.kappa,
+    )
+    return found.as_text() if category is None else found.category_text(category)
+
+
+def _units(weight: pd.Series) -> Ints:
+    return np.asarray(np.rint(weight.to_numpy(np.float64) * UNITS), dtype=np.int64)
+
+
+def _shown(units: int) -> str:
+    return f"{units / UNITS:.6f}"
+
+
+def _aligned(table: pd.DataFrame) -> list[str]:
+    """Lines of a table of texts: the first column to the left, all others to the right."""
+    rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
+    lines = [[table.index.name or "", *table.columns], *rows]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    return [
+        "  ".join(
+            text.ljust(width) if place == 0 else text.rjust(width)
+            for place, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]

@@ -1,0 +1,89 @@
+"""`kindred explain`: sums that add up, the share of the profile, and nothing of anybody else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.explain import explain
+from pipeline.params import Params, UserError
+from pipeline.score import score
+from pipeline.train import Trained
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+@pytest.fixture(scope="module")
+def scores(trained: tuple[Params, Trained], tmp_path_factory: Any) -> Any:
+    params, found = trained
+    out = tmp_path_factory.mktemp("scores") / "scores.parquet"
+    score(params, model_uri=found.model_uri, out=out, progress=quiet)
+    return pq.read_table(out).to_pandas().set_index("customer_id")
+
+
+def told(trained: tuple[Params, Trained], customer: str, category: str | None = None) -> str:
+    params, found = trained
+    return explain(params, customer=customer, category=category, model_uri=found.model_uri, progress=quiet)
+
+
+def table_of(text: str) -> dict[str, list[float]]:
+    """Name -> numbers with six decimals, of the lines that have any."""
+    rows = [re.split(r"\s{2,}", line) for line in text.splitlines() if re.search(r"\d\.\d{6}(\s|$)", line)]
+    return {row[0]: [float(cell) for cell in row[1:] if re.fullmatch(r"\d+\.\d{6}", cell)] for row in rows}
+
+
+def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(trained: Any, scores: Any) -> None:
+    customer = scores[scores.order_count > 3].index[0]
+    text = told(trained, customer)
+    table = {name: [round(cell * 1e6) for cell in cells] for name, cells in table_of(text).items()}
+    total = table.pop("all")
+    assert len(table) > 1
+    for cells in [*table.values(), total]:
+        assert sum(cells[:-1]) == cells[-1]
+    for place, cell in enumerate(total):
+        assert sum(cells[place] for cells in table.values()) == cell
+    assert f"Segment    {scores.segment[customer]} (strength {scores.strength[customer]:.2f}" in text
+    assert scores.next_segment[customer] in text
+
+
+def test_the_events_of_a_category_add_up_to_its_evidence_and_share(trained: Any, scores: Any) -> None:
+    customer = scores[scores.order_count > 3].index[0]
+    overview = table_of(told(trained, customer))
+    category = next(iter(overview))
+    text = told(trained, customer, category)
+    lines = [line for line in text.splitlines() if re.match(r"\d{4}-", line)]
+    events = [round(float(line.split()[-1]) * 1e6) for line in lines]
+    assert sum(events) == round(overview[category][-1] * 1e6) == round(table_of(text)["all"][-1] * 1e6)
+    own, kappa, base, everything, share = _formula(text)
+    assert (own + kappa * base) / (everything + kappa) == pytest.approx(share, abs=2e-6)
+
+
+def _formula(text: str) -> tuple[float, float, float, float, float]:
+    found = re.search(r"\(([\d.]+) \+ ([\d.]+) \* ([\d.-]+)\) / \(([\d.]+) \+ [\d.]+\) = ([\d.]+)", text)
+    assert found
+    own, kappa, base, everything, share = map(float, found.groups())
+    return own, kappa, base, everything, share
+
+
+def test_nobody_else_is_told_of(trained: Any, scores: Any) -> None:
+    customer, *others = scores[scores.order_count > 3].index[:40]
+    text = told(trained, customer)
+    assert not any(other in text for other in others)
+
+
+def test_who_did_nothing(trained: Any, scores: Any) -> None:
+    silent = scores[scores.lifecycle_stage == "newcomer"].index[0]
+    assert "Nothing this customer did" in told(trained, silent)
+
+
+def test_unknown_customers_and_categories(trained: Any, scores: Any) -> None:
+    with pytest.raises(UserError, match="found no such customer") as raised:
+        told(trained, "somebody@example.com")
+    assert "somebody" not in str(raised.value)
+    with pytest.raises(UserError, match=r"--category: expected one of"):
+        told(trained, scores.index[0], "Cats")
