@@ -39,6 +39,7 @@ bench: demo/shop/shop.json              ## the table of README's "Measured"; an 
 	@$(BIN)/python -W ignore tests/benchmarks/truth.py demo/shop
 
 ui: $(READY)                  ## MLflow on http://127.0.0.1:5000
+	@echo 'Choose "Model training" at the top left of http://127.0.0.1:5000, once; then Experiments, kindred.'
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///mlflow.db
 
 clean:                        ## what runs made; the environment and the MLflow store stay

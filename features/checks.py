@@ -92,14 +92,21 @@ def with_reasons(table: ir.Table, checked: tuple[Rule, ...]) -> ir.Table:
     return table.mutate(**{REASONS: reasons})
 
 
-def accepted(table: ir.Table) -> ir.Table:
-    """Rows that break no rule."""
-    return table.filter(table[REASONS] == 0)
-
-
 def rejected(table: ir.Table) -> ir.Table:
     """Rows that break at least one."""
     return table.filter(table[REASONS] != 0)
+
+
+def accepted(table: ir.Table, broken: ir.Table, *, place: tuple[str, str]) -> ir.Table:
+    """Rows of ``table`` whose place is not in ``broken``; few rows are broken, so this is cheaper than the rules.
+
+    Parameters
+    ----------
+    place : tuple of str
+        Columns that say where a row stands: the first may be null, the second is never.
+    """
+    file, row = place
+    return table.anti_join(broken, [table[file].identical_to(broken[file]), table[row] == broken[row]])
 
 
 def reason_names(reasons: int, checked: tuple[Rule, ...]) -> Iterator[str]:

@@ -54,15 +54,15 @@ def category_evidence(events: ir.Table, query_categories: ir.Table | None, *, we
     """
     weighed = events.mutate(weight=weight)
     # A search reaches categories only through its query, even where the log names a category beside it.
-    on_products = weighed.filter(
-        weighed.event_type != str(EventType.SEARCH), weighed.column.notnull(), weighed.weight > 0
-    ).select("customer_id", "column", "weight")
+    is_search = weighed.event_type == str(EventType.SEARCH)
+    on_products = weighed.filter(~is_search, weighed.column.notnull()).select("customer_id", "column", "weight")
     if query_categories is not None:
-        searches = weighed.filter(weighed.event_type == str(EventType.SEARCH), weighed.weight > 0)
+        searches = weighed.filter(is_search)
         meant = searches.drop("column").join(query_categories, "query")
         on_searches = meant.select("customer_id", "column", weight=meant.weight * meant.probability)
         on_products = on_products.union(on_searches)
-    return on_products.group_by("customer_id", "column").aggregate(evidence=exact_sum(on_products.weight))
+    evidence = on_products.group_by("customer_id", "column").aggregate(evidence=exact_sum(on_products.weight))
+    return evidence.filter(evidence.evidence > 0)
 
 
 def wide_evidence(evidence: ir.Table, cut: CategoryCut) -> ir.Table:
@@ -71,9 +71,10 @@ def wide_evidence(evidence: ir.Table, cut: CategoryCut) -> ir.Table:
        evidence (customer_id, column, evidence)
     -> wide (customer_id, evidence, "evidence: <category>"...)     one row per customer; 0 where there is none
     """
+    # A customer has one row a category, so that these sums have nothing to add.
     return evidence.group_by("customer_id").aggregate(
         **{
-            EVIDENCE_PREFIX + category: exact_sum(evidence.evidence, where=evidence.column == column)
+            EVIDENCE_PREFIX + category: evidence.evidence.sum(where=evidence.column == column).fill_null(0.0)
             for column, category in enumerate(cut.categories)
         },
         evidence=exact_sum(evidence.evidence),

@@ -21,15 +21,20 @@ def temperature_points(
     return decayed_weight(events, window=window, signal_weights=points, half_life_days=half_life_days)
 
 
-def activity_measures(events: ir.Table, *, window: ObservationWindow, points: ir.FloatingValue) -> ir.Table:
+def activity_measures(
+    events: ir.Table, *, window: ObservationWindow, activity: ir.FloatingValue, points: ir.FloatingValue
+) -> ir.Table:
     """How much each customer does, and when last.
 
         events (customer_id, occurred_at, event_type)
-     -> activity (customer_id, event_count, <type>_count..., temperature_points, days_since_first_event,
+     -> measures (customer_id, event_count, <type>_count..., activity, temperature_points, days_since_first_event,
                   days_since_last_event)     one row per customer
 
     Parameters
     ----------
+    activity : float64 column of ``events``
+        `features.interests.decayed_weight` with the weights and half-life of ``interests.activity``: what foretells
+        that a customer buys at all.
     points : float64 column of ``events``
         `temperature_points`.
     """
@@ -37,6 +42,7 @@ def activity_measures(events: ir.Table, *, window: ObservationWindow, points: ir
     return events.group_by("customer_id").aggregate(
         **counts,
         event_count=events.count().cast("float64"),
+        activity=exact_sum(activity),
         temperature_points=exact_sum(points),
         days_since_first_event=window.age_days(events.occurred_at.min()),
         days_since_last_event=window.age_days(events.occurred_at.max()),

@@ -131,6 +131,7 @@ def profile_table(customers: ir.Table, measures: Sequence[ir.Table]) -> ir.Table
         "session_count",
         "cart_session_count",
         "abandoned_cart_count",
+        "activity",
         "temperature_points",
     }
     zero |= {"order_count", "spend", "item_count", "returned_item_count", "evidence"}

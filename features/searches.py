@@ -5,7 +5,8 @@ carts, favourites and purchases that follow in the same visit, before the next s
 actions. P is the mean over searches of the share of actions in the category; a search that led nowhere counts as 0,
 and ``prior_searches`` more of them are assumed, so that a rare query promises little.
 
-Queries that fewer than ``min_customers`` customers typed are left out: they show little, and may be private.
+Queries that fewer than ``min_customers`` customers typed are left out: they show little, and may be private. So are
+categories below ``min_probability``: what people strayed into, not what they meant, and by far the most rows.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ def normalised_query(query: ir.StringValue) -> ir.StringValue:
     return query.lower().re_replace(r"\s+", " ").strip().nullif("")
 
 
-def query_categories(events: ir.Table, *, window_minutes: float, min_customers: int, prior_searches: float) -> ir.Table:
+def query_categories(
+    events: ir.Table,
+    *,
+    window_minutes: float,
+    min_customers: int,
+    prior_searches: float,
+    min_probability: float,
+) -> ir.Table:
     """Probability that a search for a query means a category.
 
-       events (customer_id, session_key, occurred_at, event_type, query, column)
+       events (customer_id, session_key, occurred_at, event_type, query (normalised), column)
     -> query_categories (query, column, probability)     sums to at most 1 per query
     """
     searches = _searches(events)
@@ -46,9 +54,10 @@ def query_categories(events: ir.Table, *, window_minutes: float, min_customers: 
             since <= window_minutes * SECONDS_PER_MINUTE,
             searches.next_search_at.isnull() | (actions.action_at < searches.next_search_at),
         ],
-    ).select("query", searches.customer_id, searches.session_key, "searched_at", "column")
-    one_search = ("query", "customer_id", "session_key", "searched_at")
-    by_search = followed.group_by(*one_search, "column").aggregate(action_count=followed.count())
+    ).select(searches.customer_id, searches.session_key, "searched_at", "query", "column")
+    # Of two queries at one moment only the last has actions, so these three name a search.
+    one_search = ("customer_id", "session_key", "searched_at")
+    by_search = followed.group_by(*one_search, "query", "column").aggregate(action_count=followed.count())
     share = by_search.action_count.cast("float64") / by_search.action_count.sum().over(
         ibis.window(group_by=one_search)
     ).cast("float64")
@@ -59,15 +68,15 @@ def query_categories(events: ir.Table, *, window_minutes: float, min_customers: 
         customer_count=searches.customer_id.nunique(),
     )
     known = led_to.join(made.filter(made.customer_count >= min_customers), "query")
-    return known.select(
+    found = known.select(
         "query", "column", probability=known.led_to / (known.search_count.cast("float64") + prior_searches)
     )
+    return found.filter(found.probability >= min_probability)
 
 
 def _searches(events: ir.Table) -> ir.Table:
     """Searches (customer_id, session_key, query, searched_at, next_search_at): one row per query at a moment."""
     made = events.filter(events.event_type == str(EventType.SEARCH), events.session_key.notnull())
-    made = made.mutate(query=normalised_query(made.query))
     made = made.filter(made.query.notnull())
     made = made.select("customer_id", "session_key", "query", searched_at="occurred_at").distinct()
     in_order = ibis.window(group_by=["customer_id", "session_key"], order_by=["searched_at", "query"])

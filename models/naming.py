@@ -13,26 +13,15 @@ import numpy as np
 import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
+from features.journey import STAGES
 
 LANGUAGES = ("en", "uk", "ru", "sq")
 WORDS: Mapping[str, tuple[str, str, str, str]] = {
     "interested": ("Interested in {}", "Цікавляться: {}", "Интересуются: {}", "Të interesuar për: {}"),
     "frequent": ("Frequent visitors", "Часті відвідувачі", "Частые посетители", "Vizitorë të shpeshtë"),
     "rare": ("Rare visitors", "Рідкісні відвідувачі", "Редкие посетители", "Vizitorë të rrallë"),
-    "active": ("{}, more active", "{}, активніші", "{}, более активные", "{}, më aktivë"),
-    "inactive": ("{}, less active", "{}, менш активні", "{}, менее активные", "{}, më pak aktivë"),
-    "spending": ("{}, spending more", "{}, витрачають більше", "{}, тратят больше", "{}, shpenzojnë më shumë"),
-    "sparing": ("{}, spending less", "{}, витрачають менше", "{}, тратят меньше", "{}, shpenzojnë më pak"),
-    "recent": ("{}, seen lately", "{}, були нещодавно", "{}, были недавно", "{}, të parë së fundi"),
-    "away": ("{}, away longer", "{}, довше відсутні", "{}, дольше отсутствуют", "{}, më gjatë larg"),
     "noise": ("In between", "Поза групами", "Вне групп", "Jashtë grupeve"),
 }
-TELLING_APART = (
-    ("spend_per_customer", "spending", "sparing"),
-    ("events_per_customer", "active", "inactive"),
-    ("days_since_last_event", "away", "recent"),
-)
-"""Figure, word for those above the mean of their like, word for those below."""
 MEANS = {
     "events_per_customer": "event_count",
     "visits_per_customer": "session_count",
@@ -60,16 +49,34 @@ MEANS = {
     },
 }
 """Figure -> the profile's column that it is the mean of."""
+RATES = {
+    "buyer_share": ("is_buyer", "customers"),
+    "repeat_buyer_share": ("is_repeat_buyer", "customers"),
+    "past_buyer_share": ("is_past_buyer", "customers"),
+    "lapsed_buyer_share": ("is_lapsed_buyer", "customers"),
+    "cart_user_share": ("is_cart_user", "customers"),
+    "orders_per_buyer": ("order_count", "is_buyer"),
+    "average_order_value": ("spend", "order_count"),
+    "return_rate": ("returned_item_count", "item_count"),
+    "discount_share": ("discounted_items", "item_count"),
+    "abandoned_cart_share": ("abandoned_cart_count", "cart_session_count"),
+    "views_per_order": ("view_count", "order_count"),
+    **{f"stage_{stage}_share": (f"is_{stage}", "customers") for stage in STAGES},
+}
+"""Figure -> the two columns whose sums it is the ratio of."""
+FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_share"})
+"""All that an archetype or a trait may ask for."""
 
 
 @dataclass(frozen=True)
 class Interest:
-    """A category that a segment turns to."""
+    """A category that a segment turns to: its share, that beside the shop's, and how many customers show it."""
 
     category: str
     label: str
     share: float
     lift: float
+    customer_count: int
 
 
 def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
@@ -79,60 +86,53 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
      -> figures (segment_id, <figure>...)     one row per segment, and one named "shop" for everybody
 
     Means are over the customers for whom the measure is known; rates are pooled, such as returned items over bought
-    items. ``stage_<name>_share`` is the share of customers in each lifecycle stage. Null: cannot be said.
+    items. ``stage_<name>_share`` is the share of customers in each lifecycle stage; past buyers are slipping, lapsed or
+    lost, lapsed ones lapsed or lost. Null: cannot be said.
     """
+    stage = profile["lifecycle_stage"].astype(str)
     table = profile.assign(
         segment_id=np.asarray(segment_ids, dtype=object),
+        customers=1,
         is_buyer=profile.order_count > 0,
         is_repeat_buyer=profile.order_count > 1,
+        is_past_buyer=stage.isin(["slipping", "lapsed", "lost"]),
+        is_lapsed_buyer=stage.isin(["lapsed", "lost"]),
         is_cart_user=profile.cart_session_count > 0,
         discounted_items=(profile.discount_share * profile.item_count).fillna(0.0),
+        **{f"is_{name}": stage == name for name in STAGES},
     )
-    both = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True)
-    grouped = both.groupby("segment_id", sort=True)
-    sums = grouped[
-        [
-            *(
-                "spend",
-                "order_count",
-                "item_count",
-                "returned_item_count",
-                "cart_session_count",
-                "abandoned_cart_count",
-            ),
-            *("view_count", "is_buyer", "is_repeat_buyer", "is_cart_user", "discounted_items"),
-        ]
-    ].sum()
-    count = grouped.size()
-    figures = pd.DataFrame({name: grouped[column].mean() for name, column in MEANS.items()}).assign(
-        customer_count=count,
-        customer_share=count / max(len(profile), 1),
-        spend_share=sums.spend / max(float(profile.spend.sum()), 1e-9),
-        buyer_share=sums.is_buyer / count,
-        repeat_buyer_share=sums.is_repeat_buyer / count,
-        cart_user_share=sums.is_cart_user / count,
-        orders_per_buyer=_ratio(sums.order_count, sums.is_buyer),
-        average_order_value=_ratio(sums.spend, sums.order_count),
-        return_rate=_ratio(sums.returned_item_count, sums.item_count),
-        discount_share=_ratio(sums.discounted_items, sums.item_count),
-        abandoned_cart_share=_ratio(sums.abandoned_cart_count, sums.cart_session_count),
-        views_per_order=_ratio(sums.view_count, sums.order_count),
+    grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
+    sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
+    return pd.DataFrame(
+        {
+            **{name: grouped[column].mean() for name, column in MEANS.items()},
+            **{name: sums[above] / sums[below].where(sums[below] > 0) for name, (above, below) in RATES.items()},
+            "customer_count": sums.customers,
+            "customer_share": sums.customers / max(len(profile), 1),
+            "spend_share": sums.spend / max(float(profile.spend.sum()), 1e-9),
+        }
     )
-    stages = pd.crosstab(both.segment_id, both.lifecycle_stage, normalize="index")
-    return figures.join(stages.add_prefix("stage_").add_suffix("_share"))
-
-
-def _ratio(above: pd.Series, below: pd.Series) -> pd.Series:
-    return above / below.where(below > 0)
 
 
 def top_interests(
-    shares: pd.Series, lifts: pd.Series, *, min_lift: float, min_share: float, most: int, labels: Mapping[str, str]
+    table: pd.DataFrame, *, min_lift: float, min_share: float, min_count: float, most: int, labels: Mapping[str, str]
 ) -> list[Interest]:
-    """Distinctive interests of one segment, the highest lift first; OTHER is none."""
-    kept = [name for name in shares.index if name != OTHER and lifts[name] >= min_lift and shares[name] >= min_share]
-    kept.sort(key=lambda name: (-round(float(lifts[name]), 9), name))
-    return [Interest(name, labels[name], float(shares[name]), float(lifts[name])) for name in kept[:most]]
+    """Distinctive interests of one segment, the highest lift first; OTHER is none.
+
+    Parameters
+    ----------
+    table : DataFrame by category
+        share: the segment's mean; lift: that beside the shop's; customer_count: those who show it. An interest that
+        fewer than ``min_count`` show is theirs, not the segment's, however high its lift.
+    """
+    kept = table.drop(index=OTHER, errors="ignore").query(
+        "lift >= @min_lift and share >= @min_share and customer_count >= @min_count"
+    )
+    first = kept.assign(lift=kept.lift.round(9)).sort_index().sort_values("lift", ascending=False, kind="stable")[:most]
+    return [
+        Interest(str(name), labels[str(name)], float(row.share), float(row.lift), int(row.customer_count))
+        for name, row in first.iterrows()
+    ]
 
 
 def category_labels(categories: Sequence[str], *, most_chars: int = 40) -> dict[str, str]:
@@ -166,7 +166,8 @@ def matching_archetype(
     for archetype in sorted(archetypes, key=lambda one: (one["priority"], one["id"])):
         conditions: Mapping[str, Mapping[str, float | None]] = archetype["when"]
         if all(_holds(figures.get(name), shop.get(name), bounds) for name, bounds in conditions.items()):
-            return archetype, [_evidence(name, figures, shop, bounds) for name, bounds in conditions.items()]
+            known = [(name, bounds) for name, bounds in conditions.items() if not np.isnan(figures[name])]
+            return archetype, [proof(name, figures, shop, bounds) for name, bounds in known]
     return None, []
 
 
@@ -181,9 +182,10 @@ def _holds(value: float | None, shop: float | None, bounds: Mapping[str, float |
     return True
 
 
-def _evidence(
+def proof(
     name: str, own: Mapping[str, float], shop: Mapping[str, float], bounds: Mapping[str, float | None]
 ) -> dict[str, Any]:
+    """A figure as evidence: the segment's, the shop's, and the bounds it keeps."""
     return {
         "figure": name,
         "value": float(own[name]),
@@ -193,9 +195,18 @@ def _evidence(
 
 
 def name_segments(
-    figures: pd.DataFrame, interests: Mapping[str, Sequence[Interest]], archetypes: Sequence[Mapping[str, Any]]
+    figures: pd.DataFrame,
+    interests: Mapping[str, Sequence[Interest]],
+    archetypes: Sequence[Mapping[str, Any]],
+    *,
+    traits: Sequence[Mapping[str, Any]],
+    min_contrast: float,
+    min_gap: float,
 ) -> dict[str, dict[str, Any]]:
     """A name in each language for every segment, its archetype, playbook and evidence; names are unique.
+
+    Segments with one name are told apart by an interest, else by a trait in which one of them is ahead of all its
+    like, at last by a number. What a name says is in its evidence.
 
     Parameters
     ----------
@@ -203,23 +214,21 @@ def name_segments(
         `segment_figures` of the segments to name, and "shop".
     interests : mapping
         segment_id -> `top_interests`.
+    traits : sequence of mapping
+        figure, and the words ``above`` and ``below`` in each language; the first that tells apart is taken.
+    min_contrast, min_gap : float
+        The larger figure must be ``min_contrast`` times the smaller, and apart by ``min_gap`` times the shop's.
     """
     shop = _figures_of(figures, "shop")
-    found: dict[str, dict[str, Any]] = {}
-    for segment_id in figures.index.drop("shop"):
-        own = _figures_of(figures, segment_id)
-        archetype, evidence = matching_archetype(own, shop, archetypes)
-        plain = [_evidence(name, own, shop, {}) for name in ("events_per_customer", "days_since_last_event")]
-        found[segment_id] = {
-            "archetype": archetype["id"] if archetype else None,
-            "names": dict(archetype["name"]) if archetype else _plain_names(own, shop, interests[segment_id]),
-            "playbook": dict(archetype["playbook"]) if archetype else {},
-            "evidence": evidence or plain,
-        }
+    found = {
+        str(segment_id): _first_name(_figures_of(figures, segment_id), shop, interests[segment_id], archetypes)
+        for segment_id in figures.index.drop("shop")
+    }
     if "noise" in found:
-        found["noise"] = {**found["noise"], "archetype": None, "names": in_languages("noise"), "playbook": {}}
+        found["noise"].update(archetype=None, names=in_languages("noise"), playbook={})
     _tell_apart_by_interest(found, interests)
-    _tell_apart_by_behaviour(found, figures)
+    _tell_apart_by_trait(found, figures, traits, min_contrast, min_gap)
+    _number(found, figures)
     return found
 
 
@@ -227,10 +236,35 @@ def _figures_of(figures: pd.DataFrame, segment_id: str) -> dict[str, float]:
     return {str(name): float(value) for name, value in figures.T[segment_id].to_dict().items()}
 
 
-def _plain_names(own: Mapping[str, float], shop: Mapping[str, float], interests: Sequence[Interest]) -> dict[str, str]:
+def _first_name(
+    own: Mapping[str, float],
+    shop: Mapping[str, float],
+    interests: Sequence[Interest],
+    archetypes: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The name of the archetype; without one, of the first interest; without that, how much these customers do."""
+    archetype, evidence = matching_archetype(own, shop, archetypes)
+    if archetype:
+        names, playbook = dict(archetype["name"]), dict(archetype["playbook"])
+        return {"archetype": archetype["id"], "names": names, "playbook": playbook, "evidence": evidence}
     if interests:
-        return in_languages("interested", interests[0].label)
-    return in_languages("frequent" if own["events_per_customer"] >= shop["events_per_customer"] else "rare")
+        names, evidence = in_languages("interested", interests[0].label), [_interest_evidence(interests[0])]
+    else:
+        is_frequent = own["events_per_customer"] >= shop["events_per_customer"]
+        bounds = {"min_ratio" if is_frequent else "max_ratio": 1.0}
+        names = in_languages("frequent" if is_frequent else "rare")
+        evidence = [proof("events_per_customer", own, shop, bounds)]
+    return {"archetype": None, "names": names, "playbook": {}, "evidence": evidence}
+
+
+def _interest_evidence(interest: Interest) -> dict[str, Any]:
+    return {
+        "figure": f"interest: {interest.label}",
+        "value": interest.share,
+        "shop": interest.share / interest.lift,
+        "customer_count": interest.customer_count,
+        "condition": {},
+    }
 
 
 def in_languages(word: str, text: str | Mapping[str, str] = "") -> dict[str, str]:
@@ -244,33 +278,50 @@ def in_languages(word: str, text: str | Mapping[str, str] = "") -> dict[str, str
 def _tell_apart_by_interest(found: dict[str, dict[str, Any]], interests: Mapping[str, Sequence[Interest]]) -> None:
     for group in _alike(found):
         for segment_id in group:
-            others = {label for other in group if other != segment_id for label in _first_labels(interests[other])}
+            others = {one.label for other in group if other != segment_id for one in interests[other][:1]}
             names = found[segment_id]["names"]
-            own = next((one.label for one in interests[segment_id] if one.label not in others), None)
-            if own is not None and own not in names["en"]:
-                found[segment_id]["names"] = {language: f"{name} · {own}" for language, name in names.items()}
+            own = next((one for one in interests[segment_id] if one.label not in others), None)
+            if own is not None and own.label not in names["en"]:
+                found[segment_id]["names"] = {language: f"{name} · {own.label}" for language, name in names.items()}
+                found[segment_id]["evidence"].append(_interest_evidence(own))
 
 
-def _first_labels(interests: Sequence[Interest]) -> list[str]:
-    return [interest.label for interest in interests[:1]]
-
-
-def _tell_apart_by_behaviour(found: dict[str, dict[str, Any]], figures: pd.DataFrame) -> None:
-    for figure, above, below in TELLING_APART:
-        for group in _alike(found):
-            values = figures.loc[group, figure].astype(float).fillna(0.0)
-            if values.max() <= values.min() * 1.05:
-                continue
-            for segment_id in group:
-                word = above if values[segment_id] > values.mean() else below
-                found[segment_id]["names"] = in_languages(word, found[segment_id]["names"])
-    # Alike in every figure: the larger first, as centuries of kings were told apart.
-    sizes: dict[str, float] = figures["customer_count"].to_dict()  # type: ignore[assignment]
+def _tell_apart_by_trait(
+    found: dict[str, dict[str, Any]],
+    figures: pd.DataFrame,
+    traits: Sequence[Mapping[str, Any]],
+    min_contrast: float,
+    min_gap: float,
+) -> None:
+    """Each segment gets the first word that holds for it against all its like; so no two get the same."""
+    shop = _figures_of(figures, "shop")
     for group in _alike(found):
-        by_size = sorted(group, key=lambda one: (-sizes[one], one))
-        for place, segment_id in enumerate(by_size[1:], start=2):
+        untold = set(group)
+        for trait in traits:
+            figure = trait["figure"]
+            values = figures.loc[group, figure].astype(float).sort_values(kind="stable")
+            for word, first, second in (("above", -1, -2), ("below", 0, 1)):
+                segment_id, (low, high) = str(values.index[first]), sorted(values.iloc[[first, second]])
+                is_apart = high > low and high >= min_contrast * low and high - low >= min_gap * shop[figure]
+                if not is_apart or segment_id not in untold or values.isna().any():
+                    continue
+                untold.remove(segment_id)
+                one = found[segment_id]
+                one["names"] = {language: f"{name}, {trait[word][language]}" for language, name in one["names"].items()}
+                told = {item["figure"]: item for item in one["evidence"]}
+                told.setdefault(figure, proof(figure, _figures_of(figures, segment_id), shop, {}))
+                told[figure]["nearest_like"] = float(values.iloc[second])
+                one["evidence"] = list(told.values())
+
+
+def _number(found: dict[str, dict[str, Any]], figures: pd.DataFrame) -> None:
+    """Alike in all that was asked: the largest keeps the name, the others get 2, 3, ..., whatever their cluster."""
+    for group in _alike(found):
+        place = figures.loc[group].fillna(-1.0).sort_values([*figures.columns], kind="stable")
+        by_size = place.sort_values("customer_count", ascending=False, kind="stable").index
+        for number, segment_id in enumerate(by_size[1:], start=2):
             names = found[segment_id]["names"]
-            found[segment_id]["names"] = {language: f"{name} {'I' * place}" for language, name in names.items()}
+            found[segment_id]["names"] = {language: f"{name} {number}" for language, name in names.items()}
 
 
 def _alike(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

@@ -91,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("runs", nargs="+", metavar="RUN")
     compare.set_defaults(run=_compare)
 
+    backtest = commands.add_parser(
+        "backtest", parents=[with_params], help="how well interests foretell purchases, beside other ways to score them"
+    )
+    backtest.set_defaults(run=_backtest)
+
     simulate = commands.add_parser("simulate", help="write a made-up shop with planted segments")
     simulate.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     simulate.add_argument("--customers", type=int, default=20_000, metavar="N")
@@ -127,6 +132,13 @@ def _compare(options: argparse.Namespace) -> None:
     from pipeline.params import load_params
 
     print(compare(load_params(options.params, options.set), options.runs))
+
+
+def _backtest(options: argparse.Namespace) -> None:
+    from pipeline.backtest import backtest
+    from pipeline.params import load_params
+
+    print(backtest(load_params(options.params, options.set), progress=Progress()))
 
 
 def _simulate(options: argparse.Namespace) -> None:

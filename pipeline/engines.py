@@ -16,6 +16,9 @@ import ibis.expr.types as ir
 
 from pipeline.params import EngineParams, UserError
 
+TEMPORARY = ("temp", "main")
+"""Where temporary tables and views are."""
+
 
 class EngineError(UserError):
     """The database ran out of memory or disk."""
@@ -83,8 +86,16 @@ def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
     """``expression`` computed once, as table ``name``, which it replaces.
 
     A temporary table takes half the time of one in the database file: it is spilled only past the memory limit.
-    Ibis writes a temporary table twice when it is to overwrite, so that is asked for only where there is one.
+    Ibis writes a temporary table twice when it is to overwrite, so the old one makes way when the new one is there.
     """
-    exists = con.con.execute("select count(*) from duckdb_tables() where temporary and table_name = ?", [name])
-    table: ir.Table = con.create_table(name, expression, temp=True, overwrite=exists.fetchone()[0] > 0)
+    con.create_table(f"new_{name}", expression, temp=True)
+    con.con.execute(f"drop table if exists temp.main.{name}; alter table temp.main.new_{name} rename to {name}")
+    table: ir.Table = con.table(name, database=TEMPORARY)
     return table
+
+
+def create_view(con: Any, expression: ir.Table, name: str) -> ir.Table:
+    """``expression`` as the temporary view ``name``, which it replaces: computed anew wherever it is read."""
+    con.con.execute(f"create or replace temp view {name} as {con.compile(expression)}")
+    view: ir.Table = con.table(name, database=TEMPORARY)
+    return view

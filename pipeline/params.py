@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from features.events import EventType
 from features.journey import STAGES
+from models.naming import FIGURES
 
 SECRETS = r"password|passwd|pwd|secret\w*|token|\w*access_?key\w*|api_?key|signature"
 Language = Literal["en", "uk", "ru", "sq"]
@@ -148,15 +149,41 @@ class SearchesParams(Section):
     window_minutes: Positive
     min_customers: Count
     prior_searches: NonNegative
+    min_probability: Share
 
 
-class InterestsParams(Section):
-    """The interest formula."""
+class DecayParams(Section):
+    """What an event counts, and how fast that fades."""
 
     half_life_days: Positive
+    signal_weights: dict[EventType, NonNegative]
+
+
+class InterestsParams(DecayParams):
+    """The interest formula."""
+
     kappa: Positive
     max_categories: Annotated[int, Field(ge=2, le=500)]
-    signal_weights: dict[EventType, NonNegative]
+    activity: DecayParams
+    fit: Literal["auto", "off"]
+    fit_min_purchases: Count
+    fit_prior_strength: NonNegative
+
+    @field_validator("fit", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: object) -> object:
+        """YAML reads off as false."""
+        return "off" if value is False else value
+
+
+class BacktestParams(Section):
+    """What the past is asked."""
+
+    horizon_days: Annotated[int, Field(ge=1)]
+    cutoffs: Annotated[int, Field(ge=1, le=24)]
+    sample_customers: Count
+    min_buyers: Count
+    bootstrap_resamples: Count
 
 
 class ValueParams(Section):
@@ -280,14 +307,32 @@ class Bounds(Section):
     max_ratio: float | None = None
 
 
+def _known(figure: str) -> str:
+    if figure not in FIGURES:
+        near = difflib.get_close_matches(figure, sorted(FIGURES), n=1)
+        raise ValueError("no figure of a segment that Kindred knows" + (f"; nearest: {near[0]}" if near else ""))
+    return figure
+
+
+Figure = Annotated[str, AfterValidator(_known)]
+
+
 class Archetype(Section):
     """A kind of customer, as a rule over a segment's figures."""
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     priority: int
     name: Text
-    when: dict[str, Bounds]
+    when: Annotated[dict[Figure, Bounds], Field(min_length=1)]
     playbook: Text
+
+
+class Trait(Section):
+    """A figure that tells segments of one name apart, and the words for the one above and the one below its like."""
+
+    figure: Figure
+    above: Text
+    below: Text
 
 
 class Standing(Section):
@@ -302,8 +347,13 @@ class NamingParams(Section):
 
     min_lift: Positive
     min_interest_share: Share
+    min_interest_customers: Share
     top_categories: Count
+    min_group: Count
+    min_contrast: Annotated[float, Field(ge=1)]
+    min_gap: NonNegative
     archetypes: list[Archetype]
+    traits: list[Trait]
     standing: dict[str, Standing]
 
     @model_validator(mode="after")
@@ -311,6 +361,12 @@ class NamingParams(Section):
         missing = sorted(set(STAGES) - set(self.standing))
         if missing:
             raise ValueError(f"expected a standing for every lifecycle stage; missing: {', '.join(missing)}")
+        kinds: list[Archetype | Standing] = [*self.archetypes, *self.standing.values()]
+        for language in Text.model_fields:
+            names = [getattr(kind.name, language) for kind in kinds]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"expected another name for each archetype and standing; twice: {', '.join(twice)}")
         return self
 
 
@@ -351,6 +407,7 @@ class Params(Section):
     sessions: SessionsParams
     searches: SearchesParams
     interests: InterestsParams
+    backtest: BacktestParams
     value: ValueParams
     journey: JourneyParams
     clustering: ClusteringParams
@@ -397,7 +454,7 @@ class Params(Section):
     def flat(self) -> dict[str, str]:
         """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""
         dumped = self.model_dump(mode="json")
-        dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing")}
+        dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing", "traits")}
         return dict(_flatten(dumped))
 
 
@@ -543,7 +600,7 @@ def _child(place: Any, section: str) -> Any:
 
 
 def _explain(problem: Any, path: Path, places: dict[Key, str]) -> str:
-    at = tuple(str(part) for part in problem["loc"])
+    at = tuple(str(part) for part in problem["loc"] if part != "[key]")
     while at and at not in places and at[:-1] in places and problem["type"] not in ("missing", "extra_forbidden"):
         at = at[:-1]
     place = _place(at, places) or str(path)

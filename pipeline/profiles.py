@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from features import categories, context, interests, journey, searches, sessions, value
-from features.events import ObservationWindow, exact_sum
+from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
 from pipeline.engines import materialise
 from pipeline.params import Params, params_from_json
@@ -20,6 +20,7 @@ from pipeline.sources import Source
 
 MAX_CHANNELS = 6
 OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "column")
+TRADED = (*OBSERVED[:3], "order_id", "quantity", "unit_price", "discount", "column")
 Progress = Callable[[str], None]
 
 
@@ -61,6 +62,37 @@ class Profiles:
     new_categories: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class Observed:
+    """The events of a window, made ready to be measured.
+
+    Attributes
+    ----------
+    customers : table
+        customer_name, customer_id (a number), is_known_from_before.
+    paths : table
+        category_path, evidence, event_count.
+    cut : CategoryCut
+        Categories that are columns.
+    columns : table
+        category_path, column.
+    events : expression
+        All columns of the events, with the customers' numbers and the interest column.
+    observed : table
+        `OBSERVED` columns of the events, with visits and normalised queries.
+    has_session_ids : bool
+        Visits are the log's own, or found by gaps.
+    """
+
+    customers: ir.Table
+    paths: ir.Table
+    cut: categories.CategoryCut
+    columns: ir.Table
+    events: ir.Table
+    observed: ir.Table
+    has_session_ids: bool
+
+
 def build_profiles(
     con: ibis.BaseBackend,
     source: Source,
@@ -77,51 +109,69 @@ def build_profiles(
         Of the model to score with; without it, it is learned from the events.
     """
     window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
-    customers = materialise(con, _customers(source, window), "known_customers")
-    paths = materialise(con, _evidence_by_path(window.of(source.events), source, window, params), "category_paths")
-    cut = shop.spec.cut if shop else _fit_cut(paths, params.interests.max_categories)
-    columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
-    events = _with_columns(_numbered(window.of(source.events), customers), source, columns)
-    has_session_ids = shop.spec.has_session_ids if shop else _any(source.events.session_id.notnull())
-    keyed = sessions.with_session_key(
-        events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes
-    ).mutate(query=searches.normalised_query(events.query))
-    observed = materialise(con, keyed.select(OBSERVED), "observed_events")
+    known = observe(con, source, params, window, spec=shop.spec if shop else None)
+    observed, cut = known.observed, known.cut
 
     progress("sessions and orders")
     visits = materialise(con, sessions.session_table(observed), "sessions")
-    orders = materialise(con, value.order_table(events), "orders")
+    traded = known.events.filter(known.events.event_type.isin([str(EventType.PURCHASE), str(EventType.RETURN)]))
+    transactions = materialise(con, traded.select(TRADED), "transactions")
+    orders = materialise(con, value.order_table(transactions), "orders")
     measured_value = materialise(con, value.value_measures(orders, window=window), "value")
     progress("searches")
-    queries = shop.query_categories if shop else _query_categories(observed, params)
-    spec = shop.spec if shop else _fit_spec(events, visits, measured_value, cut, has_session_ids, params)
+    queries = shop.query_categories if shop else learn_queries(observed, params)
+    spec = shop.spec if shop else _fit_spec(transactions, visits, measured_value, known, params)
 
     progress("interests")
     evidence = interests.category_evidence(
-        observed, _query_table(con, queries), weight=_signal_weight(observed, window, params)
+        observed, query_table(con, queries), weight=_signal_weight(observed, window, params)
     )
     wide = materialise(con, interests.wide_evidence(evidence, cut), "wide_evidence")
 
     progress("profiles")
     table = profile_table(
-        customers,
+        known.customers,
         [
-            journey.activity_measures(observed, window=window, points=_points(observed, window, params)),
+            journey.activity_measures(
+                observed,
+                window=window,
+                activity=_activity_weight(observed, window, params),
+                points=_points(observed, window, params),
+            ),
             journey.visit_measures(visits),
             context.visit_context(visits, channels=spec.channels),
             measured_value,
-            value.returned_items(events),
-            context.price_level(events, mean_prices=spec.mean_prices),
+            value.returned_items(transactions),
+            context.price_level(transactions, mean_prices=spec.mean_prices),
             interests.interest_shares(wide, cut, kappa=params.interests.kappa),
         ],
     )
     profiles = _standings(_shop_mix_where_unknown(table, spec), spec, params)
     named = profiles.drop("customer_id").rename(customer_id="customer_name")
-    frame = named.order_by("customer_id").to_pandas()
-    seen = categories.roll_up(paths, cut.level, count="event_count").to_pandas()
-    known = shop.known_categories if shop else seen[["category"]]
-    new = seen[~seen.category.str.lower().isin(known.category.str.lower())].reset_index(drop=True)
-    return Profiles(frame, Shop(spec, queries, known), new)
+    # By way of Arrow: Ibis's own conversion to pandas takes as long again as the query.
+    frame = named.order_by("customer_id").to_pyarrow().to_pandas(self_destruct=True, split_blocks=True)
+    seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
+    at_training = shop.known_categories if shop else seen[["category"]]
+    new = seen[~seen.category.str.lower().isin(at_training.category.str.lower())].reset_index(drop=True)
+    return Profiles(frame, Shop(spec, queries, at_training), new)
+
+
+def observe(
+    con: ibis.BaseBackend, source: Source, params: Params, window: ObservationWindow, *, spec: ProfileSpec | None = None
+) -> Observed:
+    """What is known at the end of ``window``; with the categories of ``spec``, or those that the events show."""
+    in_window = window.of(source.events)
+    customers = materialise(con, _customers(source, window), "known_customers")
+    paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
+    cut = spec.cut if spec else _fit_cut(paths, params.interests.max_categories)
+    columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
+    events = with_columns(numbered(in_window, customers), source, columns)
+    has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
+    keyed = sessions.with_session_key(
+        events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes
+    ).mutate(query=searches.normalised_query(events.query))
+    observed = materialise(con, keyed.select(OBSERVED), "observed_events")
+    return Observed(customers, paths, cut, columns, events, observed, has_session_ids)
 
 
 def _customers(source: Source, window: ObservationWindow) -> ir.Table:
@@ -141,18 +191,21 @@ def _customers(source: Source, window: ObservationWindow) -> ir.Table:
     return once.select("is_known_from_before", customer_name="customer_id", customer_id=number)
 
 
-def _numbered(events: ir.Table, customers: ir.Table) -> ir.Table:
+def numbered(events: ir.Table, customers: ir.Table) -> ir.Table:
+    """Events with the number of their customer; those of others are left out."""
     named = events.rename(customer_name="customer_id")
     return named.join(customers.select("customer_name", "customer_id"), "customer_name").drop("customer_name")
 
 
-def _with_columns(events: ir.Table, source: Source, columns: ir.Table) -> ir.Table:
-    has_own_paths = _any(source.events.category_path.notnull())
+def with_columns(events: ir.Table, source: Source, columns: ir.Table) -> ir.Table:
+    """Events with the interest column of their product's category, or of their own."""
+    has_own_paths = _has_any(source.events, "category_path")
     return categories.with_column(events, source.products, columns, has_own_paths=has_own_paths)
 
 
-def _any(condition: ir.BooleanValue) -> bool:
-    return bool(condition.any().to_pyarrow().as_py())
+def _has_any(events: ir.Table, column: str) -> bool:
+    """Whether a column holds anything; the first row with a value answers."""
+    return bool(events.filter(events[column].notnull()).limit(1).count().to_pyarrow().as_py())
 
 
 def _signal_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
@@ -161,6 +214,15 @@ def _signal_weight(events: ir.Table, window: ObservationWindow, params: Params) 
         window=window,
         signal_weights=params.interests.signal_weights,
         half_life_days=params.interests.half_life_days,
+    )
+
+
+def _activity_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
+    return interests.decayed_weight(
+        events,
+        window=window,
+        signal_weights=params.interests.activity.signal_weights,
+        half_life_days=params.interests.activity.half_life_days,
     )
 
 
@@ -195,32 +257,34 @@ def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
     return categories.category_cut(list(zip(largest.category, largest.evidence, strict=True)), total, level)
 
 
-def _query_categories(events: ir.Table, params: Params) -> pd.DataFrame:
+def learn_queries(events: ir.Table, params: Params) -> pd.DataFrame:
+    """P(category | query) of observed events, as it is kept with a model."""
     learned = searches.query_categories(
         events,
         window_minutes=params.searches.window_minutes,
         min_customers=params.searches.min_customers,
         prior_searches=params.searches.prior_searches,
+        min_probability=params.searches.min_probability,
     )
     return learned.order_by("query", "column").to_pandas()
 
 
-def _query_table(con: ibis.BaseBackend, queries: pd.DataFrame) -> ir.Table | None:
+def query_table(con: ibis.BaseBackend, queries: pd.DataFrame) -> ir.Table | None:
+    """P(category | query) in the database; None where nobody searches."""
     return None if queries.empty else con.create_table("query_categories", queries, overwrite=True)
 
 
 def _fit_spec(
-    events: ir.Table,
+    transactions: ir.Table,
     visits: ir.Table,
     measured_value: ir.Table,
-    cut: categories.CategoryCut,
-    has_session_ids: bool,
+    known: Observed,
     params: Params,
 ) -> ProfileSpec:
     named = visits.filter(visits.channel.notnull())
     by_channel = named.group_by("channel").aggregate(visit_count=named.count())
     largest = by_channel.order_by(ibis.desc("visit_count"), "channel").limit(MAX_CHANNELS).to_pandas()
-    prices = context.price_means(events).to_pandas().set_index("column")["mean_price"].to_dict()
+    prices = context.price_means(transactions).to_pandas().set_index("column")["mean_price"].to_dict()
     cuts = (
         value.value_quantiles(
             measured_value,
@@ -232,11 +296,11 @@ def _fit_spec(
         .to_pylist()[0]
     )
     return ProfileSpec(
-        cut=cut,
+        cut=known.cut,
         channels=tuple(largest.channel),
-        mean_prices=tuple(prices.get(column) for column in range(len(cut.categories))),
+        mean_prices=tuple(prices.get(column) for column in range(len(known.cut.categories))),
         value_cuts=value.ValueCuts.from_lists(cuts),
-        has_session_ids=has_session_ids,
+        has_session_ids=known.has_session_ids,
         history_days=params.history_days,
     )
 

@@ -74,7 +74,7 @@ def _examples(con: Any, params: Params, raw: RawTable, name: str, rules: tuple[c
     if name in ("unreadable_row", "broken_encoding"):
         found = [(row.file, row.line) for row in raw.unreadable if row.reason == name][:EXAMPLES]
     elif bits:
-        rows = f"select {FILE}, {ROW} from staged_events where ({checks.REASONS} & {2 ** bits[0]}) <> 0"
+        rows = f"select {FILE}, {ROW} from broken_rows where ({checks.REASONS} & {2 ** bits[0]}) <> 0"
         place, rows = ("line", with_lines(raw.name, rows)) if raw.has_lines else (ROW, rows)
         found = con.con.execute(f"select {FILE}, {place} from ({rows}) order by all limit {EXAMPLES}").fetchall()
     else:
@@ -99,7 +99,7 @@ def _epoch_hint(con: Any, params: Params, raw: RawTable) -> str:
 def write_rejected(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], path: Path) -> None:
     """Rows set aside: file, line (text files) or row (others), reasons, detail, and the raw row as text."""
     texts = ", ".join(f"{quoted(column)} := raw.{quoted(column)}::varchar" for column in raw.columns)
-    places = f"select {FILE}, {ROW}, {checks.REASONS} from staged_events where {checks.REASONS} <> 0"
+    places = f"select {FILE}, {ROW}, {checks.REASONS} from broken_rows"
     if raw.has_lines:
         places = with_lines(raw.name, places)
     reason = f"places.{checks.REASONS} & "

@@ -8,12 +8,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from models import naming
 from models.scorer import NOISE
 from models.segmentation import FittedClusters, Segmentation, fit_segmentation
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles
+
+SIZES = ("customer_count", "customer_share", "spend_share")
+"""All that is said of a group too small for more."""
+RESTS_ON = {
+    "buyer_share": (
+        *("orders_per_buyer", "average_order_value", "return_rate", "discount_share", "price_level"),
+        *("days_since_last_purchase", "views_per_order"),
+    ),
+    "cart_user_share": ("abandoned_cart_share",),
+}
+"""Share of customers -> figures that say something of these alone."""
+SHOWN_OF_STANDINGS = ("events_per_customer", "days_since_last_event")
+"""The figures that show how little a group by rule has done."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class Segments:
     shop : dict
         The figures of all customers who were clustered.
     lifts : DataFrame
-        segment_id x category.
+        segment_id x category, those first in which segments differ most. Null: too few customers show it.
     """
 
     table: list[dict[str, Any]]
@@ -76,43 +90,64 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
     ids = segment_ids(profile, fitted)
     cut = profiles.shop.spec.cut
     labels = naming.category_labels(cut.categories)
-    shares, lifts = _interests(profile, ids, list(cut.categories))
     settings = params.naming
+    sizes = pd.Series(ids).value_counts()
+    told = _interests(profile, ids, list(cut.categories), settings.min_lift)
     interests = {
         segment_id: naming.top_interests(
-            shares.loc[segment_id],
-            lifts.loc[segment_id],
+            pd.DataFrame({name: table.loc[segment_id] for name, table in told.items()}),
             min_lift=settings.min_lift,
             min_share=settings.min_interest_share,
+            min_count=max(settings.min_group, settings.min_interest_customers * sizes[segment_id]),
             most=settings.top_categories,
             labels=labels,
         )
-        for segment_id in map(str, shares.index)
+        for segment_id in map(str, told["share"].index)
     }
     figures = naming.segment_figures(profile[fitted.is_clustered], ids[fitted.is_clustered])
-    named = naming.name_segments(figures, interests, [one.model_dump() for one in settings.archetypes])
+    named = naming.name_segments(
+        figures,
+        interests,
+        [one.model_dump() for one in settings.archetypes],
+        traits=[one.model_dump() for one in settings.traits],
+        min_contrast=settings.min_contrast,
+        min_gap=settings.min_gap,
+    )
     everybody = naming.segment_figures(profile, ids)
     table = [
-        _segment(segment_id, everybody.loc[segment_id], named.get(segment_id), interests[segment_id], fitted, params)
-        for segment_id in shares.index
+        _segment(
+            segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), interests[segment_id], fitted, params
+        )
+        for segment_id in interests
     ]
+    shop = _plain(figures.loc["shop"])
+    for one in table:
+        if one["is_standing"]:
+            known = [name for name in SHOWN_OF_STANDINGS if name in one["figures"] and name in shop]
+            one["evidence"] = [naming.proof(name, one["figures"], shop, {}) for name in known]
     table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
     return Segments(
         table=table,
-        shop=_plain(figures.loc["shop"]),
-        lifts=lifts,
+        shop=shop,
+        lifts=told["lift"].where((told["lift"] < settings.min_lift) | (told["customer_count"] >= settings.min_group)),
         labels=labels,
         segmentation=_segmentation(fitted, named, params),
         segment_ids=ids,
     )
 
 
-def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str]) -> tuple[Any, Any]:
-    """Mean share of each category in each segment, and that beside the mean of all customers."""
-    columns = [SHARE_PREFIX + name for name in names]
-    shares = profile[columns].groupby(ids, sort=True).mean().set_axis(names, axis=1)
-    overall = profile[columns].mean().set_axis(names)
-    return shares, shares / overall.where(overall > 0)
+def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lift: float) -> dict[str, pd.DataFrame]:
+    """Segment x category: mean share, its lift over the mean of all customers, and how many show such a lift.
+
+    Categories come in the order of how much of their interest the segments differ in.
+    """
+    own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
+    shares = own.groupby(ids, sort=True).mean()
+    spread = shares[~shares.index.str.startswith("standing-")].agg(np.ptp).drop(OTHER, errors="ignore")
+    order = spread.sort_values(ascending=False, kind="stable").index
+    lifts = shares / own.mean().where(own.mean() > 0)
+    counts = (own >= min_lift * own.mean()).groupby(ids, sort=True).sum()
+    return {"share": shares[order], "lift": lifts[order], "customer_count": counts[order]}
 
 
 def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
@@ -128,7 +163,7 @@ def _cluster_segment(cluster: int) -> str:
 
 def _segment(
     segment_id: str,
-    figures: pd.Series,
+    figures: dict[str, float],
     named: dict[str, Any] | None,
     interests: list[naming.Interest],
     fitted: FittedClusters,
@@ -145,23 +180,32 @@ def _segment(
         }
     cluster = int(segment_id[1:]) - 1 if segment_id[1:].isdigit() else None
     came_back = fitted.stability.get(cluster) if cluster is not None else None
-    plain = _plain(figures)
     return {
         "segment_id": segment_id,
         "name": named["names"][params.language],
         "names": named["names"],
         "archetype": named["archetype"],
         "is_standing": segment_id.startswith("standing-"),
-        "customer_count": int(plain["customer_count"]),
-        "customer_share": plain["customer_share"],
-        "spend_share": plain["spend_share"],
+        "customer_count": int(figures["customer_count"]),
+        "customer_share": figures["customer_share"],
+        "spend_share": figures["spend_share"],
         "top_categories": [vars(interest) for interest in interests],
         "evidence": named["evidence"],
         "stability": came_back,
         "is_stable": came_back is None or came_back >= params.quality.min_stability,
         "playbook": named["playbook"],
-        "figures": plain,
+        "is_small": figures["customer_count"] < params.naming.min_group,
+        "figures": _well_founded(figures, params.naming.min_group),
     }
+
+
+def _well_founded(figures: dict[str, float], min_group: int) -> dict[str, float]:
+    """The figures without those that rest on fewer than ``min_group`` customers."""
+    if figures["customer_count"] < min_group:
+        return {name: figures[name] for name in SIZES}
+    few = [share for share in RESTS_ON if figures[share] * figures["customer_count"] < min_group]
+    left_out = {name for share in few for name in RESTS_ON[share]}
+    return {name: value for name, value in figures.items() if name not in left_out}
 
 
 def _plain(figures: Any) -> dict[str, float]:

@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
 
 from features import checks
 from features.events import EVENT_SCHEMA
 from pipeline import catalogue
-from pipeline.engines import materialise
+from pipeline.engines import TEMPORARY, create_view, materialise
 from pipeline.files import RawTable, SourceError, map_columns, read_raw
 from pipeline.params import Params
 from pipeline.parsing import (
@@ -37,7 +36,6 @@ log = logging.getLogger("kindred")
 
 REQUIRED = ("customer_id", "occurred_at", "event_type")
 NUMBERS = ("quantity", "unit_price", "discount")
-OTHER_TYPE = "other_event_type"
 
 
 @dataclass(frozen=True)
@@ -104,11 +102,10 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Sour
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
     findings.tables["events"] = raw
     rules = checks.rules(max_text_chars=source.max_text_chars)
-    parsed = checks.with_reasons(con.sql(_parse_events(con, raw, params)), rules)
-    materialise(con, _staged(parsed), "staged_events")
+    _check_events(con, params, raw, rules)
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)
-    events, duplicate_count = _accepted_events(con, drop_duplicates=source.drop_duplicates)
+    events, duplicate_count = _distinct_events(con, drop_duplicates=source.drop_duplicates)
     summary = _summarise(con, params, findings, rules, events, products, duplicate_count)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
@@ -121,18 +118,19 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Sour
     return Source(events, products, customers, summary)
 
 
-def _staged(parsed: ir.Table) -> ir.Table:
-    """Events with their reasons; only rows set aside keep their place, only `other` ones the name of their type.
+def _check_events(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> None:
+    """Table broken_rows (file, row, reasons) and view accepted_events, which has our columns.
 
-    On 20 M events, keeping these of every row took twice the memory.
+    Rows are not copied: twenty million of them take three gigabytes, and longer to write than to read again from
+    Parquet, where each later step fetches only the columns it needs. Only texts that must be read as times are kept.
     """
-    broken = parsed[checks.REASONS] != 0
-    return parsed.select(
-        *EVENT_SCHEMA,
-        checks.REASONS,
-        **{name: broken.ifelse(parsed[name], ibis.null()) for name in (FILE, ROW)},
-        **{OTHER_TYPE: (parsed.event_type == "other").ifelse(parsed.source_event_type, ibis.null())},
-    )
+    parsed = con.sql(_parse_events(con, raw, params))
+    at = params.source.events.columns.get("occurred_at", "occurred_at")
+    if raw.columns[at] == "VARCHAR":
+        parsed = materialise(con, parsed, "parsed_events")
+    reasons = checks.rejected(checks.with_reasons(parsed, rules))
+    broken = materialise(con, reasons.select(FILE, ROW, checks.REASONS), "broken_rows")
+    create_view(con, checks.accepted(parsed, broken, place=(FILE, ROW)), "accepted_events")
 
 
 def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
@@ -170,16 +168,16 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
     return f"select {listed}, {FILE}, {ROW} from raw_events"
 
 
-def _accepted_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
-    """The accepted rows, and how many of them repeat another in every column (by a hash of 64 bits)."""
+def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
+    """View events of the accepted rows, and how many repeat another in every column (by a hash of 64 bits)."""
+    events = create_view(con, con.table("accepted_events", database=TEMPORARY).select(*EVENT_SCHEMA), "events")
     listed = ", ".join(EVENT_SCHEMA)
-    good = f"from staged_events where {checks.REASONS} = 0"
-    total, distinct = con.con.execute(f"select count(*), count(distinct hash({listed})) {good}").fetchone()
+    total, distinct = con.con.execute(f"select count(*), count(distinct hash({listed})) from events").fetchone()
     if drop_duplicates and distinct < total:
-        events = materialise(con, con.sql(f"select distinct {listed} {good}"), "events")
-        return events, total - int(events.count().to_pyarrow().as_py())
-    con.con.execute(f"create or replace temp view events as select {listed} {good}")
-    return con.table("events", database=("temp", "main")), total - distinct
+        kept = materialise(con, events.distinct(), "distinct_events")
+        distinct = int(kept.count().to_pyarrow().as_py())
+        events = create_view(con, kept, "events")
+    return events, total - distinct
 
 
 def _summarise(
@@ -208,7 +206,7 @@ def _summarise(
             "select count(*) from events anti join products using (product_id) where events.product_id is not null"
         ).fetchone()[0]
     others = con.con.execute(
-        f"select {OTHER_TYPE}, count(*) from staged_events where {OTHER_TYPE} is not null and {checks.REASONS} = 0 "
+        "select source_event_type, count(*) from accepted_events where event_type = 'other' "
         "group by 1 order by 2 desc, 1 limit 20"
     ).fetchall()
     return ReadingSummary(
@@ -233,11 +231,9 @@ def _summarise(
 
 def _count_reasons(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:
     """Rows accepted, rows set aside, and how many broke which rule."""
-    bits = ", ".join(f"count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))
-    accepted, rejected, *counts = con.con.execute(
-        f"select count(*) filter ({checks.REASONS} = 0), count(*) filter ({checks.REASONS} <> 0), {bits} "
-        "from staged_events"
-    ).fetchone()
+    accepted = con.con.execute("select count(*) from accepted_events").fetchone()[0]
+    bits = "".join(f", count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))
+    rejected, *counts = con.con.execute(f"select count(*){bits} from broken_rows").fetchone()
     # These two are found while files are split into rows.
     unsplit = {
         name: sum(row.reason == name for row in raw.unreadable) for name in ("unreadable_row", "broken_encoding")

@@ -30,6 +30,29 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 PACKAGES = ("duckdb", "hdbscan", "ibis-framework", "mlflow", "numpy", "pandas", "scikit-learn", "umap-learn")
 SCORER_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn")
 MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
+DESCRIPTION = "mlflow.note.content"
+MAX_DESCRIPTION_CHARS = 5000
+ABOUT_EXPERIMENT = """\
+Each run is one training of customer segments: `kindred train`. Open a run for its segments; `report.html` among its
+artifacts is what a CRM analyst reads.
+
+| metric | what it says | better |
+|---|---|---|
+| stability_mean, stability_min | how much of a segment is found again on half of the customers, 0 to 1 | higher |
+| silhouette | how far segments lie apart, -1 to 1; 0.1 to 0.3 is usual for customers | higher |
+| davies_bouldin | spread within segments beside the distance between them | lower |
+| calinski_harabasz | variance between segments beside that within; grows with customers | higher |
+| density_validity | how dense segments are beside what lies between, -1 to 1; HDBSCAN only | higher |
+| noise_share | share of customers that HDBSCAN left in no segment | lower |
+| noise_share_fitted | share of customers that HDBSCAN found in no dense region | lower |
+| smallest_share, largest_segment_share | share of customers in the smallest and the largest segment | |
+| low_evidence_share | share of customers with too few events to be clustered; they are grouped by rule | |
+| n_segments, segments_with_archetype | segments found; those that a rule of params.yaml names | |
+"""
+ABOUT_MODEL = """\
+Puts customers into segments. `champion` is what `kindred score` uses unless told otherwise; `challenger` is the latest
+training. To promote a version, give it the alias `champion`.
+"""
 
 
 class TrackingError(UserError):
@@ -82,7 +105,9 @@ def open_store(params: Params) -> Any:
             if experiment is None:
                 is_local = uri.startswith("sqlite:")
                 location = params.path(params.tracking.artifacts).as_uri() if is_local else None
-                mlflow.create_experiment(params.tracking.experiment, artifact_location=location)
+                mlflow.create_experiment(
+                    params.tracking.experiment, artifact_location=location, tags={DESCRIPTION: ABOUT_EXPERIMENT}
+                )
         mlflow.set_experiment(params.tracking.experiment)
     except Exception as error:  # a missing driver, a refused connection, a broken file: each has errors of its own
         raise TrackingError(
@@ -149,6 +174,11 @@ def run(mlflow: Any, *, name: str, tags: Mapping[str, str], nested: bool = False
         yield active.info.run_id
 
 
+def describe_run(mlflow: Any, *, name: str, text: str) -> None:
+    """Name the active run, and say in Markdown what came of it."""
+    mlflow.set_tags({"mlflow.runName": name, DESCRIPTION: text[:MAX_DESCRIPTION_CHARS]})
+
+
 def run_tags(params: Params) -> dict[str, str]:
     """Commit, versions and digests that say where a run comes from."""
     commit = _git_commit(Path(__file__).parent)
@@ -189,7 +219,7 @@ def log_source(mlflow: Any, *, digest: str, columns: pd.DataFrame) -> None:
     columns : DataFrame
         Empty, with the columns of the checked events.
     """
-    dataset = mlflow.data.from_pandas(columns, source="events", name="events", digest=digest[:36])
+    dataset = mlflow.data.from_pandas(columns, source="events", name="events", digest=digest[:12])
     mlflow.log_input(dataset, context="training")
 
 
@@ -225,6 +255,10 @@ def log_model(
         await_registration_for=0,
     )
     client = mlflow.MlflowClient()
+    told = client.get_run(mlflow.active_run().info.run_id).data.tags.get(DESCRIPTION, "")
+    client.update_registered_model(name, ABOUT_MODEL)
+    client.update_model_version(name, info.registered_model_version, told)
+    client.set_model_version_tag(name, info.registered_model_version, "as_of", f"{params.as_of:%Y-%m-%d %H:%M} UTC")
     alias = "challenger" if "champion" in client.get_registered_model(name).aliases else "champion"
     client.set_registered_model_alias(name, alias, str(info.registered_model_version))
     return f"models:/{name}/{info.registered_model_version}", alias

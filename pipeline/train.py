@@ -14,12 +14,13 @@ import pandas as pd
 from features.events import ObservationWindow
 from models.segmentation import FittedClusters
 from pipeline import outputs, tracking
+from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
 from pipeline.report import plots
 from pipeline.report.render import render
-from pipeline.report.summarise import summarise
+from pipeline.report.summarise import as_markdown, summarise
 from pipeline.segments import Segments, cluster, describe_segments
 from pipeline.sources import Source, read_source
 from pipeline.sweep import choose_candidate, log_candidates, try_candidates
@@ -126,6 +127,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         _require_recent_events(source, params)
+        params, measured, note = fitted_params(con, source, params, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
         mlflow = tracking.open_store(params)
         tracking.close_stale_runs(mlflow, params)
@@ -140,11 +142,17 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
             progress(f"clustering with {params.clustering.algorithm}")
             fitted = replace(cluster(profiles, params), **choice)
+            if note:
+                fitted = replace(fitted, notes=(*fitted.notes, note))
             progress("naming and describing")
             found = Found(source, profiles, fitted, describe_segments(profiles, fitted, params))
             results = _results(params, found, run_id)
             report = render(results)
             progress("tracking")
+            name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"
+            tracking.describe_run(mlflow, name=f"sweep: {name}" if sweep else name, text=as_markdown(results))
+            if measured:
+                log_backtest(mlflow, measured)
             _log_run(mlflow, params.redacted(), found, results, report)
             uri, alias = _log_model(mlflow, params.redacted(), found)
             _write(folder, params, found.segments, results, report)

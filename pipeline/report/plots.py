@@ -6,26 +6,33 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from models.clusterers import sampled_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
     from models.segmentation import FittedClusters
     from pipeline.segments import Segments
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
+LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report
 MAX_POINTS = 5_000
 MAX_CATEGORIES = 20
 
 
 def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
-    """All figures by name."""
+    """All figures by name; without the map of interests where the log has no categories."""
+    interests = {"interests_by_segment": interest_heat_map(segments)} if len(segments.lifts.columns) else {}
     return {
         "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
         "value_by_segment": _bars(segments, "spend_share", "Share of spend"),
-        "interests_by_segment": interest_heat_map(segments),
+        **interests,
         "map": customer_map(segments, fitted, seed=seed),
     }
 
@@ -50,12 +57,11 @@ def interest_heat_map(segments: Segments) -> Figure:
     ids = [one["segment_id"] for one in segments.table if not one["is_standing"]]
     names = [_short(one["name"]) for one in segments.table if not one["is_standing"]]
     lifts = segments.lifts.loc[ids].fillna(1.0)
-    spread = (lifts.max() - lifts.min()).sort_values(ascending=False, kind="stable")
-    kept = [column for column in lifts.columns if column in set(spread.index[:MAX_CATEGORIES])]
+    kept = list(lifts.columns[:MAX_CATEGORIES])
     values = np.log2(np.maximum(lifts[kept].to_numpy(), 0.05))
     figure = Figure(figsize=(0.55 * len(kept) + 4, 0.45 * len(ids) + 2.4), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(values, cmap="PuOr_r", vmin=-2, vmax=2, aspect="auto")
+    image = axes.imshow(values, cmap=LESS_TO_MORE, vmin=-2, vmax=2, aspect="auto")
     axes.set_xticks(range(len(kept)), [_short(segments.labels[name], 22) for name in kept], rotation=45, ha="right")
     axes.set_yticks(range(len(ids)), names)
     axes.set_title("Interest beside the shop's average", loc="left")
@@ -99,3 +105,21 @@ def _short(text: str, most: int = 34) -> str:
 
 
 mpl.use("Agg")
+
+
+def backtest_figure(table: pd.DataFrame, figures: Mapping[str, str]) -> Figure:
+    """A panel per figure: each way to score interests with its interval, Kindred's own in another colour."""
+    drawn = Figure(figsize=(4.2 * len(figures) + 2, 0.42 * len(table) + 1.4), layout="constrained")
+    names = table.scores.tolist()[::-1]
+    for place, (axes, (name, title)) in enumerate(
+        zip(drawn.subplots(1, len(figures), sharey=True), figures.items(), strict=True)
+    ):
+        for row, (_, one) in enumerate(table[::-1].iterrows()):
+            colour = COLOURS[5] if "weights" in one.scores else COLOURS[0]
+            axes.plot([one[f"{name}_low"], one[f"{name}_high"]], [row, row], color=colour, linewidth=2)
+            axes.plot(one[f"{name}_mean"], row, "o", color=colour)
+        axes.set_title(title, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        if place == 0:
+            axes.set_yticks(range(len(names)), names)
+    return drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -9,48 +10,54 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-MAX_HEAT_COLUMNS = 14
+MAX_HEAT_COLUMNS = 10
 STAGES = {
-    "newcomer": "registered, silent",
-    "browsing": "looks, has not filled a cart",
-    "cart": "filled a cart, has not bought",
+    "newcomer": "registered and silent",
+    "browsing": "looking, no cart yet",
+    "cart": "with a cart, nothing bought",
     "first_order": "first order lately",
-    "active": "buys",
+    "active": "buying",
     "returned": "came back",
     "slipping": "slipping away",
-    "lapsed": "has lapsed",
+    "lapsed": "lapsed",
     "lost": "lost",
 }
 FIGURES: dict[str, tuple[str, str]] = {
-    "orders_per_buyer": ("orders a buyer", "number"),
-    "average_order_value": ("an average order", "money"),
-    "spend_per_customer": ("spend a customer", "money"),
-    "spend_share": ("share of spend", "share"),
+    "orders_per_buyer": ("orders per buyer", "number"),
+    "orders_per_customer": ("orders per customer", "number"),
+    "average_order_value": ("spent on an average order", "money"),
+    "spend_per_customer": ("spent per customer", "money"),
+    "spend_share": ("of all spend", "share"),
     "buyer_share": ("have bought", "share"),
     "repeat_buyer_share": ("have bought again", "share"),
+    "past_buyer_share": ("have bought, but not lately", "share"),
+    "lapsed_buyer_share": ("have bought, but long ago", "share"),
     "days_since_last_event": ("days since last seen", "number"),
     "days_since_last_purchase": ("days since the last order", "number"),
     "days_since_first_event": ("days since first seen", "number"),
-    "visits_per_customer": ("visits a customer", "number"),
-    "events_per_customer": ("actions a customer", "number"),
-    "views_per_customer": ("views a customer", "number"),
+    "visits_per_customer": ("visits per customer", "number"),
+    "events_per_customer": ("actions per customer", "number"),
+    "views_per_customer": ("views per customer", "number"),
     "cart_user_share": ("have filled a cart", "share"),
     "abandoned_cart_share": ("of carts left behind", "share"),
     "return_rate": ("of items sent back", "share"),
     "discount_share": ("of items bought at a discount", "share"),
+    "evening_share": ("of visits in the evening", "share"),
+    "weekend_share": ("of visits at weekends", "share"),
+    "price_level": ("times the usual price of what they buy", "number"),
     "stage_lost_share": ("are lost", "share"),
-    "stage_slipping_share": ("are slipping away", "share"),
 }
-ON_CARDS = (
-    "visits_per_customer",
-    "buyer_share",
-    "orders_per_buyer",
-    "average_order_value",
-    "days_since_last_event",
-    "abandoned_cart_share",
-    "discount_share",
-    "return_rate",
-)
+ON_CARDS = {
+    "visits_per_customer": "Visits per customer",
+    "buyer_share": "Have bought",
+    "orders_per_buyer": "Orders per buyer",
+    "average_order_value": "Average order",
+    "days_since_last_event": "Days since last seen",
+    "days_since_last_purchase": "Days since the last order",
+    "abandoned_cart_share": "Carts left behind",
+    "discount_share": "Items bought at a discount",
+    "return_rate": "Items sent back",
+}
 RULES = {
     "unreadable_row": "could not be split into columns",
     "missing_customer_id": "named no customer",
@@ -72,8 +79,12 @@ def number(value: float | None, form: str = "number") -> str:
     """A figure as people read it; a dash where there is none."""
     if value is None or np.isnan(value):
         return "–"
+    if value == 0:
+        return "0%" if form == "share" else "0"
+    if form == "share" and 0 < value < 0.0005:
+        return "<0.1%"
     if form == "share":
-        return f"{value:.0%}" if value >= 0.0995 or value == 0 else f"{value:.1%}"
+        return f"{value:.0%}" if value >= 0.0995 else f"{value:.1%}"
     if form == "money":
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
     return f"{value:,.0f}" if abs(value) >= 20 else f"{value:,.1f}"
@@ -102,7 +113,7 @@ def summarise(
     shop : mapping
         Figures of everybody clustered.
     lifts : DataFrame
-        segment_id x category.
+        segment_id x category, in the order to show them.
 
     Returns
     -------
@@ -119,6 +130,7 @@ def summarise(
         "segments": [_segment(one, shop, language) for one in segments],
         "segment_names": {one["segment_id"]: one["name"] for one in segments},
         "shop": dict(shop),
+        "has_spend": any(one["spend_share"] > 0 for one in segments),
         "headline": _headline(clustered, reading, customer_count, clustered_count),
         "heat_map": _heat_map(clustered, lifts, labels),
         "reading": dict(reading),
@@ -127,6 +139,24 @@ def summarise(
         "quality": dict(quality),
         "quality_texts": _quality_texts(quality, clustered),
     }
+
+
+def as_markdown(summary: Mapping[str, Any]) -> str:
+    """The segments as a table, and how far to trust them; for the tracker. Signs of Markdown and HTML are escaped."""
+    rows = [
+        (one["name"], one["texts"]["customers"], one["texts"]["customer_share"], one["texts"]["spend_share"],
+         number(one["stability"], "share"), "; ".join(interest["label"] for interest in one["top_categories"]))
+        for one in summary["segments"]
+    ]  # fmt: skip
+    head = ("Segment", "Customers", "Share", "Of spend", "Stability", "Interests")
+    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *rows)]
+    names = "; ".join(one["name"] for one in summary["segments"] if not one["is_standing"])
+    table = "\n".join([lines[0], "|---|--:|--:|--:|--:|---|", *lines[1:]])
+    return "\n\n".join([_escaped(names), table, *map(_escaped, summary["quality_texts"])])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text).replace("<", "&lt;")
 
 
 def _headline(
@@ -150,8 +180,6 @@ def _headline(
 def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) -> dict[str, Any]:
     figures = segment["figures"]
     stages = {stage: figures.get(f"stage_{stage}_share", 0.0) for stage in STAGES}
-    parts = {part: figures.get(f"{part}_share", 0.0) for part in ("night", "morning", "afternoon", "evening")}
-    busiest = max(parts, key=lambda part: parts[part])
     return {
         **segment,
         "texts": {
@@ -160,16 +188,16 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
             "spend_share": number(segment["spend_share"], "share"),
             "why": [_why(one) for one in segment["evidence"]],
             "interests": [
-                f"{one['label']}: {number(one['share'], 'share')} of their interest, {one['lift']:.1f}× the shop's"
+                f"{one['label']}: {number(one['share'], 'share')} of their interest, {one['lift']:.1f}× the shop's "
+                f"({one['customer_count']:,} customers)"
                 for one in segment["top_categories"]
             ],
             "figures": [
-                {"name": FIGURES[name][0], "value": number(figures[name], FIGURES[name][1]),
+                {"name": label, "value": number(figures[name], FIGURES[name][1]),
                  "shop": number(shop.get(name), FIGURES[name][1])}
-                for name in ON_CARDS if name in figures
+                for name, label in ON_CARDS.items() if name in figures and shop.get(name)
             ],
-            "when": f"Most visits in the {busiest} ({number(parts[busiest], 'share')}, in UTC); "
-            f"{number(figures.get('weekend_share', 0.0), 'share')} at weekends." if any(parts.values()) else "",
+            "when": _when(figures),
             "playbook": segment["playbook"].get(language, ""),
             "stability": _stability_text(segment),
         },
@@ -181,14 +209,30 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
 
 
 def _why(evidence: Mapping[str, Any]) -> str:
-    text, form = FIGURES.get(evidence["figure"], (evidence["figure"].replace("_", " "), "number"))
-    return f"{number(evidence['value'], form)} {text}; the shop: {number(evidence['shop'], form)}"
+    figure = evidence["figure"]
+    text, form = FIGURES.get(figure, (figure.replace("_", " "), "share" if figure.endswith("_share") else "number"))
+    if figure.startswith("interest: "):
+        text, form = f"of their interest is {figure.removeprefix('interest: ')}", "share"
+    told = f"{number(evidence['value'], form)} {text}; the shop: {number(evidence['shop'], form)}"
+    if "nearest_like" in evidence:
+        told += f"; the nearest alike: {number(evidence['nearest_like'], form)}"
+    return told
+
+
+def _when(figures: Mapping[str, float]) -> str:
+    """The busiest part of the day, and weekends; nothing where the log knows days alone, or but some hours."""
+    parts = {part: figures.get(f"{part}_share", 0.0) for part in ("night", "morning", "afternoon", "evening")}
+    busiest = max(parts, key=lambda part: parts[part])
+    if not 0 < parts[busiest] < 1:
+        return ""
+    weekends = number(figures.get("weekend_share", 0.0), "share")
+    return f"Most visits in the {busiest} ({number(parts[busiest], 'share')}, in UTC); {weekends} at weekends."
 
 
 def _stability_text(segment: Mapping[str, Any]) -> str:
     value = segment["stability"]
     if value is None:
-        return "A group by rule: customers with too few events to be told apart otherwise."
+        return ""
     word = (
         "very stable"
         if value >= 0.85
@@ -203,21 +247,22 @@ def _stability_text(segment: Mapping[str, Any]) -> str:
 
 
 def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
-    ids = [one["segment_id"] for one in clustered]
-    inside = lifts.loc[ids].fillna(1.0)
-    spread = inside.max() - inside.min()
-    widest = set(spread.sort_values(ascending=False, kind="stable").index[:MAX_HEAT_COLUMNS])
-    columns = [column for column in lifts.columns if column in widest]
+    shown = [one for one in clustered if not one["is_small"]]
+    ids = [one["segment_id"] for one in shown]
+    columns = list(lifts.columns[:MAX_HEAT_COLUMNS])
+    inside = lifts.loc[ids, columns]
     return {
         "categories": [labels[column] for column in columns],
         "rows": [
             {"name": one["name"], "cells": [_cell(float(inside.loc[one["segment_id"], column])) for column in columns]}
-            for one in clustered
+            for one in shown
         ],
     }
 
 
 def _cell(lift: float) -> dict[str, Any]:
+    if np.isnan(lift):
+        return {"text": "–", "lift": None, "percent": 0, "kind": "more"}
     strength = min(abs(np.log2(max(lift, 1e-3))) / 2.0, 1.0)
     return {
         "text": f"{lift:.1f}",

@@ -17,14 +17,14 @@ ELSEWHERE = {"unreadable_row", "broken_encoding", "unknown_product", "after_as_o
 GOOD = {"customer_id": "c", "occurred_at": "2025-01-01", "event_type": "view", "product_id": "p", "quantity": 1.0}
 
 
-def parsed(*rows: dict[str, Any]) -> Any:
+def parsed(*rows: dict[str, Any], places: dict[str, str] | None = None) -> Any:
     schema = {name: kind.copy(nullable=True) for name, kind in EVENT_SCHEMA.items()}
     flags = {"source_event_type": "string", "has_unreadable_number": "boolean", "has_long_text": "boolean"}
-    blank = dict.fromkeys([*schema, *flags]) | {"has_unreadable_number": False, "has_long_text": False}
+    blank = dict.fromkeys([*schema, *flags, *(places or {})]) | {"has_unreadable_number": False, "has_long_text": False}
     filled = [{**blank, "source_event_type": "v", **GOOD, **row} for row in rows]
     for row in filled:
         row["occurred_at"] = row["occurred_at"] and ibis.timestamp(row["occurred_at"]).op().value
-    return ibis.memtable(filled, schema=ibis.schema({**schema, **flags}))
+    return ibis.memtable(filled, schema=ibis.schema({**schema, **flags, **(places or {})}))
 
 
 def broken(con: Any, *rows: dict[str, Any]) -> list[list[str]]:
@@ -73,9 +73,17 @@ def test_what_breaks_what(con: Any, row: dict[str, Any], reasons: list[str]) -> 
 
 
 def test_accepted_and_rejected_share_the_rows(con: Any) -> None:
-    table = checks.with_reasons(parsed({}, {"quantity": -1.0}, {"customer_id": None}, {}), RULES)
-    assert con.to_pyarrow(checks.accepted(table).count()).as_py() == 2
-    assert con.to_pyarrow(checks.rejected(table).count()).as_py() == 2
+    rows: list[dict[str, Any]] = [{}, {"quantity": -1.0}, {"customer_id": None}, {}]
+    places: list[dict[str, Any]] = [{"row": 1}, {"row": 2}, {"file": 0, "row": 1}, {"file": 0, "row": 2}]
+    given = [row | place for row, place in zip(rows, places, strict=True)]
+    table = checks.with_reasons(parsed(*given, places={"file": "int64", "row": "int64"}), RULES)
+    broken_rows = checks.rejected(table)
+    left = checks.accepted(table, broken_rows, place=("file", "row"))
+    assert con.to_pyarrow(broken_rows.select("file", "row").order_by("row")).to_pylist() == [
+        {"file": 0, "row": 1},
+        {"file": None, "row": 2},
+    ]
+    assert sorted(con.to_pyarrow(left.row).to_pylist()) == [1, 2]
 
 
 def test_reasons_do_not_depend_on_the_order_of_rows(con: Any) -> None:

@@ -40,7 +40,7 @@ def test_the_logs_own_sessions_come_first(con: Any, events_table: Any) -> None:
 
 
 def searched(con: Any, events: Any, **changes: Any) -> Any:
-    settings = {"window_minutes": 30.0, "min_customers": 1, "prior_searches": 0.0, **changes}
+    settings = {"window_minutes": 30.0, "min_customers": 1, "prior_searches": 0.0, "min_probability": 0.0, **changes}
     keyed = with_session_key(events, has_session_ids=False, gap_minutes=30)
     keyed = keyed.mutate(query=normalised_query(keyed.query))
     found = con.to_pandas(query_categories(keyed, **settings))
@@ -71,3 +71,10 @@ def test_rare_queries_promise_little_and_private_ones_are_left_out(con: Any, eve
     events = events_table(log, column="int64")
     assert searched(con, events, prior_searches=3.0) == {("lamp", 2): pytest.approx(0.25, abs=1e-8)}
     assert searched(con, events, min_customers=2) == {}
+
+
+def test_what_people_stray_into_is_left_out(con: Any, events_table: Any) -> None:
+    log = [at(1, "search", query="lamp"), *[at(minute, "view", column=2) for minute in range(2, 11)]]
+    events = events_table([*log, at(11, "view", column=0)], column="int64")
+    assert set(searched(con, events, min_probability=0.09)) == {("lamp", 0), ("lamp", 2)}
+    assert searched(con, events, min_probability=0.11) == {("lamp", 2): pytest.approx(0.9, abs=1e-8)}

@@ -47,7 +47,14 @@ def test_the_run_holds_what_was_promised(trained: tuple[Params, Trained]) -> Non
     }
     assert len(client.list_artifacts(result.run_id, "figures")) == 4
     assert run.inputs.dataset_inputs[0].dataset.digest
-    assert client.get_model_version_by_alias("kindred", "champion").run_id == result.run_id
+    champion = client.get_model_version_by_alias("kindred", "champion")
+    assert champion.run_id == result.run_id
+    assert run.info.run_name == f"6 segments, kmeans, {params.as_of:%Y-%m-%d}"
+    described = run.data.tags["mlflow.note.content"]
+    assert described == champion.description
+    assert all(name.replace("|", r"\|") in described for name in result.segments.name)
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert all(metric in experiment.tags["mlflow.note.content"] for metric in run.data.metrics)
 
 
 def test_nothing_personal_reaches_the_store(trained: tuple[Params, Trained], shop: Path) -> None:

@@ -1,4 +1,4 @@
--- Kindred's profile written by hand for DuckDB: the same rows, figures and spec, without its checks' reasons.
+-- Kindred's profile as one would write it by hand for DuckDB.
 create temp table checked as
   select customer_id, timezone('UTC', occurred_at)::timestamp as occurred_at, event_type, product_id,
          nullif(trim(regexp_replace(lower(query), '\s+', ' ', 'g')), '') as query,
@@ -13,10 +13,11 @@ create temp table known as
     select customer_id from checked where occurred_at < timestamp '2025-11-01'
     union select customer_id from '{folder}/customers.parquet' where registered_at < timestamptz '2025-11-01');
 create temp table product_columns as
-  select product_id, dense_rank() over (order by array_to_string(string_split(category_path, ' > ')[:2], ' > ')) - 1 as col
+  select product_id, array_to_string(string_split(category_path, ' > ')[:2], ' > ') as category,
+         dense_rank() over (order by category) - 1 as col
   from '{folder}/products.parquet';
 create temp table observed as
-  select k.customer_id, occurred_at, event_type, query, channel, hash(session_id) as session_key, col,
+  select k.customer_id, occurred_at, event_type, query, channel, hash(coalesce(session_id, date_trunc('day', occurred_at)::varchar)) as session_key, col,
          case event_type when 'view' then 1.0 when 'search' then 1.0 when 'favourite' then 2.0 when 'cart' then 2.0
                          when 'purchase' then 3.0 when 'email_click' then 0.5 else 0.0 end
            * pow(2.0, -epoch(timestamp '2025-11-01' - occurred_at) / 86400.0 / 45.0) as weight,
@@ -28,7 +29,7 @@ create temp table observed as
 create temp table visits as
   select customer_id, session_key, min(occurred_at) as started_at, min(channel) as channel,
          bool_or(event_type = 'cart') as has_cart, bool_or(event_type = 'purchase') as has_purchase
-  from observed where event_type not in ('email_open', 'contact') and session_key is not null
+  from observed where event_type not in ('email_open', 'contact')
   group by all;
 create temp table orders as
   select k.customer_id, coalesce(order_id, date_trunc('day', occurred_at)::varchar) as order_key,
@@ -38,13 +39,13 @@ create temp table orders as
   where event_type = 'purchase' and occurred_at >= timestamp '2024-11-01' and occurred_at < timestamp '2025-11-01'
   group by all;
 create temp table buyers as
-  select customer_id, count(*) as order_count, sum(spend) as spend, sum(items) as items,
-         sum(discounted) / sum(items) as discount_share, min(ordered_at) as first_at, max(ordered_at) as last_at
+  select customer_id, count(*) as order_count, sum(spend) as spend, sum(items) as item_count,
+         coalesce(sum(discounted), 0) / sum(items) as discount_share, min(ordered_at) as first_at, max(ordered_at) as last_at
   from orders group by all;
 create temp table searches as
   select *, lead(searched_at) over (partition by customer_id, session_key order by searched_at, query) as next_at from (
     select distinct customer_id, session_key, query, occurred_at as searched_at from observed
-    where event_type = 'search' and query is not null and session_key is not null);
+    where event_type = 'search' and query is not null);
 create temp table meanings as
   with followed as (
     select s.query, s.customer_id, s.session_key, s.searched_at, a.col, count(*) as n
@@ -56,7 +57,8 @@ create temp table meanings as
     select query, col, n / sum(n) over (partition by query, customer_id, session_key, searched_at) as share from followed),
   made as (select query, count(*) as searches, count(distinct customer_id) as customers from searches group by all)
   select s.query, s.col, sum(s.share) / (any_value(m.searches) + 2.0) as probability
-  from shares s join made m using (query) where m.customers >= 5 group by s.query, s.col;
+  from shares s join made m using (query) where m.customers >= 5 group by s.query, s.col
+  having probability >= 0.02;
 create temp table evidence as
   select customer_id, col, sum(weight) as evidence from (
     select customer_id, col, weight from observed where col is not null and weight > 0
@@ -64,32 +66,49 @@ create temp table evidence as
     select o.customer_id, m.col, o.weight * m.probability from observed o join meanings m using (query)
     where o.event_type = 'search')
   group by all;
-create temp table wide as pivot evidence on col using sum(evidence) group by customer_id;
 create temp table activity as
-  select customer_id, count(*) as event_count, sum(points) as points, min(occurred_at) as first_at, max(occurred_at) as last_at,
-         count(*) filter (event_type = 'view') as views, count(*) filter (event_type = 'search') as searches,
-         count(*) filter (event_type = 'favourite') as favourites, count(*) filter (event_type = 'cart') as carts,
-         count(*) filter (event_type = 'remove_from_cart') as removed, count(*) filter (event_type = 'purchase') as bought,
-         count(*) filter (event_type = 'return') as returned, count(*) filter (event_type = 'contact') as contacts,
-         count(*) filter (event_type = 'email_open') as opens, count(*) filter (event_type = 'email_click') as clicks
+  select customer_id, count(*) as event_count, sum(points) as temperature_points, min(occurred_at) as first_at, max(occurred_at) as last_at,
+         count(*) filter (event_type = 'view') as view_count, count(*) filter (event_type = 'search') as search_count,
+         count(*) filter (event_type = 'favourite') as favourite_count, count(*) filter (event_type = 'cart') as cart_count,
+         count(*) filter (event_type = 'remove_from_cart') as remove_from_cart_count, count(*) filter (event_type = 'purchase') as purchase_count,
+         count(*) filter (event_type = 'return') as return_count, count(*) filter (event_type = 'contact') as contact_count,
+         count(*) filter (event_type = 'email_open') as email_open_count, count(*) filter (event_type = 'email_click') as email_click_count
   from observed group by all;
 create temp table habits as
-  select customer_id, count(*) as sessions, count(*) filter (has_cart) as cart_sessions,
-         count(*) filter (has_cart and not has_purchase) as abandoned,
-         count(*) filter (dayofweek(started_at) in (0, 6)) / count(*) as weekend,
-         count(*) filter (hour(started_at) < 6) / count(*) as night,
-         count(*) filter (hour(started_at) between 6 and 11) / count(*) as morning,
-         count(*) filter (hour(started_at) between 12 and 17) / count(*) as afternoon,
-         count(*) filter (hour(started_at) >= 18) / count(*) as evening,
-         count(*) filter (channel = 'web') / count(*) as web, count(*) filter (channel = 'app') / count(*) as app,
-         count(*) filter (channel = 'store') / count(*) as store
+  select customer_id, count(*) as session_count, count(*) filter (has_cart) as cart_session_count,
+         count(*) filter (has_cart and not has_purchase) as abandoned_cart_count,
+         count(*) filter (dayofweek(started_at) in (0, 6)) / count(*) as weekend_share,
+         count(*) filter (hour(started_at) < 6) / count(*) as night_share,
+         count(*) filter (hour(started_at) between 6 and 11) / count(*) as morning_share,
+         count(*) filter (hour(started_at) between 12 and 17) / count(*) as afternoon_share,
+         count(*) filter (hour(started_at) >= 18) / count(*) as evening_share,
+         count(*) filter (channel = 'web') / count(*) as "channel: web", count(*) filter (channel = 'app') / count(*) as "channel: app",
+         count(*) filter (channel = 'store') / count(*) as "channel: store",
+         count(*) filter (channel = 'email') / count(*) as "channel: email"
   from visits group by all;
-create temp table mix as select col, sum(evidence) / (select sum(evidence) from evidence) as share from evidence group by all;
-create temp table totals as select customer_id, sum(evidence) as total from evidence group by all;
-copy (
-  select k.name, a.*, h.*, b.*, t.total,
-         (coalesce(columns(w.* exclude (customer_id)), 0) + 8.0 / 18) / (coalesce(t.total, 0) + 8.0)
+create temp table mix as
+  select col, sum(weight) / (select sum(weight) from observed where col is not null) as share
+  from observed where col is not null group by col;
+create temp table wide as pivot evidence on col using coalesce(sum(evidence), 0) group by customer_id;
+create temp table totals as
+  select *, {uppers}
+  from wide join (select customer_id, sum(evidence) as evidence from evidence group by all) using (customer_id);
+create temp table interests as select customer_id, evidence, {shares} from totals;
+create temp table prices as
+  select k.customer_id, col, unit_price, quantity from checked c join known k on c.customer_id = k.name
+  join product_columns using (product_id)
+  where event_type = 'purchase' and unit_price > 0 and quantity > 0
+    and occurred_at >= timestamp '2024-11-01' and occurred_at < timestamp '2025-11-01';
+create temp table price_levels as
+  select customer_id, sum(unit_price * quantity) / sum(mean_price * quantity) as price_level from prices
+  join (select col, sum(unit_price * quantity) / sum(quantity) as mean_price from prices group by col) using (col) group by all;
+create temp table returns as
+  select k.customer_id, sum(quantity) as returned_item_count from checked c join known k on c.customer_id = k.name
+  where event_type = 'return' and occurred_at >= timestamp '2024-11-01' and occurred_at < timestamp '2025-11-01' group by all;
+create temp table profiles as
+  select k.name as customer_id, a.* exclude (customer_id), h.* exclude (customer_id), b.* exclude (customer_id),
+         price_level, returned_item_count, i.* exclude (customer_id)
   from known k left join activity a using (customer_id) left join habits h using (customer_id)
-  left join buyers b using (customer_id) left join totals t using (customer_id) left join wide w using (customer_id)
-  order by k.name
-) to '{folder}/out-sql.parquet';
+  left join buyers b using (customer_id) left join price_levels using (customer_id) left join returns using (customer_id)
+  left join interests i using (customer_id)
+  order by k.name;

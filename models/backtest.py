@@ -1,0 +1,190 @@
+"""How well interest scores foretell purchases: who buys a category, and what a customer buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
+
+from models.interests import Formula, Snapshot, purchase_scores
+from models.scorer import Floats
+
+Bools = NDArray[np.bool_]
+WINDOW_DAYS = (1.0, 7.0, 30.0)
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean with its bootstrap interval (2.5% and 97.5%)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to score interests, and how well it did.
+
+    Attributes
+    ----------
+    who_auc : Figure
+        Who buys category c: AUROC over customers, mean over categories with enough buyers.
+    what_auc : Figure
+        What does this customer buy: AUROC over categories, mean over customers who bought.
+    what_ndcg : Figure
+        The same as NDCG@5.
+    """
+
+    name: str
+    who_auc: Figure
+    what_auc: Figure
+    what_ndcg: Figure
+
+
+def compare_scores(
+    scores: Mapping[str, Floats], bought: Bools, *, min_buyers: int, resamples: int, seed: int
+) -> list[Row]:
+    """A row per score, all on the same customers and the same resamples of them.
+
+    Parameters
+    ----------
+    scores : dict of str to array of shape (n_customers, n_categories or more)
+        Columns beyond those of ``bought`` (OTHER) are not looked at.
+    bought : bool array of shape (n_customers, n_categories)
+    min_buyers : int
+        Buyers a category needs to count in *who buys*.
+    resamples : int
+        Of customers, with replacement.
+    """
+    generator = np.random.default_rng(seed)
+    n = len(bought)
+    weights = np.vstack([np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)])
+    counted = np.flatnonzero((bought.sum(axis=0) >= min_buyers) & ~bought.all(axis=0))
+    buyers = np.flatnonzero(bought.any(axis=1) & ~bought.all(axis=1))
+    rows = []
+    for name, given in scores.items():
+        score = given[:, : bought.shape[1]]
+        who = [weighted_auc(score[:, column], bought[:, column], weights) for column in counted]
+        within = np.column_stack([auc_within(score[buyers], bought[buyers]), ndcg(score[buyers], bought[buyers])])
+        share = weights[:, buyers] / np.maximum(weights[:, buyers].sum(axis=1, keepdims=True), 1.0)
+        what = share @ within if len(buyers) else np.full((len(weights), 2), np.nan)
+        mean_who = np.nanmean(who, axis=0) if who else np.full(len(weights), np.nan)
+        rows.append(Row(name, _figure(mean_who), _figure(what[:, 0]), _figure(what[:, 1])))
+    return rows
+
+
+def _figure(values: Floats) -> Figure:
+    resampled = values[1:] if len(values) > 1 else values
+    if np.isnan(resampled).all():
+        return Figure(float(values[0]), float("nan"), float("nan"))
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return Figure(float(values[0]), float(low), float(high))
+
+
+def weighted_auc(score: Floats, bought: Bools, weights: Floats) -> Floats:
+    """AUROC under each row of weights; ties count half.
+
+    Parameters
+    ----------
+    score, bought : arrays of shape (n,)
+    weights : array of shape (m, n)
+
+    Returns
+    -------
+    array of shape (m,)
+    """
+    order = np.argsort(score, kind="stable")
+    ranked = score[order]
+    ties = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    positive = np.add.reduceat(weights[:, order] * bought[order], ties, axis=1)
+    negative = np.add.reduceat(weights[:, order] * ~bought[order], ties, axis=1)
+    below = np.cumsum(negative, axis=1) - negative
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    better = (positive * (below + 0.5 * negative)).sum(axis=1)
+    return np.divide(better, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+
+def auc_within(score: Floats, bought: Bools) -> Floats:
+    """AUROC over the categories of each customer, who bought some and not all; ties count half. Shape (n,)."""
+    rank = rankdata(score, axis=1)
+    positives = bought.sum(axis=1)
+    above = (rank * bought).sum(axis=1) - positives * (positives + 1) / 2
+    return np.asarray(above / (positives * (bought.shape[1] - positives)))
+
+
+def ndcg(score: Floats, bought: Bools) -> Floats:
+    """NDCG at 5 of each customer; ties share their places' gain. Shape (n,)."""
+    discount = np.zeros(score.shape[1])
+    discount[:TOP] = 1.0 / np.log2(np.arange(2, min(TOP, score.shape[1]) + 2))
+    summed = np.concatenate([[0.0], np.cumsum(discount)])
+    best = rankdata(-score, method="min", axis=1).astype(np.int64)
+    worst = rankdata(-score, method="max", axis=1).astype(np.int64)
+    gain = (summed[worst] - summed[best - 1]) / (worst - best + 1)
+    return np.asarray((gain * bought).sum(axis=1) / summed[bought.sum(axis=1)])
+
+
+def baseline_scores(earlier: Sequence[Snapshot], last: Snapshot, adobe: Floats) -> dict[str, Floats]:
+    """What others would use, scored at the last cutoff.
+
+    Parameters
+    ----------
+    earlier : sequence of Snapshot
+        Cutoffs that the one trained baseline learns from.
+    adobe : array of shape (n_customers, n_categories)
+        `features.baselines.adobe_affinity`.
+    """
+    purchases = last.kind == last.kinds.index("purchase")
+    counts = last.table(last.event_count)
+    latest = np.full(counts.shape, np.inf)
+    np.minimum.at(latest, (last.customer, last.column), last.min_age_days)
+    return {
+        "popularity": np.tile(last.mix, (len(counts), 1)),
+        "raw counts": counts,
+        "purchases only": last.table(last.event_count * purchases),
+        "last category seen": -latest,
+        "Adobe Target's rule": adobe,
+        "counts in 1, 7, 30 days, logistic": windows_model(earlier, last),
+    }
+
+
+def windows_model(earlier: Sequence[Snapshot], last: Snapshot) -> Floats:
+    """Chance to buy by logistic regression on counts in windows and their ratios, as feature stores build them."""
+    features = [window_features(snapshot) for snapshot in earlier]
+    outcomes = [snapshot.bought.ravel() for snapshot in earlier]
+    learned = np.concatenate(outcomes) if outcomes else np.zeros(0, dtype=bool)
+    if not learned.any() or learned.all():
+        return np.zeros(last.bought.shape)
+    model = LogisticRegression(C=1.0, max_iter=300).fit(np.concatenate(features), learned)
+    return np.asarray(model.decision_function(window_features(last))).reshape(last.bought.shape)
+
+
+def window_features(snapshot: Snapshot) -> Floats:
+    """Logged counts of views, other signals and purchases in each window and overall, and shares of the category.
+
+    Returns
+    -------
+    array of shape (n_customers * (n_categories - 1), 16)
+    """
+    groups = {"view": ("view",), "purchase": ("purchase",)}
+    named = [np.isin(np.array(snapshot.kinds), names)[snapshot.kind] for names in groups.values()]
+    masks = [*named, ~np.logical_or.reduce(named)]
+    columns = [
+        snapshot.table(snapshot.event_count * mask * (snapshot.mean_age_days < days))
+        for mask in masks
+        for days in (*WINDOW_DAYS, np.inf)
+    ]
+    every = [np.sum(columns[place :: len(WINDOW_DAYS) + 1], axis=0) for place in range(len(WINDOW_DAYS) + 1)]
+    ratios = [table / np.maximum(table.sum(axis=1, keepdims=True), 1.0) for table in every]
+    features = [*[np.log1p(table) for table in columns], *ratios]
+    return np.column_stack([table[:, :-1].ravel() for table in features])
+
+
+def formula_scores(formulas: Mapping[str, Formula], snapshot: Snapshot) -> dict[str, Floats]:
+    """Scores of formulas by name."""
+    return {name: purchase_scores(snapshot, formula) for name, formula in formulas.items()}

@@ -1,0 +1,202 @@
+"""`kindred backtest`: profiles from before a cutoff, purchases after it; earlier ones choose, the last reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.events import EventType
+from models.backtest import Figure, Row, baseline_scores, compare_scores, formula_scores
+from models.interests import Decay, Fitted, Formula, Snapshot, fit_formula
+from pipeline import outputs, tracking
+from pipeline.engines import connect
+from pipeline.params import DecayParams, Params, UserError
+from pipeline.profiles import Progress
+from pipeline.report import plots
+from pipeline.snapshots import backtest_cutoffs, snapshot_at
+from pipeline.sources import Source, read_source
+
+FIGURES = {"who_auc": "who buys (AUROC)", "what_auc": "what (AUROC)", "what_ndcg": "what (NDCG@5)"}
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What was measured.
+
+    Attributes
+    ----------
+    cutoffs : list of datetime
+        Ascending; the last is the one reported.
+    rows : list of Row
+    fitted : Fitted
+        From the earlier cutoffs.
+    customer_count, buyer_count : int
+        Customers at the last cutoff, and those of them who bought after it.
+    """
+
+    cutoffs: list[datetime]
+    rows: list[Row]
+    fitted: Fitted
+    customer_count: int
+    buyer_count: int
+
+    def frame(self) -> pd.DataFrame:
+        """A line per way to score: name, and mean, low and high of each figure."""
+        return pd.DataFrame(
+            [
+                {
+                    "scores": row.name,
+                    **{
+                        f"{figure}_{part}": getattr(getattr(row, figure), part)
+                        for figure in FIGURES
+                        for part in ("mean", "low", "high")
+                    },
+                }
+                for row in self.rows
+            ]
+        )
+
+    def as_text(self) -> str:
+        """The table, the formula in words, and how they came about."""
+        head = [f"{'':<36}{''.join(f'{title:>26}' for title in FIGURES.values())}"]
+        lines = [
+            f"{row.name:<36}{''.join(f'{_interval(getattr(row, name)):>26}' for name in FIGURES)}" for row in self.rows
+        ]
+        return "\n".join(
+            [
+                *head,
+                *lines,
+                "",
+                f"At {self.cutoffs[-1]:%Y-%m-%d}: {self.customer_count:,} customers, of whom {self.buyer_count:,} "
+                "bought in the horizon after it. Means, with 95% intervals over customers.",
+                f"Interests: {self.fitted.reason}. {formula_words(self.fitted)}",
+            ]
+        )
+
+
+def _interval(figure: Figure) -> str:
+    return f"{figure.mean:.3f} ({figure.low:.3f}-{figure.high:.3f})"
+
+
+def formula_words(fitted: Fitted) -> str:
+    """The formula in sentences that an analyst can read; of the signals that were seen."""
+    interest, kappa, activity = fitted.formula.interest, fitted.formula.kappa, fitted.formula.activity
+    weights = {kind.replace("_", " "): interest.signal_weights.get(kind, 0.0) for kind in fitted.seen}
+    unit = next(iter(weights), "view")
+    said = [f"a {kind} {weight / weights[unit]:.3g}" for kind, weight in weights.items() if kind != unit]
+    beside = f"Beside a {unit}, {', '.join(said)}. " if said else ""
+    return (
+        f"{beside}Half of what is known of interests is forgotten after {interest.half_life_days:.3g} days, and the "
+        f"shop's mix counts as much as {kappa:.3g} {unit}s. Of how likely somebody is to buy at all, half is forgotten "
+        f"after {activity.half_life_days:.3g} days."
+    )
+
+
+def fitted_params(
+    con: Any, source: Source, params: Params, *, progress: Progress
+) -> tuple[Params, Backtest | None, str]:
+    """``params`` with the fitted formula, what was measured, and a note; as given where fitting is off or cannot be."""
+    if params.interests.fit == "off":
+        return params, None, ""
+    try:
+        found = run_backtest(con, source, params, progress=progress)
+    except UserError as error:
+        return params, None, f"Interests were not fitted: {error}"
+    note = f"Interests: {found.fitted.reason}. {formula_words(found.fitted)}"
+    return with_formula(params, found.fitted.formula), found, note
+
+
+def backtest(params: Params, *, progress: Progress) -> str:
+    """`kindred backtest`: read, measure, track; the table as text."""
+    folder = params.path(params.outputs.folder)
+    with outputs.lock(folder), connect(params.engine, folder=folder) as con:
+        progress("reading and checking")
+        source = read_source(con, params, rejected_path=folder / "rejected.parquet")
+        found = run_backtest(con, source, params, progress=progress)
+    mlflow = tracking.open_store(params)
+    tracking.close_stale_runs(mlflow, params)
+    name = f"backtest {params.as_of:%Y-%m-%d}"
+    with tracking.run(mlflow, name=name, tags=tracking.run_tags(params)) as run_id:
+        tracking.log_parameters(mlflow, params.flat())
+        log_backtest(mlflow, found)
+    return (
+        f"{found.as_text()}\n\nRun      {run_id}\nNext     kindred train    fits the same where interests.fit is auto"
+    )
+
+
+def log_backtest(mlflow: Any, found: Backtest) -> None:
+    """Figures of the last row, the table, the formula and a figure, under the active run."""
+    last = found.rows[-1]
+    measured = {f"backtest_{name}": getattr(last, name).mean for name in FIGURES}
+    mlflow.log_metrics({name: value for name, value in measured.items() if np.isfinite(value)})
+    mlflow.log_table(found.frame().to_dict(orient="list"), "backtest.json")
+    mlflow.log_dict(asdict(found.fitted), "interest_formula.json")
+    tracking.log_figures(mlflow, {"backtest": plots.backtest_figure(found.frame(), FIGURES)})
+
+
+def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress) -> Backtest:
+    """Fit on the earlier cutoffs, compare on the last.
+
+    Raises
+    ------
+    UserError
+        The log is too short for a cutoff with history before it and a horizon after it.
+    """
+    cutoffs = backtest_cutoffs(source, params)
+    snapshots: list[Snapshot] = []
+    for cutoff in cutoffs:
+        progress(f"cutoff {cutoff:%Y-%m-%d}")
+        snapshot, adobe = snapshot_at(con, source, params, cutoff)
+        snapshots.append(snapshot)
+    *earlier, last = snapshots
+    progress("fitting and comparing")
+    fitted = fit(earlier, params)
+    formulas = {"given weights": given_formula(params)}
+    if fitted.is_fitted:
+        formulas["fitted weights"] = fitted.formula
+    rows = compare_scores(
+        baseline_scores(earlier, last, adobe) | formula_scores(formulas, last),
+        last.bought,
+        min_buyers=params.backtest.min_buyers,
+        resamples=params.backtest.bootstrap_resamples,
+        seed=params.seed,
+    )
+    return Backtest(cutoffs, rows, fitted, len(last.bought), int(last.bought.any(axis=1).sum()))
+
+
+def given_formula(params: Params) -> Formula:
+    """The formula that params.yaml gives."""
+    given = params.interests
+    return Formula(interest=_decay(given), kappa=given.kappa, activity=_decay(given.activity))
+
+
+def _decay(given: DecayParams) -> Decay:
+    return Decay({str(kind): weight for kind, weight in given.signal_weights.items()}, given.half_life_days)
+
+
+def with_formula(params: Params, formula: Formula) -> Params:
+    """``params`` with the settings of ``formula``; nothing is left to be fitted."""
+    given = params.interests
+    activity = given.activity.model_copy(update=_settings(formula.activity))
+    changes = {**_settings(formula.interest), "kappa": formula.kappa, "activity": activity, "fit": "off"}
+    return params.model_copy(update={"interests": given.model_copy(update=changes)})
+
+
+def _settings(decay: Decay) -> dict[str, Any]:
+    weights = {EventType(kind): weight for kind, weight in decay.signal_weights.items()}
+    return {"signal_weights": weights, "half_life_days": decay.half_life_days}
+
+
+def fit(snapshots: Sequence[Snapshot], params: Params) -> Fitted:
+    """The formula fitted as ``interests`` of params.yaml says."""
+    return fit_formula(
+        snapshots,
+        given_formula(params),
+        min_purchases=params.interests.fit_min_purchases,
+        prior_strength=params.interests.fit_prior_strength,
+    )

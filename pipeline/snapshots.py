@@ -1,0 +1,88 @@
+"""Cutoffs in the past: what was known of some customers at each, and what they bought after it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features import signals
+from features.baselines import adobe_affinity
+from features.categories import SEPARATOR
+from features.events import EventType, ObservationWindow
+from models.interests import Snapshot
+from models.scorer import Floats
+from pipeline.params import Params, UserError
+from pipeline.profiles import learn_queries, numbered, observe, query_table, with_columns
+from pipeline.sources import Source
+
+HASH_BUCKETS = 1_000_003
+MIN_HISTORY_HORIZONS = 1
+
+
+def backtest_cutoffs(source: Source, params: Params) -> list[datetime]:
+    """Moments a horizon apart, the last one horizon before as_of, each with at least a horizon of log before it."""
+    horizon = timedelta(days=params.backtest.horizon_days)
+    first = datetime.fromisoformat(source.summary.first_event_at).replace(tzinfo=params.as_of.tzinfo)
+    found = [params.as_of - place * horizon for place in range(params.backtest.cutoffs, 0, -1)]
+    kept = [cutoff for cutoff in found if cutoff - MIN_HISTORY_HORIZONS * horizon >= first]
+    if not kept:
+        raise UserError(
+            f"expected a log of at least {(MIN_HISTORY_HORIZONS + 1) * horizon.days} days before as_of for a backtest "
+            f"of {horizon.days} days; it begins on {first:%Y-%m-%d}. Lower backtest.horizon_days."
+        )
+    return kept
+
+
+def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:
+    """What was known of a sample of customers at ``cutoff``, and Adobe's rule beside it (n_customers, n_categories)."""
+    window = ObservationWindow(cutoff, params.history_days)
+    sampled = _sampled(con, source, params)
+    known = observe(con, sampled, params, window)
+    queries = query_table(con, learn_queries(known.observed, params))
+    given = params.interests
+    kinds = tuple(kind for kind in EventType if any(one.signal_weights.get(kind) for one in (given, given.activity)))
+    counted = signals.signal_counts(known.observed, queries, window=window, kinds=kinds)
+    rows = counted.order_by("customer_id", "column", "event_type", "age_bin").to_pyarrow().to_pandas()
+    after = ObservationWindow(cutoff + timedelta(days=params.backtest.horizon_days), params.backtest.horizon_days)
+    later = with_columns(numbered(after.of(sampled.events), known.customers), sampled, known.columns)
+    bought = signals.purchases_by_category(later).order_by("customer_id", "column").to_pyarrow().to_pandas()
+    adobe = adobe_affinity(known.observed).order_by("customer_id", "column").to_pyarrow().to_pandas()
+
+    customers = pd.Index(np.unique(known.observed.customer_id.to_pyarrow().to_numpy()))
+    shape = (len(customers), len(known.cut.categories))
+    snapshot = Snapshot(
+        customer=customers.get_indexer(pd.Index(rows.customer_id)).astype(np.int64),
+        column=rows.column.to_numpy(np.int64),
+        kind=pd.Index([str(kind) for kind in kinds]).get_indexer(pd.Index(rows.event_type)).astype(np.int64),
+        event_count=rows.event_count.to_numpy(np.float64),
+        mean_age_days=rows.mean_age_days.to_numpy(np.float64),
+        min_age_days=rows.min_age_days.to_numpy(np.float64),
+        kinds=tuple(str(kind) for kind in kinds),
+        paths=tuple(tuple(category.lower().split(SEPARATOR)) for category in known.cut.categories),
+        level=known.cut.level,
+        mix=np.array(known.cut.mix),
+        bought=_matrix(customers, bought, np.ones(len(bought)), shape)[:, :-1] > 0,
+    )
+    return snapshot, _matrix(customers, adobe, adobe.affinity.to_numpy(np.float64), shape)
+
+
+def _matrix(customers: pd.Index, pairs: pd.DataFrame, values: Floats, shape: tuple[int, int]) -> Floats:
+    """Values at (customer, column); pairs of customers who are not among ``customers`` are left out."""
+    place = customers.get_indexer(pd.Index(pairs.customer_id))
+    found = np.zeros(shape)
+    inside = place >= 0
+    found[place[inside], pairs.column.to_numpy(np.int64)[inside]] = values[inside]
+    return found
+
+
+def _sampled(con: Any, source: Source, params: Params) -> Source:
+    """The events of at most ``backtest.sample_customers`` customers, the same at every cutoff."""
+    share = params.backtest.sample_customers / max(source.summary.customer_count, 1)
+    if share >= 1.0:
+        return replace(source, customers=None)
+    bucket = source.events.customer_id.hash().abs() % HASH_BUCKETS
+    return replace(source, events=source.events.filter(bucket < int(share * HASH_BUCKETS)), customers=None)

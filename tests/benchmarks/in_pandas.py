@@ -1,0 +1,203 @@
+"""Kindred's profile as one would write it in pandas: dictionary-encoded keys, one group-by a table, no row loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+AS_OF = pd.Timestamp("2025-11-01")
+START = AS_OF - pd.Timedelta(days=365)
+WEIGHTS = {"view": 1.0, "search": 1.0, "favourite": 2.0, "cart": 2.0, "purchase": 3.0, "email_click": 0.5}
+POINTS = {"view": 1.0, "search": 1.0, "favourite": 3.0, "cart": 5.0, "email_click": 1.0}
+HALF_LIFE_DAYS, POINTS_HALF_LIFE_DAYS, KAPPA = 45.0, 7.0, 8.0
+WITHOUT_PRODUCT = ["search", "contact", "email_open", "email_click"]
+TEXTS = ["customer_id", "event_type", "product_id", "query", "order_id", "session_id", "channel"]
+
+
+def profiles(folder: Path) -> pd.DataFrame:
+    """One row per customer of the shop in ``folder``."""
+    events = checked(pd.read_parquet(folder / "events", read_dictionary=TEXTS))
+    products = pd.read_parquet(folder / "products.parquet", columns=["product_id", "category_path"])
+    path = products.category_path.str.split(" > ").str[:2].str.join(" > ").astype("category")
+    column_of = pd.Series(path.cat.codes.to_numpy(), products.product_id)
+    names = list(path.cat.categories)
+    column = column_of.reindex(events.product_id.cat.categories).fillna(-1).to_numpy(np.int64)
+    events["column"] = np.where(events.product_id.isna(), -1, column[events.product_id.cat.codes])
+    age = (AS_OF - events.occurred_at).dt.total_seconds().to_numpy() / 86_400
+    events["weight"] = weights(events.event_type, WEIGHTS) * np.exp2(-age / HALF_LIFE_DAYS)
+    events["points"] = weights(events.event_type, POINTS) * np.exp2(-age / POINTS_HALF_LIFE_DAYS)
+
+    shown = events[events["column"] >= 0]
+    mix = shown.groupby("column").weight.sum().reindex(range(len(names)), fill_value=0.0)
+    own = shown.groupby(["customer", "column"]).weight.sum()
+    searched = events.loc[events.event_type == "search", ["customer", "query", "weight"]]
+    meant = searched.merge(meanings(events), on="query")
+    meant["weight"] *= meant.probability
+    evidence = own.add(meant.groupby(["customer", "column"]).weight.sum(), fill_value=0.0).unstack(fill_value=0.0)
+    evidence = evidence.reindex(columns=range(len(names)), fill_value=0.0)
+
+    mix = mix / mix.sum()
+    interest = shares(evidence, mix, names)
+    found = pd.concat([activity(events), visits(events), value(events), interest], axis=1)
+    found.index = events.customer_id.cat.categories.take(found.index)
+    everybody = pd.Index(sorted(known(events, folder)), name="customer_id")
+    nothing_known = dict(zip([f"interest: {name}" for name in names], mix, strict=True))
+    return found.reindex(everybody).fillna(nothing_known).reset_index()
+
+
+def checked(events: pd.DataFrame) -> pd.DataFrame:
+    """Rows that break no rule and lie in the window."""
+    events["occurred_at"] = events.occurred_at.dt.tz_localize(None)
+    kind = events.event_type
+    good = events.customer_id.notna() & (events.occurred_at >= START) & (events.occurred_at < AS_OF)
+    good &= events.product_id.notna() | kind.isin(WITHOUT_PRODUCT)
+    for number in ("unit_price", "discount", "quantity"):
+        good &= events[number].isna() | (events[number] >= 0)
+    events = events[good].copy()
+    events["quantity"] = events.quantity.fillna(1.0)
+    events["customer"] = events.customer_id.cat.codes
+    # Whoever clicks a mail has no session: the visit is that of the day.
+    day = -1 - events.occurred_at.to_numpy().astype("datetime64[D]").astype(np.int64)
+    events["session"] = np.where(events.session_id.isna(), day, events.session_id.cat.codes)
+    events["is_visit"] = ~events.event_type.isin(["email_open", "contact"])
+    text = events["query"].cat.categories.str.lower().str.replace(r"\s+", " ", regex=True).str.strip()
+    codes, _ = pd.factorize(text)
+    events["query"] = np.where(events["query"].isna(), -1, codes[events["query"].cat.codes])
+    return events
+
+
+def known(events: pd.DataFrame, folder: Path) -> set[str]:
+    """Everybody seen or registered."""
+    customers = pd.read_parquet(folder / "customers.parquet", columns=["customer_id", "registered_at"])
+    seen = events.customer_id.cat.remove_unused_categories().cat.categories
+    return set(seen) | set(customers.customer_id[customers.registered_at.dt.tz_localize(None) < AS_OF])
+
+
+def weights(kind: pd.Series, of: dict[str, float]) -> np.ndarray:
+    """The weight of each event's type."""
+    return np.array([of.get(name, 0.0) for name in kind.cat.categories])[kind.cat.codes]
+
+
+def meanings(events: pd.DataFrame) -> pd.DataFrame:
+    """P(category | query): query, column, probability."""
+    kinds = ["search", "view", "favourite", "cart", "purchase"]
+    used = events[events.event_type.isin(kinds)]
+    used = used.loc[(used.event_type != "search") | (used["query"] >= 0)]
+    is_search = (used.event_type == "search").to_numpy()
+    order = np.lexsort((~is_search, used.occurred_at.to_numpy(), used.session, used.customer))
+    used, is_search = used.iloc[order], is_search[order]
+    last = np.maximum.accumulate(np.where(is_search, np.arange(len(used)), -1))
+    search, at = used.iloc[np.maximum(last, 0)], used.occurred_at.to_numpy()
+    follows = ~is_search & (last >= 0) & (used["column"].to_numpy() >= 0)
+    follows &= (search.customer.to_numpy() == used.customer.to_numpy()) & (
+        search.session.to_numpy() == used.session.to_numpy()
+    )
+    follows &= at - search.occurred_at.to_numpy() <= np.timedelta64(30, "m")
+    actions = pd.DataFrame(
+        {
+            "query": search["query"].to_numpy()[follows],
+            "column": used["column"].to_numpy()[follows],
+            "share": 1.0 / np.bincount(last[follows], minlength=len(used))[last[follows]],
+        }
+    )
+    made = used.loc[is_search, ["query", "customer", "session", "occurred_at"]].drop_duplicates()
+    by_query = made.groupby("query").customer.agg(["size", "nunique"])
+    led_to = actions.groupby(["query", "column"], as_index=False).share.sum().join(by_query, on="query")
+    led_to["probability"] = led_to.share / (led_to["size"] + 2.0)
+    return led_to[(led_to["nunique"] >= 5) & (led_to.probability >= 0.02)][["query", "column", "probability"]]
+
+
+def activity(events: pd.DataFrame) -> pd.DataFrame:
+    """Counts by type, points, first and last event."""
+    counts = events.groupby(["customer", "event_type"], observed=True).size().unstack(fill_value=0)
+    by_customer = events.groupby("customer").agg(
+        event_count=("points", "size"),
+        temperature_points=("points", "sum"),
+        first=("occurred_at", "min"),
+        last=("occurred_at", "max"),
+    )
+    return counts.add_suffix("_count").join(by_customer)
+
+
+def visits(events: pd.DataFrame) -> pd.DataFrame:
+    """Visits, abandoned carts, and when and where."""
+    inside = events[events.is_visit]
+    flagged = inside.assign(
+        has_cart=inside.event_type == "cart",
+        has_purchase=inside.event_type == "purchase",
+        channel=inside.channel.cat.reorder_categories(sorted(inside.channel.cat.categories), ordered=True),
+    )
+    by_visit = flagged.groupby(["customer", "session"]).agg(
+        at=("occurred_at", "min"),
+        channel=("channel", "min"),
+        has_cart=("has_cart", "any"),
+        has_purchase=("has_purchase", "any"),
+    )
+    hour = by_visit["at"].dt.hour
+    marks = pd.DataFrame(
+        {
+            "cart_session_count": by_visit.has_cart,
+            "abandoned_cart_count": by_visit.has_cart & ~by_visit.has_purchase,
+            "weekend_share": by_visit["at"].dt.dayofweek >= 5,
+            "night_share": hour < 6,
+            "morning_share": (hour >= 6) & (hour < 12),
+            "afternoon_share": (hour >= 12) & (hour < 18),
+            "evening_share": hour >= 18,
+            **{f"channel: {name}": by_visit.channel == name for name in ("web", "app", "email", "store")},
+        },
+        dtype="float64",
+    )
+    summed = marks.groupby(level="customer").sum()
+    summed["session_count"] = by_visit.groupby(level="customer").size()
+    each = [name for name in summed if "share" in name or "channel" in name]
+    summed[each] = summed[each].div(summed.session_count, axis=0)
+    return summed
+
+
+def value(events: pd.DataFrame) -> pd.DataFrame:
+    """Orders, spend, discounts, returns and price level of each buyer."""
+    bought = events[events.event_type == "purchase"]
+    key = bought.order_id.astype("str").fillna(bought.occurred_at.dt.strftime("%Y-%m-%d"))
+    bought = bought.assign(
+        order=key,
+        paid=bought.quantity * bought.unit_price.fillna(0.0) - bought.discount.fillna(0.0),
+        discounted=bought.quantity.where(bought.discount > 0, 0.0),
+    )
+    orders = bought.groupby(["customer", "order"]).agg(
+        at=("occurred_at", "min"),
+        spend=("paid", "sum"),
+        items=("quantity", "sum"),
+        discounted=("discounted", "sum"),
+    )
+    table = orders.groupby("customer").agg(
+        order_count=("spend", "size"),
+        spend=("spend", "sum"),
+        item_count=("items", "sum"),
+        discounted=("discounted", "sum"),
+        first_purchase=("at", "min"),
+        last_purchase=("at", "max"),
+    )
+    table["discount_share"] = table.pop("discounted") / table.item_count
+    priced = bought[(bought.unit_price > 0) & (bought["column"] >= 0) & (bought.quantity > 0)]
+    priced = priced.assign(paid=priced.unit_price * priced.quantity)
+    by_column = priced.groupby("column")[["paid", "quantity"]].sum()
+    expected = priced["column"].map(by_column.paid / by_column.quantity) * priced.quantity
+    sums = priced.assign(expected=expected).groupby("customer")[["paid", "expected"]].sum()
+    table["price_level"] = sums.paid / sums.expected
+    back = events[events.event_type == "return"].groupby("customer").quantity.sum()
+    return table.join(back.rename("returned_item_count"), how="outer")
+
+
+def shares(evidence: pd.DataFrame, mix: pd.Series, names: list[str]) -> pd.DataFrame:
+    """The interest formula, from the upper level down."""
+    total = evidence.sum(axis=1)
+    upper = [name.split(" > ")[0] for name in names]
+    by_upper = evidence.T.groupby(upper).sum().T
+    upper_mix = mix.groupby(upper).sum()
+    upper_share = by_upper.add(KAPPA * upper_mix, axis=1).div(total + KAPPA, axis=0)
+    base = upper_share[upper].to_numpy() * (mix.to_numpy() / upper_mix[upper].to_numpy())
+    found = (evidence.to_numpy() + KAPPA * base) / (total.to_numpy() + KAPPA)[:, None]
+    table = pd.DataFrame(found, evidence.index, [f"interest: {name}" for name in names])
+    return table.assign(evidence=total)

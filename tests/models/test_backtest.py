@@ -1,0 +1,52 @@
+"""The figures of a backtest beside scikit-learn's, and on cases computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import ndcg_score, roc_auc_score
+
+from models.backtest import auc_within, compare_scores, ndcg, weighted_auc
+
+
+def test_auc_is_scikit_learns_with_ties_and_weights() -> None:
+    generator = np.random.default_rng(1)
+    score = generator.integers(0, 6, 200).astype(float)
+    bought = generator.random(200) < 0.3
+    weights = np.vstack([np.ones(200), generator.integers(0, 4, 200)])
+    expected = [roc_auc_score(bought, score, sample_weight=weight) for weight in weights]
+    np.testing.assert_allclose(weighted_auc(score, bought, weights), expected)
+
+
+def test_auc_without_buyers_is_undefined() -> None:
+    assert np.isnan(weighted_auc(np.arange(3.0), np.zeros(3, dtype=bool), np.ones((1, 3)))).all()
+
+
+def test_within_a_customer() -> None:
+    generator = np.random.default_rng(2)
+    score = generator.integers(0, 5, (40, 9)).astype(float)
+    bought = generator.random((40, 9)) < 0.3
+    bought[:, 0], bought[:, 1] = True, False
+    expected = [roc_auc_score(one, value) for one, value in zip(bought, score, strict=True)]
+    np.testing.assert_allclose(auc_within(score, bought), expected)
+    expected = [ndcg_score([one], [value], k=5) for one, value in zip(bought.astype(float), score, strict=True)]
+    np.testing.assert_allclose(ndcg(score, bought), expected)
+
+
+def test_the_truth_beats_chance_and_intervals_hold_the_mean() -> None:
+    generator = np.random.default_rng(3)
+    truth = generator.random((400, 6))
+    bought = generator.random((400, 6)) < truth**3
+    rows = compare_scores(
+        {"truth": truth, "chance": generator.random((400, 7))}, bought, min_buyers=10, resamples=50, seed=0
+    )
+    best, chance = rows
+    for figure in (best.who_auc, best.what_auc, best.what_ndcg):
+        assert figure.low < figure.mean < figure.high
+    assert best.who_auc.low > 0.7 > chance.who_auc.high
+    assert chance.what_auc.mean == pytest.approx(0.5, abs=0.05)
+
+
+def test_nobody_bought() -> None:
+    (row,) = compare_scores({"any": np.ones((5, 3))}, np.zeros((5, 3), dtype=bool), min_buyers=1, resamples=3, seed=0)
+    assert np.isnan([row.who_auc.mean, row.what_auc.mean, row.what_ndcg.mean]).all()

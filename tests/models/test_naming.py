@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.journey import STAGES
+from models.naming import (
+    FIGURES,
+    Interest,
+    category_labels,
+    in_languages,
+    matching_archetype,
+    name_segments,
+    segment_figures,
+    top_interests,
+)
+from pipeline.params import ParamsError, load_params
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+NAMING = load_params(PARAMS).naming
+ARCHETYPES = [one.model_dump() for one in NAMING.archetypes]
+TRAITS = [one.model_dump() for one in NAMING.traits]
+LANGUAGES = ("en", "uk", "ru", "sq")
+
+
+def shop_figures(**segments: dict[str, float]) -> pd.DataFrame:
+    base = {
+        "customer_count": 100.0, "spend_per_customer": 100.0, "orders_per_buyer": 3.0, "orders_per_customer": 1.5, "days_since_last_purchase": 60.0,
+        "buyer_share": 0.5, "repeat_buyer_share": 0.3, "return_rate": 0.03, "discount_share": 0.15,
+        "events_per_customer": 20.0, "views_per_customer": 15.0, "days_since_last_event": 60.0,
+        "days_since_first_event": 200.0, "abandoned_cart_share": 0.4, "cart_user_share": 0.4,
+        "stage_lost_share": 0.1, "past_buyer_share": 0.2, "lapsed_buyer_share": 0.1, "price_level": 1.0,
+        "evening_share": 0.3, "weekend_share": 0.3,
+    }  # fmt: skip
+    return pd.DataFrame({name: {**base, **own} for name, own in {**segments, "shop": {}}.items()}).T
+
+
+VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_purchase": 10.0, "buyer_share": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("expected", "own"),
+    [
+        ("vip", VIP),
+        ("difficult", {**VIP, "return_rate": 0.4}),
+        ("bargain_hunter", {"discount_share": 0.9, "buyer_share": 0.9}),
+        ("lost", {"stage_lost_share": 0.8}),
+        ("lapsed", {"buyer_share": 0.9, "lapsed_buyer_share": 0.6, "repeat_buyer_share": 0.8}),
+        ("cart_abandoner", {"abandoned_cart_share": 0.9, "cart_user_share": 0.9, "buyer_share": 0.1}),
+        ("browser", {"buyer_share": 0.0, "orders_per_buyer": np.nan}),
+        ("left", {"buyer_share": 0.0, "days_since_last_event": 150.0}),
+        ("new", {"days_since_first_event": 30.0, "buyer_share": 0.8}),
+        ("one_time", {"buyer_share": 0.9, "orders_per_buyer": 1.1}),
+        ("at_risk", {"buyer_share": 0.9, "past_buyer_share": 0.7, "repeat_buyer_share": 0.8}),
+        ("regular", {"buyer_share": 0.9, "repeat_buyer_share": 0.8}),
+    ],
+)
+def test_each_archetype_on_figures_made_for_it(expected: str, own: dict[str, float]) -> None:
+    figures = shop_figures(one=own)
+    found, evidence = matching_archetype(figures.loc["one"].to_dict(), figures.loc["shop"].to_dict(), ARCHETYPES)
+    assert found is not None
+    assert found["id"] == expected
+    assert {item["figure"] for item in evidence} == set(found["when"])
+
+
+def named(figures: pd.DataFrame, interests: dict[str, Sequence[Interest]] | None = None) -> dict[str, dict[str, Any]]:
+    return name_segments(
+        figures,
+        dict.fromkeys(figures.index, ()) | (interests or {}),
+        ARCHETYPES,
+        traits=TRAITS,
+        min_contrast=NAMING.min_contrast,
+        min_gap=NAMING.min_gap,
+    )
+
+
+def english(found: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {segment_id: one["names"]["en"] for segment_id, one in found.items()}
+
+
+REGULAR = {"buyer_share": 0.9, "repeat_buyer_share": 0.8}
+CATS, DOGS = (Interest(f"P > {name}", name, 0.5, 3.0, 50) for name in ("Cats", "Dogs"))
+
+
+def test_buyers_most_of_whom_stopped_are_no_regulars() -> None:
+    assert english(named(shop_figures(one={**REGULAR, "past_buyer_share": 0.7}))) == {"one": "At risk"}
+    shop = shop_figures(one={**REGULAR, "past_buyer_share": 0.7})
+    shop.loc["shop", "past_buyer_share"] = 0.7  # nothing special in this shop, and still no regulars
+    assert english(named(shop)) == {"one": "Occasional buyers"}
+
+
+def test_alike_segments_are_told_apart_by_interest_first() -> None:
+    own = {"a": REGULAR, "b": {**REGULAR, "spend_per_customer": 300.0}}
+    found = named(shop_figures(**own), {"a": [CATS, DOGS], "b": [DOGS]})
+    assert english(found) == {"a": "Regulars · Cats", "b": "Regulars · Dogs"}
+    assert found["a"]["evidence"][-1] == {
+        "figure": "interest: Cats",
+        "value": 0.5,
+        "shop": pytest.approx(1 / 6),
+        "customer_count": 50,
+        "condition": {},
+    }
+
+
+def test_alike_segments_are_told_apart_by_the_first_trait_that_holds_against_all_their_like() -> None:
+    own = {
+        "a": {**REGULAR, "spend_per_customer": 300.0},
+        "b": {**REGULAR, "evening_share": 0.6},
+        "c": {**REGULAR, "evening_share": 0.31, "weekend_share": 0.5},
+        "d": {**REGULAR, "evening_share": 0.32},
+    }
+    found = named(shop_figures(**own))
+    assert english(found) == {
+        "a": "Regulars, spending more",
+        "b": "Regulars, more in the evening",
+        "c": "Regulars, more at weekends",
+        "d": "Regulars",
+    }
+    proof = found["b"]["evidence"][-1]
+    assert (proof["figure"], proof["value"], proof["shop"], proof["nearest_like"]) == ("evening_share", 0.6, 0.3, 0.32)
+    assert len(found["d"]["evidence"]) == len(found["b"]["evidence"]) - 1
+
+
+def test_a_difference_that_is_small_or_unknown_tells_nothing_apart() -> None:
+    own = {
+        "a": {**REGULAR, "spend_per_customer": 120.0, "views_per_customer": 1.5, "price_level": 3.0},
+        "b": {**REGULAR, "spend_per_customer": 100.0, "views_per_customer": 1.0, "price_level": np.nan},
+    }
+    own["b"]["customer_count"] = 99.0
+    assert english(named(shop_figures(**own))) == {"a": "Regulars", "b": "Regulars 2"}
+
+
+def test_names_are_unique_in_every_language() -> None:
+    own = {name: {**VIP, "spend_per_customer": 500.0 + place} for place, name in enumerate("abcd")}
+    own["c"]["spend_per_customer"] = own["d"]["spend_per_customer"] = 900.0
+    found = named(shop_figures(**own), {"a": [CATS], "b": [DOGS]})
+    assert found["a"]["names"]["en"] == "VIP · Cats"
+    for language in LANGUAGES:
+        assert len({one["names"][language] for one in found.values()}) == 4
+
+
+def test_renumbering_clusters_changes_no_name() -> None:
+    kinds: dict[str, dict[str, float]] = {
+        "vip": VIP,
+        "lost": {"stage_lost_share": 0.8},
+        "spender": {**REGULAR, "spend_per_customer": 300.0},
+        "plain": REGULAR,
+        "larger": {**REGULAR, "customer_count": 101.0},
+        "older": {**REGULAR, "days_since_first_event": 201.0},
+    }
+    ids = [f"s{place:02}" for place in range(1, len(kinds) + 1)]
+
+    def names(order: tuple[str, ...]) -> dict[str, str]:
+        given = dict(zip(kinds, order, strict=True))
+        found = english(named(shop_figures(**{given[kind]: own for kind, own in kinds.items()})))
+        return {kind: found[given[kind]] for kind in kinds}
+
+    first = names(tuple(ids))
+    assert len(set(first.values())) == len(kinds)
+    assert all(names(order) == first for order in itertools.islice(itertools.permutations(ids), 0, None, 97))
+
+
+def test_every_name_carries_the_figures_that_prove_it() -> None:
+    own = {
+        "vip": VIP,
+        "cats": {"buyer_share": 0.2, "views_per_customer": 1.0},
+        "rare": {"buyer_share": 0.2, "views_per_customer": 1.0, "events_per_customer": 3.0},
+        "frequent": {"buyer_share": 0.2, "views_per_customer": 1.0},
+    }
+    figures = shop_figures(**own)
+    found = named(figures, {"cats": [CATS]})
+    assert english(found) == {
+        "vip": "VIP",
+        "cats": "Interested in Cats",
+        "rare": "Rare visitors",
+        "frequent": "Frequent visitors",
+    }
+    for segment_id, one in found.items():
+        assert one["evidence"]
+        for item in one["evidence"]:
+            if item["figure"] in FIGURES:
+                assert item["value"] == figures.loc[segment_id, item["figure"]]
+            compared = {"min": item["value"], "max": item["value"]} | dict.fromkeys(
+                ("min_ratio", "max_ratio"), item["value"] / item["shop"]
+            )
+            for bound, limit in item["condition"].items():
+                assert compared[bound] >= limit if bound.startswith("min") else compared[bound] <= limit
+
+
+def test_noise_is_called_so_whatever_it_looks_like() -> None:
+    assert named(shop_figures(noise=VIP))["noise"]["names"] == in_languages("noise")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("naming.archetypes.0.when={buyer_shar: {min: 1}}", r"archetypes.0.when`: no figure .*; nearest: buyer_share"),
+        ("naming.archetypes.0.when={}", "at least 1"),
+        ("naming.traits.0.figure=spending", r"traits.0.figure`: no figure of a segment that Kindred knows"),
+        ("naming.archetypes.1.name.en=Passers-by", "twice: Passers-by"),
+    ],
+)
+def test_rules_that_cannot_be_used(override: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        load_params(PARAMS, [override])
+
+
+def test_figures_by_hand() -> None:
+    counts = ("event", "session", "view", "search", "favourite", "cart", "contact")
+    profile = pd.DataFrame(
+        {
+            **{f"{name}_count": [4.0, 0.0, 2.0] for name in counts},
+            **dict.fromkeys(("temperature_points", "price_level", "days_since_last_event"), 1.0),
+            **dict.fromkeys(("days_since_first_event", "weekend_share", "night_share", "morning_share"), 1.0),
+            **dict.fromkeys(("afternoon_share", "evening_share"), 0.0),
+            "order_count": [3.0, 0.0, 1.0],
+            "spend": [90.0, 0.0, 10.0],
+            "item_count": [6.0, 0.0, 2.0],
+            "returned_item_count": [1.0, 0.0, 1.0],
+            "discount_share": [0.5, np.nan, 0.0],
+            "cart_session_count": [0.0, 0.0, 2.0],
+            "abandoned_cart_count": [0.0, 0.0, 1.0],
+            "days_since_last_purchase": [5.0, np.nan, 300.0],
+            "lifecycle_stage": ["active", "browsing", "lost"],
+        }
+    )
+    figures = segment_figures(profile, ["a", "a", "b"])
+    assert set(figures.columns) == FIGURES
+    expected = {
+        "customer_count": 2, "spend_share": 0.9, "buyer_share": 0.5, "repeat_buyer_share": 0.5, "past_buyer_share": 0.0,
+        "orders_per_buyer": 3.0, "average_order_value": 30.0, "return_rate": 1 / 6, "discount_share": 0.5,
+        "days_since_last_purchase": 5.0, "stage_active_share": 0.5, "cart_user_share": 0.0,
+    }  # fmt: skip
+    assert figures.loc["a", list(expected)].to_dict() == pytest.approx(expected)
+    assert np.isnan(figures.loc["a", "abandoned_cart_share"])
+    assert figures.loc["b", ["past_buyer_share", "lapsed_buyer_share", "abandoned_cart_share"]].tolist() == [1, 1, 0.5]
+    assert figures.loc["shop", [f"stage_{stage}_share" for stage in STAGES]].sum() == pytest.approx(1.0)
+
+
+def test_labels_are_short_and_unique() -> None:
+    labels = category_labels(["A > Food", "B > Food", "C", "x" * 99])
+    assert list(labels.values())[:3] == ["A › Food", "B › Food", "C"]
+    assert len(labels["x" * 99]) == 40
+
+
+def test_top_interests_are_distinctive_and_shown_by_enough_customers() -> None:
+    table = pd.DataFrame(
+        {
+            "share": {"a": 0.5, "b": 0.3, "c": 0.01, "d": 0.4, "e": 0.1, "(other)": 0.19},
+            "lift": {"a": 1.1, "b": 2.0, "c": 9.0, "d": 22.0, "e": 2.5, "(other)": 4.0},
+            "customer_count": {"a": 90, "b": 40, "c": 50, "d": 9, "e": 10, "(other)": 50},
+        }
+    )
+    labels = {name: name.upper() for name in table.index}
+    top = top_interests(table, min_lift=1.3, min_share=0.05, min_count=10, most=3, labels=labels)
+    assert top == [Interest("e", "E", 0.1, 2.5, 10), Interest("b", "B", 0.3, 2.0, 40)]

@@ -1,0 +1,101 @@
+"""`kindred backtest`, and what training makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import tracking
+from pipeline.backtest import backtest, fitted_params
+from pipeline.engines import connect
+from pipeline.params import Params, UserError
+from pipeline.sources import read_source
+from pipeline.train import train
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+SMALL = ("backtest.bootstrap_resamples=10", "interests.fit_min_purchases=50", "interests.fit=auto")
+
+
+def test_the_table_is_told_and_tracked(params: Callable[..., Params]) -> None:
+    given = params(*SMALL)
+    told = backtest(given, progress=quiet)
+    for row in ("popularity", "raw counts", "Adobe Target's rule", "given weights", "fitted weights"):
+        assert row in told
+    assert "forgotten after" in told
+    mlflow = tracking.open_store(given)
+    (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert 0.5 < run.data.metrics["backtest_who_auc"] <= 1.0
+    table = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/backtest.json"))
+    assert len(table["data"]) == 8
+
+
+def test_what_comes_after_a_cutoff_is_not_known_at_it(params: Callable[..., Params]) -> None:
+    """With everything after the last cutoff changed, what was known at it is the same, and what was bought is not."""
+    from pipeline.snapshots import backtest_cutoffs, snapshot_at
+
+    given = params()
+    with connect(given.engine, folder=given.path(given.outputs.folder)) as con:
+        source = read_source(con, given, rejected_path=None)
+        cutoff = backtest_cutoffs(source, given)[-1]
+        whole, _ = snapshot_at(con, source, given, cutoff)
+        moment = cutoff.replace(tzinfo=None)
+        cut_off = type(source)(
+            source.events.filter(source.events.occurred_at < moment), source.products, source.customers, source.summary
+        )
+        alone, _ = snapshot_at(con, cut_off, given, cutoff)
+    assert whole.bought.any() and not alone.bought.any()
+    for name in ("customer", "column", "kind", "event_count", "mean_age_days", "mix"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(alone, name))
+
+
+def test_training_uses_and_keeps_the_fitted_formula(params: Callable[..., Params]) -> None:
+    given = params(*SMALL)
+    trained = train(given, sweep=False, progress=quiet)
+    assert any("fitted to" in note for note in trained.notes)
+    mlflow = tracking.open_store(given)
+    model = tracking.load_model(mlflow, trained.model_uri)
+    kept = json.loads((model.shop_folder / "params.json").read_text())["interests"]
+    formula = json.loads(mlflow.artifacts.load_text(f"runs:/{trained.run_id}/interest_formula.json"))["formula"]
+    assert kept["half_life_days"] == formula["interest"]["half_life_days"] != given.interests.half_life_days
+    assert kept["kappa"] == formula["kappa"]
+    assert kept["activity"]["half_life_days"] == formula["activity"]["half_life_days"]
+    assert kept["fit"] == "off"
+
+
+def test_a_log_too_short_trains_with_what_is_given(params: Callable[..., Params]) -> None:
+    given = params(*SMALL, "backtest.horizon_days=300")
+    with connect(given.engine, folder=given.path(given.outputs.folder)) as con:
+        source = read_source(con, given, rejected_path=None)
+        after, measured, note = fitted_params(con, source, given, progress=quiet)
+    assert after == given and measured is None
+    assert "at least 600 days" in note
+    with pytest.raises(UserError, match=r"backtest\.horizon_days"):
+        backtest(given, progress=quiet)
+
+
+def test_a_sample_is_the_same_whatever_the_order_of_rows(
+    params: Callable[..., Params], shop: Any, tmp_path: Any
+) -> None:
+    from pipeline.snapshots import backtest_cutoffs, snapshot_at
+
+    events = pd.concat([pd.read_parquet(path) for path in sorted((shop / "events").glob("*.parquet"))])
+    events.sample(frac=1.0, random_state=1).to_parquet(tmp_path / "shuffled.parquet")
+    found = []
+    for more in ((), (f"source.events.path={tmp_path / 'shuffled.parquet'}",)):
+        given = params("backtest.sample_customers=500", *more)
+        with connect(given.engine, folder=given.path(given.outputs.folder)) as con:
+            source = read_source(con, given, rejected_path=None)
+            found.append(snapshot_at(con, source, given, backtest_cutoffs(source, given)[0])[0])
+    assert found[0].paths == found[1].paths
+    for name in ("customer", "column", "kind", "event_count", "mean_age_days", "mix", "bought"):
+        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
+    assert len(found[0].bought) < 600

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pipeline.segments import _interests, _well_founded
+
+
+def test_a_small_group_has_no_figures_but_its_size() -> None:
+    sizes = {"customer_count": 9.0, "customer_share": 0.1, "spend_share": 0.2}
+    assert _well_founded({**sizes, "views_per_customer": 3.0}, min_group=10) == sizes
+
+
+def test_figures_of_a_few_buyers_are_left_out() -> None:
+    figures = {"customer_count": 100.0, "buyer_share": 0.09, "cart_user_share": 0.5, "views_per_customer": 3.0}
+    told = _well_founded({**figures, "average_order_value": 3.5, "abandoned_cart_share": 0.7}, min_group=10)
+    assert told == {**figures, "abandoned_cart_share": 0.7}
+
+
+def test_interests_by_hand() -> None:
+    profile = pd.DataFrame(
+        {
+            "interest: a": [0.5, 0.5, 0.5, 0.5],
+            "interest: b": [0.4, 0.2, 0.1, 0.1],
+            "interest: (other)": [0.1, 0.3, 0.4, 0.4],
+        }
+    )
+    ids = np.array(["s01", "s01", "s02", "standing-lost"], dtype=object)
+    told = _interests(profile, ids, ["a", "b", "(other)"], min_lift=1.3)
+    assert list(told["share"].columns) == ["b", "a"]  # what segments differ in comes first; the rest is no interest
+    assert told["share"].loc["s01"].to_dict() == {"b": 0.30000000000000004, "a": 0.5}
+    assert told["lift"].loc["s02"].round(9).to_dict() == {"b": 0.5, "a": 1.0}
+    assert told["customer_count"]["b"].to_dict() == {"s01": 1, "s02": 0, "standing-lost": 0}
