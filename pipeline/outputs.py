@@ -42,7 +42,7 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     OutputError
         The disk is full or the folder cannot be written; nothing remains of the attempt.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _require_place(path)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         temporary.touch(mode=mode or 0o644)
@@ -62,6 +62,15 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _require_place(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: expected a folder that can be written to. {error.strerror}.") from None
+    if path.is_dir():
+        raise OutputError(f"{path}: expected the name of a file; this is a folder.")
 
 
 def _room(temporary: Path) -> str:

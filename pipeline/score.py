@@ -46,11 +46,12 @@ class Scored:
             + (f"{row['trained_share']:>13.1%}" if row["trained_share"] is not None else f"{'-':>13}")
             for name, row in self.summary["segments"].items()
         ]
-        new = self.summary["new_categories"]
+        new, drift = self.summary["new_categories"], self.summary["mix_drift"]
         lines += [
             "",
             f"Low evidence    {self.summary['low_evidence_count']:,} of {self.summary['customer_count']:,} customers",
-            f"Drift           {self.summary['mix_drift']:.1%} of customers would have to move for the mix of training",
+            "Drift           "
+            + ("unknown" if drift is None else f"{drift:.1%} of customers would have to move for the mix of training"),
         ]
         if new:
             told = ", ".join(f"{name[:40]} ({count:,} events)" for name, count in list(new.items())[:5])
@@ -75,7 +76,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress) -> S
         The model or the source cannot be used; the old scores stay as they were.
     """
     if out.suffix not in (".parquet", ".csv"):
-        raise tracking.TrackingError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
+        raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)
@@ -88,9 +89,9 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress) -> S
         progress("scoring")
         predicted = model.predict(profiles.table)
         table = score_table(profiles, predicted, as_trained, model)
+        summary = _summary(profiles, predicted, model, mlflow)
         progress("writing")
         outputs.write_table(out, table)
-        summary = _summary(profiles, predicted, model, mlflow)
         outputs.write_manifest(
             out.with_name(f"{out.stem}-manifest.json"),
             params_digest=params.digest(),
@@ -147,8 +148,11 @@ def top_categories(
 
 
 def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.LoadedModel, mlflow: Any) -> dict[str, Any]:
-    """Counts only."""
-    _, _, trained = tracking.read_run(mlflow, model.run_id)
+    """Counts only. A model outlives its run: without it, the mix of training is unknown."""
+    try:
+        _, _, trained = tracking.read_run(mlflow, model.run_id)
+    except tracking.TrackingError:
+        trained = {}
     shares = {one["segment_id"]: one["customer_share"] for one in trained.get("segments", [])}
     counts = predicted.groupby("segment_id").size().sort_values(ascending=False, kind="stable")
     names = predicted.drop_duplicates("segment_id").set_index("segment_id").segment.to_dict()
@@ -165,7 +169,7 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.Loaded
             }
             for segment_id, share in now.items()
         },
-        "mix_drift": float(drift) if shares else 0.0,
+        "mix_drift": float(drift) if shares else None,
         "new_categories": dict(
             zip(profiles.new_categories.category, profiles.new_categories.event_count.astype(int), strict=True)
         ),

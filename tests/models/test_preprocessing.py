@@ -48,3 +48,22 @@ def test_read_only_columns_are_left_as_they_are() -> None:
     profile = pd.DataFrame({"a": values}, copy=False)
     to_space(profile, fit_scaling(profile, [Column("a", "value", "log", 0.0)], block_weights={"value": 1.0}))
     assert np.isnan(values[1])
+
+
+def test_blocks_have_the_variance_of_their_weights() -> None:
+    generator = np.random.default_rng(0)
+    names = ["interest: a", "interest: b", "spend", "order_count", "constant"]
+    profile = pd.DataFrame(generator.gamma(1.0, 1.0, (500, 5)), columns=names).assign(constant=3.0)
+    profile.loc[::7, "spend"] = np.nan
+    columns = [
+        Column("interest: a", "interest", "root", None),
+        Column("interest: b", "interest", "root", None),
+        *(Column(name, "value", "log", 0.0) for name in names[2:]),
+    ]
+    scaling = fit_scaling(profile, columns, block_weights={"interest": 1.0, "value": 0.5, "journey": 1.0})
+    space = to_space(profile, scaling)
+    variance = space.var(axis=0)
+    assert variance[:2].sum() == pytest.approx(1.0)
+    assert variance[2:].sum() == pytest.approx(0.25)
+    assert variance[4] == 0.0
+    assert scaling["scale"][0] == scaling["scale"][1]  # Hellinger's geometry within the block

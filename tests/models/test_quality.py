@@ -45,6 +45,20 @@ def test_noise_is_no_cluster_that_comes_back() -> None:
     assert stability(PAIRS, np.zeros(4, int), all_noise, resamples=3, customers=10, seed=0) == {0: 0.0}
 
 
+def test_stability_of_plain_blobs_is_one_and_of_a_cut_cloud_is_not() -> None:
+    generator = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [20.0, 0.0]])
+    points = np.repeat(centres, 100, axis=0) + generator.normal(0, 0.3, (200, 2))
+    two = functools.partial(fit_kmeans, n_segments=2, n_init=2, max_iter=100, fit_customers=1_000)
+    labels = np.repeat([0, 1], 100)
+    assert stability(points, labels, two, resamples=5, customers=500, seed=1) == {0: 1.0, 1: 1.0}
+    cloud = generator.normal(0, 1, (300, 6))
+    six = functools.partial(fit_kmeans, n_segments=6, n_init=1, max_iter=100, fit_customers=1_000)
+    found = six(cloud, 0)
+    came_back = stability(cloud, found.fitted_labels, six, resamples=5, customers=500, seed=1)
+    assert np.mean(list(came_back.values())) < 0.7
+
+
 def test_stability_is_seeded() -> None:
     cloud = np.random.default_rng(0).normal(size=(200, 4))
     fit = functools.partial(fit_kmeans, n_segments=5, n_init=1, max_iter=50, fit_customers=1_000)
@@ -61,3 +75,26 @@ def test_outcomes_that_cannot_be_told_apart_are_nan() -> None:
     )
     assert np.isnan(list(figures.values())).all()
     assert np.isnan(mean_by_segment(np.array([1]), np.array([5.0]), seed=0)).all()
+
+
+def test_quality_is_none_where_it_is_undefined() -> None:
+    figures = cluster_quality(np.zeros((5, 2)), np.zeros(5, int), sample_customers=10, seed=0, is_density=True)
+    assert figures["silhouette"] is None
+    assert figures["smallest_share"] == 1.0
+
+
+def test_predictive_validity_of_the_truth_and_of_chance() -> None:
+    generator = np.random.default_rng(0)
+    bought = generator.random(2_000) < 0.5
+    told = predictive_validity(bought.astype(int), bought=bought, spend=100.0 * bought, categories=bought[:, None])
+    assert told["buys_auc"] > 0.999
+    assert told["spend_r2"] > 0.99
+    assert told["category_auc"] > 0.999
+    chance = predictive_validity(generator.integers(0, 8, 2_000), bought=bought)
+    assert chance["buys_auc"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_means_are_out_of_fold() -> None:
+    outcome = np.arange(10.0)
+    alone = mean_by_segment(np.arange(10), outcome, seed=0)
+    assert not np.allclose(alone, outcome)

@@ -36,3 +36,10 @@ def test_none_good_takes_the_most_stable_and_says_so() -> None:
     )
     assert chosen.n_segments == 10
     assert "came back most surely (0.55)" in reason
+
+
+def test_the_reason_counts_the_good() -> None:
+    offered = [candidate(4, 0.2, 0.9), candidate(6, 0.30, 0.9), candidate(8, 0.31, 0.9), candidate(12, 0.5, 0.3)]
+    chosen, reason = choose(offered, min_segment_share=0.01, min_stability=0.6)
+    assert chosen.n_segments == 6
+    assert reason.startswith("Of 4 candidates, 3 had")

@@ -49,6 +49,15 @@ def test_a_failure_half_way_leaves_the_old_result(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
+def test_a_place_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder.csv").mkdir()
+    for path, message in ((tmp_path / "file" / "a.txt", "File exists"), (tmp_path / "folder.csv", "is a folder")):
+        with pytest.raises(outputs.OutputError, match=message):
+            outputs.write_text(path, "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
+
+
 def test_leftovers_of_a_crash_are_swept(tmp_path: Path) -> None:
     (tmp_path / f"{outputs.TEMPORARY}99-scores.parquet").write_text("half")
     with outputs.lock(tmp_path):

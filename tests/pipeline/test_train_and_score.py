@@ -104,6 +104,18 @@ def test_new_customers_and_the_models_own_names_and_weights(trained: tuple[Param
     assert set(scored.summary["segments"]) & set(result.segments.name)
 
 
+def test_a_model_outlives_its_run(trained: tuple[Params, Trained], tmp_path: Path, monkeypatch: Any) -> None:
+    params, result = trained
+
+    def gone(mlflow: Any, run_id: str) -> None:
+        raise tracking.TrackingError("no such run")
+
+    monkeypatch.setattr(tracking, "read_run", gone)
+    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    assert "Drift           unknown" in scored.as_text()
+    assert (tmp_path / "scores-manifest.json").exists()
+
+
 def test_row_order_changes_no_byte(params: Callable[..., Params], shop: Path, tmp_path: Path) -> None:
     events = pq.read_table(shop / "events").combine_chunks()
     order = np.random.default_rng(1).permutation(events.num_rows)

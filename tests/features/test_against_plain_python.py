@@ -1,0 +1,200 @@
+"""Profiles from random small logs beside the same computed in plain Python, customer by customer."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from features.categories import OTHER
+from features.events import EventType
+from features.journey import STAGES
+from pipeline.engines import connect
+from pipeline.params import Params, load_params
+from pipeline.profiles import build_profiles
+from pipeline.sources import read_source
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
+END = AS_OF.replace(tzinfo=None)
+PRODUCTS = {
+    "c1": "Pets > Cats > Food",
+    "c2": "Pets > Cats > Litter",
+    "d1": "Pets > Dogs",
+    "l1": "Home > Lamps",
+    "none": None,
+}
+Event = dict[str, Any]
+
+
+def random_log(seed: int, *, by_day: bool) -> list[Event]:
+    """A log of few customers, whose moments fall on the bounds of window, visits and stages."""
+    draw = random.Random(seed)
+    days = [0.0, 1 / 86_400, 0.5, 1.0, 29.99, 30.0, 59.0, 60.0, 61.0, 119.0, 121.0, 240.0, 241.0, 250.0, 250.01]
+    ago = [draw.choice(days) * 86_400 + draw.choice([0, 0, 60, 1_799, 1_800, 1_801]) for _ in range(150)]
+    ago += [draw.choice([-1, 0, 1]) for _ in range(6)]
+    moments = [END - timedelta(seconds=seconds) for seconds in ago]
+    return [
+        {
+            "customer_id": f"c{draw.randrange(25):02}",
+            "occurred_at": moment.replace(hour=0, minute=0, second=0) if by_day else moment,
+            "event_type": draw.choice([*EventType, "purchase", "purchase", "view", "cart"]),
+            "product_id": draw.choice(list(PRODUCTS)),
+            "quantity": float(draw.randrange(4)),
+            "unit_price": draw.choice([None, 0.0, 9.99, 250.5]),
+            "discount": draw.choice([None, None, 1.25]),
+            "order_id": draw.choice([None, "o1", "o2", "o3"]),
+            "session_id": None,
+        }
+        for moment in moments
+    ]
+
+
+def built(folder: Path, log: list[Event], *more: str) -> tuple[Params, pd.DataFrame, Any]:
+    """Profiles by the pipeline: parameters, one row per customer, what was learned about the shop."""
+    pd.DataFrame(log).astype({"session_id": "str"}).to_parquet(folder / "log.parquet")
+    pd.DataFrame(PRODUCTS.items(), columns=["product_id", "category_path"]).to_parquet(folder / "products.parquet")
+    params = load_params(
+        PARAMS,
+        [
+            f"as_of={AS_OF.isoformat()}",
+            "history_days=250",
+            f"source.events.path={folder / 'log.parquet'}",
+            f"source.products.path={folder / 'products.parquet'}",
+            "source.customers=null",
+            *more,
+        ],
+    )
+    with connect(params.engine, folder=folder / "work") as con:
+        profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
+    return params, profiles.table.set_index("customer_id"), profiles.shop
+
+
+def age_days(event: Event) -> float:
+    return (END - event["occurred_at"]).total_seconds() / 86_400
+
+
+def orders_of(events: list[Event]) -> list[tuple[datetime, float]]:
+    """(moment, spend) of each order: what shares an order_id, else a day."""
+    orders: dict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        if event["event_type"] == "purchase":
+            orders[event["order_id"] or str(event["occurred_at"].date())].append(event)
+    return sorted(
+        (
+            min(item["occurred_at"] for item in items),
+            sum(item["quantity"] * (item["unit_price"] or 0.0) - (item["discount"] or 0.0) for item in items),
+        )
+        for items in orders.values()
+    )
+
+
+def session_count(events: list[Event], gap_minutes: float, *, has_session_ids: bool) -> int:
+    visits = [event for event in events if event["event_type"] not in ("email_open", "contact")]
+    if has_session_ids:
+        return len({event["session_id"] or event["occurred_at"].date() for event in visits})
+    times = sorted(event["occurred_at"] for event in visits)
+    gap = timedelta(minutes=gap_minutes)
+    return bool(times) + sum(after - before > gap for before, after in pairwise(times))
+
+
+def lifecycle_stage(events: list[Event], is_known_from_before: bool, params: Params) -> str:
+    rules, orders = params.journey, orders_of(events)
+    if not orders:
+        if not events:
+            return "lost" if is_known_from_before else "newcomer"
+        return "cart" if any(event["event_type"] == "cart" for event in events) else "browsing"
+    last = orders[-1][0]
+    since = (END - last).total_seconds() / 86_400
+    if since > rules.lapsed_days:
+        return "lost" if since > rules.lost_days else "lapsed"
+    if len(orders) == 1:
+        return "first_order" if since <= rules.first_order_days else "slipping"
+    earlier = [moment for moment, _ in orders if moment < last]
+    has_returned = earlier and (last - max(earlier)).total_seconds() / 86_400 > rules.lapsed_days
+    return "slipping" if since > rules.active_days else "returned" if has_returned else "active"
+
+
+def rolled_up(event: Event, categories: tuple[str, ...], level: int) -> str | None:
+    path = PRODUCTS[event["product_id"]]
+    if path is None:
+        return None
+    category = " > ".join(path.split(" > ")[:level])
+    return category if category in categories else OTHER
+
+
+def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str, float]:
+    """The formula of features/interests.py, from the root down; nobody searches with a query here."""
+    rules, cut = params.interests, shop.spec.cut
+    mix = dict(zip(cut.categories, cut.mix, strict=True))
+    evidence = dict.fromkeys(cut.categories, 0.0)
+    for event in events:
+        category = rolled_up(event, cut.categories, cut.level)
+        if category is not None and event["event_type"] != "search":
+            weight = rules.signal_weights.get(EventType(event["event_type"]), 0.0)
+            evidence[category] += weight * 2 ** (-age_days(event) / rules.half_life_days)
+
+    def at(figures: dict[str, float], node: tuple[str, ...]) -> float:
+        return sum(value for name, value in figures.items() if tuple(name.split(" > "))[: len(node)] == node)
+
+    total = sum(evidence.values())
+    shares = {(): 1.0}
+    for category in cut.categories:
+        path = tuple(category.split(" > "))
+        # A path that ends above the level of the cut is its own parent, once for each level that it lacks.
+        nodes = [path[:depth] for depth in range(1, cut.level + 1)]
+        share, parent_mix = 1.0, 1.0
+        for node in nodes:
+            node_mix = at(mix, node)
+            base = share * node_mix / parent_mix if parent_mix else 0.0
+            share, parent_mix = (at(evidence, node) + rules.kappa * base) / (total + rules.kappa), node_mix
+        shares[path] = share
+    return {category: shares[tuple(category.split(" > "))] for category in cut.categories}
+
+
+@pytest.mark.parametrize(
+    ("seed", "by_day", "has_session_ids", "level", "max_categories"),
+    [(1, False, False, 2, 4), (2, True, False, 1, 2), (3, False, True, 3, 10)],
+)
+def test_profiles_are_those_of_plain_python(
+    tmp_path: Path, seed: int, by_day: bool, has_session_ids: bool, level: int, max_categories: int
+) -> None:
+    log = random_log(seed, by_day=by_day)
+    for place, event in enumerate(log):
+        event["session_id"] = ["s1", "s2", None][place % 3] if has_session_ids else None
+    params, table, shop = built(tmp_path, log, f"interests.max_categories={max_categories}")
+    assert shop.spec.cut.level == level
+    known = [event for event in log if event["occurred_at"] < END]
+    assert list(table.index) == sorted({event["customer_id"] for event in known})
+    for customer, row in table.iterrows():
+        own = [event for event in known if event["customer_id"] == customer]
+        events = [event for event in own if age_days(event) <= params.history_days]
+        orders = orders_of(events)
+        assert row.event_count == len(events)
+        for kind in EventType:
+            assert row[f"{kind}_count"] == sum(event["event_type"] == kind for event in events)
+        assert row.order_count == len(orders)
+        assert row.spend == pytest.approx(sum(spend for _, spend in orders), abs=1e-6)
+        if orders:
+            since = (END - orders[-1][0]).total_seconds() / 86_400
+            assert row.days_since_last_purchase == pytest.approx(since)
+        else:
+            assert pd.isna(row.days_since_last_purchase)
+        found = session_count(events, params.sessions.gap_minutes, has_session_ids=has_session_ids)
+        assert row.session_count == found
+        assert row.lifecycle_stage == lifecycle_stage(events, len(events) < len(own), params)
+        for category, share in interest_shares(events, shop, params).items():
+            assert row[f"interest: {category}"] == pytest.approx(share, abs=1e-7)
+
+
+def test_the_random_logs_reach_every_stage(tmp_path: Path) -> None:
+    stages: set[str] = set()
+    for seed in (1, 2, 3):
+        stages |= set(built(tmp_path, random_log(seed, by_day=seed == 2))[1].lifecycle_stage)
+    assert stages == set(STAGES) - {"newcomer"}
