@@ -127,7 +127,8 @@ def write_json(path: Path, value: Any) -> None:
 def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None = None) -> None:
     """A table as Parquet or, by the suffix, CSV.
 
-    In CSV, lists are joined by `; ` and a text that a spreadsheet would run as a formula gets a leading apostrophe.
+    In CSV, lists are joined by `; ` and a text that a spreadsheet would run as a formula gets a leading apostrophe; a
+    number such as +380441234567, which is an id to somebody, does not.
     """
     arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata(None)
@@ -162,7 +163,7 @@ def _for_spreadsheets(table: pa.Table) -> pa.Table:
         if pa.types.is_large_string(column.type):
             column = column.cast(pa.string())
         if pa.types.is_string(column.type):
-            risky = pc.fill_null(pc.match_substring_regex(column, r"^[=+\-@\t\r]"), False)
+            risky = pc.fill_null(pc.match_substring_regex(column, r"^([=@\t\r]|[+\-](\d*\D|$))"), False)
             column = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
         table = table.set_column(index, field.name, column)
     return table

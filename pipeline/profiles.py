@@ -237,7 +237,9 @@ def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.F
 
 def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
     """Paths (category_path, evidence, event_count): by product first, so that few rows meet the catalogue."""
-    weighed = events.mutate(weight=_signal_weight(events, window, params))
+    # A search reaches categories through its query alone, and is no part of the shop's mix.
+    weighed = events.filter(events.event_type != str(EventType.SEARCH))
+    weighed = weighed.mutate(weight=_signal_weight(weighed, window, params))
     by_product = weighed.group_by("product_id", "category_path").aggregate(
         evidence=exact_sum(weighed.weight), event_count=weighed.count()
     )

@@ -19,7 +19,6 @@ from pipeline.params import Params
 from pipeline.parsing import (
     FILE,
     ROW,
-    SEPARATOR,
     as_category_path,
     as_event_type,
     as_number,
@@ -118,8 +117,8 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Sour
         write_rejected(con, params, raw, rules, rejected_path)
     if summary.read_count == 0:
         raise SourceError("source.events: expected rows, found a table without any.")
-    enforce_thresholds(con, params, raw, summary, rules, rejected_path)
     _refuse_a_log_of_the_future(params, summary)
+    enforce_thresholds(con, params, raw, summary, rules, rejected_path)
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)
     return Source(events, products, customers, summary)
@@ -165,7 +164,7 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
         else:
             picked[name] = as_text(theirs[name], raw.columns[theirs[name]])
     picked["quantity"] = f"coalesce({picked['quantity']}, 1.0)"
-    if "category_path" in theirs and params.source.category_separator != SEPARATOR:
+    if "category_path" in theirs:
         picked["category_path"] = as_category_path(picked["category_path"], params.source.category_separator)
     unreadable = [is_unreadable_number(theirs[n], raw.columns[theirs[n]]) for n in NUMBERS if n in theirs]
     texts = [quoted(theirs[n]) for n in EVENT_SCHEMA if n in theirs and raw.columns[theirs[n]] == "VARCHAR"]
@@ -257,7 +256,7 @@ def _digest(tables: dict[str, RawTable]) -> str:
 
 
 def _refuse_a_log_of_the_future(params: Params, summary: ReadingSummary) -> None:
-    if not summary.last_event_at:
+    if summary.first_event_at and not summary.last_event_at:
         raise SourceError(
             f"as_of: expected a moment after the first event ({summary.first_event_at}). "
             f"Got {params.as_of:%Y-%m-%d %H:%M:%S}, when nothing had happened yet."

@@ -303,11 +303,17 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
 
 
 def _with_version(mlflow: Any, uri: str) -> str:
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    if not (uri.startswith("models:/") and at):
+    if not uri.startswith("models:/"):
         return uri
-    found = mlflow.MlflowClient().get_model_version_by_alias(name, alias)
-    return f"models:/{name}/{found.version}"
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    client = mlflow.MlflowClient()
+    if at:
+        return f"models:/{name}/{client.get_model_version_by_alias(name, alias).version}"
+    if name.endswith("/latest"):
+        name = name.removesuffix("/latest")
+        versions = client.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
+        return f"models:/{name}/{versions[0].version}" if versions else uri
+    return uri
 
 
 def _known_models(mlflow: Any) -> str:

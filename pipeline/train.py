@@ -154,8 +154,9 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             if measured:
                 log_backtest(mlflow, measured)
             _log_run(mlflow, params.redacted(), found, results, report)
-            uri, alias = _log_model(mlflow, params.redacted(), found)
+            # Before the model is registered: a full disk must not leave a champion of a run that failed.
             _write(folder, params, found.segments, results, report)
+            uri, alias = _log_model(mlflow, params.redacted(), found)
     notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
     return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes)
 

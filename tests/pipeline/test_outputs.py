@@ -100,3 +100,10 @@ def test_a_query_that_fails_leaves_the_old_result(tmp_path: Path) -> None:
     with connect(ENGINE, folder=tmp_path / "work") as con, pytest.raises(Exception, match="Conversion"):
         outputs.copy_query(con, "select cast('x' || range as int) from range(9)", tmp_path / "rejected.parquet")
     assert (tmp_path / "rejected.parquet").read_text() == "old"
+
+
+def test_numbers_with_a_sign_stay_as_they_are_and_formulas_do_not(tmp_path: Path) -> None:
+    ids = ["+380441234567", "-17", "+1+1", "-A1", "=1", "@x", "plain", "+"]
+    outputs.write_table(tmp_path / "ids.csv", pa.table({"customer_id": ids}))
+    found = pd.read_csv(tmp_path / "ids.csv", dtype=str).customer_id.tolist()
+    assert found == ["+380441234567", "-17", "'+1+1", "'-A1", "'=1", "'@x", "plain", "'+"]
