@@ -488,3 +488,14 @@ def test_rejects_are_replaced_whole(read: Reader) -> None:
     read(HEADER + ROW)
     assert read.rejected == []
     assert [path.name for path in (read.folder / "out").iterdir()] == ["rejected.parquet"]
+
+
+def test_an_events_own_category_is_tidied_as_the_catalogues_are(read: Reader) -> None:
+    rows = "".join(f"c1,2025-01-01,view,p1,{path},1\n" for path in (" A > x", "A > x > ", "A >  x", " > "))
+    _, events = read(HEADER + rows)
+    assert sorted(str(row["category_path"]) for row in events) == ["A > x", "A > x", "A > x", "None"]
+
+
+def test_before_the_first_event_nothing_had_happened(read: Reader) -> None:
+    with pytest.raises(SourceError, match="when nothing had happened yet"):
+        read(HEADER + ROW, "as_of=2024-06-01T00:00:00Z", "checks.after_as_of.error=0.5")
