@@ -22,7 +22,7 @@ class Column:
     Attributes
     ----------
     block : str
-        interest, value, journey or context.
+        interest, value, journey, context or benefits.
     transform : str
         none; log: log1p of counts, days and money; root: of shares, so that distances are Hellinger's.
     missing : float or None
@@ -86,15 +86,20 @@ class ProfileSpec:
             Column("temperature_points", "journey", "log", 0.0),
         ]
         context = [
-            Column("discount_share", "context", "none", None),
-            Column("price_level", "context", "log", None),
             Column("return_rate", "context", "none", None),
             Column("contact_rate", "context", "none", None),
             Column("weekend_share", "context", "none", None),
             *(Column(f"{part}_share", "context", "none", None) for part in PARTS_OF_DAY),
             *(Column(CHANNEL_PREFIX + channel, "context", "none", None) for channel in self.channels),
         ]
-        return [*interest, *value, *journey, *context]
+        benefits = [
+            Column("discount_share", "benefits", "none", None),
+            Column("price_level", "benefits", "log", None),
+            Column("items_per_order", "benefits", "log", None),
+            Column("novelty_share", "benefits", "none", None),
+            Column("brand_loyalty", "benefits", "none", None),
+        ]
+        return [*interest, *value, *journey, *context, *benefits]
 
     def to_json(self) -> str:
         """The spec as text; `from_json` gives it back."""

@@ -52,6 +52,11 @@ def exact_large_sum(values: ir.NumericValue) -> ir.FloatingValue:
     return values.cast("decimal(38, 9)").sum().fill_null(0).cast("float64")
 
 
+def order_key(purchases: ir.Table) -> ir.StringValue:
+    """What names an order of a customer: its id, or the day."""
+    return ibis.coalesce(purchases.order_id, purchases.occurred_at.truncate("D").cast("string"))
+
+
 def order_table(events: ir.Table) -> ir.Table:
     """Purchases gathered into orders.
 
@@ -61,9 +66,8 @@ def order_table(events: ir.Table) -> ir.Table:
     Spend is quantity * unit_price less the discount, in the shop's currency; an unknown price counts as 0.
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
-    key = ibis.coalesce(bought.order_id, bought.occurred_at.truncate("D").cast("string"))
     bought = bought.mutate(
-        order_key=key,
+        order_key=order_key(bought),
         paid=bought.quantity * bought.unit_price.fill_null(0.0) - bought.discount.fill_null(0.0),
         discounted=(bought.discount.fill_null(0.0) > 0).ifelse(bought.quantity, 0.0),
     )

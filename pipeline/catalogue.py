@@ -12,7 +12,7 @@ from pipeline.params import Params, TimedTable
 from pipeline.parsing import SEPARATOR, as_category_path, as_text, as_time, is_number, literal, quoted
 
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))
-KNOWN_PRODUCT = ("product_id", "category_path", "category_id", *LEVELS)
+KNOWN_PRODUCT = ("product_id", "category_path", "category_id", "brand", *LEVELS)
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Findings:
 
 
 def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | None:
-    """Table ``products`` (product_id, category_path), one row per product; None where the source names none.
+    """Table ``products`` (product_id, category_path, brand), one row per product; None where the source names none.
 
     The path comes from category_path, from level columns, or from category_id through the categories table.
     """
@@ -68,10 +68,11 @@ def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | No
             "source.products: expected category_path, level_1 ..., or category_id with source.categories. "
             f"Found: {', '.join(raw.columns)}."
         )
+    brand = text("brand") if "brand" in theirs else "null::varchar"
     con.con.execute(
         f"create or replace table products as select product_id, min(category_path) as category_path, "
-        f"count(distinct category_path) > 1 as is_ambiguous from "
-        f"(select {text('product_id')} as product_id, {path} as category_path from {rows}) "
+        f"min(brand) as brand, count(distinct category_path) > 1 as is_ambiguous from "
+        f"(select {text('product_id')} as product_id, {path} as category_path, {brand} as brand from {rows}) "
         "where product_id is not null group by product_id"
     )
     ambiguous = con.con.execute("select count(*) from products where is_ambiguous").fetchone()[0]

@@ -230,6 +230,7 @@ class BlockWeights(Section):
     value: NonNegative
     journey: NonNegative
     context: NonNegative
+    benefits: NonNegative
 
 
 class KMeansParams(Section):

@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from features import categories, context, interests, journey, searches, sessions, value
+from features import benefits, categories, context, interests, journey, searches, sessions, value
 from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
 from pipeline.engines import materialise
@@ -20,7 +20,7 @@ from pipeline.sources import Source
 
 MAX_CHANNELS = 6
 OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "column")
-TRADED = (*OBSERVED[:3], "order_id", "quantity", "unit_price", "discount", "column")
+TRADED = (*OBSERVED[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
 Progress = Callable[[str], None]
 
 
@@ -142,7 +142,8 @@ def build_profiles(
             context.visit_context(visits, channels=spec.channels),
             measured_value,
             value.returned_items(transactions),
-            context.price_level(transactions, mean_prices=spec.mean_prices),
+            benefits.price_level(transactions, mean_prices=spec.mean_prices),
+            benefits.purchase_habits(transactions, source.products),
             interests.interest_shares(wide, cut, kappa=params.interests.kappa),
         ],
     )
@@ -286,7 +287,7 @@ def _fit_spec(
     named = visits.filter(visits.channel.notnull())
     by_channel = named.group_by("channel").aggregate(visit_count=named.count())
     largest = by_channel.order_by(ibis.desc("visit_count"), "channel").limit(MAX_CHANNELS).to_pandas()
-    prices = context.price_means(transactions).to_pandas().set_index("column")["mean_price"].to_dict()
+    prices = benefits.price_means(transactions).to_pandas().set_index("column")["mean_price"].to_dict()
     cuts = (
         value.value_quantiles(
             measured_value,

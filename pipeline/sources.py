@@ -72,7 +72,7 @@ class Source:
     events : table
         `EVENT_SCHEMA`, accepted rows of all times.
     products : table or None
-        product_id, category_path; one row per product.
+        product_id, category_path, brand (may be null); one row per product.
     customers : table or None
         customer_id, registered_at (UTC, may be null) and attributes; one row per customer.
     """

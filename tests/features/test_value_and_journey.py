@@ -5,7 +5,8 @@ from typing import Any
 import ibis
 import pytest
 
-from features.context import price_level, price_means, visit_context
+from features.benefits import price_level, price_means, purchase_habits
+from features.context import visit_context
 from features.journey import lifecycle_stage
 from features.sessions import session_table, with_session_key
 from features.value import ValueCuts, order_table, rfm, value_measures, value_tier
@@ -188,3 +189,36 @@ def test_orders_of_one_moment_end_one_silence(con: Any, events_table: Any, windo
 def test_large_sums_of_money_are_no_error(con: Any, events_table: Any, window: Any) -> None:
     orders = order_table(events_table([buy("2025-10-22", None, 1e12, quantity=1e12), buy("2025-10-22", None, 0.1)]))
     assert con.to_pandas(value_measures(orders, window=window)).spend.tolist() == [1e24]
+
+
+def test_habits_of_buyers(con: Any, events_table: Any) -> None:
+    def buys(who: str, order: str, product: str | None, items: float = 1.0, kind: str = "purchase") -> dict[str, Any]:
+        at = "2025-10-01"
+        return {
+            "customer_id": who,
+            "occurred_at": at,
+            "event_type": kind,
+            "order_id": order,
+            "product_id": product,
+            "quantity": items,
+        }
+
+    events = events_table(
+        [
+            buys("ann", "1", "p1", 3.0),
+            buys("ann", "1", "p2"),
+            buys("ann", "2", "p1", 2.0),
+            buys("ann", "2", "p3"),
+            buys("ann", "2", "p3", kind="return"),
+            buys("bob", "3", "p1", 5.0),  # a single order tells no habit
+            buys("cat", "4", None),
+            buys("cat", "5", None),  # nothing is known of what was bought
+        ]
+    )
+    products = ibis.memtable({"product_id": ["p1", "p2", "p3"], "brand": ["Acme", "Bolt", None]})
+    found = con.to_pandas(purchase_habits(events, products).order_by("customer_id")).set_index("customer_id")
+    assert found.items_per_order.tolist() == [pytest.approx(3.5), 5.0, 1.0]
+    assert found.novelty_share["ann"] == pytest.approx(3 / 4)  # p1 twice, p2, p3
+    assert found.brand_loyalty["ann"] == pytest.approx(5 / 6)
+    assert found.loc[["bob", "cat"], ["novelty_share", "brand_loyalty"]].isna().all(axis=None)
+    assert con.to_pandas(purchase_habits(events, None)).brand_loyalty.isna().all()

@@ -1,0 +1,98 @@
+"""What buyers look for: low prices or high ones, the same brand again, something new, all in one order.
+
+Discounts are in `features.value`, with the orders they were given on. A figure is null where too little is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ibis
+import ibis.expr.types as ir
+
+from features.events import EventType
+from features.value import exact_large_sum, order_key
+
+MIN_ORDERS = 2.0
+"""Orders from which habits can be told."""
+
+
+def purchase_habits(transactions: ir.Table, products: ir.Table | None) -> ir.Table:
+    """Size of orders, share of what is new in them, and loyalty to a brand.
+
+        transactions (customer_id, occurred_at, event_type, order_id, product_id, quantity),
+        products (product_id, brand)
+     -> habits (customer_id, items_per_order, novelty_share, brand_loyalty)     one row per buyer
+
+    ``novelty_share`` is the share of order lines whose product the customer had not ordered before, ``brand_loyalty``
+    that of the brand most bought among items with a brand; both of customers with two orders or more.
+    """
+    bought = transactions.filter(transactions.event_type == str(EventType.PURCHASE))
+    bought = bought.mutate(order_key=order_key(bought))
+    items = bought.group_by("customer_id").aggregate(
+        order_count=bought.order_key.nunique().cast("float64"), item_count=exact_large_sum(bought.quantity)
+    )
+    named = bought.filter(bought.product_id.notnull())
+    lines = named.select("customer_id", "order_key", "product_id").distinct()
+    products_of = lines.group_by("customer_id").aggregate(
+        line_count=lines.count().cast("float64"), product_count=lines.product_id.nunique().cast("float64")
+    )
+    habits = items.left_join(products_of, "customer_id").drop("customer_id_right")
+    habits = habits.left_join(_brand_loyalty(bought, products), "customer_id").drop("customer_id_right")
+    is_known = habits.order_count >= MIN_ORDERS
+    return habits.select(
+        "customer_id",
+        items_per_order=habits.item_count / habits.order_count,
+        novelty_share=is_known.ifelse(habits.product_count / habits.line_count, ibis.null("float64")),
+        brand_loyalty=is_known.ifelse(habits.brand_loyalty, ibis.null("float64")),
+    )
+
+
+def _brand_loyalty(bought: ir.Table, products: ir.Table | None) -> ir.Table:
+    """Loyalty (customer_id, brand_loyalty): one row per customer with two items or more of a known brand."""
+    if products is None:
+        return bought.group_by("customer_id").aggregate(brand_loyalty=ibis.null("float64"))
+    branded = bought.join(products.filter(products.brand.notnull()).select("product_id", "brand"), "product_id")
+    by_brand = branded.group_by("customer_id", "brand").aggregate(item_count=exact_large_sum(branded.quantity))
+    summed = by_brand.group_by("customer_id").aggregate(
+        most=by_brand.item_count.max(), item_count=exact_large_sum(by_brand.item_count)
+    )
+    enough = summed.filter(summed.item_count >= MIN_ORDERS)
+    return enough.select("customer_id", brand_loyalty=enough.most / enough.item_count)
+
+
+def price_means(events: ir.Table) -> ir.Table:
+    """Prices (column, mean_price): the mean price of what is bought in each category, weighed by items."""
+    bought = _priced(events)
+    sums = bought.group_by("column").aggregate(
+        paid=exact_large_sum(bought.unit_price * bought.quantity), items=exact_large_sum(bought.quantity)
+    )
+    return sums.select("column", mean_price=sums.paid / sums.items.nullif(0.0))
+
+
+def price_level(events: ir.Table, *, mean_prices: Sequence[float | None]) -> ir.Table:
+    """How dearly each customer buys within a category.
+
+        events (customer_id, event_type, quantity, unit_price, column)
+     -> price (customer_id, price_level)     one row per customer with a priced purchase
+
+    Parameters
+    ----------
+    mean_prices : sequence of float or None, by column
+        `price_means`, fixed at training. The level is what was paid beside what the same categories cost on average.
+    """
+    bought = _priced(events)
+    cases = [(column, ibis.literal(float(price)).cast("float64")) for column, price in enumerate(mean_prices) if price]
+    if not cases:
+        return bought.group_by("customer_id").aggregate(price_level=ibis.null("float64"))
+    bought = bought.mutate(expected=bought.column.cases(*cases, else_=bought.unit_price))
+    sums = bought.group_by("customer_id").aggregate(
+        paid=exact_large_sum(bought.unit_price * bought.quantity),
+        expected=exact_large_sum(bought.expected * bought.quantity),
+    )
+    return sums.select("customer_id", price_level=sums.paid / sums.expected.nullif(0.0))
+
+
+def _priced(events: ir.Table) -> ir.Table:
+    is_priced = (events.unit_price > 0) & events.column.notnull() & (events.quantity > 0)
+    return events.filter(events.event_type == str(EventType.PURCHASE), is_priced)
