@@ -204,11 +204,8 @@ def log_parameters(mlflow: Any, values: Mapping[str, str]) -> None:
 
 def log_figures(mlflow: Any, figures: Mapping[str, Figure]) -> None:
     """Figures as PNG under figures/."""
-    import matplotlib.pyplot as plt
-
     for name, figure in figures.items():
         mlflow.log_figure(figure, f"figures/{name}.png")
-        plt.close(figure)
 
 
 def log_source(mlflow: Any, *, digest: str, columns: pd.DataFrame) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -102,9 +101,6 @@ def _short(text: str, most: int = 34) -> str:
     """Shortened, and without signs that matplotlib reads as mathematics."""
     plain = text.replace("$", r"\$")
     return plain if len(plain) <= most else plain[: most - 1] + "…"
-
-
-mpl.use("Agg")
 
 
 def backtest_figure(table: pd.DataFrame, figures: Mapping[str, str]) -> Figure:
