@@ -36,7 +36,7 @@ def shop(millions: float) -> Path:
     return folder
 
 
-def params(folder: Path):
+def params(folder: Path, *more: str):
     """The project's parameters, reading and writing under ``folder``."""
     from pipeline.params import load_params
 
@@ -52,6 +52,7 @@ def params(folder: Path):
             f"tracking.artifacts={folder}/artifacts",
             "clustering.n_segments=8",
             "engine.memory_limit=8GB",
+            *more,
         ],
     )
 
@@ -78,11 +79,16 @@ def with_sklearn(folder: Path) -> None:
     KMeans(8, n_init=4, random_state=0).fit(StandardScaler().fit_transform(table))
 
 
-def with_train(folder: Path) -> None:
-    """`kindred train` as a whole."""
+def with_train(folder: Path, *more: str) -> None:
+    """`kindred train` as a whole, backtest and fitting of interests included."""
     from pipeline.train import train
 
-    train(params(folder), sweep=False, progress=lambda step: None)
+    train(params(folder, *more), sweep=False, progress=lambda step: None)
+
+
+def with_train_unfitted(folder: Path) -> None:
+    """The same with the weights that params.yaml gives."""
+    with_train(folder, "interests.fit=off")
 
 
 def with_score(folder: Path) -> None:
@@ -105,6 +111,7 @@ CONTENDERS = {
     **{name: functools.partial(with_other, name) for name in OTHERS},
     "sklearn": with_sklearn,
     "train": with_train,
+    "train_unfitted": with_train_unfitted,
     "score": with_score,
 }
 
@@ -170,7 +177,8 @@ def main() -> None:
         f"\n{options.events:g} M events, median of {options.runs}\n\n| | seconds | peak GB | beside |\n|---|---|---|---|"
     )
     beside = {name: f"{seconds[name] / seconds['kindred']:.2f}x Kindred's profiles" for name in (*OTHERS, "score")}
-    beside["train"] = f"{seconds['train'] / (seconds['kindred'] + seconds['sklearn']):.2f}x (profiles + scikit-learn)"
+    for name in ("train", "train_unfitted"):
+        beside[name] = f"{seconds[name] / (seconds['kindred'] + seconds['sklearn']):.2f}x (profiles + scikit-learn)"
     for name in CONTENDERS:
         print(f"| {name} | {seconds[name]:.1f} | {peak[name]:.1f} | {beside.get(name, '')} |")
     if options.growth:
