@@ -499,6 +499,9 @@ def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: expected YAML. {error}") from None
+    except ValueError as error:
+        line = _line_of_impossible_date(node) if node else 1
+        raise ParamsError(f"{path}, line {line}: expected a date that exists, such as 2025-11-01. {error}.") from None
     if lines is None:
         raise ParamsError(f"{path}: expected keys and values, as in the params.yaml that comes with Kindred.")
     base = values.pop("base", None)
@@ -565,6 +568,21 @@ def _key_lines(node: yaml.Node, path: Path, at: Key = ()) -> Iterator[tuple[Key,
             yield from _key_lines(value, path, (*at, str(index)))
 
 
+def _line_of_impossible_date(node: yaml.Node) -> int:
+    """Where a scalar looks like a date and is none; YAML itself does not say."""
+    if isinstance(node, yaml.MappingNode):
+        return max(_line_of_impossible_date(value) for _, value in node.value) if node.value else 0
+    if isinstance(node, yaml.SequenceNode):
+        return max(map(_line_of_impossible_date, node.value), default=0)
+    try:
+        yaml.safe_load(str(node.value))
+    except ValueError:
+        return int(node.start_mark.line) + 1
+    except yaml.YAMLError:
+        return 0
+    return 0
+
+
 def _apply(values: dict[str, Any], override: str) -> Key:
     """Set one key of ``values``; gives its place in the tree."""
     key, equals, text = override.partition("=")
@@ -573,12 +591,12 @@ def _apply(values: dict[str, Any], override: str) -> Key:
     *sections, last = key.split(".")
     place: Any = values
     for depth, section in enumerate(sections):
-        place = _child(place, section)
+        place = _child(place, section, known=_known_keys(tuple(sections[:depth])))
         if place is None:
             raise ParamsError(f"--set {override}: there is no section `{'.'.join(sections[: depth + 1])}`.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         value = text
     if isinstance(place, list):
         if not (last.isdigit() and int(last) < len(place)):
@@ -589,12 +607,12 @@ def _apply(values: dict[str, Any], override: str) -> Key:
     return (*sections, last)
 
 
-def _child(place: Any, section: str) -> Any:
-    """The section below ``place``; a section that is null, such as source.categories, is opened."""
+def _child(place: Any, section: str, *, known: list[str]) -> Any:
+    """The section below ``place``; one that is null or left out, such as source.categories, is opened."""
     if isinstance(place, list) and section.isdigit() and int(section) < len(place):
         return place[int(section)]
-    if isinstance(place, dict) and section in place:
-        if place[section] is None:
+    if isinstance(place, dict) and (section in place or section in known):
+        if place.get(section) is None:
             place[section] = {}
         return place[section] if isinstance(place[section], dict | list) else None
     return None

@@ -11,7 +11,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from features import checks
-from features.events import EVENT_SCHEMA
+from features.events import EVENT_SCHEMA, EventType
 from pipeline import catalogue
 from pipeline.engines import TEMPORARY, create_view, materialise
 from pipeline.files import RawTable, SourceError, map_columns, read_raw
@@ -50,6 +50,7 @@ class ReadingSummary:
     duplicate_count: int
     duplicates_dropped: bool
     physical_line_count: int | None
+    event_types: dict[str, int]
     other_event_types: dict[str, int]
     first_event_at: str
     last_event_at: str
@@ -215,6 +216,8 @@ def _summarise(
         "select source_event_type, count(*) from accepted_events where event_type = 'other' "
         "group by 1 order by 2 desc, 1 limit 20"
     ).fetchall()
+    kinds = dict(con.con.execute("select event_type, count(*) from events group by 1 order by 2 desc, 1").fetchall())
+    findings.warnings += _odd_kinds(con, params, kinds, dict(others))
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
         read_count=read,
@@ -225,6 +228,7 @@ def _summarise(
         duplicate_count=duplicate_count,
         duplicates_dropped=params.source.drop_duplicates,
         physical_line_count=raw.physical_line_count,
+        event_types=kinds,
         other_event_types=dict(others),
         first_event_at=str(first) if first else "",
         last_event_at=str(last) if last else "",
@@ -233,6 +237,24 @@ def _summarise(
         digest=_digest(findings.tables),
         warnings=findings.warnings,
     )
+
+
+def _odd_kinds(con: Any, params: Params, kinds: dict[str, int], others: dict[str, int]) -> list[str]:
+    """What a wrong description of event types or prices looks like."""
+    mapping = params.source.events.event_types
+    told = []
+    unlisted = {name: count for name, count in others.items() if name not in mapping.get(EventType.OTHER, ())}
+    if unlisted:
+        named = ", ".join(f"{name} ({count:,})" for name, count in list(unlisted.items())[:5])
+        told.append(
+            f"{sum(unlisted.values()):,} of {sum(kinds.values()):,} events are of types in no list of "
+            f"source.events.event_types; kept as `other`, weight 0: {named}"
+        )
+    if not kinds.get("purchase"):
+        told.append("no event is a purchase: check source.events.event_types if the shop sells anything")
+    elif not con.con.execute("select count(unit_price) from events where event_type = 'purchase'").fetchone()[0]:
+        told.append("no purchase has a unit_price: spend is 0 for everybody")
+    return told
 
 
 def _count_reasons(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:

@@ -29,6 +29,7 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
 PACKAGES = ("duckdb", "hdbscan", "ibis-framework", "mlflow", "numpy", "pandas", "scikit-learn", "umap-learn")
 SCORER_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn")
+RUN_ID_LENGTH = 32
 MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 DESCRIPTION = "mlflow.note.content"
 MAX_DESCRIPTION_CHARS = 5000
@@ -322,6 +323,15 @@ def _known_models(mlflow: Any) -> str:
     return f"There are: {', '.join(known)}." if known else "There is none yet: run `kindred train` first."
 
 
+def _whole_run_id(mlflow: Any, beginning: str) -> str:
+    """The one run whose id begins so; what was given where there is none, or more than one."""
+    if len(beginning) >= RUN_ID_LENGTH:
+        return beginning
+    known = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    found = [run.info.run_id for run in known if run.info.run_id.startswith(beginning)]
+    return found[0] if len(found) == 1 else beginning
+
+
 def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float], dict[str, Any]]:
     """Parameters, metrics, and the summary (artifact ``summary.json``) of a run.
 
@@ -333,10 +343,10 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
     from mlflow.exceptions import MlflowException
 
     try:
-        found = mlflow.get_run(run_id)
+        found = mlflow.get_run(_whole_run_id(mlflow, run_id))
     except MlflowException as error:
         raise TrackingError(
-            f"{run_id}: expected the id of a run. {_first_line(error)} See them in `make ui`."
+            f"{run_id}: expected the id of a run, or its beginning. {_first_line(error)}. See them in `make ui`."
         ) from None
     try:
         text = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/summary.json")

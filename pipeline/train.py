@@ -98,8 +98,8 @@ def reading_text(reading: dict[str, Any]) -> str:
         *(f"  {rule:<24}{count:>12,}  (kept)" for rule, count in reading["noted_by_rule"].items() if count),
         f"Duplicates{reading['duplicate_count']:>12,}  ({'dropped' if reading['duplicates_dropped'] else 'kept'})",
         f"Customers {reading['customer_count']:>12,}",
-        f"Events    {reading['first_event_at']} to {reading['last_event_at']}",
-        *(f"Warning: {warning}" for warning in reading["warnings"]),
+        f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
+        f"From      {reading['first_event_at']} to {reading['last_event_at']}",
     ]
     return "\n".join(lines)
 

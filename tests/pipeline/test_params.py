@@ -140,3 +140,21 @@ def test_redacted_parameters_hold_no_password() -> None:
     assert "hush" not in shown.model_dump_json() + str(shown.flat())
     assert shown.naming == given.naming
     assert shown.source.events.path == ["s3://***@b/x", "y.csv"]
+
+
+def test_a_date_that_does_not_exist_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"base: {PARAMS}\nlanguage: en\nas_of: 2019-13-45T00:00:00Z\n", encoding="utf-8")
+    with pytest.raises(ParamsError, match=r"mine\.yaml, line 3: expected a date that exists"):
+        load_params(path)
+    with pytest.raises(ParamsError, match=r"--set as_of=2019-13-45"):
+        load_params(PARAMS, ["as_of=2019-13-45T00:00:00Z"])
+
+
+def test_set_opens_what_the_file_leaves_out(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"base: {PARAMS}\nsource:\n  events:\n    path: log.csv\n", encoding="utf-8")
+    found = load_params(path, ["source.events.event_types.view=[seen]"])
+    assert found.source.events.event_types == {"view": ["seen"]}
+    with pytest.raises(ParamsError, match="no section `source.event`"):
+        load_params(path, ["source.event.path=x"])

@@ -499,3 +499,17 @@ def test_an_events_own_category_is_tidied_as_the_catalogues_are(read: Reader) ->
 def test_before_the_first_event_nothing_had_happened(read: Reader) -> None:
     with pytest.raises(SourceError, match="when nothing had happened yet"):
         read(HEADER + ROW, "as_of=2024-06-01T00:00:00Z", "checks.after_as_of.error=0.5")
+
+
+def test_event_types_in_no_list_are_told_and_kept(read: Reader) -> None:
+    rows = "".join(f"c1,2025-01-0{day},{kind},p1,A,1\n" for day, kind in enumerate(("VIEW", "VIEW", "gift", "cart"), 1))
+    summary, events = read(HEADER + rows)
+    assert summary.event_types == {"other": 3, "cart": 1} and len(events) == 4
+    (unlisted, unsold) = summary.warnings
+    assert "3 of 4 events" in unlisted and "VIEW (2), gift (1)" in unlisted
+    assert "no event is a purchase" in unsold
+
+
+def test_purchases_without_a_price_are_told(read: Reader) -> None:
+    summary, _ = read(HEADER + "c1,2025-01-01,purchase,p1,A,\n")
+    assert summary.warnings == ["no purchase has a unit_price: spend is 0 for everybody"]
