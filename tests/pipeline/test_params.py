@@ -156,5 +156,5 @@ def test_set_opens_what_the_file_leaves_out(tmp_path: Path) -> None:
     path.write_text(f"base: {PARAMS}\nsource:\n  events:\n    path: log.csv\n", encoding="utf-8")
     found = load_params(path, ["source.events.event_types.view=[seen]"])
     assert found.source.events.event_types == {"view": ["seen"]}
-    with pytest.raises(ParamsError, match="no section `source.event`"):
+    with pytest.raises(ParamsError, match=r"no section `source\.event`"):
         load_params(path, ["source.event.path=x"])
