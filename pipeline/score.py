@@ -166,6 +166,7 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.Loaded
             for segment_id, share in now.items()
         },
         "mix_drift": float(drift) if shares else 0.0,
+        "queries": profiles.query_counts,
         "new_categories": dict(
             zip(profiles.new_categories.category, profiles.new_categories.event_count.astype(int), strict=True)
         ),

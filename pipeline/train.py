@@ -17,6 +17,7 @@ from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
+from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
 from pipeline.report.render import render
 from pipeline.report.summarise import as_markdown, summarise
@@ -130,8 +131,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             fitted = cluster(profiles, params)
             if sweep:
                 fitted = replace(fitted, choice_reason=reason)
-            if note:
-                fitted = replace(fitted, notes=(*fitted.notes, note))
+            told = tuple(text for text in (note, counts_text(profiles.query_counts)) if text)
+            fitted = replace(fitted, notes=(*fitted.notes, *told))
             if measured:
                 log_backtest(mlflow, measured)
             progress("naming and describing")
@@ -190,7 +191,7 @@ def _keep(
     run_id = results["run_id"]
     report = render(results)
     tracking.log_parameters(mlflow, params.flat())
-    mlflow.log_metrics(_metrics(fitted, segments))
+    mlflow.log_metrics(_metrics(fitted, segments) | query_metrics(profiles.query_counts))
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
     mlflow.log_dict(results, "summary.json")
     mlflow.log_text(report, "report.html")

@@ -36,7 +36,7 @@ def shop(millions: float) -> Path:
     return folder
 
 
-def params(folder: Path):
+def params(folder: Path, *more: str):
     """The project's parameters, reading and writing under ``folder``."""
     from pipeline.params import load_params
 
@@ -52,6 +52,7 @@ def params(folder: Path):
             f"tracking.artifacts={folder}/artifacts",
             "clustering.n_segments=8",
             "engine.memory_limit=8GB",
+            *more,
         ],
     )
 

@@ -114,7 +114,8 @@ def test_row_order_changes_no_byte(params: Callable[..., Params], shop: Path, tm
         "segmentation/model.json",
         "segmentation/arrays.npz",
         "shop/spec.json",
-        "shop/query_categories.parquet",
+        "shop/queries.json",
+        "shop/queries.npz",
     ):
         assert (folders[0] / "artifacts" / name).read_bytes() == (folders[1] / "artifacts" / name).read_bytes(), name
 
