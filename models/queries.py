@@ -1,10 +1,10 @@
 """What a query means that few people typed: by its words, its characters, or the names in the catalogue.
 
-Three ways, tried in this order; each compares the query with texts whose meaning is known, by the cosine of their
-TF-IDF vectors, and takes the mean meaning of those that are near. How sure that is (the chance that the category it
-names first is the right one) is a logistic of how near and how decided they are, fitted on learned queries, each left
-out in turn. What is not sure by characters is read once more as if typed on the wrong keyboard. A query of which no way
-is as sure as ``min_confidence`` has no meaning.
+Each way compares the query with texts whose meaning is known, by the cosine of their TF-IDF vectors, and takes the mean
+meaning of those that are near. How sure that is (the chance that the category it names first is the right one) is a
+logistic of how near and how decided they are, fitted on learned queries, each left out in turn. Words or characters
+decide, whichever is surer; where neither is, the query is read as if typed on the wrong keyboard, and then beside the
+catalogue. A query of which no way is as sure as ``min_confidence`` has no meaning.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class _Texts:
 
 def _texts(way: int, texts: Sequence[str], probabilities: Floats) -> _Texts:
     by_word = {"analyzer": "word", "token_pattern": r"\S+"}
-    by_character = {"analyzer": "char_wb", "ngram_range": (2, 4)}
+    by_character = {"analyzer": "char_wb", "ngram_range": (3, 3)}
     # Hashed, so that a word never seen counts in the length of a query, and "dog xyz" is not as near to "dog" as "dog".
     vectorizer = make_pipeline(
         HashingVectorizer(
@@ -182,20 +182,23 @@ class QueryModel:
         for way in (WORDS, CHARACTERS):
             self._back_off(found, way, way, texts)
         for keyboard in WRONG_KEYBOARDS:
-            self._back_off(found, KEYBOARD, CHARACTERS, [folded(query.translate(keyboard)) for query in queries])
+            typed = [query.translate(keyboard) for query in queries]
+            other = ["" if meant == query else folded(meant) for meant, query in zip(typed, queries, strict=True)]
+            self._back_off(found, KEYBOARD, CHARACTERS, other)
         self._back_off(found, CATALOGUE, CATALOGUE, texts)
         return found
 
     def _back_off(self, found: Meanings, told_as: int, way: int, texts: Sequence[str]) -> None:
-        """Fill in the queries without a meaning of which this way is sure."""
+        """Fill in the queries of which this way is sure, and surer than the way before."""
         if not self.is_ever_sure(way):
             return
-        rows = np.flatnonzero(found.way == ABSTAINED)
+        asked = np.array([bool(text) for text in texts]) & (found.way != LEARNED)
+        rows = np.flatnonzero(asked if told_as != CATALOGUE else asked & (found.way == ABSTAINED))
         if not len(rows):
             return
         mean, signs = self.known_texts(way).near([texts[row] for row in rows.tolist()])
         confidence = self.confidence(way, signs)
-        is_sure = (confidence >= self.min_confidence) & (signs[:, 1] > 0)
+        is_sure = (confidence >= np.maximum(self.min_confidence, found.confidence[rows] + 1e-9)) & (signs[:, 1] > 0)
         sure = rows[is_sure]
         found.probabilities[sure] = confidence[is_sure, None] * mean[is_sure]
         found.confidence[sure], found.way[sure] = confidence[is_sure], told_as
@@ -296,8 +299,8 @@ def _calibration(signs: Floats, is_right: np.ndarray) -> Floats:
         margin = sided * (weights[0] + signs @ weights[1:])
         return float(np.logaddexp(0.0, -margin).sum() + 0.5 * ((weights - PRIOR) ** 2).sum())
 
-    # What is like nothing must not be sure, even where the learned queries show no such case: weights of at least 1.
-    fitted: Floats = minimize(loss, PRIOR, method="L-BFGS-B", bounds=[(None, None), (1.0, None), (1.0, None)]).x
+    # What is like nothing must not be sure, even where the learned queries show no such case.
+    fitted: Floats = minimize(loss, PRIOR, method="L-BFGS-B", bounds=[(None, None), (2.0, None), (1.0, None)]).x
     return fitted
 
 
