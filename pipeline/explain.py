@@ -15,7 +15,8 @@ from models.scorer import Ints
 from pipeline import outputs, tracking
 from pipeline.engines import TEMPORARY, connect
 from pipeline.params import Params, UserError
-from pipeline.profiles import Progress, build_profiles, load_shop, query_table
+from pipeline.profiles import Progress, build_profiles, load_shop
+from pipeline.queries import query_meanings, query_table
 from pipeline.sources import read_source
 
 UNITS = 1_000_000
@@ -146,7 +147,8 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
             signal_weights=as_trained.interests.signal_weights,
             half_life_days=as_trained.interests.half_life_days,
         )
-        said = event_evidence(observed, query_table(con, shop.query_categories), weight=weight)
+        meanings, _ = query_meanings(observed, shop.queries, as_trained)
+        said = event_evidence(observed, query_table(con, meanings), weight=weight)
         evidence = said.filter(said.weight > 0).to_pyarrow().to_pandas()
         predicted = model.predict(profiles.table)
     found = Explanation(

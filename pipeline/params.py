@@ -150,6 +150,9 @@ class SearchesParams(Section):
     min_customers: Count
     prior_searches: NonNegative
     min_probability: Share
+    outcome_weights: dict[EventType, NonNegative]
+    half_life_minutes: Positive
+    min_confidence: Share
 
 
 class DecayParams(Section):

@@ -14,8 +14,10 @@ import pandas as pd
 from features import benefits, categories, context, interests, journey, searches, sessions, value
 from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
+from models.queries import QueryModel
 from pipeline.engines import materialise
 from pipeline.params import Params, params_from_json
+from pipeline.queries import fit_queries, query_meanings, query_table
 from pipeline.sources import Source
 
 MAX_CHANNELS = 6
@@ -32,14 +34,14 @@ class Shop:
     ----------
     spec : ProfileSpec
         Columns of the profile.
-    query_categories : DataFrame
-        P(category | query): query, column, probability; empty where nobody searches.
+    queries : QueryModel
+        P(category | query), of queries that enough customers typed and of those like them.
     known_categories : DataFrame
         category: every one seen at training, at the level of the cut.
     """
 
     spec: ProfileSpec
-    query_categories: pd.DataFrame
+    queries: QueryModel
     known_categories: pd.DataFrame
 
 
@@ -55,11 +57,14 @@ class Profiles:
         Learned now, or the one that was given.
     new_categories : DataFrame
         category, event_count: unknown at training, counted as OTHER.
+    query_counts : dict
+        Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
     """
 
     table: pd.DataFrame
     shop: Shop
     new_categories: pd.DataFrame
+    query_counts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,13 @@ def build_profiles(
     orders = materialise(con, value.order_table(transactions), "orders")
     measured_value = materialise(con, value.value_measures(orders, window=window), "value")
     progress("searches")
-    queries = shop.query_categories if shop else learn_queries(observed, params)
+    queries = shop.queries if shop else fit_queries(observed, known.columns, len(cut.categories), params)
+    meanings, query_counts = query_meanings(observed, queries, params)
     spec = shop.spec if shop else _fit_spec(transactions, visits, measured_value, known, params)
 
     progress("interests")
     evidence = interests.category_evidence(
-        observed, query_table(con, queries), weight=_signal_weight(observed, window, params)
+        observed, query_table(con, meanings), weight=_signal_weight(observed, window, params)
     )
     wide = materialise(con, interests.wide_evidence(evidence, cut), "wide_evidence")
 
@@ -154,7 +160,7 @@ def build_profiles(
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
     at_training = shop.known_categories if shop else seen[["category"]]
     new = seen[~seen.category.str.lower().isin(at_training.category.str.lower())].reset_index(drop=True)
-    return Profiles(frame, Shop(spec, queries, at_training), new)
+    return Profiles(frame, Shop(spec, queries, at_training), new, query_counts)
 
 
 def observe(
@@ -260,23 +266,6 @@ def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
     return categories.category_cut(list(zip(largest.category, largest.evidence, strict=True)), total, level)
 
 
-def learn_queries(events: ir.Table, params: Params) -> pd.DataFrame:
-    """P(category | query) of observed events, as it is kept with a model."""
-    learned = searches.query_categories(
-        events,
-        window_minutes=params.searches.window_minutes,
-        min_customers=params.searches.min_customers,
-        prior_searches=params.searches.prior_searches,
-        min_probability=params.searches.min_probability,
-    )
-    return learned.order_by("query", "column").to_pandas()
-
-
-def query_table(con: ibis.BaseBackend, queries: pd.DataFrame) -> ir.Table | None:
-    """P(category | query) in the database; None where nobody searches."""
-    return None if queries.empty else con.create_table("query_categories", queries, overwrite=True)
-
-
 def _fit_spec(
     transactions: ir.Table,
     visits: ir.Table,
@@ -351,7 +340,7 @@ def save_shop(shop: Shop, params: Params, folder: Path) -> None:
     (folder / "spec.json").write_text(shop.spec.to_json(), encoding="utf-8")
     text = json.dumps(params.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
     (folder / "params.json").write_text(text, encoding="utf-8")
-    shop.query_categories.to_parquet(folder / "query_categories.parquet", index=False)
+    shop.queries.save(folder)
     shop.known_categories.to_parquet(folder / "known_categories.parquet", index=False)
 
 
@@ -359,7 +348,7 @@ def load_shop(folder: Path, params_folder: Path) -> tuple[Shop, Params]:
     """The shop as a model knows it, and the parameters the model was trained with."""
     shop = Shop(
         ProfileSpec.from_json((folder / "spec.json").read_text(encoding="utf-8")),
-        pd.read_parquet(folder / "query_categories.parquet"),
+        QueryModel.load(folder),
         pd.read_parquet(folder / "known_categories.parquet"),
     )
     return shop, params_from_json((folder / "params.json").read_text(encoding="utf-8"), params_folder)

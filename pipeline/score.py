@@ -17,6 +17,7 @@ from pipeline import outputs, tracking
 from pipeline.engines import connect
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
+from pipeline.queries import counts_text
 from pipeline.sources import read_source
 
 FROM_PROFILE = (
@@ -56,6 +57,8 @@ class Scored:
         if new:
             told = ", ".join(f"{name[:40]} ({count:,} events)" for name, count in list(new.items())[:5])
             lines.append(f"New categories  {len(new):,}, counted as other: {told}")
+        if told := counts_text(self.summary["queries"]):
+            lines.append(told.replace("Searches: of", "Searches        of", 1))
         lines += [
             f"Model           {self.model_uri}",
             f"Scores          {self.path}",
@@ -170,6 +173,7 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.Loaded
             for segment_id, share in now.items()
         },
         "mix_drift": float(drift) if shares else None,
+        "queries": profiles.query_counts,
         "new_categories": dict(
             zip(profiles.new_categories.category, profiles.new_categories.event_count.astype(int), strict=True)
         ),

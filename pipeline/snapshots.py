@@ -16,7 +16,8 @@ from features.events import EventType, ObservationWindow
 from models.interests import Snapshot
 from models.scorer import Floats
 from pipeline.params import Params, UserError
-from pipeline.profiles import learn_queries, numbered, observe, query_table, with_columns
+from pipeline.profiles import numbered, observe, with_columns
+from pipeline.queries import fit_queries, query_meanings, query_table
 from pipeline.sources import Source
 
 HASH_BUCKETS = 1_000_003
@@ -42,7 +43,8 @@ def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> t
     window = ObservationWindow(cutoff, params.history_days)
     sampled = _sampled(con, source, params)
     known = observe(con, sampled, params, window)
-    queries = query_table(con, learn_queries(known.observed, params))
+    learned = fit_queries(known.observed, known.columns, len(known.cut.categories), params)
+    queries = query_table(con, query_meanings(known.observed, learned, params)[0])
     given = params.interests
     kinds = tuple(kind for kind in EventType if any(one.signal_weights.get(kind) for one in (given, given.activity)))
     counted = signals.signal_counts(known.observed, queries, window=window, kinds=kinds)

@@ -18,6 +18,7 @@ from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
+from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
 from pipeline.report.render import render
 from pipeline.report.summarise import as_markdown, summarise
@@ -142,8 +143,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
             progress(f"clustering with {params.clustering.algorithm}")
             fitted = replace(cluster(profiles, params), **choice)
-            if note:
-                fitted = replace(fitted, notes=(*fitted.notes, note))
+            told = tuple(text for text in (note, counts_text(profiles.query_counts)) if text)
+            fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
             found = Found(source, profiles, fitted, describe_segments(profiles, fitted, params))
             results = _results(params, found, run_id)
@@ -200,7 +201,7 @@ def _results(params: Params, found: Found, run_id: str) -> dict[str, Any]:
 def _log_run(mlflow: Any, params: Params, found: Found, results: dict[str, Any], report: str) -> None:
     """Log parameters, figures and texts; ``params`` hold no password."""
     tracking.log_parameters(mlflow, params.flat())
-    mlflow.log_metrics(_metrics(found.fitted, found.segments))
+    mlflow.log_metrics(_metrics(found.fitted, found.segments) | query_metrics(found.profiles.query_counts))
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
     mlflow.log_dict(results, "summary.json")
     mlflow.log_text(report, "report.html")

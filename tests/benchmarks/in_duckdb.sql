@@ -1,7 +1,7 @@
 -- Kindred's profile as one would write it by hand for DuckDB.
 create temp table checked as
   select customer_id, timezone('UTC', occurred_at)::timestamp as occurred_at, event_type, product_id,
-         nullif(trim(regexp_replace(lower(query), '\s+', ' ', 'g')), '') as query,
+         nullif(trim(regexp_replace(regexp_replace(lower(query), '[''`’ʼ´]', '', 'g'), '[^\p{{L}}\p{{M}}\p{{N}}]+', ' ', 'g')), '') as query,
          coalesce(quantity, 1.0) as quantity, unit_price, discount, order_id, session_id, channel
   from read_parquet('{folder}/events/*.parquet')
   where customer_id is not null and trim(customer_id) <> '' and occurred_at >= timestamptz '1990-01-01'

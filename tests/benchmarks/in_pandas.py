@@ -62,7 +62,8 @@ def checked(events: pd.DataFrame) -> pd.DataFrame:
     day = -1 - events.occurred_at.to_numpy().astype("datetime64[D]").astype(np.int64)
     events["session"] = np.where(events.session_id.isna(), day, events.session_id.cat.codes)
     events["is_visit"] = ~events.event_type.isin(["email_open", "contact"])
-    text = events["query"].cat.categories.str.lower().str.replace(r"\s+", " ", regex=True).str.strip()
+    text = events["query"].cat.categories.str.lower().str.replace("['`’ʼ´]", "", regex=True)
+    text = text.str.replace(r"[\W_]+", " ", regex=True).str.strip()
     codes, _ = pd.factorize(text)
     events["query"] = np.where(events["query"].isna(), -1, codes[events["query"].cat.codes])
     return events

@@ -57,7 +57,13 @@ def observed(folder: Path) -> pl.LazyFrame:
         "product_id", column=pl.col("category_path").str.split(" > ").list.head(2).list.join(" > ")
     )
     age = (AS_OF - at).dt.total_microseconds() / 86_400e6
-    query = pl.col("query").str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    query = (
+        pl.col("query")
+        .str.to_lowercase()
+        .str.replace_all("['`’ʼ´]", "")
+        .str.replace_all(r"[^\p{L}\p{M}\p{N}]+", " ")
+        .str.strip_chars()
+    )
     return events.join(products, on="product_id", how="left").with_columns(
         query=pl.when(query != "").then(query),
         # Whoever clicks a mail has no session: the visit is that of the day.

@@ -63,7 +63,9 @@ def with_kindred(folder: Path) -> None:
     from pipeline.profiles import build_profiles
     from pipeline.sources import read_source
 
-    given = params(folder)
+    # The others weigh searches plainly, and know only learned queries.
+    plain = [f"searches.outcome_weights.{kind}=1" for kind in ("view", "favourite", "cart", "purchase")]
+    given = params(folder, *plain, "searches.half_life_minutes=1e12", "searches.min_confidence=1")
     with connect(given.engine, folder=folder) as con:
         source = read_source(con, given, rejected_path=None)
         build_profiles(con, source, given).table.to_parquet(output(folder, "kindred"))

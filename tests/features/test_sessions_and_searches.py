@@ -2,10 +2,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import ibis
 import pytest
 
-from features.searches import normalised_query, query_categories
+from features.events import EventType
+from features.searches import MAX_QUERY_LENGTH, normalised_query, query_categories
 from features.sessions import session_table, with_session_key
+from models.queries import folded
+
+ALL_KINDS = (EventType.VIEW, EventType.FAVOURITE, EventType.CART, EventType.PURCHASE)
 
 
 def at(minute: int, kind: str, who: str = "ann", **more: Any) -> dict[str, Any]:
@@ -40,7 +45,15 @@ def test_the_logs_own_sessions_come_first(con: Any, events_table: Any) -> None:
 
 
 def searched(con: Any, events: Any, **changes: Any) -> Any:
-    settings = {"window_minutes": 30.0, "min_customers": 1, "prior_searches": 0.0, "min_probability": 0.0, **changes}
+    settings = {
+        "window_minutes": 30.0,
+        "min_customers": 1,
+        "prior_searches": 0.0,
+        "min_probability": 0.0,
+        "outcome_weights": dict.fromkeys(ALL_KINDS, 1.0),
+        "half_life_minutes": 1e9,
+        **changes,
+    }
     keyed = with_session_key(events, has_session_ids=False, gap_minutes=30)
     keyed = keyed.mutate(query=normalised_query(keyed.query))
     found = con.to_pandas(query_categories(keyed, **settings))
@@ -78,3 +91,62 @@ def test_what_people_stray_into_is_left_out(con: Any, events_table: Any) -> None
     events = events_table([*log, at(11, "view", column=0)], column="int64")
     assert set(searched(con, events, min_probability=0.09)) == {("lamp", 0), ("lamp", 2)}
     assert searched(con, events, min_probability=0.11) == {("lamp", 2): pytest.approx(0.9, abs=1e-8)}
+
+
+def test_what_is_bought_says_more_and_so_does_what_comes_at_once(con: Any, events_table: Any) -> None:
+    log = [
+        at(1, "search", query="lamp"),
+        at(2, "view", column=0),
+        at(2, "purchase", column=1),
+        at(1, "search", "bob", query="lamp"),  # leads nowhere
+    ]
+    events = events_table(log, column="int64")
+    weights = {EventType.VIEW: 1.0, EventType.PURCHASE: 3.0}
+    # A quarter and three quarters of a search that counts 3, beside one that counts 1.
+    assert searched(con, events, outcome_weights=weights) == {
+        ("lamp", 0): pytest.approx(3 / 4 / 4, abs=1e-8),
+        ("lamp", 1): pytest.approx(9 / 4 / 4, abs=1e-8),
+    }
+    later = [at(0, "search", query="sofa"), at(0, "view", column=0), at(10, "view", column=1)]
+    found = searched(con, events_table(later, column="int64"), half_life_minutes=10.0)
+    assert found == {("sofa", 0): pytest.approx(2 / 3, abs=1e-8), ("sofa", 1): pytest.approx(1 / 3, abs=1e-8)}
+
+
+def test_a_category_of_many_clicks_does_not_outvote_one_where_people_buy(con: Any, events_table: Any) -> None:
+    log = [at(0, "search", query="gift"), *[at(minute, "view", column=0) for minute in range(1, 21)]]
+    log += [at(0, "search", "bob", query="gift"), at(1, "view", "bob", column=1), at(2, "purchase", "bob", column=1)]
+    weights = {EventType.VIEW: 1.0, EventType.PURCHASE: 4.0}
+    found = searched(con, events_table(log, column="int64"), outcome_weights=weights)
+    assert found == {("gift", 0): pytest.approx(0.2, abs=1e-8), ("gift", 1): pytest.approx(0.8, abs=1e-8)}
+
+
+STRANGE = (
+    "  Корм   для КОТІВ! ",
+    "м'ята",
+    "м’ята",
+    "ﬁsh\u2014tank",
+    "\u0130stanbul \u1e9e ΣΑΣ",
+    "😀",
+    "שלום, עולם",
+    "قطة‎",
+    "'; DROP TABLE events; --",
+    "<b>cat</b> food",
+    "हिन्दी ﾊﾝ１２",
+    "a\u00a0b x_y",
+    "e\u0308 ç",
+    "",
+    " \t\n",
+    "?!",
+    "q" * 10_000,
+    "ab " * 4_000,
+)
+
+
+def test_a_query_and_its_normalised_form_are_compared_as_one(con: Any) -> None:
+    table = ibis.memtable({"number": range(len(STRANGE)), "query": STRANGE})
+    found = table.mutate(query=normalised_query(table["query"])).order_by("number").to_pyarrow()["query"].to_pylist()
+    assert [folded(query or "") for query in found] == [folded(query) for query in STRANGE]
+    assert found[0] == "корм для котів"
+    assert found[1] == found[2] == "мята"
+    assert found[5] is None and found[13] is None and found[14] is None and found[15] is None
+    assert max(len(query or "") for query in found) <= MAX_QUERY_LENGTH

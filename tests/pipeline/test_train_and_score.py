@@ -13,11 +13,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from features.searches import normalised_query
+from models.queries import WAYS
 from models.selection import Candidate
 from pipeline import outputs, sweep, tracking
+from pipeline.engines import connect
 from pipeline.params import Params, UserError
 from pipeline.score import score
-from pipeline.sources import SourceError
+from pipeline.sources import SourceError, read_source
 from pipeline.train import Trained, train
 
 
@@ -129,7 +132,8 @@ def test_row_order_changes_no_byte(params: Callable[..., Params], shop: Path, tm
         "segmentation/model.json",
         "segmentation/arrays.npz",
         "shop/spec.json",
-        "shop/query_categories.parquet",
+        "shop/queries.json",
+        "shop/queries.npz",
     ):
         assert (folders[0] / "artifacts" / name).read_bytes() == (folders[1] / "artifacts" / name).read_bytes(), name
 
@@ -271,3 +275,30 @@ def test_the_report_has_no_script_and_no_outside_address(trained: tuple[Params, 
 def test_events_all_after_as_of(params: Callable[..., Params]) -> None:
     with pytest.raises(SourceError, match="nothing had happened yet"):
         train(params("as_of=2020-01-01T00:00:00Z"), sweep=False, progress=quiet)
+
+
+def test_queries_are_told_and_rare_ones_not_kept(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    given, result = trained
+    mlflow = tracking.open_store(given)
+    metrics = mlflow.get_run(result.run_id).data.metrics
+    assert metrics["queries_learned"] > 20 and metrics["queries_by_characters"] > 20
+    assert any(note.startswith("Searches: of ") for note in result.notes)
+    model = tracking.load_model(mlflow, result.model_uri)
+    kept = json.loads((model.shop_folder / "queries.json").read_text(encoding="utf-8"))["queries"]
+    assert len(kept) == metrics["queries_learned"]
+    with connect(given.engine, folder=tmp_path) as con:
+        events = read_source(con, given, rejected_path=None).events
+        events = events.mutate(query=normalised_query(events.query))
+        typed = events.group_by("query").aggregate(customer_count=events.customer_id.nunique()).to_pandas()
+    customers = typed.dropna().set_index("query").customer_count
+    assert customers[kept].min() >= given.searches.min_customers
+
+
+def test_a_log_without_searches_trains_and_scores(params: Callable[..., Params], shop: Path, tmp_path: Path) -> None:
+    events = pq.read_table(shop / "events", filters=[("event_type", "!=", "search")])
+    pq.write_table(events, tmp_path / "silent.parquet")
+    given = params(f"source.events.path={tmp_path / 'silent.parquet'}")
+    result = train(given, sweep=False, progress=quiet)
+    assert not any(note.startswith("Searches") for note in result.notes)
+    scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    assert scored.summary["queries"] == dict.fromkeys(WAYS, 0)

@@ -1,0 +1,98 @@
+"""P(category | query): learned for what many typed, backed off for what few did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from features import searches
+from features.categories import SEPARATOR
+from features.events import EventType
+from models.queries import WAYS, QueryModel, fit_query_model
+from pipeline.params import Params
+
+
+def learn_queries(events: ir.Table, params: Params) -> pd.DataFrame:
+    """P(category | query) of observed events for queries that enough customers typed: query, column, probability."""
+    learned = searches.query_categories(
+        events,
+        window_minutes=params.searches.window_minutes,
+        min_customers=params.searches.min_customers,
+        prior_searches=params.searches.prior_searches,
+        min_probability=params.searches.min_probability,
+        outcome_weights=params.searches.outcome_weights,
+        half_life_minutes=params.searches.half_life_minutes,
+    )
+    return learned.order_by("query", "column").to_pandas()
+
+
+def fit_queries(events: ir.Table, columns: ir.Table, n_categories: int, params: Params) -> QueryModel:
+    """The model of queries, from observed events and the catalogue (category_path, column)."""
+    learned = learn_queries(events, params)
+    # Where nobody searches the catalogue is not asked for.
+    paths = columns.order_by("category_path").limit(None if len(learned) else 0).to_pandas()
+    place, queries = pd.factorize(learned["query"])
+    probabilities = np.zeros((len(queries), n_categories))
+    probabilities[place, learned.column.to_numpy(np.int64)] = learned.probability.to_numpy(np.float64)
+    return fit_query_model(
+        [str(query) for query in queries],
+        probabilities,
+        [path.split(SEPARATOR) for path in paths.category_path],
+        paths.column.to_numpy(np.int64),
+        min_confidence=params.searches.min_confidence,
+    )
+
+
+def query_meanings(events: ir.Table, model: QueryModel, params: Params) -> tuple[pd.DataFrame, dict[str, int]]:
+    """P(category | query) of every query in observed events, and how many were told in which way.
+
+    Returns
+    -------
+    DataFrame
+        query, column, probability. It may hold what one customer alone typed, so it is never kept.
+    dict
+        Way of `models.queries.WAYS` -> distinct queries.
+    """
+    if not model.queries:
+        return pd.DataFrame({"query": [], "column": [], "probability": []}), dict.fromkeys(WAYS, 0)
+    typed = events.filter(events.event_type == str(EventType.SEARCH), events.query.notnull())
+    queries = sorted(typed.select("query").distinct().to_pyarrow()["query"].to_pylist())
+    meant = model.predict(queries)
+    query, column = np.nonzero(meant.probabilities >= max(params.searches.min_probability, 1e-9))
+    frame = pd.DataFrame(
+        {
+            "query": np.array(queries, dtype=object)[query],
+            "column": column,
+            "probability": meant.probabilities[query, column],
+        }
+    )
+    return frame, meant.counts()
+
+
+def query_table(con: Any, queries: pd.DataFrame) -> ir.Table | None:
+    """P(category | query) in the database; None where nobody searches."""
+    if queries.empty:
+        return None
+    table: ir.Table = con.create_table("query_categories", queries, overwrite=True)
+    return table
+
+
+def counts_text(counts: dict[str, int]) -> str:
+    """How many distinct queries mean something, and how that is known; empty where nobody searches."""
+    total = sum(counts.values())
+    if not total:
+        return ""
+    told = ", ".join(f"{counts[way]:,} by {way}" for way in WAYS[1:-1])
+    return (
+        f"Searches: of {total:,} different queries, {counts['learned']:,} are learned from what followed them, {told}; "
+        f"{counts['abstained']:,} are left without a meaning."
+    )
+
+
+def query_metrics(counts: dict[str, int]) -> dict[str, float]:
+    """The same as metrics: queries_learned, queries_by_words, ..., queries_abstained."""
+    by = {way: f"by_{way}" for way in WAYS[1:-1]}
+    return {f"queries_{by.get(way, way)}": float(count) for way, count in counts.items()}

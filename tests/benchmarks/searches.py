@@ -1,0 +1,126 @@
+"""What searches mean, beside the truth of a simulated shop; and what they add to the backtest.
+
+python tests/benchmarks/searches.py SHOP [--backtest]
+
+No real log of searches at scale was to be had: these figures are of a simulated shop, whose queries and typing errors
+were made up by the same hands as the method.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent))
+from run import params
+
+from features.categories import SEPARATOR
+from features.events import EventType, ObservationWindow
+from features.searches import normalised_query
+from models.queries import ABSTAINED, LEARNED, WAYS
+from pipeline.backtest import FIGURES, run_backtest
+from pipeline.engines import connect
+from pipeline.profiles import observe
+from pipeline.queries import fit_queries
+from pipeline.sources import read_source
+
+VAGUE = -1
+"""Truth of a query that means nothing in particular."""
+
+
+def meanings(folder: Path) -> pd.DataFrame:
+    """A row per distinct query of the log: its truth, what it was taken for, how and how surely."""
+    given = params(folder)
+    with connect(given.engine, folder=folder) as con:
+        source = read_source(con, given, rejected_path=None)
+        known = observe(con, source, given, ObservationWindow(given.as_of, given.history_days))
+        started = time.monotonic()
+        model = fit_queries(known.observed, known.columns, len(known.cut.categories), given)
+        learned = time.monotonic()
+        typed = known.observed.filter(known.observed.event_type == str(EventType.SEARCH))
+        typed = typed.filter(typed.query.notnull())
+        counts = typed.group_by("query").aggregate(search_count=typed.count())
+        frame = counts.order_by("query").to_pandas()
+        found = model.predict(frame["query"].tolist())
+        print(
+            f"{len(model.queries):,} queries learned of {len(frame):,} in {learned - started:.1f} s, the others backed "
+            f"off in {time.monotonic() - learned:.1f} s: {found.counts()}"
+        )
+        truth = con.read_parquet(folder / "truth_queries.parquet")
+        truth = truth.mutate(query=normalised_query(truth.query)).to_pandas()
+    frame["way"], frame["confidence"] = found.way, found.confidence
+    frame["probability"], frame["column"] = found.probabilities.max(axis=1), found.probabilities.argmax(axis=1)
+    # Texts that are one after normalisation have the truth of the first.
+    frame = frame.merge(truth.drop_duplicates("query"), on="query")
+    columns = {category.lower(): number for number, category in enumerate(known.cut.categories)}
+    rolled = frame.category_path.fillna("").str.lower().str.split(SEPARATOR).str[: known.cut.level].str.join(SEPARATOR)
+    frame["meant"] = rolled.map(columns).fillna(known.cut.other_index).where(rolled != "", VAGUE)
+    return frame.assign(is_right=frame.column == frame.meant, is_told=frame.way != ABSTAINED)
+
+
+def print_accuracy(frame: pd.DataFrame) -> None:
+    """Top-1 accuracy and coverage by language, typing error, and whether enough customers typed the query."""
+    print(
+        "\n| language | typed | | queries | searches | told | right of told | right of all |\n|---|---|---|---|---|---|---|---|"
+    )
+    clear = frame[frame.meant != VAGUE].assign(
+        seen=np.where(frame[frame.meant != VAGUE].way == LEARNED, "learned", "backed off")
+    )
+    everything = clear.assign(language="all")
+    for (language, is_typo, seen), rows in pd.concat([clear, everything]).groupby(
+        ["language", "is_typo", "seen"], sort=True
+    ):
+        told = rows[rows.is_told]
+        print(
+            f"| {language} | {'mistyped' if is_typo else 'right'} | {seen} | {len(rows):,} | {rows.search_count.sum():,} "
+            f"| {len(told) / len(rows):.1%} | {told.is_right.mean():.1%} | {told.is_right.sum() / len(rows):.1%} |"
+        )
+    vague = frame[(frame.meant == VAGUE) & (frame.way != LEARNED)]
+    print(
+        f"\nOf {len(vague)} queries that mean nothing in particular and were not learned, {vague.is_told.sum()} got one."
+    )
+
+
+def print_calibration(frame: pd.DataFrame) -> None:
+    """Of the queries given a confidence, how many are right; those that mean nothing in particular are wrong."""
+    print("\n| confidence | queries | given | right |\n|---|---|---|---|")
+    told = frame[frame.is_told & (frame.way != LEARNED)]
+    for bin_, rows in told.groupby(pd.cut(told.confidence, [0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0]), observed=True):
+        print(f"| {bin_} | {len(rows):,} | {rows.confidence.mean():.1%} | {rows.is_right.mean():.1%} |")
+    print("\n| way | queries | given | right |\n|---|---|---|---|")
+    for way, rows in told.groupby("way"):
+        print(f"| {WAYS[way]} | {len(rows):,} | {rows.confidence.mean():.1%} | {rows.is_right.mean():.1%} |")
+
+
+def print_backtest(folder: Path) -> None:
+    """Both figures of the backtest without searches, with learned queries, and with the backed off ones."""
+    print(f"\n| | {' | '.join(FIGURES.values())} |\n|---|---|---|---|")
+    without = "interests.signal_weights.search=0"
+    for name, more in (("no searches", [without]), ("learned", ["searches.min_confidence=1"]), ("all", [])):
+        given = params(folder, *more)
+        with connect(given.engine, folder=folder) as con:
+            source = read_source(con, given, rejected_path=None)
+            rows = run_backtest(con, source, given, progress=lambda step: None).rows
+        for row in rows:
+            if row.name.endswith("weights"):
+                figures = [getattr(row, figure) for figure in FIGURES]
+                told = " | ".join(f"{one.mean:.4f} ({one.low:.4f}-{one.high:.4f})" for one in figures)
+                print(f"| {name}, {row.name} | {told} |", flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    folder = Path(sys.argv[1]).resolve()
+    frame = meanings(folder)
+    print_accuracy(frame)
+    print_calibration(frame)
+    if "--backtest" in sys.argv:
+        print_backtest(folder)
+
+
+if __name__ == "__main__":
+    main()
