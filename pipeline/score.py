@@ -156,7 +156,8 @@ def top_categories(
         return pa.array([[]] * len(profile), pa.list_(pa.string()))
     shares = profile[[SHARE_PREFIX + name for name in names]].to_numpy(dtype=np.float64)
     mix = np.array([share for name, share in zip(spec.cut.categories, spec.cut.mix, strict=True) if name != OTHER])
-    lifts = np.divide(shares, mix, out=np.zeros_like(shares), where=mix > 0)
+    # Rounded, so that lifts that differ by the last digit of a float are a tie, and a tie stands in order of columns.
+    lifts = np.divide(shares, mix, out=np.zeros_like(shares), where=mix > 0).round(7)
     lifts[(shares < min_share) | (lifts < min_lift)] = 0.0
     best = np.argsort(-lifts, axis=1, kind="stable")[:, :most]
     is_kept = np.take_along_axis(lifts, best, axis=1) > 0

@@ -126,7 +126,10 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: 
 
 
 def _only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> None:
-    """Puts before the raw events a filter that the scan of Parquet can use, so that other rows are not even read."""
+    """Keeps of the raw events those of a span, by a filter that the scan of Parquet can use.
+
+    They are few, and read several times: a table of their own spares a scan of all the log each time.
+    """
     at = map_columns(raw, params.source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")[
         "occurred_at"
     ]
@@ -140,7 +143,7 @@ def _only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> Non
     elif raw.columns[at] == "DATE" or raw.columns[at].startswith("TIMESTAMP"):
         # Local time is less than a day from UTC, and unlike the exact condition this one is met by statistics.
         conditions.append(_between(quoted(at), since - day, until + day))
-    con.con.execute(f"create view raw_events as select * from all_raw_events where {' and '.join(conditions)}")
+    con.con.execute(f"create table raw_events as select * from all_raw_events where {' and '.join(conditions)}")
 
 
 def count_before(con: Any, params: Params, moment: datetime) -> int:

@@ -202,11 +202,13 @@ def _check_continuity(
     """Whether the source goes on from where the state ends; what to tell of events that came too late."""
     state_end = datetime.fromisoformat(manifest["as_of"]).replace(tzinfo=None)
     end = params.as_of.replace(tzinfo=None)
-    _view_parts(con, folder, manifest["events"])
+    old = _view_parts(con, folder, manifest["events"])
+    materialise(con, old.filter(old.occurred_at >= since), "old_late_events")
+    materialise(con, source.events.filter(source.events.occurred_at < end).select(*EVENT_SCHEMA), "new_events")
     span = f"occurred_at >= timestamp {literal(str(since))} and occurred_at < timestamp {literal(str(state_end))}"
     lost = con.con.execute(
-        f"select distinct occurred_at::date from state_events where {span} "
-        "and occurred_at::date not in (select distinct occurred_at::date from events) order by 1"
+        "select distinct occurred_at::date from old_late_events "
+        "where occurred_at::date not in (select distinct occurred_at::date from new_events) order by 1"
     ).fetchall()
     if lost:
         days = ", ".join(str(row[0]) for row in lost[:5])
@@ -215,8 +217,7 @@ def _check_continuity(
             f"that come late (score.late_days: {params.score.late_days:g}). A gap: nothing of {days}. Bring them back."
         )
     come = con.con.execute(
-        f"select count(*) from events where occurred_at >= timestamp {literal(str(state_end))} "
-        f"and occurred_at < timestamp {literal(str(end))}"
+        f"select count(*) from new_events where occurred_at >= timestamp {literal(str(state_end))}"
     ).fetchone()[0]
     if not come and end > state_end:
         raise StateError(
@@ -225,7 +226,7 @@ def _check_continuity(
         )
     before, now = (
         con.con.execute(f"select count(*), count(distinct hash(t)) from {name} t where {span}").fetchone()
-        for name in ("state_events", "events")
+        for name in ("old_late_events", "new_events")
     )
     if before[0] and now[0] >= 2 * before[0] and now[0] >= 2 * now[1]:
         raise StateError(
@@ -254,15 +255,11 @@ def _measure_changed(
     """Table measures: of customers who changed anew, of the others as they were."""
     state_window = ObservationWindow(datetime.fromisoformat(manifest["as_of"]), window.history_days)
     old = con.table("state_events", database=TEMPORARY)
-    new = source.events.filter(source.events.occurred_at < window.end)
     file = literal(str(folder / manifest["measures"]["file"]))
     con.con.execute(f"create or replace temp view old_measures as select * from read_parquet({file})")
     measures = con.table("old_measures", database=TEMPORARY)
-    changed = ageing.changed_customers(
-        materialise(con, old.filter(old.occurred_at >= since), "old_late_events"),
-        materialise(con, new.select(*EVENT_SCHEMA), "new_events"),
-    )
     new = con.table("new_events", database=TEMPORARY)
+    changed = ageing.changed_customers(con.table("old_late_events", database=TEMPORARY), new)
     left = ageing.with_events_between(old, state_window.start, window.start)
     everybody = changed.union(left).union(_of_changed_products(con, source, old.union(new), folder, manifest))
     registered = _registered(source, window)
@@ -344,11 +341,29 @@ def _half_lives(trained: Params, shop: Shop) -> dict[str, float]:
     }
 
 
+def _has_own_paths(con: Any) -> bool:
+    """Whether events carry categories themselves."""
+    found = con.con.execute(
+        "select exists (from new_events where category_path is not null) "
+        "or exists (from state_events where category_path is not null)"
+    )
+    return bool(found.fetchone()[0])
+
+
 def _categories_of(con: Any, source: Source, shop: Shop, window: ObservationWindow, since: datetime) -> pd.DataFrame:
-    """Categories (category, event_count) of the window's events, at the level of the cut."""
+    """Categories (category, event_count) of the window's events, at the cut's level; known ones may be left out."""
     old = con.table("state_events", database=TEMPORARY)
     new = con.table("new_events", database=TEMPORARY)
     events = window.of(old.filter(old.occurred_at < since).union(new))
+    if source.products is not None and not _has_own_paths(con):
+        # Only what is unknown is told, and where the catalogue is all of it known the events need not be read.
+        level = shop.spec.cut.level
+        names = categories.at_level(source.products.category_path, level).lower()
+        known = [name.lower() for name in shop.known_categories.category]
+        unknown = materialise(con, source.products.filter(names.notin(known)).select("product_id"), "unknown_products")
+        if not unknown.count().to_pyarrow().as_py():
+            return shop.known_categories.head(0).assign(event_count=0.0)
+        events = events.semi_join(unknown, "product_id")
     by_product = events.group_by("product_id", "category_path").aggregate(event_count=events.count())
     paths = categories.with_category_path(by_product, source.products)
     paths = paths.filter(paths.category_path.notnull())
@@ -381,7 +396,9 @@ def _save(
         start = parts.pop()["start"]
     merged = (
         f"select {listed} from events where {span} union all select {listed} from state_events "
-        f"where occurred_at >= timestamp {literal(start)} and occurred_at < timestamp {literal(str(since))}"
+        f"where occurred_at >= timestamp {literal(start)} and occurred_at < timestamp {literal(str(since))} "
+        # Scans of a few days then skip the rest.
+        "order by occurred_at"
     )
 
     def write(name: str, query: str) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import outputs, tracking
+from pipeline import outputs
 from pipeline.engines import connect
 from pipeline.params import Params, UserError
-from pipeline.profiles import Profiles, build_profiles, load_shop
+from pipeline.profiles import Profiles, build_profiles
 from pipeline.score import score
 from pipeline.sources import read_source
 from pipeline.state import FOLDER, MANIFEST, Updated, update
@@ -79,22 +79,23 @@ def random_log(seed: int, *, customers: int = 60, count: int = 1_500) -> tuple[p
     return events, products
 
 
+def make_small(folder: Path, *more: str) -> Params:
+    return params_in(
+        folder,
+        folder,
+        f"source.events.path={folder / 'log.parquet'}",
+        f"history_days={HISTORY_DAYS}",
+        "searches.min_customers=1",
+        "interests.max_categories=3",
+        "engine.threads=1",
+        "checks.unknown_product={warn: 1.0, error: 1.0}",
+        *more,
+    )
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., Params]:
-    def make(*more: str) -> Params:
-        return params_in(
-            tmp_path,
-            tmp_path,
-            f"source.events.path={tmp_path / 'log.parquet'}",
-            f"history_days={HISTORY_DAYS}",
-            "searches.min_customers=1",
-            "interests.max_categories=3",
-            "engine.threads=1",
-            "checks.unknown_product={warn: 1.0, error: 1.0}",
-            *more,
-        )
-
-    return make
+    return lambda *more: make_small(tmp_path, *more)
 
 
 class Night:
@@ -104,6 +105,7 @@ class Night:
         self.params, self.events, self.products = params, events, products
         self.folder = params.path(params.outputs.folder)
         self.shop: Any = None
+        self.trained = params
 
     def write(self, as_of: datetime) -> None:
         """The log as it stands at a moment: what has reached it, and more of tomorrow."""
@@ -127,7 +129,10 @@ class Night:
     def updated(self, as_of: datetime, *, model_uri: str = "models:/kindred/1", save: bool = True) -> Updated:
         params = self.at(as_of)
         with connect(params.engine, folder=self.folder) as con:
-            found = update(con, params, params, shop=self.shop, model_uri=model_uri, rejected_path=None, progress=quiet)
+            trained = self.trained.model_copy(update={"as_of": params.as_of})
+            found = update(
+                con, params, trained, shop=self.shop, model_uri=model_uri, rejected_path=None, progress=quiet
+            )
             if save:
                 found.save()
             return found
@@ -147,6 +152,23 @@ def start(params: Params, seed: int) -> Night:
     return night
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A night whose state is saved, to be copied."""
+    folder = tmp_path_factory.mktemp("night")
+    night = start(make_small(folder), 7)
+    night.updated(START + timedelta(days=30))
+    return night
+
+
+@pytest.fixture
+def saved(built: Night, small: Callable[..., Params], tmp_path: Path) -> Night:
+    shutil.copytree(built.params.path(built.params.outputs.folder), tmp_path / "outputs", dirs_exist_ok=True)
+    night = Night(small(), built.events, built.products)
+    night.shop, night.trained = built.shop, built.trained
+    return night
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int) -> None:
     night = start(small(), seed)
@@ -162,3 +184,98 @@ def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: i
             night.products = pd.concat([night.products, new], ignore_index=True)
         night.write(as_of)
         assert_same(night.updated(as_of).profiles, night.rebuilt(as_of))
+
+
+def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params]) -> None:
+    night = start(small(), 7)
+    as_of = START + timedelta(days=30)
+    night.updated(as_of)
+    before = night.events
+    very_late = before[before.occurred_at < as_of - timedelta(days=6)].head(3).assign(arrived=as_of)
+    night.events = pd.concat([before, very_late])
+    night.write(as_of + timedelta(days=1))
+    found = night.updated(as_of + timedelta(days=1))
+    assert any("Too late: 3 rows" in line for line in found.told)
+    assert any("only events from 2025-01-28" in line for line in found.told)
+    night.events = before
+    night.write(as_of + timedelta(days=1))
+    assert_same(found.profiles, night.rebuilt(as_of + timedelta(days=1)))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("model", "of another model"),
+        ("params", "trained with other parameters"),
+        ("source", "described otherwise"),
+        ("truncated", "missing or damaged"),
+        ("removed", "missing or damaged"),
+        ("manifest", "it is damaged"),
+        ("future", "cannot go back"),
+        ("gap", "A gap: nothing of 2025-01-28"),
+        ("no news", "A gap: bring the log"),
+        ("overlap", "An overlap"),
+    ],
+)
+def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: Night, harm: str, told: str) -> None:
+    night, as_of, model_uri = saved, START + timedelta(days=31), "models:/kindred/1"
+    night.write(as_of)
+    state = night.folder / FOLDER
+    log = night.params.path(str(night.params.source.events.path))
+    events = pd.read_parquet(log)
+    measures = next(state.glob("measures-*"))
+    if harm == "model":
+        model_uri = "models:/kindred/2"
+    elif harm == "params":
+        night.trained = small("sessions.gap_minutes=45")
+    elif harm == "source":
+        night.params = small("source.events.timezone=Europe/Kyiv")
+    elif harm == "truncated":
+        measures.write_bytes(measures.read_bytes()[:-100])
+    elif harm == "removed":
+        measures.unlink()
+    elif harm == "manifest":
+        (state / MANIFEST).write_text((state / MANIFEST).read_text()[:50])
+    elif harm == "future":
+        as_of -= timedelta(days=2)
+    elif harm == "gap":
+        events[events.occurred_at.dt.day_of_year != 28].to_parquet(log)
+    elif harm == "no news":
+        events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
+    else:
+        pd.concat([events, events]).to_parquet(log)
+    before = {path.name: path.read_bytes() for path in state.iterdir()}
+    with pytest.raises(UserError, match=told):
+        night.updated(as_of, model_uri=model_uri)
+    assert {path.name: path.read_bytes() for path in state.iterdir()} == before
+
+
+def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_of = START + timedelta(days=31)
+    saved.write(as_of)
+    found = None
+    write_json = outputs.write_json
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(outputs, "write_json", lambda path, value: (_ for _ in ()).throw(RuntimeError("power")))
+        saved.updated(as_of)
+    assert outputs.write_json is write_json
+    manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
+    assert manifest["as_of"].startswith("2025-01-31")
+    found = saved.updated(as_of)
+    assert_same(found.profiles, saved.rebuilt(as_of))
+    manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
+    named = {MANIFEST, manifest["measures"]["file"], manifest["products"]["file"]}
+    assert {path.name for path in (saved.folder / FOLDER).iterdir()} == named | {p["file"] for p in manifest["events"]}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (saved.folder / FOLDER).glob("*.parquet"))
+
+
+def test_scores_of_an_update_are_those_of_a_rebuild(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    params, result = trained
+    params = params.model_copy(update={"outputs": params.outputs.model_copy(update={"folder": str(tmp_path)})})
+    for days in (0, 1):
+        later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
+        found = score(later, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
+    expected = score(later, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+    ours, theirs = (pq.read_table(one.path).to_pandas() for one in (found, expected))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)
+    assert "Updated" in found.as_text()
