@@ -123,12 +123,19 @@ FIXED_POINT = float(2**30)
 """One unit in the fixed-point sums: about 1e-9 of a view, a day or a unit of money."""
 
 
-def exact_sum(values: ir.NumericValue, where: ir.BooleanValue | None = None) -> ir.FloatingValue:
-    """Sum that does not depend on the order of rows: added as whole numbers of 2**-30.
+FINE_POINT = float(2**36)
+"""One unit in the sums of decayed weights, which are compared from night to night to 1e-9; room up to 1e8 each."""
+
+
+def exact_sum(
+    values: ir.NumericValue, where: ir.BooleanValue | None = None, *, unit: float = FIXED_POINT
+) -> ir.FloatingValue:
+    """Sum that does not depend on the order of rows: added as whole numbers of 1 / ``unit``.
 
     A sum of floats differs in its last digits with the order in which threads add them, and with it every number
-    that follows. Each value is rounded by at most 5e-10; a null counts as nothing; no row at all gives 0.
+    that follows. Each value is rounded by at most 5e-10 (7e-12 with `FINE_POINT`); a null counts as nothing; no row at
+    all gives 0.
     """
-    scale = ibis.literal(FIXED_POINT).cast("float64")
+    scale = ibis.literal(unit).cast("float64")
     fixed = (values.cast("float64") * scale).round().cast("int64")
     return fixed.sum(where=where).fill_null(0).cast("float64") / scale

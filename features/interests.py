@@ -19,7 +19,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.categories import SEPARATOR, CategoryCut
-from features.events import EventType, ObservationWindow, exact_sum
+from features.events import FINE_POINT, EventType, ObservationWindow, exact_sum
 
 SHARE_PREFIX = "interest: "
 EVIDENCE_PREFIX = "evidence: "
@@ -71,7 +71,7 @@ def category_evidence(events: ir.Table, query_categories: ir.Table | None, *, we
     -> evidence (customer_id, column, evidence)     one row per customer x category with any
     """
     said = event_evidence(events, query_categories, weight=weight)
-    evidence = said.group_by("customer_id", "column").aggregate(evidence=exact_sum(said.weight))
+    evidence = said.group_by("customer_id", "column").aggregate(evidence=exact_sum(said.weight, unit=FINE_POINT))
     return evidence.filter(evidence.evidence > 0)
 
 
@@ -87,7 +87,7 @@ def wide_evidence(evidence: ir.Table, cut: CategoryCut) -> ir.Table:
             EVIDENCE_PREFIX + category: evidence.evidence.sum(where=evidence.column == column).fill_null(0.0)
             for column, category in enumerate(cut.categories)
         },
-        evidence=exact_sum(evidence.evidence),
+        evidence=exact_sum(evidence.evidence, unit=FINE_POINT),
     )
 
 
@@ -102,8 +102,8 @@ def shrunk_share(
 def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Table:
     """share(u,c) for every category of the cut, from the root down.
 
-        wide (customer_id, evidence, "evidence: <category>"...)
-     -> shares (customer_id, evidence, "interest: <category>"...)     one row per customer; shares sum to 1
+        wide (customer_id, evidence, "evidence: <category>"..., ...)
+     -> shares (customer_id, evidence, ..., "interest: <category>"...)     same rows and other columns; shares sum to 1
 
     Parameters
     ----------
@@ -115,6 +115,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
     shares: dict[tuple[str, ...], str | None] = {(): None}
     mix: dict[tuple[str, ...], float] = {(): 1.0}
     table = wide
+    others = [name for name in wide.columns if not name.startswith(EVIDENCE_PREFIX)]
     for level in range(1, cut.level + 1):
         is_last = level == cut.level
         below: dict[tuple[str, ...], list[int]] = {}
@@ -137,7 +138,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
             level_names[node], level_mix[node] = name, node_mix
         table = table.mutate(**level_shares)
         shares, mix = level_names, level_mix
-    return table.select("customer_id", "evidence", *[SHARE_PREFIX + category for category in cut.categories])
+    return table.select(*others, *[SHARE_PREFIX + category for category in cut.categories])
 
 
 def _parent_share(table: ir.Table, name: str | None) -> ir.FloatingValue:

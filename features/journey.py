@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 
-from features.events import EventType, ObservationWindow, exact_sum
+from features.events import FINE_POINT, EventType, ObservationWindow, exact_sum
 from features.interests import decayed_weight
 
 STAGES = ("newcomer", "browsing", "cart", "first_order", "active", "slipping", "lapsed", "lost", "returned")
@@ -42,8 +42,8 @@ def activity_measures(
     return events.group_by("customer_id").aggregate(
         **counts,
         event_count=events.count().cast("float64"),
-        activity=exact_sum(activity),
-        temperature_points=exact_sum(points),
+        activity=exact_sum(activity, unit=FINE_POINT),
+        temperature_points=exact_sum(points, unit=FINE_POINT),
         days_since_first_event=window.age_days(events.occurred_at.min()),
         days_since_last_event=window.age_days(events.occurred_at.max()),
     )

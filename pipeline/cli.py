@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser("score", parents=[with_params], help="give every customer a segment")
     score.add_argument("--model", default=None, metavar="URI", help="default: models:/<model_name>@champion")
     score.add_argument("--out", default=None, metavar="FILE", help="default: outputs.scores of params.yaml")
+    score.add_argument("--update", action="store_true", help="from the state of the last --update and the events since")
     score.set_defaults(run=_score)
 
     compare = commands.add_parser("compare", parents=[with_params], help="two or more runs side by side")
@@ -132,7 +133,7 @@ def _score(options: argparse.Namespace) -> None:
     params = load_params(options.params, options.set)
     model = options.model or f"models:/{params.tracking.model_name}@champion"
     out = Path(options.out).resolve() if options.out else params.path(params.outputs.scores)
-    print(score(params, model_uri=model, out=out, progress=Progress()).as_text())
+    print(score(params, model_uri=model, out=out, progress=Progress(), update=options.update).as_text())
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -383,6 +383,12 @@ class EngineParams(Section):
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
 
 
+class ScoreParams(Section):
+    """Scoring from yesterday's state."""
+
+    late_days: NonNegative
+
+
 class OutputsParams(Section):
     """Where results go."""
 
@@ -421,6 +427,8 @@ class Params(Section):
     engine: EngineParams
     outputs: OutputsParams
     tracking: TrackingParams
+    # Models trained before there was this section have none in their params.
+    score: ScoreParams = ScoreParams(late_days=3)
     folder: Annotated[Path, Field(exclude=True)] = Path()
 
     @field_validator("as_of")

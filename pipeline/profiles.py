@@ -68,6 +68,28 @@ class Profiles:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What customers' own events say of them, before they are set beside the shop.
+
+    Attributes
+    ----------
+    table : expression
+        One row per customer: customer_id (a number), customer_name, measures, "evidence: <category>"...
+    shop : Shop
+        Learned now, or the one that was given.
+    categories : DataFrame
+        category, event_count, at the level of the cut.
+    query_counts : dict
+        Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
+    """
+
+    table: ir.Table
+    shop: Shop
+    categories: pd.DataFrame
+    query_counts: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Observed:
     """The events of a window, made ready to be measured.
 
@@ -113,6 +135,31 @@ def build_profiles(
     shop : Shop, optional
         Of the model to score with; without it, it is learned from the events.
     """
+    measured = measure(con, source, params, shop=shop, progress=progress)
+    named = measured.table.drop("customer_id").rename(customer_id="customer_name")
+    new = new_categories(measured.categories, measured.shop)
+    frame = finished(named, measured.shop.spec, params)
+    return Profiles(frame, measured.shop, new, measured.query_counts)
+
+
+def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
+    """Of the categories ``seen`` (category, event_count), those unknown at training."""
+    return seen[~seen.category.str.lower().isin(shop.known_categories.category.str.lower())].reset_index(drop=True)
+
+
+def finished(measures: ir.Table, spec: ProfileSpec, params: Params) -> pd.DataFrame:
+    """Measures of customers as profiles, sorted: with shares beside the shop's mix, and standings."""
+    shares = interests.interest_shares(measures, spec.cut, kappa=params.interests.kappa)
+    profiles = _standings(_shop_mix_where_unknown(shares, spec), spec, params)
+    # By way of Arrow: Ibis's own conversion to pandas takes as long again as the query.
+    frame: pd.DataFrame = profiles.order_by("customer_id").to_pyarrow().to_pandas(self_destruct=True, split_blocks=True)
+    return frame
+
+
+def measure(
+    con: ibis.BaseBackend, source: Source, params: Params, *, shop: Shop | None, progress: Progress
+) -> Measured:
+    """Everything that a profile is made of, of each customer alone where ``shop`` is given."""
     window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
     known = observe(con, source, params, window, spec=shop.spec if shop else None)
     observed, cut = known.observed, known.cut
@@ -150,17 +197,12 @@ def build_profiles(
             value.returned_items(transactions),
             benefits.price_level(transactions, mean_prices=spec.mean_prices),
             benefits.purchase_habits(transactions, source.products),
-            interests.interest_shares(wide, cut, kappa=params.interests.kappa),
+            wide,
         ],
     )
-    profiles = _standings(_shop_mix_where_unknown(table, spec), spec, params)
-    named = profiles.drop("customer_id").rename(customer_id="customer_name")
-    # By way of Arrow: Ibis's own conversion to pandas takes as long again as the query.
-    frame = named.order_by("customer_id").to_pyarrow().to_pandas(self_destruct=True, split_blocks=True)
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
     at_training = shop.known_categories if shop else seen[["category"]]
-    new = seen[~seen.category.str.lower().isin(at_training.category.str.lower())].reset_index(drop=True)
-    return Profiles(frame, Shop(spec, queries, at_training), new, query_counts)
+    return Measured(table, Shop(spec, queries, at_training), seen, query_counts)
 
 
 def observe(

@@ -19,6 +19,8 @@ from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.queries import counts_text
 from pipeline.sources import read_source
+from pipeline.state import Updated
+from pipeline.state import update as update_profiles
 
 FROM_PROFILE = (
     "lifecycle_stage",
@@ -54,6 +56,7 @@ class Scored:
             "Drift           "
             + ("unknown" if drift is None else f"{drift:.1%} of customers would have to move for the mix of training"),
         ]
+        lines += self.summary.get("update", [])
         if new:
             told = ", ".join(f"{name[:40]} ({count:,} events)" for name, count in list(new.items())[:5])
             lines.append(f"New categories  {len(new):,}, counted as other: {told}")
@@ -67,8 +70,8 @@ class Scored:
         return "\n".join(lines)
 
 
-def score(params: Params, *, model_uri: str, out: Path, progress: Progress) -> Scored:
-    """Score every customer known at ``params.as_of``.
+def score(params: Params, *, model_uri: str, out: Path, progress: Progress, update: bool = False) -> Scored:
+    """Score every customer known at ``params.as_of``; with ``update``, from the state of an earlier time.
 
     The profile's columns, weights and names are those of the model; where the events lie, and as_of, are those of
     ``params``.
@@ -85,10 +88,24 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress) -> S
         mlflow = tracking.open_store(params)
         model = tracking.load_model(mlflow, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
-        progress("reading and checking")
-        source = read_source(con, params, rejected_path=out.with_name(f"{out.stem}-rejected.parquet"))
+        rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
         as_trained = trained.model_copy(update={"as_of": params.as_of})
-        profiles = build_profiles(con, source, as_trained, shop=shop, progress=progress)
+        updated: Updated | None = None
+        if update:
+            updated = update_profiles(
+                con,
+                params,
+                as_trained,
+                shop=shop,
+                model_uri=model.uri,
+                rejected_path=rejected_path,
+                progress=progress,
+            )
+            profiles, reading = updated.profiles, updated.reading
+        else:
+            progress("reading and checking")
+            source = read_source(con, params, rejected_path=rejected_path)
+            profiles, reading = build_profiles(con, source, as_trained, shop=shop, progress=progress), source.summary
         progress("scoring")
         predicted = model.predict(profiles.table)
         table = score_table(profiles, predicted, as_trained, model)
@@ -98,11 +115,14 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress) -> S
         outputs.write_manifest(
             out.with_name(f"{out.stem}-manifest.json"),
             params_digest=params.digest(),
-            inputs={"source": source.summary.digest, "model": model.uri},
+            inputs={"source": reading.digest, "model": model.uri},
             outputs={"scores": out},
             versions=tracking.versions(),
-            row_counts={"scores": table.num_rows, "rejected": source.summary.rejected_count},
+            row_counts={"scores": table.num_rows, "rejected": reading.rejected_count},
         )
+        if updated is not None:
+            updated.save()
+            summary["update"] = updated.told
         return Scored(out, model.uri, summary)
 
 
@@ -140,7 +160,8 @@ def top_categories(
         return pa.array([[]] * len(profile), pa.list_(pa.string()))
     shares = profile[[SHARE_PREFIX + name for name in names]].to_numpy(dtype=np.float64)
     mix = np.array([share for name, share in zip(spec.cut.categories, spec.cut.mix, strict=True) if name != OTHER])
-    lifts = np.divide(shares, mix, out=np.zeros_like(shares), where=mix > 0)
+    # Rounded, so that lifts that differ by the last digit of a float are a tie, and a tie stands in order of columns.
+    lifts = np.divide(shares, mix, out=np.zeros_like(shares), where=mix > 0).round(7)
     lifts[(shares < min_share) | (lifts < min_lift)] = 0.0
     best = np.argsort(-lifts, axis=1, kind="stable")[:, :most]
     is_kept = np.take_along_axis(lifts, best, axis=1) > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pipeline.parsing import (
     is_long_text,
     is_number,
     is_unreadable_number,
+    literal,
     quoted,
 )
 from pipeline.rejects import enforce_thresholds, write_rejected
@@ -91,13 +93,16 @@ class Source:
         return replace(self, events=self.events.filter(self.events.customer_id == customer_id), customers=customers)
 
 
-def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Source:
+def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: datetime | None = None) -> Source:
     """Read and check the tables of ``params.source``.
 
     Parameters
     ----------
     rejected_path : Path or None
         Parquet for the rows set aside, with file, line or row, reasons and raw values; readable by its owner only.
+    since : datetime, optional
+        UTC without a zone. Events before it or from ``params.as_of`` on, and rows whose time cannot be read, are not
+        looked at and not counted.
 
     Raises
     ------
@@ -107,6 +112,8 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Sour
     source = params.source
     findings = catalogue.Findings()
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
+    if since is not None:
+        _only_since(con, params, raw, since)
     findings.tables["events"] = raw
     rules = checks.rules(max_text_chars=source.max_text_chars)
     _check_events(con, params, raw, rules)
@@ -123,6 +130,51 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None) -> Sour
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)
     return Source(events, products, customers, summary)
+
+
+def _only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> None:
+    """Keeps of the raw events those of a span, by a filter that the scan of Parquet can use.
+
+    They are few, and read several times: a table of their own spares a scan of all the log each time.
+    """
+    at = map_columns(raw, params.source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")[
+        "occurred_at"
+    ]
+    con.con.execute("drop view if exists all_raw_events; drop table if exists all_raw_events")
+    kind = "view" if raw.files and not raw.has_lines else "table"
+    con.con.execute(f"alter {kind} raw_events rename to all_raw_events")
+    until, day = params.as_of.replace(tzinfo=None), timedelta(days=1)
+    conditions = [_between(_time_of(con, params, raw, at, rows="all_raw_events"), since, until)]
+    if raw.columns[at] == "TIMESTAMP WITH TIME ZONE":
+        conditions = [_between(quoted(at), since, until, kind="timestamptz", suffix="+00")]
+    elif raw.columns[at] == "DATE" or raw.columns[at].startswith("TIMESTAMP"):
+        # Local time is less than a day from UTC, and unlike the exact condition this one is met by statistics.
+        conditions.append(_between(quoted(at), since - day, until + day))
+    con.con.execute(f"create table raw_events as select * from all_raw_events where {' and '.join(conditions)}")
+
+
+def count_before(con: Any, params: Params, moment: datetime) -> int:
+    """Raw rows of the whole log from before ``moment`` (UTC without a zone), good or not: a count of times alone."""
+    tables = {row[0] for row in con.con.execute("show tables").fetchall()}
+    rows = "all_raw_events" if "all_raw_events" in tables else "raw_events"
+    columns = {row[0]: row[1] for row in con.con.execute(f"describe {rows}").fetchall()}
+    raw = RawTable(rows, columns, [], "")
+    at = params.source.events.columns.get("occurred_at", "occurred_at")
+    condition = f"{_time_of(con, params, raw, at, rows=rows)} < timestamp {literal(str(moment))}"
+    return int(con.con.execute(f"select count(*) from {rows} where {condition}").fetchone()[0])
+
+
+def _between(moment: str, since: datetime, until: datetime, *, kind: str = "timestamp", suffix: str = "") -> str:
+    bounds = [f"{kind} {literal(f'{bound}{suffix}')}" for bound in (since, until)]
+    return f"{moment} >= {bounds[0]} and {moment} < {bounds[1]}"
+
+
+def _time_of(con: Any, params: Params, raw: RawTable, at: str, *, rows: str) -> str:
+    """SQL for the moment of an event of ``rows``."""
+    table, largest = params.source.events, None
+    if is_number(raw.columns[at]):
+        largest = con.con.execute(f"select max({quoted(at)})::double from {rows}").fetchone()[0]
+    return as_time(at, raw.columns[at], time_format=table.time_format, timezone=table.timezone, largest=largest)
 
 
 def _check_events(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> None:
@@ -145,13 +197,8 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
     table = params.source.events
     theirs = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
     at, kind_column = theirs["occurred_at"], theirs["event_type"]
-    largest = None
-    if is_number(raw.columns[at]):
-        largest = con.con.execute(f"select max({quoted(at)})::double from raw_events").fetchone()[0]
     picked = {
-        "occurred_at": as_time(
-            at, raw.columns[at], time_format=table.time_format, timezone=table.timezone, largest=largest
-        ),
+        "occurred_at": _time_of(con, params, raw, at, rows="raw_events"),
         "event_type": as_event_type(kind_column, raw.columns[kind_column], table),
         "source_event_type": as_text(kind_column, raw.columns[kind_column]),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,14 @@ def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, wi
         print(f"  {name:<24}", {key: f"{one[key].mean():.3f} ({one[key].std():.3f})" for key in one})
     for outcome in ours:
         assert ours[outcome].mean() > theirs[outcome].mean(), outcome
+
+
+def test_an_update_gives_what_a_rebuild_gives(tmp_path: Path) -> None:
+    params = params_of("complete_journey", tmp_path, "interests.fit=off", "clustering.n_segments=8")
+    trained = train(params, sweep=False, progress=quiet)
+    for days in (0, 1, 8):
+        later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
+        found = score(later, model_uri=trained.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
+    expected = score(later, model_uri=trained.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+    ours, theirs = (pq.read_table(one.path).to_pandas() for one in (found, expected))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)

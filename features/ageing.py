@@ -1,0 +1,63 @@
+"""Measures of an earlier moment as they are now, without reading an event again.
+
+Decayed evidence need not be summed up anew as it ages: weighed against a fixed landmark L, the moment of measuring,
+S(as_of) = 2^(-(as_of - L) / half_life) * S(L) (forward decay: Cormode, Shkapenyuk, Srivastava and Xu, 2009). Counts,
+sums and dates stay as they are. That holds for customers of whom no event was added, and none fell out of the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import ibis
+import ibis.expr.types as ir
+
+from features.events import SECONDS_PER_DAY, ObservationWindow
+
+DAYS_SINCE = (
+    "days_since_first_event",
+    "days_since_last_event",
+    "days_since_first_purchase",
+    "days_since_last_purchase",
+)
+MICROSECONDS_PER_DAY = 1e6 * SECONDS_PER_DAY
+
+
+def aged(measures: ir.Table, *, window: ObservationWindow, half_life_days: Mapping[str, float]) -> ir.Table:
+    """Measures as of the end of ``window``.
+
+       measures (measured_at, days_since_..., <decayed>..., ...)
+    -> measures (...)     same rows, without measured_at
+
+    Parameters
+    ----------
+    half_life_days : mapping
+        Decayed columns and the days after which they are half of what they were.
+    """
+    elapsed = window.age_days(measures.measured_at)
+    # In whole microseconds, so that a day and a day are two days and not the next float: bounds are met or not.
+    per_day = ibis.literal(MICROSECONDS_PER_DAY).cast("float64")
+
+    def later(days: ir.FloatingValue) -> ir.FloatingValue:
+        return ((days * per_day).round() + (elapsed * per_day).round()).cast("float64") / per_day
+
+    factors = {
+        half_life: ibis.literal(2.0).cast("float64").pow(-elapsed / ibis.literal(float(half_life)).cast("float64"))
+        for half_life in set(half_life_days.values())
+    }
+    decayed = {name: measures[name] * factors[half_life] for name, half_life in half_life_days.items()}
+    return measures.mutate(**decayed, **{name: later(measures[name]) for name in DAYS_SINCE}).drop("measured_at")
+
+
+def changed_customers(before: ir.Table, now: ir.Table) -> ir.Table:
+    """Customers (customer_id) whose events are not the same rows, as often, in two tables of one schema."""
+    gone = before.difference(now, distinct=False)
+    come = now.difference(before, distinct=False)
+    return gone.select("customer_id").union(come.select("customer_id")).distinct()
+
+
+def with_events_between(events: ir.Table, start: datetime, end: datetime) -> ir.Table:
+    """Customers (customer_id) with an event from ``start`` up to and without ``end``."""
+    inside = events.filter(events.occurred_at >= start, events.occurred_at < end)
+    return inside.select("customer_id").distinct()

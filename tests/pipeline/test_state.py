@@ -1,0 +1,281 @@
+"""`score --update`: what it gives is what a full rebuild gives, whatever the log does in between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import outputs
+from pipeline.engines import connect
+from pipeline.params import Params, UserError
+from pipeline.profiles import Profiles, build_profiles
+from pipeline.score import score
+from pipeline.sources import read_source
+from pipeline.state import FOLDER, MANIFEST, Updated, update
+from pipeline.train import Trained
+from tests.pipeline.conftest import params_in, quiet
+
+START = datetime(2025, 1, 1)
+DAYS = 60
+HISTORY_DAYS = 25.0
+KINDS = (
+    "view",
+    "view",
+    "view",
+    "search",
+    "cart",
+    "purchase",
+    "purchase",
+    "return",
+    "contact",
+    "favourite",
+    "email_open",
+)
+
+
+def random_log(seed: int, *, customers: int = 60, count: int = 1_500) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Events in bursts, many of them over midnight, and when each of them reaches the log."""
+    draw = np.random.default_rng(seed)
+    kinds = draw.choice(KINDS, count)
+    night = draw.integers(1, DAYS, count) * 86_400 + draw.normal(0, 1_500, count).astype(int)
+    any_time = draw.integers(0, DAYS * 86_400, count)
+    at = START + pd.to_timedelta(np.where(draw.random(count) < 0.5, night, any_time), unit="s")
+    is_trade = np.isin(kinds, ("purchase", "return"))
+    who = np.minimum(draw.zipf(1.5, count), customers)
+    events = pd.DataFrame(
+        {
+            "customer_id": [f"c{number}" for number in who],
+            "occurred_at": at,
+            "event_type": kinds,
+            "product_id": np.where(kinds == "contact", None, [f"p{number}" for number in draw.integers(0, 9, count)]),
+            "query": np.where(kinds == "search", draw.choice(["cat  food", "Lamp", "desk"], count), None),
+            "quantity": np.where(is_trade, draw.integers(1, 4, count), 1).astype(float),
+            "unit_price": np.where(is_trade, draw.integers(100, 9_000, count) / 100, np.nan),
+            "discount": np.where(is_trade & (draw.random(count) < 0.3), 0.5, np.nan),
+            # Orders of many lines that span days, and purchases without an order.
+            "order_id": np.where(
+                is_trade & (draw.random(count) < 0.6),
+                [f"o{w}-{d // 2}" for w, d in zip(who, at.day_of_year, strict=True)],
+                None,
+            ),
+            "channel": draw.choice(["web", "app", "Shop"], count),
+        }
+    )
+    late = np.where(draw.random(count) < 0.2, draw.random(count) * 2.9, 0.0)
+    arrived = events.occurred_at + pd.to_timedelta(late, unit="D")
+    products = pd.DataFrame(
+        {"product_id": [f"p{n}" for n in range(8)], "category_path": [f"Home > C{n % 3} > D{n % 5}" for n in range(8)]}
+    )
+    events["arrived"] = arrived
+    return events, products
+
+
+def make_small(folder: Path, *more: str) -> Params:
+    return params_in(
+        folder,
+        folder,
+        f"source.events.path={folder / 'log.parquet'}",
+        f"history_days={HISTORY_DAYS}",
+        "searches.min_customers=1",
+        "interests.max_categories=3",
+        "engine.threads=1",
+        "checks.unknown_product={warn: 1.0, error: 1.0}",
+        *more,
+    )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Callable[..., Params]:
+    return lambda *more: make_small(tmp_path, *more)
+
+
+class Night:
+    """One log, told night after night; each night updated and rebuilt."""
+
+    def __init__(self, params: Params, events: pd.DataFrame, products: pd.DataFrame) -> None:
+        self.params, self.events, self.products = params, events, products
+        self.folder = params.path(params.outputs.folder)
+        self.shop: Any = None
+        self.trained = params
+
+    def write(self, as_of: datetime) -> None:
+        """The log as it stands at a moment: what has reached it, and more of tomorrow."""
+        there = self.events[self.events.arrived < as_of + timedelta(days=1)]
+        there = there[(there.arrived < as_of) | (there.occurred_at >= as_of)].drop(columns="arrived")
+        there.to_parquet(self.params.path(self.params.source.events.path), coerce_timestamps="us")
+        self.products.to_parquet(self.params.path(self.params.source.products.path))
+        names = sorted(there[there.occurred_at < as_of].customer_id.unique())[::2]
+        silent = [f"silent{number}" for number in range(as_of.day % 7)]
+        pd.DataFrame({"customer_id": [*names, *silent]}).to_parquet(self.params.path(self.params.source.customers.path))
+
+    def at(self, as_of: datetime) -> Params:
+        return self.params.model_copy(update={"as_of": pd.Timestamp(as_of, tz="UTC").to_pydatetime()})
+
+    def rebuilt(self, as_of: datetime) -> Profiles:
+        params = self.at(as_of)
+        with connect(params.engine, folder=self.folder) as con:
+            source = read_source(con, params, rejected_path=None)
+            return build_profiles(con, source, params, shop=self.shop)
+
+    def updated(self, as_of: datetime, *, model_uri: str = "models:/kindred/1", save: bool = True) -> Updated:
+        params = self.at(as_of)
+        with connect(params.engine, folder=self.folder) as con:
+            trained = self.trained.model_copy(update={"as_of": params.as_of})
+            found = update(
+                con, params, trained, shop=self.shop, model_uri=model_uri, rejected_path=None, progress=quiet
+            )
+            if save:
+                found.save()
+            return found
+
+
+def assert_same(found: Profiles, expected: Profiles) -> None:
+    assert list(found.table) == list(expected.table)
+    pd.testing.assert_frame_equal(found.table, expected.table, rtol=1e-9, atol=1e-9)
+    pd.testing.assert_frame_equal(found.new_categories, expected.new_categories, check_dtype=False)
+
+
+def start(params: Params, seed: int) -> Night:
+    night = Night(params, *random_log(seed))
+    first = START + timedelta(days=30)
+    night.write(first)
+    night.shop = night.rebuilt(first).shop
+    return night
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A night whose state is saved, to be copied."""
+    folder = tmp_path_factory.mktemp("night")
+    night = start(make_small(folder), 7)
+    night.updated(START + timedelta(days=30))
+    return night
+
+
+@pytest.fixture
+def saved(built: Night, small: Callable[..., Params], tmp_path: Path) -> Night:
+    shutil.copytree(built.params.path(built.params.outputs.folder), tmp_path / "outputs", dirs_exist_ok=True)
+    night = Night(small(), built.events, built.products)
+    night.shop, night.trained = built.shop, built.trained
+    return night
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int) -> None:
+    night = start(small(), seed)
+    draw = np.random.default_rng(seed)
+    as_of = START + timedelta(days=30)
+    assert "in full" in night.updated(as_of).told[0]
+    for number, step in enumerate(draw.choice([1.0, 1.37, 2.5], 3)):
+        as_of += timedelta(days=float(step))
+        if number == 1:
+            night.products = night.products.assign(category_path=night.products.category_path[::-1].to_numpy())
+        if number == 2:
+            new = pd.DataFrame({"product_id": ["p8"], "category_path": ["Garden > Tools"]})
+            night.products = pd.concat([night.products, new], ignore_index=True)
+        night.write(as_of)
+        assert_same(night.updated(as_of).profiles, night.rebuilt(as_of))
+
+
+def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params]) -> None:
+    night = start(small(), 7)
+    as_of = START + timedelta(days=30)
+    night.updated(as_of)
+    before = night.events
+    very_late = before[before.occurred_at < as_of - timedelta(days=6)].head(3).assign(arrived=as_of)
+    night.events = pd.concat([before, very_late])
+    night.write(as_of + timedelta(days=1))
+    found = night.updated(as_of + timedelta(days=1))
+    assert any("Too late: 3 rows" in line for line in found.told)
+    assert any("only events from 2025-01-28" in line for line in found.told)
+    night.events = before
+    night.write(as_of + timedelta(days=1))
+    assert_same(found.profiles, night.rebuilt(as_of + timedelta(days=1)))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("model", "of another model"),
+        ("params", "trained with other parameters"),
+        ("source", "described otherwise"),
+        ("truncated", "missing or damaged"),
+        ("removed", "missing or damaged"),
+        ("manifest", "it is damaged"),
+        ("future", "cannot go back"),
+        ("gap", "A gap: nothing of 2025-01-28"),
+        ("no news", "A gap: bring the log"),
+        ("overlap", "An overlap"),
+    ],
+)
+def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: Night, harm: str, told: str) -> None:
+    night, as_of, model_uri = saved, START + timedelta(days=31), "models:/kindred/1"
+    night.write(as_of)
+    state = night.folder / FOLDER
+    log = night.params.path(str(night.params.source.events.path))
+    events = pd.read_parquet(log)
+    measures = next(state.glob("measures-*"))
+    if harm == "model":
+        model_uri = "models:/kindred/2"
+    elif harm == "params":
+        night.trained = small("sessions.gap_minutes=45")
+    elif harm == "source":
+        night.params = small("source.events.timezone=Europe/Kyiv")
+    elif harm == "truncated":
+        measures.write_bytes(measures.read_bytes()[:-100])
+    elif harm == "removed":
+        measures.unlink()
+    elif harm == "manifest":
+        (state / MANIFEST).write_text((state / MANIFEST).read_text()[:50])
+    elif harm == "future":
+        as_of -= timedelta(days=2)
+    elif harm == "gap":
+        events[events.occurred_at.dt.day_of_year != 28].to_parquet(log)
+    elif harm == "no news":
+        events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
+    else:
+        pd.concat([events, events]).to_parquet(log)
+    before = {path.name: path.read_bytes() for path in state.iterdir()}
+    with pytest.raises(UserError, match=told):
+        night.updated(as_of, model_uri=model_uri)
+    assert {path.name: path.read_bytes() for path in state.iterdir()} == before
+
+
+def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_of = START + timedelta(days=31)
+    saved.write(as_of)
+    found = None
+    write_json = outputs.write_json
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(outputs, "write_json", lambda path, value: (_ for _ in ()).throw(RuntimeError("power")))
+        saved.updated(as_of)
+    assert outputs.write_json is write_json
+    manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
+    assert manifest["as_of"].startswith("2025-01-31")
+    found = saved.updated(as_of)
+    assert_same(found.profiles, saved.rebuilt(as_of))
+    manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
+    named = {MANIFEST, manifest["measures"]["file"], manifest["products"]["file"]}
+    assert {path.name for path in (saved.folder / FOLDER).iterdir()} == named | {p["file"] for p in manifest["events"]}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (saved.folder / FOLDER).glob("*.parquet"))
+
+
+def test_scores_of_an_update_are_those_of_a_rebuild(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    params, result = trained
+    params = params.model_copy(update={"outputs": params.outputs.model_copy(update={"folder": str(tmp_path)})})
+    for days in (0, 1):
+        later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
+        found = score(later, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
+    expected = score(later, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+    ours, theirs = (pq.read_table(one.path).to_pandas() for one in (found, expected))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)
+    assert "Updated" in found.as_text()
