@@ -24,7 +24,7 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from features import ageing, categories
-from features.events import EVENT_SCHEMA, ObservationWindow
+from features.events import EVENT_SCHEMA, EventType, ObservationWindow
 from features.interests import EVIDENCE_PREFIX
 from pipeline import outputs
 from pipeline.engines import TEMPORARY, materialise
@@ -357,6 +357,7 @@ def _categories_of(con: Any, source: Source, shop: Shop, window: ObservationWind
     old = con.table("state_events", database=TEMPORARY)
     new = con.table("new_events", database=TEMPORARY)
     events = window.of(old.filter(old.occurred_at < since).union(new))
+    events = events.filter(events.event_type != str(EventType.SEARCH))
     if source.products is not None and not _has_own_paths(con):
         # Only what is unknown is told, and where the catalogue is all of it known the events need not be read.
         level = shop.spec.cut.level
