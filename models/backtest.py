@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 
 from models.interests import Formula, Snapshot, purchase_scores
-from models.scorer import Floats
+
+if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
+    from models.scorer import Floats
 
 Bools = NDArray[np.bool_]
 WINDOW_DAYS = (1.0, 7.0, 30.0)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from models.scorer import Floats, Ints
+if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
+    from models.scorer import Floats, Ints
+
 
 TINY = 1e-12
 LITTLE_ACTIVITY = 1e-3

@@ -9,13 +9,12 @@ catalogue. A query of which no way is as sure as ``min_confidence`` has no meani
 
 from __future__ import annotations
 
-import io
 import json
 import unicodedata
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -24,8 +23,10 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from features.searches import APOSTROPHES, MAX_QUERY_LENGTH
-from models.scorer import Floats, Ints
-from models.segmentation import ZIP_TIME
+from models.archive import save_arrays
+
+if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
+    from models.scorer import Floats, Ints
 
 WAYS = ("learned", "words", "characters", "keyboard", "catalogue", "abstained")
 LEARNED, WORDS, CHARACTERS, KEYBOARD, CATALOGUE, ABSTAINED = range(len(WAYS))
@@ -226,11 +227,8 @@ class QueryModel:
         """Write queries.json and queries.npz: the same bytes for the same content, and no pickle."""
         plain = {"queries": self.queries, "names": self.names, "min_confidence": self.min_confidence}
         (folder / "queries.json").write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
-        with zipfile.ZipFile(folder / "queries.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in ("calibration", "name_probabilities", "probabilities"):
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, np.ascontiguousarray(getattr(self, name)), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_TIME), buffer.getvalue())
+        names = ("calibration", "name_probabilities", "probabilities")
+        save_arrays(folder / "queries.npz", {name: getattr(self, name) for name in names})
 
     @staticmethod
     def load(folder: Path) -> QueryModel:

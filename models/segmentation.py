@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,12 @@ import numpy as np
 import pandas as pd
 
 from features.profile import Column
+from models.archive import save_arrays
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
 from models.preprocessing import fit_scaling
 from models.quality import cluster_quality, stability
 from models.scorer import NOISE, Floats, Ints, assign, read_model, segment_columns, to_space
 from models.selection import Candidate, choose
-
-ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -199,8 +196,4 @@ class Segmentation:
                     plain[section][key] = value
         text = json.dumps(plain, ensure_ascii=False, sort_keys=True, indent=1)
         (folder / "model.json").write_text(text, encoding="utf-8")
-        with zipfile.ZipFile(folder / "arrays.npz", "w") as archive:  # np.savez stamps the clock into the file
-            for name, array in sorted(arrays.items()):
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", ZIP_TIME), buffer.getvalue())
+        save_arrays(folder / "arrays.npz", arrays)

@@ -263,8 +263,12 @@ def _summarise(
         "select source_event_type, count(*) from accepted_events where event_type = 'other' "
         "group by 1 order by 2 desc, 1 limit 20"
     ).fetchall()
-    kinds = dict(con.con.execute("select event_type, count(*) from events group by 1 order by 2 desc, 1").fetchall())
-    findings.warnings += _odd_kinds(con, params, kinds, dict(others))
+    by_kind = con.con.execute(
+        "select event_type, count(*), count(unit_price) from events group by 1 order by 2 desc, 1"
+    ).fetchall()
+    kinds = {kind: count for kind, count, _ in by_kind}
+    has_prices = any(kind == "purchase" and priced for kind, _, priced in by_kind)
+    findings.warnings += _odd_kinds(params, kinds, dict(others), has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
         read_count=read,
@@ -286,7 +290,7 @@ def _summarise(
     )
 
 
-def _odd_kinds(con: Any, params: Params, kinds: dict[str, int], others: dict[str, int]) -> list[str]:
+def _odd_kinds(params: Params, kinds: dict[str, int], others: dict[str, int], *, has_prices: bool) -> list[str]:
     """What a wrong description of event types or prices looks like."""
     mapping = params.source.events.event_types
     told = []
@@ -299,7 +303,7 @@ def _odd_kinds(con: Any, params: Params, kinds: dict[str, int], others: dict[str
         )
     if not kinds.get("purchase"):
         told.append("no event is a purchase: check source.events.event_types if the shop sells anything")
-    elif not con.con.execute("select count(unit_price) from events where event_type = 'purchase'").fetchone()[0]:
+    elif not has_prices:
         told.append("no purchase has a unit_price: spend is 0 for everybody")
     return told
 
