@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import pandas as pd
 
 from pipeline.params import EngineParams, UserError
 
@@ -92,6 +93,16 @@ def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
     con.con.execute(f"drop table if exists temp.main.{name}; alter table temp.main.new_{name} rename to {name}")
     table: ir.Table = con.table(name, database=TEMPORARY)
     return table
+
+
+def fetch(con: Any, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
+    """Rows of ``expression`` in the order of a column without repeats.
+
+    All threads fetch a relation, but one alone what is ordered or executed: it is ordered afterwards.
+    """
+    rows = con.con.sql(con.compile(expression)).to_arrow_table()
+    frame: pd.DataFrame = rows.sort_by(order_by).to_pandas(self_destruct=True, split_blocks=True)
+    return frame
 
 
 def create_view(con: Any, expression: ir.Table, name: str) -> ir.Table:

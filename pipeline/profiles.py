@@ -15,7 +15,7 @@ from features import benefits, categories, context, interests, journey, searches
 from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
 from models.queries import QueryModel
-from pipeline.engines import materialise
+from pipeline.engines import fetch, materialise
 from pipeline.params import Params, params_from_json
 from pipeline.queries import fit_queries, query_meanings, query_table
 from pipeline.sources import Source
@@ -138,7 +138,7 @@ def build_profiles(
     measured = measure(con, source, params, shop=shop, progress=progress)
     named = measured.table.drop("customer_id").rename(customer_id="customer_name")
     new = new_categories(measured.categories, measured.shop)
-    frame = finished(named, measured.shop.spec, params)
+    frame = finished(con, named, measured.shop.spec, params)
     return Profiles(frame, measured.shop, new, measured.query_counts)
 
 
@@ -147,13 +147,11 @@ def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
     return seen[~seen.category.str.lower().isin(shop.known_categories.category.str.lower())].reset_index(drop=True)
 
 
-def finished(measures: ir.Table, spec: ProfileSpec, params: Params) -> pd.DataFrame:
+def finished(con: ibis.BaseBackend, measures: ir.Table, spec: ProfileSpec, params: Params) -> pd.DataFrame:
     """Measures of customers as profiles, sorted: with shares beside the shop's mix, and standings."""
     shares = interests.interest_shares(measures, spec.cut, kappa=params.interests.kappa)
     profiles = _standings(_shop_mix_where_unknown(shares, spec), spec, params)
-    # By way of Arrow: Ibis's own conversion to pandas takes as long again as the query.
-    frame: pd.DataFrame = profiles.order_by("customer_id").to_pyarrow().to_pandas(self_destruct=True, split_blocks=True)
-    return frame
+    return fetch(con, profiles, order_by="customer_id")
 
 
 def measure(

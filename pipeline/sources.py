@@ -37,6 +37,9 @@ log = logging.getLogger("kindred")
 
 REQUIRED = ("customer_id", "occurred_at", "event_type")
 NUMBERS = ("quantity", "unit_price", "discount")
+HASH = "kindred_hash"
+SORTED_AT_ONCE = 2**27
+"""Hashes, of eight bytes each, in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,9 @@ def _check_events(con: Any, params: Params, raw: RawTable, rules: tuple[checks.R
     at = params.source.events.columns.get("occurred_at", "occurred_at")
     if raw.columns[at] == "VARCHAR":
         parsed = materialise(con, parsed, "parsed_events")
-    reasons = checks.rejected(checks.with_reasons(parsed, rules))
-    broken = materialise(con, reasons.select(FILE, ROW, checks.REASONS), "broken_rows")
+    reasons = checks.with_reasons(parsed, rules)
+    checked = materialise(con, reasons.select(FILE, ROW, HASH, checks.REASONS), "checked_rows")
+    broken = materialise(con, checks.rejected(checked).drop(HASH), "broken_rows")
     create_view(con, checks.accepted(parsed, broken, place=(FILE, ROW)), "accepted_events")
 
 
@@ -219,19 +223,32 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
     picked["has_long_text"] = " or ".join(is_long_text(text, params.source.max_text_chars) for text in texts) or "false"
     picked["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in picked.items())
-    return f"select {listed}, {FILE}, {ROW} from raw_events"
+    same = ", ".join(EVENT_SCHEMA)
+    return f"select *, hash({same}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
 
 
 def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
     """View events of the accepted rows, and how many repeat another in every column (by a hash of 64 bits)."""
     events = create_view(con, con.table("accepted_events", database=TEMPORARY).select(*EVENT_SCHEMA), "events")
-    listed = ", ".join(EVENT_SCHEMA)
-    total, distinct = con.con.execute(f"select count(*), count(distinct hash({listed})) from events").fetchone()
-    if drop_duplicates and distinct < total:
+    repeated = _repeated_count(con)
+    if drop_duplicates and repeated:
         kept = materialise(con, events.distinct(), "distinct_events")
-        distinct = int(kept.count().to_pyarrow().as_py())
+        repeated = int(events.count().to_pyarrow().as_py()) - int(kept.count().to_pyarrow().as_py())
         events = create_view(con, kept, "events")
-    return events, total - distinct
+    return events, repeated
+
+
+def _repeated_count(con: Any) -> int:
+    """Accepted rows that are the same as another; sorting their hashes takes half the time of a distinct count."""
+    rows = con.con.execute(f"select count(*) from checked_rows where {checks.REASONS} = 0").fetchone()[0]
+    parts, repeated = 1 + rows // SORTED_AT_ONCE, 0
+    for part in range(parts):
+        is_mine = f"{checks.REASONS} = 0 and {HASH} % {parts} = {part}"
+        hashes = con.con.sql(f"select {HASH} from checked_rows where {is_mine}").fetchnumpy()[HASH]
+        hashes.sort()
+        repeated += int((hashes[1:] == hashes[:-1]).sum())
+    con.con.execute("drop table temp.main.checked_rows")
+    return repeated
 
 
 def _summarise(
@@ -250,10 +267,17 @@ def _summarise(
     if read != accepted + rejected:
         raise AssertionError(f"of {read:,} rows read, {accepted:,} were accepted and {rejected:,} rejected")
     as_of = params.as_of.strftime("%Y-%m-%d %H:%M:%S.%f")
-    first, last, late, customers = con.con.execute(
-        f"select min(occurred_at), max(occurred_at) filter (occurred_at < timestamp '{as_of}'), "
-        f"count(*) filter (occurred_at >= timestamp '{as_of}'), count(distinct customer_id) from events"
-    ).fetchone()
+    by_kind = con.con.execute(
+        f"select event_type, count(*), count(unit_price), min(occurred_at), max(occurred_at) filter (occurred_at < "
+        f"timestamp '{as_of}'), count(*) filter (occurred_at >= timestamp '{as_of}') from events group by 1 "
+        "order by 2 desc, 1"
+    ).fetchall()
+    kinds = {kind: count for kind, count, *_ in by_kind}
+    has_prices = any(kind == "purchase" and priced for kind, _, priced, *_ in by_kind)
+    first = min((row[3] for row in by_kind), default=None)
+    last = max((row[4] for row in by_kind if row[4]), default=None)
+    late = sum(row[5] for row in by_kind)
+    customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown = 0
     if products is not None:
         unknown = con.con.execute(
@@ -263,11 +287,6 @@ def _summarise(
         "select source_event_type, count(*) from accepted_events where event_type = 'other' "
         "group by 1 order by 2 desc, 1 limit 20"
     ).fetchall()
-    by_kind = con.con.execute(
-        "select event_type, count(*), count(unit_price) from events group by 1 order by 2 desc, 1"
-    ).fetchall()
-    kinds = {kind: count for kind, count, _ in by_kind}
-    has_prices = any(kind == "purchase" and priced for kind, _, priced in by_kind)
     findings.warnings += _odd_kinds(params, kinds, dict(others), has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},

@@ -112,7 +112,7 @@ def update(
     aged = ageing.aged(
         con.table("measures", database=TEMPORARY), window=window, half_life_days=_half_lives(trained, shop)
     )
-    frame = finished(aged, shop.spec, trained)
+    frame = finished(con, aged, shop.spec, trained)
     if seen is None:
         seen = _categories_of(con, source, shop, window, since)
     told.append(

@@ -156,6 +156,21 @@ def test_duplicates_are_counted_and_dropped_only_on_demand(read: Callable[..., A
     assert (summary.duplicate_count, len(events)) == (1, 1)
 
 
+def test_duplicates_of_a_log_too_long_to_sort_at_once(
+    read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.SORTED_AT_ONCE", 4)
+    days = [f"2025-01-{1 + day % 15:02d}" for day in range(20)]
+    assert read(rows(*days))[0].duplicate_count == 0
+    log = rows(*days) + "".join(f"c{day},2025-01-{1 + day % 15:02d},view,p1,Pets > Cats,2.5\n" for day in range(7))
+    assert (
+        read(log + "c0,2025-01-01,view,p1,Pets > Cats,2.5\nc99,no time,view,p1,Pets > Cats,2.5\n" * 2, *LENIENT)[
+            0
+        ].duplicate_count
+        == 9
+    )
+
+
 @pytest.mark.parametrize("name", ["log.jsonl", "log.jsonl.gz"])
 def test_json_lines(read: Callable[..., Any], name: str) -> None:
     text = '{"customer_id": 5, "occurred_at": "2025-01-01", "event_type": "view", "product_id": "p"}\n{broken\n'

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engines import EngineError, connect, materialise
+from pipeline.engines import EngineError, connect, fetch, materialise
 from pipeline.params import EngineParams
 
 SMALL = EngineParams(memory_limit="200MB", threads=1, temp_directory=None, max_temp_directory_size="1MB")
@@ -74,3 +74,10 @@ def test_materialise_replaces_and_may_read_what_it_replaces(tmp_path: Path) -> N
         second = materialise(con, first.mutate(x=first.x + 1), "numbers")
         assert second.to_pyarrow().to_pylist() == [{"x": 2}]
         assert con.list_tables() == ["numbers"]
+
+
+def test_fetched_rows_are_in_order(tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        con.con.execute("create table t as select 'é' || (i * 7919 % 30000) as name, i from range(30000) r(i)")
+        frame = fetch(con, con.table("t"), order_by="name")
+        assert frame.to_dict("list") == con.table("t").order_by("name").to_pandas().to_dict("list")
