@@ -12,6 +12,8 @@ from pipeline.params import Params, TimedTable
 from pipeline.parsing import SEPARATOR, as_category_path, as_text, as_time, is_number, literal, quoted
 
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))
+LOOKED_AT = 10_000
+"""Rows that are enough to see that a column is no name."""
 KNOWN_PRODUCT = ("product_id", "category_path", "category_id", "brand", *LEVELS)
 
 
@@ -52,6 +54,9 @@ def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | No
     def text(name: str) -> str:
         return as_text(theirs[name], raw.columns[theirs[name]])
 
+    for name in ("category_path", *LEVELS):
+        if name in theirs:
+            refuse_decimals(con, raw, theirs[name], key=f"source.products.columns.{name}")
     rows = "raw_products"
     levels = [name for name in LEVELS if name in theirs]
     if levels:
@@ -83,6 +88,23 @@ def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | No
     con.con.execute("alter table products drop column is_ambiguous")
     products: ir.Table = con.table("products")
     return products
+
+
+def refuse_decimals(con: Any, raw: RawTable, column: str, *, key: str) -> None:
+    """Stop where most of what should name categories has decimals: a price or a weight in the wrong place.
+
+    Raises
+    ------
+    SourceError
+        Names the column, and the key that says so.
+    """
+    number = f"try_cast({quoted(column)} as double)"
+    share = con.con.execute(
+        f"select avg(coalesce({number} <> floor({number}), false)::int) from (select {quoted(column)} from {raw.name} "
+        f"where {quoted(column)} is not null limit {LOOKED_AT})"
+    ).fetchone()[0]
+    if share and share > 0.5:
+        raise SourceError(f"{key}: expected names of categories; column {column!r} holds numbers with decimals.")
 
 
 def _level(text: str) -> str:

@@ -134,6 +134,7 @@ class ChecksParams(Section):
     text_too_long: Threshold
     broken_encoding: Threshold
     unknown_product: Threshold
+    without_category: Threshold
     after_as_of: Threshold
 
 

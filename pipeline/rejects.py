@@ -22,6 +22,7 @@ EXPECTATIONS = {
     "unreadable_row": "as many values as the header has columns, or a JSON object",
     "broken_encoding": "text in UTF-8",
     "unknown_product": "a product of the catalogue",
+    "without_category": "a category of the product, or of the event",
     "after_as_of": "an event before as_of",
 }
 """Of what is found outside the row rules."""

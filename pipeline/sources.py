@@ -12,7 +12,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from features import checks
-from features.events import EVENT_SCHEMA, EventType
+from features.events import EVENT_SCHEMA, WITHOUT_PRODUCT, EventType
 from pipeline import catalogue
 from pipeline.engines import TEMPORARY, create_view, materialise
 from pipeline.files import RawTable, SourceError, map_columns, read_raw
@@ -217,6 +217,7 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
             picked[name] = as_text(theirs[name], raw.columns[theirs[name]])
     picked["quantity"] = f"coalesce({picked['quantity']}, 1.0)"
     if "category_path" in theirs:
+        catalogue.refuse_decimals(con, raw, theirs["category_path"], key="source.events.columns.category_path")
         picked["category_path"] = as_category_path(picked["category_path"], params.source.category_separator)
     unreadable = [is_unreadable_number(theirs[n], raw.columns[theirs[n]]) for n in NUMBERS if n in theirs]
     texts = [quoted(theirs[n]) for n in EVENT_SCHEMA if n in theirs and raw.columns[theirs[n]] == "VARCHAR"]
@@ -278,11 +279,7 @@ def _summarise(
     last = max((row[4] for row in by_kind if row[4]), default=None)
     late = sum(row[5] for row in by_kind)
     customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
-    unknown = 0
-    if products is not None:
-        unknown = con.con.execute(
-            "select count(*) from events anti join products using (product_id) where events.product_id is not null"
-        ).fetchone()[0]
+    unknown, without_category = _count_uncategorised(con, products)
     others = con.con.execute(
         "select source_event_type, count(*) from accepted_events where event_type = 'other' "
         "group by 1 order by 2 desc, 1 limit 20"
@@ -294,7 +291,7 @@ def _summarise(
         accepted_count=accepted,
         rejected_count=rejected,
         rejected_by_rule=by_rule,
-        noted_by_rule={"unknown_product": unknown, "after_as_of": late},
+        noted_by_rule={"unknown_product": unknown, "without_category": without_category, "after_as_of": late},
         duplicate_count=duplicate_count,
         duplicates_dropped=params.source.drop_duplicates,
         physical_line_count=raw.physical_line_count,
@@ -307,6 +304,20 @@ def _summarise(
         digest=_digest(findings.tables),
         warnings=findings.warnings,
     )
+
+
+def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]:
+    """Events on products that the catalogue does not know, and other events that need a category and have none."""
+    kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
+    is_bare = f"e.category_path is null and e.event_type not in ({kinds})"
+    if products is None:
+        return 0, int(con.con.execute(f"select count(*) from events e where {is_bare}").fetchone()[0])
+    is_unknown = "e.product_id is not null and p.product_id is null"
+    unknown, without = con.con.execute(
+        f"select count(*) filter ({is_unknown}), count(*) filter (not ({is_unknown}) and p.category_path is null and "
+        f"{is_bare}) from events e left join products p on e.product_id = p.product_id"
+    ).fetchone()
+    return int(unknown), int(without)
 
 
 def _odd_kinds(params: Params, kinds: dict[str, int], others: dict[str, int], *, has_prices: bool) -> list[str]:

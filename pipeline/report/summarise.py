@@ -71,6 +71,7 @@ RULES = {
     "text_too_long": "had a text that is too long",
     "broken_encoding": "had broken characters",
     "unknown_product": "named a product that the catalogue does not know (kept, without a category)",
+    "without_category": "are on products without a category (kept; they say nothing of interests)",
     "after_as_of": "lie after the date of this report (they will count later)",
 }
 

@@ -467,6 +467,26 @@ def test_a_column_of_our_name_beside_the_mapped_one(read: Reader) -> None:
     assert [(row["customer_id"], row["city"]) for row in found] == [("1", "Lviv")]
 
 
+def test_a_price_is_no_category(read: Reader) -> None:
+    row = "c1,2025-01-01,view,p1,9.99,2.5\n"
+    with pytest.raises(SourceError, match=r"columns.category_path: .*'category_path' holds numbers with decimals"):
+        read(HEADER + row)
+    read.write("products.csv", "product_id,level_1,level_2\np1,A,9.5\np2,A,3.25\n")
+    with pytest.raises(SourceError, match=r"source.products.columns.level_2: .*'level_2'"):
+        read(HEADER + ROW, f"source.products.path={read.folder / 'products.csv'}", "source.products.columns={}")
+    assert read(HEADER + row.replace("9.99", "17.0"))[0].accepted_count == 1
+
+
+def test_events_without_a_category_are_counted(read: Reader) -> None:
+    read.write("products.csv", "product_id,category_path\np1,A\np2,\n")
+    rows = "".join(f"c1,2025-01-01,{kind},{product},,1\n" for kind, product in
+                   [("view", "p1"), ("view", "p2"), ("cart", "p2"), ("view", "p3"), ("contact", "")])  # fmt: skip
+    summary, _ = read(HEADER + rows + ROW.replace("p1", "p2"),
+                      f"source.products.path={read.folder / 'products.csv'}", "source.products.columns={}")  # fmt: skip
+    assert (summary.noted_by_rule["unknown_product"], summary.noted_by_rule["without_category"]) == (1, 2)
+    assert read(HEADER + ROW + ROW.replace("A > B", ""))[0].noted_by_rule["without_category"] == 1
+
+
 def test_a_million_categories(read: Reader) -> None:
     count = 1_000_000
     ids = pa.array(range(count)).cast(pa.string())
