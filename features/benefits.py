@@ -15,6 +15,8 @@ from features.value import exact_large_sum, order_key
 
 MIN_ORDERS = 2.0
 """Orders from which habits can be told."""
+MIN_ITEMS = 2.0
+"""Items of a category from which it can be told how they are bought."""
 
 
 def purchase_habits(transactions: ir.Table, products: ir.Table | None) -> ir.Table:
@@ -81,16 +83,47 @@ def price_level(events: ir.Table, *, mean_prices: Sequence[float | None]) -> ir.
     mean_prices : sequence of float or None, by column
         `price_means`, fixed at training. The level is what was paid beside what the same categories cost on average.
     """
+    return _price_level(events, "customer_id", mean_prices=mean_prices)
+
+
+def category_benefits(events: ir.Table, *, mean_prices: Sequence[float | None]) -> ir.Table:
+    """What each customer looks for in each category.
+
+        events (customer_id, event_type, quantity, unit_price, discount, column)
+     -> benefits (customer_id, column, item_count, discount_share, price_level)     one row per buyer and category
+
+    ``discount_share`` is the share of items bought at a discount, ``price_level`` as in `price_level`; both are null
+    below two items.
+    """
+    bought = events.filter(events.event_type == str(EventType.PURCHASE), events.column.notnull())
+    keys = ("customer_id", "column")
+    items = bought.group_by(*keys).aggregate(
+        item_count=exact_large_sum(bought.quantity),
+        discounted_count=exact_large_sum((bought.discount.fill_null(0.0) > 0).ifelse(bought.quantity, 0.0)),
+    )
+    priced = _price_level(events, *keys, mean_prices=mean_prices)
+    both = items.left_join(priced, keys)
+    is_known = both.item_count >= MIN_ITEMS
+    return both.select(
+        *keys,
+        "item_count",
+        discount_share=is_known.ifelse(both.discounted_count / both.item_count, ibis.null("float64")),
+        price_level=is_known.ifelse(both.price_level, ibis.null("float64")),
+    )
+
+
+def _price_level(events: ir.Table, *keys: str, mean_prices: Sequence[float | None]) -> ir.Table:
+    """Level (<keys>, price_level): one row per group with a priced purchase."""
     bought = _priced(events)
     cases = [(column, ibis.literal(float(price)).cast("float64")) for column, price in enumerate(mean_prices) if price]
     if not cases:
-        return bought.group_by("customer_id").aggregate(price_level=ibis.null("float64"))
+        return bought.group_by(*keys).aggregate(price_level=ibis.null("float64"))
     bought = bought.mutate(expected=bought.column.cases(*cases, else_=bought.unit_price))
-    sums = bought.group_by("customer_id").aggregate(
+    sums = bought.group_by(*keys).aggregate(
         paid=exact_large_sum(bought.unit_price * bought.quantity),
         expected=exact_large_sum(bought.expected * bought.quantity),
     )
-    return sums.select("customer_id", price_level=sums.paid / sums.expected.nullif(0.0))
+    return sums.select(*keys, price_level=sums.paid / sums.expected.nullif(0.0))
 
 
 def _priced(events: ir.Table) -> ir.Table:

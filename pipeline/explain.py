@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from features.benefits import category_benefits
 from features.categories import OTHER
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, decayed_weight, event_evidence
@@ -36,6 +37,8 @@ class Explanation:
         Segment columns of the scores.
     evidence : DataFrame
         occurred_at, event_type, category, probability, units (whole millionths): a row per event and category.
+    benefits : DataFrame
+        category, item_count, discount_share, price_level: a row per category bought in.
     spec : ProfileSpec
     kappa : float
     """
@@ -43,6 +46,7 @@ class Explanation:
     profile: pd.Series
     predicted: pd.Series
     evidence: pd.DataFrame
+    benefits: pd.DataFrame
     spec: ProfileSpec
     kappa: float
 
@@ -92,8 +96,22 @@ class Explanation:
                 f"lift   {share / mix:.2f} beside the shop's share of {mix:.6f}"
                 if mix
                 else "lift   none: new to the shop",
+                *self._bought(category),
             ]
         )
+
+    def _bought(self, category: str) -> list[str]:
+        """How it is bought, where enough was."""
+        rows = self.benefits[self.benefits.category == category]
+        if rows.empty:
+            return []
+        one = rows.iloc[0]
+        told = f"bought {one.item_count:g} items"
+        if pd.notna(one.discount_share):
+            told += f", {one.discount_share:.0%} of them at a discount"
+        if pd.notna(one.price_level):
+            told += f", at {one.price_level:.2f} times what the category costs on average"
+        return [told]
 
     def _segment(self) -> list[str]:
         found = self.predicted
@@ -150,14 +168,18 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         meanings, _ = query_meanings(observed, shop.queries, as_trained)
         said = event_evidence(observed, query_table(con, meanings), weight=weight)
         evidence = said.filter(said.weight > 0).to_pyarrow().to_pandas()
+        transactions = con.table("transactions", database=TEMPORARY)
+        bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
         predicted = model.predict(profiles.table)
+    names = np.array(shop.spec.cut.categories, dtype=object)
     found = Explanation(
         profile=profiles.table.iloc[0],
         predicted=predicted.iloc[0],
         evidence=evidence.assign(
-            category=np.array(shop.spec.cut.categories, dtype=object)[evidence.column.to_numpy(np.int64)],
+            category=names[evidence.column.to_numpy(np.int64)],
             units=_units(evidence.weight),
         ),
+        benefits=bought.assign(category=names[bought.column.to_numpy(np.int64)]),
         spec=shop.spec,
         kappa=as_trained.interests.kappa,
     )

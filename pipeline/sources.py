@@ -38,7 +38,7 @@ log = logging.getLogger("kindred")
 REQUIRED = ("customer_id", "occurred_at", "event_type")
 NUMBERS = ("quantity", "unit_price", "discount")
 HASH = "kindred_hash"
-SORTED_AT_ONCE = 2**27
+SORTED_AT_ONCE = 2**25
 """Hashes, of eight bytes each, in memory at once."""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import ibis
 import pytest
 
-from features.benefits import price_level, price_means, purchase_habits
+from features.benefits import category_benefits, price_level, price_means, purchase_habits
 from features.context import visit_context
 from features.journey import lifecycle_stage
 from features.sessions import session_table, with_session_key
@@ -133,6 +133,20 @@ def test_price_level_is_beside_the_category(con: Any, events_table: Any) -> None
     assert means == {0: 20.0}
     found = con.to_pandas(price_level(events, mean_prices=[20.0])).set_index("customer_id").price_level.to_dict()
     assert found == {"ann": pytest.approx(0.5), "bob": pytest.approx(1.5)}
+
+
+def test_how_a_category_is_bought(con: Any, events_table: Any) -> None:
+    log = [
+        {**buy("2025-10-02", "a", 10.0), "column": 0, "quantity": 3.0},
+        {**buy("2025-10-03", "b", 30.0), "column": 0, "discount": 5.0},
+        {**buy("2025-10-03", "b", 30.0), "column": 1},
+        {**buy("2025-10-03", "b", 30.0), "column": None, "discount": 5.0},
+    ]
+    found = con.to_pandas(category_benefits(events_table(log, column="int64"), mean_prices=[20.0, 10.0]))
+    rows = found.set_index("column")
+    assert rows.loc[0, ["item_count", "discount_share", "price_level"]].tolist() == [4.0, 0.25, 60.0 / 80.0]
+    assert rows.item_count[1] == 1.0
+    assert rows.loc[1, ["discount_share", "price_level"]].isna().all()
 
 
 def test_visit_context_counts_visits_not_events(con: Any, events_table: Any) -> None:
