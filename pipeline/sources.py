@@ -309,15 +309,16 @@ def _summarise(
 def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]:
     """Events on products that the catalogue does not know, and other events that need a category and have none."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
-    is_bare = f"e.category_path is null and e.event_type not in ({kinds})"
+    is_bare = f"category_path is null and event_type not in ({kinds})"
     if products is None:
-        return 0, int(con.con.execute(f"select count(*) from events e where {is_bare}").fetchone()[0])
+        return 0, int(con.con.execute(f"select count(*) from events where {is_bare}").fetchone()[0])
     is_unknown = "e.product_id is not null and p.product_id is null"
     unknown, without = con.con.execute(
-        f"select count(*) filter ({is_unknown}), count(*) filter (not ({is_unknown}) and p.category_path is null and "
-        f"{is_bare}) from events e left join products p on e.product_id = p.product_id"
+        f"select sum(rows) filter ({is_unknown}), sum(rows) filter (not ({is_unknown}) and p.category_path is null and "
+        f"is_bare) from (select product_id, {is_bare} as is_bare, count(*) as rows from events group by all) e "
+        "left join products p on e.product_id = p.product_id"
     ).fetchone()
-    return int(unknown), int(without)
+    return int(unknown or 0), int(without or 0)
 
 
 def _odd_kinds(params: Params, kinds: dict[str, int], others: dict[str, int], *, has_prices: bool) -> list[str]:
