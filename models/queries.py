@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-from sklearn.pipeline import Pipeline, make_pipeline
 
 from features.searches import APOSTROPHES, MAX_QUERY_LENGTH
 from models.archive import save_arrays
 
-if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
+if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half; scikit-learn takes half a second
+    from sklearn.pipeline import Pipeline
+
     from models.scorer import Floats, Ints
 
 WAYS = ("learned", "words", "characters", "keyboard", "catalogue", "abstained")
@@ -132,6 +132,9 @@ class _Texts:
 
 
 def _texts(way: int, texts: Sequence[str], probabilities: Floats) -> _Texts:
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+    from sklearn.pipeline import make_pipeline
+
     by_word = {"analyzer": "word", "token_pattern": r"\S+"}
     by_character = {"analyzer": "char_wb", "ngram_range": (3, 3)}
     # Hashed, so that a word never seen counts in the length of a query, and "dog xyz" is not as near to "dog" as "dog".
@@ -277,7 +280,7 @@ def fit_query_model(
     )
     held_out = np.arange(0, len(queries), max(len(queries) // MAX_HELD_OUT, 1))
     texts = [folded(model.queries[place]) for place in held_out]
-    if len(held_out) < MIN_HELD_OUT or not any(texts):
+    if min_confidence >= 1.0 or len(held_out) < MIN_HELD_OUT or not any(texts):
         return model
     first = model.probabilities[held_out].argmax(axis=1)
     for number, way in enumerate(CALIBRATED if names else CALIBRATED[:-1]):

@@ -280,11 +280,15 @@ def _summarise(
     late = sum(row[5] for row in by_kind)
     customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown, without_category = _count_uncategorised(con, products)
-    others = con.con.execute(
-        "select source_event_type, count(*) from accepted_events where event_type = 'other' "
-        "group by 1 order by 2 desc, 1 limit 20"
-    ).fetchall()
-    findings.warnings += _odd_kinds(params, kinds, dict(others), has_prices=has_prices)
+    others: dict[str, int] = {}
+    if "other" in kinds:
+        others = dict(
+            con.con.execute(
+                "select source_event_type, count(*) from accepted_events where event_type = 'other' "
+                "group by 1 order by 2 desc, 1 limit 20"
+            ).fetchall()
+        )
+    findings.warnings += _odd_kinds(params, kinds, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
         read_count=read,
@@ -296,7 +300,7 @@ def _summarise(
         duplicates_dropped=params.source.drop_duplicates,
         physical_line_count=raw.physical_line_count,
         event_types=kinds,
-        other_event_types=dict(others),
+        other_event_types=others,
         first_event_at=str(first) if first else "",
         last_event_at=str(last) if last else "",
         customer_count=customers,
