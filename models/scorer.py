@@ -66,7 +66,9 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
         Either ``centres`` (k, d): the nearest centre; strength is the membership of fuzzy c-means with m = 2
         (Bezdek, 1981), margin ``1 - d1 / d2``. Or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``: a
         vote of the nearest labelled rows, each with weight 1 / distance; strength is the winner's
-        share of it, margin its lead. A row's answer does not depend on the rows beside it.
+        share of it, margin its lead. A row's answer does not depend on the rows beside it. With ``staying_clusters``
+        (k,), ``staying_margins`` (b,) and ``staying_rates`` (k, b), strength is what was observed of the margin: the
+        share of customers who stay in their segment when others are clustered (`models.stability.staying`).
 
     Returns
     -------
@@ -84,7 +86,12 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
         "strength": np.empty(0),
         "margin": np.empty(0),
     }
-    return {name: np.concatenate([part[name] for part in parts]) if parts else empty[name] for name in empty}
+    found = {name: np.concatenate([part[name] for part in parts]) if parts else empty[name] for name in empty}
+    for place, cluster in enumerate(clusters.get("staying_clusters", ())):
+        own = found["cluster_id"] == cluster
+        rates = clusters["staying_rates"][place]
+        found["strength"][own] = np.interp(found["margin"][own], clusters["staying_margins"], rates)
+    return found
 
 
 def _centre_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -154,7 +161,8 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
     """The segment of every customer.
 
         profile (columns of the scaling, event_count, lifecycle_stage)
-     -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border, evidence)
+     -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border, is_stable,
+                evidence)
 
     Customers without ``min_events`` events are not assigned to a cluster: they get the segment of their lifecycle
     stage (of ``browsing``, where the model knows no such stage), with evidence ``low``.
@@ -172,6 +180,7 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
         "next_segment": np.full(len(profile), None, dtype=object),
         "margin": np.zeros(len(profile)),
         "is_border": np.zeros(len(profile), dtype=bool),
+        "is_stable": np.ones(len(profile), dtype=bool),
         "evidence": np.where(is_ok, "ok", "low"),
     }
     if is_ok.any():
@@ -207,6 +216,7 @@ def _segments_of(found: Mapping[str, NDArray[Any]], model: Mapping[str, Any]) ->
         "next_segment": next_names,
         "margin": found["margin"],
         "is_border": (found["margin"] < model["border_margin"]) & has_next,
+        "is_stable": np.array([item["is_stable"] for item in segments])[first],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from features.profile import Column
 from models.archive import save_arrays
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
 from models.preprocessing import fit_scaling
-from models.quality import cluster_quality, stability
+from models.quality import cluster_quality
 from models.scorer import NOISE, Floats, Ints, assign, read_model, segment_columns, to_space
 from models.selection import Candidate, choose
+from models.stability import resample, staying
 
 
 @dataclass(frozen=True)
@@ -142,19 +143,23 @@ def _fit_and_judge(
     seed: int,
 ) -> FittedClusters:
     clusters = fit(space, seed)
-    labels = assign(space, clusters.model)["cluster_id"]
+    found, is_density = assign(space, clusters.model), algorithm == "hdbscan"
+    labels = found["cluster_id"]
     figures = cluster_quality(
-        space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=algorithm == "hdbscan"
+        space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=is_density
     )
     figures["noise_share_fitted"] = float((clusters.fitted_labels == NOISE).mean())
-    came_back = stability(
+    resampled = resample(
         space,
         labels,
         fit,
-        resamples=quality["hdbscan_resamples" if algorithm == "hdbscan" else "stability_resamples"],
-        customers=quality["stability_customers"],
+        resamples=quality["hdbscan_resamples" if is_density else "stability_resamples"],
+        customers=quality["hdbscan_resample_customers" if is_density else "stability_customers"],
         seed=seed,
+        threads=1 if is_density else -1,  # UMAP's compiled code bears no second thread
     )
+    clusters = replace(clusters, model={**clusters.model, **staying(found["margin"], labels, resampled)})
+    came_back = resampled.stability
     return FittedClusters(
         algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", clusters.notes
     )

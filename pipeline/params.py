@@ -281,7 +281,10 @@ class QualityParams(Section):
     stability_resamples: Count
     hdbscan_resamples: Count
     stability_customers: Count
+    hdbscan_resample_customers: Count
     min_stability: Share
+    good_stability: Share
+    high_stability: Share
     min_segment_share: Share
 
 

@@ -112,6 +112,7 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         traits=[one.model_dump() for one in settings.traits],
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
+        unstable=[one for one in map(str, sizes.index) if not _is_stable(_stability(one, fitted), params)],
     )
     everybody = naming.segment_figures(profile, ids)
     table = [
@@ -157,6 +158,24 @@ def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
     return ids
 
 
+def _stability(segment_id: str, fitted: FittedClusters) -> float | None:
+    """Mean Jaccard of a segment's cluster; None of a standing and of noise."""
+    return {_cluster_segment(cluster): value for cluster, value in fitted.stability.items()}.get(segment_id)
+
+
+def _is_stable(stability: float | None, params: Params) -> bool:
+    return stability is None or stability >= params.quality.min_stability
+
+
+def _stability_word(stability: float | None, params: Params) -> str | None:
+    bounds = params.quality
+    if stability is None:
+        return None
+    if stability < bounds.good_stability:
+        return "fairly stable" if stability >= bounds.min_stability else "unstable"
+    return "very stable" if stability >= bounds.high_stability else "stable"
+
+
 def _cluster_segment(cluster: int) -> str:
     return "noise" if cluster == NOISE else f"s{cluster + 1:02}"
 
@@ -178,8 +197,7 @@ def _segment(
             "playbook": standing.playbook.model_dump(),
             "evidence": [],
         }
-    cluster = int(segment_id[1:]) - 1 if segment_id[1:].isdigit() else None
-    came_back = fitted.stability.get(cluster) if cluster is not None else None
+    came_back = _stability(segment_id, fitted)
     return {
         "segment_id": segment_id,
         "name": named["names"][params.language],
@@ -192,7 +210,8 @@ def _segment(
         "top_categories": [vars(interest) for interest in interests],
         "evidence": named["evidence"],
         "stability": came_back,
-        "is_stable": came_back is None or came_back >= params.quality.min_stability,
+        "is_stable": _is_stable(came_back, params),
+        "stability_word": _stability_word(came_back, params),
         "playbook": named["playbook"],
         "is_small": figures["customer_count"] < params.naming.min_group,
         "figures": _well_founded(figures, params.naming.min_group),
@@ -230,6 +249,7 @@ def _segmentation(fitted: FittedClusters, named: dict[str, dict[str, Any]], para
                     "name": named[_cluster_segment(cluster)]["names"][params.language]
                     if _cluster_segment(cluster) in named
                     else naming.in_languages("noise")[params.language],
+                    "is_stable": _is_stable(fitted.stability.get(int(cluster)), params),
                 }
                 for cluster in clusters
             ],

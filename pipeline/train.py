@@ -64,10 +64,11 @@ def segments_text(segments: pd.DataFrame) -> str:
             "Customers": segments.customer_count.map("{:,}".format),
             "Share": segments.customer_share.map("{:.1%}".format),
             "Spend": segments.spend_share.map("{:.1%}".format),
+            "Stability": segments.stability_word.fillna("-"),
             "Top interests": ["; ".join(item["label"] for item in top) or "-" for top in segments.top_categories],
         }
     )
-    left = {"Segment", "Top interests"}
+    left = {"Segment", "Stability", "Top interests"}
     lines = [[*table.columns], *table.to_numpy().tolist()]
     widths = [max(len(line[column]) for line in lines) for column in range(table.shape[1])]
     aligned = [
@@ -255,6 +256,7 @@ def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:
         "low_evidence_share": float(1.0 - fitted.is_clustered.mean()),
         "largest_segment_share": max(sizes, default=0.0),
         "segments_with_archetype": float(len(named)),
+        "segments_unstable": float(sum(not one["is_stable"] for one in segments.table)),
     }
 
 
@@ -264,7 +266,10 @@ def _flat_segments(segments: Segments, language: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **{name: frame[name] for name in ("segment_id", "name", "archetype", "is_standing", "customer_count")},
-            **{name: frame[name] for name in ("customer_share", "spend_share", "stability", "is_stable")},
+            **{
+                name: frame[name]
+                for name in ("customer_share", "spend_share", "stability", "stability_word", "is_stable")
+            },
             "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
             "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
             "playbook": ["" if not texts else texts[language] for texts in frame.playbook],

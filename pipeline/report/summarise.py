@@ -90,6 +90,11 @@ def number(value: float | None, form: str = "number") -> str:
     return f"{value:,.0f}" if abs(value) >= 20 else f"{value:,.1f}"
 
 
+def shown_name(segment: Mapping[str, Any]) -> str:
+    """The name, and that the segment is unstable where it is."""
+    return segment["name"] + ("" if segment["is_stable"] else " (unstable)")
+
+
 def summarise(
     *,
     as_of: datetime,
@@ -144,13 +149,14 @@ def summarise(
 def as_markdown(summary: Mapping[str, Any]) -> str:
     """The segments as a table, and how far to trust them; for the tracker. Signs of Markdown and HTML are escaped."""
     rows = [
-        (one["name"], one["texts"]["customers"], one["texts"]["customer_share"], one["texts"]["spend_share"],
-         number(one["stability"], "share"), "; ".join(interest["label"] for interest in one["top_categories"]))
+        (shown_name(one), one["texts"]["customers"], one["texts"]["customer_share"], one["texts"]["spend_share"],
+         f"{number(one['stability'], 'share')} {one['stability_word'] or ''}",
+         "; ".join(interest["label"] for interest in one["top_categories"]))
         for one in summary["segments"]
     ]  # fmt: skip
     head = ("Segment", "Customers", "Share", "Of spend", "Stability", "Interests")
     lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *rows)]
-    names = "; ".join(one["name"] for one in summary["segments"] if not one["is_standing"])
+    names = "; ".join(shown_name(one) for one in summary["segments"] if not one["is_standing"])
     table = "\n".join([lines[0], "|---|--:|--:|--:|--:|---|", *lines[1:]])
     return "\n\n".join([_escaped(names), table, *map(_escaped, summary["quality_texts"])])
 
@@ -173,7 +179,7 @@ def _headline(
         },
     ]
     if best and best["spend_share"] > 0:
-        told.append({"value": number(best["spend_share"], "share"), "text": f"of spend comes from {best['name']}"})
+        told.append({"value": number(best["spend_share"], "share"), "text": f"of spend comes from {shown_name(best)}"})
     return told
 
 
@@ -183,6 +189,7 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
     return {
         **segment,
         "texts": {
+            "name": shown_name(segment),
             "customers": f"{segment['customer_count']:,}",
             "customer_share": number(segment["customer_share"], "share"),
             "spend_share": number(segment["spend_share"], "share"),
@@ -233,17 +240,9 @@ def _stability_text(segment: Mapping[str, Any]) -> str:
     value = segment["stability"]
     if value is None:
         return ""
-    word = (
-        "very stable"
-        if value >= 0.85
-        else "stable"
-        if value >= 0.75
-        else "fairly stable"
-        if value >= 0.6
-        else "unstable"
-    )
     advice = "" if segment["is_stable"] else " Do not build a campaign on it alone."
-    return f"{word.capitalize()}: found again to {value:.0%} when half of the customers are clustered anew.{advice}"
+    word = segment["stability_word"].capitalize()
+    return f"{word}: found again to {value:.0%} when parts of the customers are clustered anew.{advice}"
 
 
 def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -254,7 +253,10 @@ def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapp
     return {
         "categories": [labels[column] for column in columns],
         "rows": [
-            {"name": one["name"], "cells": [_cell(float(inside.loc[one["segment_id"], column])) for column in columns]}
+            {
+                "name": shown_name(one),
+                "cells": [_cell(float(inside.loc[one["segment_id"], column])) for column in columns],
+            }
             for one in shown
         ],
     }
@@ -291,7 +293,7 @@ def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) 
         texts.append(quality["choice_reason"])
     stable = [one for one in clustered if one["is_stable"]]
     texts.append(
-        f"Stability: {len(stable)} of {len(clustered)} segments come back when half of the customers are clustered "
+        f"Stability: {len(stable)} of {len(clustered)} segments come back when parts of the customers are clustered "
         f"anew (on average to {quality['stability']:.0%})."
     )
     silhouette = quality["silhouette"]

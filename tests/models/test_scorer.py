@@ -29,7 +29,9 @@ def model(**changes: Any) -> dict[str, Any]:
     return {
         "scaling": scaling,
         "clusters": {"centres": np.array([[0.0], [4.0]])},
-        "segments": [{"cluster_id": i, "segment_id": f"s{i}", "name": f"Сегмент {i}"} for i in range(2)],
+        "segments": [
+            {"cluster_id": i, "segment_id": f"s{i}", "name": f"Сегмент {i}", "is_stable": i == 0} for i in range(2)
+        ],
         "standing": {stage: {"segment_id": f"standing-{stage}", "name": stage} for stage in ("browsing", "lost")},
         "min_events": 3,
         "border_margin": 0.1,
@@ -91,9 +93,22 @@ def test_the_border_and_the_noise() -> None:
     scores = segment_columns(profile([1.95, 0.0], [9.0, 9.0], ["lost", "lost"]), model())
     assert scores.is_border.tolist() == [True, False]
     assert scores.next_segment.tolist() == ["Сегмент 1", "Сегмент 1"]
-    noise = {"cluster_id": -1, "segment_id": "noise", "name": "Noise"}
+    noise = {"cluster_id": -1, "segment_id": "noise", "name": "Noise", "is_stable": True}
     kept = model(clusters={**EXEMPLARS, "labels": np.array([0, 1, -1])}, segments=[*model()["segments"], noise])
     assert segment_columns(profile([3.0], [9.0], ["lost"]), kept).segment_id.tolist() == ["noise"]
+
+
+def test_strength_is_what_was_observed_of_the_margin() -> None:
+    observed = {
+        "staying_clusters": np.array([0, 1]),
+        "staying_margins": np.array([0.0, 0.5, 1.0]),
+        "staying_rates": np.array([[0.5, 0.9, 1.0], [0.2, 0.2, 0.6]]),
+    }
+    rows = profile([0.0, 1.0, 4.0], [9.0] * 3, ["lost"] * 3)
+    scores = segment_columns(rows, model(clusters={**model()["clusters"], **observed}))
+    assert scores.margin.tolist() == pytest.approx([1.0, 2 / 3, 1.0])  # 1 - d1 / d2, centres at 0 and 4
+    assert scores.strength.tolist() == pytest.approx([1.0, 0.9 + 0.1 / 3, 0.6])
+    assert scores.is_stable.tolist() == [True, True, False]
 
 
 def test_columns_keep_their_types_without_rows() -> None:

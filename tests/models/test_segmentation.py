@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
         "stability_resamples": 3,
         "hdbscan_resamples": 2,
         "stability_customers": 500,
+        "hdbscan_resample_customers": 100,
         "min_stability": 0.6,
         "min_segment_share": 0.01,
     },
@@ -96,7 +97,9 @@ def test_saving_and_loading_changes_no_byte(tmp_path: Path, algorithm: str) -> N
         {
             "scaling": fitted.scaling,
             "clusters": fitted.clusters.model,
-            "segments": [{"cluster_id": i, "segment_id": f"s{i}", "name": f"S{i}"} for i in range(3)],
+            "segments": [
+                {"cluster_id": i, "segment_id": f"s{i}", "name": f"S{i}", "is_stable": True} for i in range(3)
+            ],
             "standing": {"browsing": {"segment_id": "standing-browsing", "name": "Passers-by"}},
             "min_events": 3,
             "border_margin": 0.1,
@@ -108,4 +111,5 @@ def test_saving_and_loading_changes_no_byte(tmp_path: Path, algorithm: str) -> N
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     scores = first.predict(shop())
     assert scores.cluster_id.tolist() == fitted.labels.tolist()
+    assert scores.strength.between(0.5, 1.0).all()  # three plain kinds: nearly everybody stays
     assert scores.strength.tolist() == assign(fitted.space, fitted.clusters.model)["strength"].tolist()

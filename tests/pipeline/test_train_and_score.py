@@ -85,7 +85,7 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
     table = pq.read_table(first.path)
     assert table.column_names == [
         *("customer_id", "as_of", "segment_id", "segment", "cluster_id", "strength", "next_segment_id", "next_segment"),
-        *("margin", "is_border", "evidence", "lifecycle_stage", "temperature", "rfm_group", "value_tier"),
+        *("margin", "is_border", "is_stable", "evidence", "lifecycle_stage", "temperature", "rfm_group", "value_tier"),
         *("days_since_last_purchase", "order_count", "spend", "top_categories", "model_uri", "run_id"),
     ]
     frame = table.to_pandas()
@@ -140,7 +140,10 @@ def test_row_order_changes_no_byte(params: Callable[..., Params], shop: Path, tm
 
 def test_hdbscan_trains_and_scores(params: Callable[..., Params], tmp_path: Path) -> None:
     given = params(
-        "clustering.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"
+        "clustering.algorithm=hdbscan",
+        "clustering.hdbscan.fit_customers=600",
+        "quality.hdbscan_resamples=2",
+        "quality.min_stability=0.1",
     )
     result = train(given, sweep=False, progress=quiet)
     scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.csv", progress=quiet)
