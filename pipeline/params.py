@@ -377,6 +377,14 @@ class NamingParams(Section):
         return self
 
 
+class RulesParams(Section):
+    """Segments as readable rules."""
+
+    max_conditions: Annotated[int, Field(ge=1, le=6)]
+    sample_customers: Annotated[int, Field(ge=2)]
+    sensitive: list[str]
+
+
 class EngineParams(Section):
     """The database."""
 
@@ -430,8 +438,9 @@ class Params(Section):
     engine: EngineParams
     outputs: OutputsParams
     tracking: TrackingParams
-    # Models trained before there was this section have none in their params.
+    # Models trained before there were these sections have none in their params.
     score: ScoreParams = ScoreParams(late_days=3)
+    rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     folder: Annotated[Path, Field(exclude=True)] = Path()
 
     @field_validator("as_of")

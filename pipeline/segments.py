@@ -11,6 +11,7 @@ import pandas as pd
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from models import naming
+from models.explanations import Rule, rule_text, segment_rules
 from models.scorer import NOISE
 from models.segmentation import FittedClusters, Segmentation, fit_segmentation
 from pipeline.params import Params, UserError
@@ -42,6 +43,8 @@ class Segments:
         The figures of all customers who were clustered.
     lifts : DataFrame
         segment_id x category, those first in which segments differ most. Null: too few customers show it.
+    rules_fidelity : float
+        Share of customers whom all rules together put where they are.
     """
 
     table: list[dict[str, Any]]
@@ -50,6 +53,7 @@ class Segments:
     labels: dict[str, str]
     segmentation: Segmentation
     segment_ids: np.ndarray
+    rules_fidelity: float
 
     def frame(self) -> pd.DataFrame:
         """The table, one row a segment."""
@@ -115,12 +119,22 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         unstable=[one for one in map(str, sizes.index) if not _is_stable(_stability(one, fitted), params)],
     )
     everybody = naming.segment_figures(profile, ids)
+    rules, fidelity = segment_rules(
+        profile[fitted.is_clustered],
+        ids[fitted.is_clustered],
+        profiles.shop.spec.columns(),
+        **params.rules.model_dump(),
+        min_customers=settings.min_group,
+        seed=params.seed,
+    )
     table = [
         _segment(
             segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), interests[segment_id], fitted, params
         )
         for segment_id in interests
     ]
+    for one in table:
+        one["rule"] = _rule(one, rules.get(one["segment_id"]), labels, params)
     shop = _plain(figures.loc["shop"])
     for one in table:
         if one["is_standing"]:
@@ -134,7 +148,25 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         labels=labels,
         segmentation=_segmentation(fitted, named, params),
         segment_ids=ids,
+        rules_fidelity=fidelity,
     )
+
+
+def _rule(
+    segment: dict[str, Any], rule: Rule | None, labels: dict[str, str], params: Params
+) -> dict[str, str | float] | None:
+    """The rule in words, with its precision and coverage; None of a small group, and where none tells it apart."""
+    if segment["is_standing"]:
+        stage = segment["segment_id"].removeprefix("standing-").replace("_", " ")
+        text = f"fewer than {params.clustering.min_events} actions; lifecycle stage: {stage}"
+        return {"text": text, "precision": 1.0, "coverage": 1.0}
+    if segment["is_small"] or rule is None or not rule.conditions or np.isnan(rule.precision):
+        return None
+    return {
+        "text": rule_text(rule.conditions, labels),
+        "precision": rule.precision,
+        "coverage": rule.coverage,
+    }
 
 
 def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lift: float) -> dict[str, pd.DataFrame]:

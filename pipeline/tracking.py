@@ -52,6 +52,7 @@ artifacts is what a CRM analyst reads.
 queries whose meaning is known: from what followed them, or from what they are like | |
 | queries_abstained | different queries without a meaning, as nothing was sure | |
 | n_segments, segments_with_archetype | segments found; those that a rule of params.yaml names | |
+| rules_fidelity | share of customers whom the rules in words put into their segment; on held-out customers | higher |
 | segments_unstable | segments that rarely come back (quality.min_stability): no name to campaign on | lower |
 """
 ABOUT_MODEL = """\

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features.events import ObservationWindow
@@ -191,6 +192,7 @@ def _results(params: Params, found: Found, run_id: str) -> dict[str, Any]:
             "algorithm": fitted.algorithm,
             "n_segments": fitted.n_segments,
             "stability": fitted.mean_stability,
+            "rules_fidelity": None if np.isnan(segments.rules_fidelity) else segments.rules_fidelity,
             "choice_reason": fitted.choice_reason,
             "notes": list(fitted.notes),
             "candidates": [vars(one) for one in fitted.candidates],
@@ -256,6 +258,7 @@ def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:
         "low_evidence_share": float(1.0 - fitted.is_clustered.mean()),
         "largest_segment_share": max(sizes, default=0.0),
         "segments_with_archetype": float(len(named)),
+        **({} if np.isnan(segments.rules_fidelity) else {"rules_fidelity": segments.rules_fidelity}),
         "segments_unstable": float(sum(not one["is_stable"] for one in segments.table)),
     }
 
@@ -272,6 +275,10 @@ def _flat_segments(segments: Segments, language: str) -> pd.DataFrame:
             },
             "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
             "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
+            **{
+                f"rule{suffix}": [rule and rule[key] for rule in frame.rule]
+                for suffix, key in (("", "text"), ("_precision", "precision"), ("_coverage", "coverage"))
+            },
             "playbook": ["" if not texts else texts[language] for texts in frame.playbook],
         }
     )

@@ -205,6 +205,7 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
                 for name, label in ON_CARDS.items() if name in figures and shop.get(name)
             ],
             "when": _when(figures),
+            "rule": _rule_text(segment["rule"]),
             "playbook": segment["playbook"].get(language, ""),
             "stability": _stability_text(segment),
         },
@@ -224,6 +225,16 @@ def _why(evidence: Mapping[str, Any]) -> str:
     if "nearest_like" in evidence:
         told += f"; the nearest alike: {number(evidence['nearest_like'], form)}"
     return told
+
+
+def _rule_text(rule: Mapping[str, Any] | None) -> str:
+    if rule is None:
+        return "No short rule tells them from the others."
+    told = rule["text"][0].upper() + rule["text"][1:]
+    if rule["precision"] == rule["coverage"] == 1:
+        return f"{told}."
+    precision, coverage = (number(rule[key], "share") for key in ("precision", "coverage"))
+    return f"{told}. Holds for {coverage} of them; of those for whom it holds, {precision} are here."
 
 
 def _when(figures: Mapping[str, float]) -> str:
@@ -304,5 +315,10 @@ def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) 
         texts.append(
             f"Silhouette {silhouette:.2f} of at most 1: segments are {word}. Customers are a continuum; borders "
             "between segments are where one was drawn, not where one was found."
+        )
+    if quality["rules_fidelity"] is not None:
+        texts.append(
+            f"The rules on the cards, taken together, put {quality['rules_fidelity']:.0%} of customers into their "
+            "segment. They describe segments; who is in one is decided by all of the profile."
         )
     return [*texts, *quality["notes"]]
