@@ -161,8 +161,8 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
     """The segment of every customer.
 
         profile (columns of the scaling, event_count, lifecycle_stage)
-     -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border, is_stable,
-                evidence)
+     -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border,
+                what_would_move, is_stable, evidence)
 
     Customers without ``min_events`` events are not assigned to a cluster: they get the segment of their lifecycle
     stage (of ``browsing``, where the model knows no such stage), with evidence ``low``.
@@ -180,6 +180,7 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
         "next_segment": np.full(len(profile), None, dtype=object),
         "margin": np.zeros(len(profile)),
         "is_border": np.zeros(len(profile), dtype=bool),
+        "what_would_move": np.full(len(profile), None, dtype=object),
         "is_stable": np.ones(len(profile), dtype=bool),
         "evidence": np.where(is_ok, "ok", "low"),
     }
@@ -187,8 +188,39 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
         found = assign(to_space(profile[is_ok], model["scaling"]), model["clusters"])
         for name, values in _segments_of(found, model).items():
             columns[name][is_ok] = values
-    texts = ("segment_id", "segment", "next_segment_id", "next_segment", "evidence")
+        border = np.flatnonzero(columns["is_border"])
+        own = columns["segment_id"][border]
+        columns["what_would_move"][border] = _what_would_move(profile.iloc[border], own, model)
+    texts = ("segment_id", "segment", "next_segment_id", "next_segment", "what_would_move", "evidence")
     return pd.DataFrame(columns).astype({"cluster_id": "Int64", **dict.fromkeys(texts, "str")})
+
+
+def _what_would_move(profile: pd.DataFrame, own: NDArray[Any], model: Mapping[str, Any]) -> NDArray[Any]:
+    """For each customer the first of the model's ``moves`` that leads into another segment, and which; else None.
+
+    A move stands as one or more changes of columns, (factor, addend) each; all of them must lead to one segment.
+    """
+    told = np.full(len(profile), None, dtype=object)
+    for move in model.get("moves", ()):
+        rows = np.flatnonzero(told == None)  # noqa: E711, elementwise
+        reached = [
+            _segments_of(
+                assign(to_space(_changed(profile.iloc[rows], change), model["scaling"]), model["clusters"]), model
+            )
+            for change in move["changes"]
+        ]
+        first = reached[0]
+        agree = np.all([one["segment_id"] == first["segment_id"] for one in reached], axis=0)
+        moved = agree & (first["segment_id"] != own[rows])
+        told[rows[moved]] = [f"{move['text']} -> {name}" for name in first["segment"][moved]]
+    return told
+
+
+def _changed(profile: pd.DataFrame, change: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
+    known = {name: both for name, both in change.items() if name in profile}
+    return profile.assign(
+        **{name: profile[name] * factor + addend if factor else addend for name, (factor, addend) in known.items()}
+    )
 
 
 def _standing_of(stages: pd.Series, standing: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -377,6 +377,17 @@ class NamingParams(Section):
         return self
 
 
+class Move(Section):
+    """Something that a customer might do next."""
+
+    text: Text
+    days: Positive
+    visits: NonNegative
+    views: NonNegative
+    carts: NonNegative
+    orders: NonNegative
+
+
 class RulesParams(Section):
     """Segments as readable rules."""
 
@@ -398,6 +409,7 @@ class ScoreParams(Section):
     """Scoring from yesterday's state."""
 
     late_days: NonNegative
+    hysteresis: Share = 0.0
 
 
 class OutputsParams(Section):
@@ -440,6 +452,7 @@ class Params(Section):
     tracking: TrackingParams
     # Models trained before there were these sections have none in their params.
     score: ScoreParams = ScoreParams(late_days=3)
+    moves: tuple[Move, ...] = ()
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     folder: Annotated[Path, Field(exclude=True)] = Path()
 
@@ -478,6 +491,7 @@ class Params(Section):
     def flat(self) -> dict[str, str]:
         """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""
         dumped = self.model_dump(mode="json")
+        del dumped["moves"]
         dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing", "traits")}
         return dict(_flatten(dumped))
 

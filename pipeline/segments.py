@@ -12,6 +12,7 @@ from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from models import naming
 from models.explanations import Rule, rule_text, segment_rules
+from models.moves import moves_as_changes
 from models.scorer import NOISE
 from models.segmentation import FittedClusters, Segmentation, fit_segmentation
 from pipeline.params import Params, UserError
@@ -146,7 +147,7 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         shop=shop,
         lifts=told["lift"].where((told["lift"] < settings.min_lift) | (told["customer_count"] >= settings.min_group)),
         labels=labels,
-        segmentation=_segmentation(fitted, named, params),
+        segmentation=_segmentation(fitted, named, _moves(profile[fitted.is_clustered], params), params),
         segment_ids=ids,
         rules_fidelity=fidelity,
     )
@@ -263,7 +264,9 @@ def _plain(figures: Any) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items() if not np.isnan(value)}
 
 
-def _segmentation(fitted: FittedClusters, named: dict[str, dict[str, Any]], params: Params) -> Segmentation:
+def _segmentation(
+    fitted: FittedClusters, named: dict[str, dict[str, Any]], moves: list[dict[str, Any]], params: Params
+) -> Segmentation:
     clusters = sorted(
         set(fitted.labels.tolist()) | set(fitted.clusters.model.get("labels", np.array([], int)).tolist())
     )
@@ -291,5 +294,18 @@ def _segmentation(fitted: FittedClusters, named: dict[str, dict[str, Any]], para
             },
             "min_events": params.clustering.min_events,
             "border_margin": params.clustering.border_margin,
+            "moves": moves,
         }
+    )
+
+
+def _moves(clustered: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
+    texts = [getattr(one.text, params.language).format(days=f"{one.days:g}") for one in params.moves]
+    told = [{**one.model_dump(), "text": text} for one, text in zip(params.moves, texts, strict=True)]
+    spend_per_order = (clustered.spend / clustered.order_count.where(clustered.order_count > 0)).median()
+    return moves_as_changes(
+        told,
+        spend_per_order=float(np.nan_to_num(spend_per_order)),
+        temperature_points={str(kind): points for kind, points in params.journey.temperature_points.items()},
+        temperature_half_life_days=params.journey.temperature_half_life_days,
     )

@@ -111,6 +111,19 @@ def test_strength_is_what_was_observed_of_the_margin() -> None:
     assert scores.is_stable.tolist() == [True, True, False]
 
 
+def test_what_would_move_a_customer_on_the_border_by_hand() -> None:
+    """Centres at 0 and 4: from 1.9, one more leads over 2; from 2.1 only doing nothing leads back."""
+    moves = [
+        {"text": "one more", "changes": [{"spend": (1.0, 1.0), "unheard of": (1.0, 5.0)}]},
+        {"text": "now or later", "changes": [{"spend": (1.0, 9.0)}, {"spend": (0.0, 0.0)}]},
+        {"text": "nothing", "changes": [{"spend": (0.5, 0.0)}]},
+    ]
+    rows = profile([1.9, 2.1, 0.0, 2.0], [9.0, 9.0, 9.0, 1.0], ["lost"] * 4)
+    scores = segment_columns(rows, model(moves=moves))
+    assert scores.is_border.tolist() == [True, True, False, False]
+    assert scores.what_would_move.fillna("").tolist() == ["one more -> Сегмент 1", "nothing -> Сегмент 0", "", ""]
+
+
 def test_columns_keep_their_types_without_rows() -> None:
     full, empty = (segment_columns(profile([1.0] * n, [9.0] * n, ["lost"] * n), model()) for n in (1, 0))
     assert full.dtypes.to_dict() == {**empty.dtypes.to_dict()}
