@@ -96,7 +96,8 @@ def fit_hdbscan(
     ----------
     space : array of shape (n, d)
     noise : str
-        nearest: noise is left out of the vote, so that everybody gets a cluster; keep: noise votes as -1.
+        What becomes of customers between the clusters. keep: they are cluster -1; standing: so too, and get a segment
+        by rule; nearest: they are given to the cluster of the nearest labelled rows. `scorer.assign` says who they are.
 
     Notes
     -----
@@ -123,11 +124,11 @@ def fit_hdbscan(
         labels = _canonical_labels(found.astype(np.int64), points)
     # All noise: one cluster, since nobody is left to vote for another.
     voted = np.zeros_like(labels) if (labels == NOISE).all() else labels
-    votes = np.ones(len(points), dtype=bool) if noise == "keep" else voted != NOISE
     model = {
-        "exemplars": points[votes].astype(np.float32),
-        "labels": voted[votes],
+        "exemplars": points.astype(np.float32),
+        "labels": voted,
         "vote_neighbors": vote_neighbors,
+        "noise": noise,
     }
     return Clusters(model, rows, labels, _density_notes(labels))
 

@@ -158,10 +158,24 @@ def _fit_and_judge(
         seed=seed,
         threads=1 if is_density else -1,  # UMAP's compiled code bears no second thread
     )
+    notes = (*clusters.notes, *_noise_notes(float(found["is_noise"].mean()), clusters.model.get("noise")))
     clusters = replace(clusters, model={**clusters.model, **staying(found["margin"], labels, resampled)})
     came_back = resampled.stability
-    return FittedClusters(
-        algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", clusters.notes
+    return FittedClusters(algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", notes)
+
+
+def _noise_notes(share: float, policy: str | None) -> tuple[str, ...]:
+    """What became of the customers between the clusters, in words."""
+    if not share:
+        return ()
+    done = {
+        "nearest": "they are in the nearest segment all the same",
+        "keep": "they are a group of their own, which is no kind of customer",
+        "standing": "they are grouped by lifecycle stage instead",
+    }[str(policy)]
+    return (
+        f"{share:.0%} of the customers clustered lie between HDBSCAN's segments: {done} (clustering.hdbscan.noise), "
+        "and their evidence in the scores is `noise`.",
     )
 
 

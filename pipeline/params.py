@@ -253,7 +253,7 @@ class HDBSCANParams(Section):
     n_components: Count
     n_neighbors: Annotated[int, Field(ge=2)]
     selection: Literal["leaf", "eom"]
-    noise: Literal["nearest", "keep"]
+    noise: Literal["nearest", "keep", "standing"]
     vote_neighbors: Count
 
 

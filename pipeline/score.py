@@ -57,7 +57,9 @@ class Scored:
             "Drift           "
             + ("unknown" if drift is None else f"{drift:.1%} of customers would have to move for the mix of training"),
         ]
-        lines += [_border_text(self.summary)]
+        if self.summary["noise_count"]:
+            lines.append(f"Between         {self.summary['noise_count']:,} customers lie between the segments (noise)")
+        lines.append(_border_text(self.summary))
         lines += self.summary.get("update", [])
         if new:
             told = ", ".join(f"{name[:40]} ({count:,} events)" for name, count in list(new.items())[:5])
@@ -215,6 +217,7 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.Loaded
             for segment_id, share in now.items()
         },
         "mix_drift": float(drift) if shares else None,
+        "noise_count": int((predicted.evidence == "noise").sum()),
         "border_count": int(predicted.is_border.sum()),
         "movable_count": int(predicted.what_would_move.notna().sum()),
         "queries": profiles.query_counts,

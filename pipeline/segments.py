@@ -109,7 +109,8 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         )
         for segment_id in map(str, told["share"].index)
     }
-    figures = naming.segment_figures(profile[fitted.is_clustered], ids[fitted.is_clustered])
+    inside = np.array([not segment_id.startswith("standing-") for segment_id in ids], dtype=bool)
+    figures = naming.segment_figures(profile[inside], ids[inside])
     named = naming.name_segments(
         figures,
         interests,
@@ -121,8 +122,8 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
     )
     everybody = naming.segment_figures(profile, ids)
     rules, fidelity = segment_rules(
-        profile[fitted.is_clustered],
-        ids[fitted.is_clustered],
+        profile[inside],
+        ids[inside],
         profiles.shop.spec.columns(),
         **params.rules.model_dump(),
         min_customers=settings.min_group,
@@ -135,7 +136,7 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         for segment_id in interests
     ]
     for one in table:
-        one["rule"] = _rule(one, rules.get(one["segment_id"]), labels, params)
+        one["rule"] = _rule(one, rules.get(one["segment_id"]), labels, _noise_policy(fitted), params)
     shop = _plain(figures.loc["shop"])
     for one in table:
         if one["is_standing"]:
@@ -147,19 +148,24 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         shop=shop,
         lifts=told["lift"].where((told["lift"] < settings.min_lift) | (told["customer_count"] >= settings.min_group)),
         labels=labels,
-        segmentation=_segmentation(fitted, named, _moves(profile[fitted.is_clustered], params), params),
+        segmentation=_segmentation(fitted, named, _moves(profile[inside], params), params),
         segment_ids=ids,
         rules_fidelity=fidelity,
     )
 
 
 def _rule(
-    segment: dict[str, Any], rule: Rule | None, labels: dict[str, str], params: Params
+    segment: dict[str, Any],
+    rule: Rule | None,
+    labels: dict[str, str],
+    noise_policy: str | None,
+    params: Params,
 ) -> dict[str, str | float] | None:
     """The rule in words, with its precision and coverage; None of a small group, and where none tells it apart."""
     if segment["is_standing"]:
+        noise = ", or between the segments" if noise_policy == "standing" else ""
         stage = segment["segment_id"].removeprefix("standing-").replace("_", " ")
-        text = f"fewer than {params.clustering.min_events} actions; lifecycle stage: {stage}"
+        text = f"fewer than {params.clustering.min_events} actions{noise}; lifecycle stage: {stage}"
         return {"text": text, "precision": 1.0, "coverage": 1.0}
     if segment["is_small"] or rule is None or not rule.conditions or np.isnan(rule.precision):
         return None
@@ -186,9 +192,17 @@ def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lif
 
 def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
     """The segment of each customer trained on: the cluster's, or that of the lifecycle stage."""
-    ids = ("standing-" + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object)
-    ids[fitted.is_clustered] = [_cluster_segment(number) for number in fitted.labels.tolist()]
+    ids = ("standing-" + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object, copy=True)
+    given = fitted.labels != NOISE if _noise_policy(fitted) == "standing" else np.ones(len(fitted.labels), dtype=bool)
+    rows = np.flatnonzero(fitted.is_clustered)[given]
+    ids[rows] = [_cluster_segment(number) for number in fitted.labels[given].tolist()]
     return ids
+
+
+def _noise_policy(fitted: FittedClusters) -> str | None:
+    """keep, nearest or standing; None of an algorithm that knows no noise."""
+    policy: str | None = fitted.clusters.model.get("noise")
+    return policy
 
 
 def _stability(segment_id: str, fitted: FittedClusters) -> float | None:
@@ -270,6 +284,9 @@ def _segmentation(
     clusters = sorted(
         set(fitted.labels.tolist()) | set(fitted.clusters.model.get("labels", np.array([], int)).tolist())
     )
+    policy = _noise_policy(fitted)
+    if policy == "nearest":
+        clusters = [cluster for cluster in clusters if cluster != NOISE]
     centres = fitted.clusters.model.get("centres")
     if centres is not None:
         clusters = list(range(len(centres)))
@@ -278,14 +295,7 @@ def _segmentation(
             "scaling": fitted.scaling,
             "clusters": fitted.clusters.model,
             "segments": [
-                {
-                    "cluster_id": int(cluster),
-                    "segment_id": _cluster_segment(cluster),
-                    "name": named[_cluster_segment(cluster)]["names"][params.language]
-                    if _cluster_segment(cluster) in named
-                    else naming.in_languages("noise")[params.language],
-                    "is_stable": _is_stable(fitted.stability.get(int(cluster)), params),
-                }
+                {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, params)}
                 for cluster in clusters
             ],
             "standing": {
@@ -297,6 +307,21 @@ def _segmentation(
             "moves": moves,
         }
     )
+
+
+def _model_segment(
+    cluster: int, fitted: FittedClusters, named: dict[str, dict[str, Any]], params: Params
+) -> dict[str, Any]:
+    """What the model says of a cluster; nulls where its customers get the segment of their lifecycle stage."""
+    if cluster == NOISE and _noise_policy(fitted) == "standing":
+        return {"segment_id": None, "name": None, "is_stable": True}
+    segment_id = _cluster_segment(cluster)
+    names = named[segment_id]["names"] if segment_id in named else naming.in_languages("noise")
+    return {
+        "segment_id": segment_id,
+        "name": names[params.language],
+        "is_stable": _is_stable(fitted.stability.get(cluster), params),
+    }
 
 
 def _moves(clustered: pd.DataFrame, params: Params) -> list[dict[str, Any]]:

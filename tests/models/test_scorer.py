@@ -45,7 +45,7 @@ def profile(spend: list[float], count: list[float], stage: list[str | None]) -> 
 
 def test_a_vote_by_hand() -> None:
     given = assign(np.array([[0.5]]), EXEMPLARS)
-    votes = np.array([1 / 0.5, 1 / 0.5 + 1 / 2.5])
+    votes = np.array([1 / (0.5 + 2.5), 1 / (0.5 + 2.5) + 1 / (2.5 + 2.5)])
     assert given["cluster_id"].tolist() == [1]
     assert given["next_cluster_id"].tolist() == [0]
     assert given["strength"][0] == pytest.approx(votes[1] / votes.sum())
@@ -96,6 +96,42 @@ def test_the_border_and_the_noise() -> None:
     noise = {"cluster_id": -1, "segment_id": "noise", "name": "Noise", "is_stable": True}
     kept = model(clusters={**EXEMPLARS, "labels": np.array([0, 1, -1])}, segments=[*model()["segments"], noise])
     assert segment_columns(profile([3.0], [9.0], ["lost"]), kept).segment_id.tolist() == ["noise"]
+
+
+NOISY = {
+    "exemplars": np.array([[0.0], [0.1], [2.0], [2.1], [4.0], [4.1]], dtype=np.float32),
+    "labels": np.array([0, 0, -1, -1, 1, 1]),
+    "vote_neighbors": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("policy", "segment_id", "of_noise"),
+    [("nearest", "s1", None), ("keep", "noise", "noise"), ("standing", "standing-lost", None)],
+)
+def test_each_noise_policy_says_who_lies_between(policy: str, segment_id: str, of_noise: str | None) -> None:
+    more = [] if policy == "nearest" else [{"cluster_id": -1, "segment_id": of_noise, "name": of_noise}]
+    segments = [*model()["segments"], *({**one, "is_stable": True} for one in more)]
+    given = model(clusters={**NOISY, "noise": policy}, segments=segments, border_margin=1.0)
+    scores = segment_columns(profile([0.0, 2.2, 4.0, 4.0], [9.0, 9.0, 9.0, 1.0], ["lost"] * 4), given)
+    assert scores.segment_id.tolist() == ["s0", segment_id, "s1", "standing-lost"]
+    assert scores.evidence.tolist() == ["ok", "noise", "ok", "low"]
+    assert not set(scores.next_segment_id.dropna()) - {"s0", "s1", of_noise}
+    if policy == "standing":
+        between = scores.iloc[1]
+        assert (between.cluster_id, between.strength, between.margin, between.is_border) == (-1, 0.0, 0.0, False)
+        assert scores.segment.notna().all()
+
+
+def test_nobody_is_next_where_no_other_is_near() -> None:
+    given = assign(np.array([[0.0]]), {**NOISY, "vote_neighbors": 2})
+    assert given["next_cluster_id"].tolist() == given["cluster_id"].tolist() == [0]
+    assert given["margin"].tolist() == [1.0]
+
+
+def test_a_customer_fitted_on_does_not_outvote_its_neighbours() -> None:
+    near = {"exemplars": np.array([[0.0], [1.0], [1.1]]), "labels": np.array([0, 1, 1]), "vote_neighbors": 3}
+    assert assign(np.array([[0.0]]), near)["cluster_id"].tolist() == [1]
 
 
 def test_strength_is_what_was_observed_of_the_margin() -> None:

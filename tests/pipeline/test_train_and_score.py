@@ -194,6 +194,25 @@ def test_hdbscan_trains_and_scores(params: Callable[..., Params], tmp_path: Path
     assert not result.segments.name.str.contains(r"\d").any()
 
 
+@pytest.mark.parametrize("policy", ["keep", "standing"])
+def test_noise_is_scored_as_it_was_trained_and_told(params: Callable[..., Params], tmp_path: Path, policy: str) -> None:
+    given = params(
+        *("clustering.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"),
+        f"clustering.hdbscan.noise={policy}",
+    )
+    result = train(given, sweep=False, progress=quiet)
+    assert any("lie between HDBSCAN's segments" in note for note in result.notes)
+    scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    frame = pq.read_table(scored.path).to_pandas()
+    expected = dict(zip(result.segments.segment_id, result.segments.customer_count, strict=True))
+    assert frame.segment_id.value_counts().to_dict() == expected
+    between = frame[frame.evidence == "noise"]
+    assert len(between) == scored.summary["noise_count"] > 0
+    assert (between.cluster_id == -1).all()
+    assert between.segment_id.str.startswith("standing-" if policy == "standing" else "noise").all()
+    assert f"{len(between):,} customers lie between the segments" in scored.as_text()
+
+
 def test_a_sweep_is_children_of_one_run_and_trains_its_choice(params: Callable[..., Params]) -> None:
     given = params("sweep.algorithm=[kmeans]", "sweep.n_segments=[3, 5]", "sweep.n_jobs=1")
     result = train(given, sweep=True, progress=quiet)
