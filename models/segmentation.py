@@ -94,6 +94,8 @@ def fit_segmentation(
     Parameters
     ----------
     profile : DataFrame, n rows, sorted by customer_id
+    algorithm : str
+        kmeans; hdbscan; standing: nobody is clustered.
     n_segments : int or "auto"
         For KMeans; auto chooses among ``n_segments_choices``. HDBSCAN finds its own number.
 
@@ -102,6 +104,8 @@ def fit_segmentation(
     ValueError
         Nobody has enough events.
     """
+    if algorithm == "standing":
+        return _nobody_clustered(profile, fit_scaling(profile, columns, block_weights=block_weights))
     is_clustered = profile["event_count"].to_numpy() >= min_events
     if not is_clustered.any():
         raise ValueError(
@@ -130,6 +134,23 @@ def fit_segmentation(
     )
     best = fitted[chosen.n_segments]
     return FittedClusters(**{**vars(best), "candidates": candidates, "choice_reason": reason})
+
+
+def _nobody_clustered(profile: pd.DataFrame, scaling: dict[str, Any]) -> FittedClusters:
+    space, labels = np.empty((0, len(scaling["names"]))), np.empty(0, dtype=np.int64)
+    return FittedClusters(
+        algorithm="standing",
+        scaling=scaling,
+        clusters=Clusters({}, labels, labels),
+        is_clustered=np.zeros(len(profile), dtype=bool),
+        labels=labels,
+        space=space,
+        quality=cluster_quality(space, labels, sample_customers=1, seed=0, is_density=False),
+        stability={},
+        candidates=[],
+        choice_reason="",
+        notes=("Nothing was clustered: customers are grouped by rule alone (clustering.algorithm=standing).",),
+    )
 
 
 def _fit_and_judge(

@@ -264,7 +264,7 @@ SegmentCount = Annotated[int, Field(ge=2, le=100)]
 class ClusteringParams(Section):
     """How segments are found."""
 
-    algorithm: Algorithm
+    algorithm: Literal["kmeans", "hdbscan", "standing"]
     n_segments: SegmentCount | Literal["auto"]
     n_segments_choices: Annotated[list[SegmentCount], Field(min_length=1)]
     min_events: Count
@@ -272,6 +272,15 @@ class ClusteringParams(Section):
     kmeans: KMeansParams
     hdbscan: HDBSCANParams
     border_margin: Share
+
+
+class MinimumParams(Section):
+    """What a log needs to be segmented."""
+
+    customers: Annotated[int, Field(ge=0)]
+    history_days: NonNegative
+    orders: Annotated[int, Field(ge=0)]
+    usual_history_days: NonNegative
 
 
 class QualityParams(Section):
@@ -452,6 +461,7 @@ class Params(Section):
     tracking: TrackingParams
     # Models trained before there were these sections have none in their params.
     score: ScoreParams = ScoreParams(late_days=3)
+    minimum: MinimumParams = MinimumParams(customers=0, history_days=0, orders=0, usual_history_days=0)
     moves: tuple[Move, ...] = ()
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     folder: Annotated[Path, Field(exclude=True)] = Path()

@@ -109,8 +109,10 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         )
         for segment_id in map(str, told["share"].index)
     }
+    everybody = naming.segment_figures(profile, ids)
     inside = np.array([not segment_id.startswith("standing-") for segment_id in ids], dtype=bool)
-    figures = naming.segment_figures(profile[inside], ids[inside])
+    # Where nobody was clustered, the shop is everybody.
+    figures = naming.segment_figures(profile[inside], ids[inside]) if inside.any() else everybody.loc[["shop"]]
     named = naming.name_segments(
         figures,
         interests,
@@ -120,7 +122,6 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         min_gap=settings.min_gap,
         unstable=[one for one in map(str, sizes.index) if not _is_stable(_stability(one, fitted), params)],
     )
-    everybody = naming.segment_figures(profile, ids)
     rules, fidelity = segment_rules(
         profile[inside],
         ids[inside],
@@ -183,7 +184,8 @@ def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lif
     """
     own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
     shares = own.groupby(ids, sort=True).mean()
-    spread = shares[~shares.index.str.startswith("standing-")].agg(np.ptp).drop(OTHER, errors="ignore")
+    is_standing = shares.index.str.startswith("standing-")
+    spread = shares[is_standing.all() | ~is_standing].agg(np.ptp).drop(OTHER, errors="ignore")
     order = spread.sort_values(ascending=False, kind="stable").index
     lifts = shares / own.mean().where(own.mean() > 0)
     counts = (own >= min_lift * own.mean()).groupby(ids, sort=True).sum()

@@ -17,6 +17,7 @@ from models.segmentation import FittedClusters
 from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
+from pipeline.minimum import require_enough
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
 from pipeline.queries import counts_text, query_metrics
@@ -132,6 +133,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         _require_recent_events(source, params)
         params, measured, note = fitted_params(con, source, params, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
+        short = require_enough(source, profiles, params)
         mlflow = tracking.open_store(params)
         tracking.close_stale_runs(mlflow, params)
         name = f"{params.clustering.algorithm} {params.as_of:%Y-%m-%d}"
@@ -145,7 +147,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
             progress(f"clustering with {params.clustering.algorithm}")
             fitted = replace(cluster(profiles, params), **choice)
-            told = tuple(text for text in (note, counts_text(profiles.query_counts)) if text)
+            told = tuple(text for text in (*short, note, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
             found = Found(source, profiles, fitted, describe_segments(profiles, fitted, params))

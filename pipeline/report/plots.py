@@ -27,8 +27,9 @@ MAX_CATEGORIES = 20
 
 
 def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
-    """All figures by name; without the map of interests where the log has no categories."""
-    interests = {"interests_by_segment": interest_heat_map(segments)} if len(segments.lifts.columns) else {}
+    """All figures by name; without the map of interests where there is nothing to map."""
+    has_map = len(segments.lifts.columns) and not all(one["is_standing"] for one in segments.table)
+    interests = {"interests_by_segment": interest_heat_map(segments)} if has_map else {}
     return {
         "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
         "value_by_segment": _bars(segments, "spend_share", "Share of spend"),

@@ -259,7 +259,7 @@ def _stability_text(segment: Mapping[str, Any]) -> str:
 def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
     shown = [one for one in clustered if not one["is_small"]]
     ids = [one["segment_id"] for one in shown]
-    columns = list(lifts.columns[:MAX_HEAT_COLUMNS])
+    columns = list(lifts.columns[:MAX_HEAT_COLUMNS]) if ids else []
     inside = lifts.loc[ids, columns]
     return {
         "categories": [labels[column] for column in columns],
@@ -294,6 +294,8 @@ def _counted(by_rule: Mapping[str, int], read: int) -> list[dict[str, str]]:
 
 
 def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) -> list[str]:
+    if quality["algorithm"] == "standing":
+        return ["Each customer is in the segment of their lifecycle stage, by rule.", *quality["notes"]]
     how = (
         "nearest of its centres (KMeans)"
         if quality["algorithm"] == "kmeans"
