@@ -182,6 +182,7 @@ def _fit_and_judge(
     notes = (*clusters.notes, *_noise_notes(float(found["is_noise"].mean()), clusters.model.get("noise")))
     clusters = replace(clusters, model={**clusters.model, **staying(found["margin"], labels, resampled)})
     came_back = resampled.stability
+    notes += _stability_notes(came_back, quality["min_stability"])
     return FittedClusters(algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", notes)
 
 
@@ -197,6 +198,17 @@ def _noise_notes(share: float, policy: str | None) -> tuple[str, ...]:
     return (
         f"{share:.0%} of the customers clustered lie between HDBSCAN's segments: {done} (clustering.hdbscan.noise), "
         "and their evidence in the scores is `noise`.",
+    )
+
+
+def _stability_notes(stability: Mapping[int, float], least: float) -> tuple[str, ...]:
+    count = sum(value < least for value in stability.values())
+    if not count:
+        return ()
+    return (
+        f"{count} of {len(stability)} segments rarely come back when parts of the customers are clustered anew (stability "
+        f"below {least:g}); they have no campaign name and no playbook. Fewer segments come back more surely: a smaller "
+        "clustering.n_segments, or for HDBSCAN a larger hdbscan.min_cluster_share.",
     )
 
 

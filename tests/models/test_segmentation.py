@@ -80,6 +80,16 @@ def test_few_customers_make_fewer_segments_and_it_is_said(algorithm: str, rows: 
     assert "8" not in fitted.choice_reason
 
 
+def test_segments_that_do_not_come_back_are_said() -> None:
+    cloud = shop()
+    cloud[["spend", "visits"]] = np.random.default_rng(3).normal(size=(len(cloud), 2))
+    fitted = fit(cloud, n_segments=9)
+    shaky = sum(value < 0.6 for value in fitted.stability.values())
+    assert shaky > 0
+    assert fitted.notes[-1].startswith(f"{shaky} of 9 segments rarely come back")
+    assert fit(shop(), n_segments=3).notes == ()
+
+
 def test_customers_all_alike_are_one_segment() -> None:
     for algorithm in ("kmeans", "hdbscan"):
         assert fit(shop().assign(spend=1.0, visits=1.0), algorithm=algorithm).n_segments == 1
