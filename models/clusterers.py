@@ -21,6 +21,8 @@ from models.scorer import NOISE, Floats, Ints
 
 POOR_NOISE_SHARE = 0.5
 MIN_ROWS_FOR_UMAP = 200
+UMAP_EPOCHS = 200
+"""UMAP's own default above 10,000 rows; its 500 below take half as long again, for no surer clusters."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def _reduced(points: Floats, seed: int, *, n_components: int, n_neighbors: int) 
         min_dist=0.0,
         random_state=seed,
         n_jobs=1,  # else UMAP warns that the seed forces it
+        n_epochs=UMAP_EPOCHS,
         init="pca",
     ).fit_transform(points)
     return embedded

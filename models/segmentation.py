@@ -206,9 +206,9 @@ def _stability_notes(stability: Mapping[int, float], least: float) -> tuple[str,
     if not count:
         return ()
     return (
-        f"{count} of {len(stability)} segments rarely come back when parts of the customers are clustered anew (stability "
-        f"below {least:g}); they have no campaign name and no playbook. Fewer segments come back more surely: a smaller "
-        "clustering.n_segments, or for HDBSCAN a larger hdbscan.min_cluster_share.",
+        f"{count} of {len(stability)} segments rarely come back when parts of the customers are clustered anew "
+        f"(stability below {least:g}); they have no campaign name and no playbook. Fewer segments come back "
+        "more surely: a smaller clustering.n_segments, or for HDBSCAN a larger hdbscan.min_cluster_share.",
     )
 
 
