@@ -22,7 +22,7 @@ from models.scorer import NOISE, Floats, Ints
 POOR_NOISE_SHARE = 0.5
 MIN_ROWS_FOR_UMAP = 200
 UMAP_EPOCHS = 200
-"""UMAP's own default above 10,000 rows; its 500 below take half as long again, for no surer clusters."""
+"""UMAP's own default above 10,000 rows; its 500 below take up to twice as long, for no surer clusters."""
 
 
 @dataclass(frozen=True)

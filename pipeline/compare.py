@@ -17,6 +17,8 @@ HIGHER_IS_BETTER = {
     "stability_mean": True,
     "stability_min": True,
     "noise_share": False,
+    "rules_fidelity": True,
+    "segments_unstable": False,
 }
 
 
