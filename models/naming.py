@@ -5,7 +5,7 @@ A name rests on figures only, never on the number of a cluster, so that renumber
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,6 +202,7 @@ def name_segments(
     traits: Sequence[Mapping[str, Any]],
     min_contrast: float,
     min_gap: float,
+    unstable: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """A name in each language for every segment, its archetype, playbook and evidence; names are unique.
 
@@ -218,11 +219,18 @@ def name_segments(
         figure, and the words ``above`` and ``below`` in each language; the first that tells apart is taken.
     min_contrast, min_gap : float
         The larger figure must be ``min_contrast`` times the smaller, and apart by ``min_gap`` times the shop's.
+    unstable : collection of str
+        segment_ids that rarely come back: no archetype, no playbook, and a name that says how much they do, no more.
     """
     shop = _figures_of(figures, "shop")
     found = {
-        str(segment_id): _first_name(_figures_of(figures, segment_id), shop, interests[segment_id], archetypes)
-        for segment_id in figures.index.drop("shop")
+        segment_id: _first_name(
+            _figures_of(figures, segment_id),
+            shop,
+            [] if segment_id in unstable else interests[segment_id],
+            [] if segment_id in unstable else archetypes,
+        )
+        for segment_id in map(str, figures.index.drop("shop"))
     }
     if "noise" in found:
         found["noise"].update(archetype=None, names=in_languages("noise"), playbook={})

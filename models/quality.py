@@ -1,4 +1,4 @@
-"""How good segments are: silhouette and its kin, density validity, stability, and what they tell of the future."""
+"""How good segments are: silhouette and its kin, density validity, and what they tell of the future."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, roc_auc_score, silhouette_score
 from sklearn.model_selection import KFold
 
-from models.clusterers import Fit, sampled_rows
-from models.scorer import NOISE, Floats, Ints, assign
+from models.clusterers import sampled_rows
+from models.scorer import NOISE, Floats, Ints
 
 FOLDS = 5
 MIN_BUYERS = 10
@@ -72,52 +72,6 @@ def _density_validity(points: Floats, labels: Ints, seed: int) -> float | None:
         except ValueError:
             return None
     return value if np.isfinite(value) else None
-
-
-def stability(space: Floats, labels: Ints, fit: Fit, *, resamples: int, customers: int, seed: int) -> dict[int, float]:
-    """How surely each cluster comes back: the mean, over half-samples clustered anew, of its best Jaccard.
-
-    Parameters
-    ----------
-    space, labels : arrays of shape (n, d) and (n,)
-    fit : callable
-        Points and a seed -> Clusters.
-    resamples : int
-        Half-samples, drawn without replacement.
-    customers : int
-        Customers at most that the halves are drawn from.
-
-    Returns
-    -------
-    dict of int to float
-        Cluster number -> 0..1.
-
-    References
-    ----------
-    Hennig, Cluster-wise assessment of cluster stability, Computational Statistics & Data Analysis 52 (2007).
-    """
-    rows = sampled_rows(len(space), customers, seed)
-    points, known = space[rows], labels[rows]
-    numbers = [number for number in np.unique(known).tolist() if number != NOISE]
-    best: dict[int, list[float]] = {number: [] for number in numbers}
-    generator = np.random.default_rng(seed)
-    for _ in range(resamples):
-        half = np.sort(generator.choice(len(points), size=max(2, len(points) // 2), replace=len(points) < 2))
-        again = assign(points[half], fit(points[half], int(generator.integers(2**31 - 1))).model)["cluster_id"]
-        for number, jaccard in _best_jaccards(known[half], again).items():
-            best[number].append(jaccard)
-    return {number: float(np.mean(values)) if values else 0.0 for number, values in best.items()}
-
-
-def _best_jaccards(known: Ints, again: Ints) -> dict[int, float]:
-    """For each known cluster with members here, the Jaccard of the new cluster most like it; noise is no cluster."""
-    found: dict[int, float] = {}
-    others = np.unique(again[again != NOISE])
-    for number in np.unique(known[known != NOISE]).tolist():
-        inside = known == number
-        jaccards = [(inside & (again == other)).sum() / (inside | (again == other)).sum() for other in others]
-        found[number] = float(max(jaccards, default=0.0))
-    return found
 
 
 def mean_by_segment(segment: NDArray[Any], outcome: NDArray[Any], *, seed: int) -> Floats:

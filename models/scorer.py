@@ -65,13 +65,16 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
     clusters : mapping
         Either ``centres`` (k, d): the nearest centre; strength is the membership of fuzzy c-means with m = 2
         (Bezdek, 1981), margin ``1 - d1 / d2``. Or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``: a
-        vote of the nearest labelled rows, each with weight 1 / distance; strength is the winner's
-        share of it, margin its lead. A row's answer does not depend on the rows beside it.
+        vote of the nearest labelled rows, each with weight 1 / (distance + distance of the farthest of them); strength
+        is the winner's share of it, margin its lead. Noise is labelled -1 and votes too; with ``noise`` = nearest the
+        point is then given to a cluster all the same. A row's answer does not depend on the rows beside it. With
+        ``staying_clusters`` (k,), ``staying_margins`` (b,) and ``staying_rates`` (k, b), strength is what was observed
+        of the margin: the share of customers who stay when others are clustered (`models.stability.staying`).
 
     Returns
     -------
     dict of arrays of shape (n,)
-        cluster_id, next_cluster_id (the same where there is one cluster only), strength and margin in 0..1.
+        cluster_id, next_cluster_id (the same where no other is near), strength and margin in 0..1, is_noise.
     """
     # Rows must lie one after another in memory: the layout is the order in which numpy adds.
     space = np.ascontiguousarray(space, dtype=np.float64)
@@ -83,8 +86,14 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
         "next_cluster_id": np.empty(0, int),
         "strength": np.empty(0),
         "margin": np.empty(0),
+        "is_noise": np.empty(0, bool),
     }
-    return {name: np.concatenate([part[name] for part in parts]) if parts else empty[name] for name in empty}
+    found = {name: np.concatenate([part[name] for part in parts]) if parts else empty[name] for name in empty}
+    for place, cluster in enumerate(clusters.get("staying_clusters", ())):
+        own = found["cluster_id"] == cluster
+        rates = clusters["staying_rates"][place]
+        found["strength"][own] = np.interp(found["margin"][own], clusters["staying_margins"], rates)
+    return found
 
 
 def _centre_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -94,8 +103,8 @@ def _centre_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str,
     rows = np.arange(len(space))
     first = squared.argmin(axis=1)
     if len(centres) == 1:
-        one = np.ones(len(space))
-        return {"cluster_id": first, "next_cluster_id": first, "strength": one, "margin": one}
+        one, none = np.ones(len(space)), np.zeros(len(space), dtype=bool)
+        return {"cluster_id": first, "next_cluster_id": first, "strength": one, "margin": one, "is_noise": none}
     others = squared.copy()
     others[rows, first] = np.inf
     second = others.argmin(axis=1)
@@ -104,49 +113,70 @@ def _centre_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str,
     strength = 1.0 / (floor / np.maximum(squared, floor)).sum(axis=1)
     with np.errstate(invalid="ignore"):
         margin = np.where(next_nearest > 0, 1.0 - np.sqrt(nearest / np.where(next_nearest > 0, next_nearest, 1.0)), 0.0)
-    return {"cluster_id": first, "next_cluster_id": second, "strength": strength, "margin": margin}
+    none = np.zeros(len(space), dtype=bool)
+    return {"cluster_id": first, "next_cluster_id": second, "strength": strength, "margin": margin, "is_noise": none}
 
 
 def _voter(clusters: Mapping[str, Any]) -> Callable[[Floats], dict[str, NDArray[Any]]]:
+    exemplars = np.ascontiguousarray(clusters["exemplars"], dtype=np.float64)
+    labels, most = np.asarray(clusters["labels"]), int(clusters["vote_neighbors"])
+    vote = _ballot(exemplars, labels, most)
+    clustered = labels != NOISE
+    if clusters.get("noise") != "nearest" or clustered.all():
+        return lambda space: _vote_outcome(*vote(space))
+    vote_among_clusters = _ballot(exemplars[clustered], labels[clustered], most)
+
+    def memberships(space: Floats) -> dict[str, NDArray[Any]]:
+        votes, known = vote(space)
+        is_noise = known[votes.argmax(axis=1)] == NOISE
+        given = votes[:, known != NOISE]
+        if is_noise.any():
+            given[is_noise] = vote_among_clusters(space[is_noise])[0]
+        given /= given.sum(axis=1, keepdims=True)
+        return {**_vote_outcome(given, known[known != NOISE]), "is_noise": is_noise}
+
+    return memberships
+
+
+def _ballot(exemplars: Floats, labels: NDArray[Any], most: int) -> Callable[[Floats], tuple[Floats, NDArray[Any]]]:
+    """Points -> share of the votes of each label, and the labels."""
     from sklearn.neighbors import NearestNeighbors
 
-    exemplars = np.ascontiguousarray(clusters["exemplars"], dtype=np.float64)
-    known, known_index = np.unique(np.asarray(clusters["labels"]), return_inverse=True)
-    count = min(int(clusters["vote_neighbors"]), len(exemplars))
+    known, known_index = np.unique(labels, return_inverse=True)
+    count = min(most, len(exemplars))
     finder = NearestNeighbors(
         n_neighbors=min(count + SPARE_NEIGHBORS, len(exemplars)),
         algorithm="brute" if exemplars.shape[1] > 15 else "kd_tree",
     ).fit(exemplars)
 
-    def memberships(space: Floats) -> dict[str, NDArray[Any]]:
+    def vote(space: Floats) -> tuple[Floats, NDArray[Any]]:
         # The finder's own distances come from a matrix product, whose last digits depend on the rows beside: they only
         # propose, and distances are taken anew, pair by pair.
         neighbour = np.sort(finder.kneighbors(space, return_distance=False), axis=1)
         distance = np.sqrt(((space[:, None, :] - exemplars[neighbour]) ** 2).sum(axis=2))
         nearest = np.argsort(distance, axis=1, kind="stable")[:, :count]
-        weight = 1.0 / np.maximum(np.take_along_axis(distance, nearest, axis=1), 1e-9)
+        kept = np.take_along_axis(distance, nearest, axis=1)
+        # At most twice the farthest one's weight: a customer fitted on must not outvote all others.
+        weight = 1.0 / np.maximum(kept + kept[:, -1:], 1e-9)
         voted = known_index[np.take_along_axis(neighbour, nearest, axis=1)]
         votes = np.stack([(weight * (voted == index)).sum(axis=1) for index in range(len(known))], axis=1)
-        votes /= votes.sum(axis=1, keepdims=True)
-        return _vote_outcome(votes, known)
+        return votes / votes.sum(axis=1, keepdims=True), known
 
-    return memberships
+    return vote
 
 
 def _vote_outcome(votes: Floats, known: NDArray[Any]) -> dict[str, NDArray[Any]]:
     rows = np.arange(len(votes))
     first = votes.argmax(axis=1)
-    if len(known) == 1:
-        one = np.ones(len(votes))
-        return {"cluster_id": known[first], "next_cluster_id": known[first], "strength": one, "margin": one}
     others = votes.copy()
-    others[rows, first] = -1.0
-    second = others.argmax(axis=1)
+    others[rows, first] = 0.0
+    second = np.where(others.max(axis=1) > 0, others.argmax(axis=1), first)
     return {
         "cluster_id": known[first],
         "next_cluster_id": known[second],
         "strength": votes[rows, first],
-        "margin": np.clip(votes[rows, first] - votes[rows, second], 0.0, 1.0),
+        "margin": np.clip(votes[rows, first] - others.max(axis=1), 0.0, 1.0),
+        "is_noise": known[first] == NOISE,
     }
 
 
@@ -154,32 +184,75 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
     """The segment of every customer.
 
         profile (columns of the scaling, event_count, lifecycle_stage)
-     -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border, evidence)
+     -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border,
+                what_would_move, is_stable, evidence)
 
     Customers without ``min_events`` events are not assigned to a cluster: they get the segment of their lifecycle
-    stage (of ``browsing``, where the model knows no such stage), with evidence ``low``.
+    stage (of ``browsing``, where the model knows no such stage), with evidence ``low``. Those who lie between the dense
+    regions of HDBSCAN have evidence ``noise``, whatever segment they get; where the model has none for them (its
+    ``segment_id`` of cluster -1 is null), they get that of their stage too.
     """
     is_ok = profile["event_count"].to_numpy(dtype=np.float64, na_value=np.nan) >= model["min_events"]
     if not model["segments"]:
         is_ok = np.zeros(len(profile), dtype=bool)
     standing = _standing_of(profile["lifecycle_stage"], model["standing"])
     columns: dict[str, NDArray[Any]] = {
-        "segment_id": standing["segment_id"],
-        "segment": standing["name"],
+        "segment_id": standing["segment_id"].copy(),
+        "segment": standing["name"].copy(),
         "cluster_id": np.full(len(profile), None, dtype=object),
         "strength": np.zeros(len(profile)),
         "next_segment_id": np.full(len(profile), None, dtype=object),
         "next_segment": np.full(len(profile), None, dtype=object),
         "margin": np.zeros(len(profile)),
         "is_border": np.zeros(len(profile), dtype=bool),
-        "evidence": np.where(is_ok, "ok", "low"),
+        "what_would_move": np.full(len(profile), None, dtype=object),
+        "is_stable": np.ones(len(profile), dtype=bool),
+        "evidence": np.where(is_ok, "ok", "low").astype(object),
     }
     if is_ok.any():
         found = assign(to_space(profile[is_ok], model["scaling"]), model["clusters"])
+        columns["evidence"][np.flatnonzero(is_ok)[found["is_noise"]]] = "noise"
         for name, values in _segments_of(found, model).items():
             columns[name][is_ok] = values
-    texts = ("segment_id", "segment", "next_segment_id", "next_segment", "evidence")
+        by_rule = pd.isna(columns["segment_id"])
+        columns["segment_id"][by_rule] = standing["segment_id"][by_rule]
+        columns["segment"][by_rule] = standing["name"][by_rule]
+        columns["strength"][by_rule] = columns["margin"][by_rule] = 0.0
+        columns["next_segment_id"][by_rule] = columns["next_segment"][by_rule] = None
+        columns["is_border"][by_rule] = False
+        border = np.flatnonzero(columns["is_border"])
+        own = columns["segment_id"][border]
+        columns["what_would_move"][border] = _what_would_move(profile.iloc[border], own, model)
+    texts = ("segment_id", "segment", "next_segment_id", "next_segment", "what_would_move", "evidence")
     return pd.DataFrame(columns).astype({"cluster_id": "Int64", **dict.fromkeys(texts, "str")})
+
+
+def _what_would_move(profile: pd.DataFrame, own: NDArray[Any], model: Mapping[str, Any]) -> NDArray[Any]:
+    """For each customer the first of the model's ``moves`` that leads into another segment, and which; else None.
+
+    A move stands as one or more changes of columns, (factor, addend) each; all of them must lead to one segment.
+    """
+    told = np.full(len(profile), None, dtype=object)
+    for move in model.get("moves", ()):
+        rows = np.flatnonzero(pd.isna(told))
+        reached = [
+            _segments_of(
+                assign(to_space(_changed(profile.iloc[rows], change), model["scaling"]), model["clusters"]), model
+            )
+            for change in move["changes"]
+        ]
+        first = reached[0]
+        agree = np.all([one["segment_id"] == first["segment_id"] for one in reached], axis=0)
+        moved = agree & pd.notna(first["segment_id"]) & (first["segment_id"] != own[rows])
+        told[rows[moved]] = [f"{move['text']} -> {name}" for name in first["segment"][moved]]
+    return told
+
+
+def _changed(profile: pd.DataFrame, change: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
+    known = {name: both for name, both in change.items() if name in profile}
+    return profile.assign(
+        **{name: profile[name] * factor + addend if factor else addend for name, (factor, addend) in known.items()}
+    )
 
 
 def _standing_of(stages: pd.Series, standing: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -196,7 +269,7 @@ def _segments_of(found: Mapping[str, NDArray[Any]], model: Mapping[str, Any]) ->
     ids, names = (np.array([item[key] for item in segments], dtype=object) for key in ("segment_id", "name"))
     numbers = np.array([item["cluster_id"] for item in segments])
     first, second = (np.searchsorted(numbers, found[name]) for name in ("cluster_id", "next_cluster_id"))
-    has_next = first != second
+    has_next = (first != second) & pd.notna(ids[second])
     next_ids, next_names = (np.where(has_next, values[second], np.array(None)) for values in (ids, names))
     return {
         "segment_id": ids[first],
@@ -207,6 +280,7 @@ def _segments_of(found: Mapping[str, NDArray[Any]], model: Mapping[str, Any]) ->
         "next_segment": next_names,
         "margin": found["margin"],
         "is_border": (found["margin"] < model["border_margin"]) & has_next,
+        "is_stable": np.array([item["is_stable"] for item in segments])[first],
     }
 
 

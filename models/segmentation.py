@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from features.profile import Column
 from models.archive import save_arrays
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
 from models.preprocessing import fit_scaling
-from models.quality import cluster_quality, stability
+from models.quality import cluster_quality
 from models.scorer import NOISE, Floats, Ints, assign, read_model, segment_columns, to_space
 from models.selection import Candidate, choose
+from models.stability import resample, staying
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def fit_segmentation(
     Parameters
     ----------
     profile : DataFrame, n rows, sorted by customer_id
+    algorithm : str
+        kmeans; hdbscan; standing: nobody is clustered.
     n_segments : int or "auto"
         For KMeans; auto chooses among ``n_segments_choices``. HDBSCAN finds its own number.
 
@@ -101,6 +104,8 @@ def fit_segmentation(
     ValueError
         Nobody has enough events.
     """
+    if algorithm == "standing":
+        return _nobody_clustered(profile, fit_scaling(profile, columns, block_weights=block_weights))
     is_clustered = profile["event_count"].to_numpy() >= min_events
     if not is_clustered.any():
         raise ValueError(
@@ -131,6 +136,23 @@ def fit_segmentation(
     return FittedClusters(**{**vars(best), "candidates": candidates, "choice_reason": reason})
 
 
+def _nobody_clustered(profile: pd.DataFrame, scaling: dict[str, Any]) -> FittedClusters:
+    space, labels = np.empty((0, len(scaling["names"]))), np.empty(0, dtype=np.int64)
+    return FittedClusters(
+        algorithm="standing",
+        scaling=scaling,
+        clusters=Clusters({}, labels, labels),
+        is_clustered=np.zeros(len(profile), dtype=bool),
+        labels=labels,
+        space=space,
+        quality=cluster_quality(space, labels, sample_customers=1, seed=0, is_density=False),
+        stability={},
+        candidates=[],
+        choice_reason="",
+        notes=("Nothing was clustered: customers are grouped by rule alone (clustering.algorithm=standing).",),
+    )
+
+
 def _fit_and_judge(
     algorithm: str,
     fit: Fit,
@@ -142,21 +164,51 @@ def _fit_and_judge(
     seed: int,
 ) -> FittedClusters:
     clusters = fit(space, seed)
-    labels = assign(space, clusters.model)["cluster_id"]
+    found, is_density = assign(space, clusters.model), algorithm == "hdbscan"
+    labels = found["cluster_id"]
     figures = cluster_quality(
-        space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=algorithm == "hdbscan"
+        space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=is_density
     )
     figures["noise_share_fitted"] = float((clusters.fitted_labels == NOISE).mean())
-    came_back = stability(
+    resampled = resample(
         space,
         labels,
         fit,
-        resamples=quality["hdbscan_resamples" if algorithm == "hdbscan" else "stability_resamples"],
-        customers=quality["stability_customers"],
+        resamples=quality["hdbscan_resamples" if is_density else "stability_resamples"],
+        customers=quality["hdbscan_resample_customers" if is_density else "stability_customers"],
         seed=seed,
+        threads=1 if is_density else -1,  # UMAP's compiled code bears no second thread
     )
-    return FittedClusters(
-        algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", clusters.notes
+    notes = (*clusters.notes, *_noise_notes(float(found["is_noise"].mean()), clusters.model.get("noise")))
+    clusters = replace(clusters, model={**clusters.model, **staying(found["margin"], labels, resampled)})
+    came_back = resampled.stability
+    notes += _stability_notes(came_back, quality["min_stability"])
+    return FittedClusters(algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", notes)
+
+
+def _noise_notes(share: float, policy: str | None) -> tuple[str, ...]:
+    """What became of the customers between the clusters, in words."""
+    if not share:
+        return ()
+    done = {
+        "nearest": "they are in the nearest segment all the same",
+        "keep": "they are a group of their own, which is no kind of customer",
+        "standing": "they are grouped by lifecycle stage instead",
+    }[str(policy)]
+    return (
+        f"{share:.0%} of the customers clustered lie between HDBSCAN's segments: {done} (clustering.hdbscan.noise), "
+        "and their evidence in the scores is `noise`.",
+    )
+
+
+def _stability_notes(stability: Mapping[int, float], least: float) -> tuple[str, ...]:
+    count = sum(value < least for value in stability.values())
+    if not count:
+        return ()
+    return (
+        f"{count} of {len(stability)} segments rarely come back when parts of the customers are clustered anew "
+        f"(stability below {least:g}); they have no campaign name and no playbook. Fewer segments come back "
+        "more surely: a smaller clustering.n_segments, or for HDBSCAN a larger hdbscan.min_cluster_share.",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import tracking
 from pipeline.params import Params
+from pipeline.report.summarise import shown_name
 
 HIGHER_IS_BETTER = {
     "silhouette": True,
@@ -16,6 +17,8 @@ HIGHER_IS_BETTER = {
     "stability_mean": True,
     "stability_min": True,
     "noise_share": False,
+    "rules_fidelity": True,
+    "segments_unstable": False,
 }
 
 
@@ -56,7 +59,8 @@ def _marked(key: str, figures: Sequence[dict[str, float]]) -> list[str]:
 
 def _segments(summaries: Sequence[dict[str, Any]]) -> list[list[str]]:
     told = [
-        [f"{one['name']} ({one['customer_share']:.0%})" for one in summary.get("segments", [])] for summary in summaries
+        [f"{shown_name(one)} ({one['customer_share']:.0%})" for one in summary.get("segments", [])]
+        for summary in summaries
     ]
     return [
         [str(place + 1), *(one[place] if place < len(one) else "" for one in told)]

@@ -115,7 +115,8 @@ class Explanation:
 
     def _segment(self) -> list[str]:
         found = self.predicted
-        lines = [f"Segment    {found.segment} (strength {found.strength:.2f}, evidence {found.evidence})"]
+        unstable = "" if found.is_stable else "unstable, "
+        lines = [f"Segment    {found.segment} ({unstable}strength {found.strength:.2f}, evidence {found.evidence})"]
         if isinstance(found.next_segment, str):
             lines.append(f"Runner-up  {found.next_segment} (margin {found.margin:.2f}; 0 is on the border)")
         profile = self.profile

@@ -254,7 +254,7 @@ class HDBSCANParams(Section):
     n_components: Count
     n_neighbors: Annotated[int, Field(ge=2)]
     selection: Literal["leaf", "eom"]
-    noise: Literal["nearest", "keep"]
+    noise: Literal["nearest", "keep", "standing"]
     vote_neighbors: Count
 
 
@@ -265,7 +265,7 @@ SegmentCount = Annotated[int, Field(ge=2, le=100)]
 class ClusteringParams(Section):
     """How segments are found."""
 
-    algorithm: Algorithm
+    algorithm: Literal["kmeans", "hdbscan", "standing"]
     n_segments: SegmentCount | Literal["auto"]
     n_segments_choices: Annotated[list[SegmentCount], Field(min_length=1)]
     min_events: Count
@@ -275,6 +275,15 @@ class ClusteringParams(Section):
     border_margin: Share
 
 
+class MinimumParams(Section):
+    """What a log needs to be segmented."""
+
+    customers: Annotated[int, Field(ge=0)]
+    history_days: NonNegative
+    orders: Annotated[int, Field(ge=0)]
+    usual_history_days: NonNegative
+
+
 class QualityParams(Section):
     """How segments are judged."""
 
@@ -282,7 +291,10 @@ class QualityParams(Section):
     stability_resamples: Count
     hdbscan_resamples: Count
     stability_customers: Count
+    hdbscan_resample_customers: Count
     min_stability: Share
+    good_stability: Share
+    high_stability: Share
     min_segment_share: Share
 
 
@@ -375,6 +387,25 @@ class NamingParams(Section):
         return self
 
 
+class Move(Section):
+    """Something that a customer might do next."""
+
+    text: Text
+    days: Positive
+    visits: NonNegative
+    views: NonNegative
+    carts: NonNegative
+    orders: NonNegative
+
+
+class RulesParams(Section):
+    """Segments as readable rules."""
+
+    max_conditions: Annotated[int, Field(ge=1, le=6)]
+    sample_customers: Annotated[int, Field(ge=2)]
+    sensitive: list[str]
+
+
 class EngineParams(Section):
     """The database."""
 
@@ -388,6 +419,7 @@ class ScoreParams(Section):
     """Scoring from yesterday's state."""
 
     late_days: NonNegative
+    hysteresis: Share = 0.0
 
 
 class OutputsParams(Section):
@@ -428,8 +460,11 @@ class Params(Section):
     engine: EngineParams
     outputs: OutputsParams
     tracking: TrackingParams
-    # Models trained before there was this section have none in their params.
+    # Models trained before there were these sections have none in their params.
     score: ScoreParams = ScoreParams(late_days=3)
+    minimum: MinimumParams = MinimumParams(customers=0, history_days=0, orders=0, usual_history_days=0)
+    moves: tuple[Move, ...] = ()
+    rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     folder: Annotated[Path, Field(exclude=True)] = Path()
 
     @field_validator("as_of")
@@ -467,6 +502,7 @@ class Params(Section):
     def flat(self) -> dict[str, str]:
         """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""
         dumped = self.model_dump(mode="json")
+        del dumped["moves"]
         dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing", "traits")}
         return dict(_flatten(dumped))
 

@@ -15,6 +15,7 @@ from features.interests import SHARE_PREFIX
 from features.profile import ProfileSpec
 from pipeline import outputs, tracking
 from pipeline.engines import connect
+from pipeline.hysteresis import hold, last_scores
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.queries import counts_text
@@ -56,6 +57,9 @@ class Scored:
             "Drift           "
             + ("unknown" if drift is None else f"{drift:.1%} of customers would have to move for the mix of training"),
         ]
+        if self.summary["noise_count"]:
+            lines.append(f"Between         {self.summary['noise_count']:,} customers lie between the segments (noise)")
+        lines.append(_border_text(self.summary))
         lines += self.summary.get("update", [])
         if new:
             told = ", ".join(f"{name[:40]} ({count:,} events)" for name, count in list(new.items())[:5])
@@ -108,8 +112,15 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
             profiles, reading = build_profiles(con, source, as_trained, shop=shop, progress=progress), source.summary
         progress("scoring")
         predicted = model.predict(profiles.table)
+        last = last_scores(out, model_uri=model.uri, as_of=params.as_of) if params.score.hysteresis else None
+        held_count = 0
+        if last is not None:
+            predicted = hold(predicted, profiles.table.customer_id, last, margin=params.score.hysteresis)
+            held_count = int(predicted.pop("is_held").sum())
         table = score_table(profiles, predicted, as_trained, model)
         summary = _summary(profiles, predicted, model, mlflow)
+        if last is not None:
+            summary["held"] = {"customer_count": held_count, "margin": params.score.hysteresis}
         progress("writing")
         outputs.write_table(out, table)
         outputs.write_manifest(
@@ -171,6 +182,18 @@ def top_categories(
     )
 
 
+def _border_text(summary: dict[str, Any]) -> str:
+    told = f"On the border   {summary['border_count']:,} customers"
+    if summary["movable_count"]:
+        told += f"; what would move {summary['movable_count']:,} of them is in what_would_move"
+    if held := summary.get("held"):
+        told += (
+            f"; {held['customer_count']:,} stay where the last scores had them, as the margin of the other segment is "
+            f"below {held['margin']:g} (score.hysteresis)"
+        )
+    return told
+
+
 def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.LoadedModel, mlflow: Any) -> dict[str, Any]:
     """Counts only. A model outlives its run: without it, the mix of training is unknown."""
     try:
@@ -194,6 +217,9 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.Loaded
             for segment_id, share in now.items()
         },
         "mix_drift": float(drift) if shares else None,
+        "noise_count": int((predicted.evidence == "noise").sum()),
+        "border_count": int(predicted.is_border.sum()),
+        "movable_count": int(predicted.what_would_move.notna().sum()),
         "queries": profiles.query_counts,
         "new_categories": dict(
             zip(profiles.new_categories.category, profiles.new_categories.event_count.astype(int), strict=True)

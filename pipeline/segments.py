@@ -11,6 +11,8 @@ import pandas as pd
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from models import naming
+from models.explanations import Rule, rule_text, segment_rules
+from models.moves import moves_as_changes
 from models.scorer import NOISE
 from models.segmentation import FittedClusters, Segmentation, fit_segmentation
 from pipeline.params import Params, UserError
@@ -42,6 +44,8 @@ class Segments:
         The figures of all customers who were clustered.
     lifts : DataFrame
         segment_id x category, those first in which segments differ most. Null: too few customers show it.
+    rules_fidelity : float
+        Share of customers whom all rules together put where they are.
     """
 
     table: list[dict[str, Any]]
@@ -50,6 +54,7 @@ class Segments:
     labels: dict[str, str]
     segmentation: Segmentation
     segment_ids: np.ndarray
+    rules_fidelity: float
 
     def frame(self) -> pd.DataFrame:
         """The table, one row a segment."""
@@ -104,7 +109,10 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         )
         for segment_id in map(str, told["share"].index)
     }
-    figures = naming.segment_figures(profile[fitted.is_clustered], ids[fitted.is_clustered])
+    everybody = naming.segment_figures(profile, ids)
+    inside = np.array([not segment_id.startswith("standing-") for segment_id in ids], dtype=bool)
+    # Where nobody was clustered, the shop is everybody.
+    figures = naming.segment_figures(profile[inside], ids[inside]) if inside.any() else everybody.loc[["shop"]]
     named = naming.name_segments(
         figures,
         interests,
@@ -112,14 +120,24 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         traits=[one.model_dump() for one in settings.traits],
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
+        unstable=[one for one in map(str, sizes.index) if not _is_stable(_stability(one, fitted), params)],
     )
-    everybody = naming.segment_figures(profile, ids)
+    rules, fidelity = segment_rules(
+        profile[inside],
+        ids[inside],
+        profiles.shop.spec.columns(),
+        **params.rules.model_dump(),
+        min_customers=settings.min_group,
+        seed=params.seed,
+    )
     table = [
         _segment(
             segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), interests[segment_id], fitted, params
         )
         for segment_id in interests
     ]
+    for one in table:
+        one["rule"] = _rule(one, rules.get(one["segment_id"]), labels, _noise_policy(fitted), params)
     shop = _plain(figures.loc["shop"])
     for one in table:
         if one["is_standing"]:
@@ -131,9 +149,32 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
         shop=shop,
         lifts=told["lift"].where((told["lift"] < settings.min_lift) | (told["customer_count"] >= settings.min_group)),
         labels=labels,
-        segmentation=_segmentation(fitted, named, params),
+        segmentation=_segmentation(fitted, named, _moves(profile[inside], params), params),
         segment_ids=ids,
+        rules_fidelity=fidelity,
     )
+
+
+def _rule(
+    segment: dict[str, Any],
+    rule: Rule | None,
+    labels: dict[str, str],
+    noise_policy: str | None,
+    params: Params,
+) -> dict[str, str | float] | None:
+    """The rule in words, with its precision and coverage; None of a small group, and where none tells it apart."""
+    if segment["is_standing"]:
+        noise = ", or between the segments" if noise_policy == "standing" else ""
+        stage = segment["segment_id"].removeprefix("standing-").replace("_", " ")
+        text = f"fewer than {params.clustering.min_events} actions{noise}; lifecycle stage: {stage}"
+        return {"text": text, "precision": 1.0, "coverage": 1.0}
+    if segment["is_small"] or rule is None or not rule.conditions or np.isnan(rule.precision):
+        return None
+    return {
+        "text": rule_text(rule.conditions, labels),
+        "precision": rule.precision,
+        "coverage": rule.coverage,
+    }
 
 
 def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lift: float) -> dict[str, pd.DataFrame]:
@@ -143,7 +184,8 @@ def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lif
     """
     own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
     shares = own.groupby(ids, sort=True).mean()
-    spread = shares[~shares.index.str.startswith("standing-")].agg(np.ptp).drop(OTHER, errors="ignore")
+    is_standing = shares.index.str.startswith("standing-")
+    spread = shares[is_standing.all() | ~is_standing].agg(np.ptp).drop(OTHER, errors="ignore")
     order = spread.sort_values(ascending=False, kind="stable").index
     lifts = shares / own.mean().where(own.mean() > 0)
     counts = (own >= min_lift * own.mean()).groupby(ids, sort=True).sum()
@@ -152,9 +194,35 @@ def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lif
 
 def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
     """The segment of each customer trained on: the cluster's, or that of the lifecycle stage."""
-    ids = ("standing-" + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object)
-    ids[fitted.is_clustered] = [_cluster_segment(number) for number in fitted.labels.tolist()]
+    ids = ("standing-" + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object, copy=True)
+    given = fitted.labels != NOISE if _noise_policy(fitted) == "standing" else np.ones(len(fitted.labels), dtype=bool)
+    rows = np.flatnonzero(fitted.is_clustered)[given]
+    ids[rows] = [_cluster_segment(number) for number in fitted.labels[given].tolist()]
     return ids
+
+
+def _noise_policy(fitted: FittedClusters) -> str | None:
+    """keep, nearest or standing; None of an algorithm that knows no noise."""
+    policy: str | None = fitted.clusters.model.get("noise")
+    return policy
+
+
+def _stability(segment_id: str, fitted: FittedClusters) -> float | None:
+    """Mean Jaccard of a segment's cluster; None of a standing and of noise."""
+    return {_cluster_segment(cluster): value for cluster, value in fitted.stability.items()}.get(segment_id)
+
+
+def _is_stable(stability: float | None, params: Params) -> bool:
+    return stability is None or stability >= params.quality.min_stability
+
+
+def _stability_word(stability: float | None, params: Params) -> str | None:
+    bounds = params.quality
+    if stability is None:
+        return None
+    if stability < bounds.good_stability:
+        return "fairly stable" if stability >= bounds.min_stability else "unstable"
+    return "very stable" if stability >= bounds.high_stability else "stable"
 
 
 def _cluster_segment(cluster: int) -> str:
@@ -178,8 +246,7 @@ def _segment(
             "playbook": standing.playbook.model_dump(),
             "evidence": [],
         }
-    cluster = int(segment_id[1:]) - 1 if segment_id[1:].isdigit() else None
-    came_back = fitted.stability.get(cluster) if cluster is not None else None
+    came_back = _stability(segment_id, fitted)
     return {
         "segment_id": segment_id,
         "name": named["names"][params.language],
@@ -192,7 +259,8 @@ def _segment(
         "top_categories": [vars(interest) for interest in interests],
         "evidence": named["evidence"],
         "stability": came_back,
-        "is_stable": came_back is None or came_back >= params.quality.min_stability,
+        "is_stable": _is_stable(came_back, params),
+        "stability_word": _stability_word(came_back, params),
         "playbook": named["playbook"],
         "is_small": figures["customer_count"] < params.naming.min_group,
         "figures": _well_founded(figures, params.naming.min_group),
@@ -212,10 +280,15 @@ def _plain(figures: Any) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items() if not np.isnan(value)}
 
 
-def _segmentation(fitted: FittedClusters, named: dict[str, dict[str, Any]], params: Params) -> Segmentation:
+def _segmentation(
+    fitted: FittedClusters, named: dict[str, dict[str, Any]], moves: list[dict[str, Any]], params: Params
+) -> Segmentation:
     clusters = sorted(
         set(fitted.labels.tolist()) | set(fitted.clusters.model.get("labels", np.array([], int)).tolist())
     )
+    policy = _noise_policy(fitted)
+    if policy == "nearest":
+        clusters = [cluster for cluster in clusters if cluster != NOISE]
     centres = fitted.clusters.model.get("centres")
     if centres is not None:
         clusters = list(range(len(centres)))
@@ -224,13 +297,7 @@ def _segmentation(fitted: FittedClusters, named: dict[str, dict[str, Any]], para
             "scaling": fitted.scaling,
             "clusters": fitted.clusters.model,
             "segments": [
-                {
-                    "cluster_id": int(cluster),
-                    "segment_id": _cluster_segment(cluster),
-                    "name": named[_cluster_segment(cluster)]["names"][params.language]
-                    if _cluster_segment(cluster) in named
-                    else naming.in_languages("noise")[params.language],
-                }
+                {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, params)}
                 for cluster in clusters
             ],
             "standing": {
@@ -239,5 +306,33 @@ def _segmentation(fitted: FittedClusters, named: dict[str, dict[str, Any]], para
             },
             "min_events": params.clustering.min_events,
             "border_margin": params.clustering.border_margin,
+            "moves": moves,
         }
+    )
+
+
+def _model_segment(
+    cluster: int, fitted: FittedClusters, named: dict[str, dict[str, Any]], params: Params
+) -> dict[str, Any]:
+    """What the model says of a cluster; nulls where its customers get the segment of their lifecycle stage."""
+    if cluster == NOISE and _noise_policy(fitted) == "standing":
+        return {"segment_id": None, "name": None, "is_stable": True}
+    segment_id = _cluster_segment(cluster)
+    names = named[segment_id]["names"] if segment_id in named else naming.in_languages("noise")
+    return {
+        "segment_id": segment_id,
+        "name": names[params.language],
+        "is_stable": _is_stable(fitted.stability.get(cluster), params),
+    }
+
+
+def _moves(clustered: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
+    texts = [getattr(one.text, params.language).format(days=f"{one.days:g}") for one in params.moves]
+    told = [{**one.model_dump(), "text": text} for one, text in zip(params.moves, texts, strict=True)]
+    spend_per_order = (clustered.spend / clustered.order_count.where(clustered.order_count > 0)).median()
+    return moves_as_changes(
+        told,
+        spend_per_order=float(np.nan_to_num(spend_per_order)),
+        temperature_points={str(kind): points for kind, points in params.journey.temperature_points.items()},
+        temperature_half_life_days=params.journey.temperature_half_life_days,
     )

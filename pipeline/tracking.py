@@ -39,7 +39,7 @@ artifacts is what a CRM analyst reads.
 
 | metric | what it says | better |
 |---|---|---|
-| stability_mean, stability_min | how much of a segment is found again on half of the customers, 0 to 1 | higher |
+| stability_mean, stability_min | how much of a segment is found again among parts of the customers, 0 to 1 | higher |
 | silhouette | how far segments lie apart, -1 to 1; 0.1 to 0.3 is usual for customers | higher |
 | davies_bouldin | spread within segments beside the distance between them | lower |
 | calinski_harabasz | variance between segments beside that within; grows with customers | higher |
@@ -52,6 +52,8 @@ artifacts is what a CRM analyst reads.
 queries whose meaning is known: from what followed them, or from what they are like | |
 | queries_abstained | different queries without a meaning, as nothing was sure | |
 | n_segments, segments_with_archetype | segments found; those that a rule of params.yaml names | |
+| rules_fidelity | share of customers whom the rules in words put into their segment; on held-out customers | higher |
+| segments_unstable | segments that rarely come back (quality.min_stability): no name to campaign on | lower |
 """
 ABOUT_MODEL = """\
 Puts customers into segments. `champion` is what `kindred score` uses unless told otherwise; `challenger` is the latest

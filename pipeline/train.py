@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features.events import ObservationWindow
@@ -16,6 +17,7 @@ from models.segmentation import FittedClusters
 from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
+from pipeline.minimum import require_enough
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
 from pipeline.queries import counts_text, query_metrics
@@ -64,10 +66,11 @@ def segments_text(segments: pd.DataFrame) -> str:
             "Customers": segments.customer_count.map("{:,}".format),
             "Share": segments.customer_share.map("{:.1%}".format),
             "Spend": segments.spend_share.map("{:.1%}".format),
+            "Stability": segments.stability_word.fillna("-"),
             "Top interests": ["; ".join(item["label"] for item in top) or "-" for top in segments.top_categories],
         }
     )
-    left = {"Segment", "Top interests"}
+    left = {"Segment", "Stability", "Top interests"}
     lines = [[*table.columns], *table.to_numpy().tolist()]
     widths = [max(len(line[column]) for line in lines) for column in range(table.shape[1])]
     aligned = [
@@ -130,6 +133,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         _require_recent_events(source, params)
         params, measured, note = fitted_params(con, source, params, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
+        short = require_enough(source, profiles, params)
         mlflow = tracking.open_store(params)
         tracking.close_stale_runs(mlflow, params)
         name = f"{params.clustering.algorithm} {params.as_of:%Y-%m-%d}"
@@ -143,7 +147,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
             progress(f"clustering with {params.clustering.algorithm}")
             fitted = replace(cluster(profiles, params), **choice)
-            told = tuple(text for text in (note, counts_text(profiles.query_counts)) if text)
+            told = tuple(text for text in (*short, note, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
             found = Found(source, profiles, fitted, describe_segments(profiles, fitted, params))
@@ -190,6 +194,7 @@ def _results(params: Params, found: Found, run_id: str) -> dict[str, Any]:
             "algorithm": fitted.algorithm,
             "n_segments": fitted.n_segments,
             "stability": fitted.mean_stability,
+            "rules_fidelity": None if np.isnan(segments.rules_fidelity) else segments.rules_fidelity,
             "choice_reason": fitted.choice_reason,
             "notes": list(fitted.notes),
             "candidates": [vars(one) for one in fitted.candidates],
@@ -255,6 +260,8 @@ def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:
         "low_evidence_share": float(1.0 - fitted.is_clustered.mean()),
         "largest_segment_share": max(sizes, default=0.0),
         "segments_with_archetype": float(len(named)),
+        **({} if np.isnan(segments.rules_fidelity) else {"rules_fidelity": segments.rules_fidelity}),
+        "segments_unstable": float(sum(not one["is_stable"] for one in segments.table)),
     }
 
 
@@ -264,9 +271,16 @@ def _flat_segments(segments: Segments, language: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **{name: frame[name] for name in ("segment_id", "name", "archetype", "is_standing", "customer_count")},
-            **{name: frame[name] for name in ("customer_share", "spend_share", "stability", "is_stable")},
+            **{
+                name: frame[name]
+                for name in ("customer_share", "spend_share", "stability", "stability_word", "is_stable")
+            },
             "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
             "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
+            **{
+                f"rule{suffix}": [rule and rule[key] for rule in frame.rule]
+                for suffix, key in (("", "text"), ("_precision", "precision"), ("_coverage", "coverage"))
+            },
             "playbook": ["" if not texts else texts[language] for texts in frame.playbook],
         }
     )

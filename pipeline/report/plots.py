@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from models.clusterers import sampled_rows
+from pipeline.report.summarise import shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +27,9 @@ MAX_CATEGORIES = 20
 
 
 def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
-    """All figures by name; without the map of interests where the log has no categories."""
-    interests = {"interests_by_segment": interest_heat_map(segments)} if len(segments.lifts.columns) else {}
+    """All figures by name; without the map of interests where there is nothing to map."""
+    has_map = len(segments.lifts.columns) and not all(one["is_standing"] for one in segments.table)
+    interests = {"interests_by_segment": interest_heat_map(segments)} if has_map else {}
     return {
         "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
         "value_by_segment": _bars(segments, "spend_share", "Share of spend"),
@@ -37,7 +39,7 @@ def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[st
 
 
 def _bars(segments: Segments, column: str, title: str) -> Figure:
-    names = [_short(one["name"]) for one in reversed(segments.table)]
+    names = [_short(shown_name(one)) for one in reversed(segments.table)]
     values = [100 * one[column] for one in reversed(segments.table)]
     figure = Figure(figsize=(8, 0.4 * len(names) + 1.4), layout="constrained")
     axes = figure.subplots()
@@ -54,7 +56,7 @@ def _bars(segments: Segments, column: str, title: str) -> Figure:
 def interest_heat_map(segments: Segments) -> Figure:
     """Lift of each category in each segment, on a scale of doublings."""
     ids = [one["segment_id"] for one in segments.table if not one["is_standing"]]
-    names = [_short(one["name"]) for one in segments.table if not one["is_standing"]]
+    names = [_short(shown_name(one)) for one in segments.table if not one["is_standing"]]
     lifts = segments.lifts.loc[ids].fillna(1.0)
     kept = list(lifts.columns[:MAX_CATEGORIES])
     values = np.log2(np.maximum(lifts[kept].to_numpy(), 0.05))
@@ -85,7 +87,7 @@ def customer_map(segments: Segments, fitted: FittedClusters, *, seed: int) -> Fi
                 points[inside, 1],
                 s=9,
                 alpha=0.6,
-                label=_short(one["name"]),
+                label=_short(shown_name(one)),
                 color=COLOURS[index % len(COLOURS)],
                 marker=markers[index // len(COLOURS) % 3],
                 linewidths=0,

@@ -91,6 +91,11 @@ def number(value: float | None, form: str = "number") -> str:
     return f"{value:,.0f}" if abs(value) >= 20 else f"{value:,.1f}"
 
 
+def shown_name(segment: Mapping[str, Any]) -> str:
+    """The name, and that the segment is unstable where it is."""
+    return segment["name"] + ("" if segment["is_stable"] else " (unstable)")
+
+
 def summarise(
     *,
     as_of: datetime,
@@ -145,13 +150,14 @@ def summarise(
 def as_markdown(summary: Mapping[str, Any]) -> str:
     """The segments as a table, and how far to trust them; for the tracker. Signs of Markdown and HTML are escaped."""
     rows = [
-        (one["name"], one["texts"]["customers"], one["texts"]["customer_share"], one["texts"]["spend_share"],
-         number(one["stability"], "share"), "; ".join(interest["label"] for interest in one["top_categories"]))
+        (shown_name(one), one["texts"]["customers"], one["texts"]["customer_share"], one["texts"]["spend_share"],
+         f"{number(one['stability'], 'share')} {one['stability_word'] or ''}",
+         "; ".join(interest["label"] for interest in one["top_categories"]))
         for one in summary["segments"]
     ]  # fmt: skip
     head = ("Segment", "Customers", "Share", "Of spend", "Stability", "Interests")
     lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *rows)]
-    names = "; ".join(one["name"] for one in summary["segments"] if not one["is_standing"])
+    names = "; ".join(shown_name(one) for one in summary["segments"] if not one["is_standing"])
     table = "\n".join([lines[0], "|---|--:|--:|--:|--:|---|", *lines[1:]])
     return "\n\n".join([_escaped(names), table, *map(_escaped, summary["quality_texts"])])
 
@@ -174,7 +180,7 @@ def _headline(
         },
     ]
     if best and best["spend_share"] > 0:
-        told.append({"value": number(best["spend_share"], "share"), "text": f"of spend comes from {best['name']}"})
+        told.append({"value": number(best["spend_share"], "share"), "text": f"of spend comes from {shown_name(best)}"})
     return told
 
 
@@ -184,6 +190,7 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
     return {
         **segment,
         "texts": {
+            "name": shown_name(segment),
             "customers": f"{segment['customer_count']:,}",
             "customer_share": number(segment["customer_share"], "share"),
             "spend_share": number(segment["spend_share"], "share"),
@@ -199,6 +206,7 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
                 for name, label in ON_CARDS.items() if name in figures and shop.get(name)
             ],
             "when": _when(figures),
+            "rule": _rule_text(segment["rule"]),
             "playbook": segment["playbook"].get(language, ""),
             "stability": _stability_text(segment),
         },
@@ -220,6 +228,16 @@ def _why(evidence: Mapping[str, Any]) -> str:
     return told
 
 
+def _rule_text(rule: Mapping[str, Any] | None) -> str:
+    if rule is None:
+        return "No short rule tells them from the others."
+    told = rule["text"][0].upper() + rule["text"][1:]
+    if rule["precision"] == rule["coverage"] == 1:
+        return f"{told}."
+    precision, coverage = (number(rule[key], "share") for key in ("precision", "coverage"))
+    return f"{told}. Holds for {coverage} of them; of those for whom it holds, {precision} are here."
+
+
 def _when(figures: Mapping[str, float]) -> str:
     """The busiest part of the day, and weekends; nothing where the log knows days alone, or but some hours."""
     parts = {part: figures.get(f"{part}_share", 0.0) for part in ("night", "morning", "afternoon", "evening")}
@@ -234,28 +252,23 @@ def _stability_text(segment: Mapping[str, Any]) -> str:
     value = segment["stability"]
     if value is None:
         return ""
-    word = (
-        "very stable"
-        if value >= 0.85
-        else "stable"
-        if value >= 0.75
-        else "fairly stable"
-        if value >= 0.6
-        else "unstable"
-    )
     advice = "" if segment["is_stable"] else " Do not build a campaign on it alone."
-    return f"{word.capitalize()}: found again to {value:.0%} when half of the customers are clustered anew.{advice}"
+    word = segment["stability_word"].capitalize()
+    return f"{word}: found again to {value:.0%} when parts of the customers are clustered anew.{advice}"
 
 
 def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
     shown = [one for one in clustered if not one["is_small"]]
     ids = [one["segment_id"] for one in shown]
-    columns = list(lifts.columns[:MAX_HEAT_COLUMNS])
+    columns = list(lifts.columns[:MAX_HEAT_COLUMNS]) if ids else []
     inside = lifts.loc[ids, columns]
     return {
         "categories": [labels[column] for column in columns],
         "rows": [
-            {"name": one["name"], "cells": [_cell(float(inside.loc[one["segment_id"], column])) for column in columns]}
+            {
+                "name": shown_name(one),
+                "cells": [_cell(float(inside.loc[one["segment_id"], column])) for column in columns],
+            }
             for one in shown
         ],
     }
@@ -282,6 +295,8 @@ def _counted(by_rule: Mapping[str, int], read: int) -> list[dict[str, str]]:
 
 
 def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) -> list[str]:
+    if quality["algorithm"] == "standing":
+        return ["Each customer is in the segment of their lifecycle stage, by rule.", *quality["notes"]]
     how = (
         "nearest of its centres (KMeans)"
         if quality["algorithm"] == "kmeans"
@@ -292,7 +307,7 @@ def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) 
         texts.append(quality["choice_reason"])
     stable = [one for one in clustered if one["is_stable"]]
     texts.append(
-        f"Stability: {len(stable)} of {len(clustered)} segments come back when half of the customers are clustered "
+        f"Stability: {len(stable)} of {len(clustered)} segments come back when parts of the customers are clustered "
         f"anew (on average to {quality['stability']:.0%})."
     )
     silhouette = quality["silhouette"]
@@ -303,5 +318,10 @@ def _quality_texts(quality: Mapping[str, Any], clustered: list[dict[str, Any]]) 
         texts.append(
             f"Silhouette {silhouette:.2f} of at most 1: segments are {word}. Customers are a continuum; borders "
             "between segments are where one was drawn, not where one was found."
+        )
+    if quality["rules_fidelity"] is not None:
+        texts.append(
+            f"The rules on the cards, taken together, put {quality['rules_fidelity']:.0%} of customers into their "
+            "segment. They describe segments; who is in one is decided by all of the profile."
         )
     return [*texts, *quality["notes"]]

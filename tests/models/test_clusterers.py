@@ -63,14 +63,39 @@ def test_rows_and_chunks_beside_do_not_change_an_assignment() -> None:
         assert values[0] == whole[name][100]
 
 
-def test_noise_is_kept_or_given_to_its_neighbours() -> None:
+@pytest.mark.parametrize("policy", ["keep", "nearest", "standing"])
+def test_noise_is_kept_or_given_to_its_neighbours_and_always_told(policy: str) -> None:
     points, _ = blobs()
     noisy = np.vstack([points, np.random.default_rng(1).uniform(-40, 40, (25, 3))])
-    kept = fit_hdbscan(noisy, 1, **{**HDBSCAN, "noise": "keep"})
-    assert NOISE in assign(noisy, kept.model)["cluster_id"]
-    nearest = fit_hdbscan(noisy, 1, **HDBSCAN)
-    assert NOISE not in assign(noisy, nearest.model)["cluster_id"]
-    assert (nearest.fitted_labels == NOISE).any()
+    found = fit_hdbscan(noisy, 1, **{**HDBSCAN, "noise": policy})
+    given = assign(noisy, found.model)
+    assert given["is_noise"].any()
+    assert (NOISE in given["cluster_id"]) == (policy != "nearest")
+    assert (found.fitted_labels == NOISE).any()
+
+
+def test_held_out_customers_are_labelled_as_the_library_itself_would() -> None:
+    import hdbscan
+
+    sizes = (600, 400, 300, 300, 200)
+    points, _ = blobs(1, sizes, d=5)
+    new, _ = blobs(2, sizes, d=5)
+    stray = np.random.default_rng(3).uniform(-5, 15, (120, 5))
+    points, new = np.vstack([points, stray[:60]]), np.vstack([new, stray[60:]])
+    found = fit_hdbscan(points, 1, **{**HDBSCAN, "noise": "keep"})
+    library = hdbscan.HDBSCAN(
+        min_cluster_size=round(0.05 * len(points)), min_samples=5, prediction_data=True, core_dist_n_jobs=1
+    ).fit(points)
+    theirs, _ = hdbscan.approximate_predict(library, new)
+    numbers = {-1: -1} | {
+        theirs_number: ours
+        for theirs_number, ours in zip(library.labels_.tolist(), found.fitted_labels.tolist(), strict=True)
+    }
+    ours = assign(new, found.model)["cluster_id"]
+    assert len(numbers) == len(sizes) + 1
+    assert (ours == [numbers[one] for one in theirs.tolist()]).mean() >= 0.95
+    assert (theirs[-60:] == NOISE).mean() > 0.5  # what agrees is not the plain part alone
+    assert (ours[-60:] == [numbers[one] for one in theirs[-60:].tolist()]).mean() > 0.5
 
 
 def test_read_only_points_do_not_crash() -> None:

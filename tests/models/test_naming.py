@@ -69,7 +69,9 @@ def test_each_archetype_on_figures_made_for_it(expected: str, own: dict[str, flo
     assert {item["figure"] for item in evidence} == set(found["when"])
 
 
-def named(figures: pd.DataFrame, interests: dict[str, Sequence[Interest]] | None = None) -> dict[str, dict[str, Any]]:
+def named(
+    figures: pd.DataFrame, interests: dict[str, Sequence[Interest]] | None = None, unstable: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
     return name_segments(
         figures,
         dict.fromkeys(figures.index, ()) | (interests or {}),
@@ -77,6 +79,7 @@ def named(figures: pd.DataFrame, interests: dict[str, Sequence[Interest]] | None
         traits=TRAITS,
         min_contrast=NAMING.min_contrast,
         min_gap=NAMING.min_gap,
+        unstable=unstable,
     )
 
 
@@ -93,6 +96,14 @@ def test_buyers_most_of_whom_stopped_are_no_regulars() -> None:
     shop = shop_figures(one={**REGULAR, "past_buyer_share": 0.7})
     shop.loc["shop", "past_buyer_share"] = 0.7  # nothing special in this shop, and still no regulars
     assert english(named(shop)) == {"one": "Occasional buyers"}
+
+
+def test_an_unstable_segment_is_named_by_how_much_it_does_and_has_no_playbook() -> None:
+    found = named(shop_figures(one=REGULAR, two=REGULAR), {"one": [CATS]}, unstable=["one"])
+    assert english(found)["two"] == "Regulars"
+    assert found["one"]["names"]["en"] == "Frequent visitors"
+    assert found["one"]["archetype"] is None
+    assert found["one"]["playbook"] == {}
 
 
 def test_alike_segments_are_told_apart_by_interest_first() -> None:

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 
-from models.clusterers import Clusters, fit_kmeans
-from models.quality import cluster_quality, mean_by_segment, predictive_validity, stability
+from models.quality import cluster_quality, mean_by_segment, predictive_validity
 
 PAIRS = np.array([[0.0], [1.0], [10.0], [11.0]])
 
@@ -35,37 +32,6 @@ def test_density_validity_of_plain_blobs_and_of_lonely_rows() -> None:
     assert figures["density_validity"] > 0.8
     lonely = cluster_quality(PAIRS, np.array([0, 0, 0, 1]), sample_customers=10, seed=0, is_density=True)
     assert lonely["density_validity"] is None
-
-
-def test_noise_is_no_cluster_that_comes_back() -> None:
-    def all_noise(points: np.ndarray, seed: int) -> Clusters:
-        model = {"exemplars": points.astype(np.float32), "labels": np.full(len(points), -1), "vote_neighbors": 1}
-        return Clusters(model, np.arange(len(points)), model["labels"])
-
-    assert stability(PAIRS, np.zeros(4, int), all_noise, resamples=3, customers=10, seed=0) == {0: 0.0}
-
-
-def test_stability_of_plain_blobs_is_one_and_of_a_cut_cloud_is_not() -> None:
-    generator = np.random.default_rng(0)
-    centres = np.array([[0.0, 0.0], [20.0, 0.0]])
-    points = np.repeat(centres, 100, axis=0) + generator.normal(0, 0.3, (200, 2))
-    two = functools.partial(fit_kmeans, n_segments=2, n_init=2, max_iter=100, fit_customers=1_000)
-    labels = np.repeat([0, 1], 100)
-    assert stability(points, labels, two, resamples=5, customers=500, seed=1) == {0: 1.0, 1: 1.0}
-    cloud = generator.normal(0, 1, (300, 6))
-    six = functools.partial(fit_kmeans, n_segments=6, n_init=1, max_iter=100, fit_customers=1_000)
-    found = six(cloud, 0)
-    came_back = stability(cloud, found.fitted_labels, six, resamples=5, customers=500, seed=1)
-    assert np.mean(list(came_back.values())) < 0.7
-
-
-def test_stability_is_seeded() -> None:
-    cloud = np.random.default_rng(0).normal(size=(200, 4))
-    fit = functools.partial(fit_kmeans, n_segments=5, n_init=1, max_iter=50, fit_customers=1_000)
-    labels = fit(cloud, 0).fitted_labels
-    once, again = (stability(cloud, labels, fit, resamples=3, customers=100, seed=7) for _ in range(2))
-    assert once == again
-    assert all(0.0 < value < 1.0 for value in once.values())
 
 
 def test_outcomes_that_cannot_be_told_apart_are_nan() -> None:

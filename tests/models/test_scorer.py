@@ -29,7 +29,9 @@ def model(**changes: Any) -> dict[str, Any]:
     return {
         "scaling": scaling,
         "clusters": {"centres": np.array([[0.0], [4.0]])},
-        "segments": [{"cluster_id": i, "segment_id": f"s{i}", "name": f"Сегмент {i}"} for i in range(2)],
+        "segments": [
+            {"cluster_id": i, "segment_id": f"s{i}", "name": f"Сегмент {i}", "is_stable": i == 0} for i in range(2)
+        ],
         "standing": {stage: {"segment_id": f"standing-{stage}", "name": stage} for stage in ("browsing", "lost")},
         "min_events": 3,
         "border_margin": 0.1,
@@ -43,7 +45,7 @@ def profile(spend: list[float], count: list[float], stage: list[str | None]) -> 
 
 def test_a_vote_by_hand() -> None:
     given = assign(np.array([[0.5]]), EXEMPLARS)
-    votes = np.array([1 / 0.5, 1 / 0.5 + 1 / 2.5])
+    votes = np.array([1 / (0.5 + 2.5), 1 / (0.5 + 2.5) + 1 / (2.5 + 2.5)])
     assert given["cluster_id"].tolist() == [1]
     assert given["next_cluster_id"].tolist() == [0]
     assert given["strength"][0] == pytest.approx(votes[1] / votes.sum())
@@ -91,9 +93,71 @@ def test_the_border_and_the_noise() -> None:
     scores = segment_columns(profile([1.95, 0.0], [9.0, 9.0], ["lost", "lost"]), model())
     assert scores.is_border.tolist() == [True, False]
     assert scores.next_segment.tolist() == ["Сегмент 1", "Сегмент 1"]
-    noise = {"cluster_id": -1, "segment_id": "noise", "name": "Noise"}
+    noise = {"cluster_id": -1, "segment_id": "noise", "name": "Noise", "is_stable": True}
     kept = model(clusters={**EXEMPLARS, "labels": np.array([0, 1, -1])}, segments=[*model()["segments"], noise])
     assert segment_columns(profile([3.0], [9.0], ["lost"]), kept).segment_id.tolist() == ["noise"]
+
+
+NOISY = {
+    "exemplars": np.array([[0.0], [0.1], [2.0], [2.1], [4.0], [4.1]], dtype=np.float32),
+    "labels": np.array([0, 0, -1, -1, 1, 1]),
+    "vote_neighbors": 3,
+}
+
+
+@pytest.mark.parametrize(
+    ("policy", "segment_id", "of_noise"),
+    [("nearest", "s1", None), ("keep", "noise", "noise"), ("standing", "standing-lost", None)],
+)
+def test_each_noise_policy_says_who_lies_between(policy: str, segment_id: str, of_noise: str | None) -> None:
+    more = [] if policy == "nearest" else [{"cluster_id": -1, "segment_id": of_noise, "name": of_noise}]
+    segments = [*model()["segments"], *({**one, "is_stable": True} for one in more)]
+    given = model(clusters={**NOISY, "noise": policy}, segments=segments, border_margin=1.0)
+    scores = segment_columns(profile([0.0, 2.2, 4.0, 4.0], [9.0, 9.0, 9.0, 1.0], ["lost"] * 4), given)
+    assert scores.segment_id.tolist() == ["s0", segment_id, "s1", "standing-lost"]
+    assert scores.evidence.tolist() == ["ok", "noise", "ok", "low"]
+    assert not set(scores.next_segment_id.dropna()) - {"s0", "s1", of_noise}
+    if policy == "standing":
+        between = scores.iloc[1]
+        assert (between.cluster_id, between.strength, between.margin, between.is_border) == (-1, 0.0, 0.0, False)
+        assert scores.segment.notna().all()
+
+
+def test_nobody_is_next_where_no_other_is_near() -> None:
+    given = assign(np.array([[0.0]]), {**NOISY, "vote_neighbors": 2})
+    assert given["next_cluster_id"].tolist() == given["cluster_id"].tolist() == [0]
+    assert given["margin"].tolist() == [1.0]
+
+
+def test_a_customer_fitted_on_does_not_outvote_its_neighbours() -> None:
+    near = {"exemplars": np.array([[0.0], [1.0], [1.1]]), "labels": np.array([0, 1, 1]), "vote_neighbors": 3}
+    assert assign(np.array([[0.0]]), near)["cluster_id"].tolist() == [1]
+
+
+def test_strength_is_what_was_observed_of_the_margin() -> None:
+    observed = {
+        "staying_clusters": np.array([0, 1]),
+        "staying_margins": np.array([0.0, 0.5, 1.0]),
+        "staying_rates": np.array([[0.5, 0.9, 1.0], [0.2, 0.2, 0.6]]),
+    }
+    rows = profile([0.0, 1.0, 4.0], [9.0] * 3, ["lost"] * 3)
+    scores = segment_columns(rows, model(clusters={**model()["clusters"], **observed}))
+    assert scores.margin.tolist() == pytest.approx([1.0, 2 / 3, 1.0])  # 1 - d1 / d2, centres at 0 and 4
+    assert scores.strength.tolist() == pytest.approx([1.0, 0.9 + 0.1 / 3, 0.6])
+    assert scores.is_stable.tolist() == [True, True, False]
+
+
+def test_what_would_move_a_customer_on_the_border_by_hand() -> None:
+    """Centres at 0 and 4: from 1.9, one more leads over 2; from 2.1 only doing nothing leads back."""
+    moves = [
+        {"text": "one more", "changes": [{"spend": (1.0, 1.0), "unheard of": (1.0, 5.0)}]},
+        {"text": "now or later", "changes": [{"spend": (1.0, 9.0)}, {"spend": (0.0, 0.0)}]},
+        {"text": "nothing", "changes": [{"spend": (0.5, 0.0)}]},
+    ]
+    rows = profile([1.9, 2.1, 0.0, 2.0], [9.0, 9.0, 9.0, 1.0], ["lost"] * 4)
+    scores = segment_columns(rows, model(moves=moves))
+    assert scores.is_border.tolist() == [True, True, False, False]
+    assert scores.what_would_move.fillna("").tolist() == ["one more -> Сегмент 1", "nothing -> Сегмент 0", "", ""]
 
 
 def test_columns_keep_their_types_without_rows() -> None:

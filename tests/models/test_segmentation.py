@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
         "stability_resamples": 3,
         "hdbscan_resamples": 2,
         "stability_customers": 500,
+        "hdbscan_resample_customers": 100,
         "min_stability": 0.6,
         "min_segment_share": 0.01,
     },
@@ -79,6 +80,16 @@ def test_few_customers_make_fewer_segments_and_it_is_said(algorithm: str, rows: 
     assert "8" not in fitted.choice_reason
 
 
+def test_segments_that_do_not_come_back_are_said() -> None:
+    cloud = shop()
+    cloud[["spend", "visits"]] = np.random.default_rng(3).normal(size=(len(cloud), 2))
+    fitted = fit(cloud, n_segments=9)
+    shaky = sum(value < 0.6 for value in fitted.stability.values())
+    assert shaky > 0
+    assert fitted.notes[-1].startswith(f"{shaky} of 9 segments rarely come back")
+    assert fit(shop(), n_segments=3).notes == ()
+
+
 def test_customers_all_alike_are_one_segment() -> None:
     for algorithm in ("kmeans", "hdbscan"):
         assert fit(shop().assign(spend=1.0, visits=1.0), algorithm=algorithm).n_segments == 1
@@ -96,7 +107,9 @@ def test_saving_and_loading_changes_no_byte(tmp_path: Path, algorithm: str) -> N
         {
             "scaling": fitted.scaling,
             "clusters": fitted.clusters.model,
-            "segments": [{"cluster_id": i, "segment_id": f"s{i}", "name": f"S{i}"} for i in range(3)],
+            "segments": [
+                {"cluster_id": i, "segment_id": f"s{i}", "name": f"S{i}", "is_stable": True} for i in range(3)
+            ],
             "standing": {"browsing": {"segment_id": "standing-browsing", "name": "Passers-by"}},
             "min_events": 3,
             "border_margin": 0.1,
@@ -108,4 +121,5 @@ def test_saving_and_loading_changes_no_byte(tmp_path: Path, algorithm: str) -> N
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     scores = first.predict(shop())
     assert scores.cluster_id.tolist() == fitted.labels.tolist()
+    assert scores.strength.between(0.5, 1.0).all()  # three plain kinds: nearly everybody stays
     assert scores.strength.tolist() == assign(fitted.space, fitted.clusters.model)["strength"].tolist()

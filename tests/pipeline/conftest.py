@@ -48,6 +48,7 @@ def params_in(folder: Path, shop: Path, *more: str) -> Params:
         "clustering.n_segments=6",
         "quality.stability_resamples=2",
         "interests.fit=off",
+        "score.hysteresis=0",
     )
     return load_params(PARAMS, [*places, *more])
 

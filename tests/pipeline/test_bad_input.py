@@ -215,6 +215,9 @@ def test_a_query_is_one_select(tmp_path: Path, query: str) -> None:
         read_source(con, params, rejected_path=None)
 
 
+NO_MINIMUM = ("minimum.customers=0", "minimum.history_days=0", "minimum.orders=0")
+
+
 def small_log(path: Path, frame: pd.DataFrame, *more: str) -> Any:
     frame.to_parquet(path / "log.parquet")
     given = (
@@ -223,7 +226,7 @@ def small_log(path: Path, frame: pd.DataFrame, *more: str) -> Any:
         *(f"outputs.folder={path / 'outputs'}", f"tracking.uri=sqlite:///{path / 'mlflow.db'}"),
         f"tracking.artifacts={path / 'artifacts'}",
     )
-    return train(load_params(PARAMS, [*given, *more]), sweep=False, progress=quiet)
+    return train(load_params(PARAMS, [*given, *NO_MINIMUM, *more]), sweep=False, progress=quiet)
 
 
 def log_of(customers: int, events: int, **columns: Any) -> pd.DataFrame:

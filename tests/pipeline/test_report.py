@@ -25,6 +25,8 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
         **{"segment_id": segment_id, "name": name, "is_standing": segment_id.startswith("standing-")},
         **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.5, "is_small": False, "figures": figures},
         **{"top_categories": [], "evidence": [], "stability": 0.8, "is_stable": True, "playbook": {"en": "Write."}},
+        "stability_word": "stable",
+        "rule": {"text": "at least 3 orders", "precision": 0.75, "coverage": 0.5},
         **changes,
     }
 
@@ -46,7 +48,14 @@ def summary(*segments: dict[str, Any]) -> dict[str, Any]:
         labels={"a": "Cats", "b": "Dogs"},
         customer_count=200,
         clustered_count=100,
-        quality={"algorithm": "kmeans", "choice_reason": "", "stability": 0.8, "silhouette": 0.1, "notes": []},
+        quality={
+            "algorithm": "kmeans",
+            "choice_reason": "",
+            "stability": 0.8,
+            "silhouette": 0.1,
+            "rules_fidelity": 0.8,
+            "notes": [],
+        },
     )
 
 
@@ -107,6 +116,19 @@ def test_markdown_is_escaped() -> None:
 
 
 def test_a_log_without_categories_has_no_map_of_interests() -> None:
-    found = Segments([segment("s01", "VIP")], {}, pd.DataFrame(index=["s01"]), {}, cast(Any, None), np.array(["s01"]))
+    found = Segments(
+        [segment("s01", "VIP")], {}, pd.DataFrame(index=["s01"]), {}, cast(Any, None), np.array(["s01"]), 1.0
+    )
     fitted = SimpleNamespace(space=np.zeros((1, 2)), is_clustered=np.array([True]))
     assert list(figures(found, cast(Any, fitted), seed=1)) == ["segment_sizes", "value_by_segment", "map"]
+
+
+def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
+    shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
+    told = summary(segment("s01", "VIP"), segment("s02", "Rare visitors", **shaky))
+    text = text_of(render(told))
+    assert text.count("Rare visitors (unstable)") == text.count("Rare visitors") == 3  # the table, its card, the map
+    assert "Unstable: found again to 40% when parts of the customers are clustered anew." in text
+    assert text.count("Write.") == 1
+    assert "Rare visitors (unstable)" in as_markdown(told)
+    assert "1 of 2 segments come back" in text

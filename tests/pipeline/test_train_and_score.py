@@ -6,6 +6,7 @@ import os
 import re
 import types
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,17 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
     table = pq.read_table(first.path)
     assert table.column_names == [
         *("customer_id", "as_of", "segment_id", "segment", "cluster_id", "strength", "next_segment_id", "next_segment"),
-        *("margin", "is_border", "evidence", "lifecycle_stage", "temperature", "rfm_group", "value_tier"),
+        *(
+            "margin",
+            "is_border",
+            "what_would_move",
+            "is_stable",
+            "evidence",
+            "lifecycle_stage",
+            "temperature",
+            "rfm_group",
+            "value_tier",
+        ),
         *("days_since_last_purchase", "order_count", "spend", "top_categories", "model_uri", "run_id"),
     ]
     frame = table.to_pandas()
@@ -94,6 +105,10 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
     assert frame.strength.between(0, 1).all()
     assert frame.margin.between(0, 1).all()
     assert frame[frame.evidence == "low"].cluster_id.isna().all()
+    assert not frame.what_would_move[~frame.is_border].notna().any()
+    told = frame[frame.what_would_move.notna()]
+    assert set(told.what_would_move.str.split(" -> ").str[1]) <= set(result.segments.name)
+    assert (told.what_would_move.str.split(" -> ").str[1] != told.segment).all()
     expected = dict(zip(result.segments.segment_id, result.segments.customer_count, strict=True))
     assert frame.segment_id.value_counts().to_dict() == expected
 
@@ -105,6 +120,34 @@ def test_new_customers_and_the_models_own_names_and_weights(trained: tuple[Param
     before = score(params, model_uri=result.model_uri, out=tmp_path / "before.parquet", progress=quiet)
     assert scored.summary["customer_count"] > before.summary["customer_count"]
     assert set(scored.summary["segments"]) & set(result.segments.name)
+
+
+def test_hysteresis_holds_customers_near_a_border_and_tells_how_many(
+    trained: tuple[Params, Trained], tmp_path: Path
+) -> None:
+    params, result = trained
+    later = params.model_copy(
+        update={
+            "as_of": params.as_of + timedelta(days=14),
+            "score": params.score.model_copy(update={"hysteresis": 0.1}),
+        }
+    )
+    uri, path = result.model_uri, tmp_path / "held.parquet"
+    free = score(later, model_uri=uri, out=tmp_path / "free.parquet", progress=quiet)
+    assert "held" not in free.summary  # there were no scores before
+    before = pq.read_table(score(params, model_uri=uri, out=path, progress=quiet).path).to_pandas()
+    first = score(later, model_uri=uri, out=path, progress=quiet)
+    held = first.summary["held"]["customer_count"]
+    assert held > 0
+    assert f"{held:,} stay where the last scores had them" in first.as_text()
+    given, unheld = (pq.read_table(each).to_pandas().set_index("customer_id") for each in (path, free.path))
+    differ = given.index[given.segment_id != unheld.segment_id]
+    assert len(differ) == held
+    assert (given.segment_id[differ] == before.set_index("customer_id").segment_id[differ]).all()
+    assert (unheld.margin[differ] < 0.1).all()
+    once = path.read_bytes()
+    score(later, model_uri=uri, out=path, progress=quiet)
+    assert path.read_bytes() == once
 
 
 def test_a_model_outlives_its_run(trained: tuple[Params, Trained], tmp_path: Path, monkeypatch: Any) -> None:
@@ -140,12 +183,34 @@ def test_row_order_changes_no_byte(params: Callable[..., Params], shop: Path, tm
 
 def test_hdbscan_trains_and_scores(params: Callable[..., Params], tmp_path: Path) -> None:
     given = params(
-        "clustering.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"
+        "clustering.algorithm=hdbscan",
+        "clustering.hdbscan.fit_customers=600",
+        "quality.hdbscan_resamples=2",
+        "quality.min_stability=0.1",
     )
     result = train(given, sweep=False, progress=quiet)
     scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.csv", progress=quiet)
     assert scored.path.read_text().startswith('"customer_id","as_of","segment_id"')
     assert not result.segments.name.str.contains(r"\d").any()
+
+
+@pytest.mark.parametrize("policy", ["keep", "standing"])
+def test_noise_is_scored_as_it_was_trained_and_told(params: Callable[..., Params], tmp_path: Path, policy: str) -> None:
+    given = params(
+        *("clustering.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"),
+        f"clustering.hdbscan.noise={policy}",
+    )
+    result = train(given, sweep=False, progress=quiet)
+    assert any("lie between HDBSCAN's segments" in note for note in result.notes)
+    scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    frame = pq.read_table(scored.path).to_pandas()
+    expected = dict(zip(result.segments.segment_id, result.segments.customer_count, strict=True))
+    assert frame.segment_id.value_counts().to_dict() == expected
+    between = frame[frame.evidence == "noise"]
+    assert len(between) == scored.summary["noise_count"] > 0
+    assert (between.cluster_id == -1).all()
+    assert between.segment_id.str.startswith("standing-" if policy == "standing" else "noise").all()
+    assert f"{len(between):,} customers lie between the segments" in scored.as_text()
 
 
 def test_a_sweep_is_children_of_one_run_and_trains_its_choice(params: Callable[..., Params]) -> None:

@@ -39,6 +39,7 @@ def params_of(log: str, folder: Path, *more: str) -> Params:
         f"tracking.uri=sqlite:///{folder / 'mlflow.db'}",
         f"tracking.artifacts={folder / 'artifacts'}",
         "quality.stability_resamples=4",
+        "score.hysteresis=0",
     )
     return load_params(HERE / f"{log}.yaml", [*places, *more])
 

@@ -1,0 +1,236 @@
+"""How a segment reads as a rule on columns of the profile, in their own units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.tree import DecisionTreeClassifier
+
+from features.categories import OTHER
+from features.context import CHANNEL_PREFIX
+from features.interests import SHARE_PREFIX
+from features.profile import Column
+from models.clusterers import sampled_rows
+
+NOT_TOLD = ("temperature_points", SHARE_PREFIX + OTHER)
+"""Columns that nobody has a feeling for; days since the last event say nearly what the points do."""
+COUNTS = {
+    "event_count": "actions",
+    "session_count": "visits",
+    "cart_count": "cart actions",
+    "abandoned_cart_count": "abandoned carts",
+}
+PAIRS = {
+    "days_since_last_purchase": ("no order in the last {} days", "an order in the last {} days"),
+    "days_since_last_event": ("not seen in the last {} days", "seen in the last {} days"),
+    "days_since_first_event": ("first seen more than {} days ago", "first seen in the last {} days"),
+    "spend": ("spent more than {}", "spent at most {}"),
+}
+"""Column -> its condition in words, above the bound and not."""
+OTHERS = {
+    "return_rate": "of items sent back",
+    "contact_rate": "of actions being contacts",
+    "discount_share": "of items bought at a discount",
+    "novelty_share": "of purchases being new products",
+    "brand_loyalty": "of purchases of one brand",
+    "price_level": "times the usual price",
+    "items_per_order": "items per order",
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A bound on one column: ``value > bound`` where ``is_above``, else ``value <= bound``."""
+
+    column: str
+    is_above: bool
+    bound: float
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Conditions that all hold, and how well they tell one segment.
+
+    Attributes
+    ----------
+    precision : float
+        Share of the customers for whom the rule holds who are in the segment; NaN where it holds for nobody.
+    coverage : float
+        Share of the segment's customers for whom the rule holds.
+    """
+
+    conditions: tuple[Condition, ...]
+    precision: float
+    coverage: float
+
+
+def segment_rules(
+    profile: pd.DataFrame,
+    segment_ids: NDArray[np.object_],
+    columns: Sequence[Column],
+    *,
+    max_conditions: int,
+    min_customers: int,
+    sample_customers: int,
+    sensitive: Sequence[str],
+    seed: int,
+) -> tuple[dict[str, Rule], float]:
+    """One rule a segment, and the share of customers whom all rules together put where they are.
+
+    A shallow tree parts each segment from all others; of its nodes the one with the best F1 is the rule. Trees are
+    grown on one half of a sample; precision, coverage and fidelity are of the other half. Where rules overlap, the
+    more precise one counts; a customer for whom none holds counts as put wrong.
+
+    Parameters
+    ----------
+    profile : DataFrame, n rows, sorted by customer
+    segment_ids : array of str, shape (n,)
+    columns : sequence of Column
+        Nulls stand for what they stand for in clustering (`Column.missing`, else the mean).
+    max_conditions : int
+        Depth of the trees.
+    min_customers : int
+        Customers of the half that a rule must hold for.
+    sensitive : sequence of str
+        Patterns such as ``*gender*``; a column that matches one is in no rule.
+
+    Returns
+    -------
+    (dict of str to Rule, float)
+        By segment_id; fidelity in 0..1. Segments without a customer in either half have no rule.
+    """
+    values = _values(profile, [one for one in columns if _is_told(one.name, sensitive)])
+    rows = np.random.default_rng(seed).permutation(sampled_rows(len(values), sample_customers, seed))
+    grown, held = np.sort(rows[::2]), np.sort(rows[1::2])
+    if values.empty or not len(held):
+        return {}, float("nan")
+    rules: dict[str, Rule] = {}
+    holds: dict[str, NDArray[np.bool_]] = {}
+    for segment_id in sorted(set(segment_ids[grown]) & set(segment_ids[held])):
+        inside = segment_ids == segment_id
+        conditions = _best_node(values.iloc[grown], inside[grown], max_conditions, min_customers, seed)
+        matched = _hold(values.iloc[held], conditions)
+        both = (matched & inside[held]).sum()
+        precision = float(both / matched.sum()) if matched.any() else float("nan")
+        rules[segment_id] = Rule(conditions, precision, float(both / inside[held].sum()))
+        holds[segment_id] = matched
+    return rules, _fidelity(rules, holds, segment_ids[held])
+
+
+def _is_told(name: str, sensitive: Sequence[str]) -> bool:
+    return name not in NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
+
+
+def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """The columns as numbers without nulls; those that say the same of everybody left out."""
+    known = profile[[one.name for one in columns]].astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    stand_ins = {
+        one.name: one.missing if one.missing is not None else np.nan_to_num(known[one.name].mean()) for one in columns
+    }
+    filled = known.fillna(stand_ins)
+    return filled.loc[:, filled.nunique() > 1]
+
+
+def _best_node(
+    values: pd.DataFrame, inside: NDArray[np.bool_], depth: int, min_customers: int, seed: int
+) -> tuple[Condition, ...]:
+    """The conditions on the way to the node that parts ``inside`` from the others best, with round bounds."""
+    tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=min_customers, random_state=seed)
+    paths = _paths(tree.fit(values.to_numpy(), inside).tree_, list(values.columns))
+    matches = [_hold(values, path) for path in paths]
+    f1 = [2 * (matched & inside).sum() / (matched.sum() + inside.sum()) for matched in matches]
+    best = int(np.argmax(f1))
+    kept = paths[best]
+    for one in paths[best]:
+        # A round bound may leave nothing to say.
+        without = tuple(other for other in kept if other != one)
+        kept = without if (_hold(values, without) == matches[best]).all() else kept
+    return kept
+
+
+def _paths(tree: Any, names: Sequence[str]) -> list[tuple[Condition, ...]]:
+    """The conditions that lead to each node, the root first; of two bounds on one side of a column, the tighter."""
+    paths: list[tuple[Condition, ...]] = [()] * tree.node_count
+    for node in range(tree.node_count):
+        for child, is_above in ((tree.children_left[node], False), (tree.children_right[node], True)):
+            if child >= 0:
+                name = names[tree.feature[node]]
+                bound = _round(name, float(tree.threshold[node]))
+                kept = [one for one in paths[node] if (one.column, one.is_above) != (name, is_above)]
+                paths[child] = (*kept, Condition(name, is_above, bound))
+    return paths
+
+
+def _round(column: str, bound: float) -> float:
+    """As people say it: whole days and counts (the bound stays under the next one), percents, else two digits."""
+    if column.endswith("_count"):
+        return float(np.floor(bound))
+    if column.startswith("days_"):
+        return float(round(bound))
+    if _is_share(column):
+        return round(bound, 2)
+    return float(round(bound)) if abs(bound) >= 100 else float(f"{bound:.2g}")
+
+
+def _is_share(column: str) -> bool:
+    return column.startswith((SHARE_PREFIX, CHANNEL_PREFIX)) or column.endswith(("_share", "_rate", "_loyalty"))
+
+
+def _hold(values: pd.DataFrame, conditions: Sequence[Condition]) -> NDArray[np.bool_]:
+    matched = np.ones(len(values), dtype=bool)
+    for one in conditions:
+        column = values[one.column].to_numpy()
+        matched &= (column > one.bound) if one.is_above else (column <= one.bound)
+    return matched
+
+
+def _fidelity(
+    rules: Mapping[str, Rule], holds: Mapping[str, NDArray[np.bool_]], segment_ids: NDArray[np.object_]
+) -> float:
+    told = np.full(len(segment_ids), None, dtype=object)
+    for segment_id in sorted(rules, key=lambda one: (np.nan_to_num(rules[one].precision), one)):
+        told[holds[segment_id]] = segment_id
+    return float((told == segment_ids).mean())
+
+
+def rule_text(conditions: Iterable[Condition], labels: Mapping[str, str]) -> str:
+    """Conditions as people read them.
+
+    Parameters
+    ----------
+    labels : mapping
+        Category -> what people call it.
+
+    Examples
+    --------
+    >>> rule_text([Condition("order_count", True, 2.0), Condition("interest: Pets > Cats", True, 0.3)], {})
+    'at least 3 orders and more than 30% of interest in Pets > Cats'
+    """
+    return " and ".join(_condition_text(one, labels) for one in conditions)
+
+
+def _condition_text(one: Condition, labels: Mapping[str, str]) -> str:
+    bound = f"{one.bound:,.0%}" if _is_share(one.column) else f"{one.bound:,g}"
+    if one.column in PAIRS:
+        return PAIRS[one.column][0 if one.is_above else 1].format(bound)
+    if one.column.endswith("_count"):
+        noun = COUNTS.get(one.column, one.column.removesuffix("_count").replace("_", " ") + "s")
+        count = one.bound + one.is_above
+        noun = noun.removesuffix("s") if count == 1 else noun
+        return f"{'at least' if one.is_above else 'at most'} {count:,g} {noun}" if count else f"no {noun}"
+    if one.column.startswith(SHARE_PREFIX):
+        category = one.column.removeprefix(SHARE_PREFIX)
+        what = f"of interest in {labels.get(category, category)}"
+    elif one.column.startswith(CHANNEL_PREFIX):
+        what = f"of visits by {one.column.removeprefix(CHANNEL_PREFIX)}"
+    elif one.column in OTHERS:
+        what = OTHERS[one.column]
+    else:
+        what = f"of visits in: {one.column.removesuffix('_share').replace('_', ' ')}"
+    return f"{'more than' if one.is_above else 'at most'} {bound} {what}"

@@ -1,0 +1,60 @@
+"""What a customer might do next, as changes of the profile: which of it would move one on the border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Change = dict[str, tuple[float, float]]
+"""Column -> (factor, addend): what the column becomes. Factor 0: whatever it was, null too."""
+
+
+def moves_as_changes(
+    moves: Sequence[Mapping[str, Any]],
+    *,
+    spend_per_order: float,
+    temperature_points: Mapping[str, float],
+    temperature_half_life_days: float,
+) -> list[dict[str, Any]]:
+    """Each move as the changes of a profile that it may mean; a customer moves if each of them leads to one segment.
+
+    What is done within some days may be done at once or at their end, so both are tried; doing nothing, at their end.
+    Interests, habits and discounts are left as they are: they change slowly, and which way is not known.
+
+    Parameters
+    ----------
+    moves : sequence of mapping
+        text, days, visits, views, carts, orders.
+    spend_per_order : float
+        Of a usual order.
+
+    Returns
+    -------
+    list of dict
+        text; changes: list of `Change`. Plain values, for the model's JSON.
+    """
+
+    def change(move: Mapping[str, Any], days: float) -> Change:
+        views, carts, orders = (float(move[name]) for name in ("views", "carts", "orders"))
+        points = views * temperature_points.get("view", 0.0) + carts * temperature_points.get("cart", 0.0)
+        return {
+            "days_since_first_event": (1.0, days),
+            "days_since_last_event": (0.0, 0.0) if move["visits"] else (1.0, days),
+            "days_since_last_purchase": (0.0, 0.0) if orders else (1.0, days),
+            "session_count": (1.0, float(move["visits"])),
+            "event_count": (1.0, views + carts + orders),
+            "view_count": (1.0, views),
+            "cart_count": (1.0, carts),
+            "abandoned_cart_count": (1.0, float(carts > 0 and not orders)),
+            "order_count": (1.0, orders),
+            "spend": (1.0, orders * spend_per_order),
+            "temperature_points": (2.0 ** (-days / temperature_half_life_days), points),
+        }
+
+    return [
+        {
+            "text": move["text"],
+            "changes": [change(move, days) for days in ([0.0] if move["visits"] else []) + [float(move["days"])]],
+        }
+        for move in moves
+    ]

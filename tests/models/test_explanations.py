@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.profile import Column
+from models.explanations import Condition, rule_text, segment_rules
+
+COLUMNS = [
+    Column("order_count", "value", "log", 0.0),
+    Column("days_since_last_purchase", "value", "log", 365.0),
+    Column("temperature_points", "journey", "log", 0.0),
+    Column("gender_share", "context", "none", None),
+]
+SETTINGS = {"max_conditions": 3, "min_customers": 10, "sample_customers": 10_000, "sensitive": ["*gender*"], "seed": 1}
+
+
+def shop(count: int = 400) -> tuple[pd.DataFrame, np.ndarray]:
+    """Buyers (at least 3 orders, lately), lapsed ones (3 orders, long ago) and those who never bought."""
+    kind = np.arange(count) % 4  # a quarter each, and half have never bought
+    orders = np.where(kind < 2, 3.0 + np.arange(count) % 5, 0.0)
+    days = np.where(kind == 0, 20.0, np.where(kind == 1, 200.0, np.nan))
+    frame = pd.DataFrame(
+        {
+            "order_count": orders,
+            "days_since_last_purchase": days,
+            "temperature_points": kind.astype(float),  # would tell them apart, and is told to nobody
+            "gender_share": kind.astype(float),
+        }
+    )
+    return frame, np.array(["buyers", "lapsed", "never", "never"], dtype=object)[kind]
+
+
+def test_plain_kinds_are_told_wholly_and_in_their_own_units() -> None:
+    rules, fidelity = segment_rules(*shop(), COLUMNS, **SETTINGS)
+    assert fidelity == 1.0
+    assert {name: (rule.precision, rule.coverage) for name, rule in rules.items()} == dict.fromkeys(rules, (1.0, 1.0))
+    texts = {name: rule_text(rule.conditions, {}) for name, rule in rules.items()}
+    assert texts["never"] in {"at most 1 order", "no order in the last 282 days"}
+    assert texts["buyers"] == "an order in the last 110 days"  # half way from 20 to 200
+
+
+def test_precision_and_coverage_by_hand() -> None:
+    """A third of the buyers' segment does not buy, and nothing else tells them: the rule covers two thirds."""
+    frame, ids = shop(600)
+    stray = np.flatnonzero(ids == "never")[::6]
+    ids[stray] = "buyers"
+    rules, fidelity = segment_rules(frame, ids, COLUMNS, **SETTINGS)
+    assert rules["buyers"].coverage == pytest.approx(150 / 200, abs=0.05)
+    assert rules["buyers"].precision == 1.0
+    assert rules["never"].precision == pytest.approx(250 / 300, abs=0.05)
+    assert fidelity == pytest.approx(550 / 600, abs=0.03)
+
+
+def test_no_rule_uses_a_sensitive_column_unless_it_is_allowed() -> None:
+    frame, ids = shop()
+    only = frame.assign(order_count=0.0, days_since_last_purchase=5.0)
+    rules, fidelity = segment_rules(only, ids, COLUMNS, **SETTINGS)
+    assert rules == {}
+    assert np.isnan(fidelity)
+    allowed, fidelity = segment_rules(only, ids, COLUMNS, **{**SETTINGS, "sensitive": []})
+    assert {one.column for rule in allowed.values() for one in rule.conditions} == {"gender_share"}
+    assert fidelity == 1.0
+
+
+def test_few_customers_are_no_rule() -> None:
+    frame, ids = shop()
+    ids[:6] = "few"
+    rules, _ = segment_rules(frame, ids, COLUMNS, **SETTINGS)
+    matched = {name: len(rule.conditions) for name, rule in rules.items()}
+    assert matched.get("few", 0) <= 3
+    assert segment_rules(frame.head(1), ids[:1], COLUMNS, **SETTINGS)[0] == {}
+
+
+def test_noise_is_told_honestly() -> None:
+    """Segments drawn by lot: precision is the segment's share, not what the tree learned by heart."""
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"order_count": generator.integers(0, 9, 4_000).astype(float)})
+    frame["days_since_last_purchase"] = generator.uniform(0, 300, 4_000)
+    ids = generator.choice(["a", "b"], 4_000, p=[0.3, 0.7]).astype(object)
+    rules, _ = segment_rules(frame, ids, COLUMNS[:2], **SETTINGS)
+    assert rules["a"].precision == pytest.approx(0.3, abs=0.05)
+
+
+def test_words() -> None:
+    told = [
+        Condition("order_count", True, 2.0),
+        Condition("order_count", False, 0.0),
+        Condition("view_count", False, 1.0),
+        Condition("event_count", False, 1200.0),
+        Condition("days_since_last_event", True, 98.0),
+        Condition("interest: Pets > Cats", True, 0.14),
+        Condition("evening_share", False, 0.5),
+        Condition("channel: app", True, 0.2),
+        Condition("price_level", True, 1.3),
+    ]
+    assert rule_text(told, {"Pets > Cats": "Cats"}).split(" and ") == [
+        "at least 3 orders",
+        "no orders",
+        "at most 1 view",
+        "at most 1,200 actions",
+        "not seen in the last 98 days",
+        "more than 14% of interest in Cats",
+        "at most 50% of visits in: evening",
+        "more than 20% of visits by app",
+        "more than 1.3 times the usual price",
+    ]

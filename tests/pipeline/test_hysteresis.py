@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.hysteresis import hold, last_scores
+
+AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
+
+
+def predicted() -> pd.DataFrame:
+    """Everybody is nearest to B, next to A; at margins .01, .04, .2 and .01; the last has done too little."""
+    return pd.DataFrame(
+        {
+            **{"segment_id": ["b", "b", "b", "standing-lost"], "segment": ["B", "B", "B", "Lost"]},
+            **{"cluster_id": [1, 1, 1, None], "strength": [0.6, 0.7, 0.9, 0.0]},
+            **{"next_segment_id": ["a", "a", "a", None], "next_segment": ["A", "A", "A", None]},
+            **{"margin": [0.01, 0.04, 0.2, 0.0], "is_border": [True, True, False, False]},
+            **{"what_would_move": ["x", None, None, None], "is_stable": [True, True, True, True]},
+        }
+    ).astype({"cluster_id": "Int64", "segment_id": "str", "segment": "str", "next_segment_id": "str"})
+
+
+def last(segments: list[str], ids: str = "wxyz") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            **{"customer_id": list(ids), "as_of": pd.Timestamp(AS_OF), "segment_id": segments},
+            **{"segment": [one.upper() for one in segments], "cluster_id": [{"a": 0, "b": 1}.get(s) for s in segments]},
+            **{"is_stable": False, "model_uri": "models:/kindred/1"},
+        }
+    )
+
+
+def test_only_those_who_came_from_the_next_segment_and_barely_are_held() -> None:
+    found = hold(predicted(), pd.Series(list("wxyz")), last(["a", "b", "a", "a"]), margin=0.05)
+    assert found.is_held.tolist() == [True, False, False, False]
+    first = found.iloc[0]
+    assert (first.segment_id, first.segment, first.cluster_id, first.is_stable) == ("a", "A", 0, False)
+    assert (first.next_segment_id, first.next_segment, first.margin, first.is_border) == ("b", "B", 0.0, True)
+    assert first.strength == pytest.approx(0.4)
+    assert pd.isna(first.what_would_move)
+    pd.testing.assert_frame_equal(found.drop(columns="is_held").iloc[1:], predicted().iloc[1:])
+
+
+def test_customers_are_matched_by_id_and_new_ones_are_free() -> None:
+    found = hold(predicted(), pd.Series(list("wxyz")), last(["a", "a"], "xv"), margin=0.05)
+    assert found.is_held.tolist() == [False, True, False, False]
+
+
+def test_holding_twice_is_holding_once() -> None:
+    ids = pd.Series(list("wxyz"))
+    once = hold(predicted(), ids, last(["a", "a", "a", "a"]), margin=0.05)
+    kept = once.assign(customer_id=ids, as_of=pd.Timestamp(AS_OF), model_uri="models:/kindred/1")
+    pd.testing.assert_frame_equal(hold(predicted(), ids, kept, margin=0.05), once)
+
+
+def test_scores_of_another_model_of_the_future_or_broken_are_not_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    given = {"model_uri": "models:/kindred/1", "as_of": AS_OF}
+    assert last_scores(path, **given) is None
+    last(["a", "b", "a", "a"]).to_parquet(path, index=False)
+    found = last_scores(path, **given)
+    assert found is not None
+    assert found.segment_id.tolist() == ["a", "b", "a", "a"]
+    assert last_scores(path, model_uri="models:/kindred/2", as_of=AS_OF) is None
+    assert last_scores(path, model_uri="models:/kindred/1", as_of=AS_OF - timedelta(days=1)) is None
+    last(["a", "b", "a", "a"]).drop(columns="is_stable").to_parquet(path, index=False)
+    assert last_scores(path, **given) is None
+    path.write_bytes(b"PAR1 and no more")
+    assert last_scores(path, **given) is None
+    assert last_scores(tmp_path / "scores.csv", **given) is None
