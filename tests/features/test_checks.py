@@ -13,7 +13,7 @@ from pipeline.params import ChecksParams
 
 RULES = checks.rules(max_text_chars=10)
 # Found while files are read, or against other tables.
-ELSEWHERE = {"unreadable_row", "broken_encoding", "unknown_product", "after_as_of"}
+ELSEWHERE = {"unreadable_row", "broken_encoding", "unknown_product", "without_category", "after_as_of"}
 GOOD = {"customer_id": "c", "occurred_at": "2025-01-01", "event_type": "view", "product_id": "p", "quantity": 1.0}
 
 
