@@ -64,13 +64,30 @@ def event_evidence(events: ir.Table, query_categories: ir.Table | None, *, weigh
     return evidence.union(meant.mutate(weight=meant.weight * meant.probability).select(names))
 
 
-def category_evidence(events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue) -> ir.Table:
+def voices(evidence: ir.Table, customers: ir.Table, *, window: ObservationWindow, period_days: float) -> ir.Table:
+    """When the customers of each segment said what: each has one voice, of which a part is what shrinking adds.
+
+        evidence (customer_id, occurred_at, column, weight) as in `event_evidence`,
+        customers (customer_id, segment_id, share_per_evidence)
+     -> voices (segment_id, period, column, voice)     period counts back from as_of
+
+    Parameters
+    ----------
+    customers : table
+        share_per_evidence is 1 / (S(u) + kappa): what a unit of evidence adds to a share.
+    """
+    said = evidence.join(customers, "customer_id")
+    period = (window.age_days(said.occurred_at) / ibis.literal(float(period_days)).cast("float64")).floor()
+    said = said.mutate(period=period.cast("int64"), voice=said.weight * said.share_per_evidence)
+    return said.group_by("segment_id", "period", "column").aggregate(voice=exact_sum(said.voice, unit=FINE_POINT))
+
+
+def category_evidence(said: ir.Table) -> ir.Table:
     """S(u,c): each customer's weighted, decayed evidence per category.
 
-       events and query_categories as in `event_evidence`
+       said (customer_id, column, weight, ...) as in `event_evidence`
     -> evidence (customer_id, column, evidence)     one row per customer x category with any
     """
-    said = event_evidence(events, query_categories, weight=weight)
     evidence = said.group_by("customer_id", "column").aggregate(evidence=exact_sum(said.weight, unit=FINE_POINT))
     return evidence.filter(evidence.evidence > 0)
 

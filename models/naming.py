@@ -70,12 +70,23 @@ FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_
 
 @dataclass(frozen=True)
 class Interest:
-    """A category that a segment turns to: its share, that beside the shop's, and how many customers show it."""
+    """A category that a segment turns to.
+
+    Attributes
+    ----------
+    share : float
+        Mean over the segment's customers.
+    lift, lift_low : float
+        The share beside the shop's at the same times, and what it is at least.
+    customer_count : int
+        Who show it.
+    """
 
     category: str
     label: str
     share: float
     lift: float
+    lift_low: float
     customer_count: int
 
 
@@ -122,15 +133,23 @@ def top_interests(
     Parameters
     ----------
     table : DataFrame by category
-        share: the segment's mean; lift: that beside the shop's; customer_count: those who show it. An interest that
-        fewer than ``min_count`` show is theirs, not the segment's, however high its lift.
+        share: the segment's mean; lift: that beside the shop's; lift_low: its lower bound, which must be above 1;
+        customer_count: those who show it. An interest that fewer than ``min_count`` show is theirs, not the segment's,
+        however high its lift.
     """
     kept = table.drop(index=OTHER, errors="ignore").query(
-        "lift >= @min_lift and share >= @min_share and customer_count >= @min_count"
+        "lift >= @min_lift and lift_low > 1 and share >= @min_share and customer_count >= @min_count"
     )
     first = kept.assign(lift=kept.lift.round(9)).sort_index().sort_values("lift", ascending=False, kind="stable")[:most]
     return [
-        Interest(str(name), labels[str(name)], float(row.share), float(row.lift), int(row.customer_count))
+        Interest(
+            str(name),
+            labels[str(name)],
+            float(row.share),
+            float(row.lift),
+            float(row.lift_low),
+            int(row.customer_count),
+        )
         for name, row in first.iterrows()
     ]
 

@@ -363,6 +363,8 @@ class NamingParams(Section):
     """Names of segments."""
 
     min_lift: Positive
+    lift_errors: Positive
+    season_days: Positive
     min_interest_share: Share
     min_interest_customers: Share
     top_categories: Count

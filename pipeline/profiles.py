@@ -59,12 +59,15 @@ class Profiles:
         category, event_count: unknown at training, counted as OTHER.
     query_counts : dict
         Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
+    said : expression, optional
+        `features.interests.event_evidence`, while the database is open; customer_id is the place in ``table``.
     """
 
     table: pd.DataFrame
     shop: Shop
     new_categories: pd.DataFrame
     query_counts: dict[str, int]
+    said: ir.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,15 @@ class Measured:
         category, event_count, at the level of the cut.
     query_counts : dict
         Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
+    said : expression
+        `features.interests.event_evidence` of the customers' numbers.
     """
 
     table: ir.Table
     shop: Shop
     categories: pd.DataFrame
     query_counts: dict[str, int]
+    said: ir.Table
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,7 @@ def build_profiles(
     named = measured.table.drop("customer_id").rename(customer_id="customer_name")
     new = new_categories(measured.categories, measured.shop)
     frame = finished(con, named, measured.shop.spec, params)
-    return Profiles(frame, measured.shop, new, measured.query_counts)
+    return Profiles(frame, measured.shop, new, measured.query_counts, measured.said)
 
 
 def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
@@ -174,10 +180,10 @@ def measure(
     spec = shop.spec if shop else _fit_spec(transactions, visits, measured_value, known, params)
 
     progress("interests")
-    evidence = interests.category_evidence(
+    said = interests.event_evidence(
         observed, query_table(con, meanings), weight=_signal_weight(observed, window, params)
     )
-    wide = materialise(con, interests.wide_evidence(evidence, cut), "wide_evidence")
+    wide = materialise(con, interests.wide_evidence(interests.category_evidence(said), cut), "wide_evidence")
 
     progress("profiles")
     table = profile_table(
@@ -200,7 +206,7 @@ def measure(
     )
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
     at_training = shop.known_categories if shop else seen[["category"]]
-    return Measured(table, Shop(spec, queries, at_training), seen, query_counts)
+    return Measured(table, Shop(spec, queries, at_training), seen, query_counts, said)
 
 
 def observe(

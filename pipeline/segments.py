@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import ibis
 import numpy as np
 import pandas as pd
 
 from features.categories import OTHER
-from features.interests import SHARE_PREFIX
+from features.events import ObservationWindow
+from features.interests import SHARE_PREFIX, voices
 from models import naming
 from models.explanations import Rule, rule_text, segment_rules
 from models.moves import moves_as_changes
 from models.scorer import NOISE
+from models.seasons import seasonal_lean
 from models.segmentation import FittedClusters, Segmentation, fit_segmentation
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles
@@ -89,15 +92,44 @@ def cluster(profiles: Profiles, params: Params, **changes: Any) -> FittedCluster
         raise UserError(str(error)) from None
 
 
-def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params) -> Segments:
-    """Name every cluster and every standing, and gather what is to be said of them."""
+def seasonal_leaning(profiles: Profiles, fitted: FittedClusters, params: Params) -> pd.DataFrame | None:
+    """Segment x category: how the shop leaned while the segment was there; needs the open database."""
+    if profiles.said is None:
+        return None
+    profile = profiles.table
+    customers = pd.DataFrame(
+        {
+            "customer_id": np.arange(len(profile)),
+            "segment_id": segment_ids(profile, fitted),
+            "share_per_evidence": 1.0 / (profile.evidence.fillna(0.0) + params.interests.kappa),
+        }
+    )
+    window = ObservationWindow(params.as_of, params.history_days)
+    said = voices(profiles.said, ibis.memtable(customers), window=window, period_days=params.naming.season_days)
+    categories = profiles.shop.spec.cut.categories
+    lean = seasonal_lean(
+        said.to_pyarrow().to_pandas(), n_categories=len(categories), thin_voices=float(params.naming.min_group)
+    )
+    return lean.set_axis(list(categories), axis=1)
+
+
+def describe_segments(
+    profiles: Profiles, fitted: FittedClusters, params: Params, *, leaning: pd.DataFrame | None
+) -> Segments:
+    """Name every cluster and every standing, and gather what is to be said of them.
+
+    Parameters
+    ----------
+    leaning : DataFrame or None
+        `seasonal_leaning`; None: lifts are beside the whole window.
+    """
     profile = profiles.table
     ids = segment_ids(profile, fitted)
     cut = profiles.shop.spec.cut
     labels = naming.category_labels(cut.categories)
     settings = params.naming
     sizes = pd.Series(ids).value_counts()
-    told = _interests(profile, ids, list(cut.categories), settings.min_lift)
+    told = _interests(profile, ids, list(cut.categories), leaning, params)
     interests = {
         segment_id: naming.top_interests(
             pd.DataFrame({name: table.loc[segment_id] for name, table in told.items()}),
@@ -147,7 +179,7 @@ def describe_segments(profiles: Profiles, fitted: FittedClusters, params: Params
     return Segments(
         table=table,
         shop=shop,
-        lifts=told["lift"].where((told["lift"] < settings.min_lift) | (told["customer_count"] >= settings.min_group)),
+        lifts=told["lift"].where(told["is_sure"]),
         labels=labels,
         segmentation=_segmentation(fitted, named, _moves(profile[inside], params), params),
         segment_ids=ids,
@@ -177,19 +209,37 @@ def _rule(
     }
 
 
-def _interests(profile: pd.DataFrame, ids: np.ndarray, names: list[str], min_lift: float) -> dict[str, pd.DataFrame]:
-    """Segment x category: mean share, its lift over the mean of all customers, and how many show such a lift.
+def _interests(
+    profile: pd.DataFrame, ids: np.ndarray, names: list[str], leaning: pd.DataFrame | None, params: Params
+) -> dict[str, pd.DataFrame]:
+    """Segment x category: mean share, its lift beside all customers at the same times, and how sure it is.
 
-    Categories come in the order of how much of their interest the segments differ in.
+    ``lift_low`` is the lift less `naming.lift_errors` standard errors over the segment's customers; ``customer_count``
+    says how many show a lift of `naming.min_lift`. A lift is sure that lies so far from 1 and, where it is above, that
+    enough customers show. Categories come in the order of how much of their interest the segments differ in.
     """
+    settings = params.naming
     own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
-    shares = own.groupby(ids, sort=True).mean()
+    by_segment = own.groupby(ids, sort=True)
+    shares = by_segment.mean()
     is_standing = shares.index.str.startswith("standing-")
     spread = shares[is_standing.all() | ~is_standing].agg(np.ptp).drop(OTHER, errors="ignore")
     order = spread.sort_values(ascending=False, kind="stable").index
-    lifts = shares / own.mean().where(own.mean() > 0)
-    counts = (own >= min_lift * own.mean()).groupby(ids, sort=True).sum()
-    return {"share": shares[order], "lift": lifts[order], "customer_count": counts[order]}
+    expected = pd.DataFrame(1.0, shares.index, shares.columns) * own.mean().where(own.mean() > 0)
+    if leaning is not None:
+        expected *= leaning.reindex(index=shares.index, columns=shares.columns).fillna(1.0)
+    # Of one customer alone nothing is sure.
+    error = settings.lift_errors * by_segment.std().fillna(np.inf).div(np.sqrt(by_segment.size()), axis=0)
+    counts = (own >= settings.min_lift * own.mean()).groupby(ids, sort=True).sum()
+    is_shown = (shares < settings.min_lift * expected) | (counts >= settings.min_group)
+    found = {
+        "share": shares,
+        "lift": shares / expected,
+        "lift_low": (shares - error) / expected,
+        "customer_count": counts,
+        "is_sure": ((shares - expected).abs() > error) & is_shown,
+    }
+    return {name: table[order] for name, table in found.items()}
 
 
 def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:

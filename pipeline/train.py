@@ -24,7 +24,7 @@ from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
 from pipeline.report.render import render
 from pipeline.report.summarise import as_markdown, summarise
-from pipeline.segments import Segments, cluster, describe_segments
+from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
 from pipeline.sources import Source, read_source
 from pipeline.sweep import choose_candidate, log_candidates, try_candidates
 
@@ -150,7 +150,9 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             told = tuple(text for text in (*short, note, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
-            found = Found(source, profiles, fitted, describe_segments(profiles, fitted, params))
+            leaning = seasonal_leaning(profiles, fitted, params)
+            segments = describe_segments(profiles, fitted, params, leaning=leaning)
+            found = Found(source, profiles, fitted, segments)
             results = _results(params, found, run_id)
             report = render(results)
             progress("tracking")

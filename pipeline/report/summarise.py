@@ -197,7 +197,7 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
             "why": [_why(one) for one in segment["evidence"]],
             "interests": [
                 f"{one['label']}: {number(one['share'], 'share')} of their interest, {one['lift']:.1f}× the shop's "
-                f"({one['customer_count']:,} customers)"
+                f"at the same times (at least {one['lift_low']:.1f}×; {one['customer_count']:,} customers)"
                 for one in segment["top_categories"]
             ],
             "figures": [

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import ibis
 import numpy as np
 import pandas as pd
 import pytest
 
 from features.categories import OTHER, CategoryCut
 from features.events import EventType, ObservationWindow
-from features.interests import category_evidence, decayed_weight, interest_shares, wide_evidence
+from features.interests import category_evidence, decayed_weight, event_evidence, interest_shares, voices, wide_evidence
 
 CUT = CategoryCut(level=2, categories=("Pets > Cats", "Pets > Dogs", "Home > Lamps", OTHER), mix=(0.4, 0.2, 0.3, 0.1))
 WEIGHTS = {EventType.VIEW: 1.0, EventType.SEARCH: 1.0, EventType.PURCHASE: 4.0}
@@ -18,7 +19,7 @@ WEIGHTS = {EventType.VIEW: 1.0, EventType.SEARCH: 1.0, EventType.PURCHASE: 4.0}
 def shares(con: Any, events: Any, window: ObservationWindow, queries: Any = None, **changes: Any) -> pd.DataFrame:
     settings = {"signal_weights": WEIGHTS, "half_life_days": 10.0, **changes}
     weight = decayed_weight(events, window=window, **settings)
-    wide = wide_evidence(category_evidence(events, queries, weight=weight), CUT)
+    wide = wide_evidence(category_evidence(event_evidence(events, queries, weight=weight)), CUT)
     return con.to_pandas(interest_shares(wide, CUT, kappa=2.0).order_by("customer_id")).set_index("customer_id")
 
 
@@ -103,8 +104,6 @@ def test_shifting_all_times_and_as_of_changes_nothing(con: Any, events_table: An
 def test_a_search_reaches_categories_only_through_its_query(
     con: Any, events_table: Any, window: ObservationWindow
 ) -> None:
-    import ibis
-
     search = {"customer_id": "ann", "occurred_at": "2025-10-22", "event_type": "search"}
     events = events_table([{**search, "query": "litter"}, {**search, "query": "unknown"}], column="int64")
     queries = ibis.memtable({"query": ["litter", "litter"], "column": [0, 1], "probability": [0.6, 0.2]})
@@ -134,8 +133,28 @@ def test_parents_that_differ_in_case_are_one(con: Any, events_table: Any, window
     found = []
     for dogs in ("Pets > Dogs", "PETS > Dogs"):
         cut = CategoryCut(2, ("Pets > Cats", dogs, *CUT.categories[2:]), CUT.mix)
-        wide = wide_evidence(category_evidence(events, None, weight=weight), cut)
+        wide = wide_evidence(category_evidence(event_evidence(events, None, weight=weight)), cut)
         table = con.to_pandas(interest_shares(wide, cut, kappa=2.0).order_by("customer_id"))
         assert f"interest: {dogs}" in table.columns
         found.append(table.to_numpy()[:, 1:].astype(float))
     np.testing.assert_allclose(found[0], found[1])
+
+
+def test_a_customer_has_one_voice_parted_among_times_and_categories(con: Any) -> None:
+    said = pd.DataFrame(
+        {
+            "customer_id": [0, 0, 0, 1],
+            "occurred_at": pd.to_datetime(["2025-10-31", "2025-10-19", "2025-10-19", "2025-10-31"]),
+            "column": [0, 0, 1, 1],
+            "weight": [1.0, 1.0, 2.0, 12.0],
+        }
+    )
+    customers = pd.DataFrame(
+        {"customer_id": [0, 1], "segment_id": ["s1", "s1"], "share_per_evidence": [1 / (4 + 4), 1 / (12 + 4)]}
+    )
+    window = ObservationWindow(datetime(2025, 11, 1, tzinfo=UTC), 365)
+    found = con.to_pandas(
+        voices(ibis.memtable(said), ibis.memtable(customers), window=window, period_days=10.0)
+    ).set_index(["period", "column"])
+    assert found.voice.to_dict() == {(0, 0): 1 / 8, (1, 0): 1 / 8, (1, 1): 2 / 8, (0, 1): 12 / 16}
+    assert set(found.segment_id) == {"s1"}

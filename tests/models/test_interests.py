@@ -72,7 +72,9 @@ def test_shares_are_those_of_the_expressions(con: Any, events_table: Any, window
     weights = {EventType.VIEW: 1.0, EventType.CART: 3.0}
     cut = CategoryCut(2, tuple(" > ".join(path) for path in PATHS), MIX)
     weight = on_events.decayed_weight(events, window=window, signal_weights=weights, half_life_days=30.0)
-    wide = on_events.wide_evidence(on_events.category_evidence(events, None, weight=weight), cut)
+    wide = on_events.wide_evidence(
+        on_events.category_evidence(on_events.event_evidence(events, None, weight=weight)), cut
+    )
     expected = con.to_pandas(on_events.interest_shares(wide, cut, kappa=2.0).order_by("customer_id"))
     counts = con.to_pandas(signal_counts(events, None, window=window, kinds=list(weights)))
     names = sorted(counts.customer_id.unique())

@@ -88,7 +88,7 @@ def english(found: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 REGULAR = {"buyer_share": 0.9, "repeat_buyer_share": 0.8}
-CATS, DOGS = (Interest(f"P > {name}", name, 0.5, 3.0, 50) for name in ("Cats", "Dogs"))
+CATS, DOGS = (Interest(f"P > {name}", name, 0.5, 3.0, 2.5, 50) for name in ("Cats", "Dogs"))
 
 
 def test_buyers_most_of_whom_stopped_are_no_regulars() -> None:
@@ -263,11 +263,12 @@ def test_labels_are_short_and_unique() -> None:
 def test_top_interests_are_distinctive_and_shown_by_enough_customers() -> None:
     table = pd.DataFrame(
         {
-            "share": {"a": 0.5, "b": 0.3, "c": 0.01, "d": 0.4, "e": 0.1, "(other)": 0.19},
-            "lift": {"a": 1.1, "b": 2.0, "c": 9.0, "d": 22.0, "e": 2.5, "(other)": 4.0},
-            "customer_count": {"a": 90, "b": 40, "c": 50, "d": 9, "e": 10, "(other)": 50},
+            "share": {"a": 0.5, "b": 0.3, "c": 0.01, "d": 0.4, "e": 0.1, "f": 0.2, "(other)": 0.19},
+            "lift": {"a": 1.1, "b": 2.0, "c": 9.0, "d": 22.0, "e": 2.5, "f": 3.0, "(other)": 4.0},
+            "lift_low": {"a": 1.05, "b": 1.5, "c": 2.0, "d": 2.0, "e": 1.2, "f": 0.9, "(other)": 2.0},
+            "customer_count": {"a": 90, "b": 40, "c": 50, "d": 9, "e": 10, "f": 60, "(other)": 50},
         }
     )
     labels = {name: name.upper() for name in table.index}
     top = top_interests(table, min_lift=1.3, min_share=0.05, min_count=10, most=3, labels=labels)
-    assert top == [Interest("e", "E", 0.1, 2.5, 10), Interest("b", "B", 0.3, 2.0, 40)]
+    assert top == [Interest("e", "E", 0.1, 2.5, 1.2, 10), Interest("b", "B", 0.3, 2.0, 1.5, 40)]
