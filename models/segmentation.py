@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class FittedClusters:
         Mean Jaccard per cluster.
     candidates : list of Candidate
         What was tried, when the number of segments was chosen.
+    ids : dict of int to str
+        Cluster -> segment_id, where it was matched with an earlier training (`models.identity`).
     """
 
     algorithm: str
@@ -52,6 +54,11 @@ class FittedClusters:
     candidates: list[Candidate]
     choice_reason: str
     notes: tuple[str, ...]
+    ids: dict[int, str] = field(default_factory=dict)
+
+    def segment_id(self, cluster: int) -> str:
+        """The identity of a cluster: what retraining gave it, else its number."""
+        return "noise" if cluster == NOISE else self.ids.get(cluster, f"s{cluster + 1:02}")
 
     @property
     def n_segments(self) -> int:

@@ -298,6 +298,13 @@ class QualityParams(Section):
     min_segment_share: Share
 
 
+class IdentityParams(Section):
+    """When a segment is the one of an earlier training."""
+
+    min_jaccard: Share
+    min_part: Share
+
+
 class SweepParams(Section):
     """The grid of ``kindred train --sweep``."""
 
@@ -457,6 +464,7 @@ class Params(Section):
     journey: JourneyParams
     clustering: ClusteringParams
     quality: QualityParams
+    identity: IdentityParams = IdentityParams(min_jaccard=0.4, min_part=0.5)
     sweep: SweepParams
     naming: NamingParams
     engine: EngineParams

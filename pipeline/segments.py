@@ -247,7 +247,7 @@ def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
     ids = ("standing-" + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object, copy=True)
     given = fitted.labels != NOISE if _noise_policy(fitted) == "standing" else np.ones(len(fitted.labels), dtype=bool)
     rows = np.flatnonzero(fitted.is_clustered)[given]
-    ids[rows] = [_cluster_segment(number) for number in fitted.labels[given].tolist()]
+    ids[rows] = [fitted.segment_id(number) for number in fitted.labels[given].tolist()]
     return ids
 
 
@@ -259,7 +259,7 @@ def _noise_policy(fitted: FittedClusters) -> str | None:
 
 def _stability(segment_id: str, fitted: FittedClusters) -> float | None:
     """Mean Jaccard of a segment's cluster; None of a standing and of noise."""
-    return {_cluster_segment(cluster): value for cluster, value in fitted.stability.items()}.get(segment_id)
+    return {fitted.segment_id(cluster): value for cluster, value in fitted.stability.items()}.get(segment_id)
 
 
 def _is_stable(stability: float | None, params: Params) -> bool:
@@ -273,10 +273,6 @@ def _stability_word(stability: float | None, params: Params) -> str | None:
     if stability < bounds.good_stability:
         return "fairly stable" if stability >= bounds.min_stability else "unstable"
     return "very stable" if stability >= bounds.high_stability else "stable"
-
-
-def _cluster_segment(cluster: int) -> str:
-    return "noise" if cluster == NOISE else f"s{cluster + 1:02}"
 
 
 def _segment(
@@ -367,7 +363,7 @@ def _model_segment(
     """What the model says of a cluster; nulls where its customers get the segment of their lifecycle stage."""
     if cluster == NOISE and _noise_policy(fitted) == "standing":
         return {"segment_id": None, "name": None, "is_stable": True}
-    segment_id = _cluster_segment(cluster)
+    segment_id = fitted.segment_id(cluster)
     names = named[segment_id]["names"] if segment_id in named else naming.in_languages("noise")
     return {
         "segment_id": segment_id,

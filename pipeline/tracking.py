@@ -337,6 +337,25 @@ def _whole_run_id(mlflow: Any, beginning: str) -> str:
     return found[0] if len(found) == 1 else beginning
 
 
+def has_champion(mlflow: Any, params: Params) -> bool:
+    """Whether a model is registered as the one to score with."""
+    found = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
+    return any("champion" in model.aliases for model in found)
+
+
+def read_lineage(mlflow: Any, run_id: str, name: str) -> list[dict[str, Any]]:
+    """Artifact ``name`` of a run, a list of rows; empty where the run or the artifact is gone."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        rows: list[dict[str, Any]] = json.loads(
+            mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/{name}")
+        )
+    except (MlflowException, ValueError):
+        return []
+    return rows
+
+
 def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float], dict[str, Any]]:
     """Parameters, metrics, and the summary (artifact ``summary.json``) of a run.
 

@@ -17,6 +17,7 @@ from models.segmentation import FittedClusters
 from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
+from pipeline.identity import LINEAGE, identify
 from pipeline.minimum import require_enough
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
@@ -150,6 +151,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             told = tuple(text for text in (*short, note, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
+            identities, lineage, unmatched = identify(mlflow, profiles, fitted, params, run_id=run_id)
+            fitted = replace(fitted, ids=identities.ids, notes=(*fitted.notes, *([unmatched] if unmatched else [])))
             leaning = seasonal_leaning(profiles, fitted, params)
             segments = describe_segments(profiles, fitted, params, leaning=leaning)
             found = Found(source, profiles, fitted, segments)
@@ -161,6 +164,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             if measured:
                 log_backtest(mlflow, measured)
             _log_run(mlflow, params.redacted(), found, results, report)
+            mlflow.log_text(json.dumps(lineage, ensure_ascii=False, indent=1), LINEAGE)
             # Before the model is registered: a full disk must not leave a champion of a run that failed.
             _write(folder, params, found.segments, results, report)
             uri, alias = _log_model(mlflow, params.redacted(), found)

@@ -1,0 +1,112 @@
+"""Which new segment is which old one: ids that survive a retraining."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+
+if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
+    from models.scorer import Ints
+
+NUMBERED = re.compile(r"s(\d+)")
+
+
+@dataclass(frozen=True)
+class Identities:
+    """What became of the old segments, and where the new ones come from.
+
+    Attributes
+    ----------
+    ids : dict of int to str
+        Cluster -> segment_id.
+    lineage : list of dict
+        A row per new segment, and per old one that is no more (not is_here): segment_id, verdict, jaccard (with the old
+        one of the same id; None where there is none), and akin (old or new ids that share most customers with it).
+    """
+
+    ids: dict[int, str]
+    lineage: list[dict[str, object]]
+
+
+def first_identities(clusters: Iterable[int]) -> Identities:
+    """Ids where there is nothing to compare with: s01, s02, ... in order of the clusters."""
+    ids = {cluster: f"s{number:02}" for number, cluster in enumerate(sorted(clusters), start=1)}
+    return Identities(ids, [_row(segment_id, "new", None, []) for segment_id in ids.values()])
+
+
+def match_segments(
+    old: np.ndarray,
+    new: Ints,
+    *,
+    old_ids: Iterable[str],
+    used_ids: Iterable[str],
+    min_jaccard: float,
+    min_part: float,
+) -> Identities:
+    """Give each cluster the id of the old segment it continues, or one that was never used.
+
+    Clusters and old segments are paired so that the Jaccards of their customers add up to the most; a pair below
+    ``min_jaccard`` is none. The verdicts are those of MONIC: survived (the pair holds), split (most of an old segment
+    went into several), merged (most of several came into one), gone and new.
+
+    Parameters
+    ----------
+    old : object array of shape (n,)
+        The old model's segment_id of today's customers; None for who is in no segment of clusters.
+    new : int array of shape (n,)
+        Their clusters now; -1 for who is in none.
+    old_ids : iterable of str
+        Segments of the old model, those of nobody today among them.
+    used_ids : iterable of str
+        Of all trainings so far: none is given to another segment.
+    min_part : float, 0..1
+        Share of a segment's customers that counts as most of it.
+
+    References
+    ----------
+    Spiliopoulou, Ntoutsi, Theodoridis and Schult, MONIC: modeling and monitoring cluster transitions, KDD (2006).
+    """
+    shared = pd.crosstab(pd.Series(old, name="old"), pd.Series(new, name="new")).drop(columns=-1, errors="ignore")
+    before, after = pd.Series(old).value_counts(), pd.Series(new[new >= 0]).value_counts()
+    names, clusters = sorted(set(old_ids)), sorted(int(cluster) for cluster in after.index)
+    counts = shared.reindex(index=names, columns=clusters, fill_value=0).to_numpy(np.float64)
+    sizes = before.reindex(names, fill_value=0).to_numpy(np.float64)[:, None], after[clusters].to_numpy()[None, :]
+    jaccard = counts / np.maximum(sizes[0] + sizes[1] - counts, 1.0)
+    pairs = zip(*linear_sum_assignment(jaccard, maximize=True), strict=True) if counts.size else ()
+    continued = {column: row for row, column in pairs if jaccard[row, column] >= min_jaccard}
+    went, came = counts / np.maximum(sizes[0], 1.0), counts / np.maximum(sizes[1], 1.0)
+
+    fresh = max((int(found[1]) for one in used_ids if (found := NUMBERED.fullmatch(one))), default=0)
+    ids, lineage = {}, []
+    for column, cluster in enumerate(clusters):
+        ancestors = [names[row] for row in np.flatnonzero(went[:, column] >= min_part)]
+        sources = [names[row] for row in np.flatnonzero(came[:, column] >= min_part)]
+        if column in continued:
+            row = continued[column]
+            ids[cluster] = names[row]
+            lineage.append(_row(names[row], "survived", float(jaccard[row, column]), ancestors or sources))
+            continue
+        fresh += 1
+        ids[cluster] = f"s{fresh:02}"
+        verdict = "merged" if len(ancestors) > 1 else "split" if sources else "new"
+        lineage.append(_row(ids[cluster], verdict, None, ancestors or sources))
+    for row, name in enumerate(names):
+        if row in continued.values():
+            continue
+        whole = [ids[clusters[column]] for column in np.flatnonzero(went[row] >= min_part)]
+        parts = [ids[clusters[column]] for column in np.flatnonzero(came[row] >= min_part)]
+        verdict = "merged" if whole else "split" if len(parts) > 1 else "gone"
+        lineage.append(_row(name, verdict, None, whole or parts, is_here=False))
+    return Identities(ids, lineage)
+
+
+def _row(
+    segment_id: str, verdict: str, jaccard: float | None, akin: list[str], *, is_here: bool = True
+) -> dict[str, object]:
+    return {"segment_id": segment_id, "verdict": verdict, "is_here": is_here, "jaccard": jaccard, "akin": akin}
