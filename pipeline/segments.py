@@ -129,8 +129,15 @@ def describe_segments(
     labels = naming.category_labels(cut.categories)
     settings = params.naming
     sizes = pd.Series(ids).value_counts()
-    bounds = {"min_lift": settings.min_lift, "lift_errors": settings.lift_errors, "min_group": settings.min_group}
-    told = _interests(profile, ids, list(cut.categories), leaning, **bounds)
+    told = _interests(
+        profile,
+        ids,
+        list(cut.categories),
+        leaning,
+        min_lift=settings.min_lift,
+        lift_errors=settings.lift_errors,
+        min_group=settings.min_group,
+    )
     interests = {
         segment_id: naming.top_interests(
             pd.DataFrame({name: table.loc[segment_id] for name, table in told.items()}),
