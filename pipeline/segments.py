@@ -129,7 +129,15 @@ def describe_segments(
     labels = naming.category_labels(cut.categories)
     settings = params.naming
     sizes = pd.Series(ids).value_counts()
-    told = _interests(profile, ids, list(cut.categories), leaning, params)
+    told = _interests(
+        profile,
+        ids,
+        list(cut.categories),
+        leaning,
+        min_lift=settings.min_lift,
+        lift_errors=settings.lift_errors,
+        min_group=settings.min_group,
+    )
     interests = {
         segment_id: naming.top_interests(
             pd.DataFrame({name: table.loc[segment_id] for name, table in told.items()}),
@@ -210,15 +218,21 @@ def _rule(
 
 
 def _interests(
-    profile: pd.DataFrame, ids: np.ndarray, names: list[str], leaning: pd.DataFrame | None, params: Params
+    profile: pd.DataFrame,
+    ids: np.ndarray,
+    names: list[str],
+    leaning: pd.DataFrame | None,
+    *,
+    min_lift: float,
+    lift_errors: float,
+    min_group: int,
 ) -> dict[str, pd.DataFrame]:
     """Segment x category: mean share, its lift beside all customers at the same times, and how sure it is.
 
-    ``lift_low`` is the lift less `naming.lift_errors` standard errors over the segment's customers; ``customer_count``
-    says how many show a lift of `naming.min_lift`. A lift is sure that lies so far from 1 and, where it is above, that
+    ``lift_low`` is the lift less ``lift_errors`` standard errors over the segment's customers; ``customer_count``
+    says how many show a lift of ``min_lift``. A lift is sure that lies so far from 1 and, where it is above, that
     enough customers show. Categories come in the order of how much of their interest the segments differ in.
     """
-    settings = params.naming
     own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
     by_segment = own.groupby(ids, sort=True)
     shares = by_segment.mean()
@@ -229,9 +243,9 @@ def _interests(
     if leaning is not None:
         expected *= leaning.reindex(index=shares.index, columns=shares.columns).fillna(1.0)
     # Of one customer alone nothing is sure.
-    error = settings.lift_errors * by_segment.std().fillna(np.inf).div(np.sqrt(by_segment.size()), axis=0)
-    counts = (own >= settings.min_lift * own.mean()).groupby(ids, sort=True).sum()
-    is_shown = (shares < settings.min_lift * expected) | (counts >= settings.min_group)
+    error = lift_errors * by_segment.std().fillna(np.inf).div(np.sqrt(by_segment.size()), axis=0)
+    counts = (own >= min_lift * own.mean()).groupby(ids, sort=True).sum()
+    is_shown = (shares < min_lift * expected) | (counts >= min_group)
     found = {
         "share": shares,
         "lift": shares / expected,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pipeline.segments import _interests, _well_founded
 
@@ -26,8 +27,24 @@ def test_interests_by_hand() -> None:
         }
     )
     ids = np.array(["s01", "s01", "s02", "standing-lost"], dtype=object)
-    told = _interests(profile, ids, ["a", "b", "(other)"], min_lift=1.3)
+    told = _interests(profile, ids, ["a", "b", "(other)"], None, min_lift=1.3, lift_errors=1.0, min_group=1)
     assert list(told["share"].columns) == ["b", "a"]  # what segments differ in comes first; the rest is no interest
     assert told["share"].loc["s01"].to_dict() == {"b": 0.30000000000000004, "a": 0.5}
     assert told["lift"].loc["s02"].round(9).to_dict() == {"b": 0.5, "a": 1.0}
     assert told["customer_count"]["b"].to_dict() == {"s01": 1, "s02": 0, "standing-lost": 0}
+    # Between 0.4 and 0.2 the standard error is 0.1; of one customer nothing is sure.
+    assert told["lift_low"].loc["s01", "b"] == pytest.approx(0.2 / 0.2)
+    assert not told["is_sure"].loc["s02"].any()
+
+
+def test_what_the_whole_shop_leaned_to_is_no_interest() -> None:
+    profile = pd.DataFrame({"interest: a": [0.5] * 8, "interest: b": [0.4, 0.42] * 2 + [0.1, 0.12] * 2})
+    ids = np.array(["s01"] * 4 + ["s02"] * 4, dtype=object)
+    bounds = {"min_lift": 1.3, "lift_errors": 2.0, "min_group": 1}
+    plain = _interests(profile, ids, ["a", "b"], None, **bounds)
+    assert plain["is_sure"].loc["s01", "b"] and plain["lift"].loc["s01", "b"] == pytest.approx(0.41 / 0.26)
+    leaning = pd.DataFrame({"a": 1.0, "b": [0.41 / 0.26, 1.0]}, index=["s01", "s02"])
+    rushed = _interests(profile, ids, ["a", "b"], leaning, **bounds)
+    assert rushed["lift"].loc["s01", "b"] == pytest.approx(1.0)
+    assert not rushed["is_sure"].loc["s01", "b"]
+    assert rushed["lift"].loc["s02", "b"] == plain["lift"].loc["s02", "b"]
