@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ class Identities:
     """
 
     ids: dict[int, str]
-    lineage: list[dict[str, object]]
+    lineage: list[dict[str, Any]]
 
 
 def first_identities(clusters: Iterable[int]) -> Identities:
@@ -82,7 +82,7 @@ def match_segments(
     continued = {column: row for row, column in pairs if jaccard[row, column] >= min_jaccard}
     went, came = counts / np.maximum(sizes[0], 1.0), counts / np.maximum(sizes[1], 1.0)
 
-    fresh = max((int(found[1]) for one in used_ids if (found := NUMBERED.fullmatch(one))), default=0)
+    fresh = max((int(found[1]) for one in {*used_ids, *names} if (found := NUMBERED.fullmatch(one))), default=0)
     ids, lineage = {}, []
     for column, cluster in enumerate(clusters):
         ancestors = [names[row] for row in np.flatnonzero(went[:, column] >= min_part)]
@@ -108,5 +108,5 @@ def match_segments(
 
 def _row(
     segment_id: str, verdict: str, jaccard: float | None, akin: list[str], *, is_here: bool = True
-) -> dict[str, object]:
+) -> dict[str, Any]:
     return {"segment_id": segment_id, "verdict": verdict, "is_here": is_here, "jaccard": jaccard, "akin": akin}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,45 +22,84 @@ MIN_SHARED_INTERESTS = 0.5
 """Of the champion's interests; below, it was trained on another shop, or on a tree of other categories."""
 
 
-def identify(
-    mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Params, *, run_id: str
-) -> tuple[Identities, list[dict[str, Any]], str]:
-    """Ids of today's clusters, the lineage of all trainings up to this one, and a note.
+@dataclass(frozen=True)
+class Identified:
+    """Today's segments beside the champion's.
+
+    Attributes
+    ----------
+    ids : dict of int to str
+        Cluster -> segment_id.
+    lineage : list of dict
+        Rows of `models.identity.Identities`, with as_of and run_id, of the champion's line and this training.
+    names : dict of str to dict
+        Of the segments that survived: archetype and names with the champion.
+    note : str
+        What became of the champion's segments, in words; empty where there is none.
+    """
+
+    ids: dict[int, str]
+    lineage: list[dict[str, Any]]
+    names: dict[str, dict[str, Any]]
+    note: str
+
+
+def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Params, *, run_id: str) -> Identified:
+    """Which segment of the champion each of today's clusters is.
 
     The champion's model is asked where it would put today's customers: nothing of who was where is kept.
     """
     clusters = set(fitted.labels.tolist()) - {NOISE}
     first = first_identities(clusters)
-    alone = _stamped(first, params, run_id)
-    uri = f"models:/{params.tracking.model_name}@champion"
+    alone = Identified(first.ids, _stamped(first, params, run_id), {}, "")
     if not clusters or not tracking.has_champion(mlflow, params):
-        return first, alone, ""
+        return alone
     try:
-        champion = tracking.load_model(mlflow, uri)
+        champion = tracking.load_model(mlflow, f"models:/{params.tracking.model_name}@champion")
         shop, _ = load_shop(champion.shop_folder, params.folder)
-        profile = _as_known_to(profiles.table, [column.name for column in shop.spec.columns()])
-        predicted = champion.predict(profile[[*(column.name for column in shop.spec.columns()), "lifecycle_stage"]])
+        columns = [column.name for column in shop.spec.columns()]
+        predicted = champion.predict(_as_known_to(profiles.table, columns)[[*columns, "lifecycle_stage"]])
     except (UserError, OSError) as error:
-        return (
-            first,
-            _stamped(first, params, run_id),
-            f"Segments are numbered anew, not matched with the champion: {error}",
-        )
-    earlier = tracking.read_lineage(mlflow, champion.run_id, LINEAGE)
+        return replace(alone, note=f"Segments are numbered anew, not matched with the champion: {error}")
     old = predicted.segment_id.to_numpy(dtype=object, copy=True)
-    old[~predicted.cluster_id.notna().to_numpy() | (predicted.cluster_id == NOISE).fillna(True).to_numpy()] = None
-    new = np.full(len(profile), -1, dtype=np.int64)
+    old[(predicted.cluster_id.isna() | (predicted.cluster_id == NOISE)).to_numpy(bool)] = None
+    new = np.full(len(old), -1, dtype=np.int64)
     new[fitted.is_clustered] = fitted.labels
-    last = [row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]]
+    earlier = tracking.read_lineage(mlflow, champion.run_id, LINEAGE)
+    last = {row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]}
     found = match_segments(
         old,
         new,
-        old_ids={*last, *(one for one in old if one is not None)},
-        used_ids=[row["segment_id"] for row in earlier],
+        old_ids=last | {one for one in old if one is not None},
+        used_ids={row["segment_id"] for row in earlier},
         min_jaccard=params.identity.min_jaccard,
         min_part=params.identity.min_part,
     )
-    return found, [*earlier, *_stamped(found, params, run_id)], ""
+    survived = {row["segment_id"] for row in found.lineage if row["verdict"] == "survived"}
+    told = tracking.read_run(mlflow, champion.run_id)[2].get("segments", [])
+    return Identified(
+        ids=found.ids,
+        lineage=[*earlier, *_stamped(found, params, run_id)],
+        names={one["segment_id"]: one for one in told if one["segment_id"] in survived},
+        note=f"Beside the champion ({champion.uri}): {_in_words(found)}",
+    )
+
+
+def _in_words(found: Identities) -> str:
+    changed = [row for row in found.lineage if row["verdict"] != "survived"]
+    told = [f"{len(found.lineage) - len(changed)} segments are the same"]
+    for row in changed:
+        akin = " and ".join(row["akin"])
+        how = {
+            ("new", True): f"is new, nearest to {akin}" if akin else "is new",
+            ("split", True): f"is a part of {akin}",
+            ("merged", True): f"holds {akin}",
+            ("gone", False): "is gone",
+            ("split", False): f"fell into {akin}",
+            ("merged", False): f"went into {akin}",
+        }[row["verdict"], row["is_here"]]
+        told.append(f"{row['segment_id']} {how}")
+    return "; ".join(told) + "."
 
 
 def _stamped(found: Identities, params: Params, run_id: str) -> list[dict[str, Any]]:

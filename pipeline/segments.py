@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +116,12 @@ def seasonal_leaning(profiles: Profiles, fitted: FittedClusters, params: Params)
 
 
 def describe_segments(
-    profiles: Profiles, fitted: FittedClusters, params: Params, *, leaning: pd.DataFrame | None
+    profiles: Profiles,
+    fitted: FittedClusters,
+    params: Params,
+    *,
+    leaning: pd.DataFrame | None,
+    known_names: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Segments:
     """Name every cluster and every standing, and gather what is to be said of them.
 
@@ -122,6 +129,8 @@ def describe_segments(
     ----------
     leaning : DataFrame or None
         `seasonal_leaning`; None: lifts are beside the whole window.
+    known_names : mapping, optional
+        segment_id -> archetype and names with the champion, which a segment of the same archetype keeps.
     """
     profile = profiles.table
     ids = segment_ids(profile, fitted)
@@ -162,6 +171,7 @@ def describe_segments(
         min_gap=settings.min_gap,
         unstable=[one for one in map(str, sizes.index) if not _is_stable(_stability(one, fitted), params)],
     )
+    _keep_names(named, known_names or {})
     rules, fidelity = segment_rules(
         profile[inside],
         ids[inside],
@@ -193,6 +203,18 @@ def describe_segments(
         segment_ids=ids,
         rules_fidelity=fidelity,
     )
+
+
+def _keep_names(named: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give segments that are still of one archetype the names they had, unless two would then be called the same."""
+    kept = {
+        segment_id: {**one, "names": dict(known[segment_id]["names"])}
+        for segment_id, one in named.items()
+        if segment_id in known and one["archetype"] and known[segment_id]["archetype"] == one["archetype"]
+    }
+    called = [json.dumps(one["names"], sort_keys=True) for one in {**named, **kept}.values()]
+    if len(set(called)) == len(called):
+        named.update(kept)
 
 
 def _rule(

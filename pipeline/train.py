@@ -151,10 +151,10 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             told = tuple(text for text in (*short, note, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
-            identities, lineage, unmatched = identify(mlflow, profiles, fitted, params, run_id=run_id)
-            fitted = replace(fitted, ids=identities.ids, notes=(*fitted.notes, *([unmatched] if unmatched else [])))
+            known = identify(mlflow, profiles, fitted, params, run_id=run_id)
+            fitted = replace(fitted, ids=known.ids, notes=(*fitted.notes, *([known.note] if known.note else [])))
             leaning = seasonal_leaning(profiles, fitted, params)
-            segments = describe_segments(profiles, fitted, params, leaning=leaning)
+            segments = describe_segments(profiles, fitted, params, leaning=leaning, known_names=known.names)
             found = Found(source, profiles, fitted, segments)
             results = _results(params, found, run_id)
             report = render(results)
@@ -164,7 +164,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             if measured:
                 log_backtest(mlflow, measured)
             _log_run(mlflow, params.redacted(), found, results, report)
-            mlflow.log_text(json.dumps(lineage, ensure_ascii=False, indent=1), LINEAGE)
+            mlflow.log_text(json.dumps(known.lineage, ensure_ascii=False, indent=1), LINEAGE)
             # Before the model is registered: a full disk must not leave a champion of a run that failed.
             _write(folder, params, found.segments, results, report)
             uri, alias = _log_model(mlflow, params.redacted(), found)

@@ -19,6 +19,7 @@ from models.queries import WAYS
 from models.selection import Candidate
 from pipeline import outputs, sweep, tracking
 from pipeline.engines import connect
+from pipeline.identity import LINEAGE
 from pipeline.params import Params, UserError
 from pipeline.score import score
 from pipeline.sources import SourceError, read_source
@@ -249,6 +250,24 @@ def test_a_log_that_ended_long_before_as_of(params: Callable[..., Params]) -> No
 def test_a_later_training_is_the_challenger(params: Callable[..., Params]) -> None:
     given = params()
     assert [train(given, sweep=False, progress=quiet).alias for _ in range(2)] == ["champion", "challenger"]
+
+
+def test_segments_keep_their_ids_under_another_seed_and_three_weeks_later(params: Callable[..., Params]) -> None:
+    given = params()
+    first = train(given, sweep=False, progress=quiet)
+    again = train(given.model_copy(update={"seed": 99}), sweep=False, progress=quiet)
+    later = train(given.model_copy(update={"as_of": given.as_of + timedelta(days=21)}), sweep=False, progress=quiet)
+    mlflow = tracking.open_store(given)
+    lineage = tracking.read_lineage(mlflow, later.run_id, LINEAGE)
+    # The challengers descend from the champion, not from one another.
+    assert list(dict.fromkeys(row["run_id"] for row in lineage)) == [first.run_id, later.run_id]
+    for found in (again, later):
+        rows = tracking.read_lineage(mlflow, found.run_id, LINEAGE)
+        here = {row["segment_id"] for row in rows if row["run_id"] == found.run_id and row["is_here"]}
+        kept = {row["segment_id"] for row in rows if row["run_id"] == found.run_id and row["verdict"] == "survived"}
+        assert here == set(found.segments.segment_id[~found.segments.is_standing])
+        assert kept <= set(first.segments.segment_id)
+        assert len(kept) >= 4  # of 6
 
 
 def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:
