@@ -27,7 +27,7 @@ from features import ageing, categories
 from features.events import EVENT_SCHEMA, EventType, ObservationWindow
 from features.interests import EVIDENCE_PREFIX
 from pipeline import outputs
-from pipeline.engines import TEMPORARY, materialise
+from pipeline.engines import TEMPORARY, create_view, materialise
 from pipeline.params import Params, UserError
 from pipeline.parsing import literal
 from pipeline.profiles import Measured, Profiles, Progress, Shop, finished, measure, new_categories
@@ -35,7 +35,7 @@ from pipeline.sources import ReadingSummary, Source, count_before, read_source
 
 FOLDER = "state"
 MANIFEST = "manifest.json"
-LAYOUT = 1
+LAYOUT = 2
 REMEDY = "Remove that folder to begin anew; the next --update then builds the state in full."
 
 
@@ -95,7 +95,8 @@ def update(
         progress("reading and checking everything: there is no state yet")
         source = read_source(con, params, rejected_path=rejected_path)
         measured = measure(con, source, trained, shop=shop, progress=progress)
-        _keep_measures(con, _stamped(measured, window))
+        measures = materialise(con, _stamped(measured, window), "touched_measures")
+        older_row_count = count_before(con, params, [kept_until])[0]
         con.con.execute("create or replace temp view state_events as select * from events limit 0")
         parts, told, since = [], ["State built in full; the next --update reads only what is new"], window.start
         seen = measured.categories
@@ -103,16 +104,18 @@ def update(
         since = min(datetime.fromisoformat(manifest["reread_from"]), kept_until)
         progress(f"reading and checking from {since:%Y-%m-%d %H:%M}")
         source = read_source(con, params, rejected_path=rejected_path, since=since)
-        told = _check_continuity(con, params, source, folder, manifest, since)
+        older, older_row_count = count_before(con, params, [since, kept_until])
+        told = _check_continuity(con, params, source, folder, manifest, since, older)
         parts = _parts_before(manifest["events"], since)
         progress("measuring who changed")
-        told.append(_measure_changed(con, source, trained, shop, folder, manifest, window, since))
+        measures = _measure_changed(con, source, trained, shop, folder, manifest, window, since)
         seen = None
     progress("profiles")
-    aged = ageing.aged(
-        con.table("measures", database=TEMPORARY), window=window, half_life_days=_half_lives(trained, shop)
-    )
+    aged = ageing.aged(measures, window=window, half_life_days=_half_lives(trained, shop))
     frame = finished(aged, shop.spec, trained)
+    if manifest is not None:
+        count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
+        told.append(f"Updated {count:,} of {len(frame):,} customers; the others are as they were, a little older")
     if seen is None:
         seen = _categories_of(con, source, shop, window, since)
     told.append(
@@ -122,7 +125,7 @@ def update(
     )
 
     def save() -> None:
-        _save(con, params, folder, manifest, belongs, parts, since, window, kept_until, source)
+        _save(con, params, folder, manifest, belongs, parts, since, window, kept_until, source, older_row_count)
 
     # Queries are counted over all of a log, of which only a part was read.
     profiles = Profiles(frame, shop, new_categories(seen, shop), {})
@@ -145,7 +148,7 @@ def _load(folder: Path, belongs: dict[str, Any], as_of: datetime) -> dict[str, A
         return None
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        files = [manifest["measures"], manifest["products"], *manifest["events"]]
+        files = [*manifest["measures"], manifest["products"], *manifest["events"]]
         named = {one["file"]: one["sha256"] for one in files if one}
         state_as_of = datetime.fromisoformat(manifest["as_of"])
         edges = [datetime.fromisoformat(part[edge]) for part in manifest["events"] for edge in ("start", "until")]
@@ -199,7 +202,13 @@ def _view_parts(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Table
 
 
 def _check_continuity(
-    con: Any, params: Params, source: Source, folder: Path, manifest: dict[str, Any], since: datetime
+    con: Any,
+    params: Params,
+    source: Source,
+    folder: Path,
+    manifest: dict[str, Any],
+    since: datetime,
+    older_row_count: int,
 ) -> list[str]:
     """Whether the source goes on from where the state ends; what to tell of events that came too late."""
     state_end = datetime.fromisoformat(manifest["as_of"]).replace(tzinfo=None)
@@ -218,13 +227,14 @@ def _check_continuity(
             f"source.events: expected it still to hold the days from {since:%Y-%m-%d}, which are read again for events "
             f"that come late (score.late_days: {params.score.late_days:g}). A gap: nothing of {days}. Bring them back."
         )
-    come = con.con.execute(
-        f"select count(*) from new_events where occurred_at >= timestamp {literal(str(state_end))}"
-    ).fetchone()[0]
-    if not come and end > state_end:
+    last = con.con.execute("select max(occurred_at) from new_events").fetchone()[0]
+    is_silent = (last is None or last < state_end) and end > state_end
+    # What comes of that time within late_days is read by the updates to come; what comes later would be lost.
+    if is_silent and (last is None or last < end - timedelta(days=params.score.late_days)):
         raise StateError(
             f"source.events: expected events from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, since the state "
-            "ends there; found none. A gap: bring the log of that time, or wait for it."
+            f"ends there; found none within score.late_days ({params.score.late_days:g}). A gap: bring the log of that "
+            "time, or wait for it; if the shop was silent, score without --update until somebody comes."
         )
     before, now = (
         con.con.execute(f"select count(*), count(distinct hash(t)) from {name} t where {span}").fetchone()
@@ -235,13 +245,19 @@ def _check_continuity(
             f"source.events: expected each event once; those from {since:%Y-%m-%d} to {state_end:%Y-%m-%d} are there "
             "twice. An overlap: leave the files that repeat others out, or set source.drop_duplicates: true."
         )
-    late = count_before(con, params, since) - manifest["older_row_count"]
+    told = []
+    if is_silent:
+        told.append(
+            f"No event from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: everybody is as they were, a little "
+            "older. Is the log there? If it comes, the next --update reads it"
+        )
+    late = older_row_count - manifest["older_row_count"]
     if late > 0:
-        return [
+        told.append(
             f"Too late: {late:,} rows from before {since:%Y-%m-%d %H:%M} UTC came since the last update and are not in "
             f"the scores (score.late_days: {params.score.late_days:g}). Remove {folder} to have them counted"
-        ]
-    return []
+        )
+    return told
 
 
 def _measure_changed(
@@ -253,13 +269,11 @@ def _measure_changed(
     manifest: dict[str, Any],
     window: ObservationWindow,
     since: datetime,
-) -> str:
-    """Table measures: of customers who changed anew, of the others as they were."""
+) -> ir.Table:
+    """View measures: of customers who changed anew (table touched_measures), of the others as they were."""
     state_window = ObservationWindow(datetime.fromisoformat(manifest["as_of"]), window.history_days)
     old = con.table("state_events", database=TEMPORARY)
-    file = literal(str(folder / manifest["measures"]["file"]))
-    con.con.execute(f"create or replace temp view old_measures as select * from read_parquet({file})")
-    measures = con.table("old_measures", database=TEMPORARY)
+    measures = _view_measures(con, folder, manifest["measures"])
     new = con.table("new_events", database=TEMPORARY)
     changed = ageing.changed_customers(con.table("old_late_events", database=TEMPORARY), new)
     left = ageing.with_events_between(old, state_window.start, window.start)
@@ -279,21 +293,28 @@ def _measure_changed(
     before = measures.filter(measures.is_known_from_before).select("customer_id", was_known=ibis.literal(True))
     known = measured.left_join(before, "customer_id").drop("customer_id_right")
     known = known.mutate(is_known_from_before=known.is_known_from_before | known.was_known.fill_null(False))
-    anew = materialise(con, known.select(*measures.columns), "touched_measures")
+    # Who is gone stands there too, with nulls, to hide what older files say of them.
+    anew = touched.left_join(known, "customer_id").select(*measures.columns)
+    anew = materialise(con, anew, "touched_measures")
     kept_ones = measures.anti_join(touched, "customer_id")
     is_still_there = (kept_ones.event_count > 0) | kept_ones.is_known_from_before
-    if registered is None:
-        kept_ones = kept_ones.filter(is_still_there)
-    else:
-        names = registered.mutate(is_registered=ibis.literal(True))
-        joined = kept_ones.left_join(names, "customer_id").drop("customer_id_right")
-        is_still_there = (joined.event_count > 0) | joined.is_known_from_before | joined.is_registered.notnull()
-        kept_ones = joined.filter(is_still_there).drop("is_registered")
-    _keep_measures(con, kept_ones.select(*measures.columns).union(anew))
-    counts = con.con.execute(
-        "select (select count(*) from touched_measures), (select count(*) from measures)"
-    ).fetchone()
-    return f"Updated {counts[0]:,} of {counts[1]:,} customers; the others are as they were, a little older"
+    if registered is not None:
+        names = registered.filter(registered.customer_id.notnull()).customer_id
+        is_still_there = is_still_there | kept_ones.customer_id.isin(names)
+    kept_ones = kept_ones.filter(is_still_there)
+    return create_view(con, kept_ones.union(anew.filter(anew.measured_at.notnull())), "measures")
+
+
+def _view_measures(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Table:
+    """View old_measures: each customer's row in the last of the files that have one."""
+    files = [f"read_parquet({literal(str(folder / part['file']))})" for part in parts]
+    selects = [
+        f"select * from {file} where measured_at is not null"
+        + "".join(f" and customer_id not in (select customer_id from {later})" for later in files[number + 1 :])
+        for number, file in enumerate(files)
+    ]
+    con.con.execute(f"create or replace temp view old_measures as {' union all '.join(selects)}")
+    return con.table("old_measures", database=TEMPORARY)
 
 
 def _registered(source: Source, window: ObservationWindow) -> ir.Table | None:
@@ -328,10 +349,6 @@ def _stamped(measured: Measured, window: ObservationWindow) -> ir.Table:
     """Measures by the customers' own ids, with the moment they were taken at."""
     named = measured.table.drop("customer_id").rename(customer_id="customer_name")
     return named.mutate(measured_at=ibis.literal(window.end).cast("timestamp(6)"))
-
-
-def _keep_measures(con: Any, measures: ir.Table) -> None:
-    materialise(con, measures, "measures")
 
 
 def _half_lives(trained: Params, shop: Shop) -> dict[str, float]:
@@ -384,6 +401,7 @@ def _save(
     window: ObservationWindow,
     kept_until: datetime,
     source: Source,
+    older_row_count: int,
 ) -> None:
     """Write the state: new files under new names, then the manifest, then what it no longer names goes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -409,21 +427,28 @@ def _save(
         outputs.copy_query(con, query, path, mode=outputs.PRIVATE)
         return {"file": path.name, "sha256": outputs.file_digest(path)}
 
+    # Most nights few customers change: a file of theirs alone is written, until such files add up to half of all.
+    measures, rows = manifest["measures"] if manifest else [], "touched_measures"
+    touched_count = con.con.execute("select count(*) from touched_measures").fetchone()[0]
+    if measures and 2 * (touched_count + sum(one["row_count"] for one in measures[1:])) > measures[0]["row_count"]:
+        measures, rows = [], "measures"
+        touched_count = con.con.execute("select count(*) from measures").fetchone()[0]
+    measured = write("measures", f"select * from {rows}") | {"row_count": touched_count}
     part = write("events", merged) | {"start": start, "until": str(window.end), "row_count": count}
     state = {
         **belongs,
         "number": number,
         "as_of": params.as_of.isoformat(),
         "reread_from": str(kept_until),
-        "older_row_count": count_before(con, params, kept_until),
-        "measures": write("measures", "select * from measures"),
+        "older_row_count": older_row_count,
+        "measures": [*measures, measured],
         "products": None
         if source.products is None
         else write("products", "select product_id, category_path, brand from products order by product_id"),
         "events": [*parts, part],
     }
     outputs.write_json(folder / MANIFEST, state)
-    named = {MANIFEST, state["measures"]["file"], *(one["file"] for one in state["events"])}
+    named = {MANIFEST, *(one["file"] for one in [*state["measures"], *state["events"]])}
     named |= {state["products"]["file"]} if state["products"] else set()
     for path in folder.iterdir():
         if path.name not in named:
