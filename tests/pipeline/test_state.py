@@ -20,8 +20,9 @@ from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.score import score
 from pipeline.sources import read_source
-from pipeline.state import FOLDER, MANIFEST, Updated, update
+from pipeline.state import FOLDER, MANIFEST
 from pipeline.train import Trained
+from pipeline.update import Updated, update
 from tests.pipeline.conftest import params_in, quiet
 
 START = datetime(2025, 1, 1)
