@@ -154,11 +154,11 @@ def save(
 
     # Most nights few customers change: a file of theirs alone is written, until such files add up to half of all.
     measures, rows = manifest["measures"] if manifest else [], "touched_measures"
-    touched_count = con.con.execute("select count(*) from touched_measures").fetchone()[0]
-    if measures and 2 * (touched_count + sum(one["row_count"] for one in measures[1:])) > measures[0]["row_count"]:
+    row_count = con.con.execute("select count(*) from touched_measures").fetchone()[0]
+    if measures and 2 * (row_count + sum(one["row_count"] for one in measures[1:])) > measures[0]["row_count"]:
         measures, rows = [], "measures"
-        touched_count = con.con.execute("select count(*) from measures").fetchone()[0]
-    measured = write("measures", f"select * from {rows}") | {"row_count": touched_count}
+        row_count = con.con.execute("select count(*) from measures").fetchone()[0]
+    measured = write("measures", f"select * from {rows}") | {"row_count": row_count}
     part = write("events", merged) | {"start": start, "until": str(window.end), "row_count": count}
     saved = {
         **belongs,
