@@ -52,9 +52,9 @@ def aged(measures: ir.Table, *, window: ObservationWindow, half_life_days: Mappi
 
 def changed_customers(before: ir.Table, now: ir.Table) -> ir.Table:
     """Customers (customer_id) whose events are not the same rows, as often, in two tables of one schema."""
-    gone = before.difference(now, distinct=False)
-    come = now.difference(before, distinct=False)
-    return gone.select("customer_id").union(come.select("customer_id")).distinct()
+    both = before.mutate(times=1).union(now.mutate(times=-1))
+    rows = both.group_by(before.columns).aggregate(times=both.times.sum())
+    return rows.filter(rows.times != 0).select("customer_id").distinct()
 
 
 def with_events_between(events: ir.Table, start: datetime, end: datetime) -> ir.Table:

@@ -20,8 +20,8 @@ from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.queries import counts_text
 from pipeline.sources import read_source
-from pipeline.state import Updated
-from pipeline.state import update as update_profiles
+from pipeline.update import Updated
+from pipeline.update import update as update_profiles
 
 FROM_PROFILE = (
     "lifecycle_stage",

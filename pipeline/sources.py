@@ -127,7 +127,9 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: 
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
     if summary.read_count == 0:
-        raise SourceError("source.events: expected rows, found a table without any.")
+        if since is None:
+            raise SourceError("source.events: expected rows, found a table without any.")
+        return Source(events, products, customers, summary)
     _refuse_a_log_of_the_future(params, summary)
     enforce_thresholds(con, params, raw, summary, rules, rejected_path)
     for warning in summary.warnings:
@@ -156,15 +158,16 @@ def _only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> Non
     con.con.execute(f"create table raw_events as select * from all_raw_events where {' and '.join(conditions)}")
 
 
-def count_before(con: Any, params: Params, moment: datetime) -> int:
-    """Raw rows of the whole log from before ``moment`` (UTC without a zone), good or not: a count of times alone."""
+def count_before(con: Any, params: Params, moments: list[datetime]) -> list[int]:
+    """Raw rows of the whole log from before each moment (UTC without a zone), good or not: one scan of times alone."""
     tables = {row[0] for row in con.con.execute("show tables").fetchall()}
     rows = "all_raw_events" if "all_raw_events" in tables else "raw_events"
     columns = {row[0]: row[1] for row in con.con.execute(f"describe {rows}").fetchall()}
     raw = RawTable(rows, columns, [], "")
     at = params.source.events.columns.get("occurred_at", "occurred_at")
-    condition = f"{_time_of(con, params, raw, at, rows=rows)} < timestamp {literal(str(moment))}"
-    return int(con.con.execute(f"select count(*) from {rows} where {condition}").fetchone()[0])
+    moment_of = _time_of(con, params, raw, at, rows=rows)
+    counts = ", ".join(f"count(*) filter (moment < timestamp {literal(str(moment))})" for moment in moments)
+    return list(con.con.execute(f"select {counts} from (select {moment_of} as moment from {rows})").fetchone())
 
 
 def _between(moment: str, since: datetime, until: datetime, *, kind: str = "timestamp", suffix: str = "") -> str:

@@ -1,41 +1,32 @@
-"""What `kindred score --update` keeps from night to night, and how it becomes tonight's profiles.
+"""The folder that `kindred score --update` keeps from night to night: loaded, refused or saved, whole or not at all.
 
-The state is a folder beside the outputs: measures of every customer, each as of the moment it was taken (`measures`);
-the checked events of the window (`events`, in parts by time); the catalogue (`products`); and manifest.json, written
-last, which names the files that belong together and holds their SHA-256. Files are never changed: new ones get new
-names, and old ones go once the manifest no longer names them, so that a crash leaves the old state or the new.
-
-A customer's measures follow from that customer's events alone. Those of whom no event was added, taken back, given
-another category or left behind by the window are only aged; the others are measured anew from their events.
+It lies beside the outputs: measures of customers, each as of the moment it was taken (`measures`, in files of which the
+last one that has a customer counts); the checked events of the window (`events`, in parts by time); the catalogue
+(`products`); and manifest.json, written last, which names the files that belong together and holds their SHA-256. Files
+are never changed: new ones get new names, and old ones go once the manifest no longer names them, so that a crash
+leaves the old state or the new.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import ibis
 import ibis.expr.types as ir
-import pandas as pd
 
-from features import ageing, categories
-from features.events import EVENT_SCHEMA, EventType, ObservationWindow
-from features.interests import EVIDENCE_PREFIX
+from features.events import EVENT_SCHEMA, ObservationWindow
 from pipeline import outputs
-from pipeline.engines import TEMPORARY, materialise
+from pipeline.engines import TEMPORARY
 from pipeline.params import Params, UserError
 from pipeline.parsing import literal
-from pipeline.profiles import Measured, Profiles, Progress, Shop, finished, measure, new_categories
-from pipeline.sources import ReadingSummary, Source, count_before, read_source
+from pipeline.sources import Source
 
 FOLDER = "state"
 MANIFEST = "manifest.json"
-LAYOUT = 1
+LAYOUT = 2
 REMEDY = "Remove that folder to begin anew; the next --update then builds the state in full."
 
 
@@ -43,93 +34,7 @@ class StateError(UserError):
     """The state cannot be used, or the source does not fit it."""
 
 
-@dataclass(frozen=True)
-class Updated:
-    """Tonight's profiles, what was read for them, and what to tell.
-
-    Attributes
-    ----------
-    save : callable
-        Writes the state; to be called when the scores are written.
-    """
-
-    profiles: Profiles
-    reading: ReadingSummary
-    told: list[str]
-    save: Callable[[], None]
-
-
-def update(
-    con: Any,
-    params: Params,
-    trained: Params,
-    *,
-    shop: Shop,
-    model_uri: str,
-    rejected_path: Path | None,
-    progress: Progress,
-) -> Updated:
-    """Profiles as of ``params.as_of`` from the state and the events since; in full where there is no state yet.
-
-    Parameters
-    ----------
-    trained : Params
-        Of the model, with the as_of of ``params``.
-
-    Raises
-    ------
-    StateError
-        The state is another model's, damaged, or of a later as_of; or the source lacks days, or holds them twice.
-    """
-    folder = params.path(params.outputs.folder) / FOLDER
-    belongs = {
-        "layout": LAYOUT,
-        "model_uri": model_uri,
-        "params_sha256": trained.model_copy(update={"as_of": datetime(1970, 1, 1, tzinfo=UTC)}).digest(),
-        "source_sha256": _description(params),
-    }
-    manifest = _load(folder, belongs, params.as_of)
-    window = ObservationWindow(params.as_of, shop.spec.history_days)
-    kept_until = window.end - timedelta(days=params.score.late_days)
-    if manifest is None:
-        progress("reading and checking everything: there is no state yet")
-        source = read_source(con, params, rejected_path=rejected_path)
-        measured = measure(con, source, trained, shop=shop, progress=progress)
-        _keep_measures(con, _stamped(measured, window))
-        con.con.execute("create or replace temp view state_events as select * from events limit 0")
-        parts, told, since = [], ["State built in full; the next --update reads only what is new"], window.start
-        seen = measured.categories
-    else:
-        since = min(datetime.fromisoformat(manifest["reread_from"]), kept_until)
-        progress(f"reading and checking from {since:%Y-%m-%d %H:%M}")
-        source = read_source(con, params, rejected_path=rejected_path, since=since)
-        told = _check_continuity(con, params, source, folder, manifest, since)
-        parts = _parts_before(manifest["events"], since)
-        progress("measuring who changed")
-        told.append(_measure_changed(con, source, trained, shop, folder, manifest, window, since))
-        seen = None
-    progress("profiles")
-    aged = ageing.aged(
-        con.table("measures", database=TEMPORARY), window=window, half_life_days=_half_lives(trained, shop)
-    )
-    frame = finished(con, aged, shop.spec, trained)
-    if seen is None:
-        seen = _categories_of(con, source, shop, window, since)
-    told.append(
-        f"Read from the source: {source.summary.read_count:,} rows, {source.summary.accepted_count:,} accepted, "
-        f"{source.summary.rejected_count:,} rejected"
-        + (f"; only events from {since:%Y-%m-%d %H:%M} UTC on were looked at" if manifest else "")
-    )
-
-    def save() -> None:
-        _save(con, params, folder, manifest, belongs, parts, since, window, kept_until, source)
-
-    # Queries are counted over all of a log, of which only a part was read.
-    profiles = Profiles(frame, shop, new_categories(seen, shop), {})
-    return Updated(profiles, source.summary, told, save)
-
-
-def _description(params: Params) -> str:
+def description(params: Params) -> str:
     """SHA-256 of how the source is read; where it lies may change, since logs are rotated."""
     described = params.source.model_dump(mode="json")
     for table in described.values():
@@ -138,14 +43,14 @@ def _description(params: Params) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
-def _load(folder: Path, belongs: dict[str, Any], as_of: datetime) -> dict[str, Any] | None:
+def load(folder: Path, belongs: dict[str, Any], as_of: datetime) -> dict[str, Any] | None:
     """The manifest, once everything that it names is there and whole; None where there is no state."""
     path = folder / MANIFEST
     if not path.exists():
         return None
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        files = [manifest["measures"], manifest["products"], *manifest["events"]]
+        files = [*manifest["measures"], manifest["products"], *manifest["events"]]
         named = {one["file"]: one["sha256"] for one in files if one}
         state_as_of = datetime.fromisoformat(manifest["as_of"])
         edges = [datetime.fromisoformat(part[edge]) for part in manifest["events"] for edge in ("start", "until")]
@@ -180,13 +85,13 @@ def _load(folder: Path, belongs: dict[str, Any], as_of: datetime) -> dict[str, A
     return manifest
 
 
-def _parts_before(parts: list[dict[str, Any]], moment: datetime) -> list[dict[str, Any]]:
+def parts_before(parts: list[dict[str, Any]], moment: datetime) -> list[dict[str, Any]]:
     """Parts of events cut off at ``moment``."""
     cut = [part | {"until": min(part["until"], str(moment))} for part in parts]
     return [part for part in cut if part["start"] < part["until"]]
 
 
-def _view_parts(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Table:
+def view_parts(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Table:
     """View state_events: the checked events that the state holds."""
     selects = [
         f"select {', '.join(EVENT_SCHEMA)} from read_parquet({literal(str(folder / part['file']))}) "
@@ -198,182 +103,19 @@ def _view_parts(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Table
     return con.table("state_events", database=TEMPORARY)
 
 
-def _check_continuity(
-    con: Any, params: Params, source: Source, folder: Path, manifest: dict[str, Any], since: datetime
-) -> list[str]:
-    """Whether the source goes on from where the state ends; what to tell of events that came too late."""
-    state_end = datetime.fromisoformat(manifest["as_of"]).replace(tzinfo=None)
-    end = params.as_of.replace(tzinfo=None)
-    old = _view_parts(con, folder, manifest["events"])
-    materialise(con, old.filter(old.occurred_at >= since), "old_late_events")
-    materialise(con, source.events.filter(source.events.occurred_at < end).select(*EVENT_SCHEMA), "new_events")
-    span = f"occurred_at >= timestamp {literal(str(since))} and occurred_at < timestamp {literal(str(state_end))}"
-    lost = con.con.execute(
-        "select distinct occurred_at::date from old_late_events "
-        "where occurred_at::date not in (select distinct occurred_at::date from new_events) order by 1"
-    ).fetchall()
-    if lost:
-        days = ", ".join(str(row[0]) for row in lost[:5])
-        raise StateError(
-            f"source.events: expected it still to hold the days from {since:%Y-%m-%d}, which are read again for events "
-            f"that come late (score.late_days: {params.score.late_days:g}). A gap: nothing of {days}. Bring them back."
-        )
-    come = con.con.execute(
-        f"select count(*) from new_events where occurred_at >= timestamp {literal(str(state_end))}"
-    ).fetchone()[0]
-    if not come and end > state_end:
-        raise StateError(
-            f"source.events: expected events from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, since the state "
-            "ends there; found none. A gap: bring the log of that time, or wait for it."
-        )
-    before, now = (
-        con.con.execute(f"select count(*), count(distinct hash(t)) from {name} t where {span}").fetchone()
-        for name in ("old_late_events", "new_events")
-    )
-    if before[0] and now[0] >= 2 * before[0] and now[0] >= 2 * now[1]:
-        raise StateError(
-            f"source.events: expected each event once; those from {since:%Y-%m-%d} to {state_end:%Y-%m-%d} are there "
-            "twice. An overlap: leave the files that repeat others out, or set source.drop_duplicates: true."
-        )
-    late = count_before(con, params, since) - manifest["older_row_count"]
-    if late > 0:
-        return [
-            f"Too late: {late:,} rows from before {since:%Y-%m-%d %H:%M} UTC came since the last update and are not in "
-            f"the scores (score.late_days: {params.score.late_days:g}). Remove {folder} to have them counted"
-        ]
-    return []
+def view_measures(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Table:
+    """View old_measures: each customer's row in the last of the files that have one."""
+    files = [f"read_parquet({literal(str(folder / part['file']))})" for part in parts]
+    selects = [
+        f"select * from {file} where measured_at is not null"
+        + "".join(f" and customer_id not in (select customer_id from {later})" for later in files[number + 1 :])
+        for number, file in enumerate(files)
+    ]
+    con.con.execute(f"create or replace temp view old_measures as {' union all '.join(selects)}")
+    return con.table("old_measures", database=TEMPORARY)
 
 
-def _measure_changed(
-    con: Any,
-    source: Source,
-    trained: Params,
-    shop: Shop,
-    folder: Path,
-    manifest: dict[str, Any],
-    window: ObservationWindow,
-    since: datetime,
-) -> str:
-    """Table measures: of customers who changed anew, of the others as they were."""
-    state_window = ObservationWindow(datetime.fromisoformat(manifest["as_of"]), window.history_days)
-    old = con.table("state_events", database=TEMPORARY)
-    file = literal(str(folder / manifest["measures"]["file"]))
-    con.con.execute(f"create or replace temp view old_measures as select * from read_parquet({file})")
-    measures = con.table("old_measures", database=TEMPORARY)
-    new = con.table("new_events", database=TEMPORARY)
-    changed = ageing.changed_customers(con.table("old_late_events", database=TEMPORARY), new)
-    left = ageing.with_events_between(old, state_window.start, window.start)
-    everybody = changed.union(left).union(_of_changed_products(con, source, old.union(new), folder, manifest))
-    registered = _registered(source, window)
-    if registered is not None:
-        everybody = everybody.union(registered.anti_join(measures, "customer_id"))
-    touched = materialise(con, everybody.distinct(), "touched_customers")
-    kept = old.filter(old.occurred_at < since).union(new).semi_join(touched, "customer_id")
-    theirs = replace(
-        source,
-        events=materialise(con, kept, "touched_events"),
-        customers=None if source.customers is None else source.customers.semi_join(touched, "customer_id"),
-    )
-    measured = _stamped(measure(con, theirs, trained, shop=shop, progress=lambda step: None), window)
-    # What lies before the window is known from the old measures alone.
-    before = measures.filter(measures.is_known_from_before).select("customer_id", was_known=ibis.literal(True))
-    known = measured.left_join(before, "customer_id").drop("customer_id_right")
-    known = known.mutate(is_known_from_before=known.is_known_from_before | known.was_known.fill_null(False))
-    anew = materialise(con, known.select(*measures.columns), "touched_measures")
-    kept_ones = measures.anti_join(touched, "customer_id")
-    is_still_there = (kept_ones.event_count > 0) | kept_ones.is_known_from_before
-    if registered is None:
-        kept_ones = kept_ones.filter(is_still_there)
-    else:
-        names = registered.mutate(is_registered=ibis.literal(True))
-        joined = kept_ones.left_join(names, "customer_id").drop("customer_id_right")
-        is_still_there = (joined.event_count > 0) | joined.is_known_from_before | joined.is_registered.notnull()
-        kept_ones = joined.filter(is_still_there).drop("is_registered")
-    _keep_measures(con, kept_ones.select(*measures.columns).union(anew))
-    counts = con.con.execute(
-        "select (select count(*) from touched_measures), (select count(*) from measures)"
-    ).fetchone()
-    return f"Updated {counts[0]:,} of {counts[1]:,} customers; the others are as they were, a little older"
-
-
-def _registered(source: Source, window: ObservationWindow) -> ir.Table | None:
-    if source.customers is None:
-        return None
-    registered = source.customers
-    if "registered_at" in registered.columns:
-        registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
-    return registered.select("customer_id").distinct()
-
-
-def _of_changed_products(
-    con: Any, source: Source, events: ir.Table, folder: Path, manifest: dict[str, Any]
-) -> ir.Table:
-    """Customers (customer_id) with an event on a product that is new, gone, or of another category or brand."""
-    if source.products is None or not manifest["products"]:
-        return events.select("customer_id").filter(
-            ibis.literal(bool(source.products is not None or manifest["products"]))
-        )
-    file = literal(str(folder / manifest["products"]["file"]))
-    con.con.execute(f"create or replace temp view old_products as select * from read_parquet({file})")
-    before = con.table("old_products", database=TEMPORARY)
-    now = source.products.select("product_id", "category_path", "brand")
-    moved = before.difference(now).union(now.difference(before)).select("product_id").distinct()
-    moved = materialise(con, moved, "moved_products")
-    if not moved.count().to_pyarrow().as_py():
-        return events.select("customer_id").limit(0)
-    return events.semi_join(moved, "product_id").select("customer_id")
-
-
-def _stamped(measured: Measured, window: ObservationWindow) -> ir.Table:
-    """Measures by the customers' own ids, with the moment they were taken at."""
-    named = measured.table.drop("customer_id").rename(customer_id="customer_name")
-    return named.mutate(measured_at=ibis.literal(window.end).cast("timestamp(6)"))
-
-
-def _keep_measures(con: Any, measures: ir.Table) -> None:
-    materialise(con, measures, "measures")
-
-
-def _half_lives(trained: Params, shop: Shop) -> dict[str, float]:
-    """Decayed columns of the measures and their half-lives in days."""
-    interest = ["evidence", *(EVIDENCE_PREFIX + category for category in shop.spec.cut.categories)]
-    return dict.fromkeys(interest, trained.interests.half_life_days) | {
-        "activity": trained.interests.activity.half_life_days,
-        "temperature_points": trained.journey.temperature_half_life_days,
-    }
-
-
-def _has_own_paths(con: Any) -> bool:
-    """Whether events carry categories themselves."""
-    found = con.con.execute(
-        "select exists (from new_events where category_path is not null) "
-        "or exists (from state_events where category_path is not null)"
-    )
-    return bool(found.fetchone()[0])
-
-
-def _categories_of(con: Any, source: Source, shop: Shop, window: ObservationWindow, since: datetime) -> pd.DataFrame:
-    """Categories (category, event_count) of the window's events, at the cut's level; known ones may be left out."""
-    old = con.table("state_events", database=TEMPORARY)
-    new = con.table("new_events", database=TEMPORARY)
-    events = window.of(old.filter(old.occurred_at < since).union(new))
-    events = events.filter(events.event_type != str(EventType.SEARCH))
-    if source.products is not None and not _has_own_paths(con):
-        # Only what is unknown is told, and where the catalogue is all of it known the events need not be read.
-        level = shop.spec.cut.level
-        names = categories.at_level(source.products.category_path, level).lower()
-        known = [name.lower() for name in shop.known_categories.category]
-        unknown = materialise(con, source.products.filter(names.notin(known)).select("product_id"), "unknown_products")
-        if not unknown.count().to_pyarrow().as_py():
-            return shop.known_categories.head(0).assign(event_count=0.0)
-        events = events.semi_join(unknown, "product_id")
-    by_product = events.group_by("product_id", "category_path").aggregate(event_count=events.count())
-    paths = categories.with_category_path(by_product, source.products)
-    paths = paths.filter(paths.category_path.notnull())
-    return categories.roll_up(paths, shop.spec.cut.level, count="event_count").to_pandas()
-
-
-def _save(
+def save(
     con: Any,
     params: Params,
     folder: Path,
@@ -384,6 +126,7 @@ def _save(
     window: ObservationWindow,
     kept_until: datetime,
     source: Source,
+    older_row_count: int,
 ) -> None:
     """Write the state: new files under new names, then the manifest, then what it no longer names goes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -409,22 +152,29 @@ def _save(
         outputs.copy_query(con, query, path, mode=outputs.PRIVATE)
         return {"file": path.name, "sha256": outputs.file_digest(path)}
 
+    # Most nights few customers change: a file of theirs alone is written, until such files add up to half of all.
+    measures, rows = manifest["measures"] if manifest else [], "touched_measures"
+    row_count = con.con.execute("select count(*) from touched_measures").fetchone()[0]
+    if measures and 2 * (row_count + sum(one["row_count"] for one in measures[1:])) > measures[0]["row_count"]:
+        measures, rows = [], "measures"
+        row_count = con.con.execute("select count(*) from measures").fetchone()[0]
+    measured = write("measures", f"select * from {rows}") | {"row_count": row_count}
     part = write("events", merged) | {"start": start, "until": str(window.end), "row_count": count}
-    state = {
+    saved = {
         **belongs,
         "number": number,
         "as_of": params.as_of.isoformat(),
         "reread_from": str(kept_until),
-        "older_row_count": count_before(con, params, kept_until),
-        "measures": write("measures", "select * from measures"),
+        "older_row_count": older_row_count,
+        "measures": [*measures, measured],
         "products": None
         if source.products is None
         else write("products", "select product_id, category_path, brand from products order by product_id"),
         "events": [*parts, part],
     }
-    outputs.write_json(folder / MANIFEST, state)
-    named = {MANIFEST, state["measures"]["file"], *(one["file"] for one in state["events"])}
-    named |= {state["products"]["file"]} if state["products"] else set()
+    outputs.write_json(folder / MANIFEST, saved)
+    named = {MANIFEST, *(one["file"] for one in [*saved["measures"], *saved["events"]])}
+    named |= {saved["products"]["file"]} if saved["products"] else set()
     for path in folder.iterdir():
         if path.name not in named:
             path.unlink()

@@ -20,8 +20,9 @@ from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.score import score
 from pipeline.sources import read_source
-from pipeline.state import FOLDER, MANIFEST, Updated, update
+from pipeline.state import FOLDER, MANIFEST
 from pipeline.train import Trained
+from pipeline.update import Updated, update
 from tests.pipeline.conftest import params_in, quiet
 
 START = datetime(2025, 1, 1)
@@ -214,6 +215,7 @@ def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params
         ("future", "cannot go back"),
         ("gap", "A gap: nothing of 2025-01-28"),
         ("no news", "A gap: bring the log"),
+        ("nothing at all", "A gap: nothing of 2025-01-28"),
         ("overlap", "An overlap"),
     ],
 )
@@ -240,7 +242,10 @@ def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: 
         as_of -= timedelta(days=2)
     elif harm == "gap":
         events[events.occurred_at.dt.day_of_year != 28].to_parquet(log)
+    elif harm == "nothing at all":
+        events[events.occurred_at < START + timedelta(days=27)].to_parquet(log)
     elif harm == "no news":
+        as_of += timedelta(days=3)
         events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
     else:
         pd.concat([events, events]).to_parquet(log)
@@ -248,6 +253,29 @@ def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: 
     with pytest.raises(UserError, match=told):
         night.updated(as_of, model_uri=model_uri)
     assert {path.name: path.read_bytes() for path in state.iterdir()} == before
+
+
+def test_a_silent_night_is_told_and_its_events_count_when_they_come(saved: Night) -> None:
+    log = saved.params.path(str(saved.params.source.events.path))
+    for days, told in ((1, "No event from 2025-01-31"), (2, "No event from 2025-02-01"), (3, None)):
+        as_of = START + timedelta(days=30 + days)
+        saved.write(as_of)
+        if told:
+            events = pd.read_parquet(log)
+            events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
+        found = saved.updated(as_of)
+        assert any(told in line for line in found.told) if told else not any("No event" in line for line in found.told)
+        assert_same(found.profiles, saved.rebuilt(as_of))
+
+
+def test_files_of_few_customers_become_one_again(saved: Night) -> None:
+    counts = []
+    for days in range(1, 5):
+        as_of = START + timedelta(days=30) + timedelta(hours=6 * days)
+        saved.write(as_of)
+        assert_same(saved.updated(as_of).profiles, saved.rebuilt(as_of))
+        counts.append(len(json.loads((saved.folder / FOLDER / MANIFEST).read_text())["measures"]))
+    assert max(counts) > 1 and counts != sorted(counts), counts
 
 
 def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +292,7 @@ def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPa
     found = saved.updated(as_of)
     assert_same(found.profiles, saved.rebuilt(as_of))
     manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
-    named = {MANIFEST, manifest["measures"]["file"], manifest["products"]["file"]}
+    named = {MANIFEST, *(one["file"] for one in manifest["measures"]), manifest["products"]["file"]}
     assert {path.name for path in (saved.folder / FOLDER).iterdir()} == named | {p["file"] for p in manifest["events"]}
     assert all(path.stat().st_mode & 0o077 == 0 for path in (saved.folder / FOLDER).glob("*.parquet"))
 

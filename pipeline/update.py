@@ -1,0 +1,293 @@
+"""`kindred score --update`: tonight's profiles from last night's state and the events since.
+
+A customer's measures follow from that customer's events alone. Those of whom no event was added, taken back, given
+another category or left behind by the window are only aged; the others are measured anew from their events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+
+from features import ageing, categories
+from features.events import EVENT_SCHEMA, EventType, ObservationWindow
+from features.interests import EVIDENCE_PREFIX
+from pipeline import state
+from pipeline.engines import TEMPORARY, create_view, materialise
+from pipeline.params import Params
+from pipeline.parsing import literal
+from pipeline.profiles import Measured, Profiles, Progress, Shop, finished, measure, new_categories
+from pipeline.sources import ReadingSummary, Source, count_before, read_source
+
+
+@dataclass(frozen=True)
+class Updated:
+    """Tonight's profiles, what was read for them, and what to tell.
+
+    Attributes
+    ----------
+    save : callable
+        Writes the state; to be called when the scores are written.
+    """
+
+    profiles: Profiles
+    reading: ReadingSummary
+    told: list[str]
+    save: Callable[[], None]
+
+
+def update(
+    con: Any,
+    params: Params,
+    trained: Params,
+    *,
+    shop: Shop,
+    model_uri: str,
+    rejected_path: Path | None,
+    progress: Progress,
+) -> Updated:
+    """Profiles as of ``params.as_of`` from the state and the events since; in full where there is no state yet.
+
+    Parameters
+    ----------
+    trained : Params
+        Of the model, with the as_of of ``params``.
+
+    Raises
+    ------
+    StateError
+        The state is another model's, damaged, or of a later as_of; or the source lacks days, or holds them twice.
+    """
+    folder = params.path(params.outputs.folder) / state.FOLDER
+    belongs = {
+        "layout": state.LAYOUT,
+        "model_uri": model_uri,
+        "params_sha256": trained.model_copy(update={"as_of": datetime(1970, 1, 1, tzinfo=UTC)}).digest(),
+        "source_sha256": state.description(params),
+    }
+    manifest = state.load(folder, belongs, params.as_of)
+    window = ObservationWindow(params.as_of, shop.spec.history_days)
+    kept_until = window.end - timedelta(days=params.score.late_days)
+    if manifest is None:
+        progress("reading and checking everything: there is no state yet")
+        source = read_source(con, params, rejected_path=rejected_path)
+        measured = measure(con, source, trained, shop=shop, progress=progress)
+        measures = materialise(con, _stamped(measured, window), "touched_measures")
+        older_row_count = count_before(con, params, [kept_until])[0]
+        con.con.execute("create or replace temp view state_events as select * from events limit 0")
+        parts, told, since = [], ["State built in full; the next --update reads only what is new"], window.start
+        seen = measured.categories
+    else:
+        since = min(datetime.fromisoformat(manifest["reread_from"]), kept_until)
+        progress(f"reading and checking from {since:%Y-%m-%d %H:%M}")
+        source = read_source(con, params, rejected_path=rejected_path, since=since)
+        older, older_row_count = count_before(con, params, [since, kept_until])
+        told = _check_continuity(con, params, source, folder, manifest, since, older)
+        parts = state.parts_before(manifest["events"], since)
+        progress("measuring who changed")
+        measures = _measure_changed(con, source, trained, shop, folder, manifest, window, since)
+        seen = None
+    progress("profiles")
+    aged = ageing.aged(measures, window=window, half_life_days=_half_lives(trained, shop))
+    frame = finished(con, aged, shop.spec, trained)
+    if manifest is not None:
+        count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
+        told.append(f"Updated {count:,} of {len(frame):,} customers; the others are as they were, a little older")
+    if seen is None:
+        seen = _categories_of(con, source, shop, window, since)
+    told.append(
+        f"Read from the source: {source.summary.read_count:,} rows, {source.summary.accepted_count:,} accepted, "
+        f"{source.summary.rejected_count:,} rejected"
+        + (f"; only events from {since:%Y-%m-%d %H:%M} UTC on were looked at" if manifest else "")
+    )
+
+    def save() -> None:
+        state.save(con, params, folder, manifest, belongs, parts, since, window, kept_until, source, older_row_count)
+
+    # Queries are counted over all of a log, of which only a part was read.
+    profiles = Profiles(frame, shop, new_categories(seen, shop), {})
+    return Updated(profiles, source.summary, told, save)
+
+
+def _check_continuity(
+    con: Any,
+    params: Params,
+    source: Source,
+    folder: Path,
+    manifest: dict[str, Any],
+    since: datetime,
+    older_row_count: int,
+) -> list[str]:
+    """Whether the source goes on from where the state ends; what to tell of events that came too late."""
+    state_end = datetime.fromisoformat(manifest["as_of"]).replace(tzinfo=None)
+    end = params.as_of.replace(tzinfo=None)
+    old = state.view_parts(con, folder, manifest["events"])
+    materialise(con, old.filter(old.occurred_at >= since), "old_late_events")
+    materialise(con, source.events.filter(source.events.occurred_at < end).select(*EVENT_SCHEMA), "new_events")
+    span = f"occurred_at >= timestamp {literal(str(since))} and occurred_at < timestamp {literal(str(state_end))}"
+    lost = con.con.execute(
+        "select distinct occurred_at::date from old_late_events "
+        "where occurred_at::date not in (select distinct occurred_at::date from new_events) order by 1"
+    ).fetchall()
+    if lost:
+        days = ", ".join(str(row[0]) for row in lost[:5])
+        raise state.StateError(
+            f"source.events: expected it still to hold the days from {since:%Y-%m-%d}, which are read again for events "
+            f"that come late (score.late_days: {params.score.late_days:g}). A gap: nothing of {days}. Bring them back."
+        )
+    last = con.con.execute("select max(occurred_at) from new_events").fetchone()[0]
+    is_silent = (last is None or last < state_end) and end > state_end
+    # What comes of that time within late_days is read by the updates to come; what comes later would be lost.
+    if is_silent and (last is None or last < end - timedelta(days=params.score.late_days)):
+        raise state.StateError(
+            f"source.events: expected events from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, since the state "
+            f"ends there; found none within score.late_days ({params.score.late_days:g}). A gap: bring the log of that "
+            "time, or wait for it; if the shop was silent, score without --update until somebody comes."
+        )
+    before, now = (
+        con.con.execute(f"select count(*), count(distinct hash(t)) from {name} t where {span}").fetchone()
+        for name in ("old_late_events", "new_events")
+    )
+    if before[0] and now[0] >= 2 * before[0] and now[0] >= 2 * now[1]:
+        raise state.StateError(
+            f"source.events: expected each event once; those from {since:%Y-%m-%d} to {state_end:%Y-%m-%d} are there "
+            "twice. An overlap: leave the files that repeat others out, or set source.drop_duplicates: true."
+        )
+    told = []
+    if is_silent:
+        told.append(
+            f"No event from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: everybody is as they were, a little "
+            "older. Is the log there? If it comes, the next --update reads it"
+        )
+    late = older_row_count - manifest["older_row_count"]
+    if late > 0:
+        told.append(
+            f"Too late: {late:,} rows from before {since:%Y-%m-%d %H:%M} UTC came since the last update and are not in "
+            f"the scores (score.late_days: {params.score.late_days:g}). Remove {folder} to have them counted"
+        )
+    return told
+
+
+def _measure_changed(
+    con: Any,
+    source: Source,
+    trained: Params,
+    shop: Shop,
+    folder: Path,
+    manifest: dict[str, Any],
+    window: ObservationWindow,
+    since: datetime,
+) -> ir.Table:
+    """View measures: of customers who changed anew (table touched_measures), of the others as they were."""
+    state_window = ObservationWindow(datetime.fromisoformat(manifest["as_of"]), window.history_days)
+    old = con.table("state_events", database=TEMPORARY)
+    measures = state.view_measures(con, folder, manifest["measures"])
+    new = con.table("new_events", database=TEMPORARY)
+    changed = ageing.changed_customers(con.table("old_late_events", database=TEMPORARY), new)
+    left = ageing.with_events_between(old, state_window.start, window.start)
+    everybody = changed.union(left).union(_of_changed_products(con, source, old.union(new), folder, manifest))
+    registered = _registered(source, window)
+    if registered is not None:
+        everybody = everybody.union(registered.anti_join(measures, "customer_id"))
+    touched = materialise(con, everybody.distinct(), "touched_customers")
+    kept = old.filter(old.occurred_at < since).union(new).semi_join(touched, "customer_id")
+    theirs = replace(
+        source,
+        events=materialise(con, kept, "touched_events"),
+        customers=None if source.customers is None else source.customers.semi_join(touched, "customer_id"),
+    )
+    measured = _stamped(measure(con, theirs, trained, shop=shop, progress=lambda step: None), window)
+    # What lies before the window is known from the old measures alone.
+    before = measures.filter(measures.is_known_from_before).select("customer_id", was_known=ibis.literal(True))
+    known = measured.left_join(before, "customer_id").drop("customer_id_right")
+    known = known.mutate(is_known_from_before=known.is_known_from_before | known.was_known.fill_null(False))
+    # Who is gone stands there too, with nulls, to hide what older files say of them.
+    anew = touched.left_join(known, "customer_id").select(*measures.columns)
+    anew = materialise(con, anew, "touched_measures")
+    kept_ones = measures.anti_join(touched, "customer_id")
+    is_still_there = (kept_ones.event_count > 0) | kept_ones.is_known_from_before
+    if registered is not None:
+        names = registered.filter(registered.customer_id.notnull()).customer_id
+        is_still_there = is_still_there | kept_ones.customer_id.isin(names)
+    kept_ones = kept_ones.filter(is_still_there)
+    return create_view(con, kept_ones.union(anew.filter(anew.measured_at.notnull())), "measures")
+
+
+def _registered(source: Source, window: ObservationWindow) -> ir.Table | None:
+    if source.customers is None:
+        return None
+    registered = source.customers
+    if "registered_at" in registered.columns:
+        registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
+    return registered.select("customer_id").distinct()
+
+
+def _of_changed_products(
+    con: Any, source: Source, events: ir.Table, folder: Path, manifest: dict[str, Any]
+) -> ir.Table:
+    """Customers (customer_id) with an event on a product that is new, gone, or of another category or brand."""
+    if source.products is None or not manifest["products"]:
+        return events.select("customer_id").filter(
+            ibis.literal(bool(source.products is not None or manifest["products"]))
+        )
+    file = literal(str(folder / manifest["products"]["file"]))
+    con.con.execute(f"create or replace temp view old_products as select * from read_parquet({file})")
+    before = con.table("old_products", database=TEMPORARY)
+    now = source.products.select("product_id", "category_path", "brand")
+    moved = before.difference(now).union(now.difference(before)).select("product_id").distinct()
+    moved = materialise(con, moved, "moved_products")
+    if not moved.count().to_pyarrow().as_py():
+        return events.select("customer_id").limit(0)
+    return events.semi_join(moved, "product_id").select("customer_id")
+
+
+def _stamped(measured: Measured, window: ObservationWindow) -> ir.Table:
+    """Measures by the customers' own ids, with the moment they were taken at."""
+    named = measured.table.drop("customer_id").rename(customer_id="customer_name")
+    return named.mutate(measured_at=ibis.literal(window.end).cast("timestamp(6)"))
+
+
+def _half_lives(trained: Params, shop: Shop) -> dict[str, float]:
+    """Decayed columns of the measures and their half-lives in days."""
+    interest = ["evidence", *(EVIDENCE_PREFIX + category for category in shop.spec.cut.categories)]
+    return dict.fromkeys(interest, trained.interests.half_life_days) | {
+        "activity": trained.interests.activity.half_life_days,
+        "temperature_points": trained.journey.temperature_half_life_days,
+    }
+
+
+def _has_own_paths(con: Any) -> bool:
+    """Whether events carry categories themselves."""
+    found = con.con.execute(
+        "select exists (from new_events where category_path is not null) "
+        "or exists (from state_events where category_path is not null)"
+    )
+    return bool(found.fetchone()[0])
+
+
+def _categories_of(con: Any, source: Source, shop: Shop, window: ObservationWindow, since: datetime) -> pd.DataFrame:
+    """Categories (category, event_count) of the window's events, at the cut's level; known ones may be left out."""
+    old = con.table("state_events", database=TEMPORARY)
+    new = con.table("new_events", database=TEMPORARY)
+    events = window.of(old.filter(old.occurred_at < since).union(new))
+    events = events.filter(events.event_type != str(EventType.SEARCH))
+    if source.products is not None and not _has_own_paths(con):
+        # Only what is unknown is told, and where the catalogue is all of it known the events need not be read.
+        level = shop.spec.cut.level
+        names = categories.at_level(source.products.category_path, level).lower()
+        known = [name.lower() for name in shop.known_categories.category]
+        unknown = materialise(con, source.products.filter(names.notin(known)).select("product_id"), "unknown_products")
+        if not unknown.count().to_pyarrow().as_py():
+            return shop.known_categories.head(0).assign(event_count=0.0)
+        events = events.semi_join(unknown, "product_id")
+    by_product = events.group_by("product_id", "category_path").aggregate(event_count=events.count())
+    paths = categories.with_category_path(by_product, source.products)
+    paths = paths.filter(paths.category_path.notnull())
+    return categories.roll_up(paths, shop.spec.cut.level, count="event_count").to_pandas()
