@@ -92,6 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("runs", nargs="+", metavar="RUN")
     compare.set_defaults(run=_compare)
 
+    rename = commands.add_parser("rename", parents=[with_params], help="give a segment a name that lasts")
+    rename.add_argument("segment", metavar="SEGMENT", help="its segment_id, or what it is called now")
+    rename.add_argument("name", nargs="?", metavar="NAME")
+    rename.add_argument("--reset", action="store_true", help="take the given name back")
+    rename.set_defaults(run=_rename)
+
     backtest = commands.add_parser(
         "backtest", parents=[with_params], help="how well interests foretell purchases, beside other ways to score them"
     )
@@ -141,6 +147,15 @@ def _compare(options: argparse.Namespace) -> None:
     from pipeline.params import load_params
 
     print(compare(load_params(options.params, options.set), options.runs))
+
+
+def _rename(options: argparse.Namespace) -> None:
+    from pipeline.params import UserError, load_params
+    from pipeline.rename import rename
+
+    if (options.name is None) != options.reset:
+        raise UserError("kindred rename: expected SEGMENT and NAME, or SEGMENT and --reset.")
+    print(rename(load_params(options.params, options.set), options.segment, options.name))
 
 
 def _backtest(options: argparse.Namespace) -> None:

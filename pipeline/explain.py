@@ -18,6 +18,7 @@ from pipeline.engines import TEMPORARY, connect
 from pipeline.params import Params, UserError
 from pipeline.profiles import Progress, build_profiles, load_shop
 from pipeline.queries import query_meanings, query_table
+from pipeline.rename import renamed
 from pipeline.sources import read_source
 
 UNITS = 1_000_000
@@ -145,7 +146,8 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
     """
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
-        model = tracking.load_model(tracking.open_store(params), model_uri)
+        mlflow = tracking.open_store(params)
+        model = tracking.load_model(mlflow, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         if category is not None and category not in shop.spec.cut.categories:
             known = ", ".join(name for name in shop.spec.cut.categories if name != OTHER)
@@ -171,7 +173,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         evidence = said.filter(said.weight > 0).to_pyarrow().to_pandas()
         transactions = con.table("transactions", database=TEMPORARY)
         bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
-        predicted = model.predict(profiles.table)
+        predicted = renamed(model.predict(profiles.table), tracking.given_names(mlflow, params))
     names = np.array(shop.spec.cut.categories, dtype=object)
     found = Explanation(
         profile=profiles.table.iloc[0],

@@ -34,6 +34,8 @@ class Identified:
         Rows of `models.identity.Identities`, with as_of and run_id, of the champion's line and this training.
     names : dict of str to dict
         Of the segments that survived: archetype and names with the champion.
+    given : dict of str to str
+        Of the segments that survived: the name that was given by hand.
     note : str
         What became of the champion's segments, in words; empty where there is none.
     """
@@ -41,6 +43,7 @@ class Identified:
     ids: dict[int, str]
     lineage: list[dict[str, Any]]
     names: dict[str, dict[str, Any]]
+    given: dict[str, str]
     note: str
 
 
@@ -51,7 +54,7 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
     """
     clusters = set(fitted.labels.tolist()) - {NOISE}
     first = first_identities(clusters)
-    alone = Identified(first.ids, _stamped(first, params, run_id), {}, "")
+    alone = Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
     if not clusters or not tracking.has_champion(mlflow, params):
         return alone
     try:
@@ -81,6 +84,7 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
         ids=found.ids,
         lineage=[*earlier, *_stamped(found, params, run_id)],
         names={one["segment_id"]: one for one in told if one["segment_id"] in survived},
+        given={one: name for one, name in tracking.given_names(mlflow, params).items() if one in survived},
         note=f"Beside the champion ({champion.uri}): {_in_words(found)}",
     )
 

@@ -19,6 +19,7 @@ from pipeline.hysteresis import hold, last_scores
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.queries import counts_text
+from pipeline.rename import renamed
 from pipeline.sources import read_source
 from pipeline.update import Updated
 from pipeline.update import update as update_profiles
@@ -117,6 +118,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
         if last is not None:
             predicted = hold(predicted, profiles.table.customer_id, last, margin=params.score.hysteresis)
             held_count = int(predicted.pop("is_held").sum())
+        predicted = renamed(predicted, tracking.given_names(mlflow, params))
         table = score_table(profiles, predicted, as_trained, model)
         summary = _summary(profiles, predicted, model, mlflow)
         if last is not None:

@@ -122,6 +122,7 @@ def describe_segments(
     *,
     leaning: pd.DataFrame | None,
     known_names: Mapping[str, Mapping[str, Any]] | None = None,
+    given_names: Mapping[str, str] | None = None,
 ) -> Segments:
     """Name every cluster and every standing, and gather what is to be said of them.
 
@@ -131,6 +132,8 @@ def describe_segments(
         `seasonal_leaning`; None: lifts are beside the whole window.
     known_names : mapping, optional
         segment_id -> archetype and names with the champion, which a segment of the same archetype keeps.
+    given_names : mapping, optional
+        segment_id -> the name that was given by hand, in all languages.
     """
     profile = profiles.table
     ids = segment_ids(profile, fitted)
@@ -172,6 +175,8 @@ def describe_segments(
         unstable=[one for one in map(str, sizes.index) if not _is_stable(_stability(one, fitted), params)],
     )
     _keep_names(named, known_names or {})
+    for segment_id, name in (given_names or {}).items():
+        named[segment_id]["names"] = dict.fromkeys(named[segment_id]["names"], name)
     rules, fidelity = segment_rules(
         profile[inside],
         ids[inside],

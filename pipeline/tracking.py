@@ -33,6 +33,7 @@ RUN_ID_LENGTH = 32
 MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 DESCRIPTION = "mlflow.note.content"
 MAX_DESCRIPTION_CHARS = 5000
+GIVEN_NAME = "name."
 ABOUT_EXPERIMENT = """\
 Each run is one training of customer segments: `kindred train`. Open a run for its segments; `report.html` among its
 artifacts is what a CRM analyst reads.
@@ -341,6 +342,22 @@ def has_champion(mlflow: Any, params: Params) -> bool:
     """Whether a model is registered as the one to score with."""
     found = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
     return any("champion" in model.aliases for model in found)
+
+
+def given_names(mlflow: Any, params: Params) -> dict[str, str]:
+    """segment_id -> the name that was given by hand; they are tags of the registered model."""
+    models = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
+    tags = dict(models[0].tags) if models else {}
+    return {key.removeprefix(GIVEN_NAME): str(name) for key, name in tags.items() if key.startswith(GIVEN_NAME)}
+
+
+def give_name(mlflow: Any, params: Params, segment_id: str, name: str | None) -> None:
+    """Note a name given by hand; None takes it back."""
+    client, model = mlflow.MlflowClient(), params.tracking.model_name
+    if name is not None:
+        client.set_registered_model_tag(model, GIVEN_NAME + segment_id, name)
+    elif segment_id in given_names(mlflow, params):
+        client.delete_registered_model_tag(model, GIVEN_NAME + segment_id)
 
 
 def read_lineage(mlflow: Any, run_id: str, name: str) -> list[dict[str, Any]]:

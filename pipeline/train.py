@@ -154,7 +154,9 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             known = identify(mlflow, profiles, fitted, params, run_id=run_id)
             fitted = replace(fitted, ids=known.ids, notes=(*fitted.notes, *([known.note] if known.note else [])))
             leaning = seasonal_leaning(profiles, fitted, params)
-            segments = describe_segments(profiles, fitted, params, leaning=leaning, known_names=known.names)
+            segments = describe_segments(
+                profiles, fitted, params, leaning=leaning, known_names=known.names, given_names=known.given
+            )
             found = Found(source, profiles, fitted, segments)
             results = _results(params, found, run_id)
             report = render(results)

@@ -1,0 +1,60 @@
+"""`kindred rename`: a name given by hand, which belongs to the segment and outlasts trainings."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import pandas as pd
+
+from pipeline import tracking
+from pipeline.params import Params, UserError
+
+
+def rename(params: Params, segment: str, name: str | None) -> str:
+    """Call a segment of the champion ``name`` from now on, or as its figures say again where there is none.
+
+    Parameters
+    ----------
+    segment : str
+        Its segment_id, or what it is called now.
+
+    Raises
+    ------
+    UserError
+        There is no champion or no such segment, or another one is called so.
+    """
+    mlflow = tracking.open_store(params)
+    champion = tracking.load_model(mlflow, f"models:/{params.tracking.model_name}@champion")
+    _, _, told = tracking.read_run(mlflow, champion.run_id)
+    given = tracking.given_names(mlflow, params)
+    called = {
+        str(one["segment_id"]): given.get(one["segment_id"], one["name"])
+        for one in told.get("segments", [])
+        if not one["is_standing"]
+    }
+    found = [segment_id for segment_id, now in called.items() if segment in (segment_id, now)]
+    if not found:
+        near = difflib.get_close_matches(segment, [*called, *called.values()], n=1, cutoff=0.0)
+        raise UserError(
+            f"expected a segment of {champion.uri}, found none called {segment[:60]!r}."
+            + (f" The nearest is {near[0]!r}." if near else " It has no segments that can be renamed.")
+        )
+    own = found[0]
+    clean = " ".join(name.split()) if name is not None else None
+    if clean == "":
+        raise UserError("expected a name with a letter in it; to take a given name back, use --reset.")
+    if clean in [now for segment_id, now in called.items() if segment_id != own]:
+        raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
+    tracking.give_name(mlflow, params, own, clean)
+    what = f"is called {clean!r} from now on" if clean else "is named by its figures again"
+    return f"{own} ({called[own]}) {what}, in scores, reports and later trainings\nNext     kindred score"
+
+
+def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """Segment columns of scores with the names given by hand."""
+    changes: dict[str, Any] = {}
+    for segment_id, segment in (("segment_id", "segment"), ("next_segment_id", "next_segment")):
+        by_hand = predicted[segment_id].map(names)
+        changes[segment] = predicted[segment].where(by_hand.isna(), by_hand)
+    return predicted.assign(**changes).astype(predicted.dtypes.to_dict())

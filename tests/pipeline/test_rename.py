@@ -1,0 +1,66 @@
+"""Names given by hand: they last, and only a segment that is there can have one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.params import Params, UserError
+from pipeline.rename import rename, renamed
+from pipeline.score import score
+from pipeline.train import train
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back(
+    params: Callable[..., Params],
+) -> None:
+    given = params()
+    first = train(given, sweep=False, progress=quiet)
+    own = first.segments.iloc[0]
+    assert own["name"] in rename(given, own["name"], "  Our   gold ")
+
+    def scored() -> pd.DataFrame:
+        out = given.path(given.outputs.scores)
+        score(given, model_uri="models:/kindred@champion", out=out, progress=quiet)
+        return pq.read_table(out).to_pandas()
+
+    scores = scored()
+    assert set(scores.segment[scores.segment_id == own.segment_id]) == {"Our gold"}
+    assert set(scores.next_segment[scores.next_segment_id == own.segment_id]) == {"Our gold"}
+    others = scores[scores.segment_id != own.segment_id]
+    assert "Our gold" not in set(others.segment)
+    again = train(given.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
+    names = again.segments.set_index("segment_id")["name"].to_dict()
+    assert names[own.segment_id] == "Our gold"
+    assert list(names.values()).count("Our gold") == 1
+    rename(given, "Our gold", None)
+    assert "Our gold" not in set(scored().segment)
+
+    with pytest.raises(UserError, match=r"found none called 'nothing like it'\. The nearest is"):
+        rename(given, "nothing like it", "Gold")
+    with pytest.raises(UserError, match="is taken"):
+        rename(given, own.segment_id, first.segments.iloc[1]["name"])
+    with pytest.raises(UserError, match="a letter in it"):
+        rename(given, own.segment_id, "  ")
+
+
+def test_only_names_change() -> None:
+    table = pd.DataFrame(
+        {
+            "segment_id": ["s01", "s02"],
+            "segment": ["A", "B"],
+            "next_segment_id": ["s02", None],
+            "next_segment": ["B", None],
+        }
+    )
+    found = renamed(table, {"s02": "Z"})
+    assert found.segment.tolist() == ["A", "Z"]
+    assert found.next_segment[0] == "Z" and pd.isna(found.next_segment[1])
+    pd.testing.assert_frame_equal(renamed(table, {}), table)
