@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("runs", nargs="+", metavar="RUN")
     compare.set_defaults(run=_compare)
 
+    promote = commands.add_parser("promote", parents=[with_params], help="make the model of a run the champion")
+    promote.add_argument("run_id", metavar="RUN")
+    promote.add_argument("--force", action="store_true", help="though it is worse; recorded with the version")
+    promote.set_defaults(run=_promote)
+
     rename = commands.add_parser("rename", parents=[with_params], help="give a segment a name that lasts")
     rename.add_argument("segment", metavar="SEGMENT", help="its segment_id, or what it is called now")
     rename.add_argument("name", nargs="?", metavar="NAME")
@@ -147,6 +152,13 @@ def _compare(options: argparse.Namespace) -> None:
     from pipeline.params import load_params
 
     print(compare(load_params(options.params, options.set), options.runs))
+
+
+def _promote(options: argparse.Namespace) -> None:
+    from pipeline.params import load_params
+    from pipeline.promote import promote
+
+    print(promote(load_params(options.params, options.set), options.run_id, force=options.force))
 
 
 def _rename(options: argparse.Namespace) -> None:

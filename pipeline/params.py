@@ -305,6 +305,12 @@ class IdentityParams(Section):
     min_part: Share
 
 
+class PromoteParams(Section):
+    """When a challenger may become the champion."""
+
+    tolerance: Share
+
+
 class SweepParams(Section):
     """The grid of ``kindred train --sweep``."""
 
@@ -464,6 +470,7 @@ class Params(Section):
     journey: JourneyParams
     clustering: ClusteringParams
     quality: QualityParams
+    promote: PromoteParams = PromoteParams(tolerance=0.05)
     identity: IdentityParams = IdentityParams(min_jaccard=0.4, min_part=0.5)
     sweep: SweepParams
     naming: NamingParams

@@ -58,7 +58,7 @@ queries whose meaning is known: from what followed them, or from what they are l
 """
 ABOUT_MODEL = """\
 Puts customers into segments. `champion` is what `kindred score` uses unless told otherwise; `challenger` is the latest
-training. To promote a version, give it the alias `champion`.
+training. `kindred promote RUN` makes a version the champion.
 """
 
 
@@ -342,6 +342,45 @@ def has_champion(mlflow: Any, params: Params) -> bool:
     """Whether a model is registered as the one to score with."""
     found = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
     return any("champion" in model.aliases for model in found)
+
+
+def version_of_run(mlflow: Any, params: Params, run: str) -> tuple[str, str]:
+    """Id of a run, given whole or by its beginning, and the version of the model that it registered.
+
+    Raises
+    ------
+    TrackingError
+        There is no such run, or it registered none.
+    """
+    from mlflow.exceptions import MlflowException
+
+    run_id = _whole_run_id(mlflow, run)
+    try:
+        mlflow.get_run(run_id)
+    except MlflowException as error:
+        raise TrackingError(
+            f"{run}: expected the id of a run, or its beginning. {_first_line(error)}. See them in `make ui`."
+        ) from None
+    found = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
+    own = [one for one in found if one.name == params.tracking.model_name]
+    if not own:
+        raise TrackingError(f"{run}: expected a run that trained a model; this one registered none.")
+    return run_id, str(own[0].version)
+
+
+def champion_run(mlflow: Any, params: Params) -> str | None:
+    """Id of the run that the champion comes from; None where there is no champion."""
+    if not has_champion(mlflow, params):
+        return None
+    return str(mlflow.MlflowClient().get_model_version_by_alias(params.tracking.model_name, "champion").run_id)
+
+
+def promote(mlflow: Any, params: Params, version: str, *, forced: list[str]) -> None:
+    """Make a version the champion; ``forced`` names the figures in which it is worse, which is recorded."""
+    client, model = mlflow.MlflowClient(), params.tracking.model_name
+    if forced:
+        client.set_model_version_tag(model, version, "promoted_though_worse_in", ", ".join(forced))
+    client.set_registered_model_alias(model, "champion", version)
 
 
 def given_names(mlflow: Any, params: Params) -> dict[str, str]:

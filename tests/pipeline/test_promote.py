@@ -1,0 +1,47 @@
+"""A model becomes the champion only when it is no worse, or when somebody says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pipeline import tracking
+from pipeline.params import Params, UserError
+from pipeline.promote import promote
+from pipeline.train import train
+
+
+def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params]) -> None:
+    given = params()
+    first, second = (train(given, sweep=False, progress=lambda step: None) for _ in range(2))
+    mlflow = tracking.open_store(given)
+    client = mlflow.MlflowClient()
+
+    def champion() -> str:
+        return str(client.get_model_version_by_alias("kindred", "champion").version)
+
+    assert "is the champion" in promote(given, second.run_id[:12], force=False)
+    assert champion() == "2"
+    client.log_metric(first.run_id, "stability_min", 0.01)
+    client.log_metric(first.run_id, "stability_mean", 0.9)
+    with pytest.raises(
+        UserError, match=r"no worse than the champion .*stability_min is:\n(.|\n)*stability_min +0\.010"
+    ):
+        promote(given, first.run_id, force=False)
+    assert champion() == "2"
+    assert "Forced, though worse in stability_min" in promote(given, first.run_id, force=True)
+    assert champion() == "1"
+    assert client.get_model_version("kindred", "1").tags["promoted_though_worse_in"] == "stability_min"
+    assert "promoted_though_worse_in" not in client.get_model_version("kindred", "2").tags
+
+
+def test_a_run_without_a_model(params: Callable[..., Params]) -> None:
+    given = params()
+    mlflow = tracking.open_store(given)
+    with tracking.run(mlflow, name="nothing", tags={}) as run_id:
+        pass
+    with pytest.raises(UserError, match="registered none"):
+        promote(given, run_id, force=False)
+    with pytest.raises(UserError, match="expected the id of a run"):
+        promote(given, "nosuchrun", force=False)
