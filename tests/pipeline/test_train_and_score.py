@@ -336,6 +336,23 @@ def test_new_categories_count_as_other_and_are_told(
     scored = score(changed, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
     assert list(scored.summary["new_categories"]) == ["Rockets > Moon"]
     assert "Rockets > Moon" in scored.as_text()
+    assert "Beware" not in scored.as_text()
+
+
+def test_a_model_of_another_shop_is_told_of(trained: tuple[Params, Trained], shop: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    params, result = trained
+    products = pq.read_table(shop / "products.parquet")
+    paths = pa.array([f"Rockets > {path}" for path in products["category_path"].to_pylist()])
+    pq.write_table(products.set_column(1, "category_path", paths), tmp_path / "products.parquet")
+    assert params.source.products is not None
+    events = params.source.events.model_copy(update={"timezone": "Europe/Kyiv"})
+    elsewhere = params.source.products.model_copy(update={"path": str(tmp_path / "products.parquet")})
+    source = params.source.model_copy(update={"events": events, "products": elsewhere})
+    changed = params.model_copy(update={"source": source})
+    scored = score(changed, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    assert re.search(r"Beware +the model may be another shop's: `source` describes .* and \d+%", scored.as_text())
 
 
 def test_the_manifest_names_the_bytes(trained: tuple[Params, Trained]) -> None:
