@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.events import EventType
-from features.value import exact_large_sum, order_key
+from features.value import discounted_quantity, exact_large_sum, order_key
 
 MIN_ORDERS = 2.0
 """Orders from which habits can be told."""
@@ -99,7 +99,7 @@ def category_benefits(events: ir.Table, *, mean_prices: Sequence[float | None]) 
     keys = ("customer_id", "column")
     items = bought.group_by(*keys).aggregate(
         item_count=exact_large_sum(bought.quantity),
-        discounted_count=exact_large_sum((bought.discount.fill_null(0.0) > 0).ifelse(bought.quantity, 0.0)),
+        discounted_count=exact_large_sum(discounted_quantity(bought)),
     )
     priced = _price_level(events, *keys, mean_prices=mean_prices)
     both = items.left_join(priced, keys)

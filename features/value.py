@@ -57,6 +57,11 @@ def order_key(purchases: ir.Table) -> ir.StringValue:
     return ibis.coalesce(purchases.order_id, purchases.occurred_at.truncate("D").cast("string"))
 
 
+def discounted_quantity(purchases: ir.Table) -> ir.FloatingValue:
+    """Items of a row that were bought at a discount: all or none."""
+    return (purchases.discount.fill_null(0.0) > 0).ifelse(purchases.quantity, 0.0)
+
+
 def order_table(events: ir.Table) -> ir.Table:
     """Purchases gathered into orders.
 
@@ -69,7 +74,7 @@ def order_table(events: ir.Table) -> ir.Table:
     bought = bought.mutate(
         order_key=order_key(bought),
         paid=bought.quantity * bought.unit_price.fill_null(0.0) - bought.discount.fill_null(0.0),
-        discounted=(bought.discount.fill_null(0.0) > 0).ifelse(bought.quantity, 0.0),
+        discounted=discounted_quantity(bought),
     )
     orders = bought.group_by("customer_id", "order_key").aggregate(
         ordered_at=bought.occurred_at.min(),

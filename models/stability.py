@@ -71,7 +71,7 @@ def resample(
 
     with threadpool_limits(limits=1):
         found = Parallel(n_jobs=threads, prefer="threads")(map(delayed(again), draws, seeds))
-    best: dict[int, list[float]] = {number: [] for number in np.unique(known[known != NOISE]).tolist()}
+    best: dict[int, list[float]] = {number: [] for number in _clusters(known).tolist()}
     drawn, stayed = (np.zeros((resamples, len(points)), dtype=bool) for _ in range(2))
     for number, (inside, new) in enumerate(zip(draws, found, strict=True)):
         for cluster, jaccard in _best_jaccards(known[inside], new[inside]).items():
@@ -90,13 +90,22 @@ def _draw(count: int, generator: np.random.Generator, *, is_bootstrap: bool) -> 
 
 def _best_jaccards(known: Ints, again: Ints) -> dict[int, float]:
     """For each known cluster with members here, the Jaccard of the new cluster most like it; noise is no cluster."""
-    found: dict[int, float] = {}
-    others = np.unique(again[again != NOISE])
-    for number in np.unique(known[known != NOISE]).tolist():
-        inside = known == number
-        jaccards = [(inside & (again == other)).sum() / (inside | (again == other)).sum() for other in others]
-        found[number] = float(max(jaccards, default=0.0))
-    return found
+    old, fresh = _clusters(known), _clusters(again)
+    shared = _shared(known, again, old, fresh)
+    before = np.array([(known == one).sum() for one in old])[:, None]
+    after = np.array([(again == one).sum() for one in fresh])[None, :]
+    jaccards = shared / (before + after - shared)
+    return dict(zip(old.tolist(), jaccards.max(axis=1, initial=0.0).tolist(), strict=True))
+
+
+def _clusters(labels: Ints) -> Ints:
+    return np.unique(labels[labels != NOISE])
+
+
+def _shared(known: Ints, again: Ints, old: Ints, fresh: Ints) -> Ints:
+    """How many customers each old cluster and each new one have in common: shape (number old, number new)."""
+    counts = [[((known == one) & (again == other)).sum() for other in fresh] for one in old]
+    return np.array(counts, dtype=np.int64).reshape(len(old), len(fresh))
 
 
 def _renamed(new: Ints, known: Ints, inside: Ints) -> Ints:
@@ -104,13 +113,11 @@ def _renamed(new: Ints, known: Ints, inside: Ints) -> Ints:
 
     Noise stays noise; a new cluster that stands for no old one is -2.
     """
-    old = np.unique(known[known != NOISE])
-    fresh = np.unique(new[new != NOISE])
-    shared = np.array([[((known[inside] == a) & (new[inside] == b)).sum() for b in fresh] for a in old])
+    old, fresh = _clusters(known), _clusters(new)
+    shared = _shared(known[inside], new[inside], old, fresh)
     renamed = np.where(new == NOISE, NOISE, -2)
-    if shared.size:
-        for row, column in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
-            renamed[new == fresh[column]] = old[row]
+    for row, column in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
+        renamed[new == fresh[column]] = old[row]
     return renamed
 
 

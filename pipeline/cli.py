@@ -142,7 +142,7 @@ def _score(options: argparse.Namespace) -> None:
     from pipeline.score import score
 
     params = load_params(options.params, options.set)
-    model = options.model or f"models:/{params.tracking.model_name}@champion"
+    model = options.model or params.tracking.champion_uri
     out = Path(options.out).resolve() if options.out else params.path(params.outputs.scores)
     print(score(params, model_uri=model, out=out, progress=Progress(), update=options.update).as_text())
 
@@ -182,7 +182,7 @@ def _explain(options: argparse.Namespace) -> None:
     from pipeline.params import load_params
 
     params = load_params(options.params, options.set)
-    model = options.model or f"models:/{params.tracking.model_name}@champion"
+    model = options.model or params.tracking.champion_uri
     told = explain(params, customer=options.customer, category=options.category, model_uri=model, progress=Progress())
     print(told)
 

@@ -58,7 +58,7 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
     if not clusters or not tracking.has_champion(mlflow, params):
         return alone
     try:
-        champion = tracking.load_model(mlflow, f"models:/{params.tracking.model_name}@champion")
+        champion = tracking.load_model(mlflow, params.tracking.champion_uri)
         shop, _ = load_shop(champion.shop_folder, params.folder)
         columns = [column.name for column in shop.spec.columns()]
         predicted = champion.predict(_as_known_to(profiles.table, columns)[[*columns, "lifecycle_stage"]])

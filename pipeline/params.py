@@ -452,6 +452,11 @@ class TrackingParams(Section):
     experiment: str
     model_name: str
 
+    @property
+    def champion_uri(self) -> str:
+        """The model that scores unless another is named."""
+        return f"models:/{self.model_name}@champion"
+
 
 class Params(Section):
     """All of params.yaml. ``folder`` is where relative paths start; it is no part of the digest."""

@@ -234,14 +234,22 @@ def _customers(source: Source, window: ObservationWindow) -> ir.Table:
     """
     seen = source.events.filter(source.events.occurred_at < window.end)
     known = seen.select("customer_id", is_known_from_before=seen.occurred_at < window.start)
-    if source.customers is not None:
-        registered = source.customers
-        if "registered_at" in registered.columns:
-            registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
-        known = known.union(registered.select("customer_id", is_known_from_before=ibis.literal(False)))
+    registered = registered_customers(source, window)
+    if registered is not None:
+        known = known.union(registered.mutate(is_known_from_before=ibis.literal(False)))
     once = known.group_by("customer_id").aggregate(is_known_from_before=known.is_known_from_before.any())
     number = ibis.row_number().over(ibis.window(order_by=once.customer_id))
     return once.select("is_known_from_before", customer_name="customer_id", customer_id=number)
+
+
+def registered_customers(source: Source, window: ObservationWindow) -> ir.Table | None:
+    """Customers (customer_id) registered before as_of, or nobody knows when; None without a table of customers."""
+    if source.customers is None:
+        return None
+    registered = source.customers
+    if "registered_at" in registered.columns:
+        registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
+    return registered.select("customer_id")
 
 
 def numbered(events: ir.Table, customers: ir.Table) -> ir.Table:

@@ -25,7 +25,7 @@ def rename(params: Params, segment: str, name: str | None) -> str:
         There is no champion or no such segment, or another one is called so.
     """
     mlflow = tracking.open_store(params)
-    champion = tracking.load_model(mlflow, f"models:/{params.tracking.model_name}@champion")
+    champion = tracking.load_model(mlflow, params.tracking.champion_uri)
     _, _, told = tracking.read_run(mlflow, champion.run_id)
     given = tracking.given_names(mlflow, params)
     called = {

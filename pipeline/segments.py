@@ -162,7 +162,7 @@ def describe_segments(
         for segment_id in map(str, told["share"].index)
     }
     everybody = naming.segment_figures(profile, ids)
-    inside = np.array([not segment_id.startswith("standing-") for segment_id in ids], dtype=bool)
+    inside = ~pd.Series(ids).isin([one for one in sizes.index if one.startswith("standing-")]).to_numpy()
     # Where nobody was clustered, the shop is everybody.
     figures = naming.segment_figures(profile[inside], ids[inside]) if inside.any() else everybody.loc[["shop"]]
     named = naming.name_segments(
@@ -288,7 +288,8 @@ def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
     ids = ("standing-" + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object, copy=True)
     given = fitted.labels != NOISE if _noise_policy(fitted) == "standing" else np.ones(len(fitted.labels), dtype=bool)
     rows = np.flatnonzero(fitted.is_clustered)[given]
-    ids[rows] = [fitted.segment_id(number) for number in fitted.labels[given].tolist()]
+    known, place = np.unique(fitted.labels[given], return_inverse=True)
+    ids[rows] = np.array([fitted.segment_id(number) for number in known.tolist()], dtype=object)[place]
     return ids
 
 

@@ -338,10 +338,34 @@ def _whole_run_id(mlflow: Any, beginning: str) -> str:
     return found[0] if len(found) == 1 else beginning
 
 
+def _known_run(mlflow: Any, run: str) -> Any:
+    """A run, its id given whole or by its beginning.
+
+    Raises
+    ------
+    TrackingError
+        There is no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return mlflow.get_run(_whole_run_id(mlflow, run))
+    except MlflowException as error:
+        raise TrackingError(
+            f"{run}: expected the id of a run, or its beginning. {_first_line(error)}. See them in `make ui`."
+        ) from None
+
+
+def _registered_model(mlflow: Any, params: Params) -> Any | None:
+    """The registered model with its aliases and tags; None before the first training."""
+    found = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
+    return found[0] if found else None
+
+
 def has_champion(mlflow: Any, params: Params) -> bool:
     """Whether a model is registered as the one to score with."""
-    found = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
-    return any("champion" in model.aliases for model in found)
+    model = _registered_model(mlflow, params)
+    return model is not None and "champion" in model.aliases
 
 
 def version_of_run(mlflow: Any, params: Params, run: str) -> tuple[str, str]:
@@ -352,15 +376,7 @@ def version_of_run(mlflow: Any, params: Params, run: str) -> tuple[str, str]:
     TrackingError
         There is no such run, or it registered none.
     """
-    from mlflow.exceptions import MlflowException
-
-    run_id = _whole_run_id(mlflow, run)
-    try:
-        mlflow.get_run(run_id)
-    except MlflowException as error:
-        raise TrackingError(
-            f"{run}: expected the id of a run, or its beginning. {_first_line(error)}. See them in `make ui`."
-        ) from None
+    run_id = _known_run(mlflow, run).info.run_id
     found = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
     own = [one for one in found if one.name == params.tracking.model_name]
     if not own:
@@ -385,8 +401,8 @@ def promote(mlflow: Any, params: Params, version: str, *, forced: list[str]) -> 
 
 def given_names(mlflow: Any, params: Params) -> dict[str, str]:
     """segment_id -> the name that was given by hand; they are tags of the registered model."""
-    models = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
-    tags = dict(models[0].tags) if models else {}
+    model = _registered_model(mlflow, params)
+    tags = dict(model.tags) if model else {}
     return {key.removeprefix(GIVEN_NAME): str(name) for key, name in tags.items() if key.startswith(GIVEN_NAME)}
 
 
@@ -422,12 +438,7 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
     """
     from mlflow.exceptions import MlflowException
 
-    try:
-        found = mlflow.get_run(_whole_run_id(mlflow, run_id))
-    except MlflowException as error:
-        raise TrackingError(
-            f"{run_id}: expected the id of a run, or its beginning. {_first_line(error)}. See them in `make ui`."
-        ) from None
+    found = _known_run(mlflow, run_id)
     try:
         text = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/summary.json")
     except MlflowException:

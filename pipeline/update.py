@@ -23,7 +23,16 @@ from pipeline import state
 from pipeline.engines import TEMPORARY, create_view, materialise
 from pipeline.params import Params
 from pipeline.parsing import literal
-from pipeline.profiles import Measured, Profiles, Progress, Shop, finished, measure, new_categories
+from pipeline.profiles import (
+    Measured,
+    Profiles,
+    Progress,
+    Shop,
+    finished,
+    measure,
+    new_categories,
+    registered_customers,
+)
 from pipeline.sources import ReadingSummary, Source, count_before, read_source
 
 
@@ -193,7 +202,7 @@ def _measure_changed(
     changed = ageing.changed_customers(con.table("old_late_events", database=TEMPORARY), new)
     left = ageing.with_events_between(old, state_window.start, window.start)
     everybody = changed.union(left).union(_of_changed_products(con, source, old.union(new), folder, manifest))
-    registered = _registered(source, window)
+    registered = registered_customers(source, window)
     if registered is not None:
         everybody = everybody.union(registered.anti_join(measures, "customer_id"))
     touched = materialise(con, everybody.distinct(), "touched_customers")
@@ -218,15 +227,6 @@ def _measure_changed(
         is_still_there = is_still_there | kept_ones.customer_id.isin(names)
     kept_ones = kept_ones.filter(is_still_there)
     return create_view(con, kept_ones.union(anew.filter(anew.measured_at.notnull())), "measures")
-
-
-def _registered(source: Source, window: ObservationWindow) -> ir.Table | None:
-    if source.customers is None:
-        return None
-    registered = source.customers
-    if "registered_at" in registered.columns:
-        registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
-    return registered.select("customer_id").distinct()
 
 
 def _of_changed_products(
