@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
-from models.identity import Identities, first_identities, match_segments
+from models.identity import Identities, first_identities, last_number, match_segments
 from models.scorer import NOISE
 from models.segmentation import FittedClusters
 from pipeline import tracking
@@ -53,28 +53,41 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
     The champion's model is asked where it would put today's customers: nothing of who was where is kept.
     """
     clusters = set(fitted.labels.tolist()) - {NOISE}
-    first = first_identities(clusters)
-    alone = Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
+    with tracking.one_at_a_time(params):  # or two trainings would give the same number to different segments
+        known = _beside_champion(mlflow, profiles, fitted, params, clusters, run_id)
+        tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
+    return known
+
+
+def _beside_champion(
+    mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Params, clusters: set[int], run_id: str
+) -> Identified:
+    last = tracking.last_segment(mlflow, params)
     if not clusters or not tracking.has_champion(mlflow, params):
-        return alone
+        first = first_identities(clusters, after=last)
+        return Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
+    champion_run = tracking.champion_run(mlflow, params)
+    earlier = tracking.read_lineage(mlflow, champion_run, LINEAGE) if champion_run else []
+    used = {row["segment_id"] for row in earlier} | {f"s{last:02}"}
     try:
         champion = tracking.load_model(mlflow, f"models:/{params.tracking.model_name}@champion")
         shop, _ = load_shop(champion.shop_folder, params.folder)
         columns = [column.name for column in shop.spec.columns()]
         predicted = champion.predict(_as_known_to(profiles.table, columns)[[*columns, "lifecycle_stage"]])
     except (UserError, OSError) as error:
-        return replace(alone, note=f"Segments are numbered anew, not matched with the champion: {error}")
+        anew = first_identities(clusters, after=last_number(used))
+        note = f"Segments are numbered anew, not matched with the champion: {error}"
+        return Identified(anew.ids, _stamped(anew, params, run_id), {}, {}, note)
     old = predicted.segment_id.to_numpy(dtype=object, copy=True)
     old[(predicted.cluster_id.isna() | (predicted.cluster_id == NOISE)).to_numpy(bool)] = None
     new = np.full(len(old), -1, dtype=np.int64)
     new[fitted.is_clustered] = fitted.labels
-    earlier = tracking.read_lineage(mlflow, champion.run_id, LINEAGE)
-    last = {row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]}
+    of_champion = {row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]}
     found = match_segments(
         old,
         new,
-        old_ids=last | {one for one in old if one is not None},
-        used_ids={row["segment_id"] for row in earlier},
+        old_ids=of_champion | {one for one in old if one is not None},
+        used_ids=used,
         min_jaccard=params.identity.min_jaccard,
         min_part=params.identity.min_part,
     )

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from features.events import ObservationWindow
+from models.identity import last_number
 from models.segmentation import FittedClusters
 from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
@@ -170,6 +171,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             # Before the model is registered: a full disk must not leave a champion of a run that failed.
             _write(folder, params, found.segments, results, report)
             uri, alias = _log_model(mlflow, params.redacted(), found)
+            tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
     notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
     return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes)
 
