@@ -268,6 +268,8 @@ def test_segments_keep_their_ids_under_another_seed_and_three_weeks_later(params
         assert here == set(found.segments.segment_id[~found.segments.is_standing])
         assert kept <= set(first.segments.segment_id)
         assert len(kept) >= 4  # of 6
+        assert re.search(r"Segments over trainings .*\ns01 .* new +same, 0\.\d\d", found.as_text())
+        assert "Segments over trainings" in found.report_path.read_text()
 
 
 def test_ids_are_never_given_twice(params: Callable[..., Params], shop: Path, tmp_path: Path) -> None:
