@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -211,15 +212,27 @@ def describe_segments(
 
 
 def _keep_names(named: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give segments that are still of one archetype the names they had, unless two would then be called the same."""
+    """Give segments that are still of one kind the names they had, but those that another one is called now."""
     kept = {
         segment_id: {**one, "names": dict(known[segment_id]["names"])}
         for segment_id, one in named.items()
-        if segment_id in known and one["archetype"] and known[segment_id]["archetype"] == one["archetype"]
+        if segment_id in known and _kind(known[segment_id]) == _kind(one)
     }
-    called = [json.dumps(one["names"], sort_keys=True) for one in {**named, **kept}.values()]
-    if len(set(called)) == len(called):
-        named.update(kept)
+    while True:
+        called = {segment_id: json.dumps(one["names"], sort_keys=True) for segment_id, one in {**named, **kept}.items()}
+        times = Counter(called.values())
+        clashing = [segment_id for segment_id in kept if times[called[segment_id]] > 1]
+        if not clashing:
+            break
+        for segment_id in clashing:
+            del kept[segment_id]
+    named.update(kept)
+
+
+def _kind(segment: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a name says before it is told apart from its like: the archetype, else the figure that it rests on."""
+    first = segment["evidence"][0] if segment["evidence"] and not segment["archetype"] else {}
+    return segment["archetype"], first.get("figure"), tuple(first.get("condition", ()))
 
 
 def _rule(
