@@ -33,7 +33,7 @@ class Identified:
     lineage : list of dict
         Rows of `models.identity.Identities`, with as_of and run_id, of the champion's line and this training.
     names : dict of str to dict
-        Of the segments that survived: archetype and names with the champion.
+        Of the segments that survived: what the champion's report says of them.
     given : dict of str to str
         Of the segments that survived: the name that was given by hand.
     note : str
@@ -96,7 +96,7 @@ def _beside_champion(
     return Identified(
         ids=found.ids,
         lineage=[*earlier, *_stamped(found, params, run_id)],
-        names={one["segment_id"]: one for one in told if one["segment_id"] in survived},
+        names={one["segment_id"]: one for one in told if one["segment_id"] in survived and "names_by_figures" in one},
         given={one: name for one, name in tracking.given_names(mlflow, params).items() if one in survived},
         note=f"Beside the champion ({champion.uri}): {_in_words(found)}",
     )

@@ -29,7 +29,7 @@ def rename(params: Params, segment: str, name: str | None) -> str:
     _, _, told = tracking.read_run(mlflow, champion.run_id)
     given = tracking.given_names(mlflow, params)
     called = {
-        str(one["segment_id"]): given.get(one["segment_id"], one["name"])
+        str(one["segment_id"]): given.get(one["segment_id"]) or one["names_by_figures"][told["language"]]
         for one in told.get("segments", [])
         if not one["is_standing"]
     }

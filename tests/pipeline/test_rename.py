@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.params import Params, UserError
+from pipeline.promote import promote
 from pipeline.rename import rename, renamed
 from pipeline.score import score
 from pipeline.train import train
@@ -40,8 +41,12 @@ def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back
     names = again.segments.set_index("segment_id")["name"].to_dict()
     assert names[own.segment_id] == "Our gold"
     assert list(names.values()).count("Our gold") == 1
+    # Taken back, it leaves no trace: not in a model trained meanwhile, and not in the trainings after that.
+    promote(given, again.run_id, force=True)
+    assert "Our gold" in set(scored().segment)
     rename(given, "Our gold", None)
     assert "Our gold" not in set(scored().segment)
+    assert "Our gold" not in set(train(given, sweep=False, progress=quiet).segments.name)
 
     with pytest.raises(UserError, match=r"found none called 'nothing like it'\. The nearest is"):
         rename(given, "nothing like it", "Gold")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.segments import _interests, _keep_names, _well_founded
+from pipeline.segments import _interests, _keep_names, _leave_names, _well_founded
 
 
 def test_a_small_group_has_no_figures_but_its_size() -> None:
@@ -21,7 +21,12 @@ def test_figures_of_a_few_buyers_are_left_out() -> None:
 
 
 def called(name: str, archetype: str | None = None, **evidence: Any) -> dict[str, Any]:
-    return {"names": {"en": name}, "archetype": archetype, "evidence": [evidence] if evidence else []}
+    return {
+        "names": {"en": name},
+        "names_by_figures": {"en": name},
+        "archetype": archetype,
+        "evidence": [evidence] if evidence else [],
+    }
 
 
 def test_segments_of_the_same_kind_keep_their_names() -> None:
@@ -53,6 +58,12 @@ def test_names_that_two_segments_swapped_are_kept() -> None:
     now = {"s01": called("Lost", "lost"), "s02": called("Lost 2", "lost")}
     _keep_names(now, {"s01": called("Lost 2", "lost"), "s02": called("Lost", "lost")})
     assert [one["names"]["en"] for one in now.values()] == ["Lost 2", "Lost"]
+
+
+def test_a_name_given_by_hand_is_nobody_elses() -> None:
+    now = {"s01": called("Lost", "lost"), "s02": called("VIP", "vip")}
+    _leave_names(now, {"s01": "VIP"})
+    assert [one["names"]["en"] for one in now.values()] == ["Lost", "VIP 2"]
 
 
 def test_interests_by_hand() -> None:
