@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pandas as pd
@@ -50,6 +51,12 @@ def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back
 
     with pytest.raises(UserError, match=r"found none called 'nothing like it'\. The nearest is"):
         rename(given, "nothing like it", "Gold")
+    with pytest.raises(UserError, match=f"The nearest is '{re.escape(own['name'])}'"):
+        rename(given, own["name"].upper() + "!", "Gold")
+    with pytest.raises(UserError, match="at most 80 characters, found 99"):
+        rename(given, own.segment_id, "x" * 99)
+    with pytest.raises(UserError, match="is taken"):
+        rename(given, own.segment_id, "Passers-by")
     with pytest.raises(UserError, match="is taken"):
         rename(given, own.segment_id, first.segments.iloc[1]["name"])
     with pytest.raises(UserError, match="a letter in it"):
