@@ -10,6 +10,7 @@ from pipeline.params import Params, UserError
 STABILITY = ("stability_mean", "stability_min")
 VALIDITY = ("validity_buys_auc", "validity_spend_r2", "validity_category_auc")
 """What segments tell of the time after as_of; only trainings that could measure it have these."""
+JUDGED = (*STABILITY, *VALIDITY)
 
 
 def worse_in(figures: Mapping[str, float], other: Mapping[str, float], params: Params) -> list[str]:
@@ -39,7 +40,7 @@ def promote(params: Params, run: str, *, force: bool) -> str:
         before = tracking.read_run(mlflow, champion)[1] if champion is not None and champion != run_id else {}
         lines = [
             f"{name:<22}{figures[name]:>8.3f}   champion {before[name]:.3f}"
-            for name in (*STABILITY, *VALIDITY)
+            for name in JUDGED
             if name in figures and name in before
         ]
         worse = worse_in(figures, before, params)

@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -330,7 +330,7 @@ def _known_models(mlflow: Any) -> str:
     return f"There are: {', '.join(known)}." if known else "There is none yet: run `kindred train` first."
 
 
-def _whole_run_id(mlflow: Any, beginning: str) -> str:
+def whole_run_id(mlflow: Any, beginning: str) -> str:
     """The one run whose id begins so; what was given where there is none, or more than one."""
     if len(beginning) >= RUN_ID_LENGTH:
         return beginning
@@ -355,7 +355,7 @@ def version_of_run(mlflow: Any, params: Params, run: str) -> tuple[str, str]:
     """
     from mlflow.exceptions import MlflowException
 
-    run_id = _whole_run_id(mlflow, run)
+    run_id = whole_run_id(mlflow, run)
     try:
         mlflow.get_run(run_id)
     except MlflowException as error:
@@ -413,6 +413,16 @@ def note_last_segment(mlflow: Any, params: Params, number: int) -> None:
         client.set_registered_model_tag(model, LAST_SEGMENT, str(number))
 
 
+def log_comparison(mlflow: Any, run_ids: Sequence[str], html: str) -> list[str]:
+    """Keep a comparison with each of its runs; gives where."""
+    places = []
+    for run_id in run_ids:
+        name = f"compare/with-{'-'.join(other[:8] for other in run_ids if other != run_id)[:80]}.html"
+        mlflow.MlflowClient().log_text(run_id, html, name)
+        places.append(f"{mlflow.get_run(run_id).info.artifact_uri}/{name}".removeprefix("file://"))
+    return places
+
+
 def read_lineage(mlflow: Any, run_id: str, name: str) -> list[dict[str, Any]]:
     """Artifact ``name`` of a run, a list of rows; empty where the run or the artifact is gone."""
     from mlflow.exceptions import MlflowException
@@ -437,7 +447,7 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
     from mlflow.exceptions import MlflowException
 
     try:
-        found = mlflow.get_run(_whole_run_id(mlflow, run_id))
+        found = mlflow.get_run(whole_run_id(mlflow, run_id))
     except MlflowException as error:
         raise TrackingError(
             f"{run_id}: expected the id of a run, or its beginning. {_first_line(error)}. See them in `make ui`."
