@@ -15,6 +15,8 @@ from pipeline.params import Params, UserError
 from pipeline.profiles import Progress, build_profiles, load_shop
 from pipeline.sources import Source, read_source
 
+STANDING = "standing-"
+
 
 def flows(
     mlflow: Any, params: Params, runs: Sequence[str], *, progress: Progress
@@ -55,22 +57,26 @@ def flow_table(before: pd.Series, after: pd.Series, *, min_group: int) -> dict[s
     Parameters
     ----------
     before, after : Series
-        customer_id -> segment_id. Customers that one model alone knows are left out.
+        customer_id -> segment_id. Customers that one model alone knows are left out, and those that both group by rule.
     min_group : int
         Flows of fewer customers are counted, not shown.
 
     Returns
     -------
     dict
-        customer_count; stayed_share: in the segment of the same id; agreement: adjusted Rand index (Hubert and Arabie,
-        1985); hidden_count: flows not shown; flows: origin, destination, customer_count, the largest first.
+        customer_count; by_rule_count: left out, as both group them by rule; stayed_share: in the segment of the same
+        id; agreement: adjusted Rand index (Hubert and Arabie, 1985); hidden_count: flows not shown; flows: origin,
+        destination, customer_count, the largest first.
     """
     both = pd.concat({"origin": before, "destination": after}, axis=1, join="inner")
+    is_by_rule = both.origin.str.startswith(STANDING) & both.destination.str.startswith(STANDING)
+    both = both[~is_by_rule.astype(bool)]
     counts = both.groupby(["origin", "destination"]).size().rename("customer_count").reset_index()
     shown = counts[counts.customer_count >= min_group]
     order = shown.sort_values(["customer_count", "origin", "destination"], ascending=[False, True, True])
     return {
         "customer_count": len(both),
+        "by_rule_count": int(is_by_rule.sum()),
         "stayed_share": float((both.origin == both.destination).mean()) if len(both) else 0.0,
         "agreement": float(adjusted_rand_score(both.origin, both.destination)),
         "hidden_count": len(counts) - len(shown),

@@ -114,9 +114,10 @@ def _flow(table: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[st
         for one in table["flows"]
     ]
     hidden = f"; {table['hidden_count']} flows of too few customers are not shown" if table["hidden_count"] else ""
+    by_rule = f"; {table['by_rule_count']:,} more are grouped by rule in both" if table["by_rule_count"] else ""
     text = (
         f"Of {table['customer_count']:,} customers, {number(table['stayed_share'], 'share')} are in the segment of the "
-        f"same id in both; agreement (adjusted Rand index) {table['agreement']:.2f}{hidden}."
+        f"same id in both; agreement (adjusted Rand index) {table['agreement']:.2f}{by_rule}{hidden}."
     )
     labels = [before["label"], after["label"]]
     return {"labels": labels, "rows": rows, "text": text, "figure": flow_figure(table["flows"], names)}

@@ -47,6 +47,17 @@ def test_flows_by_hand() -> None:
     assert flow_table(before, before, min_group=1)["agreement"] == 1.0
 
 
+def test_whom_both_models_group_by_rule_say_nothing_of_them() -> None:
+    before, after = placed(
+        *(("standing-lost", "standing-lost", 70), ("standing-lost", "standing-cart", 5)),
+        *(("standing-lost", "s01", 3), ("s01", "s01", 9)),
+    )
+    found = flow_table(before, after, min_group=1)
+    assert (found["customer_count"], found["by_rule_count"]) == (12, 75)
+    assert found["stayed_share"] == pytest.approx(9 / 12)
+    assert [one["customer_count"] for one in found["flows"]] == [9, 3]
+
+
 def test_no_customer_in_common() -> None:
     before, after = placed(("s01", "s02", 3))
     found = flow_table(before, after.add_prefix("other-"), min_group=1)
@@ -107,9 +118,9 @@ def test_two_trainings_side_by_side(params: Callable[..., Params], tmp_path: Pat
     assert f"{first.run_id[:12]} (champion)" in told and "Our <gold>" in told
     assert re.search(r"Of [\d,]+ customers, \d+% are in the segment of the same id in both; agreement .* 0\.\d\d", told)
     assert re.search(r"\n(Keep|Take|No run)", told)
-    # Whom both models group by rule is in the same group.
-    standing = first.segments[first.segments.is_standing & (first.segments.customer_count >= 10)].iloc[0]
-    assert re.search(rf"{re.escape(standing['name'])} +{re.escape(standing['name'])} +{standing.customer_count:,}", told)
+    # All customers are told of, either in a flow or as grouped by rule.
+    known, alike = (int(found.replace(",", "")) for found in re.findall(r"([\d,]+) (?:customers, \d|more are)", told))
+    assert known + alike == first.segments.customer_count.sum()
     mlflow = tracking.open_store(given)
     place = Path(told.rpartition("Report   ")[2])
     html = place.read_text()
