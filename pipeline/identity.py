@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.categories import OTHER
+from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
 from models.identity import Identities, first_identities, last_number, match_segments
 from models.scorer import NOISE
@@ -63,7 +63,7 @@ def _beside_champion(
     mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Params, clusters: set[int], run_id: str
 ) -> Identified:
     last = tracking.last_segment(mlflow, params)
-    if not clusters or not tracking.has_champion(mlflow, params):
+    if not tracking.has_champion(mlflow, params):
         first = first_identities(clusters, after=last)
         return Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
     champion_run = tracking.champion_run(mlflow, params)
@@ -134,7 +134,10 @@ def _stamped(found: Identities, params: Params, run_id: str) -> list[dict[str, A
 
 
 def _as_known_to(profile: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Profiles with the champion's columns: interests it does not know are part of its OTHER.
+    """Profiles with the champion's columns.
+
+    A category it knows as a whole, and today is known by its parts, is their sum; interests it does not know are part
+    of its OTHER; any other column that is no more is missing.
 
     Raises
     ------
@@ -142,11 +145,16 @@ def _as_known_to(profile: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         It knows too little of what there is.
     """
     interests = [name for name in columns if name.startswith(SHARE_PREFIX)]
-    known = [name for name in interests if name in profile]
+    today = [str(name) for name in profile]
+    parts = {name: [one for one in today if one == name or one.startswith(name + SEPARATOR)] for name in interests}
+    known = [name for name in interests if parts[name]]
     if len(known) < MIN_SHARED_INTERESTS * len(interests):
         raise UserError(f"it knows {len(interests)} categories, of which this log has {len(known)}.")
-    missing = {name: 0.0 for name in columns if name not in profile}
-    filled = profile.assign(**missing)
     other = SHARE_PREFIX + OTHER
-    rest = 1.0 - filled[[name for name in interests if name != other]].sum(axis=1)
-    return filled.assign(**{other: rest.clip(lower=0.0)})
+    shares = pd.DataFrame(
+        {name: profile[parts[name]].sum(axis=1) for name in interests if name != other}, profile.index
+    )
+    if other in interests:
+        shares[other] = (1.0 - shares.sum(axis=1)).clip(lower=0.0)
+    missing = {name: np.nan for name in columns if name not in profile and name not in interests}
+    return profile.drop(columns=shares.columns, errors="ignore").join(shares).assign(**missing)
