@@ -34,9 +34,14 @@ class Identities:
     lineage: list[dict[str, Any]]
 
 
-def first_identities(clusters: Iterable[int]) -> Identities:
-    """Ids where there is nothing to compare with: s01, s02, ... in order of the clusters."""
-    ids = {cluster: f"s{number:02}" for number, cluster in enumerate(sorted(clusters), start=1)}
+def last_number(ids: Iterable[str]) -> int:
+    """The highest number among ids such as s07; 0 where there is none."""
+    return max((int(found[1]) for one in ids if (found := NUMBERED.fullmatch(one))), default=0)
+
+
+def first_identities(clusters: Iterable[int], *, after: int = 0) -> Identities:
+    """Ids where there is nothing to compare with: s01, s02, ... in order of the clusters, past the number ``after``."""
+    ids = {cluster: f"s{number:02}" for number, cluster in enumerate(sorted(clusters), start=after + 1)}
     return Identities(ids, [_row(segment_id, "new", None, []) for segment_id in ids.values()])
 
 
@@ -82,7 +87,7 @@ def match_segments(
     continued = {column: row for row, column in pairs if jaccard[row, column] >= min_jaccard}
     went, came = counts / np.maximum(sizes[0], 1.0), counts / np.maximum(sizes[1], 1.0)
 
-    fresh = max((int(found[1]) for one in {*used_ids, *names} if (found := NUMBERED.fullmatch(one))), default=0)
+    fresh = last_number({*used_ids, *names})
     ids, lineage = {}, []
     for column, cluster in enumerate(clusters):
         ancestors = [names[row] for row in np.flatnonzero(went[:, column] >= min_part)]

@@ -1,77 +1,104 @@
-"""`kindred compare`: runs side by side, what differs in their settings and what came of it."""
+"""`kindred compare`: runs side by side, what came of them, how customers flow between them, and which to take."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline import tracking
+from pipeline.flow import flows
 from pipeline.params import Params
-from pipeline.report.summarise import shown_name
+from pipeline.profiles import Progress
+from pipeline.promote import JUDGED, worse_in
+from pipeline.report.comparison import as_text, comparison
+from pipeline.report.render import render
 
-HIGHER_IS_BETTER = {
-    "silhouette": True,
-    "calinski_harabasz": True,
-    "davies_bouldin": False,
-    "density_validity": True,
-    "stability_mean": True,
-    "stability_min": True,
-    "noise_share": False,
-    "rules_fidelity": True,
-    "segments_unstable": False,
-}
+SHORT_ID = 12
+NO_FLOW = "How customers flow between the segments is told with --flow, which reads the source and asks each model."
 
 
-def compare(params: Params, runs: Sequence[str]) -> str:
-    """A table of the parameters that differ, of all figures, and of the segments of two or more runs.
+def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progress) -> str:
+    """Runs in words; the same as one HTML file among the artifacts of each, with a figure of the flow.
+
+    Parameters
+    ----------
+    flow : bool
+        Whether the customers of the source are to be scored with the model of each run.
 
     Raises
     ------
     TrackingError
         A run does not exist, or there are fewer than two.
     """
-    if len(runs) < 2:
-        raise tracking.TrackingError("kindred compare: expected two runs or more. See their ids in `make ui`.")
     mlflow = tracking.open_store(params)
-    read = [tracking.read_run(mlflow, run) for run in runs]
-    settings, figures, summaries = (list(part) for part in zip(*read, strict=True))
-    names = [run[:12] for run in runs]
-    different = [key for key in _keys(settings) if len({one.get(key) for one in settings}) > 1]
-    blocks = [
-        ("What differs", [[key, *(one.get(key, "-") for one in settings)] for key in different]),
-        ("Figures (* best)", [[key, *_marked(key, figures)] for key in _keys(figures)]),
-        ("Segments by spend", _segments(summaries)),
-    ]
-    return "\n\n".join(_block(title, names, rows) for title, rows in blocks if rows)
+    ids = list(dict.fromkeys(tracking.whole_run_id(mlflow, run) for run in runs))
+    if len(ids) < 2:
+        raise tracking.TrackingError(
+            "kindred compare: expected two different runs or more. See their ids in `make ui`."
+        )
+    champion = tracking.champion_run(mlflow, params)
+    given = tracking.given_names(mlflow, params)
+    read = [_read(mlflow, run, given, is_champion=run == champion) for run in ids]
+    found, reason = flows(mlflow, params, ids, progress=progress) if flow else ([], NO_FLOW)
+    note = f"How customers flow cannot be told: {reason}" if flow and reason else reason or ""
+    told = comparison(read, found, advice=advice(read, params), flow_note=note)
+    places = tracking.log_comparison(mlflow, ids, render(told, "compare.html.j2"))
+    return f"{as_text(told)}\n\nReport   {places[0]}"
 
 
-def _keys(dicts: Sequence[dict[str, Any]]) -> list[str]:
-    return sorted({key for one in dicts for key in one})
+def _read(mlflow: Any, run_id: str, given: Mapping[str, str], *, is_champion: bool) -> dict[str, Any]:
+    settings, figures, summary = tracking.read_run(mlflow, run_id)
+    names = {one["segment_id"]: given.get(one["segment_id"], one["name"]) for one in summary.get("segments", [])}
+    label = run_id[:SHORT_ID] + (" (champion)" if is_champion else "")
+    return {
+        **{"label": label, "params": settings, "figures": figures, "summary": summary, "names": names},
+        "is_champion": is_champion,
+    }
 
 
-def _marked(key: str, figures: Sequence[dict[str, float]]) -> list[str]:
-    known = [one[key] for one in figures if key in one]
-    best = None
-    if key in HIGHER_IS_BETTER and len(set(known)) > 1:
-        best = max(known) if HIGHER_IS_BETTER[key] else min(known)
-    return [f"{one[key]:,.4g}{'*' if one[key] == best else ''}" if key in one else "-" for one in figures]
+def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> str:
+    """Which run to take, and why: one that is worse than no other, in what `kindred promote` looks at.
+
+    The champion stays where it is one of these; else the fewest segments count, then stability.
+
+    Parameters
+    ----------
+    runs : sequence of mapping
+        label, is_champion, figures, params, summary.
+    """
+    figures = [run["figures"] for run in runs]
+    judged = [name for name in JUDGED if sum(name in one for one in figures) > 1]
+    if not judged:
+        return f"No advice: the runs have none of {', '.join(JUDGED)} in common."
+    lost = [[worse_in(one, other, params) for other in figures] for one in figures]
+    good = [place for place in range(len(runs)) if not any(lost[place])]
+    beware = _unlike_data(runs)
+    if not good:
+        where = "; ".join(
+            f"{run['label']} in {', '.join(sorted(set().union(*rows)))}" for run, rows in zip(runs, lost, strict=True)
+        )
+        return f"No run is to be preferred: each is worse than another, {where}. Decide what counts more.{beware}"
+    order = {place: _preference(runs[place]) for place in good}
+    best = min(good, key=order.__getitem__)
+    behind = [(run["label"], rows[best]) for run, rows in zip(runs, lost, strict=True) if rows[best]]
+    why = "; ".join(f"{label} is worse in {', '.join(names)}" for label, names in behind)
+    why = why or "no run is better by more than promote tolerates"
+    name = runs[best]["label"]
+    if runs[best]["is_champion"]:
+        return f"Keep {name}: {why}.{beware}"
+    fewest = ", and of those that are no worse it has the fewest segments" if len(good) > 1 else ""
+    return f"Take {name} (kindred promote): {why}{fewest}.{beware}"
 
 
-def _segments(summaries: Sequence[dict[str, Any]]) -> list[list[str]]:
-    told = [
-        [f"{shown_name(one)} ({one['customer_share']:.0%})" for one in summary.get("segments", [])]
-        for summary in summaries
-    ]
-    return [
-        [str(place + 1), *(one[place] if place < len(one) else "" for one in told)]
-        for place in range(max(map(len, told), default=0))
-    ]
+def _preference(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    figures = run["figures"]
+    return not run["is_champion"], figures.get("n_segments", 0.0), -figures.get("stability_mean", 0.0), run["label"]
 
 
-def _block(title: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [[title, *names], *rows]
-    widths = [min(max(len(str(line[column])) for line in lines), 48) for column in range(len(names) + 1)]
-    return "\n".join(
-        "  ".join(str(text)[:48].ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def _unlike_data(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A warning where figures are not of the same data."""
+    dates = {run["params"].get("as_of") for run in runs}
+    digests = {run["summary"].get("reading", {}).get("digest") for run in runs}
+    if len(dates) > 1:
+        return " Beware: they were trained as of different moments, so figures are not of the same customers."
+    return " Beware: they were trained on different data." if len(digests) > 1 else ""

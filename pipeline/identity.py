@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from features.categories import OTHER
+from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
-from models.identity import Identities, first_identities, match_segments
+from models.identity import Identities, first_identities, last_number, match_segments
 from models.scorer import NOISE
 from models.segmentation import FittedClusters
 from pipeline import tracking
@@ -33,7 +33,7 @@ class Identified:
     lineage : list of dict
         Rows of `models.identity.Identities`, with as_of and run_id, of the champion's line and this training.
     names : dict of str to dict
-        Of the segments that survived: archetype and names with the champion.
+        Of the segments that survived: what the champion's report says of them.
     given : dict of str to str
         Of the segments that survived: the name that was given by hand.
     note : str
@@ -53,28 +53,41 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
     The champion's model is asked where it would put today's customers: nothing of who was where is kept.
     """
     clusters = set(fitted.labels.tolist()) - {NOISE}
-    first = first_identities(clusters)
-    alone = Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
-    if not clusters or not tracking.has_champion(mlflow, params):
-        return alone
+    with tracking.one_at_a_time(params):  # or two trainings would give the same number to different segments
+        known = _beside_champion(mlflow, profiles, fitted, params, clusters, run_id)
+        tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
+    return known
+
+
+def _beside_champion(
+    mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Params, clusters: set[int], run_id: str
+) -> Identified:
+    last = tracking.last_segment(mlflow, params)
+    if not tracking.has_champion(mlflow, params):
+        first = first_identities(clusters, after=last)
+        return Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
+    champion_run = tracking.champion_run(mlflow, params)
+    earlier = tracking.read_lineage(mlflow, champion_run, LINEAGE) if champion_run else []
+    used = {row["segment_id"] for row in earlier} | {f"s{last:02}"}
     try:
         champion = tracking.load_model(mlflow, params.tracking.champion_uri)
         shop, _ = load_shop(champion.shop_folder, params.folder)
         columns = [column.name for column in shop.spec.columns()]
         predicted = champion.predict(_as_known_to(profiles.table, columns)[[*columns, "lifecycle_stage"]])
     except (UserError, OSError) as error:
-        return replace(alone, note=f"Segments are numbered anew, not matched with the champion: {error}")
+        anew = first_identities(clusters, after=last_number(used))
+        note = f"Segments are numbered anew, not matched with the champion: {error}"
+        return Identified(anew.ids, _stamped(anew, params, run_id), {}, {}, note)
     old = predicted.segment_id.to_numpy(dtype=object, copy=True)
     old[(predicted.cluster_id.isna() | (predicted.cluster_id == NOISE)).to_numpy(bool)] = None
     new = np.full(len(old), -1, dtype=np.int64)
     new[fitted.is_clustered] = fitted.labels
-    earlier = tracking.read_lineage(mlflow, champion.run_id, LINEAGE)
-    last = {row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]}
+    of_champion = {row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]}
     found = match_segments(
         old,
         new,
-        old_ids=last | {one for one in old if one is not None},
-        used_ids={row["segment_id"] for row in earlier},
+        old_ids=of_champion | {one for one in old if one is not None},
+        used_ids=used,
         min_jaccard=params.identity.min_jaccard,
         min_part=params.identity.min_part,
     )
@@ -83,10 +96,20 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
     return Identified(
         ids=found.ids,
         lineage=[*earlier, *_stamped(found, params, run_id)],
-        names={one["segment_id"]: one for one in told if one["segment_id"] in survived},
+        names={one["segment_id"]: one for one in told if one["segment_id"] in survived and "names_by_figures" in one},
         given={one: name for one, name in tracking.given_names(mlflow, params).items() if one in survived},
         note=f"Beside the champion ({champion.uri}): {_in_words(found)}",
     )
+
+
+def with_names(lineage: list[dict[str, Any]], table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the last training with what its segments are called; earlier rows have their names."""
+    names = {one["segment_id"]: one["name"] for one in table}
+    last = lineage[-1]["run_id"] if lineage else None
+    return [
+        {**row, "name": names[row["segment_id"]]} if row["run_id"] == last and row["is_here"] else row
+        for row in lineage
+    ]
 
 
 def _in_words(found: Identities) -> str:
@@ -111,7 +134,10 @@ def _stamped(found: Identities, params: Params, run_id: str) -> list[dict[str, A
 
 
 def _as_known_to(profile: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Profiles with the champion's columns: interests it does not know are part of its OTHER.
+    """Profiles with the champion's columns.
+
+    A category it knows as a whole, and today is known by its parts, is their sum; interests it does not know are part
+    of its OTHER; any other column that is no more is missing.
 
     Raises
     ------
@@ -119,11 +145,16 @@ def _as_known_to(profile: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         It knows too little of what there is.
     """
     interests = [name for name in columns if name.startswith(SHARE_PREFIX)]
-    known = [name for name in interests if name in profile]
+    today = [str(name) for name in profile]
+    parts = {name: [one for one in today if one == name or one.startswith(name + SEPARATOR)] for name in interests}
+    known = [name for name in interests if parts[name]]
     if len(known) < MIN_SHARED_INTERESTS * len(interests):
         raise UserError(f"it knows {len(interests)} categories, of which this log has {len(known)}.")
-    missing = {name: 0.0 for name in columns if name not in profile}
-    filled = profile.assign(**missing)
     other = SHARE_PREFIX + OTHER
-    rest = 1.0 - filled[[name for name in interests if name != other]].sum(axis=1)
-    return filled.assign(**{other: rest.clip(lower=0.0)})
+    shares = pd.DataFrame(
+        {name: profile[parts[name]].sum(axis=1) for name in interests if name != other}, profile.index
+    )
+    if other in interests:
+        shares[other] = (1.0 - shares.sum(axis=1)).clip(lower=0.0)
+    missing = {name: np.nan for name in columns if name not in profile and name not in interests}
+    return profile.drop(columns=shares.columns, errors="ignore").join(shares).assign(**missing)

@@ -309,6 +309,8 @@ class PromoteParams(Section):
     """When a challenger may become the champion."""
 
     tolerance: Share
+    # Models trained before there was this key have none in their params.
+    validity_tolerance: Share = 0.02
 
 
 class SweepParams(Section):

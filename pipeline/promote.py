@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipeline import tracking
 from pipeline.params import Params, UserError
 
-JUDGED = ("stability_mean", "stability_min")
-"""Figures that must not be worse; what segments foretell joins them once trainings measure it."""
+STABILITY = ("stability_mean", "stability_min")
+VALIDITY = ("validity_buys_auc", "validity_spend_r2", "validity_category_auc")
+"""What segments tell of the time after as_of; only trainings that could measure it have these."""
+JUDGED = (*STABILITY, *VALIDITY)
+
+
+def worse_in(figures: Mapping[str, float], other: Mapping[str, float], params: Params) -> list[str]:
+    """Figures in which a run is worse than another by more than is tolerated; those that both have are looked at."""
+    settings = params.promote
+    tolerated = dict.fromkeys(STABILITY, settings.tolerance) | dict.fromkeys(VALIDITY, settings.validity_tolerance)
+    return [
+        name
+        for name, tolerance in tolerated.items()
+        if name in figures and name in other and figures[name] < other[name] - tolerance
+    ]
 
 
 def promote(params: Params, run: str, *, force: bool) -> str:
@@ -15,28 +30,29 @@ def promote(params: Params, run: str, *, force: bool) -> str:
     Raises
     ------
     UserError
-        There is no such run, it has no model, or, unforced, a figure is worse by more than `promote.tolerance`.
+        There is no such run, it has no model, or, unforced, a figure is worse by more than `promote` tolerates.
     """
     mlflow = tracking.open_store(params)
     run_id, version = tracking.version_of_run(mlflow, params, run)
     _, figures, _ = tracking.read_run(mlflow, run_id)
-    champion = tracking.champion_run(mlflow, params)
-    lines, worse = [], []
-    if champion is not None and champion != run_id:
-        _, before, _ = tracking.read_run(mlflow, champion)
-        for name in JUDGED:
-            if name in figures and name in before:
-                lines.append(f"{name:<16}{figures[name]:>8.3f}   champion {before[name]:.3f}")
-                if figures[name] < before[name] - params.promote.tolerance:
-                    worse.append(name)
-    if worse and not force:
-        raise UserError(
-            f"expected a run no worse than the champion by more than {params.promote.tolerance:g} (promote.tolerance); "
-            f"{' and '.join(worse)} {'is' if len(worse) == 1 else 'are'}:\n  "
-            + "\n  ".join(lines)
-            + "\nLook at both with `kindred compare`; to promote it all the same, add --force, which is recorded."
-        )
-    tracking.promote(mlflow, params, version, forced=worse)
+    with tracking.one_at_a_time(params):
+        champion = tracking.champion_run(mlflow, params)
+        before = tracking.read_run(mlflow, champion)[1] if champion is not None and champion != run_id else {}
+        lines = [
+            f"{name:<22}{figures[name]:>8.3f}   champion {before[name]:.3f}"
+            for name in JUDGED
+            if name in figures and name in before
+        ]
+        worse = worse_in(figures, before, params)
+        if worse and not force:
+            raise UserError(
+                f"expected a run no worse than the champion by more than {params.promote.tolerance:g} in stability and "
+                f"{params.promote.validity_tolerance:g} in what segments foretell (see promote in params.yaml); "
+                f"{' and '.join(worse)} {'is' if len(worse) == 1 else 'are'}:\n  "
+                + "\n  ".join(lines)
+                + "\nLook at both with `kindred compare`; to promote it all the same, add --force, which is recorded."
+            )
+        tracking.promote(mlflow, params, version, forced=worse)
     forced = f"Forced, though worse in {' and '.join(worse)}; noted with the version" if worse else ""
     lines.append(f"models:/{params.tracking.model_name}/{version} is the champion: kindred score uses it from now on")
     return "\n".join([*lines, *([forced] if forced else [])])

@@ -10,6 +10,9 @@ import pandas as pd
 from pipeline import tracking
 from pipeline.params import Params, UserError
 
+MAX_NAME_CHARS = 80
+"""Longer ones are cut in tables and figures."""
+
 
 def rename(params: Params, segment: str, name: str | None) -> str:
     """Call a segment of the champion ``name`` from now on, or as its figures say again where there is none.
@@ -25,30 +28,48 @@ def rename(params: Params, segment: str, name: str | None) -> str:
         There is no champion or no such segment, or another one is called so.
     """
     mlflow = tracking.open_store(params)
-    champion = tracking.load_model(mlflow, params.tracking.champion_uri)
-    _, _, told = tracking.read_run(mlflow, champion.run_id)
-    given = tracking.given_names(mlflow, params)
-    called = {
-        str(one["segment_id"]): given.get(one["segment_id"], one["name"])
-        for one in told.get("segments", [])
-        if not one["is_standing"]
-    }
-    found = [segment_id for segment_id, now in called.items() if segment in (segment_id, now)]
-    if not found:
-        near = difflib.get_close_matches(segment, [*called, *called.values()], n=1, cutoff=0.0)
-        raise UserError(
-            f"expected a segment of {champion.uri}, found none called {segment[:60]!r}."
-            + (f" The nearest is {near[0]!r}." if near else " It has no segments that can be renamed.")
-        )
-    own = found[0]
-    clean = " ".join(name.split()) if name is not None else None
-    if clean == "":
-        raise UserError("expected a name with a letter in it; to take a given name back, use --reset.")
-    if clean in [now for segment_id, now in called.items() if segment_id != own]:
-        raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
-    tracking.give_name(mlflow, params, own, clean)
+    with tracking.one_at_a_time(params):  # or two could give one name to two segments
+        champion = tracking.load_model(mlflow, params.tracking.champion_uri)
+        called, taken = _called_now(mlflow, params, champion.run_id)
+        own = _the_one(segment, called, champion.uri)
+        clean = _clean(name) if name is not None else None
+        if clean in [now for segment_id, now in taken.items() if segment_id != own]:
+            raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
+        tracking.give_name(mlflow, params, own, clean)
     what = f"is called {clean!r} from now on" if clean else "is named by its figures again"
     return f"{own} ({called[own]}) {what}, in scores, reports and later trainings\nNext     kindred score"
+
+
+def _called_now(mlflow: Any, params: Params, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """segment_id -> name, of the segments that can be renamed, and of all."""
+    _, _, told = tracking.read_run(mlflow, run_id)
+    given = tracking.given_names(mlflow, params)
+    rows = told.get("segments", [])
+    names = {
+        one["segment_id"]: given.get(one["segment_id"]) or one["names_by_figures"][told["language"]] for one in rows
+    }
+    return {one["segment_id"]: names[one["segment_id"]] for one in rows if not one["is_standing"]}, names
+
+
+def _the_one(segment: str, called: dict[str, str], model_uri: str) -> str:
+    found = [segment_id for segment_id, now in called.items() if segment in (segment_id, now)]
+    if found:
+        return found[0]
+    known = {one.lower(): one for one in (*called, *called.values())}
+    near = difflib.get_close_matches(segment.lower(), known, n=1, cutoff=0.0)
+    raise UserError(
+        f"expected a segment of {model_uri}, found none called {segment[:60]!r}."
+        + (f" The nearest is {known[near[0]]!r}." if near else " It has no segments that can be renamed.")
+    )
+
+
+def _clean(name: str) -> str:
+    clean = " ".join(name.split())
+    if not clean:
+        raise UserError("expected a name with a letter in it; to take a given name back, use --reset.")
+    if len(clean) > MAX_NAME_CHARS:
+        raise UserError(f"expected a name of at most {MAX_NAME_CHARS} characters, found {len(clean)}.")
+    return clean
 
 
 def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,7 +132,7 @@ def describe_segments(
     leaning : DataFrame or None
         `seasonal_leaning`; None: lifts are beside the whole window.
     known_names : mapping, optional
-        segment_id -> archetype and names with the champion, which a segment of the same archetype keeps.
+        segment_id -> the champion's row of ``table``, whose name a segment of the same kind keeps.
     given_names : mapping, optional
         segment_id -> the name that was given by hand, in all languages.
     """
@@ -174,9 +175,9 @@ def describe_segments(
         min_gap=settings.min_gap,
         unstable=[one for one in map(str, sizes.index) if not _is_stable(_stability(one, fitted), params)],
     )
+    given = given_names or {}
     _keep_names(named, known_names or {})
-    for segment_id, name in (given_names or {}).items():
-        named[segment_id]["names"] = dict.fromkeys(named[segment_id]["names"], name)
+    _leave_names(named, given)
     rules, fidelity = segment_rules(
         profile[inside],
         ids[inside],
@@ -192,6 +193,10 @@ def describe_segments(
         for segment_id in interests
     ]
     for one in table:
+        # What is given by hand can be taken back: the name by figures stays beside it, and in the model.
+        one["names_by_figures"] = one["names"]
+        if by_hand := given.get(one["segment_id"]):
+            one.update(name=by_hand, names=dict.fromkeys(one["names"], by_hand))
         one["rule"] = _rule(one, rules.get(one["segment_id"]), labels, _noise_policy(fitted), params)
     shop = _plain(figures.loc["shop"])
     for one in table:
@@ -211,15 +216,34 @@ def describe_segments(
 
 
 def _keep_names(named: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give segments that are still of one archetype the names they had, unless two would then be called the same."""
+    """Give segments that are still of one kind the names they had, but those that another one is called now."""
     kept = {
-        segment_id: {**one, "names": dict(known[segment_id]["names"])}
+        segment_id: {**one, "names": dict(known[segment_id]["names_by_figures"])}
         for segment_id, one in named.items()
-        if segment_id in known and one["archetype"] and known[segment_id]["archetype"] == one["archetype"]
+        if segment_id in known and _kind(known[segment_id]) == _kind(one)
     }
-    called = [json.dumps(one["names"], sort_keys=True) for one in {**named, **kept}.values()]
-    if len(set(called)) == len(called):
-        named.update(kept)
+    while True:
+        called = {segment_id: json.dumps(one["names"], sort_keys=True) for segment_id, one in {**named, **kept}.items()}
+        times = Counter(called.values())
+        clashing = [segment_id for segment_id in kept if times[called[segment_id]] > 1]
+        if not clashing:
+            break
+        for segment_id in clashing:
+            del kept[segment_id]
+    named.update(kept)
+
+
+def _leave_names(named: dict[str, dict[str, Any]], given: Mapping[str, str]) -> None:
+    """Number a segment whose name by figures is what another one is called by hand."""
+    for segment_id, one in named.items():
+        others = {name for other, name in given.items() if other != segment_id}
+        one["names"] = {language: f"{name} 2" if name in others else name for language, name in one["names"].items()}
+
+
+def _kind(segment: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a name says before it is told apart from its like: the archetype, else the figure that it rests on."""
+    first = segment["evidence"][0] if segment["evidence"] and not segment["archetype"] else {}
+    return segment["archetype"], first.get("figure"), tuple(first.get("condition", ()))
 
 
 def _rule(

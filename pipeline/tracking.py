@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -34,6 +34,7 @@ MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 DESCRIPTION = "mlflow.note.content"
 MAX_DESCRIPTION_CHARS = 5000
 GIVEN_NAME = "name."
+LAST_SEGMENT = "last_segment"
 ABOUT_EXPERIMENT = """\
 Each run is one training of customer segments: `kindred train`. Open a run for its segments; `report.html` among its
 artifacts is what a CRM analyst reads.
@@ -107,7 +108,7 @@ def open_store(params: Params) -> Any:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
-        with _created_once(params):
+        with one_at_a_time(params):
             experiment = mlflow.get_experiment_by_name(params.tracking.experiment)
             if experiment is None:
                 is_local = uri.startswith("sqlite:")
@@ -133,8 +134,8 @@ def tracking_uri(params: Params) -> str:
 
 
 @contextmanager
-def _created_once(params: Params) -> Iterator[None]:
-    """Several processes on a fresh database crash in its migrations: one at a time."""
+def one_at_a_time(params: Params) -> Iterator[None]:
+    """What several processes on this machine must not do to one store at once, such as to make it."""
     path = params.path(params.tracking.artifacts)
     path.mkdir(parents=True, exist_ok=True)
     with (path / ".lock").open("w") as lock:
@@ -329,7 +330,7 @@ def _known_models(mlflow: Any) -> str:
     return f"There are: {', '.join(known)}." if known else "There is none yet: run `kindred train` first."
 
 
-def _whole_run_id(mlflow: Any, beginning: str) -> str:
+def whole_run_id(mlflow: Any, beginning: str) -> str:
     """The one run whose id begins so; what was given where there is none, or more than one."""
     if len(beginning) >= RUN_ID_LENGTH:
         return beginning
@@ -349,7 +350,7 @@ def _known_run(mlflow: Any, run: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     try:
-        return mlflow.get_run(_whole_run_id(mlflow, run))
+        return mlflow.get_run(whole_run_id(mlflow, run))
     except MlflowException as error:
         raise TrackingError(
             f"{run}: expected the id of a run, or its beginning. {_first_line(error)}. See them in `make ui`."
@@ -413,6 +414,29 @@ def give_name(mlflow: Any, params: Params, segment_id: str, name: str | None) ->
         client.set_registered_model_tag(model, GIVEN_NAME + segment_id, name)
     elif segment_id in given_names(mlflow, params):
         client.delete_registered_model_tag(model, GIVEN_NAME + segment_id)
+
+
+def last_segment(mlflow: Any, params: Params) -> int:
+    """The highest number that any training gave to a segment; 0 where none was registered."""
+    model = _registered_model(mlflow, params)
+    return int(model.tags.get(LAST_SEGMENT, 0)) if model else 0
+
+
+def note_last_segment(mlflow: Any, params: Params, number: int) -> None:
+    """Keep ``number`` from being given to another segment, where there is a registered model to note it with."""
+    client, model = mlflow.MlflowClient(), params.tracking.model_name
+    if number > last_segment(mlflow, params) and client.search_registered_models(f"name = '{model}'"):
+        client.set_registered_model_tag(model, LAST_SEGMENT, str(number))
+
+
+def log_comparison(mlflow: Any, run_ids: Sequence[str], html: str) -> list[str]:
+    """Keep a comparison with each of its runs; gives where."""
+    places = []
+    for run_id in run_ids:
+        name = f"compare/with-{'-'.join(other[:8] for other in run_ids if other != run_id)[:80]}.html"
+        mlflow.MlflowClient().log_text(run_id, html, name)
+        places.append(f"{mlflow.get_run(run_id).info.artifact_uri}/{name}".removeprefix("file://"))
+    return places
 
 
 def read_lineage(mlflow: Any, run_id: str, name: str) -> list[dict[str, Any]]:

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from features.events import ObservationWindow
+from models.identity import last_number
 from models.segmentation import FittedClusters
 from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
-from pipeline.identity import LINEAGE, identify
+from pipeline.identity import LINEAGE, identify, with_names
 from pipeline.minimum import require_enough
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
@@ -25,6 +26,7 @@ from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
 from pipeline.report.render import render
 from pipeline.report.summarise import as_markdown, summarise
+from pipeline.report.tables import aligned, lineage_table, lineage_text
 from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
 from pipeline.sources import Source, read_source
 from pipeline.sweep import choose_candidate, log_candidates, try_candidates
@@ -40,10 +42,12 @@ class Trained:
     segments: pd.DataFrame
     report_path: Path
     notes: tuple[str, ...]
+    lineage: list[dict[str, Any]]
 
     def as_text(self) -> str:
         """The table of segments, and what to do next."""
-        told = [f"Note: {note}" for note in self.notes]
+        lineage = lineage_text(self.lineage)
+        told = [*([lineage, ""] if lineage else []), *(f"Note: {note}" for note in self.notes)]
         return "\n".join(
             [
                 "",
@@ -71,17 +75,8 @@ def segments_text(segments: pd.DataFrame) -> str:
             "Top interests": ["; ".join(item["label"] for item in top) or "-" for top in segments.top_categories],
         }
     )
-    left = {"Segment", "Stability", "Top interests"}
-    lines = [[*table.columns], *table.to_numpy().tolist()]
-    widths = [max(len(line[column]) for line in lines) for column in range(table.shape[1])]
-    aligned = [
-        "  ".join(
-            text.ljust(width) if name in left else text.rjust(width)
-            for name, text, width in zip(table.columns, line, widths, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([aligned[0], "-" * max(map(len, aligned)), *aligned[1:]])
+    lines = aligned([[*table.columns], *table.to_numpy().tolist()], right={1, 2, 3}, most=200)
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def check(params: Params, *, progress: Progress) -> str:
@@ -158,7 +153,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 profiles, fitted, params, leaning=leaning, known_names=known.names, given_names=known.given
             )
             found = Found(source, profiles, fitted, segments)
-            results = _results(params, found, run_id)
+            lineage = with_names(known.lineage, segments.table)
+            results = _results(params, found, lineage, run_id)
             report = render(results)
             progress("tracking")
             name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"
@@ -166,12 +162,13 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             if measured:
                 log_backtest(mlflow, measured)
             _log_run(mlflow, params.redacted(), found, results, report)
-            mlflow.log_text(json.dumps(known.lineage, ensure_ascii=False, indent=1), LINEAGE)
+            mlflow.log_text(json.dumps(lineage, ensure_ascii=False, indent=1), LINEAGE)
             # Before the model is registered: a full disk must not leave a champion of a run that failed.
             _write(folder, params, found.segments, results, report)
             uri, alias = _log_model(mlflow, params.redacted(), found)
+            tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
     notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
-    return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes)
+    return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes, lineage)
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
@@ -184,7 +181,7 @@ def _require_recent_events(source: Source, params: Params) -> None:
         )
 
 
-def _results(params: Params, found: Found, run_id: str) -> dict[str, Any]:
+def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id: str) -> dict[str, Any]:
     """Everything that is told about a training, as one plain dict: the report and `kindred compare` read it."""
     fitted, segments = found.fitted, found.segments
     return summarise(
@@ -196,6 +193,7 @@ def _results(params: Params, found: Found, run_id: str) -> dict[str, Any]:
         shop=segments.shop,
         lifts=segments.lifts,
         labels=segments.labels,
+        lineage=lineage_table(lineage),
         customer_count=len(found.profiles.table),
         clustered_count=int(fitted.is_clustered.sum()),
         quality={

@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(summary: dict[str, Any]) -> str:
-    """The report of `summarise` as HTML."""
+def render(summary: dict[str, Any], template: str = "report.html.j2") -> str:
+    """The report of `summarise` as HTML, or with its own template a comparison of runs."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -20,4 +20,4 @@ def render(summary: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return environment.get_template("report.html.j2").render(style=style, **summary)
+    return environment.get_template(template).render(style=style, **summary)

@@ -106,6 +106,7 @@ def summarise(
     shop: Mapping[str, float],
     lifts: pd.DataFrame,
     labels: Mapping[str, str],
+    lineage: Mapping[str, Any],
     customer_count: int,
     clustered_count: int,
     quality: Mapping[str, Any],
@@ -120,6 +121,8 @@ def summarise(
         Figures of everybody clustered.
     lifts : DataFrame
         segment_id x category, in the order to show them.
+    lineage : mapping
+        `pipeline.report.tables.lineage_table`.
 
     Returns
     -------
@@ -139,6 +142,7 @@ def summarise(
         "has_spend": any(one["spend_share"] > 0 for one in segments),
         "headline": _headline(clustered, reading, customer_count, clustered_count),
         "heat_map": _heat_map(clustered, lifts, labels),
+        "lineage": dict(lineage),
         "reading": dict(reading),
         "set_aside": _counted(reading["rejected_by_rule"], reading["read_count"]),
         "noted": _counted(reading["noted_by_rule"], reading["read_count"]),

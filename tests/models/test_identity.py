@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.identity import first_identities, match_segments
+from models.identity import first_identities, last_number, match_segments
 
 
 def people(*groups: tuple[str | None, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -27,6 +27,12 @@ def test_the_first_training() -> None:
     found = first_identities([2, 0, 1])
     assert found.ids == {0: "s01", 1: "s02", 2: "s03"}
     assert {row["verdict"] for row in found.lineage} == {"new"}
+
+
+def test_numbers_go_on_after_the_last() -> None:
+    assert last_number(["s02", "s11", "standing-lost", "noise", "s3x"]) == 11
+    assert last_number([]) == 0
+    assert first_identities([0, 1], after=11).ids == {0: "s12", 1: "s13"}
 
 
 def test_other_numbers_are_the_same_segments() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import tracking
 from pipeline.params import Params, UserError
-from pipeline.promote import promote
+from pipeline.promote import promote, worse_in
 from pipeline.train import train
 
 
@@ -34,6 +34,17 @@ def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params
     assert champion() == "1"
     assert client.get_model_version("kindred", "1").tags["promoted_though_worse_in"] == "stability_min"
     assert "promoted_though_worse_in" not in client.get_model_version("kindred", "2").tags
+
+
+def test_what_segments_foretell_counts_where_both_measured_it(params: Callable[..., Params]) -> None:
+    given = params("promote.tolerance=0.1", "promote.validity_tolerance=0.02")
+    before = {"stability_mean": 0.8, "validity_buys_auc": 0.70, "validity_spend_r2": 0.30}
+    assert worse_in({"stability_mean": 0.71, "validity_buys_auc": 0.685}, before, given) == []
+    assert worse_in({"stability_mean": 0.69, "validity_buys_auc": 0.67}, before, given) == [
+        "stability_mean",
+        "validity_buys_auc",
+    ]
+    assert worse_in({"stability_mean": 0.9, "silhouette": -1.0}, before, given) == []
 
 
 def test_a_run_without_a_model(params: Callable[..., Params]) -> None:

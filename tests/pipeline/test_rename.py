@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.params import Params, UserError
+from pipeline.promote import promote
 from pipeline.rename import rename, renamed
 from pipeline.score import score
 from pipeline.train import train
@@ -40,11 +42,21 @@ def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back
     names = again.segments.set_index("segment_id")["name"].to_dict()
     assert names[own.segment_id] == "Our gold"
     assert list(names.values()).count("Our gold") == 1
+    # Taken back, it leaves no trace: not in a model trained meanwhile, and not in the trainings after that.
+    promote(given, again.run_id, force=True)
+    assert "Our gold" in set(scored().segment)
     rename(given, "Our gold", None)
     assert "Our gold" not in set(scored().segment)
+    assert "Our gold" not in set(train(given, sweep=False, progress=quiet).segments.name)
 
     with pytest.raises(UserError, match=r"found none called 'nothing like it'\. The nearest is"):
         rename(given, "nothing like it", "Gold")
+    with pytest.raises(UserError, match=f"The nearest is '{re.escape(own['name'])}'"):
+        rename(given, own["name"].upper() + "!", "Gold")
+    with pytest.raises(UserError, match="at most 80 characters, found 99"):
+        rename(given, own.segment_id, "x" * 99)
+    with pytest.raises(UserError, match="is taken"):
+        rename(given, own.segment_id, "Passers-by")
     with pytest.raises(UserError, match="is taken"):
         rename(given, own.segment_id, first.segments.iloc[1]["name"])
     with pytest.raises(UserError, match="a letter in it"):

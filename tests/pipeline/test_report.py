@@ -14,6 +14,7 @@ from pipeline.params import load_params
 from pipeline.report.plots import figures
 from pipeline.report.render import render
 from pipeline.report.summarise import FIGURES, as_markdown, number, summarise
+from pipeline.report.tables import lineage_table, lineage_text
 from pipeline.segments import Segments
 
 NAMING = load_params(Path(__file__).parents[2] / "params.yaml").naming
@@ -46,6 +47,7 @@ def summary(*segments: dict[str, Any]) -> dict[str, Any]:
         shop={"buyer_share": 0.25},
         lifts=lifts,
         labels={"a": "Cats", "b": "Dogs"},
+        lineage={"trainings": [], "rows": []},
         customer_count=200,
         clustered_count=100,
         quality={
@@ -132,3 +134,31 @@ def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
     assert text.count("Write.") == 1
     assert "Rare visitors (unstable)" in as_markdown(told)
     assert "1 of 2 segments come back" in text
+
+
+def lineage(run: str, segment_id: str, verdict: str, akin: list[str], **more: Any) -> dict[str, Any]:
+    day = {"a": "2025-11-01 00:00", "b": "2025-12-01 00:00"}[run]
+    row = {"run_id": run, "as_of": day, "segment_id": segment_id, "verdict": verdict, "akin": akin}
+    return {"is_here": True, "jaccard": None, **row, **more}
+
+
+LINEAGE = [
+    lineage("a", "s01", "new", [], name="VIP"),
+    lineage("a", "s02", "new", [], name="Lost"),
+    lineage("b", "s01", "survived", ["s01"], jaccard=0.756, name="Best"),
+    lineage("b", "s03", "split", ["s02"], name="Lapsed"),
+    lineage("b", "s02", "gone", [], is_here=False),
+]
+
+
+def test_what_became_of_segments() -> None:
+    assert lineage_text(LINEAGE[:2]) == ""
+    assert lineage_text(LINEAGE).splitlines() == [
+        "Segments over trainings          2025-11-01  2025-12-01",
+        "s01                      Best    new         same, 0.76",
+        "s02                      Lost    new         gone",
+        "s03                      Lapsed              part of s02",
+    ]
+    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(LINEAGE)}
+    assert "Best s01 new same, 0.76 Lost s02 new gone Lapsed s03 part of s02" in text_of(render(told))
+    assert "over trainings" not in render(summary(segment("s01", "Best")))

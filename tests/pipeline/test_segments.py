@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.segments import _interests, _well_founded
+from pipeline.segments import _interests, _keep_names, _leave_names, _well_founded
 
 
 def test_a_small_group_has_no_figures_but_its_size() -> None:
@@ -16,6 +18,52 @@ def test_figures_of_a_few_buyers_are_left_out() -> None:
     figures = {"customer_count": 100.0, "buyer_share": 0.09, "cart_user_share": 0.5, "views_per_customer": 3.0}
     told = _well_founded({**figures, "average_order_value": 3.5, "abandoned_cart_share": 0.7}, min_group=10)
     assert told == {**figures, "abandoned_cart_share": 0.7}
+
+
+def called(name: str, archetype: str | None = None, **evidence: Any) -> dict[str, Any]:
+    return {
+        "names": {"en": name},
+        "names_by_figures": {"en": name},
+        "archetype": archetype,
+        "evidence": [evidence] if evidence else [],
+    }
+
+
+def test_segments_of_the_same_kind_keep_their_names() -> None:
+    visits: dict[str, Any] = {"figure": "events_per_customer"}
+    frequent, rare = {**visits, "condition": {"min_ratio": 1.0}}, {**visits, "condition": {"max_ratio": 1.0}}
+    known = {
+        "s01": called("Regulars, away longer", "regular"),
+        "s02": called("VIP", "vip"),
+        "s03": called("Frequent visitors, away longer", **frequent),
+        "s04": called("Frequent visitors", **frequent),
+        "s05": called("Lost 2", "lost"),
+    }
+    now = {
+        "s01": called("Regulars", "regular"),
+        "s02": called("Lapsed", "lapsed"),
+        "s03": called("Frequent visitors", **frequent),
+        "s04": called("Rare visitors", **rare),
+        "s05": called("Lost", "lost"),
+        "s06": called("Lost 2", "lost"),
+    }
+    _keep_names(now, known)
+    # s02 and s04 are of another kind now; the old name of s05 is another one's.
+    assert [one["names"]["en"] for one in now.values()] == [
+        *("Regulars, away longer", "Lapsed", "Frequent visitors, away longer", "Rare visitors", "Lost", "Lost 2")
+    ]
+
+
+def test_names_that_two_segments_swapped_are_kept() -> None:
+    now = {"s01": called("Lost", "lost"), "s02": called("Lost 2", "lost")}
+    _keep_names(now, {"s01": called("Lost 2", "lost"), "s02": called("Lost", "lost")})
+    assert [one["names"]["en"] for one in now.values()] == ["Lost 2", "Lost"]
+
+
+def test_a_name_given_by_hand_is_nobody_elses() -> None:
+    now = {"s01": called("Lost", "lost"), "s02": called("VIP", "vip")}
+    _leave_names(now, {"s01": "VIP"})
+    assert [one["names"]["en"] for one in now.values()] == ["Lost", "VIP 2"]
 
 
 def test_interests_by_hand() -> None:

@@ -20,7 +20,7 @@ from models.selection import Candidate
 from pipeline import outputs, sweep, tracking
 from pipeline.engines import connect
 from pipeline.identity import LINEAGE
-from pipeline.params import Params, UserError
+from pipeline.params import IdentityParams, Params, UserError
 from pipeline.score import score
 from pipeline.sources import SourceError, read_source
 from pipeline.train import Trained, train
@@ -268,6 +268,33 @@ def test_segments_keep_their_ids_under_another_seed_and_three_weeks_later(params
         assert here == set(found.segments.segment_id[~found.segments.is_standing])
         assert kept <= set(first.segments.segment_id)
         assert len(kept) >= 4  # of 6
+        assert re.search(r"Segments over trainings .*\ns01 .* new +same, 0\.\d\d", found.as_text())
+        assert "Segments over trainings" in found.report_path.read_text()
+
+
+def test_ids_are_never_given_twice(params: Callable[..., Params], shop: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    given = params()
+    strict = given.model_copy(update={"seed": 99, "identity": IdentityParams(min_jaccard=1.0, min_part=0.5)})
+    products = pq.read_table(shop / "products.parquet")
+    paths = pa.array([f"Rockets > {path}" for path in products["category_path"].to_pylist()])
+    pq.write_table(products.set_column(1, "category_path", paths), tmp_path / "products.parquet")
+    assert given.source.products is not None
+    elsewhere = given.source.products.model_copy(update={"path": str(tmp_path / "products.parquet")})
+    another = given.model_copy(update={"source": given.source.model_copy(update={"products": elsewhere})})
+    # The champion; two challengers of which little or nothing survives; one of another shop; one without a champion.
+    found = [train(one, sweep=False, progress=quiet) for one in (given, strict, strict, another)]
+    assert any("numbered anew" in note for note in found[3].notes)
+    mlflow = tracking.open_store(given)
+    mlflow.MlflowClient().delete_registered_model_alias("kindred", "champion")
+    found.append(train(given, sweep=False, progress=quiet))
+    assert found[-1].alias == "champion"
+    ids = [set(one.segments.segment_id[~one.segments.is_standing]) for one in found]
+    champions = ids[0]
+    fresh = [champions, *(one - champions for one in ids[1:])]
+    assert len(set.union(*fresh)) == sum(map(len, fresh))
+    assert fresh[3] == ids[3] and fresh[4] == ids[4]
 
 
 def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:

@@ -1,0 +1,84 @@
+"""How customers flow from the segments of one model to those of another: both are asked about the same customers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+from sklearn.metrics import adjusted_rand_score
+
+from pipeline import tracking
+from pipeline.engines import connect
+from pipeline.params import Params, UserError
+from pipeline.profiles import Progress, build_profiles, load_shop
+from pipeline.sources import Source, read_source
+
+STANDING = "standing-"
+
+
+def flows(
+    mlflow: Any, params: Params, runs: Sequence[str], *, progress: Progress
+) -> tuple[list[dict[str, Any]], str | None]:
+    """`flow_table` from each run's model to the next one's, over the customers of the source at ``params.as_of``.
+
+    Returns
+    -------
+    (list of dict, str or None)
+        One less than runs; or none, and why.
+    """
+    try:
+        models = [
+            f"models:/{params.tracking.model_name}/{tracking.version_of_run(mlflow, params, run)[1]}" for run in runs
+        ]
+        with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
+            progress("reading and checking")
+            source = read_source(con, params, rejected_path=None)
+            assigned = []
+            for model in models:
+                progress(f"scoring with {model}")
+                assigned.append(_assigned(con, source, params, tracking.load_model(mlflow, model)))
+    except UserError as error:
+        return [], str(error)
+    return [flow_table(one, other, min_group=params.naming.min_group) for one, other in pairwise(assigned)], None
+
+
+def _assigned(con: Any, source: Source, params: Params, model: tracking.LoadedModel) -> pd.Series:
+    """customer_id -> segment_id, by profiles with the model's own columns and weights."""
+    shop, trained = load_shop(model.shop_folder, params.folder)
+    profiles = build_profiles(con, source, trained.model_copy(update={"as_of": params.as_of}), shop=shop).table
+    return pd.Series(model.predict(profiles).segment_id.to_numpy(dtype=object), index=profiles.customer_id)
+
+
+def flow_table(before: pd.Series, after: pd.Series, *, min_group: int) -> dict[str, Any]:
+    """How many customers went from each segment to each; aggregates alone.
+
+    Parameters
+    ----------
+    before, after : Series
+        customer_id -> segment_id. Customers that one model alone knows are left out, and those that both group by rule.
+    min_group : int
+        Flows of fewer customers are counted, not shown.
+
+    Returns
+    -------
+    dict
+        customer_count; by_rule_count: left out, as both group them by rule; stayed_share: in the segment of the same
+        id; agreement: adjusted Rand index (Hubert and Arabie, 1985); hidden_count: flows not shown; flows: origin,
+        destination, customer_count, the largest first.
+    """
+    both = pd.concat({"origin": before, "destination": after}, axis=1, join="inner")
+    is_by_rule = both.origin.str.startswith(STANDING) & both.destination.str.startswith(STANDING)
+    both = both[~is_by_rule.astype(bool)]
+    counts = both.groupby(["origin", "destination"]).size().rename("customer_count").reset_index()
+    shown = counts[counts.customer_count >= min_group]
+    order = shown.sort_values(["customer_count", "origin", "destination"], ascending=[False, True, True])
+    return {
+        "customer_count": len(both),
+        "by_rule_count": int(is_by_rule.sum()),
+        "stayed_share": float((both.origin == both.destination).mean()) if len(both) else 0.0,
+        "agreement": float(adjusted_rand_score(both.origin, both.destination)),
+        "hidden_count": len(counts) - len(shown),
+        "flows": order.astype({"customer_count": int}).to_dict("records"),
+    }

@@ -1,0 +1,198 @@
+"""Runs side by side -> one plain dict, its text for the terminal, and the shapes of the flow figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from pipeline.report.summarise import number, shown_name
+from pipeline.report.tables import aligned
+
+HIGHER_IS_BETTER = {
+    "silhouette": True,
+    "calinski_harabasz": True,
+    "davies_bouldin": False,
+    "density_validity": True,
+    "stability_mean": True,
+    "stability_min": True,
+    "validity_buys_auc": True,
+    "validity_spend_r2": True,
+    "validity_category_auc": True,
+    "noise_share": False,
+    "rules_fidelity": True,
+    "segments_unstable": False,
+}
+MOST_FLOWS = 12
+"""In the terminal; the file has all."""
+FLOW_WIDTH, LABEL_WIDTH, NODE_WIDTH, NODE_GAP, NODE_SPACE = 960.0, 240.0, 12.0, 16.0, 38.0
+
+
+def comparison(
+    runs: Sequence[Mapping[str, Any]], flows: Sequence[Mapping[str, Any]], *, advice: str, flow_note: str
+) -> dict[str, Any]:
+    """What two or more runs have in common and in what they differ.
+
+    Parameters
+    ----------
+    runs : sequence of mapping
+        label; params, figures: by name; summary: `summarise`, or empty; names: segment_id -> what it is called.
+    flows : sequence of mapping
+        `pipeline.flow.flow_table` from each run to the next; none where it was not asked for or could not be had.
+
+    Returns
+    -------
+    dict
+        labels; settings, figures, segments: rows of texts; flows, with the shapes to draw; advice; flow_note.
+    """
+    settings = [run["params"] for run in runs]
+    different = [key for key in _keys(settings) if len({one.get(key) for one in settings}) > 1]
+    return {
+        "labels": [run["label"] for run in runs],
+        "settings": [[key, *(one.get(key, "-") for one in settings)] for key in different],
+        "figures": _figures([run["figures"] for run in runs]),
+        "segments": _segments(runs),
+        "flows": [_flow(table, *pair) for table, pair in zip(flows, pairwise(runs), strict=bool(flows))],
+        "advice": advice,
+        "flow_note": flow_note,
+    }
+
+
+def as_text(told: Mapping[str, Any]) -> str:
+    """A comparison for the terminal."""
+    blocks = [
+        ("What differs", told["settings"]),
+        ("Figures (* best)", told["figures"]),
+        ("Segments", told["segments"]),
+    ]
+    parts = ["\n".join(aligned([[title, *told["labels"]], *rows])) for title, rows in blocks if rows]
+    for flow in told["flows"]:
+        rows = [[one["origin"], one["destination"], one["customers"]] for one in flow["rows"]]
+        more = [f"... and {len(rows) - MOST_FLOWS} smaller ones"] if len(rows) > MOST_FLOWS else []
+        table = aligned(
+            [[f"In {flow['labels'][0]}", f"In {flow['labels'][1]}", "Customers"], *rows[:MOST_FLOWS]], right={2}
+        )
+        parts.append("\n".join([*table, *more, flow["text"]]))
+    return "\n\n".join([*parts, *([told["flow_note"]] if told["flow_note"] else []), told["advice"]])
+
+
+def _keys(dicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({key for one in dicts for key in one})
+
+
+def _figures(figures: Sequence[Mapping[str, float]]) -> list[list[str]]:
+    return [[key, *_marked(key, figures)] for key in _keys(figures)]
+
+
+def _marked(key: str, figures: Sequence[Mapping[str, float]]) -> list[str]:
+    known = [one[key] for one in figures if key in one]
+    best = None
+    if key in HIGHER_IS_BETTER and len(set(known)) > 1:
+        best = max(known) if HIGHER_IS_BETTER[key] else min(known)
+    return [f"{one[key]:,.4g}{'*' if one[key] == best else ''}" if key in one else "-" for one in figures]
+
+
+def _segments(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """A row per segment_id, in the order of the first run that has it."""
+    found: dict[str, list[str]] = {}
+    for place, run in enumerate(runs):
+        for one in run["summary"].get("segments", []):
+            name = shown_name({**one, "name": run["names"][one["segment_id"]]})
+            cells = found.setdefault(one["segment_id"], ["-"] * len(runs))
+            cells[place] = f"{name} ({number(one['customer_share'], 'share')})"
+    return [[segment_id, *cells] for segment_id, cells in found.items()]
+
+
+def _flow(table: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    names = [run["names"] for run in (before, after)]
+    rows = [
+        {
+            "origin": names[0].get(one["origin"], one["origin"]),
+            "destination": names[1].get(one["destination"], one["destination"]),
+            "customers": f"{one['customer_count']:,}",
+        }
+        for one in table["flows"]
+    ]
+    hidden = f"; {table['hidden_count']} flows of too few customers are not shown" if table["hidden_count"] else ""
+    by_rule = f"; {table['by_rule_count']:,} more are grouped by rule in both" if table["by_rule_count"] else ""
+    text = (
+        f"Of {table['customer_count']:,} customers, {number(table['stayed_share'], 'share')} are in the segment of the "
+        f"same id in both; agreement (adjusted Rand index) {table['agreement']:.2f}{by_rule}{hidden}."
+    )
+    labels = [before["label"], after["label"]]
+    return {"labels": labels, "rows": rows, "text": text, "figure": flow_figure(table["flows"], names)}
+
+
+def flow_figure(flows: Sequence[Mapping[str, Any]], names: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Shapes of a Sankey diagram: segments left and right, as high as their customers are many, and bands between.
+
+    Returns
+    -------
+    dict
+        width, height; nodes: x, y, height, label, label_x, anchor; bands: path, kind (same, moved), title.
+    """
+    if not flows:
+        return {"width": 0, "height": 0, "nodes": [], "bands": []}
+    sizes: list[dict[str, int]] = [{}, {}]
+    for one in flows:
+        for side, key in enumerate(("origin", "destination")):
+            sizes[side][one[key]] = sizes[side].get(one[key], 0) + one["customer_count"]
+    left = sorted(sizes[0], key=lambda one: (one.startswith("standing-"), -sizes[0][one], one))
+    right = _beside(left, sizes[1], flows)
+    height = NODE_SPACE * max(len(left), len(right))
+    scale = (height - NODE_GAP * (max(len(left), len(right)) - 1)) / sum(sizes[0].values())
+    tops = [_tops(order, sizes[side], scale) for side, order in enumerate((left, right))]
+    xs = (LABEL_WIDTH, FLOW_WIDTH - LABEL_WIDTH - NODE_WIDTH)
+    nodes = [
+        {
+            **{"x": xs[side], "y": round(tops[side][one], 1), "height": round(max(sizes[side][one] * scale, 1.0), 1)},
+            **{"label": names[side].get(one, one), "label_x": xs[side] + (NODE_WIDTH + 8 if side else -8)},
+            "anchor": "start" if side else "end",
+        }
+        for side, order in enumerate((left, right))
+        for one in order
+    ]
+    ordered = sorted(flows, key=lambda one: (left.index(one["origin"]), right.index(one["destination"])))
+    return {"width": FLOW_WIDTH, "height": height, "nodes": nodes, "bands": _bands(ordered, tops, scale, names)}
+
+
+def _beside(left: Sequence[str], sizes: Mapping[str, int], flows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Destinations in order of the mean place that their customers come from, so that few bands cross."""
+    place = {name: index for index, name in enumerate(left)}
+    means = dict.fromkeys(sizes, 0.0)
+    for one in flows:
+        means[one["destination"]] += place[one["origin"]] * one["customer_count"] / sizes[one["destination"]]
+    return sorted(means, key=lambda one: (round(means[one], 9), one))
+
+
+def _tops(order: Sequence[str], sizes: Mapping[str, int], scale: float) -> dict[str, float]:
+    tops, at = {}, 0.0
+    for one in order:
+        tops[one] = at
+        at += sizes[one] * scale + NODE_GAP
+    return tops
+
+
+def _bands(
+    flows: Sequence[Mapping[str, Any]],
+    tops: Sequence[Mapping[str, float]],
+    scale: float,
+    names: Sequence[Mapping[str, str]],
+) -> list[dict[str, str]]:
+    """Bands in the order of ``flows``, each below the ones before at both of its ends."""
+    at = [dict(one) for one in tops]
+    start, end = LABEL_WIDTH + NODE_WIDTH, FLOW_WIDTH - LABEL_WIDTH - NODE_WIDTH
+    middle = FLOW_WIDTH / 2
+    bands = []
+    for one in flows:
+        origin, destination, thick = one["origin"], one["destination"], one["customer_count"] * scale
+        y, to = at[0][origin], at[1][destination]
+        at[0][origin], at[1][destination] = y + thick, to + thick
+        path = (
+            f"M{start:.1f},{y:.1f}C{middle:.1f},{y:.1f} {middle:.1f},{to:.1f} {end:.1f},{to:.1f}"
+            f"V{to + thick:.1f}C{middle:.1f},{to + thick:.1f} {middle:.1f},{y + thick:.1f} {start:.1f},{y + thick:.1f}Z"
+        )
+        ends = " → ".join(name.get(end_id, end_id) for name, end_id in zip(names, (origin, destination), strict=True))
+        kind = "same" if origin == destination else "moved"
+        bands.append({"path": path, "kind": kind, "title": f"{ends}: {one['customer_count']:,} customers"})
+    return bands

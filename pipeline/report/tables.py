@@ -1,0 +1,78 @@
+"""Tables of text for the terminal, and what became of segments as one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+MAX_TRAININGS = 6
+MAX_CHARS = 48
+
+
+def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), most: int = MAX_CHARS) -> list[str]:
+    """Rows of texts, columns below one another, those of ``right`` to the right; cut after ``most`` characters."""
+    cut = [[text[:most] for text in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
+    return [
+        "  ".join(
+            text.rjust(width) if place in right else text.ljust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cut
+    ]
+
+
+def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What became of each segment in the last trainings of a line.
+
+    Parameters
+    ----------
+    lineage : sequence of mappings
+        Rows of `pipeline.identity.Identified`, the earliest training first.
+
+    Returns
+    -------
+    dict
+        trainings: dates; rows: segment_id, name and a text per training. Both empty before there are two trainings.
+    """
+    runs = dict.fromkeys(str(row["run_id"]) for row in lineage)
+    shown = list(runs)[-MAX_TRAININGS:]
+    if len(runs) < 2:
+        return {"trainings": [], "rows": []}
+    dates = {str(row["run_id"]): str(row["as_of"])[:10] for row in lineage}
+    names: dict[str, str] = {}
+    cells: dict[str, dict[str, str]] = {}
+    for row in lineage:
+        segment_id = str(row["segment_id"])
+        names[segment_id] = row.get("name") or names.get(segment_id, "")
+        if row["run_id"] in shown:
+            cells.setdefault(segment_id, dict.fromkeys(shown, ""))[str(row["run_id"])] = _verdict(row)
+    order = sorted(cells, key=lambda one: (len(one), one))
+    return {
+        "trainings": [dates[run] for run in shown],
+        "rows": [{"segment_id": one, "name": names[one], "cells": list(cells[one].values())} for one in order],
+    }
+
+
+def lineage_text(lineage: Sequence[Mapping[str, Any]]) -> str:
+    """`lineage_table` for the terminal; empty before there are two trainings."""
+    table = lineage_table(lineage)
+    if not table["rows"]:
+        return ""
+    rows = [[row["segment_id"], row["name"], *row["cells"]] for row in table["rows"]]
+    return "\n".join(aligned([["Segments over trainings", "", *table["trainings"]], *rows]))
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    akin = ", ".join(row["akin"])
+    if row["verdict"] == "survived":
+        return f"same, {row['jaccard']:.2f}"
+    how = {
+        ("new", True): "new",
+        ("split", True): f"part of {akin}",
+        ("merged", True): f"holds {akin}",
+        ("gone", False): "gone",
+        ("split", False): f"split: {akin}",
+        ("merged", False): f"merged: {akin}",
+    }
+    return how[row["verdict"], row["is_here"]]

@@ -1,0 +1,95 @@
+"""Today's profiles as the champion knows them, and what is kept of a line of trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.identity import _as_known_to, with_names
+from pipeline.params import Params, UserError
+from pipeline.train import Trained, train
+
+
+def test_profiles_as_the_champion_knows_them() -> None:
+    today = pd.DataFrame(
+        {
+            "interest: Pets > Cats": [0.5, 0.1],
+            "interest: Pets > Dogs": [0.2, 0.1],
+            "interest: Petsitting": [0.1, 0.3],
+            "interest: Toys": [0.2, 0.5],
+            "spend": [1.0, 2.0],
+        }
+    )
+    columns = ["interest: Pets", "interest: Toys", "interest: (other)", "spend", "channel: app"]
+    found = _as_known_to(today, columns)[columns]
+    expected = pd.DataFrame(
+        {
+            "interest: Pets": [0.7, 0.2],  # by its parts; Petsitting is none of them
+            "interest: Toys": [0.2, 0.5],
+            "interest: (other)": [0.1, 0.3],
+            "spend": [1.0, 2.0],
+            "channel: app": np.nan,  # what stands for it is the model's affair
+        }
+    )
+    pd.testing.assert_frame_equal(found, expected)
+    with pytest.raises(UserError, match="it knows 3 categories, of which this log has 1"):
+        _as_known_to(today, ["interest: Toys", "interest: Cars", "interest: Books"])
+
+
+def test_names_go_with_the_last_training() -> None:
+    rows = [
+        {"run_id": "a", "segment_id": "s01", "is_here": True, "name": "Old"},
+        {"run_id": "b", "segment_id": "s01", "is_here": True},
+        {"run_id": "b", "segment_id": "s02", "is_here": False},
+    ]
+    found = with_names(rows, [{"segment_id": "s01", "name": "New"}])
+    assert [one.get("name") for one in found] == ["Old", "New", None]
+    assert with_names([], []) == []
+
+
+def survivors(trained: Trained) -> set[str]:
+    return {
+        row["segment_id"] for row in trained.lineage if row["run_id"] == trained.run_id and row["verdict"] == "survived"
+    }
+
+
+def test_other_rows_first_and_a_tenth_more_customers(params: Callable[..., Params], shop: Path, tmp_path: Path) -> None:
+    events = pq.read_table(shop / "events")
+    ids = sorted(set(events["customer_id"].to_pylist()) - {None})
+    held_back = pa.array(ids[::10])
+    few = events.filter(pc.invert(pc.is_in(events["customer_id"], held_back)))
+    order = np.random.default_rng(0).permutation(len(few))
+    for name, table in (("few", few), ("shuffled", few.take(order)), ("all", events)):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    given = params()
+
+    def trained_on(name: str) -> Trained:
+        path = str(tmp_path / f"{name}.parquet")
+        source = given.source.model_copy(update={"events": given.source.events.model_copy(update={"path": path})})
+        return train(given.model_copy(update={"source": source}), sweep=False, progress=lambda step: None)
+
+    first, shuffled, grown = (trained_on(name) for name in ("few", "shuffled", "all"))
+    pd.testing.assert_frame_equal(first.segments, shuffled.segments)
+    assert survivors(shuffled) == set(first.segments.segment_id[~first.segments.is_standing])
+    assert len(survivors(grown)) >= 4  # of 6
+    before, after = (one.segments.set_index("segment_id") for one in (first, grown))
+    alike = [one for one in survivors(grown) if before.archetype[one] and before.archetype[one] == after.archetype[one]]
+    assert alike and all(before["name"][one] == after["name"][one] for one in alike)
+
+
+def test_the_line_goes_on_through_a_training_without_clusters(params: Callable[..., Params]) -> None:
+    given = params()
+    first = train(given, sweep=False, progress=lambda step: None)
+    by_rule = given.clustering.model_copy(update={"algorithm": "standing"})
+    found = train(given.model_copy(update={"clustering": by_rule}), sweep=False, progress=lambda step: None)
+    assert found.lineage[: len(first.lineage)] == first.lineage
+    last = found.lineage[len(first.lineage) :]
+    assert {(row["verdict"], row["is_here"]) for row in last} == {("gone", False)}
+    assert {row["segment_id"] for row in last} == {row["segment_id"] for row in first.lineage}
