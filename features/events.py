@@ -119,6 +119,12 @@ def epoch_seconds(moment: ir.TimestampValue) -> ir.FloatingValue:
     return moment.epoch_seconds().cast("float64")
 
 
+def days_between(earlier: ir.TimestampValue, later: ir.TimestampValue) -> ir.FloatingValue:
+    """Days from one moment to another, as float64."""
+    seconds = epoch_seconds(later) - epoch_seconds(earlier)
+    return seconds / ibis.literal(SECONDS_PER_DAY).cast("float64")
+
+
 FIXED_POINT = float(2**30)
 """One unit in the fixed-point sums: about 1e-9 of a view, a day or a unit of money."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 
-from features.events import FINE_POINT, EventType, ObservationWindow, exact_sum
+from features.events import FINE_POINT, EventType, ObservationWindow, days_between, exact_sum
 from features.interests import decayed_weight
 
 STAGES = ("newcomer", "browsing", "cart", "first_order", "active", "slipping", "lapsed", "lost", "returned")
@@ -28,7 +28,7 @@ def activity_measures(
 
         events (customer_id, occurred_at, event_type)
      -> measures (customer_id, event_count, <type>_count..., activity, temperature_points, days_since_first_event,
-                  days_since_last_event)     one row per customer
+                  days_since_last_event, days_from_first_to_last_event)     one row per customer
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ def activity_measures(
         temperature_points=exact_sum(points, unit=FINE_POINT),
         days_since_first_event=window.age_days(events.occurred_at.min()),
         days_since_last_event=window.age_days(events.occurred_at.max()),
+        # Not a difference of ages, whose last digits would depend on as_of.
+        days_from_first_to_last_event=days_between(events.occurred_at.min(), events.occurred_at.max()),
     )
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import ibis
 import ibis.expr.types as ir
 
 from features.categories import CategoryCut
@@ -13,6 +14,21 @@ from features.context import CHANNEL_PREFIX, PARTS_OF_DAY
 from features.events import EventType
 from features.interests import SHARE_PREFIX
 from features.value import ValueCuts
+
+DAYS_PER_WEEK = 7.0
+JOURNEY: dict[str, tuple[str, float | None]] = {
+    **{
+        f"{name}_count": ("log", 0.0)
+        for name in ("event", "session", "view", "search", "favourite", "cart", "abandoned_cart")
+    },
+    "visits_per_week": ("log", 0.0),
+    "orders_per_visit": ("root", 0.0),
+    "abandoned_carts_per_visit": ("root", 0.0),
+    # As they are: a logarithm hardly tells half a year from a year.
+    "days_since_last_event": ("none", None),
+    "days_from_first_to_last_event": ("log", 0.0),
+}
+"""Columns that the journey may be told by, and their transform and what stands for a null."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,8 @@ class ProfileSpec:
         Visits are the log's own, or found by gaps.
     history_days : float
         Length of the window; also what stands for "never" in days.
+    journey_columns : tuple of str
+        Of `JOURNEY`, those that customers are clustered by.
     """
 
     cut: CategoryCut
@@ -61,6 +79,7 @@ class ProfileSpec:
     value_cuts: ValueCuts
     has_session_ids: bool
     history_days: float
+    journey_columns: tuple[str, ...]
 
     def columns(self) -> list[Column]:
         """Columns that the clusterer reads, by block."""
@@ -71,20 +90,7 @@ class ProfileSpec:
             Column("order_count", "value", "log", 0.0),
             Column("spend", "value", "log", 0.0),
         ]
-        counts = (
-            "event_count",
-            "session_count",
-            "view_count",
-            "favourite_count",
-            "cart_count",
-            "abandoned_cart_count",
-        )
-        journey = [
-            *(Column(name, "journey", "log", 0.0) for name in counts),
-            Column("days_since_last_event", "journey", "log", never),
-            Column("days_since_first_event", "journey", "log", never),
-            Column("temperature_points", "journey", "log", 0.0),
-        ]
+        journey = [Column(name, "journey", *JOURNEY[name]) for name in self.journey_columns]
         context = [
             Column("return_rate", "context", "none", None),
             Column("contact_rate", "context", "none", None),
@@ -117,6 +123,7 @@ class ProfileSpec:
             value_cuts=ValueCuts.from_lists(raw["value_cuts"]),
             has_session_ids=raw["has_session_ids"],
             history_days=raw["history_days"],
+            journey_columns=tuple(raw["journey_columns"]),
         )
 
 
@@ -126,7 +133,8 @@ def profile_table(customers: ir.Table, measures: Sequence[ir.Table]) -> ir.Table
         customers (customer_id, ...), measures (customer_id, ...)
      -> profiles (customer_id, ...)     one row per customer; null where a measure has no row
 
-    Counts and sums of customers without events become 0, not null.
+    Counts and sums of customers without events become 0, not null. Rates: visits_per_week (from the first to the last
+    event, at least a week), orders_per_visit, abandoned_carts_per_visit, return_rate and contact_rate.
     """
     table = customers
     for measure in measures:
@@ -142,7 +150,12 @@ def profile_table(customers: ir.Table, measures: Sequence[ir.Table]) -> ir.Table
     zero |= {"order_count", "spend", "item_count", "returned_item_count", "evidence"}
     zero |= {f"{kind}_count" for kind in EventType}
     table = table.mutate(**{name: table[name].fill_null(0.0) for name in sorted(zero)})
+    visits = ibis.greatest(table.session_count, 1.0)
+    weeks = ibis.greatest(table.days_from_first_to_last_event.fill_null(0.0) / DAYS_PER_WEEK, 1.0)
     return table.mutate(
+        visits_per_week=table.session_count / weeks,
+        orders_per_visit=table.order_count / visits,
+        abandoned_carts_per_visit=table.abandoned_cart_count / visits,
         return_rate=(table.returned_item_count / table.item_count.nullif(0.0)).clip(upper=1.0),
         contact_rate=table.contact_count / table.event_count.nullif(0.0),
     )

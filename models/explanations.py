@@ -18,8 +18,8 @@ from features.interests import SHARE_PREFIX
 from features.profile import Column
 from models.clusterers import sampled_rows
 
-NOT_TOLD = ("temperature_points", SHARE_PREFIX + OTHER)
-"""Columns that nobody has a feeling for; days since the last event say nearly what the points do."""
+NOT_TOLD = SHARE_PREFIX + OTHER
+"""The column that nobody has a feeling for."""
 COUNTS = {
     "event_count": "actions",
     "session_count": "visits",
@@ -29,7 +29,7 @@ COUNTS = {
 PAIRS = {
     "days_since_last_purchase": ("no order in the last {} days", "an order in the last {} days"),
     "days_since_last_event": ("not seen in the last {} days", "seen in the last {} days"),
-    "days_since_first_event": ("first seen more than {} days ago", "first seen in the last {} days"),
+    "days_from_first_to_last_event": ("seen over more than {} days", "seen within {} days"),
     "spend": ("spent more than {}", "spent at most {}"),
 }
 """Column -> its condition in words, above the bound and not."""
@@ -41,6 +41,9 @@ OTHERS = {
     "brand_loyalty": "of purchases of one brand",
     "price_level": "times the usual price",
     "items_per_order": "items per order",
+    "visits_per_week": "visits a week",
+    "orders_per_visit": "orders per visit",
+    "abandoned_carts_per_visit": "carts left behind per visit",
 }
 
 
@@ -124,7 +127,7 @@ def segment_rules(
 
 
 def _is_told(name: str, sensitive: Sequence[str]) -> bool:
-    return name not in NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
+    return name != NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
 
 
 def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:

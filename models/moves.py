@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+CHANGED = (
+    *("days_since_first_event", "days_since_last_event", "days_since_last_purchase"),
+    *("session_count", "event_count", "view_count", "cart_count", "abandoned_cart_count", "order_count", "spend"),
+)
+"""Columns that a move may change; the rates among the clusterer's columns follow from them."""
 Change = dict[str, tuple[float, float]]
 """Column -> (factor, addend): what the column becomes. Factor 0: whatever it was, null too."""
 
 
-def moves_as_changes(
-    moves: Sequence[Mapping[str, Any]],
-    *,
-    spend_per_order: float,
-    temperature_points: Mapping[str, float],
-    temperature_half_life_days: float,
-) -> list[dict[str, Any]]:
+def moves_as_changes(moves: Sequence[Mapping[str, Any]], *, spend_per_order: float) -> list[dict[str, Any]]:
     """Each move as the changes of a profile that it may mean; a customer moves if each of them leads to one segment.
 
     What is done within some days may be done at once or at their end, so both are tried; doing nothing, at their end.
@@ -36,7 +35,6 @@ def moves_as_changes(
 
     def change(move: Mapping[str, Any], days: float) -> Change:
         views, carts, orders = (float(move[name]) for name in ("views", "carts", "orders"))
-        points = views * temperature_points.get("view", 0.0) + carts * temperature_points.get("cart", 0.0)
         return {
             "days_since_first_event": (1.0, days),
             "days_since_last_event": (0.0, 0.0) if move["visits"] else (1.0, days),
@@ -48,7 +46,6 @@ def moves_as_changes(
             "abandoned_cart_count": (1.0, float(carts > 0 and not orders)),
             "order_count": (1.0, orders),
             "spend": (1.0, orders * spend_per_order),
-            "temperature_points": (2.0 ** (-days / temperature_half_life_days), points),
         }
 
     return [

@@ -101,7 +101,8 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
     lost, lapsed ones lapsed or lost. Null: cannot be said.
     """
     stage = profile["lifecycle_stage"].astype(str)
-    table = profile.assign(
+    used = {*MEANS.values(), *(column for pair in RATES.values() for column in pair)}
+    table = profile[[name for name in profile if name in used]].assign(
         segment_id=np.asarray(segment_ids, dtype=object),
         customers=1,
         is_buyer=profile.order_count > 0,

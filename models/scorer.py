@@ -250,8 +250,24 @@ def _what_would_move(profile: pd.DataFrame, own: NDArray[Any], model: Mapping[st
 
 def _changed(profile: pd.DataFrame, change: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
     known = {name: both for name, both in change.items() if name in profile}
+    return with_rates(
+        profile.assign(
+            **{name: profile[name] * factor + addend if factor else addend for name, (factor, addend) in known.items()}
+        )
+    )
+
+
+def with_rates(profile: pd.DataFrame) -> pd.DataFrame:
+    """The rates that follow from counts and days, anew; the same as in `features.profile.profile_table`."""
+    if "days_from_first_to_last_event" not in profile:
+        return profile
+    visits = profile["session_count"].clip(lower=1.0)
+    days = (profile["days_since_first_event"] - profile["days_since_last_event"]).fillna(0.0)
     return profile.assign(
-        **{name: profile[name] * factor + addend if factor else addend for name, (factor, addend) in known.items()}
+        days_from_first_to_last_event=days,
+        visits_per_week=profile["session_count"] / (days / 7.0).clip(lower=1.0),
+        orders_per_visit=profile["order_count"] / visits,
+        abandoned_carts_per_visit=profile["abandoned_cart_count"] / visits,
     )
 
 

@@ -15,11 +15,17 @@ import pandas as pd
 from features.profile import Column
 from models.archive import save_arrays
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
+from models.moves import CHANGED
 from models.preprocessing import fit_scaling
 from models.quality import cluster_quality
 from models.scorer import NOISE, Floats, Ints, assign, read_model, segment_columns, to_space
 from models.selection import Candidate, choose
 from models.stability import resample, staying
+
+
+def input_columns(columns: Sequence[Column]) -> list[str]:
+    """Columns that a model asks for: of the clusters, of what moves change, and the stage of who is not clustered."""
+    return [*dict.fromkeys([*(column.name for column in columns), *CHANGED]), "lifecycle_stage"]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
 from models.identity import Identities, first_identities, last_number, match_segments
 from models.scorer import NOISE
-from models.segmentation import FittedClusters
+from models.segmentation import FittedClusters, input_columns
 from pipeline import tracking
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, load_shop
@@ -72,8 +72,8 @@ def _beside_champion(
     try:
         champion = tracking.load_model(mlflow, params.tracking.champion_uri)
         shop, _ = load_shop(champion.shop_folder, params.folder)
-        columns = [column.name for column in shop.spec.columns()]
-        predicted = champion.predict(_as_known_to(profiles.table, columns)[[*columns, "lifecycle_stage"]])
+        columns = input_columns(shop.spec.columns())
+        predicted = champion.predict(_as_known_to(profiles.table, columns))
     except (UserError, OSError) as error:
         anew = first_identities(clusters, after=last_number(used))
         note = f"Segments are numbered anew, not matched with the champion: {error}"

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from features.events import EventType
 from features.journey import STAGES
+from features.profile import JOURNEY
 from models.naming import FIGURES
 
 SECRETS = r"password|passwd|pwd|secret\w*|token|\w*access_?key\w*|api_?key|signature"
@@ -262,6 +263,13 @@ Algorithm = Literal["kmeans", "hdbscan"]
 SegmentCount = Annotated[int, Field(ge=2, le=100)]
 
 
+def _journey_column(name: str) -> str:
+    if name not in JOURNEY:
+        near = difflib.get_close_matches(name, sorted(JOURNEY), n=1)
+        raise ValueError("no column of the journey" + (f"; nearest: {near[0]}" if near else ""))
+    return name
+
+
 class ClusteringParams(Section):
     """How segments are found."""
 
@@ -270,6 +278,7 @@ class ClusteringParams(Section):
     n_segments_choices: Annotated[list[SegmentCount], Field(min_length=1)]
     min_events: Count
     block_weights: BlockWeights
+    journey_columns: list[Annotated[str, AfterValidator(_journey_column)]]
     kmeans: KMeansParams
     hdbscan: HDBSCANParams
     border_margin: Share

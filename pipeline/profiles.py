@@ -348,6 +348,7 @@ def _fit_spec(
         value_cuts=value.ValueCuts.from_lists(cuts),
         has_session_ids=known.has_session_ids,
         history_days=params.history_days,
+        journey_columns=tuple(params.clustering.journey_columns),
     )
 
 
@@ -400,9 +401,11 @@ def save_shop(shop: Shop, params: Params, folder: Path) -> None:
 
 def load_shop(folder: Path, params_folder: Path) -> tuple[Shop, Params]:
     """The shop as a model knows it, and the parameters the model was trained with."""
+    # First of all, since these say whether another version wrote the rest.
+    trained = params_from_json((folder / "params.json").read_text(encoding="utf-8"), params_folder)
     shop = Shop(
         ProfileSpec.from_json((folder / "spec.json").read_text(encoding="utf-8")),
         QueryModel.load(folder),
         pd.read_parquet(folder / "known_categories.parquet"),
     )
-    return shop, params_from_json((folder / "params.json").read_text(encoding="utf-8"), params_folder)
+    return shop, trained

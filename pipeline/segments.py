@@ -442,9 +442,4 @@ def _moves(clustered: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
     texts = [getattr(one.text, params.language).format(days=f"{one.days:g}") for one in params.moves]
     told = [{**one.model_dump(), "text": text} for one, text in zip(params.moves, texts, strict=True)]
     spend_per_order = (clustered.spend / clustered.order_count.where(clustered.order_count > 0)).median()
-    return moves_as_changes(
-        told,
-        spend_per_order=float(np.nan_to_num(spend_per_order)),
-        temperature_points={str(kind): points for kind, points in params.journey.temperature_points.items()},
-        temperature_half_life_days=params.journey.temperature_half_life_days,
-    )
+    return moves_as_changes(told, spend_per_order=float(np.nan_to_num(spend_per_order)))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from features.events import ObservationWindow
 from models.identity import last_number
-from models.segmentation import FittedClusters
+from models.segmentation import FittedClusters, input_columns
 from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
@@ -229,7 +229,7 @@ def _log_model(mlflow: Any, params: Params, found: Found) -> tuple[str, str]:
         model = Path(place)
         segmentation.save(model / tracking.MODEL_FOLDER)
         save_shop(profiles.shop, params, model / tracking.SHOP_FOLDER)
-        example = profiles.table[model_columns(profiles)].head(0)
+        example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)
         return tracking.log_model(mlflow, params, folder=model, example=example, predicted=predicted)
 
@@ -247,11 +247,6 @@ def _write(folder: Path, params: Params, segments: Segments, results: dict[str, 
         versions=tracking.versions(),
         row_counts={key: results["reading"][key] for key in ("read_count", "accepted_count", "rejected_count")},
     )
-
-
-def model_columns(profiles: Profiles) -> list[str]:
-    """Columns that the model's signature asks for."""
-    return [*(column.name for column in profiles.shop.spec.columns()), "lifecycle_stage"]
 
 
 def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:

@@ -10,7 +10,7 @@ from models.explanations import Condition, rule_text, segment_rules
 COLUMNS = [
     Column("order_count", "value", "log", 0.0),
     Column("days_since_last_purchase", "value", "log", 365.0),
-    Column("temperature_points", "journey", "log", 0.0),
+    Column("interest: (other)", "interest", "root", None),
     Column("gender_share", "context", "none", None),
 ]
 SETTINGS = {"max_conditions": 3, "min_customers": 10, "sample_customers": 10_000, "sensitive": ["*gender*"], "seed": 1}
@@ -25,7 +25,7 @@ def shop(count: int = 400) -> tuple[pd.DataFrame, np.ndarray]:
         {
             "order_count": orders,
             "days_since_last_purchase": days,
-            "temperature_points": kind.astype(float),  # would tell them apart, and is told to nobody
+            "interest: (other)": kind.astype(float),  # would tell them apart, and is told to nobody
             "gender_share": kind.astype(float),
         }
     )

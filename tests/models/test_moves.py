@@ -1,22 +1,22 @@
 from __future__ import annotations
 
-from models.moves import moves_as_changes
+from models.moves import CHANGED, moves_as_changes
 
 NOTHING = {"text": "nothing", "days": 30, "visits": 0, "views": 0, "carts": 0, "orders": 0}
 ORDER = {"text": "one more order", "days": 14, "visits": 1, "views": 5, "carts": 1, "orders": 1}
-SHOP = {"spend_per_order": 50.0, "temperature_points": {"view": 1.0, "cart": 5.0}, "temperature_half_life_days": 7.0}
+SHOP = {"spend_per_order": 50.0}
 
 
 def test_an_order_is_tried_at_once_and_at_the_end() -> None:
     (order,) = moves_as_changes([ORDER], **SHOP)
     now, later = order["changes"]
     assert now["order_count"] == later["order_count"] == (1.0, 1.0)
+    assert set(now) == set(CHANGED)
     assert now["spend"] == (1.0, 50.0)
     assert now["event_count"] == (1.0, 7.0)
     assert now["abandoned_cart_count"] == (1.0, 0.0)
     assert now["days_since_last_purchase"] == later["days_since_last_event"] == (0.0, 0.0)
     assert (now["days_since_first_event"], later["days_since_first_event"]) == ((1.0, 0.0), (1.0, 14.0))
-    assert (now["temperature_points"], later["temperature_points"]) == ((1.0, 10.0), (0.25, 10.0))
 
 
 def test_a_cart_without_an_order_is_left_behind() -> None:

@@ -3,12 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ibis
 import numpy as np
 import pandas as pd
 import pytest
 
 import models.scorer
-from models.scorer import assign, segment_columns
+from features.events import EventType
+from features.profile import profile_table
+from models.scorer import assign, segment_columns, with_rates
 from models.segmentation import Segmentation
 
 EXEMPLARS = {
@@ -190,3 +193,36 @@ def test_mlflow_scores_as_memory_does_without_pickle(
         Segmentation.load(tmp_path / "segmentation").predict(rows), expected, check_exact=True
     )
     assert not [path for path in tmp_path.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib"}]
+
+
+def test_rates_are_the_profiles_own() -> None:
+    """The formula stands here and in `features.profile`, since a model imports nothing of ours."""
+    measured = pd.DataFrame(
+        {
+            "customer_id": ["a", "b", "c"],
+            "days_since_first_event": [40.0, 3.0, np.nan],
+            "days_since_last_event": [12.0, 1.0, np.nan],
+            "days_from_first_to_last_event": [28.0, 2.0, np.nan],
+            "session_count": [8.0, 0.0, 0.0],
+            "order_count": [2.0, 1.0, 0.0],
+            "abandoned_cart_count": [1.0, 0.0, 0.0],
+        }
+    )
+    zero = (
+        "cart_session_count",
+        "activity",
+        "temperature_points",
+        "spend",
+        "item_count",
+        "returned_item_count",
+        "evidence",
+    )
+    counts = [f"{kind}_count" for kind in EventType]
+    table = measured.assign(**dict.fromkeys([*zero, *counts, "event_count"], 1.0))
+    expected = (
+        profile_table(ibis.memtable(table[["customer_id"]]), [ibis.memtable(table)]).order_by("customer_id").to_pandas()
+    )
+    rates = ["visits_per_week", "orders_per_visit", "abandoned_carts_per_visit"]
+    found = with_rates(table)
+    pd.testing.assert_frame_equal(found[rates], expected[rates])
+    assert found[rates].iloc[0].tolist() == [2.0, 0.25, 0.125]  # eight visits in four weeks
