@@ -291,6 +291,7 @@ class MinimumParams(Section):
     history_days: NonNegative
     orders: Annotated[int, Field(ge=0)]
     usual_history_days: NonNegative
+    usual_silence_days: NonNegative = 7.0
 
 
 class QualityParams(Section):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from features.profile import ProfileSpec
-from pipeline import outputs, tracking
+from pipeline import beware, outputs, tracking
 from pipeline.engines import connect
 from pipeline.hysteresis import hold, last_scores
 from pipeline.params import Params
@@ -21,12 +21,9 @@ from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.queries import counts_text
 from pipeline.rename import renamed
 from pipeline.sources import read_source
-from pipeline.state import description
 from pipeline.update import Updated
 from pipeline.update import update as update_profiles
 
-MUCH_UNKNOWN = 0.3
-"""Share of interests in unknown categories, above that of training, at which a model looks like another shop's."""
 FROM_PROFILE = (
     "lifecycle_stage",
     "temperature",
@@ -70,11 +67,7 @@ class Scored:
             lines.append(f"New categories  {len(new):,}, counted as other: {told}")
         if told := counts_text(self.summary["queries"]):
             lines.append(told.replace("Searches: of", "Searches        of", 1))
-        if unlike := self.summary["unlike_training"]:
-            lines.append(
-                f"Beware          the model may be another shop's: {', and '.join(unlike)}. Train on this log, or name "
-                "its model with --model"
-            )
+        lines += [f"Beware          {told}" for told in self.summary["beware"]]
         lines += [
             f"Model           {self.model_uri}",
             f"Scores          {self.path}",
@@ -128,7 +121,8 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
             held_count = int(predicted.pop("is_held").sum())
         predicted = renamed(predicted, tracking.given_names(mlflow, params))
         table = score_table(profiles, predicted, as_trained, model)
-        summary = _summary(profiles, predicted, model, mlflow) | {"unlike_training": _unlike(params, trained, profiles)}
+        summary = _summary(profiles, predicted, model, mlflow)
+        summary["beware"] = beware.of_moment(params, reading) + beware.of_model(params, trained, profiles)
         if last is not None:
             summary["held"] = {"customer_count": held_count, "margin": params.score.hysteresis}
         progress("writing")
@@ -201,20 +195,6 @@ def _border_text(summary: dict[str, Any]) -> str:
             f"; {held['customer_count']:,} stay where the last scores had them, as the margin of the other segment is "
             f"below {held['margin']:g} (score.hysteresis)"
         )
-    return told
-
-
-def _unlike(params: Params, trained: Params, profiles: Profiles) -> list[str]:
-    """What suggests that a model was trained on another shop's log."""
-    told = []
-    if description(params.redacted()) != description(trained):
-        told.append("`source` describes other columns or event types than at its training")
-    cut, profile = profiles.shop.spec.cut, profiles.table
-    evidence = profile.evidence.fillna(0.0)
-    # Weighed, since whoever did little has the shares of the shop that the model knows.
-    unknown = float((profile[SHARE_PREFIX + OTHER] * evidence).sum() / max(evidence.sum(), 1e-9))
-    if unknown > cut.mix[cut.other_index] + MUCH_UNKNOWN:
-        told.append(f"{unknown:.0%} of its customers' interests are in categories that the model does not know")
     return told
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from features.events import ObservationWindow
 from models.identity import last_number
 from models.segmentation import FittedClusters, input_columns
-from pipeline import outputs, tracking
+from pipeline import beware, outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
 from pipeline.identity import LINEAGE, identify, with_names
@@ -143,7 +143,10 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
             progress(f"clustering with {params.clustering.algorithm}")
             fitted = replace(cluster(profiles, params), **choice)
-            told = tuple(text for text in (*short, note, counts_text(profiles.query_counts)) if text)
+            doubts = [
+                f"Beware: {told}" for told in beware.of_moment(params, source.summary) + beware.of_categories(profiles)
+            ]
+            told = tuple(text for text in (*doubts, *short, note, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
             known = identify(mlflow, profiles, fitted, params, run_id=run_id)

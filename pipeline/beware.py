@@ -1,0 +1,66 @@
+"""What to know before a result is believed: signs that the moment, the model or the categories are wrong."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from features.categories import OTHER
+from features.interests import SHARE_PREFIX
+from pipeline.params import Params
+from pipeline.profiles import Profiles
+from pipeline.sources import ReadingSummary
+from pipeline.state import description
+
+MUCH_UNKNOWN = 0.3
+"""Share of interests in unknown categories, above that of training, at which a model looks like another shop's."""
+MOSTLY = 0.5
+"""Share of interests outside the columns past which they are told."""
+
+
+def of_moment(params: Params, reading: ReadingSummary) -> list[str]:
+    """Whether as_of lies long after the log's end: everybody would look that much longer away."""
+    last = datetime.fromisoformat(reading.last_event_at).replace(tzinfo=params.as_of.tzinfo)
+    days = (params.as_of - last).total_seconds() / 86_400
+    if days <= params.minimum.usual_silence_days:
+        return []
+    return [
+        f"as_of ({params.as_of:%Y-%m-%d}) is {days:,.0f} days after the last event ({last:%Y-%m-%d}), so that "
+        "everybody looks that much longer away. Name a moment soon after it, or bring the rest of the log"
+    ]
+
+
+def of_categories(profiles: Profiles) -> list[str]:
+    """Whether most of what customers like lies outside the categories that are columns."""
+    cut = profiles.shop.spec.cut
+    other = cut.mix[cut.other_index]
+    if other <= MOSTLY:
+        return []
+    return [
+        f"{other:.0%} of interests lie outside the {len(cut.categories) - 1} categories that are columns, and count as "
+        "one. Raise interests.max_categories, or give products a category_path with fewer, broader levels"
+    ]
+
+
+def of_model(params: Params, trained: Params, profiles: Profiles) -> list[str]:
+    """Whether a model is another shop's, or knows a later time than as_of. ``trained``: of the model."""
+    told = []
+    cut, profile = profiles.shop.spec.cut, profiles.table
+    evidence = profile.evidence.fillna(0.0)
+    # Weighed, since whoever did little has the shares of the shop that the model knows.
+    unknown = float((profile[SHARE_PREFIX + OTHER] * evidence).sum() / max(evidence.sum(), 1e-9))
+    unlike = []
+    if description(params.redacted()) != description(trained):
+        unlike.append("`source` describes other columns or event types than at its training")
+    if unknown > cut.mix[cut.other_index] + MUCH_UNKNOWN:
+        unlike.append(f"{unknown:.0%} of its customers' interests are in categories that the model does not know")
+    if unlike:
+        told.append(
+            f"the model may be another shop's: {', and '.join(unlike)}. Train on this log, or name its model "
+            "with --model"
+        )
+    if params.as_of < trained.as_of:
+        told.append(
+            f"as_of ({params.as_of:%Y-%m-%d}) is before the model's training ({trained.as_of:%Y-%m-%d}), which has "
+            "seen what comes after it. Do not judge the model by these scores"
+        )
+    return told
