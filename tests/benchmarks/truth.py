@@ -1,6 +1,9 @@
-"""Adjusted Rand index of segments with the planted kinds of a simulated shop, for KMeans, HDBSCAN and two baselines.
+"""How much of what was planted in a simulated shop the segments find, beside log RFM and beside trees that know it.
 
 python tests/benchmarks/truth.py SHOP
+
+Adjusted Rand index, among the customers who are clustered, with the planted kinds and with the planted first interests
+(the upper level). The ceiling is what boosted trees predict out of fold from the same columns.
 """
 
 from __future__ import annotations
@@ -11,36 +14,69 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 sys.path.insert(0, str(Path(__file__).parent))
 from run import params
 
+from features.categories import SEPARATOR
 from pipeline.engines import connect
 from pipeline.profiles import build_profiles
 from pipeline.segments import cluster
 from pipeline.sources import read_source
 
+STARTS = range(3)
+
 
 def main() -> None:
-    """Print a row per method: customers clustered, and what it agrees with."""
+    """Print a row per method: its index with the kinds and with the interests, means over starts."""
     folder = Path(sys.argv[1]).resolve()
     given = params(folder)
     with connect(given.engine, folder=folder) as con:
         profiles = build_profiles(con, read_source(con, given, rejected_path=None), given)
-    table = profiles.table
-    truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id").kind
-    for algorithm, count in (("kmeans", 8), ("kmeans", 12), ("hdbscan", 2)):
-        fitted = cluster(profiles, given, algorithm=algorithm, n_segments=count)
-        kind = truth.reindex(table[fitted.is_clustered].customer_id).to_numpy()
-        agreement = adjusted_rand_score(kind, fitted.labels)
-        print(f"| {algorithm}, {fitted.n_segments} segments | {agreement:.3f} |", flush=True)
-    measures = table.loc[fitted.is_clustered, ["days_since_last_purchase", "order_count", "spend"]]
-    points = np.log1p(measures.fillna(given.history_days).to_numpy())
+    truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id")
+    table = profiles.table[profiles.table.event_count >= given.clustering.min_events]
+    planted = truth.reindex(table.customer_id)
+    kinds = planted.kind.to_numpy(dtype=str)
+    interests = np.array([paths[0].split(SEPARATOR)[0] if len(paths) else "" for paths in planted.interests])
+
+    def told(method: str, groups: list[np.ndarray]) -> None:
+        indices = [[adjusted_rand_score(truth, one) for one in groups] for truth in (kinds, interests)]
+        print(f"| {method} | " + " | ".join(f"{np.mean(one):.3f}" for one in indices) + " |", flush=True)
+
+    print("| method | kinds | interests |\n|---|---|---|")
+    for count in (8, 12):
+        fits = [cluster(profiles, given, algorithm="kmeans", n_segments=count, seed=seed) for seed in STARTS]
+        told(f"KMeans, {count} segments", [one.labels for one in fits])
+    densities = cluster(profiles, given, algorithm="hdbscan")
+    told(f"HDBSCAN, {densities.n_segments} segments", [densities.labels])
+    measures = table[["days_since_last_purchase", "order_count", "spend"]].fillna(
+        {"days_since_last_purchase": given.history_days}
+    )
+    points = np.log1p(measures.to_numpy(dtype=np.float64))
     points = (points - points.mean(axis=0)) / points.std(axis=0)
     for count in (8, 12):
-        labels = KMeans(count, n_init=10, random_state=0).fit_predict(points)
-        print(f"| k-means on log RFM, {count} | {adjusted_rand_score(kind, labels):.3f} |")
+        groups = [KMeans(count, n_init=10, random_state=seed).fit_predict(points) for seed in STARTS]
+        told(f"k-means on log RFM, {count}", groups)
+    columns = table[[column.name for column in profiles.shop.spec.columns()]].to_numpy(
+        dtype=np.float64, na_value=np.nan
+    )
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    ceiling = [
+        adjusted_rand_score(
+            planted,
+            cross_val_predict(
+                HistGradientBoostingClassifier(max_iter=150, learning_rate=0.06, random_state=0),
+                columns,
+                planted,
+                cv=folds,
+            ),
+        )
+        for planted in (kinds, interests)
+    ]
+    print("| boosted trees that know the truth | " + " | ".join(f"{one:.3f}" for one in ceiling) + " |")
 
 
 if __name__ == "__main__":
