@@ -67,7 +67,7 @@ def _beside_champion(
         first = first_identities(clusters, after=last)
         return Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
     champion_run = tracking.champion_run(mlflow, params)
-    earlier = tracking.read_lineage(mlflow, champion_run, LINEAGE) if champion_run else []
+    earlier, damage = _read_lineage(mlflow, champion_run)
     used = {row["segment_id"] for row in earlier} | {f"s{last:02}"}
     try:
         champion = tracking.load_model(mlflow, params.tracking.champion_uri)
@@ -76,7 +76,7 @@ def _beside_champion(
         predicted = champion.predict(_as_known_to(profiles.table, columns)[[*columns, "lifecycle_stage"]])
     except (UserError, OSError) as error:
         anew = first_identities(clusters, after=last_number(used))
-        note = f"Segments are numbered anew, not matched with the champion: {error}"
+        note = f"Segments are numbered anew, not matched with the champion: {error}{damage}"
         return Identified(anew.ids, _stamped(anew, params, run_id), {}, {}, note)
     old = predicted.segment_id.to_numpy(dtype=object, copy=True)
     old[(predicted.cluster_id.isna() | (predicted.cluster_id == NOISE)).to_numpy(bool)] = None
@@ -98,8 +98,19 @@ def _beside_champion(
         lineage=[*earlier, *_stamped(found, params, run_id)],
         names={one["segment_id"]: one for one in told if one["segment_id"] in survived and "names_by_figures" in one},
         given={one: name for one, name in tracking.given_names(mlflow, params).items() if one in survived},
-        note=f"Beside the champion ({champion.uri}): {_in_words(found)}",
+        note=f"Beside the champion ({champion.uri}): {_in_words(found)}{damage}",
     )
+
+
+def _read_lineage(mlflow: Any, run_id: str | None) -> tuple[list[dict[str, Any]], str]:
+    """The champion's line so far, and a warning where its file is damaged."""
+    try:
+        return tracking.read_lineage(mlflow, run_id, LINEAGE) if run_id else [], ""
+    except tracking.TrackingError as error:
+        return [], (
+            f" Warning: {error} What became of segments in the trainings up to it is lost; ids and names are not, as "
+            "they go by the champion's model."
+        )
 
 
 def with_names(lineage: list[dict[str, Any]], table: list[dict[str, Any]]) -> list[dict[str, Any]]:
