@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
-from models.identity import Identities, first_identities, last_number, match_segments
+from models.identity import Identities, first_identities, last_number, match_segments, with_unused
 from models.scorer import NOISE
 from models.segmentation import FittedClusters
 from pipeline import tracking
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, load_shop
+from pipeline.report.tables import counted
 
 LINEAGE = "lineage.json"
 MIN_SHARED_INTERESTS = 0.5
@@ -55,6 +56,8 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
     clusters = set(fitted.labels.tolist()) - {NOISE}
     with tracking.one_at_a_time(params):  # or two trainings would give the same number to different segments
         known = _beside_champion(mlflow, profiles, fitted, params, clusters, run_id)
+        taken = max(tracking.last_segment(mlflow, params), last_number(row["segment_id"] for row in known.lineage))
+        known = replace(known, ids=with_unused(known.ids, fitted.model_clusters, after=taken))
         tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
     return known
 
@@ -125,7 +128,8 @@ def with_names(lineage: list[dict[str, Any]], table: list[dict[str, Any]]) -> li
 
 def _in_words(found: Identities) -> str:
     changed = [row for row in found.lineage if row["verdict"] != "survived"]
-    told = [f"{len(found.lineage) - len(changed)} segments are the same"]
+    same = len(found.lineage) - len(changed)
+    told = [f"{counted(same, 'segment')} {'is' if same == 1 else 'are'} the same"]
     for row in changed:
         akin = " and ".join(row["akin"])
         how = {

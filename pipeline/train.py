@@ -29,7 +29,7 @@ from pipeline.report.summarise import as_markdown, summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
 from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
 from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
-from pipeline.sources import Source, read_source
+from pipeline.sources import Source, read_source, unlisted_text
 from pipeline.sweep import choose_candidate, log_candidates, try_candidates
 
 
@@ -110,9 +110,15 @@ def reading_text(reading: dict[str, Any]) -> str:
         f"Duplicates{reading['duplicate_count']:>12,}  ({'dropped' if reading['duplicates_dropped'] else 'kept'})",
         f"Customers {reading['customer_count']:>12,}",
         f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
+        *([f"Beware    {unlisted}"] if (unlisted := _unlisted(reading)) else []),
         f"From      {reading['first_event_at']} to {reading['last_event_at']}",
     ]
     return "\n".join(lines)
+
+
+def _unlisted(reading: dict[str, Any]) -> str:
+    count, names = reading["unlisted_count"], reading["other_event_types"]
+    return unlisted_text(count, names, sum(reading["event_types"].values()))
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
             progress(f"clustering with {params.clustering.algorithm}")
             fitted = replace(cluster(profiles, params), **choice)
-            told = tuple(text for text in (*short, note, counts_text(profiles.query_counts)) if text)
+            unlisted = _unlisted(source.summary.as_dict())
+            told = tuple(text for text in (*short, note, unlisted, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
             known = identify(mlflow, profiles, fitted, params, run_id=run_id)

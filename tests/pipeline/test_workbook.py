@@ -46,7 +46,12 @@ def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "reading": {
             **{"read_count": 10, "accepted_count": 8, "rejected_count": 2, "duplicate_count": 1},
             **{"duplicates_dropped": False, "rejected_by_rule": {"unreadable_time": 2}, "noted_by_rule": {}},
-            **{"event_types": {"view": 8}, "first_event_at": "2025-01-02 03:04:05", "last_event_at": ""},
+            **{
+                "event_types": {"view": 8},
+                "other_event_types": {},
+                "first_event_at": "2025-01-02 03:04:05",
+                "last_event_at": "",
+            },
         },
         **changes,
     }
