@@ -69,8 +69,8 @@ class Trained:
         if self.alias == "champion":
             return []
         return [
-            f"         of this run; the one in {self.report_path.parents[1]} stays the champion's. This one takes its "
-            f"place with: kindred promote {self.run_id[:SHORT_ID]}"
+            f"         of this run; {self.report_path.parents[1] / REPORT} stays the champion's until: "
+            f"kindred promote {self.run_id[:SHORT_ID]}"
         ]
 
 

@@ -25,6 +25,8 @@ FORMATS = {
     "times": '0.00"×"',
     "moment": "yyyy-mm-dd hh:mm",
 }
+SIZES = ("customer_count", "customer_share", "spend_share")
+"""Told on the sheet of segments; beside the shop's they say nothing more."""
 MONEY = ("spend_per_customer", "average_order_value")
 MAX_TEXT_CHARS = 32_767
 """Of a cell, in Excel; a longer text would be dropped."""
@@ -180,11 +182,13 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
 def _figures(summary: Mapping[str, Any]) -> Sheet:
     rows = []
     for one in summary["segments"]:
-        for name, value in {} if one["is_small"] else one["figures"].items():
-            form, shop = _form(name), summary["shop"].get(name)
-            times = value / shop if shop and form != "count" else None
-            beside = None if form == "count" else (shop, form)
-            rows.append((one["segment_id"], one["name"], name.replace("_", " "), (value, form), beside, times))
+        told = {} if one["is_small"] else {name: value for name, value in one["figures"].items() if name not in SIZES}
+        for name, value in told.items():
+            # A shop without searches has no figure of them.
+            if shop := summary["shop"].get(name):
+                form = _form(name)
+                figure = (name.replace("_", " "), (value, form), (shop, form), value / shop)
+                rows.append((one["segment_id"], one["name"], *figure))
     columns = {
         **{"Segment id": "text", "Segment": "text", "Figure": "text"},
         **{"They": "number", "The shop": "number", "Times the shop's": "times"},
@@ -194,10 +198,10 @@ def _figures(summary: Mapping[str, Any]) -> Sheet:
 
 
 def _form(figure: str) -> str:
-    """The format of a figure, by its unit; counts of customers are not to be compared with the shop's."""
+    """The format of a figure, by its unit."""
     if figure.endswith(("_share", "_rate")):
         return "share"
-    return "count" if figure.endswith("_count") else "money" if figure in MONEY else "number"
+    return "money" if figure in MONEY else "number"
 
 
 def _interests(summary: Mapping[str, Any]) -> Sheet:

@@ -36,9 +36,7 @@ def test_a_challenger_leaves_the_champions_results_until_it_is_promoted(params: 
     champions = lying_in(folder)
     second = train(given.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
     assert second.report_path == folder / "challenger" / REPORT
-    assert (
-        f"stays the champion's. This one takes its place with: kindred promote {second.run_id[:12]}" in second.as_text()
-    )
+    assert f"{folder / REPORT} stays the champion's until: kindred promote {second.run_id[:12]}" in second.as_text()
     assert lying_in(folder) == champions
     for place, run in ((folder, first), (folder / "challenger", second)):
         assert set(pq.read_table(place / SEGMENTS)["run_id"].to_pylist()) == {run.run_id}

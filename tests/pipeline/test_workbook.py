@@ -24,7 +24,7 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
         **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.75, "stability": 0.8, "is_stable": True},
         **{"top_categories": [{"label": "Cats"}, {"label": "Dogs"}], "playbook": {"en": "Write.", "uk": "Пишіть."}},
         "rule": {"text": "at least 3 orders", "precision": 0.9, "coverage": 0.6},
-        "figures": {"customer_count": 100.0, "buyer_share": 0.5, "orders_per_buyer": 3.0},
+        "figures": {"customer_count": 100.0, "searches_per_customer": 0.0, "buyer_share": 0.5, "orders_per_buyer": 3.0},
         **changes,
     }
 
@@ -34,7 +34,7 @@ def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
         **{"run_id": "abc", "language": "en", "as_of": "2025-11-01 00:00 UTC", "customer_count": 203},
         "segments": list(segments),
         "segment_names": {one["segment_id"]: one["name"] for one in segments},
-        "shop": {"buyer_share": 0.25, "orders_per_buyer": 1.5},
+        "shop": {"customer_count": 200.0, "searches_per_customer": 0.0, "buyer_share": 0.25, "orders_per_buyer": 1.5},
         "interests": [{"category": "Pets > Cats", "label": "Cats", "lifts": {"s01": 2.5}}],
         "quality": {
             "algorithm": "kmeans",
@@ -90,7 +90,6 @@ def test_every_table_by_hand() -> None:
         *("at least 3 orders", 0.9, 0.6),
     )
     assert values(made, "Figures")[1:] == [
-        ("s01", "VIP", "customer count", 100, None, None),
         ("s01", "VIP", "buyer share", 0.5, 0.25, 2),
         ("s01", "VIP", "orders per buyer", 3, 1.5, 2),
     ]
@@ -108,7 +107,7 @@ def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
     book = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
     assert book["Segments"]["F2"].number_format == "0.0%" and book["Segments"]["F2"].data_type == "n"
     assert book["Segments"]["E2"].number_format == "#,##0"
-    assert book["Figures"]["D3"].number_format == "0.0%" and book["Figures"]["D4"].number_format == "#,##0.00"
+    assert book["Figures"]["D2"].number_format == "0.0%" and book["Figures"]["D3"].number_format == "#,##0.00"
     assert book["Lineage"]["A2"].is_date and book["Lineage"]["A2"].number_format == FORMATS["moment"]
     for sheet in book:
         assert sheet.freeze_panes == "B2"
