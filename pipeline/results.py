@@ -154,26 +154,34 @@ def remade(mlflow: Any, params: Params, run_id: str, language: str | None = None
 
 def told_in(summary: Mapping[str, Any], language: str, given: Mapping[str, str]) -> dict[str, Any]:
     """A summary with segments named in ``language``, or as they were by hand (``given``: segment_id -> name)."""
-    segments, shown = [], {}
+    segments = []
     for one in summary["segments"]:
-        names = one.get("names_by_figures", one["names"])
         by_hand = given.get(one["segment_id"])
-        names = dict.fromkeys(names, by_hand) if by_hand else names
-        new = {**one, "name": names[language], "names": names}
-        shown[shown_name(one)] = shown_name(new)
-        texts = {"name": shown_name(new), "playbook": one["playbook"].get(language, "")}
-        segments.append(new | ({"texts": one["texts"] | texts} if "texts" in one else {}))
-    now = {one["segment_id"]: one["name"] for one in segments}
-    heat_map, lineage = summary["heat_map"], summary["lineage"]
-    return {
+        figures = one.get("names_by_figures", one["names"])
+        names = dict.fromkeys(figures, by_hand) if by_hand else figures
+        segments.append({**one, "name": names[language], "names": names})
+    names_now = {one["segment_id"]: one["name"] for one in segments}
+    lineage = [one | {"name": names_now.get(one["segment_id"], one["name"])} for one in summary["lineage"]["rows"]]
+    told = {
         **summary,
         "language": language,
         "segments": segments,
-        "segment_names": now,
-        "headline": [_with_name(one, shown) for one in summary["headline"]],
-        "heat_map": heat_map | {"rows": [one | {"name": shown[one["name"]]} for one in heat_map["rows"]]},
-        "lineage": lineage
-        | {"rows": [one | {"name": now.get(one["segment_id"], one["name"])} for one in lineage["rows"]]},
+        "lineage": summary["lineage"] | {"rows": lineage},
+    }
+    return _with_words(told, summary)
+
+
+def _with_words(told: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts that stand in the summary itself, with the names of ``told``."""
+    shown = {shown_name(old): shown_name(new) for old, new in zip(before["segments"], told["segments"], strict=True)}
+    for one in told["segments"]:
+        texts = {"name": shown_name(one), "playbook": one["playbook"].get(told["language"], "")}
+        one["texts"] = one["texts"] | texts
+    return told | {
+        "segment_names": {one["segment_id"]: one["name"] for one in told["segments"]},
+        "headline": [_with_name(one, shown) for one in before["headline"]],
+        "heat_map": before["heat_map"]
+        | {"rows": [one | {"name": shown[one["name"]]} for one in before["heat_map"]["rows"]]},
     }
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import xlsxwriter
 
 from pipeline import outputs
-from pipeline.report.summarise import RULES
 
 FORMATS = {
     "text": "@",
@@ -219,7 +218,7 @@ def _interests(summary: Mapping[str, Any]) -> Sheet:
 
 
 def _lineage(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> Sheet:
-    names = summary["segment_names"]
+    names = {one["segment_id"]: one["name"] for one in summary["segments"]}
     rows = [
         (
             *(_moment(row["as_of"]), row["run_id"], row["segment_id"]),
@@ -274,8 +273,8 @@ def _data_quality(summary: Mapping[str, Any]) -> Sheet:
             "repeat another; " + ("left out" if reading["duplicates_dropped"] else "kept"),
             reading["duplicate_count"],
         ),
-        *(("set aside", RULES.get(rule, rule), count) for rule, count in reading["rejected_by_rule"].items()),
-        *(("kept", RULES.get(rule, rule), count) for rule, count in reading["noted_by_rule"].items()),
+        *(("set aside", rule.replace("_", " "), count) for rule, count in reading["rejected_by_rule"].items()),
+        *(("kept", rule.replace("_", " "), count) for rule, count in reading["noted_by_rule"].items()),
         *(("events", kind, count) for kind, count in reading["event_types"].items()),
         *(("events of a type in no list", kind, count) for kind, count in reading["other_event_types"].items()),
     ]

@@ -33,7 +33,6 @@ def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         **{"run_id": "abc", "language": "en", "as_of": "2025-11-01 00:00 UTC", "customer_count": 203},
         "segments": list(segments),
-        "segment_names": {one["segment_id"]: one["name"] for one in segments},
         "shop": {"customer_count": 200.0, "searches_per_customer": 0.0, "buyer_share": 0.25, "orders_per_buyer": 1.5},
         "interests": [{"category": "Pets > Cats", "label": "Cats", "lifts": {"s01": 2.5}}],
         "quality": {
@@ -98,7 +97,7 @@ def test_every_table_by_hand() -> None:
     assert values(made, "Quality")[1:] == [
         ("algorithm", "kmeans"), ("n segments", 2), ("silhouette", 0.1), ("note", "Short log."),
     ]  # fmt: skip
-    assert ("set aside", "had a time that cannot be read", 2, 0.2) in values(made, "Data quality")
+    assert ("set aside", "unreadable time", 2, 0.2) in values(made, "Data quality")
     assert ("events", "the first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
     assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.")]
 
