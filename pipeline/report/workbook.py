@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import xlsxwriter
+import yaml
 
 from pipeline import outputs
 
@@ -33,6 +35,7 @@ MIN_WIDTH, MAX_WIDTH = 9, 60
 """Of a column, in characters."""
 MORE, LESS = "#2b6cb0", "#c05621"
 """Blue and orange, as in the report; told apart by the colour-blind."""
+TEXTS = Path(__file__).with_suffix(".yaml")
 Cell = Any
 """A value, or a value with the format it has instead of its column's."""
 
@@ -47,6 +50,10 @@ class Sheet:
         Heading -> format, one of `FORMATS`.
     is_map : bool
         Whether numbers are coloured by how far they lie from 1.
+    said : tuple of int
+        Columns whose texts are ours, and are told in the language of the workbook.
+    frozen : int
+        Columns that stay in sight.
     """
 
     name: str
@@ -54,6 +61,8 @@ class Sheet:
     columns: dict[str, str]
     rows: list[tuple[Cell, ...]]
     is_map: bool = False
+    said: tuple[int, ...] = ()
+    frozen: int = 1
 
 
 def write_workbook(path: Path, summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> None:
@@ -73,7 +82,8 @@ def write_workbook(path: Path, summary: Mapping[str, Any], lineage: Sequence[Map
     OutputError
         It cannot be written.
     """
-    made = workbook(sheets(summary, lineage), created=_moment(summary["as_of"]))
+    title = words(summary["language"])("Customer segments")
+    made = workbook(sheets(summary, lineage), created=_moment(summary["as_of"]), title=title)
     with outputs.replacing(path) as temporary:
         temporary.write_bytes(made)
 
@@ -89,22 +99,40 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
         _data_quality(summary),
         _playbook(summary),
     ]
-    about = (
-        f"Customer segments of run {summary['run_id']}, as of {summary['as_of']}: {summary['customer_count']:,} "
-        "customers. No customer is named here. Of a group too small for more (naming.min_group in params.yaml) only "
-        "the size is told."
-    )
-    listed: list[tuple[Cell, ...]] = [(one.name, len(one.rows), one.about) for one in tables]
+    say = words(summary["language"])
+    about = say(
+        "Customer segments of run {run}, as of {as_of}; customers: {customers}. No customer is named here. Of a group "
+        "too small for more (naming.min_group in params.yaml) only the size is told."
+    ).format(run=summary["run_id"], as_of=summary["as_of"], customers=summary["customer_count"])
+    listed: list[tuple[Cell, ...]] = [(say(one.name), len(one.rows), say(one.about)) for one in tables]
     columns = {"Sheet": "text", "Rows": "count", "What it says": "text"}
-    return [Sheet("README", about, columns, [("README", None, about), *listed]), *tables]
+    first = Sheet("README", about, columns, [(say("README"), None, about), *listed])
+    return [_in_words(one, say) for one in (first, *tables)]
 
 
-def workbook(tables: Sequence[Sheet], *, created: datetime) -> bytes:
+@cache
+def _texts() -> dict[str, dict[str, str]]:
+    texts: dict[str, dict[str, str]] = yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
+    return texts
+
+
+def words(language: str) -> Callable[[str], str]:
+    """English -> the same in a language; what has no translation, as a segment's name has none, stays."""
+    return lambda text: _texts().get(text, {}).get(language, text)
+
+
+def _in_words(table: Sheet, say: Callable[[str], str]) -> Sheet:
+    columns = {say(title): form for title, form in table.columns.items()}
+    rows = [tuple(say(cell) if place in table.said else cell for place, cell in enumerate(row)) for row in table.rows]
+    return replace(table, name=say(table.name), about=say(table.about), columns=columns, rows=rows)
+
+
+def workbook(tables: Sequence[Sheet], *, created: datetime, title: str = "Customer segments") -> bytes:
     """The tables as the bytes of an .xlsx; ``created`` is noted in it as its date, which the clock must not decide."""
     made = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     with xlsxwriter.Workbook(made, options) as book:
-        book.set_properties({"title": "Customer segments", "created": created})
+        book.set_properties({"title": title, "created": created})
         formats = {name: book.add_format({"num_format": code, "valign": "top"}) for name, code in FORMATS.items()}
         formats["text"].set_text_wrap()
         head = book.add_format({"bold": True, "text_wrap": True, "valign": "top", "bottom": 1})
@@ -122,7 +150,7 @@ def _write(sheet: Any, table: Sheet, formats: Mapping[str, Any], head: Any) -> N
         for number, row in enumerate(table.rows, start=1):
             value, own = row[place] if isinstance(row[place], tuple) else (row[place], form)
             _put(sheet, number, place, value, formats[own])
-    sheet.freeze_panes(1, 1)
+    sheet.freeze_panes(1, table.frozen)
     sheet.autofilter(0, 0, len(table.rows), len(table.columns) - 1)
     if table.is_map and table.rows:
         sheet.conditional_format(
@@ -174,8 +202,8 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
         stable = one["is_stable"] if one["stability"] is not None else None
         told = (one["stability"], stable, found, *(rule.get(key) for key in ("text", "precision", "coverage")))
         rows.append((one["segment_id"], one["name"], one["archetype"], one["is_standing"], *size, *told))
-    about = "The segments in order of value, with how large they are, how sure, and the rule that tells them in short."
-    return Sheet("Segments", about, columns, rows)
+    about = "The segments in order of value: how large they are, how sure, and the rule that tells them in short."
+    return Sheet("Segments", about, columns, rows, frozen=2)
 
 
 def _figures(summary: Mapping[str, Any]) -> Sheet:
@@ -186,14 +214,14 @@ def _figures(summary: Mapping[str, Any]) -> Sheet:
             # A shop without searches has no figure of them.
             if shop := summary["shop"].get(name):
                 form = _form(name)
-                figure = (name.replace("_", " "), (value, form), (shop, form), value / shop)
+                figure = (name, (value, form), (shop, form), value / shop)
                 rows.append((one["segment_id"], one["name"], *figure))
     columns = {
         **{"Segment id": "text", "Segment": "text", "Figure": "text"},
         **{"They": "number", "The shop": "number", "Times the shop's": "times"},
     }
     about = "Each figure of each segment beside that of all customers who were told apart by behaviour (the shop)."
-    return Sheet("Figures", about, columns, rows)
+    return Sheet("Figures", about, columns, rows, frozen=2)
 
 
 def _form(figure: str) -> str:
@@ -241,7 +269,7 @@ def _lineage(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -
         "What became of each segment from training to training. Customers in common: of those in the segment then or "
         "before, the share in both (Jaccard)."
     )
-    return Sheet("Lineage", about, columns, rows)
+    return Sheet("Lineage", about, columns, rows, said=(4,))
 
 
 def _quality(summary: Mapping[str, Any]) -> Sheet:
@@ -250,10 +278,10 @@ def _quality(summary: Mapping[str, Any]) -> Sheet:
         for name, value in summary["quality"].items()
         if isinstance(value, int | float | str) and value != ""
     }
-    rows = [(name.replace("_", " "), (value, _quality_form(name, value))) for name, value in figures.items()]
+    rows = [(name, (value, _quality_form(name, value))) for name, value in figures.items()]
     rows += [("note", (text, "text")) for text in summary["quality"]["notes"]]
     about = "How the segments were found, and how far to trust them; MLflow says of each figure what is better."
-    return Sheet("Quality", about, {"Figure": "text", "Value": "number"}, rows)
+    return Sheet("Quality", about, {"Figure": "text", "Value": "number"}, rows, said=(0,))
 
 
 def _quality_form(name: str, value: Any) -> str:
@@ -273,8 +301,8 @@ def _data_quality(summary: Mapping[str, Any]) -> Sheet:
             "repeat another; " + ("left out" if reading["duplicates_dropped"] else "kept"),
             reading["duplicate_count"],
         ),
-        *(("set aside", rule.replace("_", " "), count) for rule, count in reading["rejected_by_rule"].items()),
-        *(("kept", rule.replace("_", " "), count) for rule, count in reading["noted_by_rule"].items()),
+        *(("set aside", rule, count) for rule, count in reading["rejected_by_rule"].items()),
+        *(("kept", rule, count) for rule, count in reading["noted_by_rule"].items()),
         *(("events", kind, count) for kind, count in reading["event_types"].items()),
         *(("events of a type in no list", kind, count) for kind, count in reading["other_event_types"].items()),
     ]
@@ -285,7 +313,7 @@ def _data_quality(summary: Mapping[str, Any]) -> Sheet:
     ]
     columns = {"Kind": "text", "What": "text", "Count": "count", "Share of rows": "share"}
     about = "What was read, what was set aside by which rule, and what was kept though odd."
-    return Sheet("Data quality", about, columns, rows)
+    return Sheet("Data quality", about, columns, rows, said=(0, 1))
 
 
 def _playbook(summary: Mapping[str, Any]) -> Sheet:
@@ -297,7 +325,7 @@ def _playbook(summary: Mapping[str, Any]) -> Sheet:
     ]
     columns = {"Segment id": "text", "Segment": "text", "Customers": "count", "What to do": "text"}
     about = "What to do with each segment; not told of those that are unstable or too small."
-    return Sheet("Playbook", about, columns, rows)
+    return Sheet("Playbook", about, columns, rows, frozen=2)
 
 
 def _moment(text: str) -> datetime:

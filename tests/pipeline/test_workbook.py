@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +12,11 @@ import openpyxl
 import pytest
 
 from pipeline import outputs
-from pipeline.report.workbook import FORMATS, Sheet, sheets, workbook, write_workbook
+from pipeline.report.workbook import FORMATS, Sheet, _texts, sheets, words, workbook, write_workbook
 
 AS_OF = datetime(2025, 11, 1)
+TEXTS = _texts()
+COMPOSED = {"repeat another; left out", "repeat another; kept", "read", "accepted"}
 RISKY = ["=1+1", "+A1", "-2", "@SUM(A1)", "\t=1", "\r=1", "https://x.example", "{=1}", "007", "1e5"]
 SMALL = {"customer_count": 3.0, "customer_share": 0.01, "spend_share": 0.02}
 
@@ -89,15 +92,15 @@ def test_every_table_by_hand() -> None:
         *("at least 3 orders", 0.9, 0.6),
     )
     assert values(made, "Figures")[1:] == [
-        ("s01", "VIP", "buyer share", 0.5, 0.25, 2),
-        ("s01", "VIP", "orders per buyer", 3, 1.5, 2),
+        ("s01", "VIP", "buyer_share", 0.5, 0.25, 2),
+        ("s01", "VIP", "orders_per_buyer", 3, 1.5, 2),
     ]
     assert values(made, "Interests") == [("Category", "VIP (s01)"), ("Pets > Cats", 2.5)]
     assert values(made, "Lineage")[2] == (AS_OF, "abc", "s01", "VIP", "survived", True, 0.756, "s01")
     assert values(made, "Quality")[1:] == [
-        ("algorithm", "kmeans"), ("n segments", 2), ("silhouette", 0.1), ("note", "Short log."),
+        ("algorithm", "kmeans"), ("n_segments", 2), ("silhouette", 0.1), ("note", "Short log."),
     ]  # fmt: skip
-    assert ("set aside", "unreadable time", 2, 0.2) in values(made, "Data quality")
+    assert ("set aside", "unreadable_time", 2, 0.2) in values(made, "Data quality")
     assert ("events", "the first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
     assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.")]
 
@@ -109,7 +112,8 @@ def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
     assert book["Figures"]["D2"].number_format == "0.0%" and book["Figures"]["D3"].number_format == "#,##0.00"
     assert book["Lineage"]["A2"].is_date and book["Lineage"]["A2"].number_format == FORMATS["moment"]
     for sheet in book:
-        assert sheet.freeze_panes == "B2"
+        named = sheet["A1"].value == "Segment id"
+        assert sheet.freeze_panes == ("C2" if named else "B2")
         assert sheet.auto_filter.ref == sheet.dimensions
         assert all(9 <= column.width <= 62 for column in sheet.column_dimensions.values())
 
@@ -178,3 +182,26 @@ def test_a_failure_leaves_the_old_workbook(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(outputs.OutputError, match="disk is full"):
         write_workbook(path, summary(segment("s01", "VIP")), [])
     assert [one.name for one in tmp_path.iterdir()] == ["a.xlsx"] and path.read_text() == "old"
+
+
+@pytest.mark.parametrize("language", ["uk", "ru", "sq"])
+def test_all_that_is_ours_is_in_the_language(language: str) -> None:
+    say = words(language)
+    told = [summary(segment("s01", "VIP"), language=one) for one in ("en", language)]
+    english, other = (sheets(one, LINEAGE) for one in told)
+    for before, after in zip(english, other, strict=True):
+        same = {before.name} & {after.name} | {*before.columns} & {*after.columns}
+        assert same <= {"VIP (s01)"} and before.about != after.about
+        assert len(after.name) <= 31 and len(after.columns) == len(before.columns)
+    kept = {"unreadable_time", "view", "algorithm", "n_segments", "silhouette"}
+    ours = {row[place] for one in other for row in one.rows for place in one.said}
+    assert {text for text in ours if text.isascii()} - kept <= {text for text in map(say, TEXTS) if text.isascii()}
+    assert all(set(texts) == {"uk", "ru", "sq"} for texts in TEXTS.values())
+    assert not {text for text, said in TEXTS.items() if said[language] == text}
+    assert opened(workbook(other, created=AS_OF)).sheetnames == [one.name for one in other]
+
+
+def test_every_text_of_the_file_is_used() -> None:
+    code = " ".join(Path(inspect.getfile(write_workbook)).read_text().split())
+    verdicts = {"new", "survived", "split", "merged", "gone"}
+    assert {one for one in TEXTS if " ".join(one.split())[:60] not in code} <= verdicts | COMPOSED
