@@ -61,6 +61,7 @@ class Trained:
                 *self._whose_report(),
                 "Next     make ui                     compare runs in MLflow",
                 f"         kindred score --model {self.model_uri}",
+                f"         kindred report {self.run_id[:SHORT_ID]} --xlsx",
             ]
         )
 

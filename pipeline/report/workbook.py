@@ -193,15 +193,16 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
     }
     rows = []
     for one in summary["segments"]:
-        size = (one["customer_count"], one["customer_share"], one["spend_share"])
+        size = (one["customer_count"], one["customer_share"])
         if one["is_small"]:
-            rows.append((one["segment_id"], one["name"], None, one["is_standing"], *size, *[None] * 6))
+            rows.append((one["segment_id"], one["name"], None, one["is_standing"], *size, *[None] * 7))
             continue
         rule = one["rule"] or {}
         found = "; ".join(item["label"] for item in one["top_categories"])
         stable = one["is_stable"] if one["stability"] is not None else None
         told = (one["stability"], stable, found, *(rule.get(key) for key in ("text", "precision", "coverage")))
-        rows.append((one["segment_id"], one["name"], one["archetype"], one["is_standing"], *size, *told))
+        kind = (one["archetype"], one["is_standing"])
+        rows.append((one["segment_id"], one["name"], *kind, *size, one["spend_share"], *told))
     about = "The segments in order of value: how large they are, how sure, and the rule that tells them in short."
     return Sheet("Segments", about, columns, rows, frozen=2)
 

@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tracking
+from pipeline.cli import main
 from pipeline.params import Params, UserError
 from pipeline.promote import promote
 from pipeline.rename import rename
 from pipeline.results import MANIFEST, REPORT, SEGMENTS, SEGMENTS_JSON, report
 from pipeline.train import Trained, train
+from tests.pipeline.conftest import PARAMS
 
 
 def quiet(step: str) -> None:
@@ -98,6 +100,21 @@ def test_the_workbook_holds_the_run(told: tuple[Params, Trained, Path], shop: Pa
     assert "f" not in {cell.data_type for cell in cells}
     customers = set(pq.read_table(shop / "customers.parquet")["customer_id"].to_pylist())
     assert not customers & {str(cell.value) for cell in cells}
+
+
+def test_the_command(told: tuple[Params, Trained, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    params, run, folder = told
+    values = {
+        "tracking.uri": params.tracking.uri,
+        "tracking.artifacts": params.tracking.artifacts,
+        "outputs.folder": params.outputs.folder,
+    }
+    given = ["--params", str(PARAMS), *(part for key, value in values.items() for part in ("--set", f"{key}={value}"))]
+    out = folder / "c.xlsx"
+    assert main(["report", run.run_id[:8], "--xlsx", "--language", "uk", "--out", str(out), *given]) == 0
+    assert str(out) in capsys.readouterr().out
+    assert openpyxl.load_workbook(out).sheetnames[:2] == ["Зміст", "Сегменти"]
+    assert main(["report", "nosuchrun", *given]) == 2
 
 
 def test_a_name_given_by_hand_is_in_the_report_made_again(params: Callable[..., Params], tmp_path: Path) -> None:

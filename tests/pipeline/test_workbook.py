@@ -142,7 +142,7 @@ def _parts(made: bytes) -> list[bytes]:
 def test_a_small_group_has_only_its_size() -> None:
     small = segment("s02", "Few", is_small=True, figures=SMALL, customer_count=3, customer_share=0.01, spend_share=0.02)
     made = workbook(sheets(summary(segment("s01", "VIP"), small), []), created=AS_OF)
-    assert values(made, "Segments")[2] == ("s02", "Few", None, False, 3, 0.01, 0.02, *[None] * 6)
+    assert values(made, "Segments")[2] == ("s02", "Few", None, False, 3, 0.01, *[None] * 7)
     for name in ("Figures", "Playbook"):
         assert "s02" not in {row[0] for row in values(made, name)}
     assert values(made, "Interests")[0] == ("Category", "VIP (s01)")
