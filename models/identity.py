@@ -45,6 +45,14 @@ def first_identities(clusters: Iterable[int], *, after: int = 0) -> Identities:
     return Identities(ids, [_row(segment_id, "new", None, []) for segment_id in ids.values()])
 
 
+def with_unused(ids: dict[int, str], clusters: Iterable[int], *, after: int) -> dict[int, str]:
+    """``ids``, and numbers past ``after`` and all of them for the clusters of a model that nobody is in now."""
+    start = max(after, last_number(ids.values())) + 1
+    return ids | {
+        cluster: f"s{number:02}" for number, cluster in enumerate(sorted(set(clusters) - set(ids)), start=start)
+    }
+
+
 def match_segments(
     old: np.ndarray,
     new: Ints,

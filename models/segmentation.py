@@ -63,8 +63,20 @@ class FittedClusters:
     ids: dict[int, str] = field(default_factory=dict)
 
     def segment_id(self, cluster: int) -> str:
-        """The identity of a cluster: what retraining gave it, else its number."""
-        return "noise" if cluster == NOISE else self.ids.get(cluster, f"s{cluster + 1:02}")
+        """The identity of a cluster: what training gave it, and before that its number."""
+        if cluster == NOISE:
+            return "noise"
+        # Where some have an id, a number might be another one's.
+        return self.ids[cluster] if self.ids else f"s{cluster + 1:02}"
+
+    @property
+    def model_clusters(self) -> list[int]:
+        """All clusters the model can put somebody in, in order; those of nobody today among them, noise not."""
+        centres = self.clusters.model.get("centres")
+        if centres is not None:
+            return list(range(len(centres)))
+        known = set(self.labels.tolist()) | set(self.clusters.model.get("labels", np.array([], int)).tolist())
+        return sorted(known - {NOISE})
 
     @property
     def n_segments(self) -> int:

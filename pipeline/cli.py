@@ -104,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     rename.add_argument("--reset", action="store_true", help="take the given name back")
     rename.set_defaults(run=_rename)
 
+    report = commands.add_parser("report", parents=[with_params], help="the report of a run again, or its tables")
+    report.add_argument("run_id", nargs="?", metavar="RUN", help="its id or the beginning; default: the champion's")
+    report.add_argument("--language", choices=("en", "uk", "ru", "sq"), help="default: the run's")
+    report.add_argument("--xlsx", action="store_true", help="a workbook instead, one sheet per table")
+    report.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: in the outputs folder")
+    report.set_defaults(run=_report)
+
     backtest = commands.add_parser(
         "backtest", parents=[with_params], help="how well interests foretell purchases, beside other ways to score them"
     )
@@ -169,6 +176,14 @@ def _rename(options: argparse.Namespace) -> None:
     if (options.name is None) != options.reset:
         raise UserError("kindred rename: expected SEGMENT and NAME, or SEGMENT and --reset.")
     print(rename(load_params(options.params, options.set), options.segment, options.name))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from pipeline.params import load_params
+    from pipeline.results import report
+
+    params = load_params(options.params, options.set)
+    print(report(params, options.run_id, language=options.language, out=options.out, xlsx=options.xlsx))
 
 
 def _backtest(options: argparse.Namespace) -> None:

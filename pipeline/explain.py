@@ -19,6 +19,7 @@ from pipeline.params import Params, UserError
 from pipeline.profiles import Progress, build_profiles, load_shop
 from pipeline.queries import query_meanings, query_table
 from pipeline.rename import renamed
+from pipeline.report.tables import counted
 from pipeline.sources import read_source
 
 UNITS = 1_000_000
@@ -107,7 +108,7 @@ class Explanation:
         if rows.empty:
             return []
         one = rows.iloc[0]
-        told = f"bought {one.item_count:g} items"
+        told = f"bought {counted(one.item_count, 'item')}"
         if pd.notna(one.discount_share):
             told += f", {one.discount_share:.0%} of them at a discount"
         if pd.notna(one.price_level):
@@ -125,8 +126,8 @@ class Explanation:
         last = "never ordered" if pd.isna(since) else f"last order {since:.1f} days before"
         return [
             *lines,
-            f"Standing   {profile.lifecycle_stage}, {profile.temperature}; {profile.order_count:g} orders, {last}; "
-            f"{profile.event_count:g} events in {profile.session_count:g} visits",
+            f"Standing   {profile.lifecycle_stage}, {profile.temperature}; {counted(profile.order_count, 'order')}, "
+            f"{last}; {counted(profile.event_count, 'event')} in {counted(profile.session_count, 'visit')}",
         ]
 
     def _formula(self) -> str:
@@ -158,7 +159,9 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         profiles = build_profiles(con, source.of_customer(customer), as_trained, shop=shop, progress=progress)
         if profiles.table.empty:
             raise UserError(
-                f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found no such customer."
+                f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found no such customer. "
+                "Give the id as it stands in the log, zeros in front and capitals as there; a customer with no event "
+                "in the log, and no row among the customers, is not known."
             )
         window = ObservationWindow(params.as_of, shop.spec.history_days)
         observed = con.table("observed_events", database=TEMPORARY)

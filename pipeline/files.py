@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
@@ -22,6 +23,16 @@ from pipeline.parsing import FILE, ROW, literal, quoted
 KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json"}
 KINDS[".json"] = "json"
 COMPRESSIONS = (".gz", ".zst")
+READERS = {"parquet": "read_parquet({})", "csv": "read_csv({}, all_varchar = true)", "json": "read_json({})"}
+NEAR = 0.8
+"""Similarity of two names, 0 to 1, from which on one may be meant for the other: event_time is not event_type."""
+SAYS_THE_SAME = {
+    "customer_id": ("userid", "user", "clientid", "client", "visitorid", "memberid", "buyerid"),
+    "occurred_at": ("timestamp", "ts", "eventtime", "datetime", "createdat", "invoicedate", "time", "date"),
+    "event_type": ("event", "eventname", "action", "actiontype", "activity", "behavior", "behaviortype", "type"),
+    "product_id": ("itemid", "item", "sku", "stockcode", "productcode", "product"),
+}
+"""Column -> what other logs call it, without capitals and signs."""
 WHOLE_DIGEST_BYTES = 2**30
 
 
@@ -155,18 +166,42 @@ def map_columns(
     """
     for ours in given:
         if len(known) > 1 and ours not in known:
-            near = difflib.get_close_matches(ours, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            alike = difflib.get_close_matches(ours, known, n=1)
+            hint = f" Did you mean {alike[0]}?" if alike else ""
             raise SourceError(f"{key}.columns: {ours!r} is no column of Kindred's.{hint} There are {', '.join(known)}.")
     found = {ours: given.get(ours, ours) for ours in [*known, *given] if given.get(ours, ours) in raw.columns}
     for ours in [*required, *given]:
         if ours not in found:
             wanted = given.get(ours, ours)
-            near = difflib.get_close_matches(wanted, list(raw.columns), n=1, cutoff=0.4)
-            line = f"{{{ours}: {json.dumps(near[0], ensure_ascii=False)}}}" if near else ""
-            hint = f" The nearest found is {near[0]!r}: write {key}.columns: {line}." if near else ""
+            near = _nearest(ours, wanted, [name for name in raw.columns if name not in found.values()])
+            line = f"{{{ours}: {json.dumps(near, ensure_ascii=False)}}}" if near else ""
+            hint = f" The nearest found is {near!r}: write {key}.columns: {line}." if near else ""
+            if ours == "event_type" and not near:
+                hint = f" {_one_event_type(raw, key)}"
             raise SourceError(f"{key}: expected a column {wanted!r}.{hint} Found: {', '.join(raw.columns)}.")
     return found
+
+
+def _nearest(ours: str, wanted: str, names: Sequence[str]) -> str | None:
+    """The name most like ``wanted``, whatever its capitals and signs, or one that says the same as ``ours``."""
+    plain = {re.sub(r"[\W_]+", "", name.casefold()): name for name in reversed(names)}
+    near = difflib.get_close_matches(re.sub(r"[\W_]+", "", wanted.casefold()), plain, n=1, cutoff=NEAR)
+    said = near or [one for one in SAYS_THE_SAME.get(ours, ()) if one in plain]
+    return plain[said[0]] if said else None
+
+
+def _one_event_type(raw: RawTable, key: str) -> str:
+    """How a log that knows one kind of event says so."""
+    if not raw.files:
+        said = f"add it in {key}.query: select ..., 'purchase' as event_type from ..."
+    else:
+        first = raw.files[0]
+        suffix = "".join(first.suffixes[-2:] if first.suffix in COMPRESSIONS else first.suffixes[-1:])
+        above = os.path.commonpath([path.parent for path in raw.files])
+        place = f"{above}/**/*{suffix}" if len(raw.files) > 1 else str(first)
+        query = f"select *, 'purchase' as event_type from {READERS[_kind(first) or 'csv'].format(literal(place))}"
+        said = f"write {key}.path: null and {key}.query: {json.dumps(query, ensure_ascii=False)}"
+    return f"Where each row is a purchase, {said}. Where another column tells what was done, name it in {key}.columns."
 
 
 def _parquet_view(db: Any, files: Sequence[Path], name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
-from models.identity import Identities, first_identities, last_number, match_segments
+from models.identity import Identities, first_identities, last_number, match_segments, with_unused
 from models.scorer import NOISE
 from models.segmentation import FittedClusters, input_columns
 from pipeline import tracking
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, load_shop
+from pipeline.report.tables import counted
 
 LINEAGE = "lineage.json"
 MIN_SHARED_INTERESTS = 0.5
@@ -55,6 +56,8 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
     clusters = set(fitted.labels.tolist()) - {NOISE}
     with tracking.one_at_a_time(params):  # or two trainings would give the same number to different segments
         known = _beside_champion(mlflow, profiles, fitted, params, clusters, run_id)
+        taken = max(tracking.last_segment(mlflow, params), last_number(row["segment_id"] for row in known.lineage))
+        known = replace(known, ids=with_unused(known.ids, fitted.model_clusters, after=taken))
         tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
     return known
 
@@ -67,7 +70,7 @@ def _beside_champion(
         first = first_identities(clusters, after=last)
         return Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
     champion_run = tracking.champion_run(mlflow, params)
-    earlier = tracking.read_lineage(mlflow, champion_run, LINEAGE) if champion_run else []
+    earlier, damage = _read_lineage(mlflow, champion_run)
     used = {row["segment_id"] for row in earlier} | {f"s{last:02}"}
     try:
         champion = tracking.load_model(mlflow, params.tracking.champion_uri)
@@ -76,7 +79,7 @@ def _beside_champion(
         predicted = champion.predict(_as_known_to(profiles.table, columns))
     except (UserError, OSError) as error:
         anew = first_identities(clusters, after=last_number(used))
-        note = f"Segments are numbered anew, not matched with the champion: {error}"
+        note = f"Segments are numbered anew, not matched with the champion: {error}{damage}"
         return Identified(anew.ids, _stamped(anew, params, run_id), {}, {}, note)
     old = predicted.segment_id.to_numpy(dtype=object, copy=True)
     old[(predicted.cluster_id.isna() | (predicted.cluster_id == NOISE)).to_numpy(bool)] = None
@@ -98,8 +101,19 @@ def _beside_champion(
         lineage=[*earlier, *_stamped(found, params, run_id)],
         names={one["segment_id"]: one for one in told if one["segment_id"] in survived and "names_by_figures" in one},
         given={one: name for one, name in tracking.given_names(mlflow, params).items() if one in survived},
-        note=f"Beside the champion ({champion.uri}): {_in_words(found)}",
+        note=f"Beside the champion ({champion.uri}): {_in_words(found)}{damage}",
     )
+
+
+def _read_lineage(mlflow: Any, run_id: str | None) -> tuple[list[dict[str, Any]], str]:
+    """The champion's line so far, and a warning where its file is damaged."""
+    try:
+        return tracking.read_lineage(mlflow, run_id, LINEAGE) if run_id else [], ""
+    except tracking.TrackingError as error:
+        return [], (
+            f" Warning: {error} What became of segments in the trainings up to it is lost; ids and names are not, as "
+            "they go by the champion's model."
+        )
 
 
 def with_names(lineage: list[dict[str, Any]], table: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,7 +128,8 @@ def with_names(lineage: list[dict[str, Any]], table: list[dict[str, Any]]) -> li
 
 def _in_words(found: Identities) -> str:
     changed = [row for row in found.lineage if row["verdict"] != "survived"]
-    told = [f"{len(found.lineage) - len(changed)} segments are the same"]
+    same = len(found.lineage) - len(changed)
+    told = [f"{counted(same, 'segment')} {'is' if same == 1 else 'are'} the same"]
     for row in changed:
         akin = " and ".join(row["akin"])
         how = {

@@ -178,16 +178,18 @@ def file_digest(path: Path) -> str:
 def write_manifest(
     path: Path,
     *,
+    run_id: str,
     params_digest: str,
     inputs: Mapping[str, str],
     outputs: Mapping[str, Path],
     versions: Mapping[str, str],
     row_counts: Mapping[str, int],
 ) -> None:
-    """What a command read and wrote. Written last: a result without its manifest is not finished."""
+    """What a command read and wrote, with which run. Written last: a result without its manifest is not finished."""
     write_json(
         path,
         {
+            "run_id": run_id,
             "params_sha256": params_digest,
             "inputs": dict(inputs),
             "outputs": {name: {"file": file.name, "sha256": file_digest(file)} for name, file in outputs.items()},

@@ -81,7 +81,7 @@ class TimedTable(Table):
     @classmethod
     def _zone_exists(cls, value: str) -> str:
         if value not in available_timezones():
-            raise ValueError(f"expected a time zone such as UTC or Europe/Kyiv. Got {value!r}")
+            raise ValueError("expected a time zone such as UTC or Europe/Kyiv")
         return str(ZoneInfo(value))
 
 
@@ -573,6 +573,9 @@ def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
     """Keys and values of the file, over those of its base; and the line of each key."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        where = f"`base` of {above[-1].name} names it" if above else "name yours with --params FILE"
+        raise ParamsError(f"{path}: expected a params file, found none; {where}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: expected a readable params file in UTF-8. {error}") from None
     try:
@@ -675,7 +678,8 @@ def _apply(values: dict[str, Any], override: str) -> Key:
     for depth, section in enumerate(sections):
         place = _child(place, section, known=_known_keys(tuple(sections[:depth])))
         if place is None:
-            raise ParamsError(f"--set {override}: there is no section `{'.'.join(sections[: depth + 1])}`.")
+            missing = tuple(sections[: depth + 1])
+            raise ParamsError(f"--set {override}: there is no section `{'.'.join(missing)}`.{_did_you_mean(missing)}")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
@@ -707,9 +711,7 @@ def _explain(problem: Any, path: Path, places: dict[Key, str]) -> str:
     place = _place(at, places) or str(path)
     name = ".".join(at) or "the file"
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(at[-1], _known_keys(at[:-1]), n=1)
-        hint = f" Did you mean `{near[0]}`?" if near else ""
-        return f"{place}: `{name}` is no key that Kindred knows.{hint}"
+        return f"{place}: `{name}` is no key that Kindred knows.{_did_you_mean(at)}"
     if problem["type"] == "missing":
         return f"{place}: `{name}` is missing. Copy it from the params.yaml that comes with Kindred."
     message = problem["msg"].removeprefix("Value error, ")
@@ -723,6 +725,21 @@ def _place(at: Key, places: dict[Key, str]) -> str | None:
     overrides = [key for key, place in places.items() if place.startswith("--set ")]
     near = [key for key in overrides if key == at[: len(key)] or at == key[: len(at)]]
     return places[near[-1]] if near else places.get(at)
+
+
+def _did_you_mean(at: Key) -> str:
+    """The nearest key beside an unknown one, else the nearest anywhere."""
+    near = difflib.get_close_matches(at[-1], _known_keys(at[:-1]), n=1)
+    if not near:
+        anywhere = {key[-1]: ".".join(key) for key in reversed([*_all_keys()])}
+        near = [anywhere[one] for one in difflib.get_close_matches(at[-1], anywhere, n=1, cutoff=0.8)]
+    return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def _all_keys(at: Key = ()) -> Iterator[Key]:
+    for key in _known_keys(at):
+        yield (*at, key)
+        yield from _all_keys((*at, key))
 
 
 def _known_keys(at: Key) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from pipeline import tracking
+from pipeline import outputs, results, tracking
 from pipeline.params import Params, UserError
 
 STABILITY = ("stability_mean", "stability_min")
@@ -25,13 +26,18 @@ def worse_in(figures: Mapping[str, float], other: Mapping[str, float], params: P
 
 
 def promote(params: Params, run: str, *, force: bool) -> str:
-    """Make the model of a run the champion.
+    """Make the model of a run the champion, and its report and segments those of the outputs folder.
 
     Raises
     ------
     UserError
         There is no such run, it has no model, or, unforced, a figure is worse by more than `promote` tolerates.
     """
+    with outputs.lock(params.path(params.outputs.folder)):
+        return _promote(params, run, force=force)
+
+
+def _promote(params: Params, run: str, *, force: bool) -> str:
     mlflow = tracking.open_store(params)
     run_id, version = tracking.version_of_run(mlflow, params, run)
     _, figures, _ = tracking.read_run(mlflow, run_id)
@@ -55,4 +61,16 @@ def promote(params: Params, run: str, *, force: bool) -> str:
         tracking.promote(mlflow, params, version, forced=worse)
     forced = f"Forced, though worse in {' and '.join(worse)}; noted with the version" if worse else ""
     lines.append(f"models:/{params.tracking.model_name}/{version} is the champion: kindred score uses it from now on")
-    return "\n".join([*lines, *([forced] if forced else [])])
+    return "\n".join([*lines, *([forced] if forced else []), _put_in_place(mlflow, params, run_id)])
+
+
+def _put_in_place(mlflow: Any, params: Params, run_id: str) -> str:
+    """Where its report is now; a run of an older version, which has none that can be made again, is promoted too."""
+    try:
+        told = results.remade(mlflow, params, run_id)
+        path = results.put_in_place(mlflow, params, tracking.origin(mlflow, run_id), told)
+    except outputs.OutputError as error:
+        raise UserError(f"The run is the champion now, but its report is not in place. {error}") from None
+    except UserError as error:
+        return f"Its report and segments could not be put in the outputs folder, which holds the last ones: {error}"
+    return f"Report   {path} and the segments beside it are now those of run {run_id}"

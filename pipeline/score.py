@@ -129,6 +129,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
         outputs.write_table(out, table)
         outputs.write_manifest(
             out.with_name(f"{out.stem}-manifest.json"),
+            run_id=model.run_id,
             params_digest=params.digest(),
             inputs={"source": reading.digest, "model": model.uri},
             outputs={"scores": out},

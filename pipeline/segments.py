@@ -395,15 +395,10 @@ def _plain(figures: Any) -> dict[str, float]:
 def _segmentation(
     fitted: FittedClusters, named: dict[str, dict[str, Any]], moves: list[dict[str, Any]], params: Params
 ) -> Segmentation:
-    clusters = sorted(
-        set(fitted.labels.tolist()) | set(fitted.clusters.model.get("labels", np.array([], int)).tolist())
-    )
-    policy = _noise_policy(fitted)
-    if policy == "nearest":
-        clusters = [cluster for cluster in clusters if cluster != NOISE]
-    centres = fitted.clusters.model.get("centres")
-    if centres is not None:
-        clusters = list(range(len(centres)))
+    clusters = fitted.model_clusters
+    has_noise = NOISE in fitted.labels or NOISE in fitted.clusters.model.get("labels", ())
+    if has_noise and _noise_policy(fitted) != "nearest":
+        clusters = [NOISE, *clusters]
     return Segmentation(
         {
             "scaling": fitted.scaling,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,13 +39,19 @@ log = logging.getLogger("kindred")
 REQUIRED = ("customer_id", "occurred_at", "event_type")
 NUMBERS = ("quantity", "unit_price", "discount")
 HASH = "kindred_hash"
+MAX_TYPES, SHOWN_TYPES, MAX_TYPE_CHARS = 50, 5, 40
+"""More different types than that are none, but ids or texts: they are not told."""
 SORTED_AT_ONCE = 2**25
 """Hashes, of eight bytes each, in memory at once."""
 
 
 @dataclass(frozen=True)
 class ReadingSummary:
-    """What was read: counts that add up, and nothing of anybody."""
+    """What was read: counts that add up, and nothing of anybody.
+
+    ``unlisted_count`` are events of types in no list of `source.events.event_types`; ``other_event_types`` the most
+    frequent of these types, cut, and none where so many differ that they may be no types.
+    """
 
     files: dict[str, int]
     read_count: int
@@ -56,6 +63,7 @@ class ReadingSummary:
     duplicates_dropped: bool
     physical_line_count: int | None
     event_types: dict[str, int]
+    unlisted_count: int
     other_event_types: dict[str, int]
     first_event_at: str
     last_event_at: str
@@ -283,15 +291,8 @@ def _summarise(
     late = sum(row[5] for row in by_kind)
     customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown, without_category = _count_uncategorised(con, products)
-    others: dict[str, int] = {}
-    if "other" in kinds:
-        others = dict(
-            con.con.execute(
-                "select source_event_type, count(*) from accepted_events where event_type = 'other' "
-                "group by 1 order by 2 desc, 1 limit 20"
-            ).fetchall()
-        )
-    findings.warnings += _odd_kinds(params, kinds, others, has_prices=has_prices)
+    unlisted, others = _unlisted_types(con, params) if "other" in kinds else (0, {})
+    findings.warnings += _odd_kinds(kinds, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
         read_count=read,
@@ -303,6 +304,7 @@ def _summarise(
         duplicates_dropped=params.source.drop_duplicates,
         physical_line_count=raw.physical_line_count,
         event_types=kinds,
+        unlisted_count=unlisted,
         other_event_types=others,
         first_event_at=str(first) if first else "",
         last_event_at=str(last) if last else "",
@@ -328,17 +330,39 @@ def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]
     return int(unknown or 0), int(without or 0)
 
 
-def _odd_kinds(params: Params, kinds: dict[str, int], others: dict[str, int], *, has_prices: bool) -> list[str]:
+def _unlisted_types(con: Any, params: Params) -> tuple[int, dict[str, int]]:
+    """Events of types that are in no list, and how often the most frequent of these types came."""
+    listed = ", ".join(literal(name) for name in params.source.events.event_types.get(EventType.OTHER, ()))
+    is_unlisted = "event_type = 'other'" + (f" and source_event_type not in ({listed})" if listed else "")
+    found = con.con.execute(
+        f"select source_event_type, count(*), sum(count(*)) over (), count(*) over () from accepted_events "
+        f"where {is_unlisted} group by 1 order by 2 desc, 1 limit {SHOWN_TYPES}"
+    ).fetchall()
+    if not found:
+        return 0, {}
+    counts: Counter[str] = Counter()
+    if found[0][3] <= MAX_TYPES:
+        for name, count, *_ in found:
+            counts[" ".join(name.split())[:MAX_TYPE_CHARS]] += count
+    return int(found[0][2]), dict(counts)
+
+
+def unlisted_text(unlisted: int, others: dict[str, int], event_count: int) -> str:
+    """How many events are of types in no list, and which; empty where there are none."""
+    if not unlisted:
+        return ""
+    rest = unlisted - sum(others.values())
+    named = [f"{name} ({count:,})" for name, count in others.items()] + [f"others ({rest:,})"] * (rest > 0)
+    which = ", ".join(named) if others else f"more than {MAX_TYPES} different ones; is event_type the right column?"
+    return (
+        f"{unlisted:,} of {event_count:,} events are of types in no list of source.events.event_types; kept as "
+        f"`other`, weight 0: {which}"
+    )
+
+
+def _odd_kinds(kinds: dict[str, int], unlisted: int, others: dict[str, int], *, has_prices: bool) -> list[str]:
     """What a wrong description of event types or prices looks like."""
-    mapping = params.source.events.event_types
-    told = []
-    unlisted = {name: count for name, count in others.items() if name not in mapping.get(EventType.OTHER, ())}
-    if unlisted:
-        named = ", ".join(f"{name} ({count:,})" for name, count in list(unlisted.items())[:5])
-        told.append(
-            f"{sum(unlisted.values()):,} of {sum(kinds.values()):,} events are of types in no list of "
-            f"source.events.event_types; kept as `other`, weight 0: {named}"
-        )
+    told = [unlisted_text(unlisted, others, sum(kinds.values()))] if unlisted else []
     if not kinds.get("purchase"):
         told.append("no event is a purchase: check source.events.event_types if the shop sells anything")
     elif not has_prices:

@@ -35,6 +35,7 @@ DESCRIPTION = "mlflow.note.content"
 MAX_DESCRIPTION_CHARS = 5000
 GIVEN_NAME = "name."
 LAST_SEGMENT = "last_segment"
+LINEAGE_KEYS = ("run_id", "as_of", "segment_id", "verdict", "is_here", "jaccard", "akin")
 ABOUT_EXPERIMENT = """\
 Each run is one training of customer segments: `kindred train`. Open a run for its segments; `report.html` among its
 artifacts is what a CRM analyst reads.
@@ -85,6 +86,15 @@ class LoadedModel:
     run_id: str
     predict: Any
     shop_folder: Path
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A training: its id, the digest of its parameters, and the versions of the packages it was made with."""
+
+    run_id: str
+    params_digest: str
+    versions: dict[str, str]
 
 
 def versions() -> dict[str, str]:
@@ -357,6 +367,20 @@ def _known_run(mlflow: Any, run: str) -> Any:
         ) from None
 
 
+def origin(mlflow: Any, run: str) -> Origin:
+    """Where the results of a run, its id given whole or by its beginning, come from.
+
+    Raises
+    ------
+    TrackingError
+        There is no such run.
+    """
+    found = _known_run(mlflow, run)
+    tags = found.data.tags
+    made_with = {key.removeprefix("version."): text for key, text in tags.items() if key.startswith("version.")}
+    return Origin(found.info.run_id, tags.get("params.digest", ""), made_with)
+
+
 def _registered_model(mlflow: Any, params: Params) -> Any | None:
     """The registered model with its aliases and tags; None before the first training."""
     found = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
@@ -440,15 +464,27 @@ def log_comparison(mlflow: Any, run_ids: Sequence[str], html: str) -> list[str]:
 
 
 def read_lineage(mlflow: Any, run_id: str, name: str) -> list[dict[str, Any]]:
-    """Artifact ``name`` of a run, a list of rows; empty where the run or the artifact is gone."""
+    """Artifact ``name`` of a run, a list of rows; empty where the run or the artifact is gone.
+
+    Raises
+    ------
+    TrackingError
+        It is there, and holds something else.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        rows: list[dict[str, Any]] = json.loads(
-            mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/{name}")
-        )
-    except (MlflowException, ValueError):
+        text = mlflow.artifacts.load_text(f"{mlflow.get_run(run_id).info.artifact_uri}/{name}")
+    except (MlflowException, OSError):
         return []
+    except ValueError:
+        text = ""
+    try:
+        rows = json.loads(text)
+    except ValueError:
+        rows = None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(LINEAGE_KEYS) <= set(row) for row in rows):
+        raise TrackingError(f"{name} of run {run_id}: expected the rows of a line of trainings; the file is damaged.")
     return rows
 
 

@@ -27,8 +27,9 @@ from pipeline.report import plots
 from pipeline.report.render import render
 from pipeline.report.summarise import as_markdown, summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
+from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
 from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
-from pipeline.sources import Source, read_source
+from pipeline.sources import Source, read_source, unlisted_text
 from pipeline.sweep import choose_candidate, log_candidates, try_candidates
 
 
@@ -57,10 +58,21 @@ class Trained:
                 f"Run      {self.run_id}",
                 f"Model    {self.model_uri} (@{self.alias})",
                 f"Report   {self.report_path}",
+                *self._whose_report(),
                 "Next     make ui                     compare runs in MLflow",
                 f"         kindred score --model {self.model_uri}",
+                f"         kindred report {self.run_id[:SHORT_ID]} --xlsx",
             ]
         )
+
+    def _whose_report(self) -> list[str]:
+        """What lies in the outputs folder, where it is not of this run."""
+        if self.alias == "champion":
+            return []
+        return [
+            f"         of this run; {self.report_path.parents[1] / REPORT} stays the champion's until: "
+            f"kindred promote {self.run_id[:SHORT_ID]}"
+        ]
 
 
 def segments_text(segments: pd.DataFrame) -> str:
@@ -99,9 +111,15 @@ def reading_text(reading: dict[str, Any]) -> str:
         f"Duplicates{reading['duplicate_count']:>12,}  ({'dropped' if reading['duplicates_dropped'] else 'kept'})",
         f"Customers {reading['customer_count']:>12,}",
         f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
+        *([f"Beware    {unlisted}"] if (unlisted := _unlisted(reading)) else []),
         f"From      {reading['first_event_at']} to {reading['last_event_at']}",
     ]
     return "\n".join(lines)
+
+
+def _unlisted(reading: dict[str, Any]) -> str:
+    count, names = reading["unlisted_count"], reading["other_event_types"]
+    return unlisted_text(count, names, sum(reading["event_types"].values()))
 
 
 @dataclass(frozen=True)
@@ -146,7 +164,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             doubts = [
                 f"Beware: {told}" for told in beware.of_moment(params, source.summary) + beware.of_categories(profiles)
             ]
-            told = tuple(text for text in (*doubts, *short, note, counts_text(profiles.query_counts)) if text)
+            said = (*doubts, *short, note, _unlisted(source.summary.as_dict()), counts_text(profiles.query_counts))
+            told = tuple(text for text in said if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
             known = identify(mlflow, profiles, fitted, params, run_id=run_id)
@@ -167,11 +186,12 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             _log_run(mlflow, params.redacted(), found, results, report)
             mlflow.log_text(json.dumps(lineage, ensure_ascii=False, indent=1), LINEAGE)
             # Before the model is registered: a full disk must not leave a champion of a run that failed.
-            _write(folder, params, found.segments, results, report)
+            place = results_folder(params, "challenger" if tracking.has_champion(mlflow, params) else "champion")
+            write_results(place, results, report, params_digest=params.digest(), versions=tracking.versions())
             uri, alias = _log_model(mlflow, params.redacted(), found)
             tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
     notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
-    return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes, lineage)
+    return Trained(run_id, uri, alias, found.segments.frame(), place / REPORT, notes, lineage)
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
@@ -187,7 +207,7 @@ def _require_recent_events(source: Source, params: Params) -> None:
 def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id: str) -> dict[str, Any]:
     """Everything that is told about a training, as one plain dict: the report and `kindred compare` read it."""
     fitted, segments = found.fitted, found.segments
-    return summarise(
+    told = summarise(
         as_of=params.as_of,
         language=params.language,
         run_id=run_id,
@@ -210,6 +230,7 @@ def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id
             **fitted.quality,
         },
     )
+    return told | {"interests": lifts_by_category(segments)}
 
 
 def _log_run(mlflow: Any, params: Params, found: Found, results: dict[str, Any], report: str) -> None:
@@ -219,7 +240,7 @@ def _log_run(mlflow: Any, params: Params, found: Found, results: dict[str, Any],
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
     mlflow.log_dict(results, "summary.json")
     mlflow.log_text(report, "report.html")
-    mlflow.log_table(_flat_segments(found.segments, params.language).to_dict(orient="list"), "segments.json")
+    mlflow.log_table(flat_segments(results).to_dict(orient="list"), "segments.json")
     columns = found.source.events.limit(0).to_pandas()
     tracking.log_source(mlflow, digest=results["reading"]["digest"], columns=columns)
     tracking.log_figures(mlflow, plots.figures(found.segments, found.fitted, seed=params.seed))
@@ -237,21 +258,6 @@ def _log_model(mlflow: Any, params: Params, found: Found) -> tuple[str, str]:
         return tracking.log_model(mlflow, params, folder=model, example=example, predicted=predicted)
 
 
-def _write(folder: Path, params: Params, segments: Segments, results: dict[str, Any], report: str) -> None:
-    """Write report and segments; the manifest last."""
-    outputs.write_text(folder / "report.html", report)
-    outputs.write_table(folder / "segments.parquet", _flat_segments(segments, params.language))
-    outputs.write_json(folder / "segments.json", segments.table)
-    outputs.write_manifest(
-        folder / "manifest.json",
-        params_digest=params.digest(),
-        inputs={"source": results["reading"]["digest"]},
-        outputs={name: folder / name for name in ("report.html", "segments.parquet", "segments.json")},
-        versions=tracking.versions(),
-        row_counts={key: results["reading"][key] for key in ("read_count", "accepted_count", "rejected_count")},
-    )
-
-
 def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:
     figures = {name: value for name, value in fitted.quality.items() if value is not None}
     sizes = [one["customer_share"] for one in segments.table if not one["is_standing"]]
@@ -267,24 +273,3 @@ def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:
         **({} if np.isnan(segments.rules_fidelity) else {"rules_fidelity": segments.rules_fidelity}),
         "segments_unstable": float(sum(not one["is_stable"] for one in segments.table)),
     }
-
-
-def _flat_segments(segments: Segments, language: str) -> pd.DataFrame:
-    """The segments table with texts, in ``language``, in place of nested values."""
-    frame = segments.frame()
-    return pd.DataFrame(
-        {
-            **{name: frame[name] for name in ("segment_id", "name", "archetype", "is_standing", "customer_count")},
-            **{
-                name: frame[name]
-                for name in ("customer_share", "spend_share", "stability", "stability_word", "is_stable")
-            },
-            "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
-            "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
-            **{
-                f"rule{suffix}": [rule and rule[key] for rule in frame.rule]
-                for suffix, key in (("", "text"), ("_precision", "precision"), ("_coverage", "coverage"))
-            },
-            "playbook": ["" if not texts else texts[language] for texts in frame.playbook],
-        }
-    )

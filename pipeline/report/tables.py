@@ -22,6 +22,17 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), most:
     ]
 
 
+def counted(count: float, noun: str) -> str:
+    """A count with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "order"), counted(2000, "visit")
+    ('1 order', '2,000 visits')
+    """
+    return f"{count:,.10g} {noun}{'' if count == 1 else 's'}"
+
+
 def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What became of each segment in the last trainings of a line.
 

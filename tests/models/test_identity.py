@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.identity import first_identities, last_number, match_segments
+from models.identity import first_identities, last_number, match_segments, with_unused
 
 
 def people(*groups: tuple[str | None, int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +33,12 @@ def test_numbers_go_on_after_the_last() -> None:
     assert last_number(["s02", "s11", "standing-lost", "noise", "s3x"]) == 11
     assert last_number([]) == 0
     assert first_identities([0, 1], after=11).ids == {0: "s12", 1: "s13"}
+
+
+def test_clusters_of_nobody_have_ids_of_their_own() -> None:
+    assert with_unused({0: "s01", 2: "s02"}, [0, 1, 2, 3], after=2) == {0: "s01", 1: "s03", 2: "s02", 3: "s04"}
+    assert with_unused({0: "s04"}, [0, 1], after=9) == {0: "s04", 1: "s10"}
+    assert with_unused({}, [], after=3) == {}
 
 
 def test_other_numbers_are_the_same_segments() -> None:

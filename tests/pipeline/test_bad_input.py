@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import stat
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.engines import connect
-from pipeline.params import ParamsError, UserError, load_params
-from pipeline.sources import SourceError, read_source
-from pipeline.train import train
+from pipeline.params import Params, ParamsError, UserError, load_params
+from pipeline.sources import SourceError, read_source, unlisted_text
+from pipeline.train import check, train
+from tests.pipeline.conftest import params_in
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 HEADER = "customer_id,occurred_at,event_type,product_id,category_path,unit_price\n"
@@ -185,6 +187,87 @@ def test_unmapped_event_types_are_other(read: Callable[..., Any]) -> None:
     assert events.event_type.tolist() == ["other"]
 
 
+def test_types_in_no_list_are_counted_whole_and_told_in_part(read: Callable[..., Any]) -> None:
+    log = HEADER + "".join(f"c{i},2025-01-01,kind {i % 7},p1,Pets,1\n" for i in range(14))
+    log += "c9,2025-01-01,view,p1,Pets,1\nc9,2025-01-01,logout,p1,Pets,1\nc9,2025-01-01," + "x" * 90 + ",p1,Pets,1\n"
+    summary, _ = read(log, "source.events.event_types.other=[logout]")
+    assert summary.unlisted_count == 15
+    told = unlisted_text(summary.unlisted_count, summary.other_event_types, summary.accepted_count)
+    assert told.startswith("15 of 17 events are of types in no list") and "logout" not in told
+    assert told.endswith("kind 0 (2), kind 1 (2), kind 2 (2), kind 3 (2), kind 4 (2), others (5)")
+    summary, _ = read(log.replace("kind", "x" * 90))
+    assert max(map(len, summary.other_event_types)) == 40
+
+
+def test_what_can_be_no_types_is_not_told(read: Callable[..., Any]) -> None:
+    """As when the column of event types is that of ids."""
+    log = HEADER + "".join(f"c{i},2025-01-01,anna{i}@example.org,p1,Pets,1\n" for i in range(51))
+    summary, _ = read(log)
+    assert (summary.unlisted_count, summary.other_event_types) == (51, {})
+    assert "more than 50 different ones; is event_type the right column?" in summary.warnings[0]
+    assert "anna" not in str(summary)
+
+
+def test_check_tells_of_types_in_no_list(tmp_path: Path, shop: Path) -> None:
+    given = params_in(tmp_path, shop, "source.events.event_types={view: [view], purchase: [purchase]}")
+    assert re.search(r"Beware +[\d,]+ of [\d,]+ events are of types in no list .*cart \([\d,]+\)", checked(given))
+    assert "Beware" not in checked(params_in(tmp_path, shop))
+
+
+def checked(params: Params) -> str:
+    return check(params, progress=quiet)
+
+
+LOG = "CustomerID,InvoiceDate,StockCode,Quantity,Description\n007,2025-01-01,p1,2,a mug\n"
+
+
+def test_a_log_of_purchases_alone(read: Callable[..., Any], tmp_path: Path) -> None:
+    columns = "source.events.columns={customer_id: CustomerID, occurred_at: InvoiceDate, product_id: StockCode}"
+    with pytest.raises(SourceError, match="expected a column 'event_type'") as caught:
+        read(LOG, columns)
+    told = str(caught.value)
+    assert "nearest" not in told
+    query = re.search(r'write source.events.path: null and source.events.query: (".*?")\. Where', told)
+    assert query
+    more = (columns, "source.events.path=null", f"source.events.query={query[1]}")
+    summary, events = read(LOG, *more)
+    assert summary.event_types == {"purchase": 1} and events.customer_id.tolist() == ["007"]
+    with pytest.raises(SourceError, match=r"add it in source\.events\.query: select \.\.\., 'purchase' as event_type"):
+        read(LOG, columns, "source.events.path=null", "source.events.query=select 1 as CustomerID, 2 as InvoiceDate")
+
+
+@pytest.mark.parametrize(
+    ("header", "nearest"),
+    [
+        ("CustomerID,occurred_at,event_type", "CustomerID"),
+        ("user_id,occurred_at,event_type", "user_id"),
+        ("custmer_id,occurred_at,event_type", "custmer_id"),
+        ("customer_id,occurred_at,Action", "Action"),
+        ("customer_id,timestamp,event_type", "timestamp"),
+        ("customer_id,occurred_at,event_time", None),
+        ("customer_id,occurred_at,Quantity", None),
+        ("customer_id,weather,event_type", None),
+    ],
+)
+def test_only_sensible_columns_are_proposed(read: Callable[..., Any], header: str, nearest: str | None) -> None:
+    with pytest.raises(SourceError, match="expected a column") as caught:
+        read(f"{header}\na,b,c\n")
+    found = re.search(r"The nearest found is '(\w+)'", str(caught.value))
+    assert (found and found[1]) == nearest
+
+
+def test_several_files_of_purchases(read: Callable[..., Any], tmp_path: Path) -> None:
+    for name in ("a", "b/c"):
+        (tmp_path / "log" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "log" / f"{name}.csv").write_text("customer_id,occurred_at,product_id\n1,2025-01-01,p\n")
+    places = f"source.events.path=[{tmp_path}/log/a.csv, {tmp_path}/log/b/c.csv]"
+    with pytest.raises(SourceError) as caught:
+        read(None, places)
+    query = re.search(r'query: (".*?")\. Where', str(caught.value))
+    assert query
+    assert read(None, "source.events.path=null", f"source.events.query={query[1]}")[0].accepted_count == 2
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -297,6 +380,32 @@ def test_params_that_cannot_be_used(tmp_path: Path, change: str, message: str) -
     with pytest.raises(ParamsError) as caught:
         load_params(path)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("clustering.n_segment=8", "Did you mean `n_segments`?"),
+        ("n_segments=8", "Did you mean `clustering.n_segments`?"),
+        ("clusterin.n_segments=8", "there is no section `clusterin`. Did you mean `clustering`?"),
+        ("xyz.here=1", "there is no section `xyz`."),
+    ],
+)
+def test_a_misspelt_key_has_its_nearest(override: str, message: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        load_params(PARAMS, [override])
+    assert str(caught.value).endswith(message)
+
+
+def test_messages_say_a_thing_once(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError) as caught:
+        load_params(PARAMS, ["source.events.timezone=Kyiv"])
+    assert str(caught.value).endswith("expected a time zone such as UTC or Europe/Kyiv. Got 'Kyiv'.")
+    with pytest.raises(ParamsError, match=r"none\.yaml: expected a params file, found none; name yours with --params"):
+        load_params(tmp_path / "none.yaml")
+    (tmp_path / "mine.yaml").write_text("base: none.yaml")
+    with pytest.raises(ParamsError, match=r"none\.yaml: expected a params file, found none; `base` of mine\.yaml"):
+        load_params(tmp_path / "mine.yaml")
 
 
 @pytest.mark.parametrize(

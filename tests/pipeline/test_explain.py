@@ -83,7 +83,7 @@ def test_who_did_nothing(trained: Any, scores: Any) -> None:
 
 
 def test_unknown_customers_and_categories(trained: Any, scores: Any) -> None:
-    with pytest.raises(UserError, match="found no such customer") as raised:
+    with pytest.raises(UserError, match=r"found no such customer\. Give the id as it stands") as raised:
         told(trained, "somebody@example.com")
     assert "somebody" not in str(raised.value)
     with pytest.raises(UserError, match=r"--category: expected one of"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.identity import _as_known_to, with_names
+from models.segmentation import FittedClusters
+from pipeline import tracking
+from pipeline.identity import LINEAGE, _as_known_to, identify, with_names
 from pipeline.params import Params, UserError
 from pipeline.train import Trained, train
 
@@ -52,6 +56,45 @@ def test_names_go_with_the_last_training() -> None:
     found = with_names(rows, [{"segment_id": "s01", "name": "New"}])
     assert [one.get("name") for one in found] == ["Old", "New", None]
     assert with_names([], []) == []
+
+
+def fitted_with_an_empty_centre(ids: dict[int, str] | None = None) -> FittedClusters:
+    """KMeans with three centres, of which nobody is at the second."""
+    model = {"algorithm": "kmeans", "centres": np.zeros((3, 1))}
+    return FittedClusters(
+        **{"algorithm": "kmeans", "scaling": {}, "clusters": SimpleNamespace(model=model), "ids": ids or {}},
+        **{"is_clustered": np.ones(4, bool), "labels": np.array([0, 0, 2, 2]), "space": np.zeros((4, 1))},
+        **{"quality": {}, "stability": {}, "candidates": [], "choice_reason": "", "notes": ()},
+    )
+
+
+def test_a_cluster_of_nobody_has_an_id_of_its_own(params: Callable[..., Params]) -> None:
+    given, fitted = params(), fitted_with_an_empty_centre()
+    mlflow = tracking.open_store(given)
+    found = identify(mlflow, cast(Any, None), fitted, given, run_id="run")
+    # By its number, the cluster of nobody was s02 as well.
+    assert found.ids == {0: "s01", 1: "s03", 2: "s02"}
+    assert [row["segment_id"] for row in found.lineage] == ["s01", "s02"]
+    named = fitted_with_an_empty_centre(found.ids)
+    assert [named.segment_id(cluster) for cluster in named.model_clusters] == ["s01", "s03", "s02"]
+
+
+def test_a_damaged_lineage_is_told(params: Callable[..., Params]) -> None:
+    given = params()
+    first = train(given, sweep=False, progress=lambda step: None)
+    client = tracking.open_store(given).MlflowClient()
+    client.log_text(first.run_id, "[{", LINEAGE)
+    with pytest.raises(UserError, match="expected the rows of a line of trainings; the file is damaged"):
+        tracking.read_lineage(tracking.open_store(given), first.run_id, LINEAGE)
+    found = train(given, sweep=False, progress=lambda step: None)
+    note = next(note for note in found.notes if note.startswith("Beside the champion"))
+    assert f"Warning: lineage.json of run {first.run_id}" in note and "6 segments are the same" in note
+    assert {row["run_id"] for row in found.lineage} == {found.run_id}
+    assert set(found.segments.segment_id) == set(first.segments.segment_id)
+    client.log_text(first.run_id, '{"a": 1}', LINEAGE)
+    with pytest.raises(UserError, match="damaged"):
+        tracking.read_lineage(tracking.open_store(given), first.run_id, LINEAGE)
+    assert tracking.read_lineage(tracking.open_store(given), first.run_id, "none.json") == []
 
 
 def survivors(trained: Trained) -> set[str]:

@@ -14,7 +14,7 @@ from pipeline.params import load_params
 from pipeline.report.plots import figures
 from pipeline.report.render import render
 from pipeline.report.summarise import FIGURES, as_markdown, number, summarise
-from pipeline.report.tables import lineage_table, lineage_text
+from pipeline.report.tables import counted, lineage_table, lineage_text
 from pipeline.segments import Segments
 
 NAMING = load_params(Path(__file__).parents[2] / "params.yaml").naming
@@ -74,6 +74,11 @@ def text_of(html: str) -> str:
 )  # fmt: skip
 def test_numbers_as_people_read_them(value: float | None, form: str, expected: str) -> None:
     assert number(value, form) == expected
+
+
+def test_one_is_not_many() -> None:
+    told = [counted(count, "order") for count in (0, 1, 1.0, 1.5, 2_000, 12_345_678.0)]
+    assert told == ["0 orders", "1 order", "1 order", "1.5 orders", "2,000 orders", "12,345,678 orders"]
 
 
 def test_every_figure_that_names_a_segment_has_its_words() -> None:

@@ -1,0 +1,334 @@
+"""The summary of a run -> one workbook for spreadsheets: a sheet per table, typed cells, no formula anywhere."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import xlsxwriter
+import yaml
+
+from pipeline import outputs
+
+FORMATS = {
+    "text": "@",
+    "flag": "General",
+    "count": "#,##0",
+    "number": "#,##0.00",
+    "money": "#,##0.00",
+    "share": "0.0%",
+    "times": '0.00"×"',
+    "moment": "yyyy-mm-dd hh:mm",
+}
+SIZES = ("customer_count", "customer_share", "spend_share")
+"""Told on the sheet of segments; beside the shop's they say nothing more."""
+MONEY = ("spend_per_customer", "average_order_value")
+MAX_TEXT_CHARS = 32_767
+"""Of a cell, in Excel; a longer text would be dropped."""
+MIN_WIDTH, MAX_WIDTH = 9, 60
+"""Of a column, in characters."""
+MORE, LESS = "#2b6cb0", "#c05621"
+"""Blue and orange, as in the report; told apart by the colour-blind."""
+TEXTS = Path(__file__).with_suffix(".yaml")
+Cell = Any
+"""A value, or a value with the format it has instead of its column's."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of the workbook.
+
+    Attributes
+    ----------
+    columns : dict of str to str
+        Heading -> format, one of `FORMATS`.
+    is_map : bool
+        Whether numbers are coloured by how far they lie from 1.
+    said : tuple of int
+        Columns whose texts are ours, and are told in the language of the workbook.
+    frozen : int
+        Columns that stay in sight.
+    """
+
+    name: str
+    about: str
+    columns: dict[str, str]
+    rows: list[tuple[Cell, ...]]
+    is_map: bool = False
+    said: tuple[int, ...] = ()
+    frozen: int = 1
+
+
+def write_workbook(path: Path, summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> None:
+    """Write the workbook, whole or not at all; the same summary gives the same bytes.
+
+    Parameters
+    ----------
+    summary : mapping
+        `pipeline.report.summarise.summarise`, with the interests that training adds.
+    lineage : sequence of mapping
+        Rows of `pipeline.identity.Identified`.
+
+    Raises
+    ------
+    KeyError
+        The summary lacks a part.
+    OutputError
+        It cannot be written.
+    """
+    title = words(summary["language"])("Customer segments")
+    made = workbook(sheets(summary, lineage), created=_moment(summary["as_of"]), title=title)
+    with outputs.replacing(path) as temporary:
+        temporary.write_bytes(made)
+
+
+def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> list[Sheet]:
+    """All tables of a run; the first says what the others are."""
+    tables = [
+        _segments(summary),
+        _figures(summary),
+        _interests(summary),
+        _lineage(summary, lineage),
+        _quality(summary),
+        _data_quality(summary),
+        _playbook(summary),
+    ]
+    say = words(summary["language"])
+    about = say(
+        "Customer segments of run {run}, as of {as_of}; customers: {customers}. No customer is named here. Of a group "
+        "too small for more (naming.min_group in params.yaml) only the size is told."
+    ).format(run=summary["run_id"], as_of=summary["as_of"], customers=summary["customer_count"])
+    listed: list[tuple[Cell, ...]] = [(say(one.name), len(one.rows), say(one.about)) for one in tables]
+    columns = {"Sheet": "text", "Rows": "count", "What it says": "text"}
+    first = Sheet("README", about, columns, [(say("README"), None, about), *listed])
+    return [_in_words(one, say) for one in (first, *tables)]
+
+
+@cache
+def _texts() -> dict[str, dict[str, str]]:
+    texts: dict[str, dict[str, str]] = yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
+    return texts
+
+
+def words(language: str) -> Callable[[str], str]:
+    """English -> the same in a language; what has no translation, as a segment's name has none, stays."""
+    return lambda text: _texts().get(text, {}).get(language, text)
+
+
+def _in_words(table: Sheet, say: Callable[[str], str]) -> Sheet:
+    columns = {say(title): form for title, form in table.columns.items()}
+    rows = [tuple(say(cell) if place in table.said else cell for place, cell in enumerate(row)) for row in table.rows]
+    return replace(table, name=say(table.name), about=say(table.about), columns=columns, rows=rows)
+
+
+def workbook(tables: Sequence[Sheet], *, created: datetime, title: str = "Customer segments") -> bytes:
+    """The tables as the bytes of an .xlsx; ``created`` is noted in it as its date, which the clock must not decide."""
+    made = io.BytesIO()
+    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+    with xlsxwriter.Workbook(made, options) as book:
+        book.set_properties({"title": title, "created": created})
+        formats = {name: book.add_format({"num_format": code, "valign": "top"}) for name, code in FORMATS.items()}
+        formats["text"].set_text_wrap()
+        head = book.add_format({"bold": True, "text_wrap": True, "valign": "top", "bottom": 1})
+        for table in tables:
+            _write(book.add_worksheet(table.name), table, formats, head)
+    return made.getvalue()
+
+
+def _write(sheet: Any, table: Sheet, formats: Mapping[str, Any], head: Any) -> None:
+    for place, (title, form) in enumerate(table.columns.items()):
+        shown = [_shown(row[place]) for row in table.rows]
+        width = max([MIN_WIDTH, len(title) + 3, *(len(text) + 1 for text in shown)])
+        sheet.set_column(place, place, min(width, MAX_WIDTH))
+        sheet.write_string(0, place, title, head)
+        for number, row in enumerate(table.rows, start=1):
+            value, own = row[place] if isinstance(row[place], tuple) else (row[place], form)
+            _put(sheet, number, place, value, formats[own])
+    sheet.freeze_panes(1, table.frozen)
+    sheet.autofilter(0, 0, len(table.rows), len(table.columns) - 1)
+    if table.is_map and table.rows:
+        sheet.conditional_format(
+            *(1, 1, len(table.rows), len(table.columns) - 1),
+            {
+                **{"type": "3_color_scale", "min_color": LESS, "mid_color": "#ffffff", "max_color": MORE},
+                **{"min_type": "num", "min_value": 0.25, "mid_type": "num", "mid_value": 1},
+                **{"max_type": "num", "max_value": 4},
+            },
+        )
+
+
+def _put(sheet: Any, row: int, place: int, value: Any, form: Any) -> None:
+    """One cell, of the type of its value; a text is never read as a formula, a number or an address."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        sheet.write_blank(row, place, None, form)
+    elif isinstance(value, bool):
+        sheet.write_boolean(row, place, value, form)
+    elif isinstance(value, int | float):
+        sheet.write_number(row, place, value, form)
+    elif isinstance(value, datetime):
+        sheet.write_datetime(row, place, value, form)
+    else:
+        sheet.write_string(row, place, str(value)[:MAX_TEXT_CHARS], form)
+
+
+def _shown(cell: Cell) -> str:
+    value = cell[0] if isinstance(cell, tuple) else cell
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str("" if value is None else value)
+
+
+def _segments(summary: Mapping[str, Any]) -> Sheet:
+    columns = {
+        **{"Segment id": "text", "Segment": "text", "Archetype": "text", "Grouped by rule": "flag"},
+        **{"Customers": "count", "Share of customers": "share", "Share of spend": "share"},
+        **{"Stability": "share", "Stable": "flag", "Interests": "text"},
+        **{"Rule": "text", "Rule: precision": "share", "Rule: coverage": "share"},
+    }
+    rows = []
+    for one in summary["segments"]:
+        size = (one["customer_count"], one["customer_share"])
+        if one["is_small"]:
+            rows.append((one["segment_id"], one["name"], None, one["is_standing"], *size, *[None] * 7))
+            continue
+        rule = one["rule"] or {}
+        found = "; ".join(item["label"] for item in one["top_categories"])
+        stable = one["is_stable"] if one["stability"] is not None else None
+        told = (one["stability"], stable, found, *(rule.get(key) for key in ("text", "precision", "coverage")))
+        kind = (one["archetype"], one["is_standing"])
+        rows.append((one["segment_id"], one["name"], *kind, *size, one["spend_share"], *told))
+    about = "The segments in order of value: how large they are, how sure, and the rule that tells them in short."
+    return Sheet("Segments", about, columns, rows, frozen=2)
+
+
+def _figures(summary: Mapping[str, Any]) -> Sheet:
+    rows = []
+    for one in summary["segments"]:
+        told = {} if one["is_small"] else {name: value for name, value in one["figures"].items() if name not in SIZES}
+        for name, value in told.items():
+            # A shop without searches has no figure of them.
+            if shop := summary["shop"].get(name):
+                form = _form(name)
+                figure = (name, (value, form), (shop, form), value / shop)
+                rows.append((one["segment_id"], one["name"], *figure))
+    columns = {
+        **{"Segment id": "text", "Segment": "text", "Figure": "text"},
+        **{"They": "number", "The shop": "number", "Times the shop's": "times"},
+    }
+    about = "Each figure of each segment beside that of all customers who were told apart by behaviour (the shop)."
+    return Sheet("Figures", about, columns, rows, frozen=2)
+
+
+def _form(figure: str) -> str:
+    """The format of a figure, by its unit."""
+    if figure.endswith(("_share", "_rate")):
+        return "share"
+    return "money" if figure in MONEY else "number"
+
+
+def _interests(summary: Mapping[str, Any]) -> Sheet:
+    shown = [one for one in summary["segments"] if not one["is_small"] and not one["is_standing"]]
+    rows = [
+        (one["category"], *(one["lifts"].get(segment["segment_id"]) for segment in shown))
+        for one in summary["interests"]
+    ]
+    about = (
+        "Times the shop's: how strong the interest of each segment in each category is, beside the whole shop's at the "
+        "same times. Empty: not sure, as too few customers show it or it is too near the shop's."
+    )
+    titles = dict.fromkeys(f"{one['name']} ({one['segment_id']})" for one in shown)
+    return Sheet("Interests", about, {"Category": "text", **dict.fromkeys(titles, "times")}, rows, is_map=True)
+
+
+def _lineage(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> Sheet:
+    names = {one["segment_id"]: one["name"] for one in summary["segments"]}
+    rows = [
+        (
+            *(_moment(row["as_of"]), row["run_id"], row["segment_id"]),
+            names.get(row["segment_id"]) or row.get("name"),
+            *(row["verdict"], row["is_here"], row["jaccard"], ", ".join(row["akin"])),
+        )
+        for row in lineage
+    ]
+    columns = {
+        **{
+            "As of (UTC)": "moment",
+            "Run": "text",
+            "Segment id": "text",
+            "Segment": "text",
+            "What became of it": "text",
+        },
+        **{"Is here": "flag", "Customers in common": "share", "Akin to": "text"},
+    }
+    about = (
+        "What became of each segment from training to training. Customers in common: of those in the segment then or "
+        "before, the share in both (Jaccard)."
+    )
+    return Sheet("Lineage", about, columns, rows, said=(4,))
+
+
+def _quality(summary: Mapping[str, Any]) -> Sheet:
+    figures = {
+        name: value
+        for name, value in summary["quality"].items()
+        if isinstance(value, int | float | str) and value != ""
+    }
+    rows = [(name, (value, _quality_form(name, value))) for name, value in figures.items()]
+    rows += [("note", (text, "text")) for text in summary["quality"]["notes"]]
+    about = "How the segments were found, and how far to trust them; MLflow says of each figure what is better."
+    return Sheet("Quality", about, {"Figure": "text", "Value": "number"}, rows, said=(0,))
+
+
+def _quality_form(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return "text"
+    return "share" if "share" in name else "count" if isinstance(value, int) else "number"
+
+
+def _data_quality(summary: Mapping[str, Any]) -> Sheet:
+    reading = summary["reading"]
+    read = reading["read_count"]
+    counts = [
+        *(("rows", key.removesuffix("_count"), reading[key]) for key in ("read_count", "accepted_count")),
+        ("rows", "set aside", reading["rejected_count"]),
+        (
+            "rows",
+            "repeat another; " + ("left out" if reading["duplicates_dropped"] else "kept"),
+            reading["duplicate_count"],
+        ),
+        *(("set aside", rule, count) for rule, count in reading["rejected_by_rule"].items()),
+        *(("kept", rule, count) for rule, count in reading["noted_by_rule"].items()),
+        *(("events", kind, count) for kind, count in reading["event_types"].items()),
+        *(("events of a type in no list", kind, count) for kind, count in reading["other_event_types"].items()),
+    ]
+    rows: list[tuple[Cell, ...]] = [(kind, what, (n, "count"), n / read if read else None) for kind, what, n in counts]
+    rows += [
+        ("events", what, (_moment(reading[key]) if reading[key] else None, "moment"), None)
+        for what, key in (("the first (UTC)", "first_event_at"), ("the last before as_of (UTC)", "last_event_at"))
+    ]
+    columns = {"Kind": "text", "What": "text", "Count": "count", "Share of rows": "share"}
+    about = "What was read, what was set aside by which rule, and what was kept though odd."
+    return Sheet("Data quality", about, columns, rows, said=(0, 1))
+
+
+def _playbook(summary: Mapping[str, Any]) -> Sheet:
+    language = summary["language"]
+    rows = [
+        (one["segment_id"], one["name"], one["customer_count"], one["playbook"].get(language) or None)
+        for one in summary["segments"]
+        if one["is_stable"] and not one["is_small"]
+    ]
+    columns = {"Segment id": "text", "Segment": "text", "Customers": "count", "What to do": "text"}
+    about = "What to do with each segment; not told of those that are unstable or too small."
+    return Sheet("Playbook", about, columns, rows, frozen=2)
+
+
+def _moment(text: str) -> datetime:
+    """UTC without a zone, as spreadsheets have it."""
+    return datetime.fromisoformat(text.removesuffix(" UTC")).replace(tzinfo=None)
