@@ -296,6 +296,9 @@ class QualityParams(Section):
     good_stability: Share
     high_stability: Share
     min_segment_share: Share
+    # Models trained before there were these keys have none in their params.
+    validity: bool = True
+    ceiling_customers: Count = 3_000
 
 
 class IdentityParams(Section):

@@ -30,6 +30,7 @@ from pipeline.report.tables import aligned, lineage_table, lineage_text
 from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
 from pipeline.sources import Source, read_source
 from pipeline.sweep import choose_candidate, log_candidates, try_candidates
+from pipeline.validity import Validity, foretell, pasts
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Trained:
     report_path: Path
     notes: tuple[str, ...]
     lineage: list[dict[str, Any]]
+    foretold: str = ""
 
     def as_text(self) -> str:
         """The table of segments, and what to do next."""
@@ -54,6 +56,7 @@ class Trained:
                 segments_text(self.segments),
                 "",
                 *told,
+                *([self.foretold] if self.foretold else []),
                 f"Run      {self.run_id}",
                 f"Model    {self.model_uri} (@{self.alias})",
                 f"Report   {self.report_path}",
@@ -112,6 +115,7 @@ class Found:
     profiles: Profiles
     fitted: FittedClusters
     segments: Segments
+    validity: Validity | None
 
 
 def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
@@ -128,6 +132,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         _require_recent_events(source, params)
         params, measured, note = fitted_params(con, source, params, progress=progress)
+        past, unmeasured = pasts(con, source, params, last_only=True, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
         short = require_enough(source, profiles, params)
         mlflow = tracking.open_store(params)
@@ -143,7 +148,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
             progress(f"clustering with {params.clustering.algorithm}")
             fitted = replace(cluster(profiles, params), **choice)
-            told = tuple(text for text in (*short, note, counts_text(profiles.query_counts)) if text)
+            told = tuple(text for text in (*short, note, unmeasured, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
             known = identify(mlflow, profiles, fitted, params, run_id=run_id)
@@ -152,7 +157,10 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             segments = describe_segments(
                 profiles, fitted, params, leaning=leaning, known_names=known.names, given_names=known.given
             )
-            found = Found(source, profiles, fitted, segments)
+            progress("what segments foretell")
+            validity, told_of_past = foretell(past, params)
+            fitted = replace(fitted, notes=(*fitted.notes, *told_of_past))
+            found = Found(source, profiles, fitted, segments, validity)
             lineage = with_names(known.lineage, segments.table)
             results = _results(params, found, lineage, run_id)
             report = render(results)
@@ -168,7 +176,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             uri, alias = _log_model(mlflow, params.redacted(), found)
             tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
     notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
-    return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes, lineage)
+    foretold = validity.as_line() if validity else ""
+    return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes, lineage, foretold)
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
@@ -205,6 +214,7 @@ def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id
             "notes": list(fitted.notes),
             "candidates": [vars(one) for one in fitted.candidates],
             **fitted.quality,
+            "validity": found.validity.as_dict() if found.validity else None,
         },
     )
 
@@ -213,6 +223,7 @@ def _log_run(mlflow: Any, params: Params, found: Found, results: dict[str, Any],
     """Log parameters, figures and texts; ``params`` hold no password."""
     tracking.log_parameters(mlflow, params.flat())
     mlflow.log_metrics(_metrics(found.fitted, found.segments) | query_metrics(found.profiles.query_counts))
+    mlflow.log_metrics(found.validity.metrics() if found.validity else {})
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
     mlflow.log_dict(results, "summary.json")
     mlflow.log_text(report, "report.html")
