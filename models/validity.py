@@ -13,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from models.backtest import Figure, figure_of, indicator, weighted_auc
@@ -23,6 +23,7 @@ FOLDS = 5
 CHANCE = {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
 """Figure -> its value where nothing is known."""
 LOGISTIC_C = 0.01
+MOST_SPREADS = 4.0
 RIDGE_ALPHAS = np.logspace(0.0, 5.0, 11)
 TREES = {"max_iter": 60, "max_leaf_nodes": 8, "min_samples_leaf": 20, "early_stopping": False, "random_state": 0}
 
@@ -138,15 +139,20 @@ def _pairs(points: Floats, shares: Floats, base: Floats) -> Floats:
     return np.column_stack([np.repeat(points, shares.shape[1], axis=0), own])
 
 
+def _standardised() -> tuple[StandardScaler, FunctionTransformer]:
+    """Without far outliers: on a column that nearly all customers have alike, one customer would be told anything."""
+    return StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -MOST_SPREADS, "a_max": MOST_SPREADS})
+
+
 def _logistic(known: Floats, outcome: Floats, new: Floats) -> Floats:
     if outcome.min() == outcome.max():
         return np.full(len(new), outcome[0])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=LOGISTIC_C, max_iter=200))
+    model = make_pipeline(*_standardised(), LogisticRegression(C=LOGISTIC_C, max_iter=200))
     return np.asarray(model.fit(known, outcome).predict_proba(new)[:, 1])
 
 
 def _ridge(known: Floats, outcome: Floats, new: Floats) -> Floats:
-    return np.asarray(make_pipeline(StandardScaler(), RidgeCV(RIDGE_ALPHAS)).fit(known, outcome).predict(new))
+    return np.asarray(make_pipeline(*_standardised(), RidgeCV(RIDGE_ALPHAS)).fit(known, outcome).predict(new))
 
 
 def _trees(known: Floats, outcome: Floats, new: Floats) -> Floats:

@@ -237,6 +237,10 @@ class BlockWeights(Section):
     benefits: NonNegative
 
 
+Block = Literal["interest", "value", "journey", "context", "benefits"]
+ClusterShare = Annotated[float, Field(gt=0, le=0.5)]
+
+
 class KMeansParams(Section):
     """KMeans settings."""
 
@@ -249,7 +253,7 @@ class HDBSCANParams(Section):
     """HDBSCAN settings."""
 
     fit_customers: Count
-    min_cluster_share: Annotated[float, Field(gt=0, le=0.5)]
+    min_cluster_share: ClusterShare
     min_samples: Count
     n_components: Count
     n_neighbors: Annotated[int, Field(ge=2)]
@@ -259,7 +263,7 @@ class HDBSCANParams(Section):
 
 
 Algorithm = Literal["kmeans", "hdbscan"]
-SegmentCount = Annotated[int, Field(ge=2, le=100)]
+SegmentCount = Annotated[int, Field(ge=1, le=100)]
 
 
 class ClusteringParams(Section):
@@ -267,7 +271,6 @@ class ClusteringParams(Section):
 
     algorithm: Literal["kmeans", "hdbscan", "standing"]
     n_segments: SegmentCount | Literal["auto"]
-    n_segments_choices: Annotated[list[SegmentCount], Field(min_length=1)]
     min_events: Count
     block_weights: BlockWeights
     kmeans: KMeansParams
@@ -297,6 +300,7 @@ class QualityParams(Section):
     high_stability: Share
     min_segment_share: Share
     # Models trained before there were these keys have none in their params.
+    min_segment_customers: Count | None = None
     validity: bool = True
     ceiling_customers: Count = 3_000
 
@@ -317,10 +321,15 @@ class PromoteParams(Section):
 
 
 class SweepParams(Section):
-    """The grid of ``kindred train --sweep``."""
+    """The settings that are chosen among."""
 
     algorithm: Annotated[list[Algorithm], Field(min_length=1)]
     n_segments: Annotated[list[SegmentCount], Field(min_length=1)]
+    min_cluster_share: Annotated[list[ClusterShare], Field(min_length=1)]
+    block_weights: list[dict[Block, NonNegative]]
+    tolerance: Share
+    sample_customers: Count
+    resamples: Count
     n_jobs: Count
 
 

@@ -29,7 +29,7 @@ from pipeline.report.summarise import as_markdown, summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
 from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
 from pipeline.sources import Source, read_source
-from pipeline.sweep import choose_candidate, log_candidates, try_candidates
+from pipeline.sweep import candidates_text, choose_and_fit, is_to_choose
 from pipeline.validity import Validity, foretell, pasts
 
 
@@ -45,6 +45,7 @@ class Trained:
     notes: tuple[str, ...]
     lineage: list[dict[str, Any]]
     foretold: str = ""
+    candidates: str = ""
 
     def as_text(self) -> str:
         """The table of segments, and what to do next."""
@@ -55,6 +56,7 @@ class Trained:
                 "",
                 segments_text(self.segments),
                 "",
+                *([self.candidates, ""] if self.candidates else []),
                 *told,
                 *([self.foretold] if self.foretold else []),
                 f"Run      {self.run_id}",
@@ -132,22 +134,21 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         _require_recent_events(source, params)
         params, measured, note = fitted_params(con, source, params, progress=progress)
-        past, unmeasured = pasts(con, source, params, last_only=True, progress=progress)
+        choosing = is_to_choose(params, sweep=sweep)
+        past, unmeasured = pasts(con, source, params, last_only=not choosing, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
         short = require_enough(source, profiles, params)
         mlflow = tracking.open_store(params)
         tracking.close_stale_runs(mlflow, params)
         name = f"{params.clustering.algorithm} {params.as_of:%Y-%m-%d}"
         with tracking.run(mlflow, name=f"sweep of {name}" if sweep else name, tags=tracking.run_tags(params)) as run_id:
-            choice: dict[str, Any] = {}
-            if sweep:
-                progress("sweep")
-                tried = try_candidates(profiles, params)
-                log_candidates(mlflow, tried)
-                params, reason = choose_candidate(tried, params)
-                choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
-            progress(f"clustering with {params.clustering.algorithm}")
-            fitted = replace(cluster(profiles, params), **choice)
+            tried = ""
+            if choosing:
+                made = choose_and_fit(mlflow, profiles, past[:-1], params, sweep=sweep, progress=progress)
+                params, fitted, tried = made.params, made.fitted, candidates_text(made.tried)
+            else:
+                progress(f"clustering with {params.clustering.algorithm}")
+                fitted = cluster(profiles, params)
             told = tuple(text for text in (*short, note, unmeasured, counts_text(profiles.query_counts)) if text)
             fitted = replace(fitted, notes=(*fitted.notes, *told))
             progress("naming and describing")
@@ -177,7 +178,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
     notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
     foretold = validity.as_line() if validity else ""
-    return Trained(run_id, uri, alias, found.segments.frame(), folder / "report.html", notes, lineage, foretold)
+    table, report_path = found.segments.frame(), folder / "report.html"
+    return Trained(run_id, uri, alias, table, report_path, notes, lineage, foretold, tried if sweep else "")
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
