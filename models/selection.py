@@ -61,9 +61,9 @@ class Candidate:
         return f"{self.algorithm}, {settings}, {self.balance_name}"
 
     @property
-    def simplicity(self) -> tuple[bool, int, int]:
-        """Lower is simpler: KMeans before HDBSCAN, few segments before many, the balance given before others."""
-        return self.algorithm != "kmeans", self.n_segments, self.balance
+    def simplicity(self) -> tuple[bool, int]:
+        """Lower is simpler: KMeans before HDBSCAN, few segments before many; one balance is as simple as another."""
+        return self.algorithm != "kmeans", self.n_segments
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ def choose(
     if not good:
         return None
     told = dict(zip(candidates, scores(candidates), strict=True))
-    best = min(good, key=lambda one: (-told[one], one.simplicity))
+    best = min(good, key=lambda one: (-told[one], one.simplicity, one.balance))
     near = [one for one in good if told[one] >= told[best] - tolerance * abs(told[best])]
-    chosen = min(near, key=lambda one: (one.simplicity, -told[one]))
+    chosen = min(near, key=lambda one: (one.simplicity, -told[one], one.balance))
     asked = f"no segment under {min_customers:g} customers"
     asked += f" or {min_segment_share:.0%} of them" if fair else ""
     asked += f", and came back on resamples (stability {min_stability:.2f} or more)" if stable else ""

@@ -302,7 +302,7 @@ class QualityParams(Section):
     # Models trained before there were these keys have none in their params.
     min_segment_customers: Count | None = None
     validity: bool = True
-    ceiling_customers: Count = 3_000
+    ceiling_customers: Count = 6_000
 
 
 class IdentityParams(Section):

@@ -101,7 +101,7 @@ class Validity:
         """One line for the terminal."""
         told = [
             f"{title} {one.mean:.2f} ({one.low:.2f}-{one.high:.2f}"
-            + (f"; {self.kept[name]:.0%} of what can be told)" if name in self.kept else ")")
+            + (f"; {_kept(self.kept[name])} what can be told)" if name in self.kept else ")")
             for name, title in TITLES.items()
             if (one := self.rows[SEGMENTS].get(name))
         ]
@@ -109,6 +109,10 @@ class Validity:
 
 
 OTHERS = {"rfm": "RFM quintiles, clustered", "counts": "k-means on raw category counts", "ceiling": CEILING}
+
+
+def _kept(share: float) -> str:
+    return f"{share:.0%} of" if share < 0.995 else "all of"
 
 
 def pasts(con: Any, source: Source, params: Params, *, last_only: bool, progress: Progress) -> tuple[list[Past], str]:
