@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 
@@ -67,7 +68,7 @@ def compare_scores(
     """
     generator = np.random.default_rng(seed)
     n = len(bought)
-    weights = np.vstack([np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)])
+    weights = np.asfortranarray(np.vstack([np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)]))
     counted = np.flatnonzero((bought.sum(axis=0) >= min_buyers) & ~bought.all(axis=0))
     buyers = np.flatnonzero(bought.any(axis=1) & ~bought.all(axis=1))
     rows = []
@@ -78,11 +79,12 @@ def compare_scores(
         share = weights[:, buyers] / np.maximum(weights[:, buyers].sum(axis=1, keepdims=True), 1.0)
         what = share @ within if len(buyers) else np.full((len(weights), 2), np.nan)
         mean_who = np.nanmean(who, axis=0) if who else np.full(len(weights), np.nan)
-        rows.append(Row(name, _figure(mean_who), _figure(what[:, 0]), _figure(what[:, 1])))
+        rows.append(Row(name, figure_of(mean_who), figure_of(what[:, 0]), figure_of(what[:, 1])))
     return rows
 
 
-def _figure(values: Floats) -> Figure:
+def figure_of(values: Floats) -> Figure:
+    """The first of ``values`` as the mean, with the interval that the others, its resamples, give."""
     resampled = values[1:] if len(values) > 1 else values
     if np.isnan(resampled).all():
         return Figure(float(values[0]), float("nan"), float("nan"))
@@ -91,7 +93,7 @@ def _figure(values: Floats) -> Figure:
 
 
 def weighted_auc(score: Floats, bought: Bools, weights: Floats) -> Floats:
-    """AUROC under each row of weights; ties count half.
+    """AUROC under each row of weights; ties count half. Equal scores are one cell; weights by column are not copied.
 
     Parameters
     ----------
@@ -102,15 +104,21 @@ def weighted_auc(score: Floats, bought: Bools, weights: Floats) -> Floats:
     -------
     array of shape (m,)
     """
-    order = np.argsort(score, kind="stable")
-    ranked = score[order]
-    ties = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    positive = np.add.reduceat(weights[:, order] * bought[order], ties, axis=1)
-    negative = np.add.reduceat(weights[:, order] * ~bought[order], ties, axis=1)
-    below = np.cumsum(negative, axis=1) - negative
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    better = (positive * (below + 0.5 * negative)).sum(axis=1)
+    by_customer = np.ascontiguousarray(weights.T)
+    values, cell = np.unique(score, return_inverse=True)
+    buyers = np.flatnonzero(bought)
+    every = indicator(cell, len(values)) @ by_customer
+    positive = indicator(cell[buyers], len(values)) @ by_customer[buyers]
+    negative = every - positive
+    below = np.cumsum(negative, axis=0) - negative
+    pairs = positive.sum(axis=0) * negative.sum(axis=0)
+    better = (positive * (below + 0.5 * negative)).sum(axis=0)
     return np.divide(better, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+
+def indicator(cell: NDArray[np.int64], count: int) -> csr_array:
+    """(count, n) with a 1 where a row is in a cell: what sums rows by cell."""
+    return csr_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=(count, len(cell)))
 
 
 def auc_within(score: Floats, bought: Bools) -> Floats:

@@ -19,7 +19,7 @@ from models.moves import CHANGED
 from models.preprocessing import fit_scaling
 from models.quality import cluster_quality
 from models.scorer import NOISE, Floats, Ints, assign, read_model, segment_columns, to_space
-from models.selection import Candidate, choose
+from models.selection import Candidate
 from models.stability import resample, staying
 
 
@@ -88,17 +88,6 @@ class FittedClusters:
         """Mean over clusters, 0 where there are none."""
         return float(np.mean(list(self.stability.values()))) if self.stability else 0.0
 
-    def as_candidate(self) -> Candidate:
-        """The figures that a choice looks at; the number of segments is the one found."""
-        return Candidate(
-            algorithm=self.algorithm,
-            n_segments=self.n_segments,
-            silhouette=self.quality["silhouette"],
-            stability=self.mean_stability,
-            smallest_share=self.quality["smallest_share"] or 0.0,
-            noise_share=self.quality["noise_share"] or 0.0,
-        )
-
 
 def fit_segmentation(
     profile: pd.DataFrame,
@@ -106,8 +95,7 @@ def fit_segmentation(
     *,
     block_weights: Mapping[str, float],
     algorithm: str,
-    n_segments: int | str,
-    n_segments_choices: Sequence[int],
+    n_segments: int,
     min_events: int,
     kmeans: Mapping[str, Any],
     hdbscan: Mapping[str, Any],
@@ -121,8 +109,8 @@ def fit_segmentation(
     profile : DataFrame, n rows, sorted by customer_id
     algorithm : str
         kmeans; hdbscan; standing: nobody is clustered.
-    n_segments : int or "auto"
-        For KMeans; auto chooses among ``n_segments_choices``. HDBSCAN finds its own number.
+    n_segments : int
+        For KMeans; HDBSCAN finds its own number.
 
     Raises
     ------
@@ -140,25 +128,14 @@ def fit_segmentation(
     clustered = profile[is_clustered]
     scaling = fit_scaling(clustered, columns, block_weights=block_weights)
     space = to_space(clustered, scaling)
-    judged = functools.partial(
-        _fit_and_judge, space=space, scaling=scaling, is_clustered=is_clustered, quality=quality, seed=seed
+    fit: Fit = (
+        functools.partial(fit_hdbscan, **hdbscan)
+        if algorithm == "hdbscan"
+        else functools.partial(fit_kmeans, n_segments=n_segments, **kmeans)
     )
-    if algorithm == "hdbscan":
-        return judged("hdbscan", functools.partial(fit_hdbscan, **hdbscan))
-    fits: dict[int, Fit] = {
-        count: functools.partial(fit_kmeans, n_segments=count, **kmeans)
-        for count in (n_segments_choices if n_segments == "auto" else [int(n_segments)])
-    }
-    # By the number found, which is smaller where there are few different customers.
-    fitted = {one.n_segments: one for one in (judged("kmeans", fit) for fit in fits.values())}
-    if len(fitted) == 1:
-        return next(iter(fitted.values()))
-    candidates = [one.as_candidate() for one in fitted.values()]
-    chosen, reason = choose(
-        candidates, min_segment_share=quality["min_segment_share"], min_stability=quality["min_stability"]
+    return _fit_and_judge(
+        algorithm, fit, space=space, scaling=scaling, is_clustered=is_clustered, quality=quality, seed=seed
     )
-    best = fitted[chosen.n_segments]
-    return FittedClusters(**{**vars(best), "candidates": candidates, "choice_reason": reason})
 
 
 def _nobody_clustered(profile: pd.DataFrame, scaling: dict[str, Any]) -> FittedClusters:

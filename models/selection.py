@@ -1,11 +1,12 @@
-"""Candidates, and the choice among them."""
+"""Candidates, and the choice among them: the simplest of those that foretell about as much as the best."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TOLERANCE = 0.05
+CHANCE = {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
+MAX_NOISE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -14,51 +15,153 @@ class Candidate:
 
     Attributes
     ----------
-    silhouette : float or None
-        -1..1; None where there is one cluster only.
+    asked : int or None
+        Number of segments asked for; None for HDBSCAN, which finds its own.
+    density : float or None
+        HDBSCAN's smallest share of a cluster; None for KMeans.
+    balance : int
+        Place among the balances of blocks that were tried; 0 is the one given.
+    n_segments : int
+        Found; noise is none.
+    silhouette, density_validity : float or None
+        -1..1; None where undefined.
     stability : float
         Mean of the segments' Jaccards, 0..1.
-    smallest_share, noise_share : float
+    smallest_count, smallest_share : float
+        Of the customers clustered, reckoned from the sample.
+    noise_share : float
         0..1, of the customers clustered.
+    named_apart : int
+        Segments whose name is told apart by more than a number.
+    buys_auc, spend_r2, category_auc : float or None
+        What the segments foretold, mean over the earlier cutoffs; None where it could not be measured.
     """
 
     algorithm: str
+    asked: int | None
+    density: float | None
+    balance: int
+    balance_name: str
     n_segments: int
     silhouette: float | None
+    density_validity: float | None
     stability: float
+    smallest_count: float
     smallest_share: float
     noise_share: float
+    named_apart: int
+    buys_auc: float | None = None
+    spend_r2: float | None = None
+    category_auc: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The setting in words."""
+        settings = f"{self.asked} segments" if self.asked else f"clusters from {self.density:.1%} of customers"
+        return f"{self.algorithm}, {settings}, {self.balance_name}"
+
+    @property
+    def simplicity(self) -> tuple[bool, int]:
+        """Lower is simpler: KMeans before HDBSCAN, few segments before many; one balance is as simple as another."""
+        return self.algorithm != "kmeans", self.n_segments
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate taken.
+
+    Attributes
+    ----------
+    chosen, best : Candidate
+        The one taken; the one that foretold most among those that were good enough.
+    reason : str
+        Why, in a sentence or two.
+    notes : tuple of str
+        What the user should know of the grid.
+    """
+
+    chosen: Candidate
+    best: Candidate
+    reason: str
+    notes: tuple[str, ...]
+
+
+def scores(candidates: Sequence[Candidate]) -> list[float]:
+    """What each foretold of what any did, 0..1: its gain over chance as a share of the highest, mean over outcomes.
+
+    Where nothing was foretold by any, the silhouettes.
+    """
+    gains = [
+        [max((getattr(one, name) or chance) - chance, 0.0) for one in candidates] for name, chance in CHANCE.items()
+    ]
+    told = [[gain / max(row) for gain in row] for row in gains if max(row) > 0.0]
+    if not told:
+        return [-1.0 if one.silhouette is None else one.silhouette for one in candidates]
+    return [sum(row) / len(row) for row in zip(*told, strict=True)]
 
 
 def choose(
-    candidates: Sequence[Candidate], *, min_segment_share: float, min_stability: float, max_noise_share: float = 0.5
-) -> tuple[Candidate, str]:
-    """The simplest of the good candidates, and a sentence that says why.
+    candidates: Sequence[Candidate],
+    *,
+    tolerance: float,
+    min_customers: float,
+    min_segment_share: float,
+    min_stability: float,
+) -> Choice | None:
+    """The simplest candidate within ``tolerance`` of the best score, and why; None where all have too small segments.
 
-    Good is: no segment too small, noise not the greater part, stability at least ``min_stability``. Among the good, the
-    best silhouette counts, and the fewest segments within 5% of it are taken. If none is good, the most stable is.
+    Good enough is: at least two segments, none smaller than ``min_customers`` and ``min_segment_share``, noise not the
+    greater part, stability at least ``min_stability``. Where none is good enough, stability and then the share are let
+    go, and it is said; the number of customers never is.
     """
-    good = [
-        one
-        for one in candidates
-        if one.silhouette is not None
-        and one.smallest_share >= min_segment_share
-        and one.stability >= min_stability
-        and one.noise_share <= max_noise_share
-    ]
+    large = [one for one in candidates if one.n_segments >= 2 and one.smallest_count >= min_customers]
+    fair = [one for one in large if one.smallest_share >= min_segment_share and one.noise_share <= MAX_NOISE_SHARE]
+    stable = [one for one in fair if one.stability >= min_stability]
+    good = stable or fair or large
     if not good:
-        chosen = max(candidates, key=lambda one: (one.stability, -one.n_segments))
-        return chosen, (
-            f"No candidate had every segment above {min_segment_share:.0%} of customers and a stability of "
-            f"{min_stability:.2f}; {chosen.algorithm} with {chosen.n_segments} came back most surely "
-            f"({chosen.stability:.2f})."
+        return None
+    told = dict(zip(candidates, scores(candidates), strict=True))
+    best = min(good, key=lambda one: (-told[one], one.simplicity, one.balance))
+    near = [one for one in good if told[one] >= told[best] - tolerance * abs(told[best])]
+    chosen = min(near, key=lambda one: (one.simplicity, -told[one], one.balance))
+    asked = f"no segment under {min_customers:g} customers"
+    asked += f" or {min_segment_share:.0%} of them" if fair else ""
+    asked += f", and came back on resamples (stability {min_stability:.2f} or more)" if stable else ""
+    is_foretold = any(getattr(chosen, name) is not None for name in CHANCE)
+    what = "what the best of them foretold on earlier cutoffs" if is_foretold else "the best silhouette among them"
+    reason = f"Of {len(candidates)} candidates, {len(good)} had {asked}. The simplest within {tolerance:.0%} of {what} "
+    reason += (
+        f"is {chosen.name}" + ("" if chosen == best else f"; the best is {best.name}") + f" ({_beside(chosen, best)})."
+    )
+    if not stable:
+        reason += f" None had a stability of {min_stability:.2f}" + (
+            "." if fair else ", and none had all segments large."
         )
-    best = max(one.silhouette or 0.0 for one in good)
-    near = [one for one in good if (one.silhouette or 0.0) >= best - TOLERANCE * abs(best)]
-    chosen = min(near, key=lambda one: (one.n_segments, -(one.silhouette or 0.0), one.algorithm))
-    return chosen, (
-        f"Of {len(candidates)} candidates, {len(good)} had no segment under {min_segment_share:.0%} of customers and "
-        f"came back on half-samples (stability {min_stability:.2f} or more). {chosen.algorithm} with "
-        f"{chosen.n_segments} segments is the simplest within {TOLERANCE:.0%} of the best silhouette among them "
-        f"({chosen.silhouette:.3f} of {best:.3f})."
+    return Choice(chosen, best, reason, _edges(best, candidates))
+
+
+def _beside(chosen: Candidate, best: Candidate) -> str:
+    titles = {"buys_auc": "who buys", "spend_r2": "spend", "category_auc": "categories", "silhouette": "silhouette"}
+    told = []
+    for name, title in titles.items():
+        own, other = getattr(chosen, name), getattr(best, name)
+        if own is not None and other is not None:
+            told.append(f"{title} {own:.3f}" + ("" if chosen == best else f" of {other:.3f}"))
+    return ", ".join(told)
+
+
+def _edges(best: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Where the best lies at an end of what was tried, so that more may lie beyond."""
+    alike = [one for one in candidates if one.algorithm == best.algorithm]
+    key, own, tried = (
+        ("sweep.n_segments", best.asked, {one.asked for one in alike if one.asked})
+        if best.asked
+        else ("sweep.min_cluster_share", best.density, {one.density for one in alike if one.density})
+    )
+    if own is None or len(tried) < 2 or min(tried) < own < max(tried):
+        return ()
+    end, beyond = ("highest", "higher") if own == max(tried) else ("lowest", "lower")
+    return (
+        f"The candidate that foretold most ({best.name}) is at the {end} of {key}: {beyond} ones may foretell more, "
+        "and were not tried.",
     )

@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     train = commands.add_parser("train", parents=[with_params], help="find and name segments, track the run")
-    train.add_argument("--sweep", action="store_true", help="try the grid of `sweep` first, and train its choice")
+    train.add_argument(
+        "--sweep", action="store_true", help="choose among all of `sweep`, HDBSCAN too, and tell of each"
+    )
     train.set_defaults(run=_train)
 
     score = commands.add_parser("score", parents=[with_params], help="give every customer a segment")

@@ -238,6 +238,10 @@ class BlockWeights(Section):
     benefits: NonNegative
 
 
+Block = Literal["interest", "value", "journey", "context", "benefits"]
+ClusterShare = Annotated[float, Field(gt=0, le=0.5)]
+
+
 class KMeansParams(Section):
     """KMeans settings."""
 
@@ -250,7 +254,7 @@ class HDBSCANParams(Section):
     """HDBSCAN settings."""
 
     fit_customers: Count
-    min_cluster_share: Annotated[float, Field(gt=0, le=0.5)]
+    min_cluster_share: ClusterShare
     min_samples: Count
     n_components: Count
     n_neighbors: Annotated[int, Field(ge=2)]
@@ -260,7 +264,7 @@ class HDBSCANParams(Section):
 
 
 Algorithm = Literal["kmeans", "hdbscan"]
-SegmentCount = Annotated[int, Field(ge=2, le=100)]
+SegmentCount = Annotated[int, Field(ge=1, le=100)]
 
 
 def _journey_column(name: str) -> str:
@@ -275,7 +279,6 @@ class ClusteringParams(Section):
 
     algorithm: Literal["kmeans", "hdbscan", "standing"]
     n_segments: SegmentCount | Literal["auto"]
-    n_segments_choices: Annotated[list[SegmentCount], Field(min_length=1)]
     min_events: Count
     block_weights: BlockWeights
     journey_columns: list[Annotated[str, AfterValidator(_journey_column)]]
@@ -306,6 +309,10 @@ class QualityParams(Section):
     good_stability: Share
     high_stability: Share
     min_segment_share: Share
+    # Models trained before there were these keys have none in their params.
+    min_segment_customers: Count | None = None
+    validity: bool = True
+    ceiling_customers: Count = 6_000
 
 
 class IdentityParams(Section):
@@ -324,10 +331,15 @@ class PromoteParams(Section):
 
 
 class SweepParams(Section):
-    """The grid of ``kindred train --sweep``."""
+    """The settings that are chosen among."""
 
     algorithm: Annotated[list[Algorithm], Field(min_length=1)]
     n_segments: Annotated[list[SegmentCount], Field(min_length=1)]
+    min_cluster_share: Annotated[list[ClusterShare], Field(min_length=1)]
+    block_weights: list[dict[Block, NonNegative]]
+    tolerance: Share
+    sample_customers: Count
+    resamples: Count
     n_jobs: Count
 
 

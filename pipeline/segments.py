@@ -81,7 +81,6 @@ def cluster(profiles: Profiles, params: Params, **changes: Any) -> FittedCluster
     given = {
         "algorithm": settings.algorithm,
         "n_segments": settings.n_segments,
-        "n_segments_choices": settings.n_segments_choices,
         "min_events": settings.min_events,
         "block_weights": settings.block_weights.model_dump(),
         "kmeans": settings.kmeans.model_dump(),
@@ -89,6 +88,8 @@ def cluster(profiles: Profiles, params: Params, **changes: Any) -> FittedCluster
         "quality": params.quality.model_dump(),
         "seed": params.seed,
     }
+    if {**given, **changes}["algorithm"] == "kmeans" and {**given, **changes}["n_segments"] == "auto":
+        raise UserError("clustering.n_segments: expected a number, got auto, which `kindred train` alone chooses for.")
     try:
         return fit_segmentation(profiles.table, profiles.shop.spec.columns(), **{**given, **changes})
     except ValueError as error:

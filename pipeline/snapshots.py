@@ -41,7 +41,7 @@ def backtest_cutoffs(source: Source, params: Params) -> list[datetime]:
 def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:
     """What was known of a sample of customers at ``cutoff``, and Adobe's rule beside it (n_customers, n_categories)."""
     window = ObservationWindow(cutoff, params.history_days)
-    sampled = _sampled(con, source, params)
+    sampled = replace(sample_of(source, params), customers=None)
     known = observe(con, sampled, params, window)
     learned = fit_queries(known.observed, known.columns, len(known.cut.categories), params)
     queries = query_table(con, query_meanings(known.observed, learned, params)[0])
@@ -81,10 +81,15 @@ def _matrix(customers: pd.Index, pairs: pd.DataFrame, values: Floats, shape: tup
     return found
 
 
-def _sampled(con: Any, source: Source, params: Params) -> Source:
-    """The events of at most ``backtest.sample_customers`` customers, the same at every cutoff."""
+def sample_of(source: Source, params: Params) -> Source:
+    """The events and entries of at most ``backtest.sample_customers`` customers, the same at every cutoff."""
     share = params.backtest.sample_customers / max(source.summary.customer_count, 1)
     if share >= 1.0:
-        return replace(source, customers=None)
-    bucket = source.events.customer_id.hash().abs() % HASH_BUCKETS
-    return replace(source, events=source.events.filter(bucket < int(share * HASH_BUCKETS)), customers=None)
+        return source
+    events, customers = (
+        table
+        if table is None
+        else table.filter(table.customer_id.hash().abs() % HASH_BUCKETS < int(share * HASH_BUCKETS))
+        for table in (source.events, source.customers)
+    )
+    return replace(source, events=events, customers=customers)

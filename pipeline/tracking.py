@@ -56,6 +56,13 @@ queries whose meaning is known: from what followed them, or from what they are l
 | queries_abstained | different queries without a meaning, as nothing was sure | |
 | n_segments, segments_with_archetype | segments found; those that a rule of params.yaml names | |
 | rules_fidelity | share of customers whom the rules in words put into their segment; on held-out customers | higher |
+| validity_buys_auc, validity_category_auc | who buys at all, and who in a category, in the time after a cutoff, \
+foretold by the segment alone; 0.5 is chance | higher |
+| validity_spend_r2 | how much of spend's spread (of its log) the segment foretold | higher |
+| validity_kept_buys_auc, validity_kept_spend_r2, validity_kept_category_auc | share of what the whole profile could \
+foretell at best (ceiling_buys_auc, ceiling_spend_r2, ceiling_category_auc) that segments keep | higher |
+| rfm_buys_auc, rfm_spend_r2, rfm_category_auc | the same foretold by as many groups of RFM scores | |
+| counts_buys_auc, counts_spend_r2, counts_category_auc | the same by as many groups of raw counts per category | |
 | segments_unstable | segments that rarely come back (quality.min_stability): no name to campaign on | lower |
 """
 ABOUT_MODEL = """\

@@ -30,7 +30,8 @@ from pipeline.report.tables import aligned, lineage_table, lineage_text
 from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
 from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
 from pipeline.sources import Source, read_source, unlisted_text
-from pipeline.sweep import choose_candidate, log_candidates, try_candidates
+from pipeline.sweep import candidates_text, choose_and_fit, is_to_choose
+from pipeline.validity import Past, Validity, foretell, pasts
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Trained:
     report_path: Path
     notes: tuple[str, ...]
     lineage: list[dict[str, Any]]
+    foretold: str = ""
+    candidates: str = ""
 
     def as_text(self) -> str:
         """The table of segments, and what to do next."""
@@ -54,7 +57,9 @@ class Trained:
                 "",
                 segments_text(self.segments),
                 "",
+                *([self.candidates, ""] if self.candidates else []),
                 *told,
+                *([self.foretold] if self.foretold else []),
                 f"Run      {self.run_id}",
                 f"Model    {self.model_uri} (@{self.alias})",
                 f"Report   {self.report_path}",
@@ -130,6 +135,7 @@ class Found:
     profiles: Profiles
     fitted: FittedClusters
     segments: Segments
+    validity: Validity | None
 
 
 def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
@@ -146,35 +152,27 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         _require_recent_events(source, params)
         params, measured, note = fitted_params(con, source, params, progress=progress)
+        last_only = not is_to_choose(params, sweep=sweep)
+        past, unmeasured = pasts(con, source, params, last_only=last_only, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
-        short = require_enough(source, profiles, params)
+        notes = (*_doubts(source, profiles, params), note, unmeasured, counts_text(profiles.query_counts))
         mlflow = tracking.open_store(params)
         tracking.close_stale_runs(mlflow, params)
         name = f"{params.clustering.algorithm} {params.as_of:%Y-%m-%d}"
         with tracking.run(mlflow, name=f"sweep of {name}" if sweep else name, tags=tracking.run_tags(params)) as run_id:
-            choice: dict[str, Any] = {}
-            if sweep:
-                progress("sweep")
-                tried = try_candidates(profiles, params)
-                log_candidates(mlflow, tried)
-                params, reason = choose_candidate(tried, params)
-                choice = {"candidates": [one.candidate for one in tried], "choice_reason": reason}
-            progress(f"clustering with {params.clustering.algorithm}")
-            fitted = replace(cluster(profiles, params), **choice)
-            doubts = [
-                f"Beware: {told}" for told in beware.of_moment(params, source.summary) + beware.of_categories(profiles)
-            ]
-            said = (*doubts, *short, note, _unlisted(source.summary.as_dict()), counts_text(profiles.query_counts))
-            told = tuple(text for text in said if text)
-            fitted = replace(fitted, notes=(*fitted.notes, *told))
+            params, fitted, tried = _clustered(mlflow, profiles, past, params, sweep=sweep, progress=progress)
             progress("naming and describing")
             known = identify(mlflow, profiles, fitted, params, run_id=run_id)
-            fitted = replace(fitted, ids=known.ids, notes=(*fitted.notes, *([known.note] if known.note else [])))
+            fitted = replace(fitted, ids=known.ids)
             leaning = seasonal_leaning(profiles, fitted, params)
             segments = describe_segments(
                 profiles, fitted, params, leaning=leaning, known_names=known.names, given_names=known.given
             )
-            found = Found(source, profiles, fitted, segments)
+            progress("what segments foretell")
+            validity, told_of_past = foretell(past, params)
+            notes = tuple(text for text in (*fitted.notes, *notes, known.note, *told_of_past) if text)
+            fitted = replace(fitted, notes=notes)
+            found = Found(source, profiles, fitted, segments, validity)
             lineage = with_names(known.lineage, segments.table)
             results = _results(params, found, lineage, run_id)
             report = render(results)
@@ -190,8 +188,33 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             write_results(place, results, report, params_digest=params.digest(), versions=tracking.versions())
             uri, alias = _log_model(mlflow, params.redacted(), found)
             tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
-    notes = (*fitted.notes, fitted.choice_reason) if fitted.choice_reason else fitted.notes
-    return Trained(run_id, uri, alias, found.segments.frame(), place / REPORT, notes, lineage)
+    notes = (*notes, fitted.choice_reason) if fitted.choice_reason else notes
+    foretold, table = validity.as_line() if validity else "", found.segments.frame()
+    return Trained(run_id, uri, alias, table, place / REPORT, notes, lineage, foretold, tried if sweep else "")
+
+
+def _clustered(
+    mlflow: Any, profiles: Profiles, past: list[Past], params: Params, *, sweep: bool, progress: Progress
+) -> tuple[Params, FittedClusters, str]:
+    """The parameters with the settings chosen, their clusters, and what else was tried."""
+    if is_to_choose(params, sweep=sweep):
+        made = choose_and_fit(mlflow, profiles, past[:-1], params, sweep=sweep, progress=progress)
+        return made.params, made.fitted, candidates_text(made.tried)
+    progress(f"clustering with {params.clustering.algorithm}")
+    return params, cluster(profiles, params), ""
+
+
+def _doubts(source: Source, profiles: Profiles, params: Params) -> list[str]:
+    """What makes the log less than one would wish for.
+
+    Raises
+    ------
+    UserError
+        It is not enough.
+    """
+    doubts = beware.of_moment(params, source.summary) + beware.of_categories(profiles)
+    short = require_enough(source, profiles, params)
+    return [*(f"Beware: {told}" for told in doubts), *short, _unlisted(source.summary.as_dict())]
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
@@ -228,6 +251,7 @@ def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id
             "notes": list(fitted.notes),
             "candidates": [vars(one) for one in fitted.candidates],
             **fitted.quality,
+            "validity": found.validity.as_dict() if found.validity else None,
         },
     )
     return told | {"interests": lifts_by_category(segments)}
@@ -237,6 +261,7 @@ def _log_run(mlflow: Any, params: Params, found: Found, results: dict[str, Any],
     """Log parameters, figures and texts; ``params`` hold no password."""
     tracking.log_parameters(mlflow, params.flat())
     mlflow.log_metrics(_metrics(found.fitted, found.segments) | query_metrics(found.profiles.query_counts))
+    mlflow.log_metrics(found.validity.metrics() if found.validity else {})
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
     mlflow.log_dict(results, "summary.json")
     mlflow.log_text(report, "report.html")

@@ -13,7 +13,8 @@ from models.clusterers import sampled_rows
 from pipeline.report.summarise import shown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     import pandas as pd
 
@@ -120,4 +121,31 @@ def backtest_figure(table: pd.DataFrame, figures: Mapping[str, str]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         if place == 0:
             axes.set_yticks(range(len(names)), names)
+    return drawn
+
+
+def choice_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """What candidates foretell, and how surely they come back, by their number of segments; the one taken is ringed.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Fields of `models.selection.Candidate`, score and is_chosen.
+    """
+    drawn = Figure(figsize=(11, 4.2), layout="constrained")
+    titles = {"score": "Foretold on earlier cutoffs, 1 = best in each outcome", "stability": "Stability (mean Jaccard)"}
+    lines = list(dict.fromkeys((row["algorithm"], row["balance_name"]) for row in rows))
+    for axes, (figure, title) in zip(drawn.subplots(1, 2), titles.items(), strict=True):
+        for place, line in enumerate(lines):
+            own = [row for row in rows if (row["algorithm"], row["balance_name"]) == line]
+            own.sort(key=lambda row: row["n_segments"])
+            at, values = [row["n_segments"] for row in own], [row[figure] for row in own]
+            axes.plot(at, values, "o-", color=COLOURS[place % len(COLOURS)], label=_short(", ".join(line)))
+        for row in rows:
+            if row["is_chosen"]:
+                axes.plot(row["n_segments"], row[figure], "o", markersize=15, fillstyle="none", color="#222222")
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("segments")
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize="small")
     return drawn

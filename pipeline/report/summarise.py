@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.report.foretold import validity_section
+
 MAX_HEAT_COLUMNS = 10
 STAGES = {
     "newcomer": "registered and silent",
@@ -148,6 +150,7 @@ def summarise(
         "noted": _counted(reading["noted_by_rule"], reading["read_count"]),
         "quality": dict(quality),
         "quality_texts": _quality_texts(quality, clustered),
+        "foretold": validity_section(quality.get("validity")),
     }
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.quality import cluster_quality, mean_by_segment, predictive_validity
+from models.quality import cluster_quality
 
 PAIRS = np.array([[0.0], [1.0], [10.0], [11.0]])
 
@@ -34,33 +34,7 @@ def test_density_validity_of_plain_blobs_and_of_lonely_rows() -> None:
     assert lonely["density_validity"] is None
 
 
-def test_outcomes_that_cannot_be_told_apart_are_nan() -> None:
-    nobody = np.zeros(20, dtype=bool)
-    figures = predictive_validity(
-        np.arange(20) % 3, bought=nobody, spend=np.zeros(20), categories=np.zeros((20, 2), dtype=bool)
-    )
-    assert np.isnan(list(figures.values())).all()
-    assert np.isnan(mean_by_segment(np.array([1]), np.array([5.0]), seed=0)).all()
-
-
 def test_quality_is_none_where_it_is_undefined() -> None:
     figures = cluster_quality(np.zeros((5, 2)), np.zeros(5, int), sample_customers=10, seed=0, is_density=True)
     assert figures["silhouette"] is None
     assert figures["smallest_share"] == 1.0
-
-
-def test_predictive_validity_of_the_truth_and_of_chance() -> None:
-    generator = np.random.default_rng(0)
-    bought = generator.random(2_000) < 0.5
-    told = predictive_validity(bought.astype(int), bought=bought, spend=100.0 * bought, categories=bought[:, None])
-    assert told["buys_auc"] > 0.999
-    assert told["spend_r2"] > 0.99
-    assert told["category_auc"] > 0.999
-    chance = predictive_validity(generator.integers(0, 8, 2_000), bought=bought)
-    assert chance["buys_auc"] == pytest.approx(0.5, abs=0.05)
-
-
-def test_means_are_out_of_fold() -> None:
-    outcome = np.arange(10.0)
-    alone = mean_by_segment(np.arange(10), outcome, seed=0)
-    assert not np.allclose(alone, outcome)

@@ -15,8 +15,7 @@ COLUMNS = [Column("spend", "value", "none", 0.0), Column("visits", "journey", "n
 SETTINGS: dict[str, Any] = {
     "block_weights": {"value": 1.0, "journey": 1.0},
     "algorithm": "kmeans",
-    "n_segments": "auto",
-    "n_segments_choices": [2, 3, 5],
+    "n_segments": 3,
     "min_events": 3,
     "kmeans": {"n_init": 4, "max_iter": 100, "fit_customers": 10_000},
     "hdbscan": {
@@ -64,20 +63,12 @@ def test_three_kinds_are_found_and_those_with_few_events_left_out(algorithm: str
     assert fitted.stability == {0: 1.0, 1: 1.0, 2: 1.0}
 
 
-def test_the_choice_shows_its_candidates() -> None:
-    fitted = fit(shop())
-    assert [one.n_segments for one in fitted.candidates] == [2, 3, 5]
-    assert fitted.n_segments == 3
-    assert "kmeans with 3 segments" in fitted.choice_reason
-
-
 @pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
 @pytest.mark.parametrize("rows", [1, 2, 4])
 def test_few_customers_make_fewer_segments_and_it_is_said(algorithm: str, rows: int) -> None:
-    fitted = fit(shop((rows,)), algorithm=algorithm, n_segments_choices=[8, 10])
+    fitted = fit(shop((rows,)), algorithm=algorithm, n_segments=8)
     assert 1 <= fitted.n_segments <= rows
     assert fitted.notes
-    assert "8" not in fitted.choice_reason
 
 
 def test_segments_that_do_not_come_back_are_said() -> None:

@@ -1,45 +1,92 @@
 from __future__ import annotations
 
-from models.selection import Candidate, choose
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from models.selection import Candidate, Choice, choose, scores
 
 
-def candidate(
-    count: int, silhouette: float | None, stability: float, smallest: float = 0.1, noise: float = 0.0
-) -> Candidate:
-    return Candidate("kmeans", count, silhouette, stability, smallest, noise)
+def candidate(count: int, buys: float | None, **changes: Any) -> Candidate:
+    given: dict[str, Any] = {
+        **{"algorithm": "kmeans", "asked": count, "density": None, "balance": 0, "balance_name": "blocks as given"},
+        **{"n_segments": count, "silhouette": 0.2, "density_validity": None, "stability": 0.9, "named_apart": count},
+        **{"smallest_count": 100.0, "smallest_share": 0.1, "noise_share": 0.0, "buys_auc": buys},
+    }
+    return Candidate(**{**given, **changes})
+
+
+def made(*candidates: Candidate, tolerance: float = 0.05) -> Choice:
+    found = choose(candidates, tolerance=tolerance, min_customers=10, min_segment_share=0.01, min_stability=0.6)
+    assert found is not None
+    return found
 
 
 def pick(*candidates: Candidate) -> int:
-    return choose(candidates, min_segment_share=0.01, min_stability=0.6)[0].n_segments
+    return made(*candidates).chosen.n_segments
 
 
-def test_fewer_segments_win_within_five_percent_of_the_best_silhouette() -> None:
-    assert pick(candidate(8, 0.285, 0.9), candidate(10, 0.30, 0.9)) == 8
-    assert pick(candidate(8, 0.284, 0.9), candidate(10, 0.30, 0.9)) == 10
+def test_scores_by_hand() -> None:
+    offered = [
+        candidate(4, 0.6, spend_r2=0.1, category_auc=0.5),
+        candidate(8, 0.7, spend_r2=0.4, category_auc=0.45),
+        candidate(12, 0.8, spend_r2=0.2, category_auc=None),
+    ]
+    # Gains .1, .2, .3 and .1, .4, .2; in categories none is above chance, so that they say nothing.
+    assert scores(offered) == pytest.approx([(1 / 3 + 1 / 4) / 2, (2 / 3 + 1) / 2, (1 + 1 / 2) / 2])
 
 
-def test_negative_silhouettes_have_a_best_too() -> None:
-    assert pick(candidate(8, -0.2, 0.9), candidate(10, -0.1, 0.9)) == 10
+def test_without_outcomes_the_silhouette_counts() -> None:
+    assert scores([candidate(4, None, silhouette=-0.1), candidate(8, None, silhouette=None)]) == [-0.1, -1.0]
+    assert pick(candidate(8, None, silhouette=0.285), candidate(10, None, silhouette=0.3)) == 8
+    assert pick(candidate(8, None, silhouette=0.284), candidate(10, None, silhouette=0.3)) == 10
+    assert pick(candidate(8, None, silhouette=-0.2), candidate(10, None, silhouette=-0.1)) == 10
 
 
-def test_unstable_tiny_noisy_and_single_are_not_good() -> None:
-    good = candidate(12, 0.1, 0.6)
-    assert pick(good, candidate(4, 0.9, 0.59)) == 12
-    assert pick(good, candidate(4, 0.9, 0.9, smallest=0.009)) == 12
-    assert pick(good, candidate(4, 0.9, 0.9, noise=0.51)) == 12
-    assert pick(good, candidate(1, None, 1.0)) == 12
+def test_the_simplest_within_the_tolerance_of_the_best() -> None:
+    assert pick(candidate(8, 0.796), candidate(10, 0.8)) == 8
+    assert pick(candidate(8, 0.784), candidate(10, 0.8)) == 10
+    both = candidate(8, 0.8, balance=1, balance_name="value 2"), candidate(8, 0.799)
+    assert made(*both).chosen.balance == 1  # no balance is simpler than another: the one that foretells more
+    assert made(both[1], replace(both[0], buys_auc=0.799)).chosen.balance == 0
+    dense = candidate(4, 0.8, algorithm="hdbscan", asked=None, density=0.02)
+    assert made(dense, candidate(8, 0.8)).chosen.algorithm == "kmeans"
 
 
-def test_none_good_takes_the_most_stable_and_says_so() -> None:
-    chosen, reason = choose(
-        [candidate(8, 0.3, 0.5), candidate(10, 0.2, 0.55)], min_segment_share=0.01, min_stability=0.6
-    )
-    assert chosen.n_segments == 10
-    assert "came back most surely (0.55)" in reason
+def test_tiny_noisy_unstable_and_single_are_not_good() -> None:
+    good = candidate(12, 0.6)
+    assert pick(good, candidate(4, 0.9, stability=0.59)) == 12
+    assert pick(good, candidate(4, 0.9, smallest_share=0.009)) == 12
+    assert pick(good, candidate(4, 0.9, smallest_count=9.0)) == 12
+    assert pick(good, candidate(4, 0.9, noise_share=0.51)) == 12
+    assert pick(good, candidate(1, 0.9)) == 12
 
 
-def test_the_reason_counts_the_good() -> None:
-    offered = [candidate(4, 0.2, 0.9), candidate(6, 0.30, 0.9), candidate(8, 0.31, 0.9), candidate(12, 0.5, 0.3)]
-    chosen, reason = choose(offered, min_segment_share=0.01, min_stability=0.6)
-    assert chosen.n_segments == 6
-    assert reason.startswith("Of 4 candidates, 3 had")
+def test_stability_and_share_are_let_go_in_turn_and_said_but_not_customers() -> None:
+    shaky = made(candidate(4, 0.9, smallest_share=0.001, stability=0.9), candidate(8, 0.7, stability=0.5))
+    assert shaky.chosen.n_segments == 8 and "None had a stability of 0.60." in shaky.reason
+    small = made(candidate(4, 0.9, smallest_share=0.001), candidate(8, 0.95, smallest_count=9.0))
+    assert small.chosen.n_segments == 4 and "none had all segments large" in small.reason
+    alone = [candidate(4, 0.9, smallest_count=9.0), candidate(1, 0.9)]
+    assert choose(alone, tolerance=0.1, min_customers=10, min_segment_share=0.0, min_stability=0.0) is None
+
+
+def test_the_reason_says_what_was_counted_and_foretold() -> None:
+    offered = [candidate(4, 0.6), candidate(6, 0.798), candidate(8, 0.8), candidate(12, 0.9, stability=0.3)]
+    found = made(*offered)
+    assert found.reason.startswith("Of 4 candidates, 3 had no segment under 10 customers or 1% of them, and came back")
+    assert "is kmeans, 6 segments, blocks as given; the best is kmeans, 8 segments" in found.reason
+    assert "who buys 0.798 of 0.800" in found.reason
+
+
+def test_a_best_at_the_edge_of_the_grid_is_told() -> None:
+    assert made(candidate(4, 0.6), candidate(6, 0.8), candidate(8, 0.7)).notes == ()
+    (note,) = made(candidate(4, 0.6), candidate(6, 0.7), candidate(8, 0.8)).notes
+    assert "at the highest of sweep.n_segments: higher ones may foretell more" in note
+    (note,) = made(candidate(4, 0.8), candidate(6, 0.7)).notes
+    assert "at the lowest of sweep.n_segments" in note
+    assert made(candidate(4, 0.8)).notes == ()
+    dense = [candidate(n, 0.7, algorithm="hdbscan", asked=None, density=one) for n, one in ((5, 0.05), (9, 0.02))]
+    (note,) = made(*dense).notes
+    assert "at the highest of sweep.min_cluster_share" in note

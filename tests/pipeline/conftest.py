@@ -47,6 +47,7 @@ def params_in(folder: Path, shop: Path, *more: str) -> Params:
         f"tracking.artifacts={folder / 'artifacts'}",
         "clustering.n_segments=6",
         "quality.stability_resamples=2",
+        "quality.ceiling_customers=300",
         "interests.fit=off",
         "score.hysteresis=0",
     )

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import types
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -16,8 +14,7 @@ import pytest
 
 from features.searches import normalised_query
 from models.queries import WAYS
-from models.selection import Candidate
-from pipeline import outputs, sweep, tracking
+from pipeline import outputs, tracking
 from pipeline.engines import connect
 from pipeline.identity import LINEAGE
 from pipeline.params import IdentityParams, Params, UserError
@@ -212,34 +209,6 @@ def test_noise_is_scored_as_it_was_trained_and_told(params: Callable[..., Params
     assert (between.cluster_id == -1).all()
     assert between.segment_id.str.startswith("standing-" if policy == "standing" else "noise").all()
     assert f"{len(between):,} customers lie between the segments" in scored.as_text()
-
-
-def test_a_sweep_is_children_of_one_run_and_trains_its_choice(params: Callable[..., Params]) -> None:
-    given = params("sweep.algorithm=[kmeans]", "sweep.n_segments=[3, 5]", "sweep.n_jobs=1")
-    result = train(given, sweep=True, progress=quiet)
-    mlflow = tracking.open_store(given)
-    runs = mlflow.search_runs(experiment_names=["kindred"], output_format="list")
-    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == result.run_id]
-    assert {run.data.params["clustering.n_segments"] for run in children} == {"3", "5"}
-    assert result.notes[-1].startswith("Of 2 candidates")
-    run = mlflow.get_run(result.run_id)
-    assert run.data.params["clustering.n_segments"] == str(len(result.segments[~result.segments.is_standing]))
-    assert "candidates.json" in {artifact.path for artifact in mlflow.MlflowClient().list_artifacts(result.run_id)}
-
-
-def test_a_sweep_tells_what_was_asked_and_what_was_found(params: Callable[..., Params], monkeypatch: Any) -> None:
-    asked = [sweep.Tried("kmeans", count, Candidate("kmeans", 5, 0.3, 0.9, 0.1, 0.0), {}) for count in (8, 12)]
-    given = params()
-    chosen, _ = sweep.choose_candidate(asked, given)
-    assert (chosen.clustering.algorithm, chosen.clustering.n_segments) == ("kmeans", 8)
-    found = [sweep.Tried("hdbscan", None, Candidate("hdbscan", 130, 0.3, 0.9, 0.1, 0.0), {}), *asked]
-    assert sweep.choose_candidate(found[:1], given)[0].clustering.n_segments == given.clustering.n_segments
-    tables: dict[str, Any] = {}
-    monkeypatch.setattr(sweep.tracking, "run", lambda *_, **__: contextlib.nullcontext())
-    log = types.SimpleNamespace(log_params=dict, log_metrics=dict, log_table=lambda table, _: tables.update(table))
-    sweep.log_candidates(log, found)
-    assert tables["n_segments_asked"] == [None, 8, 12]
-    assert tables["n_segments"] == [130, 5, 5]
 
 
 def test_a_log_that_ended_long_before_as_of(params: Callable[..., Params]) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.cluster import KMeans
 
-from models.quality import predictive_validity
+from models.validity import Outcomes, often_bought, predictive_validity
 from pipeline.engines import connect
 from pipeline.params import Params, load_params
 from pipeline.profiles import build_profiles
@@ -83,9 +83,8 @@ def validity(profile: pd.DataFrame, groups: Any, later: pd.DataFrame, *, with_sp
     spend = later.groupby("customer_id").spend.sum().reindex(ids).fillna(0.0).to_numpy()
     bought = ids.isin(later.customer_id)
     matrix = pd.crosstab(later.customer_id, later.category).reindex(ids).fillna(0).to_numpy() > 0
-    return predictive_validity(
-        np.asarray(groups), bought=bought, spend=spend if with_spend else None, categories=matrix, seed=1
-    )
+    done = Outcomes(bought, spend if with_spend else 0.0 * spend, matrix[:, often_bought(matrix, 10)])
+    return predictive_validity(np.asarray(groups), done, seed=1)
 
 
 @pytest.mark.parametrize(("log", "with_spend"), [("tmall2014", False), ("complete_journey", True)])

@@ -1,0 +1,239 @@
+"""What segments tell of the weeks after a cutoff: profiles and outcomes of the past, and the figures beside others'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import ibis.expr.types as ir
+import numpy as np
+
+from features import signals, value
+from features.events import ObservationWindow
+from features.interests import SHARE_PREFIX
+from models.backtest import Figure
+from models.clusterers import fit_kmeans, sampled_rows
+from models.preprocessing import fit_scaling
+from models.scorer import Floats, assign, to_space
+from models.segmentation import FittedClusters
+from models.validity import (
+    Outcomes,
+    better_of,
+    customer_weights,
+    figures_of,
+    kept_gain,
+    mean_by_segment,
+    often_bought,
+    predicted_by_profile,
+)
+from pipeline.engines import TEMPORARY, materialise
+from pipeline.params import Params, UserError
+from pipeline.profiles import Profiles, Progress, build_profiles, numbered, with_columns
+from pipeline.segments import cluster, segment_ids
+from pipeline.snapshots import backtest_cutoffs, sample_of
+from pipeline.sources import Source
+
+RFM = ["recency_score", "frequency_score", "monetary_score"]
+UNJUDGED = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
+"""Settings of `quality` under which segments are fitted and nothing more."""
+SEGMENTS, CEILING = "segments", "the whole profile, at best"
+TITLES = {
+    "buys_auc": "who buys at all (AUROC)",
+    "spend_r2": "spend (R² of its log)",
+    "category_auc": "who buys in a category (AUROC)",
+}
+
+
+@dataclass(frozen=True)
+class Past:
+    """What was known of a sample of customers at a cutoff, and what they did in the horizon after it.
+
+    Attributes
+    ----------
+    profiles : Profiles
+        n rows.
+    outcomes : Outcomes
+    counts, shares : arrays of shape (n, c) and (n, m)
+        Events in each category that is a column; interest in the categories of ``outcomes``.
+    """
+
+    cutoff: datetime
+    profiles: Profiles
+    outcomes: Outcomes
+    counts: Floats
+    shares: Floats
+
+
+@dataclass(frozen=True)
+class Validity:
+    """What segments fixed at a cutoff told of the horizon after it.
+
+    Attributes
+    ----------
+    rows : dict
+        Way to group or predict -> figure of `TITLES` -> `Figure`.
+    kept : dict
+        Figure -> share of the ceiling's gain over chance that segments keep, among ``ceiling_count`` customers.
+    """
+
+    cutoff: datetime
+    horizon_days: int
+    customer_count: int
+    buyer_count: int
+    group_count: int
+    ceiling_count: int
+    rows: dict[str, dict[str, Figure]]
+    kept: dict[str, float]
+
+    def metrics(self) -> dict[str, float]:
+        """For MLflow: ``validity_*`` of the segments, higher is better; of the others under their own names."""
+        of = {"validity": SEGMENTS, **{key: name for key, name in OTHERS.items() if name in self.rows}}
+        figures = {f"{key}_{figure}": one.mean for key, name in of.items() for figure, one in self.rows[name].items()}
+        return figures | {f"validity_kept_{name}": share for name, share in self.kept.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**asdict(self), "cutoff": f"{self.cutoff:%Y-%m-%d}"}
+
+    def as_line(self) -> str:
+        """One line for the terminal."""
+        told = [
+            f"{title} {one.mean:.2f} ({one.low:.2f}-{one.high:.2f}"
+            + (f"; {_kept(self.kept[name])} what can be told)" if name in self.kept else ")")
+            for name, title in TITLES.items()
+            if (one := self.rows[SEGMENTS].get(name))
+        ]
+        return f"Foretold {'; '.join(told)}"
+
+
+OTHERS = {"rfm": "RFM quintiles, clustered", "counts": "k-means on raw category counts", "ceiling": CEILING}
+
+
+def _kept(share: float) -> str:
+    return f"{share:.0%} of" if share < 0.995 else "all of"
+
+
+def pasts(con: Any, source: Source, params: Params, *, last_only: bool, progress: Progress) -> tuple[list[Past], str]:
+    """Profiles and outcomes at the cutoffs of the backtest, ascending; none, with a note, where there can be none."""
+    if not params.quality.validity:
+        return [], ""
+    try:
+        cutoffs = backtest_cutoffs(source, params)
+    except UserError as error:
+        return [], f"What segments foretell was not measured: {error}"
+    sample = sample_of(source, params)
+    # The log is read once for all cutoffs.
+    sample = replace(sample, events=materialise(con, sample.events, "sampled_events"))
+    found = []
+    for cutoff in cutoffs[-1:] if last_only else cutoffs:
+        progress(f"profiles of {cutoff:%Y-%m-%d}")
+        found.append(past_at(con, sample, params, cutoff))
+    return found, ""
+
+
+def past_at(con: Any, sample: Source, params: Params, cutoff: datetime) -> Past:
+    """Profiles of what was known at ``cutoff``, and what was done in the horizon after it."""
+    profiles = build_profiles(con, sample, params.model_copy(update={"as_of": cutoff}))
+    count, categories = len(profiles.table), profiles.shop.spec.cut.categories
+    customers, columns, observed = (
+        con.table(name, database=TEMPORARY) for name in ("known_customers", "category_columns", "observed_events")
+    )
+    horizon = params.backtest.horizon_days
+    after = ObservationWindow(cutoff + timedelta(days=horizon), horizon).of(sample.events)
+    later = materialise(con, with_columns(numbered(after, customers), sample, columns), "later_events")
+    orders = value.order_table(later)
+    spent = orders.group_by("customer_id").aggregate(spend=value.exact_large_sum(orders.spend))
+    spend, bought = np.zeros(count), np.zeros(count, dtype=bool)
+    told = _rows(spent)
+    spend[told["customer_id"]], bought[told["customer_id"]] = told["spend"], True
+    in_category = np.zeros((count, len(categories)), dtype=bool)
+    told = _rows(signals.purchases_by_category(later))
+    in_category[told["customer_id"], told["column"]] = True
+    seen = observed.filter(observed.column.notnull())
+    counts = np.zeros((count, len(categories)))
+    told = _rows(seen.group_by("customer_id", "column").aggregate(event_count=seen.count()))
+    counts[told["customer_id"], told["column"]] = told["event_count"]
+    kept = often_bought(in_category, params.backtest.min_buyers)
+    kept[-1] = False  # the rest of the shop is no category
+    return Past(
+        cutoff=cutoff,
+        profiles=replace(profiles, said=None),
+        outcomes=Outcomes(bought, spend, in_category[:, kept]),
+        counts=counts,
+        shares=profiles.table[[SHARE_PREFIX + name for name in np.array(categories)[kept]]].to_numpy(np.float64),
+    )
+
+
+def _rows(table: ir.Table) -> dict[str, np.ndarray]:
+    """Columns as arrays."""
+    rows = table.to_pyarrow()
+    return {name: rows[name].to_numpy() for name in rows.column_names}
+
+
+def foretell(past: Sequence[Past], params: Params) -> tuple[Validity | None, tuple[str, ...]]:
+    """What segments foretold at the last cutoff; where that cannot be said, a note why."""
+    try:
+        return (measure_validity(past[-1], params), ()) if past else (None, ())
+    except UserError as error:
+        return None, (f"What segments foretell was not measured: {error}",)
+
+
+def measure_validity(past: Past, params: Params) -> Validity:
+    """Fit the settings of ``params`` on the profiles of the past, and see what the segments told.
+
+    Beside them: RFM scores, and raw counts per category, each clustered by KMeans to as many groups; the customers with
+    too few events keep the groups of their standing. The ceiling is fitted on a sample of the customers.
+    """
+    profile, seed, outcomes = past.profiles.table, params.seed, past.outcomes
+    if min(outcomes.bought.sum(), (~outcomes.bought).sum()) < params.backtest.min_buyers:
+        raise UserError(
+            f"expected at least {params.backtest.min_buyers} customers (backtest.min_buyers) who bought in the "
+            f"{params.backtest.horizon_days} days after {past.cutoff:%Y-%m-%d}, and as many who did not; of "
+            f"{len(profile):,} {outcomes.bought.sum():,} did."
+        )
+    fitted = cluster(past.profiles, params, quality={**params.quality.model_dump(), **UNJUDGED})
+    groups = {SEGMENTS: segment_ids(profile, fitted)}
+    points = {"rfm": profile[RFM].fillna(0).to_numpy(np.float64), "counts": past.counts}
+    groups |= {OTHERS[key]: _regrouped(groups[SEGMENTS], one, fitted, params) for key, one in points.items()}
+    predicted = {name: mean_by_segment(one, outcomes.matrix, seed=seed) for name, one in groups.items()}
+    weights = customer_weights(len(profile), params.backtest.bootstrap_resamples, seed)
+    rows = {name: figures_of(one, outcomes, weights) for name, one in predicted.items()}
+
+    sample = sampled_rows(len(profile), params.quality.ceiling_customers, seed)
+    columns = past.profiles.shop.spec.columns()
+    scaling = fit_scaling(profile, columns, block_weights=dict.fromkeys({one.block for one in columns}, 1.0))
+    some = outcomes.of(sample)
+    weights = customer_weights(len(sample), params.backtest.bootstrap_resamples, seed)
+    space = to_space(profile.iloc[sample], scaling)
+    by_profile = predicted_by_profile(space, past.shares[sample], some, seed=seed)
+    ceiling = better_of({name: figures_of(one, some, weights) for name, one in by_profile.items()})
+    return Validity(
+        cutoff=past.cutoff,
+        horizon_days=params.backtest.horizon_days,
+        customer_count=len(profile),
+        buyer_count=int(outcomes.bought.sum()),
+        group_count=len(np.unique(groups[SEGMENTS])),
+        ceiling_count=len(sample),
+        rows={**rows, CEILING: ceiling},
+        kept=kept_gain(figures_of(predicted[SEGMENTS][sample], some, weights), ceiling),
+    )
+
+
+def _regrouped(ids: np.ndarray, points: Floats, fitted: FittedClusters, params: Params) -> np.ndarray:
+    """``ids`` with those of the customers clustered replaced by clusters of ``points``, as many."""
+    inside = fitted.is_clustered
+    count = len(np.unique(ids[inside])) if inside.any() else 0
+    if not count:
+        return ids
+    settings = params.clustering.kmeans.model_dump()
+    model = fit_kmeans(points[inside], params.seed, n_segments=count, **settings).model
+    groups = ids.copy()
+    groups[inside] = [f"group {number}" for number in assign(points[inside], model)["cluster_id"]]
+    return groups
+
+
+def names_of(rows: Sequence[str]) -> list[str]:
+    """Rows of `Validity` in the order to show them."""
+    return [name for name in (SEGMENTS, *OTHERS.values()) if name in rows]

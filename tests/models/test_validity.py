@@ -1,0 +1,124 @@
+"""What segments foretell: by hand, beside scikit-learn's figures, and on shops where the answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import r2_score, roc_auc_score
+
+from models.backtest import Figure
+from models.validity import (
+    FOLDS,
+    Outcomes,
+    better_of,
+    customer_weights,
+    figures_of,
+    kept_gain,
+    mean_by_segment,
+    often_bought,
+    predicted_by_profile,
+    predictive_validity,
+)
+
+ONCE = np.ones((1, 400))
+
+
+def outcomes(seed: int = 0, count: int = 400) -> Outcomes:
+    generator = np.random.default_rng(seed)
+    bought = generator.random(count) < 0.4
+    categories = bought[:, None] & (generator.random((count, 3)) < 0.5)
+    return Outcomes(bought, np.where(bought, generator.lognormal(3.0, 1.0, count), 0.0), categories)
+
+
+def test_the_mean_of_the_others_in_the_segment_by_hand() -> None:
+    # As many folds as customers: each is told by the other members of the segment alone.
+    segment, outcome = np.array(["a", "a", "a", "b", "b"]), np.array([1.0, 2.0, 6.0, 10.0, 20.0])
+    assert len(segment) == FOLDS
+    np.testing.assert_allclose(mean_by_segment(segment, outcome, seed=0), [4.0, 3.5, 1.5, 20.0, 10.0])
+
+
+def test_a_segment_without_others_gets_the_mean_of_all_others() -> None:
+    told = mean_by_segment(np.arange(5), np.array([0.0, 0.0, 0.0, 0.0, 8.0]), seed=0)
+    np.testing.assert_allclose(told, [2.0, 2.0, 2.0, 2.0, 0.0])
+
+
+def test_one_customer_tells_nothing() -> None:
+    assert np.isnan(mean_by_segment(np.array([1]), np.array([5.0]), seed=0)).all()
+
+
+def test_figures_are_scikit_learns() -> None:
+    done, generator = outcomes(), np.random.default_rng(1)
+    predicted = np.round(generator.random(done.matrix.shape), 1)
+    found = figures_of(predicted, done, ONCE)
+    assert found["buys_auc"].mean == pytest.approx(roc_auc_score(done.bought, predicted[:, 0]))
+    assert found["spend_r2"].mean == pytest.approx(r2_score(np.log1p(done.spend), predicted[:, 1]))
+    by_category = [roc_auc_score(done.categories[:, one], predicted[:, 2 + one]) for one in range(3)]
+    assert found["category_auc"].mean == pytest.approx(np.mean(by_category))
+
+
+def test_intervals_are_over_customers_and_narrow_with_them() -> None:
+    widths = []
+    for count in (400, 6_400):
+        done = outcomes(count=count)
+        weights = customer_weights(count, 200, 0)
+        assert (weights.sum(axis=1) == count).all() and (weights[0] == 1).all()
+        guess = done.matrix + np.random.default_rng(2).normal(0, 2, done.matrix.shape)
+        figure = figures_of(guess, done, weights)["buys_auc"]
+        assert figure.low < figure.mean < figure.high
+        widths.append(figure.high - figure.low)
+    assert widths[1] < 0.4 * widths[0]
+
+
+def test_the_truth_and_chance() -> None:
+    done = outcomes()
+    told = predictive_validity(done.bought.astype(int), done, seed=0)
+    assert told["buys_auc"] > 0.999
+    chance = predictive_validity(np.random.default_rng(3).integers(0, 8, 400), done, seed=0)
+    assert chance["buys_auc"] == pytest.approx(0.5, abs=0.1)
+    assert chance["spend_r2"] < 0.05
+
+
+def test_what_cannot_be_told_apart_is_left_out() -> None:
+    nobody = Outcomes(np.zeros(20, bool), np.zeros(20), np.zeros((20, 0), bool))
+    assert predictive_validity(np.arange(20) % 3, nobody, seed=0) == {}
+    unpriced = Outcomes(np.arange(20) % 2 == 0, np.zeros(20), np.zeros((20, 0), bool))
+    assert set(predictive_validity(np.arange(20) % 3, unpriced, seed=0)) == {"buys_auc"}
+
+
+def test_categories_that_count() -> None:
+    bought = np.array([[1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0]], dtype=bool)
+    assert often_bought(bought, 1).tolist() == [True, True, False, False]
+    assert often_bought(bought, 2).tolist() == [False, True, False, False]
+
+
+def test_the_whole_profile_tells_what_is_in_it_and_no_more() -> None:
+    generator = np.random.default_rng(4)
+    points, shares = generator.normal(size=(1_000, 4)), generator.random((1_000, 2))
+    bought = points[:, 0] + generator.normal(0, 0.5, 1_000) > 0
+    categories = bought[:, None] & (shares + generator.normal(0, 0.1, shares.shape) > 0.5)
+    done = Outcomes(bought, np.where(bought, np.exp(points[:, 1] + 3), 0.0), categories)
+    predicted = predicted_by_profile(np.column_stack([points, shares]), shares, done, seed=0)
+    weights = np.ones((1, 1_000))
+    for way in ("linear", "trees"):
+        found = figures_of(predicted[way], done, weights)
+        assert found["buys_auc"].mean > 0.9 and found["category_auc"].mean > 0.9
+    noise = predicted_by_profile(generator.normal(size=(1_000, 4)), generator.random((1_000, 2)), done, seed=0)
+    for way in ("linear", "trees"):
+        assert figures_of(noise[way], done, weights)["buys_auc"].mean == pytest.approx(0.5, abs=0.07)
+
+
+def test_the_whole_profile_of_outcomes_that_do_not_differ() -> None:
+    nobody = Outcomes(np.zeros(30, bool), np.zeros(30), np.zeros((30, 0), bool))
+    predicted = predicted_by_profile(np.random.default_rng(0).normal(size=(30, 2)), np.zeros((30, 0)), nobody, seed=0)
+    assert np.abs(predicted["linear"]).max() < 1e-9
+
+
+def test_what_is_kept_of_the_gain_by_hand() -> None:
+    def row(**means: float) -> dict[str, Figure]:
+        return {name: Figure(mean, mean, mean) for name, mean in means.items()}
+
+    ceiling = better_of({"linear": row(buys_auc=0.8, spend_r2=0.2), "trees": row(buys_auc=0.7, spend_r2=0.4)})
+    assert {name: one.mean for name, one in ceiling.items()} == {"buys_auc": 0.8, "spend_r2": 0.4}
+    kept = kept_gain(row(buys_auc=0.65, spend_r2=0.3, category_auc=0.6), ceiling)
+    assert kept == {"buys_auc": pytest.approx(0.5), "spend_r2": pytest.approx(0.75)}
+    assert kept_gain(row(buys_auc=0.6), row(buys_auc=0.5)) == {}

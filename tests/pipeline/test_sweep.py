@@ -1,0 +1,135 @@
+"""The choice of settings: what is tried, what is taken, and what is told and kept of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import tracking
+from pipeline.engines import connect
+from pipeline.params import Params, UserError, load_params
+from pipeline.profiles import Profiles, build_profiles
+from pipeline.segments import cluster
+from pipeline.sources import read_source
+from pipeline.sweep import choose_and_fit, grid, is_to_choose
+from pipeline.train import train
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+SMALL = (
+    *(
+        "clustering.n_segments=auto",
+        "sweep.n_segments=[3, 5]",
+        "sweep.block_weights=[{value: 2.0}]",
+        "sweep.resamples=2",
+    ),
+    *("sweep.sample_customers=600", "sweep.n_jobs=1", "backtest.bootstrap_resamples=10", "sweep.algorithm=[kmeans]"),
+)
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+def test_the_grid_and_the_command_that_trains_a_candidate(params: Callable[..., Params]) -> None:
+    given = params(*SMALL, "sweep.algorithm=[kmeans, hdbscan]", "sweep.block_weights=[{value: 2.0}, {value: 1.0}]")
+    plain = grid(given, sweep=False)
+    # A balance that says what is given is no other.
+    assert [(one.n_segments, one.balance_name()) for one in plain] == [
+        *((3, "blocks as given"), (5, "blocks as given"), (3, "value 2"), (5, "value 2"))
+    ]
+    every = grid(given, sweep=True)
+    assert every[:4] == plain
+    assert {one.min_cluster_share for one in every[4:]} == {0.02, 0.05}
+    for one in every:
+        overrides = [part for part in shlex.split(one.command()) if "=" in part]
+        told = load_params(PARAMS, ["clustering.n_segments=auto", *overrides]).clustering
+        assert told == one.of(load_params(PARAMS, ["clustering.n_segments=auto"])).clustering
+
+
+def test_when_there_is_something_to_choose(params: Callable[..., Params]) -> None:
+    assert is_to_choose(params("clustering.n_segments=auto"), sweep=False)
+    assert not is_to_choose(params("clustering.n_segments=8"), sweep=False)
+    assert not is_to_choose(params("clustering.n_segments=auto", "clustering.algorithm=hdbscan"), sweep=False)
+    assert is_to_choose(params("clustering.n_segments=8"), sweep=True)
+
+
+def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..., Params]) -> None:
+    given = params(*SMALL)
+    result = train(given, sweep=False, progress=quiet)
+    mlflow = tracking.open_store(given)
+    runs = mlflow.search_runs(experiment_names=["kindred"], output_format="list")
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == result.run_id]
+    assert len(children) == 4
+    for run in children:
+        assert {"score", "stability", "buys_auc", "smallest_count", "named_apart"} <= set(run.data.metrics)
+        assert run.data.tags["command"].startswith("kindred train --set clustering.algorithm=kmeans")
+    chosen = next(run for run in children if run.data.tags["is_chosen"] == "true")
+    parent = mlflow.get_run(result.run_id)
+    for key, value in chosen.data.params.items():
+        assert float(parent.data.params[key]) == float(value) if value[0].isdigit() else True
+    reason = next(note for note in result.notes if note.startswith("Of 4 candidates"))
+    # Three cutoffs; the last is for the report alone.
+    assert "2025-08-03 and" in reason and "2025-09-02" in reason and "2025-10-02" not in reason
+    assert "fitted on 600 of" in reason and "2 resamples" in reason
+    assert reason in result.report_path.read_text()
+    assert result.candidates == ""
+    names = {one.path for one in mlflow.MlflowClient().list_artifacts(result.run_id, "figures")}
+    assert "figures/choice.png" in names
+    table = json.loads(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/candidates.json"))
+    assert len(table["data"]) == 4
+
+
+def test_a_sweep_tells_of_each_candidate(params: Callable[..., Params]) -> None:
+    given = params(*SMALL, "sweep.block_weights=[]", "quality.validity=false")
+    told = train(given, sweep=True, progress=quiet).as_text()
+    assert told.count("kindred train --set clustering.algorithm=kmeans --set clustering.n_segments=") == 2
+    assert "best silhouette" in told
+
+
+def profiles_of(given: Params) -> Profiles:
+    with connect(given.engine, folder=given.path(given.outputs.folder)) as con:
+        return replace(build_profiles(con, read_source(con, given, rejected_path=None), given), said=None)
+
+
+def test_no_choice_has_a_segment_of_a_few_customers(params: Callable[..., Params], monkeypatch: Any) -> None:
+    """On 137 customers, six of whom are like nobody else."""
+    given = params(*SMALL, "sweep.n_segments=[3, 8, 12]")
+    profiles = profiles_of(given)
+    table = profiles.table[profiles.table.event_count >= 3].head(137).reset_index(drop=True)
+    table.loc[:5, ["spend", "order_count"]] = 1e9
+    few = replace(profiles, table=table)
+    smallest = np.unique(cluster(few, given, n_segments=8).labels, return_counts=True)[1].min()
+    assert smallest < given.naming.min_group  # without the bound it would be so
+    monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
+    for least, expected in ((None, given.naming.min_group), (60, 60), (138, 137)):
+        quality = given.quality.model_copy(update={"min_segment_customers": least})
+        asked = given.model_copy(update={"quality": quality})
+        made = choose_and_fit(None, few, [], asked, sweep=False, progress=quiet)
+        assert np.unique(made.fitted.labels, return_counts=True)[1].min() >= expected
+    assert made.fitted.n_segments == 1 and made.params.clustering.n_segments == 1
+    assert "None of 6 candidates had 138 customers in every segment" in made.fitted.choice_reason
+
+
+def test_candidates_are_the_same_whatever_runs_beside_them(params: Callable[..., Params], monkeypatch: Any) -> None:
+    given = params(*SMALL)
+    profiles = profiles_of(given)
+    monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
+    several = given.model_copy(update={"sweep": given.sweep.model_copy(update={"n_jobs": 2})})
+    found = [
+        [one.candidate for one in choose_and_fit(None, profiles, [], one, sweep=False, progress=quiet).tried]
+        for one in (given, several)
+    ]
+    assert found[0] == found[1]
+
+
+def test_auto_is_for_train_alone(params: Callable[..., Params]) -> None:
+    given = params("clustering.n_segments=auto")
+    with pytest.raises(UserError, match=r"clustering\.n_segments: expected a number, got auto"):
+        cluster(profiles_of(given), given)

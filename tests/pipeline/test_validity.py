@@ -1,0 +1,114 @@
+"""What segments foretell, from the log to the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline import tracking
+from pipeline.engines import connect
+from pipeline.params import Params
+from pipeline.report.foretold import validity_section
+from pipeline.sources import read_source
+from pipeline.train import Trained
+from pipeline.validity import Past, foretell, measure_validity, pasts
+
+SMALL = ("backtest.bootstrap_resamples=20", "quality.ceiling_customers=800")
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+def past_of(given: Params, *, last_only: bool = True, until_cutoff: bool = False) -> list[Past]:
+    with connect(given.engine, folder=given.path(given.outputs.folder)) as con:
+        source = read_source(con, given, rejected_path=None)
+        if until_cutoff:
+            cutoff = given.as_of - pd.Timedelta(days=given.backtest.horizon_days)
+            source = replace(
+                source, events=source.events.filter(source.events.occurred_at < cutoff.replace(tzinfo=None))
+            )
+        return pasts(con, source, given, last_only=last_only, progress=quiet)[0]
+
+
+def test_outcomes_are_those_of_plain_pandas(params: Callable[..., Params], shop: Any) -> None:
+    given = params(*SMALL)
+    (past,) = past_of(given)
+    profile = past.profiles.table
+    events = pd.concat([pd.read_parquet(path) for path in sorted((shop / "events").glob("*.parquet"))])
+    at = pd.to_datetime(events.occurred_at, errors="coerce", utc=True, format="mixed")
+    inside = (at >= past.cutoff) & (at < given.as_of) & (events.event_type == "purchase") & ~(events.unit_price < 0)
+    later = events[inside & events.customer_id.isin(profile.customer_id)]
+    paid = later.quantity.fillna(1.0) * later.unit_price.fillna(0.0) - later.discount.fillna(0.0)
+    spend = paid.groupby(later.customer_id).sum().reindex(profile.customer_id).fillna(0.0)
+    np.testing.assert_allclose(past.outcomes.spend, spend, atol=1e-6)
+    assert past.outcomes.bought.tolist() == profile.customer_id.isin(later.customer_id).tolist()
+    assert past.outcomes.categories.sum(axis=0).min() >= given.backtest.min_buyers
+    assert past.shares.shape == past.outcomes.categories.shape
+    assert past.counts.sum() > 0 and (past.counts[profile.event_count == 0] == 0).all()
+
+
+def test_what_comes_after_the_cutoff_is_not_known_at_it(params: Callable[..., Params]) -> None:
+    (whole,), (alone,) = (past_of(params(*SMALL), until_cutoff=cut) for cut in (False, True))
+    pd.testing.assert_frame_equal(whole.profiles.table, alone.profiles.table)
+    assert whole.outcomes.bought.any() and not alone.outcomes.bought.any()
+
+
+def test_a_sample_is_of_customers_registered_ones_among_them(params: Callable[..., Params]) -> None:
+    (past,) = past_of(params(*SMALL, "backtest.sample_customers=600"))
+    assert 450 < len(past.profiles.table) < 700
+    assert (past.profiles.table.event_count == 0).any()
+
+
+def test_segments_foretell_and_nobody_beats_the_ceiling_by_much(params: Callable[..., Params]) -> None:
+    given = params("backtest.bootstrap_resamples=20", "quality.ceiling_customers=3000")
+    past = past_of(given, last_only=False)
+    assert [one.cutoff for one in past] == sorted(one.cutoff for one in past) and len(past) == 3
+    found = measure_validity(past[-1], given)
+    ours, chance = found.rows["segments"], {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
+    for name, at_least in chance.items():
+        assert ours[name].low > at_least
+        assert found.kept[name] < 1.15  # the ceiling learns from the same customers, and sees more of them
+    assert measure_validity(past[-1], given) == found
+
+
+def test_a_log_without_outcomes_says_so(params: Callable[..., Params]) -> None:
+    found, notes = foretell(past_of(params(*SMALL), until_cutoff=True), params(*SMALL))
+    assert found is None
+    assert "expected at least 10 customers (backtest.min_buyers) who bought" in notes[0]
+    assert past_of(params("quality.validity=false")) == []
+
+
+def test_it_is_tracked_and_told(trained: tuple[Params, Trained]) -> None:
+    given, result = trained
+    _, metrics, summary = tracking.read_run(tracking.open_store(given), result.run_id)
+    assert 0.5 < metrics["validity_buys_auc"] <= 1.0
+    assert {"validity_kept_buys_auc", "rfm_buys_auc", "counts_buys_auc", "ceiling_buys_auc"} <= set(metrics)
+    assert result.as_text().count("Foretold who buys at all (AUROC)") == 1
+    page = result.report_path.read_text()
+    assert "What segments tell of the future" in page and "RFM quintiles, clustered" in page
+    assert "customer_id" not in json.dumps(summary["foretold"])
+
+
+def test_the_section_by_hand() -> None:
+    figure = {"mean": 0.75, "low": 0.7, "high": 0.8}
+    told = validity_section(
+        {
+            **{"cutoff": "2025-10-02", "horizon_days": 30, "customer_count": 1200, "buyer_count": 300},
+            **{"group_count": 9, "ceiling_count": 1000, "kept": {"buys_auc": 0.5}},
+            "rows": {"segments": {"buys_auc": figure}, "k-means on raw counts": {}},
+        }
+    )
+    assert told is not None
+    assert told["head"] == ["Who buys at all (AUROC)"]
+    assert told["rows"] == [
+        ["Segments", "0.750 (0.700–0.800)"],
+        ["K-means on raw counts", "–"],
+        ["Kept of what can be told", "50%"],
+    ]
+    assert validity_section(None) is None
