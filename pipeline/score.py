@@ -20,6 +20,7 @@ from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.queries import counts_text
 from pipeline.rename import renamed
+from pipeline.report.tables import counted
 from pipeline.sources import read_source
 from pipeline.update import Updated
 from pipeline.update import update as update_profiles
@@ -58,12 +59,13 @@ class Scored:
             "Drift           "
             + ("unknown" if drift is None else f"{drift:.1%} of customers would have to move for the mix of training"),
         ]
-        if self.summary["noise_count"]:
-            lines.append(f"Between         {self.summary['noise_count']:,} customers lie between the segments (noise)")
+        if noise := self.summary["noise_count"]:
+            lie = "lies" if noise == 1 else "lie"
+            lines.append(f"Between         {counted(noise, 'customer')} {lie} between the segments (noise)")
         lines.append(_border_text(self.summary))
         lines += self.summary.get("update", [])
         if new:
-            told = ", ".join(f"{name[:40]} ({count:,} events)" for name, count in list(new.items())[:5])
+            told = ", ".join(f"{name[:40]} ({counted(count, 'event')})" for name, count in list(new.items())[:5])
             lines.append(f"New categories  {len(new):,}, counted as other: {told}")
         if told := counts_text(self.summary["queries"]):
             lines.append(told.replace("Searches: of", "Searches        of", 1))
@@ -188,7 +190,7 @@ def top_categories(
 
 
 def _border_text(summary: dict[str, Any]) -> str:
-    told = f"On the border   {summary['border_count']:,} customers"
+    told = f"On the border   {counted(summary['border_count'], 'customer')}"
     if summary["movable_count"]:
         told += f"; what would move {summary['movable_count']:,} of them is in what_would_move"
     if held := summary.get("held"):
