@@ -1,0 +1,68 @@
+"""What segments of real logs foretell, beside other ways to group and beside the whole profile.
+
+python tests/benchmarks/foretold.py [LOG ...]
+
+For each log, as of its end less a horizon: 8 segments with the settings of its parameters; 8 with the balance of blocks
+chosen on the earlier cutoffs; and the number chosen too. Each is reported on the last cutoff, with 95% intervals.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pipeline import sweep
+from pipeline.engines import connect
+from pipeline.params import Params, load_params
+from pipeline.profiles import build_profiles
+from pipeline.sources import read_source
+from pipeline.validity import measure_validity, names_of, pasts
+
+LOGS = {
+    "tmall2014": ("2014-08-15T00:00:00Z", 123),
+    "complete_journey": ("2017-12-31T00:00:00Z", 364),
+    "online_retail": ("2011-12-09T00:00:00Z", 373),
+}
+"""Log -> its end, which is the as_of whose last cutoff is that of tests/real, and its days."""
+HERE = Path(__file__).parents[1] / "real"
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+def given(log: str, *more: str) -> Params:
+    """The parameters of a log, up to its end."""
+    end, days = LOGS[log]
+    return load_params(HERE / f"{log}.yaml", [f"as_of={end}", f"history_days={days}", "interests.fit=off", *more])
+
+
+def main() -> None:
+    """Print a table per log and way to choose."""
+    sweep.log_candidates = lambda *_: None
+    for log in sys.argv[1:] or LOGS:
+        params = given(log, "clustering.n_segments=8")
+        with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
+            source = read_source(con, params, rejected_path=None)
+            past, _ = pasts(con, source, params, last_only=False, progress=quiet)
+            profiles = build_profiles(con, source, params)
+        for way, more in (("8 segments", None), ("8, balance chosen", ["sweep.n_segments=[8]"]), ("chosen", [])):
+            settings, title = params, way
+            if more is not None:
+                made = sweep.choose_and_fit(None, profiles, past[:-1], given(log, *more), sweep=False, progress=quiet)
+                settings, title = made.params, f"{way}: {made.choice.chosen.name if made.choice else 'none'}"
+            found = measure_validity(past[-1], settings)
+            print(f"\n{log}, {found.cutoff:%Y-%m-%d}, {found.customer_count:,} customers; {title}")
+            for name in names_of(list(found.rows)):
+                told = {key: f"{one.mean:.3f} ({one.low:.3f}-{one.high:.3f})" for key, one in found.rows[name].items()}
+                print(f"  {name:<34}", *(f"{key} {text}" for key, text in told.items()))
+            print(
+                "  kept of the ceiling's gain:", {key: f"{share:.0%}" for key, share in found.kept.items()}, flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
