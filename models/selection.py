@@ -137,7 +137,11 @@ def choose(
         reason += f" None had a stability of {min_stability:.2f}" + (
             "." if fair else ", and none had all segments large."
         )
-    return Choice(chosen, best, reason, _edges(best, candidates))
+    fewest = min((one.asked for one in candidates if one.asked), default=None)
+    notes = _edges(best, candidates)
+    if chosen != best and len(candidates) > 1 and chosen.asked is not None and chosen.asked == fewest:
+        notes += (f"The candidate taken has the fewest of sweep.n_segments ({fewest}): fewer may do as well.",)
+    return Choice(chosen, best, reason, notes)
 
 
 def _beside(chosen: Candidate, best: Candidate) -> str:

@@ -13,6 +13,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from models.validity import Outcomes, often_bought, predictive_validity
+from pipeline import tracking
 from pipeline.engines import connect
 from pipeline.params import Params, load_params
 from pipeline.profiles import build_profiles
@@ -111,6 +112,27 @@ def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, wi
         print(f"  {name:<24}", {key: f"{one[key].mean():.3f} ({one[key].std():.3f})" for key in one})
     for outcome in ours:
         assert ours[outcome].mean() > theirs[outcome].mean(), outcome
+
+
+@pytest.mark.parametrize("log", ["tmall2014", "complete_journey", "online_retail"])
+def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) -> None:
+    """The balance of blocks is chosen on earlier cutoffs, the figures are of the last one."""
+    given = params_of(log, tmp_path, "clustering.n_segments=auto", "sweep.n_segments=[8]")
+    later = {"as_of": given.as_of + timedelta(days=30), "history_days": given.history_days + 30}
+    result = train(given.model_copy(update=later), sweep=False, progress=quiet)
+    _, metrics, _ = tracking.read_run(tracking.open_store(given), result.run_id)
+    figures = [
+        name.removeprefix("validity_") for name in metrics if name.startswith("validity_") and "kept" not in name
+    ]
+    print(f"\n{log}")
+    for name in figures:
+        print(
+            f"  {name:<14}",
+            {way: round(metrics[f"{way}_{name}"], 3) for way in ("validity", "rfm", "counts", "ceiling")},
+        )
+        assert metrics[f"validity_{name}"] > metrics[f"counts_{name}"]
+    kept = [metrics[f"validity_kept_{name}"] for name in ("buys_auc", "spend_r2") if name in figures]
+    assert min(kept) > 0.8
 
 
 def test_segments_survive_another_seed_and_a_month(tmp_path: Path) -> None:
