@@ -17,6 +17,7 @@ from models.identity import last_number
 from models.segmentation import FittedClusters
 from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
+from pipeline.cards import with_cards
 from pipeline.engines import connect
 from pipeline.identity import LINEAGE, identify, with_names
 from pipeline.minimum import require_enough
@@ -152,6 +153,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             segments = describe_segments(
                 profiles, fitted, params, leaning=leaning, known_names=known.names, given_names=known.given
             )
+            segments, cards = with_cards(source, profiles, segments, params)
+            fitted = replace(fitted, notes=(*fitted.notes, *cards.notes))
             found = Found(source, profiles, fitted, segments)
             lineage = with_names(known.lineage, segments.table)
             results = _results(params, found, lineage, run_id)
