@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import ibis
 import ibis.expr.types as ir
@@ -21,9 +22,9 @@ def column_kinds(customers: ir.Table) -> dict[str, str]:
 def spread(customers: ir.Table, column: str, *, min_group: int) -> ir.Table:
     """How widely the values of a column are shared.
 
-        customers (..., <column>)
-     -> spread (known_count, value_count, shared_count, is_whole)     one row; shared_count: customers who carry a value
-                                                                      that ``min_group`` or more carry
+       customers (..., <column>)
+    -> spread (known_count, value_count, shared_count, is_whole)     one row; shared_count: customers who carry a value
+                                                                     that ``min_group`` or more carry
     """
     known = _known(customers, column)
     kind = customers[column].type()
@@ -61,7 +62,8 @@ def value_counts(
     members = customers.select("customer_id", *columns).join(membership, "customer_id")
     tables = []
     for column in columns:
-        value = banded(members[column], bounds[column]) if column in bounds else trimmed(members[column])
+        given = _number_or_null(members[column])
+        value = banded(given, bounds[column]) if column in bounds else trimmed(given)
         known = members.select("segment_id", topic=ibis.literal(column), value=value)
         known = known.filter(known.value.notnull())
         tables.append(known.group_by("topic", "value", "segment_id").aggregate(customer_count=known.count()))
@@ -71,7 +73,7 @@ def value_counts(
 def banded(values: ir.NumericValue, bounds: Sequence[float]) -> ir.StringValue:
     """The band of each number, its lower bound included; null of a null."""
     texts = [f"{bound:,.10g}" for bound in bounds]
-    names = [f"< {texts[0]}", *(f"{low}–{high}" for low, high in zip(texts, texts[1:], strict=False))]
+    names = [f"< {texts[0]}", *(f"{low}–{high}" for low, high in pairwise(texts))]
     cases = [(values.cast("float64") < bound, name) for bound, name in zip(bounds, names, strict=True)]
     return values.isnull().ifelse(ibis.null("string"), ibis.cases(*cases, else_=f"≥ {texts[-1]}"))
 
@@ -83,7 +85,11 @@ def trimmed(values: ir.Value) -> ir.StringValue:
 
 def _known(customers: ir.Table, column: str) -> ir.Table:
     """One row (value) per customer of whom the column says something; not-a-numbers say nothing."""
-    kind = customers[column].type()
-    value = customers[column] if kind.is_numeric() else trimmed(customers[column])
-    table = customers.select(value=value)
-    return table.filter(table.value.notnull() & ~(table.value.isnan() if kind.is_floating() else ibis.literal(False)))
+    value = customers[column]
+    table = customers.select(value=_number_or_null(value) if value.type().is_numeric() else trimmed(value))
+    return table.filter(table.value.notnull())
+
+
+def _number_or_null(values: ir.Value) -> ir.Value:
+    """The values, null where one is not a number."""
+    return values.isnan().ifelse(ibis.null(values.type()), values) if values.type().is_floating() else values

@@ -1,4 +1,4 @@
-"""When and where the customers of a segment come, beside the shop's: each customer counts once, however often they come.
+"""When and where the customers of a segment come, each of them counted once, however often they come.
 
 A segment's figure is the mean over its customers of the share of their visits, so that one who comes daily does not
 speak for all, and the customer is the unit of the test (see `models.significance.compare_means`).
@@ -6,6 +6,7 @@ speak for all, and the customer is the unit of the test (see `models.significanc
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -14,11 +15,11 @@ import ibis
 import ibis.expr.types as ir
 
 from features.context import PARTS_OF_DAY
-from features.events import SECONDS_PER_DAY, ObservationWindow, epoch_seconds, exact_sum
+from features.events import ObservationWindow, epoch_seconds, exact_sum
 
-SEASONAL = ("month", "occasion")
-"""Topics that can be told only of customers who were there through the year: one who came in May has no December."""
 TEN_DAYS = {"early": (1, 10), "middle": (11, 20), "late": (21, 31)}
+MARGINS_OF_TEN_DAYS = 3
+"""Parts of the month are told of customers whose first and last visit lie so many margins apart."""
 Days = tuple[tuple[int, int], tuple[int, int]]
 """First and last (month, day), both included."""
 
@@ -49,23 +50,30 @@ def local_time(moment: ir.TimestampValue, *, timezone: str, window: ObservationW
     return ibis.cases(*cases, else_=last)
 
 
-def conditions(at: ir.TimestampValue, occasions: Mapping[str, Days]) -> dict[tuple[str, str], ir.BooleanValue]:
-    """(topic, value) -> whether a visit at local time ``at`` belongs to it."""
-    hour, day = at.hour(), at.day()
-    return {
-        **{("part_of_day", part): (hour >= low) & (hour < high) for part, (low, high) in PARTS_OF_DAY.items()},
-        **{("weekday", str(number + 1)): at.day_of_week.index() == number for number in range(7)},
-        **{("ten_days", part): (day >= low) & (day <= high) for part, (low, high) in TEN_DAYS.items()},
-        **{("month", str(number)): at.month() == number for number in range(1, 13)},
-        **{("occasion", name): _falls_in(at, days) for name, days in occasions.items()},
+def periods(
+    window: ObservationWindow, occasions: Mapping[str, Days], *, margin_days: float
+) -> dict[tuple[str, str], list[tuple[datetime, datetime]]]:
+    """(topic, value) of every month and occasion -> its (start, end) that lie in the window, with what is around them.
+
+    An end is the first moment after. A clock ahead of UTC, or behind it, is not minded at the window's edges.
+    """
+    named: dict[tuple[str, str], Days] = {
+        **{("month", str(month)): ((month, 1), (month, 31)) for month in range(1, 13)},
+        **{("occasion", name): days for name, days in occasions.items()},
     }
+    margin = timedelta(days=margin_days)
+    found: dict[tuple[str, str], list[tuple[datetime, datetime]]] = {}
+    for key, (first, last) in named.items():
+        for year in range(window.start.year, window.end.year + 1):
+            start, end = _day(year, *first), _day(year + (last < first), *last) + timedelta(days=1)
+            if start - margin >= window.start and end + margin <= window.end:
+                found.setdefault(key, []).append((start, end))
+    return found
 
 
-def _falls_in(at: ir.TimestampValue, days: Days) -> ir.BooleanValue:
-    first, last = (month * 100 + day for month, day in days)
-    date = at.month() * 100 + at.day()
-    # From December into January.
-    return (date >= first) & (date <= last) if first <= last else (date >= first) | (date <= last)
+def _day(year: int, month: int, day: int) -> datetime:
+    """That day, or the last one of a shorter month."""
+    return datetime(year, month, min(day, monthrange(year, month)[1]))
 
 
 def visit_sums(
@@ -76,7 +84,7 @@ def visit_sums(
     timezone: str,
     channels: Sequence[str],
     occasions: Mapping[str, Days],
-    season_days: float,
+    margin_days: float,
 ) -> tuple[ir.Table, list[tuple[str, str]]]:
     """What the means and their errors are made of, per segment.
 
@@ -85,36 +93,29 @@ def visit_sums(
         and the (topic, value) of each i
 
     ``n``: customers of whom the share is known, ``total`` and ``squares``: sums of their shares and of the squares,
-    ``customers``: those with a share above 0. Shares by channel are of visits with a channel.
-
-    Parameters
-    ----------
-    season_days : float, in days
-        Shares by month and occasion are known of customers whose first and last visit lie as far apart.
+    ``customers``: those with a share above 0. Shares by channel are of visits with a channel; those by month and
+    occasion are of visits in it and the ``margin_days`` (in days) on either side, by customers who came both before and
+    after all that: segments differ in when their customers came and left, and that is no season.
     """
     timed = visits.mutate(at=local_time(visits.started_at, timezone=timezone, window=window))
-    tests = conditions(timed.at, occasions) | {("channel", name): timed.channel == name for name in channels}
+    of_customer = ibis.window(group_by="customer_id")
+    timed = timed.mutate(first_at=timed.at.min().over(of_customer), last_at=timed.at.max().over(of_customer))
+    tests = _tests(timed, channels, periods(window, occasions, margin_days=margin_days), timedelta(days=margin_days))
     keys = list(tests)
     per_customer = timed.group_by("customer_id").aggregate(
-        first_at=timed.started_at.min(),
-        last_at=timed.started_at.max(),
-        visit_count=timed.count(),
-        channel_visit_count=timed.channel.count(),
-        **{f"count{place}": timed.count(where=tests[key]) for place, key in enumerate(keys)},
+        **{f"count{place}": timed.count(where=tests[key][0]) for place, key in enumerate(keys)},
+        **{f"base{place}": timed.count(where=tests[key][1]) for place, key in enumerate(keys)},
     )
     members = per_customer.join(membership, "customer_id")
-    span_days = (epoch_seconds(members.last_at) - epoch_seconds(members.first_at)) / SECONDS_PER_DAY
-    seasonal = (span_days >= season_days).ifelse(members.visit_count, ibis.null("int64"))
-    bases = {"channel": members.channel_visit_count, **dict.fromkeys(SEASONAL, seasonal)}
     shares = members.select(
         "segment_id",
         **{
             f"share{place}": members[f"count{place}"].cast("float64")
-            / bases.get(topic, members.visit_count).nullif(0).cast("float64")
-            for place, (topic, _) in enumerate(keys)
+            / members[f"base{place}"].nullif(0).cast("float64")
+            for place in range(len(keys))
         },
     )
-    sums = {}
+    sums: dict[str, ir.Value] = {}
     for place in range(len(keys)):
         share = shares[f"share{place}"]
         sums |= {
@@ -125,3 +126,34 @@ def visit_sums(
         }
     return shares.group_by("segment_id").aggregate(**sums), keys
 
+
+def _tests(
+    visits: ir.Table,
+    channels: Sequence[str],
+    seasons: Mapping[tuple[str, str], Sequence[tuple[datetime, datetime]]],
+    margin: timedelta,
+) -> dict[tuple[str, str], tuple[ir.BooleanValue, ir.BooleanValue]]:
+    """(topic, value) -> whether a visit (at, channel, first_at, last_at) belongs to it, and whether to its base."""
+    at = visits.at
+    hour, day, always = at.hour(), at.day(), at.notnull()
+    plain = {
+        **{("part_of_day", part): (hour >= low) & (hour < high) for part, (low, high) in PARTS_OF_DAY.items()},
+        **{("weekday", str(number + 1)): at.day_of_week.index() == number for number in range(7)},
+    }
+    tests = {key: (inside, always) for key, inside in plain.items()}
+    # Whoever first came last week has come in that part of the month, whatever their payday.
+    span_seconds = epoch_seconds(visits.last_at) - epoch_seconds(visits.first_at)
+    is_long = span_seconds >= MARGINS_OF_TEN_DAYS * margin.total_seconds()
+    tests |= {
+        ("ten_days", part): (is_long & (day >= low) & (day <= high), is_long) for part, (low, high) in TEN_DAYS.items()
+    }
+    named = visits.channel.notnull()
+    tests |= {("channel", name): (named & (visits.channel == name), named) for name in channels}
+    for key, times in seasons.items():
+        around = [
+            (at >= start - margin, at < end + margin, visits.first_at < start - margin, visits.last_at >= end + margin)
+            for start, end in times
+        ]
+        is_near = ibis.or_(*(ibis.and_(*conditions) for conditions in around))
+        tests[key] = (is_near & ibis.or_(*((at >= start) & (at < end) for start, end in times)), is_near)
+    return tests

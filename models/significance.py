@@ -9,16 +9,17 @@ from scipy import stats
 CELL = ["topic", "value", "segment_id"]
 
 
-def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame) -> pd.DataFrame:
+def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame, min_group: int) -> pd.DataFrame:
     """Customers of each segment who carry a value, beside the shop's.
 
         counts (topic, value, segment_id, customer_count), known (topic, segment_id, known_count)
      -> compared (topic, value, segment_id, customer_count, known_count, shop_count, shop_known_count,
-                  figure, shop, lift, p_value, q_value)     one row per value and segment, none left out
+                  figure, shop, lift, p_value, q_value)     one row per value and segment
 
     The test is the hypergeometric one, exact: of ``shop_known_count`` customers ``shop_count`` carry the value; how
     likely are ``customer_count`` or more of them among ``known_count`` drawn without putting back (Fisher, one-sided)?
-    q-values: `with_q_values`, over all rows.
+    q-values: `with_q_values`, over all rows. Values and segments too small to be shown, whatever is found of them (see
+    `shown_counts`), have no row: what the totals alone decide biases no test, and spares the others some correction.
     """
     values = counts[["topic", "value"]].drop_duplicates()
     cells = values.merge(known, on="topic").merge(counts, on=CELL, how="left")
@@ -26,6 +27,9 @@ def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame) -> pd.DataFrame
     cells["shop_count"] = cells.groupby(["topic", "value"]).customer_count.transform("sum")
     totals = known.groupby("topic").known_count.sum()
     cells["shop_known_count"] = cells.topic.map(totals)
+    elsewhere = cells.shop_known_count - cells[["shop_count", "known_count"]].max(axis=1)
+    is_large = cells[["shop_count", "known_count"]].min(axis=1) >= 2 * min_group
+    cells = cells[is_large & (elsewhere >= min_group)].reset_index(drop=True)
     cells["figure"] = cells.customer_count / cells.known_count
     cells["shop"] = cells.shop_count / cells.shop_known_count
     cells["lift"] = cells.figure / cells.shop

@@ -26,7 +26,8 @@ from pipeline.sources import Source
 ATTRIBUTE = "attribute: "
 """What a topic begins with that is a column of the customers' table, so that it is not taken for another topic."""
 QUESTIONS = ("who", "what", "why", "when", "where")
-WHY = ("discount_share", "price_level", "brand_loyalty", "novelty_share", "items_per_order")
+WHY = ("discount_share", "price_level", "brand_loyalty", "novelty_share")
+GROWS_WITH_ORDERS = ("brand_loyalty", "novelty_share")
 PLACE_OF = {"occasion": "why", "channel": "where", "category": "what", "categories": "what"}
 """Topic -> question; other visits are told under when, and attributes under who or, of a place, where."""
 SHARED_BY = 0.5
@@ -43,8 +44,8 @@ class Cards:
     Attributes
     ----------
     five_w : dict
-        segment_id -> question of `QUESTIONS` -> lines, the most telling first. A line: topic, value, figure, shop, lift,
-        q_value, customer_count.
+        segment_id -> question of `QUESTIONS` -> lines, the most telling first. A line: topic, is_attribute, value,
+        figure, shop, lift, q_value, customer_count, and names (per language) where there are.
     audiences : list of dict
         category, customer_count, customer_share; of all customers who were clustered.
     notes : tuple of str
@@ -69,23 +70,23 @@ def build_cards(source: Source, profiles: Profiles, segments: Segments, params: 
     counts, known, notes = _attribute_counts(source, profiles, ids, params)
     drawn = _drawn(profiles, params)
     sizes = pd.Series(ids).value_counts().rename_axis("segment_id").rename("known_count").reset_index()
+    size_of = sizes.set_index("segment_id").known_count
     interests = audience_counts(drawn, ids)
     interests_known = sizes.merge(pd.DataFrame({"topic": ["category", "categories"]}), how="cross")
     visits, benefits = _visit_sums(profiles, ids, params), _benefit_sums(profiles.table, ids)
     five_w: dict[str, dict[str, list[dict[str, Any]]]] = {
         one["segment_id"]: {question: [] for question in QUESTIONS} for one in segments.table
     }
-    names = _names(segments, params)
+    names, seasonal = _names(segments, params), _in_season(segments)
     for part in (True, False):
         here = [one["segment_id"] for one in segments.table if one["is_standing"] is part]
 
         def of_part(table: pd.DataFrame, here: list[str] = here) -> pd.DataFrame:
-            return table[table.segment_id.isin(here)]
+            return table[table.segment_id.isin(here)].assign(segment_size=table.segment_id.map(size_of))
 
-        seasonal = _is_in_season(segments) if not part else None
         for lines in (
-            _told_counts(of_part(counts), of_part(known), params),
-            _told_counts(of_part(interests), of_part(interests_known), params, seasonal),
+            _told_counts(counts[counts.segment_id.isin(here)], of_part(known), params),
+            _told_counts(interests[interests.segment_id.isin(here)], of_part(interests_known), params, seasonal),
             _told_means(of_part(visits), params, two_sided=False),
             _told_means(of_part(benefits), params, two_sided=True),
         ):
@@ -101,16 +102,16 @@ def build_cards(source: Source, profiles: Profiles, segments: Segments, params: 
 
 
 def _told_counts(
-    counts: pd.DataFrame, known: pd.DataFrame, params: Params, may_tell: pd.Series | None = None
+    counts: pd.DataFrame, known: pd.DataFrame, params: Params, may_tell: set[tuple[str, str]] | None = None
 ) -> pd.DataFrame:
     if counts.empty:
         return pd.DataFrame()
-    cells, settings = compare_counts(counts, known=known), params.cards
+    cells, settings = compare_counts(counts, known=known, min_group=params.naming.min_group), params.cards
     is_told = (cells.q_value <= settings.false_discovery_rate) & (cells.lift >= settings.min_lift)
+    is_told &= _is_known_of_enough(cells, params)
     if may_tell is not None:
-        is_told &= (cells.topic != "category") | pd.MultiIndex.from_frame(cells[["segment_id", "value"]]).isin(
-            may_tell.index
-        )
+        pairs = zip(cells.segment_id, cells.value, strict=True)
+        is_told &= (cells.topic != "category") | np.array([pair in may_tell for pair in pairs], dtype=bool)
     return shown_counts(cells, min_group=params.naming.min_group, is_told=is_told)
 
 
@@ -119,14 +120,20 @@ def _told_means(sums: pd.DataFrame, params: Params, *, two_sided: bool) -> pd.Da
         return pd.DataFrame()
     cells, settings = compare_means(sums), params.cards
     more, less = cells.lift >= settings.min_lift, cells.lift <= 1.0 / settings.min_lift
-    is_large = cells.customer_count >= params.naming.min_group
+    is_large = (cells.customer_count >= params.naming.min_group) & _is_known_of_enough(cells, params)
     return cells[(cells.q_value <= settings.false_discovery_rate) & (more | (two_sided & less)) & is_large]
 
 
-def _is_in_season(segments: Segments) -> pd.Series:
+def _is_known_of_enough(cells: pd.DataFrame, params: Params) -> pd.Series:
+    """Cells that speak for the segment: what sixteen of a thousand bought is not why the thousand come."""
+    return cells.known_count >= params.cards.min_known_share * cells.segment_size
+
+
+def _in_season(segments: Segments) -> set[tuple[str, str]]:
     """(segment_id, category) of which more is sure beside the same times: a Christmas rush is no interest."""
-    lifts = segments.lifts.rename_axis("segment_id").rename_axis("value", axis=1).stack()
-    return lifts[lifts > 1.0]
+    lifts = segments.lifts
+    row, column = np.nonzero(lifts.to_numpy(np.float64) > 1.0)
+    return set(zip(lifts.index[row], lifts.columns[column], strict=True))
 
 
 def _names(segments: Segments, params: Params) -> dict[str, dict[str, str]]:
@@ -148,17 +155,18 @@ def _place(
         ["far", *CELL], ascending=[False, True, True, True]
     )
     lines = lines.groupby(["segment_id", "topic"], sort=False).head(params.cards.most_lines)
-    for line in lines.itertuples():
-        five_w[line.segment_id][_question(line.topic, params)].append(
-            {
-                "topic": line.topic.removeprefix(ATTRIBUTE),
-                "is_attribute": line.topic.startswith(ATTRIBUTE),
-                "value": line.value,
-                **{name: float(getattr(line, name)) for name in ("figure", "shop", "lift", "q_value")},
-                "customer_count": int(line.customer_count),
-                **({"names": names[line.value]} if line.value in names and line.topic in ("occasion", "category") else {}),
-            }
-        )
+    for line in lines.to_dict("records"):
+        topic, value = line["topic"], line["value"]
+        told = {
+            "topic": topic.removeprefix(ATTRIBUTE),
+            "is_attribute": topic.startswith(ATTRIBUTE),
+            "value": value,
+            **{name: float(line[name]) for name in ("figure", "shop", "lift", "q_value")},
+            "customer_count": int(line["customer_count"]),
+        }
+        if topic in ("occasion", "category"):
+            told["names"] = names[value]
+        five_w[line["segment_id"]][_question(topic, params)].append(told)
 
 
 def _question(topic: str, params: Params) -> str:
@@ -253,7 +261,7 @@ def _visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataF
         timezone=settings.timezone or params.source.events.timezone,
         channels=profiles.shop.spec.channels,
         occasions={name: one.days for name, one in settings.occasions.items()},
-        season_days=settings.season_days,
+        margin_days=settings.season_margin_days,
     )
     wide = sums.to_pyarrow().to_pandas().sort_values("segment_id")
     figures = {"n": "known_count", "total": "total", "squares": "squares", "customers": "customer_count"}
@@ -265,10 +273,17 @@ def _visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataF
 
 
 def _benefit_sums(profile: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
-    """Sums (see `compare_means`) of what buyers look for."""
+    """Sums (see `compare_means`) of what buyers look for.
+
+    Two orders are of one brand more easily than twenty, and less often of something known: such figures are told as if
+    all ordered as often, by what is usual among buyers with about as many orders.
+    """
     tables = []
+    alike = np.round(2.0 * np.log2(profile.order_count.fillna(0.0) + 1.0))
     for name in WHY:
         values = profile[name].astype("float64")
+        if name in GROWS_WITH_ORDERS:
+            values = values - values.groupby(alike).transform("mean") + values.mean()
         by_segment = pd.DataFrame({"total": values, "squares": values**2, "known_count": values.notna()}).groupby(ids)
         sums = by_segment.sum().rename_axis("segment_id").reset_index()
         tables.append(sums.assign(topic=name, value="", customer_count=sums.known_count))

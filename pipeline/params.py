@@ -458,11 +458,12 @@ class CardsParams(Section):
     false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
     min_lift: Annotated[float, Field(gt=1)] = 1.2
     most_lines: Count = 3
+    min_known_share: Share = 0.1
     attribute_bands: Annotated[int, Field(ge=2, le=10)] = 4
     place_columns: list[str] = []
     left_out: list[str] = []
     timezone: Timezone | None = None
-    season_days: Positive = 240
+    season_margin_days: Positive = 30
     certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     occasions: dict[str, Occasion] = {}
 

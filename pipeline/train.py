@@ -157,7 +157,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             fitted = replace(fitted, notes=(*fitted.notes, *cards.notes))
             found = Found(source, profiles, fitted, segments)
             lineage = with_names(known.lineage, segments.table)
-            results = _results(params, found, lineage, run_id)
+            results = _results(params, found, lineage, run_id) | {"audiences": cards.audiences}
             report = render(results)
             progress("tracking")
             name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"

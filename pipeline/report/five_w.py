@@ -10,8 +10,11 @@ from typing import Any
 import yaml
 
 TEXTS = Path(__file__).parent / "texts" / "five_w.yaml"
-NUMBERS = ("price_level", "items_per_order")
+NUMBERS = ("price_level",)
 """Topics whose figure is a number; all others are shares."""
+
+SEASONAL = ("month", "occasion")
+"""Topics of which the figure is a share of the visits at that time and around it."""
 
 
 @cache
@@ -24,9 +27,9 @@ def five_w_texts(five_w: Mapping[str, list[dict[str, Any]]], language: str) -> d
     """The card as ``intro`` and ``questions``, each with its title and lines; questions without a line are left out."""
     words = texts_of(language)
     questions = [
-        {"title": words["questions"][question], "lines": [_line(one, words, language) for one in lines]}
-        for question, lines in five_w.items()
-        if lines
+        {"title": title, "lines": [_line(one, words, language) for one in five_w[question]]}
+        for question, title in words["questions"].items()
+        if five_w.get(question)
     ]
     return {"intro": words["intro"], "questions": questions}
 
@@ -48,8 +51,10 @@ def _label(line: Mapping[str, Any], words: Mapping[str, Any], language: str) -> 
         return words["count_label"].format(name=topic.replace("_", " "), value=value)
     told = words[topic]
     if isinstance(told, dict):
-        return {str(key): text for key, text in told.items()}[value]
-    return told.format(value=line.get("names", {}).get(language, value))
+        label = {str(key): text for key, text in told.items()}[value]
+    else:
+        label = told.format(value=line.get("names", {}).get(language, value))
+    return words["season"].format(label=label) if topic in SEASONAL else label
 
 
 def _figure(value: float, form: str, words: Mapping[str, Any]) -> str:
