@@ -71,18 +71,20 @@ class Table(Section):
         return self
 
 
+def _known_zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError(f"expected a time zone such as UTC or Europe/Kyiv. Got {value!r}")
+    return str(ZoneInfo(value))
+
+
+Timezone = Annotated[str, AfterValidator(_known_zone)]
+
+
 class TimedTable(Table):
     """A table with a moment in it."""
 
     time_format: str = "auto"
-    timezone: str = "UTC"
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone_exists(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError("expected a time zone such as UTC or Europe/Kyiv")
-        return str(ZoneInfo(value))
+    timezone: Timezone = "UTC"
 
 
 class EventsTable(TimedTable):
@@ -445,6 +447,49 @@ class RulesParams(Section):
     sensitive: list[str]
 
 
+def _month_day(value: str) -> tuple[int, int]:
+    try:
+        at = datetime.strptime(f"2024-{value}", "%Y-%m-%d")
+    except ValueError:
+        raise ValueError(f"expected a month and a day, such as 12-24; found {value!r}") from None
+    return at.month, at.day
+
+
+class Occasion(Section):
+    """Days of every year on which people shop for a reason."""
+
+    name: Text
+    first: str
+    last: str
+
+    @field_validator("first", "last")
+    @classmethod
+    def _is_day(cls, value: str) -> str:
+        _month_day(value)
+        return value
+
+    @property
+    def days(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First and last (month, day)."""
+        return _month_day(self.first), _month_day(self.last)
+
+
+class CardsParams(Section):
+    """The 5W card: what a segment has more of than the shop."""
+
+    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    min_lift: Annotated[float, Field(gt=1)] = 1.2
+    most_lines: Count = 3
+    min_known_share: Share = 0.1
+    attribute_bands: Annotated[int, Field(ge=2, le=10)] = 4
+    place_columns: list[str] = []
+    left_out: list[str] = []
+    timezone: Timezone | None = None
+    season_margin_days: Positive = 30
+    certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    occasions: dict[str, Occasion] = {}
+
+
 class EngineParams(Section):
     """The database."""
 
@@ -511,6 +556,7 @@ class Params(Section):
     minimum: MinimumParams = MinimumParams(customers=0, history_days=0, orders=0, usual_history_days=0)
     moves: tuple[Move, ...] = ()
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
+    cards: CardsParams = CardsParams()
     folder: Annotated[Path, Field(exclude=True)] = Path()
 
     @field_validator("as_of")

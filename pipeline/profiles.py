@@ -61,6 +61,8 @@ class Profiles:
         Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
     said : expression, optional
         `features.interests.event_evidence`, while the database is open; customer_id is the place in ``table``.
+    visits : expression, optional
+        `features.sessions.session_table`, as long, and of the same numbers.
     """
 
     table: pd.DataFrame
@@ -68,6 +70,7 @@ class Profiles:
     new_categories: pd.DataFrame
     query_counts: dict[str, int]
     said: ir.Table | None = None
+    visits: ir.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Measured:
         Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
     said : expression
         `features.interests.event_evidence` of the customers' numbers.
+    visits : expression
+        `features.sessions.session_table` of the customers' numbers.
     """
 
     table: ir.Table
@@ -93,6 +98,7 @@ class Measured:
     categories: pd.DataFrame
     query_counts: dict[str, int]
     said: ir.Table
+    visits: ir.Table
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ def build_profiles(
     named = measured.table.drop("customer_id").rename(customer_id="customer_name")
     new = new_categories(measured.categories, measured.shop)
     frame = finished(con, named, measured.shop.spec, params)
-    return Profiles(frame, measured.shop, new, measured.query_counts, measured.said)
+    return Profiles(frame, measured.shop, new, measured.query_counts, measured.said, measured.visits)
 
 
 def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
@@ -206,7 +212,7 @@ def measure(
     )
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
     at_training = shop.known_categories if shop else seen[["category"]]
-    return Measured(table, Shop(spec, queries, at_training), seen, query_counts, said)
+    return Measured(table, Shop(spec, queries, at_training), seen, query_counts, said, visits)
 
 
 def observe(

@@ -17,6 +17,7 @@ from models.identity import last_number
 from models.segmentation import FittedClusters, input_columns
 from pipeline import beware, outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
+from pipeline.cards import with_cards
 from pipeline.engines import connect
 from pipeline.identity import LINEAGE, identify, with_names
 from pipeline.minimum import require_enough
@@ -168,13 +169,16 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             segments = describe_segments(
                 profiles, fitted, params, leaning=leaning, known_names=known.names, given_names=known.given
             )
+            progress("who, what, why, when and where")
+            segments, cards = with_cards(source, profiles, segments, params)
             progress("what segments foretell")
             validity, told_of_past = foretell(past, params)
-            notes = tuple(text for text in (*fitted.notes, *notes, known.note, *told_of_past) if text)
+            said = (*fitted.notes, *notes, known.note, *cards.notes, *told_of_past)
+            notes = tuple(text for text in said if text)
             fitted = replace(fitted, notes=notes)
             found = Found(source, profiles, fitted, segments, validity)
             lineage = with_names(known.lineage, segments.table)
-            results = _results(params, found, lineage, run_id)
+            results = _results(params, found, lineage, run_id) | {"audiences": cards.audiences}
             report = render(results)
             progress("tracking")
             name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"

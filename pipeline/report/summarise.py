@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.report.five_w import five_w_texts
 from pipeline.report.foretold import validity_section
 
 MAX_HEAT_COLUMNS = 10
@@ -214,6 +215,7 @@ def _segment(segment: dict[str, Any], shop: Mapping[str, float], language: str) 
             ],
             "when": _when(figures),
             "rule": _rule_text(segment["rule"]),
+            "five_w": five_w_texts(segment.get("five_w", {}), language),
             "playbook": segment["playbook"].get(language, ""),
             "stability": _stability_text(segment),
         },

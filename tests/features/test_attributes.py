@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+import ibis
+import pandas as pd
+
+from features.attributes import column_kinds, quantiles, spread, value_counts
+
+CUSTOMERS = pd.DataFrame(
+    {
+        "customer_id": ["c1", "c2", "c3", "c4", "c5"],
+        "registered_at": pd.Timestamp("2025-01-01"),
+        "city": ["Lviv", " Lviv ", "Kyiv", "", None],
+        "income": [10.0, 30.0, 30.0, float("nan"), 70.5],
+        "born_on": pd.Timestamp("1990-01-01"),
+    }
+)
+SEGMENTS = pd.DataFrame(
+    {"customer_id": ["c1", "c2", "c3", "c4", "c5", "c9"], "segment_id": ["a", "b", "a", "a", "b", "b"]}
+)
+
+
+def test_kinds_of_columns() -> None:
+    table = ibis.memtable(CUSTOMERS)
+    assert column_kinds(table) == {"city": "text", "income": "number", "born_on": "other"}
+
+
+def test_counts_by_hand(con: Any) -> None:
+    table = ibis.memtable(CUSTOMERS)
+    counts = con.to_pyarrow(value_counts(table, ibis.memtable(SEGMENTS), ["city", "income"], {"income": [20.0, 50.0]}))
+    found = {(row["topic"], row["value"], row["segment_id"]): row["customer_count"] for row in counts.to_pylist()}
+    # c4 has nothing, c9 is in no table; a lower bound belongs to its band.
+    assert found == {
+        ("city", "Lviv", "a"): 1, ("city", "Lviv", "b"): 1, ("city", "Kyiv", "a"): 1,
+        ("income", "< 20", "a"): 1, ("income", "20–50", "a"): 1, ("income", "20–50", "b"): 1, ("income", "≥ 50", "b"): 1,
+    }  # fmt: skip
+
+
+def test_how_widely_values_are_shared(con: Any) -> None:
+    table = ibis.memtable(CUSTOMERS)
+    cities = con.to_pyarrow(spread(table, "city", min_group=2)).to_pylist()[0]
+    assert cities == {"known_count": 3, "value_count": 2, "shared_count": 2, "is_whole": True}
+    incomes = con.to_pyarrow(spread(table, "income", min_group=2)).to_pylist()[0]
+    assert incomes == {"known_count": 4, "value_count": 3, "shared_count": 2, "is_whole": False}
+
+
+def test_quantiles_leave_out_what_is_no_number(con: Any) -> None:
+    assert con.to_pyarrow(quantiles(ibis.memtable(CUSTOMERS), "income", bands=2)).to_pylist() == [{"q1": 30.0}]

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import ibis
+import pandas as pd
+import pytest
+
+from features.events import ObservationWindow
+from features.occasions import local_time, periods, visit_sums
+
+WINDOW = ObservationWindow(datetime(2025, 11, 1, tzinfo=UTC), 365)
+
+
+def sums_of(con: Any, visits: list[tuple[int, str, str | None]]) -> dict[tuple[str, str], dict[str, float]]:
+    frame = pd.DataFrame(visits, columns=["customer_id", "started_at", "channel"])
+    frame["started_at"] = pd.to_datetime(frame.started_at)
+    segments = pd.DataFrame({"customer_id": [0, 1], "segment_id": "a"})
+    sums, keys = visit_sums(
+        ibis.memtable(frame, schema={"customer_id": "int64", "started_at": "timestamp", "channel": "string"}),
+        ibis.memtable(segments),
+        window=WINDOW,
+        timezone="UTC",
+        channels=["app"],
+        occasions={"spring": ((3, 1), (3, 8))},
+        margin_days=30,
+    )
+    row = con.to_pyarrow(sums).to_pylist()[0]
+    return {
+        key: {name: row[f"{name}{place}"] for name in ("n", "total", "squares", "customers")}
+        for place, key in enumerate(keys)
+    }
+
+
+def test_each_customer_counts_once(con: Any) -> None:
+    # A Monday at 9 and at 20, and a Tuesday at 9; somebody else came on one Monday.
+    visits = [
+        (0, "2025-06-02 09:00", "app"), (0, "2025-06-02 20:00", "web"), (0, "2025-06-03 09:00", None),
+        (1, "2025-06-09 20:00", None),
+    ]  # fmt: skip
+    found = sums_of(con, visits)
+    assert found["weekday", "1"] == pytest.approx({"n": 2, "total": 2 / 3 + 1, "squares": 4 / 9 + 1, "customers": 2})
+    assert found["part_of_day", "evening"]["total"] == pytest.approx(1 / 3 + 1)
+    # Of visits with a channel; who names none is not known.
+    assert found["channel", "app"] == pytest.approx({"n": 1, "total": 0.5, "squares": 0.25, "customers": 1})
+    # Nobody was there for long enough to tell payday from chance.
+    assert found["ten_days", "early"]["n"] == 0
+
+
+def test_a_season_is_told_of_those_who_came_before_and_after(con: Any) -> None:
+    around = ["2025-01-10", "2025-02-10", "2025-03-04", "2025-03-20", "2025-04-10", "2025-05-10"]
+    visits = [(0, at, None) for at in around]
+    # Came first in February: no figure, though two of three visits are in March.
+    visits += [(1, at, None) for at in ["2025-02-20", "2025-03-03", "2025-03-05", "2025-05-20"]]
+    found = sums_of(con, visits)
+    # March and thirty days either side: from January 30 to April 30.
+    assert found["month", "3"] == pytest.approx({"n": 1, "total": 2 / 4, "squares": 1 / 4, "customers": 1})
+    # March 1 to 8: from January 30 to April 7.
+    assert found["occasion", "spring"]["total"] == pytest.approx(1 / 3)
+
+
+def test_months_at_the_edge_of_the_window_are_left_out() -> None:
+    months = [int(value) for topic, value in periods(WINDOW, {}, margin_days=30) if topic == "month"]
+    assert months == [1, 2, 3, 4, 5, 6, 7, 8, 9, 12]
+
+
+def test_an_occasion_may_run_into_the_new_year() -> None:
+    found = periods(WINDOW, {"turn": ((12, 27), (1, 7))}, margin_days=30)["occasion", "turn"]
+    assert found == [(datetime(2024, 12, 27), datetime(2025, 1, 8))]
+
+
+def test_clocks_as_they_stood(con: Any) -> None:
+    moments = ["2024-12-01 22:30", "2025-03-30 00:59", "2025-03-30 01:00", "2025-07-01 21:30", "2025-10-26 01:00"]
+    table = ibis.memtable(pd.DataFrame({"at": pd.to_datetime(moments)}))
+    local = local_time(table.at, timezone="Europe/Kyiv", window=WINDOW)
+    found = con.to_pyarrow(table.select(at=local)).to_pandas()["at"].dt.strftime("%m-%d %H:%M").sort_values()
+    assert found.tolist() == ["03-30 02:59", "03-30 04:00", "07-02 00:30", "10-26 03:00", "12-02 00:30"]
