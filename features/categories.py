@@ -86,7 +86,7 @@ def other_of(path: str) -> str:
     >>> other_of("Pets > Cats")
     'Pets > Cats > other Cats'
     """
-    return f"{path}{SEPARATOR}other {path.split(SEPARATOR)[-1]}"
+    return f"{path}{SEPARATOR}other {path.rsplit(SEPARATOR, maxsplit=1)[-1]}"
 
 
 def node_evidence(evidence_by_path: ir.Table) -> ir.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,7 +79,7 @@ def carve(
 def _is_called_other(name: str) -> bool:
     """A path with a part that is called as what is left over: it is left over."""
     parts = name.lower().split(SEPARATOR)
-    return parts[0] == OTHER or any(part == f"other {above}" for above, part in zip(parts, parts[1:], strict=False))
+    return parts[0] == OTHER or any(part == f"other {above}" for above, part in pairwise(parts))
 
 
 def _family(paths: list[tuple[str, ...]]) -> tuple[Ints, Ints]:
