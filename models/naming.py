@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
+from features.interests import SHARE_PREFIX
 from features.journey import STAGES
 
 LANGUAGES = ("en", "uk", "ru", "sq")
@@ -101,7 +102,9 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
     lost, lapsed ones lapsed or lost. Null: cannot be said.
     """
     stage = profile["lifecycle_stage"].astype(str)
-    table = profile.assign(
+    # Interests are told elsewhere, and pandas warns of adding to a table of so many columns.
+    without_interests = profile.loc[:, ~profile.columns.str.startswith(SHARE_PREFIX)]
+    table = without_interests.assign(
         segment_id=np.asarray(segment_ids, dtype=object),
         customers=1,
         is_buyer=profile.order_count > 0,
