@@ -1,13 +1,15 @@
 """The category tree: paths, levels, and the roll-up to the columns of a profile.
 
 A category is written as its path from the root, ``Pets > Cats > Food``. A profile has a limited number of interest
-columns, so paths are rolled up to the deepest level that fits; what is rare, or new since training, is OTHER.
+columns, so a cut through the tree says which categories are columns (`models.carving`); what is below one of them and
+in none of its own is ``Pets > other Pets``, and what is below none, or new since training, is OTHER.
 A product without a category has none (null): it is no interest of anybody, and not OTHER. Paths that differ in case
 alone are one category: as names of columns, a database could not tell them apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ibis
@@ -18,6 +20,8 @@ from features.events import exact_sum
 SEPARATOR = " > "
 OTHER = "(other)"
 MAX_LEVELS = 8
+MAX_NODES = 10_000
+"""Categories, the largest, among which columns are chosen."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class CategoryCut:
     Attributes
     ----------
     level : int, >= 1
-        Depth in the tree to which paths are rolled up.
+        Depth in the tree of the deepest column.
     categories : tuple of str
         Paths in order of their columns; the last is always OTHER.
     mix : tuple of float
@@ -42,6 +46,16 @@ class CategoryCut:
     def other_index(self) -> int:
         """Column of OTHER."""
         return len(self.categories) - 1
+
+    @property
+    def tops(self) -> dict[str, int]:
+        """Column of what begins so, in lower case, and has no longer beginning here: the cut without OTHER."""
+        found = {}
+        for column, category in enumerate(self.categories[:-1]):
+            path = category.lower()
+            above = path.rpartition(SEPARATOR)[0]
+            found[above if above and other_of(above) == path else path] = column
+        return found
 
 
 def at_level(path: ir.StringValue, level: int) -> ir.StringValue:
@@ -64,22 +78,29 @@ def with_category_path(events: ir.Table, products: ir.Table | None) -> ir.Table:
     )
 
 
-def category_counts(evidence_by_path: ir.Table) -> ir.Table:
-    """How many categories each level has.
+def other_of(path: str) -> str:
+    """The column of what is below ``path`` and in no column of its own.
+
+    Examples
+    --------
+    >>> other_of("Pets > Cats")
+    'Pets > Cats > other Cats'
+    """
+    return f"{path}{SEPARATOR}other {path.rsplit(SEPARATOR, maxsplit=1)[-1]}"
+
+
+def node_evidence(evidence_by_path: ir.Table) -> ir.Table:
+    """Evidence of each category of the tree, with everything below it; of the largest `MAX_NODES`.
 
        evidence_by_path (category_path, evidence)
-    -> levels (level, category_count)     one row per level
+    -> nodes (category, evidence)     largest first, ancestors before those below them
     """
     depth = evidence_by_path.category_path.split(SEPARATOR).length()
-    counts = [
-        evidence_by_path.aggregate(
-            category_count=at_level(evidence_by_path.category_path, level).lower().nunique(),
-            is_reached=(depth >= level).any(),
-        ).mutate(level=ibis.literal(level))
-        for level in range(1, MAX_LEVELS + 1)
+    levels = [
+        roll_up(evidence_by_path.filter(depth >= level), level, count="evidence") for level in range(1, MAX_LEVELS + 1)
     ]
-    levels = ibis.union(*counts)
-    return levels.filter(levels.is_reached).select("level", "category_count")
+    nodes = ibis.union(*levels)
+    return nodes.order_by(ibis.desc("evidence"), nodes.category.lower()).limit(MAX_NODES)
 
 
 def roll_up(paths: ir.Table, level: int, *, count: str) -> ir.Table:
@@ -94,46 +115,35 @@ def roll_up(paths: ir.Table, level: int, *, count: str) -> ir.Table:
     return by_category.drop("folded").order_by(ibis.desc(count), "category")
 
 
-def choose_level(category_counts: dict[int, int], max_categories: int) -> int:
-    """Deepest level with at most ``max_categories - 1`` categories (one column is OTHER's); 1 if none has so few.
-
-    Examples
-    --------
-    >>> choose_level({1: 4, 2: 30, 3: 900}, max_categories=40)
-    2
-    """
-    fitting = [level for level, count in category_counts.items() if count <= max_categories - 1]
-    return max(fitting, default=1)
-
-
-def category_cut(largest: list[tuple[str, float]], total_evidence: float, level: int) -> CategoryCut:
-    """The cut whose columns are ``largest`` (category, evidence), OTHER holding what remains of the total.
-
-    A category of theirs that is called as OTHER is part of it.
-    """
-    kept = [(category, evidence) for category, evidence in largest if evidence > 0 and category.lower() != OTHER]
-    rest = max(total_evidence - sum(evidence for _, evidence in kept), 0.0)
+def category_cut(columns: Sequence[tuple[str, float]], total_evidence: float) -> CategoryCut:
+    """The cut of ``columns`` (category, evidence), OTHER holding what remains of the total."""
+    rest = max(total_evidence - sum(evidence for _, evidence in columns), 0.0)
     total = total_evidence or 1.0
     return CategoryCut(
-        level=level,
-        categories=(*(category for category, _ in kept), OTHER),
-        mix=(*(evidence / total for _, evidence in kept), rest / total if kept else 1.0),
+        level=max((len(category.split(SEPARATOR)) for category, _ in columns), default=1),
+        categories=(*(category for category, _ in columns), OTHER),
+        mix=(*(evidence / total for _, evidence in columns), rest / total if columns else 1.0),
     )
 
 
 def category_columns(paths: ir.Table, cut: CategoryCut) -> ir.Table:
-    """Which column each path is rolled up to.
+    """Which column each path is rolled up to: that of its longest beginning that has one.
 
        paths (category_path)     one row per distinct path
     -> columns (category_path, column)     same rows; column counts from 0
     """
-    kept = ibis.memtable(
-        {"category": list(cut.categories), "kept_column": list(range(len(cut.categories)))},
-        schema={"category": "string", "kept_column": "int64"},
-    )
-    rolled = paths.filter(paths.category_path.notnull()).mutate(path=at_level(paths.category_path, cut.level))
-    joined = rolled.left_join(kept, rolled.path.lower() == kept.category.lower())
-    return joined.select("category_path", column=joined.kept_column.fill_null(cut.other_index))
+    by_level: dict[int, dict[str, int]] = {}
+    for top, column in cut.tops.items():
+        by_level.setdefault(len(top.split(SEPARATOR)), {})[top] = column
+    table = paths.filter(paths.category_path.notnull()).select("category_path").mutate(column=ibis.null("int64"))
+    for level, tops in sorted(by_level.items(), reverse=True):
+        schema = {f"top_{level}": "string", f"column_{level}": "int64"}
+        kept = ibis.memtable(dict(zip(schema, (list(tops), list(tops.values())), strict=True)), schema=schema)
+        beginning = table.mutate(beginning=at_level(table.category_path, level).lower())
+        joined = beginning.left_join(kept, beginning.beginning == kept[f"top_{level}"])
+        column = ibis.coalesce(joined.column, joined[f"column_{level}"])
+        table = joined.select("category_path", column=column)
+    return table.mutate(column=table.column.fill_null(cut.other_index))
 
 
 def with_column(events: ir.Table, products: ir.Table | None, columns: ir.Table, *, has_own_paths: bool) -> ir.Table:

@@ -14,6 +14,7 @@ import pandas as pd
 from features import benefits, categories, context, interests, journey, searches, sessions, value
 from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
+from models.carving import carve
 from models.queries import QueryModel
 from pipeline.engines import fetch, materialise
 from pipeline.params import Params, params_from_json
@@ -318,12 +319,10 @@ def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindo
 
 
 def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
-    counts = categories.category_counts(paths).to_pandas()
-    level = categories.choose_level(dict(zip(counts.level, counts.category_count, strict=True)), max_categories)
-    rolled = categories.roll_up(paths, level, count="evidence")
-    largest = rolled.limit(max_categories - 1).to_pandas()
-    total = float(rolled.aggregate(total=exact_sum(rolled.evidence)).to_pandas().total.iloc[0])
-    return categories.category_cut(list(zip(largest.category, largest.evidence, strict=True)), total, level)
+    nodes = categories.node_evidence(paths).to_pandas()
+    total = float(paths.aggregate(total=exact_sum(paths.evidence)).to_pandas().total.iloc[0])
+    columns = carve(nodes.category.tolist(), nodes.evidence.tolist(), total, max_categories)
+    return categories.category_cut(columns, total)
 
 
 def _fit_spec(

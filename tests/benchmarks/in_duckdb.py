@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+from tree import columns_of, levels_of, parent
 
 KAPPA = 8.0
 
@@ -14,26 +15,43 @@ def profiles(folder: Path) -> duckdb.DuckDBPyRelation:
     con = duckdb.connect(str(folder / "hand.duckdb"))
     con.execute(f"set memory_limit = '8GB'; set temp_directory = '{folder}/spill'")
     con.execute("set preserve_insertion_order = false; set TimeZone = 'UTC'")
-    con.execute(statements(folder))
+    con.execute(statements(con, folder))
     return con.table("profiles")
 
 
-def statements(folder: Path) -> str:
+EVIDENCE = """
+    select category_path, sum(case event_type when 'view' then 1.0 when 'favourite' then 2.0 when 'cart' then 2.0
+                                              when 'purchase' then 3.0 when 'email_click' then 0.5 else 0.0 end
+                              * pow(2.0, -epoch(timestamptz '2025-11-01' - occurred_at) / 86400.0 / 45.0))
+    from read_parquet('{folder}/events/*.parquet') join '{folder}/products.parquet' using (product_id)
+    where customer_id is not null and trim(customer_id) <> '' and coalesce(unit_price, 0) >= 0
+      and coalesce(discount, 0) >= 0 and coalesce(quantity, 1) >= 0 and category_path is not null
+      and occurred_at >= timestamptz '2024-11-01' and occurred_at < timestamptz '2025-11-01' group by all"""
+
+
+def statements(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
     """The SQL for the categories of that shop."""
-    paths = duckdb.sql(f"select distinct category_path from '{folder}/products.parquet'").fetchall()
-    categories = sorted({tuple(path.split(" > ")[:2]) for (path,) in paths})
-    columns: dict[str, list[int]] = {}
-    for column, (upper, _) in enumerate(categories):
-        columns.setdefault(upper, []).append(column)
-    mix = "(select sum(share) from mix where col in ({}))"
-    uppers, shares = [], []
-    for upper, below in columns.items():
-        listed = ", ".join(map(str, below))
-        evidence = " + ".join(f'"{column}"' for column in below)
-        uppers.append(f'({evidence} + {KAPPA} * {mix.format(listed)}) / (evidence + {KAPPA}) as "{upper}"')
-        for column in below:
-            base = f'"{upper}" * {mix.format(column)} / {mix.format(listed)}'
-            name = " > ".join(categories[column])
-            shares.append(f'("{column}" + {KAPPA} * {base}) / (evidence + {KAPPA}) as "interest: {name}"')
+    column_of = columns_of(dict(con.execute(EVIDENCE.format(folder=folder)).fetchall()))
+    names = sorted(set(column_of.values()))
+    quoted = {path: path.replace("'", "''") for path in column_of}
+    columns = ", ".join(f"('{quoted[path]}', {names.index(name)})" for path, name in column_of.items())
+    mix = "(select coalesce(sum(share), 0) from mix where col in ({}))"
+    above, mix_above, table = {"": "1.0"}, {"": "1.0"}, "totals"
+    levels = levels_of(names)
+    for level, nodes in enumerate(levels, start=1):
+        below: dict[str, list[int]] = {}
+        for column, node in enumerate(nodes):
+            below.setdefault(node, []).append(column)
+        prefix = "interest: " if level == len(levels) else f"level {level}: "
+        node_mix = {node: mix.format(", ".join(map(str, inside))) for node, inside in below.items()}
+        evidence = {node: " + ".join(f'"{column}"' for column in inside) for node, inside in below.items()}
+        shares = [
+            f"({evidence[node]} + {KAPPA} * {above[parent(node, level)]} * {node_mix[node]} / "
+            f'{mix_above[parent(node, level)]}) / (evidence + {KAPPA}) as "{prefix}{node}"'
+            for node in below
+        ]
+        kept = "customer_id, evidence" if level == len(levels) else "*"
+        table = f"(select {kept}, {', '.join(shares)} from {table})"
+        above, mix_above = {node: f'"{prefix}{node}"' for node in below}, node_mix
     text = (Path(__file__).parent / "in_duckdb.sql").read_text()
-    return text.format(folder=folder, uppers=", ".join(uppers), shares=",\n  ".join(shares))
+    return text.format(folder=folder, columns=columns, interests=table)

@@ -13,9 +13,7 @@ create temp table known as
     select customer_id from checked where occurred_at < timestamp '2025-11-01'
     union select customer_id from '{folder}/customers.parquet' where registered_at < timestamptz '2025-11-01');
 create temp table product_columns as
-  select product_id, array_to_string(string_split(category_path, ' > ')[:2], ' > ') as category,
-         dense_rank() over (order by category) - 1 as col
-  from '{folder}/products.parquet';
+  select product_id, col from '{folder}/products.parquet' join (values {columns}) t(category_path, col) using (category_path);
 create temp table observed as
   select k.customer_id, occurred_at, event_type, query, channel, hash(coalesce(session_id, date_trunc('day', occurred_at)::varchar)) as session_key, col,
          case event_type when 'view' then 1.0 when 'search' then 1.0 when 'favourite' then 2.0 when 'cart' then 2.0
@@ -91,9 +89,8 @@ create temp table mix as
   from observed where col is not null group by col;
 create temp table wide as pivot evidence on col using coalesce(sum(evidence), 0) group by customer_id;
 create temp table totals as
-  select *, {uppers}
-  from wide join (select customer_id, sum(evidence) as evidence from evidence group by all) using (customer_id);
-create temp table interests as select customer_id, evidence, {shares} from totals;
+  select * from wide join (select customer_id, sum(evidence) as evidence from evidence group by all) using (customer_id);
+create temp table interests as select * from {interests};
 create temp table prices as
   select k.customer_id, col, unit_price, quantity from checked c join known k on c.customer_id = k.name
   join product_columns using (product_id)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tree import columns_of, levels_of, parent
 
 AS_OF = pd.Timestamp("2025-11-01")
 START = AS_OF - pd.Timedelta(days=365)
@@ -20,15 +21,19 @@ def profiles(folder: Path) -> pd.DataFrame:
     """One row per customer of the shop in ``folder``."""
     events = checked(pd.read_parquet(folder / "events", read_dictionary=TEXTS))
     products = pd.read_parquet(folder / "products.parquet", columns=["product_id", "category_path"])
-    path = products.category_path.str.split(" > ").str[:2].str.join(" > ").astype("category")
-    column_of = pd.Series(path.cat.codes.to_numpy(), products.product_id)
-    names = list(path.cat.categories)
-    column = column_of.reindex(events.product_id.cat.categories).fillna(-1).to_numpy(np.int64)
-    events["column"] = np.where(events.product_id.isna(), -1, column[events.product_id.cat.codes])
+    path = products.category_path.astype("category")
+    path_of = pd.Series(path.cat.codes.to_numpy(), products.product_id)
+    path_of = path_of.reindex(events.product_id.cat.categories).fillna(-1).to_numpy(np.int64)
+    events["path"] = np.where(events.product_id.isna(), -1, path_of[events.product_id.cat.codes])
     age = (AS_OF - events.occurred_at).dt.total_seconds().to_numpy() / 86_400
     events["weight"] = weights(events.event_type, WEIGHTS) * np.exp2(-age / HALF_LIFE_DAYS)
     events["points"] = weights(events.event_type, POINTS) * np.exp2(-age / POINTS_HALF_LIFE_DAYS)
 
+    by_path = events[events.path >= 0].groupby("path").weight.sum()
+    column_of = columns_of(dict(zip(path.cat.categories[by_path.index], by_path, strict=True)))
+    names = sorted(set(column_of.values()))
+    column = [names.index(column_of[one]) if one in column_of else -1 for one in path.cat.categories]
+    events["column"] = np.where(events.path >= 0, np.array(column)[events.path], -1)
     shown = events[events["column"] >= 0]
     mix = shown.groupby("column").weight.sum().reindex(range(len(names)), fill_value=0.0)
     own = shown.groupby(["customer", "column"]).weight.sum()
@@ -192,13 +197,13 @@ def value(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(evidence: pd.DataFrame, mix: pd.Series, names: list[str]) -> pd.DataFrame:
-    """The interest formula, from the upper level down."""
+    """The interest formula, from the root down."""
     total = evidence.sum(axis=1)
-    upper = [name.split(" > ")[0] for name in names]
-    by_upper = evidence.T.groupby(upper).sum().T
-    upper_mix = mix.groupby(upper).sum()
-    upper_share = by_upper.add(KAPPA * upper_mix, axis=1).div(total + KAPPA, axis=0)
-    base = upper_share[upper].to_numpy() * (mix.to_numpy() / upper_mix[upper].to_numpy())
-    found = (evidence.to_numpy() + KAPPA * base) / (total.to_numpy() + KAPPA)[:, None]
-    table = pd.DataFrame(found, evidence.index, [f"interest: {name}" for name in names])
-    return table.assign(evidence=total)
+    share, mix_above = pd.DataFrame({"": 1.0}, evidence.index), pd.Series({"": 1.0})
+    for level, nodes in enumerate(levels_of(names), start=1):
+        own, node_mix = evidence.T.groupby(nodes).sum().T, mix.groupby(nodes).sum()
+        above = [parent(node, level) for node in own.columns]
+        base = share[above].to_numpy() * (node_mix.to_numpy() / mix_above[above].to_numpy())
+        found = (own.to_numpy() + KAPPA * base) / (total.to_numpy() + KAPPA)[:, None]
+        share, mix_above = pd.DataFrame(found, evidence.index, own.columns), node_mix
+    return share.add_prefix("interest: ").assign(evidence=total)

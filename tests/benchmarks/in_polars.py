@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+from tree import columns_of, levels_of, parent
 
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
 START = AS_OF - timedelta(days=365)
@@ -21,6 +22,10 @@ kind, at = pl.col("event_type"), pl.col("occurred_at")
 def profiles(folder: Path) -> pl.DataFrame:
     """One row per customer of the shop in ``folder``."""
     events = observed(folder)
+    has_path = events.filter(pl.col("column").is_not_null())
+    by_path = has_path.group_by("column").agg(pl.col("weight").sum()).collect(engine="streaming")
+    column_of = columns_of(dict(by_path.iter_rows()))
+    events = events.with_columns(column=pl.col("column").replace_strict(column_of, default=None))
     shown = events.filter(pl.col("column").is_not_null())
     mix = {row[0]: row[1] for row in shown.group_by("column").agg(pl.col("weight").sum()).collect().iter_rows()}
     whole = sum(mix.values())
@@ -53,9 +58,7 @@ def observed(folder: Path) -> pl.LazyFrame:
         pl.col("product_id").is_not_null() | kind.is_in(WITHOUT_PRODUCT),
         *[pl.col(number).is_null() | (pl.col(number) >= 0) for number in ("unit_price", "discount", "quantity")],
     )
-    products = pl.scan_parquet(folder / "products.parquet").select(
-        "product_id", column=pl.col("category_path").str.split(" > ").list.head(2).list.join(" > ")
-    )
+    products = pl.scan_parquet(folder / "products.parquet").select("product_id", column="category_path")
     age = (AS_OF - at).dt.total_microseconds() / 86_400e6
     query = (
         pl.col("query")
@@ -191,23 +194,25 @@ def price_level(events: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def shares(wide: pl.DataFrame, mix: dict[str, float]) -> pl.DataFrame:
-    """The interest formula, from the upper level down."""
+    """The interest formula, from the root down."""
     names = wide.columns[1:]
-    upper = {name: name.split(" > ")[0] for name in names}
-    upper_mix = {top: sum(mix[name] for name in names if upper[name] == top) for top in upper.values()}
     table = wide.with_columns(evidence=pl.sum_horizontal(names))
-    shrunk = pl.col("evidence") + KAPPA
-    table = table.with_columns(
-        (pl.sum_horizontal([name for name in names if upper[name] == top]) + KAPPA * upper_mix[top])
-        .truediv(shrunk)
-        .alias(f"upper: {top}")
-        for top in upper_mix
-    )
-    share = {
-        f"interest: {name}": (
-            pl.col(name) + KAPPA * pl.col(f"upper: {upper[name]}") * mix[name] / upper_mix[upper[name]]
+    above, mix_above = {"": pl.lit(1.0)}, {"": 1.0}
+    levels = levels_of(names)
+    for level, nodes in enumerate(levels, start=1):
+        below: dict[str, list[str]] = {}
+        for name, node in zip(names, nodes, strict=True):
+            below.setdefault(node, []).append(name)
+        node_mix = {node: sum(mix[name] for name in inside) for node, inside in below.items()}
+        prefix = "interest: " if level == len(levels) else f"level {level}: "
+        table = table.with_columns(
+            (
+                pl.sum_horizontal(inside)
+                + KAPPA * above[parent(node, level)] * (node_mix[node] / mix_above[parent(node, level)])
+            )
+            .truediv(pl.col("evidence") + KAPPA)
+            .alias(prefix + node)
+            for node, inside in below.items()
         )
-        / shrunk
-        for name in names
-    }
-    return table.select("customer_id", "evidence", **share)
+        above, mix_above = {node: pl.col(prefix + node) for node in below}, node_mix
+    return table.select("customer_id", "evidence", *[f"interest: {name}" for name in names])

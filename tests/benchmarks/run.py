@@ -65,6 +65,8 @@ def with_kindred(folder: Path) -> None:
 
     # The others weigh searches plainly, and know only learned queries.
     plain = [f"searches.outcome_weights.{kind}=1" for kind in ("view", "favourite", "cart", "purchase")]
+    # One in fifty is 0.02 to the others, and to sums in whole numbers of 2^-30 a billionth less.
+    plain.append("searches.min_probability=0.019999999")
     given = params(folder, *plain, "searches.half_life_minutes=1e12", "searches.min_confidence=1")
     with connect(given.engine, folder=folder) as con:
         source = read_source(con, given, rejected_path=None)

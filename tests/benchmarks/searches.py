@@ -12,13 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import ibis
 import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
 from run import params
 
-from features.categories import SEPARATOR
+from features.categories import category_columns
 from features.events import EventType, ObservationWindow
 from features.searches import normalised_query
 from models.queries import ABSTAINED, LEARNED, WAYS
@@ -56,9 +57,10 @@ def meanings(folder: Path) -> pd.DataFrame:
     frame["probability"], frame["column"] = found.probabilities.max(axis=1), found.probabilities.argmax(axis=1)
     # Texts that are one after normalisation have the truth of the first.
     frame = frame.merge(truth.drop_duplicates("query"), on="query")
-    columns = {category.lower(): number for number, category in enumerate(known.cut.categories)}
-    rolled = frame.category_path.fillna("").str.lower().str.split(SEPARATOR).str[: known.cut.level].str.join(SEPARATOR)
-    frame["meant"] = rolled.map(columns).fillna(known.cut.other_index).where(rolled != "", VAGUE)
+    frame["category_path"] = frame.category_path.replace("", None)
+    paths = pd.DataFrame({"category_path": frame.category_path.dropna().unique()})
+    columns = category_columns(ibis.memtable(paths), known.cut).to_pandas().set_index("category_path").column
+    frame["meant"] = frame.category_path.map(columns).fillna(VAGUE).astype("int64")
     return frame.assign(is_right=frame.column == frame.meant, is_told=frame.way != ABSTAINED)
 
 

@@ -121,12 +121,17 @@ def lifecycle_stage(events: list[Event], is_known_from_before: bool, params: Par
     return "slipping" if since > rules.active_days else "returned" if has_returned else "active"
 
 
-def rolled_up(event: Event, categories: tuple[str, ...], level: int) -> str | None:
+def rolled_up(event: Event, categories: tuple[str, ...]) -> str | None:
     path = PRODUCTS[event["product_id"]]
     if path is None:
         return None
-    category = " > ".join(path.split(" > ")[:level])
-    return category if category in categories else OTHER
+    parts = path.split(" > ")
+    for depth in range(len(parts), 0, -1):
+        node = " > ".join(parts[:depth])
+        for name in (node, f"{node} > other {parts[depth - 1]}"):
+            if name in categories:
+                return name
+    return OTHER
 
 
 def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str, float]:
@@ -135,7 +140,7 @@ def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str,
     mix = dict(zip(cut.categories, cut.mix, strict=True))
     evidence = dict.fromkeys(cut.categories, 0.0)
     for event in events:
-        category = rolled_up(event, cut.categories, cut.level)
+        category = rolled_up(event, cut.categories)
         if category is not None and event["event_type"] != "search":
             weight = rules.signal_weights.get(EventType(event["event_type"]), 0.0)
             evidence[category] += weight * 2 ** (-age_days(event) / rules.half_life_days)
@@ -159,17 +164,17 @@ def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str,
 
 
 @pytest.mark.parametrize(
-    ("seed", "by_day", "has_session_ids", "level", "max_categories"),
-    [(1, False, False, 2, 4), (2, True, False, 1, 2), (3, False, True, 3, 10)],
+    ("seed", "by_day", "has_session_ids", "column_count", "max_categories"),
+    [(1, False, False, 3, 3), (2, True, False, 2, 2), (3, False, True, 5, 10)],
 )
 def test_profiles_are_those_of_plain_python(
-    tmp_path: Path, seed: int, by_day: bool, has_session_ids: bool, level: int, max_categories: int
+    tmp_path: Path, seed: int, by_day: bool, has_session_ids: bool, column_count: int, max_categories: int
 ) -> None:
     log = random_log(seed, by_day=by_day)
     for place, event in enumerate(log):
         event["session_id"] = ["s1", "s2", None][place % 3] if has_session_ids else None
     params, table, shop = built(tmp_path, log, f"interests.max_categories={max_categories}")
-    assert shop.spec.cut.level == level
+    assert len(shop.spec.cut.categories) == column_count
     known = [event for event in log if event["occurred_at"] < END]
     assert list(table.index) == sorted({event["customer_id"] for event in known})
     for customer, row in table.iterrows():

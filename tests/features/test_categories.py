@@ -8,9 +8,9 @@ import pytest
 from features.categories import (
     OTHER,
     category_columns,
-    category_counts,
     category_cut,
-    choose_level,
+    node_evidence,
+    other_of,
     roll_up,
     with_column,
 )
@@ -26,14 +26,11 @@ def paths() -> Any:
     )
 
 
-def test_counts_per_level(con: Any, paths: Any) -> None:
-    found = con.to_pandas(category_counts(paths)).set_index("level").category_count.to_dict()
-    assert found == {1: 3, 2: 4, 3: 5}
-
-
-@pytest.mark.parametrize(("limit", "level"), [(4, 1), (5, 2), (6, 3), (100, 3), (2, 1)])
-def test_deepest_level_that_fits_beside_other(limit: int, level: int) -> None:
-    assert choose_level({1: 3, 2: 4, 3: 5}, limit) == level
+def test_each_category_holds_what_is_below_it(con: Any, paths: Any) -> None:
+    found = con.to_pandas(node_evidence(paths))
+    assert found.category.tolist()[:5] == ["A", "A > x", "A > x > 1", "A > x > 2", "A > y"]
+    assert found.evidence.tolist()[:6] == [9.0, 7.0, 4.0, 3.0, 2.0, 1.0]
+    assert len(found) == 8
 
 
 def test_roll_up_sums_and_sorts(con: Any, paths: Any) -> None:
@@ -43,19 +40,19 @@ def test_roll_up_sums_and_sorts(con: Any, paths: Any) -> None:
 
 
 def test_the_cut_gives_the_rest_to_other() -> None:
-    cut = category_cut([("A", 6.0), ("B", 3.0)], 12.0, 1)
+    cut = category_cut([("A", 6.0), ("B", 3.0)], 12.0)
     assert cut.categories == ("A", "B", OTHER)
     assert cut.mix == (0.5, 0.25, 0.25)
 
 
 def test_a_shop_without_categories_has_only_other() -> None:
-    cut = category_cut([], 0.0, 1)
+    cut = category_cut([], 0.0)
     assert cut.categories == (OTHER,)
     assert cut.mix == (1.0,)
 
 
 def test_new_and_rare_categories_roll_up_to_other(con: Any, paths: Any) -> None:
-    cut = category_cut([("A > x", 7.0), ("B", 1.0)], 10.5, 2)
+    cut = category_cut([("A > x", 7.0), ("B", 1.0)], 10.5)
     found = con.to_pandas(category_columns(paths, cut)).set_index("category_path").column.to_dict()
     assert found == {"A > x > 1": 0, "A > x > 2": 0, "A > y": 2, "B": 1, "C > 'q\"u' <b>🐈</b>": 2}
 
@@ -72,18 +69,34 @@ def test_the_catalogue_comes_before_the_events_own_category(con: Any) -> None:
 
 def test_spellings_that_differ_in_case_are_one_category(con: Any) -> None:
     paths = ibis.memtable({"category_path": ["Pets > Cats", "pets > cats", "PETS > Dogs"], "evidence": [1.0, 2.0, 4.0]})
-    found = con.to_pandas(category_counts(paths)).set_index("level").category_count.to_dict()
-    assert found == {1: 1, 2: 2}
+    nodes = con.to_pandas(node_evidence(paths))
+    assert nodes.category.tolist() == ["PETS", "PETS > Dogs", "Pets > Cats"]
     rolled = con.to_pandas(roll_up(paths, 2, count="evidence"))
     assert list(zip(rolled.category, rolled.evidence, strict=True)) == [("PETS > Dogs", 4.0), ("Pets > Cats", 3.0)]
-    cut = category_cut([("PETS > Dogs", 4.0), ("Pets > Cats", 3.0)], 7.0, 2)
+    cut = category_cut([("PETS > Dogs", 4.0), ("Pets > Cats", 3.0)], 7.0)
     columns = con.to_pandas(category_columns(paths, cut)).set_index("category_path").column.to_dict()
     assert columns == {"Pets > Cats": 1, "pets > cats": 1, "PETS > Dogs": 0}
 
 
 def test_a_category_called_as_other_is_part_of_it(con: Any) -> None:
-    cut = category_cut([("A", 6.0), ("(Other)", 3.0)], 12.0, 1)
-    assert cut.categories == ("A", OTHER)
-    assert cut.mix == (0.5, 0.5)
+    cut = category_cut([("A", 6.0)], 9.0)
     columns = con.to_pandas(category_columns(ibis.memtable({"category_path": ["(Other)", "A"]}), cut))
     assert columns.set_index("category_path").column.to_dict() == {"(Other)": 1, "A": 0}
+
+
+def test_a_path_goes_to_its_longest_beginning_that_is_kept(con: Any) -> None:
+    cut = category_cut([(other_of("Pets"), 5.0), ("Pets > Cats > Litter", 3.0), ("Home", 1.0)], 10.0)
+    assert cut.categories == ("Pets > other Pets", "Pets > Cats > Litter", "Home", OTHER)
+    assert cut.level == 3
+    expected = {
+        "pets > cats > LITTER > Clumping > 10 kg": 1,
+        "Pets > Cats > new": 0,
+        "Pets > Cats": 0,
+        "Pets > other Pets": 0,
+        "Pets": 0,
+        "Petshop": 3,
+        "Home > new > newer": 2,
+        "new": 3,
+    }
+    found = con.to_pandas(category_columns(ibis.memtable({"category_path": [*expected, None]}), cut))
+    assert found.set_index("category_path").column.to_dict() == expected
