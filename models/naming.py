@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
-from features.interests import SHARE_PREFIX
 from features.journey import STAGES
 
 LANGUAGES = ("en", "uk", "ru", "sq")
