@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", parents=[with_params], help="find and name segments, track the run")
     train.add_argument("--sweep", action="store_true", help="try the grid of `sweep` first, and train its choice")
+    train.add_argument("--language", default=None, choices=("en", "uk", "ru", "sq"), help="same as --set language=...")
     train.set_defaults(run=_train)
 
     score = commands.add_parser("score", parents=[with_params], help="give every customer a segment")
@@ -134,7 +135,8 @@ def _train(options: argparse.Namespace) -> None:
     from pipeline.params import load_params
     from pipeline.train import train
 
-    params = load_params(options.params, options.set)
+    language = [f"language={options.language}"] if options.language else []
+    params = load_params(options.params, [*options.set, *language])
     print(train(params, sweep=options.sweep, progress=Progress()).as_text())
 
 

@@ -19,14 +19,15 @@ from pipeline import outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.engines import connect
 from pipeline.identity import LINEAGE, identify, with_names
-from pipeline.minimum import require_enough
+from pipeline.minimum import history_days, require_enough
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
 from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
 from pipeline.report.render import render
-from pipeline.report.summarise import as_markdown, summarise
+from pipeline.report.summarise import summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
+from pipeline.report.wording import as_markdown
 from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
 from pipeline.sources import Source, read_source
 from pipeline.sweep import choose_candidate, log_candidates, try_candidates
@@ -70,7 +71,7 @@ def segments_text(segments: pd.DataFrame) -> str:
             "Segment": segments.name,
             "Customers": segments.customer_count.map("{:,}".format),
             "Share": segments.customer_share.map("{:.1%}".format),
-            "Spend": segments.spend_share.map("{:.1%}".format),
+            "Spend": ["-" if share is None or np.isnan(share) else f"{share:.1%}" for share in segments.spend_share],
             "Stability": segments.stability_word.fillna("-"),
             "Top interests": ["; ".join(item["label"] for item in top) or "-" for top in segments.top_categories],
         }
@@ -154,8 +155,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             )
             found = Found(source, profiles, fitted, segments)
             lineage = with_names(known.lineage, segments.table)
-            results = _results(params, found, lineage, run_id)
-            report = render(results)
+            results = _results(params, found, lineage, run_id, is_fitted=measured is not None)
+            report = render(results, params.language)
             progress("tracking")
             name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"
             tracking.describe_run(mlflow, name=f"sweep: {name}" if sweep else name, text=as_markdown(results))
@@ -181,7 +182,9 @@ def _require_recent_events(source: Source, params: Params) -> None:
         )
 
 
-def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id: str) -> dict[str, Any]:
+def _results(
+    params: Params, found: Found, lineage: list[dict[str, Any]], run_id: str, *, is_fitted: bool
+) -> dict[str, Any]:
     """Everything that is told about a training, as one plain dict: the report and `kindred compare` read it."""
     fitted, segments = found.fitted, found.segments
     return summarise(
@@ -194,7 +197,8 @@ def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id
         lifts=segments.lifts,
         labels=segments.labels,
         lineage=lineage_table(lineage),
-        customer_count=len(found.profiles.table),
+        profile=found.profiles.table,
+        segment_ids=segments.segment_ids,
         clustered_count=int(fitted.is_clustered.sum()),
         quality={
             "algorithm": fitted.algorithm,
@@ -205,6 +209,19 @@ def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id
             "notes": list(fitted.notes),
             "candidates": [vars(one) for one in fitted.candidates],
             **fitted.quality,
+        },
+        method={
+            "history_days": params.history_days,
+            "log_days": history_days(found.source, params),
+            "usual_history_days": params.minimum.usual_history_days,
+            "min_events": params.clustering.min_events,
+            "min_group": params.naming.min_group,
+            "noise_policy": fitted.clusters.model.get("noise"),
+            "interests": params.interests.model_dump(
+                mode="json", include={"half_life_days", "kappa", "signal_weights"}
+            ),
+            "is_fitted": is_fitted,
+            "query_counts": found.profiles.query_counts,
         },
     )
 
