@@ -128,6 +128,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         _require_recent_events(source, params)
+        given = params.interests
         params, measured, note = fitted_params(con, source, params, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
         short = require_enough(source, profiles, params)
@@ -155,7 +156,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             )
             found = Found(source, profiles, fitted, segments)
             lineage = with_names(known.lineage, segments.table)
-            results = _results(params, found, lineage, run_id, is_fitted=measured is not None)
+            results = _results(params, found, lineage, run_id, is_fitted=params.interests != given)
             report = render(results, params.language)
             progress("tracking")
             name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"

@@ -9,12 +9,12 @@ import numpy as np
 
 from pipeline.report.wording import Wording
 
-LABEL_PERCENT = 30.0
+CELL_WIDTH, CHAR_WIDTH, HEAD_CHAR_WIDTH = 46, 6.8, 5.9
 CELL_HEIGHT, BAR_HEIGHT, LABEL_HEIGHT = 26, 13, 19
-MAX_CHARS = 36
+MAX_CHARS, MAX_HEAD_CHARS = 36, 46
 LONGEST_BAR = 82.0
 MOST_NAMED = 3
-"""Cells that the text for those who see no figure names."""
+"""Cells that the text for those who see no figure names: first those with more than expected."""
 
 
 def label_bars(segments: Sequence[Mapping[str, Any]], words: Wording, *, has_spend: bool) -> dict[str, Any]:
@@ -67,11 +67,11 @@ def bars(
 
 
 def heat_map(found: Mapping[str, Any], names: Mapping[str, str], words: Wording) -> dict[str, Any]:
-    """Categories by segments: how many times the shop's interest; those in which no segment is sure to differ, by name."""
+    """Categories by segments: times the interest of all; by name those in which no segment is sure to differ."""
     columns = [names[one] for one in found["segment_ids"]]
     table = dict(zip(found["categories"], zip(*found["lifts"], strict=True), strict=bool(found["lifts"])))
     sure = {label: row for label, row in table.items() if any(value is not None for value in row)}
-    drawn = matrix(list(sure), columns, list(sure.values()), words, title=words("heat.title"), desc="heat.desc")
+    drawn = matrix(list(sure), columns, list(sure.values()), words, title=words("heat.title"), part="heat")
     return {**drawn, "plain": [label for label in table if label not in sure]}
 
 
@@ -79,7 +79,7 @@ def crossing(found: Mapping[str, Any], names: Mapping[str, str], words: Wording)
     """Segments by groups: how many times as many as independence would give; and the counts."""
     rows, columns = [names[one] for one in found["rows"]], [words.group(one) for one in found["columns"]]
     title = words(f"by.{found['by']}")
-    drawn = matrix(rows, columns, found["ratios"], words, title=title, desc="crossings.desc")
+    drawn = matrix(rows, columns, found["ratios"], words, title=title, part="crossings")
     counts = [["–" if count is None else words.whole(count) for count in row] for row in found["counts"]]
     return {**drawn, "counts": list(zip(rows, counts, strict=True)), "column_names": columns}
 
@@ -91,22 +91,27 @@ def matrix(
     words: Wording,
     *,
     title: str,
-    desc: str,
+    part: str,
 ) -> dict[str, Any]:
-    """Cells on a scale of doublings; those without a value are empty."""
+    """Cells on a scale of doublings; those without a value are empty. ``part`` has the texts ``desc`` and ``line``."""
     known = [
         (abs(float(np.log2(max(value, 0.05)))), place, index, value)
         for place, row in enumerate(values)
         for index, value in enumerate(row)
         if value is not None
     ]
-    furthest = sorted(known, key=lambda one: (-one[0], one[1], one[2]))[:MOST_NAMED]
+    furthest = sorted(known, key=lambda one: (one[3] < 1, -one[0], one[1], one[2]))[:MOST_NAMED]
     lines = [
-        words("crossings.line", segment=rows[place], group=columns[index], ratio=words.times(value))
+        words(f"{part}.line", row=rows[place], column=columns[index], ratio=words.times(value))
         for _, place, index, value in furthest
     ]
     cells = [[_shade(value, words) for value in row] for row in values]
-    return {**grid(rows, columns, cells), "title": title, "desc": words(desc, list=words.listed(lines)), "lines": lines}
+    return {
+        **grid(rows, columns, cells),
+        "title": title,
+        "desc": words(f"{part}.desc", list=words.listed(lines)),
+        "lines": lines,
+    }
 
 
 def _shade(value: float | None, words: Wording) -> dict[str, Any]:
@@ -120,29 +125,35 @@ def _shade(value: float | None, words: Wording) -> dict[str, Any]:
 
 
 def funnel_matrix(funnel: Mapping[str, Any], names: Mapping[str, str], words: Wording) -> dict[str, Any]:
-    """Segments by steps: a bar for the share that came there."""
+    """Segments by steps, but the first that all took: a bar for the share that came there."""
     found = {one: funnel["segments"][one] for one in names if one in funnel["segments"]}
     cells = [
-        [{"text": words.number(value, "share"), "kind": "bar", "strength": 0.3, "bar": value or 0.0} for value in row]
+        [
+            {"text": words.number(value, "share"), "kind": "bar", "strength": 0.3, "bar": value or 0.0}
+            for value in row[1:]
+        ]
         for row in found.values()
     ]
-    steps = [words(f"funnel.{step}") for step in funnel["steps"]]
+    steps = [words(f"funnel.{step}") for step in funnel["steps"][1:]]
     best = max(found, key=lambda one: found[one][-1] or 0.0, default=None)
     desc = words("funnel.segments_desc", name=names[best] if best else words("nobody"))
     return {**grid([names[one] for one in found], steps, cells), "title": words("funnel.segments"), "desc": desc}
 
 
 def grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Places of cells; names of columns stand upright above them."""
-    width = (100.0 - LABEL_PERCENT) / max(len(columns), 1)
-    head = 16 + 6 * min(max(map(len, columns), default=0), MAX_CHARS)
+    """Places of cells: names of rows take the width of the longest, those of columns stand upright above them."""
+    label = 12 + CHAR_WIDTH * max((len(_short(name)) for name in rows), default=0)
+    least = label + CELL_WIDTH * len(columns)
+    start = 100.0 * label / least
+    width = (100.0 - start) / max(len(columns), 1)
+    head = round(16 + HEAD_CHAR_WIDTH * min(max(map(len, columns), default=0), MAX_HEAD_CHARS))
     return {
         "height": head + CELL_HEIGHT * len(rows),
         "head": head,
         "cell_height": CELL_HEIGHT,
-        "least_rem": round(11 + 2.9 * len(columns), 1),
+        "least_width": round(least),
         "columns": [
-            {"label": _short(name), "x": round(LABEL_PERCENT + width * (index + 0.5), 2)}
+            {"label": _short(name, MAX_HEAD_CHARS), "x": round(start + width * (index + 0.5), 2)}
             for index, name in enumerate(columns)
         ],
         "rows": [
@@ -153,8 +164,8 @@ def grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[M
                 "cells": [
                     {
                         **cell,
-                        "x": round(LABEL_PERCENT + width * index, 2),
-                        "middle": round(LABEL_PERCENT + width * (index + 0.5), 2),
+                        "x": round(start + width * index, 2),
+                        "middle": round(start + width * (index + 0.5), 2),
                         "width": round(width * (1.0 if cell["bar"] is None else cell["bar"]), 2),
                     }
                     for index, cell in enumerate(cells[place])
@@ -166,5 +177,5 @@ def grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[M
     }
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 1]}…"
+def _short(text: str, most: int = MAX_CHARS) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -136,7 +136,7 @@ class Wording:
             text = text[self.plural(values["count"])]
         if isinstance(values.get("count"), int | float):
             values["count"] = self.whole(values["count"])
-        return text.format(**values)
+        return text.format(**values).replace("..", ".")  # after a date that ends with a point
 
     def whole(self, value: float) -> str:
         """A count."""
@@ -148,7 +148,7 @@ class Wording:
 
     def times(self, value: float | None) -> str:
         """A multiple, with one digit."""
-        return "" if value is None else format_decimal(value, "0.0", locale=self.language)
+        return "" if value is None else format_decimal(value, "0.0" if value else "0", locale=self.language)
 
     def places(self, value: float) -> str:
         """A figure with up to two digits after the point."""

@@ -62,7 +62,12 @@ def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
         run_id="r1",
         reading={
             **{"read_count": 10, "accepted_count": 10, "rejected_count": 0, "duplicate_count": 0},
-            **{"duplicates_dropped": False, "rejected_by_rule": {"negative_price": 2}, "noted_by_rule": {}},
+            **{
+                "duplicates_dropped": False,
+                "rejected_by_rule": {"negative_price": 2},
+                "noted_by_rule": {},
+                "event_types": {"view": 1},
+            },
             **{"first_event_at": "2024-11-01 00:00:00", "last_event_at": "2025-10-31 10:00:00", "customer_count": 9},
         },
         segments=list(segments),
@@ -233,7 +238,7 @@ def test_spend_of_a_small_segment_is_nowhere() -> None:
 def test_crossings_of_segments_that_tell_something() -> None:
     told = summary(segment("s01", "VIP"), segment("s02", "Browsers"))
     assert {one["by"] for one in told["crossings"]} == {"lifecycle_stage", "temperature"}
-    assert "VIP and hot: 2.0×" in text_of(render(told, "en"))
+    assert "“VIP” in “hot”: 2.0×" in text_of(render(told, "en"))
     assert summary(segment("s01", "VIP"))["crossings"] == []
 
 
