@@ -13,6 +13,8 @@ CELL_WIDTH, CHAR_WIDTH, HEAD_CHAR_WIDTH = 46, 6.8, 5.9
 CELL_HEIGHT, BAR_HEIGHT, LABEL_HEIGHT = 26, 13, 19
 MAX_CHARS, MAX_HEAD_CHARS = 36, 46
 LONGEST_BAR = 82.0
+DARKEST = 0.55
+"""Opacity of the strongest cell: text on it must be readable."""
 MOST_NAMED = 3
 """Cells that the text for those who see no figure names: first those with more than expected."""
 
@@ -120,7 +122,7 @@ def _shade(value: float | None, words: Wording) -> dict[str, Any]:
     strength = min(abs(float(np.log2(max(value, 0.05)))) / 2.0, 1.0)
     return {
         **{"text": words.times(value), "kind": "more" if value >= 1 else "less"},
-        **{"strength": round(0.55 * strength, 2), "bar": None},
+        **{"strength": round(DARKEST * strength, 2), "bar": None},
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.report import drawings
-from pipeline.report.wording import FIGURES, wording
+from pipeline.report.wording import form_of, wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -23,7 +23,7 @@ def render(summary: dict[str, Any], language: str) -> str:
         words=words,
         language=language,
         names=names,
-        form=FIGURES,
+        form=form_of,
         label_bars=drawings.label_bars(segments, words, has_spend=summary["has_spend"]),
         heat=drawings.heat_map(summary["heat_map"], names, words),
         funnel_shop=drawings.funnel_bars(summary["funnel"], words),

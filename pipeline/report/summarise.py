@@ -13,9 +13,13 @@ from features.journey import STAGES
 from models.crossings import crossing, funnel
 
 MAX_CATEGORIES = 40
-CROSSED = ("lifecycle_stage", "temperature", "value_tier", "rfm_group")
-"""Columns of the profile that segments are crossed with, where they are."""
-DAY_PARTS = ("night", "morning", "afternoon", "evening")
+CROSSED = {
+    "lifecycle_stage": STAGES,
+    "temperature": ("cold", "warm", "hot"),
+    "value_tier": ("vip", "regular", "occasional", "difficult"),
+    "rfm_group": ("New", "Regular", "VIP", "Inactive", "Lost"),
+}
+"""Columns of the profile that segments are crossed with, where they are; their groups in order, others after them."""
 
 
 def summarise(
@@ -114,5 +118,10 @@ def _crossings(
     ids = [one["segment_id"] for one in clustered if not one["is_small"]]
     inside = np.isin(segment_ids.astype(str), ids)
     own = pd.Series(pd.Categorical(segment_ids[inside], ids), index=profile.index[inside])
-    found = {name: crossing(own, profile.loc[inside, name], min_group=min_group) for name in CROSSED if name in profile}
+    found = {}
+    for name, order in CROSSED.items():
+        if name in profile:
+            groups = profile.loc[inside, name]
+            others = sorted(set(groups.dropna()) - set(order))
+            found[name] = crossing(own, groups.astype(pd.CategoricalDtype([*order, *others])), min_group=min_group)
     return [{"by": name, **table} for name, table in found.items() if table]

@@ -21,18 +21,9 @@ from features.interests import SHARE_PREFIX
 
 TEXTS = Path(__file__).parent / "texts"
 LANGUAGES = ("en", "uk", "ru", "sq")
-FIGURES = {
-    **dict.fromkeys(
-        ("orders_per_buyer", "orders_per_customer", "days_since_last_event", "days_since_last_purchase"), "number"
-    ),
-    **dict.fromkeys(("days_since_first_event", "visits_per_customer", "events_per_customer"), "number"),
-    **dict.fromkeys(("views_per_customer", "price_level"), "number"),
-    **dict.fromkeys(("average_order_value", "spend_per_customer"), "money"),
-    **dict.fromkeys(("spend_share", "buyer_share", "repeat_buyer_share", "past_buyer_share"), "share"),
-    **dict.fromkeys(("lapsed_buyer_share", "cart_user_share", "abandoned_cart_share", "return_rate"), "share"),
-    **dict.fromkeys(("discount_share", "evening_share", "weekend_share", "stage_lost_share"), "share"),
-}
-"""Figure -> the form of its number; its label is ``figure.<name>``."""
+MONEY = {"average_order_value", "spend_per_customer"}
+"""Figures that are told as money; those that end as below are shares, the others plain numbers."""
+SHARES = ("_share", "return_rate")
 BOUNDS = {
     "days_since_last_purchase": "bought",
     "days_since_last_event": "seen",
@@ -55,6 +46,11 @@ def number(value: float | None, form: str = "number", language: str = "en") -> s
     if form == "money":
         return format_decimal(value, "#,##0" if abs(value) >= 100 or value == 0 else "#,##0.00", locale=language)
     return format_decimal(value, "#,##0" if abs(value) >= 20 or value == 0 else "#,##0.0", locale=language)
+
+
+def form_of(figure: str) -> str:
+    """How the number of a figure is written: share, money, number."""
+    return "share" if figure.endswith(SHARES) else "money" if figure in MONEY else "number"
 
 
 def shown_name(segment: Mapping[str, Any], language: str | None = None) -> str:
@@ -170,14 +166,19 @@ class Wording:
                 return self(key)
         return value
 
+    def figure(self, name: str) -> str:
+        """The label of a figure of `models.naming`; its name where it has none."""
+        if name.startswith("stage_"):
+            return self("figure.stage_share", name=self(f"stage.{name.removeprefix('stage_').removesuffix('_share')}"))
+        key = f"figure.{name}"
+        return self(key) if key in self.texts else name.replace("_", " ")
+
     def proof(self, evidence: Mapping[str, Any]) -> str:
         """A figure that carries the name of a segment, beside that of all."""
         figure = str(evidence["figure"])
+        label, form = self.figure(figure), form_of(figure)
         if figure.startswith(SHARE_PREFIX):
             label, form = self("cards.proof_interest", name=figure.removeprefix(SHARE_PREFIX)), "share"
-        else:
-            form = FIGURES.get(figure, "share" if figure.endswith("_share") else "number")
-            label = self(f"figure.{figure}") if figure in FIGURES else figure.replace("_", " ")
         told = {"label": label, **{name: self.number(evidence[name], form) for name in ("value", "shop")}}
         if "nearest_like" in evidence:
             return self("cards.proof_like", **told, like=self.number(evidence["nearest_like"], form))

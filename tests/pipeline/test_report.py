@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.report.drawings import DARKEST
 from pipeline.report.plots import figures
-from pipeline.report.render import render
+from pipeline.report.render import TEMPLATES, render
 from pipeline.report.summarise import summarise
 from pipeline.report.tables import lineage_table, lineage_text
 from pipeline.report.wording import LANGUAGES, as_markdown, read_texts
@@ -266,3 +267,22 @@ def test_axe_finds_no_barrier(scheme: str, width: int, tmp_path: Path) -> None:
     told = re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)
     assert told, "axe did not answer"
     assert json.loads(told[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")) == []
+
+
+def luminance(colour: np.ndarray) -> float:
+    """WCAG 2.2, relative luminance."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("kind", ["more", "less"])
+def test_text_on_the_darkest_cell_can_be_read(scheme: int, kind: str) -> None:
+    """axe cannot judge text on shapes of SVG."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    hexes = {name: re.findall(rf"--{name}: #(\w{{6}})", style)[scheme] for name in ("paper", "ink")}
+    paper, ink = (np.array([int(one[place : place + 2], 16) for place in (0, 2, 4)]) / 255 for one in hexes.values())
+    shade = np.array(re.findall(rf"--{kind}: (\d+), (\d+), (\d+)", style)[scheme], dtype=float) / 255
+    cell = luminance(DARKEST * shade + (1 - DARKEST) * paper)
+    light, dark = max(cell, luminance(ink)), min(cell, luminance(ink))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
