@@ -181,6 +181,15 @@ def test_what_became_of_segments() -> None:
     assert "This is the first training" in render(summary(segment("s01", "Best")), "en")
 
 
+def test_segments_that_are_gone_are_named_in_the_language_of_the_report() -> None:
+    named = [
+        {**row, "names": {"en": row["name"], "uk": "Втрачені"}} if row["segment_id"] == "s02" and "name" in row else row
+        for row in LINEAGE
+    ]
+    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    assert "Втрачені s02 новий зник" in text_of(render(told, "uk"))
+
+
 def everything() -> dict[str, Any]:
     """A summary in which every part of the report has something to say; 12 segments, 40 categories."""
     shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
@@ -221,6 +230,16 @@ def test_a_large_shop_makes_a_page_of_under_2_mb_without_script_or_address() -> 
     assert "http" not in page
     assert page.startswith("<!DOCTYPE html>")
     assert page == render(json.loads(json.dumps(everything())), "uk")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_shop_where_nobody_was_clustered(language: str) -> None:
+    rule = {"stage": "active", "min_events": 3, "with_noise": False, "precision": 1.0, "coverage": 1.0}
+    told = summary(segment("standing-active", "Quiet buyers", rule=rule, stability=None))
+    told["quality"] |= {"algorithm": "standing", "silhouette": None, "rules_fidelity": None, "candidates": []}
+    page = text_of(render(told, language))
+    assert "Quiet buyers" in page
+    assert read_texts(language)["trust.standing"] in page
 
 
 def test_sections_come_in_their_order() -> None:
