@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,31 +20,6 @@ from models.clusterers import sampled_rows
 
 NOT_TOLD = SHARE_PREFIX + OTHER
 """The column that nobody has a feeling for."""
-COUNTS = {
-    "event_count": "actions",
-    "session_count": "visits",
-    "cart_count": "cart actions",
-    "abandoned_cart_count": "abandoned carts",
-}
-PAIRS = {
-    "days_since_last_purchase": ("no order in the last {} days", "an order in the last {} days"),
-    "days_since_last_event": ("not seen in the last {} days", "seen in the last {} days"),
-    "days_from_first_to_last_event": ("seen over more than {} days", "seen within {} days"),
-    "spend": ("spent more than {}", "spent at most {}"),
-}
-"""Column -> its condition in words, above the bound and not."""
-OTHERS = {
-    "return_rate": "of items sent back",
-    "contact_rate": "of actions being contacts",
-    "discount_share": "of items bought at a discount",
-    "novelty_share": "of purchases being new products",
-    "brand_loyalty": "of purchases of one brand",
-    "price_level": "times the usual price",
-    "items_per_order": "items per order",
-    "visits_per_week": "visits a week",
-    "orders_per_visit": "orders per visit",
-    "abandoned_carts_per_visit": "carts left behind per visit",
-}
 
 
 @dataclass(frozen=True)
@@ -176,12 +151,13 @@ def _round(column: str, bound: float) -> float:
         return float(np.floor(bound))
     if column.startswith("days_"):
         return float(round(bound))
-    if _is_share(column):
+    if is_share(column):
         return round(bound, 2)
     return float(round(bound)) if abs(bound) >= 100 else float(f"{bound:.2g}")
 
 
-def _is_share(column: str) -> bool:
+def is_share(column: str) -> bool:
+    """Whether a column is a share of something, told in percent."""
     return column.startswith((SHARE_PREFIX, CHANNEL_PREFIX)) or column.endswith(("_share", "_rate", "_loyalty"))
 
 
@@ -200,40 +176,3 @@ def _fidelity(
     for segment_id in sorted(rules, key=lambda one: (np.nan_to_num(rules[one].precision), one)):
         told[holds[segment_id]] = segment_id
     return float((told == segment_ids).mean())
-
-
-def rule_text(conditions: Iterable[Condition], labels: Mapping[str, str]) -> str:
-    """Conditions as people read them.
-
-    Parameters
-    ----------
-    labels : mapping
-        Category -> what people call it.
-
-    Examples
-    --------
-    >>> rule_text([Condition("order_count", True, 2.0), Condition("interest: Pets > Cats", True, 0.3)], {})
-    'at least 3 orders and more than 30% of interest in Pets > Cats'
-    """
-    return " and ".join(_condition_text(one, labels) for one in conditions)
-
-
-def _condition_text(one: Condition, labels: Mapping[str, str]) -> str:
-    bound = f"{one.bound:,.0%}" if _is_share(one.column) else f"{one.bound:,g}"
-    if one.column in PAIRS:
-        return PAIRS[one.column][0 if one.is_above else 1].format(bound)
-    if one.column.endswith("_count"):
-        noun = COUNTS.get(one.column, one.column.removesuffix("_count").replace("_", " ") + "s")
-        count = one.bound + one.is_above
-        noun = noun.removesuffix("s") if count == 1 else noun
-        return f"{'at least' if one.is_above else 'at most'} {count:,g} {noun}" if count else f"no {noun}"
-    if one.column.startswith(SHARE_PREFIX):
-        category = one.column.removeprefix(SHARE_PREFIX)
-        what = f"of interest in {labels.get(category, category)}"
-    elif one.column.startswith(CHANNEL_PREFIX):
-        what = f"of visits by {one.column.removeprefix(CHANNEL_PREFIX)}"
-    elif one.column in OTHERS:
-        what = OTHERS[one.column]
-    else:
-        what = f"of visits in: {one.column.removesuffix('_share').replace('_', ' ')}"
-    return f"{'more than' if one.is_above else 'at most'} {bound} {what}"

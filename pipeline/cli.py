@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--sweep", action="store_true", help="choose among all of `sweep`, HDBSCAN too, and tell of each"
     )
+    train.add_argument("--language", default=None, choices=("en", "uk", "ru", "sq"), help="same as --set language=...")
     train.set_defaults(run=_train)
 
     score = commands.add_parser("score", parents=[with_params], help="give every customer a segment")
@@ -143,7 +144,8 @@ def _train(options: argparse.Namespace) -> None:
     from pipeline.params import load_params
     from pipeline.train import train
 
-    params = load_params(options.params, options.set)
+    language = [f"language={options.language}"] if options.language else []
+    params = load_params(options.params, [*options.set, *language])
     print(train(params, sweep=options.sweep, progress=Progress()).as_text())
 
 

@@ -11,7 +11,7 @@ from pipeline.params import Params
 from pipeline.profiles import Progress
 from pipeline.promote import JUDGED, worse_in
 from pipeline.report.comparison import as_text, comparison
-from pipeline.report.render import render
+from pipeline.report.render import render_template
 
 SHORT_ID = 12
 NO_FLOW = "How customers flow between the segments is told with --flow, which reads the source and asks each model."
@@ -42,7 +42,7 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
     found, reason = flows(mlflow, params, ids, progress=progress) if flow else ([], NO_FLOW)
     note = f"How customers flow cannot be told: {reason}" if flow and reason else reason or ""
     told = comparison(read, found, advice=advice(read, params), flow_note=note)
-    places = tracking.log_comparison(mlflow, ids, render(told, "compare.html.j2"))
+    places = tracking.log_comparison(mlflow, ids, render_template("compare.html.j2", **told))
     return f"{as_text(told)}\n\nReport   {places[0]}"
 
 

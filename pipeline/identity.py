@@ -117,12 +117,11 @@ def _read_lineage(mlflow: Any, run_id: str | None) -> tuple[list[dict[str, Any]]
 
 
 def with_names(lineage: list[dict[str, Any]], table: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the last training with what its segments are called; earlier rows have their names."""
-    names = {one["segment_id"]: one["name"] for one in table}
+    """Rows of the last training with what its segments are called, in every language; earlier rows have their names."""
+    called = {one["segment_id"]: {"name": one["name"], "names": one["names"]} for one in table}
     last = lineage[-1]["run_id"] if lineage else None
     return [
-        {**row, "name": names[row["segment_id"]]} if row["run_id"] == last and row["is_here"] else row
-        for row in lineage
+        {**row, **called[row["segment_id"]]} if row["run_id"] == last and row["is_here"] else row for row in lineage
     ]
 
 

@@ -21,7 +21,7 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
     if params.clustering.algorithm == "standing":
         return ()
     profile, least, events = profiles.table, params.minimum, params.clustering.min_events
-    days = _history_days(source, params)
+    days = history_days(source, params)
     customers, orders = int((profile.event_count >= events).sum()), int(profile.order_count.sum())
     found = [
         (f"customers with {events} events or more", "customers", customers, least.customers),
@@ -57,7 +57,7 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
     return ()
 
 
-def _history_days(source: Source, params: Params) -> float:
+def history_days(source: Source, params: Params) -> float:
     """Days between the first and the last event of the window."""
     first, last = (
         datetime.fromisoformat(moment) for moment in (source.summary.first_event_at, source.summary.last_event_at)

@@ -14,13 +14,13 @@ from pipeline import outputs, tracking
 from pipeline.identity import LINEAGE
 from pipeline.params import Params, UserError
 from pipeline.report.render import render
-from pipeline.report.summarise import shown_name
+from pipeline.report.wording import wording
 from pipeline.report.workbook import write_workbook
 from pipeline.segments import Segments
 
 REPORT, SEGMENTS, SEGMENTS_JSON, MANIFEST = "report.html", "segments.parquet", "segments.json", "manifest.json"
 SHORT_ID = 12
-ONLY_TOLD = ("texts", "stages")
+ONLY_TOLD = ("stages",)
 """What a segment of the summary has for the report alone."""
 HINT = "Train again, or make it with the version of Kindred that trained it."
 
@@ -34,6 +34,7 @@ def results_folder(params: Params, alias: str) -> Path:
 def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
     """The segments of a summary, one a row, with texts in the summary's language in place of nested values."""
     frame, language = pd.DataFrame(summary["segments"]), summary["language"]
+    words = wording(language)
     return pd.DataFrame(
         {
             **{name: frame[name] for name in ("segment_id", "name", "archetype", "is_standing", "customer_count")},
@@ -43,10 +44,8 @@ def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
             },
             "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
             "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
-            **{
-                f"rule{suffix}": [rule and rule[key] for rule in frame.rule]
-                for suffix, key in (("", "text"), ("_precision", "precision"), ("_coverage", "coverage"))
-            },
+            "rule": [rule and words.conditions(rule) for rule in frame.rule],
+            **{f"rule_{key}": [rule and rule[key] for rule in frame.rule] for key in ("precision", "coverage")},
             "playbook": ["" if not texts else texts[language] for texts in frame.playbook],
             "run_id": summary["run_id"],
         }
@@ -162,37 +161,17 @@ def told_in(summary: Mapping[str, Any], language: str, given: Mapping[str, str])
         segments.append({**one, "name": names[language], "names": names})
     names_now = {one["segment_id"]: one["name"] for one in segments}
     lineage = [one | {"name": names_now.get(one["segment_id"], one["name"])} for one in summary["lineage"]["rows"]]
-    told = {
+    return {
         **summary,
         "language": language,
         "segments": segments,
         "lineage": summary["lineage"] | {"rows": lineage},
     }
-    return _with_words(told, summary)
-
-
-def _with_words(told: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """The texts that stand in the summary itself, with the names of ``told``."""
-    shown = {shown_name(old): shown_name(new) for old, new in zip(before["segments"], told["segments"], strict=True)}
-    for one in told["segments"]:
-        texts = {"name": shown_name(one), "playbook": one["playbook"].get(told["language"], "")}
-        one["texts"] = one["texts"] | texts
-    return told | {
-        "segment_names": {one["segment_id"]: one["name"] for one in told["segments"]},
-        "headline": [_with_name(one, shown) for one in before["headline"]],
-        "heat_map": before["heat_map"]
-        | {"rows": [one | {"name": shown[one["name"]]} for one in before["heat_map"]["rows"]]},
-    }
-
-
-def _with_name(told: Mapping[str, str], shown: Mapping[str, str]) -> dict[str, str]:
-    before, found, name = told["text"].partition("comes from ")
-    return {**told, "text": before + found + shown.get(name, name)}
 
 
 def _rendered(summary: Mapping[str, Any]) -> str:
     try:
-        return render(dict(summary))
+        return render(dict(summary), summary["language"])
     except UndefinedError as error:
         raise _of_another_version(summary["run_id"], str(error)) from None
 

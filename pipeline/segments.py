@@ -16,15 +16,16 @@ from features.categories import OTHER
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, voices
 from models import naming
-from models.explanations import Rule, rule_text, segment_rules
+from models.explanations import Rule, is_share, segment_rules
 from models.moves import moves_as_changes
 from models.scorer import NOISE
 from models.seasons import seasonal_lean
 from models.segmentation import FittedClusters, Segmentation, fit_segmentation
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles
+from pipeline.report.wording import wording
 
-SIZES = ("customer_count", "customer_share", "spend_share")
+SIZES = ("customer_count", "customer_share")
 """All that is said of a group too small for more."""
 RESTS_ON = {
     "buyer_share": (
@@ -205,6 +206,7 @@ def describe_segments(
             known = [name for name in SHOWN_OF_STANDINGS if name in one["figures"] and name in shop]
             one["evidence"] = [naming.proof(name, one["figures"], shop, {}) for name in known]
     table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
+    _hide_spend_of_few(table, settings.min_group)
     return Segments(
         table=table,
         shop=shop,
@@ -253,20 +255,40 @@ def _rule(
     labels: dict[str, str],
     noise_policy: str | None,
     params: Params,
-) -> dict[str, str | float] | None:
-    """The rule in words, with its precision and coverage; None of a small group, and where none tells it apart."""
+) -> dict[str, Any] | None:
+    """The rule as data and in words, and how well it holds; None of a small group, and where none tells it apart."""
     if segment["is_standing"]:
-        noise = ", or between the segments" if noise_policy == "standing" else ""
-        stage = segment["segment_id"].removeprefix("standing-").replace("_", " ")
-        text = f"fewer than {params.clustering.min_events} actions{noise}; lifecycle stage: {stage}"
-        return {"text": text, "precision": 1.0, "coverage": 1.0}
-    if segment["is_small"] or rule is None or not rule.conditions or np.isnan(rule.precision):
+        stage = segment["segment_id"].removeprefix("standing-")
+        told: dict[str, Any] = {
+            **{"stage": stage, "min_events": params.clustering.min_events, "with_noise": noise_policy == "standing"},
+            **{"precision": 1.0, "coverage": 1.0},
+        }
+    elif segment["is_small"] or rule is None or not rule.conditions or np.isnan(rule.precision):
         return None
-    return {
-        "text": rule_text(rule.conditions, labels),
-        "precision": rule.precision,
-        "coverage": rule.coverage,
-    }
+    else:
+        conditions = [
+            {**vars(one), "is_share": is_share(one.column), "label": _label(one.column, labels)}
+            for one in rule.conditions
+        ]
+        told = {"conditions": conditions, "precision": rule.precision, "coverage": rule.coverage}
+    return {"text": wording(params.language).conditions(told), **told}
+
+
+def _label(column: str, labels: dict[str, str]) -> str:
+    name = column.removeprefix(SHARE_PREFIX)
+    return labels.get(name, name)
+
+
+def _hide_spend_of_few(table: list[dict[str, Any]], min_group: int) -> None:
+    """Take out the spend share of small segments, and of the next smallest from which theirs could be reckoned."""
+    by_size = sorted(table, key=lambda one: (one["customer_count"], one["segment_id"]))
+    hidden = [one for one in by_size if one["is_small"]]
+    rest = [one for one in by_size if not one["is_small"]]
+    while hidden and rest and sum(one["customer_count"] for one in hidden) < min_group:
+        hidden.append(rest.pop(0))
+    for one in hidden:
+        one["spend_share"] = None
+        one["figures"].pop("spend_share", None)
 
 
 def _interests(

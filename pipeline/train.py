@@ -20,14 +20,15 @@ from pipeline.backtest import fitted_params, log_backtest
 from pipeline.cards import with_cards
 from pipeline.engines import connect
 from pipeline.identity import LINEAGE, identify, with_names
-from pipeline.minimum import require_enough
+from pipeline.minimum import history_days, require_enough
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
 from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
 from pipeline.report.render import render
-from pipeline.report.summarise import as_markdown, summarise
+from pipeline.report.summarise import summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
+from pipeline.report.wording import as_markdown
 from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
 from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
 from pipeline.sources import Source, read_source, unlisted_text
@@ -88,7 +89,7 @@ def segments_text(segments: pd.DataFrame) -> str:
             "Segment": segments.name,
             "Customers": segments.customer_count.map("{:,}".format),
             "Share": segments.customer_share.map("{:.1%}".format),
-            "Spend": segments.spend_share.map("{:.1%}".format),
+            "Spend": ["-" if share is None or np.isnan(share) else f"{share:.1%}" for share in segments.spend_share],
             "Stability": segments.stability_word.fillna("-"),
             "Top interests": ["; ".join(item["label"] for item in top) or "-" for top in segments.top_categories],
         }
@@ -152,6 +153,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         _require_recent_events(source, params)
+        given = params.interests
         params, measured, note = fitted_params(con, source, params, progress=progress)
         last_only = not is_to_choose(params, sweep=sweep)
         past, unmeasured = pasts(con, source, params, last_only=last_only, progress=progress)
@@ -178,8 +180,9 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             fitted = replace(fitted, notes=notes)
             found = Found(source, profiles, fitted, segments, validity)
             lineage = with_names(known.lineage, segments.table)
-            results = _results(params, found, lineage, run_id) | {"audiences": cards.audiences}
-            report = render(results)
+            results = _results(params, found, lineage, run_id, is_fitted=params.interests != given)
+            results |= {"audiences": cards.audiences}
+            report = render(results, params.language)
             progress("tracking")
             name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"
             tracking.describe_run(mlflow, name=f"sweep: {name}" if sweep else name, text=as_markdown(results))
@@ -231,7 +234,9 @@ def _require_recent_events(source: Source, params: Params) -> None:
         )
 
 
-def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id: str) -> dict[str, Any]:
+def _results(
+    params: Params, found: Found, lineage: list[dict[str, Any]], run_id: str, *, is_fitted: bool
+) -> dict[str, Any]:
     """Everything that is told about a training, as one plain dict: the report and `kindred compare` read it."""
     fitted, segments = found.fitted, found.segments
     told = summarise(
@@ -244,7 +249,8 @@ def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id
         lifts=segments.lifts,
         labels=segments.labels,
         lineage=lineage_table(lineage),
-        customer_count=len(found.profiles.table),
+        profile=found.profiles.table,
+        segment_ids=segments.segment_ids,
         clustered_count=int(fitted.is_clustered.sum()),
         quality={
             "algorithm": fitted.algorithm,
@@ -256,6 +262,19 @@ def _results(params: Params, found: Found, lineage: list[dict[str, Any]], run_id
             "candidates": [vars(one) for one in fitted.candidates],
             **fitted.quality,
             "validity": found.validity.as_dict() if found.validity else None,
+        },
+        method={
+            "history_days": params.history_days,
+            "log_days": history_days(found.source, params),
+            "usual_history_days": params.minimum.usual_history_days,
+            "min_events": params.clustering.min_events,
+            "min_group": params.naming.min_group,
+            "noise_policy": fitted.clusters.model.get("noise"),
+            "interests": params.interests.model_dump(
+                mode="json", include={"half_life_days", "kappa", "signal_weights"}
+            ),
+            "is_fitted": is_fitted,
+            "query_counts": found.profiles.query_counts,
         },
     )
     return told | {"interests": lifts_by_category(segments)}

@@ -38,7 +38,7 @@ from pipeline.sources import Source
 RFM = ["recency_score", "frequency_score", "monetary_score"]
 UNJUDGED = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
 """Settings of `quality` under which segments are fitted and nothing more."""
-SEGMENTS, CEILING = "segments", "the whole profile, at best"
+SEGMENTS, CEILING = "segments", "ceiling"
 TITLES = {
     "buys_auc": "who buys at all (AUROC)",
     "spend_r2": "spend (R² of its log)",
@@ -89,8 +89,11 @@ class Validity:
 
     def metrics(self) -> dict[str, float]:
         """For MLflow: ``validity_*`` of the segments, higher is better; of the others under their own names."""
-        of = {"validity": SEGMENTS, **{key: name for key, name in OTHERS.items() if name in self.rows}}
-        figures = {f"{key}_{figure}": one.mean for key, name in of.items() for figure, one in self.rows[name].items()}
+        figures = {
+            f"{'validity' if name == SEGMENTS else name}_{figure}": one.mean
+            for name, row in self.rows.items()
+            for figure, one in row.items()
+        }
         return figures | {f"validity_kept_{name}": share for name, share in self.kept.items()}
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,9 +109,6 @@ class Validity:
             if (one := self.rows[SEGMENTS].get(name))
         ]
         return f"Foretold {'; '.join(told)}"
-
-
-OTHERS = {"rfm": "RFM quintiles, clustered", "counts": "k-means on raw category counts", "ceiling": CEILING}
 
 
 def _kept(share: float) -> str:
@@ -196,7 +196,7 @@ def measure_validity(past: Past, params: Params) -> Validity:
     fitted = cluster(past.profiles, params, quality={**params.quality.model_dump(), **UNJUDGED})
     groups = {SEGMENTS: segment_ids(profile, fitted)}
     points = {"rfm": profile[RFM].fillna(0).to_numpy(np.float64), "counts": past.counts}
-    groups |= {OTHERS[key]: _regrouped(groups[SEGMENTS], one, fitted, params) for key, one in points.items()}
+    groups |= {key: _regrouped(groups[SEGMENTS], one, fitted, params) for key, one in points.items()}
     predicted = {name: mean_by_segment(one, outcomes.matrix, seed=seed) for name, one in groups.items()}
     weights = customer_weights(len(profile), params.backtest.bootstrap_resamples, seed)
     rows = {name: figures_of(one, outcomes, weights) for name, one in predicted.items()}
@@ -232,8 +232,3 @@ def _regrouped(ids: np.ndarray, points: Floats, fitted: FittedClusters, params: 
     groups = ids.copy()
     groups[inside] = [f"group {number}" for number in assign(points[inside], model)["cluster_id"]]
     return groups
-
-
-def names_of(rows: Sequence[str]) -> list[str]:
-    """Rows of `Validity` in the order to show them."""
-    return [name for name in (SEGMENTS, *OTHERS.values()) if name in rows]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from pipeline.report.summarise import number, shown_name
 from pipeline.report.tables import aligned
+from pipeline.report.wording import number, shown_name
 
 HIGHER_IS_BETTER = {
     "silhouette": True,

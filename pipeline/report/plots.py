@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from models.clusterers import sampled_rows
-from pipeline.report.summarise import shown_name
+from pipeline.report.wording import shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[st
 
 def _bars(segments: Segments, column: str, title: str) -> Figure:
     names = [_short(shown_name(one)) for one in reversed(segments.table)]
-    values = [100 * one[column] for one in reversed(segments.table)]
+    values = [100 * (one[column] or 0.0) for one in reversed(segments.table)]
     figure = Figure(figsize=(8, 0.4 * len(names) + 1.4), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(range(len(names)), values, color=COLOURS[0])

@@ -1,4 +1,4 @@
-"""The summary -> one HTML file: no script, no outside address, everything escaped."""
+"""The summary and a language -> one HTML file: no script, no outside address, everything escaped."""
 
 from __future__ import annotations
 
@@ -7,11 +7,37 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.report import drawings
+from pipeline.report.five_w import five_w_texts
+from pipeline.report.wording import form_of, wording
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(summary: dict[str, Any], template: str = "report.html.j2") -> str:
-    """The report of `summarise` as HTML, or with its own template a comparison of runs."""
+def render(summary: dict[str, Any], language: str) -> str:
+    """The report of `pipeline.report.summarise.summarise` in a language (en, uk, ru, sq)."""
+    words = wording(language)
+    segments = summary["segments"]
+    names = {one["segment_id"]: words.name(one) for one in segments}
+    return render_template(
+        "report.html.j2",
+        words=words,
+        language=language,
+        names=names,
+        form=form_of,
+        label_bars=drawings.label_bars(segments, words, has_spend=summary["has_spend"]),
+        heat=drawings.heat_map(summary["heat_map"], names, words),
+        funnel_shop=drawings.funnel_bars(summary["funnel"], words),
+        funnel_segments=drawings.funnel_matrix(summary["funnel"], names, words),
+        foretold=words.foretold(summary["quality"].get("validity")),
+        five_w=lambda segment: five_w_texts(segment.get("five_w", {}), language),
+        crossed=[drawings.crossing(one, names, words) for one in summary["crossings"]],
+        **{key: value for key, value in summary.items() if key not in ("language", "crossings")},
+    )
+
+
+def render_template(template: str, **values: Any) -> str:
+    """A template of ours with the style of the report; a comparison of runs has its own."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -20,4 +46,4 @@ def render(summary: dict[str, Any], template: str = "report.html.j2") -> str:
         lstrip_blocks=True,
     )
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(style=style, **summary)
+    return environment.get_template(template).render(style=style, **values)

@@ -44,7 +44,8 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        trainings: dates; rows: segment_id, name and a text per training. Both empty before there are two trainings.
+        trainings: dates; rows: segment_id, name, names by language, and per training a cell: verdict, is_here, akin,
+        jaccard; None where there is none. Both empty before there are two trainings.
     """
     runs = dict.fromkeys(str(row["run_id"]) for row in lineage)
     shown = list(runs)[-MAX_TRAININGS:]
@@ -52,16 +53,23 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return {"trainings": [], "rows": []}
     dates = {str(row["run_id"]): str(row["as_of"])[:10] for row in lineage}
     names: dict[str, str] = {}
-    cells: dict[str, dict[str, str]] = {}
+    in_languages: dict[str, dict[str, str]] = {}
+    cells: dict[str, dict[str, Any]] = {}
     for row in lineage:
         segment_id = str(row["segment_id"])
         names[segment_id] = row.get("name") or names.get(segment_id, "")
+        in_languages[segment_id] = row.get("names") or in_languages.get(segment_id, {})
         if row["run_id"] in shown:
-            cells.setdefault(segment_id, dict.fromkeys(shown, ""))[str(row["run_id"])] = _verdict(row)
+            cells.setdefault(segment_id, dict.fromkeys(shown))[str(row["run_id"])] = {
+                key: row[key] for key in ("verdict", "is_here", "akin", "jaccard")
+            }
     order = sorted(cells, key=lambda one: (len(one), one))
     return {
         "trainings": [dates[run] for run in shown],
-        "rows": [{"segment_id": one, "name": names[one], "cells": list(cells[one].values())} for one in order],
+        "rows": [
+            {"segment_id": one, "name": names[one], "names": in_languages[one], "cells": list(cells[one].values())}
+            for one in order
+        ],
     }
 
 
@@ -70,7 +78,10 @@ def lineage_text(lineage: Sequence[Mapping[str, Any]]) -> str:
     table = lineage_table(lineage)
     if not table["rows"]:
         return ""
-    rows = [[row["segment_id"], row["name"], *row["cells"]] for row in table["rows"]]
+    rows = [
+        [row["segment_id"], row["name"], *(_verdict(cell) if cell else "" for cell in row["cells"])]
+        for row in table["rows"]
+    ]
     return "\n".join(aligned([["Segments over trainings", "", *table["trainings"]], *rows]))
 
 

@@ -15,6 +15,7 @@ import xlsxwriter
 import yaml
 
 from pipeline import outputs
+from pipeline.report.wording import wording
 
 FORMATS = {
     "text": "@",
@@ -200,7 +201,8 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
         rule = one["rule"] or {}
         found = "; ".join(item["label"] for item in one["top_categories"])
         stable = one["is_stable"] if one["stability"] is not None else None
-        told = (one["stability"], stable, found, *(rule.get(key) for key in ("text", "precision", "coverage")))
+        text = wording(summary["language"]).conditions(rule) if rule else None
+        told = (one["stability"], stable, found, text, rule.get("precision"), rule.get("coverage"))
         kind = (one["archetype"], one["is_standing"])
         rows.append((one["segment_id"], one["name"], *kind, *size, one["spend_share"], *told))
     about = "The segments in order of value: how large they are, how sure, and the rule that tells them in short."

@@ -19,7 +19,7 @@ from pipeline.engines import connect
 from pipeline.params import Params, load_params
 from pipeline.profiles import build_profiles
 from pipeline.sources import read_source
-from pipeline.validity import measure_validity, names_of, pasts
+from pipeline.validity import measure_validity, pasts
 
 LOGS = {
     "tmall2014": ("2014-08-15T00:00:00Z", 123),
@@ -56,7 +56,7 @@ def main() -> None:
                 settings, title = made.params, f"{way}: {made.choice.chosen.name if made.choice else 'none'}"
             found = measure_validity(past[-1], settings)
             print(f"\n{log}, {found.cutoff:%Y-%m-%d}, {found.customer_count:,} customers; {title}")
-            for name in names_of(list(found.rows)):
+            for name in found.rows:
                 told = {key: f"{one.mean:.3f} ({one.low:.3f}-{one.high:.3f})" for key, one in found.rows[name].items()}
                 print(f"  {name:<34}", *(f"{key} {text}" for key, text in told.items()))
             print(

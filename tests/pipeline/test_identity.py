@@ -53,8 +53,9 @@ def test_names_go_with_the_last_training() -> None:
         {"run_id": "b", "segment_id": "s01", "is_here": True},
         {"run_id": "b", "segment_id": "s02", "is_here": False},
     ]
-    found = with_names(rows, [{"segment_id": "s01", "name": "New"}])
+    found = with_names(rows, [{"segment_id": "s01", "name": "New", "names": {"en": "New", "sq": "I ri"}}])
     assert [one.get("name") for one in found] == ["Old", "New", None]
+    assert found[1]["names"]["sq"] == "I ri"
     assert with_names([], []) == []
 
 

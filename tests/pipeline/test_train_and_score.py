@@ -32,7 +32,7 @@ def test_names_are_unique_and_everybody_is_somewhere(trained: tuple[Params, Trai
     for language in ("en", "uk", "ru", "sq"):
         assert segments.names.map(lambda names, language=language: names[language]).is_unique
     assert segments.customer_share.sum() == pytest.approx(1.0)
-    assert segments.spend_share.sum() == pytest.approx(1.0)
+    assert 0.95 < segments.spend_share.sum() <= 1.0 + 1e-9  # without that of groups of a few people
     assert "VIP" in set(segments.name.str.split(" ·").str[0].str.split(",").str[0])
 
 
@@ -238,7 +238,7 @@ def test_segments_keep_their_ids_under_another_seed_and_three_weeks_later(params
         assert kept <= set(first.segments.segment_id)
         assert len(kept) >= 4  # of 6
         assert re.search(r"(?s)Segments over trainings .*\ns\d\d [^\n]* new +same, 0\.\d\d", found.as_text())
-        assert "Segments over trainings" in found.report_path.read_text()
+        assert "<td>same, 0." in found.report_path.read_text()
 
 
 def test_ids_are_never_given_twice(params: Callable[..., Params], shop: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from pipeline import tracking
 from pipeline.engines import connect
 from pipeline.params import Params
-from pipeline.report.foretold import validity_section
+from pipeline.report.wording import wording
 from pipeline.sources import read_source
 from pipeline.train import Trained
 from pipeline.validity import Past, foretell, measure_validity, pasts
@@ -92,23 +92,23 @@ def test_it_is_tracked_and_told(trained: tuple[Params, Trained]) -> None:
     assert result.as_text().count("Foretold who buys at all (AUROC)") == 1
     page = result.report_path.read_text()
     assert "What segments tell of the future" in page and "RFM quintiles, clustered" in page
-    assert "customer_id" not in json.dumps(summary["foretold"])
+    assert "customer_id" not in json.dumps(summary["quality"]["validity"])
 
 
 def test_the_section_by_hand() -> None:
     figure = {"mean": 0.75, "low": 0.7, "high": 0.8}
-    told = validity_section(
+    told = wording("en").foretold(
         {
             **{"cutoff": "2025-10-02", "horizon_days": 30, "customer_count": 1200, "buyer_count": 300},
             **{"group_count": 9, "ceiling_count": 1000, "kept": {"buys_auc": 0.5}},
-            "rows": {"segments": {"buys_auc": figure}, "k-means on raw counts": {}},
+            "rows": {"segments": {"buys_auc": figure}, "counts": {}},
         }
     )
     assert told is not None
     assert told["head"] == ["Who buys at all (AUROC)"]
     assert told["rows"] == [
-        ["Segments", "0.750 (0.700–0.800)"],
-        ["K-means on raw counts", "–"],
-        ["Kept of what can be told", "50%"],
+        ("Segments", ["0.750 (0.700–0.800)"]),
+        ("K-means on raw category counts", ["–"]),
+        ("Kept of what can be told", ["50%"]),
     ]
-    assert validity_section(None) is None
+    assert wording("uk").foretold(None) is None

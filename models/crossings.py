@@ -1,0 +1,107 @@
+"""Two ways to part customers side by side: how far they reach, and which cells stand out beside independence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+STEPS = {"viewed": "view_count", "carted": "cart_count", "ordered": "order_count"}
+"""Step of the way -> the count that shows it, in order; somebody who ordered once is taken to have seen and carted."""
+
+
+def crossing(
+    first: pd.Series, second: pd.Series, *, min_group: int, max_p: float = 0.01, min_ratio: float = 1.25
+) -> dict[str, Any] | None:
+    """Cells of two segmentations that hold more or fewer customers than independence of the two would give.
+
+    A cell stands out when its adjusted residual (Haberman 1973) has a two-sided p below ``max_p`` after Bonferroni's
+    correction for all cells, and it holds ``min_ratio`` times the expected count or at most its inverse.
+
+    Parameters
+    ----------
+    first, second : Series of str, n rows
+        The group of each customer; a customer without one of them is left out.
+    min_group : int
+        Smaller cells are hidden, and so many more that none can be found by subtraction.
+
+    Returns
+    -------
+    dict or None
+        rows, columns: names; counts: int or None where hidden; ratios: observed over expected, None where the cell
+        does not stand out. None where nothing does.
+    """
+    counts = pd.crosstab(first, second)
+    if min(counts.shape) < 2:
+        return None
+    observed = counts.to_numpy(dtype=np.float64)
+    total = observed.sum()
+    rows, columns = observed.sum(axis=1, keepdims=True) / total, observed.sum(axis=0, keepdims=True) / total
+    expected = rows * columns * total
+    residual = (observed - expected) / np.sqrt(expected * (1 - rows) * (1 - columns))
+    ratio = observed / expected
+    is_sure = 2 * norm.sf(np.abs(residual)) * observed.size < max_p
+    hidden = hidden_cells(observed, min_group)
+    told = is_sure & ((ratio >= min_ratio) | (ratio <= 1 / min_ratio)) & ~hidden
+    if not told.any():
+        return None
+    return {
+        "rows": [str(name) for name in counts.index],
+        "columns": [str(name) for name in counts.columns],
+        "counts": [[None if hide else int(count) for count, hide in zip(*pair, strict=True)]
+                   for pair in zip(observed, hidden, strict=True)],
+        "ratios": [[float(value) if tell else None for value, tell in zip(*pair, strict=True)]
+                   for pair in zip(ratio, told, strict=True)],
+    }  # fmt: skip
+
+
+def hidden_cells(counts: NDArray[np.float64], min_group: int) -> NDArray[np.bool_]:
+    """Cells of 1 to ``min_group`` - 1 customers, and others so that no row or column hides fewer than that alone."""
+    hidden = (counts > 0) & (counts < min_group)
+    while True:
+        before = hidden.sum()
+        for cells, hide in ((counts, hidden), (counts.T, hidden.T)):
+            for line, marks in zip(cells, hide, strict=True):
+                while marks.any() and (marks.sum() == 1 or line[marks].sum() < min_group):
+                    rest = np.flatnonzero(~marks & (line > 0))
+                    if not rest.size:
+                        break
+                    marks[rest[np.argmin(line[rest])]] = True
+        if hidden.sum() == before:
+            return hidden
+
+
+def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group: int) -> dict[str, Any]:
+    """How far customers came: known, viewed, carted, ordered, ordered again; each with whoever came further.
+
+    Parameters
+    ----------
+    profile : DataFrame, n rows
+        order_count, and view_count and cart_count where the log has such events.
+    segment_ids : array of str, shape (n,)
+
+    Returns
+    -------
+    dict
+        steps: those that the log knows; shop: customers by step; segments: segment_id -> share of its customers by
+        step, None where 1 to ``min_group`` - 1 customers are there. Segments smaller than that are left out.
+    """
+    known = {step: profile[name] > 0 for step, name in STEPS.items() if name in profile and profile[name].sum() > 0}
+    if "ordered" in known:
+        known["ordered_again"] = profile["order_count"] > 1
+    reached = pd.DataFrame({"known": np.ones(len(profile), dtype=bool), **known})
+    reached = reached.loc[:, ::-1].cummax(axis=1).loc[:, ::-1]
+    by_segment = reached.groupby(np.asarray(segment_ids), sort=True)
+    counts, sizes = by_segment.sum(), by_segment.size()
+    return {
+        "steps": list(reached.columns),
+        "shop": [int(count) for count in reached.sum()],
+        "segments": {
+            str(segment_id): [None if 0 < count < min_group else float(count / sizes[segment_id]) for count in row]
+            for segment_id, row in zip(counts.index, counts.to_numpy(), strict=True)
+            if sizes[segment_id] >= min_group
+        },
+    }

@@ -1,0 +1,324 @@
+"""The texts of the report in a language: words of ``texts/``, numbers, dates and plurals in the language's form."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import numpy as np
+import yaml
+from babel import Locale
+from babel.dates import format_date
+from babel.numbers import format_decimal, format_percent
+
+from features.context import CHANNEL_PREFIX
+from features.interests import SHARE_PREFIX
+
+TEXTS = Path(__file__).parent / "texts"
+LANGUAGES = ("en", "uk", "ru", "sq")
+MONEY = {"average_order_value", "spend_per_customer"}
+"""Figures that are told as money; those that end as below are shares, the others plain numbers."""
+SHARES = ("_share", "return_rate")
+BOUNDS = {
+    "days_since_last_purchase": "bought",
+    "days_since_last_event": "seen",
+    "days_from_first_to_last_event": "span",
+    "spend": "spend",
+}
+"""Column of a rule -> the key of its phrase, less ``_above`` or ``_below``."""
+FORETOLD = ("buys_auc", "spend_r2", "category_auc")
+PLURALS = {"zero", "one", "two", "few", "many", "other"}
+Text = str | dict[str, str]
+
+
+def number(value: float | None, form: str = "number", language: str = "en") -> str:
+    """A figure as people read it; a dash where there is none."""
+    if value is None or np.isnan(value):
+        return "–"
+    if form == "share":
+        if 0 < value < 0.0005:
+            return "<" + format_percent(0.001, "0.0%", locale=language)
+        return format_percent(value, "0%" if value == 0 or value >= 0.0995 else "0.0%", locale=language)
+    if form == "money":
+        return format_decimal(value, "#,##0" if abs(value) >= 100 or value == 0 else "#,##0.00", locale=language)
+    return format_decimal(value, "#,##0" if abs(value) >= 20 or value == 0 else "#,##0.0", locale=language)
+
+
+def form_of(figure: str) -> str:
+    """How the number of a figure is written: share, money, number."""
+    return "share" if figure.endswith(SHARES) else "money" if figure in MONEY else "number"
+
+
+def shown_name(segment: Mapping[str, Any], language: str | None = None) -> str:
+    """The name, and that the segment is unstable where it is."""
+    name = segment["names"][language] if language else segment["name"]
+    return str(name) if segment["is_stable"] else wording(language or "en")("unstable", name=name)
+
+
+@functools.cache
+def wording(language: str) -> Wording:
+    """The wording of a language, read once."""
+    return Wording(language, read_texts(language))
+
+
+def read_texts(language: str, folder: Path = TEXTS) -> dict[str, Text]:
+    """Texts by dotted key; a mapping of plural forms where a text has them.
+
+    Raises
+    ------
+    ValueError
+        A key that English has is missing or too many, or a text has other placeholders or plural forms than it should.
+    """
+    texts, english = (_flat(_load(folder / f"{one}.yaml")) for one in (language, "en"))
+    if wrong := sorted(texts.keys() ^ english.keys()):
+        raise ValueError(f"texts/{language}.yaml: expected the keys of en.yaml; missing or too many: {wrong[:5]}")
+    forms = set(Locale.parse(language).plural_form.tags) | {"other"}
+    for key, text in texts.items():
+        if isinstance(text, dict) != isinstance(english[key], dict) or (isinstance(text, dict) and set(text) != forms):
+            raise ValueError(
+                f"texts/{language}.yaml: {key}: expected the plural forms {sorted(forms)} where English has any"
+            )
+        if any(
+            _fields(one) != _fields(_other(english[key]))
+            for one in (text.values() if isinstance(text, dict) else [text])
+        ):
+            raise ValueError(f"texts/{language}.yaml: {key}: expected the placeholders of English")
+    return texts
+
+
+def _load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Text]:
+    flat: dict[str, Text] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value.keys() <= PLURALS:
+            flat[name] = value
+        elif isinstance(value, dict):
+            flat |= _flat(value, f"{name}.")
+        elif isinstance(value, list):
+            flat |= {f"{name}.term": value[0], f"{name}.meaning": value[1]}
+        else:
+            flat[name] = str(value)
+    return flat
+
+
+def _other(text: Text) -> str:
+    return text["other"] if isinstance(text, dict) else text
+
+
+def _fields(text: str) -> set[str]:
+    return {field for _, field, _, _ in Formatter().parse(text) if field}
+
+
+class Wording:
+    """Texts by key, ``words("days", count=3)``, and the phrases that are made of several."""
+
+    def __init__(self, language: str, texts: Mapping[str, Text]) -> None:
+        self.language = language
+        self.texts = texts
+        self.plural = Locale.parse(language).plural_form
+
+    def __call__(self, key: str, **values: Any) -> str:
+        """The text of ``key``; ``count`` chooses the plural form, and is written as a whole number."""
+        text = self.texts[key]
+        if isinstance(text, dict):
+            text = text[self.plural(values["count"])]
+        if isinstance(values.get("count"), int | float):
+            values["count"] = self.whole(values["count"])
+        return text.format(**values).replace("..", ".")  # after a date that ends with a point
+
+    def whole(self, value: float) -> str:
+        """A count."""
+        return format_decimal(value, "#,##0.#", locale=self.language)
+
+    def number(self, value: float | None, form: str = "number") -> str:
+        """A figure in one of the forms number, share, money."""
+        return number(value, form, self.language)
+
+    def times(self, value: float | None) -> str:
+        """A multiple, with one digit."""
+        return "" if value is None else format_decimal(value, "0.0" if value else "0", locale=self.language)
+
+    def places(self, value: float) -> str:
+        """A figure with up to two digits after the point."""
+        return format_decimal(value, "0.##", locale=self.language)
+
+    def date(self, moment: str, form: str = "long") -> str:
+        """The day of an ISO moment; form: long, medium, short."""
+        return format_date(datetime.fromisoformat(moment[:10]), form, locale=self.language)
+
+    def name(self, segment: Mapping[str, Any]) -> str:
+        """What a segment is called."""
+        return shown_name(segment, self.language)
+
+    def group(self, value: str) -> str:
+        """A group of a segmentation by rule; as it stands where it has no text."""
+        code = value.lower().replace(" ", "_")
+        for key in (f"group.{code}", f"stage.{code}"):
+            if key in self.texts:
+                return self(key)
+        return value
+
+    def figure(self, name: str) -> str:
+        """The label of a figure of `models.naming`; its name where it has none."""
+        if name.startswith("stage_"):
+            return self("figure.stage_share", name=self(f"stage.{name.removeprefix('stage_').removesuffix('_share')}"))
+        key = f"figure.{name}"
+        return self(key) if key in self.texts else name.replace("_", " ")
+
+    def proof(self, evidence: Mapping[str, Any]) -> str:
+        """A figure that carries the name of a segment, beside that of all."""
+        figure = str(evidence["figure"])
+        label, form = self.figure(figure), form_of(figure)
+        if figure.startswith(SHARE_PREFIX):
+            label, form = self("cards.proof_interest", name=figure.removeprefix(SHARE_PREFIX)), "share"
+        told = {"label": label, **{name: self.number(evidence[name], form) for name in ("value", "shop")}}
+        if "nearest_like" in evidence:
+            return self("cards.proof_like", **told, like=self.number(evidence["nearest_like"], form))
+        return self("cards.proof", **told)
+
+    def interest(self, interest: Mapping[str, Any]) -> str:
+        """A distinctive interest."""
+        return self(
+            "cards.interest",
+            label=interest["label"],
+            share=self.number(interest["share"], "share"),
+            lift=self.times(interest["lift"]),
+            low=self.times(interest["lift_low"]),
+            customers=self("customers", count=interest["customer_count"]),
+        )
+
+    def stability(self, segment: Mapping[str, Any]) -> str:
+        """How surely a segment comes back; empty where that is not known."""
+        if segment["stability"] is None:
+            return ""
+        word = self(f"stability.{segment['stability_word']}")
+        told = self("cards.stability", word=word, share=self.number(segment["stability"], "share"))
+        return told if segment["is_stable"] else f"{told} {self('cards.no_campaign')}"
+
+    def when(self, figures: Mapping[str, float]) -> str:
+        """The busiest part of the day, and weekends; nothing where the log knows days alone, or but some hours."""
+        parts = {part: figures.get(f"{part}_share", 0.0) for part in ("night", "morning", "afternoon", "evening")}
+        busiest = max(parts, key=lambda part: parts[part])
+        if not 0 < parts[busiest] < 1:
+            return ""
+        share, weekend = (self.number(one, "share") for one in (parts[busiest], figures.get("weekend_share", 0.0)))
+        return self("cards.when", part=self(f"part.{busiest}"), share=share, weekend=weekend)
+
+    def rule(self, rule: Mapping[str, Any] | None) -> str:
+        """A segment's rule as sentences, with whom it holds for."""
+        if rule is None:
+            return self("rule.none")
+        told = self.conditions(rule)
+        told = told[0].upper() + told[1:]
+        if rule["precision"] == rule["coverage"] == 1:
+            return self("rule.exact", rule=told)
+        shares = {name: self.number(rule[name], "share") for name in ("precision", "coverage")}
+        return self("rule.holds", rule=told, **shares)
+
+    def conditions(self, rule: Mapping[str, Any]) -> str:
+        """The conditions of a rule, in one phrase."""
+        if "stage" in rule:
+            key = "rule.standing_noise" if rule["with_noise"] else "rule.standing"
+            events = self("count.event", count=rule["min_events"])
+            return self(key, events=events, stage=self(f"stage.{rule['stage']}"))
+        return self("rule.and").join(map(self._condition, rule["conditions"]))
+
+    def _condition(self, one: Mapping[str, Any]) -> str:
+        column, bound, side = one["column"], one["bound"], "above" if one["is_above"] else "below"
+        if column in BOUNDS:
+            return self(f"rule.{BOUNDS[column]}_{side}", **{"bound": self.number(bound, "money"), "count": bound})
+        if column.endswith("_count"):
+            return self._count(column.removesuffix("_count"), bound + one["is_above"], is_above=one["is_above"])
+        form = "share" if one["is_share"] else "number"
+        if column.startswith(SHARE_PREFIX):
+            what = self("rule.interest", name=one["label"])
+        elif column.startswith(CHANNEL_PREFIX):
+            what = self("rule.channel", name=column.removeprefix(CHANNEL_PREFIX))
+        elif f"rule.{column}" in self.texts:
+            what = self(f"rule.{column}")
+        else:
+            what = self("rule.other", name=column.replace("_", " "))
+        told = (
+            self.number(bound, "share") if form == "share" else format_decimal(bound, "#,##0.##", locale=self.language)
+        )
+        return self(f"rule.share_{side}", bound=told, what=what)
+
+    def _count(self, kind: str, count: float, *, is_above: bool) -> str:
+        if not count and f"without.{kind}" in self.texts:
+            return self(f"without.{kind}")
+        known = f"count.{kind}" in self.texts
+        what = self(f"count.{kind}", count=count) if known else self("count.other", count=count, name=kind)
+        return self("rule.at_least" if is_above else "rule.at_most", what=what)
+
+    def change(self, cell: Mapping[str, Any] | None) -> str:
+        """What became of a segment in one training."""
+        if cell is None:
+            return ""
+        names, is_here = ", ".join(cell["akin"]), cell["is_here"]
+        if cell["verdict"] == "survived":
+            return self("changes.same", value=format_decimal(cell["jaccard"], "0.00", locale=self.language))
+        keys = {"split": ("split", "part_of"), "merged": ("merged", "holds"), "new": ("new", "new")}
+        key = keys.get(cell["verdict"], ("gone", "gone"))[is_here]
+        return self(f"changes.{key}", names=names)
+
+    def foretold(self, validity: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """What segments foretold: a text, and a table with intervals; None where nothing was measured."""
+        if validity is None or not validity["rows"]["segments"]:
+            return None
+        shown = [name for name in FORETOLD if name in validity["rows"]["segments"]]
+
+        def figure(one: Mapping[str, float] | None) -> str:
+            told = (
+                [format_decimal(one[name], "0.000", locale=self.language) for name in ("mean", "low", "high")]
+                if one
+                else []
+            )
+            return "{} ({}–{})".format(*told) if told else "–"
+
+        rows = [
+            (self(f"foretold.{name}"), [figure(row.get(one)) for one in shown])
+            for name, row in validity["rows"].items()
+        ]
+        rows.append((self("foretold.kept"), [self.number(validity["kept"].get(one), "share") for one in shown]))
+        text = self(
+            "foretold.intro",
+            date=self.date(validity["cutoff"]),
+            days=self("days", count=validity["horizon_days"]),
+            customers=self.whole(validity["customer_count"]),
+            bought=self.whole(validity["buyer_count"]),
+            groups=self.whole(validity["group_count"]),
+        )
+        return {"text": text, "head": [self(f"foretold.{name}") for name in shown], "rows": rows}
+
+    def listed(self, names: Sequence[str]) -> str:
+        """Names one after another."""
+        return "; ".join(names) or self("nobody")
+
+
+def as_markdown(summary: Mapping[str, Any]) -> str:
+    """The segments as a table for the tracker, in English but for names; signs of Markdown and HTML are escaped."""
+    words = wording("en")
+    rows = [
+        (shown_name(one), words.whole(one["customer_count"]), number(one["customer_share"], "share"),
+         number(one["spend_share"], "share"), f"{number(one['stability'], 'share')} {one['stability_word'] or ''}",
+         "; ".join(interest["label"] for interest in one["top_categories"]))
+        for one in summary["segments"]
+    ]  # fmt: skip
+    head = ("Segment", "Customers", "Share", "Of spend", "Stability", "Interests")
+    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *rows)]
+    names = "; ".join(shown_name(one) for one in summary["segments"] if not one["is_standing"])
+    table = "\n".join([lines[0], "|---|--:|--:|--:|--:|---|", *lines[1:]])
+    return "\n\n".join([_escaped(names), table, *map(_escaped, summary["quality"]["notes"])])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text).replace("<", "&lt;")

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from shutil import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from models.explanations import is_share
+from models.naming import FIGURES
+from pipeline.report.wording import LANGUAGES, TEXTS, number, read_texts, wording
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "expected"),
+    [
+        (0.0, "share", "0%"), (0.0001, "share", "<0.1%"), (0.031, "share", "3.1%"), (0.0996, "share", "10%"),
+        (1234.5, "money", "1,234"), (0.0, "number", "0"), (1.26, "number", "1.3"), (None, "number", "–"),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_read_them(value: float | None, form: str, expected: str) -> None:
+    assert number(value, form) == expected
+
+
+def test_numbers_and_dates_in_the_form_of_the_language() -> None:
+    told = [
+        (wording(one).number(1234.5, "money"), wording(one).times(2.1), wording(one).date("2025-11-01"))
+        for one in LANGUAGES
+    ]
+    assert told == [
+        ("1,234", "2.1", "November 1, 2025"),
+        ("1\xa0234", "2,1", "1 листопада 2025\u202fр."),
+        ("1\xa0234", "2,1", "1 ноября 2025\u202fг."),
+        ("1\xa0234", "2,1", "1 nëntor 2025"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", ["0 orders", "1 order", "2 orders", "5 orders", "11 orders", "21 orders"]),
+        ("uk", ["0 замовлень", "1 замовлення", "2 замовлення", "5 замовлень", "11 замовлень", "21 замовлення"]),
+        ("ru", ["0 заказов", "1 заказ", "2 заказа", "5 заказов", "11 заказов", "21 заказ"]),
+        ("sq", ["0 porosi", "1 porosi", "2 porosi", "5 porosi", "11 porosi", "21 porosi"]),
+    ],
+)
+def test_plurals(language: str, expected: list[str]) -> None:
+    assert [wording(language)("count.order", count=count) for count in (0, 1, 2, 5, 11, 21)] == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda texts: texts.pop("heading"), "missing or too many: \\['heading'\\]"),
+        (lambda texts: texts["count"]["order"].pop("few"), "count.order: expected the plural forms"),
+        (lambda texts: texts.update(title="без дати"), "title: expected the placeholders"),
+    ],
+    ids=["key", "plural", "placeholder"],
+)
+def test_what_a_language_lacks_is_an_error_at_load(change: Any, message: str, tmp_path: Path) -> None:
+    copy(TEXTS / "en.yaml", tmp_path)
+    texts = yaml.safe_load((TEXTS / "uk.yaml").read_text(encoding="utf-8"))
+    change(texts)
+    (tmp_path / "uk.yaml").write_text(yaml.safe_dump(texts, allow_unicode=True), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read_texts("uk", tmp_path)
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_no_text_is_left_as_it_is_in_english(language: str) -> None:
+    english, texts = read_texts("en"), read_texts(language)
+    names = {"VIP", "2×", "; "}
+    same = {
+        key
+        for key, text in texts.items()
+        if text == english[key] and re.search("[A-Za-z]{2}", re.sub("{.*?}", "", str(text)))
+    }
+    assert {str(texts[key]) for key in same} <= names
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_figure_that_may_name_a_segment_has_its_words(language: str) -> None:
+    assert {name for name in FIGURES if wording(language).figure(name) == name.replace("_", " ")} == set()
+
+
+def conditions(*told: tuple[str, bool, float]) -> dict[str, Any]:
+    return {
+        "conditions": [
+            {"column": column, "is_above": is_above, "bound": bound, "is_share": is_share(column), "label": "Cats"}
+            for column, is_above, bound in told
+        ]
+    }
+
+
+RULE = conditions(
+    ("order_count", True, 2.0),
+    ("order_count", False, 0.0),
+    ("view_count", False, 1.0),
+    ("event_count", False, 1200.0),
+    ("days_since_last_event", True, 98.0),
+    ("interest: Pets > Cats", True, 0.14),
+    ("evening_share", False, 0.5),
+    ("channel: app", True, 0.2),
+    ("price_level", True, 1.3),
+)
+
+
+def test_rules_in_words() -> None:
+    assert wording("en").conditions(RULE).split(" and ") == [
+        "at least 3 orders",
+        "no orders",
+        "at most 1 view",
+        "at most 1,200 actions",
+        "not seen in the last 98 days",
+        "more than 14% of interest in Cats",
+        "at most 50% of visits in the evening",
+        "more than 20% of visits by app",
+        "more than 1.3 times the usual price",
+    ]
+    assert wording("uk").conditions(RULE).split(" та ")[:5] == [
+        "щонайменше 3 замовлення",
+        "без замовлень",
+        "щонайбільше 1 перегляд",
+        "щонайбільше 1\xa0200 дій",
+        "не були тут останні 98 днів",
+    ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_rule_of_the_lifecycle_stage(language: str) -> None:
+    told = wording(language).conditions({"stage": "first_order", "min_events": 3, "with_noise": False})
+    assert wording(language)("stage.first_order") in told
+    assert "3" in told
