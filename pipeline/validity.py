@@ -232,8 +232,3 @@ def _regrouped(ids: np.ndarray, points: Floats, fitted: FittedClusters, params: 
     groups = ids.copy()
     groups[inside] = [f"group {number}" for number in assign(points[inside], model)["cluster_id"]]
     return groups
-
-
-def names_of(rows: Sequence[str]) -> list[str]:
-    """Rows of `Validity` in the order to show them."""
-    return [name for name in (SEGMENTS, *OTHERS.values()) if name in rows]
