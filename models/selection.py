@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CHANCE = {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
+from models.validity import CHANCE
+
 MAX_NOISE_SHARE = 0.5
 
 

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 from models.clusterers import sampled_rows
 from models.scorer import NOISE
 from models.segmentation import FittedClusters
-from models.selection import CHANCE, Candidate, Choice, choose, scores
-from models.validity import predictive_validity
+from models.selection import Candidate, Choice, choose, scores
+from models.validity import CHANCE, predictive_validity
 from pipeline import tracking
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress
