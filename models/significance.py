@@ -49,7 +49,7 @@ def compare_means(sums: pd.DataFrame) -> pd.DataFrame:
     Welch's t-test, two-sided, of the segment's customers against all others; a customer is one observation, whatever
     the number of visits behind it. Where no figure varies there is nothing to test, and no row.
     """
-    of_shop = sums.groupby(["topic", "value"])[["known_count", "total", "squares"]].transform("sum")
+    of_shop = sums.groupby(["topic", "value"], dropna=False)[["known_count", "total", "squares"]].transform("sum")
     others = of_shop - sums[["known_count", "total", "squares"]]
     is_enough = (sums.known_count >= 2) & (others.known_count >= 2)
     cells, of_shop, others = sums[is_enough].copy(), of_shop[is_enough], others[is_enough]

@@ -73,7 +73,7 @@ class Table(Section):
 
 def _known_zone(value: str) -> str:
     if value not in available_timezones():
-        raise ValueError(f"expected a time zone such as UTC or Europe/Kyiv. Got {value!r}")
+        raise ValueError("expected a time zone such as UTC or Europe/Kyiv")
     return str(ZoneInfo(value))
 
 

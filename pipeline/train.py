@@ -17,7 +17,7 @@ from models.identity import last_number
 from models.segmentation import FittedClusters, input_columns
 from pipeline import beware, outputs, tracking
 from pipeline.backtest import fitted_params, log_backtest
-from pipeline.cards import with_cards
+from pipeline.cards import Cards, with_cards
 from pipeline.engines import connect
 from pipeline.identity import LINEAGE, identify, with_names
 from pipeline.minimum import history_days, require_enough
@@ -137,6 +137,7 @@ class Found:
     profiles: Profiles
     fitted: FittedClusters
     segments: Segments
+    cards: Cards
     validity: Validity | None
 
 
@@ -178,10 +179,9 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             said = (*fitted.notes, *notes, known.note, *cards.notes, *told_of_past)
             notes = tuple(text for text in said if text)
             fitted = replace(fitted, notes=notes)
-            found = Found(source, profiles, fitted, segments, validity)
+            found = Found(source, profiles, fitted, segments, cards, validity)
             lineage = with_names(known.lineage, segments.table)
             results = _results(params, found, lineage, run_id, is_fitted=params.interests != given)
-            results |= {"audiences": cards.audiences}
             report = render(results, params.language)
             progress("tracking")
             name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"
@@ -276,6 +276,7 @@ def _results(
             "is_fitted": is_fitted,
             "query_counts": found.profiles.query_counts,
         },
+        audiences=found.cards.audiences,
     )
     return told | {"interests": lifts_by_category(segments)}
 

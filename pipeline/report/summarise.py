@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,7 @@ def summarise(
     clustered_count: int,
     quality: Mapping[str, Any],
     method: Mapping[str, Any],
+    audiences: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The report as data.
 
@@ -58,6 +59,8 @@ def summarise(
     method : mapping
         What the numbers rest on: history_days, min_events, min_group, noise_policy, interests (half_life_days, kappa,
         signal_weights), is_fitted, query_counts, usual_history_days.
+    audiences : sequence of mapping
+        `pipeline.cards.Cards.audiences`.
 
     Returns
     -------
@@ -82,6 +85,7 @@ def summarise(
         "reading": dict(reading),
         "quality": dict(quality),
         "method": dict(method),
+        "audiences": list(audiences),
     }
 
 

@@ -38,7 +38,7 @@ def quiet(step: str) -> None:
 
 
 def test_the_grid_and_the_command_that_trains_a_candidate(params: Callable[..., Params]) -> None:
-    given = params(*SMALL, "sweep.algorithm=[kmeans, hdbscan]", "sweep.block_weights=[{value: 2.0}, {value: 1.0}]")
+    given = params(*SMALL, "sweep.algorithm=[kmeans, hdbscan]", "sweep.block_weights=[{value: 2.0}, {value: 1.5}]")
     plain = grid(given, sweep=False)
     # A balance that says what is given is no other.
     assert [(one.n_segments, one.balance_name()) for one in plain] == [
