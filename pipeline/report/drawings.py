@@ -9,9 +9,9 @@ import numpy as np
 
 from pipeline.report.wording import Wording
 
-CELL_WIDTH, CHAR_WIDTH, HEAD_CHAR_WIDTH = 46, 6.8, 5.9
+CELL_WIDTH, CHAR_WIDTH, HEAD_CHAR_WIDTH = 46, 6.8, 6.4
 CELL_HEIGHT, BAR_HEIGHT, LABEL_HEIGHT = 26, 13, 19
-MAX_CHARS, MAX_HEAD_CHARS = 36, 46
+MAX_CHARS = 46
 LONGEST_BAR = 82.0
 DARKEST = 0.55
 """Opacity of the strongest cell: text on it must be readable."""
@@ -148,15 +148,14 @@ def grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[M
     least = label + CELL_WIDTH * len(columns)
     start = 100.0 * label / least
     width = (100.0 - start) / max(len(columns), 1)
-    head = round(16 + HEAD_CHAR_WIDTH * min(max(map(len, columns), default=0), MAX_HEAD_CHARS))
+    head = round(16 + HEAD_CHAR_WIDTH * min(max(map(len, columns), default=0), MAX_CHARS))
     return {
         "height": head + CELL_HEIGHT * len(rows),
         "head": head,
         "cell_height": CELL_HEIGHT,
         "least_width": round(least),
         "columns": [
-            {"label": _short(name, MAX_HEAD_CHARS), "x": round(start + width * (index + 0.5), 2)}
-            for index, name in enumerate(columns)
+            {"label": _short(name), "x": round(start + width * (index + 0.5), 2)} for index, name in enumerate(columns)
         ],
         "rows": [
             {
@@ -179,5 +178,5 @@ def grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[M
     }
 
 
-def _short(text: str, most: int = MAX_CHARS) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 1]}…"

@@ -10,6 +10,7 @@ import yaml
 
 from models.explanations import is_share
 from models.naming import FIGURES
+from pipeline.cli import main
 from pipeline.report.wording import LANGUAGES, TEXTS, number, read_texts, wording
 
 
@@ -133,3 +134,13 @@ def test_a_rule_of_the_lifecycle_stage(language: str) -> None:
     told = wording(language).conditions({"stage": "first_order", "min_events": 3, "with_noise": False})
     assert wording(language)("stage.first_order") in told
     assert "3" in told
+
+
+def test_the_language_of_a_training_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    told = type("Told", (), {"as_text": lambda self: ""})()
+    monkeypatch.setattr("pipeline.train.train", lambda params, **rest: asked.append(params.language) or told)
+    file = str(Path(__file__).parents[2] / "params.yaml")
+    assert main(["train", "--params", file, "--language", "sq"]) == 0
+    assert main(["train", "--params", file, "--set", "language=uk"]) == 0
+    assert asked == ["sq", "uk"]
