@@ -26,7 +26,10 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
         **{"segment_id": segment_id, "name": name, "archetype": "vip", "is_standing": False, "is_small": False},
         **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.75, "stability": 0.8, "is_stable": True},
         **{"top_categories": [{"label": "Cats"}, {"label": "Dogs"}], "playbook": {"en": "Write.", "uk": "Пишіть."}},
-        "rule": {"text": "at least 3 orders", "precision": 0.9, "coverage": 0.6},
+        "rule": {
+            "conditions": [{"column": "order_count", "is_above": True, "bound": 2.0, "is_share": False}],
+            **{"precision": 0.9, "coverage": 0.6},
+        },
         "figures": {"customer_count": 100.0, "searches_per_customer": 0.0, "buyer_share": 0.5, "orders_per_buyer": 3.0},
         **changes,
     }
