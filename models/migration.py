@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 UNKNOWN = -1
 
@@ -68,11 +69,11 @@ class Stays:
     """Stays whose beginning was seen: group, days and whether the end was seen too, of each."""
 
     group: Ints
-    days: NDArray[np.float64]
+    days: Floats
     is_over: Flags
 
 
-def stays(codes: Ints, moments: NDArray[np.float64]) -> Stays:
+def stays(codes: Ints, moments: Floats) -> Stays:
     """Runs of dates in one group, from the first date there to the first elsewhere, or to the last date of all.
 
     Parameters
@@ -82,7 +83,7 @@ def stays(codes: Ints, moments: NDArray[np.float64]) -> Stays:
     """
     last = codes.shape[1] - 1
     begun = np.full(len(codes), UNKNOWN)
-    found: list[tuple[Ints, NDArray[np.float64], Flags]] = []
+    found: list[tuple[Ints, Floats, Flags]] = []
 
     def end(who: Flags, place: int, until: int, *, is_over: bool) -> None:
         days = moments[until] - moments[begun[who]]
@@ -97,7 +98,7 @@ def stays(codes: Ints, moments: NDArray[np.float64]) -> Stays:
     return Stays(group, days, is_over)
 
 
-def stay_length(days: NDArray[np.float64], is_over: Flags) -> tuple[float | None, float, float]:
+def stay_length(days: Floats, is_over: Flags) -> tuple[float | None, float, float]:
     """How long a stay lasts (Kaplan and Meier, 1958); those that go on at the last date are censored.
 
     Returns
