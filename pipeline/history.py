@@ -11,10 +11,11 @@ import pandas as pd
 from pipeline import beware, outputs, tracking
 from pipeline.engines import connect, materialise
 from pipeline.hysteresis import NEEDED, hold
-from pipeline.migration import PLACES, migrate, with_names, write
+from pipeline.migration import with_names, write
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.sources import read_source
+from pipeline.whereabouts import PLACES, migrate
 
 STEPS = {"week": (7, 0), "month": (0, 1), "quarter": (0, 3)}
 """Days and months from one moment to the next."""

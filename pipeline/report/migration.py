@@ -37,7 +37,7 @@ def page(
     groups : mapping
         Segmentation -> group -> what it is called, in order.
     tables : mapping
-        moves, steps, stays, lost: `pipeline.migration.Migration`.
+        moves, steps, stays, lost: `pipeline.whereabouts.Migration`.
     min_group : int
         Customers below which a cell was hidden.
 
@@ -100,7 +100,7 @@ def _section(
         "matrix": _matrix(names, moves),
         "flow": {
             "labels": [f"{date:%Y-%m-%d}" for date in ends],
-            "figure": flow_figure(flows, [names, names]),
+            "figure": flow_figure([one for one in flows if one["origin"] != UNSEEN], [names, names]),
         },
         "steps": [[f"{one['to_as_of']:%Y-%m-%d}", *_counts(one)] for one in steps.to_dict("records")],
         "stays": [_stay(one) for one in tables["stays"].to_dict("records")],

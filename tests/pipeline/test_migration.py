@@ -13,11 +13,12 @@ import pytest
 
 from pipeline import tracking
 from pipeline.history import a_date, history, moments
-from pipeline.migration import ORDERS, PLACES, migrate, migration
+from pipeline.migration import migration
 from pipeline.params import Params, UserError
 from pipeline.rename import rename
 from pipeline.report.migration import as_text, page
 from pipeline.score import score
+from pipeline.whereabouts import ORDERS, PLACES, migrate
 
 DATES = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
 
