@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 EXIT_USER_MISTAKE = 2
 EXIT_FAILURE = 1
@@ -91,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--update", action="store_true", help="from the state of the last --update and the events since")
     score.set_defaults(run=_score)
 
+    _add_history(commands, with_params)
+
     compare = commands.add_parser("compare", parents=[with_params], help="two or more runs side by side")
     compare.add_argument("runs", nargs="+", metavar="RUN")
     compare.add_argument("--flow", action="store_true", help="score the source with each model: who goes where")
@@ -140,6 +143,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_history(commands: Any, with_params: argparse.ArgumentParser) -> None:
+    history = commands.add_parser("history", parents=[with_params], help="score several moments in one pass: who moved")
+    history.add_argument("--every", choices=("week", "month", "quarter"), default="month", help="default: month")
+    history.add_argument("--from", dest="since", default=None, metavar="DATE", help="default: a year before as_of")
+    history.add_argument("--model", default=None, metavar="URI", help="default: models:/<model_name>@champion")
+    history.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: history.parquet in outputs")
+    history.set_defaults(run=_history)
+
+    migration = commands.add_parser("migration", parents=[with_params], help="two files of scores: who moved where")
+    migration.add_argument("scores", nargs=2, type=Path, metavar="SCORES")
+    migration.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: in outputs")
+    migration.set_defaults(run=_migration)
+
+
 def _train(options: argparse.Namespace) -> None:
     from pipeline.params import load_params
     from pipeline.train import train
@@ -157,6 +174,31 @@ def _score(options: argparse.Namespace) -> None:
     model = options.model or params.tracking.champion_uri
     out = Path(options.out).resolve() if options.out else params.path(params.outputs.scores)
     print(score(params, model_uri=model, out=out, progress=Progress(), update=options.update).as_text())
+
+
+def _history(options: argparse.Namespace) -> None:
+    from pipeline.history import a_date, history
+    from pipeline.params import load_params
+
+    params = load_params(options.params, options.set)
+    told = history(
+        params,
+        every=options.every,
+        since=a_date(options.since) if options.since else None,
+        model_uri=options.model or params.tracking.champion_uri,
+        out=(options.out or params.path(params.outputs.folder) / "history.parquet").resolve(),
+        progress=Progress(),
+    )
+    print(told)
+
+
+def _migration(options: argparse.Namespace) -> None:
+    from pipeline.migration import migration
+    from pipeline.params import load_params
+
+    params = load_params(options.params, options.set)
+    out = (options.out or params.path(params.outputs.folder) / "migration.parquet").resolve()
+    print(migration(params, *options.scores, out=out))
 
 
 def _compare(options: argparse.Namespace) -> None:

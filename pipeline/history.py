@@ -1,0 +1,152 @@
+"""`kindred history`: the shop scored at several moments in one pass over its log, and who moved between them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline import beware, outputs, tracking
+from pipeline.engines import connect, materialise
+from pipeline.hysteresis import NEEDED, hold
+from pipeline.migration import with_names, write
+from pipeline.params import Params, UserError
+from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
+from pipeline.sources import read_source
+from pipeline.whereabouts import PLACES, migrate
+
+STEPS = {"week": (7, 0), "month": (0, 1), "quarter": (0, 3)}
+"""Days and months from one moment to the next."""
+YEAR = timedelta(days=365)
+
+
+def history(
+    params: Params, *, every: str, since: datetime | None, model_uri: str, out: Path, progress: Progress
+) -> str:
+    """Score everybody at ``params.as_of`` and each step before it; write who was where, and who moved.
+
+    Every moment has the model's own columns, weights and segments, so that it is as `kindred score` at that moment;
+    with ``score.hysteresis``, as `kindred score` at each moment in turn into one file.
+
+    Parameters
+    ----------
+    every : str
+        week, month or quarter.
+    since : datetime, optional
+        Earliest moment; if it is not given, a year before ``params.as_of``, but none at which the log is younger than
+        ``minimum.usual_history_days``.
+
+    Raises
+    ------
+    UserError
+        The log has no two such moments, or the model or the source cannot be used; old files stay as they were.
+    """
+    if out.suffix not in (".parquet", ".csv"):
+        raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
+    folder = params.path(params.outputs.folder)
+    with outputs.lock(folder), connect(params.engine, folder=folder) as con:
+        mlflow = tracking.open_store(params)
+        model = tracking.load_model(mlflow, model_uri)
+        shop, trained = load_shop(model.shop_folder, params.folder)
+        progress("reading and checking")
+        source = read_source(con, params, rejected_path=None)
+        first = datetime.fromisoformat(source.summary.first_event_at).replace(tzinfo=params.as_of.tzinfo)
+        since = since or max(params.as_of - YEAR, first + timedelta(days=params.minimum.usual_history_days))
+        dates = moments(params.as_of, every, since=since, first=first)
+        # Each moment reads the events several times: parsed once and kept, that is cheap.
+        staged = replace(source, events=materialise(con, source.events, "staged_events"))
+        scored: list[pd.DataFrame] = []
+        last: pd.DataFrame | None = None
+        for place, as_of in enumerate(dates, 1):
+            progress(f"{as_of:%Y-%m-%d}, {place} of {len(dates)}")
+            profiles = build_profiles(con, staged, trained.model_copy(update={"as_of": as_of}), shop=shop)
+            predicted = model.predict(profiles.table)
+            if last is not None and params.score.hysteresis:
+                predicted = hold(predicted, profiles.table.customer_id, last, margin=params.score.hysteresis)
+            last = predicted.assign(customer_id=profiles.table.customer_id, as_of=pd.Timestamp(as_of))[NEEDED[:-1]]
+            scored.append(_places(profiles, last))
+        progress("moves")
+        whole = with_names(pd.concat(scored, ignore_index=True), tracking.given_names(mlflow, params))
+        found = migrate(whole, min_group=params.naming.min_group)
+        told = beware.of_moment(params, source.summary) + beware.of_model(params, trained, profiles)
+        told += _of_past(dates[0], trained) + _of_beginning(dates[0], first, trained)
+        progress("writing")
+        return write(
+            found,
+            params,
+            out=out,
+            inputs={"source": source.summary.digest, "model": model.uri},
+            run_id=model.run_id,
+            beware=told,
+            history=whole.sort_values(["customer_id", "as_of"], kind="stable", ignore_index=True),
+        )
+
+
+def moments(as_of: datetime, every: str, *, since: datetime, first: datetime) -> list[datetime]:
+    """``as_of`` and each step before it, not before ``since``, and after the log's ``first`` event, in order.
+
+    Raises
+    ------
+    UserError
+        There is but one.
+    """
+    found = [as_of]
+    while True:
+        # From the end each time, so that months of 31 days keep their 31st.
+        days, months = STEPS[every]
+        step = pd.DateOffset(days=days * len(found), months=months * len(found))
+        moment = (pd.Timestamp(as_of) - step).to_pydatetime()
+        if moment < since or moment <= first:
+            break
+        found.append(moment)
+    if len(found) < 2:
+        raise UserError(
+            f"kindred history: expected two moments or more, a {every} apart, from {max(since, first):%Y-%m-%d} to "
+            f"as_of ({as_of:%Y-%m-%d}); found one. The log begins on {first:%Y-%m-%d}. Name an earlier --from, a later "
+            "as_of, or a shorter step with --every."
+        )
+    return found[::-1]
+
+
+def a_date(text: str) -> datetime:
+    """A day or moment as people type it, UTC where it names no zone.
+
+    Raises
+    ------
+    UserError
+        It is none.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"--from {text[:40]}: expected a date such as 2025-01-31.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _places(profiles: Profiles, placed: pd.DataFrame) -> pd.DataFrame:
+    standings = profiles.table[[name for name in PLACES if name not in placed]]
+    return pd.concat([placed, standings], axis=1)[PLACES]
+
+
+def _of_past(earliest: datetime, trained: Params) -> list[str]:
+    """Whether dates lie before the training of the model."""
+    if earliest >= trained.as_of:
+        return []
+    return [
+        f"dates before the model's training ({trained.as_of:%Y-%m-%d}) are told in its segments, which were found "
+        "knowing what came later. Read from them who moved; do not judge the model by them"
+    ]
+
+
+def _of_beginning(earliest: datetime, first: datetime, trained: Params) -> list[str]:
+    """Whether the log is too young at the earliest date to fill the window."""
+    days, window, lost = (earliest - first).days, trained.history_days, trained.journey.lost_days
+    if days >= window:
+        return []
+    told = (
+        f"at the first date ({earliest:%Y-%m-%d}) the log is {days:,} days old, less than history_days ({window:g}): "
+        "until it is as old, orders and spend only add up, so that value tiers rise and do not fall"
+    )
+    return [told + (f", and nobody is lost before {lost:g} days (journey.lost_days)" if days < lost else "")]

@@ -1,0 +1,142 @@
+"""`kindred migration`, and what `kindred history` writes too: tables and a page of who moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from pipeline import outputs, tracking
+from pipeline.params import Params, UserError
+from pipeline.report.migration import as_text, page
+from pipeline.report.render import render
+from pipeline.whereabouts import PLACES, Migration, migrate
+
+AS_OF = pa.timestamp("us", tz="UTC")
+
+
+def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
+    """Compare two files of scores; gives in words who moved, and writes moves and a page.
+
+    Raises
+    ------
+    UserError
+        A file is no scores, or both are of one moment.
+    """
+    _require_parquet(out)
+    frames = [_read_scores(path) for path in (earlier, later)]
+    moments = [frame.as_of[0] for frame in frames]
+    if moments[0] == moments[1]:
+        raise UserError(f"expected scores of two moments; both files are as of {moments[0]:%Y-%m-%d %H:%M}.")
+    if moments[0] > moments[1]:
+        frames.reverse()
+    mlflow = tracking.open_store(params)
+    history = with_names(pd.concat(frames, ignore_index=True), tracking.given_names(mlflow, params))
+    found = migrate(history, min_group=params.naming.min_group)
+    models = [frame.model_uri[0] for frame in frames]
+    beware = []
+    if models[0] != models[1]:
+        beware.append(
+            f"the scores are of two models ({models[0]}, {models[1]}): who moved between segments may have been moved "
+            "by the training. Score both moments with one model: kindred history"
+        )
+    with outputs.lock(params.path(params.outputs.folder)):
+        return write(
+            found,
+            params,
+            out=out,
+            inputs={"earlier": outputs.file_digest(earlier), "later": outputs.file_digest(later)},
+            run_id=frames[1].run_id[0],
+            beware=beware,
+        )
+
+
+def with_names(history: pd.DataFrame, given: Mapping[str, str]) -> pd.DataFrame:
+    """A history whose segments have the names given by hand."""
+    by_hand = history.segment_id.map(given)
+    return history.assign(segment=history.segment.where(by_hand.isna(), by_hand))
+
+
+def _require_parquet(out: Path) -> None:
+    if out.suffix not in (".parquet", ".csv"):
+        raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    """`PLACES`, model_uri and run_id of a file of scores, as texts but as_of."""
+    wanted = [*PLACES, "model_uri", "run_id"]
+    hint = "Name two files that `kindred score` wrote."
+    try:
+        if path.suffix == ".csv":
+            texts = pyarrow.csv.ConvertOptions(
+                include_columns=wanted,
+                column_types=dict.fromkeys(set(wanted) - {"as_of"}, pa.string()) | {"as_of": AS_OF},
+                strings_can_be_null=True,
+            )
+            table = pyarrow.csv.read_csv(path, convert_options=texts)
+        else:
+            table = pq.read_table(path, columns=wanted)
+    except FileNotFoundError:
+        raise UserError(f"{path}: expected a file of scores; there is none. {hint}") from None
+    except (pa.ArrowException, OSError, KeyError):
+        table = None
+    if table is None or set(table.column_names) != set(wanted) or not table.num_rows:
+        raise UserError(f"{path}: expected scores, with the columns {', '.join(wanted)}. {hint}")
+    frame: pd.DataFrame = table.to_pandas()
+    if frame.as_of.nunique() != 1 or not frame.customer_id.is_unique:
+        raise UserError(f"{path}: expected each customer once, at one as_of. {hint}")
+    return frame
+
+
+def write(
+    found: Migration,
+    params: Params,
+    *,
+    out: Path,
+    inputs: Mapping[str, str],
+    run_id: str,
+    beware: Sequence[str],
+    history: pd.DataFrame | None = None,
+) -> str:
+    """Write tables and the page beside ``out``, the manifest last; gives in words what is in them.
+
+    Parameters
+    ----------
+    out : Path
+        Of the moves, or where there is a history, of that; the other names are made from it.
+    """
+    tables: dict[str, tuple[Path, pd.DataFrame]] = {"moves": (out, found.moves)}
+    if history is not None:
+        beside = {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in found.tables}
+        tables = {"history": (out, history)} | {name: (beside[name], table) for name, table in found.tables.items()}
+    told = page(found.groups, found.tables, beware=beware, min_group=params.naming.min_group)
+    html = out.with_name(f"{out.stem}.html")
+    rendered = render(told, "migration.html.j2")
+    for path, table in tables.values():
+        outputs.write_table(path, _arrow(table))
+    outputs.write_text(html, rendered)
+    outputs.write_manifest(
+        out.with_name(f"{out.stem}-manifest.json"),
+        run_id=run_id,
+        params_digest=params.digest(),
+        inputs=inputs,
+        outputs={name: path for name, (path, _) in tables.items()} | {"page": html},
+        versions=tracking.versions(),
+        row_counts={name: len(table) for name, (_, table) in tables.items()},
+    )
+    first = "History" if history is not None else "Moves"
+    return f"{as_text(told)}\n{first:<16}{out}\nPage            {html}"
+
+
+def _arrow(frame: pd.DataFrame) -> pa.Table:
+    """With moments as they are in scores; pandas would warn that they lose their zone on the way."""
+    moments = frame.select_dtypes("datetimetz").columns
+    table = pa.Table.from_pandas(frame.assign(**{one: None for one in moments}), preserve_index=False)
+    for name in moments:
+        naive = pa.array(frame[name].dt.tz_convert(None).to_numpy(), pa.timestamp("us"))
+        table = table.set_column(frame.columns.get_loc(name), name, naive.cast(AS_OF))
+    return table

@@ -1,0 +1,211 @@
+"""Who moved between dates: by hand, by two files of scores, and by a history of the shop."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import tracking
+from pipeline.history import a_date, history, moments
+from pipeline.migration import migration
+from pipeline.params import Params, UserError
+from pipeline.rename import rename
+from pipeline.report.migration import as_text, page
+from pipeline.score import score
+from pipeline.whereabouts import ORDERS, PLACES, migrate
+
+DATES = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+def crowd(*ways: tuple[int, list[str]]) -> pd.DataFrame:
+    """(customers, their lifecycle stage at each date; an empty one: not known yet) -> a history."""
+    rows = []
+    number = 0
+    for count, stages in ways:
+        for _ in range(count):
+            number += 1
+            for date, stage in zip(DATES, stages, strict=True):
+                row = {"customer_id": f"c{number}", "as_of": pd.Timestamp(date), "lifecycle_stage": stage}
+                rows.append(row | {"segment_id": f"s-{stage}", "segment": stage.upper()})
+    frame = pd.DataFrame([row for row in rows if row["lifecycle_stage"]])
+    return frame.assign(temperature="cold", rfm_group=None, value_tier=None)[PLACES]
+
+
+WAYS = (
+    (30, ["active", "active", "active"]),
+    (20, ["active", "slipping", "active"]),
+    (15, ["active", "lapsed", "lost"]),
+    (12, ["", "first_order", "first_order"]),
+    (3, ["active", "lost", "lost"]),
+)
+
+
+def of(table: pd.DataFrame, segmentation: str) -> pd.DataFrame:
+    return table[table.segmentation == segmentation]
+
+
+def test_moves_by_hand() -> None:
+    found = migrate(crowd(*WAYS), min_group=10)
+    assert list(found.groups["lifecycle_stage"]) == [
+        *("active", "first_order", "slipping", "lapsed", "lost", "(unknown)"),
+    ]
+    moves = of(found.moves, "lifecycle_stage")
+    first = moves[(moves.from_as_of == DATES[0]) & (moves.to_as_of == DATES[1])]
+    shown = first.dropna(subset="from_group").set_index(["from_group", "to_group"]).customer_count.to_dict()
+    # The three that were lost at once are hidden, and the twelve new with them: three alone would be told by the total.
+    assert shown == {("active", "active"): 30, ("active", "slipping"): 20, ("active", "lapsed"): 15}
+    assert first[first.from_group.isna()].customer_count.tolist() == [15]
+    steps = of(found.steps, "lifecycle_stage").set_index(["from_as_of", "to_as_of"])
+    last = steps.loc[(DATES[1], DATES[2])]
+    assert last[["stayed_count", "moved_count", "up_count", "down_count"]].tolist() == [30, 35, 20, 15]
+    whole = steps.loc[(DATES[0], DATES[2])]
+    assert whole[["stayed_count", "down_count", "new_count", "hidden_count"]].tolist() == [50, 18, 12, 0]
+    assert of(found.steps, "segment").up_count.isna().all()
+
+
+@pytest.mark.parametrize("min_group", [1, 10, 25])
+def test_rows_of_two_dates_add_up_to_all_customers(min_group: int) -> None:
+    found = migrate(crowd(*WAYS), min_group=min_group)
+    totals = found.moves.groupby(["segmentation", "from_as_of", "to_as_of"]).customer_count.sum()
+    assert set(totals[:, DATES[0], DATES[1]]) == {80} and set(totals[:, DATES[0], DATES[2]]) == {80}
+    assert not (found.moves.customer_count < min_group).any()
+
+
+def test_stays_and_the_lost_by_hand() -> None:
+    found = migrate(crowd(*WAYS), min_group=10)
+    stays = of(found.stays, "lifecycle_stage").set_index("group")
+    # Slipping: 20 stayed 28 days; first_order: 12 are still there after 28. What began at the first or the last date
+    # tells nothing, and the three lost are too few.
+    assert stays.median_days.dropna().to_dict() == {"slipping": 28.0, "lapsed": 28.0}
+    assert stays.loc["first_order", ["stay_count", "ended_count", "mean_days"]].tolist() == [12, 0, 28.0]
+    assert "lost" not in stays.index
+    lost = of(found.lost, "lifecycle_stage")
+    assert lost[lost.group.notna()][["group", "standing_count"]].to_numpy().tolist() == [["active", 18]]
+    assert (lost.before_count.sum(), lost.standing_count.sum()) == (18, 18)
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    rows = crowd(*WAYS)
+    one, other = (migrate(frame, min_group=10) for frame in (rows, rows.sample(frac=1, random_state=1)))
+    for name, table in one.tables.items():
+        pd.testing.assert_frame_equal(table, other.tables[name])
+
+
+def test_page_and_text() -> None:
+    found = migrate(crowd(*WAYS), min_group=10)
+    told = page(found.groups, found.tables, beware=["mind the gap"], min_group=10)
+    assert [one["key"] for one in told["sections"]] == ["segment", "lifecycle_stage"]  # the others have one group each
+    text = as_text(told)
+    assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
+    assert "Beware          mind the gap" in text and "over 28" in text
+    matrix = told["sections"][1]["matrix"]
+    assert [row["name"] for row in matrix["rows"]] == ["active", "not known"]
+    assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
+
+
+def test_moments() -> None:
+    as_of, first = datetime(2025, 3, 31, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)
+    found = moments(as_of, "month", since=datetime(2024, 12, 31, tzinfo=UTC), first=first)
+    assert [f"{one:%m-%d}" for one in found] == ["12-31", "01-31", "02-28", "03-31"]
+    assert len(moments(as_of, "week", since=as_of - timedelta(days=21), first=first)) == 4
+    assert len(moments(as_of, "quarter", since=first, first=first)) == 5
+    assert moments(as_of, "month", since=first, first=datetime(2025, 2, 20, tzinfo=UTC))[0].month == 2
+    with pytest.raises(UserError, match="two moments or more"):
+        moments(as_of, "quarter", since=datetime(2025, 3, 1, tzinfo=UTC), first=first)
+    with pytest.raises(UserError, match="expected a date"):
+        a_date("last spring")
+    assert a_date("2025-01-31") == datetime(2025, 1, 31, tzinfo=UTC)
+
+
+def at(params: Params, as_of: datetime, **more: Any) -> Params:
+    return params.model_copy(update={"as_of": as_of, **more})
+
+
+@pytest.mark.parametrize("hysteresis", [0.0, 0.2])
+def test_each_date_is_as_a_score_at_that_date(trained: Any, tmp_path: Path, hysteresis: float) -> None:
+    given, model = trained[0], trained[1].model_uri
+    given = given.model_copy(update={"score": given.score.model_copy(update={"hysteresis": hysteresis})})
+    out = tmp_path / "history.parquet"
+    told = history(given, every="quarter", since=a_date("2025-05-01"), model_uri=model, out=out, progress=quiet)
+    found = pq.read_table(out)
+    dates = sorted(set(found["as_of"].to_pylist()))
+    assert dates == [given.as_of.replace(month=month) for month in (5, 8, 11)]
+    for as_of in dates:
+        one = score(at(given, as_of), model_uri=model, out=tmp_path / "scores.parquet", progress=quiet)
+        expected = pq.read_table(one.path, columns=PLACES)
+        mine = found.filter([date == as_of for date in found["as_of"].to_pylist()])
+        assert mine.to_pydict() == expected.to_pydict()
+        assert mine.schema.equals(expected.schema)
+    assert "before the model's training" in told and "history_days (365)" in told
+
+
+def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> None:
+    given, model = trained[0], trained[1].model_uri
+    out = tmp_path / "history.parquet"
+    late = at(given, given.as_of + timedelta(days=90))
+    told = history(late, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
+    assert "after the last event" in told
+    ids = set(pq.read_table(out, columns=["customer_id"])["customer_id"].to_pylist())
+    manifest = (tmp_path / "history-manifest.json").read_text()
+    html = (tmp_path / "history.html").read_text()
+    assert all(name in manifest for name in ("history-moves.parquet", "history-lost.parquet", "history.html"))
+    assert not re.findall(r"<script|(?:src|href)=|url\(|https?://", html)
+    assert all(f"<h2>{title}</h2>" in html for title in ("Segments", "Lifecycle", "Temperature", "RFM", "Value tier"))
+    for name in ("moves", "steps", "stays", "lost"):
+        table = pq.read_table(tmp_path / f"history-{name}.parquet")
+        assert table.num_rows and not ids & {value for column in table.columns for value in column.to_pylist()}
+    assert not ids & set(re.findall(r"[\w-]+", html + told + manifest))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    history(late, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_two_files_of_scores(trained: Any, tmp_path: Path, suffix: str) -> None:
+    given, model = trained[0], trained[1].model_uri
+    paths = [tmp_path / f"{name}.{suffix}" for name in ("one", "two")]
+    for path, as_of in zip(paths, (given.as_of - timedelta(days=90), given.as_of), strict=True):
+        score(at(given, as_of), model_uri=model, out=path, progress=quiet)
+    segment = trained[1].segments.segment_id[0]
+    rename(given, segment, "Our <gold>")
+    try:
+        told = migration(given, *paths, out=tmp_path / "moves.parquet")
+    finally:
+        rename(given, segment, None)
+    assert "Our <gold>" in told
+    html = (tmp_path / "moves.html").read_text()
+    assert "Our &lt;gold&gt;" in html and "Our <gold>" not in html
+    moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
+    known = trained[1].segments.customer_count.sum()
+    assert set(moves.groupby("segmentation").customer_count.sum()) == {known} and set(moves.segmentation) == set(ORDERS)
+    # Whichever stands first, the earlier is the earlier.
+    migration(given, *reversed(paths), out=tmp_path / "again.parquet")
+    again = pq.read_table(tmp_path / "again.parquet").to_pandas()
+    pd.testing.assert_frame_equal(
+        again.drop(columns=["from_name", "to_name"]), moves.drop(columns=["from_name", "to_name"])
+    )
+    with pytest.raises(UserError, match="two moments"):
+        migration(given, paths[0], paths[0], out=tmp_path / "no.parquet")
+
+
+def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:
+    pd.DataFrame({"customer_id": ["c1"]}).to_parquet(tmp_path / "other.parquet")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for name, why in (("other.parquet", "expected scores"), ("other.csv", "expected scores"), ("none.csv", "is none")):
+        with pytest.raises(UserError, match=why):
+            migration(trained[0], tmp_path / name, tmp_path / name, out=tmp_path / "out.parquet")
+    with pytest.raises(UserError, match=r"\.parquet or \.csv"):
+        migration(trained[0], tmp_path / "other.csv", tmp_path / "other.csv", out=tmp_path / "out.xlsx")
+    with pytest.raises(UserError, match=r"\.parquet or \.csv"):
+        history(trained[0], every="month", since=None, model_uri="x", out=tmp_path / "out.xlsx", progress=quiet)
+    assert tracking.has_champion(tracking.open_store(trained[0]), trained[0])
