@@ -110,12 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     rename.add_argument("--reset", action="store_true", help="take the given name back")
     rename.set_defaults(run=_rename)
 
-    report = commands.add_parser("report", parents=[with_params], help="the report of a run again, or its tables")
-    report.add_argument("run_id", nargs="?", metavar="RUN", help="its id or the beginning; default: the champion's")
-    report.add_argument("--language", choices=("en", "uk", "ru", "sq"), help="default: the run's")
-    report.add_argument("--xlsx", action="store_true", help="a workbook instead, one sheet per table")
-    report.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: in the outputs folder")
-    report.set_defaults(run=_report)
+    _add_report(commands, with_params)
 
     backtest = commands.add_parser(
         "backtest", parents=[with_params], help="how well interests foretell purchases, beside other ways to score them"
@@ -155,6 +150,15 @@ def _add_history(commands: Any, with_params: argparse.ArgumentParser) -> None:
     migration.add_argument("scores", nargs=2, type=Path, metavar="SCORES")
     migration.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: in outputs")
     migration.set_defaults(run=_migration)
+
+
+def _add_report(commands: Any, with_params: argparse.ArgumentParser) -> None:
+    report = commands.add_parser("report", parents=[with_params], help="the report of a run again, or its tables")
+    report.add_argument("run_id", nargs="?", metavar="RUN", help="its id or the beginning; default: the champion's")
+    report.add_argument("--language", choices=("en", "uk", "ru", "sq"), help="default: the run's")
+    report.add_argument("--xlsx", action="store_true", help="a workbook instead, one sheet per table")
+    report.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: in the outputs folder")
+    report.set_defaults(run=_report)
 
 
 def _train(options: argparse.Namespace) -> None:

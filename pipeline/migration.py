@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline import outputs, tracking
 from pipeline.params import Params, UserError
 from pipeline.report.migration import as_text, page
-from pipeline.report.render import render
+from pipeline.report.render import render_template
 from pipeline.whereabouts import PLACES, Migration, migrate
 
 AS_OF = pa.timestamp("us", tz="UTC")
@@ -115,7 +115,7 @@ def write(
         tables = {"history": (out, history)} | {name: (beside[name], table) for name, table in found.tables.items()}
     told = page(found.groups, found.tables, beware=beware, min_group=params.naming.min_group)
     html = out.with_name(f"{out.stem}.html")
-    rendered = render(told, "migration.html.j2")
+    rendered = render_template("moves.html.j2", **told)
     for path, table in tables.values():
         outputs.write_table(path, _arrow(table))
     outputs.write_text(html, rendered)

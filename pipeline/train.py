@@ -34,6 +34,7 @@ from pipeline.segments import Segments, cluster, describe_segments, seasonal_lea
 from pipeline.sources import Source, read_source, unlisted_text
 from pipeline.sweep import candidates_text, choose_and_fit, is_to_choose
 from pipeline.validity import Past, Validity, foretell, pasts
+from pipeline.whereabouts import stage_moves
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class Found:
     segments: Segments
     cards: Cards
     validity: Validity | None
+    moved: dict[str, object] | None
 
 
 def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
@@ -179,7 +181,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             said = (*fitted.notes, *notes, known.note, *cards.notes, *told_of_past)
             notes = tuple(text for text in said if text)
             fitted = replace(fitted, notes=notes)
-            found = Found(source, profiles, fitted, segments, cards, validity)
+            found = Found(source, profiles, fitted, segments, cards, validity, _moved(past, profiles, params))
             lineage = with_names(known.lineage, segments.table)
             results = _results(params, found, lineage, run_id, is_fitted=params.interests != given)
             report = render(results, params.language)
@@ -222,6 +224,14 @@ def _doubts(source: Source, profiles: Profiles, params: Params) -> list[str]:
     doubts = beware.of_moment(params, source.summary) + beware.of_categories(profiles)
     short = require_enough(source, profiles, params)
     return [*(f"Beware: {told}" for told in doubts), *short, _unlisted(source.summary.as_dict())]
+
+
+def _moved(past: list[Past], profiles: Profiles, params: Params) -> dict[str, object] | None:
+    """Who moved in the lifecycle since the last cutoff, of the customers looked at then."""
+    if not past:
+        return None
+    then, least = past[-1], params.naming.min_group
+    return stage_moves(then.profiles.table, profiles.table, since=f"{then.cutoff:%Y-%m-%d}", min_group=least)
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
@@ -277,6 +287,7 @@ def _results(
             "query_counts": found.profiles.query_counts,
         },
         audiences=found.cards.audiences,
+        migration=found.moved,
     )
     return told | {"interests": lifts_by_category(segments)}
 

@@ -83,6 +83,32 @@ class _Placed:
         return [-order.index(group) if group in order else None for group in self.groups]
 
 
+def stage_moves(before: pd.DataFrame, now: pd.DataFrame, *, since: str, min_group: int) -> dict[str, object] | None:
+    """Customers by lifecycle stage at an earlier moment and now, for the report; None where nobody was known then.
+
+    Parameters
+    ----------
+    before, now : DataFrame
+        customer_id, lifecycle_stage: profiles; of whom only the later knows, nothing is said.
+    since : str
+        The earlier moment.
+    """
+    known = before[["customer_id", "lifecycle_stage"]].merge(now[["customer_id", "lifecycle_stage"]], on="customer_id")
+    groups = pd.Index(ORDERS["lifecycle_stage"])
+    was, is_now = (groups.get_indexer(pd.Index(known[f"lifecycle_stage_{side}"])).astype(np.int64) for side in "xy")
+    shown, _ = hide_small(move_counts(was, is_now, len(groups))[:-1, :-1], min_group)
+    if not shown.any():
+        return None
+    kept = np.flatnonzero(shown.any(axis=0) | shown.any(axis=1))
+    return {
+        "since": since,
+        "customer_count": len(known),
+        "stayed_share": float((was == is_now).mean()),
+        "groups": groups[kept].tolist(),
+        "rows": shown[np.ix_(kept, kept)].tolist(),
+    }
+
+
 def migrate(history: pd.DataFrame, *, min_group: int) -> Migration:
     """Aggregates of a history.
 

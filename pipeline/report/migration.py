@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.report.comparison import flow_figure
-from pipeline.report.summarise import number
 from pipeline.report.tables import aligned
+from pipeline.report.wording import number
 
 TITLES = {
     "segment": "Segments",

@@ -39,6 +39,7 @@ def summarise(
     quality: Mapping[str, Any],
     method: Mapping[str, Any],
     audiences: Sequence[Mapping[str, Any]] = (),
+    migration: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report as data.
 
@@ -61,6 +62,8 @@ def summarise(
         signal_weights), is_fitted, query_counts, usual_history_days.
     audiences : sequence of mapping
         `pipeline.cards.Cards.audiences`.
+    migration : mapping
+        `pipeline.whereabouts.stage_moves`.
 
     Returns
     -------
@@ -86,6 +89,7 @@ def summarise(
         "quality": dict(quality),
         "method": dict(method),
         "audiences": list(audiences),
+        "migration": dict(migration) if migration else None,
     }
 
 

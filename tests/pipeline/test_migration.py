@@ -18,7 +18,7 @@ from pipeline.params import Params, UserError
 from pipeline.rename import rename
 from pipeline.report.migration import as_text, page
 from pipeline.score import score
-from pipeline.whereabouts import ORDERS, PLACES, migrate
+from pipeline.whereabouts import ORDERS, PLACES, migrate, stage_moves
 
 DATES = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
 
@@ -209,3 +209,19 @@ def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
         history(trained[0], every="month", since=None, model_uri="x", out=tmp_path / "out.xlsx", progress=quiet)
     assert tracking.has_champion(tracking.open_store(trained[0]), trained[0])
+
+
+def test_moves_of_the_report_by_hand() -> None:
+    then = pd.DataFrame({"customer_id": [f"c{one}" for one in range(30)], "lifecycle_stage": "active"})
+    now = then.assign(lifecycle_stage=["active"] * 12 + ["slipping"] * 15 + ["lost"] * 3)
+    stranger = pd.DataFrame({"customer_id": ["new"], "lifecycle_stage": ["cart"]})
+    found = stage_moves(then, pd.concat([now, stranger]), since="2025-10-02", min_group=2)
+    assert found == {
+        **{"since": "2025-10-02", "customer_count": 30, "stayed_share": 0.4, "groups": ["active", "slipping", "lost"]},
+        "rows": [[12, 15, 3], [0, 0, 0], [0, 0, 0]],
+    }
+    # Of three too few are told, and so that nobody can reckon them, twelve with them.
+    fewer = stage_moves(then, now, since="2025-10-02", min_group=10)
+    assert fewer is not None
+    assert fewer["rows"] == [[0, 15], [0, 0]]
+    assert stage_moves(then.head(0), now, since="2025-10-02", min_group=2) is None
