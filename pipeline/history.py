@@ -147,6 +147,7 @@ def _of_beginning(earliest: datetime, first: datetime, trained: Params) -> list[
         return []
     told = (
         f"at the first date ({earliest:%Y-%m-%d}) the log is {days:,} days old, less than history_days ({window:g}): "
-        "until it is as old, orders and spend only add up, so that value tiers rise and do not fall"
+        "until it is as old, orders and spend only add up, so that value tiers rise and do not fall, and segments "
+        "change with them"
     )
     return [told + (f", and nobody is lost before {lost:g} days (journey.lost_days)" if days < lost else "")]

@@ -71,7 +71,7 @@ def as_text(told: Mapping[str, Any]) -> str:
     blocks = [
         (["Largest moves between segments", "to", "Customers"], moves, {2}),
         (["How long people stay", "Half leave within", "Mean, days", "Stays seen"], segments["stays"], {1, 2, 3}),
-        (["Whence the lost come", "Just before", "When all was well"], segments["lost"], {1, 2}),
+        (["Whence lost buyers come", "Just before", "When all was well"], segments["lost"], {1, 2}),
     ]
     parts += [aligned([title, *rows], right=right) for title, rows, right in blocks if rows]
     parts.append([f"Beware          {one}" for one in told["beware"]])
