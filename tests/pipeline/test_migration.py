@@ -112,6 +112,7 @@ def test_page_and_text() -> None:
     found = migrate(crowd(*WAYS), min_group=10)
     told = page(found.groups, found.tables, beware=["mind the gap"], min_group=10)
     assert [one["key"] for one in told["sections"]] == ["segment", "lifecycle_stage"]  # the others have one group each
+    assert (told["start"], told["end"], told["step_days"]) == ("2025-01-01", "2025-03-01", 31)
     text = as_text(told)
     assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
     assert "Beware          mind the gap" in text and "over 28" in text
