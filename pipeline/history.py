@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline import beware, outputs, tracking
 from pipeline.engines import connect, materialise
 from pipeline.hysteresis import NEEDED, hold
-from pipeline.migration import with_names, write
+from pipeline.migration import require_table_name, with_names, write
 from pipeline.params import Params, UserError
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.sources import read_source
@@ -43,8 +43,7 @@ def history(
     UserError
         The log has no two such moments, or the model or the source cannot be used; old files stay as they were.
     """
-    if out.suffix not in (".parquet", ".csv"):
-        raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
+    require_table_name(out)
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)
@@ -147,6 +146,7 @@ def _of_beginning(earliest: datetime, first: datetime, trained: Params) -> list[
         return []
     told = (
         f"at the first date ({earliest:%Y-%m-%d}) the log is {days:,} days old, less than history_days ({window:g}): "
-        "until it is as old, orders and spend only add up, so that value tiers rise and do not fall"
+        "until it is as old, orders and spend only add up, so that value tiers rise and do not fall, and segments "
+        "change with them"
     )
     return [told + (f", and nobody is lost before {lost:g} days (journey.lost_days)" if days < lost else "")]

@@ -27,7 +27,7 @@ def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     UserError
         A file is no scores, or both are of one moment.
     """
-    _require_parquet(out)
+    require_table_name(out)
     frames = [_read_scores(path) for path in (earlier, later)]
     moments = [frame.as_of[0] for frame in frames]
     if moments[0] == moments[1]:
@@ -61,7 +61,8 @@ def with_names(history: pd.DataFrame, given: Mapping[str, str]) -> pd.DataFrame:
     return history.assign(segment=history.segment.where(by_hand.isna(), by_hand))
 
 
-def _require_parquet(out: Path) -> None:
+def require_table_name(out: Path) -> None:
+    """Whether ``out`` names a format of tables; else an OutputError."""
     if out.suffix not in (".parquet", ".csv"):
         raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
 

@@ -48,12 +48,12 @@ class Migration:
         moved_count, up_count, down_count (null where the groups have no order), new_count (unknown at the first of the
         two dates); and hidden_count.
     stays : DataFrame
-        segmentation, group, name, stay_count, ended_count, median_days, mean_days, longest_days: of stays whose
+        segmentation, group, name, stay_count, median_days, mean_days, longest_days: of stays whose
         beginning was seen, by Kaplan and Meier.
     lost : DataFrame
-        segmentation, group, name, before_count, standing_count: those who became lost, by their group at the date
-        before and at the last date at which they were not slipping, lapsed or lost. A row without a group holds the
-        hidden ones.
+        segmentation, group, name, before_count, standing_count: buyers who became lost (all, where nobody has bought),
+        by their group at the date before and at the last date at which they were not slipping, lapsed or lost. A row
+        without a group holds the hidden ones.
     """
 
     groups: dict[str, dict[str, str]]
@@ -121,7 +121,7 @@ def migrate(history: pd.DataFrame, *, min_group: int) -> Migration:
     dates = sorted(history.as_of.unique())
     places = customers, pd.Index(dates).get_indexer(pd.Index(history.as_of))
     all_placed = [_placed(history, name, places) for name in ORDERS]
-    stage = next(one for one in all_placed if one.name == "lifecycle_stage")
+    stage, tier = (next(one for one in all_placed if one.name == name) for name in ("lifecycle_stage", "value_tier"))
     moves: list[Row] = []
     steps: list[Row] = []
     stayed: list[Row] = []
@@ -135,7 +135,7 @@ def migrate(history: pd.DataFrame, *, min_group: int) -> Migration:
             steps.append(when | _step(shown, hidden, placed))
         moments = np.array([(date - dates[0]) / pd.Timedelta(days=1) for date in dates])
         stayed += _stay_rows(placed, moments, min_group)
-        lost += _lost_rows(placed, stage, min_group)
+        lost += _lost_rows(placed, stage, tier, min_group)
     columns = ["stayed_count", "moved_count", "up_count", "down_count", "new_count", "hidden_count"]
     return Migration(
         {placed.name: {one: placed.names[one] for one in [*placed.groups, UNSEEN]} for placed in all_placed},
@@ -146,7 +146,7 @@ def migrate(history: pd.DataFrame, *, min_group: int) -> Migration:
     )
 
 
-STAY_COLUMNS = ("stay_count", "ended_count", "median_days", "mean_days", "longest_days")
+STAY_COLUMNS = ("stay_count", "median_days", "mean_days", "longest_days")
 
 
 def _spans(n_dates: int) -> list[tuple[int, int]]:
@@ -200,21 +200,26 @@ def _stay_rows(placed: _Placed, moments: Floats, min_group: int) -> Iterator[Row
         if mine.sum() < min_group:
             continue
         lengths = stay_length(seen.days[mine], seen.is_over[mine])
-        counts = (int(mine.sum()), int(seen.is_over[mine].sum()))
         yield {
             **{"segmentation": placed.name, "group": group, "name": placed.names[group]},
-            **dict(zip(STAY_COLUMNS, (*counts, *lengths), strict=True)),
+            **dict(zip(STAY_COLUMNS, (int(mine.sum()), *lengths), strict=True)),
         }
 
 
-def _lost_rows(placed: _Placed, stage: _Placed, min_group: int) -> Iterator[Row]:
-    leaving = [stage.groups.index(one) for one in LEAVING if one in stage.groups]
+def _lost_rows(placed: _Placed, stage: _Placed, tier: _Placed, min_group: int) -> Iterator[Row]:
     if "lost" not in stage.groups:
         return
-    is_lost = stage.codes == stage.groups.index("lost")
+    has_bought = np.isin(tier.codes, [code for code, group in enumerate(tier.groups) if group != NO_ORDER]).any(axis=1)
+    who = has_bought if has_bought.any() else ~has_bought
+    leaving = [stage.groups.index(one) for one in LEAVING if one in stage.groups]
     both = before_lost(
-        placed.codes, is_lost=is_lost, is_leaving=np.isin(stage.codes, leaving), n_groups=len(placed.groups)
+        placed.codes[who],
+        is_lost=stage.codes[who] == stage.groups.index("lost"),
+        is_leaving=np.isin(stage.codes[who], leaving),
+        n_groups=len(placed.groups),
     )
+    if both[0].sum() < min_group:
+        return
     shown, hidden = zip(*(hide_small(counts, min_group) for counts in both), strict=True)
     for code, group in enumerate([*placed.groups, UNSEEN]):
         counts = {"before_count": int(shown[0][code]), "standing_count": int(shown[1][code])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -44,8 +45,8 @@ def page(
     Returns
     -------
     dict
-        start, end: dates; n_dates; min_group; beware; sections: key, title, figures (of the first date to the last),
-        text, matrix, flow, steps, stays, lost.
+        start, end: dates; n_dates; step_days: the longest time from one to the next; min_group; beware; sections: key,
+        title, figures (of the first date to the last), has_order, moves, unseen, matrix, flow, steps, stays, lost.
     """
     dates = sorted({*tables["steps"].from_as_of, *tables["steps"].to_as_of})
     of = {name: {key: rows for key, rows in table.groupby("segmentation")} for name, table in tables.items()}
@@ -57,6 +58,7 @@ def page(
     ]
     return {
         **{"start": f"{dates[0]:%Y-%m-%d}", "end": f"{dates[-1]:%Y-%m-%d}", "n_dates": len(dates)},
+        "step_days": max((later - earlier).days for earlier, later in pairwise(dates)),
         **{"min_group": min_group, "beware": list(beware), "sections": sections},
     }
 
@@ -71,7 +73,7 @@ def as_text(told: Mapping[str, Any]) -> str:
     blocks = [
         (["Largest moves between segments", "to", "Customers"], moves, {2}),
         (["How long people stay", "Half leave within", "Mean, days", "Stays seen"], segments["stays"], {1, 2, 3}),
-        (["Whence the lost come", "Just before", "When all was well"], segments["lost"], {1, 2}),
+        (["Whence lost buyers come", "Just before", "When all was well"], segments["lost"], {1, 2}),
     ]
     parts += [aligned([title, *rows], right=right) for title, rows, right in blocks if rows]
     parts.append([f"Beware          {one}" for one in told["beware"]])

@@ -87,11 +87,18 @@ def test_stays_and_the_lost_by_hand() -> None:
     # Slipping: 20 stayed 28 days; first_order: 12 are still there after 28. What began at the first or the last date
     # tells nothing, and the three lost are too few.
     assert stays.median_days.dropna().to_dict() == {"slipping": 28.0, "lapsed": 28.0}
-    assert stays.loc["first_order", ["stay_count", "ended_count", "mean_days"]].tolist() == [12, 0, 28.0]
+    assert stays.loc["first_order", ["stay_count", "mean_days", "longest_days"]].tolist() == [12, 28.0, 28.0]
     assert "lost" not in stays.index
     lost = of(found.lost, "lifecycle_stage")
     assert lost[lost.group.notna()][["group", "standing_count"]].to_numpy().tolist() == [["active", 18]]
     assert (lost.before_count.sum(), lost.standing_count.sum()) == (18, 18)
+    # Where some have bought, the others who are lost do not count; three alone are not told of.
+    rows = crowd(*WAYS)
+    number = rows.customer_id.str.removeprefix("c").astype(int)
+    fifteen = migrate(rows.assign(value_tier=(number <= 65).map({True: "vip", False: None})), min_group=10)
+    assert of(fifteen.lost, "value_tier")[["group", "standing_count"]].to_numpy().tolist() == [["vip", 15]]
+    three = migrate(rows.assign(value_tier=(number > 65).map({True: "vip", False: None})), min_group=10)
+    assert three.lost.empty
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
@@ -105,6 +112,7 @@ def test_page_and_text() -> None:
     found = migrate(crowd(*WAYS), min_group=10)
     told = page(found.groups, found.tables, beware=["mind the gap"], min_group=10)
     assert [one["key"] for one in told["sections"]] == ["segment", "lifecycle_stage"]  # the others have one group each
+    assert (told["start"], told["end"], told["step_days"]) == ("2025-01-01", "2025-03-01", 31)
     text = as_text(told)
     assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
     assert "Beware          mind the gap" in text and "over 28" in text
