@@ -23,15 +23,16 @@ class ValueCuts:
 
     Attributes
     ----------
-    days_since_last_purchase, order_count, spend : tuple of float, ascending
-        Inner quantiles; with four of them, scores run from 1 to 5. Empty where nobody had bought.
+    days_since_last_purchase, order_count, money : tuple of float, ascending
+        Inner quantiles, or cut points that were given; with four of them, scores run from 1 to 5. Empty where
+        nobody had bought.
     vip_spend, regular_spend : float
         Spend in the window above which a buyer is in the tier.
     """
 
     days_since_last_purchase: tuple[float, ...]
     order_count: tuple[float, ...]
-    spend: tuple[float, ...]
+    money: tuple[float, ...]
     vip_spend: float
     regular_spend: float
 
@@ -41,7 +42,7 @@ class ValueCuts:
         return ValueCuts(
             days_since_last_purchase=tuple(raw["days_since_last_purchase"] or ()),
             order_count=tuple(raw["order_count"] or ()),
-            spend=tuple(raw["spend"] or ()),
+            money=tuple(raw["money"] or ()),
             vip_spend=float(raw["vip_spend"] or 0.0),
             regular_spend=float(raw["regular_spend"] or 0.0),
         )
@@ -122,14 +123,14 @@ def returned_items(events: ir.Table) -> ir.Table:
 
 
 def value_quantiles(
-    value: ir.Table, *, rfm_quantiles: int, vip_spend_quantile: float, regular_spend_quantile: float
+    value: ir.Table, *, rfm_quantiles: int, rfm_money: str, vip_spend_quantile: float, regular_spend_quantile: float
 ) -> ir.Table:
-    """The figures of `ValueCuts`, one row: lists of inner quantiles, and the two spends."""
+    """The figures of `ValueCuts`, one row: lists of inner quantiles (of money: ``rfm_money``), and the two spends."""
     inner = [step / rfm_quantiles for step in range(1, rfm_quantiles)]
     return value.aggregate(
         days_since_last_purchase=value.days_since_last_purchase.quantile(inner),
         order_count=value.order_count.quantile(inner),
-        spend=value.spend.quantile(inner),
+        money=value[rfm_money].quantile(inner),
         vip_spend=value.spend.quantile(vip_spend_quantile),
         regular_spend=value.spend.quantile(regular_spend_quantile),
     )
@@ -144,35 +145,45 @@ def score(measure: ir.FloatingValue, cuts: Sequence[float], *, low_is_good: bool
     return above
 
 
-def rfm(customers: ir.Table, *, cuts: ValueCuts) -> ir.Table:
-    """RFM scores and group.
+@dataclass(frozen=True)
+class RFMGroup:
+    """A group of RFM: the scores it takes, lowest and highest, and orders at most."""
 
-        customers (..., days_since_last_purchase, order_count, spend)
+    name: str
+    recency: tuple[int, int] = (1, 10)
+    frequency: tuple[int, int] = (1, 10)
+    money: tuple[int, int] = (1, 10)
+    max_orders: float | None = None
+
+    def holds(self, scored: ir.Table) -> ir.BooleanValue:
+        """Whether customers (order_count, recency_score, frequency_score, monetary_score) are in it."""
+        inside = (
+            scored.recency_score.between(*self.recency)
+            & scored.frequency_score.between(*self.frequency)
+            & scored.monetary_score.between(*self.money)
+        )
+        return inside if self.max_orders is None else inside & (scored.order_count <= self.max_orders)
+
+
+def rfm(customers: ir.Table, *, cuts: ValueCuts, groups: Sequence[RFMGroup], money: str = "spend") -> ir.Table:
+    """RFM scores, 1 to 5 with four cuts, and group: the first of ``groups`` that holds.
+
+        customers (..., days_since_last_purchase, order_count, <money>)
      -> customers (..., recency_score, frequency_score, monetary_score, rfm_group)
 
     The scores are null for who never bought, and so is the group; it is null for all where nobody had bought at
-    training, since there is nothing to compare with. Groups, the first that holds: New (one order, recent), VIP (best
-    in orders and spend, recent), Lost and Inactive (last and second last recency), Regular.
+    training, since there is nothing to compare with.
     """
     has_bought = customers.days_since_last_purchase.notnull()
     scored = customers.mutate(
         recency_score=score(customers.days_since_last_purchase, cuts.days_since_last_purchase, low_is_good=True),
         frequency_score=score(has_bought.ifelse(customers.order_count, ibis.null("float64")), cuts.order_count),
-        monetary_score=score(has_bought.ifelse(customers.spend, ibis.null("float64")), cuts.spend),
+        monetary_score=score(has_bought.ifelse(customers[money], ibis.null("float64")), cuts.money),
     )
-    if not cuts.spend:
+    if not cuts.money:
         return scored.mutate(rfm_group=ibis.null("string"))
-    best = len(cuts.spend) + 1
-    recent = scored.recency_score >= best - 1
-    group = ibis.cases(
-        (~has_bought, ibis.null("string")),
-        ((scored.order_count <= 1) & recent, "New"),
-        (recent & (scored.frequency_score >= best - 1) & (scored.monetary_score >= best - 1), "VIP"),
-        (scored.recency_score == 1, "Lost"),
-        (scored.recency_score == 2, "Inactive"),
-        else_="Regular",
-    )
-    return scored.mutate(rfm_group=group)
+    held = [(has_bought & one.holds(scored), one.name) for one in groups]
+    return scored.mutate(rfm_group=ibis.cases(*held, else_=ibis.null("string")))
 
 
 def value_tier(
@@ -187,7 +198,7 @@ def value_tier(
     )
 
     def above(spend: float) -> ir.BooleanValue:
-        return (customers.spend > ibis.literal(spend).cast("float64")) & bool(cuts.spend)
+        return (customers.spend > ibis.literal(spend).cast("float64")) & bool(cuts.money)
 
     return ibis.cases(
         (customers.days_since_last_purchase.isnull(), ibis.null("string")),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from features.events import EventType
 from features.journey import STAGES
 from features.profile import JOURNEY
+from features.value import RFMGroup
 from models.naming import FIGURES
 
 SECRETS = r"password|passwd|pwd|secret\w*|token|\w*access_?key\w*|api_?key|signature"
@@ -193,10 +195,35 @@ class BacktestParams(Section):
     bootstrap_resamples: Count
 
 
+Scores = tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=1, le=10)]]
+
+
+class RFMGroupParams(Section):
+    """Scores that a group of RFM takes, lowest and highest."""
+
+    group: str
+    recency: Scores = (1, 10)
+    frequency: Scores = (1, 10)
+    money: Scores = (1, 10)
+    max_orders: Count | None = None
+
+
+class RFMCuts(Section):
+    """Bounds between scores, ascending; as many as there are quantiles, less one."""
+
+    days_since_last_purchase: list[NonNegative]
+    order_count: list[NonNegative]
+    money: list[NonNegative]
+
+
 class ValueParams(Section):
     """RFM and value tiers."""
 
     rfm_quantiles: Annotated[int, Field(ge=4, le=10)]  # the groups need two best and two last scores
+    rfm_cuts: RFMCuts | None
+    rfm_money: Literal["spend", "average_order_value"]
+    rfm_form: str
+    rfm_forms: dict[str, list[RFMGroupParams]]
     vip_spend_quantile: Share
     regular_spend_quantile: Share
     difficult_return_rate: Share
@@ -207,6 +234,42 @@ class ValueParams(Section):
         if self.regular_spend_quantile > self.vip_spend_quantile:
             raise ValueError("expected regular_spend_quantile <= vip_spend_quantile")
         return self
+
+    @model_validator(mode="after")
+    def _form_is_whole(self) -> ValueParams:
+        if self.rfm_form not in self.rfm_forms:
+            raise ValueError(f"rfm_form: expected one of rfm_forms: {', '.join(self.rfm_forms)}")
+        for name, cuts in (self.rfm_cuts.model_dump() if self.rfm_cuts else {}).items():
+            if cuts != sorted(cuts) or len(cuts) != self.rfm_quantiles - 1:
+                raise ValueError(f"rfm_cuts.{name}: expected {self.rfm_quantiles - 1} ascending cuts")
+        scores = range(1, self.rfm_quantiles + 1)
+        for recency, frequency, money in itertools.product(scores, scores, scores):
+            if not any(
+                one.max_orders is None
+                and all(
+                    low <= score <= high
+                    for score, (low, high) in zip(
+                        (recency, frequency, money), (one.recency, one.frequency, one.money), strict=True
+                    )
+                )
+                for one in self.rfm_forms[self.rfm_form]
+            ):
+                raise ValueError(
+                    f"rfm_forms.{self.rfm_form}: expected a group for every customer; none takes recency {recency}, "
+                    f"frequency {frequency}, money {money}"
+                )
+        return self
+
+    def rfm_groups(self) -> list[RFMGroup]:
+        """The groups of the form chosen, in order."""
+        return [
+            RFMGroup(one.group, one.recency, one.frequency, one.money, one.max_orders)
+            for one in self.rfm_forms[self.rfm_form]
+        ]
+
+    def given_cuts(self, *, is_known: bool) -> dict[str, list[float]]:
+        """Cuts that take the place of quantiles; none where nobody had bought."""
+        return self.rfm_cuts.model_dump() if self.rfm_cuts and is_known else {}
 
 
 class JourneyParams(Section):

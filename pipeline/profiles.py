@@ -340,6 +340,7 @@ def _fit_spec(
         value.value_quantiles(
             measured_value,
             rfm_quantiles=params.value.rfm_quantiles,
+            rfm_money=params.value.rfm_money,
             vip_spend_quantile=params.value.vip_spend_quantile,
             regular_spend_quantile=params.value.regular_spend_quantile,
         )
@@ -350,7 +351,7 @@ def _fit_spec(
         cut=known.cut,
         channels=tuple(largest.channel),
         mean_prices=tuple(prices.get(column) for column in range(len(known.cut.categories))),
-        value_cuts=value.ValueCuts.from_lists(cuts),
+        value_cuts=value.ValueCuts.from_lists(cuts | params.value.given_cuts(is_known=bool(cuts["money"]))),
         has_session_ids=known.has_session_ids,
         history_days=params.history_days,
         journey_columns=tuple(params.clustering.journey_columns),
@@ -373,7 +374,7 @@ def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
 
 def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
     rules, tiers = params.journey, params.value
-    scored = value.rfm(table, cuts=spec.value_cuts)
+    scored = value.rfm(table, cuts=spec.value_cuts, groups=tiers.rfm_groups(), money=tiers.rfm_money)
     return scored.mutate(
         lifecycle_stage=journey.lifecycle_stage(
             scored,

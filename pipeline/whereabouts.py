@@ -19,7 +19,10 @@ ORDERS: dict[str, tuple[str, ...]] = {
         *("slipping", "lapsed", "lost"),
     ),
     "temperature": ("hot", "warm", "cold"),
-    "rfm_group": ("VIP", "Regular", "New", "Inactive", "Lost", NO_ORDER),
+    "rfm_group": (
+        *("VIP", "Champions", "Regular", "Loyal", "Potential loyalists", "New", "Promising", "Need attention"),
+        *("About to sleep", "Cannot lose them", "At risk", "Inactive", "Hibernating", "Lost", NO_ORDER),
+    ),
     "value_tier": ("vip", "regular", "occasional", NO_ORDER),
 }
 """Segmentation -> its groups, the best first; a group that does not stand here is neither above nor below another."""

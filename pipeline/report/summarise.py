@@ -11,13 +11,14 @@ import pandas as pd
 
 from features.journey import STAGES
 from models.crossings import crossing, funnel
+from pipeline.whereabouts import ORDERS
 
 MAX_CATEGORIES = 40
 CROSSED = {
     "lifecycle_stage": STAGES,
     "temperature": ("cold", "warm", "hot"),
     "value_tier": ("vip", "regular", "occasional", "difficult"),
-    "rfm_group": ("New", "Regular", "VIP", "Inactive", "Lost"),
+    "rfm_group": ORDERS["rfm_group"],
 }
 """Columns of the profile that segments are crossed with, where they are; their groups in order, others after them."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ibis
@@ -9,7 +10,8 @@ from features.benefits import category_benefits, price_level, price_means, purch
 from features.context import visit_context
 from features.journey import lifecycle_stage
 from features.sessions import session_table, with_session_key
-from features.value import ValueCuts, order_table, rfm, value_measures, value_tier
+from features.value import RFMGroup, ValueCuts, order_table, rfm, value_measures, value_tier
+from pipeline.params import load_params
 
 
 def buy(day: str, order: str | None, price: float, **more: Any) -> dict[str, Any]:
@@ -44,6 +46,10 @@ def test_orders_and_rfm_measures_by_hand(con: Any, events_table: Any, window: An
     assert found.discount_share == pytest.approx(1 / 5)
 
 
+VALUE = load_params(Path(__file__).parents[2] / "params.yaml", []).value
+FORMS = {form: VALUE.model_copy(update={"rfm_form": form}).rfm_groups() for form in VALUE.rfm_forms}
+
+
 def test_rfm_groups_and_tiers(con: Any) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
     buyers = ibis.memtable(
@@ -56,7 +62,7 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
             "returned_item_count": [0.0, 1.0, 3.0, 0.0, 0.0, 0.0],
         }
     )
-    scored = rfm(buyers, cuts=cuts)
+    scored = rfm(buyers, cuts=cuts, groups=FORMS["five"])
     tier = value_tier(scored, cuts=cuts, difficult_return_rate=0.3, difficult_min_returns=3)
     found = con.to_pandas(scored.mutate(tier=tier)).set_index("who")
     assert found.rfm_group.dropna().to_dict() == {
@@ -172,7 +178,7 @@ def standing(con: Any, cuts: ValueCuts, **customer: float | None) -> Any:
     given |= {"return_rate": 0.0, "returned_item_count": 0.0}
     table = ibis.memtable({name: [value] for name, value in given.items()}, schema=dict.fromkeys(given, "float64"))
     tier = value_tier(table, cuts=cuts, difficult_return_rate=0.3, difficult_min_returns=3)
-    return con.to_pandas(rfm(table, cuts=cuts).mutate(tier=tier)).iloc[0]
+    return con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"]).mutate(tier=tier)).iloc[0]
 
 
 def test_without_prices_nobody_is_vip(con: Any) -> None:
@@ -236,3 +242,25 @@ def test_habits_of_buyers(con: Any, events_table: Any) -> None:
     assert found.brand_loyalty["ann"] == pytest.approx(5 / 6)
     assert found.loc[["bob", "cat"], ["novelty_share", "brand_loyalty"]].isna().all(axis=None)
     assert con.to_pandas(purchase_habits(events, None)).brand_loyalty.isna().all()
+
+
+@pytest.mark.parametrize(
+    ("days", "orders", "spend", "group"),
+    [
+        (5.0, 1.0, 5.0, "New"), (5.0, 9.0, 99.0, "Champions"), (15.0, 9.0, 99.0, "Loyal"), (5.0, 9.0, 5.0, "Loyal"),
+        (15.0, 3.0, 25.0, "Potential loyalists"), (30.0, 3.0, 25.0, "Need attention"), (30.0, 2.0, 25.0, "About to sleep"),
+        (60.0, 9.0, 25.0, "Cannot lose them"), (60.0, 4.0, 25.0, "At risk"), (200.0, 1.0, 9.0, "Lost"),
+        (60.0, 2.0, 25.0, "Hibernating"),
+    ],
+)  # fmt: skip
+def test_eleven_groups_by_hand(con: Any, days: float, orders: float, spend: float, group: str) -> None:
+    cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
+    given = {"days_since_last_purchase": [days], "order_count": [orders], "spend": [spend]}
+    assert con.to_pandas(rfm(ibis.memtable(given), cuts=cuts, groups=FORMS["eleven"])).rfm_group[0] == group
+
+
+def test_money_may_be_the_average_order(con: Any) -> None:
+    cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
+    given = {"days_since_last_purchase": [5.0], "order_count": [9.0], "average_order_value": [11.0]}
+    scored = rfm(ibis.memtable(given), cuts=cuts, groups=[RFMGroup("all")], money="average_order_value")
+    assert con.to_pandas(scored)[["monetary_score", "rfm_group"]].iloc[0].tolist() == [2, "all"]

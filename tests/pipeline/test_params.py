@@ -158,3 +158,16 @@ def test_set_opens_what_the_file_leaves_out(tmp_path: Path) -> None:
     assert found.source.events.event_types == {"view": ["seen"]}
     with pytest.raises(ParamsError, match=r"no section `source\.event`"):
         load_params(path, ["source.event.path=x"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("value.rfm_form=twelve", "expected one of rfm_forms: five, eleven"),
+        ("value.rfm_forms.five=[{group: Lost, recency: [1, 3]}]", "none takes recency 4, frequency 1, money 1"),
+        ("value.rfm_cuts={days_since_last_purchase: [9], order_count: [1], money: [1]}", "expected 4 ascending cuts"),
+    ],
+)
+def test_rfm_forms_are_whole(override: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        load_params(PARAMS, [override])
