@@ -119,6 +119,11 @@ def epoch_seconds(moment: ir.TimestampValue) -> ir.FloatingValue:
     return moment.epoch_seconds().cast("float64")
 
 
+def constant(value: float) -> ir.FloatingValue:
+    """A number as float64, whatever it meets: an engine takes digits for a decimal, whose products may overflow."""
+    return ibis.literal(repr(float(value))).cast("float64")
+
+
 def days_between(earlier: ir.TimestampValue, later: ir.TimestampValue) -> ir.FloatingValue:
     """Days from one moment to another, as float64."""
     seconds = epoch_seconds(later) - epoch_seconds(earlier)

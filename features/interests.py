@@ -19,7 +19,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.categories import SEPARATOR, CategoryCut
-from features.events import FINE_POINT, EventType, ObservationWindow, exact_sum
+from features.events import FINE_POINT, EventType, ObservationWindow, constant, exact_sum
 
 SHARE_PREFIX = "interest: "
 EVIDENCE_PREFIX = "evidence: "
@@ -112,7 +112,7 @@ def shrunk_share(
     evidence: ir.FloatingValue, base: ir.FloatingValue, total: ir.FloatingValue, kappa: float
 ) -> ir.FloatingValue:
     """(S(u,c) + kappa * base(u,c)) / (S(u) + kappa)."""
-    k = ibis.literal(float(kappa)).cast("float64")
+    k = constant(kappa)
     return (evidence + k * base) / (total + k)
 
 
@@ -148,7 +148,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
             name = SHARE_PREFIX + cut.categories[columns[0]] if is_last else f"level {level}: {SEPARATOR.join(node)}"
             level_shares[name] = shrunk_share(
                 _sum([table[EVIDENCE_PREFIX + cut.categories[column]] for column in columns]),
-                _parent_share(table, shares[parent]) * ibis.literal(spread).cast("float64"),
+                _parent_share(table, shares[parent]) * constant(spread),
                 table.evidence,
                 kappa,
             )
@@ -159,7 +159,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
 
 
 def _parent_share(table: ir.Table, name: str | None) -> ir.FloatingValue:
-    return ibis.literal(1.0).cast("float64") if name is None else table[name]
+    return constant(1.0) if name is None else table[name]
 
 
 def _sum(values: list[ir.FloatingValue]) -> ir.FloatingValue:

@@ -158,3 +158,14 @@ def test_a_customer_has_one_voice_parted_among_times_and_categories(con: Any) ->
     ).set_index(["period", "column"])
     assert found.voice.to_dict() == {(0, 0): 1 / 8, (1, 0): 1 / 8, (1, 1): 2 / 8, (0, 1): 12 / 16}
     assert set(found.segment_id) == {"s1"}
+
+
+def test_long_digits_do_not_overflow(con: Any) -> None:
+    """Digits in SQL are decimals: those of this mix times this kappa would not fit into 18."""
+    mix = 0.00629978167116475
+    cut = CategoryCut(level=1, categories=("Cats", OTHER), mix=(mix, 1.0 - mix))
+    wide = ibis.memtable(
+        {"customer_id": ["ann"], "evidence": [2.0], "evidence: Cats": [1.0], f"evidence: {OTHER}": [1.0]}
+    )
+    found = con.to_pandas(interest_shares(wide, cut, kappa=169.0))
+    assert found["interest: Cats"][0] == pytest.approx((1.0 + 169.0 * mix) / 171.0, abs=1e-15)
