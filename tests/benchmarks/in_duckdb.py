@@ -22,7 +22,7 @@ def profiles(folder: Path) -> duckdb.DuckDBPyRelation:
 EVIDENCE = """
     select category_path, sum(case event_type when 'view' then 1.0 when 'favourite' then 2.0 when 'cart' then 2.0
                                               when 'purchase' then 3.0 when 'email_click' then 0.5 else 0.0 end
-                              * pow(2.0, -epoch(timestamptz '2025-11-01' - occurred_at) / 86400.0 / 45.0))
+                              * pow(2.0, -epoch(timestamp '2025-11-01' - timezone('UTC', occurred_at)::timestamp) / 86400.0 / 45.0))
     from read_parquet('{folder}/events/*.parquet') join '{folder}/products.parquet' using (product_id)
     where customer_id is not null and trim(customer_id) <> '' and coalesce(unit_price, 0) >= 0
       and coalesce(discount, 0) >= 0 and coalesce(quantity, 1) >= 0 and category_path is not null
@@ -35,7 +35,7 @@ def statements(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
     names = sorted(set(column_of.values()))
     quoted = {path: path.replace("'", "''") for path in column_of}
     columns = ", ".join(f"('{quoted[path]}', {names.index(name)})" for path, name in column_of.items())
-    mix = "(select coalesce(sum(share), 0) from mix where col in ({}))"
+    sums: dict[str, str] = {}  # columns of a category -> the variable that holds the shop's mix of it
     above, mix_above, table = {"": "1.0"}, {"": "1.0"}, "totals"
     levels = levels_of(names)
     for level, nodes in enumerate(levels, start=1):
@@ -43,7 +43,8 @@ def statements(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
         for column, node in enumerate(nodes):
             below.setdefault(node, []).append(column)
         prefix = "interest: " if level == len(levels) else f"level {level}: "
-        node_mix = {node: mix.format(", ".join(map(str, inside))) for node, inside in below.items()}
+        listed = {node: ", ".join(map(str, inside)) for node, inside in below.items()}
+        node_mix = {node: f"getvariable('{sums.setdefault(one, f'mix_{len(sums)}')}')" for node, one in listed.items()}
         evidence = {node: " + ".join(f'"{column}"' for column in inside) for node, inside in below.items()}
         shares = [
             f"({evidence[node]} + {KAPPA} * {above[parent(node, level)]} * {node_mix[node]} / "
@@ -54,4 +55,8 @@ def statements(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
         table = f"(select {kept}, {', '.join(shares)} from {table})"
         above, mix_above = {node: f'"{prefix}{node}"' for node in below}, node_mix
     text = (Path(__file__).parent / "in_duckdb.sql").read_text()
-    return text.format(folder=folder, columns=columns, interests=table)
+    variables = "\n".join(
+        f"set variable {name} = (select coalesce(sum(share), 0) from mix where col in ({one}));"
+        for one, name in sums.items()
+    )
+    return text.format(folder=folder, columns=columns, variables=variables, interests=table)

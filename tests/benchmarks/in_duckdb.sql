@@ -87,6 +87,7 @@ create temp table habits as
 create temp table mix as
   select col, sum(weight) / (select sum(weight) from observed where col is not null) as share
   from observed where col is not null group by col;
+{variables}
 create temp table wide as pivot evidence on col using coalesce(sum(evidence), 0) group by customer_id;
 create temp table totals as
   select * from wide join (select customer_id, sum(evidence) as evidence from evidence group by all) using (customer_id);

@@ -47,6 +47,7 @@ def params_in(folder: Path, shop: Path, *more: str) -> Params:
         f"tracking.artifacts={folder / 'artifacts'}",
         "clustering.n_segments=6",
         "quality.stability_resamples=2",
+        "quality.validity=false",  # it takes half of a small training; `trained`, validity and sweep measure it
         "quality.ceiling_customers=300",
         "interests.fit=off",
         "score.hysteresis=0",
@@ -68,5 +69,5 @@ def params(tmp_path: Path, shop: Path, mlflow_database: Path) -> Callable[..., P
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: Any, shop: Path) -> tuple[Params, Trained]:
     folder = tmp_path_factory.mktemp("trained")
-    params = params_in(folder, shop)
+    params = params_in(folder, shop, "quality.validity=true")
     return params, train(params, sweep=False, progress=quiet)

@@ -24,6 +24,7 @@ from pipeline.train import train
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SMALL = (
     *(
+        "quality.validity=true",
         "clustering.n_segments=auto",
         "sweep.n_segments=[3, 5]",
         "sweep.block_weights=[{value: 2.0}]",

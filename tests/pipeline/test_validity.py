@@ -18,7 +18,7 @@ from pipeline.sources import read_source
 from pipeline.train import Trained
 from pipeline.validity import Past, foretell, measure_validity, pasts
 
-SMALL = ("backtest.bootstrap_resamples=20", "quality.ceiling_customers=800")
+SMALL = ("quality.validity=true", "backtest.bootstrap_resamples=20", "quality.ceiling_customers=800")
 
 
 def quiet(step: str) -> None:
