@@ -102,7 +102,7 @@ def moments(as_of: datetime, every: str, *, since: datetime, first: datetime) ->
         found.append(moment)
     if len(found) < 2:
         raise UserError(
-            f"kindred history: expected two moments or more, a {every} apart, from {max(since, first):%Y-%m-%d} to "
+            f"expected two moments or more, a {every} apart, from {max(since, first):%Y-%m-%d} to "
             f"as_of ({as_of:%Y-%m-%d}); found one. The log begins on {first:%Y-%m-%d}. Name an earlier --from, a later "
             "as_of, or a shorter step with --every."
         )
