@@ -66,7 +66,7 @@ def test_a_sample_is_of_customers_registered_ones_among_them(params: Callable[..
 
 
 def test_segments_foretell_and_nobody_beats_the_ceiling_by_much(params: Callable[..., Params]) -> None:
-    given = params("backtest.bootstrap_resamples=20", "quality.ceiling_customers=3000")
+    given = params(*SMALL, "quality.ceiling_customers=3000")
     past = past_of(given, last_only=False)
     assert [one.cutoff for one in past] == sorted(one.cutoff for one in past) and len(past) == 3
     found = measure_validity(past[-1], given)
