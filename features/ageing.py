@@ -20,6 +20,10 @@ DAYS_SINCE = (
     "days_since_last_event",
     "days_since_first_purchase",
     "days_since_last_purchase",
+    "days_since_last_visit",
+    "days_since_buying_visit",
+    "days_since_cart_left",
+    "days_since_last_contact",
 )
 MICROSECONDS_PER_DAY = 1e6 * SECONDS_PER_DAY
 

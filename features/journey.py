@@ -1,4 +1,4 @@
-"""Where customers are on their way: lifecycle stage and temperature."""
+"""Where customers are on their way: lifecycle stage, what lately happened on it, and temperature."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 
-from features.events import FINE_POINT, EventType, ObservationWindow, days_between, exact_sum
+from features.events import FINE_POINT, EventType, ObservationWindow, constant, days_between, exact_sum
 from features.interests import decayed_weight
 
 STAGES = ("newcomer", "browsing", "cart", "first_order", "active", "slipping", "lapsed", "lost", "returned")
 """Lifecycle stages, in the order of a customer's way."""
+JOURNEY_EVENTS = ("visited_without_order", "bought_once", "left_cart", "silent_after_contact")
+JOURNEY_PREFIX = "journey event: "
 
 
 def temperature_points(
@@ -28,7 +30,7 @@ def activity_measures(
 
         events (customer_id, occurred_at, event_type)
      -> measures (customer_id, event_count, <type>_count..., activity, temperature_points, days_since_first_event,
-                  days_since_last_event, days_from_first_to_last_event)     one row per customer
+                  days_since_last_event, days_since_last_contact, days_from_first_to_last_event)   one row per customer
 
     Parameters
     ----------
@@ -46,28 +48,81 @@ def activity_measures(
         temperature_points=exact_sum(points, unit=FINE_POINT),
         days_since_first_event=window.age_days(events.occurred_at.min()),
         days_since_last_event=window.age_days(events.occurred_at.max()),
+        days_since_last_contact=window.age_days(
+            events.occurred_at.max(where=events.event_type == str(EventType.CONTACT))
+        ),
         # Not a difference of ages, whose last digits would depend on as_of.
         days_from_first_to_last_event=days_between(events.occurred_at.min(), events.occurred_at.max()),
     )
 
 
-def visit_measures(sessions: ir.Table) -> ir.Table:
+def visit_measures(sessions: ir.Table, *, window: ObservationWindow) -> ir.Table:
     """Visits of each customer, and those that ended with a full cart.
 
-        sessions (customer_id, has_cart, has_purchase)
-     -> visits (customer_id, session_count, cart_session_count, abandoned_cart_count)     one row per customer
+        sessions (customer_id, started_at, has_cart, has_purchase)
+     -> visits (customer_id, session_count, cart_session_count, abandoned_cart_count, days_since_last_visit,
+                days_since_buying_visit, days_since_cart_left)     one row per customer
 
-    An abandoned cart is a visit in which something was put in the cart and nothing bought.
+    An abandoned cart is a visit in which something was put in the cart and nothing bought. Days are since the beginning
+    of the last visit of the kind; null where there is none.
     """
+    is_abandoned = sessions.has_cart & ~sessions.has_purchase
     return sessions.group_by("customer_id").aggregate(
         session_count=sessions.count().cast("float64"),
         cart_session_count=sessions.count(where=sessions.has_cart).cast("float64"),
-        abandoned_cart_count=sessions.count(where=sessions.has_cart & ~sessions.has_purchase).cast("float64"),
+        abandoned_cart_count=sessions.count(where=is_abandoned).cast("float64"),
+        days_since_last_visit=window.age_days(sessions.started_at.max()),
+        days_since_buying_visit=window.age_days(sessions.started_at.max(where=sessions.has_purchase)),
+        days_since_cart_left=window.age_days(sessions.started_at.max(where=is_abandoned)),
     )
 
 
+def journey_events(
+    customers: ir.Table, *, visit_days: float, second_order_days: float, cart_days: float, contact_days: float
+) -> dict[str, ir.BooleanValue]:
+    """What lately happened to each customer, by `JOURNEY_EVENTS`; several may hold at once.
+
+    Parameters
+    ----------
+    customers : table
+        order_count, days_since_last_purchase, and the days of `visit_measures` and `activity_measures`.
+    visit_days : float
+        visited_without_order: the last visit began within so many days, and ended without an order.
+    second_order_days : float
+        bought_once: a single order in the window, more than so many days ago.
+    cart_days : float
+        left_cart: a visit within so many days ended with something in the cart, and none since with an order.
+    contact_days : float
+        silent_after_contact: contacted support within so many days and has not visited or bought since. Whether there
+        was an answer no log of customers' own events can tell; that they are gone since, it can.
+    """
+    visited, bought = customers.days_since_last_visit, customers.days_since_buying_visit
+    left, asked = customers.days_since_cart_left, customers.days_since_last_contact
+
+    def not_since(later: ir.FloatingValue, moment: ir.FloatingValue) -> ir.BooleanValue:
+        return later.isnull() | (later > moment)
+
+    found = {
+        "visited_without_order": (visited <= visit_days) & not_since(bought, visited),
+        "bought_once": (customers.order_count == 1) & (customers.days_since_last_purchase > second_order_days),
+        "left_cart": (left <= cart_days) & not_since(bought, left),
+        "silent_after_contact": (asked <= contact_days)
+        & not_since(visited, asked)
+        & not_since(customers.days_since_last_purchase, asked),
+    }
+    return {name: held.fill_null(False) for name, held in found.items()}
+
+
 def lifecycle_stage(
-    customers: ir.Table, *, first_order_days: float, active_days: float, lapsed_days: float, lost_days: float
+    customers: ir.Table,
+    *,
+    first_order_days: float,
+    active_days: float,
+    lapsed_days: float,
+    lost_days: float,
+    slipping_min_orders: int,
+    slipping_intervals: float,
+    slipping_min_days: float,
 ) -> ir.StringValue:
     """Where each customer is on the way from registration to loyalty, or out.
 
@@ -75,12 +130,16 @@ def lifecycle_stage(
     ----------
     customers : table
         order_count, days_since_last_purchase, days_before_last_purchase, view_count, cart_count, event_count,
-        is_known_from_before (seen before the window began).
+        order_day_count, usual_interval_days, is_known_from_before (seen before the window began).
     first_order_days, active_days, lapsed_days, lost_days : float
         Days since the last order up to which it counts as new, active; past which as lapsed, lost.
+    slipping_min_orders, slipping_intervals, slipping_min_days : int, float, float
+        With orders on so many days, a silence of more than so many usual intervals, and days, is slipping too.
     """
     since = customers.days_since_last_purchase
     never = since.isnull()
+    expected = ibis.greatest(customers.usual_interval_days * slipping_intervals, constant(slipping_min_days))
+    is_late = ((customers.order_day_count >= slipping_min_orders) & (since > expected)).fill_null(False)
     return ibis.cases(
         (never & (customers.event_count == 0) & customers.is_known_from_before, "lost"),
         (never & (customers.cart_count > 0), "cart"),
@@ -89,7 +148,7 @@ def lifecycle_stage(
         (since > lost_days, "lost"),
         (since > lapsed_days, "lapsed"),
         ((customers.order_count == 1) & (since <= first_order_days), "first_order"),
-        (since > active_days, "slipping"),
+        ((since > active_days) | is_late, "slipping"),
         (customers.order_count == 1, "slipping"),
         ((customers.days_before_last_purchase > lapsed_days).fill_null(False), "returned"),
         else_="active",

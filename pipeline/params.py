@@ -272,13 +272,26 @@ class ValueParams(Section):
         return self.rfm_cuts.model_dump() if self.rfm_cuts and is_known else {}
 
 
+class JourneyEventsParams(Section):
+    """Since when something on the journey is told."""
+
+    visit_days: Positive
+    second_order_days: Positive
+    cart_days: Positive
+    contact_days: Positive
+
+
 class JourneyParams(Section):
-    """Lifecycle and temperature."""
+    """Lifecycle, journey events and temperature."""
 
     first_order_days: Positive
     active_days: Positive
     lapsed_days: Positive
     lost_days: Positive
+    slipping_min_orders: Annotated[int, Field(ge=2)]
+    slipping_intervals: Annotated[float, Field(ge=1)]
+    slipping_min_days: NonNegative
+    events: JourneyEventsParams
     temperature_half_life_days: Positive
     temperature_points: dict[EventType, NonNegative]
     warm_points: Positive

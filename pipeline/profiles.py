@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from features import benefits, categories, context, interests, journey, searches, sessions, value
+from features import benefits, categories, context, interests, journey, rhythm, searches, sessions, value
 from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
 from models.carving import carve
@@ -202,9 +202,10 @@ def measure(
                 activity=_activity_weight(observed, window, params),
                 points=_points(observed, window, params),
             ),
-            journey.visit_measures(visits),
+            journey.visit_measures(visits, window=window),
             context.visit_context(visits, channels=spec.channels),
             measured_value,
+            rhythm.order_rhythm(orders),
             value.returned_items(transactions),
             benefits.price_level(transactions, mean_prices=spec.mean_prices),
             benefits.purchase_habits(transactions, source.products),
@@ -375,13 +376,18 @@ def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
 def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
     rules, tiers = params.journey, params.value
     scored = value.rfm(table, cuts=spec.value_cuts, groups=tiers.rfm_groups(), money=tiers.rfm_money)
+    happened = journey.journey_events(scored, **rules.events.model_dump())
     return scored.mutate(
+        **{journey.JOURNEY_PREFIX + name: held for name, held in happened.items()},
         lifecycle_stage=journey.lifecycle_stage(
             scored,
             first_order_days=rules.first_order_days,
             active_days=rules.active_days,
             lapsed_days=rules.lapsed_days,
             lost_days=rules.lost_days,
+            slipping_min_orders=rules.slipping_min_orders,
+            slipping_intervals=rules.slipping_intervals,
+            slipping_min_days=rules.slipping_min_days,
         ),
         temperature=journey.temperature(
             scored.temperature_points, warm_points=rules.warm_points, hot_points=rules.hot_points

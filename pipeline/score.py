@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
+from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from pipeline import beware, outputs, tracking
 from pipeline.engines import connect
@@ -34,6 +35,8 @@ FROM_PROFILE = (
     "order_count",
     "spend",
 )
+AT_THE_END = ("usual_interval_days", "interval_variation")
+"""Columns of the profile that came to the scores later: their readers count columns from the left."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,18 @@ def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, mod
     table = table.append_column("top_categories", top)
     for name, value in (("model_uri", model.uri), ("run_id", model.run_id)):
         table = table.append_column(name, pa.array([value], pa.string()).take(same))
+    table = table.append_column("journey_events", journey_events(profile))
+    for name in AT_THE_END:
+        table = table.append_column(name, pa.array(profile[name], from_pandas=True))
     return table
+
+
+def journey_events(profile: pd.DataFrame) -> pa.ListArray:
+    """Each customer's journey events, in the order of `features.journey.JOURNEY_EVENTS`; empty where none holds."""
+    held = profile[[JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]].to_numpy(dtype=bool)
+    offsets = np.concatenate([[0], held.sum(axis=1).cumsum()])
+    names = pa.array(JOURNEY_EVENTS, pa.string())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(np.nonzero(held)[1])))
 
 
 def top_categories(

@@ -26,7 +26,7 @@ from pipeline.sources import Source
 
 FOLDER = "state"
 MANIFEST = "manifest.json"
-LAYOUT = 2
+LAYOUT = 3
 REMEDY = "Remove that folder to begin anew; the next --update then builds the state in full."
 
 

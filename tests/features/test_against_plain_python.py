@@ -118,7 +118,11 @@ def lifecycle_stage(events: list[Event], is_known_from_before: bool, params: Par
         return "first_order" if since <= rules.first_order_days else "slipping"
     earlier = [moment for moment, _ in orders if moment < last]
     has_returned = earlier and (last - max(earlier)).total_seconds() / 86_400 > rules.lapsed_days
-    return "slipping" if since > rules.active_days else "returned" if has_returned else "active"
+    days = sorted({moment.date() for moment, _ in orders})
+    is_late = len(days) >= rules.slipping_min_orders and since > max(
+        rules.slipping_intervals * (days[-1] - days[0]).days / (len(days) - 1), rules.slipping_min_days
+    )
+    return "slipping" if since > rules.active_days or is_late else "returned" if has_returned else "active"
 
 
 def rolled_up(event: Event, categories: tuple[str, ...]) -> str | None:

@@ -81,6 +81,9 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
     }
 
 
+STAGE_DAYS = {"first_order_days": 30, "active_days": 60, "lapsed_days": 120, "lost_days": 240}
+
+
 @pytest.mark.parametrize(
     ("stage", "since", "orders", "silence", "carts", "events", "before"),
     [
@@ -115,6 +118,8 @@ def test_lifecycle_stages_at_their_bounds(
             "cart_count": [carts],
             "event_count": [events],
             "is_known_from_before": [before],
+            "order_day_count": [orders],
+            "usual_interval_days": [None],
         },
         schema={
             "days_since_last_purchase": "float64",
@@ -123,9 +128,11 @@ def test_lifecycle_stages_at_their_bounds(
             "cart_count": "float64",
             "event_count": "float64",
             "is_known_from_before": "bool",
+            "order_day_count": "float64",
+            "usual_interval_days": "float64",
         },
     )
-    found = lifecycle_stage(customer, first_order_days=30, active_days=60, lapsed_days=120, lost_days=240)
+    found = lifecycle_stage(customer, **STAGE_DAYS, slipping_min_orders=4, slipping_intervals=3.0, slipping_min_days=21)
     assert con.execute(found).tolist() == [stage]
 
 
