@@ -155,6 +155,14 @@ def lifecycle_stage(
     )
 
 
-def temperature(points: ir.FloatingValue, *, warm_points: float, hot_points: float) -> ir.StringValue:
-    """cold, warm or hot, by decayed points."""
-    return ibis.cases((points >= hot_points, "hot"), (points >= warm_points, "warm"), else_="cold")
+def temperature(
+    points: ir.FloatingValue,
+    product_points: ir.FloatingValue,
+    *,
+    warm_points: float,
+    hot_points: float,
+    hot_product_points: float,
+) -> ir.StringValue:
+    """cold, warm or hot, by decayed points of all events; hot too by those of one product (`features.heat`)."""
+    is_hot = (points >= hot_points) | (product_points >= hot_product_points).fill_null(False)
+    return ibis.cases((is_hot, "hot"), (points >= warm_points, "warm"), else_="cold")

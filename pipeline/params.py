@@ -296,6 +296,8 @@ class JourneyParams(Section):
     temperature_points: dict[EventType, NonNegative]
     warm_points: Positive
     hot_points: Positive
+    searched_points: NonNegative
+    hot_product_points: Positive
 
     @model_validator(mode="after")
     def _in_order(self) -> JourneyParams:

@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from features import benefits, categories, context, interests, journey, rhythm, searches, sessions, value
+from features import benefits, categories, context, heat, interests, journey, rhythm, searches, sessions, value
 from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
 from models.carving import carve
@@ -22,7 +22,7 @@ from pipeline.queries import fit_queries, query_meanings, query_table
 from pipeline.sources import Source
 
 MAX_CHANNELS = 6
-OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "column")
+OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "product_key", "column")
 TRADED = (*OBSERVED[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
 Progress = Callable[[str], None]
 
@@ -202,6 +202,12 @@ def measure(
                 activity=_activity_weight(observed, window, params),
                 points=_points(observed, window, params),
             ),
+            heat.product_points(
+                observed,
+                window=window,
+                half_life_days=params.journey.temperature_half_life_days,
+                searched_points=params.journey.searched_points,
+            ),
             journey.visit_measures(visits, window=window),
             context.visit_context(visits, channels=spec.channels),
             measured_value,
@@ -230,7 +236,9 @@ def observe(
     has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
     keyed = sessions.with_session_key(
         events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes
-    ).mutate(query=searches.normalised_query(events.query))
+    )
+    # A number is grouped faster than a text.
+    keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=keyed.product_id.hash())
     observed = materialise(con, keyed.select(OBSERVED), "observed_events")
     return Observed(customers, paths, cut, columns, events, observed, has_session_ids)
 
@@ -390,7 +398,11 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
             slipping_min_days=rules.slipping_min_days,
         ),
         temperature=journey.temperature(
-            scored.temperature_points, warm_points=rules.warm_points, hot_points=rules.hot_points
+            scored.temperature_points,
+            scored.product_points,
+            warm_points=rules.warm_points,
+            hot_points=rules.hot_points,
+            hot_product_points=rules.hot_product_points,
         ),
         value_tier=value.value_tier(
             scored,

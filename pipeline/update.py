@@ -260,6 +260,7 @@ def _half_lives(trained: Params, shop: Shop) -> dict[str, float]:
     return dict.fromkeys(interest, trained.interests.half_life_days) | {
         "activity": trained.interests.activity.half_life_days,
         "temperature_points": trained.journey.temperature_half_life_days,
+        "product_points": trained.journey.temperature_half_life_days,
     }
 
 
