@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import ibis
@@ -26,15 +27,15 @@ class ValueCuts:
     days_since_last_purchase, order_count, money : tuple of float, ascending
         Inner quantiles, or cut points that were given; with four of them, scores run from 1 to 5. Empty where
         nobody had bought.
-    vip_spend, regular_spend : float
-        Spend in the window above which a buyer is in the tier.
+    vip_value, regular_value : float
+        Spend or orders, whichever decides tiers, above which a buyer is in the tier.
     """
 
     days_since_last_purchase: tuple[float, ...]
     order_count: tuple[float, ...]
     money: tuple[float, ...]
-    vip_spend: float
-    regular_spend: float
+    vip_value: float
+    regular_value: float
 
     @staticmethod
     def from_lists(raw: Mapping[str, Any]) -> ValueCuts:
@@ -43,14 +44,14 @@ class ValueCuts:
             days_since_last_purchase=tuple(raw["days_since_last_purchase"] or ()),
             order_count=tuple(raw["order_count"] or ()),
             money=tuple(raw["money"] or ()),
-            vip_spend=float(raw["vip_spend"] or 0.0),
-            regular_spend=float(raw["regular_spend"] or 0.0),
+            vip_value=float(raw["vip_value"] or 0.0),
+            regular_value=float(raw["regular_value"] or 0.0),
         )
 
 
-def exact_large_sum(values: ir.NumericValue) -> ir.FloatingValue:
+def exact_large_sum(values: ir.NumericValue, where: ir.BooleanValue | None = None) -> ir.FloatingValue:
     """`exact_sum` for money and quantities: added as decimals of 1e-9, which hold up to 1e29; half as fast."""
-    return values.cast("decimal(38, 9)").sum().fill_null(0).cast("float64")
+    return values.cast("decimal(38, 9)").sum(where=where).fill_null(0).cast("float64")
 
 
 def order_key(purchases: ir.Table) -> ir.StringValue:
@@ -88,19 +89,30 @@ def order_table(events: ir.Table) -> ir.Table:
     return orders.mutate(previous_order_at=orders.ordered_at.max().over(earlier))
 
 
-def value_measures(orders: ir.Table, *, window: ObservationWindow) -> ir.Table:
+def value_measures(
+    orders: ir.Table, *, window: ObservationWindow, tier_by: str = "spend", tier_days: float | None = None
+) -> ir.Table:
     """Recency, frequency and money of each buyer.
 
         orders (customer_id, ordered_at, spend, item_count, discounted_item_count, previous_order_at)
      -> value (customer_id, order_count, spend, average_order_value, item_count, days_since_first_purchase,
-               days_since_last_purchase, days_before_last_purchase, discount_share)     one row per buyer
+               days_since_last_purchase, days_before_last_purchase, discount_share, tier_value)   one row per buyer
 
-    ``days_before_last_purchase`` is the silence that the last order ended; null after a first order.
+    ``days_before_last_purchase`` is the silence that the last order ended; null after a first order. ``tier_value``
+    is what decides the value tier.
+
+    Parameters
+    ----------
+    tier_by : str
+        spend or order_count.
+    tier_days : float, optional
+        Days before as_of whose orders decide the tier; all of the window without it.
     """
     orders = orders.mutate(
         age=window.age_days(orders.ordered_at),
         silence=window.age_days(orders.previous_order_at) - window.age_days(orders.ordered_at),
     )
+    is_recent = None if tier_days is None else orders.ordered_at >= window.end - timedelta(days=tier_days)
     measured = orders.group_by("customer_id").aggregate(
         order_count=orders.count().cast("float64"),
         spend=exact_large_sum(orders.spend),
@@ -109,6 +121,9 @@ def value_measures(orders: ir.Table, *, window: ObservationWindow) -> ir.Table:
         days_since_first_purchase=orders.age.max(),
         days_since_last_purchase=orders.age.min(),
         days_before_last_purchase=orders.silence.argmin(orders.age),
+        tier_value=exact_large_sum(orders.spend, where=is_recent)
+        if tier_by == "spend"
+        else orders.count(where=is_recent).cast("float64"),
     )
     return measured.mutate(
         average_order_value=measured.spend / measured.order_count,
@@ -123,16 +138,18 @@ def returned_items(events: ir.Table) -> ir.Table:
 
 
 def value_quantiles(
-    value: ir.Table, *, rfm_quantiles: int, rfm_money: str, vip_spend_quantile: float, regular_spend_quantile: float
+    value: ir.Table, *, rfm_quantiles: int, rfm_money: str, vip_quantile: float, regular_quantile: float
 ) -> ir.Table:
-    """The figures of `ValueCuts`, one row: lists of inner quantiles (of money: ``rfm_money``), and the two spends."""
+    """The figures of `ValueCuts`, one row: lists of inner quantiles (of money: ``rfm_money``), and the two of tiers."""
+    # Whoever bought nothing in the tiers' days says nothing of what is much in them.
+    tier_value = value.tier_value.nullif(0.0)
     inner = [step / rfm_quantiles for step in range(1, rfm_quantiles)]
     return value.aggregate(
         days_since_last_purchase=value.days_since_last_purchase.quantile(inner),
         order_count=value.order_count.quantile(inner),
         money=value[rfm_money].quantile(inner),
-        vip_spend=value.spend.quantile(vip_spend_quantile),
-        regular_spend=value.spend.quantile(regular_spend_quantile),
+        vip_value=tier_value.quantile(vip_quantile),
+        regular_value=tier_value.quantile(regular_quantile),
     )
 
 
@@ -187,23 +204,34 @@ def rfm(customers: ir.Table, *, cuts: ValueCuts, groups: Sequence[RFMGroup], mon
 
 
 def value_tier(
-    customers: ir.Table, *, cuts: ValueCuts, difficult_return_rate: float, difficult_min_returns: int
+    customers: ir.Table,
+    *,
+    cuts: ValueCuts,
+    difficult_return_rate: float,
+    difficult_min_returns: int,
+    difficult_contact_rate: float,
+    difficult_min_contacts: int,
 ) -> ir.StringValue:
     """difficult, vip, regular or occasional; null for who never bought.
 
-    Nobody is vip or regular by a spend of 0, nor where nobody had bought at training.
+    Difficult is who sends back much of what was bought, or contacts support often for so few orders. Nobody is vip or
+    regular by a ``tier_value`` of 0, nor where nobody had bought at training.
     """
+    contacts_per_order = customers.contact_count / customers.order_count.nullif(0.0)
     is_difficult = (customers.return_rate >= difficult_return_rate) & (
         customers.returned_item_count >= difficult_min_returns
     )
+    is_difficult = is_difficult.fill_null(False) | (
+        (contacts_per_order >= difficult_contact_rate) & (customers.contact_count >= difficult_min_contacts)
+    )
 
-    def above(spend: float) -> ir.BooleanValue:
-        return (customers.spend > ibis.literal(spend).cast("float64")) & bool(cuts.money)
+    def above(bound: float) -> ir.BooleanValue:
+        return (customers.tier_value > ibis.literal(bound).cast("float64")) & bool(cuts.money)
 
     return ibis.cases(
         (customers.days_since_last_purchase.isnull(), ibis.null("string")),
         (is_difficult.fill_null(False), "difficult"),
-        (above(cuts.vip_spend), "vip"),
-        (above(cuts.regular_spend), "regular"),
+        (above(cuts.vip_value), "vip"),
+        (above(cuts.regular_value), "regular"),
         else_="occasional",
     )

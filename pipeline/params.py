@@ -224,15 +224,19 @@ class ValueParams(Section):
     rfm_money: Literal["spend", "average_order_value"]
     rfm_form: str
     rfm_forms: dict[str, list[RFMGroupParams]]
-    vip_spend_quantile: Share
-    regular_spend_quantile: Share
+    tier_by: Literal["spend", "order_count"]
+    tier_days: Positive | None
+    vip_quantile: Share
+    regular_quantile: Share
     difficult_return_rate: Share
     difficult_min_returns: Count
+    difficult_contact_rate: Positive
+    difficult_min_contacts: Count
 
     @model_validator(mode="after")
     def _in_order(self) -> ValueParams:
-        if self.regular_spend_quantile > self.vip_spend_quantile:
-            raise ValueError("expected regular_spend_quantile <= vip_spend_quantile")
+        if self.regular_quantile > self.vip_quantile:
+            raise ValueError("expected regular_quantile <= vip_quantile")
         return self
 
     @model_validator(mode="after")

@@ -180,7 +180,9 @@ def measure(
     traded = known.events.filter(known.events.event_type.isin([str(EventType.PURCHASE), str(EventType.RETURN)]))
     transactions = materialise(con, traded.select(TRADED), "transactions")
     orders = materialise(con, value.order_table(transactions), "orders")
-    measured_value = materialise(con, value.value_measures(orders, window=window), "value")
+    tiers = params.value
+    worth = value.value_measures(orders, window=window, tier_by=tiers.tier_by, tier_days=tiers.tier_days)
+    measured_value = materialise(con, worth, "value")
     progress("searches")
     queries = shop.queries if shop else fit_queries(observed, known.columns, len(cut.categories), params)
     meanings, query_counts = query_meanings(observed, queries, params)
@@ -234,9 +236,7 @@ def observe(
     columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
     events = with_columns(numbered(in_window, customers), source, columns)
     has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
-    keyed = sessions.with_session_key(
-        events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes
-    )
+    keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
     # A number is grouped faster than a text.
     keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=keyed.product_id.hash())
     observed = materialise(con, keyed.select(OBSERVED), "observed_events")
@@ -350,8 +350,8 @@ def _fit_spec(
             measured_value,
             rfm_quantiles=params.value.rfm_quantiles,
             rfm_money=params.value.rfm_money,
-            vip_spend_quantile=params.value.vip_spend_quantile,
-            regular_spend_quantile=params.value.regular_spend_quantile,
+            vip_quantile=params.value.vip_quantile,
+            regular_quantile=params.value.regular_quantile,
         )
         .to_pyarrow()
         .to_pylist()[0]
@@ -409,6 +409,8 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
             cuts=spec.value_cuts,
             difficult_return_rate=tiers.difficult_return_rate,
             difficult_min_returns=tiers.difficult_min_returns,
+            difficult_contact_rate=tiers.difficult_contact_rate,
+            difficult_min_contacts=tiers.difficult_min_contacts,
         ),
     )
 

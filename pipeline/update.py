@@ -201,7 +201,11 @@ def _measure_changed(
     new = con.table("new_events", database=TEMPORARY)
     changed = ageing.changed_customers(con.table("old_late_events", database=TEMPORARY), new)
     left = ageing.with_events_between(old, state_window.start, window.start)
-    everybody = changed.union(left).union(_of_changed_products(con, source, old.union(new), folder, manifest))
+    everybody = (
+        changed.union(left)
+        .union(_left_tier_days(old, state_window, window, trained))
+        .union(_of_changed_products(con, source, old.union(new), folder, manifest))
+    )
     registered = registered_customers(source, window)
     if registered is not None:
         everybody = everybody.union(registered.anti_join(measures, "customer_id"))
@@ -227,6 +231,15 @@ def _measure_changed(
         is_still_there = is_still_there | kept_ones.customer_id.isin(names)
     kept_ones = kept_ones.filter(is_still_there)
     return create_view(con, kept_ones.union(anew.filter(anew.measured_at.notnull())), "measures")
+
+
+def _left_tier_days(old: ir.Table, before: ObservationWindow, now: ObservationWindow, trained: Params) -> ir.Table:
+    """Customers (customer_id) with an order that counted for the value tier, and now is too old to."""
+    days = timedelta(days=trained.value.tier_days or 0.0)
+    if not days:
+        return old.select("customer_id").limit(0)
+    bought = old.filter(old.event_type == str(EventType.PURCHASE))
+    return ageing.with_events_between(bought, before.end - days, now.end - days)
 
 
 def _of_changed_products(

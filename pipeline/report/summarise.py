@@ -11,6 +11,7 @@ import pandas as pd
 
 from features.journey import STAGES
 from models.crossings import crossing, funnel
+from models.pareto import revenue
 from pipeline.whereabouts import ORDERS
 
 MAX_CATEGORIES = 40
@@ -81,6 +82,9 @@ def summarise(
         "segments": [{**one, "stages": _stages(one["figures"])} for one in segments],
         "shop": dict(shop),
         "totals": _totals(profile),
+        "revenue": revenue(profile.spend, profile.value_tier, min_group=method["min_group"])
+        if "value_tier" in profile
+        else None,
         "has_spend": any((one["spend_share"] or 0.0) > 0 for one in segments),
         "heat_map": _heat_map(clustered, lifts, labels),
         "lineage": dict(lineage),

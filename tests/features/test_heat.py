@@ -48,7 +48,5 @@ def test_points_by_hand(con: Any, window: Any, searched_points: float) -> None:
 def test_temperature_at_its_bounds(con: Any, points: float, of_one_product: float | None, expected: str) -> None:
     schema = {"points": "float64", "of_one_product": "float64"}
     table = ibis.memtable({"points": [points], "of_one_product": [of_one_product]}, schema=schema)
-    found = temperature(
-        table.points, table.of_one_product, warm_points=1.0, hot_points=8.0, hot_product_points=3.0
-    )
+    found = temperature(table.points, table.of_one_product, warm_points=1.0, hot_points=8.0, hot_product_points=3.0)
     assert con.execute(found).tolist() == [expected]

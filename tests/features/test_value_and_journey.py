@@ -47,6 +47,12 @@ def test_orders_and_rfm_measures_by_hand(con: Any, events_table: Any, window: An
 
 
 VALUE = load_params(Path(__file__).parents[2] / "params.yaml", []).value
+DIFFICULT = {
+    "difficult_return_rate": 0.3,
+    "difficult_min_returns": 3,
+    "difficult_contact_rate": 1.0,
+    "difficult_min_contacts": 3,
+}
 FORMS = {form: VALUE.model_copy(update={"rfm_form": form}).rfm_groups() for form in VALUE.rfm_forms}
 
 
@@ -54,16 +60,18 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
     buyers = ibis.memtable(
         {
-            "who": ["vip", "new", "lost", "inactive", "regular", "never"],
-            "days_since_last_purchase": [5.0, 5.0, 200.0, 60.0, 30.0, None],
-            "order_count": [9.0, 1.0, 3.0, 3.0, 3.0, 0.0],
-            "spend": [99.0, 5.0, 25.0, 25.0, 25.0, 0.0],
-            "return_rate": [0.0, 0.5, 0.5, 0.0, 0.0, None],
-            "returned_item_count": [0.0, 1.0, 3.0, 0.0, 0.0, 0.0],
+            "who": ["vip", "new", "lost", "inactive", "regular", "asks", "never"],
+            "days_since_last_purchase": [5.0, 5.0, 200.0, 60.0, 30.0, 30.0, None],
+            "order_count": [9.0, 1.0, 3.0, 3.0, 3.0, 3.0, 0.0],
+            "spend": [99.0, 5.0, 25.0, 25.0, 25.0, 25.0, 0.0],
+            "tier_value": [99.0, 5.0, 25.0, 25.0, 25.0, 25.0, 0.0],
+            "return_rate": [0.0, 0.5, 0.5, 0.0, 0.0, None, None],
+            "returned_item_count": [0.0, 1.0, 3.0, 0.0, 0.0, 0.0, 0.0],
+            "contact_count": [8.0, 2.0, 0.0, 2.0, 2.0, 3.0, 9.0],
         }
     )
     scored = rfm(buyers, cuts=cuts, groups=FORMS["five"])
-    tier = value_tier(scored, cuts=cuts, difficult_return_rate=0.3, difficult_min_returns=3)
+    tier = value_tier(scored, cuts=cuts, **DIFFICULT)
     found = con.to_pandas(scored.mutate(tier=tier)).set_index("who")
     assert found.rfm_group.dropna().to_dict() == {
         "vip": "VIP",
@@ -71,6 +79,7 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
         "lost": "Lost",
         "inactive": "Inactive",
         "regular": "Regular",
+        "asks": "Regular",
     }
     assert found.tier.dropna().to_dict() == {
         "vip": "vip",
@@ -78,6 +87,7 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
         "lost": "difficult",
         "inactive": "regular",
         "regular": "regular",
+        "asks": "difficult",
     }
 
 
@@ -182,9 +192,9 @@ NOBODY = ValueCuts((), (), (), 0.0, 0.0)
 
 def standing(con: Any, cuts: ValueCuts, **customer: float | None) -> Any:
     given = {"days_since_last_purchase": 5.0, "order_count": 9.0, "spend": 0.0, **customer}
-    given |= {"return_rate": 0.0, "returned_item_count": 0.0}
+    given |= {"tier_value": given["spend"], "return_rate": 0.0, "returned_item_count": 0.0, "contact_count": 0.0}
     table = ibis.memtable({name: [value] for name, value in given.items()}, schema=dict.fromkeys(given, "float64"))
-    tier = value_tier(table, cuts=cuts, difficult_return_rate=0.3, difficult_min_returns=3)
+    tier = value_tier(table, cuts=cuts, **DIFFICULT)
     return con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"]).mutate(tier=tier)).iloc[0]
 
 
@@ -257,7 +267,7 @@ def test_habits_of_buyers(con: Any, events_table: Any) -> None:
         (5.0, 1.0, 5.0, "New"), (5.0, 9.0, 99.0, "Champions"), (15.0, 9.0, 99.0, "Loyal"), (5.0, 9.0, 5.0, "Loyal"),
         (15.0, 3.0, 25.0, "Potential loyalists"), (30.0, 3.0, 25.0, "Need attention"), (30.0, 2.0, 25.0, "About to sleep"),
         (60.0, 9.0, 25.0, "Cannot lose them"), (60.0, 4.0, 25.0, "At risk"), (200.0, 1.0, 9.0, "Lost"),
-        (60.0, 2.0, 25.0, "Hibernating"),
+        (60.0, 2.0, 25.0, "Hibernating"), (15.0, 1.0, 25.0, "Promising"),
     ],
 )  # fmt: skip
 def test_eleven_groups_by_hand(con: Any, days: float, orders: float, spend: float, group: str) -> None:
@@ -271,3 +281,22 @@ def test_money_may_be_the_average_order(con: Any) -> None:
     given = {"days_since_last_purchase": [5.0], "order_count": [9.0], "average_order_value": [11.0]}
     scored = rfm(ibis.memtable(given), cuts=cuts, groups=[RFMGroup("all")], money="average_order_value")
     assert con.to_pandas(scored)[["monetary_score", "rfm_group"]].iloc[0].tolist() == [2, "all"]
+
+
+def test_what_decides_the_tier_by_hand(con: Any, events_table: Any, window: Any) -> None:
+    log = [
+        buy("2025-10-01 00:00:00", "a", 5.0),
+        buy("2025-10-01 00:00:01", "b", 1.0),
+        buy("2025-10-31 00:00:00", "c", 2.0),
+    ]
+    orders = order_table(events_table(log))
+
+    def tier_value(**chosen: Any) -> float:
+        return float(con.to_pandas(value_measures(orders, window=window, **chosen)).tier_value[0])
+
+    assert tier_value() == 8.0
+    assert tier_value(tier_by="order_count") == 3.0
+    assert tier_value(tier_days=31.0) == 8.0  # to the second
+    assert tier_value(tier_days=30.999995) == 3.0
+    assert tier_value(tier_by="order_count", tier_days=7.0) == 1.0
+    assert tier_value(tier_days=0.5) == 0.0

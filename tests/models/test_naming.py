@@ -53,6 +53,7 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
         ("lost", {"stage_lost_share": 0.8}),
         ("lapsed", {"buyer_share": 0.9, "lapsed_buyer_share": 0.6, "repeat_buyer_share": 0.8}),
         ("cart_abandoner", {"abandoned_cart_share": 0.9, "cart_user_share": 0.9, "buyer_share": 0.1}),
+        ("open_cart", {"abandoned_cart_share": 0.9, "cart_user_share": 0.9, "days_since_last_event": 4.0}),
         ("browser", {"buyer_share": 0.0, "orders_per_buyer": np.nan}),
         ("left", {"buyer_share": 0.0, "days_since_last_event": 150.0}),
         ("new", {"days_since_first_event": 30.0, "buyer_share": 0.8}),

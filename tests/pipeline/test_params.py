@@ -78,7 +78,7 @@ def test_overrides_with_a_wrong_value(override: str, message: str) -> None:
         ("clustering.kmeans.n_inits=4", "clustering.kmeans.n_inits"),
         ("journey.active_days=500", "journey"),
         ("interests.signal_weights={viw: 1}", "interests.signal_weights"),
-        ("value.vip_spend_quantile=0.2", "value"),
+        ("value.vip_quantile=0.2", "value"),
         ("journey.warm_points=50", "journey"),
         ("history_days=1000000", "history_days"),
         ("sweep.n_jobs=0", "sweep.n_jobs"),

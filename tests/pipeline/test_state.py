@@ -40,6 +40,7 @@ KINDS = (
     "contact",
     "favourite",
     "email_open",
+    "email_click",
 )
 
 
@@ -170,9 +171,12 @@ def saved(built: Night, small: Callable[..., Params], tmp_path: Path) -> Night:
     return night
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int) -> None:
-    night = start(small(), seed)
+TIERS = ((), ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2"))
+
+
+@pytest.mark.parametrize(("seed", "more"), list(enumerate(TIERS)))
+def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int, more: tuple[str, ...]) -> None:
+    night = start(small(*more), seed)
     draw = np.random.default_rng(seed)
     as_of = START + timedelta(days=30)
     assert "in full" in night.updated(as_of).told[0]

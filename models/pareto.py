@@ -1,0 +1,62 @@
+"""How few customers bring most of the revenue: the share of each value tier, and the curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+STEPS = 20
+"""Points of the curve: every twentieth of the buyers."""
+
+
+def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, Any] | None:
+    """Shares of revenue by value tier, and Pareto's curve.
+
+    Parameters
+    ----------
+    spend : Series of float, n rows
+        Of each customer.
+    tiers : Series of str, n rows
+        Value tier; null for who never bought, who is left out.
+    min_group : int
+        Of a tier of fewer customers nothing is told, nor of the smallest of the others, which would give it away. As
+        many buyers at least lie between two points of the curve.
+
+    Returns
+    -------
+    dict or None
+        tiers: tier, customer_count, customer_share, spend_share, by spend, the highest first (shares are of all
+        buyers); curve: customer_share, spend_share, the best buyers first, from (0, 0) to (1, 1). None without
+        revenue, or with fewer buyers than ``min_group``.
+    """
+    is_buyer = tiers.notna()
+    # Sums of floats depend on the order of rows, which must not matter.
+    spend = spend[is_buyer].sort_values(ascending=False)
+    tiers = tiers[spend.index]
+    ranked = spend.to_numpy(dtype=np.float64).cumsum()
+    total = float(ranked[-1]) if len(ranked) else 0.0
+    if len(spend) < min_group or total <= 0:
+        return None
+    sums = spend.groupby(tiers).agg(["size", "sum"]).sort_values(["sum", "size"], ascending=False)
+    by_size = sums["size"].sort_values(kind="stable")
+    small_count = int((by_size < min_group).sum())
+    # One hidden tier could be found by subtraction.
+    hidden = by_size.index[: max(small_count, 2) if small_count else 0]
+    told = [
+        {
+            "tier": str(tier),
+            "customer_count": int(row["size"]),
+            "customer_share": float(row["size"] / len(spend)),
+            "spend_share": float(row["sum"] / total),
+        }
+        for tier, row in sums.iterrows()
+        if tier not in hidden
+    ]
+    steps = max(1, min(STEPS, len(spend) // min_group))
+    counts = [round(len(spend) * step / steps) for step in range(1, steps + 1)]
+    curve = [
+        {"customer_share": count / len(spend), "spend_share": float(ranked[count - 1] / total)} for count in counts
+    ]
+    return {"tiers": told, "curve": [{"customer_share": 0.0, "spend_share": 0.0}, *curve]}
