@@ -166,3 +166,17 @@ def temperature(
     """cold, warm or hot, by decayed points of all events; hot too by those of one product (`features.heat`)."""
     is_hot = (points >= hot_points) | (product_points >= hot_product_points).fill_null(False)
     return ibis.cases((is_hot, "hot"), (points >= warm_points, "warm"), else_="cold")
+
+
+def campaign_response(customers: ir.Table) -> ir.StringValue:
+    """clicked, opened or none, by the letters of the window; null for all where the log has no letter.
+
+    How many were sent a log of customers' own events does not say: who got none and who opened none look alike.
+
+        customers (email_open_count, email_click_count)     all of them, as one letter shows that the log has letters
+    """
+    opened, clicked = customers.email_open_count, customers.email_click_count
+    has_letters = (opened + clicked).max().over(ibis.window()) > 0
+    return ibis.cases(
+        (~has_letters, ibis.null("string")), (clicked > 0, "clicked"), (opened > 0, "opened"), else_="none"
+    )

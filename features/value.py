@@ -164,17 +164,26 @@ def score(measure: ir.FloatingValue, cuts: Sequence[float], *, low_is_good: bool
 
 @dataclass(frozen=True)
 class RFMGroup:
-    """A group of RFM: the scores it takes, lowest and highest, and orders at most."""
+    """A group of RFM: the scores it takes, lowest and highest, and orders at most; or days without anything at all."""
 
     name: str
     recency: tuple[int, int] = (1, 10)
     frequency: tuple[int, int] = (1, 10)
     money: tuple[int, int] = (1, 10)
     max_orders: float | None = None
+    min_silent_days: float | None = None
 
-    def holds(self, scored: ir.Table) -> ir.BooleanValue:
-        """Whether customers (order_count, recency_score, frequency_score, monetary_score) are in it."""
-        inside = (
+    def holds(self, scored: ir.Table, *, history_days: float) -> ir.BooleanValue:
+        """Whether customers are in it: by their scores, or, with ``min_silent_days``, by having done nothing so long.
+
+        scored (order_count, event_count, days_since_last_event, is_known_from_before, recency_score,
+                frequency_score, monetary_score)
+        """
+        if self.min_silent_days is not None:
+            is_gone = (scored.event_count == 0) & scored.is_known_from_before & (history_days >= self.min_silent_days)
+            return is_gone | (scored.days_since_last_event >= self.min_silent_days).fill_null(False)
+        has_bought = scored.days_since_last_purchase.notnull()
+        inside = has_bought & (
             scored.recency_score.between(*self.recency)
             & scored.frequency_score.between(*self.frequency)
             & scored.monetary_score.between(*self.money)
@@ -182,14 +191,22 @@ class RFMGroup:
         return inside if self.max_orders is None else inside & (scored.order_count <= self.max_orders)
 
 
-def rfm(customers: ir.Table, *, cuts: ValueCuts, groups: Sequence[RFMGroup], money: str = "spend") -> ir.Table:
+def rfm(
+    customers: ir.Table, *, cuts: ValueCuts, groups: Sequence[RFMGroup], history_days: float, money: str = "spend"
+) -> ir.Table:
     """RFM scores, 1 to 5 with four cuts, and group: the first of ``groups`` that holds.
 
-        customers (..., days_since_last_purchase, order_count, <money>)
+        customers (..., days_since_last_purchase, order_count, <money>, event_count, days_since_last_event,
+                   is_known_from_before)
      -> customers (..., recency_score, frequency_score, monetary_score, rfm_group)
 
-    The scores are null for who never bought, and so is the group; it is null for all where nobody had bought at
-    training, since there is nothing to compare with.
+    The scores are null for who did not buy in the window, and so is the group, but of those silent for
+    ``min_silent_days``; it is null for all where nobody had bought at training, since there is nothing to compare with.
+
+    Parameters
+    ----------
+    history_days : float
+        Length of the window: who was there before it and not in it has been silent that long.
     """
     has_bought = customers.days_since_last_purchase.notnull()
     scored = customers.mutate(
@@ -199,7 +216,7 @@ def rfm(customers: ir.Table, *, cuts: ValueCuts, groups: Sequence[RFMGroup], mon
     )
     if not cuts.money:
         return scored.mutate(rfm_group=ibis.null("string"))
-    held = [(has_bought & one.holds(scored), one.name) for one in groups]
+    held = [(one.holds(scored, history_days=history_days), one.name) for one in groups]
     return scored.mutate(rfm_group=ibis.cases(*held, else_=ibis.null("string")))
 
 

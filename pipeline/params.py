@@ -20,6 +20,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from features.events import EventType
+from features.feasts import spans
 from features.journey import STAGES
 from features.profile import JOURNEY
 from features.value import RFMGroup
@@ -206,6 +207,7 @@ class RFMGroupParams(Section):
     frequency: Scores = (1, 10)
     money: Scores = (1, 10)
     max_orders: Count | None = None
+    min_silent_days: Positive | None = None
 
 
 class RFMCuts(Section):
@@ -250,6 +252,7 @@ class ValueParams(Section):
         for recency, frequency, money in itertools.product(scores, scores, scores):
             if not any(
                 one.max_orders is None
+                and one.min_silent_days is None
                 and all(
                     low <= score <= high
                     for score, (low, high) in zip(
@@ -267,7 +270,7 @@ class ValueParams(Section):
     def rfm_groups(self) -> list[RFMGroup]:
         """The groups of the form chosen, in order."""
         return [
-            RFMGroup(one.group, one.recency, one.frequency, one.money, one.max_orders)
+            RFMGroup(one.group, one.recency, one.frequency, one.money, one.max_orders, one.min_silent_days)
             for one in self.rfm_forms[self.rfm_form]
         ]
 
@@ -556,6 +559,45 @@ class Occasion(Section):
         return _month_day(self.first), _month_day(self.last)
 
 
+def _spans(texts: list[str]) -> list[str]:
+    spans(texts, range(2024, 2026))
+    return texts
+
+
+Spans = Annotated[list[str], AfterValidator(_spans)]
+
+
+class Country(Section):
+    """Days on which people of a country shop for a reason."""
+
+    holiday: Spans
+    gift: Spans
+    paydays: list[Annotated[int, Field(ge=1, le=31)]]
+
+
+class CalendarParams(Section):
+    """Which country's days."""
+
+    country: str | None
+    payday_days: Annotated[int, Field(ge=1, le=14)]
+    countries: dict[str, Country]
+
+    @model_validator(mode="after")
+    def _country_is_there(self) -> CalendarParams:
+        if self.country is not None and self.country not in self.countries:
+            raise ValueError(f"country: expected null or one of calendar.countries: {', '.join(self.countries)}")
+        return self
+
+    def of_country(self) -> dict[str, Any]:
+        """Arguments of `features.feasts.occasion_shares`; nothing is known without a country."""
+        chosen = self.countries[self.country] if self.country else Country(holiday=[], gift=[], paydays=[])
+        return {
+            "days": {"holiday": chosen.holiday, "gift": chosen.gift},
+            "paydays": chosen.paydays,
+            "payday_days": self.payday_days,
+        }
+
+
 class CardsParams(Section):
     """The 5W card: what a segment has more of than the shop."""
 
@@ -624,6 +666,7 @@ class Params(Section):
     backtest: BacktestParams
     value: ValueParams
     journey: JourneyParams
+    calendar: CalendarParams
     clustering: ClusteringParams
     quality: QualityParams
     promote: PromoteParams = PromoteParams(tolerance=0.05)

@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from features import benefits, categories, context, heat, interests, journey, rhythm, searches, sessions, value
+from features import benefits, categories, context, feasts, heat, interests, journey, rhythm, searches, sessions, value
 from features.events import EventType, ObservationWindow, exact_sum
 from features.profile import ProfileSpec, profile_table
 from models.carving import carve
@@ -214,6 +214,12 @@ def measure(
             context.visit_context(visits, channels=spec.channels),
             measured_value,
             rhythm.order_rhythm(orders),
+            feasts.occasion_shares(
+                orders,
+                window=window,
+                timezone=params.cards.timezone or params.source.events.timezone,
+                **params.calendar.of_country(),
+            ),
             value.returned_items(transactions),
             benefits.price_level(transactions, mean_prices=spec.mean_prices),
             benefits.purchase_habits(transactions, source.products),
@@ -383,10 +389,19 @@ def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
 
 def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
     rules, tiers = params.journey, params.value
-    scored = value.rfm(table, cuts=spec.value_cuts, groups=tiers.rfm_groups(), money=tiers.rfm_money)
+    scored = value.rfm(
+        table,
+        cuts=spec.value_cuts,
+        groups=tiers.rfm_groups(),
+        history_days=spec.history_days,
+        money=tiers.rfm_money,
+    )
     happened = journey.journey_events(scored, **rules.events.model_dump())
     return scored.mutate(
         **{journey.JOURNEY_PREFIX + name: held for name, held in happened.items()},
+        campaign_response=journey.campaign_response(scored),
+        click_rate=scored.email_click_count
+        / ibis.greatest(scored.email_open_count, scored.email_click_count).nullif(0.0),
         lifecycle_stage=journey.lifecycle_stage(
             scored,
             first_order_days=rules.first_order_days,

@@ -35,7 +35,15 @@ FROM_PROFILE = (
     "order_count",
     "spend",
 )
-AT_THE_END = ("usual_interval_days", "interval_variation")
+AT_THE_END = (
+    "usual_interval_days",
+    "interval_variation",
+    "holiday_order_share",
+    "gift_order_share",
+    "payday_order_share",
+    "campaign_response",
+    "click_rate",
+)
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
 
 
@@ -166,7 +174,8 @@ def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, mod
         table = table.append_column(name, pa.array([value], pa.string()).take(same))
     table = table.append_column("journey_events", journey_events(profile))
     for name in AT_THE_END:
-        table = table.append_column(name, pa.array(profile[name], from_pandas=True))
+        kind = pa.string() if name == "campaign_response" else pa.float64()
+        table = table.append_column(name, pa.array(profile[name], kind, from_pandas=True))
     return table
 
 

@@ -60,7 +60,7 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
     buyers = ibis.memtable(
         {
-            "who": ["vip", "new", "lost", "inactive", "regular", "asks", "never"],
+            "who": ["vip", "new", "long ago", "inactive", "regular", "asks", "never"],
             "days_since_last_purchase": [5.0, 5.0, 200.0, 60.0, 30.0, 30.0, None],
             "order_count": [9.0, 1.0, 3.0, 3.0, 3.0, 3.0, 0.0],
             "spend": [99.0, 5.0, 25.0, 25.0, 25.0, 25.0, 0.0],
@@ -68,15 +68,17 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
             "return_rate": [0.0, 0.5, 0.5, 0.0, 0.0, None, None],
             "returned_item_count": [0.0, 1.0, 3.0, 0.0, 0.0, 0.0, 0.0],
             "contact_count": [8.0, 2.0, 0.0, 2.0, 2.0, 3.0, 9.0],
+            "event_count": [9.0] * 7,
+            "days_since_last_event": [1.0] * 7,
         }
-    )
-    scored = rfm(buyers, cuts=cuts, groups=FORMS["five"])
+    ).mutate(is_known_from_before=True)
+    scored = rfm(buyers, cuts=cuts, groups=FORMS["five"], history_days=365.0)
     tier = value_tier(scored, cuts=cuts, **DIFFICULT)
     found = con.to_pandas(scored.mutate(tier=tier)).set_index("who")
     assert found.rfm_group.dropna().to_dict() == {
         "vip": "VIP",
         "new": "New",
-        "lost": "Lost",
+        "long ago": "Inactive",
         "inactive": "Inactive",
         "regular": "Regular",
         "asks": "Regular",
@@ -84,7 +86,7 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
     assert found.tier.dropna().to_dict() == {
         "vip": "vip",
         "new": "occasional",
-        "lost": "difficult",
+        "long ago": "difficult",
         "inactive": "regular",
         "regular": "regular",
         "asks": "difficult",
@@ -194,8 +196,9 @@ def standing(con: Any, cuts: ValueCuts, **customer: float | None) -> Any:
     given = {"days_since_last_purchase": 5.0, "order_count": 9.0, "spend": 0.0, **customer}
     given |= {"tier_value": given["spend"], "return_rate": 0.0, "returned_item_count": 0.0, "contact_count": 0.0}
     table = ibis.memtable({name: [value] for name, value in given.items()}, schema=dict.fromkeys(given, "float64"))
+    table = table.mutate(is_known_from_before=False, event_count=9.0, days_since_last_event=1.0)
     tier = value_tier(table, cuts=cuts, **DIFFICULT)
-    return con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"]).mutate(tier=tier)).iloc[0]
+    return con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"], history_days=365.0).mutate(tier=tier)).iloc[0]
 
 
 def test_without_prices_nobody_is_vip(con: Any) -> None:
@@ -273,13 +276,18 @@ def test_habits_of_buyers(con: Any, events_table: Any) -> None:
 def test_eleven_groups_by_hand(con: Any, days: float, orders: float, spend: float, group: str) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
     given = {"days_since_last_purchase": [days], "order_count": [orders], "spend": [spend]}
-    assert con.to_pandas(rfm(ibis.memtable(given), cuts=cuts, groups=FORMS["eleven"])).rfm_group[0] == group
+    assert (
+        con.to_pandas(rfm(ibis.memtable(given), cuts=cuts, groups=FORMS["eleven"], history_days=365.0)).rfm_group[0]
+        == group
+    )
 
 
 def test_money_may_be_the_average_order(con: Any) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
     given = {"days_since_last_purchase": [5.0], "order_count": [9.0], "average_order_value": [11.0]}
-    scored = rfm(ibis.memtable(given), cuts=cuts, groups=[RFMGroup("all")], money="average_order_value")
+    scored = rfm(
+        ibis.memtable(given), cuts=cuts, groups=[RFMGroup("all")], history_days=365.0, money="average_order_value"
+    )
     assert con.to_pandas(scored)[["monetary_score", "rfm_group"]].iloc[0].tolist() == [2, "all"]
 
 
@@ -300,3 +308,26 @@ def test_what_decides_the_tier_by_hand(con: Any, events_table: Any, window: Any)
     assert tier_value(tier_days=30.999995) == 3.0
     assert tier_value(tier_by="order_count", tier_days=7.0) == 1.0
     assert tier_value(tier_days=0.5) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("events", "since", "before", "history_days", "group"),
+    [
+        (0.0, None, True, 365.0, "Lost"),
+        (0.0, None, True, 364.0, None),  # the window is too short to tell
+        (0.0, None, False, 365.0, None),  # registered, and never seen
+        (3.0, 200.0, True, 365.0, None),  # visits, and no order
+        (3.0, 365.0, False, 700.0, "Lost"),
+        (3.0, 364.9, False, 700.0, None),
+    ],
+)
+def test_lost_is_nothing_at_all_for_a_year(
+    con: Any, events: float, since: float | None, before: bool, history_days: float, group: str | None
+) -> None:
+    cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
+    numbers = {"days_since_last_purchase": None, "order_count": 0.0, "spend": 0.0}
+    numbers |= {"event_count": events, "days_since_last_event": since}
+    table = ibis.memtable({name: [value] for name, value in numbers.items()}, schema=dict.fromkeys(numbers, "float64"))
+    table = table.mutate(is_known_from_before=before)
+    found = con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"], history_days=history_days))
+    assert found.rfm_group.dropna().tolist() == ([group] if group else [])

@@ -171,7 +171,7 @@ def saved(built: Night, small: Callable[..., Params], tmp_path: Path) -> Night:
     return night
 
 
-TIERS = ((), ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2"))
+TIERS = ((), ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2", "calendar.country=UA"))
 
 
 @pytest.mark.parametrize(("seed", "more"), list(enumerate(TIERS)))
