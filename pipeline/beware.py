@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pandas as pd
+
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from pipeline.params import Params
@@ -27,6 +29,25 @@ def of_moment(params: Params, reading: ReadingSummary) -> list[str]:
         f"as_of ({params.as_of:%Y-%m-%d}) is {days:,.0f} days after the last event ({last:%Y-%m-%d}), so that "
         "everybody looks that much longer away. Name a moment soon after it, or bring the rest of the log"
     ]
+
+
+ABSENCES = (
+    ("views", ("view_count",), "how near a purchase people are: few or none are warm"),
+    ("searches", ("search_count",), "which products were looked for"),
+    ("carts", ("cart_count",), "left_cart and the stage `cart`"),
+    ("contacts", ("contact_count",), "silent_after_contact"),
+    ("letters", ("email_open_count", "email_click_count"), "campaign_response"),
+)
+"""What a log may lack, columns of the profile that would show it, what cannot be told without. Prices: see reading."""
+
+
+def of_absences(profile: pd.DataFrame) -> list[str]:
+    """What the log holds none of, in one line, and what is not told for that."""
+    lacking = [(name, lost) for name, columns, lost in ABSENCES if not profile[list(columns)].to_numpy().any()]
+    if not lacking:
+        return []
+    names, losses = zip(*lacking, strict=True)
+    return [f"The log has {', '.join(f'no {name}' for name in names)}, so that it cannot tell {'; '.join(losses)}"]
 
 
 def of_categories(profiles: Profiles) -> list[str]:

@@ -223,7 +223,8 @@ def _doubts(source: Source, profiles: Profiles, params: Params) -> list[str]:
     """
     doubts = beware.of_moment(params, source.summary) + beware.of_categories(profiles)
     short = require_enough(source, profiles, params)
-    return [*(f"Beware: {told}" for told in doubts), *short, _unlisted(source.summary.as_dict())]
+    absent = beware.of_absences(profiles.table)
+    return [*(f"Beware: {told}" for told in doubts), *short, *absent, _unlisted(source.summary.as_dict())]
 
 
 def _moved(past: list[Past], profiles: Profiles, params: Params) -> dict[str, object] | None:

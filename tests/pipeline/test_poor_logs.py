@@ -1,0 +1,118 @@
+"""What a log does not hold is lost to the segmentations that need it, and to no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from features.journey import JOURNEY_PREFIX
+from models.pareto import revenue
+from pipeline import beware
+from pipeline.engines import connect
+from pipeline.params import Params
+from pipeline.profiles import build_profiles
+from pipeline.sources import read_source
+from tests.pipeline.test_state import START, make_small, random_log
+
+AS_OF = START + timedelta(days=50)
+STANDINGS = ["lifecycle_stage", "temperature", "rfm_group", "value_tier", "campaign_response"]
+OF_ORDERS = ["order_count", "recency_score", "frequency_score", "usual_interval_days", "interval_variation"]
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def profile(folder: Path, change: Change = lambda events: events, *more: str) -> pd.DataFrame:
+    """Profiles of the random log after ``change``; every other customer of it is registered, and one who never came."""
+    params: Params = make_small(folder, f"as_of={AS_OF:%Y-%m-%dT%H:%M:%S}Z", "searches.min_customers=1", *more)
+    events, products = random_log(3)
+    names = [*sorted(events.customer_id.unique())[::2], "silent"]
+    events = change(events.drop(columns="arrived"))
+    events.to_parquet(params.path(params.source.events.path), coerce_timestamps="us")
+    products.to_parquet(folder / "products.parquet")
+    registered = pd.DataFrame({"customer_id": names, "registered_at": pd.Timestamp("2025-01-01")})
+    registered.to_parquet(folder / "customers.parquet")
+    with connect(params.engine, folder=folder) as con:
+        return build_profiles(con, read_source(con, params, rejected_path=None), params).table.set_index("customer_id")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    return profile(tmp_path_factory.mktemp("whole"))
+
+
+def without(*kinds: str) -> Change:
+    return lambda events: events[~events.event_type.isin(kinds)]
+
+
+def told(profile: pd.DataFrame) -> list[str]:
+    return beware.of_absences(profile)
+
+
+def same(found: pd.DataFrame, whole: pd.DataFrame, columns: list[str]) -> None:
+    pd.testing.assert_frame_equal(found[columns], whole.loc[found.index, columns])
+
+
+def test_the_whole_log_has_all_of_them(whole: pd.DataFrame) -> None:
+    assert whole[STANDINGS].notna().any().all()
+    assert told(whole) == []
+    for name in ("visited_without_order", "left_cart"):
+        assert whole[JOURNEY_PREFIX + name].any()
+
+
+def test_without_carts(whole: pd.DataFrame, tmp_path: Path) -> None:
+    found = profile(tmp_path, without("cart", "remove_from_cart"))
+    assert not found[JOURNEY_PREFIX + "left_cart"].any()
+    assert "cart" not in set(found.lifecycle_stage)
+    assert told(found) == ["The log has no carts, so that it cannot tell left_cart and the stage `cart`"]
+    same(found, whole, [*OF_ORDERS, "spend", "rfm_group", "value_tier", "campaign_response"])
+
+
+def test_without_searches(whole: pd.DataFrame, tmp_path: Path) -> None:
+    found = profile(tmp_path, without("search"))
+    assert (found.product_points.fillna(0) <= whole.product_points.loc[found.index].fillna(0) + 1e-9).all()
+    same(found, whole, [*OF_ORDERS, "spend", "rfm_group", "value_tier", "campaign_response"])
+
+
+def test_without_letters_and_contacts(whole: pd.DataFrame, tmp_path: Path) -> None:
+    found = profile(tmp_path, without("email_open", "email_click", "contact"))
+    assert found[["campaign_response", "click_rate"]].isna().all(axis=None)
+    assert not found[JOURNEY_PREFIX + "silent_after_contact"].any()
+    assert told(found) == [
+        "The log has no contacts, no letters, so that it cannot tell silent_after_contact; campaign_response"
+    ]
+    same(found, whole, [*OF_ORDERS, "spend"])
+
+
+def test_without_prices(whole: pd.DataFrame, tmp_path: Path) -> None:
+    found = profile(tmp_path, lambda events: events.assign(unit_price=None, discount=None))
+    assert not set(found.value_tier.dropna()) & {"vip", "regular"}
+    assert told(found) == []  # it was told when the log was read
+    assert revenue(found.spend, found.value_tier, min_group=1) is None
+    same(found, whole, [*OF_ORDERS, "lifecycle_stage", "temperature", "campaign_response"])
+    by_orders = profile(tmp_path, lambda events: events.assign(unit_price=None), "value.tier_by=order_count")
+    assert "regular" in set(by_orders.value_tier)
+
+
+def test_without_customers(whole: pd.DataFrame, tmp_path: Path) -> None:
+    found = profile(tmp_path, lambda events: events, "source.customers=null")
+    # c59 comes after as_of, and is known by registration alone.
+    assert set(whole.index) - set(found.index) == {"silent", "c59"}
+    assert set(whole.lifecycle_stage[["silent", "c59"]]) == {"newcomer"}
+    same(found, whole, [*STANDINGS, *OF_ORDERS, "spend"])
+
+
+def test_without_purchases(tmp_path: Path) -> None:
+    found = profile(tmp_path, without("purchase", "return"))
+    assert found[["rfm_group", "value_tier", "usual_interval_days"]].isna().all(axis=None)
+    assert found.lifecycle_stage.isin(["newcomer", "browsing", "cart", "lost"]).all()
+    assert found.temperature.notna().all()
+
+
+def test_with_a_month_of_history(whole: pd.DataFrame, tmp_path: Path) -> None:
+    found = profile(tmp_path, lambda events: events[events.occurred_at >= AS_OF - timedelta(days=30)])
+    assert "Lost" not in set(found.rfm_group.dropna())
+    assert not found[["lifecycle_stage", "temperature", "campaign_response"]].isna().any(axis=None)
+    assert found.rfm_group.notna().any()
