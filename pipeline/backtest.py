@@ -15,7 +15,9 @@ from models.backtest import Figure, Row, baseline_scores, compare_scores, formul
 from models.interests import Decay, Fitted, Formula, Snapshot, fit_formula
 from pipeline import outputs, tracking
 from pipeline.engines import connect
-from pipeline.params import DecayParams, Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
+from pipeline.params_of_profiles import DecayParams
 from pipeline.profiles import Progress
 from pipeline.report import plots
 from pipeline.snapshots import backtest_cutoffs, snapshot_at

@@ -18,7 +18,8 @@ from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
 from models.audiences import audience_counts, audiences, drawn_to
 from models.significance import CELL, compare_counts, compare_means, shown_counts
-from pipeline.params import Params, Text
+from pipeline.params import Params
+from pipeline.params_types import Text
 from pipeline.profiles import Profiles
 from pipeline.segments import Segments
 from pipeline.sources import Source

@@ -8,7 +8,8 @@ from typing import Any
 import ibis.expr.types as ir
 
 from pipeline.files import RawTable, SourceError, map_columns, read_raw
-from pipeline.params import Params, TimedTable
+from pipeline.params import Params
+from pipeline.params_of_profiles import TimedTable
 from pipeline.parsing import SEPARATOR, as_category_path, as_text, as_time, is_number, literal, quoted
 
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.ERROR)
     if not options.debug:
         warnings.filterwarnings("ignore")
-    from pipeline.params import UserError
+    from pipeline.errors import UserError
 
     try:
         return int(options.run(options) or 0)
@@ -162,7 +162,7 @@ def _add_report(commands: Any, with_params: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
     from pipeline.train import train
 
     language = [f"language={options.language}"] if options.language else []
@@ -171,7 +171,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
     from pipeline.score import score
 
     params = load_params(options.params, options.set)
@@ -182,7 +182,7 @@ def _score(options: argparse.Namespace) -> None:
 
 def _history(options: argparse.Namespace) -> None:
     from pipeline.history import a_date, history
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
 
     params = load_params(options.params, options.set)
     told = history(
@@ -198,7 +198,7 @@ def _history(options: argparse.Namespace) -> None:
 
 def _migration(options: argparse.Namespace) -> None:
     from pipeline.migration import migration
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
 
     params = load_params(options.params, options.set)
     out = (options.out or params.path(params.outputs.folder) / "migration.parquet").resolve()
@@ -207,20 +207,21 @@ def _migration(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from pipeline.compare import compare
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
 
     print(compare(load_params(options.params, options.set), options.runs, flow=options.flow, progress=Progress()))
 
 
 def _promote(options: argparse.Namespace) -> None:
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
     from pipeline.promote import promote
 
     print(promote(load_params(options.params, options.set), options.run_id, force=options.force))
 
 
 def _rename(options: argparse.Namespace) -> None:
-    from pipeline.params import UserError, load_params
+    from pipeline.errors import UserError
+    from pipeline.params_file import load_params
     from pipeline.rename import rename
 
     if (options.name is None) != options.reset:
@@ -229,7 +230,7 @@ def _rename(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
     from pipeline.results import report
 
     params = load_params(options.params, options.set)
@@ -238,14 +239,14 @@ def _report(options: argparse.Namespace) -> None:
 
 def _backtest(options: argparse.Namespace) -> None:
     from pipeline.backtest import backtest
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
 
     print(backtest(load_params(options.params, options.set), progress=Progress()))
 
 
 def _explain(options: argparse.Namespace) -> None:
     from pipeline.explain import explain
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
 
     params = load_params(options.params, options.set)
     model = options.model or params.tracking.champion_uri
@@ -268,7 +269,7 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
     from pipeline.train import check
 
     print(check(load_params(options.params, options.set), progress=Progress()))

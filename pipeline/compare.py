@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline import tracking
+from pipeline import registry, tracking
 from pipeline.flow import flows
 from pipeline.params import Params
 from pipeline.profiles import Progress
@@ -36,8 +36,8 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
         raise tracking.TrackingError(
             "kindred compare: expected two different runs or more. See their ids in `make ui`."
         )
-    champion = tracking.champion_run(mlflow, params)
-    given = tracking.given_names(mlflow, params)
+    champion = registry.champion_run(mlflow, params)
+    given = registry.given_names(mlflow, params)
     read = [_read(mlflow, run, given, is_champion=run == champion) for run in ids]
     found, reason = flows(mlflow, params, ids, progress=progress) if flow else ([], NO_FLOW)
     note = f"How customers flow cannot be told: {reason}" if flow and reason else reason or ""

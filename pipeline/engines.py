@@ -15,7 +15,8 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from pipeline.params import EngineParams, UserError
+from pipeline.errors import UserError
+from pipeline.params import EngineParams
 
 TEMPORARY = ("temp", "main")
 """Where temporary tables and views are."""

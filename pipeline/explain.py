@@ -13,9 +13,10 @@ from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, decayed_weight, event_evidence
 from features.profile import ProfileSpec
 from models.scorer import Ints
-from pipeline import outputs, tracking
+from pipeline import outputs, registry, tracking
 from pipeline.engines import TEMPORARY, connect
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.profiles import Progress, build_profiles, load_shop
 from pipeline.queries import query_meanings, query_table
 from pipeline.rename import renamed
@@ -148,7 +149,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)
-        model = tracking.load_model(mlflow, model_uri)
+        model = registry.load_model(mlflow, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         if category is not None and category not in shop.spec.cut.categories:
             known = ", ".join(name for name in shop.spec.cut.categories if name != OTHER)
@@ -176,7 +177,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         evidence = said.filter(said.weight > 0).to_pyarrow().to_pandas()
         transactions = con.table("transactions", database=TEMPORARY)
         bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
-        predicted = renamed(model.predict(profiles.table), tracking.given_names(mlflow, params))
+        predicted = renamed(model.predict(profiles.table), registry.given_names(mlflow, params))
     names = np.array(shop.spec.cut.categories, dtype=object)
     found = Explanation(
         profile=profiles.table.iloc[0],

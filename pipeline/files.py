@@ -16,8 +16,10 @@ from typing import Any
 import duckdb
 
 from pipeline.engines import is_disk_full
+from pipeline.errors import UserError
 from pipeline.lines import LinesError, Unreadable, load_lines
-from pipeline.params import Params, Table, UserError
+from pipeline.params import Params
+from pipeline.params_of_profiles import Table
 from pipeline.parsing import FILE, ROW, literal, quoted
 
 KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json"}

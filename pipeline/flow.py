@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
-from pipeline import tracking
+from pipeline import registry
 from pipeline.engines import connect
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.profiles import Progress, build_profiles, load_shop
 from pipeline.sources import Source, read_source
 
@@ -30,7 +31,7 @@ def flows(
     """
     try:
         models = [
-            f"models:/{params.tracking.model_name}/{tracking.version_of_run(mlflow, params, run)[1]}" for run in runs
+            f"models:/{params.tracking.model_name}/{registry.version_of_run(mlflow, params, run)[1]}" for run in runs
         ]
         with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
             progress("reading and checking")
@@ -38,13 +39,13 @@ def flows(
             assigned = []
             for model in models:
                 progress(f"scoring with {model}")
-                assigned.append(_assigned(con, source, params, tracking.load_model(mlflow, model)))
+                assigned.append(_assigned(con, source, params, registry.load_model(mlflow, model)))
     except UserError as error:
         return [], str(error)
     return [flow_table(one, other, min_group=params.naming.min_group) for one, other in pairwise(assigned)], None
 
 
-def _assigned(con: Any, source: Source, params: Params, model: tracking.LoadedModel) -> pd.Series:
+def _assigned(con: Any, source: Source, params: Params, model: registry.LoadedModel) -> pd.Series:
     """customer_id -> segment_id, by profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
     profiles = build_profiles(con, source, trained.model_copy(update={"as_of": params.as_of}), shop=shop).table

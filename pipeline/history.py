@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import beware, outputs, tracking
+from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect, materialise
+from pipeline.errors import UserError
 from pipeline.hysteresis import NEEDED, hold
 from pipeline.migration import require_table_name, with_names, write
-from pipeline.params import Params, UserError
+from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
 from pipeline.sources import read_source
 from pipeline.whereabouts import PLACES, migrate
@@ -47,7 +48,7 @@ def history(
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)
-        model = tracking.load_model(mlflow, model_uri)
+        model = registry.load_model(mlflow, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         progress("reading and checking")
         source = read_source(con, params, rejected_path=None)
@@ -67,7 +68,7 @@ def history(
             last = predicted.assign(customer_id=profiles.table.customer_id, as_of=pd.Timestamp(as_of))[NEEDED[:-1]]
             scored.append(_places(profiles, last))
         progress("moves")
-        whole = with_names(pd.concat(scored, ignore_index=True), tracking.given_names(mlflow, params))
+        whole = with_names(pd.concat(scored, ignore_index=True), registry.given_names(mlflow, params))
         found = migrate(whole, min_group=params.naming.min_group)
         told = beware.of_moment(params, source.summary) + beware.of_model(params, trained, profiles)
         told += _of_past(dates[0], trained) + _of_beginning(dates[0], first, trained)

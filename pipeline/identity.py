@@ -13,8 +13,9 @@ from features.interests import SHARE_PREFIX
 from models.identity import Identities, first_identities, last_number, match_segments, with_unused
 from models.scorer import NOISE
 from models.segmentation import FittedClusters, input_columns
-from pipeline import tracking
-from pipeline.params import Params, UserError
+from pipeline import registry, tracking
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.profiles import Profiles, load_shop
 from pipeline.report.tables import counted
 
@@ -56,24 +57,24 @@ def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Pa
     clusters = set(fitted.labels.tolist()) - {NOISE}
     with tracking.one_at_a_time(params):  # or two trainings would give the same number to different segments
         known = _beside_champion(mlflow, profiles, fitted, params, clusters, run_id)
-        taken = max(tracking.last_segment(mlflow, params), last_number(row["segment_id"] for row in known.lineage))
+        taken = max(registry.last_segment(mlflow, params), last_number(row["segment_id"] for row in known.lineage))
         known = replace(known, ids=with_unused(known.ids, fitted.model_clusters, after=taken))
-        tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
+        registry.note_last_segment(mlflow, params, last_number(known.ids.values()))
     return known
 
 
 def _beside_champion(
     mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Params, clusters: set[int], run_id: str
 ) -> Identified:
-    last = tracking.last_segment(mlflow, params)
-    if not tracking.has_champion(mlflow, params):
+    last = registry.last_segment(mlflow, params)
+    if not registry.has_champion(mlflow, params):
         first = first_identities(clusters, after=last)
         return Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
-    champion_run = tracking.champion_run(mlflow, params)
+    champion_run = registry.champion_run(mlflow, params)
     earlier, damage = _read_lineage(mlflow, champion_run)
     used = {row["segment_id"] for row in earlier} | {f"s{last:02}"}
     try:
-        champion = tracking.load_model(mlflow, params.tracking.champion_uri)
+        champion = registry.load_model(mlflow, params.tracking.champion_uri)
         shop, _ = load_shop(champion.shop_folder, params.folder)
         columns = input_columns(shop.spec.columns())
         predicted = champion.predict(_as_known_to(profiles.table, columns))
@@ -100,7 +101,7 @@ def _beside_champion(
         ids=found.ids,
         lineage=[*earlier, *_stamped(found, params, run_id)],
         names={one["segment_id"]: one for one in told if one["segment_id"] in survived and "names_by_figures" in one},
-        given={one: name for one, name in tracking.given_names(mlflow, params).items() if one in survived},
+        given={one: name for one, name in registry.given_names(mlflow, params).items() if one in survived},
         note=f"Beside the champion ({champion.uri}): {_in_words(found)}{damage}",
     )
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pipeline import outputs, tracking
-from pipeline.params import Params, UserError
+from pipeline import outputs, registry, tracking
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.report.migration import as_text, page
 from pipeline.report.render import render_template
 from pipeline.whereabouts import PLACES, Migration, migrate
@@ -35,7 +36,7 @@ def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     if moments[0] > moments[1]:
         frames.reverse()
     mlflow = tracking.open_store(params)
-    history = with_names(pd.concat(frames, ignore_index=True), tracking.given_names(mlflow, params))
+    history = with_names(pd.concat(frames, ignore_index=True), registry.given_names(mlflow, params))
     found = migrate(history, min_group=params.naming.min_group)
     models = [frame.model_uri[0] for frame in frames]
     beware = []

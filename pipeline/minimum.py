@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from features.events import ObservationWindow
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.profiles import Profiles
 from pipeline.sources import Source
 

@@ -23,7 +23,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from pipeline.engines import is_disk_full
-from pipeline.params import UserError
+from pipeline.errors import UserError
 
 PRIVATE = 0o600
 TEMPORARY = ".part-"

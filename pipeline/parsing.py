@@ -10,7 +10,8 @@ import re
 import duckdb
 
 from features.events import EventType
-from pipeline.params import EventsTable, UserError
+from pipeline.errors import UserError
+from pipeline.params_of_profiles import EventsTable
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 FLOATS = ("FLOAT", "DOUBLE")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline import outputs, results, tracking
-from pipeline.params import Params, UserError
+from pipeline import outputs, registry, results, tracking
+from pipeline.errors import UserError
+from pipeline.params import Params
 
 STABILITY = ("stability_mean", "stability_min")
 VALIDITY = ("validity_buys_auc", "validity_spend_r2", "validity_category_auc")
@@ -39,10 +40,10 @@ def promote(params: Params, run: str, *, force: bool) -> str:
 
 def _promote(params: Params, run: str, *, force: bool) -> str:
     mlflow = tracking.open_store(params)
-    run_id, version = tracking.version_of_run(mlflow, params, run)
+    run_id, version = registry.version_of_run(mlflow, params, run)
     _, figures, _ = tracking.read_run(mlflow, run_id)
     with tracking.one_at_a_time(params):
-        champion = tracking.champion_run(mlflow, params)
+        champion = registry.champion_run(mlflow, params)
         before = tracking.read_run(mlflow, champion)[1] if champion is not None and champion != run_id else {}
         lines = [
             f"{name:<22}{figures[name]:>8.3f}   champion {before[name]:.3f}"
@@ -58,7 +59,7 @@ def _promote(params: Params, run: str, *, force: bool) -> str:
                 + "\n  ".join(lines)
                 + "\nLook at both with `kindred compare`; to promote it all the same, add --force, which is recorded."
             )
-        tracking.promote(mlflow, params, version, forced=worse)
+        registry.promote(mlflow, params, version, forced=worse)
     forced = f"Forced, though worse in {' and '.join(worse)}; noted with the version" if worse else ""
     lines.append(f"models:/{params.tracking.model_name}/{version} is the champion: kindred score uses it from now on")
     return "\n".join([*lines, *([forced] if forced else []), _put_in_place(mlflow, params, run_id)])

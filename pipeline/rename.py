@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import tracking
-from pipeline.params import Params, UserError
+from pipeline import registry, tracking
+from pipeline.errors import UserError
+from pipeline.params import Params
 
 MAX_NAME_CHARS = 80
 """Longer ones are cut in tables and figures."""
@@ -29,13 +30,13 @@ def rename(params: Params, segment: str, name: str | None) -> str:
     """
     mlflow = tracking.open_store(params)
     with tracking.one_at_a_time(params):  # or two could give one name to two segments
-        champion = tracking.load_model(mlflow, params.tracking.champion_uri)
+        champion = registry.load_model(mlflow, params.tracking.champion_uri)
         called, taken = _called_now(mlflow, params, champion.run_id)
         own = _the_one(segment, called, champion.uri)
         clean = _clean(name) if name is not None else None
         if clean in [now for segment_id, now in taken.items() if segment_id != own]:
             raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
-        tracking.give_name(mlflow, params, own, clean)
+        registry.give_name(mlflow, params, own, clean)
     what = f"is called {clean!r} from now on" if clean else "is named by its figures again"
     return f"{own} ({called[own]}) {what}, in scores, reports and later trainings\nNext     kindred score"
 
@@ -43,7 +44,7 @@ def rename(params: Params, segment: str, name: str | None) -> str:
 def _called_now(mlflow: Any, params: Params, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
     """segment_id -> name, of the segments that can be renamed, and of all."""
     _, _, told = tracking.read_run(mlflow, run_id)
-    given = tracking.given_names(mlflow, params)
+    given = registry.given_names(mlflow, params)
     rows = told.get("segments", [])
     names = {
         one["segment_id"]: given.get(one["segment_id"]) or one["names_by_figures"][told["language"]] for one in rows

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import UndefinedError
 
-from pipeline import outputs, tracking
+from pipeline import outputs, registry, tracking
+from pipeline.errors import UserError
 from pipeline.identity import LINEAGE
-from pipeline.params import Params, UserError
+from pipeline.params import Params
 from pipeline.report.render import render
 from pipeline.report.wording import wording
 from pipeline.report.workbook import write_workbook
@@ -109,7 +110,7 @@ def report(params: Params, run: str | None, *, language: str | None, out: Path |
     if out is not None and (out.suffix.lower() == ".xlsx") != xlsx:
         raise UserError(f"--out {out}: expected a name ending in .xlsx with --xlsx, and in .html without it.")
     mlflow = tracking.open_store(params)
-    champion = tracking.champion_run(mlflow, params)
+    champion = registry.champion_run(mlflow, params)
     if run is None and champion is None:
         raise UserError("kindred report: expected a RUN, or a champion; there is none yet. Run `kindred train` first.")
     origin = tracking.origin(mlflow, run or str(champion))
@@ -148,7 +149,7 @@ def remade(mlflow: Any, params: Params, run_id: str, language: str | None = None
             f"run {run_id}: expected the summary of a training among its artifacts, found none. Name a run of `kindred "
             "train` that finished; see them in `make ui`."
         )
-    return told_in(summary, language or summary["language"], tracking.given_names(mlflow, params))
+    return told_in(summary, language or summary["language"], registry.given_names(mlflow, params))
 
 
 def told_in(summary: Mapping[str, Any], language: str, given: Mapping[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
-from pipeline import beware, outputs, tracking
+from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect
 from pipeline.hysteresis import hold, last_scores
 from pipeline.params import Params
@@ -105,7 +105,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)
-        model = tracking.load_model(mlflow, model_uri)
+        model = registry.load_model(mlflow, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
         as_trained = trained.model_copy(update={"as_of": params.as_of})
@@ -132,7 +132,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
         if last is not None:
             predicted = hold(predicted, profiles.table.customer_id, last, margin=params.score.hysteresis)
             held_count = int(predicted.pop("is_held").sum())
-        predicted = renamed(predicted, tracking.given_names(mlflow, params))
+        predicted = renamed(predicted, registry.given_names(mlflow, params))
         table = score_table(profiles, predicted, as_trained, model)
         summary = _summary(profiles, predicted, model, mlflow)
         summary["beware"] = beware.of_moment(params, reading) + beware.of_model(params, trained, profiles)
@@ -155,7 +155,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
         return Scored(out, model.uri, summary)
 
 
-def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, model: tracking.LoadedModel) -> pa.Table:
+def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:
     """The scores contract: one row per customer, sorted by customer_id."""
     profile = profiles.table
     frame = pd.concat([profile[["customer_id"]], predicted.reset_index(drop=True), profile[[*FROM_PROFILE]]], axis=1)
@@ -224,7 +224,7 @@ def _border_text(summary: dict[str, Any]) -> str:
     return told
 
 
-def _summary(profiles: Profiles, predicted: pd.DataFrame, model: tracking.LoadedModel, mlflow: Any) -> dict[str, Any]:
+def _summary(profiles: Profiles, predicted: pd.DataFrame, model: registry.LoadedModel, mlflow: Any) -> dict[str, Any]:
     """Counts only. A model outlives its run: without it, the mix of training is unknown."""
     try:
         _, _, trained = tracking.read_run(mlflow, model.run_id)

@@ -21,7 +21,8 @@ from models.moves import moves_as_changes
 from models.scorer import NOISE
 from models.seasons import seasonal_lean
 from models.segmentation import FittedClusters, Segmentation, fit_segmentation
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.profiles import Profiles
 from pipeline.report.wording import wording
 

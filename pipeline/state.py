@@ -20,7 +20,8 @@ import ibis.expr.types as ir
 from features.events import EVENT_SCHEMA, ObservationWindow
 from pipeline import outputs
 from pipeline.engines import TEMPORARY
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.parsing import literal
 from pipeline.sources import Source
 

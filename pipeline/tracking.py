@@ -1,4 +1,4 @@
-"""The only file that talks to MLflow: the store, runs, the registered model."""
+"""MLflow's store and runs; the registered model is in `registry`. Nothing else talks to MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.params import Params, UserError, without_passwords
+from pipeline.errors import UserError, without_passwords
+from pipeline.params import Params
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +29,9 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
 PACKAGES = ("duckdb", "hdbscan", "ibis-framework", "mlflow", "numpy", "pandas", "scikit-learn", "umap-learn")
-SCORER_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn")
 RUN_ID_LENGTH = 32
-MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 DESCRIPTION = "mlflow.note.content"
 MAX_DESCRIPTION_CHARS = 5000
-GIVEN_NAME = "name."
-LAST_SEGMENT = "last_segment"
 LINEAGE_KEYS = ("run_id", "as_of", "segment_id", "verdict", "is_here", "jaccard", "akin")
 ABOUT_EXPERIMENT = """\
 Each run is one training of customer segments: `kindred train`. Open a run for its segments; `report.html` among its
@@ -65,34 +62,10 @@ foretell at best (ceiling_buys_auc, ceiling_spend_r2, ceiling_category_auc) that
 | counts_buys_auc, counts_spend_r2, counts_category_auc | the same by as many groups of raw counts per category | |
 | segments_unstable | segments that rarely come back (quality.min_stability): no name to campaign on | lower |
 """
-ABOUT_MODEL = """\
-Puts customers into segments. `champion` is what `kindred score` uses unless told otherwise; `challenger` is the latest
-training. `kindred promote RUN` makes a version the champion.
-"""
 
 
 class TrackingError(UserError):
     """The MLflow store, a run or a model cannot be used."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A registered or logged model, on this disk.
-
-    Attributes
-    ----------
-    uri : str
-        With the version spelt out, never an alias.
-    predict : callable
-        Profile rows (DataFrame) -> segment columns of the scores.
-    shop_folder : Path
-        What was learned about the shop.
-    """
-
-    uri: str
-    run_id: str
-    predict: Any
-    shop_folder: Path
 
 
 @dataclass(frozen=True)
@@ -136,7 +109,7 @@ def open_store(params: Params) -> Any:
         mlflow.set_experiment(params.tracking.experiment)
     except Exception as error:  # a missing driver, a refused connection, a broken file: each has errors of its own
         raise TrackingError(
-            f"tracking.uri: expected a store that answers, got none. {_first_line(error)} Check `tracking` in "
+            f"tracking.uri: expected a store that answers, got none. {first_line(error)} Check `tracking` in "
             "params.yaml."
         ) from None
     return mlflow
@@ -245,108 +218,6 @@ def log_source(mlflow: Any, *, digest: str, columns: pd.DataFrame) -> None:
     mlflow.log_input(dataset, context="training")
 
 
-def log_model(
-    mlflow: Any, params: Params, *, folder: Path, example: pd.DataFrame, predicted: pd.DataFrame
-) -> tuple[str, str]:
-    """Log and register the model as code; the first version is `champion`, a later one `challenger`.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds the folders ``segmentation`` and ``shop``.
-    example, predicted : DataFrame
-        Give the signature's columns and types; no row of them is logged.
-
-    Returns
-    -------
-    (str, str)
-        Model URI with its version, and the alias it got.
-    """
-    from mlflow.models import infer_signature
-
-    import models
-
-    name = params.tracking.model_name
-    info = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(Path(models.__file__).parent / "scorer.py"),
-        artifacts={part: str(folder / part) for part in (MODEL_FOLDER, SHOP_FOLDER)},
-        signature=infer_signature(example, predicted),
-        pip_requirements=[f"{package}=={version(package)}" for package in SCORER_REQUIREMENTS],
-        registered_model_name=name,
-        await_registration_for=0,
-    )
-    client = mlflow.MlflowClient()
-    told = client.get_run(mlflow.active_run().info.run_id).data.tags.get(DESCRIPTION, "")
-    client.update_registered_model(name, ABOUT_MODEL)
-    client.update_model_version(name, info.registered_model_version, told)
-    client.set_model_version_tag(name, info.registered_model_version, "as_of", f"{params.as_of:%Y-%m-%d %H:%M} UTC")
-    alias = "challenger" if "champion" in client.get_registered_model(name).aliases else "champion"
-    client.set_registered_model_alias(name, alias, str(info.registered_model_version))
-    return f"models:/{name}/{info.registered_model_version}", alias
-
-
-def load_model(mlflow: Any, uri: str) -> LoadedModel:
-    """A model by URI: ``models:/kindred@champion``, ``models:/kindred/3``, ``runs:/<id>/model``.
-
-    Raises
-    ------
-    TrackingError
-        There is no such model; names those there are.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        resolved = _with_version(mlflow, uri)
-        folder = Path(mlflow.artifacts.download_artifacts(resolved))
-        model = mlflow.pyfunc.load_model(str(folder))
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"--model {uri}: expected a model that Kindred trained. {_first_line(error)} {_known_models(mlflow)}"
-        ) from None
-    if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
-        raise TrackingError(f"--model {uri}: expected a model that Kindred trained; this one holds no shop.")
-
-    def predict(profile: pd.DataFrame) -> pd.DataFrame:
-        try:
-            predicted: pd.DataFrame = model.predict(profile)
-        except MlflowException:  # its text prints rows of the data
-            raise TrackingError(
-                f"--model {uri}: the profiles do not have the columns or types that the model was trained on."
-            ) from None
-        return predicted
-
-    return LoadedModel(
-        uri=resolved,
-        run_id=model.metadata.run_id,
-        predict=predict,
-        shop_folder=folder / "artifacts" / SHOP_FOLDER,
-    )
-
-
-def _with_version(mlflow: Any, uri: str) -> str:
-    if not uri.startswith("models:/"):
-        return uri
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    client = mlflow.MlflowClient()
-    if at:
-        return f"models:/{name}/{client.get_model_version_by_alias(name, alias).version}"
-    if name.endswith("/latest"):
-        name = name.removesuffix("/latest")
-        versions = client.search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
-        return f"models:/{name}/{versions[0].version}" if versions else uri
-    return uri
-
-
-def _known_models(mlflow: Any) -> str:
-    known = [
-        f"models:/{model.name}@{alias}"
-        for model in mlflow.MlflowClient().search_registered_models()
-        for alias in sorted(model.aliases)
-    ]
-    return f"There are: {', '.join(known)}." if known else "There is none yet: run `kindred train` first."
-
-
 def whole_run_id(mlflow: Any, beginning: str) -> str:
     """The one run whose id begins so; what was given where there is none, or more than one."""
     if len(beginning) >= RUN_ID_LENGTH:
@@ -356,8 +227,8 @@ def whole_run_id(mlflow: Any, beginning: str) -> str:
     return found[0] if len(found) == 1 else beginning
 
 
-def _known_run(mlflow: Any, run: str) -> Any:
-    """A run, its id given whole or by its beginning.
+def known_run(mlflow: Any, run: str) -> Any:
+    """The run, its id given whole or by its beginning.
 
     Raises
     ------
@@ -370,7 +241,7 @@ def _known_run(mlflow: Any, run: str) -> Any:
         return mlflow.get_run(whole_run_id(mlflow, run))
     except MlflowException as error:
         raise TrackingError(
-            f"{run}: expected the id of a run, or its beginning. {_first_line(error)}. See them in `make ui`."
+            f"{run}: expected the id of a run, or its beginning. {first_line(error)}. See them in `make ui`."
         ) from None
 
 
@@ -382,82 +253,10 @@ def origin(mlflow: Any, run: str) -> Origin:
     TrackingError
         There is no such run.
     """
-    found = _known_run(mlflow, run)
+    found = known_run(mlflow, run)
     tags = found.data.tags
     made_with = {key.removeprefix("version."): text for key, text in tags.items() if key.startswith("version.")}
     return Origin(found.info.run_id, tags.get("params.digest", ""), made_with)
-
-
-def _registered_model(mlflow: Any, params: Params) -> Any | None:
-    """The registered model with its aliases and tags; None before the first training."""
-    found = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
-    return found[0] if found else None
-
-
-def has_champion(mlflow: Any, params: Params) -> bool:
-    """Whether a model is registered as the one to score with."""
-    model = _registered_model(mlflow, params)
-    return model is not None and "champion" in model.aliases
-
-
-def version_of_run(mlflow: Any, params: Params, run: str) -> tuple[str, str]:
-    """Id of a run, given whole or by its beginning, and the version of the model that it registered.
-
-    Raises
-    ------
-    TrackingError
-        There is no such run, or it registered none.
-    """
-    run_id = _known_run(mlflow, run).info.run_id
-    found = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
-    own = [one for one in found if one.name == params.tracking.model_name]
-    if not own:
-        raise TrackingError(f"{run}: expected a run that trained a model; this one registered none.")
-    return run_id, str(own[0].version)
-
-
-def champion_run(mlflow: Any, params: Params) -> str | None:
-    """Id of the run that the champion comes from; None where there is no champion."""
-    if not has_champion(mlflow, params):
-        return None
-    return str(mlflow.MlflowClient().get_model_version_by_alias(params.tracking.model_name, "champion").run_id)
-
-
-def promote(mlflow: Any, params: Params, version: str, *, forced: list[str]) -> None:
-    """Make a version the champion; ``forced`` names the figures in which it is worse, which is recorded."""
-    client, model = mlflow.MlflowClient(), params.tracking.model_name
-    if forced:
-        client.set_model_version_tag(model, version, "promoted_though_worse_in", ", ".join(forced))
-    client.set_registered_model_alias(model, "champion", version)
-
-
-def given_names(mlflow: Any, params: Params) -> dict[str, str]:
-    """segment_id -> the name that was given by hand; they are tags of the registered model."""
-    model = _registered_model(mlflow, params)
-    tags = dict(model.tags) if model else {}
-    return {key.removeprefix(GIVEN_NAME): str(name) for key, name in tags.items() if key.startswith(GIVEN_NAME)}
-
-
-def give_name(mlflow: Any, params: Params, segment_id: str, name: str | None) -> None:
-    """Note a name given by hand; None takes it back."""
-    client, model = mlflow.MlflowClient(), params.tracking.model_name
-    if name is not None:
-        client.set_registered_model_tag(model, GIVEN_NAME + segment_id, name)
-    elif segment_id in given_names(mlflow, params):
-        client.delete_registered_model_tag(model, GIVEN_NAME + segment_id)
-
-
-def last_segment(mlflow: Any, params: Params) -> int:
-    """The highest number that any training gave to a segment; 0 where none was registered."""
-    model = _registered_model(mlflow, params)
-    return int(model.tags.get(LAST_SEGMENT, 0)) if model else 0
-
-
-def note_last_segment(mlflow: Any, params: Params, number: int) -> None:
-    """Keep ``number`` from being given to another segment, where there is a registered model to note it with."""
-    client, model = mlflow.MlflowClient(), params.tracking.model_name
-    if number > last_segment(mlflow, params) and client.search_registered_models(f"name = '{model}'"):
-        client.set_registered_model_tag(model, LAST_SEGMENT, str(number))
 
 
 def log_comparison(mlflow: Any, run_ids: Sequence[str], html: str) -> list[str]:
@@ -505,7 +304,7 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
     """
     from mlflow.exceptions import MlflowException
 
-    found = _known_run(mlflow, run_id)
+    found = known_run(mlflow, run_id)
     try:
         text = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/summary.json")
     except MlflowException:
@@ -513,5 +312,6 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
     return dict(found.data.params), dict(found.data.metrics), json.loads(text)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What went wrong, without passwords; what follows in MLflow's texts is its own traceback."""
     return without_passwords(str(error)).strip().partition("\n")[0][:300]

@@ -15,13 +15,14 @@ import pandas as pd
 from features.events import ObservationWindow
 from models.identity import last_number
 from models.segmentation import FittedClusters, input_columns
-from pipeline import beware, outputs, tracking
+from pipeline import beware, outputs, registry, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.cards import Cards, with_cards
 from pipeline.engines import connect
+from pipeline.errors import UserError
 from pipeline.identity import LINEAGE, identify, with_names
 from pipeline.minimum import history_days, require_enough
-from pipeline.params import Params, UserError
+from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
 from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
@@ -193,10 +194,10 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             _log_run(mlflow, params.redacted(), found, results, report)
             mlflow.log_text(json.dumps(lineage, ensure_ascii=False, indent=1), LINEAGE)
             # Before the model is registered: a full disk must not leave a champion of a run that failed.
-            place = results_folder(params, "challenger" if tracking.has_champion(mlflow, params) else "champion")
+            place = results_folder(params, "challenger" if registry.has_champion(mlflow, params) else "champion")
             write_results(place, results, report, params_digest=params.digest(), versions=tracking.versions())
             uri, alias = _log_model(mlflow, params.redacted(), found)
-            tracking.note_last_segment(mlflow, params, last_number(known.ids.values()))
+            registry.note_last_segment(mlflow, params, last_number(known.ids.values()))
     notes = (*notes, fitted.choice_reason) if fitted.choice_reason else notes
     foretold, table = validity.as_line() if validity else "", found.segments.frame()
     return Trained(run_id, uri, alias, table, place / REPORT, notes, lineage, foretold, tried if sweep else "")
@@ -312,11 +313,11 @@ def _log_model(mlflow: Any, params: Params, found: Found) -> tuple[str, str]:
     profiles, segmentation = found.profiles, found.segments.segmentation
     with tempfile.TemporaryDirectory(prefix="kindred-") as place:
         model = Path(place)
-        segmentation.save(model / tracking.MODEL_FOLDER)
-        save_shop(profiles.shop, params, model / tracking.SHOP_FOLDER)
+        segmentation.save(model / registry.MODEL_FOLDER)
+        save_shop(profiles.shop, params, model / registry.SHOP_FOLDER)
         example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)
-        return tracking.log_model(mlflow, params, folder=model, example=example, predicted=predicted)
+        return registry.log_model(mlflow, params, folder=model, example=example, predicted=predicted)
 
 
 def _metrics(fitted: FittedClusters, segments: Segments) -> dict[str, float]:

@@ -29,7 +29,8 @@ from models.validity import (
     predicted_by_profile,
 )
 from pipeline.engines import TEMPORARY, materialise
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, numbered, with_columns
 from pipeline.segments import cluster, segment_ids
 from pipeline.snapshots import backtest_cutoffs, sample_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.params import UserError
+from pipeline.errors import UserError
 from pipeline.simulate.calendar import DAY, Calendar, make_calendar
 from pipeline.simulate.catalogue import Catalogue, make_catalogue
 from pipeline.simulate.crowd import Crowd, customers_table, make_crowd, truth_table

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipeline import sweep
 from pipeline.engines import connect
-from pipeline.params import Params, load_params
+from pipeline.params import Params
+from pipeline.params_file import load_params
 from pipeline.profiles import build_profiles
 from pipeline.sources import read_source
 from pipeline.validity import measure_validity, pasts

@@ -38,7 +38,7 @@ def shop(millions: float) -> Path:
 
 def params(folder: Path, *more: str):
     """The project's parameters, reading and writing under ``folder``."""
-    from pipeline.params import load_params
+    from pipeline.params_file import load_params
 
     return load_params(
         ROOT / "params.yaml",

@@ -16,7 +16,8 @@ from features.categories import OTHER
 from features.events import EventType
 from features.journey import STAGES
 from pipeline.engines import connect
-from pipeline.params import Params, load_params
+from pipeline.params import Params
+from pipeline.params_file import load_params
 from pipeline.profiles import build_profiles
 from pipeline.sources import read_source
 

@@ -11,7 +11,7 @@ from features.context import visit_context
 from features.journey import lifecycle_stage
 from features.sessions import session_table, with_session_key
 from features.value import RFMGroup, ValueCuts, order_table, rfm, value_measures, value_tier
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 
 
 def buy(day: str, order: str | None, price: float, **more: Any) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from models.naming import (
     segment_figures,
     top_interests,
 )
-from pipeline.params import ParamsError, load_params
+from pipeline.errors import ParamsError
+from pipeline.params_file import load_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NAMING = load_params(PARAMS).naming

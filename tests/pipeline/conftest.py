@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.params import Params, load_params
+from pipeline.params import Params
+from pipeline.params_file import load_params
 from pipeline.simulate import simulate
 from pipeline.train import Trained, train
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import tracking
+from pipeline import registry, tracking
 from pipeline.backtest import backtest, fitted_params
 from pipeline.engines import connect
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.sources import read_source
 from pipeline.train import train
 
@@ -62,7 +63,7 @@ def test_training_uses_and_keeps_the_fitted_formula(params: Callable[..., Params
     trained = train(given, sweep=False, progress=quiet)
     assert any("fitted to" in note for note in trained.notes)
     mlflow = tracking.open_store(given)
-    model = tracking.load_model(mlflow, trained.model_uri)
+    model = registry.load_model(mlflow, trained.model_uri)
     kept = json.loads((model.shop_folder / "params.json").read_text())["interests"]
     formula = json.loads(mlflow.artifacts.load_text(f"runs:/{trained.run_id}/interest_formula.json"))["formula"]
     assert kept["half_life_days"] == formula["interest"]["half_life_days"] != given.interests.half_life_days

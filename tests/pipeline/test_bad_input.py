@@ -17,8 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.engines import connect
-from pipeline.params import Params, ParamsError, UserError, load_params
-from pipeline.sources import SourceError, read_source, unlisted_text
+from pipeline.errors import ParamsError, UserError
+from pipeline.files import SourceError
+from pipeline.params import Params
+from pipeline.params_file import load_params
+from pipeline.sources import read_source, unlisted_text
 from pipeline.train import check, train
 from tests.pipeline.conftest import params_in
 

@@ -12,7 +12,8 @@ import pytest
 from features.categories import OTHER, CategoryCut
 from features.interests import SHARE_PREFIX
 from pipeline import beware
-from pipeline.params import Params, load_params
+from pipeline.params import Params
+from pipeline.params_file import load_params
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml", [])
 

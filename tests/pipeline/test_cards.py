@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from pipeline.cards import QUESTIONS, _attribute_counts, _told_columns, build_cards
-from pipeline.params import ParamsError, load_params
+from pipeline.errors import ParamsError
+from pipeline.params_file import load_params
 from pipeline.report.five_w import TEXTS, five_w_texts
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.explain import explain
-from pipeline.params import Params, UserError
+from pipeline.params import Params
 from pipeline.score import score
 from pipeline.train import Trained
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import tracking
+from pipeline import registry, tracking
+from pipeline.errors import UserError
 from pipeline.history import a_date, history, moments
 from pipeline.migration import migration
-from pipeline.params import Params, UserError
+from pipeline.params import Params
 from pipeline.rename import rename
 from pipeline.report.migration import as_text, page
 from pipeline.score import score
@@ -216,7 +217,7 @@ def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:
         migration(trained[0], tmp_path / "other.csv", tmp_path / "other.csv", out=tmp_path / "out.xlsx")
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
         history(trained[0], every="month", since=None, model_uri="x", out=tmp_path / "out.xlsx", progress=quiet)
-    assert tracking.has_champion(tracking.open_store(trained[0]), trained[0])
+    assert registry.has_champion(tracking.open_store(trained[0]), trained[0])
 
 
 def test_moves_of_the_report_by_hand() -> None:

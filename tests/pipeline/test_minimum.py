@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli import main
+from pipeline.errors import UserError
 from pipeline.minimum import require_enough
-from pipeline.params import Params, UserError, load_params
+from pipeline.params import Params
+from pipeline.params_file import load_params
 from pipeline.score import score
 from pipeline.train import train
 

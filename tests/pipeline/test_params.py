@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import ParamsError, load_params, without_passwords
+from pipeline.errors import ParamsError, without_passwords
+from pipeline.params_file import load_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from pipeline import tracking
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.promote import promote, worse_in
 from pipeline.train import train
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.promote import promote
 from pipeline.rename import rename, renamed
 from pipeline.score import score

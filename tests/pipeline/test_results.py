@@ -13,7 +13,8 @@ import pytest
 
 from pipeline import tracking
 from pipeline.cli import main
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.promote import promote
 from pipeline.rename import rename
 from pipeline.results import MANIFEST, REPORT, SEGMENTS, SEGMENTS_JSON, report

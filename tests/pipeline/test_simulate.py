@@ -12,7 +12,7 @@ import duckdb
 import pyarrow.parquet
 import pytest
 
-from pipeline.params import UserError
+from pipeline.errors import UserError
 from pipeline.simulate import SimulatedShop, shop, simulate
 from pipeline.simulate.kinds import KINDS
 

@@ -19,8 +19,10 @@ import pytest
 
 from features.events import EVENT_SCHEMA
 from pipeline.engines import connect
-from pipeline.params import UserError, load_params
-from pipeline.sources import SourceError, read_source
+from pipeline.errors import UserError
+from pipeline.files import SourceError
+from pipeline.params_file import load_params
+from pipeline.sources import read_source
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 HEADER = "customer_id,occurred_at,event_type,product_id,category_path,unit_price\n"

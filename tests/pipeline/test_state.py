@@ -16,7 +16,8 @@ import pytest
 
 from pipeline import outputs
 from pipeline.engines import connect
-from pipeline.params import Params, UserError
+from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.score import score
 from pipeline.sources import read_source

@@ -14,7 +14,9 @@ import pytest
 
 from pipeline import tracking
 from pipeline.engines import connect
-from pipeline.params import Params, UserError, load_params
+from pipeline.errors import UserError
+from pipeline.params import Params
+from pipeline.params_file import load_params
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.segments import cluster
 from pipeline.sources import read_source

@@ -14,12 +14,15 @@ import pytest
 
 from features.searches import normalised_query
 from models.queries import WAYS
-from pipeline import outputs, tracking
+from pipeline import outputs, registry, tracking
 from pipeline.engines import connect
+from pipeline.errors import UserError
+from pipeline.files import SourceError
 from pipeline.identity import LINEAGE
-from pipeline.params import IdentityParams, Params, UserError
+from pipeline.params import Params
+from pipeline.params_of_segments import IdentityParams
 from pipeline.score import score
-from pipeline.sources import SourceError, read_source
+from pipeline.sources import read_source
 from pipeline.train import Trained, train
 
 
@@ -382,7 +385,7 @@ def test_queries_are_told_and_rare_ones_not_kept(trained: tuple[Params, Trained]
     metrics = mlflow.get_run(result.run_id).data.metrics
     assert metrics["queries_learned"] > 20 and metrics["queries_by_characters"] > 20
     assert any(note.startswith("Searches: of ") for note in result.notes)
-    model = tracking.load_model(mlflow, result.model_uri)
+    model = registry.load_model(mlflow, result.model_uri)
     kept = json.loads((model.shop_folder / "queries.json").read_text(encoding="utf-8"))["queries"]
     assert len(kept) == metrics["queries_learned"]
     with connect(given.engine, folder=tmp_path) as con:

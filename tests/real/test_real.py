@@ -15,7 +15,8 @@ from sklearn.cluster import KMeans
 from models.validity import Outcomes, often_bought, predictive_validity
 from pipeline import tracking
 from pipeline.engines import connect
-from pipeline.params import Params, load_params
+from pipeline.params import Params
+from pipeline.params_file import load_params
 from pipeline.profiles import build_profiles
 from pipeline.score import score
 from pipeline.segments import cluster

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from pipeline.engines import connect
-from pipeline.params import load_params
+from pipeline.params_file import load_params
 from pipeline.profiles import build_profiles
 from pipeline.sources import read_source
 

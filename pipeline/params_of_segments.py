@@ -1,0 +1,265 @@
+"""Sections of params.yaml on the way from profiles to named segments: types and bounds."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from features.journey import STAGES
+from features.profile import JOURNEY
+from models.naming import FIGURES
+from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Text, Timezone
+
+
+class BlockWeights(Section):
+    """How much each block of profile columns may say."""
+
+    interest: NonNegative
+    value: NonNegative
+    journey: NonNegative
+    context: NonNegative
+    benefits: NonNegative
+
+
+Block = Literal["interest", "value", "journey", "context", "benefits"]
+ClusterShare = Annotated[float, Field(gt=0, le=0.5)]
+
+
+class KMeansParams(Section):
+    """KMeans settings."""
+
+    n_init: Count
+    max_iter: Count
+    fit_customers: Count
+
+
+class HDBSCANParams(Section):
+    """HDBSCAN settings."""
+
+    fit_customers: Count
+    min_cluster_share: ClusterShare
+    min_samples: Count
+    n_components: Count
+    n_neighbors: Annotated[int, Field(ge=2)]
+    selection: Literal["leaf", "eom"]
+    noise: Literal["nearest", "keep", "standing"]
+    vote_neighbors: Count
+
+
+Algorithm = Literal["kmeans", "hdbscan"]
+SegmentCount = Annotated[int, Field(ge=1, le=100)]
+
+
+def _journey_column(name: str) -> str:
+    if name not in JOURNEY:
+        near = difflib.get_close_matches(name, sorted(JOURNEY), n=1)
+        raise ValueError("no column of the journey" + (f"; nearest: {near[0]}" if near else ""))
+    return name
+
+
+class ClusteringParams(Section):
+    """How segments are found."""
+
+    algorithm: Literal["kmeans", "hdbscan", "standing"]
+    n_segments: SegmentCount | Literal["auto"]
+    min_events: Count
+    block_weights: BlockWeights
+    journey_columns: list[Annotated[str, AfterValidator(_journey_column)]]
+    kmeans: KMeansParams
+    hdbscan: HDBSCANParams
+    border_margin: Share
+
+
+class MinimumParams(Section):
+    """What a log needs to be segmented."""
+
+    customers: Annotated[int, Field(ge=0)]
+    history_days: NonNegative
+    orders: Annotated[int, Field(ge=0)]
+    usual_history_days: NonNegative
+    usual_silence_days: NonNegative = 7.0
+
+
+class QualityParams(Section):
+    """How segments are judged."""
+
+    sample_customers: Count
+    stability_resamples: Count
+    hdbscan_resamples: Count
+    stability_customers: Count
+    hdbscan_resample_customers: Count
+    min_stability: Share
+    good_stability: Share
+    high_stability: Share
+    min_segment_share: Share
+    # Models trained before there were these keys have none in their params.
+    min_segment_customers: Count | None = None
+    validity: bool = True
+    ceiling_customers: Count = 6_000
+
+
+class IdentityParams(Section):
+    """When a segment is the one of an earlier training."""
+
+    min_jaccard: Share
+    min_part: Share
+
+
+class PromoteParams(Section):
+    """When a challenger may become the champion."""
+
+    tolerance: Share
+    # Models trained before there was this key have none in their params.
+    validity_tolerance: Share = 0.02
+
+
+class SweepParams(Section):
+    """The settings that are chosen among."""
+
+    algorithm: Annotated[list[Algorithm], Field(min_length=1)]
+    n_segments: Annotated[list[SegmentCount], Field(min_length=1)]
+    min_cluster_share: Annotated[list[ClusterShare], Field(min_length=1)]
+    block_weights: list[dict[Block, NonNegative]]
+    tolerance: Share
+    sample_customers: Count
+    resamples: Count
+    n_jobs: Count
+
+
+class Bounds(Section):
+    """Conditions on one figure of a segment; ratios are beside the shop's."""
+
+    min: float | None = None
+    max: float | None = None
+    min_ratio: float | None = None
+    max_ratio: float | None = None
+
+
+def _known(figure: str) -> str:
+    if figure not in FIGURES:
+        near = difflib.get_close_matches(figure, sorted(FIGURES), n=1)
+        raise ValueError("no figure of a segment that Kindred knows" + (f"; nearest: {near[0]}" if near else ""))
+    return figure
+
+
+Figure = Annotated[str, AfterValidator(_known)]
+
+
+class Archetype(Section):
+    """A kind of customer, as a rule over a segment's figures."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    priority: int
+    name: Text
+    when: Annotated[dict[Figure, Bounds], Field(min_length=1)]
+    playbook: Text
+
+
+class Trait(Section):
+    """A figure that tells segments of one name apart, and the words for the one above and the one below its like."""
+
+    figure: Figure
+    above: Text
+    below: Text
+
+
+class Standing(Section):
+    """What customers with too little evidence to cluster are called."""
+
+    name: Text
+    playbook: Text
+
+
+class NamingParams(Section):
+    """Names of segments."""
+
+    min_lift: Positive
+    lift_errors: Positive
+    season_days: Positive
+    min_interest_share: Share
+    min_interest_customers: Share
+    top_categories: Count
+    min_group: Count
+    min_contrast: Annotated[float, Field(ge=1)]
+    min_gap: NonNegative
+    archetypes: list[Archetype]
+    traits: list[Trait]
+    standing: dict[str, Standing]
+
+    @model_validator(mode="after")
+    def _complete(self) -> NamingParams:
+        missing = sorted(set(STAGES) - set(self.standing))
+        if missing:
+            raise ValueError(f"expected a standing for every lifecycle stage; missing: {', '.join(missing)}")
+        kinds: list[Archetype | Standing] = [*self.archetypes, *self.standing.values()]
+        for language in Text.model_fields:
+            names = [getattr(kind.name, language) for kind in kinds]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"expected another name for each archetype and standing; twice: {', '.join(twice)}")
+        return self
+
+
+class Move(Section):
+    """Something that a customer might do next."""
+
+    text: Text
+    days: Positive
+    visits: NonNegative
+    views: NonNegative
+    carts: NonNegative
+    orders: NonNegative
+
+
+class RulesParams(Section):
+    """Segments as readable rules."""
+
+    max_conditions: Annotated[int, Field(ge=1, le=6)]
+    sample_customers: Annotated[int, Field(ge=2)]
+    sensitive: list[str]
+
+
+def _month_day(value: str) -> tuple[int, int]:
+    try:
+        at = datetime.strptime(f"2024-{value}", "%Y-%m-%d")
+    except ValueError:
+        raise ValueError(f"expected a month and a day, such as 12-24; found {value!r}") from None
+    return at.month, at.day
+
+
+class Occasion(Section):
+    """Days of every year on which people shop for a reason."""
+
+    name: Text
+    first: str
+    last: str
+
+    @field_validator("first", "last")
+    @classmethod
+    def _is_day(cls, value: str) -> str:
+        _month_day(value)
+        return value
+
+    @property
+    def days(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First and last (month, day)."""
+        return _month_day(self.first), _month_day(self.last)
+
+
+class CardsParams(Section):
+    """The 5W card: what a segment has more of than the shop."""
+
+    false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    min_lift: Annotated[float, Field(gt=1)] = 1.2
+    most_lines: Count = 3
+    min_known_share: Share = 0.1
+    attribute_bands: Annotated[int, Field(ge=2, le=10)] = 4
+    place_columns: list[str] = Field(default_factory=list)
+    left_out: list[str] = Field(default_factory=list)
+    timezone: Timezone | None = None
+    season_margin_days: Positive = 30
+    certainty: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    occasions: dict[str, Occasion] = Field(default_factory=dict)

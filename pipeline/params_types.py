@@ -1,0 +1,38 @@
+"""What sections of params.yaml are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Language = Literal["en", "uk", "ru", "sq"]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A group of parameters: frozen, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known_zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("expected a time zone such as UTC or Europe/Kyiv")
+    return str(ZoneInfo(value))
+
+
+Timezone = Annotated[str, AfterValidator(_known_zone)]
+
+
+class Text(Section):
+    """One text in every language."""
+
+    en: Annotated[str, Field(min_length=1)]
+    uk: Annotated[str, Field(min_length=1)]
+    ru: Annotated[str, Field(min_length=1)]
+    sq: Annotated[str, Field(min_length=1)]
