@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Ints
 
 NUMBERED = re.compile(r"s(\d+)")
+STANDING = "standing-"
+"""What the segment_id of those begins with who are not clustered, before their lifecycle stage."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ A name rests on figures only, never on the number of a cluster, so that renumber
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from features.categories import OTHER, SEPARATOR
-from features.journey import STAGES
+from models.lifts import Interest
 
 LANGUAGES = ("en", "uk", "ru", "sq")
 WORDS: Mapping[str, tuple[str, str, str, str]] = {
@@ -22,161 +20,6 @@ WORDS: Mapping[str, tuple[str, str, str, str]] = {
     "rare": ("Rare visitors", "Рідкісні відвідувачі", "Редкие посетители", "Vizitorë të rrallë"),
     "noise": ("In between", "Поза групами", "Вне групп", "Jashtë grupeve"),
 }
-MEANS = {
-    "events_per_customer": "event_count",
-    "visits_per_customer": "session_count",
-    "views_per_customer": "view_count",
-    "searches_per_customer": "search_count",
-    "favourites_per_customer": "favourite_count",
-    "carts_per_customer": "cart_count",
-    "contacts_per_customer": "contact_count",
-    "orders_per_customer": "order_count",
-    "spend_per_customer": "spend",
-    **{
-        name: name
-        for name in (
-            "temperature_points",
-            "days_since_last_event",
-            "days_since_first_event",
-            "days_since_last_purchase",
-            "price_level",
-            "weekend_share",
-            "night_share",
-            "morning_share",
-            "afternoon_share",
-            "evening_share",
-        )
-    },
-}
-"""Figure -> the profile's column that it is the mean of."""
-RATES = {
-    "buyer_share": ("is_buyer", "customers"),
-    "repeat_buyer_share": ("is_repeat_buyer", "customers"),
-    "past_buyer_share": ("is_past_buyer", "customers"),
-    "lapsed_buyer_share": ("is_lapsed_buyer", "customers"),
-    "cart_user_share": ("is_cart_user", "customers"),
-    "orders_per_buyer": ("order_count", "is_buyer"),
-    "average_order_value": ("spend", "order_count"),
-    "return_rate": ("returned_item_count", "item_count"),
-    "discount_share": ("discounted_items", "item_count"),
-    "abandoned_cart_share": ("abandoned_cart_count", "cart_session_count"),
-    "views_per_order": ("view_count", "order_count"),
-    **{f"stage_{stage}_share": (f"is_{stage}", "customers") for stage in STAGES},
-}
-"""Figure -> the two columns whose sums it is the ratio of."""
-FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_share"})
-"""All that an archetype or a trait may ask for."""
-
-
-@dataclass(frozen=True)
-class Interest:
-    """A category that a segment turns to.
-
-    Attributes
-    ----------
-    share : float
-        Mean over the segment's customers.
-    lift, lift_low : float
-        The share beside the shop's at the same times, and what it is at least.
-    customer_count : int
-        Who show it.
-    """
-
-    category: str
-    label: str
-    share: float
-    lift: float
-    lift_low: float
-    customer_count: int
-
-
-def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
-    """What each segment is and does, as numbers.
-
-        profile (one row per customer), segment_ids (n,)
-     -> figures (segment_id, <figure>...)     one row per segment, and one named "shop" for everybody
-
-    Means are over the customers for whom the measure is known; rates are pooled, such as returned items over bought
-    items. ``stage_<name>_share`` is the share of customers in each lifecycle stage; past buyers are slipping, lapsed or
-    lost, lapsed ones lapsed or lost. Null: cannot be said.
-    """
-    stage = profile["lifecycle_stage"].astype(str)
-    used = {*MEANS.values(), *(column for pair in RATES.values() for column in pair)}
-    table = profile[[name for name in profile if name in used]].assign(
-        segment_id=np.asarray(segment_ids, dtype=object),
-        customers=1,
-        is_buyer=profile.order_count > 0,
-        is_repeat_buyer=profile.order_count > 1,
-        is_past_buyer=stage.isin(["slipping", "lapsed", "lost"]),
-        is_lapsed_buyer=stage.isin(["lapsed", "lost"]),
-        is_cart_user=profile.cart_session_count > 0,
-        discounted_items=(profile.discount_share * profile.item_count).fillna(0.0),
-        **{f"is_{name}": stage == name for name in STAGES},
-    )
-    grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
-    sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
-    return pd.DataFrame(
-        {
-            **{name: grouped[column].mean() for name, column in MEANS.items()},
-            **{name: sums[above] / sums[below].where(sums[below] > 0) for name, (above, below) in RATES.items()},
-            "customer_count": sums.customers,
-            "customer_share": sums.customers / max(len(profile), 1),
-            "spend_share": sums.spend / max(float(profile.spend.sum()), 1e-9),
-        }
-    )
-
-
-def top_interests(
-    table: pd.DataFrame, *, min_lift: float, min_share: float, min_count: float, most: int, labels: Mapping[str, str]
-) -> list[Interest]:
-    """Distinctive interests of one segment, the highest lift first; OTHER is none.
-
-    Parameters
-    ----------
-    table : DataFrame by category
-        share: the segment's mean; lift: that beside the shop's; lift_low: its lower bound, which must be above 1;
-        customer_count: those who show it. An interest that fewer than ``min_count`` show is theirs, not the segment's,
-        however high its lift.
-    """
-    kept = table.drop(index=OTHER, errors="ignore").query(
-        "lift >= @min_lift and lift_low > 1 and share >= @min_share and customer_count >= @min_count"
-    )
-    first = kept.assign(lift=kept.lift.round(9)).sort_index().sort_values("lift", ascending=False, kind="stable")[:most]
-    return [
-        Interest(
-            str(name),
-            labels[str(name)],
-            float(row.share),
-            float(row.lift),
-            float(row.lift_low),
-            int(row.customer_count),
-        )
-        for name, row in first.iterrows()
-    ]
-
-
-def category_labels(categories: Sequence[str], *, most_chars: int = 40) -> dict[str, str]:
-    """The last part of each path, with the part above it where two would be alike; shortened for people.
-
-    Examples
-    --------
-    >>> category_labels(["Pets > Cats > Food", "Pets > Dogs > Food", "Home > Lamps"])
-    {'Pets > Cats > Food': 'Cats › Food', 'Pets > Dogs > Food': 'Dogs › Food', 'Home > Lamps': 'Lamps'}
-    """
-    parts = {category: category.split(SEPARATOR) for category in categories}
-    depth = dict.fromkeys(categories, 1)
-    while True:
-        labels = {category: " › ".join(path[-depth[category] :]) for category, path in parts.items()}
-        counts = pd.Series(labels).value_counts()
-        clashing = [one for one in categories if counts[labels[one]] > 1 and depth[one] < len(parts[one])]
-        if not clashing:
-            break
-        for category in clashing:
-            depth[category] += 1
-    return {
-        category: label if len(label) <= most_chars else f"{label[: most_chars - 1]}…"
-        for category, label in labels.items()
-    }
 
 
 def matching_archetype(

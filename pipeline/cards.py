@@ -17,6 +17,7 @@ from features.categories import OTHER
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
 from models.audiences import audience_counts, audiences, drawn_to
+from models.identity import STANDING
 from models.significance import CELL, compare_counts, compare_means, shown_counts
 from pipeline.params import Params
 from pipeline.params_types import Text
@@ -92,7 +93,7 @@ def build_cards(source: Source, profiles: Profiles, segments: Segments, params: 
             _told_means(of_part(benefits), params, two_sided=True),
         ):
             _place(five_w, lines, names, params)
-    inside = ~pd.Series(ids).str.startswith("standing-").to_numpy()
+    inside = ~pd.Series(ids).str.startswith(STANDING).to_numpy()
     told = drawn[inside] if inside.any() else drawn
     labels = segments.labels
     of_shop = [

@@ -9,14 +9,13 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
+from models.identity import STANDING
 from pipeline import registry
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.profiles import Progress, build_profiles, load_shop
 from pipeline.sources import Source, read_source
-
-STANDING = "standing-"
 
 
 def flows(

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from features.journey import STAGES
 from features.profile import JOURNEY
-from models.naming import FIGURES
+from models.figures import FIGURES
 from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Text, Timezone
 
 

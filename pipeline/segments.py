@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,30 +10,24 @@ import ibis
 import numpy as np
 import pandas as pd
 
-from features.categories import OTHER
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, voices
 from models import naming
+from models.disclosure import hide_spend_of_few, well_founded
 from models.explanations import Rule, is_share, segment_rules
+from models.figures import segment_figures
+from models.identity import STANDING
+from models.kept_names import keep_names, leave_names
+from models.lifts import Interest, category_labels, segment_lifts, top_interests
 from models.moves import moves_as_changes
 from models.scorer import NOISE
 from models.seasons import seasonal_lean
-from models.segmentation import FittedClusters, Segmentation, fit_segmentation
-from pipeline.errors import UserError
+from models.segmentation import FittedClusters, Segmentation
+from pipeline.clusters import noise_policy, segment_ids
 from pipeline.params import Params
 from pipeline.profiles import Profiles
 from pipeline.report.wording import wording
 
-SIZES = ("customer_count", "customer_share")
-"""All that is said of a group too small for more."""
-RESTS_ON = {
-    "buyer_share": (
-        *("orders_per_buyer", "average_order_value", "return_rate", "discount_share", "price_level"),
-        *("days_since_last_purchase", "views_per_order"),
-    ),
-    "cart_user_share": ("abandoned_cart_share",),
-}
-"""Share of customers -> figures that say something of these alone."""
 SHOWN_OF_STANDINGS = ("events_per_customer", "days_since_last_event")
 """The figures that show how little a group by rule has done."""
 
@@ -67,35 +59,6 @@ class Segments:
     def frame(self) -> pd.DataFrame:
         """The table, one row a segment."""
         return pd.DataFrame(self.table)
-
-
-def cluster(profiles: Profiles, params: Params, **changes: Any) -> FittedClusters:
-    """Cluster the profiles with the settings of ``params``; ``changes`` go before them.
-
-    Raises
-    ------
-    UserError
-        There are no customers, or none with enough events.
-    """
-    if profiles.table.empty:
-        raise UserError(f"expected customers before as_of {params.as_of:%Y-%m-%d %H:%M}, found none. Check as_of.")
-    settings = params.clustering
-    given = {
-        "algorithm": settings.algorithm,
-        "n_segments": settings.n_segments,
-        "min_events": settings.min_events,
-        "block_weights": settings.block_weights.model_dump(),
-        "kmeans": settings.kmeans.model_dump(),
-        "hdbscan": settings.hdbscan.model_dump(),
-        "quality": params.quality.model_dump(),
-        "seed": params.seed,
-    }
-    if {**given, **changes}["algorithm"] == "kmeans" and {**given, **changes}["n_segments"] == "auto":
-        raise UserError("clustering.n_segments: expected a number, got auto, which `kindred train` alone chooses for.")
-    try:
-        return fit_segmentation(profiles.table, profiles.shop.spec.columns(), **{**given, **changes})
-    except ValueError as error:
-        raise UserError(str(error)) from None
 
 
 def seasonal_leaning(profiles: Profiles, fitted: FittedClusters, params: Params) -> pd.DataFrame | None:
@@ -141,34 +104,13 @@ def describe_segments(
     """
     profile = profiles.table
     ids = segment_ids(profile, fitted)
-    cut = profiles.shop.spec.cut
-    labels = naming.category_labels(cut.categories)
+    labels = category_labels(profiles.shop.spec.cut.categories)
     settings = params.naming
-    sizes = pd.Series(ids).value_counts()
-    told = _interests(
-        profile,
-        ids,
-        list(cut.categories),
-        leaning,
-        min_lift=settings.min_lift,
-        lift_errors=settings.lift_errors,
-        min_group=settings.min_group,
-    )
-    interests = {
-        segment_id: naming.top_interests(
-            pd.DataFrame({name: table.loc[segment_id] for name, table in told.items()}),
-            min_lift=settings.min_lift,
-            min_share=settings.min_interest_share,
-            min_count=max(settings.min_group, settings.min_interest_customers * sizes[segment_id]),
-            most=settings.top_categories,
-            labels=labels,
-        )
-        for segment_id in map(str, told["share"].index)
-    }
-    everybody = naming.segment_figures(profile, ids)
-    inside = ~pd.Series(ids).isin([one for one in sizes.index if one.startswith("standing-")]).to_numpy()
+    lifts, interests = _interests(profiles, ids, leaning, labels, params)
+    everybody = segment_figures(profile, ids)
+    inside = np.array([not one.startswith(STANDING) for one in ids], dtype=bool)
     # Where nobody was clustered, the shop is everybody.
-    figures = naming.segment_figures(profile[inside], ids[inside]) if inside.any() else everybody.loc[["shop"]]
+    figures = segment_figures(profile[inside], ids[inside]) if inside.any() else everybody.loc[["shop"]]
     named = naming.name_segments(
         figures,
         interests,
@@ -176,11 +118,11 @@ def describe_segments(
         traits=[one.model_dump() for one in settings.traits],
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
-        unstable=[one for one in map(str, sizes.index) if not _is_stable(_stability(one, fitted), params)],
+        unstable=[one for one in interests if not _is_stable(_stability(one, fitted), params)],
     )
     given = given_names or {}
-    _keep_names(named, known_names or {})
-    _leave_names(named, given)
+    keep_names(named, known_names or {})
+    leave_names(named, given)
     rules, fidelity = segment_rules(
         profile[inside],
         ids[inside],
@@ -189,6 +131,7 @@ def describe_segments(
         min_customers=settings.min_group,
         seed=params.seed,
     )
+    shop = _plain(figures.loc["shop"])
     table = [
         _segment(
             segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), interests[segment_id], fitted, params
@@ -200,18 +143,16 @@ def describe_segments(
         one["names_by_figures"] = one["names"]
         if by_hand := given.get(one["segment_id"]):
             one.update(name=by_hand, names=dict.fromkeys(one["names"], by_hand))
-        one["rule"] = _rule(one, rules.get(one["segment_id"]), labels, _noise_policy(fitted), params)
-    shop = _plain(figures.loc["shop"])
-    for one in table:
+        one["rule"] = _rule(one, rules.get(one["segment_id"]), labels, noise_policy(fitted), params)
         if one["is_standing"]:
             known = [name for name in SHOWN_OF_STANDINGS if name in one["figures"] and name in shop]
             one["evidence"] = [naming.proof(name, one["figures"], shop, {}) for name in known]
     table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
-    _hide_spend_of_few(table, settings.min_group)
+    hide_spend_of_few(table, settings.min_group)
     return Segments(
         table=table,
         shop=shop,
-        lifts=told["lift"].where(told["is_sure"]),
+        lifts=lifts["lift"].where(lifts["is_sure"]),
         labels=labels,
         segmentation=_segmentation(fitted, named, _moves(profile[inside], params), params),
         segment_ids=ids,
@@ -219,35 +160,33 @@ def describe_segments(
     )
 
 
-def _keep_names(named: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give segments that are still of one kind the names they had, but those that another one is called now."""
-    kept = {
-        segment_id: {**one, "names": dict(known[segment_id]["names_by_figures"])}
-        for segment_id, one in named.items()
-        if segment_id in known and _kind(known[segment_id]) == _kind(one)
+def _interests(
+    profiles: Profiles, ids: np.ndarray, leaning: pd.DataFrame | None, labels: dict[str, str], params: Params
+) -> tuple[dict[str, pd.DataFrame], dict[str, list[Interest]]]:
+    """`models.lifts.segment_lifts`, and of each segment those interests that are told."""
+    settings = params.naming
+    lifts = segment_lifts(
+        profiles.table,
+        ids,
+        list(profiles.shop.spec.cut.categories),
+        leaning,
+        min_lift=settings.min_lift,
+        lift_errors=settings.lift_errors,
+        min_group=settings.min_group,
+    )
+    sizes = pd.Series(ids).value_counts()
+    interests = {
+        segment_id: top_interests(
+            pd.DataFrame({name: table.loc[segment_id] for name, table in lifts.items()}),
+            min_lift=settings.min_lift,
+            min_share=settings.min_interest_share,
+            min_count=max(settings.min_group, settings.min_interest_customers * sizes[segment_id]),
+            most=settings.top_categories,
+            labels=labels,
+        )
+        for segment_id in map(str, lifts["share"].index)
     }
-    while True:
-        called = {segment_id: json.dumps(one["names"], sort_keys=True) for segment_id, one in {**named, **kept}.items()}
-        times = Counter(called.values())
-        clashing = [segment_id for segment_id in kept if times[called[segment_id]] > 1]
-        if not clashing:
-            break
-        for segment_id in clashing:
-            del kept[segment_id]
-    named.update(kept)
-
-
-def _leave_names(named: dict[str, dict[str, Any]], given: Mapping[str, str]) -> None:
-    """Number a segment whose name by figures is what another one is called by hand."""
-    for segment_id, one in named.items():
-        others = {name for other, name in given.items() if other != segment_id}
-        one["names"] = {language: f"{name} 2" if name in others else name for language, name in one["names"].items()}
-
-
-def _kind(segment: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a name says before it is told apart from its like: the archetype, else the figure that it rests on."""
-    first = segment["evidence"][0] if segment["evidence"] and not segment["archetype"] else {}
-    return segment["archetype"], first.get("figure"), tuple(first.get("condition", ()))
+    return lifts, interests
 
 
 def _rule(
@@ -259,7 +198,7 @@ def _rule(
 ) -> dict[str, Any] | None:
     """The rule as data and in words, and how well it holds; None of a small group, and where none tells it apart."""
     if segment["is_standing"]:
-        stage = segment["segment_id"].removeprefix("standing-")
+        stage = segment["segment_id"].removeprefix(STANDING)
         told: dict[str, Any] = {
             **{"stage": stage, "min_events": params.clustering.min_events, "with_noise": noise_policy == "standing"},
             **{"precision": 1.0, "coverage": 1.0},
@@ -278,73 +217,6 @@ def _rule(
 def _label(column: str, labels: dict[str, str]) -> str:
     name = column.removeprefix(SHARE_PREFIX)
     return labels.get(name, name)
-
-
-def _hide_spend_of_few(table: list[dict[str, Any]], min_group: int) -> None:
-    """Take out the spend share of small segments, and of the next smallest from which theirs could be reckoned."""
-    by_size = sorted(table, key=lambda one: (one["customer_count"], one["segment_id"]))
-    hidden = [one for one in by_size if one["is_small"]]
-    rest = [one for one in by_size if not one["is_small"]]
-    while hidden and rest and sum(one["customer_count"] for one in hidden) < min_group:
-        hidden.append(rest.pop(0))
-    for one in hidden:
-        one["spend_share"] = None
-        one["figures"].pop("spend_share", None)
-
-
-def _interests(
-    profile: pd.DataFrame,
-    ids: np.ndarray,
-    names: list[str],
-    leaning: pd.DataFrame | None,
-    *,
-    min_lift: float,
-    lift_errors: float,
-    min_group: int,
-) -> dict[str, pd.DataFrame]:
-    """Segment x category: mean share, its lift beside all customers at the same times, and how sure it is.
-
-    ``lift_low`` is the lift less ``lift_errors`` standard errors over the segment's customers; ``customer_count``
-    says how many show a lift of ``min_lift``. A lift is sure that lies so far from 1 and, where it is above, that
-    enough customers show. Categories come in the order of how much of their interest the segments differ in.
-    """
-    own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
-    by_segment = own.groupby(ids, sort=True)
-    shares = by_segment.mean()
-    is_standing = shares.index.str.startswith("standing-")
-    spread = shares[is_standing.all() | ~is_standing].agg(np.ptp).drop(OTHER, errors="ignore")
-    order = spread.sort_values(ascending=False, kind="stable").index
-    expected = pd.DataFrame(1.0, shares.index, shares.columns) * own.mean().where(own.mean() > 0)
-    if leaning is not None:
-        expected *= leaning.reindex(index=shares.index, columns=shares.columns).fillna(1.0)
-    # Of one customer alone nothing is sure.
-    error = lift_errors * by_segment.std().fillna(np.inf).div(np.sqrt(by_segment.size()), axis=0)
-    counts = (own >= min_lift * own.mean()).groupby(ids, sort=True).sum()
-    is_shown = (shares < min_lift * expected) | (counts >= min_group)
-    found = {
-        "share": shares,
-        "lift": shares / expected,
-        "lift_low": (shares - error) / expected,
-        "customer_count": counts,
-        "is_sure": ((shares - expected).abs() > error) & is_shown,
-    }
-    return {name: table[order] for name, table in found.items()}
-
-
-def segment_ids(profile: pd.DataFrame, fitted: FittedClusters) -> np.ndarray:
-    """The segment of each customer trained on: the cluster's, or that of the lifecycle stage."""
-    ids = ("standing-" + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object, copy=True)
-    given = fitted.labels != NOISE if _noise_policy(fitted) == "standing" else np.ones(len(fitted.labels), dtype=bool)
-    rows = np.flatnonzero(fitted.is_clustered)[given]
-    known, place = np.unique(fitted.labels[given], return_inverse=True)
-    ids[rows] = np.array([fitted.segment_id(number) for number in known.tolist()], dtype=object)[place]
-    return ids
-
-
-def _noise_policy(fitted: FittedClusters) -> str | None:
-    """keep, nearest or standing; None of an algorithm that knows no noise."""
-    policy: str | None = fitted.clusters.model.get("noise")
-    return policy
 
 
 def _stability(segment_id: str, fitted: FittedClusters) -> float | None:
@@ -369,11 +241,11 @@ def _segment(
     segment_id: str,
     figures: dict[str, float],
     named: dict[str, Any] | None,
-    interests: list[naming.Interest],
+    interests: list[Interest],
     fitted: FittedClusters,
     params: Params,
 ) -> dict[str, Any]:
-    standing = params.naming.standing.get(segment_id.removeprefix("standing-"))
+    standing = params.naming.standing.get(segment_id.removeprefix(STANDING))
     if named is None:
         assert standing is not None
         named = {
@@ -388,7 +260,7 @@ def _segment(
         "name": named["names"][params.language],
         "names": named["names"],
         "archetype": named["archetype"],
-        "is_standing": segment_id.startswith("standing-"),
+        "is_standing": segment_id.startswith(STANDING),
         "customer_count": int(figures["customer_count"]),
         "customer_share": figures["customer_share"],
         "spend_share": figures["spend_share"],
@@ -399,17 +271,8 @@ def _segment(
         "stability_word": _stability_word(came_back, params),
         "playbook": named["playbook"],
         "is_small": figures["customer_count"] < params.naming.min_group,
-        "figures": _well_founded(figures, params.naming.min_group),
+        "figures": well_founded(figures, params.naming.min_group),
     }
-
-
-def _well_founded(figures: dict[str, float], min_group: int) -> dict[str, float]:
-    """The figures without those that rest on fewer than ``min_group`` customers."""
-    if figures["customer_count"] < min_group:
-        return {name: figures[name] for name in SIZES}
-    few = [share for share in RESTS_ON if figures[share] * figures["customer_count"] < min_group]
-    left_out = {name for share in few for name in RESTS_ON[share]}
-    return {name: value for name, value in figures.items() if name not in left_out}
 
 
 def _plain(figures: Any) -> dict[str, float]:
@@ -421,7 +284,7 @@ def _segmentation(
 ) -> Segmentation:
     clusters = fitted.model_clusters
     has_noise = NOISE in fitted.labels or NOISE in fitted.clusters.model.get("labels", ())
-    if has_noise and _noise_policy(fitted) != "nearest":
+    if has_noise and noise_policy(fitted) != "nearest":
         clusters = [NOISE, *clusters]
     return Segmentation(
         {
@@ -432,7 +295,7 @@ def _segmentation(
                 for cluster in clusters
             ],
             "standing": {
-                stage: {"segment_id": f"standing-{stage}", "name": getattr(one.name, params.language)}
+                stage: {"segment_id": STANDING + stage, "name": getattr(one.name, params.language)}
                 for stage, one in params.naming.standing.items()
             },
             "min_events": params.clustering.min_events,
@@ -446,7 +309,7 @@ def _model_segment(
     cluster: int, fitted: FittedClusters, named: dict[str, dict[str, Any]], params: Params
 ) -> dict[str, Any]:
     """What the model says of a cluster; nulls where its customers get the segment of their lifecycle stage."""
-    if cluster == NOISE and _noise_policy(fitted) == "standing":
+    if cluster == NOISE and noise_policy(fitted) == "standing":
         return {"segment_id": None, "name": None, "is_stable": True}
     segment_id = fitted.segment_id(cluster)
     names = named[segment_id]["names"] if segment_id in named else naming.in_languages("noise")

@@ -17,10 +17,11 @@ from models.segmentation import FittedClusters
 from models.selection import Candidate, Choice, choose, scores
 from models.validity import CHANCE, predictive_validity
 from pipeline import tracking
+from pipeline.clusters import cluster, segment_ids
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress
 from pipeline.report import plots
-from pipeline.segments import cluster, describe_segments, segment_ids
+from pipeline.segments import describe_segments
 from pipeline.validity import UNJUDGED, Past
 
 RULES_CUSTOMERS = 300

@@ -18,6 +18,7 @@ from models.segmentation import FittedClusters, input_columns
 from pipeline import beware, outputs, registry, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.cards import Cards, with_cards
+from pipeline.clusters import cluster
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.identity import LINEAGE, identify, with_names
@@ -31,7 +32,7 @@ from pipeline.report.summarise import summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
 from pipeline.report.wording import as_markdown
 from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
-from pipeline.segments import Segments, cluster, describe_segments, seasonal_leaning
+from pipeline.segments import Segments, describe_segments, seasonal_leaning
 from pipeline.sources import Source, read_source, unlisted_text
 from pipeline.sweep import candidates_text, choose_and_fit, is_to_choose
 from pipeline.validity import Past, Validity, foretell, pasts

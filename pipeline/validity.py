@@ -28,11 +28,11 @@ from models.validity import (
     often_bought,
     predicted_by_profile,
 )
+from pipeline.clusters import cluster, segment_ids
 from pipeline.engines import TEMPORARY, materialise
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles, numbered, with_columns
-from pipeline.segments import cluster, segment_ids
 from pipeline.snapshots import backtest_cutoffs, sample_of
 from pipeline.sources import Source
 

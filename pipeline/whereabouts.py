@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from models.identity import STANDING
 from models.migration import UNKNOWN, Floats, Ints, before_lost, directions, hide_small, move_counts, stay_length, stays
 
 NO_ORDER, UNSEEN = "(no order)", "(unknown)"
@@ -169,7 +170,7 @@ def _placed(history: pd.DataFrame, name: str, places: tuple[Ints, Ints]) -> _Pla
         latest = history.sort_values("as_of", kind="stable").drop_duplicates("segment_id", keep="last")
         names = dict(zip(latest.segment_id, latest.segment, strict=True))
         # The largest first, as no order is known.
-        groups = sorted(groups, key=lambda one: (one.startswith("standing-"), -(column == one).sum(), one))
+        groups = sorted(groups, key=lambda one: (one.startswith(STANDING), -(column == one).sum(), one))
         codes[places] = pd.Index(groups).get_indexer(pd.Index(column))
     return _Placed(name, groups, names | {NO_ORDER: "no order", UNSEEN: "not known"}, codes)
 

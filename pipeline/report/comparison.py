@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from models.identity import STANDING
 from pipeline.report.tables import aligned
 from pipeline.report.wording import number, shown_name
 
@@ -137,7 +138,7 @@ def flow_figure(flows: Sequence[Mapping[str, Any]], names: Sequence[Mapping[str,
     for one in flows:
         for side, key in enumerate(("origin", "destination")):
             sizes[side][one[key]] = sizes[side].get(one[key], 0) + one["customer_count"]
-    left = sorted(sizes[0], key=lambda one: (one.startswith("standing-"), -sizes[0][one], one))
+    left = sorted(sizes[0], key=lambda one: (one.startswith(STANDING), -sizes[0][one], one))
     right = _beside(left, sizes[1], flows)
     height = NODE_SPACE * max(len(left), len(right))
     scale = (height - NODE_GAP * (max(len(left), len(right)) - 1)) / sum(sizes[0].values())

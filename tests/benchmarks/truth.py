@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from run import params
 
 from features.categories import SEPARATOR
+from pipeline.clusters import cluster
 from pipeline.engines import connect
 from pipeline.profiles import build_profiles
-from pipeline.segments import cluster
 from pipeline.sources import read_source
 
 STARTS = range(3)

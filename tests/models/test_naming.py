@@ -9,17 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.journey import STAGES
-from models.naming import (
-    FIGURES,
-    Interest,
-    category_labels,
-    in_languages,
-    matching_archetype,
-    name_segments,
-    segment_figures,
-    top_interests,
-)
+from models.figures import FIGURES
+from models.lifts import Interest
+from models.naming import in_languages, matching_archetype, name_segments
 from pipeline.errors import ParamsError
 from pipeline.params_file import load_params
 
@@ -222,55 +214,3 @@ def test_noise_is_called_so_whatever_it_looks_like() -> None:
 def test_rules_that_cannot_be_used(override: str, message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         load_params(PARAMS, [override])
-
-
-def test_figures_by_hand() -> None:
-    counts = ("event", "session", "view", "search", "favourite", "cart", "contact")
-    profile = pd.DataFrame(
-        {
-            **{f"{name}_count": [4.0, 0.0, 2.0] for name in counts},
-            **dict.fromkeys(("temperature_points", "price_level", "days_since_last_event"), 1.0),
-            **dict.fromkeys(("days_since_first_event", "weekend_share", "night_share", "morning_share"), 1.0),
-            **dict.fromkeys(("afternoon_share", "evening_share"), 0.0),
-            "order_count": [3.0, 0.0, 1.0],
-            "spend": [90.0, 0.0, 10.0],
-            "item_count": [6.0, 0.0, 2.0],
-            "returned_item_count": [1.0, 0.0, 1.0],
-            "discount_share": [0.5, np.nan, 0.0],
-            "cart_session_count": [0.0, 0.0, 2.0],
-            "abandoned_cart_count": [0.0, 0.0, 1.0],
-            "days_since_last_purchase": [5.0, np.nan, 300.0],
-            "lifecycle_stage": ["active", "browsing", "lost"],
-        }
-    )
-    figures = segment_figures(profile, ["a", "a", "b"])
-    assert set(figures.columns) == FIGURES
-    expected = {
-        "customer_count": 2, "spend_share": 0.9, "buyer_share": 0.5, "repeat_buyer_share": 0.5, "past_buyer_share": 0.0,
-        "orders_per_buyer": 3.0, "average_order_value": 30.0, "return_rate": 1 / 6, "discount_share": 0.5,
-        "days_since_last_purchase": 5.0, "stage_active_share": 0.5, "cart_user_share": 0.0,
-    }  # fmt: skip
-    assert figures.loc["a", list(expected)].to_dict() == pytest.approx(expected)
-    assert np.isnan(figures.loc["a", "abandoned_cart_share"])
-    assert figures.loc["b", ["past_buyer_share", "lapsed_buyer_share", "abandoned_cart_share"]].tolist() == [1, 1, 0.5]
-    assert figures.loc["shop", [f"stage_{stage}_share" for stage in STAGES]].sum() == pytest.approx(1.0)
-
-
-def test_labels_are_short_and_unique() -> None:
-    labels = category_labels(["A > Food", "B > Food", "C", "x" * 99])
-    assert list(labels.values())[:3] == ["A › Food", "B › Food", "C"]
-    assert len(labels["x" * 99]) == 40
-
-
-def test_top_interests_are_distinctive_and_shown_by_enough_customers() -> None:
-    table = pd.DataFrame(
-        {
-            "share": {"a": 0.5, "b": 0.3, "c": 0.01, "d": 0.4, "e": 0.1, "f": 0.2, "(other)": 0.19},
-            "lift": {"a": 1.1, "b": 2.0, "c": 9.0, "d": 22.0, "e": 2.5, "f": 3.0, "(other)": 4.0},
-            "lift_low": {"a": 1.05, "b": 1.5, "c": 2.0, "d": 2.0, "e": 1.2, "f": 0.9, "(other)": 2.0},
-            "customer_count": {"a": 90, "b": 40, "c": 50, "d": 9, "e": 10, "f": 60, "(other)": 50},
-        }
-    )
-    labels = {name: name.upper() for name in table.index}
-    top = top_interests(table, min_lift=1.3, min_share=0.05, min_count=10, most=3, labels=labels)
-    assert top == [Interest("e", "E", 0.1, 2.5, 1.2, 10), Interest("b", "B", 0.3, 2.0, 1.5, 40)]

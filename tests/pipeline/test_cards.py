@@ -77,9 +77,10 @@ def test_cards_are_with_the_segments_and_every_line_is_sure(trained: Any) -> Non
 
 
 def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -> None:
+    from pipeline.clusters import cluster
     from pipeline.engines import connect
     from pipeline.profiles import build_profiles
-    from pipeline.segments import cluster, describe_segments
+    from pipeline.segments import describe_segments
     from pipeline.sources import read_source
 
     given = params()

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from pipeline import tracking
+from pipeline.clusters import cluster
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.profiles import Profiles, build_profiles
-from pipeline.segments import cluster
 from pipeline.sources import read_source
 from pipeline.sweep import choose_and_fit, grid, is_to_choose
 from pipeline.train import train

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from models.explanations import is_share
-from models.naming import FIGURES
+from models.figures import FIGURES
 from pipeline.cli import main
 from pipeline.report.wording import LANGUAGES, TEXTS, number, read_texts, wording
 

@@ -14,12 +14,12 @@ from sklearn.cluster import KMeans
 
 from models.validity import Outcomes, often_bought, predictive_validity
 from pipeline import tracking
+from pipeline.clusters import cluster
 from pipeline.engines import connect
 from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.profiles import build_profiles
 from pipeline.score import score
-from pipeline.segments import cluster
 from pipeline.sources import read_source
 from pipeline.train import train
 

@@ -1,0 +1,91 @@
+"""What each segment is and does, as numbers that names and cards rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from features.journey import STAGES
+
+MEANS = {
+    "events_per_customer": "event_count",
+    "visits_per_customer": "session_count",
+    "views_per_customer": "view_count",
+    "searches_per_customer": "search_count",
+    "favourites_per_customer": "favourite_count",
+    "carts_per_customer": "cart_count",
+    "contacts_per_customer": "contact_count",
+    "orders_per_customer": "order_count",
+    "spend_per_customer": "spend",
+    **{
+        name: name
+        for name in (
+            "temperature_points",
+            "days_since_last_event",
+            "days_since_first_event",
+            "days_since_last_purchase",
+            "price_level",
+            "weekend_share",
+            "night_share",
+            "morning_share",
+            "afternoon_share",
+            "evening_share",
+        )
+    },
+}
+"""Figure -> the profile's column that it is the mean of."""
+RATES = {
+    "buyer_share": ("is_buyer", "customers"),
+    "repeat_buyer_share": ("is_repeat_buyer", "customers"),
+    "past_buyer_share": ("is_past_buyer", "customers"),
+    "lapsed_buyer_share": ("is_lapsed_buyer", "customers"),
+    "cart_user_share": ("is_cart_user", "customers"),
+    "orders_per_buyer": ("order_count", "is_buyer"),
+    "average_order_value": ("spend", "order_count"),
+    "return_rate": ("returned_item_count", "item_count"),
+    "discount_share": ("discounted_items", "item_count"),
+    "abandoned_cart_share": ("abandoned_cart_count", "cart_session_count"),
+    "views_per_order": ("view_count", "order_count"),
+    **{f"stage_{stage}_share": (f"is_{stage}", "customers") for stage in STAGES},
+}
+"""Figure -> the two columns whose sums it is the ratio of."""
+FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_share"})
+"""All that an archetype or a trait may ask for."""
+
+
+def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
+    """What each segment is and does, as numbers.
+
+        profile (one row per customer), segment_ids (n,)
+     -> figures (segment_id, <figure>...)     one row per segment, and one named "shop" for everybody
+
+    Means are over the customers for whom the measure is known; rates are pooled, such as returned items over bought
+    items. ``stage_<name>_share`` is the share of customers in each lifecycle stage; past buyers are slipping, lapsed or
+    lost, lapsed ones lapsed or lost. Null: cannot be said.
+    """
+    stage = profile["lifecycle_stage"].astype(str)
+    used = {*MEANS.values(), *(column for pair in RATES.values() for column in pair)}
+    table = profile[[name for name in profile if name in used]].assign(
+        segment_id=np.asarray(segment_ids, dtype=object),
+        customers=1,
+        is_buyer=profile.order_count > 0,
+        is_repeat_buyer=profile.order_count > 1,
+        is_past_buyer=stage.isin(["slipping", "lapsed", "lost"]),
+        is_lapsed_buyer=stage.isin(["lapsed", "lost"]),
+        is_cart_user=profile.cart_session_count > 0,
+        discounted_items=(profile.discount_share * profile.item_count).fillna(0.0),
+        **{f"is_{name}": stage == name for name in STAGES},
+    )
+    grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
+    sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
+    return pd.DataFrame(
+        {
+            **{name: grouped[column].mean() for name, column in MEANS.items()},
+            **{name: sums[above] / sums[below].where(sums[below] > 0) for name, (above, below) in RATES.items()},
+            "customer_count": sums.customers,
+            "customer_share": sums.customers / max(len(profile), 1),
+            "spend_share": sums.spend / max(float(profile.spend.sum()), 1e-9),
+        }
+    )

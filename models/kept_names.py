@@ -1,0 +1,39 @@
+"""Names that outlast a training: of segments that are still of one kind, and those given by hand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+
+def keep_names(named: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give segments that are still of one kind the names they had, but those that another one is called now."""
+    kept = {
+        segment_id: {**one, "names": dict(known[segment_id]["names_by_figures"])}
+        for segment_id, one in named.items()
+        if segment_id in known and _kind(known[segment_id]) == _kind(one)
+    }
+    while True:
+        called = {segment_id: json.dumps(one["names"], sort_keys=True) for segment_id, one in {**named, **kept}.items()}
+        times = Counter(called.values())
+        clashing = [segment_id for segment_id in kept if times[called[segment_id]] > 1]
+        if not clashing:
+            break
+        for segment_id in clashing:
+            del kept[segment_id]
+    named.update(kept)
+
+
+def leave_names(named: dict[str, dict[str, Any]], given: Mapping[str, str]) -> None:
+    """Number a segment whose name by figures is what another one is called by hand."""
+    for segment_id, one in named.items():
+        others = {name for other, name in given.items() if other != segment_id}
+        one["names"] = {language: f"{name} 2" if name in others else name for language, name in one["names"].items()}
+
+
+def _kind(segment: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a name says before it is told apart from its like: the archetype, else the figure that it rests on."""
+    first = segment["evidence"][0] if segment["evidence"] and not segment["archetype"] else {}
+    return segment["archetype"], first.get("figure"), tuple(first.get("condition", ()))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.journey import STAGES
+from models.figures import FIGURES, segment_figures
+
+
+def test_figures_by_hand() -> None:
+    counts = ("event", "session", "view", "search", "favourite", "cart", "contact")
+    profile = pd.DataFrame(
+        {
+            **{f"{name}_count": [4.0, 0.0, 2.0] for name in counts},
+            **dict.fromkeys(("temperature_points", "price_level", "days_since_last_event"), 1.0),
+            **dict.fromkeys(("days_since_first_event", "weekend_share", "night_share", "morning_share"), 1.0),
+            **dict.fromkeys(("afternoon_share", "evening_share"), 0.0),
+            "order_count": [3.0, 0.0, 1.0],
+            "spend": [90.0, 0.0, 10.0],
+            "item_count": [6.0, 0.0, 2.0],
+            "returned_item_count": [1.0, 0.0, 1.0],
+            "discount_share": [0.5, np.nan, 0.0],
+            "cart_session_count": [0.0, 0.0, 2.0],
+            "abandoned_cart_count": [0.0, 0.0, 1.0],
+            "days_since_last_purchase": [5.0, np.nan, 300.0],
+            "lifecycle_stage": ["active", "browsing", "lost"],
+        }
+    )
+    figures = segment_figures(profile, ["a", "a", "b"])
+    assert set(figures.columns) == FIGURES
+    expected = {
+        "customer_count": 2, "spend_share": 0.9, "buyer_share": 0.5, "repeat_buyer_share": 0.5, "past_buyer_share": 0.0,
+        "orders_per_buyer": 3.0, "average_order_value": 30.0, "return_rate": 1 / 6, "discount_share": 0.5,
+        "days_since_last_purchase": 5.0, "stage_active_share": 0.5, "cart_user_share": 0.0,
+    }  # fmt: skip
+    assert figures.loc["a", list(expected)].to_dict() == pytest.approx(expected)
+    assert np.isnan(figures.loc["a", "abandoned_cart_share"])
+    assert figures.loc["b", ["past_buyer_share", "lapsed_buyer_share", "abandoned_cart_share"]].tolist() == [1, 1, 0.5]
+    assert figures.loc["shop", [f"stage_{stage}_share" for stage in STAGES]].sum() == pytest.approx(1.0)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from typing import Any
+
+from models.kept_names import keep_names, leave_names
+
+
+def called(name: str, archetype: str | None = None, **evidence: Any) -> dict[str, Any]:
+    return {
+        "names": {"en": name},
+        "names_by_figures": {"en": name},
+        "archetype": archetype,
+        "evidence": [evidence] if evidence else [],
+    }
+
+
+def test_segments_of_the_same_kind_keep_their_names() -> None:
+    visits: dict[str, Any] = {"figure": "events_per_customer"}
+    frequent, rare = {**visits, "condition": {"min_ratio": 1.0}}, {**visits, "condition": {"max_ratio": 1.0}}
+    known = {
+        "s01": called("Regulars, away longer", "regular"),
+        "s02": called("VIP", "vip"),
+        "s03": called("Frequent visitors, away longer", **frequent),
+        "s04": called("Frequent visitors", **frequent),
+        "s05": called("Lost 2", "lost"),
+    }
+    now = {
+        "s01": called("Regulars", "regular"),
+        "s02": called("Lapsed", "lapsed"),
+        "s03": called("Frequent visitors", **frequent),
+        "s04": called("Rare visitors", **rare),
+        "s05": called("Lost", "lost"),
+        "s06": called("Lost 2", "lost"),
+    }
+    keep_names(now, known)
+    # s02 and s04 are of another kind now; the old name of s05 is another one's.
+    assert [one["names"]["en"] for one in now.values()] == [
+        *("Regulars, away longer", "Lapsed", "Frequent visitors, away longer", "Rare visitors", "Lost", "Lost 2")
+    ]
+
+
+def test_names_that_two_segments_swapped_are_kept() -> None:
+    now = {"s01": called("Lost", "lost"), "s02": called("Lost 2", "lost")}
+    keep_names(now, {"s01": called("Lost 2", "lost"), "s02": called("Lost", "lost")})
+    assert [one["names"]["en"] for one in now.values()] == ["Lost 2", "Lost"]
+
+
+def test_a_name_given_by_hand_is_nobody_elses() -> None:
+    now = {"s01": called("Lost", "lost"), "s02": called("VIP", "vip")}
+    leave_names(now, {"s01": "VIP"})
+    assert [one["names"]["en"] for one in now.values()] == ["Lost", "VIP 2"]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.lifts import Interest, category_labels, segment_lifts, top_interests
+
+
+def test_interests_by_hand() -> None:
+    profile = pd.DataFrame(
+        {
+            "interest: a": [0.5, 0.5, 0.5, 0.5],
+            "interest: b": [0.4, 0.2, 0.1, 0.1],
+            "interest: (other)": [0.1, 0.3, 0.4, 0.4],
+        }
+    )
+    ids = np.array(["s01", "s01", "s02", "standing-lost"], dtype=object)
+    told = segment_lifts(profile, ids, ["a", "b", "(other)"], None, min_lift=1.3, lift_errors=1.0, min_group=1)
+    assert list(told["share"].columns) == ["b", "a"]  # what segments differ in comes first; the rest is no interest
+    assert told["share"].loc["s01"].to_dict() == {"b": 0.30000000000000004, "a": 0.5}
+    assert told["lift"].loc["s02"].round(9).to_dict() == {"b": 0.5, "a": 1.0}
+    assert told["customer_count"]["b"].to_dict() == {"s01": 1, "s02": 0, "standing-lost": 0}
+    # Between 0.4 and 0.2 the standard error is 0.1; of one customer nothing is sure.
+    assert told["lift_low"].loc["s01", "b"] == pytest.approx(0.2 / 0.2)
+    assert not told["is_sure"].loc["s02"].any()
+
+
+def test_what_the_whole_shop_leaned_to_is_no_interest() -> None:
+    profile = pd.DataFrame({"interest: a": [0.5] * 8, "interest: b": [0.4, 0.42] * 2 + [0.1, 0.12] * 2})
+    ids = np.array(["s01"] * 4 + ["s02"] * 4, dtype=object)
+    bounds = {"min_lift": 1.3, "lift_errors": 2.0, "min_group": 1}
+    plain = segment_lifts(profile, ids, ["a", "b"], None, **bounds)
+    assert plain["is_sure"].loc["s01", "b"] and plain["lift"].loc["s01", "b"] == pytest.approx(0.41 / 0.26)
+    leaning = pd.DataFrame({"a": 1.0, "b": [0.41 / 0.26, 1.0]}, index=["s01", "s02"])
+    rushed = segment_lifts(profile, ids, ["a", "b"], leaning, **bounds)
+    assert rushed["lift"].loc["s01", "b"] == pytest.approx(1.0)
+    assert not rushed["is_sure"].loc["s01", "b"]
+    assert rushed["lift"].loc["s02", "b"] == plain["lift"].loc["s02", "b"]
+
+
+def test_labels_are_short_and_unique() -> None:
+    labels = category_labels(["A > Food", "B > Food", "C", "x" * 99])
+    assert list(labels.values())[:3] == ["A › Food", "B › Food", "C"]
+    assert len(labels["x" * 99]) == 40
+
+
+def test_top_interests_are_distinctive_and_shown_by_enough_customers() -> None:
+    table = pd.DataFrame(
+        {
+            "share": {"a": 0.5, "b": 0.3, "c": 0.01, "d": 0.4, "e": 0.1, "f": 0.2, "(other)": 0.19},
+            "lift": {"a": 1.1, "b": 2.0, "c": 9.0, "d": 22.0, "e": 2.5, "f": 3.0, "(other)": 4.0},
+            "lift_low": {"a": 1.05, "b": 1.5, "c": 2.0, "d": 2.0, "e": 1.2, "f": 0.9, "(other)": 2.0},
+            "customer_count": {"a": 90, "b": 40, "c": 50, "d": 9, "e": 10, "f": 60, "(other)": 50},
+        }
+    )
+    labels = {name: name.upper() for name in table.index}
+    top = top_interests(table, min_lift=1.3, min_share=0.05, min_count=10, most=3, labels=labels)
+    assert top == [Interest("e", "E", 0.1, 2.5, 1.2, 10), Interest("b", "B", 0.3, 2.0, 1.5, 40)]
