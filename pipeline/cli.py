@@ -269,8 +269,8 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
+    from pipeline.check import check
     from pipeline.params_file import load_params
-    from pipeline.train import check
 
     print(check(load_params(options.params, options.set), progress=Progress()))
 

@@ -17,10 +17,11 @@ from pipeline import outputs, registry, tracking
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
 from pipeline.params import Params
-from pipeline.profiles import Progress, build_profiles, load_shop
+from pipeline.profiles import Progress, build_profiles
 from pipeline.queries import query_meanings, query_table
 from pipeline.rename import renamed
 from pipeline.report.tables import counted
+from pipeline.shop import load_shop
 from pipeline.sources import read_source
 
 UNITS = 1_000_000

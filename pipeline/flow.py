@@ -14,7 +14,8 @@ from pipeline import registry
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
-from pipeline.profiles import Progress, build_profiles, load_shop
+from pipeline.profiles import Progress, build_profiles
+from pipeline.shop import load_shop
 from pipeline.sources import Source, read_source
 
 

@@ -14,7 +14,8 @@ from pipeline.errors import UserError
 from pipeline.hysteresis import NEEDED, hold
 from pipeline.migration import require_table_name, with_names, write
 from pipeline.params import Params
-from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
+from pipeline.profiles import Profiles, Progress, build_profiles
+from pipeline.shop import load_shop
 from pipeline.sources import read_source
 from pipeline.whereabouts import PLACES, migrate
 

@@ -16,8 +16,9 @@ from models.segmentation import FittedClusters, input_columns
 from pipeline import registry, tracking
 from pipeline.errors import UserError
 from pipeline.params import Params
-from pipeline.profiles import Profiles, load_shop
+from pipeline.profiles import Profiles
 from pipeline.report.tables import counted
+from pipeline.shop import load_shop
 
 LINEAGE = "lineage.json"
 MIN_SHARED_INTERESTS = 0.5

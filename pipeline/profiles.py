@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
-from features import benefits, categories, context, feasts, heat, interests, journey, rhythm, searches, sessions, value
-from features.events import EventType, ObservationWindow, exact_sum
+from features import benefits, categories, context, feasts, heat, interests, journey, rhythm, sessions, value
+from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
-from models.carving import carve
-from models.queries import QueryModel
 from pipeline.engines import fetch, materialise
-from pipeline.params import Params, params_from_json
+from pipeline.observe import OBSERVED, Observed, observe, signal_weight
+from pipeline.params import Params
 from pipeline.queries import fit_queries, query_meanings, query_table
+from pipeline.shop import Shop
 from pipeline.sources import Source
 
 MAX_CHANNELS = 6
-OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "product_key", "column")
 TRADED = (*OBSERVED[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Shop:
-    """What is learned about the shop at training, and kept with the model.
-
-    Attributes
-    ----------
-    spec : ProfileSpec
-        Columns of the profile.
-    queries : QueryModel
-        P(category | query), of queries that enough customers typed and of those like them.
-    known_categories : DataFrame
-        category: every one seen at training, at the level of the cut.
-    """
-
-    spec: ProfileSpec
-    queries: QueryModel
-    known_categories: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -100,37 +78,6 @@ class Measured:
     query_counts: dict[str, int]
     said: ir.Table
     visits: ir.Table
-
-
-@dataclass(frozen=True)
-class Observed:
-    """The events of a window, made ready to be measured.
-
-    Attributes
-    ----------
-    customers : table
-        customer_name, customer_id (a number), is_known_from_before.
-    paths : table
-        category_path, evidence, event_count.
-    cut : CategoryCut
-        Categories that are columns.
-    columns : table
-        category_path, column.
-    events : expression
-        All columns of the events, with the customers' numbers and the interest column.
-    observed : table
-        `OBSERVED` columns of the events, with visits and normalised queries.
-    has_session_ids : bool
-        Visits are the log's own, or found by gaps.
-    """
-
-    customers: ir.Table
-    paths: ir.Table
-    cut: categories.CategoryCut
-    columns: ir.Table
-    events: ir.Table
-    observed: ir.Table
-    has_session_ids: bool
 
 
 def build_profiles(
@@ -190,7 +137,7 @@ def measure(
 
     progress("interests")
     said = interests.event_evidence(
-        observed, query_table(con, meanings), weight=_signal_weight(observed, window, params)
+        observed, query_table(con, meanings), weight=signal_weight(observed, window, params)
     )
     wide = materialise(con, interests.wide_evidence(interests.category_evidence(said), cut), "wide_evidence")
 
@@ -231,75 +178,6 @@ def measure(
     return Measured(table, Shop(spec, queries, at_training), seen, query_counts, said, visits)
 
 
-def observe(
-    con: ibis.BaseBackend, source: Source, params: Params, window: ObservationWindow, *, spec: ProfileSpec | None = None
-) -> Observed:
-    """What is known at the end of ``window``; with the categories of ``spec``, or those that the events show."""
-    in_window = window.of(source.events)
-    customers = materialise(con, _customers(source, window), "known_customers")
-    paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
-    cut = spec.cut if spec else _fit_cut(paths, params.interests.max_categories)
-    columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
-    events = with_columns(numbered(in_window, customers), source, columns)
-    has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
-    keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
-    # A number is grouped faster than a text.
-    keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=keyed.product_id.hash())
-    observed = materialise(con, keyed.select(OBSERVED), "observed_events")
-    return Observed(customers, paths, cut, columns, events, observed, has_session_ids)
-
-
-def _customers(source: Source, window: ObservationWindow) -> ir.Table:
-    """Everybody seen or registered before as_of, numbered: whole numbers are joined and grouped faster than texts.
-
-    customers (customer_name, customer_id, is_known_from_before); customer_id counts from 0 in order of the names
-    """
-    seen = source.events.filter(source.events.occurred_at < window.end)
-    known = seen.select("customer_id", is_known_from_before=seen.occurred_at < window.start)
-    registered = registered_customers(source, window)
-    if registered is not None:
-        known = known.union(registered.mutate(is_known_from_before=ibis.literal(False)))
-    once = known.group_by("customer_id").aggregate(is_known_from_before=known.is_known_from_before.any())
-    number = ibis.row_number().over(ibis.window(order_by=once.customer_id))
-    return once.select("is_known_from_before", customer_name="customer_id", customer_id=number)
-
-
-def registered_customers(source: Source, window: ObservationWindow) -> ir.Table | None:
-    """Customers (customer_id) registered before as_of, or nobody knows when; None without a table of customers."""
-    if source.customers is None:
-        return None
-    registered = source.customers
-    if "registered_at" in registered.columns:
-        registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
-    return registered.select("customer_id")
-
-
-def numbered(events: ir.Table, customers: ir.Table) -> ir.Table:
-    """Events with the number of their customer; those of others are left out."""
-    named = events.rename(customer_name="customer_id")
-    return named.join(customers.select("customer_name", "customer_id"), "customer_name").drop("customer_name")
-
-
-def with_columns(events: ir.Table, source: Source, columns: ir.Table) -> ir.Table:
-    """Events with the interest column of their product's category, or of their own."""
-    has_own_paths = _has_any(source.events, "category_path")
-    return categories.with_column(events, source.products, columns, has_own_paths=has_own_paths)
-
-
-def _has_any(events: ir.Table, column: str) -> bool:
-    """Whether a column holds anything; the first row with a value answers."""
-    return bool(events.filter(events[column].notnull()).limit(1).count().to_pyarrow().as_py())
-
-
-def _signal_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
-    return interests.decayed_weight(
-        events,
-        window=window,
-        signal_weights=params.interests.signal_weights,
-        half_life_days=params.interests.half_life_days,
-    )
-
-
 def _activity_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
     return interests.decayed_weight(
         events,
@@ -316,28 +194,6 @@ def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.F
         points=params.journey.temperature_points,
         half_life_days=params.journey.temperature_half_life_days,
     )
-
-
-def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
-    """Paths (category_path, evidence, event_count): by product first, so that few rows meet the catalogue."""
-    # A search reaches categories through its query alone, and is no part of the shop's mix.
-    weighed = events.filter(events.event_type != str(EventType.SEARCH))
-    weighed = weighed.mutate(weight=_signal_weight(weighed, window, params))
-    by_product = weighed.group_by("product_id", "category_path").aggregate(
-        evidence=exact_sum(weighed.weight), event_count=weighed.count()
-    )
-    paths = categories.with_category_path(by_product, source.products)
-    paths = paths.filter(paths.category_path.notnull())
-    return paths.group_by("category_path").aggregate(
-        evidence=exact_sum(paths.evidence), event_count=paths.event_count.sum()
-    )
-
-
-def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
-    nodes = categories.node_evidence(paths).to_pandas()
-    total = float(paths.aggregate(total=exact_sum(paths.evidence)).to_pandas().total.iloc[0])
-    columns = carve(nodes.category.tolist(), nodes.evidence.tolist(), total, max_categories)
-    return categories.category_cut(columns, total)
 
 
 def _fit_spec(
@@ -428,25 +284,3 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
             difficult_min_contacts=tiers.difficult_min_contacts,
         ),
     )
-
-
-def save_shop(shop: Shop, params: Params, folder: Path) -> None:
-    """Write what scoring needs beside the clusters: spec, parameters, P(category | query), known categories."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spec.json").write_text(shop.spec.to_json(), encoding="utf-8")
-    text = json.dumps(params.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
-    (folder / "params.json").write_text(text, encoding="utf-8")
-    shop.queries.save(folder)
-    shop.known_categories.to_parquet(folder / "known_categories.parquet", index=False)
-
-
-def load_shop(folder: Path, params_folder: Path) -> tuple[Shop, Params]:
-    """The shop as a model knows it, and the parameters the model was trained with."""
-    # First of all, since these say whether another version wrote the rest.
-    trained = params_from_json((folder / "params.json").read_text(encoding="utf-8"), params_folder)
-    shop = Shop(
-        ProfileSpec.from_json((folder / "spec.json").read_text(encoding="utf-8")),
-        QueryModel.load(folder),
-        pd.read_parquet(folder / "known_categories.parquet"),
-    )
-    return shop, trained

@@ -18,10 +18,11 @@ from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect
 from pipeline.hysteresis import hold, last_scores
 from pipeline.params import Params
-from pipeline.profiles import Profiles, Progress, build_profiles, load_shop
+from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.queries import counts_text
 from pipeline.rename import renamed
 from pipeline.report.tables import counted
+from pipeline.shop import load_shop
 from pipeline.sources import read_source
 from pipeline.update import Updated
 from pipeline.update import update as update_profiles

@@ -16,8 +16,8 @@ from features.events import EventType, ObservationWindow
 from models.interests import Snapshot
 from models.scorer import Floats
 from pipeline.errors import UserError
+from pipeline.observe import numbered, observe, with_columns
 from pipeline.params import Params
-from pipeline.profiles import numbered, observe, with_columns
 from pipeline.queries import fit_queries, query_meanings, query_table
 from pipeline.sources import Source
 

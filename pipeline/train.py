@@ -18,13 +18,14 @@ from models.segmentation import FittedClusters, input_columns
 from pipeline import beware, outputs, registry, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.cards import Cards, with_cards
+from pipeline.check import unlisted_note
 from pipeline.clusters import cluster
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.identity import LINEAGE, identify, with_names
 from pipeline.minimum import history_days, require_enough
 from pipeline.params import Params
-from pipeline.profiles import Profiles, Progress, build_profiles, save_shop
+from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
 from pipeline.report.render import render
@@ -33,7 +34,8 @@ from pipeline.report.tables import aligned, lineage_table, lineage_text
 from pipeline.report.wording import as_markdown
 from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
 from pipeline.segments import Segments, describe_segments, seasonal_leaning
-from pipeline.sources import Source, read_source, unlisted_text
+from pipeline.shop import save_shop
+from pipeline.sources import Source, read_source
 from pipeline.sweep import candidates_text, choose_and_fit, is_to_choose
 from pipeline.validity import Past, Validity, foretell, pasts
 from pipeline.whereabouts import stage_moves
@@ -99,37 +101,6 @@ def segments_text(segments: pd.DataFrame) -> str:
     )
     lines = aligned([[*table.columns], *table.to_numpy().tolist()], right={1, 2, 3}, most=200)
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
-def check(params: Params, *, progress: Progress) -> str:
-    """Read and check the source; what was found, in words."""
-    folder = params.path(params.outputs.folder)
-    with outputs.lock(folder), connect(params.engine, folder=folder) as con:
-        progress("reading and checking")
-        source = read_source(con, params, rejected_path=folder / "rejected.parquet")
-        return reading_text(source.summary.as_dict())
-
-
-def reading_text(reading: dict[str, Any]) -> str:
-    """What was read and what was set aside, a line each."""
-    lines = [
-        f"Read      {reading['read_count']:>12,} rows",
-        f"Accepted  {reading['accepted_count']:>12,}",
-        f"Set aside {reading['rejected_count']:>12,}",
-        *(f"  {rule:<24}{count:>12,}" for rule, count in reading["rejected_by_rule"].items() if count),
-        *(f"  {rule:<24}{count:>12,}  (kept)" for rule, count in reading["noted_by_rule"].items() if count),
-        f"Duplicates{reading['duplicate_count']:>12,}  ({'dropped' if reading['duplicates_dropped'] else 'kept'})",
-        f"Customers {reading['customer_count']:>12,}",
-        f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
-        *([f"Beware    {unlisted}"] if (unlisted := _unlisted(reading)) else []),
-        f"From      {reading['first_event_at']} to {reading['last_event_at']}",
-    ]
-    return "\n".join(lines)
-
-
-def _unlisted(reading: dict[str, Any]) -> str:
-    count, names = reading["unlisted_count"], reading["other_event_types"]
-    return unlisted_text(count, names, sum(reading["event_types"].values()))
 
 
 @dataclass(frozen=True)
@@ -226,7 +197,7 @@ def _doubts(source: Source, profiles: Profiles, params: Params) -> list[str]:
     doubts = beware.of_moment(params, source.summary) + beware.of_categories(profiles)
     short = require_enough(source, profiles, params)
     absent = beware.of_absences(profiles.table)
-    return [*(f"Beware: {told}" for told in doubts), *short, *absent, _unlisted(source.summary.as_dict())]
+    return [*(f"Beware: {told}" for told in doubts), *short, *absent, unlisted_note(source.summary.as_dict())]
 
 
 def _moved(past: list[Past], profiles: Profiles, params: Params) -> dict[str, object] | None:

@@ -21,18 +21,11 @@ from features.events import EVENT_SCHEMA, EventType, ObservationWindow
 from features.interests import EVIDENCE_PREFIX
 from pipeline import state
 from pipeline.engines import TEMPORARY, create_view, materialise
+from pipeline.observe import registered_customers
 from pipeline.params import Params
 from pipeline.parsing import literal
-from pipeline.profiles import (
-    Measured,
-    Profiles,
-    Progress,
-    Shop,
-    finished,
-    measure,
-    new_categories,
-    registered_customers,
-)
+from pipeline.profiles import Measured, Profiles, Progress, finished, measure, new_categories
+from pipeline.shop import Shop
 from pipeline.sources import ReadingSummary, Source, count_before, read_source
 
 

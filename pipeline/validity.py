@@ -31,8 +31,9 @@ from models.validity import (
 from pipeline.clusters import cluster, segment_ids
 from pipeline.engines import TEMPORARY, materialise
 from pipeline.errors import UserError
+from pipeline.observe import numbered, with_columns
 from pipeline.params import Params
-from pipeline.profiles import Profiles, Progress, build_profiles, numbered, with_columns
+from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.snapshots import backtest_cutoffs, sample_of
 from pipeline.sources import Source
 

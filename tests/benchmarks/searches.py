@@ -25,7 +25,7 @@ from features.searches import normalised_query
 from models.queries import ABSTAINED, LEARNED, WAYS
 from pipeline.backtest import FIGURES, run_backtest
 from pipeline.engines import connect
-from pipeline.profiles import observe
+from pipeline.observe import observe
 from pipeline.queries import fit_queries
 from pipeline.sources import read_source
 

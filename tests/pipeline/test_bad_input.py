@@ -16,13 +16,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.check import check
 from pipeline.engines import connect
 from pipeline.errors import ParamsError, UserError
 from pipeline.files import SourceError
 from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.sources import read_source, unlisted_text
-from pipeline.train import check, train
+from pipeline.train import train
 from tests.pipeline.conftest import params_in
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

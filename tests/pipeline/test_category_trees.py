@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from features.categories import OTHER, SEPARATOR, category_columns
-from pipeline.profiles import _fit_cut
+from pipeline.observe import _fit_cut
 
 
 def cut_of(paths: list[str], most: int = 40) -> Any:

@@ -1,0 +1,43 @@
+"""`kindred check`: reads and checks the source, and trains nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline import outputs
+from pipeline.engines import connect
+from pipeline.params import Params
+from pipeline.profiles import Progress
+from pipeline.sources import read_source, unlisted_text
+
+
+def check(params: Params, *, progress: Progress) -> str:
+    """Read and check the source; what was found, in words."""
+    folder = params.path(params.outputs.folder)
+    with outputs.lock(folder), connect(params.engine, folder=folder) as con:
+        progress("reading and checking")
+        source = read_source(con, params, rejected_path=folder / "rejected.parquet")
+        return reading_text(source.summary.as_dict())
+
+
+def reading_text(reading: dict[str, Any]) -> str:
+    """What was read and what was set aside, a line each."""
+    lines = [
+        f"Read      {reading['read_count']:>12,} rows",
+        f"Accepted  {reading['accepted_count']:>12,}",
+        f"Set aside {reading['rejected_count']:>12,}",
+        *(f"  {rule:<24}{count:>12,}" for rule, count in reading["rejected_by_rule"].items() if count),
+        *(f"  {rule:<24}{count:>12,}  (kept)" for rule, count in reading["noted_by_rule"].items() if count),
+        f"Duplicates{reading['duplicate_count']:>12,}  ({'dropped' if reading['duplicates_dropped'] else 'kept'})",
+        f"Customers {reading['customer_count']:>12,}",
+        f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
+        *([f"Beware    {unlisted}"] if (unlisted := unlisted_note(reading)) else []),
+        f"From      {reading['first_event_at']} to {reading['last_event_at']}",
+    ]
+    return "\n".join(lines)
+
+
+def unlisted_note(reading: dict[str, Any]) -> str:
+    """What is to be said of event types that no list of params.yaml names."""
+    count, names = reading["unlisted_count"], reading["other_event_types"]
+    return unlisted_text(count, names, sum(reading["event_types"].values()))

@@ -1,0 +1,141 @@
+"""The events of a window made ready to be measured: customers numbered, visits found, categories as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ibis
+import ibis.expr.types as ir
+
+from features import categories, interests, searches, sessions
+from features.events import EventType, ObservationWindow, exact_sum
+from features.profile import ProfileSpec
+from models.carving import carve
+from pipeline.engines import materialise
+from pipeline.params import Params
+from pipeline.sources import Source
+
+OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "product_key", "column")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The events of a window, made ready to be measured.
+
+    Attributes
+    ----------
+    customers : table
+        customer_name, customer_id (a number), is_known_from_before.
+    paths : table
+        category_path, evidence, event_count.
+    cut : CategoryCut
+        Categories that are columns.
+    columns : table
+        category_path, column.
+    events : expression
+        All columns of the events, with the customers' numbers and the interest column.
+    observed : table
+        `OBSERVED` columns of the events, with visits and normalised queries.
+    has_session_ids : bool
+        Visits are the log's own, or found by gaps.
+    """
+
+    customers: ir.Table
+    paths: ir.Table
+    cut: categories.CategoryCut
+    columns: ir.Table
+    events: ir.Table
+    observed: ir.Table
+    has_session_ids: bool
+
+
+def observe(
+    con: ibis.BaseBackend, source: Source, params: Params, window: ObservationWindow, *, spec: ProfileSpec | None = None
+) -> Observed:
+    """What is known at the end of ``window``; with the categories of ``spec``, or those that the events show."""
+    in_window = window.of(source.events)
+    customers = materialise(con, _customers(source, window), "known_customers")
+    paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
+    cut = spec.cut if spec else _fit_cut(paths, params.interests.max_categories)
+    columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
+    events = with_columns(numbered(in_window, customers), source, columns)
+    has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
+    keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
+    # A number is grouped faster than a text.
+    keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=keyed.product_id.hash())
+    observed = materialise(con, keyed.select(OBSERVED), "observed_events")
+    return Observed(customers, paths, cut, columns, events, observed, has_session_ids)
+
+
+def _customers(source: Source, window: ObservationWindow) -> ir.Table:
+    """Everybody seen or registered before as_of, numbered: whole numbers are joined and grouped faster than texts.
+
+    customers (customer_name, customer_id, is_known_from_before); customer_id counts from 0 in order of the names
+    """
+    seen = source.events.filter(source.events.occurred_at < window.end)
+    known = seen.select("customer_id", is_known_from_before=seen.occurred_at < window.start)
+    registered = registered_customers(source, window)
+    if registered is not None:
+        known = known.union(registered.mutate(is_known_from_before=ibis.literal(False)))
+    once = known.group_by("customer_id").aggregate(is_known_from_before=known.is_known_from_before.any())
+    number = ibis.row_number().over(ibis.window(order_by=once.customer_id))
+    return once.select("is_known_from_before", customer_name="customer_id", customer_id=number)
+
+
+def registered_customers(source: Source, window: ObservationWindow) -> ir.Table | None:
+    """Customers (customer_id) registered before as_of, or nobody knows when; None without a table of customers."""
+    if source.customers is None:
+        return None
+    registered = source.customers
+    if "registered_at" in registered.columns:
+        registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
+    return registered.select("customer_id")
+
+
+def numbered(events: ir.Table, customers: ir.Table) -> ir.Table:
+    """Events with the number of their customer; those of others are left out."""
+    named = events.rename(customer_name="customer_id")
+    return named.join(customers.select("customer_name", "customer_id"), "customer_name").drop("customer_name")
+
+
+def with_columns(events: ir.Table, source: Source, columns: ir.Table) -> ir.Table:
+    """Events with the interest column of their product's category, or of their own."""
+    has_own_paths = _has_any(source.events, "category_path")
+    return categories.with_column(events, source.products, columns, has_own_paths=has_own_paths)
+
+
+def _has_any(events: ir.Table, column: str) -> bool:
+    """Whether a column holds anything; the first row with a value answers."""
+    return bool(events.filter(events[column].notnull()).limit(1).count().to_pyarrow().as_py())
+
+
+def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
+    """Paths (category_path, evidence, event_count): by product first, so that few rows meet the catalogue."""
+    # A search reaches categories through its query alone, and is no part of the shop's mix.
+    weighed = events.filter(events.event_type != str(EventType.SEARCH))
+    weighed = weighed.mutate(weight=signal_weight(weighed, window, params))
+    by_product = weighed.group_by("product_id", "category_path").aggregate(
+        evidence=exact_sum(weighed.weight), event_count=weighed.count()
+    )
+    paths = categories.with_category_path(by_product, source.products)
+    paths = paths.filter(paths.category_path.notnull())
+    return paths.group_by("category_path").aggregate(
+        evidence=exact_sum(paths.evidence), event_count=paths.event_count.sum()
+    )
+
+
+def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
+    nodes = categories.node_evidence(paths).to_pandas()
+    total = float(paths.aggregate(total=exact_sum(paths.evidence)).to_pandas().total.iloc[0])
+    columns = carve(nodes.category.tolist(), nodes.evidence.tolist(), total, max_categories)
+    return categories.category_cut(columns, total)
+
+
+def signal_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
+    """What each event says of an interest, decayed to the end of the window."""
+    return interests.decayed_weight(
+        events,
+        window=window,
+        signal_weights=params.interests.signal_weights,
+        half_life_days=params.interests.half_life_days,
+    )
