@@ -156,6 +156,7 @@ def measure(
                 window=window,
                 half_life_days=params.journey.temperature_half_life_days,
                 searched_points=params.journey.searched_points,
+                least=params.journey.hot_product_points,
             ),
             journey.visit_measures(visits, window=window),
             context.visit_context(visits, channels=spec.channels),

@@ -21,15 +21,20 @@ LOGS = {
 }
 
 
-@pytest.mark.parametrize("searched_points", [0.0, 1.0])
-def test_points_by_hand(con: Any, window: Any, searched_points: float) -> None:
+def as_events(logs: dict[str, list[tuple[Any, ...]]]) -> ibis.Table:
     rows = [
         {"customer_id": who, "event_type": kind, "occurred_at": at, "product_key": product, "session_key": visit}
-        for who, log in LOGS.items()
+        for who, log in logs.items()
         for kind, at, product, visit in log
     ]
-    events = ibis.memtable(rows).mutate(occurred_at=ibis._.occurred_at.cast("timestamp"))
-    heat = product_points(events, window=window, half_life_days=7.0, searched_points=searched_points)
+    return ibis.memtable(rows).mutate(occurred_at=ibis._.occurred_at.cast("timestamp"))
+
+
+@pytest.mark.parametrize("searched_points", [0.0, 1.0])
+def test_points_by_hand(con: Any, window: Any, searched_points: float) -> None:
+    heat = product_points(
+        as_events(LOGS), window=window, half_life_days=7.0, searched_points=searched_points, least=0.01
+    )
     assert con.to_pandas(heat).set_index("customer_id").product_points.to_dict() == pytest.approx(
         {
             "again and again": 0.5 + 0.5 + 0.25,
@@ -39,6 +44,16 @@ def test_points_by_hand(con: Any, window: Any, searched_points: float) -> None:
             "in another visit": 0.5,
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("searched_points", "able"), [(0.0, {"again and again", "many once"}), (1.5, set(LOGS) - {"bought unseen"})]
+)
+def test_who_cannot_reach_the_least_is_left_out(con: Any, window: Any, searched_points: float, able: set[str]) -> None:
+    heat = product_points(
+        as_events(LOGS), window=window, half_life_days=7.0, searched_points=searched_points, least=1.25
+    )
+    assert set(con.to_pandas(heat).customer_id) == able
 
 
 @pytest.mark.parametrize(
