@@ -9,12 +9,12 @@ from features.interests import decayed_weight
 
 
 def product_points(
-    events: ir.Table, *, window: ObservationWindow, half_life_days: float, searched_points: float, least: float
+    events: ir.Table, *, window: ObservationWindow, half_life_days: float, searched_points: float
 ) -> ir.Table:
-    """Decayed points of the product that each customer looked at most, where that can be much.
+    """Decayed points of the product that each customer looked at most.
 
         events (customer_id, occurred_at, event_type, session_key, product_key)
-     -> heat (customer_id, product_points)     one row per customer whose views together give ``least``
+     -> heat (customer_id, product_points)     one row per customer who viewed a product
 
     A view counts 1 at as_of, and half of that ``half_life_days`` before.
 
@@ -22,18 +22,13 @@ def product_points(
     ----------
     searched_points : float, >= 0
         What a view counts more after a search in the same visit: the search led to it.
-    least : float, > 0
-        Points that matter. Most customers cannot reach them with any product, and are not counted product by product.
     """
     views = events.filter(events.event_type == str(EventType.VIEW), events.product_key.notnull())
     views = views.mutate(
         points=decayed_weight(views, window=window, signal_weights={EventType.VIEW: 1.0}, half_life_days=half_life_days)
     )
-    together = views.group_by("customer_id").aggregate(points=exact_sum(views.points, unit=FINE_POINT))
-    able = together.filter(together.points * constant(1.0 + searched_points) >= constant(least)).select("customer_id")
-    views = views.semi_join(able, "customer_id")
     if searched_points:
-        searches = events.filter(events.event_type == str(EventType.SEARCH)).semi_join(able, "customer_id")
+        searches = events.filter(events.event_type == str(EventType.SEARCH))
         searched = searches.group_by("customer_id", "session_key").aggregate(searched_at=searches.occurred_at.min())
         views = views.left_join(searched, ["customer_id", "session_key"])
         is_led = (views.occurred_at >= views.searched_at).fill_null(False)

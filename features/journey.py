@@ -163,9 +163,10 @@ def temperature(
     hot_points: float,
     hot_product_points: float,
 ) -> ir.StringValue:
-    """cold, warm or hot, by decayed points of all events; hot too by those of one product (`features.heat`)."""
-    is_hot = (points >= hot_points) | (product_points >= hot_product_points).fill_null(False)
-    return ibis.cases((is_hot, "hot"), (points >= warm_points, "warm"), else_="cold")
+    """cold, warm or hot, by decayed points of all events; those who are warm are hot too by `features.heat`."""
+    is_warm = points >= warm_points
+    is_hot = (points >= hot_points) | (is_warm & (product_points >= hot_product_points).fill_null(False))
+    return ibis.cases((is_hot, "hot"), (is_warm, "warm"), else_="cold")
 
 
 def campaign_response(customers: ir.Table) -> ir.StringValue:

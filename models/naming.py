@@ -67,7 +67,7 @@ def name_segments(
     min_gap: float,
     unstable: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """A name in each language for every segment, its archetype, playbook and evidence; names are unique.
+    """A unique name in each language for every segment, its archetype, what to do and to avoid, and the evidence.
 
     Segments with one name are told apart by an interest, else by a trait in which one of them is ahead of all its
     like, at last by a number. What a name says is in its evidence.
@@ -96,7 +96,7 @@ def name_segments(
         for segment_id in map(str, figures.index.drop("shop"))
     }
     if "noise" in found:
-        found["noise"].update(archetype=None, names=in_languages("noise"), playbook={})
+        found["noise"].update(archetype=None, names=in_languages("noise"), playbook={}, avoid={})
     _tell_apart_by_interest(found, interests)
     _tell_apart_by_trait(found, figures, traits, min_contrast, min_gap)
     _number(found, figures)
@@ -116,8 +116,9 @@ def _first_name(
     """The name of the archetype; without one, of the first interest; without that, how much these customers do."""
     archetype, evidence = matching_archetype(own, shop, archetypes)
     if archetype:
-        names, playbook = dict(archetype["name"]), dict(archetype["playbook"])
-        return {"archetype": archetype["id"], "names": names, "playbook": playbook, "evidence": evidence}
+        texts = {"names": "name", "playbook": "playbook", "avoid": "avoid"}
+        told = {ours: dict(archetype[theirs]) for ours, theirs in texts.items()}
+        return {"archetype": archetype["id"], **told, "evidence": evidence}
     if interests:
         names, evidence = in_languages("interested", interests[0].label), [_interest_evidence(interests[0])]
     else:
@@ -125,7 +126,7 @@ def _first_name(
         bounds = {"min_ratio" if is_frequent else "max_ratio": 1.0}
         names = in_languages("frequent" if is_frequent else "rare")
         evidence = [proof("events_per_customer", own, shop, bounds)]
-    return {"archetype": None, "names": names, "playbook": {}, "evidence": evidence}
+    return {"archetype": None, "names": names, "playbook": {}, "avoid": {}, "evidence": evidence}
 
 
 def _interest_evidence(interest: Interest) -> dict[str, Any]:

@@ -156,6 +156,7 @@ class Archetype(Section):
     name: Text
     when: Annotated[dict[Figure, Bounds], Field(min_length=1)]
     playbook: Text
+    avoid: Text
 
 
 class Trait(Section):
@@ -171,6 +172,7 @@ class Standing(Section):
 
     name: Text
     playbook: Text
+    avoid: Text
 
 
 class NamingParams(Section):

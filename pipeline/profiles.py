@@ -142,21 +142,21 @@ def measure(
     wide = materialise(con, interests.wide_evidence(interests.category_evidence(said), cut), "wide_evidence")
 
     progress("profiles")
+    weight, points = _activity_weight(observed, window, params), _points(observed, window, params)
+    measured_activity = journey.activity_measures(observed, window=window, activity=weight, points=points)
+    activity = materialise(con, measured_activity, "activity")
     table = profile_table(
         known.customers,
         [
-            journey.activity_measures(
-                observed,
-                window=window,
-                activity=_activity_weight(observed, window, params),
-                points=_points(observed, window, params),
-            ),
+            activity,
             heat.product_points(
-                observed,
+                # Nobody else is hot, and most customers need not be counted product by product.
+                observed.semi_join(
+                    activity.filter(activity.temperature_points >= params.journey.warm_points), "customer_id"
+                ),
                 window=window,
                 half_life_days=params.journey.temperature_half_life_days,
                 searched_points=params.journey.searched_points,
-                least=params.journey.hot_product_points,
             ),
             journey.visit_measures(visits, window=window),
             context.visit_context(visits, channels=spec.channels),
@@ -254,7 +254,10 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
         money=tiers.rfm_money,
     )
     happened = journey.journey_events(scored, **rules.events.model_dump())
+    is_warm = scored.temperature_points >= rules.warm_points
     return scored.mutate(
+        # Of those who were warm when they were measured, and no longer are.
+        product_points=is_warm.ifelse(scored.product_points, ibis.null("float64")),
         **{journey.JOURNEY_PREFIX + name: held for name, held in happened.items()},
         campaign_response=journey.campaign_response(scored),
         click_rate=scored.email_click_count

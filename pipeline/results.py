@@ -47,7 +47,7 @@ def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
             "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
             "rule": [rule and words.conditions(rule) for rule in frame.rule],
             **{f"rule_{key}": [rule and rule[key] for rule in frame.rule] for key in ("precision", "coverage")},
-            "playbook": ["" if not texts else texts[language] for texts in frame.playbook],
+            **{name: ["" if not texts else texts[language] for texts in frame[name]] for name in ("playbook", "avoid")},
             "run_id": summary["run_id"],
         }
     )

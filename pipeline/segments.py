@@ -252,6 +252,7 @@ def _segment(
             "archetype": None,
             "names": standing.name.model_dump(),
             "playbook": standing.playbook.model_dump(),
+            "avoid": standing.avoid.model_dump(),
             "evidence": [],
         }
     came_back = _stability(segment_id, fitted)
@@ -270,6 +271,7 @@ def _segment(
         "is_stable": _is_stable(came_back, params),
         "stability_word": _stability_word(came_back, params),
         "playbook": named["playbook"],
+        "avoid": named["avoid"],
         "is_small": figures["customer_count"] < params.naming.min_group,
         "figures": well_founded(figures, params.naming.min_group),
     }

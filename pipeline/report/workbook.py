@@ -322,12 +322,21 @@ def _data_quality(summary: Mapping[str, Any]) -> Sheet:
 def _playbook(summary: Mapping[str, Any]) -> Sheet:
     language = summary["language"]
     rows = [
-        (one["segment_id"], one["name"], one["customer_count"], one["playbook"].get(language) or None)
+        (
+            *(one["segment_id"], one["name"], one["customer_count"]),
+            *(one[texts].get(language) or None for texts in ("playbook", "avoid")),
+        )
         for one in summary["segments"]
         if one["is_stable"] and not one["is_small"]
     ]
-    columns = {"Segment id": "text", "Segment": "text", "Customers": "count", "What to do": "text"}
-    about = "What to do with each segment; not told of those that are unstable or too small."
+    columns = {
+        "Segment id": "text",
+        "Segment": "text",
+        "Customers": "count",
+        "What to do": "text",
+        "What to avoid": "text",
+    }
+    about = "What to do with each segment, and what not to; not told of those that are unstable or too small."
     return Sheet("Playbook", about, columns, rows, frozen=2)
 
 

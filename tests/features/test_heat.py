@@ -32,9 +32,7 @@ def as_events(logs: dict[str, list[tuple[Any, ...]]]) -> ibis.Table:
 
 @pytest.mark.parametrize("searched_points", [0.0, 1.0])
 def test_points_by_hand(con: Any, window: Any, searched_points: float) -> None:
-    heat = product_points(
-        as_events(LOGS), window=window, half_life_days=7.0, searched_points=searched_points, least=0.01
-    )
+    heat = product_points(as_events(LOGS), window=window, half_life_days=7.0, searched_points=searched_points)
     assert con.to_pandas(heat).set_index("customer_id").product_points.to_dict() == pytest.approx(
         {
             "again and again": 0.5 + 0.5 + 0.25,
@@ -47,18 +45,15 @@ def test_points_by_hand(con: Any, window: Any, searched_points: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("searched_points", "able"), [(0.0, {"again and again", "many once"}), (1.5, set(LOGS) - {"bought unseen"})]
-)
-def test_who_cannot_reach_the_least_is_left_out(con: Any, window: Any, searched_points: float, able: set[str]) -> None:
-    heat = product_points(
-        as_events(LOGS), window=window, half_life_days=7.0, searched_points=searched_points, least=1.25
-    )
-    assert set(con.to_pandas(heat).customer_id) == able
-
-
-@pytest.mark.parametrize(
     ("points", "of_one_product", "expected"),
-    [(0.9, None, "cold"), (1.0, 1.0, "warm"), (8.0, None, "hot"), (4.0, 3.0, "hot"), (4.0, 2.9, "warm")],
+    [
+        (0.9, None, "cold"),
+        (1.0, 1.0, "warm"),
+        (8.0, None, "hot"),
+        (4.0, 3.0, "hot"),
+        (4.0, 2.9, "warm"),
+        (0.9, 3.0, "cold"),
+    ],
 )
 def test_temperature_at_its_bounds(con: Any, points: float, of_one_product: float | None, expected: str) -> None:
     schema = {"points": "float64", "of_one_product": "float64"}

@@ -97,7 +97,7 @@ def test_an_unstable_segment_is_named_by_how_much_it_does_and_has_no_playbook() 
     assert english(found)["two"] == "Regulars"
     assert found["one"]["names"]["en"] == "Frequent visitors"
     assert found["one"]["archetype"] is None
-    assert found["one"]["playbook"] == {}
+    assert found["one"]["playbook"] == found["one"]["avoid"] == {}
 
 
 def test_alike_segments_are_told_apart_by_interest_first() -> None:

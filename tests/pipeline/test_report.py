@@ -30,7 +30,11 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
     column = {"column": "order_count", "is_above": True, "bound": 2.0, "is_share": False, "label": ""}
     return {
         **{"segment_id": segment_id, "name": name, "is_standing": segment_id.startswith("standing-")},
-        **{"names": dict.fromkeys(LANGUAGES, name), "playbook": {**MARK, "en": "Write."}},
+        **{
+            "names": dict.fromkeys(LANGUAGES, name),
+            "playbook": {**MARK, "en": "Write."},
+            "avoid": {**MARK, "en": "Shouting."},
+        },
         **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.5, "is_small": False, "figures": figures},
         **{"top_categories": [], "evidence": [], "stability": 0.8, "is_stable": True, "stability_word": "stable"},
         "rule": {"conditions": [column], "precision": 0.75, "coverage": 0.5},

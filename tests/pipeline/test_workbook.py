@@ -25,7 +25,11 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
     return {
         **{"segment_id": segment_id, "name": name, "archetype": "vip", "is_standing": False, "is_small": False},
         **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.75, "stability": 0.8, "is_stable": True},
-        **{"top_categories": [{"label": "Cats"}, {"label": "Dogs"}], "playbook": {"en": "Write.", "uk": "Пишіть."}},
+        **{
+            "top_categories": [{"label": "Cats"}, {"label": "Dogs"}],
+            "playbook": {"en": "Write.", "uk": "Пишіть."},
+            "avoid": {"en": "Shouting.", "uk": "Крику."},
+        },
         "rule": {
             "conditions": [{"column": "order_count", "is_above": True, "bound": 2.0, "is_share": False}],
             **{"precision": 0.9, "coverage": 0.6},
@@ -105,7 +109,7 @@ def test_every_table_by_hand() -> None:
     ]  # fmt: skip
     assert ("set aside", "unreadable_time", 2, 0.2) in values(made, "Data quality")
     assert ("events", "the first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
-    assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.")]
+    assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.", "Shouting.")]
 
 
 def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
