@@ -73,6 +73,20 @@ def with_kindred(folder: Path) -> None:
         build_profiles(con, source, given).table.to_parquet(output(folder, "kindred"))
 
 
+def with_profiles_alone(folder: Path) -> None:
+    """The same without the segmentations by rule, and what only they ask for."""
+    import ibis
+
+    from pipeline import profiles
+
+    nobody = ibis.memtable({"customer_id": []}, schema={"customer_id": "int64"})
+    profiles.heat.product_points = lambda events, **settings: nobody
+    profiles.rhythm.order_rhythm = lambda orders: nobody
+    profiles.feasts.occasion_shares = lambda orders, **settings: nobody
+    profiles._standings = lambda table, spec, params: table
+    with_kindred(folder)
+
+
 def with_sklearn(folder: Path) -> None:
     """scikit-learn's KMeans alone on the matrix that Kindred's profiles give; run after `kindred`."""
     import pandas as pd
@@ -114,6 +128,7 @@ CONTENDERS = {
     "kindred": with_kindred,
     **{name: functools.partial(with_other, name) for name in OTHERS},
     "sklearn": with_sklearn,
+    "profiles_alone": with_profiles_alone,
     "train": with_train,
     "train_unfitted": with_train_unfitted,
     "score": with_score,
@@ -181,6 +196,7 @@ def main() -> None:
         f"\n{options.events:g} M events, median of {options.runs}\n\n| | seconds | peak GB | beside |\n|---|---|---|---|"
     )
     beside = {name: f"{seconds[name] / seconds['kindred']:.2f}x Kindred's profiles" for name in (*OTHERS, "score")}
+    beside["kindred"] = f"{seconds['kindred'] / seconds['profiles_alone']:.2f}x profiles alone"
     for name in ("train", "train_unfitted"):
         beside[name] = f"{seconds[name] / (seconds['kindred'] + seconds['sklearn']):.2f}x (profiles + scikit-learn)"
     for name in CONTENDERS:
