@@ -12,6 +12,8 @@ from pipeline.report.wording import Wording
 CELL_WIDTH, CHAR_WIDTH, HEAD_CHAR_WIDTH = 46, 6.8, 6.4
 CELL_HEIGHT, BAR_HEIGHT, LABEL_HEIGHT = 26, 13, 19
 MAX_CHARS = 46
+FIFTH = 0.2 - 1e-9
+TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LONGEST_BAR = 82.0
 DARKEST = 0.55
 """Opacity of the strongest cell: text on it must be readable."""
@@ -37,6 +39,26 @@ def funnel_bars(funnel: Mapping[str, Any], words: Wording) -> dict[str, Any]:
     told = "; ".join(f"{name}: {words.number(shares[0], 'share')}" for name, shares in rows)
     drawn = bars(rows, [words("sizes.share")], words, title=words("funnel.title"))
     return {**drawn, "desc": words("funnel.desc", list=told), "counts": [words.whole(count) for count in counts]}
+
+
+def tier_bars(revenue: Mapping[str, Any], words: Wording) -> dict[str, Any]:
+    """Share of buyers and of spend by value tier."""
+    rows = [(words(f"group.{one['tier']}"), [one["customer_share"], one["spend_share"]]) for one in revenue["tiers"]]
+    return bars(rows, [words("revenue.buyers"), words("sizes.spend")], words, title=words("revenue.tiers"))
+
+
+def pareto_curve(revenue: Mapping[str, Any], words: Wording) -> dict[str, Any]:
+    """Share of spend (up) that the best buyers (across) bring; places in percent of the plot."""
+    curve = [(one["customer_share"], one["spend_share"]) for one in revenue["curve"]]
+    # The first point past a fifth of the buyers: of few buyers, points are further apart.
+    buyers, spend = next(point for point in curve if point[0] >= FIFTH)
+    said = words("revenue.best", buyers=words.number(buyers, "share"), spend=words.number(spend, "share"))
+    return {
+        **{"title": words("revenue.curve"), "desc": said, "across": words("revenue.across"), "up": words("revenue.up")},
+        "points": [(round(100 * x, 2), round(100 * (1 - y), 2)) for x, y in curve],
+        "ticks": [(round(100 * tick), words.number(tick, "share")) for tick in TICKS],
+        "rows": [(words.number(x, "share"), words.number(y, "share")) for x, y in curve[1:]],
+    }
 
 
 def bars(

@@ -18,6 +18,7 @@ def render(summary: dict[str, Any], language: str) -> str:
     """The report of `pipeline.report.summarise.summarise` in a language (en, uk, ru, sq)."""
     words = wording(language)
     segments = summary["segments"]
+    revenue = summary["revenue"]
     names = {one["segment_id"]: words.name(one) for one in segments}
     return render_template(
         "report.html.j2",
@@ -29,6 +30,8 @@ def render(summary: dict[str, Any], language: str) -> str:
         heat=drawings.heat_map(summary["heat_map"], names, words),
         funnel_shop=drawings.funnel_bars(summary["funnel"], words),
         funnel_segments=drawings.funnel_matrix(summary["funnel"], names, words),
+        tiers=drawings.tier_bars(revenue, words) if revenue else None,
+        pareto=drawings.pareto_curve(revenue, words) if revenue else None,
         foretold=words.foretold(summary["quality"].get("validity")),
         five_w=lambda segment: five_w_texts(segment.get("five_w", {}), language),
         crossed=[drawings.crossing(one, names, words) for one in summary["crossings"]],

@@ -204,15 +204,6 @@ class Wording:
         told = self("cards.stability", word=word, share=self.number(segment["stability"], "share"))
         return told if segment["is_stable"] else f"{told} {self('cards.no_campaign')}"
 
-    def when(self, figures: Mapping[str, float]) -> str:
-        """The busiest part of the day, and weekends; nothing where the log knows days alone, or but some hours."""
-        parts = {part: figures.get(f"{part}_share", 0.0) for part in ("night", "morning", "afternoon", "evening")}
-        busiest = max(parts, key=lambda part: parts[part])
-        if not 0 < parts[busiest] < 1:
-            return ""
-        share, weekend = (self.number(one, "share") for one in (parts[busiest], figures.get("weekend_share", 0.0)))
-        return self("cards.when", part=self(f"part.{busiest}"), share=share, weekend=weekend)
-
     def rule(self, rule: Mapping[str, Any] | None) -> str:
         """A segment's rule as sentences, with whom it holds for."""
         if rule is None:

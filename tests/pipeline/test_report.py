@@ -271,6 +271,18 @@ def test_crossings_of_segments_that_tell_something() -> None:
     assert summary(segment("s01", "VIP"))["crossings"] == []
 
 
+def test_who_brings_the_revenue() -> None:
+    told = summary(segment("s01", "VIP"))
+    tiers = [{"tier": "vip", "customer_count": 20, "customer_share": 0.2, "spend_share": 0.6}]
+    shares = [(0.0, 0.0), (0.1, 0.4), (0.2, 0.6), (1.0, 1.0)]
+    curve = [{"customer_share": buyers, "spend_share": spend} for buyers, spend in shares]
+    page = render(told | {"revenue": {"tiers": tiers, "curve": curve}}, "en")
+    assert "The best 20% of the buyers bring 60% of the spend." in text_of(page)
+    assert '<polyline points="0.0,100.0 10.0,60.0 20.0,40.0 100.0,0.0 "></polyline>' in page
+    assert "VIP 20% 60%" in text_of(page)
+    assert "Who brings the revenue" not in text_of(render(told | {"revenue": None}, "en"))
+
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 AXE = Path(os.environ.get("KINDRED_AXE", "node_modules/axe-core/axe.min.js"))
 RUNNER = """<script>%s</script><script>addEventListener("load", () => axe.run().then(found => {
