@@ -12,7 +12,7 @@ from pipeline.report.wording import Wording
 CELL_WIDTH, CHAR_WIDTH, HEAD_CHAR_WIDTH = 46, 6.8, 6.4
 CELL_HEIGHT, BAR_HEIGHT, LABEL_HEIGHT = 26, 13, 19
 MAX_CHARS = 46
-FIFTH = 0.2 - 1e-9
+FIFTH = 0.2
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LONGEST_BAR = 82.0
 DARKEST = 0.55
@@ -50,8 +50,7 @@ def tier_bars(revenue: Mapping[str, Any], words: Wording) -> dict[str, Any]:
 def pareto_curve(revenue: Mapping[str, Any], words: Wording) -> dict[str, Any]:
     """Share of spend (up) that the best buyers (across) bring; places in percent of the plot."""
     curve = [(one["customer_share"], one["spend_share"]) for one in revenue["curve"]]
-    # The first point past a fifth of the buyers: of few buyers, points are further apart.
-    buyers, spend = next(point for point in curve if point[0] >= FIFTH)
+    buyers, spend = min(curve[1:], key=lambda point: abs(point[0] - FIFTH))
     said = words("revenue.best", buyers=words.number(buyers, "share"), spend=words.number(spend, "share"))
     return {
         **{"title": words("revenue.curve"), "desc": said, "across": words("revenue.across"), "up": words("revenue.up")},
