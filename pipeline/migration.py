@@ -26,9 +26,10 @@ def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     Raises
     ------
     UserError
-        A file is no scores, or both are of one moment.
+        A file is no scores, or both are of one moment, or ``out`` is one of them.
     """
     require_table_name(out)
+    outputs.require_not_read(out, (earlier, later))
     frames = [_read_scores(path) for path in (earlier, later)]
     moments = [frame.as_of[0] for frame in frames]
     if moments[0] == moments[1]:

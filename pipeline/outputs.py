@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,18 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_not_read(path: Path, read: Iterable[Path]) -> None:
+    """Refuse to write over a file that the command reads.
+
+    Raises
+    ------
+    OutputError
+        ``path`` is one of them, by whatever name.
+    """
+    if path.exists() and any(one.exists() and path.samefile(one) for one in read):
+        raise OutputError(f"{path}: expected a file of its own for the result; this one is read. Name another.")
 
 
 def _require_place(path: Path) -> None:

@@ -16,6 +16,7 @@ from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect
+from pipeline.files import source_files
 from pipeline.hysteresis import hold, last_scores
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
@@ -103,6 +104,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
     """
     if out.suffix not in (".parquet", ".csv"):
         raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
+    outputs.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)

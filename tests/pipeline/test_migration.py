@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,10 @@ def test_two_files_of_scores(trained: Any, tmp_path: Path, suffix: str) -> None:
     pd.testing.assert_frame_equal(
         again.drop(columns=["from_name", "to_name"]), moves.drop(columns=["from_name", "to_name"])
     )
+    before = paths[0].read_bytes()
+    with pytest.raises(UserError, match=r"this one is read\. Name another"):
+        migration(given, *paths, out=paths[0])
+    assert paths[0].read_bytes() == before
     with pytest.raises(UserError, match="two moments"):
         migration(given, paths[0], paths[0], out=tmp_path / "no.parquet")
 
@@ -218,6 +223,16 @@ def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
         history(trained[0], every="month", since=None, model_uri="x", out=tmp_path / "out.xlsx", progress=quiet)
     assert registry.has_champion(tracking.open_store(trained[0]), trained[0])
+
+
+def test_the_log_is_not_written_over(params: Callable[..., Params], shop: Path) -> None:
+    products = shop / "products.parquet"
+    before = products.read_bytes()
+    with pytest.raises(UserError, match=r"this one is read\. Name another"):
+        history(params(), every="month", since=None, model_uri="x", out=products, progress=quiet)
+    with pytest.raises(UserError, match=r"this one is read\. Name another"):
+        score(params(), model_uri="x", out=products, progress=quiet)
+    assert products.read_bytes() == before
 
 
 def test_moves_of_the_report_by_hand() -> None:
