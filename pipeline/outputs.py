@@ -167,6 +167,14 @@ def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None) -> 
             raise OutputError(f"{path}: expected {count:,} rows to be written; the file holds others.")
 
 
+FORMULA = r"([=@\t\r]|[+\-](\d*\D|$))"
+
+
+def from_spreadsheet(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts of a CSV that `write_table` wrote, without the apostrophes before what looks like a formula."""
+    return pc.if_else(pc.match_substring_regex(texts, f"^'{FORMULA}"), pc.utf8_slice_codeunits(texts, 1), texts)
+
+
 def _for_spreadsheets(table: pa.Table) -> pa.Table:
     for index, field in enumerate(table.schema):
         column = table[index]
@@ -175,7 +183,7 @@ def _for_spreadsheets(table: pa.Table) -> pa.Table:
         if pa.types.is_large_string(column.type):
             column = column.cast(pa.string())
         if pa.types.is_string(column.type):
-            risky = pc.fill_null(pc.match_substring_regex(column, r"^([=@\t\r]|[+\-](\d*\D|$))"), False)
+            risky = pc.fill_null(pc.match_substring_regex(column, f"^{FORMULA}"), False)
             column = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
         table = table.set_column(index, field.name, column)
     return table
