@@ -70,7 +70,7 @@ def of_model(params: Params, trained: Params, profiles: Profiles) -> list[str]:
     # Weighed, since whoever did little has the shares of the shop that the model knows.
     unknown = float((profile[SHARE_PREFIX + OTHER] * evidence).sum() / max(evidence.sum(), 1e-9))
     unlike = []
-    if description(params.redacted()) != description(trained):
+    if description(params) != description(trained):
         unlike.append("`source` describes other columns or event types than at its training")
     if unknown > cut.mix[cut.other_index] + MUCH_UNKNOWN:
         unlike.append(f"{unknown:.0%} of its customers' interests are in categories that the model does not know")
