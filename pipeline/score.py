@@ -61,9 +61,9 @@ class Scored:
         """Rows per segment beside training, and what else to know."""
         lines = [f"{'Segment':<44}{'Customers':>12}{'Share':>9}{'At training':>13}"]
         lines += [
-            f"{name[:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
+            f"{row['name'][:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
             + (f"{row['trained_share']:>13.1%}" if row["trained_share"] is not None else f"{'-':>13}")
-            for name, row in self.summary["segments"].items()
+            for row in self.summary["segments"].values()
         ]
         new, drift = self.summary["new_categories"], self.summary["mix_drift"]
         lines += [
@@ -242,7 +242,8 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: registry.Loaded
         "customer_count": len(predicted),
         "low_evidence_count": int((predicted.evidence == "low").sum()),
         "segments": {
-            names[segment_id]: {
+            segment_id: {
+                "name": names[segment_id],
                 "customer_count": int(counts[segment_id]),
                 "customer_share": share,
                 "trained_share": shares.get(segment_id),
