@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import ibis
 import pandas as pd
 
 from features.categories import OTHER
+from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
+from features.occasions import local_time
 from pipeline.params import Params
 from pipeline.profiles import Profiles
-from pipeline.sources import ReadingSummary
+from pipeline.sources import ReadingSummary, Source
 from pipeline.state import description
 
 MUCH_UNKNOWN = 0.3
 """Share of interests in unknown categories, above that of training, at which a model looks like another shop's."""
 MOSTLY = 0.5
 """Share of interests outside the columns past which they are told."""
+
+NIGHT_HOURS = 6
+"""From midnight on; a shop's quietest, with a twentieth of all or less where the time zone is right."""
+AT_NIGHT = 1 / 3
+"""Share of what customers do at night past which the clock is told to be wrong; at all hours alike it is a quarter."""
+LEAST_TIMED, LEAST_DAYS = 1_000, 7
+"""Events with an hour, and days with any, below which nothing is said: a sample of one night is no mistake."""
+OWN_DOING = (EventType.VIEW, EventType.SEARCH, EventType.FAVOURITE, EventType.CART, EventType.PURCHASE)
 
 
 def of_moment(params: Params, reading: ReadingSummary) -> list[str]:
@@ -28,6 +39,36 @@ def of_moment(params: Params, reading: ReadingSummary) -> list[str]:
     return [
         f"as_of ({params.as_of:%Y-%m-%d}) is {days:,.0f} days after the last event ({last:%Y-%m-%d}), so that "
         "everybody looks that much longer away. Name a moment soon after it, or bring the rest of the log"
+    ]
+
+
+def of_hours(params: Params, source: Source) -> list[str]:
+    """Whether most is done at night, as by a clock that is many hours wrong; nothing of logs whose times are dates.
+
+    A clock that is wrong by a few hours is not seen.
+    """
+    window = ObservationWindow(params.as_of, params.history_days)
+    read_in = params.source.events.timezone
+    told_in = params.cards.timezone or read_in
+    events = window.of(source.events)
+    events = events.filter(events.event_type.isin([str(kind) for kind in OWN_DOING]))
+    clocks = {zone: local_time(events.occurred_at, timezone=zone, window=window) for zone in ("UTC", read_in, told_in)}
+    # Midnight, by the clock that wrote it, is what a date without an hour becomes.
+    is_timed = ibis.and_(*((clocks[zone].truncate("D") != clocks[zone]) for zone in dict.fromkeys(("UTC", read_in))))
+    at = clocks[told_in]
+    found = events.aggregate(
+        count=events.count(),
+        timed=is_timed.sum(),
+        night=(is_timed & (at.hour() < NIGHT_HOURS)).sum(),
+        days=at.date().nunique(where=is_timed),
+    )
+    count, timed, night, days = (value or 0 for value in found.to_pyarrow().to_pylist()[0].values())
+    if timed < max(LEAST_TIMED, count / 2) or days < LEAST_DAYS or night <= AT_NIGHT * timed:
+        return []
+    return [
+        f"{night / timed:.0%} of what customers do is done from 0:00 to {NIGHT_HOURS}:00 in {told_in}, when most "
+        "people sleep. Times without an offset are read in source.events.timezone; name the customers' own in "
+        "cards.timezone where the log is in another, such as UTC"
     ]
 
 
@@ -70,7 +111,7 @@ def of_model(params: Params, trained: Params, profiles: Profiles) -> list[str]:
     # Weighed, since whoever did little has the shares of the shop that the model knows.
     unknown = float((profile[SHARE_PREFIX + OTHER] * evidence).sum() / max(evidence.sum(), 1e-9))
     unlike = []
-    if description(params.redacted()) != description(trained):
+    if description(params) != description(trained):
         unlike.append("`source` describes other columns or event types than at its training")
     if unknown > cut.mix[cut.other_index] + MUCH_UNKNOWN:
         unlike.append(f"{unknown:.0%} of its customers' interests are in categories that the model does not know")

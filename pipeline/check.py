@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline import outputs
+from pipeline import beware, outputs
 from pipeline.engines import connect
 from pipeline.params import Params
 from pipeline.profiles import Progress
@@ -17,7 +17,12 @@ def check(params: Params, *, progress: Progress) -> str:
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
-        return reading_text(source.summary.as_dict())
+        return "\n".join(
+            [
+                reading_text(source.summary.as_dict()),
+                *(f"Beware    {told}" for told in beware.of_hours(params, source)),
+            ]
+        )
 
 
 def reading_text(reading: dict[str, Any]) -> str:

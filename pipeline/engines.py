@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.params import EngineParams
 
+WORK, LOCK = ".kindred-", "lock"
 TEMPORARY = ("temp", "main")
 """Where temporary tables and views are."""
 
@@ -28,7 +30,7 @@ class EngineError(UserError):
 
 @contextmanager
 def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
-    """A database of its own in a fresh folder, gone at the end.
+    """A database of its own in a fresh folder, gone at the end; what killed commands left is swept away.
 
     Parameters
     ----------
@@ -38,12 +40,10 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
     Raises
     ------
     EngineError
-        Memory or disk do not suffice; says which parameter to change.
+        Memory or disk do not suffice, or there is no such folder; says which parameter to change.
     """
     place = (Path(params.temp_directory) if params.temp_directory else folder).resolve()
-    place.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".kindred-", dir=place))
-    try:
+    with _work_folder(place) as work:
         con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
         settings: dict[str, object] = {
             "memory_limit": params.memory_limit,
@@ -71,8 +71,31 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
             ) from None
         finally:
             con.disconnect()
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _work_folder(place: Path) -> Iterator[Path]:
+    """A folder that is locked as long as its command runs, so that the next one can tell what a killed one left."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".new-kindred-", dir=place))
+    except OSError as error:
+        raise EngineError(
+            f"expected a folder for intermediate tables that can be written to at {place}. {error.strerror}. Name "
+            "another in engine.temp_directory."
+        ) from None
+    for left in place.glob(f"{WORK}*"):
+        with suppress(OSError), (left / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+    work = made.with_name(made.name.replace(".new-kindred-", WORK))
+    with (made / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made.rename(work)  # others see it locked, or not at all
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def is_disk_full(error: BaseException) -> bool:

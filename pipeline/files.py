@@ -111,6 +111,24 @@ def resolve(table: Table, params: Params, *, key: str) -> list[Path]:
     return found
 
 
+def source_files(params: Params) -> list[Path]:
+    """Files of all tables of ``params.source``; what a query reads is not known.
+
+    Raises
+    ------
+    SourceError
+        See `resolve`.
+    """
+    source = params.source
+    tables = {name: getattr(source, name) for name in ("events", "products", "categories", "customers")}
+    return [
+        path
+        for name, table in tables.items()
+        if table is not None and table.path is not None
+        for path in resolve(table, params, key=f"source.{name}")
+    ]
+
+
 def _kind(path: Path) -> str | None:
     bare = path.with_suffix("") if path.suffix in COMPRESSIONS else path
     return KINDS.get(bare.suffix.lower())

@@ -11,6 +11,7 @@ import pandas as pd
 from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect, materialise
 from pipeline.errors import UserError
+from pipeline.files import source_files
 from pipeline.hysteresis import NEEDED, hold
 from pipeline.migration import require_table_name, with_names, write
 from pipeline.params import Params
@@ -46,6 +47,7 @@ def history(
         The log has no two such moments, or the model or the source cannot be used; old files stay as they were.
     """
     require_table_name(out)
+    outputs.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)

@@ -26,9 +26,15 @@ def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     Raises
     ------
     UserError
-        A file is no scores, or both are of one moment.
+        A file is no scores, or both are of one moment, or ``out`` is one of them.
     """
     require_table_name(out)
+    outputs.require_not_read(out, (earlier, later))
+    with outputs.lock(params.path(params.outputs.folder)):  # or what is read may not be what the manifest tells of
+        return _migration(params, earlier, later, out=out)
+
+
+def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     frames = [_read_scores(path) for path in (earlier, later)]
     moments = [frame.as_of[0] for frame in frames]
     if moments[0] == moments[1]:
@@ -45,15 +51,14 @@ def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
             f"the scores are of two models ({models[0]}, {models[1]}): who moved between segments may have been moved "
             "by the training. Score both moments with one model: kindred history"
         )
-    with outputs.lock(params.path(params.outputs.folder)):
-        return write(
-            found,
-            params,
-            out=out,
-            inputs={"earlier": outputs.file_digest(earlier), "later": outputs.file_digest(later)},
-            run_id=frames[1].run_id[0],
-            beware=beware,
-        )
+    return write(
+        found,
+        params,
+        out=out,
+        inputs={"earlier": outputs.file_digest(earlier), "later": outputs.file_digest(later)},
+        run_id=frames[1].run_id[0],
+        beware=beware,
+    )
 
 
 def with_names(history: pd.DataFrame, given: Mapping[str, str]) -> pd.DataFrame:
@@ -78,8 +83,10 @@ def _read_scores(path: Path) -> pd.DataFrame:
                 include_columns=wanted,
                 column_types=dict.fromkeys(set(wanted) - {"as_of"}, pa.string()) | {"as_of": AS_OF},
                 strings_can_be_null=True,
+                null_values=[""],  # NA may be the name of a customer
             )
             table = pyarrow.csv.read_csv(path, convert_options=texts)
+            table = table.set_column(0, "customer_id", outputs.from_spreadsheet(table["customer_id"]))
         else:
             table = pq.read_table(path, columns=wanted)
     except FileNotFoundError:
@@ -89,8 +96,8 @@ def _read_scores(path: Path) -> pd.DataFrame:
     if table is None or set(table.column_names) != set(wanted) or not table.num_rows:
         raise UserError(f"{path}: expected scores, with the columns {', '.join(wanted)}. {hint}")
     frame: pd.DataFrame = table.to_pandas()
-    if frame.as_of.nunique() != 1 or not frame.customer_id.is_unique:
-        raise UserError(f"{path}: expected each customer once, at one as_of. {hint}")
+    if frame.as_of.nunique() != 1 or not frame.customer_id.is_unique or frame.customer_id.isna().any():
+        raise UserError(f"{path}: expected each customer once, with an id, at one as_of. {hint}")
     return frame
 
 

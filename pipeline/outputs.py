@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,18 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_not_read(path: Path, read: Iterable[Path]) -> None:
+    """Refuse to write over a file that the command reads.
+
+    Raises
+    ------
+    OutputError
+        ``path`` is one of them, by whatever name.
+    """
+    if path.exists() and any(one.exists() and path.samefile(one) for one in read):
+        raise OutputError(f"{path}: expected a file of its own for the result; this one is read. Name another.")
 
 
 def _require_place(path: Path) -> None:
@@ -155,6 +167,14 @@ def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None) -> 
             raise OutputError(f"{path}: expected {count:,} rows to be written; the file holds others.")
 
 
+FORMULA = r"([=@\t\r]|[+\-](\d*\D|$))"
+
+
+def from_spreadsheet(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts of a CSV that `write_table` wrote, without the apostrophes before what looks like a formula."""
+    return pc.if_else(pc.match_substring_regex(texts, f"^'{FORMULA}"), pc.utf8_slice_codeunits(texts, 1), texts)
+
+
 def _for_spreadsheets(table: pa.Table) -> pa.Table:
     for index, field in enumerate(table.schema):
         column = table[index]
@@ -163,7 +183,7 @@ def _for_spreadsheets(table: pa.Table) -> pa.Table:
         if pa.types.is_large_string(column.type):
             column = column.cast(pa.string())
         if pa.types.is_string(column.type):
-            risky = pc.fill_null(pc.match_substring_regex(column, r"^([=@\t\r]|[+\-](\d*\D|$))"), False)
+            risky = pc.fill_null(pc.match_substring_regex(column, f"^{FORMULA}"), False)
             column = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
         table = table.set_column(index, field.name, column)
     return table

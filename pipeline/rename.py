@@ -76,7 +76,16 @@ def _clean(name: str) -> str:
 def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     """Segment columns of scores with the names given by hand."""
     changes: dict[str, Any] = {}
+    called: dict[str, str] = {}
     for segment_id, segment in (("segment_id", "segment"), ("next_segment_id", "next_segment")):
         by_hand = predicted[segment_id].map(names)
-        changes[segment] = predicted[segment].where(by_hand.isna(), by_hand)
+        is_given = by_hand.notna()
+        called |= dict(zip(predicted[segment][is_given], by_hand[is_given], strict=True))
+        changes[segment] = predicted[segment].where(~is_given, by_hand)
+    # A move ends in the name of the segment that it leads to.
+    moves = {
+        text: next((text.removesuffix(old) + new for old, new in called.items() if text.endswith(f" -> {old}")), text)
+        for text in predicted.what_would_move.dropna().unique()
+    }
+    changes["what_would_move"] = predicted.what_would_move.map(moves)
     return predicted.assign(**changes).astype(predicted.dtypes.to_dict())

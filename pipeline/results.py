@@ -107,7 +107,7 @@ def report(params: Params, run: str | None, *, language: str | None, out: Path |
     UserError
         There is no such run, it holds no summary, or one of another version; or ``out`` is named for another format.
     """
-    if out is not None and (out.suffix.lower() == ".xlsx") != xlsx:
+    if out is not None and out.suffix.lower() not in ((".xlsx",) if xlsx else (".html", ".htm")):
         raise UserError(f"--out {out}: expected a name ending in .xlsx with --xlsx, and in .html without it.")
     mlflow = tracking.open_store(params)
     champion = registry.champion_run(mlflow, params)

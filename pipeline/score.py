@@ -16,6 +16,7 @@ from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect
+from pipeline.files import source_files
 from pipeline.hysteresis import hold, last_scores
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
@@ -60,9 +61,9 @@ class Scored:
         """Rows per segment beside training, and what else to know."""
         lines = [f"{'Segment':<44}{'Customers':>12}{'Share':>9}{'At training':>13}"]
         lines += [
-            f"{name[:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
+            f"{row['name'][:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
             + (f"{row['trained_share']:>13.1%}" if row["trained_share"] is not None else f"{'-':>13}")
-            for name, row in self.summary["segments"].items()
+            for row in self.summary["segments"].values()
         ]
         new, drift = self.summary["new_categories"], self.summary["mix_drift"]
         lines += [
@@ -103,6 +104,7 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
     """
     if out.suffix not in (".parquet", ".csv"):
         raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
+    outputs.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)
@@ -240,7 +242,8 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: registry.Loaded
         "customer_count": len(predicted),
         "low_evidence_count": int((predicted.evidence == "low").sum()),
         "segments": {
-            names[segment_id]: {
+            segment_id: {
+                "name": names[segment_id],
                 "customer_count": int(counts[segment_id]),
                 "customer_share": share,
                 "trained_share": shares.get(segment_id),

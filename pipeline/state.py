@@ -27,6 +27,8 @@ from pipeline.sources import Source
 
 FOLDER = "state"
 MANIFEST = "manifest.json"
+OURS = ("measures-", "events-", "products-", outputs.TEMPORARY)
+"""Beginnings of the names of files that are written here; others are somebody else's and are let alone."""
 LAYOUT = 3
 REMEDY = "Remove that folder to begin anew; the next --update then builds the state in full."
 
@@ -36,8 +38,8 @@ class StateError(UserError):
 
 
 def description(params: Params) -> str:
-    """SHA-256 of how the source is read; where it lies may change, since logs are rotated."""
-    described = params.source.model_dump(mode="json")
+    """SHA-256 of how the source is read; where it lies may change, since logs are rotated, and so may passwords."""
+    described = params.redacted().source.model_dump(mode="json")
     for table in described.values():
         if isinstance(table, dict):
             table.pop("path", None)
@@ -55,10 +57,10 @@ def load(folder: Path, belongs: dict[str, Any], as_of: datetime) -> dict[str, An
         named = {one["file"]: one["sha256"] for one in files if one}
         state_as_of = datetime.fromisoformat(manifest["as_of"])
         edges = [datetime.fromisoformat(part[edge]) for part in manifest["events"] for edge in ("start", "until")]
-        own = {key: manifest[key] for key in belongs}
+        own = {key: manifest[key] for key in (*belongs, "number", "reread_from", "older_row_count")}
     except (ValueError, KeyError, TypeError):
         raise StateError(f"{path}: expected the manifest of a state; it is damaged. {REMEDY}") from None
-    if own != belongs:
+    if any(own[key] != belongs[key] for key in belongs):
         differing = " and ".join(
             {
                 "layout": "another version of Kindred",
@@ -177,5 +179,5 @@ def save(
     named = {MANIFEST, *(one["file"] for one in [*saved["measures"], *saved["events"]])}
     named |= {saved["products"]["file"]} if saved["products"] else set()
     for path in folder.iterdir():
-        if path.name not in named:
+        if path.name not in named and path.name.startswith(OURS):
             path.unlink()

@@ -208,9 +208,11 @@ def choose_and_fit(
     """Try the candidates, log each as a child of the active run, and train the one chosen in full.
 
     A candidate is judged on a sample; one that turns out to have too small a segment among all customers is passed
-    over. Where none is left, fewer segments than any candidate's are made, and one where nothing else will do.
+    over. Where none is left, fewer segments than any candidate's are made, and one where nothing else will do. A cutoff
+    at which fewer than ``minimum.customers`` had done enough to be clustered does not judge.
     """
     progress("trying candidates")
+    earlier = [past for past in earlier if _clustered_count(past.profiles, params) >= max(params.minimum.customers, 1)]
     tried = try_candidates(profiles, earlier, params, sweep=sweep)
     least = params.quality.min_segment_customers or params.naming.min_group
     left = {one.candidate: one for one in tried}
@@ -243,7 +245,7 @@ def _fewer(profiles: Profiles, params: Params, tried: list[Tried], least: int) -
     """KMeans with the most segments below the grid of which none is too small; one segment always is."""
     fewest = min(params.sweep.n_segments)
     unjudged = {**params.quality.model_dump(), **UNJUDGED}
-    for count in range(fewest - 1, 0, -1):
+    for count in range(max(fewest - 1, 1), 0, -1):
         given = Setting("kmeans", count, None, 0, {}).of(params)
         if count == 1 or _smallest(cluster(profiles, given, quality=unjudged)) >= least:
             break
@@ -263,9 +265,13 @@ def _smallest(fitted: FittedClusters) -> int:
     return int(np.unique(labels, return_counts=True)[1].min()) if len(labels) else 0
 
 
+def _clustered_count(profiles: Profiles, params: Params) -> int:
+    return int((profiles.table["event_count"] >= params.clustering.min_events).sum())
+
+
 def _samples(profiles: Profiles, earlier: Sequence[Past], params: Params) -> str:
     """On whom the candidates were judged, in words."""
-    clustered = int((profiles.table["event_count"] >= params.clustering.min_events).sum())
+    clustered = _clustered_count(profiles, params)
     used = min(clustered, params.sweep.sample_customers)
     told = (
         f"Candidates were fitted on {used:,} of {clustered:,} customers and {params.sweep.resamples} resamples of them"

@@ -68,7 +68,9 @@ def as_text(told: Mapping[str, Any]) -> str:
     head = [f"From {told['start']} to {told['end']}", "Stayed", "Moved", "Up", "Down", "New", "Not shown"]
     rows = [[one["title"], *one["figures"]] for one in told["sections"]]
     parts = [aligned([head, *rows], right=range(1, 7))]
-    segments = next(one for one in told["sections"] if one["key"] == "segment")
+    # Where all are in one segment, there is no section of segments.
+    nothing: dict[str, Any] = {"moves": [], "stays": [], "lost": [], "unseen": ""}
+    segments = next((one for one in told["sections"] if one["key"] == "segment"), nothing)
     moves = [row for row in segments["moves"] if row[0] not in (row[1], segments["unseen"])][:MOST_MOVES]
     blocks = [
         (["Largest moves between segments", "to", "Customers"], moves, {2}),

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import ibis
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,3 +50,49 @@ def test_a_model_of_another_shop_or_of_a_later_time() -> None:
     assert "65% of its customers' interests" in unknown
     (later,) = beware.of_model(at("2025-10-01"), PARAMS, like)
     assert "before the model's training (2025-11-01)" in later
+
+
+def log(clock: list[str], *, days: int, each: int, kind: str = "view") -> Any:
+    """``each`` events at each time of day, on ``days`` days of October 2025; UTC."""
+    at = [f"2025-10-{day + 1:02} {time}" for day in range(days) for time in clock for _ in range(each)]
+    table = pd.DataFrame({"event_type": kind, "occurred_at": pd.to_datetime(at).astype("datetime64[us]")})
+    return cast(Any, SimpleNamespace(events=ibis.memtable(table)))
+
+
+def in_zone(read: str, told: str | None = None) -> Params:
+    events = PARAMS.source.events.model_copy(update={"timezone": read})
+    return PARAMS.model_copy(
+        update={
+            "source": PARAMS.source.model_copy(update={"events": events}),
+            "cards": PARAMS.cards.model_copy(update={"timezone": told}),
+        }
+    )
+
+
+EVENINGS = ["18:30", "19:10", "20:00", "21:40", "22:05"]
+
+
+def test_most_is_done_at_night_where_the_time_zone_is_wrong() -> None:
+    evenings = log(EVENINGS, days=10, each=20)  # 1,000 events
+    for params in (in_zone("UTC"), in_zone("UTC", "Europe/London")):
+        assert beware.of_hours(params, evenings) == []
+    # Tokyo is nine hours ahead: 3:30, 4:10, 5:00 are of the night, 6:40, 7:05 and 13:00 are not.
+    (told,) = beware.of_hours(in_zone("UTC", "Asia/Tokyo"), log([*EVENINGS, "04:00"], days=10, each=20))
+    assert told.startswith("50% of what customers do is done from 0:00 to 6:00 in Asia/Tokyo")
+    assert beware.of_hours(in_zone("UTC", "Asia/Tokyo"), log(EVENINGS, days=10, each=20, kind="email_open")) == []
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Kyiv", "America/New_York"])
+def test_what_has_no_hours_or_is_a_moment_long_says_nothing_of_the_clock(zone: str) -> None:
+    midnight = "00:00" if zone == "UTC" else {"Europe/Kyiv": "21:00", "America/New_York": "04:00"}[zone]
+    for source in (log([midnight], days=10, each=200), log([midnight, "00:00"], days=10, each=200)):
+        assert beware.of_hours(in_zone(zone), source) == []
+    assert beware.of_hours(in_zone("UTC"), log(["01:00", "02:50"], days=6, each=200)) == []
+    assert beware.of_hours(in_zone("UTC"), log(["01:00", "02:50"], days=9, each=20)) == []
+    assert beware.of_hours(in_zone("UTC"), log([], days=9, each=20)) == []
+
+
+def test_hours_alike_are_no_mistake() -> None:
+    alike = log([f"{hour:02}:30" for hour in range(24)], days=10, each=5)
+    assert beware.of_hours(in_zone("UTC"), alike) == []
+    assert beware.of_hours(in_zone("UTC"), log([f"{hour:02}:30" for hour in range(6)], days=10, each=20)) != []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,30 @@ def test_nothing_left_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), connect(LARGE, folder=tmp_path):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_command_left_is_swept_and_what_runs_is_not(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from pipeline.engines import connect; "
+        "from tests.pipeline.test_engines import LARGE\n"
+        "with connect(LARGE, folder=Path(sys.argv[1])): os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 9
+    (left,) = tmp_path.iterdir()
+    with connect(LARGE, folder=tmp_path) as con:
+        assert not left.exists()
+        with connect(LARGE, folder=tmp_path):
+            assert len(list(tmp_path.iterdir())) == 2
+        assert one(con, "select 1") == 1 and list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_names_what_to_change(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    elsewhere = LARGE.model_copy(update={"temp_directory": str(tmp_path / "file" / "spill")})
+    with pytest.raises(EngineError, match=r"engine\.temp_directory"), connect(elsewhere, folder=tmp_path):
+        pass
 
 
 def test_memory_that_does_not_suffice_names_what_to_change(tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ def test_only_those_who_came_from_the_next_segment_and_barely_are_held() -> None
     pd.testing.assert_frame_equal(found.drop(columns="is_held").iloc[1:], predicted().iloc[1:])
 
 
+def test_a_segment_is_called_as_it_is_called_now() -> None:
+    # The last scores had a name that was given by hand and has been taken back since.
+    before = last(["a", "b", "a", "a"]).replace({"segment": {"A": "Our gold"}})
+    found = hold(predicted(), pd.Series(list("wxyz")), before, margin=0.05)
+    assert found.segment[0] == "A"
+
+
 def test_customers_are_matched_by_id_and_new_ones_are_free() -> None:
     found = hold(predicted(), pd.Series(list("wxyz")), last(["a", "a"], "xv"), margin=0.05)
     assert found.is_held.tolist() == [False, True, False, False]

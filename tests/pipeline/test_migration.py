@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,6 +17,7 @@ from pipeline import registry, tracking
 from pipeline.errors import UserError
 from pipeline.history import a_date, history, moments
 from pipeline.migration import migration
+from pipeline.outputs import write_table
 from pipeline.params import Params
 from pipeline.rename import rename
 from pipeline.report.migration import as_text, page
@@ -122,6 +125,12 @@ def test_page_and_text() -> None:
     assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
 
 
+def test_a_shop_of_one_segment() -> None:
+    found = migrate(crowd(*WAYS).assign(segment_id="s01", segment="All"), min_group=10)
+    text = as_text(page(found.groups, found.tables, beware=[], min_group=10))
+    assert "Lifecycle" in text and "Segment" not in text
+
+
 def test_moments() -> None:
     as_of, first = datetime(2025, 3, 31, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)
     found = moments(as_of, "month", since=datetime(2024, 12, 31, tzinfo=UTC), first=first)
@@ -203,8 +212,33 @@ def test_two_files_of_scores(trained: Any, tmp_path: Path, suffix: str) -> None:
     pd.testing.assert_frame_equal(
         again.drop(columns=["from_name", "to_name"]), moves.drop(columns=["from_name", "to_name"])
     )
+    before = paths[0].read_bytes()
+    with pytest.raises(UserError, match=r"this one is read\. Name another"):
+        migration(given, *paths, out=paths[0])
+    assert paths[0].read_bytes() == before
     with pytest.raises(UserError, match="two moments"):
         migration(given, paths[0], paths[0], out=tmp_path / "no.parquet")
+
+
+def scores_of(ids: list[str | None], path: Path) -> Path:
+    rows = pd.DataFrame({name: "x" for name in [*PLACES, "model_uri", "run_id"]}, index=range(len(ids)))
+    table = pa.Table.from_pandas(rows.assign(customer_id=ids).drop(columns="as_of"), preserve_index=False)
+    as_of = pa.array([DATES[path.suffix == ".csv"]] * len(ids), pa.timestamp("us", tz="UTC"))
+    write_table(path, table.append_column("as_of", as_of))
+    return path
+
+
+def test_customers_are_the_same_in_csv(trained: Any, tmp_path: Path) -> None:
+    # "NA" is read as nothing by many, and what looks like a formula gets an apostrophe in CSV.
+    ids: list[str | None] = ["NA", "=1", "-a", "@b", "+380", "'quoted"]
+    paths = [scores_of(ids, tmp_path / name) for name in ("one.parquet", "two.csv")]
+    given = trained[0].model_copy(update={"naming": trained[0].naming.model_copy(update={"min_group": 1})})
+    migration(given, *paths, out=tmp_path / "moves.parquet")
+    moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
+    assert of(moves, "segment")[["from_group", "to_group", "customer_count"]].to_numpy().tolist() == [["x", "x", 6]]
+    scores_of(["a", None], tmp_path / "three.csv")
+    with pytest.raises(UserError, match="each customer once, with an id"):
+        migration(given, paths[0], tmp_path / "three.csv", out=tmp_path / "moves.parquet")
 
 
 def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:
@@ -218,6 +252,16 @@ def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
         history(trained[0], every="month", since=None, model_uri="x", out=tmp_path / "out.xlsx", progress=quiet)
     assert registry.has_champion(tracking.open_store(trained[0]), trained[0])
+
+
+def test_the_log_is_not_written_over(params: Callable[..., Params], shop: Path) -> None:
+    products = shop / "products.parquet"
+    before = products.read_bytes()
+    with pytest.raises(UserError, match=r"this one is read\. Name another"):
+        history(params(), every="month", since=None, model_uri="x", out=products, progress=quiet)
+    with pytest.raises(UserError, match=r"this one is read\. Name another"):
+        score(params(), model_uri="x", out=products, progress=quiet)
+    assert products.read_bytes() == before
 
 
 def test_moves_of_the_report_by_hand() -> None:

@@ -58,6 +58,16 @@ def test_a_place_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
 
 
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    read, link, other = (tmp_path / name for name in ("read.csv", "link.csv", "other.csv"))
+    read.write_text("x")
+    link.symlink_to(read)
+    for out in (read, link):
+        with pytest.raises(outputs.OutputError, match=r"this one is read\. Name another"):
+            outputs.require_not_read(out, [other, read])
+    outputs.require_not_read(other, [other, read])  # none of them is there yet
+
+
 def test_leftovers_of_a_crash_are_swept(tmp_path: Path) -> None:
     (tmp_path / f"{outputs.TEMPORARY}99-scores.parquet").write_text("half")
     with outputs.lock(tmp_path):

@@ -39,6 +39,7 @@ def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back
     assert set(scores.next_segment[scores.next_segment_id == own.segment_id]) == {"Our gold"}
     others = scores[scores.segment_id != own.segment_id]
     assert "Our gold" not in set(others.segment)
+    assert own["name"] not in set(scores.what_would_move.dropna().str.split(" -> ").str[1])
     again = train(given.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
     names = again.segments.set_index("segment_id")["name"].to_dict()
     assert names[own.segment_id] == "Our gold"
@@ -71,9 +72,13 @@ def test_only_names_change() -> None:
             "segment": ["A", "B"],
             "next_segment_id": ["s02", None],
             "next_segment": ["B", None],
+            "what_would_move": ["one more order -> B", None],
         }
     )
     found = renamed(table, {"s02": "Z"})
     assert found.segment.tolist() == ["A", "Z"]
     assert found.next_segment[0] == "Z" and pd.isna(found.next_segment[1])
+    assert found.what_would_move[0] == "one more order -> Z" and pd.isna(found.what_would_move[1])
     pd.testing.assert_frame_equal(renamed(table, {}), table)
+    others = table.assign(what_would_move=["a cart -> B", "a visit -> C"])  # nobody is in C, or near it
+    assert renamed(others, {"s02": "B -> C"}).what_would_move.tolist() == ["a cart -> B -> C", "a visit -> C"]

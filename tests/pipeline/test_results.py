@@ -134,6 +134,8 @@ def test_mistakes(params: Callable[..., Params], told: tuple[Params, Trained, Pa
         report(given, None, language=None, out=None, xlsx=False)
     with pytest.raises(UserError, match=r"a\.csv: expected a name ending in \.xlsx with --xlsx"):
         report(given, None, language=None, out=Path("a.csv"), xlsx=True)
+    with pytest.raises(UserError, match=r"params\.yaml: expected a name ending in .* \.html without it"):
+        report(given, None, language=None, out=Path("params.yaml"), xlsx=False)
     with pytest.raises(UserError, match="expected the id of a run, or its beginning"):
         report(told[0], "nosuchrun", language=None, out=None, xlsx=False)
     mlflow = tracking.open_store(given)

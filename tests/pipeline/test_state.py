@@ -21,7 +21,7 @@ from pipeline.params import Params
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.score import score
 from pipeline.sources import read_source
-from pipeline.state import FOLDER, MANIFEST
+from pipeline.state import FOLDER, MANIFEST, description
 from pipeline.train import Trained
 from pipeline.update import Updated, update
 from tests.pipeline.conftest import params_in, quiet
@@ -217,6 +217,7 @@ def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params
         ("truncated", "missing or damaged"),
         ("removed", "missing or damaged"),
         ("manifest", "it is damaged"),
+        ("manifest lacks", "it is damaged"),
         ("future", "cannot go back"),
         ("gap", "A gap: nothing of 2025-01-28"),
         ("no news", "A gap: bring the log"),
@@ -243,6 +244,10 @@ def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: 
         measures.unlink()
     elif harm == "manifest":
         (state / MANIFEST).write_text((state / MANIFEST).read_text()[:50])
+    elif harm == "manifest lacks":
+        there = json.loads((state / MANIFEST).read_text())
+        del there["reread_from"]
+        (state / MANIFEST).write_text(json.dumps(there))
     elif harm == "future":
         as_of -= timedelta(days=2)
     elif harm == "gap":
@@ -281,6 +286,24 @@ def test_files_of_few_customers_become_one_again(saved: Night) -> None:
         assert_same(saved.updated(as_of).profiles, saved.rebuilt(as_of))
         counts.append(len(json.loads((saved.folder / FOLDER / MANIFEST).read_text())["measures"]))
     assert max(counts) > 1 and counts != sorted(counts), counts
+
+
+def test_what_others_keep_in_the_folder_stays(saved: Night) -> None:
+    as_of = START + timedelta(days=31)
+    saved.write(as_of)
+    folder = saved.folder / FOLDER
+    (folder / "notes.txt").write_text("mine")
+    (folder / "kept").mkdir()
+    saved.updated(as_of)
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "kept").is_dir()
+
+
+def test_a_password_is_no_part_of_what_describes_a_source(small: Callable[..., Params]) -> None:
+    first, second = (
+        small("source.events.path=null", f"source.events.query=select * from read('s3://b?secret_key={word}')")
+        for word in ("one", "two")
+    )
+    assert description(first) == description(second) == description(first.redacted())
 
 
 def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPatch) -> None:

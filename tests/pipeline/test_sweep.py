@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.validity import Outcomes
 from pipeline import tracking
 from pipeline.clusters import cluster
 from pipeline.engines import connect
@@ -22,6 +23,7 @@ from pipeline.profiles import Profiles, build_profiles
 from pipeline.sources import read_source
 from pipeline.sweep import choose_and_fit, grid, is_to_choose
 from pipeline.train import train
+from pipeline.validity import Past
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SMALL = (
@@ -119,6 +121,24 @@ def test_no_choice_has_a_segment_of_a_few_customers(params: Callable[..., Params
         assert np.unique(made.fitted.labels, return_counts=True)[1].min() >= expected
     assert made.fitted.n_segments == 1 and made.params.clustering.n_segments == 1
     assert "None of 6 candidates had 138 customers in every segment" in made.fitted.choice_reason
+    alone = asked.model_copy(update={"sweep": asked.sweep.model_copy(update={"n_segments": [1]})})
+    assert choose_and_fit(None, few, [], alone, sweep=False, progress=quiet).fitted.n_segments == 1
+
+
+def test_a_cutoff_of_a_young_shop_is_no_judge(params: Callable[..., Params], monkeypatch: Any) -> None:
+    """When hardly anybody had done enough to be clustered: today there are plenty."""
+    given = params(*SMALL)
+    profiles = profiles_of(given)
+    monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
+    count = len(profiles.table)
+    bought = np.arange(count) % 2 == 0
+    outcomes = Outcomes(bought, bought * 9.0, np.empty((count, 0), dtype=bool))
+    for clustered in (0, 3):
+        table = profiles.table.assign(event_count=[*[9] * clustered, *[1] * (count - clustered)])
+        young = Past(given.as_of, replace(profiles, table=table), outcomes, np.empty((count, 0)), np.empty((count, 0)))
+        made = choose_and_fit(None, profiles, [young], given, sweep=False, progress=quiet)
+        assert "what they foretell was measured on" not in made.fitted.choice_reason
+        assert all(one.candidate.buys_auc is None for one in made.tried)
 
 
 def test_candidates_are_the_same_whatever_runs_beside_them(params: Callable[..., Params], monkeypatch: Any) -> None:

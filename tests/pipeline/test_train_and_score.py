@@ -122,7 +122,7 @@ def test_new_customers_and_the_models_own_names_and_weights(trained: tuple[Param
     scored = score(later, model_uri=result.model_uri, out=tmp_path / "later.parquet", progress=quiet)
     before = score(params, model_uri=result.model_uri, out=tmp_path / "before.parquet", progress=quiet)
     assert scored.summary["customer_count"] > before.summary["customer_count"]
-    assert set(scored.summary["segments"]) & set(result.segments.name)
+    assert {row["name"] for row in scored.summary["segments"].values()} & set(result.segments.name)
 
 
 def test_hysteresis_holds_customers_near_a_border_and_tells_how_many(

@@ -13,7 +13,7 @@ import pytest
 from sklearn.cluster import KMeans
 
 from models.validity import Outcomes, often_bought, predictive_validity
-from pipeline import tracking
+from pipeline import beware, tracking
 from pipeline.clusters import cluster
 from pipeline.engines import connect
 from pipeline.params import Params
@@ -48,6 +48,16 @@ def params_of(log: str, folder: Path, *more: str) -> Params:
 
 def quiet(step: str) -> None:
     """No progress."""
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
+    params = params_of(log, tmp_path)
+    with connect(params.engine, folder=tmp_path) as con:
+        source = read_source(con, params, rejected_path=None)
+        assert beware.of_hours(params, source) == []
+        far = params.model_copy(update={"cards": params.cards.model_copy(update={"timezone": "Asia/Tokyo"})})
+        assert len(beware.of_hours(far, source)) == (log == "complete_journey")
 
 
 @pytest.mark.parametrize("log", LOGS)
