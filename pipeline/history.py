@@ -16,6 +16,7 @@ from pipeline.hysteresis import NEEDED, hold
 from pipeline.migration import require_table_name, with_names, write
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
+from pipeline.report.wording import Wording
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
 from pipeline.whereabouts import PLACES, migrate
@@ -73,8 +74,6 @@ def history(
         progress("moves")
         whole = with_names(pd.concat(scored, ignore_index=True), registry.given_names(mlflow, params))
         found = migrate(whole, min_group=params.naming.min_group)
-        told = beware.of_moment(params, source.summary) + beware.of_model(params, trained, profiles)
-        told += _of_past(dates[0], trained) + _of_beginning(dates[0], first, trained)
         progress("writing")
         return write(
             found,
@@ -82,7 +81,8 @@ def history(
             out=out,
             inputs={"source": source.summary.digest, "model": model.uri},
             run_id=model.run_id,
-            beware=told,
+            beware=beware.of_moment(params, source.summary) + beware.of_model(params, trained, profiles),
+            cautions=lambda words: _cautions(dates[0], first, trained, words),
             history=whole.sort_values(["customer_id", "as_of"], kind="stable", ignore_index=True),
         )
 
@@ -133,24 +133,12 @@ def _places(profiles: Profiles, placed: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([placed, standings], axis=1)[PLACES]
 
 
-def _of_past(earliest: datetime, trained: Params) -> list[str]:
-    """Whether dates lie before the training of the model."""
-    if earliest >= trained.as_of:
-        return []
-    return [
-        f"dates before the model's training ({trained.as_of:%Y-%m-%d}) are told in its segments, which were found "
-        "knowing what came later. Read from them who moved; do not judge the model by them"
-    ]
-
-
-def _of_beginning(earliest: datetime, first: datetime, trained: Params) -> list[str]:
-    """Whether the log is too young at the earliest date to fill the window."""
-    days, window, lost = (earliest - first).days, trained.history_days, trained.journey.lost_days
-    if days >= window:
-        return []
-    told = (
-        f"at the first date ({earliest:%Y-%m-%d}) the log is {days:,} days old, less than history_days ({window:g}): "
-        "until it is as old, orders and spend only add up, so that value tiers rise and do not fall, and segments "
-        "change with them"
-    )
-    return [told + (f", and nobody is lost before {lost:g} days (journey.lost_days)" if days < lost else "")]
+def _cautions(earliest: datetime, first: datetime, trained: Params, words: Wording) -> list[str]:
+    """Whether dates lie before the training of the model, or the log is too young at them to fill the window."""
+    day = words.date(f"{earliest:%Y-%m-%d}")
+    past = words("moves.past", date=words.date(f"{trained.as_of:%Y-%m-%d}"))
+    age, window, lost = (earliest - first).days, trained.history_days, trained.journey.lost_days
+    young = words("moves.young", date=day, days=words("days", count=age), window=words("days", count=window))
+    young_lost = words("moves.young_lost", days=words("days", count=lost))
+    holds = {past: earliest < trained.as_of, young: age < window, young_lost: age < min(window, lost)}
+    return [text for text, is_so in holds.items() if is_so]

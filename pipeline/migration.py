@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.report.migration import as_text, page
 from pipeline.report.render import render_template
+from pipeline.report.wording import Wording, wording
 from pipeline.whereabouts import PLACES, Migration, migrate
 
 AS_OF = pa.timestamp("us", tz="UTC")
@@ -45,19 +46,14 @@ def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     history = with_names(pd.concat(frames, ignore_index=True), registry.given_names(mlflow, params))
     found = migrate(history, min_group=params.naming.min_group)
     models = [frame.model_uri[0] for frame in frames]
-    beware = []
-    if models[0] != models[1]:
-        beware.append(
-            f"the scores are of two models ({models[0]}, {models[1]}): who moved between segments may have been moved "
-            "by the training. Score both moments with one model: kindred history"
-        )
     return write(
         found,
         params,
         out=out,
         inputs={"earlier": outputs.file_digest(earlier), "later": outputs.file_digest(later)},
         run_id=frames[1].run_id[0],
-        beware=beware,
+        beware=["score both moments with one model: kindred history"] if models[0] != models[1] else [],
+        cautions=lambda words: [words("moves.models", models=", ".join(models))] if models[0] != models[1] else [],
     )
 
 
@@ -109,6 +105,7 @@ def write(
     inputs: Mapping[str, str],
     run_id: str,
     beware: Sequence[str],
+    cautions: Callable[[Wording], list[str]],
     history: pd.DataFrame | None = None,
 ) -> str:
     """Write tables and the page beside ``out``, the manifest last; gives in words what is in them.
@@ -117,14 +114,22 @@ def write(
     ----------
     out : Path
         Of the moves, or where there is a history, of that; the other names are made from it.
+    beware : sequence of str
+        For whoever runs the command: in English, in the terminal alone.
+    cautions : callable
+        What readers of the page must know too, in the language of a wording.
     """
     tables: dict[str, tuple[Path, pd.DataFrame]] = {"moves": (out, found.moves)}
     if history is not None:
         beside = {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in found.tables}
         tables = {"history": (out, history)} | {name: (beside[name], table) for name, table in found.tables.items()}
-    told = page(found.groups, found.tables, beware=beware, min_group=params.naming.min_group)
+    words, english = wording(params.language), wording("en")
+    pages = [
+        page(found.groups, found.tables, one, beware=[*cautions(one), *others], min_group=params.naming.min_group)
+        for one, others in ((words, []), (english, beware))
+    ]
     html = out.with_name(f"{out.stem}.html")
-    rendered = render_template("moves.html.j2", **told)
+    rendered = render_template("moves.html.j2", words=words, **pages[0])
     for path, table in tables.values():
         outputs.write_table(path, _arrow(table))
     outputs.write_text(html, rendered)
@@ -138,7 +143,7 @@ def write(
         row_counts={name: len(table) for name, (_, table) in tables.items()},
     )
     first = "History" if history is not None else "Moves"
-    return f"{as_text(told)}\n{first:<16}{out}\nPage            {html}"
+    return f"{as_text(pages[1])}\n{first:<16}{out}\nPage            {html}"
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 from models.identity import STANDING
 from pipeline.report.tables import aligned
-from pipeline.report.wording import number, shown_name
+from pipeline.report.wording import Wording, number, shown_name, wording
 
 HIGHER_IS_BETTER = {
     "silhouette": True,
@@ -121,10 +121,12 @@ def _flow(table: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[st
         f"same id in both; agreement (adjusted Rand index) {table['agreement']:.2f}{by_rule}{hidden}."
     )
     labels = [before["label"], after["label"]]
-    return {"labels": labels, "rows": rows, "text": text, "figure": flow_figure(table["flows"], names)}
+    return {"labels": labels, "rows": rows, "text": text, "figure": flow_figure(table["flows"], names, wording("en"))}
 
 
-def flow_figure(flows: Sequence[Mapping[str, Any]], names: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def flow_figure(
+    flows: Sequence[Mapping[str, Any]], names: Sequence[Mapping[str, str]], words: Wording
+) -> dict[str, Any]:
     """Shapes of a Sankey diagram: segments left and right, as high as their customers are many, and bands between.
 
     Returns
@@ -154,7 +156,7 @@ def flow_figure(flows: Sequence[Mapping[str, Any]], names: Sequence[Mapping[str,
         for one in order
     ]
     ordered = sorted(flows, key=lambda one: (left.index(one["origin"]), right.index(one["destination"])))
-    return {"width": FLOW_WIDTH, "height": height, "nodes": nodes, "bands": _bands(ordered, tops, scale, names)}
+    return {"width": FLOW_WIDTH, "height": height, "nodes": nodes, "bands": _bands(ordered, tops, scale, names, words)}
 
 
 def _beside(left: Sequence[str], sizes: Mapping[str, int], flows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -179,6 +181,7 @@ def _bands(
     tops: Sequence[Mapping[str, float]],
     scale: float,
     names: Sequence[Mapping[str, str]],
+    words: Wording,
 ) -> list[dict[str, str]]:
     """Bands in the order of ``flows``, each below the ones before at both of its ends."""
     at = [dict(one) for one in tops]
@@ -195,5 +198,7 @@ def _bands(
         )
         ends = " → ".join(name.get(end_id, end_id) for name, end_id in zip(names, (origin, destination), strict=True))
         kind = "same" if origin == destination else "moved"
-        bands.append({"path": path, "kind": kind, "title": f"{ends}: {one['customer_count']:,} customers"})
+        bands.append(
+            {"path": path, "kind": kind, "title": f"{ends}: {words('customers', count=one['customer_count'])}"}
+        )
     return bands

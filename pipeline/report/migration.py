@@ -10,16 +10,10 @@ import pandas as pd
 
 from pipeline.report.comparison import flow_figure
 from pipeline.report.tables import aligned
-from pipeline.report.wording import number
+from pipeline.report.wording import Wording
 
-TITLES = {
-    "segment": "Segments",
-    "lifecycle_stage": "Lifecycle",
-    "temperature": "Temperature",
-    "rfm_group": "RFM",
-    "value_tier": "Value tier",
-}
-UNSEEN = "(unknown)"
+NO_ORDER, UNSEEN = "(no order)", "(unknown)"
+COUNTS = ("stayed", "moved", "up", "down", "new", "hidden")
 MOST_MOVES = 8
 """In the terminal; the page has all."""
 
@@ -27,11 +21,12 @@ MOST_MOVES = 8
 def page(
     groups: Mapping[str, Mapping[str, str]],
     tables: Mapping[str, pd.DataFrame],
+    words: Wording,
     *,
     beware: Sequence[str],
     min_group: int,
 ) -> dict[str, Any]:
-    """The page as texts.
+    """The page as texts in the language of ``words``; segments are called as they are in the scores.
 
     Parameters
     ----------
@@ -45,27 +40,30 @@ def page(
     Returns
     -------
     dict
-        start, end: dates; n_dates; step_days: the longest time from one to the next; min_group; beware; sections: key,
-        title, figures (of the first date to the last), has_order, moves, unseen, matrix, flow, steps, stays, lost.
+        start, end: dates; n_dates; step: the longest time from one to the next; fewest: customers of a cell that is
+        shown; counts: what the figures are called; beware; sections: key, title, figures (of the first date to the
+        last), has_order, moves, unseen, matrix, flow, steps, stays, lost.
     """
     dates = sorted({*tables["steps"].from_as_of, *tables["steps"].to_as_of})
     of = {name: {key: rows for key, rows in table.groupby("segmentation")} for name, table in tables.items()}
     # Where all customers are in one group at all dates, nobody can move.
-    told = {key: names for key, names in groups.items() if len(names) > 2}
+    told = {key: _called(key, names, words) for key, names in groups.items() if len(names) > 2}
     sections = [
-        _section(key, names, {name: of[name].get(key, table.iloc[:0]) for name, table in tables.items()}, dates)
+        _section(key, names, words, {name: of[name].get(key, table.iloc[:0]) for name, table in tables.items()}, dates)
         for key, names in told.items()
     ]
     return {
-        **{"start": f"{dates[0]:%Y-%m-%d}", "end": f"{dates[-1]:%Y-%m-%d}", "n_dates": len(dates)},
-        "step_days": max((later - earlier).days for earlier, later in pairwise(dates)),
-        **{"min_group": min_group, "beware": list(beware), "sections": sections},
+        **{"start": _day(dates[0], words), "end": _day(dates[-1], words), "n_dates": len(dates)},
+        "step": words("days", count=max((later - earlier).days for earlier, later in pairwise(dates))),
+        "fewest": words("customers", count=min_group),
+        "counts": [words(f"moves.counts.{name}") for name in COUNTS],
+        **{"beware": list(beware), "sections": sections},
     }
 
 
 def as_text(told: Mapping[str, Any]) -> str:
-    """A page for the terminal."""
-    head = [f"From {told['start']} to {told['end']}", "Stayed", "Moved", "Up", "Down", "New", "Not shown"]
+    """A page in English for the terminal."""
+    head = [f"{told['start']} to {told['end']}", *told["counts"]]
     rows = [[one["title"], *one["figures"]] for one in told["sections"]]
     parts = [aligned([head, *rows], right=range(1, 7))]
     # Where all are in one segment, there is no section of segments.
@@ -82,8 +80,19 @@ def as_text(told: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
+def _called(key: str, names: Mapping[str, str], words: Wording) -> dict[str, str]:
+    """Group -> what it is called in the language of ``words``."""
+    given = names if key == "segment" else {group: words.group(group) for group in names}
+    ours = {NO_ORDER: words("moves.no_order"), UNSEEN: words("moves.unknown")}
+    return {**given, **{group: name for group, name in ours.items() if group in names}}
+
+
+def _day(moment: pd.Timestamp, words: Wording) -> str:
+    return words.date(f"{moment:%Y-%m-%d}", "medium")
+
+
 def _section(
-    key: str, names: Mapping[str, str], tables: Mapping[str, pd.DataFrame], dates: Sequence[Any]
+    key: str, names: Mapping[str, str], words: Wording, tables: Mapping[str, pd.DataFrame], dates: Sequence[Any]
 ) -> dict[str, Any]:
     ends = dates[0], dates[-1]
     is_whole = {
@@ -98,33 +107,36 @@ def _section(
     ]
     flows.sort(key=lambda one: -one["customer_count"])
     return {
-        **{"key": key, "title": TITLES[key], "figures": _counts(whole), "has_order": pd.notna(whole.up_count)},
-        "moves": [[names[one["origin"]], names[one["destination"]], f"{one['customer_count']:,}"] for one in flows],
+        **{"key": key, "title": words(f"moves.ways.{key}"), "figures": _counts(whole, words)},
+        "has_order": pd.notna(whole.up_count),
+        "moves": [
+            [names[one["origin"]], names[one["destination"]], words.whole(one["customer_count"])] for one in flows
+        ],
         "unseen": names[UNSEEN],
-        "matrix": _matrix(names, moves),
+        "matrix": _matrix(names, moves, words),
         "flow": {
-            "labels": [f"{date:%Y-%m-%d}" for date in ends],
-            "figure": flow_figure([one for one in flows if one["origin"] != UNSEEN], [names, names]),
+            "labels": [_day(date, words) for date in ends],
+            "figure": flow_figure([one for one in flows if one["origin"] != UNSEEN], [names, names], words),
         },
-        "steps": [[f"{one['to_as_of']:%Y-%m-%d}", *_counts(one)] for one in steps.to_dict("records")],
-        "stays": [_stay(one) for one in tables["stays"].to_dict("records")],
-        "lost": _lost(tables["lost"]),
+        "steps": [[_day(one["to_as_of"], words), *_counts(one, words)] for one in steps.to_dict("records")],
+        "stays": [_stay(one, names, words) for one in tables["stays"].to_dict("records")],
+        "lost": _lost(tables["lost"], names, words),
     }
 
 
-def _counts(row: Any) -> list[str]:
-    names = ("stayed_count", "moved_count", "up_count", "down_count", "new_count", "hidden_count")
-    return ["–" if pd.isna(row[name]) else f"{int(row[name]):,}" for name in names]
+def _counts(row: Any, words: Wording) -> list[str]:
+    counts = [row[f"{name}_count"] for name in COUNTS]
+    return ["–" if pd.isna(count) else words.whole(int(count)) for count in counts]
 
 
-def _matrix(names: Mapping[str, str], moves: pd.DataFrame) -> dict[str, Any]:
+def _matrix(names: Mapping[str, str], moves: pd.DataFrame, words: Wording) -> dict[str, Any]:
     """Customers from row to column, with the sums of what is shown."""
     counts = {(one["from_group"], one["to_group"]): int(one["customer_count"]) for one in moves.to_dict("records")}
     rows = [one for one in names if one in set(moves.from_group)]
     columns = [one for one in names if one in set(moves.to_group)]
 
     def text(count: int) -> str:
-        return f"{count:,}" if count else "·"
+        return words.whole(count) if count else "·"
 
     return {
         "columns": [names[one] for one in columns],
@@ -141,23 +153,20 @@ def _matrix(names: Mapping[str, str], moves: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _stay(row: Any) -> list[str]:
-    median = f"over {row['longest_days']:,.0f}" if pd.isna(row["median_days"]) else f"{row['median_days']:,.0f}"
-    return [row["name"], median, f"{row['mean_days']:,.0f}", f"{row['stay_count']:,}"]
+def _stay(row: Any, names: Mapping[str, str], words: Wording) -> list[str]:
+    median, longest, mean = (row[f"{name}_days"] for name in ("median", "longest", "mean"))
+    half = words("moves.over", days=words.whole(round(longest))) if pd.isna(median) else words.whole(round(median))
+    return [names[row["group"]], half, words.whole(round(mean)), words.whole(row["stay_count"])]
 
 
-def _lost(table: pd.DataFrame) -> list[list[str]]:
+def _lost(table: pd.DataFrame, names: Mapping[str, str], words: Wording) -> list[list[str]]:
     totals = [table[name].sum() for name in ("before_count", "standing_count")]
 
     def cell(count: int, total: float) -> str:
-        return f"{count:,} ({number(count / total, 'share')})" if count else "·"
+        return f"{words.whole(count)} ({words.number(count / total, 'share')})" if count else "·"
 
-    labels = (
-        table["name"].where(table.group != UNSEEN, "slipping or worse at every date").fillna("in groups of too few")
-    )
+    called = {**names, UNSEEN: words("moves.never_well")}
     return [
-        [label, cell(before, totals[0]), cell(standing, totals[1])]
-        for label, before, standing in zip(
-            labels.fillna("in groups of too few"), table.before_count, table.standing_count, strict=True
-        )
+        [called.get(group, words("moves.too_few")), cell(before, totals[0]), cell(standing, totals[1])]
+        for group, before, standing in zip(table.group, table.before_count, table.standing_count, strict=True)
     ]

@@ -16,6 +16,7 @@ from pipeline.flow import flow_table
 from pipeline.params import Params
 from pipeline.rename import rename
 from pipeline.report.comparison import flow_figure
+from pipeline.report.wording import wording
 from pipeline.train import train
 
 
@@ -62,7 +63,7 @@ def test_no_customer_in_common() -> None:
     before, after = placed(("s01", "s02", 3))
     found = flow_table(before, after.add_prefix("other-"), min_group=1)
     assert (found["customer_count"], found["flows"], found["stayed_share"]) == (0, [], 0.0)
-    assert flow_figure([], [{}, {}])["bands"] == []
+    assert flow_figure([], [{}, {}], wording("en"))["bands"] == []
 
 
 def test_bands_fill_their_segments() -> None:
@@ -71,7 +72,7 @@ def test_bands_fill_their_segments() -> None:
         {"origin": "s02", "destination": "s02", "customer_count": 20},
         {"origin": "s01", "destination": "s02", "customer_count": 10},
     ]
-    found = flow_figure(flows, [{"s01": "VIP", "s02": "Lost"}, {"s01": "VIP"}])
+    found = flow_figure(flows, [{"s01": "VIP", "s02": "Lost"}, {"s01": "VIP"}], wording("en"))
     assert [one["label"] for one in found["nodes"]] == ["VIP", "Lost", "VIP", "s02"]
     heights = [one["height"] for one in found["nodes"]]
     assert heights == pytest.approx([40 / 60 * 60, 20, 30, 30])  # 2 x 38 less a gap of 16: one pixel a customer

@@ -21,8 +21,11 @@ from pipeline.outputs import write_table
 from pipeline.params import Params
 from pipeline.rename import rename
 from pipeline.report.migration import as_text, page
+from pipeline.report.render import render_template
+from pipeline.report.wording import read_texts, wording
 from pipeline.score import score
 from pipeline.whereabouts import ORDERS, PLACES, migrate, stage_moves
+from tests.pipeline.axe import barriers, needs_axe
 
 DATES = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
 
@@ -114,20 +117,44 @@ def test_the_order_of_rows_does_not_matter() -> None:
 
 def test_page_and_text() -> None:
     found = migrate(crowd(*WAYS), min_group=10)
-    told = page(found.groups, found.tables, beware=["mind the gap"], min_group=10)
+    told = page(found.groups, found.tables, wording("en"), beware=["mind the gap"], min_group=10)
     assert [one["key"] for one in told["sections"]] == ["segment", "lifecycle_stage"]  # the others have one group each
-    assert (told["start"], told["end"], told["step_days"]) == ("2025-01-01", "2025-03-01", 31)
+    assert (told["start"], told["end"], told["step"]) == ("Jan 1, 2025", "Mar 1, 2025", "31 days")
     text = as_text(told)
     assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
     assert "Beware          mind the gap" in text and "over 28" in text
     matrix = told["sections"][1]["matrix"]
-    assert [row["name"] for row in matrix["rows"]] == ["active", "not known"]
+    assert [row["name"] for row in matrix["rows"]] == ["buying", "not known"]
     assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
+
+
+def moves_page(language: str) -> str:
+    words = wording(language)
+    found = migrate(crowd(*WAYS), min_group=10)
+    told = page(found.groups, found.tables, words, beware=["–"], min_group=10)
+    return render_template("moves.html.j2", words=words, **told)
+
+
+@pytest.mark.parametrize("language", ["uk", "ru", "sq"])
+def test_the_page_is_in_its_language(language: str) -> None:
+    said = re.sub(r"<style>.*?</style>|<[^>]+>", " ", moves_page(language), flags=re.DOTALL)
+    assert f'<html lang="{language}">' in moves_page(language) and "31" in said
+    english = {
+        key: text for key, text in read_texts("en").items() if key.startswith("moves.") and isinstance(text, str)
+    }
+    left = [text for key, text in english.items() if len(text) > 4 and text in said and text != wording(language)(key)]
+    assert left == []
+
+
+@needs_axe
+@pytest.mark.parametrize("width", [400, 1300])
+def test_axe_finds_no_barrier(width: int, tmp_path: Path) -> None:
+    assert barriers(moves_page("uk"), tmp_path, width=width) == []
 
 
 def test_a_shop_of_one_segment() -> None:
     found = migrate(crowd(*WAYS).assign(segment_id="s01", segment="All"), min_group=10)
-    text = as_text(page(found.groups, found.tables, beware=[], min_group=10))
+    text = as_text(page(found.groups, found.tables, wording("en"), beware=[], min_group=10))
     assert "Lifecycle" in text and "Segment" not in text
 
 
@@ -164,7 +191,7 @@ def test_each_date_is_as_a_score_at_that_date(trained: Any, tmp_path: Path, hyst
         mine = found.filter([date == as_of for date in found["as_of"].to_pylist()])
         assert mine.to_pydict() == expected.to_pydict()
         assert mine.schema.equals(expected.schema)
-    assert "before the model's training" in told and "history_days (365)" in told
+    assert "before the model's training" in told and "less than the 365 days that are looked at" in told
 
 
 def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> None:

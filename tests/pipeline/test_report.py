@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +18,7 @@ from pipeline.report.summarise import summarise
 from pipeline.report.tables import counted, lineage_table, lineage_text
 from pipeline.report.wording import LANGUAGES, as_markdown, read_texts
 from pipeline.segments import Segments
+from tests.pipeline.axe import barriers, needs_axe
 
 MARK = {"en": "Quiet", "uk": "Тихі", "ru": "Тихие", "sq": "Të qetë"}
 
@@ -283,30 +281,14 @@ def test_who_brings_the_revenue() -> None:
     assert "Who brings the revenue" not in text_of(render(told | {"revenue": None}, "en"))
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-AXE = Path(os.environ.get("KINDRED_AXE", "node_modules/axe-core/axe.min.js"))
-RUNNER = """<script>%s</script><script>addEventListener("load", () => axe.run().then(found => {
-document.body.innerHTML = ""; const told = document.createElement("pre");
-told.textContent = JSON.stringify(found.violations.map(one => [one.id, one.impact, one.nodes.map(node => node.html.slice(0, 200))]));
-document.body.append(told); }));</script>"""
-
-
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium on the path")
-@pytest.mark.skipif(not AXE.is_file(), reason="no axe.min.js: set KINDRED_AXE, or npm install axe-core")
+@needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1300])
 def test_axe_finds_no_barrier(scheme: str, width: int, tmp_path: Path) -> None:
     page = render(everything(), "en").replace("<details>", "<details open>")
     if scheme == "dark":
         page = page.replace("screen and (prefers-color-scheme: dark)", "screen")
-    place = tmp_path / "report.html"
-    place.write_text(page.replace("</body>", RUNNER % AXE.read_text(encoding="utf-8") + "</body>"), encoding="utf-8")
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    sized = [f"--window-size={width},2000", "--virtual-time-budget=60000", "--dump-dom", place.as_uri()]
-    done = subprocess.run([*command, *sized], capture_output=True, text=True, timeout=120, check=True)
-    told = re.search(r"<pre>(.*?)</pre>", done.stdout, re.DOTALL)
-    assert told, "axe did not answer"
-    assert json.loads(told[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")) == []
+    assert barriers(page, tmp_path, width=width) == []
 
 
 def luminance(colour: np.ndarray) -> float:

@@ -72,7 +72,7 @@ def test_what_a_language_lacks_is_an_error_at_load(change: Any, message: str, tm
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_no_text_is_left_as_it_is_in_english(language: str) -> None:
     english, texts = read_texts("en"), read_texts(language)
-    names = {"VIP", "2×", "; "}
+    names = {"VIP", "RFM", "2×", "; "}
     same = {
         key
         for key, text in texts.items()
