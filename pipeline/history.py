@@ -16,6 +16,7 @@ from pipeline.hysteresis import NEEDED, hold
 from pipeline.migration import require_table_name, with_names, write
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
+from pipeline.rename import names_in
 from pipeline.report.wording import Wording
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
@@ -81,6 +82,7 @@ def history(
             out=out,
             inputs={"source": source.summary.digest, "model": model.uri},
             run_id=model.run_id,
+            names=names_in(mlflow, params, model.run_id),
             beware=beware.of_moment(params, source.summary) + beware.of_model(params, trained, profiles),
             cautions=lambda words: _cautions(dates[0], first, trained, words),
             history=whole.sort_values(["customer_id", "as_of"], kind="stable", ignore_index=True),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pipeline import outputs, registry, tracking
 from pipeline.errors import UserError
 from pipeline.params import Params
+from pipeline.rename import names_in
 from pipeline.report.migration import as_text, page
 from pipeline.report.render import render_template
 from pipeline.report.wording import Wording, wording
@@ -52,6 +53,7 @@ def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
         out=out,
         inputs={"earlier": outputs.file_digest(earlier), "later": outputs.file_digest(later)},
         run_id=frames[1].run_id[0],
+        names=names_in(mlflow, params, frames[1].run_id[0]),
         beware=["score both moments with one model: kindred history"] if models[0] != models[1] else [],
         cautions=lambda words: [words("moves.models", models=", ".join(models))] if models[0] != models[1] else [],
     )
@@ -104,6 +106,7 @@ def write(
     out: Path,
     inputs: Mapping[str, str],
     run_id: str,
+    names: Mapping[str, str],
     beware: Sequence[str],
     cautions: Callable[[Wording], list[str]],
     history: pd.DataFrame | None = None,
@@ -114,6 +117,8 @@ def write(
     ----------
     out : Path
         Of the moves, or where there is a history, of that; the other names are made from it.
+    names : mapping
+        segment_id -> what the page calls it, where that is not as in the scores.
     beware : sequence of str
         For whoever runs the command: in English, in the terminal alone.
     cautions : callable
@@ -124,9 +129,10 @@ def write(
         beside = {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in found.tables}
         tables = {"history": (out, history)} | {name: (beside[name], table) for name, table in found.tables.items()}
     words, english = wording(params.language), wording("en")
+    called = {group: names.get(group, name) for group, name in found.groups["segment"].items()}
     pages = [
-        page(found.groups, found.tables, one, beware=[*cautions(one), *others], min_group=params.naming.min_group)
-        for one, others in ((words, []), (english, beware))
+        page(groups, found.tables, one, beware=[*cautions(one), *others], min_group=params.naming.min_group)
+        for groups, one, others in ((found.groups | {"segment": called}, words, []), (found.groups, english, beware))
     ]
     html = out.with_name(f"{out.stem}.html")
     rendered = render_template("moves.html.j2", words=words, **pages[0])

@@ -52,6 +52,16 @@ def _called_now(mlflow: Any, params: Params, run_id: str) -> tuple[dict[str, str
     return {one["segment_id"]: names[one["segment_id"]] for one in rows if not one["is_standing"]}, names
 
 
+def names_in(mlflow: Any, params: Params, run_id: str) -> dict[str, str]:
+    """segment_id -> name in ``params.language``, of the segments of a run; none where the run is gone."""
+    try:
+        _, _, told = tracking.read_run(mlflow, run_id)
+    except tracking.TrackingError:
+        return {}
+    by_figures = {one["segment_id"]: one["names_by_figures"][params.language] for one in told.get("segments", [])}
+    return by_figures | registry.given_names(mlflow, params)
+
+
 def _the_one(segment: str, called: dict[str, str], model_uri: str) -> str:
     found = [segment_id for segment_id, now in called.items() if segment in (segment_id, now)]
     if found:
