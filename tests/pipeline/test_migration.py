@@ -213,6 +213,9 @@ def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> 
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     history(late, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    inside = late.model_copy(update={"language": "uk"})
+    history(inside, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
+    assert trained[1].segments.names[0]["uk"] in (tmp_path / "history.html").read_text()
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
