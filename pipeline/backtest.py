@@ -89,13 +89,14 @@ def formula_words(fitted: Fitted) -> str:
     """The formula in sentences that an analyst can read; of the signals that were seen."""
     interest, kappa, activity = fitted.formula.interest, fitted.formula.kappa, fitted.formula.activity
     weights = {kind.replace("_", " "): interest.signal_weights.get(kind, 0.0) for kind in fitted.seen}
-    unit = next(iter(weights), "view")
-    said = [f"a {kind} {weight / weights[unit]:.3g}" for kind, weight in weights.items() if kind != unit]
+    unit = next((kind for kind, weight in weights.items() if weight), "view")
+    one = weights.get(unit) or 1.0
+    said = [f"a {kind} {weight / one:.3g}" for kind, weight in weights.items() if kind != unit]
     beside = f"Beside a {unit}, {', '.join(said)}. " if said else ""
     return (
         f"{beside}Half of what is known of interests is forgotten after {interest.half_life_days:.3g} days, and the "
-        f"shop's mix counts as much as {kappa:.3g} {unit}s. Of how likely somebody is to buy at all, half is forgotten "
-        f"after {activity.half_life_days:.3g} days."
+        f"shop's mix counts as much as {kappa / one:.3g} {unit}s. Of how likely somebody is to buy at all, half is "
+        f"forgotten after {activity.half_life_days:.3g} days."
     )
 
 
@@ -124,7 +125,7 @@ def backtest(params: Params, *, progress: Progress) -> str:
     tracking.close_stale_runs(mlflow, params)
     name = f"backtest {params.as_of:%Y-%m-%d}"
     with tracking.run(mlflow, name=name, tags=tracking.run_tags(params)) as run_id:
-        tracking.log_parameters(mlflow, params.flat())
+        tracking.log_parameters(mlflow, params.redacted().flat())
         log_backtest(mlflow, found)
     return (
         f"{found.as_text()}\n\nRun      {run_id}\nNext     kindred train    fits the same where interests.fit is auto"

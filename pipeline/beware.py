@@ -32,6 +32,8 @@ OWN_DOING = (EventType.VIEW, EventType.SEARCH, EventType.FAVOURITE, EventType.CA
 
 def of_moment(params: Params, reading: ReadingSummary) -> list[str]:
     """Whether as_of lies long after the log's end: everybody would look that much longer away."""
+    if not reading.last_event_at:  # an update that had nothing new to read
+        return []
     last = datetime.fromisoformat(reading.last_event_at).replace(tzinfo=params.as_of.tzinfo)
     days = (params.as_of - last).total_seconds() / 86_400
     if days <= params.minimum.usual_silence_days:

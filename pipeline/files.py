@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from pipeline.engines import is_disk_full
-from pipeline.errors import UserError
+from pipeline.errors import UserError, without_passwords
 from pipeline.lines import LinesError, Unreadable, load_lines
 from pipeline.params import Params
 from pipeline.params_of_profiles import Table
@@ -156,7 +156,7 @@ def read_raw(con: Any, table: Table, params: Params, *, name: str, key: str) -> 
 
 @contextmanager
 def _told(expected: str) -> Iterator[None]:
-    """What the database says of a table it cannot read, without the values it may quote."""
+    """What the database says of a table it cannot read, without the values and passwords it may quote."""
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -167,7 +167,7 @@ def _told(expected: str) -> Iterator[None]:
         message = str(error).splitlines()[0][:300]
         if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
             message = re.sub(r"'[^']*'?|\"[^\"]*\"?", "...", message)
-        raise SourceError(f"{expected} {message}") from None
+        raise SourceError(f"{expected} {without_passwords(message)}") from None
 
 
 def _columns(db: Any, name: str) -> dict[str, str]:

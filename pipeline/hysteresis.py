@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 NEEDED = ["customer_id", "as_of", "segment_id", "segment", "cluster_id", "is_stable", "model_uri"]
+AS_OF = pa.timestamp("us", tz="UTC")
 
 
 def last_scores(path: Path, *, model_uri: str, as_of: datetime) -> pd.DataFrame | None:
@@ -21,7 +22,7 @@ def last_scores(path: Path, *, model_uri: str, as_of: datetime) -> pd.DataFrame 
         table = pq.read_table(path, columns=NEEDED)
     except (pa.ArrowException, OSError):
         return None
-    if table.column_names != NEEDED or not table.num_rows:
+    if table.column_names != NEEDED or not table.num_rows or table.schema.field("as_of").type != AS_OF:
         return None
     frame: pd.DataFrame = table.to_pandas()
     is_usable = frame.model_uri[0] == model_uri and frame.as_of[0] <= pd.Timestamp(as_of)

@@ -12,14 +12,13 @@ import pyarrow.parquet as pq
 
 from pipeline import outputs, registry, tracking
 from pipeline.errors import UserError
+from pipeline.hysteresis import AS_OF
 from pipeline.params import Params
 from pipeline.rename import names_in
 from pipeline.report.migration import as_text, page
 from pipeline.report.render import render_template
 from pipeline.report.wording import Wording, wording
 from pipeline.whereabouts import PLACES, Migration, migrate
-
-AS_OF = pa.timestamp("us", tz="UTC")
 
 
 def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
@@ -87,11 +86,15 @@ def _read_scores(path: Path) -> pd.DataFrame:
             table = table.set_column(0, "customer_id", outputs.from_spreadsheet(table["customer_id"]))
         else:
             table = pq.read_table(path, columns=wanted)
+        # Who writes a file again may make numbers of ids.
+        table = table.select(wanted).cast(
+            pa.schema([(one, AS_OF if one == "as_of" else pa.string()) for one in wanted])
+        )
     except FileNotFoundError:
         raise UserError(f"{path}: expected a file of scores; there is none. {hint}") from None
     except (pa.ArrowException, OSError, KeyError):
         table = None
-    if table is None or set(table.column_names) != set(wanted) or not table.num_rows:
+    if table is None or not table.num_rows:
         raise UserError(f"{path}: expected scores, with the columns {', '.join(wanted)}. {hint}")
     frame: pd.DataFrame = table.to_pandas()
     if frame.as_of.nunique() != 1 or not frame.customer_id.is_unique or frame.customer_id.isna().any():

@@ -137,11 +137,15 @@ def _iso(text: str, timezone: str) -> str:
 
 
 def _to_utc(naive: str, timezone: str) -> str:
-    """A local time in UTC; one that the clocks skipped in spring is null, one they showed twice is the later."""
+    """A local time in UTC; one that the clocks skipped in spring is null, one they showed twice is the later.
+
+    A midnight that was skipped, as in Santiago and Cairo, is the date of a log without hours: its first moment.
+    """
     if timezone == "UTC":
         return naive
     moment = f"timezone({literal(timezone)}, {naive})"
-    return f"case when timezone({literal(timezone)}, {moment}) = {naive} then timezone('UTC', {moment}) end"
+    is_there = f"timezone({literal(timezone)}, {moment}) = {naive} or date_trunc('day', {naive}) = {naive}"
+    return f"case when {is_there} then timezone('UTC', {moment}) end"
 
 
 def likely_unit(largest: float | None) -> str:

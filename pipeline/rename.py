@@ -47,7 +47,8 @@ def _called_now(mlflow: Any, params: Params, run_id: str) -> tuple[dict[str, str
     given = registry.given_names(mlflow, params)
     rows = told.get("segments", [])
     names = {
-        one["segment_id"]: given.get(one["segment_id"]) or one["names_by_figures"][told["language"]] for one in rows
+        one["segment_id"]: given.get(one["segment_id"]) or one.get("names_by_figures", one["names"])[told["language"]]
+        for one in rows
     }
     return {one["segment_id"]: names[one["segment_id"]] for one in rows if not one["is_standing"]}, names
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from models.interests import Fitted
 from pipeline import registry, tracking
-from pipeline.backtest import backtest, fitted_params
+from pipeline.backtest import backtest, fitted_params, formula_words, given_formula
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
@@ -26,8 +28,9 @@ def quiet(step: str) -> None:
 SMALL = ("backtest.bootstrap_resamples=10", "interests.fit_min_purchases=50", "interests.fit=auto")
 
 
-def test_the_table_is_told_and_tracked(params: Callable[..., Params]) -> None:
-    given = params(*SMALL)
+def test_the_table_is_told_and_tracked(params: Callable[..., Params], shop: Path) -> None:
+    query = f"select * from '{shop}/events/*.parquet' where 'password=hunter2' <> ''"
+    given = params(*SMALL, "source.events.path=null", f"source.events.query={query}")
     told = backtest(given, progress=quiet)
     for row in ("popularity", "raw counts", "Adobe Target's rule", "given weights", "fitted weights"):
         assert row in told
@@ -37,6 +40,16 @@ def test_the_table_is_told_and_tracked(params: Callable[..., Params]) -> None:
     assert 0.5 < run.data.metrics["backtest_who_auc"] <= 1.0
     table = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/backtest.json"))
     assert len(table["data"]) == 8
+    assert "password=***" in run.data.params["source.events.query"] and "hunter2" not in str(run.to_dictionary())
+
+
+def test_the_formula_where_the_commonest_signal_counts_nothing(params: Callable[..., Params]) -> None:
+    given = given_formula(params("interests.signal_weights.view=0"))
+    told = formula_words(Fitted(given, False, "as given", ("view", "cart", "purchase")))
+    cart = given.interest.signal_weights["purchase"] / given.interest.signal_weights["cart"]
+    assert told.startswith(f"Beside a cart, a view 0, a purchase {cart:.3g}. ")
+    assert f"as much as {given.kappa / given.interest.signal_weights['cart']:.3g} carts" in told
+    assert formula_words(Fitted(given, False, "as given", ("view",))).startswith("Half of what is known")
 
 
 def test_what_comes_after_a_cutoff_is_not_known_at_it(params: Callable[..., Params]) -> None:

@@ -225,6 +225,14 @@ def checked(params: Params) -> str:
 LOG = "CustomerID,InvoiceDate,StockCode,Quantity,Description\n007,2025-01-01,p1,2,a mug\n"
 
 
+def test_a_query_that_fails_does_not_tell_its_password(tmp_path: Path, shop: Path) -> None:
+    query = "select * from read_parquet('nosuch/secret_key=hunter2/x.parquet')"
+    given = params_in(tmp_path, shop, "source.events.path=null", f"source.events.query={query}")
+    with pytest.raises(SourceError, match="No files found") as caught:
+        checked(given)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_log_of_purchases_alone(read: Callable[..., Any], tmp_path: Path) -> None:
     columns = "source.events.columns={customer_id: CustomerID, occurred_at: InvoiceDate, product_id: StockCode}"
     with pytest.raises(SourceError, match="expected a column 'event_type'") as caught:

@@ -76,6 +76,8 @@ def test_scores_of_another_model_of_the_future_or_broken_are_not_looked_at(tmp_p
     assert last_scores(path, model_uri="models:/kindred/1", as_of=AS_OF - timedelta(days=1)) is None
     last(["a", "b", "a", "a"]).drop(columns="is_stable").to_parquet(path, index=False)
     assert last_scores(path, **given) is None
+    last(["a", "b", "a", "a"]).assign(as_of=pd.Timestamp(AS_OF).tz_localize(None)).to_parquet(path, index=False)
+    assert last_scores(path, **given) is None
     path.write_bytes(b"PAR1 and no more")
     assert last_scores(path, **given) is None
     assert last_scores(tmp_path / "scores.csv", **given) is None

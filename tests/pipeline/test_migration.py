@@ -266,6 +266,14 @@ def test_customers_are_the_same_in_csv(trained: Any, tmp_path: Path) -> None:
     migration(given, *paths, out=tmp_path / "moves.parquet")
     moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
     assert of(moves, "segment")[["from_group", "to_group", "customer_count"]].to_numpy().tolist() == [["x", "x", 6]]
+    # Written again by somebody: numbers for ids, moments without a zone.
+    scores_of(["1", "2"], paths[1])
+    again = pq.read_table(scores_of(["1", "2"], paths[0])).to_pandas()
+    again = again.assign(customer_id=again.customer_id.astype(int), as_of=again.as_of.dt.tz_localize(None))
+    again.to_parquet(paths[0])
+    migration(given, *paths, out=tmp_path / "moves.parquet")
+    moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
+    assert of(moves, "segment")[["from_group", "to_group", "customer_count"]].to_numpy().tolist() == [["x", "x", 2]]
     scores_of(["a", None], tmp_path / "three.csv")
     with pytest.raises(UserError, match="each customer once, with an id"):
         migration(given, paths[0], tmp_path / "three.csv", out=tmp_path / "moves.parquet")

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.promote import promote
-from pipeline.rename import rename, renamed
+from pipeline.rename import _called_now, rename, renamed
 from pipeline.score import score
 from pipeline.train import train
 
@@ -63,6 +63,14 @@ def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back
         rename(given, own.segment_id, first.segments.iloc[1]["name"])
     with pytest.raises(UserError, match="a letter in it"):
         rename(given, own.segment_id, "  ")
+
+
+def test_a_run_of_an_older_version(params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its summary does not say what segments are called by their figures."""
+    told = {"segments": [{"segment_id": "s01", "is_standing": False, "names": {"en": "A"}}], "language": "en"}
+    monkeypatch.setattr("pipeline.tracking.read_run", lambda mlflow, run: ({}, {}, told))
+    monkeypatch.setattr("pipeline.registry.given_names", lambda mlflow, params: {})
+    assert _called_now(None, params(), "x")[0] == {"s01": "A"}
 
 
 def test_only_names_change() -> None:

@@ -93,7 +93,7 @@ def moment(read: Reader, value: Any, *more: str) -> datetime | None:
     return events[0]["occurred_at"]
 
 
-KYIV = "source.events.timezone=Europe/Kyiv"
+KYIV, SANTIAGO = "source.events.timezone=Europe/Kyiv", "source.events.timezone=America/Santiago"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,18 @@ KYIV = "source.events.timezone=Europe/Kyiv"
 )
 def test_texts_of_time(read: Reader, text: str, expected: datetime | None) -> None:
     assert moment(read, text, KYIV) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2025-09-07", datetime(2025, 9, 7, 4)),  # the day began at 1:00
+        (datetime(2025, 9, 7).date(), datetime(2025, 9, 7, 4)),
+        ("2025-09-07 00:30:00", None),
+    ],
+)
+def test_a_date_whose_midnight_was_skipped(read: Reader, value: Any, expected: datetime | None) -> None:
+    assert moment(read, value, SANTIAGO) == expected
 
 
 @pytest.mark.parametrize(

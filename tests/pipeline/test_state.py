@@ -335,3 +335,21 @@ def test_scores_of_an_update_are_those_of_a_rebuild(trained: tuple[Params, Train
     ours, theirs = (pq.read_table(one.path).to_pandas() for one in (found, expected))
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)
     assert "Updated" in found.as_text()
+
+
+def test_an_update_again_at_the_same_moment_gives_the_same(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    """Without late_days there is nothing to read again; as after a crash between scores and state."""
+    params, result = trained
+    params = params.model_copy(
+        update={
+            "outputs": params.outputs.model_copy(update={"folder": str(tmp_path)}),
+            "score": params.score.model_copy(update={"late_days": 0.0}),
+        }
+    )
+    first, again = (
+        pq.read_table(
+            score(params, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True).path
+        )
+        for _ in range(2)
+    )
+    assert again.equals(first)
