@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 import ibis.expr.types as ir
 
-PARTS_OF_DAY = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
-"""Hours of each part, the end not included; UTC, as all times are."""
+from features.events import ObservationWindow
+from features.occasions import PARTS_OF_DAY, local_time
+
 CHANNEL_PREFIX = "channel: "
 
 
-def visit_context(sessions: ir.Table, *, channels: Sequence[str]) -> ir.Table:
-    """Shares of each customer's visits by time and channel.
+def visit_context(sessions: ir.Table, *, channels: Sequence[str], timezone: str, window: ObservationWindow) -> ir.Table:
+    """Shares of each customer's visits by time, as a clock in ``timezone`` shows it, and channel.
 
        sessions (customer_id, started_at, channel)
     -> context (customer_id, weekend_share, <part>_share..., "channel: <name>"...)     one row per visiting customer
     """
-    visits = sessions
-    hour = visits.started_at.hour()
+    visits = sessions.mutate(at=local_time(sessions.started_at, timezone=timezone, window=window))
+    hour = visits.at.hour()
     total = visits.count().cast("float64")
 
     def share(condition: ir.BooleanValue) -> ir.FloatingScalar:
@@ -26,7 +27,7 @@ def visit_context(sessions: ir.Table, *, channels: Sequence[str]) -> ir.Table:
 
     parts = {f"{part}_share": share((hour >= a) & (hour < b)) for part, (a, b) in PARTS_OF_DAY.items()}
     return visits.group_by("customer_id").aggregate(
-        weekend_share=share(visits.started_at.day_of_week.index() >= 5),
+        weekend_share=share(visits.at.day_of_week.index() >= 5),
         **parts,
         **{CHANNEL_PREFIX + channel: share(visits.channel == channel) for channel in channels},
     )

@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 import ibis
 import ibis.expr.types as ir
 
-from features.context import PARTS_OF_DAY
 from features.events import ObservationWindow, epoch_seconds, exact_sum
 
+PARTS_OF_DAY = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
+"""Hours of each part, the end not included, by the customers' clock."""
 TEN_DAYS = {"early": (1, 10), "middle": (11, 20), "late": (21, 31)}
 MARGINS_OF_TEN_DAYS = 3
 """Parts of the month are told of customers whose first and last visit lie so many margins apart."""

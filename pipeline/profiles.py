@@ -119,6 +119,7 @@ def measure(
 ) -> Measured:
     """Everything that a profile is made of, of each customer alone where ``shop`` is given."""
     window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
+    timezone = params.cards.timezone or params.source.events.timezone
     known = observe(con, source, params, window, spec=shop.spec if shop else None)
     observed, cut = known.observed, known.cut
 
@@ -159,13 +160,13 @@ def measure(
                 searched_points=params.journey.searched_points,
             ),
             journey.visit_measures(visits, window=window),
-            context.visit_context(visits, channels=spec.channels),
+            context.visit_context(visits, channels=spec.channels, timezone=timezone, window=window),
             measured_value,
             rhythm.order_rhythm(orders),
             feasts.occasion_shares(
                 orders,
                 window=window,
-                timezone=params.cards.timezone or params.source.events.timezone,
+                timezone=timezone,
                 **params.calendar.of_country(),
             ),
             value.returned_items(transactions),

@@ -174,7 +174,7 @@ def test_how_a_category_is_bought(con: Any, events_table: Any) -> None:
     assert rows.loc[1, ["discount_share", "price_level"]].isna().all()
 
 
-def test_visit_context_counts_visits_not_events(con: Any, events_table: Any) -> None:
+def test_visit_context_counts_visits_not_events(con: Any, events_table: Any, window: Any) -> None:
     view = {"customer_id": "ann", "event_type": "view"}
     log = [
         {**view, "occurred_at": "2025-10-04 09:00", "session_id": "s1", "channel": "web"},  # a Saturday
@@ -182,10 +182,20 @@ def test_visit_context_counts_visits_not_events(con: Any, events_table: Any) -> 
         {**view, "occurred_at": "2025-10-06 19:00", "session_id": "s2", "channel": "app"},
     ]
     keyed = with_session_key(events_table(log), has_session_ids=True, gap_minutes=30)
-    found = con.to_pandas(visit_context(session_table(keyed), channels=("web", "app", "store"))).iloc[0]
+    visits = session_table(keyed)
+    channels = ("web", "app", "store")
+    found = con.to_pandas(visit_context(visits, channels=channels, timezone="UTC", window=window)).iloc[0]
     assert found.weekend_share == 0.5
     assert (found.morning_share, found.evening_share) == (0.5, 0.5)
     assert (found["channel: web"], found["channel: store"]) == (0.5, 0.0)
+    # In Los Angeles it was Saturday at 2:00 and Monday at 12:00; in Auckland Saturday at 22:00 and Tuesday at 8:00.
+    for timezone, parts in (
+        ("America/Los_Angeles", ("night", "afternoon")),
+        ("Pacific/Auckland", ("evening", "morning")),
+    ):
+        there = con.to_pandas(visit_context(visits, channels=channels, timezone=timezone, window=window)).iloc[0]
+        assert [there[f"{part}_share"] for part in parts] == [0.5, 0.5]
+        assert there.weekend_share == 0.5
 
 
 CUTS = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
