@@ -123,8 +123,8 @@ class Params(Section):
         return (self.folder / value).resolve()
 
     def digest(self) -> str:
-        """SHA-256 over all values, the same whatever the order of keys."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        """SHA-256 over all values but passwords, the same whatever the order of keys."""
+        text = json.dumps(self.redacted().model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def redacted(self) -> Params:

@@ -300,16 +300,18 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
     Raises
     ------
     TrackingError
-        There is no such run.
+        There is no such run, or its summary is damaged.
     """
     from mlflow.exceptions import MlflowException
 
     found = known_run(mlflow, run_id)
     try:
-        text = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/summary.json")
-    except MlflowException:
-        text = "{}"
-    return dict(found.data.params), dict(found.data.metrics), json.loads(text)
+        summary = json.loads(mlflow.artifacts.load_text(f"{found.info.artifact_uri}/summary.json"))
+    except (MlflowException, OSError):
+        summary = {}
+    except ValueError:
+        raise TrackingError(f"summary.json of run {run_id}: expected JSON; the file is damaged.") from None
+    return dict(found.data.params), dict(found.data.metrics), summary
 
 
 def first_line(error: BaseException) -> str:
