@@ -10,9 +10,10 @@ import ibis
 import ibis.expr.types as ir
 
 from features.categories import CategoryCut
-from features.context import CHANNEL_PREFIX, PARTS_OF_DAY
+from features.context import CHANNEL_PREFIX
 from features.events import EventType
 from features.interests import SHARE_PREFIX
+from features.occasions import PARTS_OF_DAY
 from features.value import ValueCuts
 
 DAYS_PER_WEEK = 7.0
