@@ -19,12 +19,14 @@ from pipeline.state import description
 MUCH_UNKNOWN = 0.3
 """Share of interests in unknown categories, above that of training, at which a model looks like another shop's."""
 MOSTLY = 0.5
-"""Share of interests outside the columns past which they are told."""
+"""Share of interests outside the columns, and of spend that a few rows bring, past which they are told."""
 
 NIGHT_HOURS = 6
 """From midnight on; a shop's quietest, with a twentieth of all or less where the time zone is right."""
 AT_NIGHT = 1 / 3
 """Share of what customers do at night past which the clock is told to be wrong; at all hours alike it is a quarter."""
+FEW, LEAST_PAID = 0.01, 1_000
+"""Share of purchases, the dearest, of which no log seen so far has `MOSTLY` of its spend; and purchases to judge by."""
 LEAST_TIMED, LEAST_DAYS = 1_000, 7
 """Events with an hour, and days with any, below which nothing is said: a sample of one night is no mistake."""
 OWN_DOING = (EventType.VIEW, EventType.SEARCH, EventType.FAVOURITE, EventType.CART, EventType.PURCHASE)
@@ -71,6 +73,24 @@ def of_hours(params: Params, source: Source) -> list[str]:
         f"{night / timed:.0%} of what customers do is done from 0:00 to {NIGHT_HOURS}:00 in {told_in}, when most "
         "people sleep. Times without an offset are read in source.events.timezone; name the customers' own in "
         "cards.timezone where the log is in another, such as UTC"
+    ]
+
+
+def of_spend(params: Params, source: Source) -> list[str]:
+    """Whether a few rows bring most of the spend, as where the price of a whole row is taken for that of one item."""
+    events = ObservationWindow(params.as_of, params.history_days).of(source.events)
+    bought = events.filter(events.event_type == str(EventType.PURCHASE))
+    paid = bought.select(paid=bought.quantity * bought.unit_price).filter(ibis._.paid > 0)
+    bound = paid.aggregate(bound=paid.paid.quantile(1.0 - FEW), count=paid.count()).to_pyarrow().to_pylist()[0]
+    if bound["count"] < LEAST_PAID:
+        return []
+    share = paid.aggregate(share=paid.paid.sum(where=paid.paid > bound["bound"]) / paid.paid.sum())
+    brought = share.to_pyarrow().to_pylist()[0]["share"] or 0.0
+    if brought <= MOSTLY:
+        return []
+    return [
+        f"{FEW:.0%} of the purchases bring {brought:.0%} of the spend. Spend is quantity times unit_price; if the "
+        "column holds the price of the whole row, divide it in source.events.query: amount / quantity as price"
     ]
 
 

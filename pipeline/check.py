@@ -20,7 +20,7 @@ def check(params: Params, *, progress: Progress) -> str:
         return "\n".join(
             [
                 reading_text(source.summary.as_dict()),
-                *(f"Beware    {told}" for told in beware.of_hours(params, source)),
+                *(f"Beware    {told}" for told in beware.of_hours(params, source) + beware.of_spend(params, source)),
             ]
         )
 

@@ -194,7 +194,7 @@ def _doubts(source: Source, profiles: Profiles, params: Params) -> list[str]:
     UserError
         It is not enough.
     """
-    doubts = beware.of_moment(params, source.summary) + beware.of_categories(profiles)
+    doubts = beware.of_moment(params, source.summary) + beware.of_spend(params, source) + beware.of_categories(profiles)
     short = require_enough(source, profiles, params)
     absent = beware.of_absences(profiles.table)
     return [*(f"Beware: {told}" for told in doubts), *short, *absent, unlisted_note(source.summary.as_dict())]

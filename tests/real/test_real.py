@@ -55,7 +55,7 @@ def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
     params = params_of(log, tmp_path)
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
-        assert beware.of_hours(params, source) == []
+        assert beware.of_hours(params, source) == beware.of_spend(params, source) == []
         far = params.model_copy(update={"cards": params.cards.model_copy(update={"timezone": "Asia/Tokyo"})})
         assert len(beware.of_hours(far, source)) == (log == "complete_journey")
 
