@@ -15,6 +15,8 @@ MAX_CHARS = 46
 FIFTH = 0.2
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LONGEST_BAR = 82.0
+FULL_BAR = 0.94
+"""Of a cell: a bar that fills it must not run into the next one."""
 DARKEST = 0.55
 """Opacity of the strongest cell: text on it must be readable."""
 MOST_NAMED = 3
@@ -188,7 +190,7 @@ def grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[M
                         **cell,
                         "x": round(start + width * index, 2),
                         "middle": round(start + width * (index + 0.5), 2),
-                        "width": round(width * (1.0 if cell["bar"] is None else cell["bar"]), 2),
+                        "width": round(width * (1.0 if cell["bar"] is None else FULL_BAR * cell["bar"]), 2),
                     }
                     for index, cell in enumerate(cells[place])
                 ],

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.report.drawings import DARKEST
+from pipeline.report.drawings import DARKEST, grid
 from pipeline.report.plots import figures
 from pipeline.report.render import TEMPLATES, render
 from pipeline.report.summarise import summarise
@@ -308,3 +308,11 @@ def test_text_on_the_darkest_cell_can_be_read(scheme: int, kind: str) -> None:
     cell = luminance(DARKEST * shade + (1 - DARKEST) * paper)
     light, dark = max(cell, luminance(ink)), min(cell, luminance(ink))
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_a_bar_that_fills_its_cell_ends_before_the_next_one() -> None:
+    full, half = ({"text": "", "kind": "bar", "strength": 0.3, "bar": share} for share in (1.0, 0.5))
+    [row] = grid(["a"], ["b", "c"], [[full, half]])["rows"]
+    first, second = row["cells"]
+    assert first["x"] + first["width"] < second["x"]
+    assert first["width"] == pytest.approx(2 * second["width"], abs=0.02)
