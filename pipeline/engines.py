@@ -15,8 +15,6 @@ import duckdb
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.errors import UserError
 from pipeline.params import EngineParams
@@ -127,14 +125,7 @@ def fetch(con: Any, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
     All threads fetch a relation, but one alone what is ordered or executed: it is ordered afterwards.
     """
     rows = con.con.sql(con.compile(expression)).to_arrow_table()
-    order = pc.sort_indices(rows[order_by])
-    ordered = {}
-    for name in rows.column_names:  # each column makes room for its ordered copy: the table is never there twice
-        ordered[name] = rows[name].take(order)
-        rows = rows.drop_columns(name)
-    table = pa.table(ordered)
-    del ordered
-    frame: pd.DataFrame = table.to_pandas(self_destruct=True, split_blocks=True)
+    frame: pd.DataFrame = rows.sort_by(order_by).to_pandas(self_destruct=True, split_blocks=True)
     return frame
 
 
