@@ -13,7 +13,7 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
-from features.events import EventType, ObservationWindow
+from features.events import EventType, ObservationWindow, constant
 
 ONE_MOMENT = ibis.interval(microseconds=1)
 
@@ -252,3 +252,28 @@ def value_tier(
         (above(cuts.regular_value), "regular"),
         else_="occasional",
     )
+
+
+def tier_above(customers: ir.Table, *, cuts: ValueCuts, near: float) -> dict[str, ir.Value]:
+    """The value tier that a customer is near to, and what is missing to it.
+
+       customers (value_tier, tier_value)
+    -> next_tier, next_tier_needs     null for who is far from it, difficult or vip, or never bought
+
+    Parameters
+    ----------
+    near : float, 0 to 1
+        Of the spend or orders that the tier above begins at, what may be missing.
+    """
+    tier, nothing = customers.value_tier, ibis.null("float64")
+    is_occasional, is_regular = tier == "occasional", tier == "regular"
+    bound = ibis.cases(
+        (is_occasional, constant(cuts.regular_value)), (is_regular, constant(cuts.vip_value)), else_=nothing
+    )
+    above = ibis.cases((is_occasional, "regular"), (is_regular, "vip"), else_=ibis.null("string"))
+    needs = bound - customers.tier_value
+    is_near = (needs <= constant(near) * bound).fill_null(False) & bool(cuts.money)
+    return {
+        "next_tier": is_near.ifelse(above, ibis.null("string")),
+        "next_tier_needs": is_near.ifelse(needs, nothing),
+    }

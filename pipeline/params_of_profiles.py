@@ -174,6 +174,7 @@ class ValueParams(Section):
     tier_days: Positive | None
     vip_quantile: Share
     regular_quantile: Share
+    near_tier: Share
     difficult_return_rate: Share
     difficult_min_returns: Count
     difficult_contact_rate: Positive

@@ -256,7 +256,7 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
     )
     happened = journey.journey_events(scored, **rules.events.model_dump())
     is_warm = scored.temperature_points >= rules.warm_points
-    return scored.mutate(
+    tiered = scored.mutate(
         # Of those who were warm when they were measured, and no longer are.
         product_points=is_warm.ifelse(scored.product_points, ibis.null("float64")),
         **{journey.JOURNEY_PREFIX + name: held for name, held in happened.items()},
@@ -289,3 +289,4 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
             difficult_min_contacts=tiers.difficult_min_contacts,
         ),
     )
+    return tiered.mutate(**value.tier_above(tiered, cuts=spec.value_cuts, near=tiers.near_tier))

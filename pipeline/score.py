@@ -45,6 +45,8 @@ AT_THE_END = (
     "payday_order_share",
     "campaign_response",
     "click_rate",
+    "next_tier",
+    "next_tier_needs",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
 
@@ -177,7 +179,7 @@ def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, mod
         table = table.append_column(name, pa.array([value], pa.string()).take(same))
     table = table.append_column("journey_events", journey_events(profile))
     for name in AT_THE_END:
-        kind = pa.string() if name == "campaign_response" else pa.float64()
+        kind = pa.string() if name in ("campaign_response", "next_tier") else pa.float64()
         table = table.append_column(name, pa.array(profile[name], kind, from_pandas=True))
     return table
 

@@ -10,7 +10,7 @@ from features.benefits import category_benefits, price_level, price_means, purch
 from features.context import visit_context
 from features.journey import lifecycle_stage
 from features.sessions import session_table, with_session_key
-from features.value import RFMGroup, ValueCuts, order_table, rfm, value_measures, value_tier
+from features.value import RFMGroup, ValueCuts, order_table, rfm, tier_above, value_measures, value_tier
 from pipeline.params_file import load_params
 
 
@@ -75,6 +75,14 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
     scored = rfm(buyers, cuts=cuts, groups=FORMS["five"], history_days=365.0)
     tier = value_tier(scored, cuts=cuts, **DIFFICULT)
     found = con.to_pandas(scored.mutate(tier=tier)).set_index("who")
+    tiered = scored.mutate(value_tier=tier)
+    for near, expected in (
+        (0.5, {"inactive": 25.0, "regular": 25.0}),
+        (0.8, {"new": 15.0, "inactive": 25.0, "regular": 25.0}),
+    ):
+        close = con.to_pandas(tiered.mutate(**tier_above(tiered, cuts=cuts, near=near))).set_index("who")
+        assert close.next_tier_needs.dropna().to_dict() == expected
+        assert close.next_tier.dropna().to_dict() == {who: "regular" if who == "new" else "vip" for who in expected}
     assert found.rfm_group.dropna().to_dict() == {
         "vip": "VIP",
         "new": "New",
