@@ -272,7 +272,8 @@ def tier_above(customers: ir.Table, *, cuts: ValueCuts, near: float) -> dict[str
     )
     above = ibis.cases((is_occasional, "regular"), (is_regular, "vip"), else_=ibis.null("string"))
     needs = bound - customers.tier_value
-    is_near = (needs <= constant(near) * bound).fill_null(False) & bool(cuts.money)
+    # Without prices all bounds are 0, and nobody is near anything.
+    is_near = ((bound > 0.0) & (needs <= constant(near) * bound)).fill_null(False)
     return {
         "next_tier": is_near.ifelse(above, ibis.null("string")),
         "next_tier_needs": is_near.ifelse(needs, nothing),

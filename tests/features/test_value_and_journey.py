@@ -221,6 +221,8 @@ def standing(con: Any, cuts: ValueCuts, **customer: float | None) -> Any:
 
 def test_without_prices_nobody_is_vip(con: Any) -> None:
     assert standing(con, CUTS).tier == "occasional"
+    poor = ibis.memtable({"value_tier": ["occasional"], "tier_value": [0.0]})
+    assert con.to_pandas(poor.mutate(**tier_above(poor, cuts=CUTS, near=0.2))).next_tier.isna().all()
     assert standing(con, CUTS, spend=1.0).tier == "vip"
 
 
