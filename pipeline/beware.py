@@ -125,6 +125,16 @@ def of_categories(profiles: Profiles) -> list[str]:
     ]
 
 
+def of_champion(params: Params, trained: Params) -> str:
+    """Whether the champion that segments are matched with is another shop's; goes on a sentence. ``trained``: of it."""
+    if description(params) == description(trained):
+        return ""
+    return (
+        ". Beware: `source` describes other columns or event types than at the champion's training. If this is another "
+        "shop, name it in tracking.model_name and outputs.folder, and train again"
+    )
+
+
 def of_model(params: Params, trained: Params, profiles: Profiles) -> list[str]:
     """Whether a model is another shop's, or knows a later time than as_of. ``trained``: of the model."""
     told = []

@@ -13,7 +13,7 @@ from features.interests import SHARE_PREFIX
 from models.identity import Identities, first_identities, last_number, match_segments, with_unused
 from models.scorer import NOISE
 from models.segmentation import FittedClusters, input_columns
-from pipeline import registry, tracking
+from pipeline import beware, registry, tracking
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.profiles import Profiles
@@ -76,7 +76,7 @@ def _beside_champion(
     used = {row["segment_id"] for row in earlier} | {f"s{last:02}"}
     try:
         champion = registry.load_model(mlflow, params.tracking.champion_uri)
-        shop, _ = load_shop(champion.shop_folder, params.folder)
+        shop, trained = load_shop(champion.shop_folder, params.folder)
         columns = input_columns(shop.spec.columns())
         predicted = champion.predict(_as_known_to(profiles.table, columns))
     except (UserError, OSError) as error:
@@ -103,7 +103,7 @@ def _beside_champion(
         lineage=[*earlier, *_stamped(found, params, run_id)],
         names={one["segment_id"]: one for one in told if one["segment_id"] in survived and "names_by_figures" in one},
         given={one: name for one, name in registry.given_names(mlflow, params).items() if one in survived},
-        note=f"Beside the champion ({champion.uri}): {_in_words(found)}{damage}",
+        note=f"Beside the champion ({champion.uri}): {_in_words(found)}{damage}{beware.of_champion(params, trained)}",
     )
 
 

@@ -52,6 +52,11 @@ def test_a_model_of_another_shop_or_of_a_later_time() -> None:
     assert "before the model's training (2025-11-01)" in later
 
 
+def test_a_champion_of_another_shop() -> None:
+    assert beware.of_champion(PARAMS, at("2025-12-01")) == ""
+    assert "tracking.model_name" in beware.of_champion(in_zone("Europe/Kyiv"), PARAMS)
+
+
 def log(clock: list[str], *, days: int, each: int, kind: str = "view") -> Any:
     """``each`` events at each time of day, on ``days`` days of October 2025; UTC."""
     at = [f"2025-10-{day + 1:02} {time}" for day in range(days) for time in clock for _ in range(each)]
