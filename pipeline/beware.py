@@ -130,7 +130,7 @@ def of_champion(params: Params, trained: Params) -> str:
     if description(params) == description(trained):
         return ""
     return (
-        ". Beware: `source` describes other columns or event types than at the champion's training. If this is another "
+        " Beware: `source` describes other columns or event types than at the champion's training. If this is another "
         "shop, name it in tracking.model_name and outputs.folder, and train again"
     )
 
