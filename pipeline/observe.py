@@ -13,6 +13,7 @@ from features.profile import ProfileSpec
 from models.carving import carve
 from pipeline.engines import materialise
 from pipeline.params import Params
+from pipeline.params_of_profiles import DecayParams
 from pipeline.sources import Source
 
 OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "product_key", "column")
@@ -113,7 +114,7 @@ def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindo
     """Paths (category_path, evidence, event_count): by product first, so that few rows meet the catalogue."""
     # A search reaches categories through its query alone, and is no part of the shop's mix.
     weighed = events.filter(events.event_type != str(EventType.SEARCH))
-    weighed = weighed.mutate(weight=signal_weight(weighed, window, params))
+    weighed = weighed.mutate(weight=decayed(weighed, window, params.interests))
     by_product = weighed.group_by("product_id", "category_path").aggregate(
         evidence=exact_sum(weighed.weight), event_count=weighed.count()
     )
@@ -131,11 +132,8 @@ def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
     return categories.category_cut(columns, total)
 
 
-def signal_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
-    """What each event says of an interest, decayed to the end of the window."""
+def decayed(events: ir.Table, window: ObservationWindow, decay: DecayParams) -> ir.FloatingValue:
+    """What each event counts, decayed to the end of the window."""
     return interests.decayed_weight(
-        events,
-        window=window,
-        signal_weights=params.interests.signal_weights,
-        half_life_days=params.interests.half_life_days,
+        events, window=window, signal_weights=decay.signal_weights, half_life_days=decay.half_life_days
     )

@@ -13,7 +13,7 @@ from features import benefits, categories, context, feasts, heat, interests, jou
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
 from pipeline.engines import fetch, materialise
-from pipeline.observe import OBSERVED, Observed, observe, signal_weight
+from pipeline.observe import OBSERVED, Observed, decayed, observe
 from pipeline.params import Params
 from pipeline.queries import fit_queries, query_meanings, query_table
 from pipeline.shop import Shop
@@ -138,12 +138,12 @@ def measure(
 
     progress("interests")
     said = interests.event_evidence(
-        observed, query_table(con, meanings), weight=signal_weight(observed, window, params)
+        observed, query_table(con, meanings), weight=decayed(observed, window, params.interests)
     )
     wide = materialise(con, interests.wide_evidence(interests.category_evidence(said), cut), "wide_evidence")
 
     progress("profiles")
-    weight, points = _activity_weight(observed, window, params), _points(observed, window, params)
+    weight, points = decayed(observed, window, params.interests.activity), _points(observed, window, params)
     measured_activity = journey.activity_measures(observed, window=window, activity=weight, points=points)
     activity = materialise(con, measured_activity, "activity")
     table = profile_table(
@@ -178,15 +178,6 @@ def measure(
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
     at_training = shop.known_categories if shop else seen[["category"]]
     return Measured(table, Shop(spec, queries, at_training), seen, query_counts, said, visits)
-
-
-def _activity_weight(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
-    return interests.decayed_weight(
-        events,
-        window=window,
-        signal_weights=params.interests.activity.signal_weights,
-        half_life_days=params.interests.activity.half_life_days,
-    )
 
 
 def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
