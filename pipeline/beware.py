@@ -52,8 +52,7 @@ def of_hours(params: Params, source: Source) -> list[str]:
     A clock that is wrong by a few hours is not seen.
     """
     window = ObservationWindow(params.as_of, params.history_days)
-    read_in = params.source.events.timezone
-    told_in = params.cards.timezone or read_in
+    read_in, told_in = params.source.events.timezone, params.local_timezone
     events = window.of(source.events)
     events = events.filter(events.event_type.isin([str(kind) for kind in OWN_DOING]))
     clocks = {zone: local_time(events.occurred_at, timezone=zone, window=window) for zone in ("UTC", read_in, told_in)}

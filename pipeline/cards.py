@@ -260,7 +260,7 @@ def _visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataF
         profiles.visits,
         membership,
         window=ObservationWindow(params.as_of, params.history_days),
-        timezone=settings.timezone or params.source.events.timezone,
+        timezone=params.local_timezone,
         channels=profiles.shop.spec.channels,
         occasions={name: one.days for name, one in settings.occasions.items()},
         margin_days=settings.season_margin_days,

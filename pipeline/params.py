@@ -118,6 +118,11 @@ class Params(Section):
             raise ValueError("expected a moment with its offset, such as 2025-11-01T00:00:00Z")
         return value.astimezone(UTC)
 
+    @property
+    def local_timezone(self) -> str:
+        """Of the hours and days that customers live by: ``cards.timezone``, else that of the log."""
+        return self.cards.timezone or self.source.events.timezone
+
     def path(self, value: str) -> Path:
         """``value`` as an absolute path, relative ones starting at the folder of params.yaml."""
         return (self.folder / value).resolve()

@@ -119,7 +119,6 @@ def measure(
 ) -> Measured:
     """Everything that a profile is made of, of each customer alone where ``shop`` is given."""
     window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
-    timezone = params.cards.timezone or params.source.events.timezone
     known = observe(con, source, params, window, spec=shop.spec if shop else None)
     observed, cut = known.observed, known.cut
 
@@ -160,13 +159,13 @@ def measure(
                 searched_points=params.journey.searched_points,
             ),
             journey.visit_measures(visits, window=window),
-            context.visit_context(visits, channels=spec.channels, timezone=timezone, window=window),
+            context.visit_context(visits, channels=spec.channels, timezone=params.local_timezone, window=window),
             measured_value,
             rhythm.order_rhythm(orders),
             feasts.occasion_shares(
                 orders,
                 window=window,
-                timezone=timezone,
+                timezone=params.local_timezone,
                 **params.calendar.of_country(),
             ),
             value.returned_items(transactions),
