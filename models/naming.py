@@ -116,8 +116,8 @@ def _first_name(
     """The name of the archetype; without one, of the first interest; without that, how much these customers do."""
     archetype, evidence = matching_archetype(own, shop, archetypes)
     if archetype:
-        texts = {"names": "name", "playbook": "playbook", "avoid": "avoid"}
-        told = {ours: dict(archetype[theirs]) for ours, theirs in texts.items()}
+        texts = {"names": archetype["name"], "playbook": archetype["playbook"], "avoid": archetype["avoid"]}
+        told = {name: dict(text) for name, text in texts.items()}
         return {"archetype": archetype["id"], **told, "evidence": evidence}
     if interests:
         names, evidence = in_languages("interested", interests[0].label), [_interest_evidence(interests[0])]

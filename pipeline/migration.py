@@ -46,6 +46,7 @@ def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     history = with_names(pd.concat(frames, ignore_index=True), registry.given_names(mlflow, params))
     found = migrate(history, min_group=params.naming.min_group)
     models = [frame.model_uri[0] for frame in frames]
+    are_two = models[0] != models[1]
     return write(
         found,
         params,
@@ -53,8 +54,8 @@ def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
         inputs={"earlier": outputs.file_digest(earlier), "later": outputs.file_digest(later)},
         run_id=frames[1].run_id[0],
         names=names_in(mlflow, params, frames[1].run_id[0]),
-        beware=["score both moments with one model: kindred history"] if models[0] != models[1] else [],
-        cautions=lambda words: [words("moves.models", models=", ".join(models))] if models[0] != models[1] else [],
+        beware=["score both moments with one model: kindred history"] if are_two else [],
+        cautions=lambda words: [words("moves.models", models=", ".join(models))] if are_two else [],
     )
 
 

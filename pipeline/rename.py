@@ -44,12 +44,8 @@ def rename(params: Params, segment: str, name: str | None) -> str:
 def _called_now(mlflow: Any, params: Params, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
     """segment_id -> name, of the segments that can be renamed, and of all."""
     _, _, told = tracking.read_run(mlflow, run_id)
-    given = registry.given_names(mlflow, params)
     rows = told.get("segments", [])
-    names = {
-        one["segment_id"]: given.get(one["segment_id"]) or one.get("names_by_figures", one["names"])[told["language"]]
-        for one in rows
-    }
+    names = _names(rows, registry.given_names(mlflow, params), told.get("language", params.language))
     return {one["segment_id"]: names[one["segment_id"]] for one in rows if not one["is_standing"]}, names
 
 
@@ -59,8 +55,15 @@ def names_in(mlflow: Any, params: Params, run_id: str) -> dict[str, str]:
         _, _, told = tracking.read_run(mlflow, run_id)
     except tracking.TrackingError:
         return {}
-    by_figures = {one["segment_id"]: one["names_by_figures"][params.language] for one in told.get("segments", [])}
-    return by_figures | registry.given_names(mlflow, params)
+    return _names(told.get("segments", []), registry.given_names(mlflow, params), params.language)
+
+
+def _names(rows: list[dict[str, Any]], given: dict[str, str], language: str) -> dict[str, str]:
+    """segment_id -> the name given by hand, else the one by figures, which runs of before call by ``names`` alone."""
+    return {
+        one["segment_id"]: given.get(one["segment_id"]) or one.get("names_by_figures", one["names"])[language]
+        for one in rows
+    }
 
 
 def _the_one(segment: str, called: dict[str, str], model_uri: str) -> str:

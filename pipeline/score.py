@@ -17,7 +17,7 @@ from features.profile import ProfileSpec
 from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect
 from pipeline.files import source_files
-from pipeline.hysteresis import hold, last_scores
+from pipeline.hysteresis import AS_OF, hold, last_scores
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.queries import counts_text
@@ -166,7 +166,7 @@ def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, mod
     frame = pd.concat([profile[["customer_id"]], predicted.reset_index(drop=True), profile[[*FROM_PROFILE]]], axis=1)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     same = pa.array(np.zeros(len(frame), np.int64))
-    table = table.add_column(1, "as_of", pa.array([params.as_of], pa.timestamp("us", tz="UTC")).take(same))
+    table = table.add_column(1, "as_of", pa.array([params.as_of], AS_OF).take(same))
     top = top_categories(
         profile,
         profiles.shop.spec,

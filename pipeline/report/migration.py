@@ -11,8 +11,8 @@ import pandas as pd
 from pipeline.report.comparison import flow_figure
 from pipeline.report.tables import aligned
 from pipeline.report.wording import Wording
+from pipeline.whereabouts import NO_ORDER, UNSEEN
 
-NO_ORDER, UNSEEN = "(no order)", "(unknown)"
 COUNTS = ("stayed", "moved", "up", "down", "new", "hidden")
 MOST_MOVES = 8
 """In the terminal; the page has all."""
@@ -114,10 +114,7 @@ def _section(
         ],
         "unseen": names[UNSEEN],
         "matrix": _matrix(names, moves, words),
-        "flow": {
-            "labels": [_day(date, words) for date in ends],
-            "figure": flow_figure([one for one in flows if one["origin"] != UNSEEN], [names, names], words),
-        },
+        "flow": flow_figure([one for one in flows if one["origin"] != UNSEEN], [names, names], words),
         "steps": [[_day(one["to_as_of"], words), *_counts(one, words)] for one in steps.to_dict("records")],
         "stays": [_stay(one, names, words) for one in tables["stays"].to_dict("records")],
         "lost": _lost(tables["lost"], names, words),
