@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import ibis
+import ibis.expr.types as ir
 import pandas as pd
 
 from features.categories import OTHER
@@ -75,20 +76,20 @@ def of_hours(params: Params, source: Source) -> list[str]:
     ]
 
 
-def of_spend(params: Params, source: Source) -> list[str]:
-    """Whether a few rows bring most of the spend, as where the price of a whole row is taken for that of one item."""
-    events = ObservationWindow(params.as_of, params.history_days).of(source.events)
+def of_spend(events: ir.Table) -> list[str]:
+    """Whether a few rows bring most of the spend, as where the price of a whole row is taken for that of one item.
+
+    events (event_type, quantity, unit_price)     of the window; purchases alone count
+    """
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
     paid = bought.select(paid=bought.quantity * bought.unit_price).filter(ibis._.paid > 0)
-    bound = paid.aggregate(bound=paid.paid.quantile(1.0 - FEW), count=paid.count()).to_pyarrow().to_pylist()[0]
-    if bound["count"] < LEAST_PAID:
-        return []
-    share = paid.aggregate(share=paid.paid.sum(where=paid.paid > bound["bound"]) / paid.paid.sum())
-    brought = share.to_pyarrow().to_pylist()[0]["share"] or 0.0
-    if brought <= MOSTLY:
+    beside = paid.cross_join(paid.aggregate(bound=paid.paid.quantile(1.0 - FEW)))
+    brought = beside.paid.sum(where=beside.paid > beside.bound) / beside.paid.sum()
+    count, share = beside.aggregate(count=beside.count(), share=brought).to_pyarrow().to_pylist()[0].values()
+    if count < LEAST_PAID or (share or 0.0) <= MOSTLY:
         return []
     return [
-        f"{FEW:.0%} of the purchases bring {brought:.0%} of the spend. Spend is quantity times unit_price; if the "
+        f"{FEW:.0%} of the purchases bring {share:.0%} of the spend. Spend is quantity times unit_price; if the "
         "column holds the price of the whole row, divide it in source.events.query: amount / quantity as price"
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from features.events import ObservationWindow
 from pipeline import beware, outputs
 from pipeline.engines import connect
 from pipeline.params import Params
@@ -17,12 +18,9 @@ def check(params: Params, *, progress: Progress) -> str:
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
-        return "\n".join(
-            [
-                reading_text(source.summary.as_dict()),
-                *(f"Beware    {told}" for told in beware.of_hours(params, source) + beware.of_spend(params, source)),
-            ]
-        )
+        observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
+        doubts = beware.of_hours(params, source) + beware.of_spend(observed)
+        return "\n".join([reading_text(source.summary.as_dict()), *(f"Beware    {told}" for told in doubts)])
 
 
 def reading_text(reading: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from pipeline.backtest import fitted_params, log_backtest
 from pipeline.cards import Cards, with_cards
 from pipeline.check import unlisted_note
 from pipeline.clusters import cluster
-from pipeline.engines import connect
+from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
 from pipeline.identity import LINEAGE, identify, with_names
 from pipeline.minimum import history_days, require_enough
@@ -134,7 +134,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         last_only = not is_to_choose(params, sweep=sweep)
         past, unmeasured = pasts(con, source, params, last_only=last_only, progress=progress)
         profiles = build_profiles(con, source, params, progress=progress)
-        notes = (*_doubts(source, profiles, params), note, unmeasured, counts_text(profiles.query_counts))
+        notes = (*_doubts(con, source, profiles, params), note, unmeasured, counts_text(profiles.query_counts))
         mlflow = tracking.open_store(params)
         tracking.close_stale_runs(mlflow, params)
         name = f"{params.clustering.algorithm} {params.as_of:%Y-%m-%d}"
@@ -186,7 +186,7 @@ def _clustered(
     return params, cluster(profiles, params), ""
 
 
-def _doubts(source: Source, profiles: Profiles, params: Params) -> list[str]:
+def _doubts(con: Any, source: Source, profiles: Profiles, params: Params) -> list[str]:
     """What makes the log less than one would wish for.
 
     Raises
@@ -194,7 +194,11 @@ def _doubts(source: Source, profiles: Profiles, params: Params) -> list[str]:
     UserError
         It is not enough.
     """
-    doubts = beware.of_moment(params, source.summary) + beware.of_spend(params, source) + beware.of_categories(profiles)
+    doubts = (
+        beware.of_moment(params, source.summary)
+        + beware.of_spend(con.table("transactions", database=TEMPORARY))
+        + beware.of_categories(profiles)
+    )
     short = require_enough(source, profiles, params)
     absent = beware.of_absences(profiles.table)
     return [*(f"Beware: {told}" for told in doubts), *short, *absent, unlisted_note(source.summary.as_dict())]

@@ -109,7 +109,6 @@ def test_hours_alike_are_no_mistake() -> None:
 def test_a_few_rows_that_bring_most_of_the_spend(dear: float, count: int, is_told: bool) -> None:
     prices = [1.0] * (count - 10) + [dear] * 10
     rows = pd.DataFrame({"event_type": "purchase", "quantity": 1.0, "unit_price": prices})
-    at = pd.to_datetime(["2025-10-05"] * count).astype("datetime64[us]")
-    told = beware.of_spend(PARAMS, cast(Any, SimpleNamespace(events=ibis.memtable(rows.assign(occurred_at=at)))))
+    told = beware.of_spend(ibis.memtable(rows))
     assert bool(told) == is_told
     assert not is_told or told[0].startswith("1% of the purchases bring 95% of the spend")

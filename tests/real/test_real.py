@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.cluster import KMeans
 
+from features.events import ObservationWindow
 from models.validity import Outcomes, often_bought, predictive_validity
 from pipeline import beware, tracking
 from pipeline.clusters import cluster
@@ -55,7 +56,8 @@ def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
     params = params_of(log, tmp_path)
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
-        assert beware.of_hours(params, source) == beware.of_spend(params, source) == []
+        observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
+        assert beware.of_hours(params, source) == beware.of_spend(observed) == []
         far = params.model_copy(update={"cards": params.cards.model_copy(update={"timezone": "Asia/Tokyo"})})
         assert len(beware.of_hours(far, source)) == (log == "complete_journey")
 
