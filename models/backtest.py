@@ -66,10 +66,8 @@ def compare_scores(
     resamples : int
         Of customers, with replacement.
     """
-    generator = np.random.default_rng(seed)
-    n = len(bought)
-    weights = np.asfortranarray(np.vstack([np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)]))
-    counted = np.flatnonzero((bought.sum(axis=0) >= min_buyers) & ~bought.all(axis=0))
+    weights = customer_weights(len(bought), resamples, seed)
+    counted = np.flatnonzero(often_bought(bought, min_buyers))
     buyers = np.flatnonzero(bought.any(axis=1) & ~bought.all(axis=1))
     rows = []
     for name, given in scores.items():
@@ -81,6 +79,17 @@ def compare_scores(
         mean_who = np.nanmean(who, axis=0) if who else np.full(len(weights), np.nan)
         rows.append(Row(name, figure_of(mean_who), figure_of(what[:, 0]), figure_of(what[:, 1])))
     return rows
+
+
+def customer_weights(count: int, resamples: int, seed: int) -> Floats:
+    """How often each customer counts, shape (1 + resamples, count): once, then in bootstraps of the customers."""
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return np.asfortranarray(np.vstack([np.ones(count), drawn]))
+
+
+def often_bought(categories: Bools, min_buyers: int) -> Bools:
+    """Which columns (m,) at least ``min_buyers`` bought and not everybody: what a mean over categories counts."""
+    return np.asarray((categories.sum(axis=0) >= min_buyers) & ~categories.all(axis=0))
 
 
 def figure_of(values: Floats) -> Figure:

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.cluster import KMeans
 
-from models.validity import Outcomes, often_bought, predictive_validity
+from models.backtest import often_bought
+from models.validity import Outcomes, predictive_validity
 from pipeline import beware, tracking
 from pipeline.clusters import cluster
 from pipeline.engines import connect
