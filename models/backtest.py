@@ -150,7 +150,7 @@ def ndcg(score: Floats, bought: Bools) -> Floats:
 
 
 def baseline_scores(earlier: Sequence[Snapshot], last: Snapshot, adobe: Floats) -> dict[str, Floats]:
-    """What others would use, scored at the last cutoff.
+    """What others would use, scored at the last cutoff; purchases only where the snapshots count them.
 
     Parameters
     ----------
@@ -159,14 +159,14 @@ def baseline_scores(earlier: Sequence[Snapshot], last: Snapshot, adobe: Floats) 
     adobe : array of shape (n_customers, n_categories)
         `features.baselines.adobe_affinity`.
     """
-    purchases = last.kind == last.kinds.index("purchase")
     counts = last.table(last.event_count)
     latest = np.full(counts.shape, np.inf)
     np.minimum.at(latest, (last.customer, last.column), last.min_age_days)
+    purchases = last.event_count * (np.array(last.kinds) == "purchase")[last.kind]
     return {
         "popularity": np.tile(last.mix, (len(counts), 1)),
         "raw counts": counts,
-        "purchases only": last.table(last.event_count * purchases),
+        **({"purchases only": last.table(purchases)} if "purchase" in last.kinds else {}),
         "last category seen": -latest,
         "Adobe Target's rule": adobe,
         "counts in 1, 7, 30 days, logistic": windows_model(earlier, last),
