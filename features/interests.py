@@ -8,7 +8,8 @@ For customer u, category c, events e before as_of with age a in days:
 
 P(c | e) is 1 for an event on a product of c, and P(c | query) for a search. mix(c) is the shop's share of evidence
 in c. base(u,c) is the parent category's share spread by the shop's mix below it, and the shop's mix at the root, so
-that three views of cat litter say a little about cat food too. S(u) is the evidence: how much is known at all.
+that three views of cat litter say a little about cat food too; a category that ends above the deepest level is its own
+only child below, so that shares add up to 1. S(u) is the evidence: how much is known at all.
 """
 
 from __future__ import annotations
