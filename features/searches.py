@@ -87,7 +87,9 @@ def query_categories(
     )
     whole = ibis.window(group_by=one_search)
     by_search = by_search.mutate(
-        share=by_search.said / by_search.said.sum().over(whole), voice=by_search.voice.max().over(whole)
+        # Null where all of it came so late that it says less than a grain of the sum.
+        share=by_search.said / by_search.said.sum().over(whole).nullif(0.0),
+        voice=by_search.voice.max().over(whole),
     )
     led_to = by_search.group_by("query", "column").aggregate(
         led_to=exact_sum(by_search.share * by_search.voice), search_share=exact_sum(by_search.share)

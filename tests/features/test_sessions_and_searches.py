@@ -112,6 +112,13 @@ def test_what_is_bought_says_more_and_so_does_what_comes_at_once(con: Any, event
     assert found == {("sofa", 0): pytest.approx(2 / 3, abs=1e-8), ("sofa", 1): pytest.approx(1 / 3, abs=1e-8)}
 
 
+def test_what_comes_far_too_late_is_as_if_it_led_nowhere(con: Any, events_table: Any) -> None:
+    late = [at(0, "search", query="sofa"), at(28, "view", column=0)]
+    soon = [at(0, "search", "bob", query="sofa"), at(0, "view", "bob", column=0)]
+    found = searched(con, events_table(late + soon, column="int64"), half_life_minutes=0.5)
+    assert found == {("sofa", 0): pytest.approx(1 / 2)}
+
+
 def test_a_category_of_many_clicks_does_not_outvote_one_where_people_buy(con: Any, events_table: Any) -> None:
     log = [at(0, "search", query="gift"), *[at(minute, "view", column=0) for minute in range(1, 21)]]
     log += [at(0, "search", "bob", query="gift"), at(1, "view", "bob", column=1), at(2, "purchase", "bob", column=1)]
