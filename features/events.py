@@ -6,6 +6,7 @@ Events at or after ``as_of`` do not exist: `ObservationWindow.of` is the one pla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -117,6 +118,12 @@ class ObservationWindow:
 def epoch_seconds(moment: ir.TimestampValue) -> ir.FloatingValue:
     """Seconds since 1970-01-01, as float64 with the fraction the engine keeps in whole microseconds."""
     return moment.epoch_seconds().cast("float64")
+
+
+def type_weight(events: ir.Table, weights: Mapping[EventType, float]) -> ir.FloatingValue:
+    """What ``weights`` gives the type of each event, as float64; 0 where it gives nothing."""
+    cases = [(str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in weights.items()]
+    return events.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
 
 
 def constant(value: float) -> ir.FloatingValue:

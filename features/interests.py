@@ -20,7 +20,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.categories import SEPARATOR, CategoryCut, lowered
-from features.events import FINE_POINT, EventType, ObservationWindow, constant, exact_sum
+from features.events import FINE_POINT, EventType, ObservationWindow, constant, exact_sum, type_weight
 
 SHARE_PREFIX = "interest: "
 EVIDENCE_PREFIX = "evidence: "
@@ -34,8 +34,7 @@ def decayed_weight(
     half_life_days: float,
 ) -> ir.FloatingValue:
     """weight(type of e) * 2^(-a / half_life_days), one number per event."""
-    cases = [(str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in signal_weights.items()]
-    weight = events.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
+    weight = type_weight(events, signal_weights)
     age = window.age_days(events.occurred_at)
     return weight * ibis.literal(2.0).cast("float64").pow(-age / ibis.literal(float(half_life_days)).cast("float64"))
 
