@@ -33,8 +33,10 @@ def test_events_of_one_moment_share_a_visit(con: Any, events_table: Any) -> None
 
 
 def test_channels_are_told_in_lower_case(con: Any, events_table: Any) -> None:
-    keyed = with_session_key(events_table([at(0, "view", channel="Web")]), has_session_ids=False, gap_minutes=30)
-    assert con.to_pandas(session_table(keyed)).channel.tolist() == ["web"]
+    for channels, told in ((["Web"], "web"), (["Web", "app"], "app"), (["web", "App"], "app")):
+        events = events_table([at(0, "view", channel=channel) for channel in channels])
+        keyed = with_session_key(events, has_session_ids=False, gap_minutes=30)
+        assert con.to_pandas(session_table(keyed)).channel.tolist() == [told]
 
 
 def test_the_logs_own_sessions_come_first(con: Any, events_table: Any) -> None:
