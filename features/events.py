@@ -17,10 +17,6 @@ import ibis.expr.types as ir
 SECONDS_PER_DAY = 86_400.0
 
 
-class EventContractError(ValueError):
-    """A table does not have the columns or types that a step needs."""
-
-
 class EventType(StrEnum):
     """What a customer did."""
 
@@ -63,16 +59,6 @@ EVENT_SCHEMA = ibis.schema(
     }
 )
 """Columns of checked events. ``occurred_at`` is UTC without a zone; ``category_path`` is the event's own, if any."""
-
-
-def require_columns(table: ir.Table, columns: tuple[str, ...], *, name: str) -> None:
-    """Raise EventContractError when ``table`` lacks one of ``columns``."""
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise EventContractError(
-            f"{name} must have the columns {', '.join(columns)}. "
-            f"Missing: {', '.join(missing)}; found: {', '.join(table.columns)}."
-        )
 
 
 @dataclass(frozen=True)
