@@ -28,7 +28,7 @@ def spread(customers: ir.Table, column: str, *, min_group: int) -> ir.Table:
     """
     known = _known(customers, column)
     kind = customers[column].type()
-    is_fraction = known.value != known.value.round() if kind.is_floating() or kind.is_decimal() else ibis.literal(False)
+    is_fraction = known.value % 1 != 0 if kind.is_floating() or kind.is_decimal() else ibis.literal(False)
     by_value = known.mutate(is_fraction=is_fraction).group_by("value")
     counts = by_value.aggregate(customer_count=lambda t: t.count(), is_fraction=lambda t: t.is_fraction.any())
     return counts.aggregate(
@@ -84,12 +84,14 @@ def trimmed(values: ir.Value) -> ir.StringValue:
 
 
 def _known(customers: ir.Table, column: str) -> ir.Table:
-    """One row (value) per customer of whom the column says something; not-a-numbers say nothing."""
+    """One row (value) per customer of whom the column says something; not-a-numbers and infinities say nothing."""
     value = customers[column]
     table = customers.select(value=_number_or_null(value) if value.type().is_numeric() else trimmed(value))
     return table.filter(table.value.notnull())
 
 
 def _number_or_null(values: ir.Value) -> ir.Value:
-    """The values, null where one is not a number."""
-    return values.isnan().ifelse(ibis.null(values.type()), values) if values.type().is_floating() else values
+    """The values, null where one is not a number or infinite."""
+    if not values.type().is_floating():
+        return values
+    return (values.isnan() | values.isinf()).ifelse(ibis.null(values.type()), values)

@@ -16,7 +16,7 @@ from features.value import discounted_quantity, exact_large_sum, order_key
 MIN_ORDERS = 2.0
 """Orders from which habits can be told."""
 MIN_ITEMS = 2.0
-"""Items of a category from which it can be told how they are bought."""
+"""Items of a category, or of known brands, from which it can be told how they are bought."""
 
 
 def purchase_habits(transactions: ir.Table, products: ir.Table | None) -> ir.Table:
@@ -59,7 +59,7 @@ def _brand_loyalty(bought: ir.Table, products: ir.Table | None) -> ir.Table:
     summed = by_brand.group_by("customer_id").aggregate(
         most=by_brand.item_count.max(), item_count=exact_large_sum(by_brand.item_count)
     )
-    enough = summed.filter(summed.item_count >= MIN_ORDERS)
+    enough = summed.filter(summed.item_count >= MIN_ITEMS)
     return enough.select("customer_id", brand_loyalty=enough.most / enough.item_count)
 
 

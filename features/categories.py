@@ -52,10 +52,21 @@ class CategoryCut:
         """Column of what begins so, in lower case, and has no longer beginning here: the cut without OTHER."""
         found = {}
         for column, category in enumerate(self.categories[:-1]):
-            path = category.lower()
+            path = lowered(category)
             above = path.rpartition(SEPARATOR)[0]
             found[above if above and other_of(above) == path else path] = column
         return found
+
+
+def lowered(path: str) -> str:
+    """``path`` in lower case as the database has it: letter by letter, where Python minds the end of a Greek word.
+
+    Examples
+    --------
+    >>> lowered("ΣΚΥΛΟΣ"), "ΣΚΥΛΟΣ".lower()
+    ('σκυλοσ', 'σκυλος')
+    """
+    return "".join(letter.lower()[0] for letter in path)
 
 
 def at_level(path: ir.StringValue, level: int) -> ir.StringValue:

@@ -6,6 +6,7 @@ Events at or after ``as_of`` do not exist: `ObservationWindow.of` is the one pla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,10 +15,6 @@ import ibis
 import ibis.expr.types as ir
 
 SECONDS_PER_DAY = 86_400.0
-
-
-class EventContractError(ValueError):
-    """A table does not have the columns or types that a step needs."""
 
 
 class EventType(StrEnum):
@@ -64,16 +61,6 @@ EVENT_SCHEMA = ibis.schema(
 """Columns of checked events. ``occurred_at`` is UTC without a zone; ``category_path`` is the event's own, if any."""
 
 
-def require_columns(table: ir.Table, columns: tuple[str, ...], *, name: str) -> None:
-    """Raise EventContractError when ``table`` lacks one of ``columns``."""
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise EventContractError(
-            f"{name} must have the columns {', '.join(columns)}. "
-            f"Missing: {', '.join(missing)}; found: {', '.join(table.columns)}."
-        )
-
-
 @dataclass(frozen=True)
 class ObservationWindow:
     """The stretch of time that is known: ``history_days`` long, up to and without ``as_of``.
@@ -117,6 +104,12 @@ class ObservationWindow:
 def epoch_seconds(moment: ir.TimestampValue) -> ir.FloatingValue:
     """Seconds since 1970-01-01, as float64 with the fraction the engine keeps in whole microseconds."""
     return moment.epoch_seconds().cast("float64")
+
+
+def type_weight(events: ir.Table, weights: Mapping[EventType, float]) -> ir.FloatingValue:
+    """What ``weights`` gives the type of each event, as float64; 0 where it gives nothing."""
+    cases = [(str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in weights.items()]
+    return events.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
 
 
 def constant(value: float) -> ir.FloatingValue:

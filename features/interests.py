@@ -8,7 +8,8 @@ For customer u, category c, events e before as_of with age a in days:
 
 P(c | e) is 1 for an event on a product of c, and P(c | query) for a search. mix(c) is the shop's share of evidence
 in c. base(u,c) is the parent category's share spread by the shop's mix below it, and the shop's mix at the root, so
-that three views of cat litter say a little about cat food too. S(u) is the evidence: how much is known at all.
+that three views of cat litter say a little about cat food too; a category that ends above the deepest level is its own
+only child below, so that shares add up to 1. S(u) is the evidence: how much is known at all.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 
-from features.categories import SEPARATOR, CategoryCut
-from features.events import FINE_POINT, EventType, ObservationWindow, constant, exact_sum
+from features.categories import SEPARATOR, CategoryCut, lowered
+from features.events import FINE_POINT, EventType, ObservationWindow, constant, exact_sum, type_weight
 
 SHARE_PREFIX = "interest: "
 EVIDENCE_PREFIX = "evidence: "
@@ -33,8 +34,7 @@ def decayed_weight(
     half_life_days: float,
 ) -> ir.FloatingValue:
     """weight(type of e) * 2^(-a / half_life_days), one number per event."""
-    cases = [(str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in signal_weights.items()]
-    weight = events.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
+    weight = type_weight(events, signal_weights)
     age = window.age_days(events.occurred_at)
     return weight * ibis.literal(2.0).cast("float64").pow(-age / ibis.literal(float(half_life_days)).cast("float64"))
 
@@ -127,7 +127,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
     kappa : float, > 0
         Evidence, in views, at which a customer's own counts as much as the shop's mix.
     """
-    paths = [tuple(category.lower().split(SEPARATOR)) for category in cut.categories]
+    paths = [tuple(lowered(category).split(SEPARATOR)) for category in cut.categories]
     # The expressions name columns of the level above, so each level is a table of its own.
     shares: dict[tuple[str, ...], str | None] = {(): None}
     mix: dict[tuple[str, ...], float] = {(): 1.0}

@@ -129,7 +129,7 @@ def lifecycle_stage(
     Parameters
     ----------
     customers : table
-        order_count, days_since_last_purchase, days_before_last_purchase, view_count, cart_count, event_count,
+        order_count, days_since_last_purchase, days_before_last_purchase, cart_count, event_count,
         order_day_count, usual_interval_days, is_known_from_before (seen before the window began).
     first_order_days, active_days, lapsed_days, lost_days : float
         Days since the last order up to which it counts as new, active; past which as lapsed, lost.

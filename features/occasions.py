@@ -42,7 +42,9 @@ def local_time(moment: ir.TimestampValue, *, timezone: str, window: ObservationW
     now = offset(start)
     for at in (start + timedelta(hours=number) for number in range(1, hours + 1)):
         if offset(at) != now:
-            changes.append((at, now))
+            # In Adelaide clocks change at half past an hour of UTC.
+            minutes = (at - timedelta(minutes=number) for number in reversed(range(60)))
+            changes.append((next(minute for minute in minutes if offset(minute) != now), now))
             now = offset(at)
     last = moment + ibis.interval(seconds=now)
     if not changes:

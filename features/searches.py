@@ -20,7 +20,7 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 
-from features.events import EventType, epoch_seconds, exact_sum
+from features.events import EventType, epoch_seconds, exact_sum, type_weight
 from features.sessions import SECONDS_PER_MINUTE
 
 APOSTROPHES = "'`\u2019\u02bc\u00b4"
@@ -79,7 +79,7 @@ def query_categories(
             searches.next_search_at.isnull() | (actions.action_at < searches.next_search_at),
         ],
     ).select(searches.customer_id, searches.session_key, "searched_at", "query", "column", "event_type", since=since)
-    followed = followed.mutate(weight=_outcome_weight(followed, weights))
+    followed = followed.mutate(weight=type_weight(followed, weights))
     # Of two queries at one moment only the last has actions, so these three name a search.
     one_search = ("customer_id", "session_key", "searched_at")
     by_search = followed.group_by(*one_search, "query", "column").aggregate(
@@ -87,7 +87,9 @@ def query_categories(
     )
     whole = ibis.window(group_by=one_search)
     by_search = by_search.mutate(
-        share=by_search.said / by_search.said.sum().over(whole), voice=by_search.voice.max().over(whole)
+        # Null where all of it came so late that it says less than a grain of the sum.
+        share=by_search.said / by_search.said.sum().over(whole).nullif(0.0),
+        voice=by_search.voice.max().over(whole),
     )
     led_to = by_search.group_by("query", "column").aggregate(
         led_to=exact_sum(by_search.share * by_search.voice), search_share=exact_sum(by_search.share)
@@ -102,11 +104,6 @@ def query_categories(
     voices = known.search_count.cast("float64") + added + ibis.literal(float(prior_searches)).cast("float64")
     found = known.select("query", "column", probability=known.led_to / voices)
     return found.filter(found.probability >= min_probability)
-
-
-def _outcome_weight(followed: ir.Table, weights: Mapping[EventType, float]) -> ir.FloatingValue:
-    cases = [(str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in weights.items()]
-    return followed.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
 
 
 def _fading(since_seconds: ir.FloatingValue, half_life_minutes: float) -> ir.FloatingValue:

@@ -51,12 +51,13 @@ def session_table(events: ir.Table) -> ir.Table:
        events (customer_id, occurred_at, event_type, channel, session_key)
     -> sessions (customer_id, session_key, started_at, channel, has_cart, has_purchase)     one row per visit
 
-    Channels are in lower case, since they name columns, which a database does not tell apart by case.
+    Channels are in lower case, since they name columns, which a database does not tell apart by case; of several in one
+    visit the first by the alphabet counts.
     """
     visits = events.filter(events.session_key.notnull())
     return visits.group_by("customer_id", "session_key").aggregate(
         started_at=visits.occurred_at.min(),
-        channel=visits.channel.min().lower(),
+        channel=visits.channel.lower().min(),
         has_cart=(visits.event_type == str(EventType.CART)).any(),
         has_purchase=(visits.event_type == str(EventType.PURCHASE)).any(),
     )

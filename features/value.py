@@ -70,12 +70,12 @@ def order_table(events: ir.Table) -> ir.Table:
         events (customer_id, occurred_at, event_type, order_id, quantity, unit_price, discount, column)
      -> orders (customer_id, order_key, ordered_at, spend, item_count, discounted_item_count, previous_order_at)
 
-    Spend is quantity * unit_price less the discount, in the shop's currency; an unknown price counts as 0.
+    Spend is quantity * unit_price less the discount, in the shop's currency; 0 where the price is unknown.
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
     bought = bought.mutate(
         order_key=order_key(bought),
-        paid=bought.quantity * bought.unit_price.fill_null(0.0) - bought.discount.fill_null(0.0),
+        paid=(bought.quantity * bought.unit_price - bought.discount.fill_null(0.0)).fill_null(0.0),
         discounted=discounted_quantity(bought),
     )
     orders = bought.group_by("customer_id", "order_key").aggregate(

@@ -66,10 +66,8 @@ def compare_scores(
     resamples : int
         Of customers, with replacement.
     """
-    generator = np.random.default_rng(seed)
-    n = len(bought)
-    weights = np.asfortranarray(np.vstack([np.ones(n), generator.multinomial(n, np.full(n, 1 / n), size=resamples)]))
-    counted = np.flatnonzero((bought.sum(axis=0) >= min_buyers) & ~bought.all(axis=0))
+    weights = customer_weights(len(bought), resamples, seed)
+    counted = np.flatnonzero(often_bought(bought, min_buyers))
     buyers = np.flatnonzero(bought.any(axis=1) & ~bought.all(axis=1))
     rows = []
     for name, given in scores.items():
@@ -81,6 +79,17 @@ def compare_scores(
         mean_who = np.nanmean(who, axis=0) if who else np.full(len(weights), np.nan)
         rows.append(Row(name, figure_of(mean_who), figure_of(what[:, 0]), figure_of(what[:, 1])))
     return rows
+
+
+def customer_weights(count: int, resamples: int, seed: int) -> Floats:
+    """How often each customer counts, shape (1 + resamples, count): once, then in bootstraps of the customers."""
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return np.asfortranarray(np.vstack([np.ones(count), drawn]))
+
+
+def often_bought(categories: Bools, min_buyers: int) -> Bools:
+    """Which columns (m,) at least ``min_buyers`` bought and not everybody: what a mean over categories counts."""
+    return np.asarray((categories.sum(axis=0) >= min_buyers) & ~categories.all(axis=0))
 
 
 def figure_of(values: Floats) -> Figure:
@@ -141,7 +150,7 @@ def ndcg(score: Floats, bought: Bools) -> Floats:
 
 
 def baseline_scores(earlier: Sequence[Snapshot], last: Snapshot, adobe: Floats) -> dict[str, Floats]:
-    """What others would use, scored at the last cutoff.
+    """What others would use, scored at the last cutoff; purchases only where the snapshots count them.
 
     Parameters
     ----------
@@ -150,14 +159,14 @@ def baseline_scores(earlier: Sequence[Snapshot], last: Snapshot, adobe: Floats) 
     adobe : array of shape (n_customers, n_categories)
         `features.baselines.adobe_affinity`.
     """
-    purchases = last.kind == last.kinds.index("purchase")
     counts = last.table(last.event_count)
     latest = np.full(counts.shape, np.inf)
     np.minimum.at(latest, (last.customer, last.column), last.min_age_days)
+    purchases = last.event_count * (np.array(last.kinds) == "purchase")[last.kind]
     return {
         "popularity": np.tile(last.mix, (len(counts), 1)),
         "raw counts": counts,
-        "purchases only": last.table(last.event_count * purchases),
+        **({"purchases only": last.table(purchases)} if "purchase" in last.kinds else {}),
         "last category seen": -latest,
         "Adobe Target's rule": adobe,
         "counts in 1, 7, 30 days, logistic": windows_model(earlier, last),

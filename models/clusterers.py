@@ -33,16 +33,13 @@ class Clusters:
     ----------
     model : dict
         ``centres`` (k, d), or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``; for `scorer.assign`.
-    fitted_rows : array of int
-        Rows of the points fitted on.
     fitted_labels : array of int
-        The algorithm's own label of each, numbered canonically; -1 is noise.
+        The algorithm's own label of each of the points fitted on, numbered canonically; -1 is noise.
     notes : tuple of str
         What a person should know of this result.
     """
 
     model: dict[str, Any]
-    fitted_rows: Ints
     fitted_labels: Ints
     notes: tuple[str, ...] = field(default=())
 
@@ -62,8 +59,7 @@ def fit_kmeans(
     n_segments : int
         Fewer are found where fewer different points are.
     """
-    rows = sampled_rows(len(space), fit_customers, seed)
-    points = space[rows]
+    points = space[sampled_rows(len(space), fit_customers, seed)]
     count = min(n_segments, _count_different(points))
     notes = (
         ()
@@ -76,7 +72,7 @@ def fit_kmeans(
         found = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
     order = canonical_order(found.labels_, found.cluster_centers_)
     rank = np.argsort(order)
-    return Clusters({"centres": found.cluster_centers_[order]}, rows, rank[found.labels_], notes)
+    return Clusters({"centres": found.cluster_centers_[order]}, rank[found.labels_], notes)
 
 
 def fit_hdbscan(
@@ -108,8 +104,7 @@ def fit_hdbscan(
     """
     import hdbscan
 
-    rows = sampled_rows(len(space), fit_customers, seed)
-    points = space[rows]
+    points = space[sampled_rows(len(space), fit_customers, seed)]
     smallest = max(2, round(min_cluster_share * len(points)))
     if len(points) < 2 * smallest or _count_different(points) == 1:
         labels = np.zeros(len(points), dtype=np.int64)
@@ -132,7 +127,7 @@ def fit_hdbscan(
         "vote_neighbors": vote_neighbors,
         "noise": noise,
     }
-    return Clusters(model, rows, labels, _density_notes(labels))
+    return Clusters(model, labels, _density_notes(labels))
 
 
 def _count_different(points: Floats) -> int:

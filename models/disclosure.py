@@ -20,7 +20,8 @@ def well_founded(figures: dict[str, float], min_group: int) -> dict[str, float]:
     """The figures without those that rest on fewer than ``min_group`` customers."""
     if figures["customer_count"] < min_group:
         return {name: figures[name] for name in SIZES}
-    few = [share for share in RESTS_ON if figures[share] * figures["customer_count"] < min_group]
+    # A share times its whole is not always the whole number that it was made of: 10 / 77 * 77 is below 10.
+    few = [share for share in RESTS_ON if round(figures[share] * figures["customer_count"]) < min_group]
     left_out = {name for share in few for name in RESTS_ON[share]}
     return {name: value for name, value in figures.items() if name not in left_out}
 

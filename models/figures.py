@@ -63,7 +63,7 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
 
     Means are over the customers for whom the measure is known; rates are pooled, such as returned items over bought
     items. ``stage_<name>_share`` is the share of customers in each lifecycle stage; past buyers are slipping, lapsed or
-    lost, lapsed ones lapsed or lost. Null: cannot be said.
+    lost, lapsed ones lapsed or lost. Null: cannot be said. Where the shop earned nothing all shares of spend are 0.
     """
     stage = profile["lifecycle_stage"].astype(str)
     used = {*MEANS.values(), *(column for pair in RATES.values() for column in pair)}
@@ -78,6 +78,7 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
         discounted_items=(profile.discount_share * profile.item_count).fillna(0.0),
         **{f"is_{name}": stage == name for name in STAGES},
     )
+    spend = float(profile.spend.sum())
     grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
     sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
     return pd.DataFrame(
@@ -86,6 +87,6 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
             **{name: sums[above] / sums[below].where(sums[below] > 0) for name, (above, below) in RATES.items()},
             "customer_count": sums.customers,
             "customer_share": sums.customers / max(len(profile), 1),
-            "spend_share": sums.spend / max(float(profile.spend.sum()), 1e-9),
+            "spend_share": sums.spend / spend if spend > 0 else 0.0,
         }
     )

@@ -66,8 +66,8 @@ def match_segments(
 ) -> Identities:
     """Give each cluster the id of the old segment it continues, or one that was never used.
 
-    Clusters and old segments are paired so that the Jaccards of their customers add up to the most; a pair below
-    ``min_jaccard`` is none. The verdicts are those of MONIC: survived (the pair holds), split (most of an old segment
+    Clusters and old segments are paired so that the Jaccards of their customers add up to the most, of the pairs that
+    reach ``min_jaccard``. The verdicts are those of MONIC: survived (the pair holds), split (most of an old segment
     went into several), merged (most of several came into one), gone and new.
 
     Parameters
@@ -93,8 +93,10 @@ def match_segments(
     counts = shared.reindex(index=names, columns=clusters, fill_value=0).to_numpy(np.float64)
     sizes = before.reindex(names, fill_value=0).to_numpy(np.float64)[:, None], after[clusters].to_numpy()[None, :]
     jaccard = counts / np.maximum(sizes[0] + sizes[1] - counts, 1.0)
-    pairs = zip(*linear_sum_assignment(jaccard, maximize=True), strict=True) if counts.size else ()
-    continued = {column: row for row, column in pairs if jaccard[row, column] >= min_jaccard}
+    # Two pairs that are none must not outweigh one that is.
+    is_pair = jaccard >= min_jaccard
+    pairs = zip(*linear_sum_assignment(jaccard * is_pair, maximize=True), strict=True) if counts.size else ()
+    continued = {column: row for row, column in pairs if is_pair[row, column]}
     went, came = counts / np.maximum(sizes[0], 1.0), counts / np.maximum(sizes[1], 1.0)
 
     fresh = last_number({*used_ids, *names})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 
@@ -29,8 +30,13 @@ def keep_names(named: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str
 def leave_names(named: dict[str, dict[str, Any]], given: Mapping[str, str]) -> None:
     """Number a segment whose name by figures is what another one is called by hand."""
     for segment_id, one in named.items():
-        others = {name for other, name in given.items() if other != segment_id}
-        one["names"] = {language: f"{name} 2" if name in others else name for language, name in one["names"].items()}
+        by_hand = {name for other, name in given.items() if other != segment_id}
+        names = {}
+        for language, name in one["names"].items():
+            taken = by_hand | {other["names"][language] for other in named.values()}
+            numbered = (f"{name} {number}" for number in count(2))
+            names[language] = next(free for free in numbered if free not in taken) if name in by_hand else name
+        one["names"] = names
 
 
 def _kind(segment: Mapping[str, Any]) -> tuple[Any, ...]:

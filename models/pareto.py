@@ -21,8 +21,8 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, 
     tiers : Series of str, n rows
         Value tier; null for who never bought, who is left out.
     min_group : int
-        Of a tier of fewer customers nothing is told, nor of the smallest of the others, which would give it away. As
-        many buyers at least lie between two points of the curve.
+        Of a tier of fewer customers nothing is told, nor of the smallest of the others until as many are hidden
+        together, since all others give the rest away. As many buyers at least lie between two points of the curve.
 
     Returns
     -------
@@ -42,8 +42,8 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, 
     sums = spend.groupby(tiers).agg(["size", "sum"]).sort_values(["sum", "size"], ascending=False)
     by_size = sums["size"].sort_values(kind="stable")
     small_count = int((by_size < min_group).sum())
-    # One hidden tier could be found by subtraction.
-    hidden = by_size.index[: max(small_count, 2) if small_count else 0]
+    enough_count = int(np.searchsorted(by_size.cumsum(), min_group)) + 1
+    hidden = by_size.index[: max(small_count, enough_count) if small_count else 0]
     told = [
         {
             "tier": str(tier),

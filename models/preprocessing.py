@@ -17,9 +17,9 @@ def fit_scaling(
 ) -> dict[str, Any]:
     """Centre and scale of every column.
 
-    Each column of value, journey and context is standardised. Interest columns are roots of shares and only centred,
-    so that distances among them stay Hellinger's. Then each block is scaled to a total variance of its weight squared:
-    forty interests must not outvote three figures of value.
+    Interest columns are roots of shares and only centred, so that distances among them stay Hellinger's; all others are
+    standardised. Then each block is scaled to a total variance of its weight squared: forty interests must not outvote
+    three figures of value.
 
     Parameters
     ----------

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 CHUNK_ROWS = 4_000
 SPARE_NEIGHBORS = 5
 FALLBACK_STAGE = "browsing"
+RATES = ("days_from_first_to_last_event", "visits_per_week", "orders_per_visit", "abandoned_carts_per_visit")
+"""Columns that follow from others of a profile; the clusterer may read any of them."""
 NOISE = -1
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -259,7 +261,7 @@ def _changed(profile: pd.DataFrame, change: Mapping[str, tuple[float, float]]) -
 
 def with_rates(profile: pd.DataFrame) -> pd.DataFrame:
     """The rates that follow from counts and days, anew; the same as in `features.profile.profile_table`."""
-    if "days_from_first_to_last_event" not in profile:
+    if not any(rate in profile for rate in RATES):
         return profile
     visits = profile["session_count"].clip(lower=1.0)
     days = (profile["days_since_first_event"] - profile["days_since_last_event"]).fillna(0.0)

@@ -143,7 +143,7 @@ def _nobody_clustered(profile: pd.DataFrame, scaling: dict[str, Any]) -> FittedC
     return FittedClusters(
         algorithm="standing",
         scaling=scaling,
-        clusters=Clusters({}, labels, labels),
+        clusters=Clusters({}, labels),
         is_clustered=np.zeros(len(profile), dtype=bool),
         labels=labels,
         space=space,

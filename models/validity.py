@@ -44,7 +44,7 @@ class Outcomes:
     spend : float array of shape (n,)
         In the shop's currency; all 0 where the log has no prices.
     categories : bool array of shape (n, m)
-        Who bought what; of categories that buyers enough bought (`often_bought`).
+        Who bought what; of categories that buyers enough bought (`models.backtest.often_bought`).
     """
 
     bought: NDArray[np.bool_]
@@ -60,11 +60,6 @@ class Outcomes:
         """Bought, log of 1 + spend, categories side by side: shape (n, 2 + m)."""
         log_spend = np.log1p(np.maximum(self.spend, 0.0))
         return np.column_stack([self.bought, log_spend, self.categories]).astype(np.float64)
-
-
-def often_bought(categories: NDArray[np.bool_], min_buyers: int) -> NDArray[np.bool_]:
-    """Which columns (m,) at least ``min_buyers`` bought and not everybody: what a mean over categories counts."""
-    return np.asarray((categories.sum(axis=0) >= min_buyers) & ~categories.all(axis=0))
 
 
 def mean_by_segment(segment: NDArray[Any], outcome: NDArray[Any], *, seed: int) -> Floats:
@@ -170,19 +165,13 @@ def _boosted(known: Floats, outcome: Floats, new: Floats) -> Floats:
     return np.asarray(HistGradientBoostingRegressor(**TREES).fit(known, outcome).predict(new))
 
 
-def customer_weights(count: int, resamples: int, seed: int) -> Floats:
-    """How often each customer counts, shape (1 + resamples, count): once, then in bootstraps of the customers."""
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return np.asfortranarray(np.vstack([np.ones(count), drawn]))
-
-
 def figures_of(predicted: Floats, outcomes: Outcomes, weights: Floats) -> dict[str, Figure]:
     """How well predictions of the shape of `Outcomes.matrix` foretell the outcomes, with intervals over customers.
 
     Parameters
     ----------
     weights : array of shape (1 + resamples, n)
-        `customer_weights`.
+        `models.backtest.customer_weights`.
 
     Returns
     -------

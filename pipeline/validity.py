@@ -13,7 +13,7 @@ import numpy as np
 from features import signals, value
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
-from models.backtest import Figure
+from models.backtest import Figure, customer_weights, often_bought
 from models.clusterers import fit_kmeans, sampled_rows
 from models.preprocessing import fit_scaling
 from models.scorer import Floats, assign, to_space
@@ -21,11 +21,9 @@ from models.segmentation import FittedClusters
 from models.validity import (
     Outcomes,
     better_of,
-    customer_weights,
     figures_of,
     kept_gain,
     mean_by_segment,
-    often_bought,
     predicted_by_profile,
 )
 from pipeline.clusters import cluster, segment_ids

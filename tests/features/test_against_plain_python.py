@@ -90,7 +90,11 @@ def orders_of(events: list[Event]) -> list[tuple[datetime, float]]:
     return sorted(
         (
             min(item["occurred_at"] for item in items),
-            sum(item["quantity"] * (item["unit_price"] or 0.0) - (item["discount"] or 0.0) for item in items),
+            sum(
+                item["quantity"] * item["unit_price"] - (item["discount"] or 0.0)
+                for item in items
+                if item["unit_price"] is not None
+            ),
         )
         for items in orders.values()
     )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import ibis
 import pandas as pd
+import pytest
 
 from features.attributes import column_kinds, quantiles, spread, value_counts
 
@@ -47,3 +49,17 @@ def test_how_widely_values_are_shared(con: Any) -> None:
 
 def test_quantiles_leave_out_what_is_no_number(con: Any) -> None:
     assert con.to_pyarrow(quantiles(ibis.memtable(CUSTOMERS), "income", bands=2)).to_pylist() == [{"q1": 30.0}]
+
+
+@pytest.mark.parametrize("largest", [float("inf"), 1e19])
+def test_numbers_of_any_size_can_be_read(con: Any, largest: float) -> None:
+    table = ibis.memtable(pd.DataFrame({"income": [1.0, 2.5, 2.5, largest]}))
+    found = con.to_pyarrow(spread(table, "income", min_group=2)).to_pylist()[0]
+    is_finite = largest < float("inf")
+    assert found == {"known_count": 3 + is_finite, "value_count": 2 + is_finite, "shared_count": 2, "is_whole": False}
+
+
+def test_decimals_may_be_whole(con: Any) -> None:
+    for numbers, is_whole in ((["1.00", "7.00"], True), (["1.00", "7.25"], False)):
+        table = ibis.memtable({"price": [Decimal(one) for one in numbers]}, schema={"price": "decimal(6, 2)"})
+        assert con.to_pyarrow(spread(table, "price", min_group=1)).to_pylist()[0]["is_whole"] == is_whole

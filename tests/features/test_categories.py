@@ -9,11 +9,26 @@ from features.categories import (
     OTHER,
     category_columns,
     category_cut,
+    lowered,
     node_evidence,
     other_of,
     roll_up,
     with_column,
 )
+
+
+def test_capitals_of_any_script_find_their_column(con: Any) -> None:
+    names = ["ΣΚΥΛΟΣ", "İSTANBUL", "КОТИ"]
+    columns = category_columns(
+        ibis.memtable({"category_path": names}), category_cut([(one, 1.0) for one in names], 3.0)
+    )
+    assert dict(con.to_pandas(columns).itertuples(index=False)) == {"ΣΚΥΛΟΣ": 0, "İSTANBUL": 1, "КОТИ": 2}
+
+
+def test_lower_case_is_the_databases(con: Any) -> None:
+    letters = [chr(code) for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000]
+    told = con.to_pandas(ibis.memtable({"letter": letters}).mutate(lower=lambda t: t.letter.lower()))
+    assert told.lower.tolist() == [lowered(letter) for letter in told.letter]
 
 
 @pytest.fixture

@@ -76,3 +76,11 @@ def test_clocks_as_they_stood(con: Any) -> None:
     local = local_time(table.at, timezone="Europe/Kyiv", window=WINDOW)
     found = con.to_pyarrow(table.select(at=local)).to_pandas()["at"].dt.strftime("%m-%d %H:%M").sort_values()
     assert found.tolist() == ["03-30 02:59", "03-30 04:00", "07-02 00:30", "10-26 03:00", "12-02 00:30"]
+
+
+def test_clocks_that_change_at_half_past(con: Any) -> None:
+    moments = ["2025-04-05 16:29", "2025-04-05 16:30", "2025-10-04 16:29", "2025-10-04 16:30"]
+    table = ibis.memtable(pd.DataFrame({"at": pd.to_datetime(moments)}))
+    local = local_time(table.at, timezone="Australia/Adelaide", window=WINDOW)
+    found = con.to_pyarrow(table.select(at=local)).to_pandas()["at"].dt.strftime("%m-%d %H:%M").sort_values()
+    assert found.tolist() == ["04-06 02:00", "04-06 02:59", "10-05 01:59", "10-05 03:00"]

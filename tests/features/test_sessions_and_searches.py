@@ -33,8 +33,10 @@ def test_events_of_one_moment_share_a_visit(con: Any, events_table: Any) -> None
 
 
 def test_channels_are_told_in_lower_case(con: Any, events_table: Any) -> None:
-    keyed = with_session_key(events_table([at(0, "view", channel="Web")]), has_session_ids=False, gap_minutes=30)
-    assert con.to_pandas(session_table(keyed)).channel.tolist() == ["web"]
+    for channels, told in ((["Web"], "web"), (["Web", "app"], "app"), (["web", "App"], "app")):
+        events = events_table([at(0, "view", channel=channel) for channel in channels])
+        keyed = with_session_key(events, has_session_ids=False, gap_minutes=30)
+        assert con.to_pandas(session_table(keyed)).channel.tolist() == [told]
 
 
 def test_the_logs_own_sessions_come_first(con: Any, events_table: Any) -> None:
@@ -110,6 +112,13 @@ def test_what_is_bought_says_more_and_so_does_what_comes_at_once(con: Any, event
     later = [at(0, "search", query="sofa"), at(0, "view", column=0), at(10, "view", column=1)]
     found = searched(con, events_table(later, column="int64"), half_life_minutes=10.0)
     assert found == {("sofa", 0): pytest.approx(2 / 3, abs=1e-8), ("sofa", 1): pytest.approx(1 / 3, abs=1e-8)}
+
+
+def test_what_comes_far_too_late_is_as_if_it_led_nowhere(con: Any, events_table: Any) -> None:
+    late = [at(0, "search", query="sofa"), at(28, "view", column=0)]
+    soon = [at(0, "search", "bob", query="sofa"), at(0, "view", "bob", column=0)]
+    found = searched(con, events_table(late + soon, column="int64"), half_life_minutes=0.5)
+    assert found == {("sofa", 0): pytest.approx(1 / 2)}
 
 
 def test_a_category_of_many_clicks_does_not_outvote_one_where_people_buy(con: Any, events_table: Any) -> None:

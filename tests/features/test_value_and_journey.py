@@ -46,6 +46,14 @@ def test_orders_and_rfm_measures_by_hand(con: Any, events_table: Any, window: An
     assert found.discount_share == pytest.approx(1 / 5)
 
 
+def test_money_off_an_unknown_price_is_no_spend(con: Any, events_table: Any) -> None:
+    rows = [
+        buy("2025-10-02", "o1", 10.0, discount=1.0),
+        {**buy("2025-10-02", "o1", 0.0, discount=5.0), "unit_price": None},
+    ]
+    assert con.to_pandas(order_table(events_table(rows))).spend.tolist() == [9.0]
+
+
 VALUE = load_params(Path(__file__).parents[2] / "params.yaml", []).value
 DIFFICULT = {
     "difficult_return_rate": 0.3,

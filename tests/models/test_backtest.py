@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from models.backtest import auc_within, compare_scores, ndcg, weighted_auc
+from models.backtest import auc_within, baseline_scores, compare_scores, ndcg, weighted_auc
+from models.interests import Snapshot
 
 
 def test_auc_is_scikit_learns_with_ties_and_weights() -> None:
@@ -50,3 +51,24 @@ def test_the_truth_beats_chance_and_intervals_hold_the_mean() -> None:
 def test_nobody_bought() -> None:
     (row,) = compare_scores({"any": np.ones((5, 3))}, np.zeros((5, 3), dtype=bool), min_buyers=1, resamples=3, seed=0)
     assert np.isnan([row.who_auc.mean, row.what_auc.mean, row.what_ndcg.mean]).all()
+
+
+@pytest.mark.parametrize("kinds", [("purchase", "view"), ("view",)])
+def test_purchases_that_count_nothing_are_no_baseline(kinds: tuple[str, ...]) -> None:
+    snapshot = Snapshot(
+        customer=np.array([0, 1, 1]),
+        column=np.array([0, 1, 0]),
+        kind=np.array([0, 0, len(kinds) - 1]),
+        event_count=np.array([2.0, 1.0, 4.0]),
+        mean_age_days=np.ones(3),
+        min_age_days=np.ones(3),
+        kinds=kinds,
+        paths=(("a",), ("b",), ("(other)",)),
+        level=1,
+        mix=np.array([0.5, 0.4, 0.1]),
+        bought=np.eye(2, dtype=bool),
+    )
+    found = baseline_scores([snapshot], snapshot, np.zeros((2, 3)))
+    assert len(found) == 5 + ("purchase" in kinds)
+    if "purchase" in kinds:
+        assert found["purchases only"].tolist() == [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]

@@ -177,5 +177,5 @@ def test_all_noise_is_one_cluster_and_said() -> None:
 def test_a_sample_is_fitted_and_everybody_assigned() -> None:
     points, truth = blobs()
     found = fit_kmeans(points, 1, n_segments=3, **{**KMEANS, "fit_customers": 60})
-    assert len(found.fitted_rows) == len(found.fitted_labels) == 60
+    assert len(found.fitted_labels) == 60
     assert len(set(zip(assign(points, found.model)["cluster_id"].tolist(), truth.tolist(), strict=True))) == 3

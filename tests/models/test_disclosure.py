@@ -28,3 +28,9 @@ def test_figures_of_a_few_buyers_are_left_out() -> None:
     figures = {"customer_count": 100.0, "buyer_share": 0.09, "cart_user_share": 0.5, "views_per_customer": 3.0}
     told = well_founded({**figures, "average_order_value": 3.5, "abandoned_cart_share": 0.7}, min_group=10)
     assert told == {**figures, "abandoned_cart_share": 0.7}
+
+
+def test_as_many_buyers_as_make_a_group_are_told_of() -> None:
+    figures = {"customer_count": 77.0, "buyer_share": 10 / 77, "cart_user_share": 10 / 77, "average_order_value": 3.5}
+    assert well_founded(figures, min_group=10) == figures
+    assert "average_order_value" not in well_founded({**figures, "buyer_share": 9 / 77}, min_group=10)

@@ -8,9 +8,10 @@ from features.journey import STAGES
 from models.figures import FIGURES, segment_figures
 
 
-def test_figures_by_hand() -> None:
+@pytest.fixture
+def profile() -> pd.DataFrame:
     counts = ("event", "session", "view", "search", "favourite", "cart", "contact")
-    profile = pd.DataFrame(
+    return pd.DataFrame(
         {
             **{f"{name}_count": [4.0, 0.0, 2.0] for name in counts},
             **dict.fromkeys(("temperature_points", "price_level", "days_since_last_event"), 1.0),
@@ -27,6 +28,9 @@ def test_figures_by_hand() -> None:
             "lifecycle_stage": ["active", "browsing", "lost"],
         }
     )
+
+
+def test_figures_by_hand(profile: pd.DataFrame) -> None:
     figures = segment_figures(profile, ["a", "a", "b"])
     assert set(figures.columns) == FIGURES
     expected = {
@@ -38,3 +42,8 @@ def test_figures_by_hand() -> None:
     assert np.isnan(figures.loc["a", "abandoned_cart_share"])
     assert figures.loc["b", ["past_buyer_share", "lapsed_buyer_share", "abandoned_cart_share"]].tolist() == [1, 1, 0.5]
     assert figures.loc["shop", [f"stage_{stage}_share" for stage in STAGES]].sum() == pytest.approx(1.0)
+
+
+def test_shares_of_no_spend_are_none(profile: pd.DataFrame) -> None:
+    for spend in ([5.0, 0.0, -5.0], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]):
+        assert (segment_figures(profile.assign(spend=spend), ["a", "a", "b"]).spend_share == 0).all()

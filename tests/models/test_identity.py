@@ -41,6 +41,13 @@ def test_clusters_of_nobody_have_ids_of_their_own() -> None:
     assert with_unused({}, [], after=3) == {}
 
 
+def test_a_segment_that_continues_does_not_lose_its_id_to_pairs_that_do_not() -> None:
+    # Jaccards 60 / 150 of s01 and cluster 0, 40 / 140 of s01 and 1, 50 / 160 of s02 and 0.
+    told = matched(("s01", 0, 60), ("s01", 1, 40), ("s02", 0, 50), ("s02", -1, 50), (None, 1, 40))
+    assert told["s01"][0] == "survived"
+    assert matched.ids == {0: "s01", 1: "s03"}  # type: ignore[attr-defined]
+
+
 def test_other_numbers_are_the_same_segments() -> None:
     old, new = people(("s01", 1, 10), ("s02", 0, 20), ("s02", 1, 2), (None, 0, 3), (None, -1, 9))
     found = match_segments(old, new, old_ids=["s01", "s02"], used_ids=[], min_jaccard=0.4, min_part=0.5)

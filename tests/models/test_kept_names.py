@@ -49,3 +49,9 @@ def test_a_name_given_by_hand_is_nobody_elses() -> None:
     now = {"s01": called("Lost", "lost"), "s02": called("VIP", "vip")}
     leave_names(now, {"s01": "VIP"})
     assert [one["names"]["en"] for one in now.values()] == ["Lost", "VIP 2"]
+
+
+def test_a_name_left_is_numbered_past_those_that_others_have() -> None:
+    now = {"s01": called("VIP", "vip"), "s02": called("VIP 2", "vip"), "s03": called("Lost", "lost")}
+    leave_names(now, {"s03": "VIP", "s04": "VIP 3"})
+    assert [one["names"]["en"] for one in now.values()] == ["VIP 4", "VIP 2", "Lost"]

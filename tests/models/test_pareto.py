@@ -33,6 +33,13 @@ def test_small_tiers_cannot_be_found_by_subtraction() -> None:
     assert np.diff([point["customer_share"] * 45 for point in found["curve"]]).min() >= 10
 
 
+def test_two_tiers_of_a_few_cannot_be_found_together() -> None:
+    tiers = pd.Series(["occasional"] * 40 + ["regular"] * 30 + ["difficult"] * 2 + ["vip"])
+    found = revenue(pd.Series(np.arange(73.0)), tiers, min_group=10)
+    assert found is not None
+    assert [one["tier"] for one in found["tiers"]] == ["occasional"]
+
+
 def test_the_curve_is_concave_and_no_order_of_rows_matters() -> None:
     spend = pd.Series(np.random.default_rng(0).lognormal(size=1_000))
     tiers = pd.Series(np.where(spend > 3, "vip", "regular"))

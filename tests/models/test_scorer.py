@@ -11,7 +11,7 @@ import pytest
 import models.scorer
 from features.events import EventType
 from features.profile import profile_table
-from models.scorer import assign, segment_columns, with_rates
+from models.scorer import RATES, assign, segment_columns, with_rates
 from models.segmentation import Segmentation
 
 EXEMPLARS = {
@@ -226,3 +226,11 @@ def test_rates_are_the_profiles_own() -> None:
     found = with_rates(table)
     pd.testing.assert_frame_equal(found[rates], expected[rates])
     assert found[rates].iloc[0].tolist() == [2.0, 0.25, 0.125]  # eight visits in four weeks
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_each_rate_follows_whichever_else_the_clusterer_reads(rate: str) -> None:
+    counts = {"session_count": 8.0, "order_count": 2.0, "abandoned_cart_count": 1.0}
+    days = {"days_since_first_event": 40.0, "days_since_last_event": 12.0}
+    expected = dict(zip(RATES, (28.0, 2.0, 0.25, 0.125), strict=True))
+    assert with_rates(pd.DataFrame({**counts, **days, rate: 0.0}, index=[0]))[rate].tolist() == [expected[rate]]

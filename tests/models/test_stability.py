@@ -58,7 +58,7 @@ def test_threads_and_repetition_change_nothing() -> None:
 def test_noise_is_no_cluster_that_comes_back() -> None:
     def all_noise(points: np.ndarray, seed: int) -> Clusters:
         model = {"exemplars": points.astype(np.float32), "labels": np.full(len(points), -1), "vote_neighbors": 1}
-        return Clusters(model, np.arange(len(points)), model["labels"])
+        return Clusters(model, model["labels"])
 
     assert resample(PAIRS, np.zeros(4, int), all_noise, resamples=3, customers=10, seed=0).stability == {0: 0.0}
 

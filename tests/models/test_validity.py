@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import r2_score, roc_auc_score
 
-from models.backtest import Figure
+from models.backtest import Figure, customer_weights, often_bought
 from models.validity import (
     FOLDS,
     Outcomes,
     better_of,
-    customer_weights,
     figures_of,
     kept_gain,
     mean_by_segment,
-    often_bought,
     predicted_by_profile,
     predictive_validity,
 )

@@ -87,7 +87,8 @@ def test_without_letters_and_contacts(whole: pd.DataFrame, tmp_path: Path) -> No
 
 
 def test_without_prices(whole: pd.DataFrame, tmp_path: Path) -> None:
-    found = profile(tmp_path, lambda events: events.assign(unit_price=None, discount=None))
+    found = profile(tmp_path, lambda events: events.assign(unit_price=None))
+    assert (found.spend == 0).all()
     assert not set(found.value_tier.dropna()) & {"vip", "regular"}
     assert told(found) == []  # it was told when the log was read
     assert revenue(found.spend, found.value_tier, min_group=1) is None

@@ -13,7 +13,8 @@ import pytest
 from sklearn.cluster import KMeans
 
 from features.events import ObservationWindow
-from models.validity import Outcomes, often_bought, predictive_validity
+from models.backtest import often_bought
+from models.validity import Outcomes, predictive_validity
 from pipeline import beware, tracking
 from pipeline.clusters import cluster
 from pipeline.engines import connect
@@ -84,7 +85,7 @@ def outcomes(con: Any, params: Params, days: int) -> pd.DataFrame:
     as_of = params.as_of.strftime("%Y-%m-%d %H:%M:%S")
     found: pd.DataFrame = con.con.execute(
         f"select customer_id, split_part({path}, ' > ', 1) as category, "
-        f"sum(quantity * coalesce(unit_price, 0) - coalesce(discount, 0)) as spend from events e {catalogue} "
+        f"sum(coalesce(quantity * unit_price - coalesce(discount, 0), 0)) as spend from events e {catalogue} "
         f"where event_type = 'purchase' and occurred_at >= timestamp '{as_of}' "
         f"and occurred_at < timestamp '{as_of}' + interval {days} days group by all"
     ).df()
