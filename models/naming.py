@@ -6,6 +6,7 @@ A name rests on figures only, never on the number of a cluster, so that renumber
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def name_segments(
     traits: Sequence[Mapping[str, Any]],
     min_contrast: float,
     min_gap: float,
+    min_share_gap: float,
     unstable: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """A unique name in each language for every segment, its archetype, what to do and to avoid, and the evidence.
@@ -79,9 +81,11 @@ def name_segments(
     interests : mapping
         segment_id -> `top_interests`.
     traits : sequence of mapping
-        figure, and the words ``above`` and ``below`` in each language; the first that tells apart is taken.
-    min_contrast, min_gap : float
-        The larger figure must be ``min_contrast`` times the smaller, and apart by ``min_gap`` times the shop's.
+        figure, and the words ``above``, ``below`` and, for the middle one of three, ``between`` (or None) in each
+        language; the first that tells apart is taken.
+    min_contrast, min_gap, min_share_gap : float
+        The larger figure must be ``min_contrast`` times the smaller, and apart by ``min_gap`` times the shop's; shares
+        by ``min_share_gap`` too.
     unstable : collection of str
         segment_ids that rarely come back: no archetype, no playbook, and a name that says how much they do, no more.
     """
@@ -98,7 +102,7 @@ def name_segments(
     if "noise" in found:
         found["noise"].update(archetype=None, names=in_languages("noise"), playbook={}, avoid={})
     _tell_apart_by_interest(found, interests)
-    _tell_apart_by_trait(found, figures, traits, min_contrast, min_gap)
+    _tell_apart_by_trait(found, figures, traits, min_contrast, min_gap, min_share_gap)
     _number(found, figures)
     return found
 
@@ -164,6 +168,7 @@ def _tell_apart_by_trait(
     traits: Sequence[Mapping[str, Any]],
     min_contrast: float,
     min_gap: float,
+    min_share_gap: float,
 ) -> None:
     """Each segment gets the first word that holds for it against all its like; so no two get the same."""
     shop = _figures_of(figures, "shop")
@@ -172,17 +177,26 @@ def _tell_apart_by_trait(
         for trait in traits:
             figure = trait["figure"]
             values = figures.loc[group, figure].astype(float).sort_values(kind="stable")
-            for word, first, second in (("above", -1, -2), ("below", 0, 1)):
-                segment_id, (low, high) = str(values.index[first]), sorted(values.iloc[[first, second]])
-                is_apart = high > low and high >= min_contrast * low and high - low >= min_gap * shop[figure]
-                if not is_apart or segment_id not in untold or values.isna().any():
+            if values.isna().any():
+                continue
+            least = max(min_gap * shop[figure], min_share_gap if figure.endswith("_share") else 0.0)
+            apart = [
+                high > low and high >= min_contrast * low and high - low >= least for low, high in pairwise(values)
+            ]
+            words = {"above": (-1, apart[-1]), "below": (0, apart[0])}
+            if len(group) == 3 and trait["between"]:
+                words["between"] = (1, all(apart))
+            for word, (place, is_apart) in words.items():
+                segment_id = str(values.index[place])
+                if not is_apart or segment_id not in untold:
                     continue
                 untold.remove(segment_id)
                 one = found[segment_id]
                 one["names"] = {language: f"{name}, {trait[word][language]}" for language, name in one["names"].items()}
                 told = {item["figure"]: item for item in one["evidence"]}
                 told.setdefault(figure, proof(figure, _figures_of(figures, segment_id), shop, {}))
-                told[figure]["nearest_like"] = float(values.iloc[second])
+                like = values.drop(segment_id)
+                told[figure]["nearest_like"] = float(like.loc[(like - values[segment_id]).abs().idxmin()])
                 one["evidence"] = list(told.values())
 
 

@@ -114,11 +114,16 @@ def of_absences(profile: pd.DataFrame) -> list[str]:
 
 
 def of_categories(profiles: Profiles) -> list[str]:
-    """Whether most of what customers like lies outside the categories that are columns."""
+    """Whether most of what customers like lies outside the categories that are columns, or there are none."""
     cut = profiles.shop.spec.cut
     other = cut.mix[cut.other_index]
     if other <= MOSTLY:
         return []
+    if len(cut.categories) == 1:
+        return [
+            "nothing that customers did has a category, so that no interests are told. Name the catalogue in "
+            "source.products, or the column of category_path in source.events.columns"
+        ]
     return [
         f"{other:.0%} of interests lie outside the {len(cut.categories) - 1} categories that are columns, and count as "
         "one. Raise interests.max_categories, or give products a category_path with fewer, broader levels"

@@ -160,11 +160,12 @@ class Archetype(Section):
 
 
 class Trait(Section):
-    """A figure that tells segments of one name apart, and the words for the one above and the one below its like."""
+    """A figure that tells segments of one name apart; words for the one above its like, below, the middle of three."""
 
     figure: Figure
     above: Text
     below: Text
+    between: Text | None = None
 
 
 class Standing(Section):
@@ -187,6 +188,7 @@ class NamingParams(Section):
     min_group: Count
     min_contrast: Annotated[float, Field(ge=1)]
     min_gap: NonNegative
+    min_share_gap: Share
     archetypes: list[Archetype]
     traits: list[Trait]
     standing: dict[str, Standing]

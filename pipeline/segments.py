@@ -118,6 +118,7 @@ def describe_segments(
         traits=[one.model_dump() for one in settings.traits],
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
+        min_share_gap=settings.min_share_gap,
         unstable=[one for one in interests if not _is_stable(_stability(one, fitted), params)],
     )
     given = given_names or {}

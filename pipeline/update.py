@@ -289,7 +289,7 @@ def _categories_of(con: Any, source: Source, shop: Shop, window: ObservationWind
         # Only what is unknown is told, and where the catalogue is all of it known the events need not be read.
         level = shop.spec.cut.level
         names = categories.at_level(source.products.category_path, level).lower()
-        known = [name.lower() for name in shop.known_categories.category]
+        known = [categories.lowered(name) for name in shop.known_categories.category]
         unknown = materialise(con, source.products.filter(names.notin(known)).select("product_id"), "unknown_products")
         if not unknown.count().to_pyarrow().as_py():
             return shop.known_categories.head(0).assign(event_count=0.0)

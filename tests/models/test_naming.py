@@ -73,6 +73,7 @@ def named(
         traits=TRAITS,
         min_contrast=NAMING.min_contrast,
         min_gap=NAMING.min_gap,
+        min_share_gap=NAMING.min_share_gap,
         unstable=unstable,
     )
 
@@ -130,6 +131,27 @@ def test_alike_segments_are_told_apart_by_the_first_trait_that_holds_against_all
     proof = found["b"]["evidence"][-1]
     assert (proof["figure"], proof["value"], proof["shop"], proof["nearest_like"]) == ("evening_share", 0.6, 0.3, 0.32)
     assert len(found["d"]["evidence"]) == len(found["b"]["evidence"]) - 1
+
+
+def test_the_middle_one_of_three_is_called_so() -> None:
+    spend = {"low": 50.0, "middle": 100.0, "high": 300.0}
+    found = named(shop_figures(**{name: {**REGULAR, "spend_per_customer": value} for name, value in spend.items()}))
+    assert english(found) == {
+        "low": "Regulars, spending less",
+        "middle": "Regulars, spending moderately",
+        "high": "Regulars, spending more",
+    }
+    assert found["middle"]["evidence"][-1]["nearest_like"] == 50.0
+    # Alike to one of the others, it is no middle.
+    spend["middle"] = 55.0
+    found = named(shop_figures(**{name: {**REGULAR, "spend_per_customer": value} for name, value in spend.items()}))
+    assert english(found)["high"] == "Regulars, spending more"
+    assert "moderately" not in english(found)["middle"]
+
+
+def test_shares_of_hardly_anybody_tell_nothing_apart() -> None:
+    own = {"a": {**REGULAR, "evening_share": 0.012}, "b": {**REGULAR, "evening_share": 0.021}}
+    assert english(named(shop_figures(**own))) == {"a": "Regulars", "b": "Regulars 2"}
 
 
 def test_a_difference_that_is_small_or_unknown_tells_nothing_apart() -> None:

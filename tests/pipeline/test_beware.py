@@ -24,7 +24,7 @@ def at(day: str, **changes: Any) -> Params:
 
 
 def profiles(share_of_other: list[float], *, evidence: list[float], mix: float) -> Any:
-    cut = CategoryCut(1, ("Cats", OTHER), (1.0 - mix, mix))
+    cut = CategoryCut(1, ("Cats", OTHER) if mix < 1.0 else (OTHER,), (1.0 - mix, mix) if mix < 1.0 else (1.0,))
     table = pd.DataFrame({SHARE_PREFIX + OTHER: share_of_other, "evidence": evidence})
     return cast(Any, SimpleNamespace(table=table, shop=SimpleNamespace(spec=SimpleNamespace(cut=cut))))
 
@@ -41,6 +41,7 @@ def test_interests_outside_the_columns() -> None:
     assert beware.of_categories(profiles([0.9], evidence=[1.0], mix=0.7))[0].startswith(
         "70% of interests lie outside the 1"
     )
+    assert "no interests are told" in beware.of_categories(profiles([1.0], evidence=[1.0], mix=1.0))[0]
 
 
 def test_a_model_of_another_shop_or_of_a_later_time() -> None:
