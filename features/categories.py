@@ -69,6 +69,11 @@ def lowered(path: str) -> str:
     return "".join(letter.lower()[0] for letter in path)
 
 
+def lowered_parts(path: str) -> tuple[str, ...]:
+    """The parts of ``path``, `lowered`: by which the places of categories in the tree are compared."""
+    return tuple(lowered(path).split(SEPARATOR))
+
+
 def at_level(path: ir.StringValue, level: int) -> ir.StringValue:
     """``path`` cut off below ``level``; a path that ends above it stays as it is."""
     return path.split(SEPARATOR)[:level].join(SEPARATOR)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 
-from features.categories import SEPARATOR, CategoryCut, lowered
+from features.categories import SEPARATOR, CategoryCut, lowered_parts
 from features.events import FINE_POINT, EventType, ObservationWindow, constant, exact_sum, type_weight
 
 SHARE_PREFIX = "interest: "
@@ -127,7 +127,7 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
     kappa : float, > 0
         Evidence, in views, at which a customer's own counts as much as the shop's mix.
     """
-    paths = [tuple(lowered(category).split(SEPARATOR)) for category in cut.categories]
+    paths = [lowered_parts(category) for category in cut.categories]
     # The expressions name columns of the level above, so each level is a table of its own.
     shares: dict[tuple[str, ...], str | None] = {(): None}
     mix: dict[tuple[str, ...], float] = {(): 1.0}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import xlogy
 
-from features.categories import OTHER, SEPARATOR, lowered, other_of
+from features.categories import OTHER, lowered_parts, other_of
 
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Floats, Ints
@@ -44,7 +44,7 @@ def carve(
         Columns, OTHER among them.
     """
     nodes = sorted(
-        (tuple(lowered(name).split(SEPARATOR)), name, own)
+        (lowered_parts(name), name, own)
         for name, own in zip(names, evidence, strict=True)
         if own > 0 and not _is_called_other(name)
     )
@@ -78,7 +78,7 @@ def carve(
 
 def _is_called_other(name: str) -> bool:
     """A path with a part that is called as what is left over: it is left over."""
-    parts = lowered(name).split(SEPARATOR)
+    parts = lowered_parts(name)
     return parts[0] == OTHER or any(part == f"other {above}" for above, part in pairwise(parts))
 
 

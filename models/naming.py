@@ -180,15 +180,9 @@ def _tell_apart_by_trait(
             if values.isna().any():
                 continue
             least = max(min_gap * shop[figure], min_share_gap if figure.endswith("_share") else 0.0)
-            apart = [
-                high > low and high >= min_contrast * low and high - low >= least for low, high in pairwise(values)
-            ]
-            words = {"above": (-1, apart[-1]), "below": (0, apart[0])}
-            if len(group) == 3 and trait["between"]:
-                words["between"] = (1, all(apart))
-            for word, (place, is_apart) in words.items():
-                segment_id = str(values.index[place])
-                if not is_apart or segment_id not in untold:
+            words = _words_that_hold(values, min_contrast=min_contrast, least=least)
+            for segment_id, word in words.items():
+                if segment_id not in untold or not trait[word]:
                     continue
                 untold.remove(segment_id)
                 one = found[segment_id]
@@ -198,6 +192,18 @@ def _tell_apart_by_trait(
                 like = values.drop(segment_id)
                 told[figure]["nearest_like"] = float(like.loc[(like - values[segment_id]).abs().idxmin()])
                 one["evidence"] = list(told.values())
+
+
+def _words_that_hold(values: pd.Series, *, min_contrast: float, least: float) -> dict[str, str]:
+    """segment_id -> above, below or, of three, between, for those whose figure is apart from that of all their like.
+
+    values (n,) by segment_id, ascending. Apart: the higher is ``min_contrast`` times the lower, and ``least`` more.
+    """
+    apart = [high > low and high >= min_contrast * low and high - low >= least for low, high in pairwise(values)]
+    held = {-1: ("above", apart[-1]), 0: ("below", apart[0])}
+    if len(values) == 3:
+        held[1] = ("between", all(apart))
+    return {str(values.index[place]): word for place, (word, is_apart) in held.items() if is_apart}
 
 
 def _number(found: dict[str, dict[str, Any]], figures: pd.DataFrame) -> None:

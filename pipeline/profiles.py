@@ -15,6 +15,7 @@ from features.profile import ProfileSpec, profile_table
 from pipeline.engines import fetch, materialise
 from pipeline.observe import OBSERVED, Observed, decayed, observe
 from pipeline.params import Params
+from pipeline.params_of_profiles import JourneyParams
 from pipeline.queries import fit_queries, query_meanings, query_table
 from pipeline.shop import Shop
 from pipeline.sources import Source
@@ -149,15 +150,7 @@ def measure(
         known.customers,
         [
             activity,
-            heat.product_points(
-                # Nobody else is hot, and most customers need not be counted product by product.
-                observed.semi_join(
-                    activity.filter(activity.temperature_points >= params.journey.warm_points), "customer_id"
-                ),
-                window=window,
-                half_life_days=params.journey.temperature_half_life_days,
-                searched_points=params.journey.searched_points,
-            ),
+            _product_points(observed, activity, window, params.journey),
             journey.visit_measures(visits, window=window),
             context.visit_context(visits, channels=spec.channels, timezone=params.local_timezone, window=window),
             measured_value,
@@ -185,6 +178,19 @@ def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.F
         window=window,
         points=params.journey.temperature_points,
         half_life_days=params.journey.temperature_half_life_days,
+    )
+
+
+def _product_points(
+    observed: ir.Table, activity: ir.Table, window: ObservationWindow, rules: JourneyParams
+) -> ir.Table:
+    # Nobody else is hot, and most customers need not be counted product by product.
+    warm = activity.filter(activity.temperature_points >= rules.warm_points)
+    return heat.product_points(
+        observed.semi_join(warm, "customer_id"),
+        window=window,
+        half_life_days=rules.temperature_half_life_days,
+        searched_points=rules.searched_points,
     )
 
 

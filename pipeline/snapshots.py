@@ -11,7 +11,7 @@ import pandas as pd
 
 from features import signals
 from features.baselines import adobe_affinity
-from features.categories import SEPARATOR, lowered
+from features.categories import lowered_parts
 from features.events import EventType, ObservationWindow
 from models.interests import Snapshot
 from models.scorer import Floats
@@ -65,7 +65,7 @@ def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> t
         mean_age_days=rows.mean_age_days.to_numpy(np.float64),
         min_age_days=rows.min_age_days.to_numpy(np.float64),
         kinds=tuple(str(kind) for kind in kinds),
-        paths=tuple(tuple(lowered(category).split(SEPARATOR)) for category in known.cut.categories),
+        paths=tuple(lowered_parts(category) for category in known.cut.categories),
         level=known.cut.level,
         mix=np.array(known.cut.mix),
         bought=_matrix(customers, bought, np.ones(len(bought)), shape)[:, :-1] > 0,

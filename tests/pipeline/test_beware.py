@@ -24,7 +24,8 @@ def at(day: str, **changes: Any) -> Params:
 
 
 def profiles(share_of_other: list[float], *, evidence: list[float], mix: float) -> Any:
-    cut = CategoryCut(1, ("Cats", OTHER) if mix < 1.0 else (OTHER,), (1.0 - mix, mix) if mix < 1.0 else (1.0,))
+    shares = {"Cats": 1.0 - mix, OTHER: mix} if mix < 1.0 else {OTHER: mix}
+    cut = CategoryCut(1, tuple(shares), tuple(shares.values()))
     table = pd.DataFrame({SHARE_PREFIX + OTHER: share_of_other, "evidence": evidence})
     return cast(Any, SimpleNamespace(table=table, shop=SimpleNamespace(spec=SimpleNamespace(cut=cut))))
 
