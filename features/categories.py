@@ -19,6 +19,8 @@ from features.events import exact_sum
 
 SEPARATOR = " > "
 OTHER = "(other)"
+REST = "other "
+"""What the name of a column begins with that holds what is left of the category above it."""
 MAX_LEVELS = 8
 MAX_NODES = 10_000
 """Categories, the largest, among which columns are chosen."""
@@ -102,7 +104,7 @@ def other_of(path: str) -> str:
     >>> other_of("Pets > Cats")
     'Pets > Cats > other Cats'
     """
-    return f"{path}{SEPARATOR}other {path.rsplit(SEPARATOR, maxsplit=1)[-1]}"
+    return f"{path}{SEPARATOR}{REST}{path.rsplit(SEPARATOR, maxsplit=1)[-1]}"
 
 
 def node_evidence(evidence_by_path: ir.Table) -> ir.Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import xlogy
 
-from features.categories import OTHER, lowered_parts, other_of
+from features.categories import OTHER, REST, lowered_parts, other_of
 
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Floats, Ints
@@ -79,7 +79,7 @@ def carve(
 def _is_called_other(name: str) -> bool:
     """A path with a part that is called as what is left over: it is left over."""
     parts = lowered_parts(name)
-    return parts[0] == OTHER or any(part == f"other {above}" for above, part in pairwise(parts))
+    return parts[0] == OTHER or any(part == f"{REST}{above}" for above, part in pairwise(parts))
 
 
 def _family(paths: list[tuple[str, ...]]) -> tuple[Ints, Ints]:

@@ -5,6 +5,7 @@ A name rests on figures only, never on the number of a cluster, so that renumber
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features.categories import OTHER, REST
 from models.lifts import Interest
 
 LANGUAGES = ("en", "uk", "ru", "sq")
@@ -19,6 +21,8 @@ WORDS: Mapping[str, tuple[str, str, str, str]] = {
     "interested": ("Interested in {}", "Цікавляться: {}", "Интересуются: {}", "Të interesuar për: {}"),
     "frequent": ("Frequent visitors", "Часті відвідувачі", "Частые посетители", "Vizitorë të shpeshtë"),
     "rare": ("Rare visitors", "Рідкісні відвідувачі", "Редкие посетители", "Vizitorë të rrallë"),
+    "rest": ("other {}", "{} (інше)", "{} (прочее)", "{} (të tjera)"),
+    "other": ("(other)", "(інше)", "(прочее)", "(të tjera)"),
     "noise": ("In between", "Поза групами", "Вне групп", "Jashtë grupeve"),
 }
 
@@ -124,7 +128,8 @@ def _first_name(
         told = {name: dict(text) for name, text in texts.items()}
         return {"archetype": archetype["id"], **told, "evidence": evidence}
     if interests:
-        names, evidence = in_languages("interested", interests[0].label), [_interest_evidence(interests[0])]
+        names = in_languages("interested", category_in_languages(interests[0].label))
+        evidence = [_interest_evidence(interests[0])]
     else:
         is_frequent = own["events_per_customer"] >= shop["events_per_customer"]
         bounds = {"min_ratio" if is_frequent else "max_ratio": 1.0}
@@ -151,6 +156,23 @@ def in_languages(word: str, text: str | Mapping[str, str] = "") -> dict[str, str
     }
 
 
+def category_in_languages(label: str) -> dict[str, str]:
+    """A category as `models.lifts.category_labels` calls it: what is left of one in words, all others as they stand.
+
+    Examples
+    --------
+    >>> category_in_languages("Pets › other Pets")["uk"], category_in_languages("Cats")["uk"]
+    ('Pets › Pets (інше)', 'Cats')
+    """
+    if label == OTHER:
+        return in_languages("other")
+    found = re.fullmatch(rf"(.* [›>] )?{REST}(.+)", label)
+    if not found:
+        return dict.fromkeys(LANGUAGES, label)
+    above, category = found.groups("")
+    return {language: above + name for language, name in in_languages("rest", category).items()}
+
+
 def _tell_apart_by_interest(found: dict[str, dict[str, Any]], interests: Mapping[str, Sequence[Interest]]) -> None:
     for group in _alike(found):
         for segment_id in group:
@@ -158,7 +180,10 @@ def _tell_apart_by_interest(found: dict[str, dict[str, Any]], interests: Mapping
             names = found[segment_id]["names"]
             own = next((one for one in interests[segment_id] if one.label not in others), None)
             if own is not None and own.label not in names["en"]:
-                found[segment_id]["names"] = {language: f"{name} · {own.label}" for language, name in names.items()}
+                told = category_in_languages(own.label)
+                found[segment_id]["names"] = {
+                    language: f"{names[language]} · {told[language]}" for language in LANGUAGES
+                }
                 found[segment_id]["evidence"].append(_interest_evidence(own))
 
 

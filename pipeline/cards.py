@@ -18,9 +18,9 @@ from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
 from models.audiences import audience_counts, audiences, drawn_to
 from models.identity import STANDING
+from models.naming import category_in_languages
 from models.significance import CELL, compare_counts, compare_means, shown_counts
 from pipeline.params import Params
-from pipeline.params_types import Text
 from pipeline.profiles import Profiles
 from pipeline.segments import Segments
 from pipeline.sources import Source
@@ -140,7 +140,7 @@ def _in_season(segments: Segments) -> set[tuple[str, str]]:
 
 def _names(segments: Segments, params: Params) -> dict[str, dict[str, str]]:
     """What occasions and categories are called, per language."""
-    categories = {name: dict.fromkeys(Text.model_fields, label) for name, label in segments.labels.items()}
+    categories = {name: category_in_languages(label) for name, label in segments.labels.items()}
     return categories | {name: one.name.model_dump() for name, one in params.cards.occasions.items()}
 
 

@@ -96,8 +96,9 @@ def heat_map(found: Mapping[str, Any], names: Mapping[str, str], words: Wording)
     columns = [names[one] for one in found["segment_ids"]]
     table = dict(zip(found["categories"], zip(*found["lifts"], strict=True), strict=bool(found["lifts"])))
     sure = {label: row for label, row in table.items() if any(value is not None for value in row)}
-    drawn = matrix(list(sure), columns, list(sure.values()), words, title=words("heat.title"), part="heat")
-    return {**drawn, "plain": [label for label in table if label not in sure]}
+    rows = [words.category(label) for label in sure]
+    drawn = matrix(rows, columns, list(sure.values()), words, title=words("heat.title"), part="heat")
+    return {**drawn, "plain": [words.category(label) for label in table if label not in sure]}
 
 
 def crossing(found: Mapping[str, Any], names: Mapping[str, str], words: Wording) -> dict[str, Any]:

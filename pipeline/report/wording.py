@@ -18,6 +18,7 @@ from babel.numbers import format_decimal, format_percent
 
 from features.context import CHANNEL_PREFIX
 from features.interests import SHARE_PREFIX
+from models.naming import category_in_languages
 
 TEXTS = Path(__file__).parent / "texts"
 LANGUAGES = ("en", "uk", "ru", "sq")
@@ -159,6 +160,14 @@ class Wording:
         """What a segment is called."""
         return shown_name(segment, self.language)
 
+    def category(self, label: str) -> str:
+        """A category as the tables call it."""
+        return category_in_languages(label)[self.language]
+
+    def categories(self, segment: Mapping[str, Any]) -> str:
+        """The distinctive interests of a segment, one after another."""
+        return "; ".join(self.category(one["label"]) for one in segment["top_categories"])
+
     def group(self, value: str) -> str:
         """A group of a segmentation by rule; as it stands where it has no text."""
         code = value.lower().replace(" ", "_")
@@ -179,7 +188,7 @@ class Wording:
         figure = str(evidence["figure"])
         label, form = self.figure(figure), form_of(figure)
         if figure.startswith(SHARE_PREFIX):
-            label, form = self("cards.proof_interest", name=figure.removeprefix(SHARE_PREFIX)), "share"
+            label, form = self("cards.proof_interest", name=self.category(figure.removeprefix(SHARE_PREFIX))), "share"
         told = {"label": label, **{name: self.number(evidence[name], form) for name in ("value", "shop")}}
         if "nearest_like" in evidence:
             return self("cards.proof_like", **told, like=self.number(evidence["nearest_like"], form))
@@ -189,7 +198,7 @@ class Wording:
         """A distinctive interest."""
         return self(
             "cards.interest",
-            label=interest["label"],
+            label=self.category(interest["label"]),
             share=self.number(interest["share"], "share"),
             lift=self.times(interest["lift"]),
             low=self.times(interest["lift_low"]),
@@ -231,7 +240,7 @@ class Wording:
             return self._count(column.removesuffix("_count"), bound + one["is_above"], is_above=one["is_above"])
         form = "share" if one["is_share"] else "number"
         if column.startswith(SHARE_PREFIX):
-            what = self("rule.interest", name=one["label"])
+            what = self("rule.interest", name=self.category(one["label"]))
         elif column.startswith(CHANNEL_PREFIX):
             what = self("rule.channel", name=column.removeprefix(CHANNEL_PREFIX))
         elif f"rule.{column}" in self.texts:
@@ -301,7 +310,7 @@ def as_markdown(summary: Mapping[str, Any]) -> str:
     rows = [
         (shown_name(one), words.whole(one["customer_count"]), number(one["customer_share"], "share"),
          number(one["spend_share"], "share"), f"{number(one['stability'], 'share')} {one['stability_word'] or ''}",
-         "; ".join(interest["label"] for interest in one["top_categories"]))
+         words.categories(one))
         for one in summary["segments"]
     ]  # fmt: skip
     head = ("Segment", "Customers", "Share", "Of spend", "Stability", "Interests")

@@ -199,7 +199,7 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
             rows.append((one["segment_id"], one["name"], None, one["is_standing"], *size, *[None] * 7))
             continue
         rule = one["rule"] or {}
-        found = "; ".join(item["label"] for item in one["top_categories"])
+        found = wording(summary["language"]).categories(one)
         stable = one["is_stable"] if one["stability"] is not None else None
         text = wording(summary["language"]).conditions(rule) if rule else None
         told = (one["stability"], stable, found, text, rule.get("precision"), rule.get("coverage"))
@@ -236,8 +236,9 @@ def _form(figure: str) -> str:
 
 def _interests(summary: Mapping[str, Any]) -> Sheet:
     shown = [one for one in summary["segments"] if not one["is_small"] and not one["is_standing"]]
+    words = wording(summary["language"])
     rows = [
-        (one["category"], *(one["lifts"].get(segment["segment_id"]) for segment in shown))
+        (words.category(one["category"]), *(one["lifts"].get(segment["segment_id"]) for segment in shown))
         for one in summary["interests"]
     ]
     about = (

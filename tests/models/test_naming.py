@@ -114,6 +114,15 @@ def test_alike_segments_are_told_apart_by_interest_first() -> None:
     }
 
 
+def test_what_is_left_of_a_category_is_called_so_in_every_language() -> None:
+    rest = Interest("Pets > Cats > other Cats", "other Cats", 0.5, 3.0, 2.5, 50)
+    found = named(shop_figures(a=REGULAR, b=REGULAR), {"a": [rest], "b": [DOGS]})
+    assert set(found["a"]["names"].values()) == {
+        *("Regulars · other Cats", "Постійні покупці · Cats (інше)"),
+        *("Постоянные покупатели · Cats (прочее)", "Blerës të rregullt · Cats (të tjera)"),
+    }
+
+
 def test_alike_segments_are_told_apart_by_the_first_trait_that_holds_against_all_their_like() -> None:
     own = {
         "a": {**REGULAR, "spend_per_customer": 300.0},
