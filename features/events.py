@@ -30,6 +30,7 @@ class EventType(StrEnum):
     CONTACT = "contact"
     EMAIL_OPEN = "email_open"
     EMAIL_CLICK = "email_click"
+    REDEMPTION = "redemption"
     OTHER = "other"
 
 
@@ -38,6 +39,7 @@ WITHOUT_PRODUCT = (
     EventType.CONTACT,
     EventType.EMAIL_OPEN,
     EventType.EMAIL_CLICK,
+    EventType.REDEMPTION,
     EventType.OTHER,
 )
 """Event types that need no product_id."""

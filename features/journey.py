@@ -14,6 +14,8 @@ STAGES = ("newcomer", "browsing", "cart", "first_order", "active", "slipping", "
 """Lifecycle stages, in the order of a customer's way."""
 JOURNEY_EVENTS = ("visited_without_order", "bought_once", "left_cart", "silent_after_contact")
 JOURNEY_PREFIX = "journey event: "
+RESPONSES = ("redeemed", "clicked", "opened", "none")
+"""What became of campaigns: a coupon or code was redeemed, a letter clicked, a letter opened, or nothing."""
 
 
 def temperature_points(
@@ -170,14 +172,16 @@ def temperature(
 
 
 def campaign_response(customers: ir.Table) -> ir.StringValue:
-    """clicked, opened or none, by the letters of the window; null for all where the log has no letter.
+    """The furthest each customer went, of `RESPONSES`; null for all where the log has no letter and no coupon.
 
     How many were sent a log of customers' own events does not say: who got none and who opened none look alike.
 
-        customers (email_open_count, email_click_count)     all of them, as one letter shows that the log has letters
+        customers (redemption_count, email_click_count, email_open_count)     all of them, as one shows what the log has
     """
-    opened, clicked = customers.email_open_count, customers.email_click_count
-    has_letters = (opened + clicked).max().over(ibis.window()) > 0
+    redeemed, clicked, opened = customers.redemption_count, customers.email_click_count, customers.email_open_count
+    has_campaigns = (redeemed + clicked + opened).max().over(ibis.window()) > 0
     return ibis.cases(
-        (~has_letters, ibis.null("string")), (clicked > 0, "clicked"), (opened > 0, "opened"), else_="none"
+        (~has_campaigns, ibis.null("string")),
+        *((count > 0, name) for name, count in zip(RESPONSES, (redeemed, clicked, opened), strict=False)),
+        else_=RESPONSES[-1],
     )

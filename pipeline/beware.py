@@ -99,7 +99,7 @@ ABSENCES = (
     ("searches", ("search_count",), "which products were looked for"),
     ("carts", ("cart_count",), "left_cart and the stage `cart`"),
     ("contacts", ("contact_count",), "silent_after_contact"),
-    ("letters", ("email_open_count", "email_click_count"), "campaign_response"),
+    ("letters or coupons", ("email_open_count", "email_click_count", "redemption_count"), "campaign_response"),
 )
 """What a log may lack, columns of the profile that would show it, what cannot be told without. Prices: see reading."""
 

@@ -259,6 +259,7 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
         campaign_response=journey.campaign_response(scored),
         click_rate=scored.email_click_count
         / ibis.greatest(scored.email_open_count, scored.email_click_count).nullif(0.0),
+        redemptions_per_order=scored.redemption_count / scored.order_count.nullif(0.0),
         lifecycle_stage=journey.lifecycle_stage(
             scored,
             first_order_days=rules.first_order_days,

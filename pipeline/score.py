@@ -47,6 +47,7 @@ AT_THE_END = (
     "click_rate",
     "next_tier",
     "next_tier_needs",
+    "redemptions_per_order",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.journey import STAGES
+from features.journey import RESPONSES, STAGES
 from models.crossings import crossing, funnel
 from models.pareto import revenue
 from pipeline.whereabouts import ORDERS
@@ -20,6 +20,7 @@ CROSSED = {
     "temperature": ("cold", "warm", "hot"),
     "value_tier": ("vip", "regular", "occasional", "difficult"),
     "rfm_group": ORDERS["rfm_group"],
+    "campaign_response": RESPONSES,
 }
 """Columns of the profile that segments are crossed with, where they are; their groups in order, others after them."""
 

@@ -7,7 +7,7 @@ create temp table checked as
   where customer_id is not null and trim(customer_id) <> '' and occurred_at >= timestamptz '1990-01-01'
     and occurred_at < timestamptz '2100-01-01' and coalesce(unit_price, 0) >= 0 and coalesce(discount, 0) >= 0
     and coalesce(quantity, 1) >= 0
-    and (product_id is not null or event_type in ('search', 'contact', 'email_open', 'email_click'));
+    and (product_id is not null or event_type in ('search', 'contact', 'email_open', 'email_click', 'redemption'));
 create temp table known as
   select customer_id as name, row_number() over (order by customer_id) - 1 as customer_id from (
     select customer_id from checked where occurred_at < timestamp '2025-11-01'
@@ -27,7 +27,7 @@ create temp table observed as
 create temp table visits as
   select customer_id, session_key, min(occurred_at) as started_at, min(channel) as channel,
          bool_or(event_type = 'cart') as has_cart, bool_or(event_type = 'purchase') as has_purchase
-  from observed where event_type not in ('email_open', 'contact')
+  from observed where event_type not in ('email_open', 'contact', 'redemption')
   group by all;
 create temp table orders as
   select k.customer_id, coalesce(order_id, date_trunc('day', occurred_at)::varchar) as order_key,
@@ -70,7 +70,8 @@ create temp table activity as
          count(*) filter (event_type = 'favourite') as favourite_count, count(*) filter (event_type = 'cart') as cart_count,
          count(*) filter (event_type = 'remove_from_cart') as remove_from_cart_count, count(*) filter (event_type = 'purchase') as purchase_count,
          count(*) filter (event_type = 'return') as return_count, count(*) filter (event_type = 'contact') as contact_count,
-         count(*) filter (event_type = 'email_open') as email_open_count, count(*) filter (event_type = 'email_click') as email_click_count
+         count(*) filter (event_type = 'email_open') as email_open_count, count(*) filter (event_type = 'email_click') as email_click_count,
+         count(*) filter (event_type = 'redemption') as redemption_count
   from observed group by all;
 create temp table habits as
   select customer_id, count(*) as session_count, count(*) filter (has_cart) as cart_session_count,

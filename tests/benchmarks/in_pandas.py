@@ -13,7 +13,7 @@ START = AS_OF - pd.Timedelta(days=365)
 WEIGHTS = {"view": 1.0, "search": 1.0, "favourite": 2.0, "cart": 2.0, "purchase": 3.0, "email_click": 0.5}
 POINTS = {"view": 1.0, "search": 1.0, "favourite": 3.0, "cart": 5.0, "email_click": 1.0}
 HALF_LIFE_DAYS, POINTS_HALF_LIFE_DAYS, KAPPA = 45.0, 7.0, 8.0
-WITHOUT_PRODUCT = ["search", "contact", "email_open", "email_click"]
+WITHOUT_PRODUCT = ["search", "contact", "email_open", "email_click", "redemption"]
 TEXTS = ["customer_id", "event_type", "product_id", "query", "order_id", "session_id", "channel"]
 
 
@@ -66,7 +66,7 @@ def checked(events: pd.DataFrame) -> pd.DataFrame:
     # Whoever clicks a mail has no session: the visit is that of the day.
     day = -1 - events.occurred_at.to_numpy().astype("datetime64[D]").astype(np.int64)
     events["session"] = np.where(events.session_id.isna(), day, events.session_id.cat.codes)
-    events["is_visit"] = ~events.event_type.isin(["email_open", "contact"])
+    events["is_visit"] = ~events.event_type.isin(["email_open", "contact", "redemption"])
     text = events["query"].cat.categories.str.lower().str.replace("['`’ʼ´]", "", regex=True)
     text = text.str.replace(r"[\W_]+", " ", regex=True).str.strip()
     codes, _ = pd.factorize(text)

@@ -13,9 +13,9 @@ START = AS_OF - timedelta(days=365)
 WEIGHTS = {"view": 1.0, "search": 1.0, "favourite": 2.0, "cart": 2.0, "purchase": 3.0, "email_click": 0.5}
 POINTS = {"view": 1.0, "search": 1.0, "favourite": 3.0, "cart": 5.0, "email_click": 1.0}
 HALF_LIFE_DAYS, POINTS_HALF_LIFE_DAYS, KAPPA = 45.0, 7.0, 8.0
-WITHOUT_PRODUCT = ["search", "contact", "email_open", "email_click"]
+WITHOUT_PRODUCT = ["search", "contact", "email_open", "email_click", "redemption"]
 KINDS = ["view", "search", "favourite", "cart", "remove_from_cart", "purchase", "return", "contact"]
-KINDS += ["email_open", "email_click"]
+KINDS += ["email_open", "email_click", "redemption"]
 kind, at = pl.col("event_type"), pl.col("occurred_at")
 
 
@@ -129,7 +129,7 @@ def activity(events: pl.LazyFrame) -> pl.LazyFrame:
 
 def visits(events: pl.LazyFrame) -> pl.LazyFrame:
     """Visits, abandoned carts, and when and where."""
-    inside = events.filter(~kind.is_in(["email_open", "contact"]))
+    inside = events.filter(~kind.is_in(["email_open", "contact", "redemption"]))
     by_visit = inside.group_by("customer_id", "session_id").agg(
         at=at.min(),
         channel=pl.col("channel").min(),

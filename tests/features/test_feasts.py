@@ -62,8 +62,16 @@ def test_shares_of_orders_by_hand(con: Any, window: Any) -> None:
     assert shares(days={"gift": ["02-01"]})["gift_order_share"] == 0.0
 
 
-def test_response_to_letters(con: Any) -> None:
-    table = ibis.memtable({"email_open_count": [2.0, 1.0, 0.0, 0.0], "email_click_count": [1.0, 0.0, 0.0, 1.0]})
-    assert con.execute(campaign_response(table)).tolist() == ["clicked", "opened", "none", "clicked"]
-    silent = ibis.memtable({"email_open_count": [0.0, 0.0], "email_click_count": [0.0, 0.0]})
+def test_response_to_letters_and_coupons(con: Any) -> None:
+    table = ibis.memtable(
+        {
+            "redemption_count": [0.0, 0.0, 0.0, 0.0, 2.0],
+            "email_click_count": [1.0, 0.0, 0.0, 1.0, 1.0],
+            "email_open_count": [2.0, 1.0, 0.0, 0.0, 5.0],
+        }
+    )
+    assert con.execute(campaign_response(table)).tolist() == ["clicked", "opened", "none", "clicked", "redeemed"]
+    silent = ibis.memtable({name: [0.0, 0.0] for name in table.columns})
     assert con.execute(campaign_response(silent)).isna().all()
+    of_coupons_alone = silent.mutate(redemption_count=ibis.row_number().cast("float64"))
+    assert con.execute(campaign_response(of_coupons_alone)).tolist() == ["none", "redeemed"]

@@ -18,7 +18,9 @@ def at(minute: int, kind: str, who: str = "ann", **more: Any) -> dict[str, Any]:
 
 
 def test_a_silence_begins_a_new_visit(con: Any, events_table: Any) -> None:
-    events = events_table([at(0, "view"), at(20, "cart"), at(51, "view"), at(52, "contact"), at(0, "view", "bob")])
+    events = events_table(
+        [at(0, "view"), at(20, "cart"), at(51, "view"), at(52, "contact"), at(53, "redemption"), at(0, "view", "bob")]
+    )
     keyed = with_session_key(events, has_session_ids=False, gap_minutes=30)
     visits = con.to_pandas(session_table(keyed).order_by("customer_id", "started_at"))
     assert visits.customer_id.tolist() == ["ann", "ann", "bob"]

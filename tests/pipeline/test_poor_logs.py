@@ -81,7 +81,7 @@ def test_without_letters_and_contacts(whole: pd.DataFrame, tmp_path: Path) -> No
     assert found[["campaign_response", "click_rate"]].isna().all(axis=None)
     assert not found[JOURNEY_PREFIX + "silent_after_contact"].any()
     assert told(found) == [
-        "The log has no contacts, no letters, so that it cannot tell silent_after_contact; campaign_response"
+        "The log has no contacts, no letters or coupons, so that it cannot tell silent_after_contact; campaign_response"
     ]
     same(found, whole, [*OF_ORDERS, "spend"])
 
