@@ -88,6 +88,11 @@ class FittedClusters:
         """Mean over clusters, 0 where there are none."""
         return float(np.mean(list(self.stability.values()))) if self.stability else 0.0
 
+    def stable_share(self, min_stability: float) -> float:
+        """Customers in clusters of at least that stability, as a share of those in any; 0 where there are none."""
+        of_each = [self.stability.get(label, 0.0) for label in self.labels[self.labels != NOISE].tolist()]
+        return float(np.mean(np.array(of_each) >= min_stability)) if of_each else 0.0
+
 
 def fit_segmentation(
     profile: pd.DataFrame,

@@ -28,6 +28,8 @@ class Candidate:
         -1..1; None where undefined.
     stability : float
         Mean of the segments' Jaccards, 0..1.
+    stable_share : float
+        Customers in segments that are stable, as a share of those in any, 0..1.
     smallest_count, smallest_share : float
         Of the customers clustered, reckoned from the sample.
     noise_share : float
@@ -47,6 +49,7 @@ class Candidate:
     silhouette: float | None
     density_validity: float | None
     stability: float
+    stable_share: float
     smallest_count: float
     smallest_share: float
     noise_share: float
@@ -107,18 +110,18 @@ def choose(
     tolerance: float,
     min_customers: float,
     min_segment_share: float,
-    min_stability: float,
+    min_stable_share: float,
 ) -> Choice | None:
     """The simplest candidate within ``tolerance`` of the best score, and why; None where all have too small segments.
 
     Good enough is: at least two segments, none smaller than ``min_customers`` and ``min_segment_share``, noise not the
-    greater part, stability at least ``min_stability``. Where none is good enough, stability and then the share are let
-    go, and it is said; the number of customers never is.
+    greater part, and ``min_stable_share`` of the customers in stable segments. Where none is good enough, stability is
+    asked for as far as any comes, then the share is let go, and it is said; the number of customers never is.
     """
     large = [one for one in candidates if one.n_segments >= 2 and one.smallest_count >= min_customers]
     fair = [one for one in large if one.smallest_share >= min_segment_share and one.noise_share <= MAX_NOISE_SHARE]
-    stable = [one for one in fair if one.stability >= min_stability]
-    good = stable or fair or large
+    stable_share = min(min_stable_share, max((one.stable_share for one in fair), default=0.0))
+    good = [one for one in fair if one.stable_share >= stable_share] or large
     if not good:
         return None
     told = dict(zip(candidates, scores(candidates), strict=True))
@@ -127,17 +130,17 @@ def choose(
     chosen = min(near, key=lambda one: (one.simplicity, -told[one], one.balance))
     asked = f"no segment under {min_customers:g} customers"
     asked += f" or {min_segment_share:.0%} of them" if fair else ""
-    asked += f", and came back on resamples (stability {min_stability:.2f} or more)" if stable else ""
+    asked += f", and {stable_share:.0%} of their customers in segments that come back on resamples" if fair else ""
     is_foretold = any(getattr(chosen, name) is not None for name in CHANCE)
     what = "what the best of them foretold on earlier cutoffs" if is_foretold else "the best silhouette among them"
     reason = f"Of {len(candidates)} candidates, {len(good)} had {asked}. The simplest within {tolerance:.0%} of {what} "
     reason += (
         f"is {chosen.name}" + ("" if chosen == best else f"; the best is {best.name}") + f" ({_beside(chosen, best)})."
     )
-    if not stable:
-        reason += f" None had a stability of {min_stability:.2f}" + (
-            "." if fair else ", and none had all segments large."
-        )
+    if not fair:
+        reason += " None had all segments large."
+    elif stable_share < min_stable_share:
+        reason += f" None had {min_stable_share:.0%} of them there (sweep.min_stable_share)."
     fewest = min((one.asked for one in candidates if one.asked), default=None)
     notes = _edges(best, candidates)
     if chosen != best and len(candidates) > 1 and chosen.asked is not None and chosen.asked == fewest:

@@ -124,6 +124,7 @@ class SweepParams(Section):
     min_cluster_share: Annotated[list[ClusterShare], Field(min_length=1)]
     block_weights: list[dict[Block, NonNegative]]
     tolerance: Share
+    min_stable_share: Share
     sample_customers: Count
     resamples: Count
     n_jobs: Count

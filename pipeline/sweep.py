@@ -177,6 +177,7 @@ def _try(setting: Setting, sample: Sample, earlier: Sequence[Past], params: Para
         silhouette=fitted.quality["silhouette"],
         density_validity=fitted.quality["density_validity"],
         stability=fitted.mean_stability,
+        stable_share=fitted.stable_share(params.quality.min_stability),
         smallest_count=round(smallest * sample.clustered_count, 1),
         smallest_share=smallest,
         noise_share=fitted.quality["noise_share"] or 0.0,
@@ -221,7 +222,7 @@ def choose_and_fit(
         tolerance=params.sweep.tolerance,
         min_customers=least,
         min_segment_share=params.quality.min_segment_share,
-        min_stability=params.quality.min_stability,
+        min_stable_share=params.sweep.min_stable_share,
     ):
         given = left[choice.chosen].setting.of(params)
         progress(f"clustering: {choice.chosen.name}")
@@ -304,7 +305,7 @@ def candidates_text(tried: Sequence[Tried]) -> str:
     for score, one in sorted(zip(told, tried, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.simplicity)):
         found = one.candidate
         lines.append(
-            f"{score:5.2f}  {found.stability:6.2f}  {found.smallest_count:8,.0f}  "
+            f"{score:5.2f}  {found.stable_share:6.0%}  {found.smallest_count:8,.0f}  "
             f"{found.named_apart:>2}/{found.n_segments:<2}  {one.setting.command()}"
         )
     return "\n".join(lines)

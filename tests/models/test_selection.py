@@ -11,14 +11,21 @@ from models.selection import Candidate, Choice, choose, scores
 def candidate(count: int, buys: float | None, **changes: Any) -> Candidate:
     given: dict[str, Any] = {
         **{"algorithm": "kmeans", "asked": count, "density": None, "balance": 0, "balance_name": "blocks as given"},
-        **{"n_segments": count, "silhouette": 0.2, "density_validity": None, "stability": 0.9, "named_apart": count},
+        **{
+            "n_segments": count,
+            "silhouette": 0.2,
+            "density_validity": None,
+            "stability": 0.9,
+            "stable_share": 0.95,
+            "named_apart": count,
+        },
         **{"smallest_count": 100.0, "smallest_share": 0.1, "noise_share": 0.0, "buys_auc": buys},
     }
     return Candidate(**{**given, **changes})
 
 
 def made(*candidates: Candidate, tolerance: float = 0.05) -> Choice:
-    found = choose(candidates, tolerance=tolerance, min_customers=10, min_segment_share=0.01, min_stability=0.6)
+    found = choose(candidates, tolerance=tolerance, min_customers=10, min_segment_share=0.01, min_stable_share=0.9)
     assert found is not None
     return found
 
@@ -56,7 +63,7 @@ def test_the_simplest_within_the_tolerance_of_the_best() -> None:
 
 def test_tiny_noisy_unstable_and_single_are_not_good() -> None:
     good = candidate(12, 0.6)
-    assert pick(good, candidate(4, 0.9, stability=0.59)) == 12
+    assert pick(good, candidate(4, 0.9, stable_share=0.89)) == 12
     assert pick(good, candidate(4, 0.9, smallest_share=0.009)) == 12
     assert pick(good, candidate(4, 0.9, smallest_count=9.0)) == 12
     assert pick(good, candidate(4, 0.9, noise_share=0.51)) == 12
@@ -64,18 +71,23 @@ def test_tiny_noisy_unstable_and_single_are_not_good() -> None:
 
 
 def test_stability_and_share_are_let_go_in_turn_and_said_but_not_customers() -> None:
-    shaky = made(candidate(4, 0.9, smallest_share=0.001, stability=0.9), candidate(8, 0.7, stability=0.5))
-    assert shaky.chosen.n_segments == 8 and "None had a stability of 0.60." in shaky.reason
+    shaky = candidate(6, 0.9, stable_share=0.4), candidate(8, 0.7, stable_share=0.5)
+    nearest = made(candidate(4, 0.9, smallest_share=0.001), *shaky)
+    assert nearest.chosen.n_segments == 8
+    assert "and 50% of their customers in segments that come back on resamples" in nearest.reason
+    assert "None had 90% of them there (sweep.min_stable_share)." in nearest.reason
     small = made(candidate(4, 0.9, smallest_share=0.001), candidate(8, 0.95, smallest_count=9.0))
-    assert small.chosen.n_segments == 4 and "none had all segments large" in small.reason
+    assert small.chosen.n_segments == 4 and "None had all segments large" in small.reason
     alone = [candidate(4, 0.9, smallest_count=9.0), candidate(1, 0.9)]
-    assert choose(alone, tolerance=0.1, min_customers=10, min_segment_share=0.0, min_stability=0.0) is None
+    assert choose(alone, tolerance=0.1, min_customers=10, min_segment_share=0.0, min_stable_share=0.0) is None
 
 
 def test_the_reason_says_what_was_counted_and_foretold() -> None:
-    offered = [candidate(4, 0.6), candidate(6, 0.798), candidate(8, 0.8), candidate(12, 0.9, stability=0.3)]
+    offered = [candidate(4, 0.6), candidate(6, 0.798), candidate(8, 0.8), candidate(12, 0.9, stable_share=0.3)]
     found = made(*offered)
-    assert found.reason.startswith("Of 4 candidates, 3 had no segment under 10 customers or 1% of them, and came back")
+    assert found.reason.startswith(
+        "Of 4 candidates, 3 had no segment under 10 customers or 1% of them, and 90% of their customers in segments that"
+    )
     assert "is kmeans, 6 segments, blocks as given; the best is kmeans, 8 segments" in found.reason
     assert "who buys 0.798 of 0.800" in found.reason
 
