@@ -28,7 +28,7 @@ from pipeline.sources import Source
 ATTRIBUTE = "attribute: "
 """What a topic begins with that is a column of the customers' table, so that it is not taken for another topic."""
 QUESTIONS = ("who", "what", "why", "when", "where")
-WHY = ("discount_share", "price_level", "brand_loyalty", "novelty_share")
+WHY = ("discount_share", "price_level", "brand_loyalty", "novelty_share", "views_per_order")
 GROWS_WITH_ORDERS = ("brand_loyalty", "novelty_share")
 PLACE_OF = {"occasion": "why", "channel": "where", "category": "what", "categories": "what"}
 """Topic -> question; other visits are told under when, and attributes under who or, of a place, where."""
@@ -282,8 +282,12 @@ def _benefit_sums(profile: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
     """
     tables = []
     alike = np.round(2.0 * np.log2(profile.order_count.fillna(0.0) + 1.0))
+    # Who ordered and viewed nothing viewed where the log does not see.
+    views_per_order = (profile.view_count / profile.order_count).where(
+        (profile.view_count > 0) & (profile.order_count > 0)
+    )
     for name in WHY:
-        values = profile[name].astype("float64")
+        values = views_per_order if name == "views_per_order" else profile[name].astype("float64")
         if name in GROWS_WITH_ORDERS:
             values = values - values.groupby(alike).transform("mean") + values.mean()
         by_segment = pd.DataFrame({"total": values, "squares": values**2, "known_count": values.notna()}).groupby(ids)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 TEXTS = Path(__file__).parent / "texts" / "five_w.yaml"
-NUMBERS = ("price_level",)
+NUMBERS = ("price_level", "views_per_order")
 """Topics whose figure is a number; all others are shares."""
 
 SEASONAL = ("month", "occasion")

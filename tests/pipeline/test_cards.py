@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.cards import QUESTIONS, _attribute_counts, _told_columns, build_cards
+from pipeline.cards import QUESTIONS, WHY, _attribute_counts, _benefit_sums, _told_columns, build_cards
 from pipeline.errors import ParamsError
 from pipeline.params_file import load_params
 from pipeline.report.five_w import TEXTS, five_w_texts
@@ -105,6 +105,16 @@ def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -
         assert card["who"] == []
         assert [one for one in lines(whole[segment_id]) if not one["is_attribute"]] == lines(card)
     assert any(lines(card) for card in bare.values())
+
+
+def test_views_an_order_takes_are_of_those_who_viewed_and_ordered() -> None:
+    profile = pd.DataFrame({"order_count": [2.0, 4.0, 0.0, 1.0], "view_count": [10.0, 4.0, 9.0, 0.0]})
+    profile = profile.assign(**dict.fromkeys([name for name in WHY if name != "views_per_order"], 0.5))
+    found = _benefit_sums(profile, np.array(["a", "a", "a", "b"])).query("topic == 'views_per_order'")
+    assert found.set_index("segment_id")[["total", "squares", "known_count"]].to_dict("index") == {
+        "a": {"total": 6.0, "squares": 26.0, "known_count": 2},  # 5 and 1
+        "b": {"total": 0.0, "squares": 0.0, "known_count": 0},
+    }
 
 
 def test_words_are_the_same_in_every_language() -> None:
