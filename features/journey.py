@@ -132,13 +132,17 @@ def lifecycle_stage(
     ----------
     customers : table
         order_count, days_since_last_purchase, days_before_last_purchase, cart_count, event_count,
-        order_day_count, usual_interval_days, is_known_from_before (seen before the window began).
+        order_day_count, usual_interval_days, is_known_from_before (seen before the window began), return_count,
+        days_since_first_event; all customers, since the first event of any shows how old the log is.
     first_order_days, active_days, lapsed_days, lost_days : float
         Days since the last order up to which it counts as new, active; past which as lapsed, lost.
     slipping_min_orders, slipping_intervals, slipping_min_days : int, float, float
         With orders on so many days, a silence of more than so many usual intervals, and days, is slipping too.
     """
-    since = customers.days_since_last_purchase
+    # Who gives back and bought nothing here bought before: at least as long ago as the log is old.
+    bought_before = customers.days_since_last_purchase.isnull() & (customers.return_count > 0)
+    age_of_log = customers.days_since_first_event.max().over(ibis.window())
+    since = bought_before.ifelse(age_of_log, customers.days_since_last_purchase)
     never = since.isnull()
     expected = ibis.greatest(customers.usual_interval_days * slipping_intervals, constant(slipping_min_days))
     is_late = ((customers.order_day_count >= slipping_min_orders) & (since > expected)).fill_null(False)

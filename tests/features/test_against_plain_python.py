@@ -109,8 +109,12 @@ def session_count(events: list[Event], gap_minutes: float, *, has_session_ids: b
     return bool(times) + sum(after - before > gap for before, after in pairwise(times))
 
 
-def lifecycle_stage(events: list[Event], is_known_from_before: bool, params: Params) -> str:
+def lifecycle_stage(events: list[Event], is_known_from_before: bool, age_of_log: float, params: Params) -> str:
     rules, orders = params.journey, orders_of(events)
+    has_given_back = any(event["event_type"] == "return" for event in events)
+    if not orders and has_given_back:
+        stages = ((rules.lost_days, "lost"), (rules.lapsed_days, "lapsed"), (rules.active_days, "slipping"))
+        return next((stage for days, stage in stages if age_of_log > days), "active")
     if not orders:
         if not events:
             return "lost" if is_known_from_before else "newcomer"
@@ -185,6 +189,7 @@ def test_profiles_are_those_of_plain_python(
     params, table, shop = built(tmp_path, log, f"interests.max_categories={max_categories}")
     assert len(shop.spec.cut.categories) == column_count
     known = [event for event in log if event["occurred_at"] < END]
+    age_of_log = max(age_days(event) for event in known if age_days(event) <= params.history_days)
     assert list(table.index) == sorted({event["customer_id"] for event in known})
     for customer, row in table.iterrows():
         own = [event for event in known if event["customer_id"] == customer]
@@ -202,7 +207,7 @@ def test_profiles_are_those_of_plain_python(
             assert pd.isna(row.days_since_last_purchase)
         found = session_count(events, params.sessions.gap_minutes, has_session_ids=has_session_ids)
         assert row.session_count == found
-        assert row.lifecycle_stage == lifecycle_stage(events, len(events) < len(own), params)
+        assert row.lifecycle_stage == lifecycle_stage(events, len(events) < len(own), age_of_log, params)
         for category, share in interest_shares(events, shop, params).items():
             assert row[f"interest: {category}"] == pytest.approx(share, abs=1e-7)
 

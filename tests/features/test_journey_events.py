@@ -55,6 +55,8 @@ def test_slipping_by_ones_own_interval(
         "days_before_last_purchase": interval,
         "cart_count": 0.0,
         "event_count": days_with_order,
+        "return_count": 0.0,
+        "days_since_first_event": since,
     }
     table = ibis.memtable({name: [value] for name, value in customer.items()}).mutate(is_known_from_before=False)
     days = {"first_order_days": 30, "active_days": 60, "lapsed_days": 120, "lost_days": 240}

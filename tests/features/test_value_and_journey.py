@@ -148,6 +148,8 @@ def test_lifecycle_stages_at_their_bounds(
             "is_known_from_before": [before],
             "order_day_count": [orders],
             "usual_interval_days": [None],
+            "return_count": [0.0],
+            "days_since_first_event": [since],
         },
         schema={
             "days_since_last_purchase": "float64",
@@ -158,10 +160,24 @@ def test_lifecycle_stages_at_their_bounds(
             "is_known_from_before": "bool",
             "order_day_count": "float64",
             "usual_interval_days": "float64",
+            "return_count": "float64",
+            "days_since_first_event": "float64",
         },
     )
     found = lifecycle_stage(customer, **STAGE_DAYS, slipping_min_orders=4, slipping_intervals=3.0, slipping_min_days=21)
     assert con.execute(found).tolist() == [stage]
+
+
+@pytest.mark.parametrize(("age_of_log", "stage"), [(250.0, "lost"), (130.0, "lapsed"), (70.0, "slipping")])
+def test_who_only_gives_back_bought_before_the_log(con: Any, age_of_log: float, stage: str) -> None:
+    table = {
+        **{"order_count": [0.0, 0.0], "cart_count": [0.0, 0.0], "event_count": [1.0, 1.0], "return_count": [1.0, 0.0]},
+        **{"days_since_first_event": [3.0, age_of_log], "is_known_from_before": [False, False]},
+    }
+    unknown = ("days_since_last_purchase", "days_before_last_purchase", "order_day_count", "usual_interval_days")
+    customers = ibis.memtable(table).mutate(**{name: ibis.null("float64") for name in unknown})
+    late = {"slipping_min_orders": 4, "slipping_intervals": 3.0, "slipping_min_days": 21}
+    assert con.execute(lifecycle_stage(customers, **STAGE_DAYS, **late)).tolist() == [stage, "browsing"]
 
 
 def test_price_level_is_beside_the_category(con: Any, events_table: Any) -> None:
