@@ -14,12 +14,16 @@ from typing import Any
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.errors import UserError
 from pipeline.params import EngineParams
 
 WORK, LOCK = ".kindred-", "lock"
+BATCH_ROWS = 100_000
 TEMPORARY = ("temp", "main")
 """Where temporary tables and views are."""
 
@@ -122,11 +126,19 @@ def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
 def fetch(con: Any, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
     """Rows of ``expression`` in the order of a column without repeats.
 
-    All threads fetch a relation, but one alone what is ordered or executed: it is ordered afterwards.
+    All threads fetch a relation, but one alone what is ordered or executed: it is ordered afterwards. Of a wide table
+    no two copies are there at once: batches of the database are let go one by one, and then columns.
     """
-    rows = con.con.sql(con.compile(expression)).to_arrow_table()
-    frame: pd.DataFrame = rows.sort_by(order_by).to_pandas(self_destruct=True, split_blocks=True)
-    return frame
+    reader = con.con.sql(con.compile(expression)).to_arrow_reader(BATCH_ROWS)
+    # A batch of the database goes as a whole, a copy of it column by column.
+    copies = (batch.take(np.arange(batch.num_rows)) for batch in reader)
+    rows = pa.Table.from_batches(copies, reader.schema)
+    order = pc.sort_indices(rows[order_by])
+    columns = {}
+    for name in rows.column_names:
+        columns[name] = rows[name].combine_chunks().take(order).to_pandas()
+        rows = rows.drop_columns(name)
+    return pd.DataFrame(columns, copy=False)
 
 
 def create_view(con: Any, expression: ir.Table, name: str) -> ir.Table:
