@@ -12,7 +12,7 @@ import pandas as pd
 from features import benefits, categories, context, feasts, heat, interests, journey, rhythm, sessions, value
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
-from pipeline.engines import fetch, materialise
+from pipeline.engines import fetch, leave_room, materialise
 from pipeline.observe import OBSERVED, Observed, decayed, observe
 from pipeline.params import Params
 from pipeline.params_of_profiles import JourneyParams
@@ -21,6 +21,7 @@ from pipeline.shop import Shop
 from pipeline.sources import Source
 
 MAX_CHANNELS = 6
+BYTES_PER_FIGURE = 8
 TRADED = (*OBSERVED[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
 Progress = Callable[[str], None]
 
@@ -63,6 +64,8 @@ class Measured:
         One row per customer: customer_id (a number), customer_name, measures, "evidence: <category>"...
     shop : Shop
         Learned now, or the one that was given.
+    customer_count : int
+        Rows of ``table``.
     categories : DataFrame
         category, event_count, at the level of the cut.
     query_counts : dict
@@ -75,6 +78,7 @@ class Measured:
 
     table: ir.Table
     shop: Shop
+    customer_count: int
     categories: pd.DataFrame
     query_counts: dict[str, int]
     said: ir.Table
@@ -99,7 +103,7 @@ def build_profiles(
     measured = measure(con, source, params, shop=shop, progress=progress)
     named = measured.table.drop("customer_id").rename(customer_id="customer_name")
     new = new_categories(measured.categories, measured.shop)
-    frame = finished(con, named, measured.shop.spec, params)
+    frame = finished(con, named, measured.shop.spec, params, customer_count=measured.customer_count)
     return Profiles(frame, measured.shop, new, measured.query_counts, measured.said, measured.visits)
 
 
@@ -108,10 +112,13 @@ def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
     return seen[~seen.category.str.lower().isin(shop.known_categories.category.str.lower())].reset_index(drop=True)
 
 
-def finished(con: ibis.BaseBackend, measures: ir.Table, spec: ProfileSpec, params: Params) -> pd.DataFrame:
+def finished(
+    con: ibis.BaseBackend, measures: ir.Table, spec: ProfileSpec, params: Params, *, customer_count: int
+) -> pd.DataFrame:
     """Measures of customers as profiles, sorted: with shares beside the shop's mix, and standings."""
     shares = interests.interest_shares(measures, spec.cut, kappa=params.interests.kappa)
     profiles = _standings(_shop_mix_where_unknown(shares, spec), spec, params)
+    leave_room(con, params.engine, BYTES_PER_FIGURE * len(profiles.columns) * customer_count)
     return fetch(con, profiles, order_by="customer_id")
 
 
@@ -169,7 +176,8 @@ def measure(
     )
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
     at_training = shop.known_categories if shop else seen[["category"]]
-    return Measured(table, Shop(spec, queries, at_training), seen, query_counts, said, visits)
+    customer_count = int(known.customers.count().to_pyarrow().as_py())
+    return Measured(table, Shop(spec, queries, at_training), customer_count, seen, query_counts, said, visits)
 
 
 def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:

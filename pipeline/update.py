@@ -98,7 +98,8 @@ def update(
         seen = None
     progress("profiles")
     aged = ageing.aged(measures, window=window, half_life_days=_half_lives(trained, shop))
-    frame = finished(con, aged, shop.spec, trained)
+    customer_count = int(measures.count().to_pyarrow().as_py())
+    frame = finished(con, aged, shop.spec, trained, customer_count=customer_count)
     if manifest is not None:
         count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
         told.append(f"Updated {count:,} of {len(frame):,} customers; the others are as they were, a little older")

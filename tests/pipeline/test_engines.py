@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engines import EngineError, connect, fetch, materialise
+from pipeline.engines import EngineError, connect, fetch, leave_room, materialise
 from pipeline.params import EngineParams
 
 SMALL = EngineParams(memory_limit="200MB", threads=1, temp_directory=None, max_temp_directory_size="1MB")
@@ -25,10 +25,18 @@ def test_settings_and_nothing_left(tmp_path: Path) -> None:
         assert one(con, "select current_setting('TimeZone')") == "UTC"
         assert one(con, "select current_setting('threads')") == 1
         assert one(con, "select current_setting('preserve_insertion_order')") is False
-        assert one(con, "select current_setting('memory_limit')") == "953.6 MiB"
+        assert one(con, "select current_setting('memory_limit')") == "810.5 MiB"  # 85% of 1 GB
         assert Path(one(con, "select current_setting('temp_directory')")).is_absolute()
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("byte_count", "left"), [(3e8, "524.4 MiB"), (9e8, "190.7 MiB"), (0.0, "810.5 MiB")])
+def test_a_table_beside_the_database_has_its_room(byte_count: float, left: str, tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        leave_room(con, LARGE, 5e8)
+        leave_room(con, LARGE, byte_count)
+        assert one(con, "select current_setting('memory_limit')") == left
 
 
 def test_a_relative_folder_outlives_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
