@@ -24,6 +24,9 @@ from pipeline.params import EngineParams
 
 WORK, LOCK = ".kindred-", "lock"
 BATCH_ROWS = 100_000
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+WHOLE = "engine_memory_limit"
+"""Variable of the database: engine.memory_limit, in bytes."""
 DATABASE_SHARE, LEAST_SHARE = 0.85, 0.2
 """Of engine.memory_limit: what the database may take at most, and what it keeps beside any table."""
 TEMPORARY = ("temp", "main")
@@ -52,6 +55,7 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
     with _work_folder(place) as work:
         con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
         settings: dict[str, object] = {
+            "memory_limit": params.memory_limit,
             "max_temp_directory_size": params.max_temp_directory_size,
             "preserve_insertion_order": False,
             "TimeZone": "UTC",
@@ -59,7 +63,9 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
         if params.threads:
             settings["threads"] = params.threads
         con.con.execute("; ".join(f"SET {name} = {_literal(value)}" for name, value in settings.items()))
-        leave_room(con, params, 0.0)
+        amount, unit = con.con.execute("select current_setting('memory_limit')").fetchone()[0].split()
+        con.con.execute(f"SET VARIABLE {WHOLE} = {float(amount) * 1024.0 ** UNITS.index(unit)}")
+        leave_room(con, 0.0)
         try:
             yield con
         except duckdb.OutOfMemoryException:
@@ -125,11 +131,9 @@ def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
     return table
 
 
-def leave_room(con: Any, params: EngineParams, byte_count: float) -> None:
+def leave_room(con: Any, byte_count: float) -> None:
     """Hold the database to what a table of that size leaves of ``engine.memory_limit``; it spills the rest."""
-    con.con.execute(f"SET memory_limit = {_literal(params.memory_limit)}")
-    amount, unit = con.con.execute("select current_setting('memory_limit')").fetchone()[0].split()
-    whole = float(amount) * 1024.0 ** ("bytes", "KiB", "MiB", "GiB", "TiB").index(unit)
+    whole = con.con.execute(f"select getvariable({_literal(WHOLE)})::double").fetchone()[0]
     left = max(DATABASE_SHARE * whole - byte_count, LEAST_SHARE * whole)
     con.con.execute(f"SET memory_limit = '{left / 1024.0:.0f}KiB'")
 

@@ -118,7 +118,7 @@ def finished(
     """Measures of customers as profiles, sorted: with shares beside the shop's mix, and standings."""
     shares = interests.interest_shares(measures, spec.cut, kappa=params.interests.kappa)
     profiles = _standings(_shop_mix_where_unknown(shares, spec), spec, params)
-    leave_room(con, params.engine, BYTES_PER_FIGURE * len(profiles.columns) * customer_count)
+    leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * customer_count)
     return fetch(con, profiles, order_by="customer_id")
 
 

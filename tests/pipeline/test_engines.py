@@ -34,8 +34,8 @@ def test_settings_and_nothing_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("byte_count", "left"), [(3e8, "524.4 MiB"), (9e8, "190.7 MiB"), (0.0, "810.5 MiB")])
 def test_a_table_beside_the_database_has_its_room(byte_count: float, left: str, tmp_path: Path) -> None:
     with connect(LARGE, folder=tmp_path) as con:
-        leave_room(con, LARGE, 5e8)
-        leave_room(con, LARGE, byte_count)
+        leave_room(con, 5e8)
+        leave_room(con, byte_count)
         assert one(con, "select current_setting('memory_limit')") == left
 
 
