@@ -58,6 +58,8 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
             "memory_limit": params.memory_limit,
             "max_temp_directory_size": params.max_temp_directory_size,
             "preserve_insertion_order": False,
+            # Else what the database lets go of stays with the process: 3 GB of 100 M events.
+            "allocator_background_threads": True,
             "TimeZone": "UTC",
         }
         if params.threads:
