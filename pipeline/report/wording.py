@@ -246,11 +246,11 @@ class Wording:
         elif f"rule.{column}" in self.texts:
             what = self(f"rule.{column}")
         else:
-            what = self("rule.other", name=column.replace("_", " "))
+            what = self(f"rule.other_{form}", name=column.replace("_", " "))
         told = (
             self.number(bound, "share") if form == "share" else format_decimal(bound, "#,##0.##", locale=self.language)
         )
-        return self(f"rule.share_{side}", bound=told, what=what)
+        return self(f"rule.{form}_{side}", bound=told, what=what)
 
     def _count(self, kind: str, count: float, *, is_above: bool) -> str:
         if not count and f"without.{kind}" in self.texts:

@@ -118,7 +118,7 @@ def test_rules_in_words() -> None:
         "more than 14% of interest in Cats",
         "at most 50% of visits in the evening",
         "more than 20% of visits by app",
-        "more than 1.3 times the usual price",
+        "price level (1 is usual) over 1.3",
     ]
     assert wording("uk").conditions(RULE).split(" та ")[:5] == [
         "щонайменше 3 замовлення",
@@ -127,6 +127,20 @@ def test_rules_in_words() -> None:
         "щонайбільше 1\xa0200 дій",
         "не були тут останні 98 днів",
     ]
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", ["visits a week over 1", "visits a week at most 0.97"]),
+        ("uk", ["візитів на тиждень – понад 1", "візитів на тиждень – не більше ніж 0,97"]),
+        ("ru", ["визитов в неделю – более 1", "визитов в неделю – не более 0,97"]),
+        ("sq", ["vizita në javë: më shumë se 1", "vizita në javë: jo më shumë se 0,97"]),
+    ],
+)
+def test_a_number_that_may_be_a_fraction_governs_no_word(language: str, expected: list[str]) -> None:
+    rules = [conditions(("visits_per_week", *one)) for one in ((True, 1.0), (False, 0.97))]
+    assert [wording(language).conditions(rule) for rule in rules] == expected
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
