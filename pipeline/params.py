@@ -44,7 +44,7 @@ from pipeline.params_types import Language, NonNegative, Section, Share
 class EngineParams(Section):
     """The database."""
 
-    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*([KMGT]i?B|%)$")]
+    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
     threads: Annotated[int, Field(ge=0)]
     temp_directory: str | None
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
