@@ -100,7 +100,14 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
         ),
         *("days_since_last_purchase", "order_count", "spend", "top_categories", "model_uri", "run_id"),
         *("journey_events", "usual_interval_days", "interval_variation", "holiday_order_share", "gift_order_share"),
-        *("payday_order_share", "campaign_response", "click_rate", "next_tier", "next_tier_needs"),
+        *(
+            "payday_order_share",
+            "campaign_response",
+            "click_rate",
+            "next_tier",
+            "next_tier_needs",
+            "redemptions_per_order",
+        ),
     ]
     frame = table.to_pandas()
     assert frame.customer_id.is_monotonic_increasing
