@@ -54,21 +54,8 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
     place = (Path(params.temp_directory) if params.temp_directory else folder).resolve()
     with _work_folder(place) as work:
         con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
-        settings: dict[str, object] = {
-            "memory_limit": params.memory_limit,
-            "max_temp_directory_size": params.max_temp_directory_size,
-            "preserve_insertion_order": False,
-            # Else what the database lets go of stays with the process: 3 GB of 100 M events.
-            "allocator_background_threads": True,
-            "TimeZone": "UTC",
-        }
-        if params.threads:
-            settings["threads"] = params.threads
-        con.con.execute("; ".join(f"SET {name} = {_literal(value)}" for name, value in settings.items()))
-        amount, unit = con.con.execute("select current_setting('memory_limit')").fetchone()[0].split()
-        con.con.execute(f"SET VARIABLE {WHOLE} = {float(amount) * 1024.0 ** UNITS.index(unit)}")
-        leave_room(con, 0.0)
         try:
+            _configure(con, params)
             yield con
         except duckdb.OutOfMemoryException:
             raise EngineError(
@@ -85,6 +72,23 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
             ) from None
         finally:
             con.disconnect()
+
+
+def _configure(con: Any, params: EngineParams) -> None:
+    settings: dict[str, object] = {
+        "memory_limit": params.memory_limit,
+        "max_temp_directory_size": params.max_temp_directory_size,
+        "preserve_insertion_order": False,
+        # Else what the database lets go of stays with the process: 3 GB of 100 M events.
+        "allocator_background_threads": True,
+        "TimeZone": "UTC",
+    }
+    if params.threads:
+        settings["threads"] = params.threads
+    con.con.execute("; ".join(f"SET {name} = {_literal(value)}" for name, value in settings.items()))
+    amount, unit = con.con.execute("select current_setting('memory_limit')").fetchone()[0].split()
+    con.con.execute(f"SET VARIABLE {WHOLE} = {float(amount) * 1024.0 ** UNITS.index(unit)}")
+    leave_room(con, 0.0)
 
 
 @contextmanager
