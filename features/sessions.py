@@ -1,6 +1,7 @@
 """Visits: stretches of a customer's events, by the log's own session ids or by gaps of silence.
 
-Mails received, support contacted and coupons taken in are no visits: their ``session_key`` is null.
+Mails received, support contacted, coupons taken in and whatever is of no known type are no visits: their
+``session_key`` is null.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import ibis.expr.types as ir
 
 from features.events import EventType, epoch_seconds
 
-OUTSIDE_VISITS = (EventType.EMAIL_OPEN, EventType.CONTACT, EventType.REDEMPTION)
+OUTSIDE_VISITS = (EventType.EMAIL_OPEN, EventType.CONTACT, EventType.REDEMPTION, EventType.OTHER)
 SECONDS_PER_MINUTE = 60.0
 
 

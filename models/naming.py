@@ -20,6 +20,7 @@ LANGUAGES = ("en", "uk", "ru", "sq")
 WORDS: Mapping[str, tuple[str, str, str, str]] = {
     "interested": ("Interested in {}", "Цікавляться: {}", "Интересуются: {}", "Të interesuar për: {}"),
     "frequent": ("Frequent visitors", "Часті відвідувачі", "Частые посетители", "Vizitorë të shpeshtë"),
+    "usual": ("Usual visitors", "Звичайні відвідувачі", "Обычные посетители", "Vizitorë të zakonshëm"),
     "rare": ("Rare visitors", "Рідкісні відвідувачі", "Редкие посетители", "Vizitorë të rrallë"),
     "rest": ("other {}", "{} (інше)", "{} (прочее)", "{} (të tjera)"),
     "other": ("(other)", "(інше)", "(прочее)", "(të tjera)"),
@@ -100,6 +101,7 @@ def name_segments(
             shop,
             [] if segment_id in unstable else interests[segment_id],
             [] if segment_id in unstable else archetypes,
+            min_contrast,
         )
         for segment_id in map(str, figures.index.drop("shop"))
     }
@@ -120,6 +122,7 @@ def _first_name(
     shop: Mapping[str, float],
     interests: Sequence[Interest],
     archetypes: Sequence[Mapping[str, Any]],
+    min_contrast: float,
 ) -> dict[str, Any]:
     """The name of the archetype; without one, of the first interest; without that, how much these customers do."""
     archetype, evidence = matching_archetype(own, shop, archetypes)
@@ -131,10 +134,13 @@ def _first_name(
         names = in_languages("interested", category_in_languages(interests[0].label))
         evidence = [_interest_evidence(interests[0])]
     else:
-        is_frequent = own["events_per_customer"] >= shop["events_per_customer"]
-        bounds = {"min_ratio" if is_frequent else "max_ratio": 1.0}
-        names = in_languages("frequent" if is_frequent else "rare")
-        evidence = [proof("events_per_customer", own, shop, bounds)]
+        frequent, rare = {"min_ratio": min_contrast}, {"max_ratio": 1.0 / min_contrast}
+        usual = {"min_ratio": 1.0 / min_contrast, "max_ratio": min_contrast}
+        ways = {"frequent": frequent, "rare": rare, "usual": usual}
+        figure = "events_per_customer"
+        held = (name for name, bounds in ways.items() if _holds(own[figure], shop[figure], bounds))
+        way = next(held, "usual")
+        names, evidence = in_languages(way), [proof(figure, own, shop, ways[way])]
     return {"archetype": None, "names": names, "playbook": {}, "avoid": {}, "evidence": evidence}
 
 

@@ -154,7 +154,7 @@ def _beside(chosen: Candidate, best: Candidate) -> str:
     for name, title in titles.items():
         own, other = getattr(chosen, name), getattr(best, name)
         if own is not None and other is not None:
-            told.append(f"{title} {own:.3f}" + ("" if chosen == best else f" of {other:.3f}"))
+            told.append(f"{title} {own:.3f}" + ("" if chosen == best else f" beside {other:.3f}"))
     return ", ".join(told)
 
 

@@ -55,7 +55,7 @@ def hold(predicted: pd.DataFrame, customer_ids: pd.Series, last: pd.DataFrame, *
     given.loc[rows, ["next_segment_id", "next_segment"]] = now.loc[rows, ["segment_id", "segment"]].to_numpy()
     given.loc[rows, "segment"] = now.next_segment[rows]  # as it is called now, whatever the last scores called it
     for name in ("segment_id", "cluster_id", "is_stable"):
-        given.loc[rows, name] = before.loc[rows, name].to_numpy()
+        given.loc[rows, name] = before.loc[rows, name].astype(now[name].dtype).to_numpy()
     given.loc[rows, "strength"] = 1.0 - now.strength[rows]
     given.loc[rows, "margin"] = 0.0
     given.loc[rows, "is_border"] = True

@@ -356,7 +356,7 @@ def unlisted_text(unlisted: int, others: dict[str, int], event_count: int) -> st
     which = ", ".join(named) if others else f"more than {MAX_TYPES} different ones; is event_type the right column?"
     return (
         f"{unlisted:,} of {event_count:,} events are of types in no list of source.events.event_types; kept as "
-        f"`other`, weight 0: {which}"
+        f"`other`, weight 0, and no visits: {which}"
     )
 
 

@@ -151,7 +151,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             segments, cards = with_cards(source, profiles, segments, params)
             progress("what segments foretell")
             validity, told_of_past = foretell(past, params)
-            said = (*fitted.notes, *notes, known.note, *cards.notes, *told_of_past)
+            said = (*fitted.notes, *notes, known.note, _shared_tastes(segments), *cards.notes, *told_of_past)
             notes = tuple(text for text in said if text)
             fitted = replace(fitted, notes=notes)
             found = Found(source, profiles, fitted, segments, cards, validity, _moved(past, profiles, params))
@@ -202,6 +202,16 @@ def _doubts(con: Any, source: Source, profiles: Profiles, params: Params) -> lis
     short = require_enough(source, profiles, params)
     absent = beware.of_absences(profiles.table)
     return [*(f"Beware: {told}" for told in doubts), *short, *absent, unlisted_note(source.summary.as_dict())]
+
+
+def _shared_tastes(segments: Segments) -> str:
+    """Where categories are known, and no segment turns to one: that this is so, and where tastes are told."""
+    if len(segments.labels) < 2 or any(one["top_categories"] for one in segments.table):
+        return ""
+    return (
+        "No segment turns to a category clearly more than the others: they differ in what people do. Who likes what is "
+        "in top_categories of the scores, and in the audiences of the report"
+    )
 
 
 def _moved(past: list[Past], profiles: Profiles, params: Params) -> dict[str, object] | None:

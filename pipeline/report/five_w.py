@@ -23,22 +23,32 @@ def texts_of(language: str) -> dict[str, Any]:
     return yaml.safe_load(TEXTS.read_text(encoding="utf-8"))[language]
 
 
-def five_w_texts(five_w: Mapping[str, list[dict[str, Any]]], language: str) -> dict[str, Any]:
-    """The card as ``intro`` and ``questions``, each with its title and lines; questions without a line are left out."""
+def five_w_texts(
+    five_w: Mapping[str, list[dict[str, Any]]], language: str, *, is_standing: bool = False
+) -> dict[str, Any]:
+    """The card as ``intro`` and ``questions``, each with its title and lines; questions without a line are left out.
+
+    Parameters
+    ----------
+    is_standing : bool
+        The segment is one by rule, whose figures are beside those of all such.
+    """
     words = texts_of(language)
+    beside = words["beside"]["by_rule" if is_standing else "clustered"]
     questions = [
-        {"title": title, "lines": [_line(one, words, language) for one in five_w[question]]}
+        {"title": title, "lines": [_line(one, words, language, beside) for one in five_w[question]]}
         for question, title in words["questions"].items()
         if five_w.get(question)
     ]
     return {"intro": words["intro"], "questions": questions}
 
 
-def _line(line: Mapping[str, Any], words: Mapping[str, Any], language: str) -> str:
+def _line(line: Mapping[str, Any], words: Mapping[str, Any], language: str, beside: str) -> str:
     form = "number" if line["topic"] in NUMBERS and not line["is_attribute"] else "share"
     return words["line"].format(
         label=_label(line, words, language),
         figure=_figure(line["figure"], form, words),
+        beside=beside,
         shop=_figure(line["shop"], form, words),
         lift=_localised(f"{line['lift']:.1f}" if line["lift"] >= 0.95 else f"{line['lift']:.2f}", words),
         count=_localised(f"{line['customer_count']:,}", words),

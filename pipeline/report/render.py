@@ -33,7 +33,7 @@ def render(summary: dict[str, Any], language: str) -> str:
         tiers=drawings.tier_bars(revenue, words) if revenue else None,
         pareto=drawings.pareto_curve(revenue, words) if revenue else None,
         foretold=words.foretold(summary["quality"].get("validity")),
-        five_w=lambda segment: five_w_texts(segment.get("five_w", {}), language),
+        five_w=lambda one: five_w_texts(one.get("five_w", {}), language, is_standing=one["is_standing"]),
         crossed=[drawings.crossing(one, names, words) for one in summary["crossings"]],
         **{key: value for key, value in summary.items() if key not in ("language", "crossings")},
     )

@@ -27,7 +27,7 @@ create temp table observed as
 create temp table visits as
   select customer_id, session_key, min(occurred_at) as started_at, min(channel) as channel,
          bool_or(event_type = 'cart') as has_cart, bool_or(event_type = 'purchase') as has_purchase
-  from observed where event_type not in ('email_open', 'contact', 'redemption')
+  from observed where event_type not in ('email_open', 'contact', 'redemption', 'other')
   group by all;
 create temp table orders as
   select k.customer_id, coalesce(order_id, date_trunc('day', occurred_at)::varchar) as order_key,

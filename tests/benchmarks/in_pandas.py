@@ -66,7 +66,7 @@ def checked(events: pd.DataFrame) -> pd.DataFrame:
     # Whoever clicks a mail has no session: the visit is that of the day.
     day = -1 - events.occurred_at.to_numpy().astype("datetime64[D]").astype(np.int64)
     events["session"] = np.where(events.session_id.isna(), day, events.session_id.cat.codes)
-    events["is_visit"] = ~events.event_type.isin(["email_open", "contact", "redemption"])
+    events["is_visit"] = ~events.event_type.isin(["email_open", "contact", "redemption", "other"])
     text = events["query"].cat.categories.str.lower().str.replace("['`’ʼ´]", "", regex=True)
     text = text.str.replace(r"[\W_]+", " ", regex=True).str.strip()
     codes, _ = pd.factorize(text)

@@ -129,7 +129,7 @@ def activity(events: pl.LazyFrame) -> pl.LazyFrame:
 
 def visits(events: pl.LazyFrame) -> pl.LazyFrame:
     """Visits, abandoned carts, and when and where."""
-    inside = events.filter(~kind.is_in(["email_open", "contact", "redemption"]))
+    inside = events.filter(~kind.is_in(["email_open", "contact", "redemption", "other"]))
     by_visit = inside.group_by("customer_id", "session_id").agg(
         at=at.min(),
         channel=pl.col("channel").min(),

@@ -101,7 +101,7 @@ def orders_of(events: list[Event]) -> list[tuple[datetime, float]]:
 
 
 def session_count(events: list[Event], gap_minutes: float, *, has_session_ids: bool) -> int:
-    visits = [event for event in events if event["event_type"] not in ("email_open", "contact", "redemption")]
+    visits = [event for event in events if event["event_type"] not in ("email_open", "contact", "redemption", "other")]
     if has_session_ids:
         return len({event["session_id"] or event["occurred_at"].date() for event in visits})
     times = sorted(event["occurred_at"] for event in visits)

@@ -96,7 +96,7 @@ def test_buyers_most_of_whom_stopped_are_no_regulars() -> None:
 def test_an_unstable_segment_is_named_by_how_much_it_does_and_has_no_playbook() -> None:
     found = named(shop_figures(one=REGULAR, two=REGULAR), {"one": [CATS]}, unstable=["one"])
     assert english(found)["two"] == "Regulars"
-    assert found["one"]["names"]["en"] == "Frequent visitors"
+    assert found["one"]["names"]["en"] == "Usual visitors"
     assert found["one"]["archetype"] is None
     assert found["one"]["playbook"] == found["one"]["avoid"] == {}
 
@@ -207,7 +207,8 @@ def test_every_name_carries_the_figures_that_prove_it() -> None:
         "vip": VIP,
         "cats": {"buyer_share": 0.2, "views_per_customer": 1.0},
         "rare": {"buyer_share": 0.2, "views_per_customer": 1.0, "events_per_customer": 3.0},
-        "frequent": {"buyer_share": 0.2, "views_per_customer": 1.0},
+        "frequent": {"buyer_share": 0.2, "views_per_customer": 1.0, "events_per_customer": 25.0},
+        "usual": {"buyer_share": 0.2, "views_per_customer": 1.0},
     }
     figures = shop_figures(**own)
     found = named(figures, {"cats": [CATS]})
@@ -216,6 +217,7 @@ def test_every_name_carries_the_figures_that_prove_it() -> None:
         "cats": "Interested in Cats",
         "rare": "Rare visitors",
         "frequent": "Frequent visitors",
+        "usual": "Usual visitors",
     }
     for segment_id, one in found.items():
         assert one["evidence"]

@@ -89,7 +89,7 @@ def test_the_reason_says_what_was_counted_and_foretold() -> None:
         "Of 4 candidates, 3 had no segment under 10 customers or 1% of them, and 90% of their customers in segments that"
     )
     assert "is kmeans, 6 segments, blocks as given; the best is kmeans, 8 segments" in found.reason
-    assert "who buys 0.798 of 0.800" in found.reason
+    assert "who buys 0.798 beside 0.800" in found.reason
 
 
 def test_a_best_at_the_edge_of_the_grid_is_told() -> None:

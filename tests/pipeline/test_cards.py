@@ -131,16 +131,18 @@ def test_words_are_the_same_in_every_language() -> None:
 @pytest.mark.parametrize(
     ("language", "expected"),
     [
-        ("en", "Visits on Mondays: 25%; the shop 12% (2.1×, 1,200 customers)"),
-        ("uk", "Візити в понеділок: 25%; по магазину 12% (2,1×, клієнтів: 1\u00a0200)"),
-        ("ru", "Визиты в понедельник: 25%; по магазину 12% (2,1×, клиентов: 1\u00a0200)"),
-        ("sq", "Vizita të hënën: 25%; dyqani 12% (2,1×, klientë: 1\u00a0200)"),
+        ("en", "Visits on Mondays: 25%; all of these: 12% (2.1×, 1,200 customers)"),
+        ("uk", "Візити в понеділок: 25%; усі тут: 12% (2,1×, клієнтів: 1\u00a0200)"),
+        ("ru", "Визиты в понедельник: 25%; все здесь: 12% (2,1×, клиентов: 1\u00a0200)"),
+        ("sq", "Vizita të hënën: 25%; të gjithë këtu: 12% (2,1×, klientë: 1\u00a0200)"),
     ],
 )
 def test_a_line_in_words(language: str, expected: str) -> None:
     line = {"topic": "weekday", "is_attribute": False, "value": "1", "figure": 0.25, "shop": 0.12, "lift": 2.083}
     told = five_w_texts({"who": [], "when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language)
     assert [one["lines"] for one in told["questions"]] == [[expected]]
+    by_rule = five_w_texts({"when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language, is_standing=True)
+    assert by_rule["questions"][0]["lines"] != [expected]
 
 
 @pytest.mark.parametrize(

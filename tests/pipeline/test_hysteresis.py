@@ -57,6 +57,12 @@ def test_customers_are_matched_by_id_and_new_ones_are_free() -> None:
     assert found.is_held.tolist() == [False, True, False, False]
 
 
+def test_nobody_is_held_where_all_are_new_but_one_who_stayed() -> None:
+    found = hold(predicted(), pd.Series(list("wxyz")), last(["b"], "w"), margin=0.05)
+    assert not found.is_held.any()
+    pd.testing.assert_frame_equal(found.drop(columns="is_held"), predicted())
+
+
 def test_holding_twice_is_holding_once() -> None:
     ids = pd.Series(list("wxyz"))
     once = hold(predicted(), ids, last(["a", "a", "a", "a"]), margin=0.05)
