@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from models.naming import LANGUAGES
 from pipeline.report.drawings import DARKEST, grid
 from pipeline.report.plots import figures
 from pipeline.report.render import TEMPLATES, render
 from pipeline.report.summarise import summarise
 from pipeline.report.tables import counted, lineage_table, lineage_text
-from pipeline.report.wording import LANGUAGES, as_markdown, read_texts
+from pipeline.report.wording import as_markdown, read_texts
 from pipeline.segments import Segments
 from tests.pipeline.axe import barriers, needs_axe
 

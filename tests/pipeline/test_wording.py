@@ -10,8 +10,9 @@ import yaml
 
 from models.explanations import is_share
 from models.figures import FIGURES
+from models.naming import LANGUAGES
 from pipeline.cli import main
-from pipeline.report.wording import LANGUAGES, TEXTS, number, read_texts, wording
+from pipeline.report.wording import TEXTS, number, read_texts, wording
 
 
 @pytest.mark.parametrize(
