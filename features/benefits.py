@@ -50,6 +50,14 @@ def purchase_habits(transactions: ir.Table, products: ir.Table | None) -> ir.Tab
     )
 
 
+def views_per_order(customers: ir.Table) -> ir.FloatingValue:
+    """How much is looked at before an order; null of who ordered and viewed nothing, as they viewed elsewhere.
+
+    customers (view_count, order_count)
+    """
+    return customers.view_count.nullif(0.0) / customers.order_count.nullif(0.0)
+
+
 def _brand_loyalty(bought: ir.Table, products: ir.Table | None) -> ir.Table:
     """Loyalty (customer_id, brand_loyalty): one row per customer with two items or more of a known brand."""
     if products is None:

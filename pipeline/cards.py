@@ -282,12 +282,8 @@ def _benefit_sums(profile: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
     """
     tables = []
     alike = np.round(2.0 * np.log2(profile.order_count.fillna(0.0) + 1.0))
-    # Who ordered and viewed nothing viewed where the log does not see.
-    views_per_order = (profile.view_count / profile.order_count).where(
-        (profile.view_count > 0) & (profile.order_count > 0)
-    )
     for name in WHY:
-        values = views_per_order if name == "views_per_order" else profile[name].astype("float64")
+        values = profile[name].astype("float64")
         if name in GROWS_WITH_ORDERS:
             values = values - values.groupby(alike).transform("mean") + values.mean()
         by_segment = pd.DataFrame({"total": values, "squares": values**2, "known_count": values.notna()}).groupby(ids)

@@ -268,6 +268,7 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
         click_rate=scored.email_click_count
         / ibis.greatest(scored.email_open_count, scored.email_click_count).nullif(0.0),
         redemptions_per_order=scored.redemption_count / scored.order_count.nullif(0.0),
+        views_per_order=benefits.views_per_order(scored),
         lifecycle_stage=journey.lifecycle_stage(
             scored,
             first_order_days=rules.first_order_days,

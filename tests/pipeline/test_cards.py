@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from features.benefits import views_per_order
 from pipeline.cards import QUESTIONS, WHY, _attribute_counts, _benefit_sums, _told_columns, build_cards
 from pipeline.errors import ParamsError
 from pipeline.params_file import load_params
@@ -108,7 +109,8 @@ def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -
 
 
 def test_views_an_order_takes_are_of_those_who_viewed_and_ordered() -> None:
-    profile = pd.DataFrame({"order_count": [2.0, 4.0, 0.0, 1.0], "view_count": [10.0, 4.0, 9.0, 0.0]})
+    counts = ibis.memtable({"order_count": [2.0, 4.0, 0.0, 1.0], "view_count": [10.0, 4.0, 9.0, 0.0]})
+    profile = counts.mutate(views_per_order=views_per_order(counts)).to_pandas()
     profile = profile.assign(**dict.fromkeys([name for name in WHY if name != "views_per_order"], 0.5))
     found = _benefit_sums(profile, np.array(["a", "a", "a", "b"])).query("topic == 'views_per_order'")
     assert found.set_index("segment_id")[["total", "squares", "known_count"]].to_dict("index") == {
