@@ -84,13 +84,19 @@ def _customers(source: Source, window: ObservationWindow) -> ir.Table:
 
 
 def registered_customers(source: Source, window: ObservationWindow) -> ir.Table | None:
-    """Customers (customer_id) registered before as_of, or nobody knows when; None without a table of customers."""
+    """Customers (customer_id) registered before as_of; None without a table of customers.
+
+    Who has no date of registration is known from the first event on: the table is of a later day than many an as_of
+    that is looked back at. Who has no event either was always known.
+    """
     if source.customers is None:
         return None
     registered = source.customers
-    if "registered_at" in registered.columns:
-        registered = registered.filter((registered.registered_at < window.end) | registered.registered_at.isnull())
-    return registered.select("customer_id")
+    if "registered_at" not in registered.columns:
+        registered = registered.mutate(registered_at=ibis.null("timestamp"))
+    later = source.events.filter(source.events.occurred_at >= window.end).customer_id
+    is_known = (registered.registered_at < window.end).fill_null(~registered.customer_id.isin(later))
+    return registered.filter(is_known).select("customer_id")
 
 
 def numbered(events: ir.Table, customers: ir.Table) -> ir.Table:

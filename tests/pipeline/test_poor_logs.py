@@ -21,10 +21,13 @@ from tests.pipeline.test_state import START, make_small, random_log
 AS_OF = START + timedelta(days=50)
 STANDINGS = ["lifecycle_stage", "temperature", "rfm_group", "value_tier", "campaign_response"]
 OF_ORDERS = ["order_count", "recency_score", "frequency_score", "usual_interval_days", "interval_variation"]
+REGISTERED = pd.Timestamp("2025-01-01")
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-def profile(folder: Path, change: Change = lambda events: events, *more: str) -> pd.DataFrame:
+def profile(
+    folder: Path, change: Change = lambda events: events, *more: str, registered_at: pd.Timestamp | None = REGISTERED
+) -> pd.DataFrame:
     """Profiles of the random log after ``change``; every other customer of it is registered, and one who never came."""
     params: Params = make_small(folder, f"as_of={AS_OF:%Y-%m-%dT%H:%M:%S}Z", "searches.min_customers=1", *more)
     events, products = random_log(3)
@@ -32,7 +35,9 @@ def profile(folder: Path, change: Change = lambda events: events, *more: str) ->
     events = change(events.drop(columns="arrived"))
     events.to_parquet(params.path(params.source.events.path), coerce_timestamps="us")
     products.to_parquet(folder / "products.parquet")
-    registered = pd.DataFrame({"customer_id": names, "registered_at": pd.Timestamp("2025-01-01")})
+    registered = pd.DataFrame({"customer_id": names, "registered_at": registered_at})
+    if registered_at is None:
+        registered = registered.drop(columns="registered_at")
     registered.to_parquet(folder / "customers.parquet")
     with connect(params.engine, folder=folder) as con:
         return build_profiles(con, read_source(con, params, rejected_path=None), params).table.set_index("customer_id")
@@ -103,6 +108,15 @@ def test_without_customers(whole: pd.DataFrame, tmp_path: Path) -> None:
     assert set(whole.index) - set(found.index) == {"silent", "c59"}
     assert set(whole.lifecycle_stage[["silent", "c59"]]) == {"newcomer"}
     same(found, whole, [*STANDINGS, *OF_ORDERS, "spend"])
+
+
+def test_without_dates_of_registration(whole: pd.DataFrame, tmp_path: Path) -> None:
+    for date in (None, pd.NaT):
+        found = profile(tmp_path, registered_at=date)
+        # c59 comes after as_of: the table of a later day makes nobody known before the first event.
+        assert set(whole.index) - set(found.index) == {"c59"}
+        assert found.lifecycle_stage["silent"] == "newcomer"
+        same(found, whole, [*STANDINGS, *OF_ORDERS, "spend"])
 
 
 def test_without_purchases(tmp_path: Path) -> None:
