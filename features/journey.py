@@ -14,6 +14,7 @@ STAGES = ("newcomer", "browsing", "cart", "first_order", "active", "slipping", "
 """Lifecycle stages, in the order of a customer's way."""
 JOURNEY_EVENTS = ("visited_without_order", "bought_once", "left_cart", "silent_after_contact")
 JOURNEY_PREFIX = "journey event: "
+CAMPAIGN_EVENTS = (str(EventType.REDEMPTION), str(EventType.EMAIL_CLICK), str(EventType.EMAIL_OPEN))
 RESPONSES = ("redeemed", "clicked", "opened", "none")
 """What became of campaigns: a coupon or code was redeemed, a letter clicked, a letter opened, or nothing."""
 
@@ -87,11 +88,12 @@ def journey_events(
     Parameters
     ----------
     customers : table
-        order_count, days_since_last_purchase, and the days of `visit_measures` and `activity_measures`.
+        order_count, is_buyer_from_before, days_since_last_purchase, and the days of `visit_measures` and
+        `activity_measures`.
     visit_days : float
         visited_without_order: the last visit began within so many days, and ended without an order.
     second_order_days : float
-        bought_once: a single order in the window, more than so many days ago.
+        bought_once: a single order, more than so many days ago.
     cart_days : float
         left_cart: a visit within so many days ended with something in the cart, and none since with an order.
     contact_days : float
@@ -106,7 +108,9 @@ def journey_events(
 
     found = {
         "visited_without_order": (visited <= visit_days) & not_since(bought, visited),
-        "bought_once": (customers.order_count == 1) & (customers.days_since_last_purchase > second_order_days),
+        "bought_once": (customers.order_count == 1)
+        & ~customers.is_buyer_from_before
+        & (customers.days_since_last_purchase > second_order_days),
         "left_cart": (left <= cart_days) & not_since(bought, left),
         "silent_after_contact": (asked <= contact_days)
         & not_since(visited, asked)
@@ -118,6 +122,7 @@ def journey_events(
 def lifecycle_stage(
     customers: ir.Table,
     *,
+    log_days: float,
     first_order_days: float,
     active_days: float,
     lapsed_days: float,
@@ -132,31 +137,37 @@ def lifecycle_stage(
     ----------
     customers : table
         order_count, days_since_last_purchase, days_before_last_purchase, cart_count, event_count,
-        order_day_count, usual_interval_days, is_known_from_before (seen before the window began), return_count,
-        days_since_first_event; all customers, since the first event of any shows how old the log is.
+        order_day_count, usual_interval_days, return_count, is_known_from_before (seen before the window began),
+        is_buyer_from_before (bought before it).
+    log_days : float
+        Days that are looked at: the window, or as much of it as the log is old. An order from before it is at least
+        so long ago.
     first_order_days, active_days, lapsed_days, lost_days : float
         Days since the last order up to which it counts as new, active; past which as lapsed, lost.
     slipping_min_orders, slipping_intervals, slipping_min_days : int, float, float
         With orders on so many days, a silence of more than so many usual intervals, and days, is slipping too.
     """
-    # Who gives back and bought nothing here bought before: at least as long ago as the log is old.
-    bought_before = customers.days_since_last_purchase.isnull() & (customers.return_count > 0)
-    age_of_log = customers.days_since_first_event.max().over(ibis.window())
-    since = bought_before.ifelse(age_of_log, customers.days_since_last_purchase)
+    is_buyer = customers.is_buyer_from_before
+    # Who gives back must have bought.
+    bought_before = customers.days_since_last_purchase.isnull() & (is_buyer | (customers.return_count > 0))
+    since = bought_before.ifelse(constant(log_days), customers.days_since_last_purchase)
+    silence = customers.days_before_last_purchase.fill_null(
+        is_buyer.ifelse(constant(log_days) - since, ibis.null("float64"))
+    )
+    is_first = (customers.order_count == 1) & ~is_buyer
     never = since.isnull()
     expected = ibis.greatest(customers.usual_interval_days * slipping_intervals, constant(slipping_min_days))
     is_late = ((customers.order_day_count >= slipping_min_orders) & (since > expected)).fill_null(False)
     return ibis.cases(
-        (never & (customers.event_count == 0) & customers.is_known_from_before, "lost"),
+        ((customers.event_count == 0) & customers.is_known_from_before, "lost"),
         (never & (customers.cart_count > 0), "cart"),
         (never & (customers.event_count > 0), "browsing"),
         (never, "newcomer"),
         (since > lost_days, "lost"),
         (since > lapsed_days, "lapsed"),
-        ((customers.order_count == 1) & (since <= first_order_days), "first_order"),
-        ((since > active_days) | is_late, "slipping"),
-        (customers.order_count == 1, "slipping"),
-        ((customers.days_before_last_purchase > lapsed_days).fill_null(False), "returned"),
+        (is_first & (since <= first_order_days), "first_order"),
+        (is_first | (since > active_days) | is_late, "slipping"),
+        ((silence > lapsed_days).fill_null(False), "returned"),
         else_="active",
     )
 
@@ -175,17 +186,12 @@ def temperature(
     return ibis.cases((is_hot, "hot"), (is_warm, "warm"), else_="cold")
 
 
-def campaign_response(customers: ir.Table) -> ir.StringValue:
-    """The furthest each customer went, of `RESPONSES`; null for all where the log has no letter and no coupon.
+def campaign_response(customers: ir.Table, *, has_campaigns: bool) -> ir.StringValue:
+    """The furthest each customer went, of `RESPONSES`; null for who went nowhere where the log had no campaigns.
 
     How many were sent a log of customers' own events does not say: who got none and who opened none look alike.
 
-        customers (redemption_count, email_click_count, email_open_count)     all of them, as one shows what the log has
+        customers (redemption_count, email_click_count, email_open_count)
     """
-    redeemed, clicked, opened = customers.redemption_count, customers.email_click_count, customers.email_open_count
-    has_campaigns = (redeemed + clicked + opened).max().over(ibis.window()) > 0
-    return ibis.cases(
-        (~has_campaigns, ibis.null("string")),
-        *((count > 0, name) for name, count in zip(RESPONSES, (redeemed, clicked, opened), strict=False)),
-        else_=RESPONSES[-1],
-    )
+    answers = [(customers[f"{event}_count"] > 0, name) for name, event in zip(RESPONSES, CAMPAIGN_EVENTS, strict=False)]
+    return ibis.cases(*answers, else_=RESPONSES[-1] if has_campaigns else ibis.null("string"))

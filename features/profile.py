@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 import ibis
 import ibis.expr.types as ir
 
 from features.categories import CategoryCut
 from features.context import CHANNEL_PREFIX
-from features.events import EventType
+from features.events import SECONDS_PER_DAY, EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.occasions import PARTS_OF_DAY
 from features.value import ValueCuts
@@ -68,6 +69,10 @@ class ProfileSpec:
         Bounds of RFM scores and value tiers.
     has_session_ids : bool
         Visits are the log's own, or found by gaps.
+    has_campaigns : bool
+        The log has letters or coupons.
+    log_start : datetime
+        First event of the window, in UTC without a zone.
     history_days : float
         Length of the window; also what stands for "never" in days.
     journey_columns : tuple of str
@@ -79,6 +84,8 @@ class ProfileSpec:
     mean_prices: tuple[float | None, ...]
     value_cuts: ValueCuts
     has_session_ids: bool
+    has_campaigns: bool
+    log_start: datetime
     history_days: float
     journey_columns: tuple[str, ...]
 
@@ -108,9 +115,13 @@ class ProfileSpec:
         ]
         return [*interest, *value, *journey, *context, *benefits]
 
+    def log_days(self, window: ObservationWindow) -> float:
+        """Days of ``window`` that the log is old."""
+        return min((window.end - self.log_start).total_seconds() / SECONDS_PER_DAY, window.history_days)
+
     def to_json(self) -> str:
         """The spec as text; `from_json` gives it back."""
-        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return json.dumps(asdict(self), default=datetime.isoformat, sort_keys=True, ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str) -> ProfileSpec:
@@ -123,6 +134,8 @@ class ProfileSpec:
             mean_prices=tuple(raw["mean_prices"]),
             value_cuts=ValueCuts.from_lists(raw["value_cuts"]),
             has_session_ids=raw["has_session_ids"],
+            has_campaigns=raw["has_campaigns"],
+            log_start=datetime.fromisoformat(raw["log_start"]),
             history_days=raw["history_days"],
             journey_columns=tuple(raw["journey_columns"]),
         )

@@ -164,7 +164,7 @@ def score(measure: ir.FloatingValue, cuts: Sequence[float], *, low_is_good: bool
 
 @dataclass(frozen=True)
 class RFMGroup:
-    """A group of RFM: the scores it takes, lowest and highest, and orders at most; or days without anything at all."""
+    """A group of RFM: the scores it takes, lowest and highest, and orders ever at most; or days without anything."""
 
     name: str
     recency: tuple[int, int] = (1, 10)
@@ -176,8 +176,8 @@ class RFMGroup:
     def holds(self, scored: ir.Table, *, history_days: float) -> ir.BooleanValue:
         """Whether customers are in it: by their scores, or, with ``min_silent_days``, by having done nothing so long.
 
-        scored (order_count, event_count, days_since_last_event, is_known_from_before, recency_score,
-                frequency_score, monetary_score)
+        scored (order_count, event_count, days_since_last_event, is_known_from_before, is_buyer_from_before,
+                recency_score, frequency_score, monetary_score)
         """
         if self.min_silent_days is not None:
             is_gone = (scored.event_count == 0) & scored.is_known_from_before & (history_days >= self.min_silent_days)
@@ -188,7 +188,11 @@ class RFMGroup:
             & scored.frequency_score.between(*self.frequency)
             & scored.monetary_score.between(*self.money)
         )
-        return inside if self.max_orders is None else inside & (scored.order_count <= self.max_orders)
+        if self.max_orders is None:
+            return inside
+        # How many there were before the window is not counted: one at least.
+        orders = scored.order_count + scored.is_buyer_from_before.cast("float64")
+        return inside & (orders <= self.max_orders)
 
 
 def rfm(
@@ -197,7 +201,7 @@ def rfm(
     """RFM scores, 1 to 5 with four cuts, and group: the first of ``groups`` that holds.
 
         customers (..., days_since_last_purchase, order_count, <money>, event_count, days_since_last_event,
-                   is_known_from_before)
+                   is_known_from_before, is_buyer_from_before)
      -> customers (..., recency_score, frequency_score, monetary_score, rfm_group)
 
     The scores are null for who did not buy in the window, and so is the group, but of those silent for

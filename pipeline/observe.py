@@ -18,6 +18,8 @@ from pipeline.sources import Source
 
 OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "product_key", "column")
 
+FROM_BEFORE = ("is_known_from_before", "is_buyer_from_before")
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -26,7 +28,7 @@ class Observed:
     Attributes
     ----------
     customers : table
-        customer_name, customer_id (a number), is_known_from_before.
+        customer_name, customer_id (a number), is_known_from_before, is_buyer_from_before.
     paths : table
         category_path, evidence, event_count.
     cut : CategoryCut
@@ -71,16 +73,19 @@ def observe(
 def _customers(source: Source, window: ObservationWindow) -> ir.Table:
     """Everybody seen or registered before as_of, numbered: whole numbers are joined and grouped faster than texts.
 
-    customers (customer_name, customer_id, is_known_from_before); customer_id counts from 0 in order of the names
+    customers (customer_name, customer_id, is_known_from_before, is_buyer_from_before); customer_id counts from 0 in
+    order of the names; from before: had an event, or a purchase, before the window began
     """
     seen = source.events.filter(source.events.occurred_at < window.end)
-    known = seen.select("customer_id", is_known_from_before=seen.occurred_at < window.start)
+    is_before = seen.occurred_at < window.start
+    is_purchase = seen.event_type == str(EventType.PURCHASE)
+    known = seen.select("customer_id", is_known_from_before=is_before, is_buyer_from_before=is_before & is_purchase)
     registered = registered_customers(source, window)
     if registered is not None:
-        known = known.union(registered.mutate(is_known_from_before=ibis.literal(False)))
-    once = known.group_by("customer_id").aggregate(is_known_from_before=known.is_known_from_before.any())
+        known = known.union(registered.mutate(**dict.fromkeys(FROM_BEFORE, ibis.literal(False))))
+    once = known.group_by("customer_id").aggregate(**{name: known[name].any() for name in FROM_BEFORE})
     number = ibis.row_number().over(ibis.window(order_by=once.customer_id))
-    return once.select("is_known_from_before", customer_name="customer_id", customer_id=number)
+    return once.select(*FROM_BEFORE, customer_name="customer_id", customer_id=number)
 
 
 def registered_customers(source: Source, window: ObservationWindow) -> ir.Table | None:

@@ -141,7 +141,7 @@ def measure(
     progress("searches")
     queries = shop.queries if shop else fit_queries(observed, known.columns, len(cut.categories), params)
     meanings, query_counts = query_meanings(observed, queries, params)
-    spec = shop.spec if shop else _fit_spec(transactions, visits, measured_value, known, params)
+    spec = shop.spec if shop else _fit_spec(transactions, visits, measured_value, known, window, params)
 
     progress("interests")
     said = interests.event_evidence(
@@ -207,8 +207,14 @@ def _fit_spec(
     visits: ir.Table,
     measured_value: ir.Table,
     known: Observed,
+    window: ObservationWindow,
     params: Params,
 ) -> ProfileSpec:
+    log = known.observed.aggregate(
+        start=known.observed.occurred_at.min(),
+        has_campaigns=known.observed.event_type.isin(journey.CAMPAIGN_EVENTS).any(),
+    )
+    log_start, has_campaigns = log.to_pyarrow().to_pylist()[0].values()
     named = visits.filter(visits.channel.notnull())
     by_channel = named.group_by("channel").aggregate(visit_count=named.count())
     largest = by_channel.order_by(ibis.desc("visit_count"), "channel").limit(MAX_CHANNELS).to_pandas()
@@ -230,6 +236,8 @@ def _fit_spec(
         mean_prices=tuple(prices.get(column) for column in range(len(known.cut.categories))),
         value_cuts=value.ValueCuts.from_lists(cuts | params.value.given_cuts(is_known=bool(cuts["money"]))),
         has_session_ids=known.has_session_ids,
+        has_campaigns=bool(has_campaigns),
+        log_start=log_start or window.start,
         history_days=params.history_days,
         journey_columns=tuple(params.clustering.journey_columns),
     )
@@ -251,6 +259,7 @@ def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
 
 def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
     rules, tiers = params.journey, params.value
+    window = ObservationWindow(params.as_of, spec.history_days)
     scored = value.rfm(
         table,
         cuts=spec.value_cuts,
@@ -264,13 +273,14 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
         # Of those who were warm when they were measured, and no longer are.
         product_points=is_warm.ifelse(scored.product_points, ibis.null("float64")),
         **{journey.JOURNEY_PREFIX + name: held for name, held in happened.items()},
-        campaign_response=journey.campaign_response(scored),
+        campaign_response=journey.campaign_response(scored, has_campaigns=spec.has_campaigns),
         click_rate=scored.email_click_count
         / ibis.greatest(scored.email_open_count, scored.email_click_count).nullif(0.0),
         redemptions_per_order=scored.redemption_count / scored.order_count.nullif(0.0),
         views_per_order=benefits.views_per_order(scored),
         lifecycle_stage=journey.lifecycle_stage(
             scored,
+            log_days=spec.log_days(window),
             first_order_days=rules.first_order_days,
             active_days=rules.active_days,
             lapsed_days=rules.lapsed_days,

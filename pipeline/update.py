@@ -21,7 +21,7 @@ from features.events import EVENT_SCHEMA, EventType, ObservationWindow
 from features.interests import EVIDENCE_PREFIX
 from pipeline import state
 from pipeline.engines import TEMPORARY, create_view, materialise
-from pipeline.observe import registered_customers
+from pipeline.observe import FROM_BEFORE, registered_customers
 from pipeline.params import Params
 from pipeline.parsing import literal
 from pipeline.profiles import Measured, Profiles, Progress, finished, measure, new_categories
@@ -212,9 +212,9 @@ def _measure_changed(
     )
     measured = _stamped(measure(con, theirs, trained, shop=shop, progress=lambda step: None), window)
     # What lies before the window is known from the old measures alone.
-    before = measures.filter(measures.is_known_from_before).select("customer_id", was_known=ibis.literal(True))
-    known = measured.left_join(before, "customer_id").drop("customer_id_right")
-    known = known.mutate(is_known_from_before=known.is_known_from_before | known.was_known.fill_null(False))
+    before = measures.filter(measures.is_known_from_before).select("customer_id", *FROM_BEFORE)
+    known = measured.left_join(before, "customer_id", rname="{name}_already")
+    known = known.mutate(**{name: known[name] | known[f"{name}_already"].fill_null(False) for name in FROM_BEFORE})
     # Who is gone stands there too, with nulls, to hide what older files say of them.
     anew = touched.left_join(known, "customer_id").select(*measures.columns)
     anew = materialise(con, anew, "touched_measures")

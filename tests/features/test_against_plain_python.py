@@ -109,24 +109,27 @@ def session_count(events: list[Event], gap_minutes: float, *, has_session_ids: b
     return bool(times) + sum(after - before > gap for before, after in pairwise(times))
 
 
-def lifecycle_stage(events: list[Event], is_known_from_before: bool, age_of_log: float, params: Params) -> str:
+def lifecycle_stage(events: list[Event], before: list[Event], age_of_log: float, params: Params) -> str:
     rules, orders = params.journey, orders_of(events)
     has_given_back = any(event["event_type"] == "return" for event in events)
-    if not orders and has_given_back:
+    is_buyer = any(event["event_type"] == "purchase" for event in before)
+    if before and not events:
+        return "lost"
+    if not orders and (has_given_back or is_buyer):
         stages = ((rules.lost_days, "lost"), (rules.lapsed_days, "lapsed"), (rules.active_days, "slipping"))
         return next((stage for days, stage in stages if age_of_log > days), "active")
     if not orders:
-        if not events:
-            return "lost" if is_known_from_before else "newcomer"
-        return "cart" if any(event["event_type"] == "cart" for event in events) else "browsing"
+        has_cart = any(event["event_type"] == "cart" for event in events)
+        return "cart" if has_cart else "browsing" if events else "newcomer"
     last = orders[-1][0]
     since = (END - last).total_seconds() / 86_400
     if since > rules.lapsed_days:
         return "lost" if since > rules.lost_days else "lapsed"
-    if len(orders) == 1:
+    if len(orders) == 1 and not is_buyer:
         return "first_order" if since <= rules.first_order_days else "slipping"
     earlier = [moment for moment, _ in orders if moment < last]
-    has_returned = earlier and (last - max(earlier)).total_seconds() / 86_400 > rules.lapsed_days
+    silence = (last - max(earlier)).total_seconds() / 86_400 if earlier else (age_of_log - since) * is_buyer
+    has_returned = silence > rules.lapsed_days
     days = sorted({moment.date() for moment, _ in orders})
     is_late = len(days) >= rules.slipping_min_orders and since > max(
         rules.slipping_intervals * (days[-1] - days[0]).days / (len(days) - 1), rules.slipping_min_days
@@ -207,7 +210,8 @@ def test_profiles_are_those_of_plain_python(
             assert pd.isna(row.days_since_last_purchase)
         found = session_count(events, params.sessions.gap_minutes, has_session_ids=has_session_ids)
         assert row.session_count == found
-        assert row.lifecycle_stage == lifecycle_stage(events, len(events) < len(own), age_of_log, params)
+        before = [event for event in own if age_days(event) > params.history_days]
+        assert row.lifecycle_stage == lifecycle_stage(events, before, age_of_log, params)
         for category, share in interest_shares(events, shop, params).items():
             assert row[f"interest: {category}"] == pytest.approx(share, abs=1e-7)
 

@@ -56,12 +56,12 @@ def test_slipping_by_ones_own_interval(
         "cart_count": 0.0,
         "event_count": days_with_order,
         "return_count": 0.0,
-        "days_since_first_event": since,
     }
-    table = ibis.memtable({name: [value] for name, value in customer.items()}).mutate(is_known_from_before=False)
+    table = ibis.memtable({name: [value] for name, value in customer.items()})
+    table = table.mutate(is_known_from_before=False, is_buyer_from_before=False)
     days = {"first_order_days": 30, "active_days": 60, "lapsed_days": 120, "lost_days": 240}
     late = {"slipping_min_orders": 4, "slipping_intervals": 3.0, "slipping_min_days": 21}
-    assert con.execute(lifecycle_stage(table, **days, **late)).tolist() == [stage]
+    assert con.execute(lifecycle_stage(table, log_days=365.0, **days, **late)).tolist() == [stage]
 
 
 LOGS = {
@@ -71,6 +71,7 @@ LOGS = {
     "bought": [("view", "2025-10-29"), ("purchase", "2025-10-30")],
     "bought, then looked": [("purchase", "2025-10-20"), ("view", "2025-10-30")],
     "bought once": [("purchase", "2025-09-01")],
+    "bought again after years": [("purchase", "2025-09-01")],
     "bought twice": [("purchase", "2025-08-01"), ("purchase", "2025-09-01")],
     "left a cart": [("cart", "2025-10-30")],
     "left a cart, then bought": [("cart", "2025-10-28"), ("purchase", "2025-10-30")],
@@ -96,6 +97,7 @@ def test_journey_events_by_hand(con: Any, events_table: Any, window: Any) -> Non
     )
     customers = activity.left_join(visits, "customer_id").drop("customer_id_right")
     customers = customers.left_join(orders, "customer_id").drop("customer_id_right")
+    customers = customers.mutate(is_buyer_from_before=customers.customer_id == "bought again after years")
     found = con.to_pandas(customers.select("customer_id", **journey_events(customers, **RULES))).set_index(
         "customer_id"
     )
@@ -103,6 +105,7 @@ def test_journey_events_by_hand(con: Any, events_table: Any, window: Any) -> Non
     assert told == {
         "looked": ["visited_without_order"],
         "looked long ago": [],
+        "bought again after years": [],
         "bought": [],
         "bought, then looked": ["visited_without_order"],
         "bought once": ["bought_once"],

@@ -79,7 +79,7 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
             "event_count": [9.0] * 7,
             "days_since_last_event": [1.0] * 7,
         }
-    ).mutate(is_known_from_before=True)
+    ).mutate(is_known_from_before=True, is_buyer_from_before=False)
     scored = rfm(buyers, cuts=cuts, groups=FORMS["five"], history_days=365.0)
     tier = value_tier(scored, cuts=cuts, **DIFFICULT)
     found = con.to_pandas(scored.mutate(tier=tier)).set_index("who")
@@ -112,6 +112,22 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
 STAGE_DAYS = {"first_order_days": 30, "active_days": 60, "lapsed_days": 120, "lost_days": 240}
 
 
+LATE = {"slipping_min_orders": 4, "slipping_intervals": 3.0, "slipping_min_days": 21}
+NEVER_SEEN = {
+    **{"days_since_last_purchase": None, "days_before_last_purchase": None, "usual_interval_days": None},
+    **{"order_count": 0.0, "order_day_count": 0.0, "cart_count": 0.0, "event_count": 0.0, "return_count": 0.0},
+}
+
+
+def stage_of(
+    con: Any, *, known_before: bool = False, buyer_before: bool = False, log_days: float = 365.0, **customer: float
+) -> str:
+    given = NEVER_SEEN | {"order_day_count": customer.get("order_count", 0.0)} | customer
+    table = ibis.memtable({name: [value] for name, value in given.items()}, schema=dict.fromkeys(given, "float64"))
+    table = table.mutate(is_known_from_before=known_before or buyer_before, is_buyer_from_before=buyer_before)
+    return str(con.execute(lifecycle_stage(table, log_days=log_days, **STAGE_DAYS, **LATE)).tolist()[0])
+
+
 @pytest.mark.parametrize(
     ("stage", "since", "orders", "silence", "carts", "events", "before"),
     [
@@ -138,46 +154,30 @@ def test_lifecycle_stages_at_their_bounds(
     events: float,
     before: bool,
 ) -> None:
-    customer = ibis.memtable(
-        {
-            "days_since_last_purchase": [since],
-            "order_count": [orders],
-            "days_before_last_purchase": [silence],
-            "cart_count": [carts],
-            "event_count": [events],
-            "is_known_from_before": [before],
-            "order_day_count": [orders],
-            "usual_interval_days": [None],
-            "return_count": [0.0],
-            "days_since_first_event": [since],
-        },
-        schema={
-            "days_since_last_purchase": "float64",
-            "order_count": "float64",
-            "days_before_last_purchase": "float64",
-            "cart_count": "float64",
-            "event_count": "float64",
-            "is_known_from_before": "bool",
-            "order_day_count": "float64",
-            "usual_interval_days": "float64",
-            "return_count": "float64",
-            "days_since_first_event": "float64",
-        },
-    )
-    found = lifecycle_stage(customer, **STAGE_DAYS, slipping_min_orders=4, slipping_intervals=3.0, slipping_min_days=21)
-    assert con.execute(found).tolist() == [stage]
+    customer: Any = {"days_since_last_purchase": since, "days_before_last_purchase": silence}
+    customer |= {"order_count": orders, "cart_count": carts, "event_count": events}
+    assert stage_of(con, known_before=before, **customer) == stage
 
 
-@pytest.mark.parametrize(("age_of_log", "stage"), [(250.0, "lost"), (130.0, "lapsed"), (70.0, "slipping")])
-def test_who_only_gives_back_bought_before_the_log(con: Any, age_of_log: float, stage: str) -> None:
-    table = {
-        **{"order_count": [0.0, 0.0], "cart_count": [0.0, 0.0], "event_count": [1.0, 1.0], "return_count": [1.0, 0.0]},
-        **{"days_since_first_event": [3.0, age_of_log], "is_known_from_before": [False, False]},
-    }
-    unknown = ("days_since_last_purchase", "days_before_last_purchase", "order_day_count", "usual_interval_days")
-    customers = ibis.memtable(table).mutate(**{name: ibis.null("float64") for name in unknown})
-    late = {"slipping_min_orders": 4, "slipping_intervals": 3.0, "slipping_min_days": 21}
-    assert con.execute(lifecycle_stage(customers, **STAGE_DAYS, **late)).tolist() == [stage, "browsing"]
+@pytest.mark.parametrize(("log_days", "stage"), [(250.0, "lost"), (130.0, "lapsed"), (70.0, "slipping")])
+def test_who_only_gives_back_bought_before_the_log(con: Any, log_days: float, stage: str) -> None:
+    assert stage_of(con, log_days=log_days, event_count=1.0, return_count=1.0) == stage
+    assert stage_of(con, log_days=log_days, event_count=1.0) == "browsing"
+
+
+def test_a_buyer_from_before_the_window_orders_nothing_for_the_first_time(con: Any) -> None:
+    once = {"order_count": 1.0, "event_count": 1.0}
+    for buyer_before, stages in ((False, ["first_order", "slipping"]), (True, ["returned", "active"])):
+        found = [
+            stage_of(con, buyer_before=buyer_before, log_days=days, days_since_last_purchase=since, **once)
+            # Whoever ordered 10 days ago in a window of 131 days had ordered nothing for 121 days at least.
+            for since, days in ((10.0, 131.0), (31.0, 131.0))
+        ]
+        assert found == stages
+    assert stage_of(con, buyer_before=True, days_since_last_purchase=61.0, **once) == "slipping"
+    # Who only looks has not bought for all of the window.
+    assert stage_of(con, buyer_before=True, event_count=3.0, cart_count=1.0) == "lost"
+    assert stage_of(con, known_before=True, event_count=3.0, cart_count=1.0) == "cart"
 
 
 def test_price_level_is_beside_the_category(con: Any, events_table: Any) -> None:
@@ -234,13 +234,20 @@ CUTS = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (0.0, 0.0, 0.0,
 NOBODY = ValueCuts((), (), (), 0.0, 0.0)
 
 
-def standing(con: Any, cuts: ValueCuts, **customer: float | None) -> Any:
+def standing(con: Any, cuts: ValueCuts, *, buyer_before: bool = False, **customer: float | None) -> Any:
     given = {"days_since_last_purchase": 5.0, "order_count": 9.0, "spend": 0.0, **customer}
     given |= {"tier_value": given["spend"], "return_rate": 0.0, "returned_item_count": 0.0, "contact_count": 0.0}
     table = ibis.memtable({name: [value] for name, value in given.items()}, schema=dict.fromkeys(given, "float64"))
-    table = table.mutate(is_known_from_before=False, event_count=9.0, days_since_last_event=1.0)
+    table = table.mutate(is_known_from_before=buyer_before, is_buyer_from_before=buyer_before)
+    table = table.mutate(event_count=9.0, days_since_last_event=1.0)
     tier = value_tier(table, cuts=cuts, **DIFFICULT)
     return con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"], history_days=365.0).mutate(tier=tier)).iloc[0]
+
+
+def test_a_buyer_from_before_the_window_is_not_new(con: Any) -> None:
+    cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
+    found = [standing(con, cuts, order_count=1.0, buyer_before=before).rfm_group for before in (False, True)]
+    assert found == ["New", "Regular"]
 
 
 def test_without_prices_nobody_is_vip(con: Any) -> None:
@@ -320,10 +327,9 @@ def test_habits_of_buyers(con: Any, events_table: Any) -> None:
 def test_eleven_groups_by_hand(con: Any, days: float, orders: float, spend: float, group: str) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
     given = {"days_since_last_purchase": [days], "order_count": [orders], "spend": [spend]}
-    assert (
-        con.to_pandas(rfm(ibis.memtable(given), cuts=cuts, groups=FORMS["eleven"], history_days=365.0)).rfm_group[0]
-        == group
-    )
+    table = ibis.memtable(given).mutate(is_buyer_from_before=False)
+    found = con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["eleven"], history_days=365.0))
+    assert found.rfm_group.tolist() == [group]
 
 
 def test_money_may_be_the_average_order(con: Any) -> None:
@@ -372,6 +378,6 @@ def test_lost_is_nothing_at_all_for_a_year(
     numbers = {"days_since_last_purchase": None, "order_count": 0.0, "spend": 0.0}
     numbers |= {"event_count": events, "days_since_last_event": since}
     table = ibis.memtable({name: [value] for name, value in numbers.items()}, schema=dict.fromkeys(numbers, "float64"))
-    table = table.mutate(is_known_from_before=before)
+    table = table.mutate(is_known_from_before=before, is_buyer_from_before=before)
     found = con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"], history_days=history_days))
     assert found.rfm_group.dropna().tolist() == ([group] if group else [])

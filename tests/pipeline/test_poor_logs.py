@@ -19,6 +19,7 @@ from pipeline.sources import read_source
 from tests.pipeline.test_state import START, make_small, random_log
 
 AS_OF = START + timedelta(days=50)
+STAGES = ("journey.active_days=8", "journey.lapsed_days=15", "journey.lost_days=90", "journey.first_order_days=5")
 STANDINGS = ["lifecycle_stage", "temperature", "rfm_group", "value_tier", "campaign_response"]
 OF_ORDERS = ["order_count", "recency_score", "frequency_score", "usual_interval_days", "interval_variation"]
 REGISTERED = pd.Timestamp("2025-01-01")
@@ -108,6 +109,25 @@ def test_without_customers(whole: pd.DataFrame, tmp_path: Path) -> None:
     assert set(whole.index) - set(found.index) == {"silent", "c59"}
     assert set(whole.lifecycle_stage[["silent", "c59"]]) == {"newcomer"}
     same(found, whole, [*STANDINGS, *OF_ORDERS, "spend"])
+
+
+def test_one_customer_alone_stands_as_among_all(tmp_path: Path) -> None:
+    params: Params = make_small(tmp_path, f"as_of={AS_OF:%Y-%m-%dT%H:%M:%S}Z", "searches.min_customers=1", *STAGES)
+    events, products = random_log(3)
+    is_late = events.occurred_at >= AS_OF - timedelta(days=12)
+    only_returned = events[(events.event_type == "return") & is_late].customer_id.value_counts().index[:3]
+    of_them = events.customer_id.isin(only_returned)
+    events = events[~of_them | (is_late & (events.event_type == "return"))].drop(columns="arrived")
+    events.to_parquet(params.path(params.source.events.path), coerce_timestamps="us")
+    products.to_parquet(tmp_path / "products.parquet")
+    params = params.model_copy(update={"source": params.source.model_copy(update={"customers": None})})
+    with connect(params.engine, folder=tmp_path) as con:
+        source = read_source(con, params, rejected_path=None)
+        built = build_profiles(con, source, params)
+        alone = [build_profiles(con, source.of_customer(name), params, shop=built.shop).table for name in only_returned]
+    whole = built.table.set_index("customer_id").loc[only_returned]
+    assert (whole.lifecycle_stage == "lapsed").all() and (whole.campaign_response == "none").all()
+    pd.testing.assert_frame_equal(pd.concat(alone).set_index("customer_id"), whole)
 
 
 def test_without_dates_of_registration(whole: pd.DataFrame, tmp_path: Path) -> None:
