@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from models.disclosure import hidden_cells, is_told, none_or_all
+
 STEPS = {"viewed": "view_count", "carted": "cart_count", "ordered": "order_count"}
 """Step of the way -> the count that shows it, in order; somebody who ordered once is taken to have seen and carted."""
 
@@ -58,22 +60,6 @@ def crossing(
     }  # fmt: skip
 
 
-def hidden_cells(counts: NDArray[np.float64], min_group: int) -> NDArray[np.bool_]:
-    """Cells of 1 to ``min_group`` - 1 customers, and others so that no row or column hides fewer than that alone."""
-    hidden = (counts > 0) & (counts < min_group)
-    while True:
-        before = hidden.sum()
-        for cells, hide in ((counts, hidden), (counts.T, hidden.T)):
-            for line, marks in zip(cells, hide, strict=True):
-                while marks.any() and (marks.sum() == 1 or line[marks].sum() < min_group):
-                    rest = np.flatnonzero(~marks & (line > 0))
-                    if not rest.size:
-                        break
-                    marks[rest[np.argmin(line[rest])]] = True
-        if hidden.sum() == before:
-            return hidden
-
-
 def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group: int) -> dict[str, Any]:
     """How far customers came: known, viewed, carted, ordered, ordered again; each with whoever came further.
 
@@ -87,21 +73,31 @@ def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group
     -------
     dict
         steps: those that the log knows; shop: customers by step; segments: segment_id -> share of its customers by
-        step, None where 1 to ``min_group`` - 1 customers are there. Segments smaller than that are left out.
+        step, None where it would tell of 1 to ``min_group`` - 1 customers. Segments smaller than that are left out.
     """
     known = {step: profile[name] > 0 for step, name in STEPS.items() if name in profile and profile[name].sum() > 0}
     if "ordered" in known:
         known["ordered_again"] = profile["order_count"] > 1
     reached = pd.DataFrame({"known": np.ones(len(profile), dtype=bool), **known})
     reached = reached.loc[:, ::-1].cummax(axis=1).loc[:, ::-1]
-    by_segment = reached.groupby(np.asarray(segment_ids), sort=True)
-    counts, sizes = by_segment.sum(), by_segment.size()
+    ids = pd.Series(np.asarray(segment_ids), name="segment_id")
+    furthest = pd.crosstab(ids, reached.sum(axis=1).to_numpy()).reindex(
+        columns=range(1, reached.shape[1] + 1), fill_value=0
+    )
+    counts = furthest.to_numpy(dtype=np.float64)
+    hidden = hidden_cells(counts, min_group)
     return {
         "steps": list(reached.columns),
         "shop": [int(count) for count in reached.sum()],
         "segments": {
-            str(segment_id): [None if 0 < count < min_group else float(count / sizes[segment_id]) for count in row]
-            for segment_id, row in zip(counts.index, counts.to_numpy(), strict=True)
-            if sizes[segment_id] >= min_group
+            str(segment_id): [_reached(line, marks, step) for step in range(line.size)]
+            for segment_id, line, marks in zip(furthest.index, counts, hidden, strict=True)
+            if line.sum() >= min_group
         },
     }
+
+
+def _reached(counts: NDArray[np.float64], hidden: NDArray[np.bool_], step: int) -> float | None:
+    """The share that came to ``step`` or further; None where it tells of too few."""
+    share = float(counts[step:].sum() / counts.sum())
+    return share if is_told(hidden, np.arange(counts.size) >= step) else none_or_all(share)

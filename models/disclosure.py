@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 SIZES = ("customer_count", "customer_share")
 """All that is said of a group too small for more."""
 RESTS_ON = {
@@ -14,6 +18,16 @@ RESTS_ON = {
     "cart_user_share": ("abandoned_cart_share",),
 }
 """Share of customers -> figures that say something of these alone."""
+
+PARTS_OF_STAGES = {
+    "buyer_share": ("first_order", "active", "slipping", "lapsed", "lost", "returned"),
+    "past_buyer_share": ("slipping", "lapsed", "lost"),
+    "lapsed_buyer_share": ("lapsed", "lost"),
+}
+"""Share of customers -> the lifecycle stages it is of."""
+COUNTED = (*PARTS_OF_STAGES, "repeat_buyer_share", "cart_user_share")
+NEAR = 0.005
+"""Shares that near to none or all are told as none or all, which is true to the percent and tells of nobody."""
 
 
 def well_founded(figures: dict[str, float], min_group: int) -> dict[str, float]:
@@ -36,3 +50,62 @@ def hide_spend_of_few(table: list[dict[str, Any]], min_group: int) -> None:
     for one in hidden:
         one["spend_share"] = None
         one["figures"].pop("spend_share", None)
+
+
+def hidden_cells(counts: NDArray[np.float64], min_group: int) -> NDArray[np.bool_]:
+    """Cells of 1 to ``min_group`` - 1 customers, and others so that no row or column hides fewer than that alone."""
+    hidden = (counts > 0) & (counts < min_group)
+    while True:
+        before = hidden.sum()
+        for cells, hide in ((counts, hidden), (counts.T, hidden.T)):
+            for line, marks in zip(cells, hide, strict=True):
+                while marks.any() and (marks.sum() == 1 or line[marks].sum() < min_group):
+                    rest = np.flatnonzero(~marks & (line > 0))
+                    if not rest.size:
+                        break
+                    marks[rest[np.argmin(line[rest])]] = True
+        if hidden.sum() == before:
+            return hidden
+
+
+def is_told(hidden: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:
+    """Whether the sum of the groups ``inside`` tells nothing of the ``hidden`` ones (`hidden_cells` of their line).
+
+    All that is hidden adds up to enough, so it may be of the sum, or of the rest, but not of both.
+    """
+    return not (hidden[inside].any() and hidden[~inside].any())
+
+
+def none_or_all(share: float) -> float | None:
+    """0 or 1 for a share so near that it is so to the percent, which tells of nobody; None for another."""
+    return float(round(share)) if min(share, 1.0 - share) < NEAR else None
+
+
+def hide_shares_of_few(table: list[dict[str, Any]], stages: pd.DataFrame, min_group: int) -> None:
+    """Take shares that tell of 1 to ``min_group`` - 1 customers out of the figures of segments, and of their evidence.
+
+    Parameters
+    ----------
+    stages : DataFrame, segments x lifecycle stages
+        Customers of each, as they are crossed: what the crossing hides is told nowhere else. Segments that are not
+        crossed may be missing.
+    """
+    hidden = pd.DataFrame(hidden_cells(stages.to_numpy(np.float64), min_group), stages.index, stages.columns)
+    for one in table:
+        figures, size = one["figures"], one["customer_count"]
+        marks = hidden.loc[one["segment_id"]] if one["segment_id"] in hidden.index else pd.Series(dtype=bool)
+        untold = {f"stage_{stage}_share" for stage in marks.index[marks]}
+        for name, part in PARTS_OF_STAGES.items():
+            if not is_told(marks.to_numpy(bool), marks.index.isin(part)):
+                untold.add(name)
+        for name in figures.keys() & COUNTED:
+            whole = figures["buyer_share"] if name == "repeat_buyer_share" else 1.0
+            if any(0 < round(part * size) < min_group for part in (figures[name], whole - figures[name])):
+                untold.add(name)
+        told = {name: none_or_all(value) if name in untold else value for name, value in figures.items()}
+        one["figures"] = {name: value for name, value in told.items() if value is not None}
+        one["evidence"] = [
+            {**proof, "value": told.get(proof["figure"], proof["value"])}
+            for proof in one["evidence"]
+            if told.get(proof["figure"], proof["value"]) is not None
+        ]

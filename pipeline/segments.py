@@ -12,8 +12,9 @@ import pandas as pd
 
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, voices
+from features.journey import STAGES
 from models import naming
-from models.disclosure import hide_spend_of_few, well_founded
+from models.disclosure import hide_shares_of_few, hide_spend_of_few, well_founded
 from models.explanations import Rule, is_share, segment_rules
 from models.figures import segment_figures
 from models.identity import STANDING
@@ -150,6 +151,7 @@ def describe_segments(
             one["evidence"] = [naming.proof(name, one["figures"], shop, {}) for name in known]
     table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
     hide_spend_of_few(table, settings.min_group)
+    hide_shares_of_few(table, _stages(profile, ids, table), settings.min_group)
     return Segments(
         table=table,
         shop=shop,
@@ -276,6 +278,13 @@ def _segment(
         "is_small": figures["customer_count"] < params.naming.min_group,
         "figures": well_founded(figures, params.naming.min_group),
     }
+
+
+def _stages(profile: pd.DataFrame, ids: np.ndarray, table: list[dict[str, Any]]) -> pd.DataFrame:
+    """Customers by segment and lifecycle stage, of the segments that the report crosses with stages."""
+    crossed = [one["segment_id"] for one in table if not one["is_standing"] and not one["is_small"]]
+    inside = np.isin(ids.astype(str), crossed)
+    return pd.crosstab(pd.Categorical(ids[inside], crossed), pd.Categorical(profile.lifecycle_stage[inside], STAGES))
 
 
 def _plain(figures: Any) -> dict[str, float]:

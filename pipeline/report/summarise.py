@@ -101,6 +101,8 @@ def summarise(
 
 def _stages(figures: Mapping[str, float]) -> list[dict[str, Any]]:
     shares = {stage: figures.get(f"stage_{stage}_share", 0.0) for stage in STAGES}
+    if any(shares.values()):
+        shares["too_few"] = 1.0 - sum(shares.values())
     return [{"stage": stage, "share": share} for stage, share in shares.items() if share >= 0.005]
 
 

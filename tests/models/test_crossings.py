@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.crossings import crossing, funnel, hidden_cells
+from models.crossings import crossing, funnel
+from models.disclosure import hidden_cells
 
 
 def of(counts: list[list[int]]) -> tuple[pd.Series, pd.Series]:

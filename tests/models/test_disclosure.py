@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
 import pytest
 
-from models.disclosure import hide_spend_of_few, well_founded
+from models.disclosure import hidden_cells, hide_shares_of_few, hide_spend_of_few, well_founded
 
 
 def test_a_small_group_has_no_figures_but_its_size() -> None:
@@ -34,3 +37,58 @@ def test_as_many_buyers_as_make_a_group_are_told_of() -> None:
     figures = {"customer_count": 77.0, "buyer_share": 10 / 77, "cart_user_share": 10 / 77, "average_order_value": 3.5}
     assert well_founded(figures, min_group=10) == figures
     assert "average_order_value" not in well_founded({**figures, "buyer_share": 9 / 77}, min_group=10)
+
+
+def test_what_the_crossing_hides_the_cards_do_not_tell() -> None:
+    stages = pd.DataFrame(
+        [[0, 500, 3, 40], [20, 200, 300, 8], [100, 20, 60, 90]],
+        index=["s0", "s1", "s2"],
+        columns=["browsing", "active", "slipping", "lost"],
+    )
+    table = [
+        {
+            "segment_id": name,
+            "customer_count": int(line.sum()),
+            "figures": {f"stage_{stage}_share": count / line.sum() for stage, count in line.items()}
+            | {"past_buyer_share": (line.slipping + line.lost) / line.sum(), "views_per_customer": 3.0},
+            "evidence": [{"figure": f"stage_{stage}_share", "value": line[stage] / line.sum()} for stage in stages],
+        }
+        for name, line in stages.iterrows()
+    ]
+    hide_shares_of_few(table, stages, 10)
+    hidden = hidden_cells(stages.to_numpy(float), 10)
+    assert hidden.tolist() == [
+        [False, False, True, True],
+        [True, False, False, True],
+        [True, False, True, False],
+    ]
+    for one, marks in zip(table, hidden, strict=True):
+        told = {f"stage_{stage}_share" for stage, mark in zip(stages, marks, strict=True) if not mark}
+        assert {name for name in one["figures"] if name.startswith("stage_")} == told
+        assert {proof["figure"] for proof in one["evidence"]} == told
+        # Where slipping and lost are all that is hidden, their sum tells of neither.
+        assert ("past_buyer_share" in one["figures"]) == (one["segment_id"] == "s0")
+        assert "views_per_customer" in one["figures"]
+
+
+@pytest.mark.parametrize(
+    ("buyers", "again", "told"),
+    [
+        (50, 30, {"buyer_share": 0.5, "repeat_buyer_share": 0.3}),
+        (95, 30, {"repeat_buyer_share": 0.3}),
+        (9, 0, {"repeat_buyer_share": 0.0}),
+        (50, 45, {"buyer_share": 0.5}),
+    ],
+)
+def test_shares_of_a_few_customers_or_of_all_but_a_few(buyers: int, again: int, told: dict[str, float]) -> None:
+    figures = {"buyer_share": buyers / 100, "repeat_buyer_share": again / 100}
+    one: dict[str, Any] = {"segment_id": "s0", "customer_count": 100, "figures": figures, "evidence": []}
+    hide_shares_of_few([one], pd.DataFrame(index=[], columns=[]), 10)
+    assert one["figures"] == told
+
+
+def test_a_share_that_rounds_to_all_is_told_as_all() -> None:
+    proof = {"figure": "buyer_share", "value": 997 / 1000, "shop": 0.5}
+    one = {"segment_id": "s0", "customer_count": 1000, "figures": {"buyer_share": 0.997}, "evidence": [proof]}
+    hide_shares_of_few([one], pd.DataFrame(index=[], columns=[]), 10)
+    assert one["figures"] == {"buyer_share": 1.0} and one["evidence"] == [proof | {"value": 1.0}]
