@@ -11,7 +11,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.events import EventType
-from features.value import discounted_quantity, exact_large_sum, order_key
+from features.value import exact_large_sum, order_key
 
 MIN_ORDERS = 2.0
 """Orders from which habits can be told."""
@@ -100,14 +100,14 @@ def category_benefits(events: ir.Table, *, mean_prices: Sequence[float | None]) 
         events (customer_id, event_type, quantity, unit_price, discount, column)
      -> benefits (customer_id, column, item_count, discount_share, price_level)     one row per buyer and category
 
-    ``discount_share`` is the share of items bought at a discount, ``price_level`` as in `price_level`; both are null
+    ``discount_share`` is the share of lines bought at a discount, ``price_level`` as in `price_level`; both are null
     below two items.
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE), events.column.notnull())
     keys = ("customer_id", "column")
     items = bought.group_by(*keys).aggregate(
         item_count=exact_large_sum(bought.quantity),
-        discounted_count=exact_large_sum(discounted_quantity(bought)),
+        discount_share=(bought.discount.fill_null(0.0) > 0).cast("float64").mean(),
     )
     priced = _price_level(events, *keys, mean_prices=mean_prices)
     both = items.left_join(priced, keys)
@@ -115,7 +115,7 @@ def category_benefits(events: ir.Table, *, mean_prices: Sequence[float | None]) 
     return both.select(
         *keys,
         "item_count",
-        discount_share=is_known.ifelse(both.discounted_count / both.item_count, ibis.null("float64")),
+        discount_share=is_known.ifelse(both.discount_share, ibis.null("float64")),
         price_level=is_known.ifelse(both.price_level, ibis.null("float64")),
     )
 

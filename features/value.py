@@ -59,30 +59,27 @@ def order_key(purchases: ir.Table) -> ir.StringValue:
     return ibis.coalesce(purchases.order_id, purchases.occurred_at.truncate("D").cast("string"))
 
 
-def discounted_quantity(purchases: ir.Table) -> ir.FloatingValue:
-    """Items of a row that were bought at a discount: all or none."""
-    return (purchases.discount.fill_null(0.0) > 0).ifelse(purchases.quantity, 0.0)
-
-
 def order_table(events: ir.Table) -> ir.Table:
     """Purchases gathered into orders.
 
         events (customer_id, occurred_at, event_type, order_id, quantity, unit_price, discount, column)
-     -> orders (customer_id, order_key, ordered_at, spend, item_count, discounted_item_count, previous_order_at)
+     -> orders (customer_id, order_key, ordered_at, spend, item_count, line_count, discounted_line_count,
+                previous_order_at)
 
-    Spend is quantity * unit_price less the discount, in the shop's currency; 0 where the price is unknown.
+    Spend is quantity * unit_price less the discount, in the shop's currency; 0 where the price is unknown. Lines are
+    rows of the log.
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
     bought = bought.mutate(
         order_key=order_key(bought),
         paid=(bought.quantity * bought.unit_price - bought.discount.fill_null(0.0)).fill_null(0.0),
-        discounted=discounted_quantity(bought),
     )
     orders = bought.group_by("customer_id", "order_key").aggregate(
         ordered_at=bought.occurred_at.min(),
         spend=exact_large_sum(bought.paid),
         item_count=exact_large_sum(bought.quantity),
-        discounted_item_count=exact_large_sum(bought.discounted),
+        line_count=bought.count(),
+        discounted_line_count=bought.count(where=bought.discount > 0),
     )
     # Orders of one moment, as in logs by the day, are peers: what came before them is the same for all.
     earlier = ibis.range_window(group_by="customer_id", order_by="ordered_at", preceding=(None, ONE_MOMENT))
@@ -94,12 +91,13 @@ def value_measures(
 ) -> ir.Table:
     """Recency, frequency and money of each buyer.
 
-        orders (customer_id, ordered_at, spend, item_count, discounted_item_count, previous_order_at)
+        orders (customer_id, ordered_at, spend, item_count, line_count, discounted_line_count, previous_order_at)
      -> value (customer_id, order_count, spend, average_order_value, item_count, days_since_first_purchase,
                days_since_last_purchase, days_before_last_purchase, discount_share, tier_value)   one row per buyer
 
-    ``days_before_last_purchase`` is the silence that the last order ended; null after a first order. ``tier_value``
-    is what decides the value tier.
+    ``days_before_last_purchase`` is the silence that the last order ended; null after a first order.
+    ``discount_share`` is of lines: petrol by the litre would outvote all else. ``tier_value`` is what decides the value
+    tier.
 
     Parameters
     ----------
@@ -117,7 +115,8 @@ def value_measures(
         order_count=orders.count().cast("float64"),
         spend=exact_large_sum(orders.spend),
         item_count=exact_large_sum(orders.item_count),
-        discounted_item_count=exact_large_sum(orders.discounted_item_count),
+        line_count=orders.line_count.sum(),
+        discounted_line_count=orders.discounted_line_count.sum(),
         days_since_first_purchase=orders.age.max(),
         days_since_last_purchase=orders.age.min(),
         days_before_last_purchase=orders.silence.argmin(orders.age),
@@ -127,8 +126,8 @@ def value_measures(
     )
     return measured.mutate(
         average_order_value=measured.spend / measured.order_count,
-        discount_share=measured.discounted_item_count / measured.item_count.nullif(0.0),
-    ).drop("discounted_item_count")
+        discount_share=measured.discounted_line_count.cast("float64") / measured.line_count.cast("float64"),
+    ).drop("line_count", "discounted_line_count")
 
 
 def returned_items(events: ir.Table) -> ir.Table:

@@ -45,7 +45,7 @@ RATES = {
     "orders_per_buyer": ("order_count", "is_buyer"),
     "average_order_value": ("spend", "order_count"),
     "return_rate": ("returned_item_count", "item_count"),
-    "discount_share": ("discounted_items", "item_count"),
+    "discount_share": ("discounted_lines", "purchase_count"),
     "abandoned_cart_share": ("abandoned_cart_count", "cart_session_count"),
     "views_per_order": ("view_count", "order_count"),
     **{f"stage_{stage}_share": (f"is_{stage}", "customers") for stage in STAGES},
@@ -75,7 +75,7 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
         is_past_buyer=stage.isin(["slipping", "lapsed", "lost"]),
         is_lapsed_buyer=stage.isin(["lapsed", "lost"]),
         is_cart_user=profile.cart_session_count > 0,
-        discounted_items=(profile.discount_share * profile.item_count).fillna(0.0),
+        discounted_lines=(profile.discount_share * profile.purchase_count).fillna(0.0),
         **{f"is_{name}": stage == name for name in STAGES},
     )
     spend = float(profile.spend.sum())

@@ -112,7 +112,7 @@ class Explanation:
         one = rows.iloc[0]
         told = f"bought {counted(one.item_count, 'item')}"
         if pd.notna(one.discount_share):
-            told += f", {one.discount_share:.0%} of them at a discount"
+            told += f", {one.discount_share:.0%} of the purchases at a discount"
         if pd.notna(one.price_level):
             told += f", at {one.price_level:.2f} times what the category costs on average"
         return [told]

@@ -32,13 +32,13 @@ create temp table visits as
 create temp table orders as
   select k.customer_id, coalesce(order_id, date_trunc('day', occurred_at)::varchar) as order_key,
          min(occurred_at) as ordered_at, sum(quantity * coalesce(unit_price, 0) - coalesce(discount, 0)) as spend,
-         sum(quantity) as items, sum(quantity) filter (discount > 0) as discounted
+         sum(quantity) as items, count(*) as lines, count(*) filter (discount > 0) as discounted
   from checked c join known k on c.customer_id = k.name
   where event_type = 'purchase' and occurred_at >= timestamp '2024-11-01' and occurred_at < timestamp '2025-11-01'
   group by all;
 create temp table buyers as
   select customer_id, count(*) as order_count, sum(spend) as spend, sum(items) as item_count,
-         coalesce(sum(discounted), 0) / sum(items) as discount_share, min(ordered_at) as first_at, max(ordered_at) as last_at
+         sum(discounted) / sum(lines) as discount_share, min(ordered_at) as first_at, max(ordered_at) as last_at
   from orders group by all;
 create temp table searches as
   select *, lead(searched_at) over (partition by customer_id, session_key order by searched_at, query) as next_at from (

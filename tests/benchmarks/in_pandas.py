@@ -169,23 +169,25 @@ def value(events: pd.DataFrame) -> pd.DataFrame:
     bought = bought.assign(
         order=key,
         paid=bought.quantity * bought.unit_price.fillna(0.0) - bought.discount.fillna(0.0),
-        discounted=bought.quantity.where(bought.discount > 0, 0.0),
+        is_discounted=bought.discount > 0,
     )
     orders = bought.groupby(["customer", "order"]).agg(
         at=("occurred_at", "min"),
         spend=("paid", "sum"),
         items=("quantity", "sum"),
-        discounted=("discounted", "sum"),
+        lines=("quantity", "size"),
+        discounted=("is_discounted", "sum"),
     )
     table = orders.groupby("customer").agg(
         order_count=("spend", "size"),
         spend=("spend", "sum"),
         item_count=("items", "sum"),
+        lines=("lines", "sum"),
         discounted=("discounted", "sum"),
         first_purchase=("at", "min"),
         last_purchase=("at", "max"),
     )
-    table["discount_share"] = table.pop("discounted") / table.item_count
+    table["discount_share"] = table.pop("discounted") / table.pop("lines")
     priced = bought[(bought.unit_price > 0) & (bought["column"] >= 0) & (bought.quantity > 0)]
     priced = priced.assign(paid=priced.unit_price * priced.quantity)
     by_column = priced.groupby("column")[["paid", "quantity"]].sum()

@@ -160,14 +160,15 @@ def value(events: pl.LazyFrame) -> pl.LazyFrame:
             at=at.min(),
             spend=paid.sum(),
             items=pl.col("quantity").sum(),
-            discounted=pl.col("quantity").filter(pl.col("discount") > 0).sum(),
+            lines=pl.len(),
+            discounted=(pl.col("discount") > 0).sum(),
         )
     )
     return orders.group_by("customer_id").agg(
         order_count=pl.len(),
         spend=pl.col("spend").sum(),
         item_count=pl.col("items").sum(),
-        discount_share=pl.col("discounted").sum() / pl.col("items").sum(),
+        discount_share=pl.col("discounted").sum() / pl.col("lines").sum(),
         first_purchase=pl.col("at").min(),
         last_purchase=pl.col("at").max(),
     )

@@ -20,6 +20,7 @@ def profile() -> pd.DataFrame:
             "order_count": [3.0, 0.0, 1.0],
             "spend": [90.0, 0.0, 10.0],
             "item_count": [6.0, 0.0, 2.0],
+            "purchase_count": [4.0, 0.0, 2.0],
             "returned_item_count": [1.0, 0.0, 1.0],
             "discount_share": [0.5, np.nan, 0.0],
             "cart_session_count": [0.0, 0.0, 2.0],

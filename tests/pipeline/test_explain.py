@@ -60,7 +60,7 @@ def test_the_events_of_a_category_add_up_to_its_evidence_and_share(trained: Any,
     lines = [line for line in text.splitlines() if re.match(r"\d{4}-", line)]
     events = [round(float(line.split()[-1]) * 1e6) for line in lines]
     assert sum(events) == round(overview[category][-1] * 1e6) == round(table_of(text)["all"][-1] * 1e6)
-    assert re.search(r"^bought \d+ items, \d+% of them at a discount, at \d\.\d\d times", text, re.MULTILINE)
+    assert re.search(r"^bought \d+ items, \d+% of the purchases at a discount, at \d\.\d\d times", text, re.MULTILINE)
     own, kappa, base, everything, share = _formula(text)
     assert (own + kappa * base) / (everything + kappa) == pytest.approx(share, abs=2e-6)
 
