@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+from babel.numbers import is_currency
 from pydantic import Field, ValidationError, field_validator
 
 from pipeline.errors import ParamsError, without_passwords
@@ -84,6 +85,7 @@ class Params(Section):
     as_of: datetime
     history_days: Annotated[float, Field(gt=0, le=36_500)]
     language: Language
+    currency: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     source: SourceParams
     checks: ChecksParams
@@ -110,6 +112,13 @@ class Params(Section):
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     cards: CardsParams = CardsParams()
     folder: Annotated[Path, Field(exclude=True)] = Path()
+
+    @field_validator("currency")
+    @classmethod
+    def _known_currency(cls, value: str | None) -> str | None:
+        if value is not None and not is_currency(value):
+            raise ValueError("expected the code of a currency in ISO 4217, such as EUR, UAH, ALL or USD")
+        return value
 
     @field_validator("as_of")
     @classmethod

@@ -85,6 +85,7 @@ class ChecksParams(Section):
     broken_encoding: Threshold
     unknown_product: Threshold
     without_category: Threshold
+    discount_above_price: Threshold
     after_as_of: Threshold
 
 

@@ -23,6 +23,7 @@ EXPECTATIONS = {
     "broken_encoding": "text in UTF-8",
     "unknown_product": "a product of the catalogue",
     "without_category": "a category of the product, or of the event",
+    "discount_above_price": "a discount of at most quantity * unit_price, the price before it",
     "after_as_of": "an event before as_of",
 }
 """Of what is found outside the row rules."""

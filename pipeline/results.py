@@ -35,7 +35,7 @@ def results_folder(params: Params, alias: str) -> Path:
 def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
     """The segments of a summary, one a row, with texts in the summary's language in place of nested values."""
     frame, language = pd.DataFrame(summary["segments"]), summary["language"]
-    words = wording(language)
+    words = wording(language, summary.get("currency"))
     return pd.DataFrame(
         {
             **{name: frame[name] for name in ("segment_id", "name", "archetype", "is_standing", "customer_count")},

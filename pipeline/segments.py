@@ -214,7 +214,7 @@ def _rule(
             for one in rule.conditions
         ]
         told = {"conditions": conditions, "precision": rule.precision, "coverage": rule.coverage}
-    return {"text": wording(params.language).conditions(told), **told}
+    return {"text": wording(params.language, params.currency).conditions(told), **told}
 
 
 def _label(column: str, labels: dict[str, str]) -> str:

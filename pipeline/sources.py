@@ -41,6 +41,8 @@ NUMBERS = ("quantity", "unit_price", "discount")
 HASH = "kindred_hash"
 MAX_TYPES, SHOWN_TYPES, MAX_TYPE_CHARS = 50, 5, 40
 """More different types than that are none, but ids or texts: they are not told."""
+ABOVE_PRICE = "discount > quantity * unit_price * (1 + 1e-9)"
+"""A discount that is a sum of cents may be above the price in the last digit."""
 SORTED_AT_ONCE = 2**25
 """Hashes, of eight bytes each, in memory at once."""
 
@@ -281,8 +283,8 @@ def _summarise(
     as_of = params.as_of.strftime("%Y-%m-%d %H:%M:%S.%f")
     by_kind = con.con.execute(
         f"select event_type, count(*), count(unit_price), min(occurred_at), max(occurred_at) filter (occurred_at < "
-        f"timestamp '{as_of}'), count(*) filter (occurred_at >= timestamp '{as_of}') from events group by 1 "
-        "order by 2 desc, 1"
+        f"timestamp '{as_of}'), count(*) filter (occurred_at >= timestamp '{as_of}'), count(*) filter ({ABOVE_PRICE}) "
+        "from events group by 1 order by 2 desc, 1"
     ).fetchall()
     kinds = {kind: count for kind, count, *_ in by_kind}
     has_prices = any(kind == "purchase" and priced for kind, _, priced, *_ in by_kind)
@@ -299,7 +301,12 @@ def _summarise(
         accepted_count=accepted,
         rejected_count=rejected,
         rejected_by_rule=by_rule,
-        noted_by_rule={"unknown_product": unknown, "without_category": without_category, "after_as_of": late},
+        noted_by_rule={
+            "unknown_product": unknown,
+            "without_category": without_category,
+            "discount_above_price": sum(row[6] for row in by_kind if row[0] == "purchase"),
+            "after_as_of": late,
+        },
         duplicate_count=duplicate_count,
         duplicates_dropped=params.source.drop_duplicates,
         physical_line_count=raw.physical_line_count,

@@ -240,6 +240,7 @@ def _results(
     told = summarise(
         as_of=params.as_of,
         language=params.language,
+        currency=params.currency,
         run_id=run_id,
         reading=found.source.summary.as_dict(),
         segments=segments.table,

@@ -16,7 +16,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def render(summary: dict[str, Any], language: str) -> str:
     """The report of `pipeline.report.summarise.summarise` in a language (en, uk, ru, sq)."""
-    words = wording(language)
+    words = wording(language, summary.get("currency"))
     segments = summary["segments"]
     revenue = summary["revenue"]
     names = {one["segment_id"]: words.name(one) for one in segments}

@@ -29,6 +29,7 @@ def summarise(
     *,
     as_of: datetime,
     language: str,
+    currency: str | None,
     run_id: str,
     reading: Mapping[str, Any],
     segments: list[dict[str, Any]],
@@ -50,6 +51,8 @@ def summarise(
     ----------
     language : str
         Of the training; the report may be made in another one.
+    currency : str, optional
+        Of all amounts, as in ISO 4217.
     segments : list of dict
         The segments contract, in the order of the report.
     shop : mapping
@@ -77,6 +80,7 @@ def summarise(
     return {
         "run_id": run_id,
         "language": language,
+        "currency": currency,
         "as_of": f"{as_of:%Y-%m-%d %H:%M} UTC",
         "customer_count": len(profile),
         "clustered_count": clustered_count,

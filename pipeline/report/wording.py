@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from babel import Locale
 from babel.dates import format_date
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_currency, format_decimal, format_percent
 
 from features.context import CHANNEL_PREFIX
 from features.interests import SHARE_PREFIX
@@ -36,8 +36,8 @@ PLURALS = {"zero", "one", "two", "few", "many", "other"}
 Text = str | dict[str, str]
 
 
-def number(value: float | None, form: str = "number", language: str = "en") -> str:
-    """A figure as people read it; a dash where there is none."""
+def number(value: float | None, form: str = "number", language: str = "en", currency: str | None = None) -> str:
+    """A figure as people read it, money with its currency where that is known; a dash where there is none."""
     if value is None or np.isnan(value):
         return "–"
     if form == "share":
@@ -45,7 +45,11 @@ def number(value: float | None, form: str = "number", language: str = "en") -> s
             return "<" + format_percent(0.001, "0.0%", locale=language)
         return format_percent(value, "0%" if value == 0 or value >= 0.0995 else "0.0%", locale=language)
     if form == "money":
-        return format_decimal(value, "#,##0" if abs(value) >= 100 or value == 0 else "#,##0.00", locale=language)
+        digits = "#,##0" if abs(value) >= 100 or value == 0 else "#,##0.00"
+        if currency is None:
+            return format_decimal(value, digits, locale=language)
+        pattern = Locale.parse(language).currency_formats["standard"].pattern.replace("#,##0.00", digits)
+        return format_currency(value, currency, pattern, locale=language, currency_digits=False)
     return format_decimal(value, "#,##0" if abs(value) >= 20 or value == 0 else "#,##0.0", locale=language)
 
 
@@ -61,9 +65,9 @@ def shown_name(segment: Mapping[str, Any], language: str | None = None) -> str:
 
 
 @functools.cache
-def wording(language: str) -> Wording:
-    """The wording of a language, read once."""
-    return Wording(language, read_texts(language))
+def wording(language: str, currency: str | None = None) -> Wording:
+    """The wording of a language, with amounts in a currency (ISO 4217), read once."""
+    return Wording(language, read_texts(language), currency)
 
 
 def read_texts(language: str, folder: Path = TEXTS) -> dict[str, Text]:
@@ -121,8 +125,9 @@ def _fields(text: str) -> set[str]:
 class Wording:
     """Texts by key, ``words("days", count=3)``, and the phrases that are made of several."""
 
-    def __init__(self, language: str, texts: Mapping[str, Text]) -> None:
+    def __init__(self, language: str, texts: Mapping[str, Text], currency: str | None = None) -> None:
         self.language = language
+        self.currency = currency
         self.texts = texts
         self.plural = Locale.parse(language).plural_form
 
@@ -141,7 +146,7 @@ class Wording:
 
     def number(self, value: float | None, form: str = "number") -> str:
         """A figure in one of the forms number, share, money."""
-        return number(value, form, self.language)
+        return number(value, form, self.language, self.currency)
 
     def times(self, value: float | None) -> str:
         """A multiple, with one digit."""

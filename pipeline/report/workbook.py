@@ -84,7 +84,9 @@ def write_workbook(path: Path, summary: Mapping[str, Any], lineage: Sequence[Map
         It cannot be written.
     """
     title = words(summary["language"])("Customer segments")
-    made = workbook(sheets(summary, lineage), created=_moment(summary["as_of"]), title=title)
+    made = workbook(
+        sheets(summary, lineage), created=_moment(summary["as_of"]), title=title, currency=summary.get("currency")
+    )
     with outputs.replacing(path) as temporary:
         temporary.write_bytes(made)
 
@@ -128,13 +130,16 @@ def _in_words(table: Sheet, say: Callable[[str], str]) -> Sheet:
     return replace(table, name=say(table.name), about=say(table.about), columns=columns, rows=rows)
 
 
-def workbook(tables: Sequence[Sheet], *, created: datetime, title: str = "Customer segments") -> bytes:
+def workbook(
+    tables: Sequence[Sheet], *, created: datetime, title: str = "Customer segments", currency: str | None = None
+) -> bytes:
     """The tables as the bytes of an .xlsx; ``created`` is noted in it as its date, which the clock must not decide."""
     made = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     with xlsxwriter.Workbook(made, options) as book:
         book.set_properties({"title": title, "created": created})
-        formats = {name: book.add_format({"num_format": code, "valign": "top"}) for name, code in FORMATS.items()}
+        codes = FORMATS | ({"money": f"{FORMATS['money']} [${currency}]"} if currency else {})
+        formats = {name: book.add_format({"num_format": code, "valign": "top"}) for name, code in codes.items()}
         formats["text"].set_text_wrap()
         head = book.add_format({"bold": True, "text_wrap": True, "valign": "top", "bottom": 1})
         for table in tables:
@@ -201,7 +206,7 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
         rule = one["rule"] or {}
         found = wording(summary["language"]).categories(one)
         stable = one["is_stable"] if one["stability"] is not None else None
-        text = wording(summary["language"]).conditions(rule) if rule else None
+        text = wording(summary["language"], summary.get("currency")).conditions(rule) if rule else None
         told = (one["stability"], stable, found, text, rule.get("precision"), rule.get("coverage"))
         kind = (one["archetype"], one["is_standing"])
         rows.append((one["segment_id"], one["name"], *kind, *size, one["spend_share"], *told))

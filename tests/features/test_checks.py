@@ -13,7 +13,14 @@ from pipeline.params_of_profiles import ChecksParams
 
 RULES = checks.rules(max_text_chars=10)
 # Found while files are read, or against other tables.
-ELSEWHERE = {"unreadable_row", "broken_encoding", "unknown_product", "without_category", "after_as_of"}
+ELSEWHERE = {
+    "unreadable_row",
+    "broken_encoding",
+    "unknown_product",
+    "without_category",
+    "discount_above_price",
+    "after_as_of",
+}
 GOOD = {"customer_id": "c", "occurred_at": "2025-01-01", "event_type": "view", "product_id": "p", "quantity": 1.0}
 
 

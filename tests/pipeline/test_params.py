@@ -60,6 +60,7 @@ def test_an_event_type_in_two_lists(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("source.events.timezone=Kyiv", "expected a time zone"),
+        ("currency=hryvnia", "expected the code of a currency"),
         ("engine.memory_limit=lots", "engine.memory_limit"),
         ("engine.memory_limit=80%", "engine.memory_limit"),
         ("checks.negative_price.warn=2", "less than or equal to 1"),

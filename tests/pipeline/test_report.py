@@ -63,6 +63,7 @@ def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return summarise(
         as_of=datetime(2025, 11, 1, tzinfo=UTC),
         language="en",
+        currency=None,
         run_id="r1",
         reading={
             **{"read_count": 10, "accepted_count": 10, "rejected_count": 0, "duplicate_count": 0},

@@ -501,6 +501,16 @@ def test_events_without_a_category_are_counted(read: Reader) -> None:
     assert read(HEADER + ROW + ROW.replace("A > B", ""))[0].noted_by_rule["without_category"] == 1
 
 
+def test_discounts_above_the_price_are_told_and_kept(read: Reader) -> None:
+    header = HEADER.replace("\n", ",quantity,discount\n")
+    rows = [(9.99, 3, 29.97), (9.99, 3, 29.98), (0.1, 3, 0.1 + 0.2), ("", 1, 5.0), (5.0, 1, "")]
+    log = "".join(f"c1,2025-01-0{day},purchase,p1,A,{price},{count},{less}\n"
+                  for day, (price, count, less) in enumerate(rows, start=1))  # fmt: skip
+    summary, events = read(header + log)
+    assert (summary.noted_by_rule["discount_above_price"], summary.accepted_count, len(events)) == (1, 5, 5)
+    assert any("discount_above_price: 1 of 5 rows (20.00%), kept" in warning for warning in summary.warnings)
+
+
 def test_a_million_categories(read: Reader) -> None:
     count = 1_000_000
     ids = pa.array(range(count)).cast(pa.string())

@@ -39,6 +39,20 @@ def test_numbers_and_dates_in_the_form_of_the_language() -> None:
     ]
 
 
+def test_amounts_with_their_currency_in_the_form_of_the_language() -> None:
+    told = [
+        (wording(one, code).number(1234.5, "money"), wording(one, code).number(9.5, "money"))
+        for one, code in zip(LANGUAGES, ("GBP", "UAH", "RUB", "ALL"), strict=True)
+    ]
+    assert told == [
+        ("£1,234", "£9.50"),
+        ("1\xa0234\xa0₴", "9,50\xa0₴"),
+        ("1\xa0234\xa0₽", "9,50\xa0₽"),
+        ("1\xa0234\xa0Lekë", "9,50\xa0Lekë"),
+    ]
+    assert wording("uk", "UAH").number(12.0) == "12,0"
+
+
 @pytest.mark.parametrize(
     ("language", "expected"),
     [

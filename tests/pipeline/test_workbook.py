@@ -125,6 +125,14 @@ def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
         assert all(9 <= column.width <= 62 for column in sheet.column_dimensions.values())
 
 
+def test_amounts_are_numbers_with_their_currency() -> None:
+    told = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "spend_per_customer": 9.5}))
+    told["shop"]["spend_per_customer"] = 3.0
+    for currency, code in ((None, "#,##0.00"), ("UAH", "#,##0.00 [$UAH]")):
+        cell = opened(workbook(sheets(told, LINEAGE), created=AS_OF, currency=currency))["Figures"]["D2"]
+        assert (cell.value, cell.number_format) == (9.5, code)
+
+
 @pytest.mark.parametrize("text", RISKY)
 def test_a_text_is_never_a_formula(text: str) -> None:
     told = summary(segment("s01", text, playbook={"en": text}, archetype=text), run_id=text)
