@@ -102,11 +102,15 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
         _data_quality(summary),
         _playbook(summary),
     ]
-    say = words(summary["language"])
+    say, told = words(summary["language"]), wording(summary["language"])
     about = say(
         "Customer segments of run {run}, as of {as_of}; customers: {customers}. No customer is named here. Of a group "
         "too small for more (naming.min_group in params.yaml) only the size is told."
-    ).format(run=summary["run_id"], as_of=summary["as_of"], customers=summary["customer_count"])
+    ).format(
+        run=summary["run_id"],
+        as_of=told.date(summary["as_of"]),
+        customers=told.whole(summary["customer_count"]),
+    )
     listed: list[tuple[Cell, ...]] = [(say(one.name), len(one.rows), say(one.about)) for one in tables]
     columns = {"Sheet": "text", "Rows": "count", "What it says": "text"}
     first = Sheet("README", about, columns, [(say("README"), None, about), *listed])
@@ -192,7 +196,7 @@ def _shown(cell: Cell) -> str:
 
 def _segments(summary: Mapping[str, Any]) -> Sheet:
     columns = {
-        **{"Segment id": "text", "Segment": "text", "Archetype": "text", "Grouped by rule": "flag"},
+        **{"Segment id": "text", "Segment": "text", "Archetype (key)": "text", "Grouped by rule": "flag"},
         **{"Customers": "count", "Share of customers": "share", "Share of spend": "share"},
         **{"Stability": "share", "Stable": "flag", "Interests": "text"},
         **{"Rule": "text", "Rule: precision": "share", "Rule: coverage": "share"},
@@ -215,18 +219,18 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
 
 
 def _figures(summary: Mapping[str, Any]) -> Sheet:
-    rows = []
+    words, rows = wording(summary["language"]), []
     for one in summary["segments"]:
         told = {} if one["is_small"] else {name: value for name, value in one["figures"].items() if name not in SIZES}
         for name, value in told.items():
             # A shop without searches has no figure of them.
             if shop := summary["shop"].get(name):
                 form = _form(name)
-                figure = (name, (value, form), (shop, form), value / shop)
+                figure = (words.figure(name), (value, form), (shop, form), value / shop, name)
                 rows.append((one["segment_id"], one["name"], *figure))
     columns = {
         **{"Segment id": "text", "Segment": "text", "Figure": "text"},
-        **{"They": "number", "The shop": "number", "Times the shop's": "times"},
+        **{"They": "number", "The shop": "number", "Times the shop's": "times", "Key in params.yaml": "text"},
     }
     about = "Each figure of each segment beside that of all customers who were told apart by behaviour (the shop)."
     return Sheet("Figures", about, columns, rows, frozen=2)
@@ -288,7 +292,10 @@ def _quality(summary: Mapping[str, Any]) -> Sheet:
         if isinstance(value, int | float | str) and value != ""
     }
     rows = [(name, (value, _quality_form(name, value))) for name, value in figures.items()]
-    rows += [("note", (text, "text")) for text in summary["quality"]["notes"]]
+    if summary["language"] == "en":  # as the training told them
+        rows += [("note", (text, "text")) for text in summary["quality"]["notes"]]
+    else:
+        rows = [row for row in rows if row[0] != "choice_reason"]
     about = "How the segments were found, and how far to trust them; MLflow says of each figure what is better."
     return Sheet("Quality", about, {"Figure": "text", "Value": "number"}, rows, said=(0,))
 
@@ -300,7 +307,7 @@ def _quality_form(name: str, value: Any) -> str:
 
 
 def _data_quality(summary: Mapping[str, Any]) -> Sheet:
-    reading = summary["reading"]
+    reading, words = summary["reading"], wording(summary["language"])
     read = reading["read_count"]
     counts = [
         *(("rows", key.removesuffix("_count"), reading[key]) for key in ("read_count", "accepted_count")),
@@ -310,8 +317,8 @@ def _data_quality(summary: Mapping[str, Any]) -> Sheet:
             "repeat another; " + ("left out" if reading["duplicates_dropped"] else "kept"),
             reading["duplicate_count"],
         ),
-        *(("set aside", rule, count) for rule, count in reading["rejected_by_rule"].items()),
-        *(("kept", rule, count) for rule, count in reading["noted_by_rule"].items()),
+        *(("set aside", words(f"finding.{rule}"), count) for rule, count in reading["rejected_by_rule"].items()),
+        *(("kept", words(f"finding.{rule}"), count) for rule, count in reading["noted_by_rule"].items()),
         *(("events", kind, count) for kind, count in reading["event_types"].items()),
         *(("events of a type in no list", kind, count) for kind, count in reading["other_event_types"].items()),
     ]
