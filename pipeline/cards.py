@@ -50,12 +50,16 @@ class Cards:
         figure, shop, lift, q_value, customer_count, and names (per language) where there are.
     audiences : list of dict
         category, customer_count, customer_share; of all customers who were clustered.
+    attributes : dict or None
+        columns of the customers' table that were looked at; customer_count: of how many the best known of them is
+        known; is_told: whether any card says one. None without any.
     notes : tuple of str
         Columns of customers that are left out, and why.
     """
 
     five_w: dict[str, dict[str, list[dict[str, Any]]]]
     audiences: list[dict[str, Any]]
+    attributes: dict[str, Any] | None
     notes: tuple[str, ...]
 
 
@@ -100,7 +104,7 @@ def build_cards(source: Source, profiles: Profiles, segments: Segments, params: 
         {**one, "label": labels.get(str(one["category"]), one["category"])}
         for one in audiences(told, min_group=params.naming.min_group)
     ]
-    return Cards(five_w, of_shop, notes)
+    return Cards(five_w, of_shop, _looked_at(known, five_w), notes)
 
 
 def _told_counts(
@@ -195,6 +199,19 @@ def _attribute_counts(
     known = counts.groupby(["topic", "segment_id"]).customer_count.sum().rename("known_count").reset_index()
     of_value = counts.groupby(["topic", "value"]).customer_count.transform("sum")
     return counts[of_value >= params.naming.min_group].sort_values(CELL), known, notes
+
+
+def _looked_at(known: pd.DataFrame, five_w: Mapping[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any] | None:
+    """`Cards.attributes`."""
+    if known.empty:
+        return None
+    by_column = known.groupby("topic").known_count.sum()
+    lines = (line for card in five_w.values() for told in card.values() for line in told)
+    return {
+        "columns": [topic.removeprefix(ATTRIBUTE) for topic in by_column.index],
+        "customer_count": int(by_column.max()),
+        "is_told": any(line["is_attribute"] for line in lines),
+    }
 
 
 def _told_columns(customers: ir.Table, params: Params) -> tuple[list[str], dict[str, list[float]], tuple[str, ...]]:

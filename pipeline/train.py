@@ -276,6 +276,7 @@ def _results(
             "query_counts": found.profiles.query_counts,
         },
         audiences=found.cards.audiences,
+        attributes=found.cards.attributes,
         migration=found.moved,
     )
     return told | {"interests": lifts_by_category(segments)}

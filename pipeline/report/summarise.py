@@ -43,6 +43,7 @@ def summarise(
     quality: Mapping[str, Any],
     method: Mapping[str, Any],
     audiences: Sequence[Mapping[str, Any]] = (),
+    attributes: Mapping[str, Any] | None = None,
     migration: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report as data.
@@ -66,8 +67,8 @@ def summarise(
     method : mapping
         What the numbers rest on: history_days, min_events, min_group, noise_policy, interests (half_life_days, kappa,
         signal_weights), is_fitted, query_counts, usual_history_days.
-    audiences : sequence of mapping
-        `pipeline.cards.Cards.audiences`.
+    audiences, attributes : sequence of mapping, mapping or None
+        `pipeline.cards.Cards`.
     migration : mapping
         `pipeline.whereabouts.stage_moves`.
 
@@ -99,6 +100,7 @@ def summarise(
         "quality": dict(quality),
         "method": dict(method),
         "audiences": list(audiences),
+        "attributes": dict(attributes) if attributes else None,
         "migration": dict(migration) if migration else None,
     }
 

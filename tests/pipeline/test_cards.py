@@ -73,6 +73,9 @@ def test_cards_are_with_the_segments_and_every_line_is_sure(trained: Any) -> Non
         assert line["lift"] == pytest.approx(line["figure"] / line["shop"])
         assert max(line["lift"], 1 / line["lift"]) >= params.cards.min_lift
     page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Your table of customers was read: age_band, city, gender (known of " in page
+    is_told = any(line["is_attribute"] for line in told)
+    assert ("In none of them does a segment surely differ from all" in page) is not is_told
     assert "only what is sure" in page
     assert "Audiences of categories" in page
 

@@ -13,8 +13,8 @@ import pytest
 
 from features.events import EventType
 from pipeline import outputs
-from pipeline.report.workbook import FORMATS, Sheet, _texts, sheets, words, workbook, write_workbook
 from pipeline.report.wording import wording
+from pipeline.report.workbook import FORMATS, Sheet, _texts, sheets, words, workbook, write_workbook
 
 AS_OF = datetime(2025, 11, 1)
 TEXTS = _texts()
