@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from string import Formatter
@@ -17,6 +17,7 @@ from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal, format_percent
 
 from features.context import CHANNEL_PREFIX
+from features.events import EventType
 from features.interests import SHARE_PREFIX
 from models.naming import category_in_languages
 
@@ -187,16 +188,25 @@ class Wording:
         key = f"figure.{name}"
         return self(key) if key in self.texts else name.replace("_", " ")
 
-    def proof(self, evidence: Mapping[str, Any]) -> str:
-        """A figure that carries the name of a segment, beside that of all."""
+    def deeds(self, event_types: Iterable[str]) -> str:
+        """What a log holds, but for what is of no known type."""
+        return ", ".join(self(f"event.{kind}") for kind in event_types if kind != EventType.OTHER)
+
+    def proofs(self, evidence: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The figures that carry the name of a segment; those that read as all the others' only where all do."""
+        told = [self._proof(one) for one in evidence]
+        telling = [one for one in told if one["value"] != one["shop"] or "like" in one]
+        return [self("cards.proof_like" if "like" in one else "cards.proof", **one) for one in telling or told]
+
+    def _proof(self, evidence: Mapping[str, Any]) -> dict[str, str]:
+        """A figure beside that of all, as texts."""
         figure = str(evidence["figure"])
         label, form = self.figure(figure), form_of(figure)
         if figure.startswith(SHARE_PREFIX):
             label, form = self("cards.proof_interest", name=self.category(figure.removeprefix(SHARE_PREFIX))), "share"
-        told = {"label": label, **{name: self.number(evidence[name], form) for name in ("value", "shop")}}
-        if "nearest_like" in evidence:
-            return self("cards.proof_like", **told, like=self.number(evidence["nearest_like"], form))
-        return self("cards.proof", **told)
+        names = {"value": "value", "shop": "shop", "like": "nearest_like"}
+        told = {ours: self.number(evidence[name], form) for ours, name in names.items() if name in evidence}
+        return {"label": label, **told}
 
     def interest(self, interest: Mapping[str, Any]) -> str:
         """A distinctive interest."""

@@ -319,7 +319,7 @@ def _data_quality(summary: Mapping[str, Any]) -> Sheet:
         ),
         *(("set aside", words(f"finding.{rule}"), count) for rule, count in reading["rejected_by_rule"].items()),
         *(("kept", words(f"finding.{rule}"), count) for rule, count in reading["noted_by_rule"].items()),
-        *(("events", kind, count) for kind, count in reading["event_types"].items()),
+        *(("events", words(f"event.{kind}"), count) for kind, count in reading["event_types"].items()),
         *(("events of a type in no list", kind, count) for kind, count in reading["other_event_types"].items()),
     ]
     rows: list[tuple[Cell, ...]] = [(kind, what, (n, "count"), n / read if read else None) for kind, what, n in counts]

@@ -191,7 +191,7 @@ def test_each_date_is_as_a_score_at_that_date(trained: Any, tmp_path: Path, hyst
         mine = found.filter([date == as_of for date in found["as_of"].to_pylist()])
         assert mine.to_pydict() == expected.to_pydict()
         assert mine.schema.equals(expected.schema)
-    assert "before the model's training" in told and "less than the 365 days that are looked at" in told
+    assert "before the model's training" in told and "of the 365 days that are looked at" in told
 
 
 def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> None:

@@ -155,11 +155,11 @@ def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
     shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
     told = summary(segment("s01", "VIP"), segment("s02", "Rare visitors", **shaky))
     text = text_of(render(told, "en"))
-    assert text.count("Rare visitors (unstable)") == text.count("Rare visitors") > 5
-    assert "Unstable: found again to 40% when parts of the customers are clustered anew." in text
+    assert text.count("Rare visitors (unstable segment)") == text.count("Rare visitors") > 5
+    assert "Unstable: 40% of it comes back when parts of the customers are clustered anew." in text
     assert text.count("Write.") == 1
-    assert "Rare visitors (unstable)" in as_markdown(told)
-    assert "are clustered anew: 1 of 2 (on average to 80%)." in text
+    assert "Rare visitors (unstable segment)" in as_markdown(told)
+    assert "are clustered anew: 1 of 2 (on average 80% of it)." in text
 
 
 def lineage(run: str, segment_id: str, verdict: str, akin: list[str], **more: Any) -> dict[str, Any]:

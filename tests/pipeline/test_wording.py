@@ -124,7 +124,7 @@ RULE = conditions(
 
 
 def test_rules_in_words() -> None:
-    assert wording("en").conditions(RULE).split(" and ") == [
+    assert wording("en").conditions(RULE).split("; ") == [
         "at least 3 orders",
         "no orders",
         "at most 1 view",
@@ -135,7 +135,7 @@ def test_rules_in_words() -> None:
         "more than 20% of visits by app",
         "price level (1 is usual) over 1.3",
     ]
-    assert wording("uk").conditions(RULE).split(" та ")[:5] == [
+    assert wording("uk").conditions(RULE).split("; ")[:5] == [
         "щонайменше 3 замовлення",
         "без замовлень",
         "щонайбільше 1 перегляд",
@@ -156,6 +156,15 @@ def test_rules_in_words() -> None:
 def test_a_number_that_may_be_a_fraction_governs_no_word(language: str, expected: list[str]) -> None:
     rules = [conditions(("visits_per_week", *one)) for one in ((True, 1.0), (False, 0.97))]
     assert [wording(language).conditions(rule) for rule in rules] == expected
+
+
+def test_proofs_that_read_as_everybodys_are_left_out_where_others_speak() -> None:
+    same, apart = ({"figure": "buyer_share", "value": value, "shop": 1.0} for value in (0.9999, 0.7))
+    beside = {**same, "nearest_like": 0.5}
+    words = wording("en")
+    assert words.proofs([same, apart]) == ["Have ordered: 70% (all of these: 100%)"]
+    assert words.proofs([same]) == ["Have ordered: 100% (all of these: 100%)"]
+    assert len(words.proofs([beside, apart])) == 2
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
