@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ PARTS_OF_STAGES = {
     "lapsed_buyer_share": ("lapsed", "lost"),
 }
 """Share of customers -> the lifecycle stages it is of."""
-COUNTED = (*PARTS_OF_STAGES, "repeat_buyer_share", "cart_user_share")
+STEPS = {"buyer_share": "ordered", "repeat_buyer_share": "ordered_again"}
+"""Share of customers -> the step of `models.crossings.funnel` that says the same."""
+COUNTED = (*PARTS_OF_STAGES, "cart_user_share")
 NEAR = 0.005
 """Shares that near to none or all are told as none or all, which is true to the percent and tells of nobody."""
 
@@ -81,7 +84,9 @@ def none_or_all(share: float) -> float | None:
     return float(round(share)) if min(share, 1.0 - share) < NEAR else None
 
 
-def hide_shares_of_few(table: list[dict[str, Any]], stages: pd.DataFrame, min_group: int) -> None:
+def hide_shares_of_few(
+    table: list[dict[str, Any]], stages: pd.DataFrame, steps: Mapping[str, Any], min_group: int
+) -> None:
     """Take shares that tell of 1 to ``min_group`` - 1 customers out of the figures of segments, and of their evidence.
 
     Parameters
@@ -89,6 +94,8 @@ def hide_shares_of_few(table: list[dict[str, Any]], stages: pd.DataFrame, min_gr
     stages : DataFrame, segments x lifecycle stages
         Customers of each, as they are crossed: what the crossing hides is told nowhere else. Segments that are not
         crossed may be missing.
+    steps : mapping
+        `models.crossings.funnel`; what it hides is told nowhere else either.
     """
     hidden = pd.DataFrame(hidden_cells(stages.to_numpy(np.float64), min_group), stages.index, stages.columns)
     for one in table:
@@ -99,9 +106,10 @@ def hide_shares_of_few(table: list[dict[str, Any]], stages: pd.DataFrame, min_gr
             if not is_told(marks.to_numpy(bool), marks.index.isin(part)):
                 untold.add(name)
         for name in figures.keys() & COUNTED:
-            whole = figures["buyer_share"] if name == "repeat_buyer_share" else 1.0
-            if any(0 < round(part * size) < min_group for part in (figures[name], whole - figures[name])):
+            if any(0 < round(part * size) < min_group for part in (figures[name], 1.0 - figures[name])):
                 untold.add(name)
+        reached = dict(zip(steps["steps"], steps["segments"].get(one["segment_id"], ()), strict=False))
+        untold |= {name for name, step in STEPS.items() if reached.get(step) is None}
         told = {name: none_or_all(value) if name in untold else value for name, value in figures.items()}
         one["figures"] = {name: value for name, value in told.items() if value is not None}
         one["evidence"] = [

@@ -14,6 +14,7 @@ from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, voices
 from features.journey import STAGES
 from models import naming
+from models.crossings import funnel
 from models.disclosure import hide_shares_of_few, hide_spend_of_few, well_founded
 from models.explanations import Rule, is_share, segment_rules
 from models.figures import segment_figures
@@ -151,7 +152,8 @@ def describe_segments(
             one["evidence"] = [naming.proof(name, one["figures"], shop, {}) for name in known]
     table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
     hide_spend_of_few(table, settings.min_group)
-    hide_shares_of_few(table, _stages(profile, ids, table), settings.min_group)
+    steps = funnel(profile, ids, min_group=settings.min_group)
+    hide_shares_of_few(table, _stages(profile, ids, table), steps, settings.min_group)
     return Segments(
         table=table,
         shop=shop,

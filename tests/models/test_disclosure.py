@@ -7,6 +7,9 @@ import pytest
 
 from models.disclosure import hidden_cells, hide_shares_of_few, hide_spend_of_few, well_founded
 
+STEPS = ["known", "ordered", "ordered_again"]
+UNTOLD = {"steps": STEPS, "segments": {}}
+
 
 def test_a_small_group_has_no_figures_but_its_size() -> None:
     sizes = {"customer_count": 9.0, "customer_share": 0.1}
@@ -55,7 +58,7 @@ def test_what_the_crossing_hides_the_cards_do_not_tell() -> None:
         }
         for name, line in stages.iterrows()
     ]
-    hide_shares_of_few(table, stages, 10)
+    hide_shares_of_few(table, stages, UNTOLD, 10)
     hidden = hidden_cells(stages.to_numpy(float), 10)
     assert hidden.tolist() == [
         [False, False, True, True],
@@ -71,24 +74,15 @@ def test_what_the_crossing_hides_the_cards_do_not_tell() -> None:
         assert "views_per_customer" in one["figures"]
 
 
-@pytest.mark.parametrize(
-    ("buyers", "again", "told"),
-    [
-        (50, 30, {"buyer_share": 0.5, "repeat_buyer_share": 0.3}),
-        (95, 30, {"repeat_buyer_share": 0.3}),
-        (9, 0, {"repeat_buyer_share": 0.0}),
-        (50, 45, {"buyer_share": 0.5}),
-    ],
-)
-def test_shares_of_a_few_customers_or_of_all_but_a_few(buyers: int, again: int, told: dict[str, float]) -> None:
-    figures = {"buyer_share": buyers / 100, "repeat_buyer_share": again / 100}
+def test_what_the_funnel_hides_the_cards_do_not_tell() -> None:
+    figures = {"buyer_share": 0.9, "repeat_buyer_share": 0.3, "cart_user_share": 0.95}
     one: dict[str, Any] = {"segment_id": "s0", "customer_count": 100, "figures": figures, "evidence": []}
-    hide_shares_of_few([one], pd.DataFrame(index=[], columns=[]), 10)
-    assert one["figures"] == told
+    hide_shares_of_few([one], pd.DataFrame(), {"steps": STEPS, "segments": {"s0": [1.0, 0.9, None]}}, 10)
+    assert one["figures"] == {"buyer_share": 0.9}
 
 
 def test_a_share_that_rounds_to_all_is_told_as_all() -> None:
-    proof = {"figure": "buyer_share", "value": 997 / 1000, "shop": 0.5}
-    one = {"segment_id": "s0", "customer_count": 1000, "figures": {"buyer_share": 0.997}, "evidence": [proof]}
-    hide_shares_of_few([one], pd.DataFrame(index=[], columns=[]), 10)
-    assert one["figures"] == {"buyer_share": 1.0} and one["evidence"] == [proof | {"value": 1.0}]
+    proof = {"figure": "cart_user_share", "value": 997 / 1000, "shop": 0.5}
+    one = {"segment_id": "s0", "customer_count": 1000, "figures": {"cart_user_share": 0.997}, "evidence": [proof]}
+    hide_shares_of_few([one], pd.DataFrame(), UNTOLD, 10)
+    assert one["figures"] == {"cart_user_share": 1.0} and one["evidence"] == [proof | {"value": 1.0}]
