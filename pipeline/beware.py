@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import ibis
@@ -20,7 +21,7 @@ from pipeline.state import description
 MUCH_UNKNOWN = 0.3
 """Share of interests in unknown categories, above that of training, at which a model looks like another shop's."""
 MOSTLY = 0.5
-"""Share of interests outside the columns, and of spend that a few rows bring, past which they are told."""
+"""Share of interests outside the columns, of spend that a few rows bring, and of customers moved, that is told."""
 
 NIGHT_HOURS = 6
 """From midnight on; a shop's quietest, with a twentieth of all or less where the time zone is right."""
@@ -140,9 +141,14 @@ def of_champion(params: Params, trained: Params) -> str:
     )
 
 
-def of_model(params: Params, trained: Params, profiles: Profiles) -> list[str]:
-    """Whether a model is another shop's, or knows a later time than as_of. ``trained``: of the model."""
-    told = []
+def of_another_shop(params: Params, trained: Params, profiles: Profiles, drift: float | None = None) -> list[str]:
+    """Signs that a model is another shop's; one alone may be a shop that changed. ``trained``: of the model.
+
+    Parameters
+    ----------
+    drift : float, optional
+        Share of the customers that would have to move for the segments to be as large as at training.
+    """
     cut, profile = profiles.shop.spec.cut, profiles.table
     evidence = profile.evidence.fillna(0.0)
     # Weighed, since whoever did little has the shares of the shop that the model knows.
@@ -152,9 +158,17 @@ def of_model(params: Params, trained: Params, profiles: Profiles) -> list[str]:
         unlike.append("`source` describes other columns or event types than at its training")
     if unknown > cut.mix[cut.other_index] + MUCH_UNKNOWN:
         unlike.append(f"{unknown:.0%} of its customers' interests are in categories that the model does not know")
-    if unlike:
+    if (drift or 0.0) > MOSTLY:
+        unlike.append(f"{drift:.0%} of its customers would have to move for the segments to be as large as at training")
+    return unlike
+
+
+def of_model(params: Params, trained: Params, signs: Sequence[str]) -> list[str]:
+    """Whether a model may be another shop's, by the ``signs`` of it, or knows a later time than as_of."""
+    told = []
+    if signs:
         told.append(
-            f"the model may be another shop's: {', and '.join(unlike)}. Train on this log, or name its model "
+            f"the model may be another shop's: {', and '.join(signs)}. Train on this log, or name its model "
             "with --model"
         )
     if params.as_of < trained.as_of:

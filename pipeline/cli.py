@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--model", default=None, metavar="URI", help="default: models:/<model_name>@champion")
     score.add_argument("--out", default=None, metavar="FILE", help="default: outputs.scores of params.yaml")
     score.add_argument("--update", action="store_true", help="from the state of the last --update and the events since")
+    score.add_argument("--force", action="store_true", help="though the model looks like another shop's")
     score.set_defaults(run=_score)
 
     _add_history(commands, with_params)
@@ -177,7 +178,8 @@ def _score(options: argparse.Namespace) -> None:
     params = load_params(options.params, options.set)
     model = options.model or params.tracking.champion_uri
     out = Path(options.out).resolve() if options.out else params.path(params.outputs.scores)
-    print(score(params, model_uri=model, out=out, progress=Progress(), update=options.update).as_text())
+    done = score(params, model_uri=model, out=out, progress=Progress(), update=options.update, force=options.force)
+    print(done.as_text())
 
 
 def _history(options: argparse.Namespace) -> None:

@@ -75,6 +75,7 @@ def history(
         progress("moves")
         whole = with_names(pd.concat(scored, ignore_index=True), registry.given_names(mlflow, params))
         found = migrate(whole, min_group=params.naming.min_group)
+        signs = beware.of_another_shop(params, trained, profiles)
         progress("writing")
         return write(
             found,
@@ -83,7 +84,7 @@ def history(
             inputs={"source": source.summary.digest, "model": model.uri},
             run_id=model.run_id,
             names=names_in(mlflow, params, model.run_id),
-            beware=beware.of_moment(params, source.summary) + beware.of_model(params, trained, profiles),
+            beware=beware.of_moment(params, source.summary) + beware.of_model(params, trained, signs),
             cautions=lambda words: _cautions(dates[0], first, trained, words),
             history=whole.sort_values(["customer_id", "as_of"], kind="stable", ignore_index=True),
         )

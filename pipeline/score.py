@@ -16,6 +16,7 @@ from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect
+from pipeline.errors import UserError
 from pipeline.files import source_files
 from pipeline.hysteresis import AS_OF, hold, last_scores
 from pipeline.params import Params
@@ -94,7 +95,9 @@ class Scored:
         return "\n".join(lines)
 
 
-def score(params: Params, *, model_uri: str, out: Path, progress: Progress, update: bool = False) -> Scored:
+def score(
+    params: Params, *, model_uri: str, out: Path, progress: Progress, update: bool = False, force: bool = False
+) -> Scored:
     """Score every customer known at ``params.as_of``; with ``update``, from the state of an earlier time.
 
     The profile's columns, weights and names are those of the model; where the events lie, and as_of, are those of
@@ -103,7 +106,8 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
     Raises
     ------
     UserError
-        The model or the source cannot be used; the old scores stay as they were.
+        The model or the source cannot be used, or, without ``force``, the model looks like another shop's; the old
+        scores stay as they were.
     """
     if out.suffix not in (".parquet", ".csv"):
         raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
@@ -141,7 +145,14 @@ def score(params: Params, *, model_uri: str, out: Path, progress: Progress, upda
         predicted = renamed(predicted, registry.given_names(mlflow, params))
         table = score_table(profiles, predicted, as_trained, model)
         summary = _summary(profiles, predicted, model, mlflow)
-        summary["beware"] = beware.of_moment(params, reading) + beware.of_model(params, trained, profiles)
+        signs = beware.of_another_shop(params, trained, profiles, summary["mix_drift"])
+        if len(signs) > 1 and not force:
+            raise UserError(
+                f"{model.uri}: expected a model of this shop, found signs of another one: {', and '.join(signs)}. "
+                f"{out.name} stays as it was. Name this shop's model with --model or tracking.model_name, or train "
+                "one; if it is the same shop, add --force."
+            )
+        summary["beware"] = beware.of_moment(params, reading) + beware.of_model(params, trained, signs)
         if last is not None:
             summary["held"] = {"customer_count": held_count, "margin": params.score.hysteresis}
         progress("writing")

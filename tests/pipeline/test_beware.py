@@ -45,12 +45,20 @@ def test_interests_outside_the_columns() -> None:
     assert "no interests are told" in beware.of_categories(profiles([1.0], evidence=[1.0], mix=1.0))[0]
 
 
-def test_a_model_of_another_shop_or_of_a_later_time() -> None:
+def test_signs_of_another_shop() -> None:
     like = profiles([0.3, 1.0], evidence=[9.0, np.nan], mix=0.1)
-    assert beware.of_model(PARAMS, PARAMS, like) == []  # whoever did nothing says nothing
-    (unknown,) = beware.of_model(PARAMS, PARAMS, profiles([0.3, 1.0], evidence=[5.0, 5.0], mix=0.1))
-    assert "65% of its customers' interests" in unknown
-    (later,) = beware.of_model(at("2025-10-01"), PARAMS, like)
+    assert beware.of_another_shop(PARAMS, PARAMS, like, drift=0.4) == []  # whoever did nothing says nothing
+    unlike = profiles([0.3, 1.0], evidence=[5.0, 5.0], mix=0.1)
+    (unknown,) = beware.of_another_shop(PARAMS, PARAMS, unlike, drift=None)
+    assert unknown.startswith("65% of its customers' interests")
+    _, moved = beware.of_another_shop(PARAMS, PARAMS, unlike, drift=0.6)
+    assert moved.startswith("60% of its customers would have to move")
+
+
+def test_a_model_of_another_shop_or_of_a_later_time() -> None:
+    assert beware.of_model(PARAMS, PARAMS, []) == []
+    assert "another shop's: this, and that. Train" in beware.of_model(PARAMS, PARAMS, ["this", "that"])[0]
+    (later,) = beware.of_model(at("2025-10-01"), PARAMS, [])
     assert "before the model's training (2025-11-01)" in later
 
 

@@ -347,7 +347,9 @@ def test_new_categories_count_as_other_and_are_told(
     assert "Beware" not in scored.as_text()
 
 
-def test_a_model_of_another_shop_is_told_of(trained: tuple[Params, Trained], shop: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_shop_leaves_the_scores_alone(
+    trained: tuple[Params, Trained], shop: Path, tmp_path: Path
+) -> None:
     import pyarrow as pa
 
     params, result = trained
@@ -359,8 +361,16 @@ def test_a_model_of_another_shop_is_told_of(trained: tuple[Params, Trained], sho
     elsewhere = params.source.products.model_copy(update={"path": str(tmp_path / "products.parquet")})
     source = params.source.model_copy(update={"events": events, "products": elsewhere})
     changed = params.model_copy(update={"source": source})
-    scored = score(changed, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    out = tmp_path / "scores.parquet"
+    out.write_text("old")
+    with pytest.raises(UserError, match=r"signs of another one: `source` describes .* and \d+% .*--force"):
+        score(changed, model_uri=result.model_uri, out=out, progress=quiet)
+    assert out.read_text() == "old"
+    scored = score(changed, model_uri=result.model_uri, out=out, progress=quiet, force=True)
     assert re.search(r"Beware +the model may be another shop's: `source` describes .* and \d+%", scored.as_text())
+    alike = params.model_copy(update={"source": params.source.model_copy(update={"events": events})})
+    scored = score(alike, model_uri=result.model_uri, out=out, progress=quiet)
+    assert re.search(r"Beware +the model may be another shop's: `source` describes [^%]*\. Train", scored.as_text())
 
 
 def test_the_manifest_names_the_bytes(trained: tuple[Params, Trained]) -> None:
