@@ -49,7 +49,15 @@ Fit = Callable[[Floats, int], Clusters]
 
 
 def fit_kmeans(
-    space: Floats, seed: int, *, n_segments: int, n_init: int, max_iter: int, fit_customers: int
+    space: Floats,
+    seed: int,
+    *,
+    n_segments: int,
+    n_init: int,
+    max_iter: int,
+    fit_customers: int,
+    earlier: Ints | None = None,
+    tolerance: float = 0.0,
 ) -> Clusters:
     """KMeans (Lloyd), on at most ``fit_customers`` rows.
 
@@ -58,10 +66,15 @@ def fit_kmeans(
     space : array of shape (n, d)
     n_segments : int
         Fewer are found where fewer different points are.
+    earlier : int array of shape (n,), optional
+        Segments that an earlier model would put the points in; -1 for none. Where they are as many as asked for, one
+        start more begins from their means. It is taken unless its sum of squares is more than ``tolerance`` above that
+        of the best other start: many divisions of customers fit about as well, and people know this one.
     """
-    points = space[sampled_rows(len(space), fit_customers, seed)]
+    rows = sampled_rows(len(space), fit_customers, seed)
+    points = space[rows]
     count = min(n_segments, _count_different(points))
-    notes = (
+    notes: tuple[str, ...] = (
         ()
         if count == n_segments
         else (f"{count} different customer{'s' * (count > 1)} cannot make {n_segments} segments; made {count}.",)
@@ -70,9 +83,29 @@ def fit_kmeans(
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
         found = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
+        start = None if earlier is None else _means(points, earlier[rows])
+        if start is not None and len(start) == count:
+            continued = KMeans(count, init=start, n_init=1, max_iter=max_iter, random_state=seed).fit(points)
+            found, note = _continued(found, continued, tolerance)
+            notes += (note,)
     order = canonical_order(found.labels_, found.cluster_centers_)
     rank = np.argsort(order)
     return Clusters({"centres": found.cluster_centers_[order]}, rank[found.labels_], notes)
+
+
+def _means(points: Floats, groups: Ints) -> Floats:
+    """Mean of each group that has a point, in order; -1 is no group."""
+    return np.array([points[groups == group].mean(axis=0) for group in np.unique(groups[groups >= 0])])
+
+
+def _continued(fresh: KMeans, continued: KMeans, tolerance: float) -> tuple[KMeans, str]:
+    """Which of two fits to take, and why."""
+    worse = continued.inertia_ / fresh.inertia_ - 1.0 if fresh.inertia_ > 0 else 0.0
+    if worse > tolerance:
+        told = f"they fit {worse:.1%} worse than fresh ones (identity.continue_tolerance: {tolerance:g})"
+        return fresh, f"The champion's segments were not continued: {told}."
+    beside = f"which would fit {worse:.1%} better" if worse > 0.0005 else "which fit no better"
+    return continued, f"The champion's segments were fitted to today's customers, not replaced by fresh ones, {beside}."
 
 
 def fit_hdbscan(

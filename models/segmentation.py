@@ -106,6 +106,8 @@ def fit_segmentation(
     hdbscan: Mapping[str, Any],
     quality: Mapping[str, Any],
     seed: int,
+    earlier: Ints | None = None,
+    tolerance: float = 0.0,
 ) -> FittedClusters:
     """Cluster the customers who have at least ``min_events`` events.
 
@@ -116,6 +118,8 @@ def fit_segmentation(
         kmeans; hdbscan; standing: nobody is clustered.
     n_segments : int
         For KMeans; HDBSCAN finds its own number.
+    earlier, tolerance
+        For KMeans, see `clusterers.fit_kmeans`; ``earlier`` of the n rows.
 
     Raises
     ------
@@ -138,8 +142,20 @@ def fit_segmentation(
         if algorithm == "hdbscan"
         else functools.partial(fit_kmeans, n_segments=n_segments, **kmeans)
     )
-    return _fit_and_judge(
-        algorithm, fit, space=space, scaling=scaling, is_clustered=is_clustered, quality=quality, seed=seed
+    # Resamples are clustered without the earlier segments, so that stability tells what the customers bring back.
+    known = (
+        {} if earlier is None or algorithm == "hdbscan" else {"earlier": earlier[is_clustered], "tolerance": tolerance}
+    )
+    clusters = functools.partial(fit, **known)(space, seed)
+    return _judged(
+        algorithm,
+        clusters,
+        fit,
+        space=space,
+        scaling=scaling,
+        is_clustered=is_clustered,
+        quality=quality,
+        seed=seed,
     )
 
 
@@ -160,8 +176,9 @@ def _nobody_clustered(profile: pd.DataFrame, scaling: dict[str, Any]) -> FittedC
     )
 
 
-def _fit_and_judge(
+def _judged(
     algorithm: str,
+    clusters: Clusters,
     fit: Fit,
     *,
     space: Floats,
@@ -170,7 +187,6 @@ def _fit_and_judge(
     quality: Mapping[str, Any],
     seed: int,
 ) -> FittedClusters:
-    clusters = fit(space, seed)
     found, is_density = assign(space, clusters.model), algorithm == "hdbscan"
     labels = found["cluster_id"]
     figures = cluster_quality(

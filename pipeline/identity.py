@@ -50,41 +50,75 @@ class Identified:
     note: str
 
 
-def identify(mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Params, *, run_id: str) -> Identified:
-    """Which segment of the champion each of today's clusters is.
+@dataclass(frozen=True)
+class Champion:
+    """The champion, and where it would put today's customers: nothing of who was where is kept.
 
-    The champion's model is asked where it would put today's customers: nothing of who was where is kept.
+    Attributes
+    ----------
+    run_id, uri : str
+    segment_ids : object array of shape (n,) or None
+        None for who is in no segment of clusters; None altogether where it cannot say.
+    doubt : str
+        Why it cannot, or why it may be another shop's; else empty.
     """
-    clusters = set(fitted.labels.tolist()) - {NOISE}
+
+    run_id: str
+    uri: str
+    segment_ids: np.ndarray | None
+    doubt: str
+
+    def start(self, params: Params) -> dict[str, Any]:
+        """Settings of `clusters.cluster` that go on from its segments; none where it may not be of this shop."""
+        tolerance = params.identity.continue_tolerance
+        if self.segment_ids is None or self.doubt or tolerance is None:
+            return {}
+        return {"earlier": pd.factorize(self.segment_ids, sort=True)[0], "tolerance": tolerance}
+
+
+def ask_champion(mlflow: Any, profiles: Profiles, params: Params) -> Champion | None:
+    """The champion's segments of today's customers; None where there is no champion."""
+    run_id = registry.champion_run(mlflow, params)
+    if run_id is None:
+        return None
+    try:
+        model = registry.load_model(mlflow, params.tracking.champion_uri)
+        shop, trained = load_shop(model.shop_folder, params.folder)
+        predicted = model.predict(_as_known_to(profiles.table, input_columns(shop.spec.columns())))
+    except (UserError, OSError) as error:
+        return Champion(run_id, params.tracking.champion_uri, None, str(error))
+    ids = predicted.segment_id.to_numpy(dtype=object, copy=True)
+    ids[(predicted.cluster_id.isna() | (predicted.cluster_id == NOISE)).to_numpy(bool)] = None
+    return Champion(model.run_id, model.uri, ids, beware.of_champion(params, trained))
+
+
+def identify(
+    mlflow: Any, champion: Champion | None, fitted: FittedClusters, params: Params, *, run_id: str
+) -> Identified:
+    """Which segment of the champion each of today's clusters is."""
     with tracking.one_at_a_time(params):  # or two trainings would give the same number to different segments
-        known = _beside_champion(mlflow, profiles, fitted, params, clusters, run_id)
-        taken = max(registry.last_segment(mlflow, params), last_number(row["segment_id"] for row in known.lineage))
+        last = registry.last_segment(mlflow, params)
+        known = _beside(mlflow, champion, fitted, params, run_id, last=last)
+        taken = max(last, last_number(row["segment_id"] for row in known.lineage))
         known = replace(known, ids=with_unused(known.ids, fitted.model_clusters, after=taken))
         registry.note_last_segment(mlflow, params, last_number(known.ids.values()))
     return known
 
 
-def _beside_champion(
-    mlflow: Any, profiles: Profiles, fitted: FittedClusters, params: Params, clusters: set[int], run_id: str
+def _beside(
+    mlflow: Any, champion: Champion | None, fitted: FittedClusters, params: Params, run_id: str, *, last: int
 ) -> Identified:
-    last = registry.last_segment(mlflow, params)
-    if not registry.has_champion(mlflow, params):
+    clusters = set(fitted.labels.tolist()) - {NOISE}
+    if champion is None:
         first = first_identities(clusters, after=last)
         return Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
-    champion_run = registry.champion_run(mlflow, params)
-    earlier, damage = _read_lineage(mlflow, champion_run)
+    earlier, damage = _read_lineage(mlflow, champion.run_id)
     used = {row["segment_id"] for row in earlier} | {f"s{last:02}"}
-    try:
-        champion = registry.load_model(mlflow, params.tracking.champion_uri)
-        shop, trained = load_shop(champion.shop_folder, params.folder)
-        columns = input_columns(shop.spec.columns())
-        predicted = champion.predict(_as_known_to(profiles.table, columns))
-    except (UserError, OSError) as error:
+    old = champion.segment_ids
+    if old is None:
         anew = first_identities(clusters, after=last_number(used))
-        note = f"Segments are numbered anew, not matched with the champion: {error}{damage}"
+        note = f"Segments are numbered anew, not matched with the champion: {champion.doubt}{damage}"
         return Identified(anew.ids, _stamped(anew, params, run_id), {}, {}, note)
-    old = predicted.segment_id.to_numpy(dtype=object, copy=True)
-    old[(predicted.cluster_id.isna() | (predicted.cluster_id == NOISE)).to_numpy(bool)] = None
     new = np.full(len(old), -1, dtype=np.int64)
     new[fitted.is_clustered] = fitted.labels
     of_champion = {row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]}
@@ -103,14 +137,14 @@ def _beside_champion(
         lineage=[*earlier, *_stamped(found, params, run_id)],
         names={one["segment_id"]: one for one in told if one["segment_id"] in survived and "names_by_figures" in one},
         given={one: name for one, name in registry.given_names(mlflow, params).items() if one in survived},
-        note=f"Beside the champion ({champion.uri}): {_in_words(found)}{damage}{beware.of_champion(params, trained)}",
+        note=f"Beside the champion ({champion.uri}): {_in_words(found)}{damage}{champion.doubt}",
     )
 
 
-def _read_lineage(mlflow: Any, run_id: str | None) -> tuple[list[dict[str, Any]], str]:
+def _read_lineage(mlflow: Any, run_id: str) -> tuple[list[dict[str, Any]], str]:
     """The champion's line so far, and a warning where its file is damaged."""
     try:
-        return tracking.read_lineage(mlflow, run_id, LINEAGE) if run_id else [], ""
+        return tracking.read_lineage(mlflow, run_id, LINEAGE), ""
     except tracking.TrackingError as error:
         return [], (
             f" Warning: {error} What became of segments in the trainings up to it is lost; ids and names are not, as "

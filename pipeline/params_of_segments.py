@@ -106,6 +106,8 @@ class IdentityParams(Section):
 
     min_jaccard: Share
     min_part: Share
+    # Models trained before there was this key have none in their params.
+    continue_tolerance: Share | None = None
 
 
 class PromoteParams(Section):

@@ -204,13 +204,25 @@ def _foretold(past: Past, params: Params) -> dict[str, float]:
 
 
 def choose_and_fit(
-    mlflow: Any, profiles: Profiles, earlier: Sequence[Past], params: Params, *, sweep: bool, progress: Progress
+    mlflow: Any,
+    profiles: Profiles,
+    earlier: Sequence[Past],
+    params: Params,
+    start: Mapping[str, Any],
+    *,
+    sweep: bool,
+    progress: Progress,
 ) -> Chosen:
     """Try the candidates, log each as a child of the active run, and train the one chosen in full.
 
     A candidate is judged on a sample; one that turns out to have too small a segment among all customers is passed
     over. Where none is left, fewer segments than any candidate's are made, and one where nothing else will do. A cutoff
     at which fewer than ``minimum.customers`` had done enough to be clustered does not judge.
+
+    Parameters
+    ----------
+    start : mapping
+        `identity.Champion.start`; for the training in full, since candidates are samples.
     """
     progress("trying candidates")
     earlier = [past for past in earlier if _clustered_count(past.profiles, params) >= max(params.minimum.customers, 1)]
@@ -226,7 +238,7 @@ def choose_and_fit(
     ):
         given = left[choice.chosen].setting.of(params)
         progress(f"clustering: {choice.chosen.name}")
-        fitted = cluster(profiles, given)
+        fitted = cluster(profiles, given, **start)
         if _smallest(fitted) >= least:
             log_candidates(mlflow, tried, choice)
             samples = _samples(profiles, earlier, params)

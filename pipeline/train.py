@@ -22,7 +22,7 @@ from pipeline.check import unlisted_note
 from pipeline.clusters import cluster
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
-from pipeline.identity import LINEAGE, identify, with_names
+from pipeline.identity import LINEAGE, Champion, ask_champion, identify, with_names
 from pipeline.minimum import history_days, require_enough
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
@@ -139,9 +139,10 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         tracking.close_stale_runs(mlflow, params)
         name = f"{params.clustering.algorithm} {params.as_of:%Y-%m-%d}"
         with tracking.run(mlflow, name=f"sweep of {name}" if sweep else name, tags=tracking.run_tags(params)) as run_id:
-            params, fitted, tried = _clustered(mlflow, profiles, past, params, sweep=sweep, progress=progress)
+            champion = ask_champion(mlflow, profiles, params)
+            params, fitted, tried = _clustered(mlflow, profiles, past, champion, params, sweep=sweep, progress=progress)
             progress("naming and describing")
-            known = identify(mlflow, profiles, fitted, params, run_id=run_id)
+            known = identify(mlflow, champion, fitted, params, run_id=run_id)
             fitted = replace(fitted, ids=known.ids)
             leaning = seasonal_leaning(profiles, fitted, params)
             segments = describe_segments(
@@ -176,14 +177,22 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
 
 
 def _clustered(
-    mlflow: Any, profiles: Profiles, past: list[Past], params: Params, *, sweep: bool, progress: Progress
+    mlflow: Any,
+    profiles: Profiles,
+    past: list[Past],
+    champion: Champion | None,
+    params: Params,
+    *,
+    sweep: bool,
+    progress: Progress,
 ) -> tuple[Params, FittedClusters, str]:
     """The parameters with the settings chosen, their clusters, and what else was tried."""
+    start = champion.start(params) if champion else {}
     if is_to_choose(params, sweep=sweep):
-        made = choose_and_fit(mlflow, profiles, past[:-1], params, sweep=sweep, progress=progress)
+        made = choose_and_fit(mlflow, profiles, past[:-1], params, start, sweep=sweep, progress=progress)
         return made.params, made.fitted, candidates_text(made.tried)
     progress(f"clustering with {params.clustering.algorithm}")
-    return params, cluster(profiles, params), ""
+    return params, cluster(profiles, params, **start), ""
 
 
 def _doubts(con: Any, source: Source, profiles: Profiles, params: Params) -> list[str]:

@@ -53,7 +53,9 @@ def main() -> None:
         for way, more in (("8 segments", None), ("8, balance chosen", ["sweep.n_segments=[8]"]), ("chosen", [])):
             settings, title = params, way
             if more is not None:
-                made = sweep.choose_and_fit(None, profiles, past[:-1], given(log, *more), sweep=False, progress=quiet)
+                made = sweep.choose_and_fit(
+                    None, profiles, past[:-1], given(log, *more), {}, sweep=False, progress=quiet
+                )
                 settings, title = made.params, f"{way}: {made.choice.chosen.name if made.choice else 'none'}"
             found = measure_validity(past[-1], settings)
             print(f"\n{log}, {found.cutoff:%Y-%m-%d}, {found.customer_count:,} customers; {title}")

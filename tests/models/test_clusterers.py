@@ -40,6 +40,42 @@ def test_kmeans_on_four_points_by_hand() -> None:
     assert given["strength"][0] == pytest.approx((1 / near) / (1 / near + 1 / far))
 
 
+RECTANGLE = np.array([[0.0, 0.0], [0.0, 1.0], [4.0, 0.0], [4.0, 1.0]])
+"""By its long side, squares add up to 4 * 2² = 16; by its short side to 4 * 0.5² = 1."""
+
+
+def divided(earlier: list[int], tolerance: float, points: np.ndarray = RECTANGLE) -> tuple[list[list[float]], str]:
+    found = fit_kmeans(points, 0, n_segments=2, **KMEANS, earlier=np.array(earlier), tolerance=tolerance)
+    return sorted(found.model["centres"].tolist()), " ".join(found.notes)
+
+
+def test_known_segments_go_on_unless_fresh_ones_fit_better() -> None:
+    across, along = [[0.0, 0.5], [4.0, 0.5]], [[2.0, 0.0], [2.0, 1.0]]
+    assert divided([0, 1, 0, 1], 14.9) == (
+        across,
+        "The champion's segments were not continued: they fit 1500.0% worse than fresh ones "
+        "(identity.continue_tolerance: 14.9).",
+    )
+    centres, note = divided([0, 1, 0, 1], 15.1)
+    assert centres == along and note.endswith("not replaced by fresh ones, which would fit 1500.0% better.")
+    centres, note = divided([0, -1, 1, 1], 0.0)  # whoever was in none joins one
+    assert centres == across and note.endswith("which fit no better.")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_that_fit_alike_the_known_one_is_taken(seed: int) -> None:
+    square = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    for earlier, centres in (([0, 0, 1, 1], [[0.0, 0.5], [1.0, 0.5]]), ([0, 1, 0, 1], [[0.5, 0.0], [0.5, 1.0]])):
+        found = fit_kmeans(square, seed, n_segments=2, **KMEANS, earlier=np.array(earlier), tolerance=0.0)
+        assert sorted(found.model["centres"].tolist()) == centres
+
+
+def test_as_many_segments_go_on_or_none() -> None:
+    fresh = fit_kmeans(RECTANGLE, 0, n_segments=3, **KMEANS)
+    found = fit_kmeans(RECTANGLE, 0, n_segments=3, **KMEANS, earlier=np.array([0, 1, 0, 1]), tolerance=1.0)
+    assert found.model["centres"].tolist() == fresh.model["centres"].tolist() and found.notes == ()
+
+
 def test_a_customer_half_way_is_on_the_border() -> None:
     given = assign(np.array([[0.5, 0.0]]), {"centres": np.array([[0.0, 0.0], [1.0, 0.0]])})
     assert given["margin"].tolist() == [0.0]

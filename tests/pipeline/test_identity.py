@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -73,7 +72,7 @@ def fitted_with_an_empty_centre(ids: dict[int, str] | None = None) -> FittedClus
 def test_a_cluster_of_nobody_has_an_id_of_its_own(params: Callable[..., Params]) -> None:
     given, fitted = params(), fitted_with_an_empty_centre()
     mlflow = tracking.open_store(given)
-    found = identify(mlflow, cast(Any, None), fitted, given, run_id="run")
+    found = identify(mlflow, None, fitted, given, run_id="run")
     # By its number, the cluster of nobody was s02 as well.
     assert found.ids == {0: "s01", 1: "s03", 2: "s02"}
     assert [row["segment_id"] for row in found.lineage] == ["s01", "s02"]
@@ -127,6 +126,19 @@ def test_other_rows_first_and_a_tenth_more_customers(params: Callable[..., Param
     before, after = (one.segments.set_index("segment_id") for one in (first, grown))
     alike = [one for one in survivors(grown) if before.archetype[one] and before.archetype[one] == after.archetype[one]]
     assert alike and all(before["name"][one] == after["name"][one] for one in alike)
+
+
+def test_another_seed_goes_on_from_the_champion(params: Callable[..., Params]) -> None:
+    given = params()
+    first = train(given, sweep=False, progress=lambda step: None)
+    again = train(given.model_copy(update={"seed": 99}), sweep=False, progress=lambda step: None)
+    assert survivors(again) == set(first.segments.segment_id[~first.segments.is_standing])
+    assert any(note.startswith("The champion's segments were fitted to today's customers") for note in again.notes)
+    afresh = given.model_copy(
+        update={"seed": 99, "identity": given.identity.model_copy(update={"continue_tolerance": None})}
+    )
+    notes = train(afresh, sweep=False, progress=lambda step: None).notes
+    assert not any("were fitted to today's customers" in note for note in notes)
 
 
 def test_the_line_goes_on_through_a_training_without_clusters(params: Callable[..., Params]) -> None:

@@ -117,12 +117,12 @@ def test_no_choice_has_a_segment_of_a_few_customers(params: Callable[..., Params
     for least, expected in ((None, given.naming.min_group), (60, 60), (138, 137)):
         quality = given.quality.model_copy(update={"min_segment_customers": least})
         asked = given.model_copy(update={"quality": quality})
-        made = choose_and_fit(None, few, [], asked, sweep=False, progress=quiet)
+        made = choose_and_fit(None, few, [], asked, {}, sweep=False, progress=quiet)
         assert np.unique(made.fitted.labels, return_counts=True)[1].min() >= expected
     assert made.fitted.n_segments == 1 and made.params.clustering.n_segments == 1
     assert "None of 6 candidates had 138 customers in every segment" in made.fitted.choice_reason
     alone = asked.model_copy(update={"sweep": asked.sweep.model_copy(update={"n_segments": [1]})})
-    assert choose_and_fit(None, few, [], alone, sweep=False, progress=quiet).fitted.n_segments == 1
+    assert choose_and_fit(None, few, [], alone, {}, sweep=False, progress=quiet).fitted.n_segments == 1
 
 
 def test_a_cutoff_of_a_young_shop_is_no_judge(params: Callable[..., Params], monkeypatch: Any) -> None:
@@ -136,7 +136,7 @@ def test_a_cutoff_of_a_young_shop_is_no_judge(params: Callable[..., Params], mon
     for clustered in (0, 3):
         table = profiles.table.assign(event_count=[*[9] * clustered, *[1] * (count - clustered)])
         young = Past(given.as_of, replace(profiles, table=table), outcomes, np.empty((count, 0)), np.empty((count, 0)))
-        made = choose_and_fit(None, profiles, [young], given, sweep=False, progress=quiet)
+        made = choose_and_fit(None, profiles, [young], given, {}, sweep=False, progress=quiet)
         assert "what they foretell was measured on" not in made.fitted.choice_reason
         assert all(one.candidate.buys_auc is None for one in made.tried)
 
@@ -147,7 +147,7 @@ def test_candidates_are_the_same_whatever_runs_beside_them(params: Callable[...,
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
     several = given.model_copy(update={"sweep": given.sweep.model_copy(update={"n_jobs": 2})})
     found = [
-        [one.candidate for one in choose_and_fit(None, profiles, [], one, sweep=False, progress=quiet).tried]
+        [one.candidate for one in choose_and_fit(None, profiles, [], one, {}, sweep=False, progress=quiet).tried]
         for one in (given, several)
     ]
     assert found[0] == found[1]
