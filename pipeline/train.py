@@ -194,9 +194,12 @@ def _doubts(con: Any, source: Source, profiles: Profiles, params: Params) -> lis
     UserError
         It is not enough.
     """
+    transactions = con.table("transactions", database=TEMPORARY)
     doubts = (
         beware.of_moment(params, source.summary)
-        + beware.of_spend(con.table("transactions", database=TEMPORARY))
+        + beware.of_spend(transactions)
+        + beware.of_items(transactions, source.products)
+        + beware.of_contacts(profiles.table)
         + beware.of_categories(profiles)
     )
     short = require_enough(source, profiles, params)
