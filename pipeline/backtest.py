@@ -14,6 +14,7 @@ from features.events import EventType
 from models.backtest import Figure, Row, baseline_scores, compare_scores, formula_scores
 from models.interests import Decay, Fitted, Formula, Snapshot, fit_formula
 from pipeline import outputs, tracking
+from pipeline.commands import command
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
@@ -127,9 +128,8 @@ def backtest(params: Params, *, progress: Progress) -> str:
     with tracking.run(mlflow, name=name, tags=tracking.run_tags(params)) as run_id:
         tracking.log_parameters(mlflow, params.redacted().flat())
         log_backtest(mlflow, found)
-    return (
-        f"{found.as_text()}\n\nRun      {run_id}\nNext     kindred train    fits the same where interests.fit is auto"
-    )
+    following = f"Next     {command(params, 'train')}    # fits the same where interests.fit is auto"
+    return f"{found.as_text()}\n\nRun      {run_id}\n{following}"
 
 
 def log_backtest(mlflow: Any, found: Backtest) -> None:

@@ -80,7 +80,10 @@ class TrackingParams(Section):
 
 
 class Params(Section):
-    """All of params.yaml. ``folder`` is where relative paths start; it is no part of the digest."""
+    """All of params.yaml; and what is no part of the digest.
+
+    ``folder`` is where relative paths start, ``called_with`` are the words of the command line that gave these values.
+    """
 
     as_of: datetime
     history_days: Annotated[float, Field(gt=0, le=36_500)]
@@ -112,6 +115,7 @@ class Params(Section):
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     cards: CardsParams = CardsParams()
     folder: Annotated[Path, Field(exclude=True)] = Path()
+    called_with: Annotated[tuple[str, ...], Field(exclude=True)] = ()
 
     @field_validator("currency")
     @classmethod
@@ -155,7 +159,7 @@ class Params(Section):
             name: type(getattr(self, name)).model_validate(clean(getattr(self, name).model_dump()))
             for name in ("source", "tracking")
         }
-        return self.model_copy(update=changed)
+        return self.model_copy(update={**changed, "called_with": ()})
 
     def flat(self) -> dict[str, str]:
         """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""

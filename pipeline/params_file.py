@@ -14,6 +14,9 @@ from pydantic import ValidationError
 from pipeline.errors import ParamsError
 from pipeline.params import Params
 
+DEFAULT = Path("params.yaml")
+NOT_GIVEN = ("folder", "called_with")
+"""Fields of the parameters that no file gives."""
 Key = tuple[str, ...]
 ONE_OF = ("path", "query")
 """Where a table lies: one of them."""
@@ -34,7 +37,9 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     places = {key: f"{path}, line {line}" for key, line in lines.items()}
     beside = {override.partition("=")[0] for override in overrides}
     places |= {_apply(values, override, beside): f"--set {override}" for override in overrides}
-    return _validated(values, path, places)
+    called_with = [*(["--params", str(path)] if path != DEFAULT else [])]
+    called_with += [word for override in overrides for word in ("--set", override)]
+    return _validated(values | {"folder": path.resolve().parent, "called_with": called_with}, path, places)
 
 
 def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[Key, int]]:
@@ -84,7 +89,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _validated(values: dict[str, Any], path: Path, places: dict[Key, str]) -> Params:
     try:
-        return Params.model_validate({**values, "folder": path.resolve().parent})
+        return Params.model_validate(values)
     except ValidationError as error:
         told = [_explain(problem, path, places) for problem in error.errors(include_url=False)]
         raise ParamsError("\n".join(dict.fromkeys(told))) from None
@@ -212,4 +217,4 @@ def _known_keys(at: Key) -> list[str]:
             (a for a in getattr(field.annotation, "__args__", ()) if hasattr(a, "model_fields")),
             field.annotation,
         )
-    return [key for key in getattr(model, "model_fields", {}) if key != "folder"]
+    return [key for key in getattr(model, "model_fields", {}) if key not in NOT_GIVEN]

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline import registry, tracking
+from pipeline.commands import command
 from pipeline.errors import UserError
 from pipeline.params import Params
 
@@ -38,7 +39,7 @@ def rename(params: Params, segment: str, name: str | None) -> str:
             raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
         registry.give_name(mlflow, params, own, clean)
     what = f"is called {clean!r} from now on" if clean else "is named by its figures again"
-    return f"{own} ({called[own]}) {what}, in scores, reports and later trainings\nNext     kindred score"
+    return f"{own} ({called[own]}) {what}, in scores, reports and later trainings\nNext     {command(params, 'score')}"
 
 
 def _called_now(mlflow: Any, params: Params, run_id: str) -> tuple[dict[str, str], dict[str, str]]:

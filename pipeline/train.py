@@ -20,6 +20,7 @@ from pipeline.backtest import fitted_params, log_backtest
 from pipeline.cards import Cards, with_cards
 from pipeline.check import unlisted_note
 from pipeline.clusters import cluster
+from pipeline.commands import command, to_see_runs
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
 from pipeline.identity import LINEAGE, identify, with_names
@@ -52,6 +53,7 @@ class Trained:
     report_path: Path
     notes: tuple[str, ...]
     lineage: list[dict[str, Any]]
+    params: Params
     foretold: str = ""
     candidates: str = ""
 
@@ -71,9 +73,9 @@ class Trained:
                 f"Model    {self.model_uri} (@{self.alias})",
                 f"Report   {self.report_path}",
                 *self._whose_report(),
-                "Next     make ui                     compare runs in MLflow",
-                f"         kindred score --model {self.model_uri}",
-                f"         kindred report {self.run_id[:SHORT_ID]} --xlsx",
+                f"Next     {to_see_runs(self.params):<27}  # compare runs in MLflow",
+                f"         {command(self.params, 'score', '--model', self.model_uri)}",
+                f"         {command(self.params, 'report', self.run_id[:SHORT_ID], '--xlsx')}",
             ]
         )
 
@@ -83,7 +85,7 @@ class Trained:
             return []
         return [
             f"         of this run; {self.report_path.parents[1] / REPORT} stays the champion's until: "
-            f"kindred promote {self.run_id[:SHORT_ID]}"
+            f"{command(self.params, 'promote', self.run_id[:SHORT_ID])}"
         ]
 
 
@@ -172,7 +174,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             registry.note_last_segment(mlflow, params, last_number(known.ids.values()))
     notes = (*notes, fitted.choice_reason) if fitted.choice_reason else notes
     foretold, table = validity.as_line() if validity else "", found.segments.frame()
-    return Trained(run_id, uri, alias, table, place / REPORT, notes, lineage, foretold, tried if sweep else "")
+    tried = tried if sweep else ""
+    return Trained(run_id, uri, alias, table, place / REPORT, notes, lineage, params, foretold, tried)
 
 
 def _clustered(
@@ -181,7 +184,7 @@ def _clustered(
     """The parameters with the settings chosen, their clusters, and what else was tried."""
     if is_to_choose(params, sweep=sweep):
         made = choose_and_fit(mlflow, profiles, past[:-1], params, sweep=sweep, progress=progress)
-        return made.params, made.fitted, candidates_text(made.tried)
+        return made.params, made.fitted, candidates_text(made.tried, params)
     progress(f"clustering with {params.clustering.algorithm}")
     return params, cluster(profiles, params), ""
 
