@@ -76,8 +76,8 @@ class Backtest:
                 *lines,
                 "",
                 f"At {self.cutoffs[-1]:%Y-%m-%d}: {self.customer_count:,} customers, of whom {self.buyer_count:,} "
-                "bought something with a category in the horizon after it; the report of a training also counts who bought "
-                "only what has none. Means, with 95% intervals over customers.",
+                "bought something with a category in the horizon after it; the report of a training also counts who "
+                "bought only what has none. Means, with 95% intervals over customers.",
                 f"Interests: {self.fitted.reason}. {formula_words(self.fitted)}",
             ]
         )
