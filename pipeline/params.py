@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from babel.numbers import is_currency
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ParamsError, without_passwords
 from pipeline.params_of_profiles import (
@@ -49,6 +49,12 @@ class EngineParams(Section):
     threads: Annotated[int, Field(ge=0)]
     temp_directory: str | None
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
+    _starts_at: Path = PrivateAttr(default=Path())
+
+    @property
+    def temp_folder(self) -> Path | None:
+        """``temp_directory`` from the folder of params.yaml on."""
+        return None if self.temp_directory is None else self._starts_at / self.temp_directory
 
 
 class ScoreParams(Section):
@@ -130,6 +136,11 @@ class Params(Section):
         if value.tzinfo is None:
             raise ValueError("expected a moment with its offset, such as 2025-11-01T00:00:00Z")
         return value.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _relative_paths_start_here(self) -> Params:
+        self.engine._starts_at = self.folder
+        return self
 
     @property
     def local_timezone(self) -> str:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.engines import connect
 from pipeline.errors import ParamsError, without_passwords
+from pipeline.params import params_from_json
 from pipeline.params_file import load_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -56,6 +58,31 @@ def test_a_table_lies_in_one_place(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="exactly one of `path` and `query`"):
         load_params(PARAMS, ["source.events.query=x", "source.events.path=y"])
     assert load_params(PARAMS, ["source.events.query=x", "source.events.path=null"]).source.events.query == "x"
+
+
+def test_folders_of_the_engine_start_at_the_file_as_all_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop").mkdir()
+    path = written(tmp_path / "shop", f"base: {PARAMS}\nengine: {{temp_directory: spill}}\n")
+    params = load_params(path)
+    assert params.engine.temp_folder == tmp_path / "shop" / "spill"
+    with connect(params.engine, folder=tmp_path):
+        assert [one.name for one in tmp_path.iterdir()] == ["shop"] and any((tmp_path / "shop" / "spill").iterdir())
+    assert load_params(path, [f"engine.temp_directory={tmp_path / 'far'}"]).engine.temp_folder == tmp_path / "far"
+    assert load_params(PARAMS).engine.temp_folder is None
+    assert params_from_json(params.model_dump_json(), tmp_path).engine.temp_folder == tmp_path / "spill"
+
+
+@pytest.mark.parametrize("weight", ["1e300", ".inf", "1000001"])
+@pytest.mark.parametrize(
+    "key", ["interests.signal_weights.cart", "interests.activity.signal_weights.cart", "searches.outcome_weights.cart"]
+)
+def test_a_weight_beside_which_nothing_counts(key: str, weight: str) -> None:
+    with pytest.raises(
+        ParamsError, match=rf"--set {key}.*: expected at most 1,000,000 times what a weight of 1 counts"
+    ):
+        load_params(PARAMS, [f"{key}={weight}"])
+    load_params(PARAMS, [f"{key}=1000000"])
 
 
 def test_a_base_of_a_base(tmp_path: Path) -> None:
