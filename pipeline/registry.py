@@ -211,7 +211,9 @@ def last_segment(mlflow: Any, params: Params) -> int:
 
 
 def note_last_segment(mlflow: Any, params: Params, number: int) -> None:
-    """Keep ``number`` from being given to another segment, where there is a registered model to note it with."""
+    """Keep ``number`` from being given to another segment; the registered model notes it, before its first version."""
     client, model = mlflow.MlflowClient(), params.tracking.model_name
-    if number > last_segment(mlflow, params) and client.search_registered_models(f"name = '{model}'"):
+    if _registered_model(mlflow, params) is None:
+        client.create_registered_model(model, description=ABOUT_MODEL)
+    if number > last_segment(mlflow, params):
         client.set_registered_model_tag(model, LAST_SEGMENT, str(number))

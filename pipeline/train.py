@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from features.events import ObservationWindow
-from models.identity import last_number
 from models.segmentation import FittedClusters, input_columns
 from pipeline import beware, outputs, registry, tracking
 from pipeline.backtest import fitted_params, log_backtest
@@ -167,11 +166,11 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 log_backtest(mlflow, measured)
             _log_run(mlflow, params.redacted(), found, results, report)
             mlflow.log_text(json.dumps(lineage, ensure_ascii=False, indent=1), LINEAGE)
-            # Before the model is registered: a full disk must not leave a champion of a run that failed.
-            place = results_folder(params, "challenger" if registry.has_champion(mlflow, params) else "champion")
-            write_results(place, results, report, params_digest=params.digest(), versions=tracking.versions())
-            uri, alias = _log_model(mlflow, params.redacted(), found)
-            registry.note_last_segment(mlflow, params, last_number(known.ids.values()))
+            with tracking.one_at_a_time(params):  # or two first trainings would both be the champion
+                # Before the model is registered: a full disk must not leave a champion of a run that failed.
+                place = results_folder(params, "challenger" if registry.has_champion(mlflow, params) else "champion")
+                write_results(place, results, report, params_digest=params.digest(), versions=tracking.versions())
+                uri, alias = _log_model(mlflow, params.redacted(), found)
     notes = (*notes, fitted.choice_reason) if fitted.choice_reason else notes
     foretold, table = validity.as_line() if validity else "", found.segments.frame()
     tried = tried if sweep else ""

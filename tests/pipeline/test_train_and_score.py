@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -326,6 +327,21 @@ def test_two_trainings_at_once_in_one_folder(params: Callable[..., Params]) -> N
     given = params()
     with outputs.lock(given.path(given.outputs.folder)), pytest.raises(UserError, match="another kindred command"):
         train(given, sweep=False, progress=quiet)
+
+
+def test_of_two_first_trainings_at_once_one_is_the_champion(
+    params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version and alias are decided while no other command can decide them in the same store."""
+    given, logged = params(), registry.log_model
+
+    def log_model(*arguments: Any, **named: Any) -> tuple[str, str]:
+        with (given.path(given.tracking.artifacts) / ".lock").open("w") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return logged(*arguments, **named)
+
+    monkeypatch.setattr(registry, "log_model", log_model)
+    assert train(given, sweep=False, progress=quiet).alias == "champion"
 
 
 def test_new_categories_count_as_other_and_are_told(
