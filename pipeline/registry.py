@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline.params import Params
@@ -25,7 +28,7 @@ training. `kindred promote RUN` makes a version the champion.
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A registered or logged model, on this disk.
+    """A registered or logged model, on this disk as long as this object is there.
 
     Attributes
     ----------
@@ -94,16 +97,20 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
     """
     from mlflow.exceptions import MlflowException
 
-    try:
-        resolved = _with_version(mlflow, uri)
-        folder = Path(mlflow.artifacts.download_artifacts(resolved))
-        model = mlflow.pyfunc.load_model(str(folder))
-    except (MlflowException, OSError) as error:
-        raise TrackingError(
-            f"--model {uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
-        ) from None
-    if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
-        raise TrackingError(f"--model {uri}: expected a model that Kindred trained; this one holds no shop.")
+    # MLflow leaves what it downloads from a remote store in the temporary folder.
+    with ExitStack() as copies:
+        copy = copies.enter_context(TemporaryDirectory(prefix="kindred-model-"))
+        try:
+            resolved = _with_version(mlflow, uri)
+            folder = Path(mlflow.artifacts.download_artifacts(resolved, dst_path=copy))
+            model = mlflow.pyfunc.load_model(str(folder))
+        except (MlflowException, OSError) as error:
+            raise TrackingError(
+                f"--model {uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
+            ) from None
+        if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
+            raise TrackingError(f"--model {uri}: expected a model that Kindred trained; this one holds no shop.")
+        kept = copies.pop_all()
 
     def predict(profile: pd.DataFrame) -> pd.DataFrame:
         try:
@@ -114,12 +121,14 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
             ) from None
         return predicted
 
-    return LoadedModel(
+    loaded = LoadedModel(
         uri=resolved,
         run_id=model.metadata.run_id,
         predict=predict,
         shop_folder=folder / "artifacts" / SHOP_FOLDER,
     )
+    weakref.finalize(loaded, kept.close)
+    return loaded
 
 
 def _with_version(mlflow: Any, uri: str) -> str:
