@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
-from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from pipeline.params import Params
@@ -95,22 +95,29 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
     TrackingError
         There is no such model; names those there are.
     """
+    place = mkdtemp(prefix="kindred-model-")  # MLflow would leave what it downloads from a remote store
+    try:
+        loaded = _loaded(mlflow, uri, place)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    weakref.finalize(loaded, shutil.rmtree, place, ignore_errors=True)
+    return loaded
+
+
+def _loaded(mlflow: Any, uri: str, place: str) -> LoadedModel:
     from mlflow.exceptions import MlflowException
 
-    # MLflow leaves what it downloads from a remote store in the temporary folder.
-    with ExitStack() as copies:
-        copy = copies.enter_context(TemporaryDirectory(prefix="kindred-model-"))
-        try:
-            resolved = _with_version(mlflow, uri)
-            folder = Path(mlflow.artifacts.download_artifacts(resolved, dst_path=copy))
-            model = mlflow.pyfunc.load_model(str(folder))
-        except (MlflowException, OSError) as error:
-            raise TrackingError(
-                f"--model {uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
-            ) from None
-        if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
-            raise TrackingError(f"--model {uri}: expected a model that Kindred trained; this one holds no shop.")
-        kept = copies.pop_all()
+    try:
+        resolved = _with_version(mlflow, uri)
+        folder = Path(mlflow.artifacts.download_artifacts(resolved, dst_path=place))
+        model = mlflow.pyfunc.load_model(str(folder))
+    except (MlflowException, OSError) as error:
+        raise TrackingError(
+            f"--model {uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
+        ) from None
+    if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
+        raise TrackingError(f"--model {uri}: expected a model that Kindred trained; this one holds no shop.")
 
     def predict(profile: pd.DataFrame) -> pd.DataFrame:
         try:
@@ -121,14 +128,12 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
             ) from None
         return predicted
 
-    loaded = LoadedModel(
+    return LoadedModel(
         uri=resolved,
         run_id=model.metadata.run_id,
         predict=predict,
         shop_folder=folder / "artifacts" / SHOP_FOLDER,
     )
-    weakref.finalize(loaded, kept.close)
-    return loaded
 
 
 def _with_version(mlflow: Any, uri: str) -> str:
