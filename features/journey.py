@@ -62,21 +62,20 @@ def activity_measures(
 def visit_measures(sessions: ir.Table, *, window: ObservationWindow) -> ir.Table:
     """Visits of each customer, and those that ended with a full cart.
 
-        sessions (customer_id, started_at, has_cart, has_purchase)
+        sessions (customer_id, started_at, has_cart, has_left_cart, has_purchase)
      -> visits (customer_id, session_count, cart_session_count, abandoned_cart_count, days_since_last_visit,
                 days_since_buying_visit, days_since_cart_left)     one row per customer
 
-    An abandoned cart is a visit in which something was put in the cart and nothing bought. Days are since the beginning
-    of the last visit of the kind; null where there is none.
+    An abandoned cart is a visit that left something in the cart. Days are since the beginning of the last visit of the
+    kind; null where there is none.
     """
-    is_abandoned = sessions.has_cart & ~sessions.has_purchase
     return sessions.group_by("customer_id").aggregate(
         session_count=sessions.count().cast("float64"),
         cart_session_count=sessions.count(where=sessions.has_cart).cast("float64"),
-        abandoned_cart_count=sessions.count(where=is_abandoned).cast("float64"),
+        abandoned_cart_count=sessions.count(where=sessions.has_left_cart).cast("float64"),
         days_since_last_visit=window.age_days(sessions.started_at.max()),
         days_since_buying_visit=window.age_days(sessions.started_at.max(where=sessions.has_purchase)),
-        days_since_cart_left=window.age_days(sessions.started_at.max(where=is_abandoned)),
+        days_since_cart_left=window.age_days(sessions.started_at.max(where=sessions.has_left_cart)),
     )
 
 

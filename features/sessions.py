@@ -50,15 +50,25 @@ def session_table(events: ir.Table) -> ir.Table:
     """Visits, and how far each went.
 
        events (customer_id, occurred_at, event_type, channel, session_key)
-    -> sessions (customer_id, session_key, started_at, channel, has_cart, has_purchase)     one row per visit
+    -> sessions (customer_id, session_key, started_at, channel, has_cart, has_left_cart, has_purchase)
+       one row per visit
 
+    A cart is left that was not bought, and not emptied: as often taken from as put in, and last taken from.
     Channels are in lower case, since they name columns, which a database does not tell apart by case; of several in one
     visit the first by the alphabet counts.
     """
     visits = events.filter(events.session_key.notnull())
+    is_put, is_taken, is_bought = (
+        visits.event_type == str(kind) for kind in (EventType.CART, EventType.REMOVE_FROM_CART, EventType.PURCHASE)
+    )
+    at = visits.occurred_at
+    is_emptied = (visits.count(where=is_taken) >= visits.count(where=is_put)) & (
+        at.max(where=is_taken) >= at.max(where=is_put)
+    )
     return visits.group_by("customer_id", "session_key").aggregate(
         started_at=visits.occurred_at.min(),
         channel=visits.channel.lower().min(),
-        has_cart=(visits.event_type == str(EventType.CART)).any(),
-        has_purchase=(visits.event_type == str(EventType.PURCHASE)).any(),
+        has_cart=is_put.any(),
+        has_left_cart=is_put.any() & ~is_bought.any() & ~is_emptied.fill_null(False),
+        has_purchase=is_bought.any(),
     )

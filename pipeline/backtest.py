@@ -14,6 +14,7 @@ from features.events import EventType
 from models.backtest import Figure, Row, baseline_scores, compare_scores, formula_scores
 from models.interests import Decay, Fitted, Formula, Snapshot, fit_formula
 from pipeline import outputs, tracking
+from pipeline.commands import command
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
@@ -38,7 +39,7 @@ class Backtest:
     fitted : Fitted
         From the earlier cutoffs.
     customer_count, buyer_count : int
-        Customers at the last cutoff, and those of them who bought after it.
+        Customers at the last cutoff, and those of them who bought something with a category after it.
     """
 
     cutoffs: list[datetime]
@@ -75,7 +76,8 @@ class Backtest:
                 *lines,
                 "",
                 f"At {self.cutoffs[-1]:%Y-%m-%d}: {self.customer_count:,} customers, of whom {self.buyer_count:,} "
-                "bought in the horizon after it. Means, with 95% intervals over customers.",
+                "bought something with a category in the horizon after it; the report of a training also counts who "
+                "bought only what has none. Means, with 95% intervals over customers.",
                 f"Interests: {self.fitted.reason}. {formula_words(self.fitted)}",
             ]
         )
@@ -93,9 +95,10 @@ def formula_words(fitted: Fitted) -> str:
     one = weights.get(unit) or 1.0
     said = [f"a {kind} {weight / one:.3g}" for kind, weight in weights.items() if kind != unit]
     beside = f"Beside a {unit}, {', '.join(said)}. " if said else ""
+    units = f"{unit}s" if weights else "events of weight 1"
     return (
         f"{beside}Half of what is known of interests is forgotten after {interest.half_life_days:.3g} days, and the "
-        f"shop's mix counts as much as {kappa / one:.3g} {unit}s. Of how likely somebody is to buy at all, half is "
+        f"shop's mix counts as much as {kappa / one:.3g} {units}. Of how likely somebody is to buy at all, half is "
         f"forgotten after {activity.half_life_days:.3g} days."
     )
 
@@ -127,9 +130,8 @@ def backtest(params: Params, *, progress: Progress) -> str:
     with tracking.run(mlflow, name=name, tags=tracking.run_tags(params)) as run_id:
         tracking.log_parameters(mlflow, params.redacted().flat())
         log_backtest(mlflow, found)
-    return (
-        f"{found.as_text()}\n\nRun      {run_id}\nNext     kindred train    fits the same where interests.fit is auto"
-    )
+    following = f"Next     {command(params, 'train')}    # fits the same where interests.fit is auto"
+    return f"{found.as_text()}\n\nRun      {run_id}\n{following}"
 
 
 def log_backtest(mlflow: Any, found: Backtest) -> None:

@@ -7,9 +7,10 @@ from datetime import datetime
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 
-from features.categories import OTHER
+from features.categories import OTHER, at_level, with_category_path
 from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.occasions import local_time
@@ -28,9 +29,13 @@ NIGHT_HOURS = 6
 AT_NIGHT = 1 / 3
 """Share of what customers do at night past which the clock is told to be wrong; at all hours alike it is a quarter."""
 FEW, LEAST_PAID = 0.01, 1_000
-"""Share of purchases, the dearest, of which no log seen so far has `MOSTLY` of its spend; and purchases to judge by."""
+"""Share of purchases, the largest, that have `MOSTLY` of spend or items only by mistake; and purchases to judge by."""
 LEAST_TIMED, LEAST_DAYS = 1_000, 7
 """Events with an hour, and days with any, below which nothing is said: a sample of one night is no mistake."""
+UNLIKE = 10
+"""Items a row, beside all other rows, from which on a category is told to be counted in another unit."""
+LEAST_CONTACTS = 100
+"""Contacts below which nothing is said of them."""
 OWN_DOING = (EventType.VIEW, EventType.SEARCH, EventType.FAVOURITE, EventType.CART, EventType.PURCHASE)
 
 
@@ -92,6 +97,56 @@ def of_spend(events: ir.Table) -> list[str]:
     return [
         f"{FEW:.0%} of the purchases bring {share:.0%} of the spend. Spend is quantity times unit_price; if the "
         "column holds the price of the whole row, divide it in source.events.query: amount / quantity as price"
+    ]
+
+
+def of_items(events: ir.Table, products: ir.Table | None) -> list[str]:
+    """Whether a few rows or categories hold most of all items, as where petrol is counted in thousandths of a litre.
+
+    events (event_type, product_id, quantity, and category_path if it is known)     of the window; purchases alone count
+    products (product_id, category_path) or None
+    """
+    bought = events.filter(events.event_type == str(EventType.PURCHASE))
+    own_path = bought.category_path if "category_path" in bought.columns else ibis.null("string")
+    bought = with_category_path(bought.mutate(category_path=own_path), products)
+    items = bought.select("quantity", category=at_level(bought.category_path, 1)).filter(ibis._.quantity > 0)
+    beside = items.cross_join(items.aggregate(bound=items.quantity.quantile(1.0 - FEW)))
+    is_large = beside.quantity > beside.bound
+    # Rows without a category are one of their own.
+    by_category = beside.group_by(category=beside.category.fill_null("")).aggregate(
+        count=beside.count(), items=beside.quantity.sum(), large=beside.quantity.sum(where=is_large)
+    )
+    found = by_category.to_pandas().astype({"items": "float64", "large": "float64"}).fillna({"large": 0.0})
+    count, total = found["count"].sum(), found["items"].sum()
+    others = (total - found["items"]) / (count - found["count"]).replace(0, np.nan)
+    unlike = found[found["items"] / found["count"] >= UNLIKE * others].sort_values("items", ascending=False)
+    names = ", ".join(repr(name[:40]) for name in unlike.category[unlike.category != ""][:3])
+    told = [(f"{FEW:.0%} of the purchases", found.large.sum())]
+    if names:
+        told.insert(0, (f"purchases in {names}", unlike["items"].sum()))
+    held = [(who, amount / total) for who, amount in told if amount > MOSTLY * total]
+    if count < LEAST_PAID or not held:
+        return []
+    return [
+        f"{held[0][0]} hold {held[0][1]:.1%} of all items. If they are counted in another unit than the rest, such as "
+        "millilitres or grams, count each such row as one item in source.events.query, with the price of the whole "
+        "row; else figures of items tell of little but these"
+    ]
+
+
+def of_contacts(customers: pd.DataFrame) -> list[str]:
+    """Whether so many contact the shop that it must be mails to them, or else, that were taken for contacts.
+
+    customers (contact_count, order_count)
+    """
+    contacts, orders = customers.contact_count.sum(), customers.order_count.sum()
+    asking, buyers = (customers.contact_count > 0).sum(), (customers.order_count > 0).sum()
+    if contacts < LEAST_CONTACTS or (contacts <= orders and asking <= MOSTLY * buyers):
+        return []
+    return [
+        f"{contacts:,.0f} contacts of {asking:,} customers stand beside {orders:,.0f} orders of {buyers:,}. A contact "
+        "is a customer who writes or calls; mails of the shop are email_open and email_click, or in no list of "
+        "source.events.event_types"
     ]
 
 

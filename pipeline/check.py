@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from features.events import ObservationWindow
+import ibis.expr.types as ir
+import pandas as pd
+
+from features.events import EventType, ObservationWindow
+from features.value import order_key
 from pipeline import beware, outputs
 from pipeline.engines import connect
 from pipeline.params import Params
@@ -19,8 +23,31 @@ def check(params: Params, *, progress: Progress) -> str:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
-        doubts = beware.of_hours(params, source) + beware.of_spend(observed)
+        doubts = (
+            beware.of_moment(params, source.summary)
+            + beware.of_hours(params, source)
+            + beware.of_spend(observed)
+            + beware.of_items(observed, source.products)
+            + beware.of_contacts(_orders_and_contacts(observed))
+        )
         return "\n".join([reading_text(source.summary.as_dict()), *(f"Beware    {told}" for told in doubts)])
+
+
+def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
+    """Customers (contact_count, order_count) who contacted the shop or ordered; none where nobody contacted it."""
+    is_contact = events.event_type == str(EventType.CONTACT)
+    if not events.aggregate(any=is_contact.any()).to_pandas()["any"].any():
+        return pd.DataFrame({"contact_count": [], "order_count": []})
+    told = events.filter(is_contact | (events.event_type == str(EventType.PURCHASE)))
+    told = told.select("customer_id", "event_type", order_key=order_key(told))
+    return (
+        told.group_by("customer_id")
+        .aggregate(
+            contact_count=(told.event_type == str(EventType.CONTACT)).sum(),
+            order_count=told.order_key.nunique(where=told.event_type == str(EventType.PURCHASE)),
+        )
+        .to_pandas()
+    )
 
 
 def reading_text(reading: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
     EngineError
         Memory or disk do not suffice, or there is no such folder; says which parameter to change.
     """
-    place = (Path(params.temp_directory) if params.temp_directory else folder).resolve()
+    place = (params.temp_folder or folder).resolve()
     with _work_folder(place) as work:
         con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
         try:

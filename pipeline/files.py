@@ -87,11 +87,8 @@ def resolve(table: Table, params: Params, *, key: str) -> list[Path]:
         place = params.path(text)
         if place.is_dir():
             matches = sorted(path for path in place.iterdir() if _kind(path) and path.name[0] != ".")
-        elif any(sign in text for sign in "*?["):
-            anchor = Path(place.anchor)
-            matches = sorted(anchor.glob(str(place.relative_to(anchor))))
         else:
-            matches = [place] if place.is_file() else []
+            matches = _named(place)
         if not matches:
             raise SourceError(
                 f"{key}.path: expected Parquet, CSV or JSON lines files at {text}, found none. "
@@ -111,8 +108,16 @@ def resolve(table: Table, params: Params, *, key: str) -> list[Path]:
     return found
 
 
+def _named(place: Path) -> list[Path]:
+    """Files that a path or a glob names, sorted."""
+    if any(sign in str(place) for sign in "*?["):
+        anchor = Path(place.anchor)
+        return sorted(anchor.glob(str(place.relative_to(anchor))))
+    return [place] if os.path.isfile(place) else []  # a text of a query may be no name at all
+
+
 def source_files(params: Params) -> list[Path]:
-    """Files of all tables of ``params.source``; what a query reads is not known.
+    """Files of all tables of ``params.source``, also those that a query names.
 
     Raises
     ------
@@ -121,12 +126,34 @@ def source_files(params: Params) -> list[Path]:
     """
     source = params.source
     tables = {name: getattr(source, name) for name in ("events", "products", "categories", "customers")}
-    return [
-        path
-        for name, table in tables.items()
-        if table is not None and table.path is not None
-        for path in resolve(table, params, key=f"source.{name}")
-    ]
+    found: list[Path] = []
+    for name, table in tables.items():
+        if table is not None and table.query is not None:
+            for text in _names_in(table.query):
+                found += _named(params.path(os.path.expanduser(text)))
+        elif table is not None:
+            found += resolve(table, params, key=f"source.{name}")
+    return found
+
+
+def _names_in(query: str) -> list[str]:
+    """What may be the name of a file in SQL: tables, and texts given to table functions such as read_csv."""
+    told = duckdb.execute("select json_serialize_sql(?::varchar)", [query]).fetchone()
+    found: list[str] = []
+
+    def walk(node: Any, *, is_read: bool) -> None:
+        if isinstance(node, dict):
+            kind, value = node.get("type"), node.get("value")
+            is_read = is_read or kind == "TABLE_FUNCTION"
+            if kind == "BASE_TABLE":
+                found.append(node["table_name"])
+            elif is_read and kind == "VALUE_CONSTANT" and isinstance(value, dict):
+                found.append(str(value.get("value")))
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(child, is_read=is_read)
+
+    walk(json.loads(told[0] if told else "{}"), is_read=False)
+    return found
 
 
 def _kind(path: Path) -> str | None:

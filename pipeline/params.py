@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from babel.numbers import is_currency
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.errors import ParamsError, without_passwords
 from pipeline.params_of_profiles import (
@@ -49,6 +49,12 @@ class EngineParams(Section):
     threads: Annotated[int, Field(ge=0)]
     temp_directory: str | None
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
+    _starts_at: Path = PrivateAttr(default=Path())
+
+    @property
+    def temp_folder(self) -> Path | None:
+        """``temp_directory`` from the folder of params.yaml on."""
+        return None if self.temp_directory is None else self._starts_at / self.temp_directory
 
 
 class ScoreParams(Section):
@@ -80,7 +86,10 @@ class TrackingParams(Section):
 
 
 class Params(Section):
-    """All of params.yaml. ``folder`` is where relative paths start; it is no part of the digest."""
+    """All of params.yaml; and what is no part of the digest.
+
+    ``folder`` is where relative paths start, ``called_with`` are the words of the command line that gave these values.
+    """
 
     as_of: datetime
     history_days: Annotated[float, Field(gt=0, le=36_500)]
@@ -112,6 +121,7 @@ class Params(Section):
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     cards: CardsParams = CardsParams()
     folder: Annotated[Path, Field(exclude=True)] = Path()
+    called_with: Annotated[tuple[str, ...], Field(exclude=True)] = ()
 
     @field_validator("currency")
     @classmethod
@@ -126,6 +136,11 @@ class Params(Section):
         if value.tzinfo is None:
             raise ValueError("expected a moment with its offset, such as 2025-11-01T00:00:00Z")
         return value.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _relative_paths_start_here(self) -> Params:
+        self.engine._starts_at = self.folder
+        return self
 
     @property
     def local_timezone(self) -> str:
@@ -155,7 +170,7 @@ class Params(Section):
             name: type(getattr(self, name)).model_validate(clean(getattr(self, name).model_dump()))
             for name in ("source", "tracking")
         }
-        return self.model_copy(update=changed)
+        return self.model_copy(update={**changed, "called_with": ()})
 
     def flat(self) -> dict[str, str]:
         """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,12 @@ from pydantic import ValidationError
 from pipeline.errors import ParamsError
 from pipeline.params import Params
 
+DEFAULT = Path("params.yaml")
+NOT_GIVEN = ("folder", "called_with")
+"""Fields of the parameters that no file gives."""
 Key = tuple[str, ...]
+ONE_OF = ("path", "query")
+"""Where a table lies: one of them."""
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -30,8 +35,11 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """
     values, lines = _read_values(path)
     places = {key: f"{path}, line {line}" for key, line in lines.items()}
-    places |= {_apply(values, override): f"--set {override}" for override in overrides}
-    return _validated(values, path, places)
+    beside = {override.partition("=")[0] for override in overrides}
+    places |= {_apply(values, override, beside): f"--set {override}" for override in overrides}
+    called_with = [*(["--params", str(path)] if path != DEFAULT else [])]
+    called_with += [word for override in overrides for word in ("--set", override)]
+    return _validated(values | {"folder": path.resolve().parent, "called_with": called_with}, path, places)
 
 
 def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[Key, int]]:
@@ -65,17 +73,23 @@ def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """``above`` over ``below``, section by section; a table that is described anew replaces the old description."""
+    """``above`` over ``below``, section by section.
+
+    What a table that lies elsewhere does not say is as in the base; what it says of columns and event types is all.
+    """
     merged = dict(below)
+    is_elsewhere = any(above.get(key) is not None for key in ONE_OF)
     for key, value in above.items():
-        is_section = isinstance(value, dict) and isinstance(below.get(key), dict) and not {"path", "query"} & set(value)
+        is_section = isinstance(value, dict) and isinstance(below.get(key), dict) and not is_elsewhere
         merged[key] = _merged(below[key], value) if is_section else value
+    if is_elsewhere:
+        merged |= {key: above.get(key) for key in ONE_OF}
     return merged
 
 
 def _validated(values: dict[str, Any], path: Path, places: dict[Key, str]) -> Params:
     try:
-        return Params.model_validate({**values, "folder": path.resolve().parent})
+        return Params.model_validate(values)
     except ValidationError as error:
         told = [_explain(problem, path, places) for problem in error.errors(include_url=False)]
         raise ParamsError("\n".join(dict.fromkeys(told))) from None
@@ -116,8 +130,8 @@ def _line_of_impossible_date(node: yaml.Node) -> int:
     return 0
 
 
-def _apply(values: dict[str, Any], override: str) -> Key:
-    """Set one key of ``values``; gives its place in the tree."""
+def _apply(values: dict[str, Any], override: str, beside: Collection[str]) -> Key:
+    """Set one key of ``values``; gives its place in the tree. ``beside``: all keys that are set, as they were given."""
     key, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
         raise ParamsError(f"--set {override}: expected section.key=value, such as clustering.n_segments=8.")
@@ -138,6 +152,9 @@ def _apply(values: dict[str, Any], override: str) -> Key:
         place[int(last)] = value
     else:
         place[last] = value
+        other = next((one for one in ONE_OF if one != last), "") if last in ONE_OF and value is not None else ""
+        if other in place and ".".join((*sections, other)) not in beside:
+            place[other] = None  # a table that lies elsewhere, as in a file over its base
     return (*sections, last)
 
 
@@ -200,4 +217,4 @@ def _known_keys(at: Key) -> list[str]:
             (a for a in getattr(field.annotation, "__args__", ()) if hasattr(a, "model_fields")),
             field.annotation,
         )
-    return [key for key in getattr(model, "model_fields", {}) if key != "folder"]
+    return [key for key in getattr(model, "model_fields", {}) if key not in NOT_GIVEN]

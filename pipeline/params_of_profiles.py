@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from features.events import EventType
 from features.feasts import spans
 from features.value import RFMGroup
-from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Timezone
+from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Timezone, Weight
 
 
 class Table(Section):
@@ -102,7 +102,7 @@ class SearchesParams(Section):
     min_customers: Count
     prior_searches: NonNegative
     min_probability: Share
-    outcome_weights: dict[EventType, NonNegative]
+    outcome_weights: dict[EventType, Weight]
     half_life_minutes: Positive
     min_confidence: Share
 
@@ -111,7 +111,7 @@ class DecayParams(Section):
     """What an event counts, and how fast that fades."""
 
     half_life_days: Positive
-    signal_weights: dict[EventType, NonNegative]
+    signal_weights: dict[EventType, Weight]
 
 
 class InterestsParams(DecayParams):

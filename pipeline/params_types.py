@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Language = Literal["en", "uk", "ru", "sq"]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+MOST_WEIGHT = 1e6
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -18,6 +19,17 @@ class Section(BaseModel):
     """A group of parameters: frozen, and strict about keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _no_more_than_counts(value: float) -> float:
+    if value > MOST_WEIGHT:
+        raise ValueError(
+            f"expected at most {MOST_WEIGHT:,.0f} times what a weight of 1 counts; past it nothing else would be seen"
+        )
+    return value
+
+
+Weight = Annotated[NonNegative, AfterValidator(_no_more_than_counts)]
 
 
 def _known_zone(value: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from pipeline.params import Params
@@ -25,7 +28,7 @@ training. `kindred promote RUN` makes a version the champion.
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A registered or logged model, on this disk.
+    """A registered or logged model, on this disk as long as this object is there.
 
     Attributes
     ----------
@@ -92,11 +95,22 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
     TrackingError
         There is no such model; names those there are.
     """
+    place = mkdtemp(prefix="kindred-model-")  # MLflow would leave what it downloads from a remote store
+    try:
+        loaded = _loaded(mlflow, uri, place)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    weakref.finalize(loaded, shutil.rmtree, place, ignore_errors=True)
+    return loaded
+
+
+def _loaded(mlflow: Any, uri: str, place: str) -> LoadedModel:
     from mlflow.exceptions import MlflowException
 
     try:
         resolved = _with_version(mlflow, uri)
-        folder = Path(mlflow.artifacts.download_artifacts(resolved))
+        folder = Path(mlflow.artifacts.download_artifacts(resolved, dst_path=place))
         model = mlflow.pyfunc.load_model(str(folder))
     except (MlflowException, OSError) as error:
         raise TrackingError(
@@ -211,7 +225,9 @@ def last_segment(mlflow: Any, params: Params) -> int:
 
 
 def note_last_segment(mlflow: Any, params: Params, number: int) -> None:
-    """Keep ``number`` from being given to another segment, where there is a registered model to note it with."""
+    """Keep ``number`` from being given to another segment; the registered model notes it, before its first version."""
     client, model = mlflow.MlflowClient(), params.tracking.model_name
-    if number > last_segment(mlflow, params) and client.search_registered_models(f"name = '{model}'"):
+    if _registered_model(mlflow, params) is None:
+        client.create_registered_model(model, description=ABOUT_MODEL)
+    if number > last_segment(mlflow, params):
         client.set_registered_model_tag(model, LAST_SEGMENT, str(number))

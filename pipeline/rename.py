@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import registry, tracking
+from pipeline import outputs, registry, results, tracking
+from pipeline.commands import command
 from pipeline.errors import UserError
 from pipeline.params import Params
 
@@ -26,19 +27,39 @@ def rename(params: Params, segment: str, name: str | None) -> str:
     Raises
     ------
     UserError
-        There is no champion or no such segment, or another one is called so.
+        There is no champion or no such segment, another one is called so, or another command is writing results.
     """
-    mlflow = tracking.open_store(params)
-    with tracking.one_at_a_time(params):  # or two could give one name to two segments
-        champion = registry.load_model(mlflow, params.tracking.champion_uri)
-        called, taken = _called_now(mlflow, params, champion.run_id)
-        own = _the_one(segment, called, champion.uri)
-        clean = _clean(name) if name is not None else None
-        if clean in [now for segment_id, now in taken.items() if segment_id != own]:
-            raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
-        registry.give_name(mlflow, params, own, clean)
-    what = f"is called {clean!r} from now on" if clean else "is named by its figures again"
-    return f"{own} ({called[own]}) {what}, in scores, reports and later trainings\nNext     kindred score"
+    with outputs.lock(params.path(params.outputs.folder)):
+        mlflow = tracking.open_store(params)
+        with tracking.one_at_a_time(params):  # or two could give one name to two segments
+            champion = registry.load_model(mlflow, params.tracking.champion_uri)
+            called, taken = _called_now(mlflow, params, champion.run_id)
+            own = _the_one(segment, called, champion.uri)
+            clean = _clean(name) if name is not None else None
+            if clean in [now for segment_id, now in taken.items() if segment_id != own]:
+                raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
+            registry.give_name(mlflow, params, own, clean)
+        what = f"is called {clean!r} from now on" if clean else "is named by its figures again"
+        return "\n".join(
+            [
+                f"{own} ({called[own]}) {what}, in scores, reports and trainings to come",
+                _told_anew(mlflow, params, champion.run_id),
+                f"Next     {command(params, 'score')}    # scores that are there keep the name of before",
+            ]
+        )
+
+
+def _told_anew(mlflow: Any, params: Params, run_id: str) -> str:
+    """Where the champion's report and segments have the name; or how to have it there."""
+    try:
+        if results.is_in_place(params, run_id):
+            told = results.remade(mlflow, params, run_id)
+            path = results.put_in_place(mlflow, params, tracking.origin(mlflow, run_id), told)
+            return f"Report   {path} and the segments beside it have it, too"
+        why = "the outputs folder holds none of the champion's"
+    except UserError as error:
+        why = str(error).rstrip(".")
+    return f"Report   not made again: {why}. To have one: {command(params, 'report')}"
 
 
 def _called_now(mlflow: Any, params: Params, run_id: str) -> tuple[dict[str, str], dict[str, str]]:

@@ -127,6 +127,15 @@ def report(params: Params, run: str | None, *, language: str | None, out: Path |
     return f"{'Workbook' if xlsx else 'Report  '} {path}\nof run   {origin.run_id}{whose}, as of {told['as_of']}"
 
 
+def is_in_place(params: Params, run_id: str) -> bool:
+    """Whether the report and the segments of the outputs folder are those of a run."""
+    try:
+        manifest = json.loads((results_folder(params, "champion") / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("run_id") == run_id
+
+
 def put_in_place(mlflow: Any, params: Params, origin: tracking.Origin, told: Mapping[str, Any]) -> Path:
     """Make the report and the segments of a run those of the outputs folder; gives the report."""
     folder = results_folder(params, "champion")

@@ -18,6 +18,7 @@ from models.selection import Candidate, Choice, choose, scores
 from models.validity import CHANCE, predictive_validity
 from pipeline import tracking
 from pipeline.clusters import cluster, segment_ids
+from pipeline.commands import command
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress
 from pipeline.report import plots
@@ -310,7 +311,7 @@ def log_candidates(mlflow: Any, tried: list[Tried], choice: Choice | None) -> No
     tracking.log_figures(mlflow, {"choice": plots.choice_figure(rows)})
 
 
-def candidates_text(tried: Sequence[Tried]) -> str:
+def candidates_text(tried: Sequence[Tried], params: Params) -> str:
     """A line per candidate, the highest score first, and the command that trains it in full."""
     told = scores([one.candidate for one in tried])
     lines = [f"{'Score':>5}  {'Stable':>6}  {'Smallest':>8}  {'Apart':>5}  Train it in full"]
@@ -318,6 +319,7 @@ def candidates_text(tried: Sequence[Tried]) -> str:
         found = one.candidate
         lines.append(
             f"{score:5.2f}  {found.stable_share:6.0%}  {found.smallest_count:8,.0f}  "
-            f"{found.named_apart:>2}/{found.n_segments:<2}  {one.setting.command()}"
+            f"{found.named_apart:>2}/{found.n_segments:<2}  "
+            f"{command(params, 'train', overrides=one.setting.overrides())}"
         )
     return "\n".join(lines)

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from features.events import ObservationWindow
-from models.identity import last_number
 from models.segmentation import FittedClusters, input_columns
 from pipeline import beware, outputs, registry, tracking
 from pipeline.backtest import fitted_params, log_backtest
 from pipeline.cards import Cards, with_cards
 from pipeline.check import unlisted_note
 from pipeline.clusters import cluster
+from pipeline.commands import command, to_see_runs
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
 from pipeline.identity import LINEAGE, Champion, ask_champion, identify, with_names
@@ -52,6 +52,7 @@ class Trained:
     report_path: Path
     notes: tuple[str, ...]
     lineage: list[dict[str, Any]]
+    params: Params
     foretold: str = ""
     candidates: str = ""
 
@@ -71,9 +72,9 @@ class Trained:
                 f"Model    {self.model_uri} (@{self.alias})",
                 f"Report   {self.report_path}",
                 *self._whose_report(),
-                "Next     make ui                     compare runs in MLflow",
-                f"         kindred score --model {self.model_uri}",
-                f"         kindred report {self.run_id[:SHORT_ID]} --xlsx",
+                f"Next     {to_see_runs(self.params):<27}  # compare runs in MLflow",
+                f"         {command(self.params, 'score', '--model', self.model_uri)}",
+                f"         {command(self.params, 'report', self.run_id[:SHORT_ID], '--xlsx')}",
             ]
         )
 
@@ -83,7 +84,7 @@ class Trained:
             return []
         return [
             f"         of this run; {self.report_path.parents[1] / REPORT} stays the champion's until: "
-            f"kindred promote {self.run_id[:SHORT_ID]}"
+            f"{command(self.params, 'promote', self.run_id[:SHORT_ID])}"
         ]
 
 
@@ -166,14 +167,15 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
                 log_backtest(mlflow, measured)
             _log_run(mlflow, params.redacted(), found, results, report)
             mlflow.log_text(json.dumps(lineage, ensure_ascii=False, indent=1), LINEAGE)
-            # Before the model is registered: a full disk must not leave a champion of a run that failed.
-            place = results_folder(params, "challenger" if registry.has_champion(mlflow, params) else "champion")
-            write_results(place, results, report, params_digest=params.digest(), versions=tracking.versions())
-            uri, alias = _log_model(mlflow, params.redacted(), found)
-            registry.note_last_segment(mlflow, params, last_number(known.ids.values()))
+            with tracking.one_at_a_time(params):  # or two first trainings would both be the champion
+                # Before the model is registered: a full disk must not leave a champion of a run that failed.
+                place = results_folder(params, "challenger" if registry.has_champion(mlflow, params) else "champion")
+                write_results(place, results, report, params_digest=params.digest(), versions=tracking.versions())
+                uri, alias = _log_model(mlflow, params.redacted(), found)
     notes = (*notes, fitted.choice_reason) if fitted.choice_reason else notes
     foretold, table = validity.as_line() if validity else "", found.segments.frame()
-    return Trained(run_id, uri, alias, table, place / REPORT, notes, lineage, foretold, tried if sweep else "")
+    tried = tried if sweep else ""
+    return Trained(run_id, uri, alias, table, place / REPORT, notes, lineage, params, foretold, tried)
 
 
 def _clustered(
@@ -190,7 +192,7 @@ def _clustered(
     start = champion.start(params) if champion else {}
     if is_to_choose(params, sweep=sweep):
         made = choose_and_fit(mlflow, profiles, past[:-1], params, start, sweep=sweep, progress=progress)
-        return made.params, made.fitted, candidates_text(made.tried)
+        return made.params, made.fitted, candidates_text(made.tried, params)
     progress(f"clustering with {params.clustering.algorithm}")
     return params, cluster(profiles, params, **start), ""
 
@@ -203,9 +205,12 @@ def _doubts(con: Any, source: Source, profiles: Profiles, params: Params) -> lis
     UserError
         It is not enough.
     """
+    transactions = con.table("transactions", database=TEMPORARY)
     doubts = (
         beware.of_moment(params, source.summary)
-        + beware.of_spend(con.table("transactions", database=TEMPORARY))
+        + beware.of_spend(transactions)
+        + beware.of_items(transactions, source.products)
+        + beware.of_contacts(profiles.table)
         + beware.of_categories(profiles)
     )
     short = require_enough(source, profiles, params)

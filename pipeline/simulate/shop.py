@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,8 @@ LEAST_DAYS = 60
 CHUNK_CUSTOMERS = 20_000
 FORMATS = ("parquet", "csv")
 MARKER = "shop.json"
+DEMO = Path("demo/shop")
+"""Where params.yaml looks for one."""
 MOST_DIRTY = 0.5
 
 
@@ -55,10 +58,15 @@ class SimulatedShop:
 
     def as_text(self) -> str:
         """What was written, and what to do next."""
+        sets = [f"as_of={self.training_as_of}"]
+        if Path(self.folder) != DEMO:
+            paths = {"events": "events", "products": "products.parquet", "customers": "customers.parquet"}
+            sets += [f"source.{table}.path={Path(self.folder).resolve() / name}" for table, name in paths.items()]
+        following = shlex.join(["kindred", "train", *(word for one in sets for word in ("--set", one))])
         return (
             f"{self.event_count:,} events of {self.customers:,} customers in {self.folder}, "
             f"{self.starts_at[:10]} to {self.ends_at[:10]}.\n"
-            f"Next     kindred train --set as_of={self.training_as_of}"
+            f"Next     {following}"
         )
 
 

@@ -26,7 +26,10 @@ create temp table observed as
   where occurred_at >= timestamp '2024-11-01' and occurred_at < timestamp '2025-11-01';
 create temp table visits as
   select customer_id, session_key, min(occurred_at) as started_at, min(channel) as channel,
-         bool_or(event_type = 'cart') as has_cart, bool_or(event_type = 'purchase') as has_purchase
+         bool_or(event_type = 'cart') as has_cart, bool_or(event_type = 'purchase') as has_purchase,
+         coalesce(count(*) filter (event_type = 'remove_from_cart') >= count(*) filter (event_type = 'cart')
+                  and max(occurred_at) filter (event_type = 'remove_from_cart')
+                      >= max(occurred_at) filter (event_type = 'cart'), false) as is_emptied
   from observed where event_type not in ('email_open', 'contact', 'redemption', 'other')
   group by all;
 create temp table orders as
@@ -75,7 +78,7 @@ create temp table activity as
   from observed group by all;
 create temp table habits as
   select customer_id, count(*) as session_count, count(*) filter (has_cart) as cart_session_count,
-         count(*) filter (has_cart and not has_purchase) as abandoned_cart_count,
+         count(*) filter (has_cart and not has_purchase and not is_emptied) as abandoned_cart_count,
          count(*) filter (dayofweek(started_at) in (0, 6)) / count(*) as weekend_share,
          count(*) filter (hour(started_at) < 6) / count(*) as night_share,
          count(*) filter (hour(started_at) between 6 and 11) / count(*) as morning_share,

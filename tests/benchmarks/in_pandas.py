@@ -132,6 +132,8 @@ def visits(events: pd.DataFrame) -> pd.DataFrame:
     inside = events[events.is_visit]
     flagged = inside.assign(
         has_cart=inside.event_type == "cart",
+        put=inside.occurred_at.where(inside.event_type == "cart"),
+        taken=inside.occurred_at.where(inside.event_type == "remove_from_cart"),
         has_purchase=inside.event_type == "purchase",
         channel=inside.channel.cat.reorder_categories(sorted(inside.channel.cat.categories), ordered=True),
     )
@@ -140,12 +142,17 @@ def visits(events: pd.DataFrame) -> pd.DataFrame:
         channel=("channel", "min"),
         has_cart=("has_cart", "any"),
         has_purchase=("has_purchase", "any"),
+        put_count=("put", "count"),
+        taken_count=("taken", "count"),
+        last_put=("put", "max"),
+        last_taken=("taken", "max"),
     )
+    is_emptied = (by_visit.taken_count >= by_visit.put_count) & (by_visit.last_taken >= by_visit.last_put)
     hour = by_visit["at"].dt.hour
     marks = pd.DataFrame(
         {
             "cart_session_count": by_visit.has_cart,
-            "abandoned_cart_count": by_visit.has_cart & ~by_visit.has_purchase,
+            "abandoned_cart_count": by_visit.has_cart & ~by_visit.has_purchase & ~is_emptied,
             "weekend_share": by_visit["at"].dt.dayofweek >= 5,
             "night_share": hour < 6,
             "morning_share": (hour >= 6) & (hour < 12),

@@ -135,12 +135,14 @@ def visits(events: pl.LazyFrame) -> pl.LazyFrame:
         channel=pl.col("channel").min(),
         has_cart=(kind == "cart").any(),
         has_purchase=(kind == "purchase").any(),
+        is_emptied=((kind == "remove_from_cart").sum() >= (kind == "cart").sum())
+        & (at.filter(kind == "remove_from_cart").max() >= at.filter(kind == "cart").max()).fill_null(False),
     )
     hour, count = pl.col("at").dt.hour(), pl.len()
     return by_visit.group_by("customer_id").agg(
         session_count=count,
         cart_session_count=pl.col("has_cart").sum(),
-        abandoned_cart_count=(pl.col("has_cart") & ~pl.col("has_purchase")).sum(),
+        abandoned_cart_count=(pl.col("has_cart") & ~pl.col("has_purchase") & ~pl.col("is_emptied")).sum(),
         weekend_share=(pl.col("at").dt.weekday() >= 6).sum() / count,
         night_share=(hour < 6).sum() / count,
         morning_share=((hour >= 6) & (hour < 12)).sum() / count,

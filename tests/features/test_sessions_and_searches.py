@@ -27,6 +27,34 @@ def test_a_silence_begins_a_new_visit(con: Any, events_table: Any) -> None:
     assert visits.has_cart.tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "is_left"),
+    [
+        ("c", True),
+        ("c r", False),
+        ("c c r r", False),
+        ("c c r", True),
+        ("r c", True),  # of an earlier visit, for something else
+        ("c r c", True),
+        ("c r p", False),
+        ("c p", False),
+        ("r", False),
+        ("v", False),
+    ],
+)
+def test_an_emptied_cart_is_not_left(con: Any, events_table: Any, kinds: str, is_left: bool) -> None:
+    names = {"c": "cart", "r": "remove_from_cart", "p": "purchase", "v": "view"}
+    events = events_table([at(minute, names[kind]) for minute, kind in enumerate(kinds.split())])
+    (visit,) = con.to_pandas(
+        session_table(with_session_key(events, has_session_ids=False, gap_minutes=30))
+    ).itertuples()
+    assert (visit.has_left_cart, visit.has_cart) == (is_left, "c" in kinds)
+    # At one moment, as in a log of dates, numbers alone tell.
+    events = events_table([at(0, names[kind]) for kind in kinds.split()])
+    keyed = with_session_key(events, has_session_ids=False, gap_minutes=30)
+    assert con.to_pandas(session_table(keyed)).has_left_cart[0] == (is_left and kinds != "r c")
+
+
 def test_events_of_one_moment_share_a_visit(con: Any, events_table: Any) -> None:
     events = events_table([at(0, "view"), at(0, "view"), at(0, "cart"), at(45, "view"), at(45, "cart")])
     keyed = con.to_pandas(with_session_key(events, has_session_ids=False, gap_minutes=30))

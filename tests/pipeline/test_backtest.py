@@ -35,6 +35,7 @@ def test_the_table_is_told_and_tracked(params: Callable[..., Params], shop: Path
     for row in ("popularity", "raw counts", "Adobe Target's rule", "given weights", "fitted weights"):
         assert row in told
     assert "forgotten after" in told
+    assert "bought something with a category in the horizon after it; the report of a training also counts" in told
     mlflow = tracking.open_store(given)
     (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert 0.5 < run.data.metrics["backtest_who_auc"] <= 1.0
@@ -50,6 +51,8 @@ def test_the_formula_where_the_commonest_signal_counts_nothing(params: Callable[
     assert told.startswith(f"Beside a cart, a view 0, a purchase {cart:.3g}. ")
     assert f"as much as {given.kappa / given.interest.signal_weights['cart']:.3g} carts" in told
     assert formula_words(Fitted(given, False, "as given", ("view",))).startswith("Half of what is known")
+    # Nothing that was seen has a category: no kind of event is spoken of.
+    assert "as much as 8 events of weight 1. Of" in formula_words(Fitted(given, False, "as given", ()))
 
 
 def test_what_comes_after_a_cutoff_is_not_known_at_it(params: Callable[..., Params]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from features.categories import OTHER, CategoryCut
 from features.interests import SHARE_PREFIX
 from pipeline import beware
+from pipeline.check import check
 from pipeline.params import Params
 from pipeline.params_file import load_params
 
@@ -122,3 +124,69 @@ def test_a_few_rows_that_bring_most_of_the_spend(dear: float, count: int, is_tol
     told = beware.of_spend(ibis.memtable(rows))
     assert bool(told) == is_told
     assert not is_told or told[0].startswith("1% of the purchases bring 95% of the spend")
+
+
+def purchases(categories: dict[str | None, tuple[int, float]]) -> Any:
+    """Category -> rows, and items a row."""
+    rows = [(path, items) for path, (count, items) in categories.items() for _ in range(count)]
+    table = pd.DataFrame(rows, columns=["category_path", "quantity"]).assign(event_type="purchase", product_id="p")
+    return ibis.memtable(table.astype({"category_path": "object"}), schema=PURCHASES)
+
+
+PURCHASES = {"category_path": "string", "quantity": "float64", "event_type": "string", "product_id": "string"}
+
+
+@pytest.mark.parametrize(
+    ("categories", "told"),
+    [
+        ({"Food > Milk": (990, 1.0), "Fuel > Petrol": (10, 9_000.0)}, "purchases in 'Fuel' hold 98.9%"),
+        # Grams beside pieces: no few rows hold most of them, a category does.
+        ({"Food > Milk": (700, 2.0), "Fruit": (300, 500.0)}, "purchases in 'Fruit' hold 99.1%"),
+        ({None: (990, 1.0), "Food": (5, 1.0), "Fuel": (5, 9_000.0)}, "purchases in 'Fuel' hold 97.8%"),
+        ({None: (991, 1.0), "": (9, 9_000.0)}, "1% of the purchases hold 98.8%"),
+        ({"Food": (900, 1.0), "Screws": (100, 9.0)}, ""),  # half of them, and not so unlike
+        ({"Food": (989, 1.0), "Fuel": (10, 9_000.0)}, ""),  # too few to judge by
+        ({"Food": (1_000, 5.0)}, ""),
+        ({"Food": (1_000, 0.0)}, ""),
+    ],
+)
+def test_a_few_rows_or_categories_that_hold_most_of_all_items(
+    categories: dict[str | None, tuple[int, float]], told: str
+) -> None:
+    (found,) = beware.of_items(purchases(categories), None) or [""]
+    assert found.startswith(told) and bool(found) == bool(told)
+
+
+def test_the_catalogue_names_the_categories_of_items() -> None:
+    bought = purchases({"a": (990, 1.0), "b": (10, 9_000.0)})
+    bought = bought.mutate(product_id=bought.category_path).drop("category_path")
+    products = ibis.memtable(pd.DataFrame({"product_id": ["a", "b"], "category_path": ["Food", "Fuel > Petrol"]}))
+    assert "in 'Fuel' hold 98.9%" in beware.of_items(bought, products)[0]
+    assert beware.of_items(bought, None)[0].startswith("1% of the purchases hold 98.9%")
+
+
+@pytest.mark.parametrize(
+    ("contacts", "orders", "is_told"),
+    [
+        ([1.0] * 100 + [0.0] * 200, [1.0] * 300, False),
+        ([1.0] * 160 + [0.0] * 140, [9.0] * 300, True),  # more than half as many as buy
+        ([4.0] * 100 + [0.0] * 200, [1.0] * 300, True),  # more contacts than orders
+        ([1.0] * 99, [0.0] * 99, False),
+        ([1.0] * 100, [0.0] * 100, True),
+        ([0.0] * 100, [0.0] * 100, False),
+    ],
+)
+def test_contacts_that_can_be_none(contacts: list[float], orders: list[float], is_told: bool) -> None:
+    told = beware.of_contacts(pd.DataFrame({"contact_count": contacts, "order_count": orders}))
+    assert bool(told) == is_told
+
+
+def test_a_check_tells_what_a_training_tells(params: Callable[..., Params]) -> None:
+    mails = ["source.events.event_types.email_open=[]", "source.events.event_types.contact=[contact, email_open]"]
+    for more, expected in (
+        ([], ()),
+        ([*mails, "as_of=2026-05-01T00:00:00Z"], ("days after the last event", " orders of ")),
+    ):
+        told = check(params(*more), progress=lambda step: None)
+        assert told.count("Beware") == len(expected)
+        assert all(text in told for text in expected)

@@ -73,6 +73,8 @@ def test_a_cluster_of_nobody_has_an_id_of_its_own(params: Callable[..., Params])
     given, fitted = params(), fitted_with_an_empty_centre()
     mlflow = tracking.open_store(given)
     found = identify(mlflow, None, fitted, given, run_id="run")
+    # A first training at the same time has no champion to be matched with, and numbers of its own.
+    assert set(identify(mlflow, None, fitted, given, run_id="other").ids.values()) == {"s04", "s05", "s06"}
     # By its number, the cluster of nobody was s02 as well.
     assert found.ids == {0: "s01", 1: "s03", 2: "s02"}
     assert [row["segment_id"] for row in found.lineage] == ["s01", "s02"]

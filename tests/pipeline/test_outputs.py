@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -13,7 +14,11 @@ import pytest
 
 from pipeline import outputs
 from pipeline.engines import connect
+from pipeline.files import source_files
 from pipeline.params import EngineParams
+from pipeline.params_file import load_params
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
 @pytest.fixture
@@ -66,6 +71,36 @@ def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
         with pytest.raises(outputs.OutputError, match=r"this one is read\. Name another"):
             outputs.require_not_read(out, [other, read])
     outputs.require_not_read(other, [other, read])  # none of them is there yet
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select * from 'read.csv'",
+        'with log as (select * from "read.csv") select * from log join log as again using (id);',
+        "select 1 as a where exists (from read_csv('read.csv', all_varchar = true))",
+        "from read_csv(['other.csv', './logs/../read.csv'], sep = ';')",
+        "select * from '*ad.csv' union all select * from 'other.parquet'",
+    ],
+)
+def test_what_a_query_reads_is_not_written_over(tmp_path: Path, query: str) -> None:
+    out = tmp_path / "read.csv"
+    out.write_text("x")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "mine.yaml").write_text(f"base: {PARAMS}\nsource: {{products: null, customers: null}}\n")
+    params = load_params(tmp_path / "mine.yaml", [f"source.events.query={json.dumps(query)}"])
+    with pytest.raises(outputs.OutputError, match=r"this one is read\. Name another"):
+        outputs.require_not_read(out, source_files(params))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["select 'read.csv' as name from 'other.csv'", "selec 'read.csv'", "drop table x", f"from read_csv('{'x' * 300}')"],
+)
+def test_what_a_query_does_not_read_may_be_written(tmp_path: Path, query: str) -> None:
+    (tmp_path / "read.csv").write_text("x")
+    (tmp_path / "mine.yaml").write_text(f"base: {PARAMS}\nsource: {{products: null, customers: null}}\n")
+    assert source_files(load_params(tmp_path / "mine.yaml", [f"source.events.query={json.dumps(query)}"])) == []
 
 
 def test_leftovers_of_a_crash_are_swept(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.engines import connect
 from pipeline.errors import ParamsError, without_passwords
+from pipeline.params import params_from_json
 from pipeline.params_file import load_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -27,9 +29,60 @@ def test_a_base_is_overridden_deeply(tmp_path: Path) -> None:
     assert ours.folder == tmp_path.resolve()
 
 
-def test_a_table_described_anew_replaces_the_old_one(tmp_path: Path) -> None:
-    path = written(tmp_path, f"base: {PARAMS}\nsource:\n  events:\n    query: select 1\n")
-    assert load_params(path).source.events.path is None
+def a_shop_and_what_differs(folder: Path, differs: str) -> Path:
+    table = "path: log.csv, columns: {customer_id: user, occurred_at: ts}, event_types: {view: [seen]}, timezone: Europe/Kyiv"
+    written(folder, f"base: {PARAMS}\nsource:\n  events: {{{table}}}\n", "shop.yaml")
+    return written(folder, f"base: shop.yaml\nsource:\n  events: {{{differs}}}\n")
+
+
+@pytest.mark.parametrize("key", ["path", "query"])
+def test_a_table_that_lies_elsewhere_keeps_what_is_not_said_in_a_file_as_by_set(tmp_path: Path, key: str) -> None:
+    by_file = load_params(a_shop_and_what_differs(tmp_path, f"{key}: x")).source
+    assert by_file == load_params(tmp_path / "shop.yaml", [f"source.events.{key}=x"]).source
+    events, was = by_file.events, load_params(tmp_path / "shop.yaml").source.events
+    assert events == was.model_copy(update={"path": None, "query": None, key: "x"})
+
+
+def test_what_a_table_that_lies_elsewhere_says_is_all(tmp_path: Path) -> None:
+    """Columns of the old log, left among the new ones, would be looked for in vain."""
+    said = load_params(a_shop_and_what_differs(tmp_path, "query: x, columns: {customer_id: client}, event_types: {}"))
+    assert (said.source.events.columns, said.source.events.event_types) == ({"customer_id": "client"}, {})
+    assert said.source.events.timezone == "Europe/Kyiv"
+    in_place = load_params(a_shop_and_what_differs(tmp_path, "columns: {customer_id: client}"))
+    assert in_place.source.events.columns == {"customer_id": "client", "occurred_at": "ts"}
+
+
+def test_a_table_lies_in_one_place(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="exactly one of `path` and `query`"):
+        load_params(a_shop_and_what_differs(tmp_path, "query: x, path: y"))
+    with pytest.raises(ParamsError, match="exactly one of `path` and `query`"):
+        load_params(PARAMS, ["source.events.query=x", "source.events.path=y"])
+    assert load_params(PARAMS, ["source.events.query=x", "source.events.path=null"]).source.events.query == "x"
+
+
+def test_folders_of_the_engine_start_at_the_file_as_all_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop").mkdir()
+    path = written(tmp_path / "shop", f"base: {PARAMS}\nengine: {{temp_directory: spill}}\n")
+    params = load_params(path)
+    assert params.engine.temp_folder == tmp_path / "shop" / "spill"
+    with connect(params.engine, folder=tmp_path):
+        assert [one.name for one in tmp_path.iterdir()] == ["shop"] and any((tmp_path / "shop" / "spill").iterdir())
+    assert load_params(path, [f"engine.temp_directory={tmp_path / 'far'}"]).engine.temp_folder == tmp_path / "far"
+    assert load_params(PARAMS).engine.temp_folder is None
+    assert params_from_json(params.model_dump_json(), tmp_path).engine.temp_folder == tmp_path / "spill"
+
+
+@pytest.mark.parametrize("weight", ["1e300", ".inf", "1000001"])
+@pytest.mark.parametrize(
+    "key", ["interests.signal_weights.cart", "interests.activity.signal_weights.cart", "searches.outcome_weights.cart"]
+)
+def test_a_weight_beside_which_nothing_counts(key: str, weight: str) -> None:
+    with pytest.raises(
+        ParamsError, match=rf"--set {key}.*: expected at most 1,000,000 times what a weight of 1 counts"
+    ):
+        load_params(PARAMS, [f"{key}={weight}"])
+    load_params(PARAMS, [f"{key}=1000000"])
 
 
 def test_a_base_of_a_base(tmp_path: Path) -> None:
@@ -156,7 +209,7 @@ def test_a_date_that_does_not_exist_names_its_line(tmp_path: Path) -> None:
 
 def test_set_opens_what_the_file_leaves_out(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(f"base: {PARAMS}\nsource:\n  events:\n    path: log.csv\n", encoding="utf-8")
+    path.write_text(f"base: {PARAMS}\nsource:\n  events:\n    event_types: null\n", encoding="utf-8")
     found = load_params(path, ["source.events.event_types.view=[seen]"])
     assert found.source.events.event_types == {"view": ["seen"]}
     with pytest.raises(ParamsError, match=r"no section `source\.event`"):

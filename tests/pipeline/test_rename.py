@@ -21,13 +21,22 @@ def quiet(step: str) -> None:
     """No progress."""
 
 
+def names_in_place(params: Params) -> dict[str, str]:
+    """segment_id -> name, as the outputs folder has them."""
+    table = pq.read_table(params.path(params.outputs.folder) / "segments.parquet").to_pandas()
+    return dict(zip(table.segment_id, table["name"], strict=True))
+
+
 def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back(
     params: Callable[..., Params],
 ) -> None:
     given = params()
     first = train(given, sweep=False, progress=quiet)
     own = first.segments.iloc[0]
-    assert own["name"] in rename(given, own["name"], "  Our   gold ")
+    told = rename(given, own["name"], "  Our   gold ")
+    assert own["name"] in told and f"Report   {first.report_path} and the segments beside it have it, too" in told
+    assert names_in_place(given)[own.segment_id] == "Our gold"
+    assert "Our gold" in first.report_path.read_text()
 
     def scored() -> pd.DataFrame:
         out = given.path(given.outputs.scores)
@@ -49,7 +58,17 @@ def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back
     assert "Our gold" in set(scored().segment)
     rename(given, "Our gold", None)
     assert "Our gold" not in set(scored().segment)
+    assert own.segment_id in names_in_place(given) and "Our gold" not in names_in_place(given).values()
     assert "Our gold" not in set(train(given, sweep=False, progress=quiet).segments.name)
+
+    # What is in the outputs folder is of another run, or is gone: it stays as it is.
+    (given.path(given.outputs.folder) / "manifest.json").write_text('{"run_id": "another"}')
+    before = names_in_place(given)
+    assert "Report   not made again: the outputs folder holds none of the champion's" in rename(
+        given, own.segment_id, "Our silver"
+    )
+    assert names_in_place(given) == before
+    rename(given, own.segment_id, None)
 
     with pytest.raises(UserError, match=r"found none called 'nothing like it'\. The nearest is"):
         rename(given, "nothing like it", "Gold")

@@ -132,6 +132,28 @@ def test_a_log_without_prices_or_hours_says_nothing_of_them() -> None:
     assert "Most visits" not in page
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "view|search|click"),
+        ("uk", "перегляд[^а]|пошук|натискан"),
+        ("ru", "просмотр|поиск|нажати"),
+        ("sq", "shikim|kërkim|klik"),
+    ],
+)
+def test_the_page_of_a_log_of_orders_alone_speaks_of_no_views_and_searches(
+    language: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The glossary alone names the stage `browsing`."""
+    one = segment("s01", "VIP")
+    profile, ids = profile_of((one,))
+    monkeypatch.setitem(globals(), "profile_of", lambda segments: (profile.assign(view_count=0.0, cart_count=0.0), ids))
+    told = summary(one)
+    told["reading"] |= {"event_types": {"purchase": 9}, "duplicate_count": 2}
+    told["method"]["query_counts"] = {}
+    assert re.findall(words, text_of(render(told, language)).lower()) == []
+
+
 def test_a_lift_that_few_customers_show_is_a_dash() -> None:
     told = summary(segment("s01", "VIP"))
     assert told["heat_map"] == {"segment_ids": ["s01"], "categories": ["Cats", "Dogs"], "lifts": [[1.5, None]]}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,8 @@ import pyarrow.parquet
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.files import source_files
+from pipeline.params_file import load_params
 from pipeline.simulate import SimulatedShop, shop, simulate
 from pipeline.simulate.kinds import KINDS
 
@@ -366,6 +370,18 @@ def test_a_clean_shop_is_clean(log: duckdb.DuckDBPyConnection, clean: SimulatedS
     assert (
         one(log, "select (select count(*) from events) - (select count(*) from (select distinct * from events))") == 0
     )
+
+
+def test_what_to_run_next_reads_the_shop_that_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path / "params.yaml")
+    for folder in ("demo/shop", "an other"):
+        words = shlex.split(simulate(Path(folder), customers=50, days=100, seed=3).as_text().split("Next")[1])
+        assert words[:3] == ["kindred", "train", "--set"]
+        params = load_params(Path("params.yaml"), words[3::2])
+        assert [path.relative_to(tmp_path / folder) for path in source_files(params)] == [
+            *(Path("events/part-00000.parquet"), Path("products.parquet"), Path("customers.parquet"))
+        ]
 
 
 def test_csv_is_dirty_as_text_is(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -95,7 +96,12 @@ def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..
 def test_a_sweep_tells_of_each_candidate(params: Callable[..., Params]) -> None:
     given = params(*SMALL, "sweep.block_weights=[]", "quality.validity=false")
     told = train(given, sweep=True, progress=quiet).as_text()
-    assert told.count("kindred train --set clustering.algorithm=kmeans --set clustering.n_segments=") == 2
+    commands = re.findall(r"kindred (train --params .*)", told)
+    assert len(commands) == 2
+    for words in map(shlex.split, commands):
+        sets = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
+        assert sets[-2:-1] == ["clustering.algorithm=kmeans"] and sets[-1].startswith("clustering.n_segments=")
+        assert load_params(Path(words[2]), sets).source == given.source
     assert "best silhouette" in told
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import fcntl
+import gc
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -328,6 +331,21 @@ def test_two_trainings_at_once_in_one_folder(params: Callable[..., Params]) -> N
         train(given, sweep=False, progress=quiet)
 
 
+def test_of_two_first_trainings_at_once_one_is_the_champion(
+    params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version and alias are decided while no other command can decide them in the same store."""
+    given, logged = params(), registry.log_model
+
+    def log_model(*arguments: Any, **named: Any) -> tuple[str, str]:
+        with (given.path(given.tracking.artifacts) / ".lock").open("w") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return logged(*arguments, **named)
+
+    monkeypatch.setattr(registry, "log_model", log_model)
+    assert train(given, sweep=False, progress=quiet).alias == "champion"
+
+
 def test_new_categories_count_as_other_and_are_told(
     trained: tuple[Params, Trained], shop: Path, tmp_path: Path
 ) -> None:
@@ -394,6 +412,22 @@ def test_the_report_has_no_script_and_no_outside_address(trained: tuple[Params, 
 def test_events_all_after_as_of(params: Callable[..., Params]) -> None:
     with pytest.raises(SourceError, match="nothing had happened yet"):
         train(params("as_of=2020-01-01T00:00:00Z"), sweep=False, progress=quiet)
+
+
+def test_the_copy_of_a_model_goes_with_it(
+    trained: tuple[Params, Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, result = trained
+    mlflow = tracking.open_store(given)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = registry.load_model(mlflow, result.model_uri)
+    assert model.shop_folder.is_relative_to(tmp_path) and model.shop_folder.is_dir()
+    with pytest.raises(tracking.TrackingError):
+        registry.load_model(mlflow, "models:/kindred/999")
+    del model
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    assert registry.load_model(mlflow, result.model_uri).uri == result.model_uri  # the store's own is as it was
 
 
 def test_queries_are_told_and_rare_ones_not_kept(trained: tuple[Params, Trained], tmp_path: Path) -> None:

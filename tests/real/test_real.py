@@ -59,6 +59,8 @@ def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
         source = read_source(con, params, rejected_path=None)
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
         assert beware.of_hours(params, source) == beware.of_spend(observed) == []
+        told = beware.of_items(observed, source.products)
+        assert ["'FUEL', 'MISCELLANEOUS' hold 98.8%" in one for one in told] == [True] * (log == "complete_journey")
         far = params.model_copy(update={"cards": params.cards.model_copy(update={"timezone": "Asia/Tokyo"})})
         assert len(beware.of_hours(far, source)) == (log == "complete_journey")
 

@@ -1,0 +1,37 @@
+"""Commands that are told to run next: with the params file and the overrides of the one that tells them."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.errors import without_passwords
+from pipeline.params import Params
+from pipeline.tracking import tracking_uri
+
+MAKEFILE = "Makefile"
+
+
+def command(params: Params, *words: str, overrides: Mapping[str, str] | None = None) -> str:
+    """``kindred`` with ``words``, as a shell runs it; a password that was set stays out, and is to be put in again."""
+    sets = [word for key, value in (overrides or {}).items() for word in ("--set", f"{key}={value}")]
+    return without_passwords(shlex.join([_program("kindred"), *words, *params.called_with, *sets]))
+
+
+def to_see_runs(params: Params) -> str:
+    """What shows the runs: `make ui` where they are in the store that it opens."""
+    uri = tracking_uri(params)
+    if uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}" and Path(MAKEFILE).exists():
+        return "make ui"
+    if uri.startswith("http"):
+        return without_passwords(uri)
+    return without_passwords(shlex.join([_program("mlflow"), "ui", "--backend-store-uri", uri]))
+
+
+def _program(name: str) -> str:
+    """``name`` where the shell finds it, else where it lies beside this program."""
+    beside = Path(sys.argv[0]).with_name(name)
+    return str(beside) if shutil.which(name) is None and beside.exists() else name
