@@ -26,7 +26,7 @@ from pipeline.parsing import (
     as_number,
     as_text,
     as_time,
-    is_long_text,
+    has_long_text,
     is_number,
     is_unreadable_number,
     literal,
@@ -214,10 +214,15 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
     table = params.source.events
     theirs = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
     at, kind_column = theirs["occurred_at"], theirs["event_type"]
+
+    def text_of(column: str) -> str:
+        kind = raw.columns[column]
+        return as_text(column, kind, has_empty=kind == "VARCHAR" and _has_empty(con, raw, column))
+
     picked = {
         "occurred_at": _time_of(con, params, raw, at, rows="raw_events"),
         "event_type": as_event_type(kind_column, raw.columns[kind_column], table),
-        "source_event_type": as_text(kind_column, raw.columns[kind_column]),
+        "source_event_type": text_of(kind_column),
     }
     for name in EVENT_SCHEMA:
         if name in picked:
@@ -227,18 +232,23 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
         elif name in NUMBERS:
             picked[name] = as_number(theirs[name], raw.columns[theirs[name]])
         else:
-            picked[name] = as_text(theirs[name], raw.columns[theirs[name]])
+            picked[name] = text_of(theirs[name])
     picked["quantity"] = f"coalesce({picked['quantity']}, 1.0)"
     if "category_path" in theirs:
         catalogue.refuse_decimals(con, raw, theirs["category_path"], key="source.events.columns.category_path")
         picked["category_path"] = as_category_path(picked["category_path"], params.source.category_separator)
     unreadable = [is_unreadable_number(theirs[n], raw.columns[theirs[n]]) for n in NUMBERS if n in theirs]
     texts = [quoted(theirs[n]) for n in EVENT_SCHEMA if n in theirs and raw.columns[theirs[n]] == "VARCHAR"]
-    picked["has_long_text"] = " or ".join(is_long_text(text, params.source.max_text_chars) for text in texts) or "false"
+    picked["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
     picked["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in picked.items())
     same = ", ".join(EVENT_SCHEMA)
     return f"select *, hash({same}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
+
+
+def _has_empty(con: Any, raw: RawTable, column: str) -> bool:
+    """Whether an empty text stands in a column; where none does, the least text that Parquet names of it tells."""
+    return bool(con.con.execute(f"select exists (from {raw.name} where {quoted(column)} = '')").fetchone()[0])
 
 
 def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
