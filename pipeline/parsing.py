@@ -79,7 +79,7 @@ def is_unreadable_number(column: str, kind: str) -> str:
 
 
 def has_long_text(columns: Sequence[str], most: int) -> str:
-    """Whether one of some texts has more characters; few have as many bytes, and only of those are characters counted."""
+    """Whether a text has more characters; few have as many bytes, and only of those are characters counted."""
     if not columns:
         return "false"
     bytes_of = [f"strlen({column})" for column in columns]
