@@ -11,7 +11,7 @@ from features import categories, interests, searches, sessions
 from features.events import EventType, ObservationWindow, exact_sum, hashed
 from features.profile import ProfileSpec
 from models.carving import carve
-from pipeline.engines import materialise
+from pipeline.engines import TEMPORARY, materialise
 from pipeline.params import Params
 from pipeline.params_of_profiles import DecayParams
 from pipeline.sources import Source
@@ -58,6 +58,7 @@ def observe(
     """What is known at the end of ``window``; with the categories of ``spec``, or those that the events show."""
     in_window = window.of(source.events)
     customers = materialise(con, _customers(con, source, window), "known_customers")
+    con.drop_table("customers_seen", database=TEMPORARY)
     paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
     cut = spec.cut if spec else _fit_cut(paths, params.interests.max_categories)
     columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
