@@ -86,10 +86,13 @@ def with_reasons(table: ir.Table, checked: tuple[Rule, ...]) -> ir.Table:
        parsed (columns of the events, source_event_type, has_unreadable_number, has_long_text)
     -> parsed (..., reasons)     same rows; bit i is set where rule i is broken, 0 is an accepted row
     """
-    reasons: ir.IntegerValue = ibis.literal(0).cast("int32")
-    for bit, rule in enumerate(checked):
-        reasons = reasons + rule.broken(table).ifelse(2**bit, 0).cast("int32")
-    return table.mutate(**{REASONS: reasons})
+    nothing: ir.IntegerValue = ibis.literal(0).cast("int32")
+    broken = [rule.broken(table) for rule in checked]
+    reasons = nothing
+    for bit, is_broken in enumerate(broken):
+        reasons = reasons + is_broken.ifelse(2**bit, 0).cast("int32")
+    # Most rows break nothing, and are not asked which.
+    return table.mutate(**{REASONS: ibis.or_(*broken).ifelse(reasons, nothing)})
 
 
 def rejected(table: ir.Table) -> ir.Table:

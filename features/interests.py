@@ -14,6 +14,7 @@ only child below, so that shares add up to 1. S(u) is the evidence: how much is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import ibis
@@ -36,7 +37,8 @@ def decayed_weight(
     """weight(type of e) * 2^(-a / half_life_days), one number per event."""
     weight = type_weight(events, signal_weights)
     age = window.age_days(events.occurred_at)
-    return weight * ibis.literal(2.0).cast("float64").pow(-age / ibis.literal(float(half_life_days)).cast("float64"))
+    # A power of e takes half the time of a power of 2.
+    return weight * (age * constant(-math.log(2.0) / half_life_days)).exp()
 
 
 def event_evidence(events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue) -> ir.Table:
@@ -98,13 +100,18 @@ def wide_evidence(evidence: ir.Table, cut: CategoryCut) -> ir.Table:
        evidence (customer_id, column, evidence)
     -> wide (customer_id, evidence, "evidence: <category>"...)     one row per customer; 0 where there is none
     """
-    # A customer has one row a category, so that these sums have nothing to add.
-    return evidence.group_by("customer_id").aggregate(
+    # Two lists of the same rows come in the same order. A sum for each category costs twice as much.
+    gathered = evidence.group_by("customer_id").aggregate(
+        of_column=ibis.map(evidence.column.collect(), evidence.evidence.collect()),
+        evidence=exact_sum(evidence.evidence, unit=FINE_POINT),
+    )
+    return gathered.select(
+        "customer_id",
+        "evidence",
         **{
-            EVIDENCE_PREFIX + category: evidence.evidence.sum(where=evidence.column == column).fill_null(0.0)
+            EVIDENCE_PREFIX + category: gathered.of_column.get(column, 0.0)
             for column, category in enumerate(cut.categories)
         },
-        evidence=exact_sum(evidence.evidence, unit=FINE_POINT),
     )
 
 

@@ -8,10 +8,10 @@ import ibis
 import ibis.expr.types as ir
 
 from features import categories, interests, searches, sessions
-from features.events import EventType, ObservationWindow, exact_sum
+from features.events import EventType, ObservationWindow, exact_sum, hashed
 from features.profile import ProfileSpec
 from models.carving import carve
-from pipeline.engines import materialise
+from pipeline.engines import TEMPORARY, materialise
 from pipeline.params import Params
 from pipeline.params_of_profiles import DecayParams
 from pipeline.sources import Source
@@ -57,49 +57,66 @@ def observe(
 ) -> Observed:
     """What is known at the end of ``window``; with the categories of ``spec``, or those that the events show."""
     in_window = window.of(source.events)
-    customers = materialise(con, _customers(source, window), "known_customers")
+    customers = materialise(con, _customers(con, source, window), "known_customers")
+    con.drop_table("customers_seen", database=TEMPORARY)
     paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
     cut = spec.cut if spec else _fit_cut(paths, params.interests.max_categories)
     columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
     events = with_columns(numbered(in_window, customers), source, columns)
     has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
     keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
-    # A number is grouped faster than a text.
-    keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=keyed.product_id.hash())
+    # A number is grouped faster than a text; of no product there is none.
+    product = keyed.product_id.isnull().ifelse(ibis.null("uint64"), hashed(keyed.product_id))
+    keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=product)
     observed = materialise(con, keyed.select(OBSERVED), "observed_events")
     return Observed(customers, paths, cut, columns, events, observed, has_session_ids)
 
 
-def _customers(source: Source, window: ObservationWindow) -> ir.Table:
+def _customers(con: ibis.BaseBackend, source: Source, window: ObservationWindow) -> ir.Table:
     """Everybody seen or registered before as_of, numbered: whole numbers are joined and grouped faster than texts.
 
     customers (customer_name, customer_id, is_known_from_before, is_buyer_from_before); customer_id counts from 0 in
     order of the names; from before: had an event, or a purchase, before the window began
     """
-    seen = source.events.filter(source.events.occurred_at < window.end)
-    is_before = seen.occurred_at < window.start
-    is_purchase = seen.event_type == str(EventType.PURCHASE)
-    known = seen.select("customer_id", is_known_from_before=is_before, is_buyer_from_before=is_before & is_purchase)
-    registered = registered_customers(source, window)
+    events = source.events
+    by_name = events.group_by("customer_id").aggregate(
+        first_at=events.occurred_at.min(),
+        last_at=events.occurred_at.max(),
+        first_purchase_at=events.occurred_at.min(where=events.event_type == str(EventType.PURCHASE)),
+    )
+    seen = materialise(con, by_name, "customers_seen")
+    is_buyer = (seen.first_purchase_at < window.start).fill_null(False)
+    known = seen.filter(seen.first_at < window.end).select(
+        "customer_id", is_known_from_before=seen.first_at < window.start, is_buyer_from_before=is_buyer
+    )
+    registered = registered_customers(source, window, seen.select("customer_id", occurred_at="last_at"))
     if registered is not None:
-        known = known.union(registered.mutate(**dict.fromkeys(FROM_BEFORE, ibis.literal(False))))
-    once = known.group_by("customer_id").aggregate(**{name: known[name].any() for name in FROM_BEFORE})
-    number = ibis.row_number().over(ibis.window(order_by=once.customer_id))
-    return once.select(*FROM_BEFORE, customer_name="customer_id", customer_id=number)
+        silent = registered.anti_join(known, "customer_id")
+        known = known.union(silent.mutate(**dict.fromkeys(FROM_BEFORE, ibis.literal(False))))
+    number = ibis.row_number().over(ibis.window(order_by=known.customer_id))
+    return known.select(*FROM_BEFORE, customer_name="customer_id", customer_id=number)
 
 
-def registered_customers(source: Source, window: ObservationWindow) -> ir.Table | None:
+def registered_customers(
+    source: Source, window: ObservationWindow, last_events: ir.Table | None = None
+) -> ir.Table | None:
     """Customers (customer_id) registered before as_of; None without a table of customers.
 
     Who has no date of registration is known from the first event on: the table is of a later day than many an as_of
     that is looked back at. Who has no event either was always known.
+
+    Parameters
+    ----------
+    last_events : table, optional
+        customer_id and occurred_at of each customer's last event, which saves a look at all of them.
     """
     if source.customers is None:
         return None
     registered = source.customers
     if "registered_at" not in registered.columns:
         registered = registered.mutate(registered_at=ibis.null("timestamp"))
-    later = source.events.filter(source.events.occurred_at >= window.end).customer_id
+    events = source.events if last_events is None else last_events
+    later = events.filter(events.occurred_at >= window.end).customer_id
     is_known = (registered.registered_at < window.end).fill_null(~registered.customer_id.isin(later))
     return registered.filter(is_known).select("customer_id")
 

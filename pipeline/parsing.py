@@ -6,6 +6,7 @@ Texts, times and numbers that cannot be read become null, with a flag, and the r
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import duckdb
 
@@ -42,13 +43,20 @@ def is_number(kind: str) -> bool:
     return kind in INTEGERS or kind in FLOATS or kind.startswith("DECIMAL")
 
 
-def as_text(column: str, kind: str) -> str:
-    """An id or a word: 17850.0 in a column of floats is 17850; a text stays as it is, zeros in front included."""
+def as_text(column: str, kind: str, *, has_empty: bool = True) -> str:
+    """An id or a word: 17850.0 in a column of floats is 17850; a text stays as it is, zeros in front included.
+
+    Parameters
+    ----------
+    has_empty : bool
+        Texts may be empty, which is null. A bare column is read by the dictionary that Parquet keeps of it, and hashed
+        and grouped in half the time.
+    """
     if kind.endswith("]") or kind.startswith(NESTED):
         raise ParsingError(f"column {column!r}: expected a text or a number, came {kind}. Name another column.")
     name = quoted(column)
     if kind == "VARCHAR":
-        return f"nullif({name}, '')"
+        return f"nullif({name}, '')" if has_empty else name
     if kind in FLOATS or kind.startswith("DECIMAL"):
         whole = f"{name} = floor({name}) and abs({name}) < 1e18"
         return f"case when {whole} then {name}::bigint::varchar else {name}::varchar end"
@@ -70,9 +78,14 @@ def is_unreadable_number(column: str, kind: str) -> str:
     return f"({there} and ({as_number(column, kind)}) is null)"
 
 
-def is_long_text(column: str, most: int) -> str:
+def has_long_text(columns: Sequence[str], most: int) -> str:
     """Whether a text has more characters; few have as many bytes, and only of those are characters counted."""
-    return f"coalesce(case when strlen({column}) > {most} then length({column}) > {most} end, false)"
+    if not columns:
+        return "false"
+    bytes_of = [f"strlen({column})" for column in columns]
+    longest = f"greatest({', '.join(bytes_of)})" if len(columns) > 1 else bytes_of[0]
+    is_long = " or ".join(f"coalesce(length({column}) > {most}, false)" for column in columns)
+    return f"case when {longest} > {most} then {is_long} else false end"
 
 
 def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest: float | None) -> str:
@@ -180,9 +193,11 @@ def as_category_path(text: str, separator: str) -> str:
 
 def as_event_type(column: str, kind: str, events: EventsTable) -> str:
     """Ours for theirs; what is in no list is `other`."""
-    text = as_text(column, kind)
+    text = as_text(column, kind, has_empty=False)
     mapping = events.event_types or {ours: [str(ours)] for ours in EventType}
-    cases = " ".join(
-        f"when {literal(name)} then {literal(str(ours))}" for ours, theirs in mapping.items() for name in theirs
-    )
-    return f"case {text} {cases} else 'other' end" if cases else "'other'"
+    pairs = [(name, str(ours)) for ours, theirs in mapping.items() for name in theirs if name]
+    # Names that are ours already are found in one look, and once per word of Parquet's dictionary.
+    same = ", ".join(literal(name) for name, ours in pairs if name == ours)
+    cases = f" when list_contains([{same}], {text}) then {text}" if same else ""
+    cases += "".join(f" when {text} = {literal(name)} then {literal(ours)}" for name, ours in pairs if name != ours)
+    return f"case{cases} else 'other' end" if cases else "'other'"

@@ -26,7 +26,7 @@ from pipeline.parsing import (
     as_number,
     as_text,
     as_time,
-    is_long_text,
+    has_long_text,
     is_number,
     is_unreadable_number,
     literal,
@@ -214,10 +214,15 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
     table = params.source.events
     theirs = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
     at, kind_column = theirs["occurred_at"], theirs["event_type"]
+
+    def text_of(column: str) -> str:
+        kind = raw.columns[column]
+        return as_text(column, kind, has_empty=kind == "VARCHAR" and _has_empty(con, raw, column))
+
     picked = {
         "occurred_at": _time_of(con, params, raw, at, rows="raw_events"),
         "event_type": as_event_type(kind_column, raw.columns[kind_column], table),
-        "source_event_type": as_text(kind_column, raw.columns[kind_column]),
+        "source_event_type": text_of(kind_column),
     }
     for name in EVENT_SCHEMA:
         if name in picked:
@@ -227,18 +232,23 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
         elif name in NUMBERS:
             picked[name] = as_number(theirs[name], raw.columns[theirs[name]])
         else:
-            picked[name] = as_text(theirs[name], raw.columns[theirs[name]])
+            picked[name] = text_of(theirs[name])
     picked["quantity"] = f"coalesce({picked['quantity']}, 1.0)"
     if "category_path" in theirs:
         catalogue.refuse_decimals(con, raw, theirs["category_path"], key="source.events.columns.category_path")
         picked["category_path"] = as_category_path(picked["category_path"], params.source.category_separator)
     unreadable = [is_unreadable_number(theirs[n], raw.columns[theirs[n]]) for n in NUMBERS if n in theirs]
     texts = [quoted(theirs[n]) for n in EVENT_SCHEMA if n in theirs and raw.columns[theirs[n]] == "VARCHAR"]
-    picked["has_long_text"] = " or ".join(is_long_text(text, params.source.max_text_chars) for text in texts) or "false"
+    picked["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
     picked["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in picked.items())
     same = ", ".join(EVENT_SCHEMA)
     return f"select *, hash({same}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
+
+
+def _has_empty(con: Any, raw: RawTable, column: str) -> bool:
+    """Whether an empty text stands in a column; where none does, the least text that Parquet names of it tells."""
+    return bool(con.con.execute(f"select exists (from {raw.name} where {quoted(column)} = '')").fetchone()[0])
 
 
 def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
@@ -280,11 +290,10 @@ def _summarise(
     read = con.con.execute("select count(*) from raw_events").fetchone()[0] + len(raw.unreadable)
     if read != accepted + rejected:
         raise AssertionError(f"of {read:,} rows read, {accepted:,} were accepted and {rejected:,} rejected")
-    as_of = params.as_of.strftime("%Y-%m-%d %H:%M:%S.%f")
+    _count_by_product(con, params.as_of)
     by_kind = con.con.execute(
-        f"select event_type, count(*), count(unit_price), min(occurred_at), max(occurred_at) filter (occurred_at < "
-        f"timestamp '{as_of}'), count(*) filter (occurred_at >= timestamp '{as_of}'), count(*) filter ({ABOVE_PRICE}) "
-        "from events group by 1 order by 2 desc, 1"
+        "select event_type, sum(rows)::bigint, sum(priced)::bigint, min(first_at), max(last_at), sum(late)::bigint, "
+        "sum(above_price)::bigint from events_by_product group by 1 order by 2 desc, 1"
     ).fetchall()
     kinds = {kind: count for kind, count, *_ in by_kind}
     has_prices = any(kind == "purchase" and priced for kind, _, priced, *_ in by_kind)
@@ -294,6 +303,7 @@ def _summarise(
     customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown, without_category = _count_uncategorised(con, products)
     unlisted, others = _unlisted_types(con, params) if "other" in kinds else (0, {})
+    con.con.execute("drop table temp.main.events_by_product")
     findings.warnings += _odd_kinds(kinds, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
@@ -322,17 +332,29 @@ def _summarise(
     )
 
 
+def _count_by_product(con: Any, as_of: datetime) -> None:
+    """Table events_by_product: one row per event type and product, from one look at the events."""
+    moment = f"timestamp {literal(as_of.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
+    con.con.execute(
+        "create or replace temp table events_by_product as select event_type, product_id, category_path is null as "
+        "has_no_path, count(*) as rows, count(unit_price) as priced, min(occurred_at) as first_at, "
+        f"max(occurred_at) filter (occurred_at < {moment}) as last_at, "
+        f"count(*) filter (occurred_at >= {moment}) as late, count(*) filter ({ABOVE_PRICE}) as above_price "
+        "from events group by all"
+    )
+
+
 def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]:
     """Events on products that the catalogue does not know, and other events that need a category and have none."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
-    is_bare = f"category_path is null and event_type not in ({kinds})"
+    is_bare = f"has_no_path and event_type not in ({kinds})"
     if products is None:
-        return 0, int(con.con.execute(f"select count(*) from events where {is_bare}").fetchone()[0])
+        bare = con.con.execute(f"select sum(rows) from events_by_product where {is_bare}").fetchone()[0]
+        return 0, int(bare or 0)
     is_unknown = "e.product_id is not null and p.product_id is null"
     unknown, without = con.con.execute(
         f"select sum(rows) filter ({is_unknown}), sum(rows) filter (not ({is_unknown}) and p.category_path is null and "
-        f"is_bare) from (select product_id, {is_bare} as is_bare, count(*) as rows from events group by all) e "
-        "left join products p on e.product_id = p.product_id"
+        f"{is_bare}) from events_by_product e left join products p on e.product_id = p.product_id"
     ).fetchone()
     return int(unknown or 0), int(without or 0)
 

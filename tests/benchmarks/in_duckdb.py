@@ -22,7 +22,7 @@ def profiles(folder: Path) -> duckdb.DuckDBPyRelation:
 EVIDENCE = """
     select category_path, sum(case event_type when 'view' then 1.0 when 'favourite' then 2.0 when 'cart' then 2.0
                                               when 'purchase' then 3.0 when 'email_click' then 0.5 else 0.0 end
-                              * pow(2.0, -epoch(timestamp '2025-11-01' - timezone('UTC', occurred_at)::timestamp) / 86400.0 / 45.0))
+                              * exp((epoch(occurred_at) - epoch(timestamp '2025-11-01')) * (ln(2) / 86400.0 / 45.0)))
     from read_parquet('{folder}/events/*.parquet') join '{folder}/products.parquet' using (product_id)
     where customer_id is not null and trim(customer_id) <> '' and coalesce(unit_price, 0) >= 0
       and coalesce(discount, 0) >= 0 and coalesce(quantity, 1) >= 0 and category_path is not null

@@ -18,10 +18,10 @@ create temp table observed as
   select k.customer_id, occurred_at, event_type, query, channel, hash(coalesce(session_id, date_trunc('day', occurred_at)::varchar)) as session_key, col,
          case event_type when 'view' then 1.0 when 'search' then 1.0 when 'favourite' then 2.0 when 'cart' then 2.0
                          when 'purchase' then 3.0 when 'email_click' then 0.5 else 0.0 end
-           * pow(2.0, -epoch(timestamp '2025-11-01' - occurred_at) / 86400.0 / 45.0) as weight,
+           * exp((epoch(occurred_at) - epoch(timestamp '2025-11-01')) * (ln(2) / 86400.0 / 45.0)) as weight,
          case event_type when 'view' then 1.0 when 'search' then 1.0 when 'favourite' then 3.0 when 'cart' then 5.0
                          when 'email_click' then 1.0 else 0.0 end
-           * pow(2.0, -epoch(timestamp '2025-11-01' - occurred_at) / 86400.0 / 7.0) as points
+           * exp((epoch(occurred_at) - epoch(timestamp '2025-11-01')) * (ln(2) / 86400.0 / 7.0)) as points
   from checked c join known k on c.customer_id = k.name left join product_columns using (product_id)
   where occurred_at >= timestamp '2024-11-01' and occurred_at < timestamp '2025-11-01';
 create temp table visits as

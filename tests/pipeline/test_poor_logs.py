@@ -68,6 +68,14 @@ def test_the_whole_log_has_all_of_them(whole: pd.DataFrame) -> None:
         assert whole[JOURNEY_PREFIX + name].any()
 
 
+def test_without_products_nobody_is_hot_for_one(whole: pd.DataFrame, tmp_path: Path) -> None:
+    bare = profile(
+        tmp_path, lambda events: events.assign(product_id=None, category_path="A > B"), "journey.warm_points=1e-9"
+    )
+    assert bare.view_count.any()
+    assert bare.product_points.isna().all()
+
+
 def test_without_carts(whole: pd.DataFrame, tmp_path: Path) -> None:
     found = profile(tmp_path, without("cart", "remove_from_cart"))
     assert not found[JOURNEY_PREFIX + "left_cart"].any()

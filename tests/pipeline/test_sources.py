@@ -194,6 +194,30 @@ def test_ids_of_every_type(read: Reader) -> None:
     assert events[0]["customer_id"] == "17850"
 
 
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_empty_text_is_null_wherever_it_stands(read: Reader, empty: str | None) -> None:
+    """Columns without an empty text are read as they are, those with one are not."""
+    sessions, orders = ("s1", empty, "s1"), ("o1", "o2", empty)
+    rows = [
+        FRAME.assign(customer_id=f"c{place}", session_id=sessions[place], order_id=orders[place]) for place in range(3)
+    ]
+    _, events = read(pd.concat(rows).assign(channel="web"), name="log.parquet")
+    found = {row["customer_id"]: (row["session_id"], row["order_id"], row["channel"]) for row in events}
+    assert found == {"c0": ("s1", "o1", "web"), "c1": (None, "o2", "web"), "c2": ("s1", None, "web")}
+
+
+def test_words_for_event_types_of_ours_and_of_theirs(read: Reader) -> None:
+    words = ["view", "VIEW", "look", "buy", "purchase", "", None, "unheard of"]
+    rows = pd.concat([FRAME.assign(event_type=word, order_id=str(place)) for place, word in enumerate(words)])
+    types = json.dumps({"view": ["view", "look"], "purchase": ["buy"], "other": ["unheard of"]})
+    summary, events = read(rows, f"source.events.event_types={types}", *LENIENT,
+                           "checks.missing_event_type.error=1.0", name="log.parquet")  # fmt: skip
+    kinds = {row["order_id"]: row["event_type"] for row in events}
+    assert kinds == {"0": "view", "1": "other", "2": "view", "3": "purchase", "4": "other", "7": "other"}
+    assert summary.rejected_by_rule["missing_event_type"] == 2
+    assert summary.unlisted_count == 2
+
+
 @pytest.mark.parametrize("price", ['"1,5"', "1.5 EUR", "nan", "1e999"])
 def test_numbers_that_are_none(read: Reader, price: str) -> None:
     summary, events = read(HEADER + ROW + ROW.replace("1.5", price))
