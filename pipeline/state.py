@@ -29,7 +29,7 @@ FOLDER = "state"
 MANIFEST = "manifest.json"
 OURS = ("measures-", "events-", "products-", outputs.TEMPORARY)
 """Beginnings of the names of files that are written here; others are somebody else's and are let alone."""
-LAYOUT = 5
+LAYOUT = 6
 REMEDY = "Remove that folder to begin anew; the next --update then builds the state in full."
 
 

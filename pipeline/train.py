@@ -266,6 +266,7 @@ def _results(
             "history_days": params.history_days,
             "log_days": history_days(found.source, params),
             "usual_history_days": params.minimum.usual_history_days,
+            "tier_by": params.value.decided_by(has_prices=bool(found.profiles.shop.spec.value_cuts.money)),
             "min_events": params.clustering.min_events,
             "min_group": params.naming.min_group,
             "noise_policy": fitted.clusters.model.get("noise"),

@@ -20,6 +20,7 @@ def render(summary: dict[str, Any], language: str) -> str:
     segments = summary["segments"]
     revenue = summary["revenue"]
     names = {one["segment_id"]: words.name(one) for one in segments}
+    summary = {"spend_is": "before", **summary}  # as in trainings that did not take returns off
     return render_template(
         "report.html.j2",
         words=words,

@@ -22,7 +22,7 @@ from features.interests import SHARE_PREFIX
 from models.naming import category_in_languages
 
 TEXTS = Path(__file__).parent / "texts"
-MONEY = {"average_order_value", "spend_per_customer"}
+MONEY = {"average_order_value", "spend_per_customer", "paid_per_customer"}
 """Figures that are told as money; those that end as below are shares, the others plain numbers."""
 SHARES = ("_share", "return_rate")
 BOUNDS = {

@@ -107,6 +107,7 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
             "next_tier",
             "next_tier_needs",
             "redemptions_per_order",
+            "returned_spend",
         ),
     ]
     frame = table.to_pandas()
