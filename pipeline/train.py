@@ -219,7 +219,7 @@ def _moved(past: list[Past], profiles: Profiles, params: Params) -> dict[str, ob
     if not past:
         return None
     then, least = past[-1], params.naming.min_group
-    return stage_moves(then.profiles.table, profiles.table, since=f"{then.cutoff:%Y-%m-%d}", min_group=least)
+    return stage_moves(then.profiles.table, profiles.table, since=f"{then.cutoff:%Y-%m-%d %H:%M}", min_group=least)
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
@@ -266,6 +266,7 @@ def _results(
             "history_days": params.history_days,
             "log_days": history_days(found.source, params),
             "usual_history_days": params.minimum.usual_history_days,
+            "timezone": params.local_timezone,
             "tier_by": params.value.decided_by(has_prices=bool(found.profiles.shop.spec.value_cuts.money)),
             "min_events": params.clustering.min_events,
             "min_group": params.naming.min_group,

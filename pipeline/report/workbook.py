@@ -102,7 +102,7 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
         _data_quality(summary),
         _playbook(summary),
     ]
-    say, told = words(summary["language"]), wording(summary["language"])
+    say, told = words(summary["language"]), wording(summary["language"], timezone=_zone(summary))
     about = say(
         "Customer segments of run {run}, as of {as_of}; customers: {customers}. No customer is named here. Of a group "
         "too small for more (naming.min_group in params.yaml) only the size is told."
@@ -115,6 +115,10 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
     columns = {"Sheet": "text", "Rows": "count", "What it says": "text"}
     first = Sheet("README", about, columns, [(say("README"), None, about), *listed])
     return [_in_words(one, say) for one in (first, *tables)]
+
+
+def _zone(summary: Mapping[str, Any]) -> str:
+    return str(summary.get("method", {}).get("timezone", "UTC"))
 
 
 @cache

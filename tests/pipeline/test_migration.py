@@ -258,6 +258,26 @@ def scores_of(ids: list[str | None], path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("language", "back", "between"), [("en", "Back again", "In between"), ("sq", "Të rikthyer", "Jashtë grupeve")]
+)
+def test_groups_that_nobody_was_in_at_training_are_named_in_the_language_of_the_page(
+    trained: Any, tmp_path: Path, language: str, back: str, between: str
+) -> None:
+    """The run of the scores is gone, or its summary has no such group: they are known by rule."""
+    groups = {"standing-returned": "Повернулися", "noise": "Поза групами", "s77": "Свої"}
+    for path in (tmp_path / "one.parquet", tmp_path / "two.csv"):
+        rows = pq.read_table(scores_of(["a", "b", "c"], tmp_path / f"x{path.suffix}.parquet")).to_pandas()
+        rows = rows.assign(segment_id=list(groups), segment=list(groups.values()), as_of=DATES[path.suffix == ".csv"])
+        write_table(path, pa.Table.from_pandas(rows, preserve_index=False))
+    naming = trained[0].naming.model_copy(update={"min_group": 1})
+    given = trained[0].model_copy(update={"naming": naming, "language": language})
+    migration(given, tmp_path / "one.parquet", tmp_path / "two.csv", out=tmp_path / "moves.parquet")
+    html = (tmp_path / "moves.html").read_text()
+    assert back in html and between in html and "Свої" in html
+    assert "Повернулися" not in html and "Поза групами" not in html
+
+
 def test_customers_are_the_same_in_csv(trained: Any, tmp_path: Path) -> None:
     # "NA" is read as nothing by many, and what looks like a formula gets an apostrophe in CSV.
     ids: list[str | None] = ["NA", "=1", "-a", "@b", "+380", "'quoted"]

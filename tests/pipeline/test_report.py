@@ -127,6 +127,7 @@ def test_spend_is_told_less_returns_and_so_it_is_said() -> None:
     assert page.count("Spend is told less what was given back for returns.") == 1
     assert "Money given back, of what was paid 9.1% 5.0%" in page
     before = {key: value for key, value in told.items() if key != "spend_is"}  # a training from before
+    before["totals"] = {key: value for key, value in told["totals"].items() if key != "paid"}
     assert "3,000 spent, before returns" in text_of(render(before, "en"))
     priceless = text_of(render({**told, "spend_is": "before"}, "en"))
     assert "before returns: the log does not tell how much was given back" in priceless
@@ -138,6 +139,25 @@ def test_what_came_back_without_a_price_is_no_money() -> None:
     back = pd.DataFrame({"returned_spend": [0.0, 0.0], "returned_item_count": [2.0, 0.0]})
     found = [_spend_is(one) for one in (back, back.assign(returned_spend=5.0), back.assign(returned_item_count=0.0))]
     assert found == ["before", "net", "paid"]
+
+
+def test_figures_that_read_as_everybodys_are_left_out() -> None:
+    figures = {"customer_count": 100.0, "orders_per_buyer": 1.04, "visits_per_customer": 3.0, "buyer_share": 0.5}
+    told = summary(segment("s01", "VIP", figures=figures))
+    told["shop"] = {"orders_per_buyer": 1.0, "visits_per_customer": 2.0, "buyer_share": 0.0}
+    page = text_of(render(told, "en"))
+    assert "Visits per customer 3.0 2.0" in page
+    assert "Orders per buyer" not in page and "Have ordered" not in page
+
+
+def test_dates_are_by_the_shops_clock_and_it_is_said_once() -> None:
+    told = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_table(LINEAGE)}
+    page = text_of(render(told, "en"))
+    assert "As of October 31, 2025, by the clock of America/New_York." in page
+    assert page.count("New_York") == 1
+    assert "The log reaches from October 31, 2024 to October 31, 2025" in page
+    of_before = {**told, "method": {key: value for key, value in told["method"].items() if key != "timezone"}}
+    assert "As of November 1, 2025, by the clock of UTC." in text_of(render(of_before, "en"))
 
 
 def test_proofs_in_words() -> None:
