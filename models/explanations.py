@@ -21,6 +21,8 @@ from models.clusterers import sampled_rows
 NOT_TOLD = SHARE_PREFIX + OTHER
 """The column that nobody has a feeling for."""
 LAST_ORDER, ORDERS = "days_since_last_purchase", "order_count"
+NEARLY_ALL = 0.99
+"""Of the customers of whom a column is known: a bound on days that they keep says nothing."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,15 @@ def _is_told(name: str, sensitive: Sequence[str]) -> bool:
 
 
 def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame, dict[str, float]]:
-    """The columns as numbers without nulls, those that say the same of everybody left out; and the most anybody has."""
+    """The columns as numbers without nulls, those that say the same of everybody left out; and what nearly all have."""
     known = profile[[one.name for one in columns]].astype(np.float64).replace([np.inf, -np.inf], np.nan)
     stand_ins = {
         one.name: one.missing if one.missing is not None else np.nan_to_num(known[one.name].mean()) for one in columns
     }
     filled = known.fillna(stand_ins)
-    return filled.loc[:, filled.nunique() > 1], {str(name): float(most) for name, most in known.max().items()}
+    return filled.loc[:, filled.nunique() > 1], {
+        str(name): float(most) for name, most in known.quantile(NEARLY_ALL).items()
+    }
 
 
 def _best_node(
@@ -154,7 +158,7 @@ def _paths(tree: Any, names: Sequence[str], longest: Mapping[str, float]) -> lis
 def _condition(
     name: str, is_above: bool, bound: float, names: Sequence[str], longest: Mapping[str, float]
 ) -> Condition:
-    """A bound as a round one; on a last order longer ago than anybody's, it parts those who never ordered."""
+    """A bound as a round one; on a last order longer ago than nearly all's, it parts those who never ordered."""
     if name == LAST_ORDER and ORDERS in names and bound >= longest[name]:
         return Condition(ORDERS, not is_above, 0.0)
     return Condition(name, is_above, _round(name, bound, longest[name]))
@@ -163,7 +167,7 @@ def _condition(
 def _round(column: str, bound: float, longest: float) -> float:
     """As people say it: whole days and counts (the bound stays under the next one), percents, else two digits.
 
-    Days stay below the ``longest`` that anybody has, or the bound would be met by all.
+    Days stay below the ``longest`` that nearly all have, or the bound would be met by all.
     """
     if column.endswith("_count"):
         return float(np.floor(bound))

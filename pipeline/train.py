@@ -89,12 +89,16 @@ class Trained:
 
 def segments_text(segments: pd.DataFrame) -> str:
     """Segments as people read them: name, customers, share of spend, top interests."""
+    has_spend = (segments.spend_share.fillna(0.0) > 0).any()  # a log without prices says nothing of it
     table = pd.DataFrame(
         {
             "Segment": segments.name,
             "Customers": segments.customer_count.map("{:,}".format),
             "Share": segments.customer_share.map("{:.1%}".format),
-            "Spend": ["-" if share is None or np.isnan(share) else f"{share:.1%}" for share in segments.spend_share],
+            "Spend": [
+                f"{share:.1%}" if has_spend and share is not None and not np.isnan(share) else "-"
+                for share in segments.spend_share
+            ],
             "Stability": segments.stability_word.fillna("-"),
             "Top interests": ["; ".join(item["label"] for item in top) or "-" for top in segments.top_categories],
         }

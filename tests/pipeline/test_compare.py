@@ -184,7 +184,9 @@ def test_two_trainings_side_by_side(params: Callable[..., Params], tmp_path: Pat
     assert re.search(r"Of [\d,]+ customers, \d+% are in the segment of the same id in both; agreement .* 0\.\d\d", told)
     assert re.search(r"\n(Keep|Take|No run)", told)
     # All customers are told of, either in a flow or as grouped by rule.
-    known, alike = (int(found.replace(",", "")) for found in re.findall(r"([\d,]+) (?:customers, \d|more customers are)", told))
+    known, alike = (
+        int(found.replace(",", "")) for found in re.findall(r"([\d,]+) (?:customers, \d|more customers are)", told)
+    )
     assert known + alike == first.segments.customer_count.sum()
     mlflow = tracking.open_store(given)
     place = Path(told.rpartition("Report   ")[2])
