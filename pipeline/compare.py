@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import registry, tracking
 from pipeline.flow import flows
 from pipeline.identity import LINEAGE
+from pipeline.migration import names_by_rule
 from pipeline.params import Params
 from pipeline.profiles import Progress
 from pipeline.promote import JUDGED, worse_in
@@ -49,7 +50,7 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
 
     def told(language: str | None) -> dict[str, Any]:
         """In a language; in none: in English, with names as the trainings tell them."""
-        named = [run | {"names": _names(run["summary"], given, language)} for run in read]
+        named = [run | {"names": _names(run["summary"], given, params, language)} for run in read]
         words = wording(language or "en", params.currency)
         note = words("compare.no_flow") if not flow else words("compare.flow_failed", why=reason) if reason else ""
         return comparison(named, found, words, advice=best, flow_note=note)
@@ -72,9 +73,12 @@ def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> dict[str, Any]:
     }
 
 
-def _names(summary: Mapping[str, Any], given: Mapping[str, str], language: str | None) -> dict[str, str]:
+def _names(
+    summary: Mapping[str, Any], given: Mapping[str, str], params: Params, language: str | None
+) -> dict[str, str]:
     """segment_id -> the name given by hand, else the one by figures in a language, or as the training has it."""
-    return {
+    # Of groups that nobody was in at training the summary says nothing.
+    return names_by_rule(params, language or summary.get("language", params.language)) | {
         one["segment_id"]: given.get(one["segment_id"])
         or (one.get("names_by_figures", one["names"])[language] if language else one["name"])
         for one in summary.get("segments", [])

@@ -136,7 +136,7 @@ def write(
         tables = {"history": (out, history)} | {name: (beside[name], table) for name, table in found.tables.items()}
     words, english = (wording(one, timezone=params.local_timezone) for one in (params.language, "en"))
     # Who is in a group that nobody was in at training: its name is in no summary of it.
-    names = _names_by_rule(params) | dict(names)
+    names = names_by_rule(params, params.language) | dict(names)
     called = {group: names.get(group, name) for group, name in found.groups["segment"].items()}
     pages = [
         page(groups, found.tables, one, beware=[*cautions(one), *others], min_group=params.naming.min_group)
@@ -160,10 +160,10 @@ def write(
     return f"{as_text(pages[1])}\n{first:<16}{out}\nPage            {html}"
 
 
-def _names_by_rule(params: Params) -> dict[str, str]:
-    """segment_id -> name in the language of the page, of the segments that are none of behaviour."""
-    standings = {STANDING + stage: getattr(one.name, params.language) for stage, one in params.naming.standing.items()}
-    return {**standings, "noise": in_languages("noise")[params.language]}
+def names_by_rule(params: Params, language: str) -> dict[str, str]:
+    """segment_id -> name in a language, of the segments that are none of behaviour."""
+    standings = {STANDING + stage: getattr(one.name, language) for stage, one in params.naming.standing.items()}
+    return {**standings, "noise": in_languages("noise")[language]}
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline import tracking
-from pipeline.compare import advice, compare
+from pipeline.compare import _names, advice, compare
 from pipeline.flow import flow_table
 from pipeline.params import Params
 from pipeline.rename import rename
@@ -198,6 +198,15 @@ def test_two_trainings_side_by_side(params: Callable[..., Params], tmp_path: Pat
     other = mlflow.MlflowClient().list_artifacts(second.run_id, "compare")
     assert [one.path for one in other] == [f"compare/with-{first.run_id[:8]}.html"]
     assert not re.findall(r"(?:src|href)=|url\(|https?://", html)
+
+
+def test_names_are_in_the_language_of_the_page_but_those_given_by_hand(params: Callable[..., Params]) -> None:
+    rows = [{"segment_id": one, "name": "VIP!", "names": {"en": "VIP", "sq": "VIP-të"}} for one in ("s01", "s02")]
+    told = {"language": "uk", "segments": rows}
+    found = _names(told, {"s02": "Our gold"}, params(), "sq")
+    assert (found["s01"], found["s02"], found["standing-returned"]) == ("VIP-të", "Our gold", "Të rikthyer")
+    as_trained = _names(told, {}, params(), None)
+    assert (as_trained["s01"], as_trained["standing-returned"]) == ("VIP!", "Повернулися")
 
 
 def test_without_flow_and_where_it_cannot_be_had(params: Callable[..., Params]) -> None:
