@@ -266,10 +266,13 @@ def test_groups_that_nobody_was_in_at_training_are_named_in_the_language_of_the_
 ) -> None:
     """The run of the scores is gone, or its summary has no such group: they are known by rule."""
     groups = {"standing-returned": "Повернулися", "noise": "Поза групами", "s77": "Свої"}
+    told = {"segment_id": list(groups), "segment": list(groups.values())}
     for path in (tmp_path / "one.parquet", tmp_path / "two.csv"):
-        rows = pq.read_table(scores_of(["a", "b", "c"], tmp_path / f"x{path.suffix}.parquet")).to_pandas()
-        rows = rows.assign(segment_id=list(groups), segment=list(groups.values()), as_of=DATES[path.suffix == ".csv"])
-        write_table(path, pa.Table.from_pandas(rows, preserve_index=False))
+        table = pq.read_table(scores_of(["a", "b", "c"], tmp_path / "raw.parquet")).drop_columns([*told, "as_of"])
+        as_of = pa.array([DATES[path.suffix == ".csv"]] * 3, pa.timestamp("us", tz="UTC"))
+        for name, values in {**told, "as_of": as_of}.items():
+            table = table.append_column(name, pa.array(values))
+        write_table(path, table)
     naming = trained[0].naming.model_copy(update={"min_group": 1})
     given = trained[0].model_copy(update={"naming": naming, "language": language})
     migration(given, tmp_path / "one.parquet", tmp_path / "two.csv", out=tmp_path / "moves.parquet")
