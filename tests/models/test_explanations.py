@@ -68,6 +68,19 @@ def test_days_are_told_within_the_log() -> None:
             assert all(one.bound <= log for one in told)
 
 
+def test_who_spent_nothing_has_no_orders() -> None:
+    """And not: spent at most 3.50, half way to the least that anybody paid."""
+    place = np.arange(400)
+    frame = pd.DataFrame({"spend": np.where(place % 2, 0.0, 7.0 + place % 90), "order_count": 1.0 - place % 2})
+    columns = [Column("spend", "value", "log", 0.0), Column("order_count", "value", "log", 0.0)]
+    ids = np.where(place % 2, "never", np.where(frame.spend > 50, "much", "little")).astype(object)
+    rules, _ = segment_rules(frame, ids, columns, **SETTINGS)
+    assert rules["never"].conditions == (Condition("order_count", False, 0.0),)
+    assert {one.column for one in rules["much"].conditions} == {"spend"}
+    told = {(one.column, one.is_above) for one in rules["little"].conditions}
+    assert told == {("order_count", True), ("spend", False)}
+
+
 def test_precision_and_coverage_by_hand() -> None:
     """A third of the buyers' segment does not buy, and nothing else tells them: the rule covers two thirds."""
     frame, ids = shop(600)
