@@ -161,7 +161,7 @@ def profile_table(customers: ir.Table, measures: Sequence[ir.Table]) -> ir.Table
         "activity",
         "temperature_points",
     }
-    zero |= {"order_count", "spend", "item_count", "returned_item_count", "evidence"}
+    zero |= {"order_count", "spend", "net_spend", "returned_spend", "item_count", "returned_item_count", "evidence"}
     zero |= {f"{kind}_count" for kind in EventType}
     table = table.mutate(**{name: table[name].fill_null(0.0) for name in sorted(zero)})
     visits = ibis.greatest(table.session_count, 1.0)

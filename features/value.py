@@ -15,7 +15,11 @@ import ibis.expr.types as ir
 
 from features.events import EventType, ObservationWindow, constant
 
+UNITS = {"spend": 100.0, "order_count": 1.0}
+"""What decides value tiers -> the parts that one of it has: cents, or orders, which are whole."""
 ONE_MOMENT = ibis.interval(microseconds=1)
+MONEY_COLUMNS = {"spend": "net_spend", "average_order_value": "average_order_value"}
+"""What money may be in RFM -> the measure of it: a cancelled order makes nobody a VIP."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class ValueCuts:
     ----------
     days_since_last_purchase, order_count, money : tuple of float, ascending
         Inner quantiles, or cut points that were given; with four of them, scores run from 1 to 5. Empty where
-        nobody had bought.
+        nobody had bought, and those of money where no purchase had a price: then money decides nothing.
     vip_value, regular_value : float
         Spend or orders, whichever decides tiers, above which a buyer is in the tier.
     """
@@ -72,7 +76,7 @@ def order_table(events: ir.Table) -> ir.Table:
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
     bought = bought.mutate(
         order_key=order_key(bought),
-        paid=(bought.quantity * bought.unit_price - bought.discount.fill_null(0.0)).fill_null(0.0),
+        paid=_paid(bought),
     )
     orders = bought.group_by("customer_id", "order_key").aggregate(
         ordered_at=bought.occurred_at.min(),
@@ -86,15 +90,39 @@ def order_table(events: ir.Table) -> ir.Table:
     return orders.mutate(previous_order_at=orders.ordered_at.max().over(earlier))
 
 
+def has_prices(orders: ir.Table) -> ir.BooleanScalar:
+    """Whether any order (spend) is known to have cost anything, or there is none."""
+    return (orders.spend != 0).any().fill_null(True)
+
+
+def return_table(events: ir.Table) -> ir.Table:
+    """Returned (customer_id, returned_at, spend, item_count): items sent back and the money given back, a row each."""
+    back = events.filter(events.event_type == str(EventType.RETURN))
+    return back.select("customer_id", returned_at=back.occurred_at, spend=_paid(back), item_count=back.quantity)
+
+
+def _paid(lines: ir.Table) -> ir.FloatingValue:
+    """Money of each row, less the discount; 0 where the price is unknown."""
+    return (lines.quantity * lines.unit_price - lines.discount.fill_null(0.0)).fill_null(0.0)
+
+
 def value_measures(
-    orders: ir.Table, *, window: ObservationWindow, tier_by: str = "spend", tier_days: float | None = None
+    orders: ir.Table,
+    returned: ir.Table,
+    *,
+    window: ObservationWindow,
+    tier_by: str = "spend",
+    tier_days: float | None = None,
 ) -> ir.Table:
     """Recency, frequency and money of each buyer.
 
-        orders (customer_id, ordered_at, spend, item_count, line_count, discounted_line_count, previous_order_at)
-     -> value (customer_id, order_count, spend, average_order_value, item_count, days_since_first_purchase,
+        orders (customer_id, ordered_at, spend, item_count, line_count, discounted_line_count, previous_order_at),
+        returned (customer_id, returned_at, spend)
+     -> value (customer_id, order_count, spend, net_spend, average_order_value, item_count, days_since_first_purchase,
                days_since_last_purchase, days_before_last_purchase, discount_share, tier_value)   one row per buyer
 
+    ``spend`` is what was paid, ``net_spend`` what the shop kept of it: less what was given back, and never below 0,
+    since what comes back may have been bought before the window. ``average_order_value`` is of what was kept.
     ``days_before_last_purchase`` is the silence that the last order ended; null after a first order.
     ``discount_share`` is of lines: petrol by the litre would outvote all else. ``tier_value`` is what decides the value
     tier.
@@ -110,7 +138,8 @@ def value_measures(
         age=window.age_days(orders.ordered_at),
         silence=window.age_days(orders.previous_order_at) - window.age_days(orders.ordered_at),
     )
-    is_recent = None if tier_days is None else orders.ordered_at >= window.end - timedelta(days=tier_days)
+    since = None if tier_days is None else window.end - timedelta(days=tier_days)
+    is_recent = None if since is None else orders.ordered_at >= since
     measured = orders.group_by("customer_id").aggregate(
         order_count=orders.count().cast("float64"),
         spend=exact_large_sum(orders.spend),
@@ -120,20 +149,38 @@ def value_measures(
         days_since_first_purchase=orders.age.max(),
         days_since_last_purchase=orders.age.min(),
         days_before_last_purchase=orders.silence.argmin(orders.age),
-        tier_value=exact_large_sum(orders.spend, where=is_recent)
-        if tier_by == "spend"
-        else orders.count(where=is_recent).cast("float64"),
+        recent_spend=exact_large_sum(orders.spend, where=is_recent),
+        recent_order_count=orders.count(where=is_recent).cast("float64"),
     )
+    back = returned.group_by("customer_id").aggregate(
+        returned_spend=exact_large_sum(returned.spend),
+        recent_returned_spend=exact_large_sum(
+            returned.spend, where=None if since is None else returned.returned_at >= since
+        ),
+    )
+    measured = measured.left_join(back, "customer_id").drop("customer_id_right")
+    net_spend = _kept(measured.spend, measured.returned_spend)
+    recent_spend = _kept(measured.recent_spend, measured.recent_returned_spend)
     return measured.mutate(
-        average_order_value=measured.spend / measured.order_count,
+        net_spend=net_spend,
+        average_order_value=net_spend / measured.order_count,
         discount_share=measured.discounted_line_count.cast("float64") / measured.line_count.cast("float64"),
-    ).drop("line_count", "discounted_line_count")
+        tier_value=recent_spend if tier_by == "spend" else measured.recent_order_count,
+    ).drop(
+        *("line_count", "discounted_line_count", "returned_spend"),
+        *("recent_spend", "recent_order_count", "recent_returned_spend"),
+    )
 
 
-def returned_items(events: ir.Table) -> ir.Table:
-    """Returned (customer_id, returned_item_count): items sent back, one row per customer with any."""
-    back = events.filter(events.event_type == str(EventType.RETURN))
-    return back.group_by("customer_id").aggregate(returned_item_count=exact_large_sum(back.quantity))
+def _kept(paid: ir.FloatingValue, given_back: ir.FloatingValue) -> ir.FloatingValue:
+    return ibis.greatest(paid - given_back.fill_null(0.0), constant(0.0))
+
+
+def returned_items(returned: ir.Table) -> ir.Table:
+    """Returned (customer_id, returned_item_count, returned_spend): one row per customer who sent anything back."""
+    return returned.group_by("customer_id").aggregate(
+        returned_item_count=exact_large_sum(returned.item_count), returned_spend=exact_large_sum(returned.spend)
+    )
 
 
 def value_quantiles(
@@ -146,7 +193,7 @@ def value_quantiles(
     return value.aggregate(
         days_since_last_purchase=value.days_since_last_purchase.quantile(inner),
         order_count=value.order_count.quantile(inner),
-        money=value[rfm_money].quantile(inner),
+        money=value[MONEY_COLUMNS[rfm_money]].quantile(inner),
         vip_value=tier_value.quantile(vip_quantile),
         regular_value=tier_value.quantile(regular_quantile),
     )
@@ -172,8 +219,10 @@ class RFMGroup:
     max_orders: float | None = None
     min_silent_days: float | None = None
 
-    def holds(self, scored: ir.Table, *, history_days: float) -> ir.BooleanValue:
+    def holds(self, scored: ir.Table, *, history_days: float, has_prices: bool = True) -> ir.BooleanValue:
         """Whether customers are in it: by their scores, or, with ``min_silent_days``, by having done nothing so long.
+
+        Without prices, what a group asks of money is asked of nobody.
 
         scored (order_count, event_count, days_since_last_event, is_known_from_before, is_buyer_from_before,
                 recency_score, frequency_score, monetary_score)
@@ -185,7 +234,7 @@ class RFMGroup:
         inside = has_bought & (
             scored.recency_score.between(*self.recency)
             & scored.frequency_score.between(*self.frequency)
-            & scored.monetary_score.between(*self.money)
+            & (scored.monetary_score.between(*self.money) if has_prices else True)
         )
         if self.max_orders is None:
             return inside
@@ -199,12 +248,13 @@ def rfm(
 ) -> ir.Table:
     """RFM scores, 1 to 5 with four cuts, and group: the first of ``groups`` that holds.
 
-        customers (..., days_since_last_purchase, order_count, <money>, event_count, days_since_last_event,
-                   is_known_from_before, is_buyer_from_before)
+        customers (..., days_since_last_purchase, order_count, net_spend, average_order_value, event_count,
+                   days_since_last_event, is_known_from_before, is_buyer_from_before)
      -> customers (..., recency_score, frequency_score, monetary_score, rfm_group)
 
     The scores are null for who did not buy in the window, and so is the group, but of those silent for
     ``min_silent_days``; it is null for all where nobody had bought at training, since there is nothing to compare with.
+    Where no purchase had a price at training, the score of money is null, and groups go by the other two.
 
     Parameters
     ----------
@@ -215,11 +265,13 @@ def rfm(
     scored = customers.mutate(
         recency_score=score(customers.days_since_last_purchase, cuts.days_since_last_purchase, low_is_good=True),
         frequency_score=score(has_bought.ifelse(customers.order_count, ibis.null("float64")), cuts.order_count),
-        monetary_score=score(has_bought.ifelse(customers[money], ibis.null("float64")), cuts.money),
+        monetary_score=score(has_bought.ifelse(customers[MONEY_COLUMNS[money]], ibis.null("float64")), cuts.money)
+        if cuts.money
+        else ibis.null("int64"),
     )
-    if not cuts.money:
+    if not cuts.order_count:
         return scored.mutate(rfm_group=ibis.null("string"))
-    held = [(one.holds(scored, history_days=history_days), one.name) for one in groups]
+    held = [(one.holds(scored, history_days=history_days, has_prices=bool(cuts.money)), one.name) for one in groups]
     return scored.mutate(rfm_group=ibis.cases(*held, else_=ibis.null("string")))
 
 
@@ -246,7 +298,7 @@ def value_tier(
     )
 
     def above(bound: float) -> ir.BooleanValue:
-        return (customers.tier_value > ibis.literal(bound).cast("float64")) & bool(cuts.money)
+        return (customers.tier_value > ibis.literal(bound).cast("float64")) & bool(cuts.order_count)
 
     return ibis.cases(
         (customers.days_since_last_purchase.isnull(), ibis.null("string")),
@@ -257,16 +309,20 @@ def value_tier(
     )
 
 
-def tier_above(customers: ir.Table, *, cuts: ValueCuts, near: float) -> dict[str, ir.Value]:
+def tier_above(customers: ir.Table, *, cuts: ValueCuts, near: float, tier_by: str = "spend") -> dict[str, ir.Value]:
     """The value tier that a customer is near to, and what is missing to it.
 
        customers (value_tier, tier_value)
     -> next_tier, next_tier_needs     null for who is far from it, difficult or vip, or never bought
 
+    A tier begins above its bound, so that what is needed is told in whole orders, or in hundredths of money, above 0.
+
     Parameters
     ----------
     near : float, 0 to 1
         Of the spend or orders that the tier above begins at, what may be missing.
+    tier_by : str
+        Whether spend or order_count decides tiers.
     """
     tier, nothing = customers.value_tier, ibis.null("float64")
     is_occasional, is_regular = tier == "occasional", tier == "regular"
@@ -274,9 +330,11 @@ def tier_above(customers: ir.Table, *, cuts: ValueCuts, near: float) -> dict[str
         (is_occasional, constant(cuts.regular_value)), (is_regular, constant(cuts.vip_value)), else_=nothing
     )
     above = ibis.cases((is_occasional, "regular"), (is_regular, "vip"), else_=ibis.null("string"))
-    needs = bound - customers.tier_value
-    # Without prices all bounds are 0, and nobody is near anything.
-    is_near = ((bound > 0.0) & (needs <= constant(near) * bound)).fill_null(False)
+    missing = bound - customers.tier_value
+    # Where nobody had bought at training all bounds are 0, and nobody is near anything.
+    is_near = ((bound > 0.0) & (missing <= constant(near) * bound)).fill_null(False)
+    units = constant(UNITS[tier_by])
+    needs = ((missing * units).floor().cast("float64") + constant(1.0)) / units
     return {
         "next_tier": is_near.ifelse(above, ibis.null("string")),
         "next_tier_needs": is_near.ifelse(needs, nothing),

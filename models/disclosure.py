@@ -14,7 +14,7 @@ SIZES = ("customer_count", "customer_share")
 RESTS_ON = {
     "buyer_share": (
         *("orders_per_buyer", "average_order_value", "return_rate", "discount_share", "price_level"),
-        *("days_since_last_purchase", "views_per_order"),
+        *("days_since_first_purchase", "days_since_last_purchase", "views_per_order", "returned_spend_share"),
     ),
     "cart_user_share": ("abandoned_cart_share",),
 }

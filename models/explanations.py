@@ -20,6 +20,11 @@ from models.clusterers import sampled_rows
 
 NOT_TOLD = SHARE_PREFIX + OTHER
 """The column that nobody has a feeling for."""
+LAST_ORDER, ORDERS, SPEND = "days_since_last_purchase", "order_count", "spend"
+Ends = tuple[float, float]
+"""Of a column: what nearly all have at least who have any, and at most."""
+NEARLY_ALL = 0.99
+"""Of the customers of whom a column is known: a bound that they keep says nothing."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def segment_rules(
     (dict of str to Rule, float)
         By segment_id; fidelity in 0..1. Segments without a customer in either half have no rule.
     """
-    values = _values(profile, [one for one in columns if _is_told(one.name, sensitive)])
+    values, ends = _values(profile, [one for one in columns if _is_told(one.name, sensitive)])
     rows = np.random.default_rng(seed).permutation(sampled_rows(len(values), sample_customers, seed))
     grown, held = np.sort(rows[::2]), np.sort(rows[1::2])
     if values.empty or not len(held):
@@ -92,7 +97,7 @@ def segment_rules(
     holds: dict[str, NDArray[np.bool_]] = {}
     for segment_id in sorted(set(segment_ids[grown]) & set(segment_ids[held])):
         inside = segment_ids == segment_id
-        conditions = _best_node(values.iloc[grown], inside[grown], max_conditions, min_customers, seed)
+        conditions = _best_node(values.iloc[grown], inside[grown], ends, max_conditions, min_customers, seed)
         matched = _hold(values.iloc[held], conditions)
         both = (matched & inside[held]).sum()
         precision = float(both / matched.sum()) if matched.any() else float("nan")
@@ -105,22 +110,29 @@ def _is_told(name: str, sensitive: Sequence[str]) -> bool:
     return name != NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
 
 
-def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """The columns as numbers without nulls; those that say the same of everybody left out."""
+def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame, dict[str, Ends]]:
+    """The columns as numbers without nulls, those that say the same of everybody left out; and their `Ends`."""
     known = profile[[one.name for one in columns]].astype(np.float64).replace([np.inf, -np.inf], np.nan)
     stand_ins = {
         one.name: one.missing if one.missing is not None else np.nan_to_num(known[one.name].mean()) for one in columns
     }
     filled = known.fillna(stand_ins)
-    return filled.loc[:, filled.nunique() > 1]
+    least, most = known.where(known > 0).quantile(1.0 - NEARLY_ALL), known.quantile(NEARLY_ALL)
+    ends = {str(name): (float(low), float(high)) for name, low, high in zip(known, least, most, strict=True)}
+    return filled.loc[:, filled.nunique() > 1], ends
 
 
 def _best_node(
-    values: pd.DataFrame, inside: NDArray[np.bool_], depth: int, min_customers: int, seed: int
+    values: pd.DataFrame,
+    inside: NDArray[np.bool_],
+    ends: Mapping[str, Ends],
+    depth: int,
+    min_customers: int,
+    seed: int,
 ) -> tuple[Condition, ...]:
     """The conditions on the way to the node that parts ``inside`` from the others best, with round bounds."""
     tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=min_customers, random_state=seed)
-    paths = _paths(tree.fit(values.to_numpy(), inside).tree_, list(values.columns))
+    paths = _paths(tree.fit(values.to_numpy(), inside).tree_, list(values.columns), ends)
     matches = [_hold(values, path) for path in paths]
     f1 = [2 * (matched & inside).sum() / (matched.sum() + inside.sum()) for matched in matches]
     best = int(np.argmax(f1))
@@ -132,25 +144,37 @@ def _best_node(
     return kept
 
 
-def _paths(tree: Any, names: Sequence[str]) -> list[tuple[Condition, ...]]:
+def _paths(tree: Any, names: Sequence[str], ends: Mapping[str, Ends]) -> list[tuple[Condition, ...]]:
     """The conditions that lead to each node, the root first; of two bounds on one side of a column, the tighter."""
     paths: list[tuple[Condition, ...]] = [()] * tree.node_count
     for node in range(tree.node_count):
         for child, is_above in ((tree.children_left[node], False), (tree.children_right[node], True)):
             if child >= 0:
-                name = names[tree.feature[node]]
-                bound = _round(name, float(tree.threshold[node]))
-                kept = [one for one in paths[node] if (one.column, one.is_above) != (name, is_above)]
-                paths[child] = (*kept, Condition(name, is_above, bound))
+                found = _condition(names[tree.feature[node]], is_above, float(tree.threshold[node]), names, ends)
+                own = [one for one in paths[node] if (one.column, one.is_above) == (found.column, found.is_above)]
+                tighter = (max if found.is_above else min)([*own, found], key=lambda one: one.bound)
+                paths[child] = (*(one for one in paths[node] if one not in own), tighter)
     return paths
 
 
-def _round(column: str, bound: float) -> float:
-    """As people say it: whole days and counts (the bound stays under the next one), percents, else two digits."""
+def _condition(name: str, is_above: bool, bound: float, names: Sequence[str], ends: Mapping[str, Ends]) -> Condition:
+    """A bound as a round one; on a last order longer ago than nearly all's, or less spend, one on having ordered."""
+    if name == LAST_ORDER and ORDERS in names and bound >= ends[name][1]:
+        return Condition(ORDERS, not is_above, 0.0)
+    if name == SPEND and ORDERS in names and bound < ends[name][0]:
+        return Condition(ORDERS, is_above, 0.0)
+    return Condition(name, is_above, _round(name, bound, ends[name][1]))
+
+
+def _round(column: str, bound: float, longest: float) -> float:
+    """As people say it: whole days and counts (the bound stays under the next one), percents, else two digits.
+
+    Days stay below the ``longest`` that nearly all have, or the bound would be met by all.
+    """
     if column.endswith("_count"):
         return float(np.floor(bound))
     if column.startswith("days_"):
-        return float(round(bound))
+        return float(round(bound) if round(bound) < longest else np.floor(bound))
     if is_share(column):
         return round(bound, 2)
     return float(round(bound)) if abs(bound) >= 100 else float(f"{bound:.2g}")

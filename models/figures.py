@@ -18,13 +18,15 @@ MEANS = {
     "carts_per_customer": "cart_count",
     "contacts_per_customer": "contact_count",
     "orders_per_customer": "order_count",
-    "spend_per_customer": "spend",
+    "spend_per_customer": "net_spend",
+    "paid_per_customer": "spend",
     **{
         name: name
         for name in (
             "temperature_points",
             "days_since_last_event",
             "days_since_first_event",
+            "days_since_first_purchase",
             "days_since_last_purchase",
             "price_level",
             "weekend_share",
@@ -43,8 +45,9 @@ RATES = {
     "lapsed_buyer_share": ("is_lapsed_buyer", "customers"),
     "cart_user_share": ("is_cart_user", "customers"),
     "orders_per_buyer": ("order_count", "is_buyer"),
-    "average_order_value": ("spend", "order_count"),
+    "average_order_value": ("net_spend", "order_count"),
     "return_rate": ("returned_item_count", "item_count"),
+    "returned_spend_share": ("given_back", "spend"),
     "discount_share": ("discounted_lines", "purchase_count"),
     "abandoned_cart_share": ("abandoned_cart_count", "cart_session_count"),
     "views_per_order": ("view_count", "order_count"),
@@ -63,7 +66,8 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
 
     Means are over the customers for whom the measure is known; rates are pooled, such as returned items over bought
     items. ``stage_<name>_share`` is the share of customers in each lifecycle stage; past buyers are slipping, lapsed or
-    lost, lapsed ones lapsed or lost. Null: cannot be said. Where the shop earned nothing all shares of spend are 0.
+    lost, lapsed ones lapsed or lost. Null: cannot be said. Spend is what the shop kept, but for ``paid_per_customer``;
+    ``returned_spend_share`` is of what was paid. Where the shop earned nothing all shares of spend are 0.
     """
     stage = profile["lifecycle_stage"].astype(str)
     used = {*MEANS.values(), *(column for pair in RATES.values() for column in pair)}
@@ -75,10 +79,11 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
         is_past_buyer=stage.isin(["slipping", "lapsed", "lost"]),
         is_lapsed_buyer=stage.isin(["lapsed", "lost"]),
         is_cart_user=profile.cart_session_count > 0,
+        given_back=profile.spend - profile.net_spend,
         discounted_lines=(profile.discount_share * profile.purchase_count).fillna(0.0),
         **{f"is_{name}": stage == name for name in STAGES},
     )
-    spend = float(profile.spend.sum())
+    spend = float(profile.net_spend.sum())
     grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
     sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
     return pd.DataFrame(
@@ -87,6 +92,6 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
             **{name: sums[above] / sums[below].where(sums[below] > 0) for name, (above, below) in RATES.items()},
             "customer_count": sums.customers,
             "customer_share": sums.customers / max(len(profile), 1),
-            "spend_share": sums.spend / spend if spend > 0 else 0.0,
+            "spend_share": sums.net_spend / spend if spend > 0 else 0.0,
         }
     )

@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", parents=[with_params], help="two or more runs side by side")
     compare.add_argument("runs", nargs="+", metavar="RUN")
     compare.add_argument("--flow", action="store_true", help="score the source with each model: who goes where")
+    compare.add_argument(
+        "--language", choices=("en", "uk", "ru", "sq"), help="of the page; default: language in params"
+    )
     compare.set_defaults(run=_compare)
 
     promote = commands.add_parser("promote", parents=[with_params], help="make the model of a run the champion")
@@ -211,7 +214,9 @@ def _compare(options: argparse.Namespace) -> None:
     from pipeline.compare import compare
     from pipeline.params_file import load_params
 
-    print(compare(load_params(options.params, options.set), options.runs, flow=options.flow, progress=Progress()))
+    language = [f"language={options.language}"] if options.language else []
+    params = load_params(options.params, [*options.set, *language])
+    print(compare(params, options.runs, flow=options.flow, progress=Progress()))
 
 
 def _promote(options: argparse.Namespace) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pipeline import registry, tracking
 from pipeline.flow import flows
+from pipeline.identity import LINEAGE
+from pipeline.migration import names_by_rule
 from pipeline.params import Params
 from pipeline.profiles import Progress
 from pipeline.promote import JUDGED, worse_in
-from pipeline.report.comparison import as_text, comparison
+from pipeline.report.comparison import Advice, as_text, comparison
 from pipeline.report.render import render_template
+from pipeline.report.wording import wording
 
 SHORT_ID = 12
-NO_FLOW = "How customers flow between the segments is told with --flow, which reads the source and asks each model."
 
 
 def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progress) -> str:
     """Runs in words; the same as one HTML file among the artifacts of each, with a figure of the flow.
+
+    The words are English, the file is in ``params.language``.
 
     Parameters
     ----------
@@ -38,25 +43,49 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
         )
     champion = registry.champion_run(mlflow, params)
     given = registry.given_names(mlflow, params)
-    read = [_read(mlflow, run, given, is_champion=run == champion) for run in ids]
-    found, reason = flows(mlflow, params, ids, progress=progress) if flow else ([], NO_FLOW)
-    note = f"How customers flow cannot be told: {reason}" if flow and reason else reason or ""
-    told = comparison(read, found, advice=advice(read, params), flow_note=note)
-    places = tracking.log_comparison(mlflow, ids, render_template("compare.html.j2", **told))
-    return f"{as_text(told)}\n\nReport   {places[0]}"
+    read = [_read(mlflow, run, is_champion=run == champion) for run in ids]
+    are_akin = [bool(one["line"] & other["line"]) for one, other in pairwise(read)]
+    found, reason = flows(mlflow, params, ids, are_akin=are_akin, progress=progress) if flow else ([], None)
+    best = advice(read, params)
+
+    def told(language: str | None) -> dict[str, Any]:
+        """In a language; in none: in English, with names as the trainings tell them."""
+        named = [run | {"names": _names(run["summary"], given, params, language)} for run in read]
+        words = wording(language or "en", params.currency)
+        note = words("compare.no_flow") if not flow else words("compare.flow_failed", why=reason) if reason else ""
+        return comparison(named, found, words, advice=best, flow_note=note)
+
+    page = render_template("compare.html.j2", words=wording(params.language), **told(params.language))
+    places = tracking.log_comparison(mlflow, ids, page)
+    return f"{as_text(told(None), wording('en'))}\n\nReport   {places[0]}"
 
 
-def _read(mlflow: Any, run_id: str, given: Mapping[str, str], *, is_champion: bool) -> dict[str, Any]:
+def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> dict[str, Any]:
     settings, figures, summary = tracking.read_run(mlflow, run_id)
-    names = {one["segment_id"]: given.get(one["segment_id"], one["name"]) for one in summary.get("segments", [])}
+    try:
+        line = {str(row["run_id"]) for row in tracking.read_lineage(mlflow, run_id, LINEAGE)}
+    except tracking.TrackingError:  # damaged
+        line = set()
     label = run_id[:SHORT_ID] + (" (champion)" if is_champion else "")
     return {
-        **{"label": label, "params": settings, "figures": figures, "summary": summary, "names": names},
+        **{"label": label, "params": settings, "figures": figures, "summary": summary, "line": line | {run_id}},
         "is_champion": is_champion,
     }
 
 
-def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> str:
+def _names(
+    summary: Mapping[str, Any], given: Mapping[str, str], params: Params, language: str | None
+) -> dict[str, str]:
+    """segment_id -> the name given by hand, else the one by figures in a language, or as the training has it."""
+    # Of groups that nobody was in at training the summary says nothing.
+    return names_by_rule(params, language or summary.get("language", params.language)) | {
+        one["segment_id"]: given.get(one["segment_id"])
+        or (one.get("names_by_figures", one["names"])[language] if language else one["name"])
+        for one in summary.get("segments", [])
+    }
+
+
+def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
     """Which run to take, and why: one that is worse than no other, in what `kindred promote` looks at.
 
     The champion stays where it is one of these; else the fewest segments count, then stability.
@@ -69,25 +98,18 @@ def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> str:
     figures = [run["figures"] for run in runs]
     judged = [name for name in JUDGED if sum(name in one for one in figures) > 1]
     if not judged:
-        return f"No advice: the runs have none of {', '.join(JUDGED)} in common."
+        return Advice("none", judged=tuple(JUDGED))
     lost = [[worse_in(one, other, params) for other in figures] for one in figures]
     good = [place for place in range(len(runs)) if not any(lost[place])]
     beware = _unlike_data(runs)
     if not good:
-        where = "; ".join(
-            f"{run['label']} in {', '.join(sorted(set().union(*rows)))}" for run, rows in zip(runs, lost, strict=True)
-        )
-        return f"No run is to be preferred: each is worse than another, {where}. Decide what counts more.{beware}"
+        behind = {run["label"]: sorted(set().union(*rows)) for run, rows in zip(runs, lost, strict=True)}
+        return Advice("undecided", behind=behind, beware=beware)
     order = {place: _preference(runs[place]) for place in good}
     best = min(good, key=order.__getitem__)
-    behind = [(run["label"], rows[best]) for run, rows in zip(runs, lost, strict=True) if rows[best]]
-    why = "; ".join(f"{label} is worse in {', '.join(names)}" for label, names in behind)
-    why = why or "no run is better by more than promote tolerates"
-    name = runs[best]["label"]
-    if runs[best]["is_champion"]:
-        return f"Keep {name}: {why}.{beware}"
-    fewest = ", and of those that are no worse it has the fewest segments" if len(good) > 1 else ""
-    return f"Take {name} (kindred promote): {why}{fewest}.{beware}"
+    behind = {run["label"]: rows[best] for run, rows in zip(runs, lost, strict=True) if rows[best]}
+    verdict = "keep" if runs[best]["is_champion"] else "take_fewest" if len(good) > 1 else "take"
+    return Advice(verdict, label=runs[best]["label"], behind=behind, beware=beware)
 
 
 def _preference(run: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -96,9 +118,7 @@ def _preference(run: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _unlike_data(runs: Sequence[Mapping[str, Any]]) -> str:
-    """A warning where figures are not of the same data."""
+    """Why figures are not of the same data: moments, data; empty where they are."""
     dates = {run["params"].get("as_of") for run in runs}
     digests = {run["summary"].get("reading", {}).get("digest") for run in runs}
-    if len(dates) > 1:
-        return " Beware: they were trained as of different moments, so figures are not of the same customers."
-    return " Beware: they were trained on different data." if len(digests) > 1 else ""
+    return "moments" if len(dates) > 1 else "data" if len(digests) > 1 else ""

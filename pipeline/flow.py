@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
-from models.identity import STANDING
+from models.identity import STANDING, match_segments
 from pipeline import registry
 from pipeline.engines import connect
 from pipeline.errors import UserError
@@ -20,9 +21,14 @@ from pipeline.sources import Source, read_source
 
 
 def flows(
-    mlflow: Any, params: Params, runs: Sequence[str], *, progress: Progress
+    mlflow: Any, params: Params, runs: Sequence[str], *, are_akin: Sequence[bool], progress: Progress
 ) -> tuple[list[dict[str, Any]], str | None]:
     """`flow_table` from each run's model to the next one's, over the customers of the source at ``params.as_of``.
+
+    Parameters
+    ----------
+    are_akin : sequence of bool, one less than runs
+        Whether a run and the next are of one line of trainings, in which an id is a segment's for good.
 
     Returns
     -------
@@ -42,7 +48,12 @@ def flows(
                 assigned.append(_assigned(con, source, params, registry.load_model(mlflow, model)))
     except UserError as error:
         return [], str(error)
-    return [flow_table(one, other, min_group=params.naming.min_group) for one, other in pairwise(assigned)], None
+    min_group, min_jaccard = params.naming.min_group, params.identity.min_jaccard
+    pairs = zip(pairwise(assigned), are_akin, strict=True)
+    return [
+        flow_table(one, other, min_group=min_group, min_jaccard=None if akin else min_jaccard)
+        for (one, other), akin in pairs
+    ], None
 
 
 def _assigned(con: Any, source: Source, params: Params, model: registry.LoadedModel) -> pd.Series:
@@ -52,7 +63,9 @@ def _assigned(con: Any, source: Source, params: Params, model: registry.LoadedMo
     return pd.Series(model.predict(profiles).segment_id.to_numpy(dtype=object), index=profiles.customer_id)
 
 
-def flow_table(before: pd.Series, after: pd.Series, *, min_group: int) -> dict[str, Any]:
+def flow_table(
+    before: pd.Series, after: pd.Series, *, min_group: int, min_jaccard: float | None = None
+) -> dict[str, Any]:
     """How many customers went from each segment to each; aggregates alone.
 
     Parameters
@@ -61,25 +74,48 @@ def flow_table(before: pd.Series, after: pd.Series, *, min_group: int) -> dict[s
         customer_id -> segment_id. Customers that one model alone knows are left out, and those that both group by rule.
     min_group : int
         Flows of fewer customers are counted, not shown.
+    min_jaccard : float, optional
+        Where ids are of different lines: the share of customers in common from which segments are the same.
 
     Returns
     -------
     dict
-        customer_count; by_rule_count: left out, as both group them by rule; stayed_share: in the segment of the same
-        id; agreement: adjusted Rand index (Hubert and Arabie, 1985); hidden_count: flows not shown; flows: origin,
-        destination, customer_count, the largest first.
+        customer_count; by_rule_count: left out, as both group them by rule; same: segment after -> the same one before;
+        stayed_share: in the same segment; agreement: adjusted Rand index (Hubert and Arabie, 1985); hidden_count: flows
+        not shown; flows: origin, destination, customer_count, the largest first.
     """
     both = pd.concat({"origin": before, "destination": after}, axis=1, join="inner")
     is_by_rule = both.origin.str.startswith(STANDING) & both.destination.str.startswith(STANDING)
     both = both[~is_by_rule.astype(bool)]
     counts = both.groupby(["origin", "destination"]).size().rename("customer_count").reset_index()
+    same = {one: one for one in set(both.origin) & set(both.destination)}
+    if min_jaccard is not None:
+        same = {one: one for one in same if one.startswith(STANDING)} | _alike(both, min_jaccard)
     shown = counts[counts.customer_count >= min_group]
     order = shown.sort_values(["customer_count", "origin", "destination"], ascending=[False, True, True])
     return {
         "customer_count": len(both),
         "by_rule_count": int(is_by_rule.sum()),
-        "stayed_share": float((both.origin == both.destination).mean()) if len(both) else 0.0,
+        "same": same,
+        "stayed_share": float((both.origin == both.destination.map(same)).mean()) if len(both) else 0.0,
         "agreement": float(adjusted_rand_score(both.origin, both.destination)),
         "hidden_count": len(counts) - len(shown),
         "flows": order.astype({"customer_count": int}).to_dict("records"),
     }
+
+
+def _alike(both: pd.DataFrame, min_jaccard: float) -> dict[str, str]:
+    """Segment after -> segment before, of those that share customers enough to be the same."""
+    before = np.array([None if one.startswith(STANDING) else one for one in both.origin], dtype=object)
+    names = sorted({one for one in both.destination if not one.startswith(STANDING)})
+    places = {one: place for place, one in enumerate(names)}
+    found = match_segments(
+        before,
+        np.array([places.get(one, -1) for one in both.destination], dtype=np.int64),
+        old_ids={one for one in before if one is not None},
+        used_ids=(),
+        min_jaccard=min_jaccard,
+        min_part=1.0,
+    )
+    survived = {row["segment_id"] for row in found.lineage if row["verdict"] == "survived"}
+    return {names[place]: one for place, one in found.ids.items() if one in survived}

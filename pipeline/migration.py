@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from models.identity import STANDING
+from models.naming import in_languages
 from pipeline import outputs, registry, tracking
 from pipeline.errors import UserError
 from pipeline.hysteresis import AS_OF
@@ -132,7 +134,9 @@ def write(
     if history is not None:
         beside = {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in found.tables}
         tables = {"history": (out, history)} | {name: (beside[name], table) for name, table in found.tables.items()}
-    words, english = wording(params.language), wording("en")
+    words, english = (wording(one, timezone=params.local_timezone) for one in (params.language, "en"))
+    # Who is in a group that nobody was in at training: its name is in no summary of it.
+    names = names_by_rule(params, params.language) | dict(names)
     called = {group: names.get(group, name) for group, name in found.groups["segment"].items()}
     pages = [
         page(groups, found.tables, one, beware=[*cautions(one), *others], min_group=params.naming.min_group)
@@ -154,6 +158,12 @@ def write(
     )
     first = "History" if history is not None else "Moves"
     return f"{as_text(pages[1])}\n{first:<16}{out}\nPage            {html}"
+
+
+def names_by_rule(params: Params, language: str) -> dict[str, str]:
+    """segment_id -> name in a language, of the segments that are none of behaviour."""
+    standings = {STANDING + stage: getattr(one.name, language) for stage, one in params.naming.standing.items()}
+    return {**standings, "noise": in_languages("noise")[language]}
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:

@@ -220,6 +220,10 @@ class ValueParams(Section):
             for one in self.rfm_forms[self.rfm_form]
         ]
 
+    def decided_by(self, *, has_prices: bool) -> str:
+        """What value tiers go by; without prices everybody would be alike in spend."""
+        return self.tier_by if has_prices else "order_count"
+
     def given_cuts(self, *, is_known: bool) -> dict[str, list[float]]:
         """Cuts that take the place of quantiles; none where nobody had bought."""
         return self.rfm_cuts.model_dump() if self.rfm_cuts and is_known else {}

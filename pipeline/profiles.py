@@ -136,12 +136,19 @@ def measure(
     transactions = materialise(con, traded.select(TRADED), "transactions")
     orders = materialise(con, value.order_table(transactions), "orders")
     tiers = params.value
-    worth = value.value_measures(orders, window=window, tier_by=tiers.tier_by, tier_days=tiers.tier_days)
+    returned = value.return_table(transactions)
+    has_prices = bool(shop.spec.value_cuts.money if shop else value.has_prices(orders).to_pyarrow().as_py())
+    tier_by = tiers.decided_by(has_prices=has_prices)
+    worth = value.value_measures(orders, returned, window=window, tier_by=tier_by, tier_days=tiers.tier_days)
     measured_value = materialise(con, worth, "value")
     progress("searches")
     queries = shop.queries if shop else fit_queries(observed, known.columns, len(cut.categories), params)
     meanings, query_counts = query_meanings(observed, queries, params)
-    spec = shop.spec if shop else _fit_spec(transactions, visits, measured_value, known, window, params)
+    spec = (
+        shop.spec
+        if shop
+        else _fit_spec(*(transactions, visits, measured_value, known, window, params), has_prices=has_prices)
+    )
 
     progress("interests")
     said = interests.event_evidence(
@@ -168,7 +175,7 @@ def measure(
                 timezone=params.local_timezone,
                 **params.calendar.of_country(),
             ),
-            value.returned_items(transactions),
+            value.returned_items(returned),
             benefits.price_level(transactions, mean_prices=spec.mean_prices),
             benefits.purchase_habits(transactions, source.products),
             wide,
@@ -209,6 +216,8 @@ def _fit_spec(
     known: Observed,
     window: ObservationWindow,
     params: Params,
+    *,
+    has_prices: bool,
 ) -> ProfileSpec:
     log = known.observed.aggregate(
         start=known.observed.occurred_at.min(),
@@ -234,7 +243,9 @@ def _fit_spec(
         cut=known.cut,
         channels=tuple(largest.channel),
         mean_prices=tuple(prices.get(column) for column in range(len(known.cut.categories))),
-        value_cuts=value.ValueCuts.from_lists(cuts | params.value.given_cuts(is_known=bool(cuts["money"]))),
+        value_cuts=value.ValueCuts.from_lists(
+            cuts | params.value.given_cuts(is_known=bool(cuts["money"])) | ({} if has_prices else {"money": None})
+        ),
         has_session_ids=known.has_session_ids,
         has_campaigns=bool(has_campaigns),
         log_start=log_start or window.start,
@@ -305,4 +316,5 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
             difficult_min_contacts=tiers.difficult_min_contacts,
         ),
     )
-    return tiered.mutate(**value.tier_above(tiered, cuts=spec.value_cuts, near=tiers.near_tier))
+    tier_by = tiers.decided_by(has_prices=bool(spec.value_cuts.money))
+    return tiered.mutate(**value.tier_above(tiered, cuts=spec.value_cuts, near=tiers.near_tier, tier_by=tier_by))

@@ -49,6 +49,7 @@ AT_THE_END = (
     "next_tier",
     "next_tier_needs",
     "redemptions_per_order",
+    "returned_spend",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
 

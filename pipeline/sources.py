@@ -395,7 +395,7 @@ def _odd_kinds(kinds: dict[str, int], unlisted: int, others: dict[str, int], *, 
     if not kinds.get("purchase"):
         told.append("no event is a purchase: check source.events.event_types if the shop sells anything")
     elif not has_prices:
-        told.append("no purchase has a unit_price: spend is 0 for everybody")
+        told.append("no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups go without it")
     return told
 
 

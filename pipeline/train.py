@@ -90,12 +90,16 @@ class Trained:
 
 def segments_text(segments: pd.DataFrame) -> str:
     """Segments as people read them: name, customers, share of spend, top interests."""
+    has_spend = (segments.spend_share.fillna(0.0) > 0).any()  # a log without prices says nothing of it
     table = pd.DataFrame(
         {
             "Segment": segments.name,
             "Customers": segments.customer_count.map("{:,}".format),
             "Share": segments.customer_share.map("{:.1%}".format),
-            "Spend": ["-" if share is None or np.isnan(share) else f"{share:.1%}" for share in segments.spend_share],
+            "Spend": [
+                f"{share:.1%}" if has_spend and share is not None and not np.isnan(share) else "-"
+                for share in segments.spend_share
+            ],
             "Stability": segments.stability_word.fillna("-"),
             "Top interests": ["; ".join(item["label"] for item in top) or "-" for top in segments.top_categories],
         }
@@ -233,7 +237,7 @@ def _moved(past: list[Past], profiles: Profiles, params: Params) -> dict[str, ob
     if not past:
         return None
     then, least = past[-1], params.naming.min_group
-    return stage_moves(then.profiles.table, profiles.table, since=f"{then.cutoff:%Y-%m-%d}", min_group=least)
+    return stage_moves(then.profiles.table, profiles.table, since=f"{then.cutoff:%Y-%m-%d %H:%M}", min_group=least)
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
@@ -280,6 +284,8 @@ def _results(
             "history_days": params.history_days,
             "log_days": history_days(found.source, params),
             "usual_history_days": params.minimum.usual_history_days,
+            "timezone": params.local_timezone,
+            "tier_by": params.value.decided_by(has_prices=bool(found.profiles.shop.spec.value_cuts.money)),
             "min_events": params.clustering.min_events,
             "min_group": params.naming.min_group,
             "noise_policy": fitted.clusters.model.get("noise"),

@@ -228,12 +228,12 @@ def _measure_changed(
 
 
 def _left_tier_days(old: ir.Table, before: ObservationWindow, now: ObservationWindow, trained: Params) -> ir.Table:
-    """Customers (customer_id) with an order that counted for the value tier, and now is too old to."""
+    """Customers (customer_id) with an order or a return that counted for the value tier, and now is too old to."""
     days = timedelta(days=trained.value.tier_days or 0.0)
     if not days:
         return old.select("customer_id").limit(0)
-    bought = old.filter(old.event_type == str(EventType.PURCHASE))
-    return ageing.with_events_between(bought, before.end - days, now.end - days)
+    traded = old.filter(old.event_type.isin([str(EventType.PURCHASE), str(EventType.RETURN)]))
+    return ageing.with_events_between(traded, before.end - days, now.end - days)
 
 
 def _of_changed_products(

@@ -98,7 +98,7 @@ class Validity:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        return {**asdict(self), "cutoff": f"{self.cutoff:%Y-%m-%d}"}
+        return {**asdict(self), "cutoff": f"{self.cutoff:%Y-%m-%d %H:%M}"}
 
     def as_line(self) -> str:
         """One line for the terminal."""

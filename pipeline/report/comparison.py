@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from models.identity import STANDING
 from pipeline.report.tables import aligned
-from pipeline.report.wording import Wording, number, shown_name, wording
+from pipeline.report.wording import Wording
 
 HIGHER_IS_BETTER = {
     "silhouette": True,
@@ -29,44 +30,85 @@ MOST_FLOWS = 12
 FLOW_WIDTH, LABEL_WIDTH, NODE_WIDTH, NODE_GAP, NODE_SPACE = 960.0, 240.0, 12.0, 16.0, 38.0
 
 
+@dataclass(frozen=True)
+class Advice:
+    """Which run to take.
+
+    Attributes
+    ----------
+    verdict : str
+        keep, take, take_fewest, undecided or none.
+    label : str
+        Of the run.
+    behind : mapping of str to sequence of str
+        Label of another run -> figures in which it is worse.
+    judged : tuple of str
+        Figures that could have decided.
+    beware : str
+        moments or data, where the runs do not share them.
+    """
+
+    verdict: str
+    label: str = ""
+    behind: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    judged: tuple[str, ...] = ()
+    beware: str = ""
+
+    def said(self, words: Wording) -> str:
+        """In a language."""
+        worse = "; ".join(
+            words("compare.worse", label=label, figures=", ".join(names)) for label, names in self.behind.items()
+        )
+        why = worse or words("compare.no_better")
+        told = words(f"compare.advice.{self.verdict}", label=self.label, why=why, judged=", ".join(self.judged))
+        return f"{told} {words(f'compare.beware.{self.beware}')}" if self.beware else told
+
+
 def comparison(
-    runs: Sequence[Mapping[str, Any]], flows: Sequence[Mapping[str, Any]], *, advice: str, flow_note: str
+    runs: Sequence[Mapping[str, Any]],
+    flows: Sequence[Mapping[str, Any]],
+    words: Wording,
+    *,
+    advice: Advice,
+    flow_note: str,
 ) -> dict[str, Any]:
     """What two or more runs have in common and in what they differ.
 
     Parameters
     ----------
     runs : sequence of mapping
-        label; params, figures: by name; summary: `summarise`, or empty; names: segment_id -> what it is called.
+        label; params, figures: by name; summary: `summarise`, or empty; names: segment_id -> what it is called; line:
+        run ids of the trainings that its segment ids are shared with.
     flows : sequence of mapping
         `pipeline.flow.flow_table` from each run to the next; none where it was not asked for or could not be had.
 
     Returns
     -------
     dict
-        labels; settings, figures, segments: rows of texts; flows, with the shapes to draw; advice; flow_note.
+        labels; settings, figures, segments: rows of texts; flows, with the shapes to draw; advice; notes.
     """
     settings = [run["params"] for run in runs]
     different = [key for key in _keys(settings) if len({one.get(key) for one in settings}) > 1]
+    are_akin = all(one["line"] & other["line"] for one, other in pairwise(runs))
+    notes = [] if are_akin else [words("compare.unrelated" if flows else "compare.unrelated_ids")]
     return {
         "labels": [run["label"] for run in runs],
         "settings": [[key, *(one.get(key, "-") for one in settings)] for key in different],
         "figures": _figures([run["figures"] for run in runs]),
-        "segments": _segments(runs),
-        "flows": [_flow(table, *pair) for table, pair in zip(flows, pairwise(runs), strict=bool(flows))],
-        "advice": advice,
-        "flow_note": flow_note,
+        "segments": _segments(runs, flows, words),
+        "flows": [_flow(table, *pair, words) for table, pair in zip(flows, pairwise(runs), strict=bool(flows))],
+        "advice": advice.said(words),
+        "notes": [*notes, *([flow_note] if flow_note else [])],
     }
 
 
-def as_text(told: Mapping[str, Any]) -> str:
-    """A comparison for the terminal."""
-    blocks = [
-        ("What differs", told["settings"]),
-        ("Figures (* best)", told["figures"]),
-        ("Segments", told["segments"]),
+def as_text(told: Mapping[str, Any], words: Wording) -> str:
+    """A comparison in English for the terminal."""
+    parts = [
+        "\n".join(aligned([[words(f"compare.{name}"), *told["labels"]], *told[name]]))
+        for name in ("settings", "figures", "segments")
+        if told[name]
     ]
-    parts = ["\n".join(aligned([[title, *told["labels"]], *rows])) for title, rows in blocks if rows]
     for flow in told["flows"]:
         rows = [[one["origin"], one["destination"], one["customers"]] for one in flow["rows"]]
         more = [f"... and {len(rows) - MOST_FLOWS} smaller ones"] if len(rows) > MOST_FLOWS else []
@@ -74,7 +116,7 @@ def as_text(told: Mapping[str, Any]) -> str:
             [[f"In {flow['labels'][0]}", f"In {flow['labels'][1]}", "Customers"], *rows[:MOST_FLOWS]], right={2}
         )
         parts.append("\n".join([*table, *more, flow["text"]]))
-    return "\n\n".join([*parts, *([told["flow_note"]] if told["flow_note"] else []), told["advice"]])
+    return "\n\n".join([*parts, *told["notes"], told["advice"]])
 
 
 def _keys(dicts: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -93,41 +135,61 @@ def _marked(key: str, figures: Sequence[Mapping[str, float]]) -> list[str]:
     return [f"{one[key]:,.4g}{'*' if one[key] == best else ''}" if key in one else "-" for one in figures]
 
 
-def _segments(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A row per segment_id, in the order of the first run that has it."""
-    found: dict[str, list[str]] = {}
+def _segments(runs: Sequence[Mapping[str, Any]], flows: Sequence[Mapping[str, Any]], words: Wording) -> list[list[str]]:
+    """A row per segment, in the order of the first run that has it: by id in one line of trainings, else by flows."""
+    keys: list[dict[str, tuple[int, str]]] = []
+    found: dict[tuple[int, str], list[str]] = {}
     for place, run in enumerate(runs):
+        akin = next((at for at, other in enumerate(runs[:place]) if run["line"] & other["line"]), place)
+        same = flows[place - 1]["same"] if flows and place and akin == place else {}
+        own: dict[str, tuple[int, str]] = {}
         for one in run["summary"].get("segments", []):
-            name = shown_name({**one, "name": run["names"][one["segment_id"]]})
-            cells = found.setdefault(one["segment_id"], ["-"] * len(runs))
-            cells[place] = f"{name} ({number(one['customer_share'], 'share')})"
-    return [[segment_id, *cells] for segment_id, cells in found.items()]
+            segment_id = one["segment_id"]
+            line = 0 if segment_id.startswith(STANDING) else akin
+            own[segment_id] = keys[-1].get(same.get(segment_id, ""), (line, segment_id)) if keys else (line, segment_id)
+            told = {**one, "names": {words.language: run["names"][segment_id]}}
+            cells = found.setdefault(own[segment_id], ["-"] * len(runs))
+            cells[place] = f"{words.name(told)} ({words.number(one['customer_share'], 'share')})"
+        keys.append(own)
+    return [[segment_id, *cells] for (_, segment_id), cells in found.items()]
 
 
-def _flow(table: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+def _flow(
+    table: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any], words: Wording
+) -> dict[str, Any]:
     names = [run["names"] for run in (before, after)]
     rows = [
         {
             "origin": names[0].get(one["origin"], one["origin"]),
             "destination": names[1].get(one["destination"], one["destination"]),
-            "customers": f"{one['customer_count']:,}",
+            "customers": words.whole(one["customer_count"]),
         }
         for one in table["flows"]
     ]
-    hidden = f"; {table['hidden_count']} flows of too few customers are not shown" if table["hidden_count"] else ""
-    by_rule = f"; {table['by_rule_count']:,} more are grouped by rule in both" if table["by_rule_count"] else ""
-    text = (
-        f"Of {table['customer_count']:,} customers, {number(table['stayed_share'], 'share')} are in the segment of the "
-        f"same id in both; agreement (adjusted Rand index) {table['agreement']:.2f}{by_rule}{hidden}."
+    text = words(
+        "compare.flow" if before["line"] & after["line"] else "compare.flow_unrelated",
+        customers=words("customers", count=table["customer_count"]),
+        share=words.number(table["stayed_share"], "share"),
+        agreement=words.fixed(table["agreement"]),
     )
-    labels = [before["label"], after["label"]]
-    return {"labels": labels, "rows": rows, "text": text, "figure": flow_figure(table["flows"], names, wording("en"))}
+    more = [("by_rule", table["by_rule_count"]), ("hidden", table["hidden_count"])]
+    told = [text, *(words(f"compare.flow_{name}", count=count) for name, count in more if count)]
+    figure = flow_figure(table["flows"], names, words, table["same"])
+    return {"labels": [before["label"], after["label"]], "rows": rows, "text": " ".join(told), "figure": figure}
 
 
 def flow_figure(
-    flows: Sequence[Mapping[str, Any]], names: Sequence[Mapping[str, str]], words: Wording
+    flows: Sequence[Mapping[str, Any]],
+    names: Sequence[Mapping[str, str]],
+    words: Wording,
+    same: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Shapes of a Sankey diagram: segments left and right, as high as their customers are many, and bands between.
+
+    Parameters
+    ----------
+    same : mapping, optional
+        Segment on the right -> the same one on the left; without it, that of the same id.
 
     Returns
     -------
@@ -156,7 +218,12 @@ def flow_figure(
         for one in order
     ]
     ordered = sorted(flows, key=lambda one: (left.index(one["origin"]), right.index(one["destination"])))
-    return {"width": FLOW_WIDTH, "height": height, "nodes": nodes, "bands": _bands(ordered, tops, scale, names, words)}
+    return {
+        "width": FLOW_WIDTH,
+        "height": height,
+        "nodes": nodes,
+        "bands": _bands(ordered, tops, scale, names, words, same),
+    }
 
 
 def _beside(left: Sequence[str], sizes: Mapping[str, int], flows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -182,6 +249,7 @@ def _bands(
     scale: float,
     names: Sequence[Mapping[str, str]],
     words: Wording,
+    same: Mapping[str, str] | None,
 ) -> list[dict[str, str]]:
     """Bands in the order of ``flows``, each below the ones before at both of its ends."""
     at = [dict(one) for one in tops]
@@ -197,7 +265,8 @@ def _bands(
             f"V{to + thick:.1f}C{middle:.1f},{to + thick:.1f} {middle:.1f},{y + thick:.1f} {start:.1f},{y + thick:.1f}Z"
         )
         ends = " → ".join(name.get(end_id, end_id) for name, end_id in zip(names, (origin, destination), strict=True))
-        kind = "same" if origin == destination else "moved"
+        is_same = origin == (destination if same is None else same.get(destination))
+        kind = "same" if is_same else "moved"
         bands.append(
             {"path": path, "kind": kind, "title": f"{ends}: {words('customers', count=one['customer_count'])}"}
         )

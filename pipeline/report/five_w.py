@@ -36,15 +36,25 @@ def five_w_texts(
     words = texts_of(language)
     beside = words["beside"]["by_rule" if is_standing else "clustered"]
     questions = [
-        {"title": title, "lines": [_line(one, words, language, beside) for one in five_w[question]]}
+        {"title": title, "lines": lines}
         for question, title in words["questions"].items()
-        if five_w.get(question)
+        if (lines := [_line(one, words, language, beside) for one in five_w.get(question, ()) if _differs(one, words)])
     ]
     return {"intro": words["intro"], "questions": questions}
 
 
+def _differs(line: Mapping[str, Any], words: Mapping[str, Any]) -> bool:
+    """Whether a line reads otherwise than the shop's."""
+    own, shop = (_figure(line[name], _form(line), words) for name in ("figure", "shop"))
+    return own != shop
+
+
+def _form(line: Mapping[str, Any]) -> str:
+    return "number" if line["topic"] in NUMBERS and not line["is_attribute"] else "share"
+
+
 def _line(line: Mapping[str, Any], words: Mapping[str, Any], language: str, beside: str) -> str:
-    form = "number" if line["topic"] in NUMBERS and not line["is_attribute"] else "share"
+    form = _form(line)
     return words["line"].format(
         label=_label(line, words, language),
         figure=_figure(line["figure"], form, words),

@@ -9,23 +9,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.report import drawings
 from pipeline.report.five_w import five_w_texts
-from pipeline.report.wording import form_of, wording
+from pipeline.report.wording import wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(summary: dict[str, Any], language: str) -> str:
     """The report of `pipeline.report.summarise.summarise` in a language (en, uk, ru, sq)."""
-    words = wording(language, summary.get("currency"))
+    words = wording(language, summary.get("currency"), summary["method"].get("timezone", "UTC"))
     segments = summary["segments"]
     revenue = summary["revenue"]
     names = {one["segment_id"]: words.name(one) for one in segments}
+    # As in trainings that did not take returns off.
+    summary = {"spend_is": "before", **summary, "totals": {"paid": 0.0, **summary["totals"]}}
     return render_template(
         "report.html.j2",
         words=words,
         language=language,
         names=names,
-        form=form_of,
         label_bars=drawings.label_bars(segments, words, has_spend=summary["has_spend"]),
         heat=drawings.heat_map(summary["heat_map"], names, words),
         funnel_shop=drawings.funnel_bars(summary["funnel"], words),

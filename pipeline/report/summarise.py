@@ -88,7 +88,8 @@ def summarise(
         "segments": [{**one, "stages": _stages(one["figures"])} for one in segments],
         "shop": dict(shop),
         "totals": _totals(profile),
-        "revenue": revenue(profile.spend, profile.value_tier, min_group=method["min_group"])
+        "spend_is": _spend_is(profile),
+        "revenue": revenue(profile.net_spend, profile.value_tier, min_group=method["min_group"])
         if "value_tier" in profile
         else None,
         "has_spend": any((one["spend_share"] or 0.0) > 0 for one in segments),
@@ -113,13 +114,21 @@ def _stages(figures: Mapping[str, float]) -> list[dict[str, Any]]:
 
 
 def _totals(profile: pd.DataFrame) -> dict[str, float]:
-    """Sums over all customers; spend is before returns."""
+    """Sums over all customers: spend is what the shop kept of what was paid."""
     return {
         "buyers": int((profile.order_count > 0).sum()),
         "repeat_buyers": int((profile.order_count > 1).sum()),
         "orders": float(profile.order_count.sum()),
-        "spend": float(profile.spend.sum()),
+        "paid": float(profile.spend.sum()),
+        "spend": float(profile.net_spend.sum()),
     }
+
+
+def _spend_is(profile: pd.DataFrame) -> str:
+    """net: less what was given back; paid: nothing came back; before: what came back has no price."""
+    if profile.returned_spend.sum() > 0:
+        return "net"
+    return "before" if profile.returned_item_count.sum() > 0 else "paid"
 
 
 def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:

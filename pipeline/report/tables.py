@@ -44,14 +44,14 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        trainings: dates; rows: segment_id, name, names by language, and per training a cell: verdict, is_here, akin,
+        trainings: moments; rows: segment_id, name, names by language, and per training a cell: verdict, is_here, akin,
         jaccard; None where there is none. Both empty before there are two trainings.
     """
     runs = dict.fromkeys(str(row["run_id"]) for row in lineage)
     shown = list(runs)[-MAX_TRAININGS:]
     if len(runs) < 2:
         return {"trainings": [], "rows": []}
-    dates = {str(row["run_id"]): str(row["as_of"])[:10] for row in lineage}
+    dates = {str(row["run_id"]): str(row["as_of"]) for row in lineage}
     names: dict[str, str] = {}
     in_languages: dict[str, dict[str, str]] = {}
     cells: dict[str, dict[str, Any]] = {}
@@ -82,7 +82,8 @@ def lineage_text(lineage: Sequence[Mapping[str, Any]]) -> str:
         [row["segment_id"], row["name"], *(_verdict(cell) if cell else "" for cell in row["cells"])]
         for row in table["rows"]
     ]
-    return "\n".join(aligned([["Segments over trainings", "", *table["trainings"]], *rows]))
+    dates = [one[:10] for one in table["trainings"]]
+    return "\n".join(aligned([["Segments over trainings", "", *dates], *rows]))
 
 
 def _verdict(row: Mapping[str, Any]) -> str:

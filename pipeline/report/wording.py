@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import yaml
@@ -22,7 +23,7 @@ from features.interests import SHARE_PREFIX
 from models.naming import category_in_languages
 
 TEXTS = Path(__file__).parent / "texts"
-MONEY = {"average_order_value", "spend_per_customer"}
+MONEY = {"average_order_value", "spend_per_customer", "paid_per_customer"}
 """Figures that are told as money; those that end as below are shares, the others plain numbers."""
 SHARES = ("_share", "return_rate")
 BOUNDS = {
@@ -32,6 +33,8 @@ BOUNDS = {
     "spend": "spend",
 }
 """Column of a rule -> the key of its phrase, less ``_above`` or ``_below``."""
+DAY_CHARS = 10
+"""Of a day without an hour, as in 2025-11-01."""
 FORETOLD = ("buys_auc", "spend_r2", "category_auc")
 PLURALS = {"zero", "one", "two", "few", "many", "other"}
 Text = str | dict[str, str]
@@ -66,9 +69,9 @@ def shown_name(segment: Mapping[str, Any], language: str | None = None) -> str:
 
 
 @functools.cache
-def wording(language: str, currency: str | None = None) -> Wording:
-    """The wording of a language, with amounts in a currency (ISO 4217), read once."""
-    return Wording(language, read_texts(language), currency)
+def wording(language: str, currency: str | None = None, timezone: str = "UTC") -> Wording:
+    """The wording of a language, with amounts in a currency (ISO 4217) and days of a time zone, read once."""
+    return Wording(language, read_texts(language), currency, timezone)
 
 
 def read_texts(language: str, folder: Path = TEXTS) -> dict[str, Text]:
@@ -126,9 +129,12 @@ def _fields(text: str) -> set[str]:
 class Wording:
     """Texts by key, ``words("days", count=3)``, and the phrases that are made of several."""
 
-    def __init__(self, language: str, texts: Mapping[str, Text], currency: str | None = None) -> None:
+    def __init__(
+        self, language: str, texts: Mapping[str, Text], currency: str | None = None, timezone: str = "UTC"
+    ) -> None:
         self.language = language
         self.currency = currency
+        self.timezone = timezone
         self.texts = texts
         self.plural = Locale.parse(language).plural_form
 
@@ -153,13 +159,20 @@ class Wording:
         """A multiple, with one digit."""
         return "" if value is None else format_decimal(value, "0.0" if value else "0", locale=self.language)
 
+    def fixed(self, value: float) -> str:
+        """A figure with two digits after the point."""
+        return format_decimal(value, "0.00", locale=self.language)
+
     def places(self, value: float) -> str:
         """A figure with up to two digits after the point."""
         return format_decimal(value, "0.##", locale=self.language)
 
     def date(self, moment: str, form: str = "long") -> str:
-        """The day of an ISO moment; form: long, medium, short."""
-        return format_date(datetime.fromisoformat(moment[:10]), form, locale=self.language)
+        """The day, where the shop is, of an ISO moment in UTC; of a day alone, itself; form: long, medium, short."""
+        at = datetime.fromisoformat(moment.removesuffix(" UTC"))
+        if len(moment) > DAY_CHARS:
+            at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(ZoneInfo(self.timezone))
+        return format_date(at, form, locale=self.language)
 
     def name(self, segment: Mapping[str, Any]) -> str:
         """What a segment is called."""
@@ -192,11 +205,17 @@ class Wording:
         """What a log holds, but for what is of no known type."""
         return ", ".join(self(f"event.{kind}") for kind in event_types if kind != EventType.OTHER)
 
+    def beside(
+        self, names: Iterable[str], own: Mapping[str, float], shop: Mapping[str, float]
+    ) -> list[tuple[str, str, str]]:
+        """Figures of a segment beside the shop's, as texts; those that read as the shop's left out."""
+        told = [(name, *(self.number(one[name], form_of(name)) for one in (own, shop))) for name in names if shop[name]]
+        return [(name, value, of_shop) for name, value, of_shop in told if value != of_shop]
+
     def proofs(self, evidence: Sequence[Mapping[str, Any]]) -> list[str]:
-        """The figures that carry the name of a segment; those that read as all the others' only where all do."""
-        told = [self._proof(one) for one in evidence]
-        telling = [one for one in told if one["value"] != one["shop"] or "like" in one]
-        return [self("cards.proof_like" if "like" in one else "cards.proof", **one) for one in telling or told]
+        """The figures that carry the name of a segment, but for those that read as everybody's."""
+        told = [one for one in map(self._proof, evidence) if one["value"] != one["shop"] or "like" in one]
+        return [self("cards.proof_like" if "like" in one else "cards.proof", **one) for one in told]
 
     def _proof(self, evidence: Mapping[str, Any]) -> dict[str, str]:
         """A figure beside that of all, as texts."""

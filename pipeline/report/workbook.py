@@ -29,7 +29,7 @@ FORMATS = {
 }
 SIZES = ("customer_count", "customer_share", "spend_share")
 """Told on the sheet of segments; beside the shop's they say nothing more."""
-MONEY = ("spend_per_customer", "average_order_value")
+MONEY = ("spend_per_customer", "paid_per_customer", "average_order_value")
 MAX_TEXT_CHARS = 32_767
 """Of a cell, in Excel; a longer text would be dropped."""
 MIN_WIDTH, MAX_WIDTH = 9, 60
@@ -102,7 +102,7 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
         _data_quality(summary),
         _playbook(summary),
     ]
-    say, told = words(summary["language"]), wording(summary["language"])
+    say, told = words(summary["language"]), wording(summary["language"], timezone=_zone(summary))
     about = say(
         "Customer segments of run {run}, as of {as_of}; customers: {customers}. No customer is named here. Of a group "
         "too small for more (naming.min_group in params.yaml) only the size is told."
@@ -115,6 +115,10 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
     columns = {"Sheet": "text", "Rows": "count", "What it says": "text"}
     first = Sheet("README", about, columns, [(say("README"), None, about), *listed])
     return [_in_words(one, say) for one in (first, *tables)]
+
+
+def _zone(summary: Mapping[str, Any]) -> str:
+    return str(summary.get("method", {}).get("timezone", "UTC"))
 
 
 @cache
@@ -198,6 +202,7 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
     columns = {
         **{"Segment id": "text", "Segment": "text", "Archetype (key)": "text", "Grouped by rule": "flag"},
         **{"Customers": "count", "Share of customers": "share", "Share of spend": "share"},
+        **{"Paid for orders": "money", "Of it given back": "money"},
         **{"Stability": "share", "Stable": "flag", "Interests": "text"},
         **{"Rule": "text", "Rule: precision": "share", "Rule: coverage": "share"},
     }
@@ -205,7 +210,7 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
     for one in summary["segments"]:
         size = (one["customer_count"], one["customer_share"])
         if one["is_small"]:
-            rows.append((one["segment_id"], one["name"], None, one["is_standing"], *size, *[None] * 7))
+            rows.append((one["segment_id"], one["name"], None, one["is_standing"], *size, *[None] * 9))
             continue
         rule = one["rule"] or {}
         found = wording(summary["language"]).categories(one)
@@ -213,9 +218,21 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
         text = wording(summary["language"], summary.get("currency")).conditions(rule) if rule else None
         told = (one["stability"], stable, found, text, rule.get("precision"), rule.get("coverage"))
         kind = (one["archetype"], one["is_standing"])
-        rows.append((one["segment_id"], one["name"], *kind, *size, one["spend_share"], *told))
-    about = "The segments in order of value: how large they are, how sure, and the rule that tells them in short."
+        rows.append((one["segment_id"], one["name"], *kind, *size, one["spend_share"], *_money(one), *told))
+    about = (
+        "The segments in order of value: how large they are, how sure, and the rule that tells them in short. Spend is "
+        "what was paid less what was given back."
+    )
     return Sheet("Segments", about, columns, rows, frozen=2)
+
+
+def _money(segment: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """What a segment's customers paid, and what of it was given back; None where too few did, or it was not kept."""
+    figures = segment["figures"]
+    if segment["spend_share"] is None or "paid_per_customer" not in figures:
+        return None, None
+    paid = figures["paid_per_customer"] * segment["customer_count"]
+    return paid, paid - figures["spend_per_customer"] * segment["customer_count"]
 
 
 def _figures(summary: Mapping[str, Any]) -> Sheet:

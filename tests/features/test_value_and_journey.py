@@ -4,13 +4,24 @@ from pathlib import Path
 from typing import Any
 
 import ibis
+import pandas as pd
 import pytest
 
 from features.benefits import category_benefits, price_level, price_means, purchase_habits
 from features.context import visit_context
 from features.journey import lifecycle_stage
 from features.sessions import session_table, with_session_key
-from features.value import RFMGroup, ValueCuts, order_table, rfm, tier_above, value_measures, value_tier
+from features.value import (
+    RFMGroup,
+    ValueCuts,
+    order_table,
+    return_table,
+    returned_items,
+    rfm,
+    tier_above,
+    value_measures,
+    value_tier,
+)
 from pipeline.params_file import load_params
 
 
@@ -36,9 +47,9 @@ def test_orders_and_rfm_measures_by_hand(con: Any, events_table: Any, window: An
     )
     orders = order_table(events)
     assert con.to_pandas(orders.order_by("ordered_at")).spend.tolist() == [24.0, 10.0]
-    found = con.to_pandas(value_measures(orders, window=window)).iloc[0]
+    found = con.to_pandas(value_measures(orders, return_table(events), window=window)).iloc[0]
     assert found.order_count == 2
-    assert found.spend == 34.0
+    assert found.spend == found.net_spend == 34.0
     assert found.average_order_value == 17.0
     assert found.days_since_first_purchase == pytest.approx(29 + 14 / 24)
     assert found.days_since_last_purchase == pytest.approx(9 + 16 / 24)
@@ -71,7 +82,7 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
             "who": ["vip", "new", "long ago", "inactive", "regular", "asks", "never"],
             "days_since_last_purchase": [5.0, 5.0, 200.0, 60.0, 30.0, 30.0, None],
             "order_count": [9.0, 1.0, 3.0, 3.0, 3.0, 3.0, 0.0],
-            "spend": [99.0, 5.0, 25.0, 25.0, 25.0, 25.0, 0.0],
+            "net_spend": [99.0, 5.0, 25.0, 25.0, 25.0, 25.0, 0.0],
             "tier_value": [99.0, 5.0, 25.0, 25.0, 25.0, 25.0, 0.0],
             "return_rate": [0.0, 0.5, 0.5, 0.0, 0.0, None, None],
             "returned_item_count": [0.0, 1.0, 3.0, 0.0, 0.0, 0.0, 0.0],
@@ -85,8 +96,8 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
     found = con.to_pandas(scored.mutate(tier=tier)).set_index("who")
     tiered = scored.mutate(value_tier=tier)
     for near, expected in (
-        (0.5, {"inactive": 25.0, "regular": 25.0}),
-        (0.8, {"new": 15.0, "inactive": 25.0, "regular": 25.0}),
+        (0.5, {"inactive": 25.01, "regular": 25.01}),
+        (0.8, {"new": 15.01, "inactive": 25.01, "regular": 25.01}),
     ):
         close = con.to_pandas(tiered.mutate(**tier_above(tiered, cuts=cuts, near=near))).set_index("who")
         assert close.next_tier_needs.dropna().to_dict() == expected
@@ -235,8 +246,8 @@ NOBODY = ValueCuts((), (), (), 0.0, 0.0)
 
 
 def standing(con: Any, cuts: ValueCuts, *, buyer_before: bool = False, **customer: float | None) -> Any:
-    given = {"days_since_last_purchase": 5.0, "order_count": 9.0, "spend": 0.0, **customer}
-    given |= {"tier_value": given["spend"], "return_rate": 0.0, "returned_item_count": 0.0, "contact_count": 0.0}
+    given = {"days_since_last_purchase": 5.0, "order_count": 9.0, "net_spend": 0.0, **customer}
+    given |= {"tier_value": given["net_spend"], "return_rate": 0.0, "returned_item_count": 0.0, "contact_count": 0.0}
     table = ibis.memtable({name: [value] for name, value in given.items()}, schema=dict.fromkeys(given, "float64"))
     table = table.mutate(is_known_from_before=buyer_before, is_buyer_from_before=buyer_before)
     table = table.mutate(event_count=9.0, days_since_last_event=1.0)
@@ -250,15 +261,39 @@ def test_a_buyer_from_before_the_window_is_not_new(con: Any) -> None:
     assert found == ["New", "Regular"]
 
 
-def test_without_prices_nobody_is_vip(con: Any) -> None:
+def test_nobody_is_vip_by_nothing(con: Any) -> None:
     assert standing(con, CUTS).tier == "occasional"
     poor = ibis.memtable({"value_tier": ["occasional"], "tier_value": [0.0]})
     assert con.to_pandas(poor.mutate(**tier_above(poor, cuts=CUTS, near=0.2))).next_tier.isna().all()
-    assert standing(con, CUTS, spend=1.0).tier == "vip"
+    assert standing(con, CUTS, net_spend=1.0).tier == "vip"
+
+
+def test_without_prices_groups_go_by_days_and_orders(con: Any) -> None:
+    found = standing(con, ValueCuts(CUTS.days_since_last_purchase, CUTS.order_count, (), 6.0, 2.0))
+    assert found.rfm_group == "VIP"
+    assert pd.isna(found.monetary_score)
+
+
+@pytest.mark.parametrize(
+    ("has", "tier_by", "needs"),
+    [
+        (2.0, "order_count", 1.0),
+        (2.0, "spend", 0.51),
+        (2.5, "spend", 0.01),
+        (2.495, "spend", 0.01),
+        (1.0, "spend", None),
+    ],
+)
+def test_to_the_next_tier_something_is_missing(con: Any, has: float, tier_by: str, needs: float | None) -> None:
+    """A tier begins above its bound: an order more, or a cent, where a customer is on it."""
+    table = ibis.memtable({"value_tier": ["occasional"], "tier_value": [has]})
+    cuts = ValueCuts((1.0,), (1.0,), (1.0,), 9.0, 2.5)
+    found = con.to_pandas(table.mutate(**tier_above(table, cuts=cuts, near=0.2, tier_by=tier_by))).iloc[0]
+    assert found.next_tier_needs == pytest.approx(needs) if needs else pd.isna(found.next_tier_needs)
 
 
 def test_a_first_buyer_is_compared_with_nobody(con: Any) -> None:
-    found = standing(con, NOBODY, spend=99.0)
+    found = standing(con, NOBODY, net_spend=99.0)
     assert found.tier == "occasional"
     assert found[["rfm_group"]].isna().all()
 
@@ -272,14 +307,47 @@ def test_who_never_bought_has_no_scores(con: Any) -> None:
 def test_orders_of_one_moment_end_one_silence(con: Any, events_table: Any, window: Any) -> None:
     log = [buy("2025-01-04", "a", 1.0), buy("2025-10-22", "b", 1.0), buy("2025-10-22", "c", 1.0)]
     orders = order_table(events_table(log))
-    assert con.to_pandas(value_measures(orders, window=window)).days_before_last_purchase.tolist() == [291.0]
-    first = con.to_pandas(value_measures(order_table(events_table(log[1:])), window=window))
+    returned = return_table(events_table(log))
+    measured = con.to_pandas(value_measures(orders, returned, window=window))
+    assert measured.days_before_last_purchase.tolist() == [291.0]
+    first = con.to_pandas(value_measures(order_table(events_table(log[1:])), returned, window=window))
     assert first.days_before_last_purchase.isna().all()
 
 
 def test_large_sums_of_money_are_no_error(con: Any, events_table: Any, window: Any) -> None:
-    orders = order_table(events_table([buy("2025-10-22", None, 1e12, quantity=1e12), buy("2025-10-22", None, 0.1)]))
-    assert con.to_pandas(value_measures(orders, window=window)).spend.tolist() == [1e24]
+    events = events_table([buy("2025-10-22", None, 1e12, quantity=1e12), buy("2025-10-22", None, 0.1)])
+    measured = value_measures(order_table(events), return_table(events), window=window)
+    assert con.to_pandas(measured).spend.tolist() == [1e24]
+
+
+def test_what_is_given_back_is_not_kept(con: Any, events_table: Any, window: Any) -> None:
+    """A cancelled order is paid and given back; what was bought before the window takes no more than there is."""
+    back = {"event_type": "return"}
+    log = [
+        buy("2025-10-01", "a", 168_470.0),
+        buy("2025-10-02", "b", 30.0),
+        buy("2025-10-01", "c", 5.0, customer_id="other"),
+        {**buy("2025-10-03", "a", 168_470.0), **back},
+        {**buy("2025-10-28", "b", 5.0, quantity=2.0, discount=1.0), **back},
+        {**buy("2025-10-28", "c", 9.0, customer_id="other"), **back},
+        {**buy("2025-10-28", "c", 9.0, customer_id="other"), **back, "unit_price": None},
+        {**buy("2025-10-28", "d", 9.0, customer_id="who never bought"), **back},
+    ]
+    events = events_table(log)
+    orders, returned = order_table(events), return_table(events)
+
+    def measured(**chosen: Any) -> pd.DataFrame:
+        measures = value_measures(orders, returned, window=window, **chosen)
+        return con.to_pandas(measures.order_by(ibis.desc("spend"))).set_index("customer_id")
+
+    found = measured()
+    assert found.spend.tolist() == [168_500.0, 5.0]
+    assert found.net_spend.tolist() == found.tier_value.tolist() == [21.0, 0.0]
+    assert found.average_order_value.tolist() == [10.5, 0.0]
+    assert measured(tier_days=29.5).tier_value.tolist() == [0.0, 0.0]  # what came back in those days, too
+    items = con.to_pandas(returned_items(returned)).set_index("customer_id")
+    assert items.returned_spend.sort_values().tolist() == [9.0, 9.0, 168_479.0]
+    assert items.returned_item_count["other"] == 2.0
 
 
 def test_habits_of_buyers(con: Any, events_table: Any) -> None:
@@ -326,7 +394,7 @@ def test_habits_of_buyers(con: Any, events_table: Any) -> None:
 )  # fmt: skip
 def test_eleven_groups_by_hand(con: Any, days: float, orders: float, spend: float, group: str) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
-    given = {"days_since_last_purchase": [days], "order_count": [orders], "spend": [spend]}
+    given = {"days_since_last_purchase": [days], "order_count": [orders], "net_spend": [spend]}
     table = ibis.memtable(given).mutate(is_buyer_from_before=False)
     found = con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["eleven"], history_days=365.0))
     assert found.rfm_group.tolist() == [group]
@@ -347,10 +415,11 @@ def test_what_decides_the_tier_by_hand(con: Any, events_table: Any, window: Any)
         buy("2025-10-01 00:00:01", "b", 1.0),
         buy("2025-10-31 00:00:00", "c", 2.0),
     ]
-    orders = order_table(events_table(log))
+    events = events_table(log)
+    orders, returned = order_table(events), return_table(events)
 
     def tier_value(**chosen: Any) -> float:
-        return float(con.to_pandas(value_measures(orders, window=window, **chosen)).tier_value[0])
+        return float(con.to_pandas(value_measures(orders, returned, window=window, **chosen)).tier_value[0])
 
     assert tier_value() == 8.0
     assert tier_value(tier_by="order_count") == 3.0
@@ -375,7 +444,7 @@ def test_lost_is_nothing_at_all_for_a_year(
     con: Any, events: float, since: float | None, before: bool, history_days: float, group: str | None
 ) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
-    numbers = {"days_since_last_purchase": None, "order_count": 0.0, "spend": 0.0}
+    numbers = {"days_since_last_purchase": None, "order_count": 0.0, "net_spend": 0.0}
     numbers |= {"event_count": events, "days_since_last_event": since}
     table = ibis.memtable({name: [value] for name, value in numbers.items()}, schema=dict.fromkeys(numbers, "float64"))
     table = table.mutate(is_known_from_before=before, is_buyer_from_before=before)

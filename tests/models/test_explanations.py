@@ -38,9 +38,47 @@ def test_plain_kinds_are_told_wholly_and_in_their_own_units() -> None:
     assert {name: (rule.precision, rule.coverage) for name, rule in rules.items()} == dict.fromkeys(rules, (1.0, 1.0))
     assert rules["never"].conditions in {
         (Condition("order_count", False, 1.0),),
-        (Condition("days_since_last_purchase", True, 282.0),),
+        (Condition("order_count", False, 0.0),),  # and not: no order in the last 282 days, of a log of 200
     }
     assert rules["buyers"].conditions == (Condition("days_since_last_purchase", False, 110.0),)  # half way: 20 to 200
+
+
+def test_days_are_told_within_the_log() -> None:
+    """Whoever ordered did so within the log, and nobody is known longer than it is long: such bounds say nothing."""
+    count, log = 800, 372.6
+    place = np.arange(count)
+    never = place % 2 == 1
+    known = np.where(place % 4 == 0, log - 0.01 * (place % 9), 100.0 + place % 200)
+    frame = pd.DataFrame({"days_since_last_purchase": np.where(never, np.nan, place % 373 * 1.0), "span": known})
+    frame = frame.rename(columns={"span": "days_from_first_to_last_event"}).assign(order_count=1.0 - never)
+    columns = [
+        Column("days_since_last_purchase", "value", "log", 400.0),
+        Column("days_from_first_to_last_event", "journey", "log", 0.0),
+        Column("order_count", "value", "log", 0.0),
+    ]
+    kinds = np.where(never, "never", np.where(known > 372, "old", "young")).astype(object)
+    for some in (columns, columns[:2]):
+        rules, _ = segment_rules(frame, kinds, some, **SETTINGS)
+        told = [one for rule in rules.values() for one in rule.conditions]
+        assert {"never", "old", "young"} == set(rules)
+        days = [one.bound for one in told if one.column == "days_from_first_to_last_event"]
+        assert days and max(days) <= log
+        if some is columns:
+            assert rules["never"].conditions == (Condition("order_count", False, 0.0),)
+            assert all(one.bound <= log for one in told)
+
+
+def test_who_spent_nothing_has_no_orders() -> None:
+    """And not: spent at most 3.50, half way to the least that anybody paid."""
+    place = np.arange(400)
+    frame = pd.DataFrame({"spend": np.where(place % 2, 0.0, 7.0 + place % 90), "order_count": 1.0 - place % 2})
+    columns = [Column("spend", "value", "log", 0.0), Column("order_count", "value", "log", 0.0)]
+    ids = np.where(place % 2, "never", np.where(frame.spend > 50, "much", "little")).astype(object)
+    rules, _ = segment_rules(frame, ids, columns, **SETTINGS)
+    assert rules["never"].conditions == (Condition("order_count", False, 0.0),)
+    assert {one.column for one in rules["much"].conditions} == {"spend"}
+    told = {(one.column, one.is_above) for one in rules["little"].conditions}
+    assert told == {("order_count", True), ("spend", False)}
 
 
 def test_precision_and_coverage_by_hand() -> None:

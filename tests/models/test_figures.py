@@ -18,13 +18,15 @@ def profile() -> pd.DataFrame:
             **dict.fromkeys(("days_since_first_event", "weekend_share", "night_share", "morning_share"), 1.0),
             **dict.fromkeys(("afternoon_share", "evening_share"), 0.0),
             "order_count": [3.0, 0.0, 1.0],
-            "spend": [90.0, 0.0, 10.0],
+            "spend": [100.0, 0.0, 10.0],
+            "net_spend": [90.0, 0.0, 10.0],
             "item_count": [6.0, 0.0, 2.0],
             "purchase_count": [4.0, 0.0, 2.0],
             "returned_item_count": [1.0, 0.0, 1.0],
             "discount_share": [0.5, np.nan, 0.0],
             "cart_session_count": [0.0, 0.0, 2.0],
             "abandoned_cart_count": [0.0, 0.0, 1.0],
+            "days_since_first_purchase": [50.0, np.nan, 300.0],
             "days_since_last_purchase": [5.0, np.nan, 300.0],
             "lifecycle_stage": ["active", "browsing", "lost"],
         }
@@ -38,6 +40,8 @@ def test_figures_by_hand(profile: pd.DataFrame) -> None:
         "customer_count": 2, "spend_share": 0.9, "buyer_share": 0.5, "repeat_buyer_share": 0.5, "past_buyer_share": 0.0,
         "orders_per_buyer": 3.0, "average_order_value": 30.0, "return_rate": 1 / 6, "discount_share": 0.5,
         "days_since_last_purchase": 5.0, "stage_active_share": 0.5, "cart_user_share": 0.0,
+        "paid_per_customer": 50.0, "spend_per_customer": 45.0, "returned_spend_share": 0.1,
+        "days_since_first_purchase": 50.0,
     }  # fmt: skip
     assert figures.loc["a", list(expected)].to_dict() == pytest.approx(expected)
     assert np.isnan(figures.loc["a", "abandoned_cart_share"])
@@ -47,4 +51,4 @@ def test_figures_by_hand(profile: pd.DataFrame) -> None:
 
 def test_shares_of_no_spend_are_none(profile: pd.DataFrame) -> None:
     for spend in ([5.0, 0.0, -5.0], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]):
-        assert (segment_figures(profile.assign(spend=spend), ["a", "a", "b"]).spend_share == 0).all()
+        assert (segment_figures(profile.assign(net_spend=spend), ["a", "a", "b"]).spend_share == 0).all()

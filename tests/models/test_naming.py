@@ -27,7 +27,7 @@ def shop_figures(**segments: dict[str, float]) -> pd.DataFrame:
         "customer_count": 100.0, "spend_per_customer": 100.0, "orders_per_buyer": 3.0, "orders_per_customer": 1.5, "days_since_last_purchase": 60.0,
         "buyer_share": 0.5, "repeat_buyer_share": 0.3, "return_rate": 0.03, "discount_share": 0.15,
         "events_per_customer": 20.0, "views_per_customer": 15.0, "days_since_last_event": 60.0,
-        "days_since_first_event": 200.0, "abandoned_cart_share": 0.4, "cart_user_share": 0.4,
+        "days_since_first_event": 200.0, "days_since_first_purchase": 180.0, "abandoned_cart_share": 0.4, "cart_user_share": 0.4,
         "stage_lost_share": 0.1, "past_buyer_share": 0.2, "lapsed_buyer_share": 0.1, "price_level": 1.0,
         "evening_share": 0.3, "weekend_share": 0.3,
     }  # fmt: skip
@@ -49,8 +49,23 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
         ("open_cart", {"abandoned_cart_share": 0.9, "cart_user_share": 0.9, "days_since_last_event": 4.0}),
         ("browser", {"buyer_share": 0.0, "orders_per_buyer": np.nan}),
         ("left", {"buyer_share": 0.0, "days_since_last_event": 150.0}),
-        ("new", {"days_since_first_event": 30.0, "buyer_share": 0.8}),
-        ("one_time", {"buyer_share": 0.9, "orders_per_buyer": 1.1}),
+        ("new", {"days_since_first_purchase": 30.0, "buyer_share": 0.8}),
+        ("promising", {"days_since_first_event": 30.0, "days_since_last_event": 5.0}),
+        ("one_time", {"buyer_share": 0.9, "orders_per_buyer": 1.1, "repeat_buyer_share": 0.1}),
+        # Came and bought of late, and most have been silent for longer than is usual since: not new any more.
+        (
+            "one_time",
+            {
+                **{"days_since_first_event": 56.0, "days_since_first_purchase": 55.0, "days_since_last_event": 53.0},
+                **{"buyer_share": 1.0, "repeat_buyer_share": 0.12, "orders_per_buyer": 1.13, "past_buyer_share": 0.86},
+            },
+        ),
+        # As few orders on average, but two in five have ordered again.
+        ("occasional", {"buyer_share": 1.0, "orders_per_buyer": 1.4, "repeat_buyer_share": 0.39}),
+        # Half of them have never filled a cart.
+        ("browser", {"abandoned_cart_share": 0.9, "cart_user_share": 0.5, "buyer_share": 0.02}),
+        # In a shop whose buyers view much, whoever views 48 things and buys nothing is looking all the same.
+        ("browser", {"buyer_share": 0.0, "views_per_customer": 48.0, "days_since_last_event": 8.0}),
         ("at_risk", {"buyer_share": 0.9, "past_buyer_share": 0.7, "repeat_buyer_share": 0.8}),
         ("regular", {"buyer_share": 0.9, "repeat_buyer_share": 0.8}),
     ],

@@ -146,6 +146,8 @@ def test_a_line_in_words(language: str, expected: str) -> None:
     line = {"topic": "weekday", "is_attribute": False, "value": "1", "figure": 0.25, "shop": 0.12, "lift": 2.083}
     told = five_w_texts({"who": [], "when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language)
     assert [one["lines"] for one in told["questions"]] == [[expected]]
+    alike = {**line, "figure": line["shop"] + 1e-6, "q_value": 0.01, "customer_count": 1200}
+    assert not five_w_texts({"when": [alike]}, language)["questions"]
     by_rule = five_w_texts({"when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language, is_standing=True)
     assert by_rule["questions"][0]["lines"] != [expected]
 

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from pipeline import tracking
-from pipeline.compare import advice, compare
+from pipeline.compare import _names, advice, compare
 from pipeline.flow import flow_table
 from pipeline.params import Params
 from pipeline.rename import rename
-from pipeline.report.comparison import flow_figure
-from pipeline.report.wording import wording
+from pipeline.report.comparison import Advice, comparison, flow_figure
+from pipeline.report.render import render_template
+from pipeline.report.wording import read_texts, wording
 from pipeline.train import train
 
 
@@ -46,6 +47,66 @@ def test_flows_by_hand() -> None:
         {"origin": "s01", "destination": "s02", "customer_count": 10},
     ]
     assert flow_table(before, before, min_group=1)["agreement"] == 1.0
+
+
+def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
+    """There s01 is what s02 is here, and s02 holds nobody's most; a stage is the same everywhere."""
+    groups = (
+        ("s02", "s01", 40),
+        ("s01", "s02", 10),
+        ("s01", "s03", 10),
+        ("s01", "standing-lost", 10),
+        ("standing-lost", "s01", 2),
+    )
+    found = flow_table(*placed(*groups), min_group=1, min_jaccard=0.4)
+    assert found["same"] == {"s01": "s02", "standing-lost": "standing-lost"}
+    assert found["stayed_share"] == pytest.approx(40 / 72)
+    runs = [
+        {
+            **{"label": label, "params": {}, "figures": {}, "line": {label}, "names": {"s01": f"{label} 1", "s02": f"{label} 2"}},
+            "summary": {"segments": [{"segment_id": one, "customer_share": 0.5, "is_stable": True} for one in ("s01", "s02")]},
+        }
+        for label in ("a", "b")
+    ]  # fmt: skip
+    told = comparison(runs, [found], wording("en"), advice=Advice("none"), flow_note="")
+    assert told["segments"] == [
+        ["s01", "a 1 (50%)", "-"],
+        ["s02", "a 2 (50%)", "b 1 (50%)"],
+        ["s02", "-", "b 2 (50%)"],
+    ]
+    assert "are in segments that have most of their customers in common" in told["flows"][0]["text"]
+    assert [one["kind"] for one in told["flows"][0]["figure"]["bands"]].count("same") == 1
+    without = comparison(runs, [], wording("uk"), advice=Advice("none"), flow_note="")
+    assert [row[1:] for row in without["segments"]].count(["a 1 (50%)".replace("50%", "50\xa0%"), "-"]) <= 1
+    assert len(without["segments"]) == 4 and "--flow" in without["notes"][0]
+    akin = [run | {"line": {"a", run["label"]}} for run in runs]
+    assert len(comparison(akin, [], wording("en"), advice=Advice("none"), flow_note="")["segments"]) == 2
+
+
+@pytest.mark.parametrize("language", ["uk", "ru", "sq"])
+def test_the_page_is_in_its_language(language: str) -> None:
+    groups = ("s01", "s01", 40), ("s01", "s02", 3), ("standing-lost", "standing-lost", 5)
+    flow = flow_table(*placed(*groups), min_group=10)
+    runs = [run(label, stability_mean=0.8) | {"line": {"a"}, "names": {}} for label in ("a", "b")]
+    runs[1]["params"] = {"as_of": "2 May"}
+    best = Advice("undecided", behind={"a": ["stability_mean"]}, beware="moments")
+    words = wording(language)
+    told = comparison(runs, [flow], words, advice=best, flow_note=words("compare.no_flow"))
+    page = re.sub(
+        r"<style>.*?</style>|<[^>]+>", " ", render_template("compare.html.j2", words=words, **told), flags=re.DOTALL
+    )
+    english = {key: text for key, text in read_texts("en").items() if isinstance(text, str)}
+    said = {
+        "compare.title",
+        "compare.settings",
+        "compare.figure",
+        "compare.colours",
+        "compare.inside",
+        "sizes.customers",
+    }
+    assert not [key for key in said if english[key].partition("{")[0].strip() in page]
+    assert words("compare.beware.moments") in page and words("compare.colours") in page
+    assert words("compare.flow_by_rule", count=5) in page and words("compare.flow_hidden", count=1) in page
 
 
 def test_whom_both_models_group_by_rule_say_nothing_of_them() -> None:
@@ -95,17 +156,19 @@ def test_advice(params: Callable[..., Params]) -> None:
     near = run("b", stability_mean=0.82, validity_buys_auc=0.71, n_segments=6)
     better = run("c", stability_mean=0.90, validity_buys_auc=0.70, n_segments=8)
     mixed = run("d", stability_mean=0.90, validity_buys_auc=0.60, n_segments=8)
-    assert advice([near, champion], given) == "Keep a (champion): no run is better by more than promote tolerates."
-    assert advice([champion, better], given).startswith(
-        "Take c (kindred promote): a (champion) is worse in stability_mean."
-    )
+
+    def said(*runs: dict[str, Any]) -> str:
+        return advice(runs, given).said(wording("en"))
+
+    assert said(near, champion) == "Keep a (champion): no run is better by more than promote tolerates."
+    assert said(champion, better).startswith("Take c (kindred promote): a (champion) is worse in stability_mean.")
     assert re.match(
-        r"No run is to be preferred: .* a \(champion\) in stability_mean; d in validity_buys_auc\.",
-        advice([champion, mixed], given),
+        r"No run is to be preferred, .* a \(champion\) is worse in stability_mean; d is worse in validity_buys_auc\.",
+        said(champion, mixed),
     )
-    assert advice([near, run("e", stability_mean=0.8, n_segments=8)], given).startswith("Take b ")
-    assert "No advice" in advice([run("f", silhouette=0.2), champion], given)
-    assert "different moments" in advice([champion, run("g", as_of="1 June", stability_mean=0.8)], given)
+    assert said(near, run("e", stability_mean=0.8, n_segments=8)).startswith("Take b ")
+    assert "No advice" in said(run("f", silhouette=0.2), champion)
+    assert "different moments" in said(champion, run("g", as_of="1 June", stability_mean=0.8))
 
 
 def test_two_trainings_side_by_side(params: Callable[..., Params], tmp_path: Path) -> None:
@@ -114,22 +177,36 @@ def test_two_trainings_side_by_side(params: Callable[..., Params], tmp_path: Pat
     fewer = given.model_copy(update={"clustering": given.clustering.model_copy(update={"n_segments": 4})})
     second = train(fewer, sweep=False, progress=quiet)
     rename(given, first.segments.segment_id[0], "Our <gold>")
-    told = compare(given, [first.run_id[:10], second.run_id], flow=True, progress=quiet)
+    in_albanian = given.model_copy(update={"language": "sq"})
+    told = compare(in_albanian, [first.run_id[:10], second.run_id], flow=True, progress=quiet)
     assert re.search(r"clustering\.n_segments +6 +4", told)
     assert f"{first.run_id[:12]} (champion)" in told and "Our <gold>" in told
     assert re.search(r"Of [\d,]+ customers, \d+% are in the segment of the same id in both; agreement .* 0\.\d\d", told)
     assert re.search(r"\n(Keep|Take|No run)", told)
     # All customers are told of, either in a flow or as grouped by rule.
-    known, alike = (int(found.replace(",", "")) for found in re.findall(r"([\d,]+) (?:customers, \d|more are)", told))
+    known, alike = (
+        int(found.replace(",", "")) for found in re.findall(r"([\d,]+) (?:customers, \d|more customers are)", told)
+    )
     assert known + alike == first.segments.customer_count.sum()
     mlflow = tracking.open_store(given)
     place = Path(told.rpartition("Report   ")[2])
     html = place.read_text()
     assert html.count("<path") > 5 and "<script" not in html and "Our &lt;gold&gt;" in html
     assert "Our <gold>" not in html
+    names = tracking.read_run(mlflow, first.run_id)[2]["segments"][1]["names"]
+    assert '<html lang="sq">' in html and names["sq"] in html and names["en"] in told
     other = mlflow.MlflowClient().list_artifacts(second.run_id, "compare")
     assert [one.path for one in other] == [f"compare/with-{first.run_id[:8]}.html"]
     assert not re.findall(r"(?:src|href)=|url\(|https?://", html)
+
+
+def test_names_are_in_the_language_of_the_page_but_those_given_by_hand(params: Callable[..., Params]) -> None:
+    rows = [{"segment_id": one, "name": "VIP!", "names": {"en": "VIP", "sq": "VIP-të"}} for one in ("s01", "s02")]
+    told = {"language": "uk", "segments": rows}
+    found = _names(told, {"s02": "Our gold"}, params(), "sq")
+    assert (found["s01"], found["s02"], found["standing-returned"]) == ("VIP-të", "Our gold", "Të rikthyer")
+    as_trained = _names(told, {}, params(), None)
+    assert (as_trained["s01"], as_trained["standing-returned"]) == ("VIP!", "Повернулися")
 
 
 def test_without_flow_and_where_it_cannot_be_had(params: Callable[..., Params]) -> None:

@@ -258,6 +258,29 @@ def scores_of(ids: list[str | None], path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("language", "back", "between"), [("en", "Back again", "In between"), ("sq", "Të rikthyer", "Jashtë grupeve")]
+)
+def test_groups_that_nobody_was_in_at_training_are_named_in_the_language_of_the_page(
+    trained: Any, tmp_path: Path, language: str, back: str, between: str
+) -> None:
+    """The run of the scores is gone, or its summary has no such group: they are known by rule."""
+    groups = {"standing-returned": "Повернулися", "noise": "Поза групами", "s77": "Свої"}
+    told = {"segment_id": list(groups), "segment": list(groups.values())}
+    for path in (tmp_path / "one.parquet", tmp_path / "two.csv"):
+        table = pq.read_table(scores_of(["a", "b", "c"], tmp_path / "raw.parquet")).drop_columns([*told, "as_of"])
+        as_of = pa.array([DATES[path.suffix == ".csv"]] * 3, pa.timestamp("us", tz="UTC"))
+        for name, values in {**told, "as_of": as_of}.items():
+            table = table.append_column(name, pa.array(values))
+        write_table(path, table)
+    naming = trained[0].naming.model_copy(update={"min_group": 1})
+    given = trained[0].model_copy(update={"naming": naming, "language": language})
+    migration(given, tmp_path / "one.parquet", tmp_path / "two.csv", out=tmp_path / "moves.parquet")
+    html = (tmp_path / "moves.html").read_text()
+    assert back in html and between in html and "Свої" in html
+    assert "Повернулися" not in html and "Поза групами" not in html
+
+
 def test_customers_are_the_same_in_csv(trained: Any, tmp_path: Path) -> None:
     # "NA" is read as nothing by many, and what looks like a formula gets an apostrophe in CSV.
     ids: list[str | None] = ["NA", "=1", "-a", "@b", "+380", "'quoted"]

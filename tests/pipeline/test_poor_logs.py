@@ -103,12 +103,15 @@ def test_without_letters_and_contacts(whole: pd.DataFrame, tmp_path: Path) -> No
 def test_without_prices(whole: pd.DataFrame, tmp_path: Path) -> None:
     found = profile(tmp_path, lambda events: events.assign(unit_price=None))
     assert (found.spend == 0).all()
-    assert not set(found.value_tier.dropna()) & {"vip", "regular"}
+    assert found.monetary_score.isna().all()
+    assert "regular" in set(found.value_tier)  # by orders
+    assert found.rfm_group[found.order_count > 0].notna().all()
     assert told(found) == []  # it was told when the log was read
     assert revenue(found.spend, found.value_tier, min_group=1) is None
     same(found, whole, [*OF_ORDERS, "lifecycle_stage", "temperature", "campaign_response"])
     by_orders = profile(tmp_path, lambda events: events.assign(unit_price=None), "value.tier_by=order_count")
-    assert "regular" in set(by_orders.value_tier)
+    same(by_orders, found, ["value_tier", "next_tier", "next_tier_needs"])
+    assert (found.next_tier_needs.dropna() == 1).all()
 
 
 def test_without_customers(whole: pd.DataFrame, tmp_path: Path) -> None:

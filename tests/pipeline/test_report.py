@@ -15,7 +15,7 @@ from models.naming import LANGUAGES
 from pipeline.report.drawings import DARKEST, grid
 from pipeline.report.plots import figures
 from pipeline.report.render import TEMPLATES, render
-from pipeline.report.summarise import summarise
+from pipeline.report.summarise import _spend_is, summarise
 from pipeline.report.tables import counted, lineage_table, lineage_text
 from pipeline.report.wording import as_markdown, read_texts
 from pipeline.segments import Segments
@@ -50,7 +50,10 @@ def profile_of(segments: tuple[dict[str, Any], ...]) -> tuple[pd.DataFrame, np.n
         "order_count": buys * 2.0,
         "view_count": 1.0,
         "cart_count": buys * 1.0,
-        "spend": buys * 30.0,
+        "spend": buys * 33.0,
+        "net_spend": buys * 30.0,
+        "returned_spend": buys * 3.0,
+        "returned_item_count": buys * 1.0,
         "lifecycle_stage": np.where(buys, "active", "browsing"),
         "temperature": np.where(buys, "hot", "cold"),
     })  # fmt: skip
@@ -89,6 +92,7 @@ def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
         },
         method={
             **{"history_days": 365.0, "log_days": 30.0, "usual_history_days": 60.0, "min_events": 3, "min_group": 10},
+            "tier_by": "spend",
             **{"noise_policy": "keep", "is_fitted": True, "query_counts": {"learned": 3, "abstained": 1}},
             "interests": {"half_life_days": 45.0, "kappa": 8.0, "signal_weights": {"view": 1.0, "cart": 2.5}},
         }
@@ -114,6 +118,48 @@ def test_a_small_group_is_told_in_a_line_and_without_figures() -> None:
     assert page.count("Write.") == 1
 
 
+def test_spend_is_told_less_returns_and_so_it_is_said() -> None:
+    told = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "returned_spend_share": 1 / 11}))
+    told["shop"]["returned_spend_share"] = 0.05
+    page = text_of(render(told, "en"))
+    assert "Spend is what was paid for orders, 3,300, less what was given back for returns, 300." in page
+    assert "3,000 spent, less returns" in page
+    assert page.count("Spend is told less what was given back for returns.") == 1
+    assert "Money given back, of what was paid 9.1% 5.0%" in page
+    before = {key: value for key, value in told.items() if key != "spend_is"}  # a training from before
+    before["totals"] = {key: value for key, value in told["totals"].items() if key != "paid"}
+    assert "3,000 spent, before returns" in text_of(render(before, "en"))
+    priceless = text_of(render({**told, "spend_is": "before"}, "en"))
+    assert "before returns: the log does not tell how much was given back" in priceless
+    none = text_of(render({**told, "spend_is": "paid"}, "uk"))
+    assert "Виторг – це сплачене за замовлення; повернень у журналі немає." in none
+
+
+def test_what_came_back_without_a_price_is_no_money() -> None:
+    back = pd.DataFrame({"returned_spend": [0.0, 0.0], "returned_item_count": [2.0, 0.0]})
+    found = [_spend_is(one) for one in (back, back.assign(returned_spend=5.0), back.assign(returned_item_count=0.0))]
+    assert found == ["before", "net", "paid"]
+
+
+def test_figures_that_read_as_everybodys_are_left_out() -> None:
+    figures = {"customer_count": 100.0, "orders_per_buyer": 1.04, "visits_per_customer": 3.0, "buyer_share": 0.5}
+    told = summary(segment("s01", "VIP", figures=figures))
+    told["shop"] = {"orders_per_buyer": 1.0, "visits_per_customer": 2.0, "buyer_share": 0.0}
+    page = text_of(render(told, "en"))
+    assert "Visits per customer 3.0 2.0" in page
+    assert "Orders per buyer" not in page and "Have ordered" not in page
+
+
+def test_dates_are_by_the_shops_clock_and_it_is_said_once() -> None:
+    told = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_table(LINEAGE)}
+    page = text_of(render(told, "en"))
+    assert "As of October 31, 2025, by the clock of America/New_York." in page
+    assert page.count("New_York") == 1
+    assert "The log reaches from October 31, 2024 to October 31, 2025" in page
+    of_before = {**told, "method": {key: value for key, value in told["method"].items() if key != "timezone"}}
+    assert "As of November 1, 2025, by the clock of UTC." in text_of(render(of_before, "en"))
+
+
 def test_proofs_in_words() -> None:
     evidence = [
         {"figure": "spend_per_customer", "value": 300.0, "shop": 100.0, "nearest_like": 150.0, "condition": {}},
@@ -126,8 +172,11 @@ def test_proofs_in_words() -> None:
 
 def test_a_log_without_prices_or_hours_says_nothing_of_them() -> None:
     figures = {"customer_count": 100.0, "average_order_value": 0.0, "night_share": 1.0}
-    page = text_of(render(summary(segment("s01", "VIP", spend_share=0.0, figures=figures)), "en"))
+    bare = segment("s01", "VIP", spend_share=0.0, figures=figures)
+    page = text_of(render(summary(bare, tier_by="order_count"), "en"))
     assert "spend" not in page
+    assert "The log has no prices, so that no amounts are told; value tiers and RFM groups go by orders." in page
+    assert "A rule over the number of orders: VIP are the buyers who order most" in page
     assert "average order" not in page
     assert "Most visits" not in page
 

@@ -580,4 +580,6 @@ def test_event_types_in_no_list_are_told_and_kept(read: Reader) -> None:
 
 def test_purchases_without_a_price_are_told(read: Reader) -> None:
     summary, _ = read(HEADER + "c1,2025-01-01,purchase,p1,A,\n")
-    assert summary.warnings == ["no purchase has a unit_price: spend is 0 for everybody"]
+    assert summary.warnings == [
+        "no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups go without it"
+    ]

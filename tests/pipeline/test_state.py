@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import ibis
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from features.events import ObservationWindow
 from pipeline import outputs
 from pipeline.engines import connect
 from pipeline.errors import UserError
@@ -23,7 +25,7 @@ from pipeline.score import score
 from pipeline.sources import read_source
 from pipeline.state import FOLDER, MANIFEST, description
 from pipeline.train import Trained
-from pipeline.update import Updated, update
+from pipeline.update import Updated, _left_tier_days, update
 from tests.pipeline.conftest import params_in, quiet
 
 START = datetime(2025, 1, 1)
@@ -190,6 +192,17 @@ def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: i
             night.products = pd.concat([night.products, new], ignore_index=True)
         night.write(as_of)
         assert_same(night.updated(as_of).profiles, night.rebuilt(as_of))
+
+
+def test_whose_return_left_the_days_of_the_tier_is_measured_anew(small: Callable[..., Params]) -> None:
+    """What was given back counts in the tier's days, as orders do: from then on it takes nothing off."""
+    kinds = ["purchase", "return", "view", "return"]
+    days = [START + timedelta(days=day) for day in (1.5, 1.5, 1.5, 9.0)]
+    old = ibis.memtable(pd.DataFrame({"customer_id": list("abcd"), "event_type": kinds, "occurred_at": days}))
+    before, now = (ObservationWindow((START + timedelta(days=day)).replace(tzinfo=UTC), 365.0) for day in (7, 8))
+    left = _left_tier_days(old, before, now, small("value.tier_days=6"))
+    assert sorted(left.to_pandas().customer_id) == ["a", "b"]
+    assert not len(_left_tier_days(old, before, now, small()).to_pandas())
 
 
 def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,7 +27,14 @@ from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
 from pipeline.score import score
 from pipeline.sources import read_source
-from pipeline.train import Trained, train
+from pipeline.train import Trained, segments_text, train
+
+
+def test_without_prices_no_share_of_spend_is_told() -> None:
+    columns = {"name": ["VIP", "Lost"], "customer_count": [1, 2], "customer_share": [0.5, 0.5]}
+    table = pd.DataFrame({**columns, "stability_word": "stable", "top_categories": [[], []]})
+    told = [segments_text(table.assign(spend_share=shares)).count("%") for shares in ([0.0, None], [0.0, 0.4])]
+    assert told == [2, 4]
 
 
 def quiet(step: str) -> None:
@@ -110,6 +118,7 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
             "next_tier",
             "next_tier_needs",
             "redemptions_per_order",
+            "returned_spend",
         ),
     ]
     frame = table.to_pandas()

@@ -158,12 +158,20 @@ def test_a_number_that_may_be_a_fraction_governs_no_word(language: str, expected
     assert [wording(language).conditions(rule) for rule in rules] == expected
 
 
-def test_proofs_that_read_as_everybodys_are_left_out_where_others_speak() -> None:
+def test_days_are_the_shops() -> None:
+    """Midnight in UTC is the evening before in New York; a day without an hour is a day everywhere."""
+    there = wording("en", timezone="America/New_York")
+    for moment in ("2025-11-01 00:00 UTC", "2025-11-01T00:00:00", "2025-11-01 00:00:00.5", "2025-11-01 00:00:00+00:00"):
+        assert (there.date(moment), wording("en").date(moment)) == ("October 31, 2025", "November 1, 2025")
+    assert there.date("2025-11-01") == "November 1, 2025"
+
+
+def test_proofs_that_read_as_everybodys_are_left_out() -> None:
     same, apart = ({"figure": "buyer_share", "value": value, "shop": 1.0} for value in (0.9999, 0.7))
     beside = {**same, "nearest_like": 0.5}
     words = wording("en")
     assert words.proofs([same, apart]) == ["Have ordered: 70% (all of these: 100%)"]
-    assert words.proofs([same]) == ["Have ordered: 100% (all of these: 100%)"]
+    assert words.proofs([same]) == []
     assert len(words.proofs([beside, apart])) == 2
 
 

@@ -93,7 +93,10 @@ def values(made: bytes, name: str) -> list[tuple[Any, ...]]:
 
 
 def test_every_table_by_hand() -> None:
-    made = workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF)
+    money = {"paid_per_customer": 33.0, "spend_per_customer": 30.0}
+    one = segment("s01", "VIP")
+    one["figures"] |= money
+    made = workbook(sheets(summary(one), LINEAGE), created=AS_OF)
     book = opened(made)
     names = ["Segments", "Figures", "Interests", "Lineage", "Quality", "Data quality", "Playbook"]
     assert book.sheetnames == ["README", *names]
@@ -101,7 +104,7 @@ def test_every_table_by_hand() -> None:
         (name, book[name].max_row - 1) for name in names
     ]
     assert values(made, "Segments")[1] == (
-        *("s01", "VIP", "vip", False, 100, 0.5, 0.75, 0.8, True, "Cats; Dogs"),
+        *("s01", "VIP", "vip", False, 100, 0.5, 0.75, 3_300.0, 300.0, 0.8, True, "Cats; Dogs"),
         *("at least 3 orders", 0.9, 0.6),
     )
     assert values(made, "Figures")[1:] == [
@@ -163,7 +166,7 @@ def _parts(made: bytes) -> list[bytes]:
 def test_a_small_group_has_only_its_size() -> None:
     small = segment("s02", "Few", is_small=True, figures=SMALL, customer_count=3, customer_share=0.01, spend_share=0.02)
     made = workbook(sheets(summary(segment("s01", "VIP"), small), []), created=AS_OF)
-    assert values(made, "Segments")[2] == ("s02", "Few", None, False, 3, 0.01, *[None] * 7)
+    assert values(made, "Segments")[2] == ("s02", "Few", None, False, 3, 0.01, *[None] * 9)
     for name in ("Figures", "Playbook"):
         assert "s02" not in {row[0] for row in values(made, name)}
     assert values(made, "Interests")[0] == ("Category", "VIP (s01)")
