@@ -23,7 +23,7 @@ demo: demo/shop/shop.json     ## simulate a shop, train, score the customers of 
 	@$(BIN)/kindred score --set as_of=2025-12-01T00:00:00Z
 
 test: $(READY)                ## everything that proves it
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
 lint: $(READY)
 	@$(BIN)/ruff check .

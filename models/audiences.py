@@ -44,7 +44,7 @@ def audience_counts(drawn: pd.DataFrame, segment_ids: np.ndarray) -> pd.DataFram
         ignore_index=False, var_name="value", value_name="customer_count"
     ).reset_index().assign(topic="category")  # fmt: skip
     number = drawn.sum(axis=1).clip(upper=MOST_CATEGORIES)
-    several = pd.DataFrame({"segment_id": segment_ids, "value": number.to_numpy()}).query("value >= 2")
+    several = pd.DataFrame({"segment_id": segment_ids, "value": number.to_numpy()})[(number >= 2).to_numpy()]
     several = several.assign(value=several.value.map({2: "2", MOST_CATEGORIES: f"{MOST_CATEGORIES}+"}))
     by_number = several.groupby(["segment_id", "value"]).size().rename("customer_count").reset_index()
     counts = pd.concat([by_category, by_number.assign(topic="categories")], ignore_index=True)

@@ -86,9 +86,10 @@ def top_interests(
         customer_count: those who show it. An interest that fewer than ``min_count`` show is theirs, not the segment's,
         however high its lift.
     """
-    kept = table.drop(index=OTHER, errors="ignore").query(
-        "lift >= @min_lift and lift_low > 1 and share >= @min_share and customer_count >= @min_count"
-    )
+    # Not by `query`: pandas silences a warning of its own there, which threads take from one another.
+    kept = table.drop(index=OTHER, errors="ignore")
+    is_high = (kept["lift"] >= min_lift) & (kept["lift_low"] > 1)
+    kept = kept[is_high & (kept["share"] >= min_share) & (kept["customer_count"] >= min_count)]
     first = kept.assign(lift=kept.lift.round(9)).sort_index().sort_values("lift", ascending=False, kind="stable")[:most]
     return [
         Interest(

@@ -20,6 +20,8 @@ NOT_GIVEN = ("folder", "called_with")
 Key = tuple[str, ...]
 ONE_OF = ("path", "query")
 """Where a table lies: one of them."""
+# Ten times as fast as the one in Python, which takes a tenth of a second of every command.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -52,9 +54,9 @@ def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: expected a readable params file in UTF-8. {error}") from None
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=LOADER)
         lines = dict(_key_lines(node, path)) if isinstance(node, yaml.MappingNode) else None
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader=LOADER)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: expected YAML. {error}") from None
     except ValueError as error:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from models.audiences import audience_counts
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
 
 
@@ -57,3 +60,11 @@ def test_top_interests_are_distinctive_and_shown_by_enough_customers() -> None:
     labels = {name: name.upper() for name in table.index}
     top = top_interests(table, min_lift=1.3, min_share=0.05, min_count=10, most=3, labels=labels)
     assert top == [Interest("e", "E", 0.1, 2.5, 1.2, 10), Interest("b", "B", 0.3, 2.0, 1.5, 40)]
+
+
+def test_no_warning_has_to_be_silenced_beside_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates are described in threads, and the filters of warnings are those of the process: any thread undoes them."""
+    monkeypatch.setattr(warnings, "filterwarnings", lambda *_, **__: None)
+    table = pd.DataFrame({"share": 0.5, "lift": 2.0, "lift_low": 1.5, "customer_count": 40}, index=["a"])
+    assert top_interests(table, min_lift=1.3, min_share=0.05, min_count=10, most=3, labels={"a": "A"})
+    audience_counts(pd.DataFrame({"a": [1, 1], "b": [1, 0]}), np.array(["s01", "s01"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.simulate import simulate
 from pipeline.train import Trained, train
-
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+from tests.conftest import PARAMS, MadeOnce, copy_store
 
 
 def quiet(step: str) -> None:
@@ -21,20 +21,11 @@ def quiet(step: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: Any) -> Path:
-    folder = tmp_path_factory.mktemp("shop") / "shop"
-    simulate(folder, customers=3_000, days=395, seed=5)
-    return folder
+def shop(made_once: MadeOnce) -> Path:
+    def make(folder: Path) -> None:
+        simulate(folder / "shop", customers=3_000, days=395, seed=5)
 
-
-@pytest.fixture(scope="session")
-def mlflow_database(tmp_path_factory: Any) -> Path:
-    """A migrated, empty store: making one takes seconds, copying it none."""
-    from pipeline import tracking
-
-    folder = tmp_path_factory.mktemp("store")
-    tracking.open_store(params_in(folder, folder))
-    return folder / "mlflow.db"
+    return made_once("shop", make)[0] / "shop"
 
 
 def params_in(folder: Path, shop: Path, *more: str) -> Params:
@@ -56,19 +47,63 @@ def params_in(folder: Path, shop: Path, *more: str) -> Params:
     return load_params(PARAMS, [*places, *more])
 
 
-@pytest.fixture
-def params(tmp_path: Path, shop: Path, mlflow_database: Path) -> Callable[..., Params]:
-    def make(*more: str) -> Params:
-        import shutil
+def copied(source: Path, folder: Path, *trained: Trained) -> tuple[Trained, ...]:
+    copy_store(source, folder)
+    return tuple(replace(one, report_path=folder / one.report_path.relative_to(source)) for one in trained)
 
-        shutil.copy(mlflow_database, tmp_path / "mlflow.db")
+
+@pytest.fixture
+def params(tmp_path: Path, shop: Path, mlflow_store: Path) -> Callable[..., Params]:
+    def make(*more: str) -> Params:
+        if not (tmp_path / "mlflow.db").exists():
+            copy_store(mlflow_store, tmp_path)
         return params_in(tmp_path, shop, *more)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: Any, shop: Path) -> tuple[Params, Trained]:
+def trained(tmp_path_factory: Any, shop: Path, made_once: MadeOnce) -> tuple[Params, Trained]:
+    """A training that nothing is to change: each worker has one, for all its tests."""
+
+    def make(folder: Path) -> Trained:
+        return train(params_in(folder, shop, "quality.validity=true"), sweep=False, progress=quiet)
+
+    source, made = made_once("trained", make)
     folder = tmp_path_factory.mktemp("trained")
-    params = params_in(folder, shop, "quality.validity=true")
-    return params, train(params, sweep=False, progress=quiet)
+    (found,) = copied(source, folder, made)
+    return params_in(folder, shop, "quality.validity=true"), found
+
+
+@pytest.fixture(scope="session")
+def first_training(made_once: MadeOnce, mlflow_store: Path, shop: Path) -> tuple[Path, Trained]:
+    def make(folder: Path) -> Trained:
+        copy_store(mlflow_store, folder)
+        return train(params_in(folder, shop), sweep=False, progress=quiet)
+
+    return made_once("first", make)
+
+
+@pytest.fixture(scope="session")
+def two_trainings(
+    made_once: MadeOnce, first_training: tuple[Path, Trained], shop: Path
+) -> tuple[Path, tuple[Trained, Trained]]:
+    def make(folder: Path) -> tuple[Trained, Trained]:
+        (champion,) = copied(first_training[0], folder, first_training[1])
+        again = params_in(folder, shop).model_copy(update={"seed": 99})
+        return champion, train(again, sweep=False, progress=quiet)
+
+    return made_once("two", make)
+
+
+@pytest.fixture
+def champion(first_training: tuple[Path, Trained], tmp_path: Path) -> Trained:
+    """A first training with ``params()``, as if it had just been made; the test may do with it what it likes."""
+    (found,) = copied(first_training[0], tmp_path, first_training[1])
+    return found
+
+
+@pytest.fixture
+def champion_and_challenger(two_trainings: tuple[Path, tuple[Trained, Trained]], tmp_path: Path) -> tuple[Trained, ...]:
+    """That, and a second training with another seed."""
+    return copied(two_trainings[0], tmp_path, *two_trainings[1])

@@ -24,6 +24,7 @@ from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.sources import read_source, unlisted_text
 from pipeline.train import train
+from tests.conftest import copy_store
 from tests.pipeline.conftest import params_in
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -313,15 +314,22 @@ def test_a_query_is_one_select(tmp_path: Path, query: str) -> None:
 NO_MINIMUM = ("minimum.customers=0", "minimum.history_days=0", "minimum.orders=0")
 
 
-def small_log(path: Path, frame: pd.DataFrame, *more: str) -> Any:
-    frame.to_parquet(path / "log.parquet")
-    given = (
-        f"source.events.path={path / 'log.parquet'}",
-        *("source.products=null", "source.customers=null", "clustering.n_segments=4", "quality.stability_resamples=1"),
-        *(f"outputs.folder={path / 'outputs'}", f"tracking.uri=sqlite:///{path / 'mlflow.db'}"),
-        f"tracking.artifacts={path / 'artifacts'}",
-    )
-    return train(load_params(PARAMS, [*given, *NO_MINIMUM, *more]), sweep=False, progress=quiet)
+@pytest.fixture
+def small_log(tmp_path: Path, mlflow_store: Path) -> Callable[..., Any]:
+    """Train on the rows of a frame."""
+
+    def training(frame: pd.DataFrame, *more: str) -> Any:
+        copy_store(mlflow_store, tmp_path)
+        frame.to_parquet(tmp_path / "log.parquet")
+        given = (
+            f"source.events.path={tmp_path / 'log.parquet'}",
+            *("source.products=null", "source.customers=null", "clustering.n_segments=4"),
+            *("quality.stability_resamples=1", f"outputs.folder={tmp_path / 'outputs'}"),
+            *(f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}", f"tracking.artifacts={tmp_path / 'artifacts'}"),
+        )
+        return train(load_params(PARAMS, [*given, *NO_MINIMUM, *more]), sweep=False, progress=quiet)
+
+    return training
 
 
 def log_of(customers: int, events: int, **columns: Any) -> pd.DataFrame:
@@ -357,23 +365,23 @@ ODD = "Cats \"q\" 'q' <b>x</b> 🐈 " + "x" * 9_900
     ],
     ids=["one customer", "one category", "all alike", "fewer than segments", "no purchases", "odd texts", "flat tree"],
 )
-def test_small_and_odd_shops_train(tmp_path: Path, frame: pd.DataFrame, names: int) -> None:
-    trained = small_log(tmp_path, frame)
+def test_small_and_odd_shops_train(small_log: Callable[..., Any], frame: pd.DataFrame, names: int) -> None:
+    trained = small_log(frame)
     assert (~trained.segments.is_standing).sum() <= names
     assert trained.segments.customer_count.sum() == frame.customer_id.nunique()
     assert "<b>x</b>" not in trained.report_path.read_text()
 
 
-def test_nobody_has_enough_events(tmp_path: Path) -> None:
+def test_nobody_has_enough_events(small_log: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"at least 3 events, found none among 5"):
-        small_log(tmp_path, log_of(5, 2))
+        small_log(log_of(5, 2))
     assert not (tmp_path / "outputs" / "report.html").exists()
 
 
 @pytest.mark.slow
-def test_a_million_categories(tmp_path: Path) -> None:
+def test_a_million_categories(small_log: Callable[..., Any]) -> None:
     frame = log_of(1_000, 1_000).assign(category_path=[f"r{i % 7} > s{i % 3000} > leaf {i}" for i in range(1_000_000)])
-    assert small_log(tmp_path, frame).segments.name.is_unique
+    assert small_log(frame).segments.name.is_unique
 
 
 @pytest.mark.parametrize(

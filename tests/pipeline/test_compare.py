@@ -18,7 +18,7 @@ from pipeline.rename import rename
 from pipeline.report.comparison import Advice, comparison, flow_figure
 from pipeline.report.render import render_template
 from pipeline.report.wording import read_texts, wording
-from pipeline.train import train
+from pipeline.train import Trained, train
 
 
 def quiet(step: str) -> None:
@@ -171,9 +171,8 @@ def test_advice(params: Callable[..., Params]) -> None:
     assert "different moments" in said(champion, run("g", as_of="1 June", stability_mean=0.8))
 
 
-def test_two_trainings_side_by_side(params: Callable[..., Params], tmp_path: Path) -> None:
-    given = params()
-    first = train(given, sweep=False, progress=quiet)
+def test_two_trainings_side_by_side(params: Callable[..., Params], champion: Trained) -> None:
+    given, first = params(), champion
     fewer = given.model_copy(update={"clustering": given.clustering.model_copy(update={"n_segments": 4})})
     second = train(fewer, sweep=False, progress=quiet)
     rename(given, first.segments.segment_id[0], "Our <gold>")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -27,9 +29,16 @@ def scores(trained: tuple[Params, Trained], tmp_path_factory: Any) -> Any:
     return pq.read_table(out).to_pandas().set_index("customer_id")
 
 
-def told(trained: tuple[Params, Trained], customer: str, category: str | None = None) -> str:
+@pytest.fixture(scope="module")
+def told(trained: tuple[Params, Trained]) -> Callable[..., str]:
+    """What is told of a customer, made once for each question."""
     params, found = trained
-    return explain(params, customer=customer, category=category, model_uri=found.model_uri, progress=quiet)
+
+    @cache
+    def telling(customer: str, category: str | None = None) -> str:
+        return explain(params, customer=customer, category=category, model_uri=found.model_uri, progress=quiet)
+
+    return telling
 
 
 def table_of(text: str) -> dict[str, list[float]]:
@@ -38,9 +47,9 @@ def table_of(text: str) -> dict[str, list[float]]:
     return {row[0]: [float(cell) for cell in row[1:] if re.fullmatch(r"\d+\.\d{6}", cell)] for row in rows}
 
 
-def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(trained: Any, scores: Any) -> None:
+def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(told: Callable[..., str], scores: Any) -> None:
     customer = scores[scores.order_count > 3].index[0]
-    text = told(trained, customer)
+    text = told(customer)
     table = {name: [round(cell * 1e6) for cell in cells] for name, cells in table_of(text).items()}
     total = table.pop("all")
     assert len(table) > 1
@@ -52,11 +61,11 @@ def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(trained: Any
     assert scores.next_segment[customer] in text
 
 
-def test_the_events_of_a_category_add_up_to_its_evidence_and_share(trained: Any, scores: Any) -> None:
+def test_the_events_of_a_category_add_up_to_its_evidence_and_share(told: Callable[..., str], scores: Any) -> None:
     customer = scores[scores.order_count > 3].index[0]
-    overview = table_of(told(trained, customer))
+    overview = table_of(told(customer))
     category = next(iter(overview))
-    text = told(trained, customer, category)
+    text = told(customer, category)
     lines = [line for line in text.splitlines() if re.match(r"\d{4}-", line)]
     events = [round(float(line.split()[-1]) * 1e6) for line in lines]
     assert sum(events) == round(overview[category][-1] * 1e6) == round(table_of(text)["all"][-1] * 1e6)
@@ -72,20 +81,20 @@ def _formula(text: str) -> tuple[float, float, float, float, float]:
     return own, kappa, base, everything, share
 
 
-def test_nobody_else_is_told_of(trained: Any, scores: Any) -> None:
+def test_nobody_else_is_told_of(told: Callable[..., str], scores: Any) -> None:
     customer, *others = scores[scores.order_count > 3].index[:40]
-    text = told(trained, customer)
+    text = told(customer)
     assert not any(other in text for other in others)
 
 
-def test_who_did_nothing(trained: Any, scores: Any) -> None:
+def test_who_did_nothing(told: Callable[..., str], scores: Any) -> None:
     silent = scores[scores.lifecycle_stage == "newcomer"].index[0]
-    assert "Nothing this customer did" in told(trained, silent)
+    assert "Nothing this customer did" in told(silent)
 
 
-def test_unknown_customers_and_categories(trained: Any, scores: Any) -> None:
+def test_unknown_customers_and_categories(told: Callable[..., str], scores: Any) -> None:
     with pytest.raises(UserError, match=r"found no such customer\. Give the id as it stands") as raised:
-        told(trained, "somebody@example.com")
+        told("somebody@example.com")
     assert "somebody" not in str(raised.value)
     with pytest.raises(UserError, match=r"--category: expected one of"):
-        told(trained, scores.index[0], "Cats")
+        told(scores.index[0], "Cats")

@@ -82,9 +82,8 @@ def test_a_cluster_of_nobody_has_an_id_of_its_own(params: Callable[..., Params])
     assert [named.segment_id(cluster) for cluster in named.model_clusters] == ["s01", "s03", "s02"]
 
 
-def test_a_damaged_lineage_is_told(params: Callable[..., Params]) -> None:
-    given = params()
-    first = train(given, sweep=False, progress=lambda step: None)
+def test_a_damaged_lineage_is_told(params: Callable[..., Params], champion: Trained) -> None:
+    given, first = params(), champion
     client = tracking.open_store(given).MlflowClient()
     client.log_text(first.run_id, "[{", LINEAGE)
     with pytest.raises(UserError, match="expected the rows of a line of trainings; the file is damaged"):
@@ -130,22 +129,19 @@ def test_other_rows_first_and_a_tenth_more_customers(params: Callable[..., Param
     assert alike and all(before["name"][one] == after["name"][one] for one in alike)
 
 
-def test_another_seed_goes_on_from_the_champion(params: Callable[..., Params]) -> None:
-    given = params()
-    first = train(given, sweep=False, progress=lambda step: None)
+def test_another_seed_goes_on_from_the_champion(params: Callable[..., Params], champion: Trained) -> None:
+    given, first = params(), champion
     again = train(given.model_copy(update={"seed": 99}), sweep=False, progress=lambda step: None)
     assert survivors(again) == set(first.segments.segment_id[~first.segments.is_standing])
     assert any(note.startswith("The champion's segments were fitted to today's customers") for note in again.notes)
-    afresh = given.model_copy(
-        update={"seed": 99, "identity": given.identity.model_copy(update={"continue_tolerance": None})}
-    )
+    identity = given.identity.model_copy(update={"continue_tolerance": None})
+    afresh = given.model_copy(update={"seed": 99, "identity": identity})
     notes = train(afresh, sweep=False, progress=lambda step: None).notes
     assert not any("were fitted to today's customers" in note for note in notes)
 
 
-def test_the_line_goes_on_through_a_training_without_clusters(params: Callable[..., Params]) -> None:
-    given = params()
-    first = train(given, sweep=False, progress=lambda step: None)
+def test_the_line_goes_on_through_a_training_without_clusters(params: Callable[..., Params], champion: Trained) -> None:
+    given, first = params(), champion
     by_rule = given.clustering.model_copy(update={"algorithm": "standing"})
     found = train(given.model_copy(update={"clustering": by_rule}), sweep=False, progress=lambda step: None)
     assert found.lineage[: len(first.lineage)] == first.lineage

@@ -10,29 +10,29 @@ from pipeline import tracking
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.promote import promote, worse_in
-from pipeline.train import train
+from pipeline.train import Trained, train
 
 
-def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params]) -> None:
-    given = params()
-    first, second = (train(given, sweep=False, progress=lambda step: None) for _ in range(2))
+def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params], champion: Trained) -> None:
+    given, first = params(), champion
+    second = train(given, sweep=False, progress=lambda step: None)
     mlflow = tracking.open_store(given)
     client = mlflow.MlflowClient()
 
-    def champion() -> str:
+    def version() -> str:
         return str(client.get_model_version_by_alias("kindred", "champion").version)
 
     assert "is the champion" in promote(given, second.run_id[:12], force=False)
-    assert champion() == "2"
+    assert version() == "2"
     client.log_metric(first.run_id, "stability_min", 0.01)
     client.log_metric(first.run_id, "stability_mean", 0.9)
     with pytest.raises(
         UserError, match=r"no worse than the champion .*stability_min is:\n(.|\n)*stability_min +0\.010"
     ):
         promote(given, first.run_id, force=False)
-    assert champion() == "2"
+    assert version() == "2"
     assert "Forced, though worse in stability_min" in promote(given, first.run_id, force=True)
-    assert champion() == "1"
+    assert version() == "1"
     assert client.get_model_version("kindred", "1").tags["promoted_though_worse_in"] == "stability_min"
     assert "promoted_though_worse_in" not in client.get_model_version("kindred", "2").tags
 

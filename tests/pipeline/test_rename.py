@@ -14,7 +14,7 @@ from pipeline.params import Params
 from pipeline.promote import promote
 from pipeline.rename import _called_now, rename, renamed
 from pipeline.score import score
-from pipeline.train import train
+from pipeline.train import Trained, train
 
 
 def quiet(step: str) -> None:
@@ -28,10 +28,9 @@ def names_in_place(params: Params) -> dict[str, str]:
 
 
 def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back(
-    params: Callable[..., Params],
+    params: Callable[..., Params], champion: Trained
 ) -> None:
-    given = params()
-    first = train(given, sweep=False, progress=quiet)
+    given, first = params(), champion
     own = first.segments.iloc[0]
     told = rename(given, own["name"], "  Our   gold ")
     assert own["name"] in told and f"Report   {first.report_path} and the segments beside it have it, too" in told

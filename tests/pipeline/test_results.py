@@ -30,10 +30,11 @@ def lying_in(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in (REPORT, SEGMENTS, SEGMENTS_JSON, MANIFEST)}
 
 
-def test_a_challenger_leaves_the_champions_results_until_it_is_promoted(params: Callable[..., Params]) -> None:
-    given = params()
+def test_a_challenger_leaves_the_champions_results_until_it_is_promoted(
+    params: Callable[..., Params], champion: Trained
+) -> None:
+    given, first = params(), champion
     folder = given.path(given.outputs.folder)
-    first = train(given, sweep=False, progress=quiet)
     assert first.report_path == folder / REPORT
     assert "stays the champion's" not in first.as_text()
     champions = lying_in(folder)
@@ -54,9 +55,8 @@ def test_a_challenger_leaves_the_champions_results_until_it_is_promoted(params: 
     assert lying_in(folder) == champions
 
 
-def test_a_run_without_a_summary_is_promoted_and_says_so(params: Callable[..., Params]) -> None:
-    given = params()
-    first = train(given, sweep=False, progress=quiet)
+def test_a_run_without_a_summary_is_promoted_and_says_so(params: Callable[..., Params], champion: Trained) -> None:
+    given, first = params(), champion
     before = lying_in(given.path(given.outputs.folder))
     forget(given, first, "segments")
     assert "could not be put in the outputs folder, which holds the last ones" in promote(
@@ -118,10 +118,11 @@ def test_the_command(told: tuple[Params, Trained, Path], capsys: pytest.CaptureF
     assert main(["report", "nosuchrun", *given]) == 2
 
 
-def test_a_name_given_by_hand_is_in_the_report_made_again(params: Callable[..., Params], tmp_path: Path) -> None:
+def test_a_name_given_by_hand_is_in_the_report_made_again(
+    params: Callable[..., Params], champion: Trained, tmp_path: Path
+) -> None:
     given = params()
-    run = train(given, sweep=False, progress=quiet)
-    best = run.segments["name"][0]
+    best = champion.segments["name"][0]
     rename(given, best, "Our gold")
     report(given, None, language=None, out=tmp_path / "a.html", xlsx=False)
     page = (tmp_path / "a.html").read_text()
@@ -145,10 +146,9 @@ def test_mistakes(params: Callable[..., Params], told: tuple[Params, Trained, Pa
         report(given, run_id, language=None, out=None, xlsx=False)
 
 
-def test_a_run_of_an_older_version(params: Callable[..., Params], tmp_path: Path) -> None:
+def test_a_run_of_an_older_version(params: Callable[..., Params], champion: Trained, tmp_path: Path) -> None:
     given = params()
-    run = train(given, sweep=False, progress=quiet)
-    forget(given, run, "interests")
+    forget(given, champion, "interests")
     with pytest.raises(UserError, match="expected a summary of this version of Kindred; it has no 'interests'"):
         report(given, None, language=None, out=tmp_path / "a.xlsx", xlsx=True)
     assert not (tmp_path / "a.xlsx").exists()

@@ -25,6 +25,7 @@ from pipeline.sources import read_source
 from pipeline.sweep import choose_and_fit, grid, is_to_choose
 from pipeline.train import train
 from pipeline.validity import Past
+from tests.pipeline.conftest import params_in
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SMALL = (
@@ -110,10 +111,16 @@ def profiles_of(given: Params) -> Profiles:
         return replace(build_profiles(con, read_source(con, given, rejected_path=None), given), said=None)
 
 
-def test_no_choice_has_a_segment_of_a_few_customers(params: Callable[..., Params], monkeypatch: Any) -> None:
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> Profiles:
+    return profiles_of(params_in(tmp_path_factory.mktemp("profiles"), shop, *SMALL))
+
+
+def test_no_choice_has_a_segment_of_a_few_customers(
+    params: Callable[..., Params], profiles: Profiles, monkeypatch: Any
+) -> None:
     """On 137 customers, six of whom are like nobody else."""
     given = params(*SMALL, "sweep.n_segments=[3, 8, 12]")
-    profiles = profiles_of(given)
     table = profiles.table[profiles.table.event_count >= 3].head(137).reset_index(drop=True)
     table.loc[:5, ["spend", "order_count"]] = 1e9
     few = replace(profiles, table=table)
@@ -131,10 +138,11 @@ def test_no_choice_has_a_segment_of_a_few_customers(params: Callable[..., Params
     assert choose_and_fit(None, few, [], alone, {}, sweep=False, progress=quiet).fitted.n_segments == 1
 
 
-def test_a_cutoff_of_a_young_shop_is_no_judge(params: Callable[..., Params], monkeypatch: Any) -> None:
+def test_a_cutoff_of_a_young_shop_is_no_judge(
+    params: Callable[..., Params], profiles: Profiles, monkeypatch: Any
+) -> None:
     """When hardly anybody had done enough to be clustered: today there are plenty."""
     given = params(*SMALL)
-    profiles = profiles_of(given)
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
     count = len(profiles.table)
     bought = np.arange(count) % 2 == 0
@@ -147,9 +155,10 @@ def test_a_cutoff_of_a_young_shop_is_no_judge(params: Callable[..., Params], mon
         assert all(one.candidate.buys_auc is None for one in made.tried)
 
 
-def test_candidates_are_the_same_whatever_runs_beside_them(params: Callable[..., Params], monkeypatch: Any) -> None:
+def test_candidates_are_the_same_whatever_runs_beside_them(
+    params: Callable[..., Params], profiles: Profiles, monkeypatch: Any
+) -> None:
     given = params(*SMALL)
-    profiles = profiles_of(given)
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
     several = given.model_copy(update={"sweep": given.sweep.model_copy(update={"n_jobs": 2})})
     found = [
@@ -159,7 +168,7 @@ def test_candidates_are_the_same_whatever_runs_beside_them(params: Callable[...,
     assert found[0] == found[1]
 
 
-def test_auto_is_for_train_alone(params: Callable[..., Params]) -> None:
+def test_auto_is_for_train_alone(params: Callable[..., Params], profiles: Profiles) -> None:
     given = params("clustering.n_segments=auto")
     with pytest.raises(UserError, match=r"clustering\.n_segments: expected a number, got auto"):
-        cluster(profiles_of(given), given)
+        cluster(profiles, given)

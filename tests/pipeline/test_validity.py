@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pipeline import tracking
 from pipeline.engines import connect
@@ -17,6 +19,7 @@ from pipeline.report.wording import wording
 from pipeline.sources import read_source
 from pipeline.train import Trained
 from pipeline.validity import Past, foretell, measure_validity, pasts
+from tests.pipeline.conftest import params_in
 
 SMALL = ("quality.validity=true", "backtest.bootstrap_resamples=20", "quality.ceiling_customers=800")
 
@@ -36,9 +39,14 @@ def past_of(given: Params, *, last_only: bool = True, until_cutoff: bool = False
         return pasts(con, source, given, last_only=last_only, progress=quiet)[0]
 
 
-def test_outcomes_are_those_of_plain_pandas(params: Callable[..., Params], shop: Any) -> None:
-    given = params(*SMALL)
-    (past,) = past_of(given)
+@pytest.fixture(scope="module")
+def last(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> Past:
+    """The last cutoff of the whole log."""
+    return past_of(params_in(tmp_path_factory.mktemp("last"), shop, *SMALL))[0]
+
+
+def test_outcomes_are_those_of_plain_pandas(params: Callable[..., Params], last: Past, shop: Any) -> None:
+    given, past = params(*SMALL), last
     profile = past.profiles.table
     events = pd.concat([pd.read_parquet(path) for path in sorted((shop / "events").glob("*.parquet"))])
     at = pd.to_datetime(events.occurred_at, errors="coerce", utc=True, format="mixed")
@@ -53,10 +61,15 @@ def test_outcomes_are_those_of_plain_pandas(params: Callable[..., Params], shop:
     assert past.counts.sum() > 0 and (past.counts[profile.event_count == 0] == 0).all()
 
 
-def test_what_comes_after_the_cutoff_is_not_known_at_it(params: Callable[..., Params]) -> None:
-    (whole,), (alone,) = (past_of(params(*SMALL), until_cutoff=cut) for cut in (False, True))
-    pd.testing.assert_frame_equal(whole.profiles.table, alone.profiles.table)
-    assert whole.outcomes.bought.any() and not alone.outcomes.bought.any()
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> Past:
+    """The same of a log that ends there."""
+    return past_of(params_in(tmp_path_factory.mktemp("alone"), shop, *SMALL), until_cutoff=True)[0]
+
+
+def test_what_comes_after_the_cutoff_is_not_known_at_it(last: Past, alone: Past) -> None:
+    pd.testing.assert_frame_equal(last.profiles.table, alone.profiles.table)
+    assert last.outcomes.bought.any() and not alone.outcomes.bought.any()
 
 
 def test_a_sample_is_of_customers_registered_ones_among_them(params: Callable[..., Params]) -> None:
@@ -77,8 +90,8 @@ def test_segments_foretell_and_nobody_beats_the_ceiling_by_much(params: Callable
     assert measure_validity(past[-1], given) == found
 
 
-def test_a_log_without_outcomes_says_so(params: Callable[..., Params]) -> None:
-    found, notes = foretell(past_of(params(*SMALL), until_cutoff=True), params(*SMALL))
+def test_a_log_without_outcomes_says_so(params: Callable[..., Params], alone: Past) -> None:
+    found, notes = foretell([alone], params(*SMALL))
     assert found is None
     assert "expected at least 10 customers (backtest.min_buyers) who bought" in notes[0]
     assert past_of(params("quality.validity=false")) == []

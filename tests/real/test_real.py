@@ -23,7 +23,8 @@ from pipeline.params_file import load_params
 from pipeline.profiles import build_profiles
 from pipeline.score import score
 from pipeline.sources import read_source
-from pipeline.train import train
+from pipeline.train import Trained, train
+from tests.conftest import MadeOnce, copy_store
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared" / "data"
@@ -52,6 +53,25 @@ def quiet(step: str) -> None:
     """No progress."""
 
 
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, mlflow_store: Path) -> None:
+    copy_store(mlflow_store, tmp_path)
+
+
+@pytest.fixture
+def journey(made_once: MadeOnce, mlflow_store: Path, store: None, tmp_path: Path) -> tuple[Params, Trained]:
+    """The champion of complete_journey, with eight segments."""
+    given = ("interests.fit=off", "clustering.n_segments=8")
+
+    def make(folder: Path) -> Trained:
+        copy_store(mlflow_store, folder)
+        return train(params_of("complete_journey", folder, *given), sweep=False, progress=quiet)
+
+    folder, trained = made_once("journey", make)
+    copy_store(folder, tmp_path)
+    return params_of("complete_journey", tmp_path, *given), trained
+
+
 @pytest.mark.parametrize("log", LOGS)
 def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
     params = params_of(log, tmp_path)
@@ -67,7 +87,8 @@ def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("log", LOGS)
 def test_trains_and_scores(log: str, tmp_path: Path) -> None:
-    params = params_of(log, tmp_path)
+    # Few candidates, and a ceiling of few customers: what is chosen and foretold is looked at below.
+    params = params_of(log, tmp_path, "sweep.n_segments=[4, 10, 16]", "quality.ceiling_customers=300")
     trained = train(params, sweep=False, progress=quiet)
     assert trained.segments.name.is_unique
     assert trained.segments.customer_share.sum() == pytest.approx(1.0)
@@ -153,9 +174,8 @@ def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) 
     assert min(kept) > 0.8
 
 
-def test_segments_survive_another_seed_and_a_month(tmp_path: Path) -> None:
-    params = params_of("complete_journey", tmp_path, "interests.fit=off", "clustering.n_segments=8")
-    train(params, sweep=False, progress=quiet)
+def test_segments_survive_another_seed_and_a_month(journey: tuple[Params, Trained]) -> None:
+    params, _ = journey
     later = {"as_of": params.as_of + timedelta(days=29)}
     for change in ({"seed": 1}, later):
         found = train(params.model_copy(update=change), sweep=False, progress=quiet)
@@ -164,9 +184,8 @@ def test_segments_survive_another_seed_and_a_month(tmp_path: Path) -> None:
         assert [row["verdict"] for row in rows] == ["survived"] * 8
 
 
-def test_an_update_gives_what_a_rebuild_gives(tmp_path: Path) -> None:
-    params = params_of("complete_journey", tmp_path, "interests.fit=off", "clustering.n_segments=8")
-    trained = train(params, sweep=False, progress=quiet)
+def test_an_update_gives_what_a_rebuild_gives(journey: tuple[Params, Trained], tmp_path: Path) -> None:
+    params, trained = journey
     for days in (0, 1, 8):
         later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
         found = score(later, model_uri=trained.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
