@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +152,28 @@ def fetch(con: Any, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
     no two copies are there at once: batches of the database are let go one by one, and then columns.
     """
     reader = con.con.sql(con.compile(expression)).to_arrow_reader(BATCH_ROWS)
+    none = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in reader.schema], schema=reader.schema)
+    pieces: dict[str, list[Any]] = {name: [] for name in reader.schema.names}
     # A batch of the database goes as a whole, a copy of it column by column.
-    copies = (batch.take(np.arange(batch.num_rows)) for batch in reader)
-    rows = pa.Table.from_batches(copies, reader.schema)
-    order = pc.sort_indices(rows[order_by])
-    columns = {}
-    for name in rows.column_names:
-        columns[name] = rows[name].combine_chunks().take(order).to_pandas()
-        rows = rows.drop_columns(name)
+    for batch in chain([none], reader):
+        for name, column in zip(pieces, batch.columns, strict=True):
+            pieces[name].append(_copied(column))
+    order = pc.sort_indices(pa.chunked_array(pieces[order_by])).to_numpy()
+    columns = {name: _joined(pieces.pop(name), order) for name in reader.schema.names}
     return pd.DataFrame(columns, copy=False)
+
+
+def _copied(column: pa.Array) -> Any:
+    """Figures, most of a wide table, as numpy has them: it copies several times faster."""
+    if pa.types.is_float64(column.type):
+        return column.to_numpy(zero_copy_only=False) if column.null_count else column.to_numpy().copy()
+    return column.take(np.arange(len(column)))
+
+
+def _joined(pieces: list[Any], order: Any) -> Any:
+    if isinstance(pieces[0], np.ndarray):
+        return np.concatenate(pieces)[order]
+    return pa.chunked_array(pieces).combine_chunks().take(order).to_pandas()
 
 
 def create_view(con: Any, expression: ir.Table, name: str) -> ir.Table:
