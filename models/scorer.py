@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,19 @@ SPARE_NEIGHBORS = 5
 FALLBACK_STAGE = "browsing"
 RATES = ("days_from_first_to_last_event", "visits_per_week", "orders_per_visit", "abandoned_carts_per_visit")
 """Columns that follow from others of a profile; the clusterer may read any of them."""
+READ_BY_RATES = (
+    *("session_count", "order_count", "abandoned_cart_count"),
+    *("days_since_first_event", "days_since_last_event"),
+)
 NOISE = -1
+NOBODY = -1
+"""Place of a segment that is not there."""
+EVIDENCE = ("ok", "low", "noise")
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any]) -> Floats:
+def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any], rows: Ints | slice = slice(None)) -> Floats:
     """Profiles as points.
 
     Parameters
@@ -37,18 +44,23 @@ def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any]) -> Floats:
         Holds at least the columns of ``scaling``. Nulls and infinities count as missing.
     scaling : mapping
         names, transforms (none, log, root), missing, centre, scale: one entry a column.
+    rows : array of int or slice
+        Those to take; all of them by default.
 
     Returns
     -------
-    array of float64, shape (n, len(names))
+    array of float64, shape (number of rows, len(names))
         ``(transform(value) - centre) * scale``.
     """
-    space = np.empty((len(profile), len(scaling["names"])), dtype=np.float64)
-    for index, (name, transform) in enumerate(zip(scaling["names"], scaling["transforms"], strict=True)):
-        values = profile[name].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-        values[~np.isfinite(values)] = scaling["missing"][index]
-        space[:, index] = (transformed(values, transform) - scaling["centre"][index]) * scaling["scale"][index]
-    return space
+    columns = [_coordinate(profile[name], index, scaling, rows) for index, name in enumerate(scaling["names"])]
+    return np.stack(columns, axis=1) if columns else np.empty((len(profile), 0))
+
+
+def _coordinate(column: pd.Series, index: int, scaling: Mapping[str, Any], rows: Ints | slice = slice(None)) -> Floats:
+    """One column of the profile as points have it."""
+    values = column.to_numpy(dtype=np.float64, na_value=np.nan)[rows]
+    values = transformed(np.where(np.isfinite(values), values, scaling["missing"][index]), scaling["transforms"][index])
+    return (values - scaling["centre"][index]) * scaling["scale"][index]
 
 
 def transformed(values: Floats, transform: str) -> Floats:
@@ -194,60 +206,119 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
     regions of HDBSCAN have evidence ``noise``, whatever segment they get; where the model has none for them (its
     ``segment_id`` of cluster -1 is null), they get that of their stage too.
     """
+    # What has few different values is kept as places among them: texts of a million customers are slow to handle.
+    found = _located(profile, model)
+    standing, segments = list(model["standing"].values()), _by_cluster(model)
+    ids, names = ([item[key] for item in (*standing, *segments)] for key in ("segment_id", "name"))
+    next_ids, next_names = ids[len(standing) :], names[len(standing) :]
+    would_move = [f"{move['text']} -> {name}" for move in model.get("moves", ()) for name in next_names]
+    is_stable = np.array([*(True for _ in standing), *(item["is_stable"] for item in segments)])
+    return pd.DataFrame(
+        {
+            "segment_id": _texts(ids, found["place"]),
+            "segment": _texts(names, found["place"]),
+            "cluster_id": pd.arrays.IntegerArray(found["cluster_id"], found["evidence"] == EVIDENCE.index("low")),
+            "strength": found["strength"],
+            "next_segment_id": _texts(next_ids, found["next_place"]),
+            "next_segment": _texts(next_names, found["next_place"]),
+            "margin": found["margin"],
+            "is_border": found["is_border"],
+            "what_would_move": _texts(would_move, found["would_move"]),
+            "is_stable": is_stable[found["place"]],
+            "evidence": _texts(EVIDENCE, found["evidence"]),
+        }
+    )
+
+
+def _located(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Where customers are: the place of the segment among those by stage and, after them, those of clusters.
+
+    Returns
+    -------
+    dict of arrays of shape (n,)
+        place; next_place, in `_by_cluster`; would_move, as in `_what_would_move`; evidence, in `EVIDENCE`; cluster_id,
+        strength, margin, is_border. Of who is in no cluster: next_place and would_move are NOBODY, the others 0.
+    """
     is_ok = profile["event_count"].to_numpy(dtype=np.float64, na_value=np.nan) >= model["min_events"]
-    if not model["segments"]:
-        is_ok = np.zeros(len(profile), dtype=bool)
-    standing = _standing_of(profile["lifecycle_stage"], model["standing"])
+    rows = np.flatnonzero(is_ok) if model["segments"] else np.empty(0, dtype=np.int64)
+    count = len(profile)
     columns: dict[str, NDArray[Any]] = {
-        "segment_id": standing["segment_id"].copy(),
-        "segment": standing["name"].copy(),
-        "cluster_id": np.full(len(profile), None, dtype=object),
-        "strength": np.zeros(len(profile)),
-        "next_segment_id": np.full(len(profile), None, dtype=object),
-        "next_segment": np.full(len(profile), None, dtype=object),
-        "margin": np.zeros(len(profile)),
-        "is_border": np.zeros(len(profile), dtype=bool),
-        "what_would_move": np.full(len(profile), None, dtype=object),
-        "is_stable": np.ones(len(profile), dtype=bool),
-        "evidence": np.where(is_ok, "ok", "low").astype(object),
+        "place": _stage_place(profile["lifecycle_stage"], model["standing"]),
+        "next_place": np.full(count, NOBODY),
+        "would_move": np.full(count, NOBODY),
+        "evidence": np.full(count, EVIDENCE.index("low")),
+        "cluster_id": np.zeros(count, dtype=np.int64),
+        **{name: np.zeros(count) for name in ("strength", "margin")},
+        "is_border": np.zeros(count, dtype=bool),
     }
-    if is_ok.any():
-        found = assign(to_space(profile[is_ok], model["scaling"]), model["clusters"])
-        columns["evidence"][np.flatnonzero(is_ok)[found["is_noise"]]] = "noise"
-        for name, values in _segments_of(found, model).items():
-            columns[name][is_ok] = values
-        by_rule = pd.isna(columns["segment_id"])
-        columns["segment_id"][by_rule] = standing["segment_id"][by_rule]
-        columns["segment"][by_rule] = standing["name"][by_rule]
-        columns["strength"][by_rule] = columns["margin"][by_rule] = 0.0
-        columns["next_segment_id"][by_rule] = columns["next_segment"][by_rule] = None
-        columns["is_border"][by_rule] = False
-        border = np.flatnonzero(columns["is_border"])
-        own = columns["segment_id"][border]
-        columns["what_would_move"][border] = _what_would_move(profile.iloc[border], own, model)
-    texts = ("segment_id", "segment", "next_segment_id", "next_segment", "what_would_move", "evidence")
-    return pd.DataFrame(columns).astype({"cluster_id": "Int64", **dict.fromkeys(texts, "str")})
+    if not len(rows):
+        return columns
+    space = to_space(profile, model["scaling"], rows)
+    found = _placed(space, model)
+    columns["evidence"][rows] = np.where(found["is_noise"], EVIDENCE.index("noise"), EVIDENCE.index("ok"))
+    columns["cluster_id"][rows] = found["cluster_id"]
+    has_segment = found["place"] != NOBODY
+    kept = rows[has_segment]
+    for name in ("next_place", "strength", "margin", "is_border"):
+        columns[name][kept] = found[name][has_segment]
+    columns["place"][kept] = len(model["standing"]) + found["place"][has_segment]
+    is_border = found["is_border"]
+    border, own = rows[is_border], found["place"][is_border]
+    columns["would_move"][border] = _what_would_move(profile, border, space[is_border], own, model)
+    return columns
 
 
-def _what_would_move(profile: pd.DataFrame, own: NDArray[Any], model: Mapping[str, Any]) -> NDArray[Any]:
-    """For each customer the first of the model's ``moves`` that leads into another segment, and which; else None.
+def _texts(choices: Sequence[str | None], place: Ints) -> Any:
+    """The text at each place of ``choices``; null for NOBODY."""
+    return pd.array([*choices, None], dtype="str").take(place)
+
+
+def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: Ints, model: Mapping[str, Any]) -> Ints:
+    """The first of the model's ``moves`` that leads each customer into another segment, and which; else NOBODY.
 
     A move stands as one or more changes of columns, (factor, addend) each; all of them must lead to one segment.
+
+    Parameters
+    ----------
+    border : array of int, shape (n,)
+        Rows of ``profile``.
+    space : array of shape (n, d)
+        Their points.
+    own : array of int
+        Place of each customer's segment in `_by_cluster`.
+
+    Returns
+    -------
+    array of int
+        Number of the move times the number of segments, plus the place of the segment.
     """
-    told = np.full(len(profile), None, dtype=object)
-    for move in model.get("moves", ()):
-        rows = np.flatnonzero(pd.isna(told))
-        reached = [
-            _segments_of(
-                assign(to_space(_changed(profile.iloc[rows], change), model["scaling"]), model["clusters"]), model
-            )
+    segments, moves = _by_cluster(model), model.get("moves", ())
+    told = np.full(len(space), NOBODY)
+    read = {*RATES, *READ_BY_RATES, *(name for move in moves for change in move["changes"] for name in change)}
+    profile = profile[[name for name in profile if name in read]].iloc[border]
+    same, _ = pd.factorize(np.array([item["segment_id"] for item in segments], dtype=object))
+    for number, move in enumerate(moves):
+        rows = np.flatnonzero(told == NOBODY)
+        places = [
+            _placed(_moved(profile.iloc[rows], space[rows], change, model["scaling"]), model)["place"]
             for change in move["changes"]
         ]
-        first = reached[0]
-        agree = np.all([one["segment_id"] == first["segment_id"] for one in reached], axis=0)
-        moved = agree & pd.notna(first["segment_id"]) & (first["segment_id"] != own[rows])
-        told[rows[moved]] = [f"{move['text']} -> {name}" for name in first["segment"][moved]]
+        first = places[0]
+        agree = np.all([same[one] == same[first] for one in places], axis=0)
+        moved = agree & (first != NOBODY) & (same[first] != same[own[rows]])
+        told[rows[moved]] = number * len(segments) + first[moved]
     return told
+
+
+def _moved(
+    profile: pd.DataFrame, space: Floats, change: Mapping[str, tuple[float, float]], scaling: Mapping[str, Any]
+) -> Floats:
+    """The points of ``profile`` after a change; ``space`` is where they were, which is written over."""
+    changed = _changed(profile, change)
+    for index, name in enumerate(scaling["names"]):
+        if name in change or name in RATES:
+            space[:, index] = _coordinate(changed[name], index, scaling)
+    return space
 
 
 def _changed(profile: pd.DataFrame, change: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
@@ -273,32 +344,36 @@ def with_rates(profile: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _standing_of(stages: pd.Series, standing: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Id and name of the standing segment, one a row."""
-    place, known = pd.factorize(stages, use_na_sentinel=False)
-    fallback = standing.get(FALLBACK_STAGE) or next(iter(standing.values()))
-    items = [standing.get(str(stage), fallback) for stage in known]
-    return {key: np.array([item[key] for item in items], dtype=object)[place] for key in ("segment_id", "name")}
+def _stage_place(stages: pd.Series, standing: Mapping[str, Any]) -> Ints:
+    """The place of each customer's segment among those by lifecycle stage."""
+    own, known = pd.factorize(stages, use_na_sentinel=False)
+    names = list(standing)
+    fallback = names.index(FALLBACK_STAGE) if FALLBACK_STAGE in names else 0
+    places = [names.index(str(stage)) if str(stage) in names else fallback for stage in known]
+    return np.array(places, dtype=np.int64)[own]
 
 
-def _segments_of(found: Mapping[str, NDArray[Any]], model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Clusters as segments: the columns of scores of customers who were assigned to one."""
-    segments = sorted(model["segments"], key=lambda item: item["cluster_id"])
-    ids, names = (np.array([item[key] for item in segments], dtype=object) for key in ("segment_id", "name"))
+def _by_cluster(model: Mapping[str, Any]) -> list[Any]:
+    """The segments of clusters, in the order of these."""
+    return sorted(model["segments"], key=lambda item: item["cluster_id"])
+
+
+def _placed(space: Floats, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Points as `assign` has them, with the place of the segment, and of the next, in `_by_cluster`, and is_border.
+
+    The place is NOBODY where the cluster has no segment, the next also where no other cluster is near. Who has no
+    segment is on no border.
+    """
+    found, segments = assign(space, model["clusters"]), _by_cluster(model)
     numbers = np.array([item["cluster_id"] for item in segments])
+    has_segment = np.array([item["segment_id"] is not None for item in segments])
     first, second = (np.searchsorted(numbers, found[name]) for name in ("cluster_id", "next_cluster_id"))
-    has_next = (first != second) & pd.notna(ids[second])
-    next_ids, next_names = (np.where(has_next, values[second], np.array(None)) for values in (ids, names))
+    has_next = (first != second) & has_segment[first] & has_segment[second]
     return {
-        "segment_id": ids[first],
-        "segment": names[first],
-        "cluster_id": found["cluster_id"],
-        "strength": found["strength"],
-        "next_segment_id": next_ids,
-        "next_segment": next_names,
-        "margin": found["margin"],
+        **found,
+        "place": np.where(has_segment[first], first, NOBODY),
+        "next_place": np.where(has_next, second, NOBODY),
         "is_border": (found["margin"] < model["border_margin"]) & has_next,
-        "is_stable": np.array([item["is_stable"] for item in segments])[first],
     }
 
 

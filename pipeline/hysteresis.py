@@ -45,17 +45,20 @@ def hold(predicted: pd.DataFrame, customer_ids: pd.Series, last: pd.DataFrame, *
         ``predicted``, and is_held. Of those held the next segment is the one they are nearest to, the margin 0, the
         strength what is left of it (they stay there on at most so many resamples), and nothing is told to move them.
     """
-    before = last.drop_duplicates("customer_id").set_index("customer_id").reindex(customer_ids).reset_index(drop=True)
     now = predicted.reset_index(drop=True)
-    was_clustered = before.cluster_id.notna() & now.cluster_id.notna()
-    held = was_clustered & (before.segment_id == now.next_segment_id).fillna(False) & (now.margin < margin)
-    held &= np.not_equal(before.segment_id, now.segment_id)
-    given = now.assign(is_held=held.astype(bool))
-    rows = given.is_held
+    # Few are so near a border, and only they are looked for in the last scores.
+    near = np.flatnonzero((now.margin < margin) & now.cluster_id.notna() & now.next_segment_id.notna())
+    ids = customer_ids.iloc[near]
+    before = last[last.customer_id.isin(ids)].drop_duplicates("customer_id").set_index("customer_id").reindex(ids)
+    before.index = pd.Index(near)
+    is_back = before.cluster_id.notna() & (before.segment_id == now.next_segment_id[near])
+    before = before[is_back & (before.segment_id != now.segment_id[near])]
+    rows = before.index
+    given = now.assign(is_held=now.index.isin(rows))
     given.loc[rows, ["next_segment_id", "next_segment"]] = now.loc[rows, ["segment_id", "segment"]].to_numpy()
     given.loc[rows, "segment"] = now.next_segment[rows]  # as it is called now, whatever the last scores called it
     for name in ("segment_id", "cluster_id", "is_stable"):
-        given.loc[rows, name] = before.loc[rows, name].astype(now[name].dtype).to_numpy()
+        given.loc[rows, name] = before[name].astype(now[name].dtype).to_numpy()
     given.loc[rows, "strength"] = 1.0 - now.strength[rows]
     given.loc[rows, "margin"] = 0.0
     given.loc[rows, "is_border"] = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import ibis
@@ -92,6 +92,7 @@ def build_profiles(
     *,
     shop: Shop | None = None,
     progress: Progress = lambda step: None,
+    columns: Collection[str] | None = None,
 ) -> Profiles:
     """One profile per customer who is known at ``params.as_of``.
 
@@ -99,11 +100,14 @@ def build_profiles(
     ----------
     shop : Shop, optional
         Of the model to score with; without it, it is learned from the events.
+    columns : collection of str, optional
+        Those to fetch; all of them without it.
     """
     measured = measure(con, source, params, shop=shop, progress=progress)
     named = measured.table.drop("customer_id").rename(customer_id="customer_name")
     new = new_categories(measured.categories, measured.shop)
-    frame = finished(con, named, measured.shop.spec, params, customer_count=measured.customer_count)
+    spec, count = measured.shop.spec, measured.customer_count
+    frame = finished(con, named, spec, params, customer_count=count, columns=columns)
     return Profiles(frame, measured.shop, new, measured.query_counts, measured.said, measured.visits)
 
 
@@ -113,11 +117,19 @@ def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
 
 
 def finished(
-    con: ibis.BaseBackend, measures: ir.Table, spec: ProfileSpec, params: Params, *, customer_count: int
+    con: ibis.BaseBackend,
+    measures: ir.Table,
+    spec: ProfileSpec,
+    params: Params,
+    *,
+    customer_count: int,
+    columns: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Measures of customers as profiles, sorted: with shares beside the shop's mix, and standings."""
     shares = interests.interest_shares(measures, spec.cut, kappa=params.interests.kappa)
     profiles = _standings(_shop_mix_where_unknown(shares, spec), spec, params)
+    if columns is not None:  # each column of a million customers takes time to compute, and more to fetch
+        profiles = profiles.select([name for name in profiles.columns if name in columns])
     leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * customer_count)
     return fetch(con, profiles, order_by="customer_id")
 

@@ -34,6 +34,8 @@ class LoadedModel:
     ----------
     uri : str
         With the version spelt out, never an alias.
+    columns : list of str
+        Columns of the profile that it reads.
     predict : callable
         Profile rows (DataFrame) -> segment columns of the scores.
     shop_folder : Path
@@ -42,6 +44,7 @@ class LoadedModel:
 
     uri: str
     run_id: str
+    columns: list[str]
     predict: Any
     shop_folder: Path
 
@@ -111,7 +114,7 @@ def _loaded(mlflow: Any, uri: str, place: str) -> LoadedModel:
     try:
         resolved = _with_version(mlflow, uri)
         folder = Path(mlflow.artifacts.download_artifacts(resolved, dst_path=place))
-        model = mlflow.pyfunc.load_model(str(folder))
+        model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"--model {uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
@@ -119,18 +122,23 @@ def _loaded(mlflow: Any, uri: str, place: str) -> LoadedModel:
     if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
         raise TrackingError(f"--model {uri}: expected a model that Kindred trained; this one holds no shop.")
 
+    scorer = model.unwrap_python_model()
+
     def predict(profile: pd.DataFrame) -> pd.DataFrame:
         try:
-            predicted: pd.DataFrame = model.predict(profile)
-        except MlflowException:  # its text prints rows of the data
+            # Columns and types are checked on a table without rows, since MLflow copies what it checks.
+            model.predict(profile.head(0))
+        except MlflowException:
             raise TrackingError(
                 f"--model {uri}: the profiles do not have the columns or types that the model was trained on."
             ) from None
+        predicted: pd.DataFrame = scorer.predict(None, profile)
         return predicted
 
     return LoadedModel(
         uri=resolved,
         run_id=model.metadata.run_id,
+        columns=model.metadata.get_input_schema().input_names(),
         predict=predict,
         shop_folder=folder / "artifacts" / SHOP_FOLDER,
     )

@@ -110,6 +110,8 @@ def _clean(name: str) -> str:
 
 def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     """Segment columns of scores with the names given by hand."""
+    if not names:
+        return predicted
     changes: dict[str, Any] = {}
     called: dict[str, str] = {}
     for segment_id, segment in (("segment_id", "segment"), ("next_segment_id", "next_segment")):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,9 @@ AT_THE_END = (
     "returned_spend",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
+
+
+OBJECTS_BEFORE_COLLECTION = 200_000
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,13 @@ def score(
         raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
     outputs.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
-    with outputs.lock(folder), connect(params.engine, folder=folder) as con:
+    with few_collections(), outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)
         model = registry.load_model(mlflow, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
         as_trained = trained.model_copy(update={"as_of": params.as_of})
+        columns = profile_columns(model, shop.spec)
         updated: Updated | None = None
         if update:
             updated = update_profiles(
@@ -130,12 +137,14 @@ def score(
                 model_uri=model.uri,
                 rejected_path=rejected_path,
                 progress=progress,
+                columns=columns,
             )
             profiles, reading = updated.profiles, updated.reading
         else:
             progress("reading and checking")
             source = read_source(con, params, rejected_path=rejected_path)
-            profiles, reading = build_profiles(con, source, as_trained, shop=shop, progress=progress), source.summary
+            profiles = build_profiles(con, source, as_trained, shop=shop, progress=progress, columns=columns)
+            reading = source.summary
         progress("scoring")
         predicted = model.predict(profiles.table)
         last = last_scores(out, model_uri=model.uri, as_of=params.as_of) if params.score.hysteresis else None
@@ -171,6 +180,24 @@ def score(
             updated.save()
             summary["update"] = updated.told
         return Scored(out, model.uri, summary)
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Python looks for cycles of garbage rarely: imports and plans of queries make a million objects, and they stay."""
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS_BEFORE_COLLECTION, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def profile_columns(model: registry.LoadedModel, spec: ProfileSpec) -> set[str]:
+    """Columns of the profile that the model and the scores are made of, and `beware.of_another_shop` reads."""
+    shares = [SHARE_PREFIX + category for category in spec.cut.categories]
+    events = [JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]
+    return {"customer_id", "evidence", *model.columns, *shares, *events, *FROM_PROFILE, *AT_THE_END}
 
 
 def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:
@@ -214,24 +241,27 @@ def top_categories(
     -------
     list of strings per customer; empty where no interest stands out.
     """
-    names = [category for category in spec.cut.categories if category != OTHER]
-    if not names:
+    names = spec.cut.categories
+    found: list[tuple[Any, Any, Any]] = []
+    # Column by column, few shares are high enough to be looked at.
+    for column, (name, mix) in enumerate(zip(names, spec.cut.mix, strict=True)):
+        if name == OTHER or mix <= 0.0:
+            continue
+        shares = profile[SHARE_PREFIX + name].to_numpy(dtype=np.float64)
+        rows = np.flatnonzero(shares >= min_share)
+        # Rounded, so that lifts that differ by the last digit of a float are a tie.
+        lifts = (shares[rows] / mix).round(7)
+        is_high = (lifts >= min_lift) & (lifts > 0.0)
+        found.append((rows[is_high], lifts[is_high], np.full(is_high.sum(), column)))
+    if not found:
         return pa.array([[]] * len(profile), pa.list_(pa.string()))
-    shares = profile[[SHARE_PREFIX + name for name in names]].to_numpy(dtype=np.float64)
-    mix = np.array([share for name, share in zip(spec.cut.categories, spec.cut.mix, strict=True) if name != OTHER])
-    # Rounded, so that lifts that differ by the last digit of a float are a tie, and a tie stands in order of columns.
-    lifts = np.divide(shares, mix, out=np.zeros_like(shares), where=mix > 0).round(7)
-    lifts[(shares < min_share) | (lifts < min_lift)] = 0.0
-    most = min(most, len(names))
-    rows, best, is_kept = np.arange(len(lifts)), np.empty((len(lifts), most), int), np.empty((len(lifts), most), bool)
-    for rank in range(most):  # sorting all of them takes several times as long
-        best[:, rank] = lifts.argmax(axis=1)
-        is_kept[:, rank] = lifts[rows, best[:, rank]] > 0
-        lifts[rows, best[:, rank]] = 0.0
-    offsets = np.concatenate([[0], is_kept.sum(axis=1).cumsum()])
-    return pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.array(names, pa.string()).take(pa.array(best[is_kept]))
-    )
+    row, lift, place = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.lexsort((-lift, row))  # which leaves ties in the order of columns
+    counts = np.bincount(row, minlength=len(profile))
+    rank = np.arange(len(row)) - np.repeat(counts.cumsum() - counts, counts)
+    best = place[order][rank < most]
+    offsets = np.concatenate([[0], np.minimum(counts, most).cumsum()])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(names, pa.string()).take(pa.array(best)))
 
 
 def _border_text(summary: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ another category or left behind by the window are only aged; the others are meas
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +17,10 @@ import ibis.expr.types as ir
 import pandas as pd
 
 from features import ageing, categories
-from features.events import EVENT_SCHEMA, EventType, ObservationWindow
+from features.events import EventType, ObservationWindow
 from features.interests import EVIDENCE_PREFIX
 from pipeline import state
+from pipeline.continuity import check_continuity
 from pipeline.engines import TEMPORARY, create_view, materialise
 from pipeline.observe import FROM_BEFORE, registered_customers
 from pipeline.params import Params
@@ -54,6 +55,7 @@ def update(
     model_uri: str,
     rejected_path: Path | None,
     progress: Progress,
+    columns: Collection[str] | None = None,
 ) -> Updated:
     """Profiles as of ``params.as_of`` from the state and the events since; in full where there is no state yet.
 
@@ -61,6 +63,8 @@ def update(
     ----------
     trained : Params
         Of the model, with the as_of of ``params``.
+    columns : collection of str, optional
+        Those of the profiles to fetch; all of them without it.
 
     Raises
     ------
@@ -84,6 +88,7 @@ def update(
         measures = materialise(con, _stamped(measured, window), "touched_measures")
         older_row_count = count_before(con, params, [kept_until])[0]
         con.con.execute("create or replace temp view state_events as select * from events limit 0")
+        customer_count = measured.customer_count
         parts, told, since = [], ["State built in full; the next --update reads only what is new"], window.start
         seen = measured.categories
     else:
@@ -91,17 +96,18 @@ def update(
         progress(f"reading and checking from {since:%Y-%m-%d %H:%M}")
         source = read_source(con, params, rejected_path=rejected_path, since=since)
         older, older_row_count = count_before(con, params, [since, kept_until])
-        told = _check_continuity(con, params, source, folder, manifest, since, older)
+        told = check_continuity(con, params, source, folder, manifest, since, older)
         parts = state.parts_before(manifest["events"], since)
         progress("measuring who changed")
         measures = _measure_changed(con, source, trained, shop, folder, manifest, window, since)
+        count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
+        # At most: some stand in more than one file.
+        customer_count = count + sum(one["row_count"] for one in manifest["measures"])
         seen = None
     progress("profiles")
     aged = ageing.aged(measures, window=window, half_life_days=_half_lives(trained, shop))
-    customer_count = int(measures.count().to_pyarrow().as_py())
-    frame = finished(con, aged, shop.spec, trained, customer_count=customer_count)
+    frame = finished(con, aged, shop.spec, trained, customer_count=customer_count, columns=columns)
     if manifest is not None:
-        count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
         told.append(f"Updated {count:,} of {len(frame):,} customers; the others are as they were, a little older")
     if seen is None:
         seen = _categories_of(con, source, shop, window, since)
@@ -117,65 +123,6 @@ def update(
     # Queries are counted over all of a log, of which only a part was read.
     profiles = Profiles(frame, shop, new_categories(seen, shop), {})
     return Updated(profiles, source.summary, told, save)
-
-
-def _check_continuity(
-    con: Any,
-    params: Params,
-    source: Source,
-    folder: Path,
-    manifest: dict[str, Any],
-    since: datetime,
-    older_row_count: int,
-) -> list[str]:
-    """Whether the source goes on from where the state ends; what to tell of events that came too late."""
-    state_end = datetime.fromisoformat(manifest["as_of"]).replace(tzinfo=None)
-    end = params.as_of.replace(tzinfo=None)
-    old = state.view_parts(con, folder, manifest["events"])
-    materialise(con, old.filter(old.occurred_at >= since), "old_late_events")
-    materialise(con, source.events.filter(source.events.occurred_at < end).select(*EVENT_SCHEMA), "new_events")
-    span = f"occurred_at >= timestamp {literal(str(since))} and occurred_at < timestamp {literal(str(state_end))}"
-    lost = con.con.execute(
-        "select distinct occurred_at::date from old_late_events "
-        "where occurred_at::date not in (select distinct occurred_at::date from new_events) order by 1"
-    ).fetchall()
-    if lost:
-        days = ", ".join(str(row[0]) for row in lost[:5])
-        raise state.StateError(
-            f"source.events: expected it still to hold the days from {since:%Y-%m-%d}, which are read again for events "
-            f"that come late (score.late_days: {params.score.late_days:g}). A gap: nothing of {days}. Bring them back."
-        )
-    last = con.con.execute("select max(occurred_at) from new_events").fetchone()[0]
-    is_silent = (last is None or last < state_end) and end > state_end
-    # What comes of that time within late_days is read by the updates to come; what comes later would be lost.
-    if is_silent and (last is None or last < end - timedelta(days=params.score.late_days)):
-        raise state.StateError(
-            f"source.events: expected events from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, since the state "
-            f"ends there; found none within score.late_days ({params.score.late_days:g}). A gap: bring the log of that "
-            "time, or wait for it; if the shop was silent, score without --update until somebody comes."
-        )
-    before, now = (
-        con.con.execute(f"select count(*), count(distinct hash(t)) from {name} t where {span}").fetchone()
-        for name in ("old_late_events", "new_events")
-    )
-    if before[0] and now[0] >= 2 * before[0] and now[0] >= 2 * now[1]:
-        raise state.StateError(
-            f"source.events: expected each event once; those from {since:%Y-%m-%d} to {state_end:%Y-%m-%d} are there "
-            "twice. An overlap: leave the files that repeat others out, or set source.drop_duplicates: true."
-        )
-    told = []
-    if is_silent:
-        told.append(
-            f"No event from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: everybody is as they were, a little "
-            "older. Is the log there? If it comes, the next --update reads it"
-        )
-    late = older_row_count - manifest["older_row_count"]
-    if late > 0:
-        told.append(
-            f"Too late: {late:,} rows from before {since:%Y-%m-%d %H:%M} UTC came since the last update and are not in "
-            f"the scores (score.late_days: {params.score.late_days:g}). Remove {folder} to have them counted"
-        )
-    return told
 
 
 def _measure_changed(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from pipeline.engines import EngineError, connect, fetch, leave_room, materialise
@@ -111,6 +112,11 @@ def test_materialise_replaces_and_may_read_what_it_replaces(tmp_path: Path) -> N
 
 def test_fetched_rows_are_in_order(tmp_path: Path) -> None:
     with connect(LARGE, folder=tmp_path) as con:
-        con.con.execute("create table t as select 'é' || (i * 7919 % 30000) as name, i from range(30000) r(i)")
+        con.con.execute(
+            "create table t as select 'é' || (i * 7919 % 300000) as name, i, i / 7.0 as share, i % 2 = 0 as is_even, "
+            "if(i % 3 = 0, null, i / 7.0) as days, if(i % 5 = 0, null, 'x' || i % 4) as stage from range(300000) r(i)"
+        )
         frame = fetch(con, con.table("t"), order_by="name")
-        assert frame.to_dict("list") == con.table("t").order_by("name").to_pandas().to_dict("list")
+        pd.testing.assert_frame_equal(frame, con.table("t").order_by("name").to_pandas(), check_exact=True)
+        nobody = fetch(con, con.table("t").limit(0), order_by="name")
+        assert len(nobody) == 0 and nobody.dtypes.to_dict() == frame.dtypes.to_dict()

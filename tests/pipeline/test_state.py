@@ -131,12 +131,26 @@ class Night:
             source = read_source(con, params, rejected_path=None)
             return build_profiles(con, source, params, shop=self.shop)
 
-    def updated(self, as_of: datetime, *, model_uri: str = "models:/kindred/1", save: bool = True) -> Updated:
+    def updated(
+        self,
+        as_of: datetime,
+        *,
+        model_uri: str = "models:/kindred/1",
+        save: bool = True,
+        columns: set[str] | None = None,
+    ) -> Updated:
         params = self.at(as_of)
         with connect(params.engine, folder=self.folder) as con:
             trained = self.trained.model_copy(update={"as_of": params.as_of})
             found = update(
-                con, params, trained, shop=self.shop, model_uri=model_uri, rejected_path=None, progress=quiet
+                con,
+                params,
+                trained,
+                shop=self.shop,
+                model_uri=model_uri,
+                rejected_path=None,
+                progress=quiet,
+                columns=columns,
             )
             if save:
                 found.save()
@@ -203,6 +217,16 @@ def test_whose_return_left_the_days_of_the_tier_is_measured_anew(small: Callable
     left = _left_tier_days(old, before, now, small("value.tier_days=6"))
     assert sorted(left.to_pandas().customer_id) == ["a", "b"]
     assert not len(_left_tier_days(old, before, now, small()).to_pandas())
+
+
+def test_only_the_columns_asked_for_are_fetched_and_they_are_the_same(saved: Night) -> None:
+    as_of = START + timedelta(days=31)
+    saved.write(as_of)
+    whole = saved.rebuilt(as_of).table
+    asked = {"customer_id", "spend", "lifecycle_stage", "days_since_last_purchase", "unheard of"}
+    found = saved.updated(as_of, columns=asked).profiles.table
+    assert set(found) == asked - {"unheard of"}
+    pd.testing.assert_frame_equal(found, whole[list(found)], rtol=1e-9, atol=1e-9)
 
 
 def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params]) -> None:

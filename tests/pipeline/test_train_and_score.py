@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from features.categories import OTHER, CategoryCut
+from features.interests import SHARE_PREFIX
 from features.searches import normalised_query
 from models.queries import WAYS
 from pipeline import outputs, registry, tracking
@@ -25,7 +28,7 @@ from pipeline.files import SourceError
 from pipeline.identity import LINEAGE
 from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
-from pipeline.score import score
+from pipeline.score import few_collections, score, top_categories
 from pipeline.sources import read_source
 from pipeline.train import Trained, segments_text, train
 
@@ -468,3 +471,39 @@ def test_a_log_without_searches_trains_and_scores(params: Callable[..., Params],
     assert not any(note.startswith("Searches") for note in result.notes)
     scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
     assert scored.summary["queries"] == dict.fromkeys(WAYS, 0)
+
+
+def test_top_categories_by_hand() -> None:
+    """Of a mix of .4, .2, .2, .1 and other: lifts of at least 1.5 and shares of at least .15, a tie as columns stand."""
+    names, mix = ("A", "B", "C", "D", OTHER), (0.4, 0.2, 0.2, 0.1, 0.1)
+    spec = SimpleNamespace(cut=CategoryCut(1, names, mix))
+    shares = [
+        [0.2, 0.4, 0.4, 0.0, 0.0],  # B and C alike
+        [0.0, 0.3, 0.5, 0.2, 0.0],  # C 2.5, D 2, B 1.5: two of them
+        [0.5, 0.2, 0.2, 0.1, 0.0],  # nothing stands out
+        [0.1, 0.0, 0.0, 0.14, 0.76],  # D lies below the least share, and other is no category
+        [0.0, 0.0, 0.0, 0.9, 0.1],
+    ]
+    profile = pd.DataFrame(shares, columns=[SHARE_PREFIX + name for name in names])
+    found = top_categories(profile, spec, most=2, min_lift=1.5, min_share=0.15)  # type: ignore[arg-type]
+    assert found.to_pylist() == [["B", "C"], ["C", "D"], [], [], ["D"]]
+    assert top_categories(profile.head(0), spec, most=2, min_lift=1.5, min_share=0.15).to_pylist() == []  # type: ignore[arg-type]
+
+
+def test_profiles_that_lack_a_column_are_refused_without_a_row_of_them(trained: tuple[Params, Trained]) -> None:
+    given, result = trained
+    model = registry.load_model(tracking.open_store(given), result.model_uri)
+    profile = pd.DataFrame({name: [0.5] for name in model.columns}).assign(lifecycle_stage="browsing")
+    assert len(model.predict(profile)) == 1
+    for wrong in (profile.drop(columns="spend"), profile.assign(spend="a secret")):
+        with pytest.raises(tracking.TrackingError, match="columns or types") as refused:
+            model.predict(wrong)
+        assert "secret" not in str(refused.value)
+
+
+def test_after_a_scoring_garbage_is_collected_as_often_as_before() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(KeyError), few_collections():
+        assert gc.get_threshold() > before
+        raise KeyError
+    assert gc.get_threshold() == before
