@@ -37,6 +37,7 @@ KINDS = (
     "view",
     "search",
     "cart",
+    "remove_from_cart",
     "purchase",
     "purchase",
     "return",
@@ -44,6 +45,7 @@ KINDS = (
     "favourite",
     "email_open",
     "email_click",
+    "redemption",
 )
 
 
@@ -188,7 +190,11 @@ def saved(built: Night, small: Callable[..., Params], tmp_path: Path) -> Night:
     return night
 
 
-TIERS = ((), ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2", "calendar.country=UA"))
+TIERS = (
+    (),
+    ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2", "calendar.country=UA"),
+    ("value.tier_days=6", "cards.timezone=Europe/Kyiv"),  # what was given back leaves the days of the tier
+)
 
 
 @pytest.mark.parametrize(("seed", "more"), list(enumerate(TIERS)))
