@@ -173,12 +173,22 @@ def test_proofs_in_words() -> None:
 def test_a_log_without_prices_or_hours_says_nothing_of_them() -> None:
     figures = {"customer_count": 100.0, "average_order_value": 0.0, "night_share": 1.0}
     bare = segment("s01", "VIP", spend_share=0.0, figures=figures)
-    page = text_of(render(summary(bare, tier_by="order_count"), "en"))
+    told = summary(bare, tier_by="order_count")
+    told["totals"] |= {"paid": 0.0, "spend": 0.0}
+    page = text_of(render(told, "en"))
     assert "spend" not in page
     assert "The log has no prices, so that no amounts are told; value tiers and RFM groups go by orders." in page
     assert "A rule over the number of orders: VIP are the buyers who order most" in page
     assert "average order" not in page
     assert "Most visits" not in page
+
+
+def test_prices_of_a_few_buyers_are_there_though_nothing_is_told_of_them() -> None:
+    told = summary(segment("s01", "VIP", spend_share=None, figures={"customer_count": 100.0}))
+    page = text_of(render(told, "en"))
+    assert "3,300" not in page
+    assert "no prices" not in page
+    assert "A rule over days since the last order, number of orders and spend" in page
 
 
 @pytest.mark.parametrize(
