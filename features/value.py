@@ -96,9 +96,13 @@ def has_prices(orders: ir.Table) -> ir.BooleanScalar:
 
 
 def return_table(events: ir.Table) -> ir.Table:
-    """Returned (customer_id, returned_at, spend, item_count): items sent back and the money given back, a row each."""
+    """Returned (customer_id, returned_at, spend, item_count): items sent back and the money given back, a row each.
+
+    Nobody pays for sending back: a discount above the price, as of a whole order, leaves 0.
+    """
     back = events.filter(events.event_type == str(EventType.RETURN))
-    return back.select("customer_id", returned_at=back.occurred_at, spend=_paid(back), item_count=back.quantity)
+    given_back = ibis.greatest(_paid(back), constant(0.0))
+    return back.select("customer_id", returned_at=back.occurred_at, spend=given_back, item_count=back.quantity)
 
 
 def _paid(lines: ir.Table) -> ir.FloatingValue:
@@ -173,7 +177,8 @@ def value_measures(
 
 
 def _kept(paid: ir.FloatingValue, given_back: ir.FloatingValue) -> ir.FloatingValue:
-    return ibis.greatest(paid - given_back.fill_null(0.0), constant(0.0))
+    """Not below 0 by returns, nor ever above what was paid, which discounts may have brought below 0."""
+    return ibis.least(paid, ibis.greatest(paid - given_back.fill_null(0.0), constant(0.0)))
 
 
 def returned_items(returned: ir.Table) -> ir.Table:

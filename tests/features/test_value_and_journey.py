@@ -320,6 +320,23 @@ def test_large_sums_of_money_are_no_error(con: Any, events_table: Any, window: A
     assert con.to_pandas(measured).spend.tolist() == [1e24]
 
 
+def test_the_shop_keeps_no_more_than_was_paid(con: Any, events_table: Any, window: Any) -> None:
+    """Discounts above the price, as of a whole order at each of its lines, make no money of what comes back."""
+    back = {"event_type": "return"}
+    events = events_table(
+        [
+            buy("2025-10-01", "a", 30.0),
+            {**buy("2025-10-02", "a", 5.0, discount=40.0), **back},
+            buy("2025-10-01", "b", 1.0, discount=4.0, customer_id="bob"),
+        ]
+    )
+    returned = return_table(events)
+    measures = value_measures(order_table(events), returned, window=window, tier_by="spend")
+    found = con.to_pandas(measures.order_by("customer_id"))
+    assert found.spend.tolist() == found.net_spend.tolist() == found.tier_value.tolist() == [30.0, -3.0]
+    assert con.to_pandas(returned_items(returned)).returned_spend.tolist() == [0.0]
+
+
 def test_what_is_given_back_is_not_kept(con: Any, events_table: Any, window: Any) -> None:
     """A cancelled order is paid and given back; what was bought before the window takes no more than there is."""
     back = {"event_type": "return"}
