@@ -130,7 +130,9 @@ def days_between(earlier: ir.TimestampValue, later: ir.TimestampValue) -> ir.Flo
 def hashed(text: dt.string) -> dt.uint64:  # type: ignore[empty-body, valid-type]
     """A number that stands for a text, and for a null: grouped and joined in a third of its time.
 
-    The engine's own hash: Ibis's writes it out in binary digits and reads them again, to make a signed number of it.
+    The engine's own hash: Ibis's writes it out in binary digits and reads them again, to make a signed number of it. A
+    null beside it has no type, since Spark's numbers are all signed, and 32 bits long here: unique within a customer,
+    not beyond.
     """
 
 

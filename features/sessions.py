@@ -33,7 +33,7 @@ def with_session_key(events: ir.Table, *, has_session_ids: bool, gap_minutes: fl
         day = events.occurred_at.truncate("D").cast("string")
         # Of the bare column, since Parquet's dictionary is then hashed and not every row.
         key = events.session_id.isnull().ifelse(hashed(day), hashed(events.session_id))
-        return events.mutate(session_key=is_visit.ifelse(key, ibis.null("uint64")))
+        return events.mutate(session_key=is_visit.ifelse(key, ibis.null()))
     # Events at one moment are peers, so that their order cannot matter: RANGE, not ROWS.
     in_order = ibis.window(group_by=["customer_id", "is_visit"], order_by="occurred_at")
     until_now = ibis.range_window(group_by=["customer_id", "is_visit"], order_by="occurred_at", following=0)

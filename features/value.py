@@ -334,7 +334,8 @@ def tier_above(customers: ir.Table, *, cuts: ValueCuts, near: float, tier_by: st
     # Where nobody had bought at training all bounds are 0, and nobody is near anything.
     is_near = ((bound > 0.0) & (missing <= constant(near) * bound)).fill_null(False)
     units = constant(UNITS[tier_by])
-    needs = ((missing * units).floor().cast("float64") + constant(1.0)) / units
+    # Rounded, since 1.29 - 1.0 or 100 times it may fall short of 29 cents by the last digit of a float.
+    needs = ((missing * units).round(6).floor().cast("float64") + constant(1.0)) / units
     return {
         "next_tier": is_near.ifelse(above, ibis.null("string")),
         "next_tier_needs": is_near.ifelse(needs, nothing),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import without_passwords
@@ -18,7 +18,7 @@ MAKEFILE = "Makefile"
 def command(params: Params, *words: str, overrides: Mapping[str, str] | None = None) -> str:
     """``kindred`` with ``words``, as a shell runs it; a password that was set stays out, and is to be put in again."""
     sets = [word for key, value in (overrides or {}).items() for word in ("--set", f"{key}={value}")]
-    return without_passwords(shlex.join([_program("kindred"), *words, *params.called_with, *sets]))
+    return _joined([_program("kindred"), *words, *params.called_with, *sets])
 
 
 def to_see_runs(params: Params) -> str:
@@ -28,7 +28,12 @@ def to_see_runs(params: Params) -> str:
         return "make ui"
     if uri.startswith("http"):
         return without_passwords(uri)
-    return without_passwords(shlex.join([_program("mlflow"), "ui", "--backend-store-uri", uri]))
+    return _joined([_program("mlflow"), "ui", "--backend-store-uri", uri])
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Words as a shell reads them. Passwords go before they are quoted: quotes in one would end it too early."""
+    return shlex.join(without_passwords(word) for word in words)
 
 
 def _program(name: str) -> str:

@@ -66,7 +66,7 @@ def observe(
     has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
     keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
     # A number is grouped faster than a text; of no product there is none.
-    product = keyed.product_id.isnull().ifelse(ibis.null("uint64"), hashed(keyed.product_id))
+    product = keyed.product_id.isnull().ifelse(ibis.null(), hashed(keyed.product_id))
     keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=product)
     observed = materialise(con, keyed.select(OBSERVED), "observed_events")
     return Observed(customers, paths, cut, columns, events, observed, has_session_ids)

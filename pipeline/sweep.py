@@ -258,8 +258,10 @@ def choose_and_fit(
     ):
         given = left[choice.chosen].setting.of(params)
         progress(f"clustering: {choice.chosen.name}")
-        judged = left[choice.chosen].assigned(profiles.table, given)
-        fitted = cluster(profiles, given, starts={**starts, "The segments of the candidate chosen": judged})
+        own = {"The segments of the candidate chosen": left[choice.chosen].assigned(profiles.table, given)}
+        fitted = cluster(profiles, given, starts={**starts, **own})
+        if starts and _smallest(fitted) < least:  # of the champion's segments; others may all be large enough
+            fitted = cluster(profiles, given, starts=own)
         if _smallest(fitted) >= least:
             log_candidates(mlflow, tried, choice)
             samples = _samples(profiles, earlier, params)
@@ -272,22 +274,22 @@ def choose_and_fit(
             return Chosen(given, chosen, tried, choice)
         del left[choice.chosen]
     log_candidates(mlflow, tried, None)
-    return _fewer(profiles, params, tried, least)
+    return _fewer(profiles, params, starts, tried, least)
 
 
-def _fewer(profiles: Profiles, params: Params, tried: list[Tried], least: int) -> Chosen:
+def _fewer(profiles: Profiles, params: Params, starts: Mapping[str, Ints], tried: list[Tried], least: int) -> Chosen:
     """KMeans with the most segments below the grid of which none is too small; one segment always is."""
     fewest = min(params.sweep.n_segments)
     unjudged = {**params.quality.model_dump(), **UNJUDGED}
     for count in range(max(fewest - 1, 1), 0, -1):
         given = Setting("kmeans", count, None, 0, {}).of(params)
-        if count == 1 or _smallest(cluster(profiles, given, quality=unjudged)) >= least:
+        if count == 1 or _smallest(cluster(profiles, given, quality=unjudged, starts=starts)) >= least:
             break
     reason = (
         f"None of {len(tried)} candidates had {least} customers in every segment "
         f"(quality.min_segment_customers); {count} segment{'s' * (count > 1)} can have."
     )
-    fitted = cluster(profiles, given)
+    fitted = cluster(profiles, given, starts=starts)
     return Chosen(
         given, replace(fitted, candidates=[one.candidate for one in tried], choice_reason=reason), tried, None
     )

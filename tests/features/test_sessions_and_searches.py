@@ -189,3 +189,12 @@ def test_a_query_and_its_normalised_form_are_compared_as_one(con: Any) -> None:
     assert found[1] == found[2] == "мята"
     assert found[5] is None and found[13] is None and found[14] is None and found[15] is None
     assert max(len(query or "") for query in found) <= MAX_QUERY_LENGTH
+
+
+def test_visits_are_written_in_types_that_spark_has() -> None:
+    events = ibis.table(
+        {"customer_id": "int64", "occurred_at": "timestamp", "event_type": "string", "session_id": "string"}, "events"
+    )
+    keyed = with_session_key(events, has_session_ids=True, gap_minutes=30)
+    written = str(ibis.to_sql(keyed, dialect="pyspark"))
+    assert "HASH" in written and "UBIGINT" not in written

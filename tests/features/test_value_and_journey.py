@@ -450,3 +450,13 @@ def test_lost_is_nothing_at_all_for_a_year(
     table = table.mutate(is_known_from_before=before, is_buyer_from_before=before)
     found = con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"], history_days=history_days))
     assert found.rfm_group.dropna().tolist() == ([group] if group else [])
+
+
+def test_with_what_is_missing_every_customer_is_above_the_bound(con: Any) -> None:
+    """In whole cents, which no float has: 0.29 is 28.999999999999996 hundredths."""
+    for cents in range(101, 3_000, 97):
+        has = [number / 100 for number in range(cents + 1)]
+        table = ibis.memtable({"value_tier": ["occasional"] * len(has), "tier_value": has})
+        cuts = ValueCuts((1.0,), (1.0,), (1.0,), 99.0, cents / 100)
+        found = con.to_pandas(table.mutate(**tier_above(table, cuts=cuts, near=1.0)))
+        assert ((found.tier_value + found.next_tier_needs) * 100).round().eq(cents + 1).all()

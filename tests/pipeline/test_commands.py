@@ -40,9 +40,13 @@ def test_a_command_has_the_file_and_the_overrides_of_the_one_that_tells_it(
 
 def test_no_password_is_told() -> None:
     params = load_params(PARAMS, ["tracking.uri=postgresql://ann:secret@host/db"])
-    assert "--set tracking.uri=postgresql://***@host/db" in command(params, "score")
-    assert to_see_runs(params).endswith("mlflow ui --backend-store-uri postgresql://***@host/db")
+    assert "--set 'tracking.uri=postgresql://***@host/db'" in command(params, "score")
+    assert to_see_runs(params).endswith("mlflow ui --backend-store-uri 'postgresql://***@host/db'")
     assert "secret" not in repr(params.redacted())
+    query = "source.events.query=select * from postgres_scan('host=h password=''se cret''', 'public', 'events')"
+    told = command(load_params(PARAMS, [query]), "score")
+    assert "cret" not in told
+    assert shlex.split(told)[-1] == query.replace("''se cret''", "***")
 
 
 def test_runs_are_seen_in_the_store_that_holds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ KINDS = (
     "view",
     "search",
     "cart",
+    "remove_from_cart",
     "purchase",
     "purchase",
     "return",
@@ -44,6 +45,7 @@ KINDS = (
     "favourite",
     "email_open",
     "email_click",
+    "redemption",
 )
 
 
@@ -82,6 +84,15 @@ def random_log(seed: int, *, customers: int = 60, count: int = 1_500) -> tuple[p
     )
     events["arrived"] = arrived
     return events, products
+
+
+def sent_back_before_buying() -> pd.DataFrame:
+    """Customers of two events: what was sent back leaves the days of the value tier before the order does."""
+    back = pd.DataFrame({"customer_id": [f"back{number}" for number in range(12)], "event_type": "return"})
+    back = back.assign(occurred_at=START + pd.to_timedelta(23 + back.index * 0.7, unit="D"), product_id="p1")
+    back = back.assign(quantity=1.0, unit_price=5.0, channel="web")
+    bought = back.assign(event_type="purchase", occurred_at=back.occurred_at + timedelta(hours=40), unit_price=20.0)
+    return pd.concat([back, bought]).assign(arrived=lambda rows: rows.occurred_at)
 
 
 def make_small(folder: Path, *more: str) -> Params:
@@ -188,14 +199,20 @@ def saved(built: Night, small: Callable[..., Params], tmp_path: Path) -> Night:
     return night
 
 
-TIERS = ((), ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2", "calendar.country=UA"))
+TIERS = (
+    (),
+    ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2", "calendar.country=UA"),
+    ("value.tier_days=6", "cards.timezone=Europe/Kyiv"),  # what was given back leaves the days of the tier
+)
 
 
 @pytest.mark.parametrize(("seed", "more"), list(enumerate(TIERS)))
 def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int, more: tuple[str, ...]) -> None:
     night = start(small(*more), seed)
+    night.events = pd.concat([night.events, sent_back_before_buying()], ignore_index=True)
     draw = np.random.default_rng(seed)
     as_of = START + timedelta(days=30)
+    night.write(as_of)
     assert "in full" in night.updated(as_of).told[0]
     for number, step in enumerate(draw.choice([1.0, 1.37, 2.5], 3)):
         as_of += timedelta(days=float(step))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.segmentation import FittedClusters
 from models.validity import Outcomes
 from pipeline import tracking
 from pipeline.clusters import cluster
@@ -136,6 +137,35 @@ def test_no_choice_has_a_segment_of_a_few_customers(
     assert "None of 6 candidates had 138 customers in every segment" in made.fitted.choice_reason
     alone = asked.model_copy(update={"sweep": asked.sweep.model_copy(update={"n_segments": [1]})})
     assert choose_and_fit(None, few, [], alone, {}, sweep=False, progress=quiet).fitted.n_segments == 1
+
+
+def test_the_champions_segments_go_on_where_they_are_large_enough(
+    params: Callable[..., Params], profiles: Profiles, monkeypatch: Any
+) -> None:
+    """Also below the grid, as in a small shop; where they are not, fresh ones may be."""
+    table = profiles.table[profiles.table.event_count >= 3].head(137).reset_index(drop=True)
+    few = replace(profiles, table=table)
+    monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
+    smallest = {count: np.bincount(cluster(few, params(), n_segments=count).labels).min() for count in (2, 3)}
+    assert smallest[2] > smallest[3]
+    for count in (2, 3):
+        given = params(*SMALL, "sweep.n_segments=[3]", f"quality.min_segment_customers={smallest[count]}")
+        fresh = choose_and_fit(None, few, [], given, {}, sweep=False, progress=quiet)
+        assert fresh.fitted.n_segments == count
+        starts = {"The champion's segments": fresh.fitted.labels}
+        again = choose_and_fit(None, few, [], given, starts, sweep=False, progress=quiet)
+        assert any("champion's segments were fitted to today's customers" in note for note in again.fitted.notes)
+
+    def one_alone(*given: Any, **changes: Any) -> FittedClusters:
+        labels = np.minimum(np.arange(137), 2)
+        return replace(
+            cluster(*given, **changes),
+            **({"labels": labels} if "The champion's segments" in changes.get("starts", {}) else {}),
+        )
+
+    monkeypatch.setattr("pipeline.sweep.cluster", one_alone)
+    again = choose_and_fit(None, few, [], given, starts, sweep=False, progress=quiet)
+    assert np.array_equal(again.fitted.labels, fresh.fitted.labels)
 
 
 def test_a_cutoff_of_a_young_shop_is_no_judge(
