@@ -7,8 +7,9 @@ order rows or starts came in.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,20 +57,23 @@ def fit_kmeans(
     n_init: int,
     max_iter: int,
     fit_customers: int,
-    earlier: Ints | None = None,
-    tolerance: float = 0.0,
+    start_tolerance: float,
+    starts: Mapping[str, Ints] = MappingProxyType({}),
 ) -> Clusters:
     """KMeans (Lloyd), on at most ``fit_customers`` rows.
+
+    Many divisions of customers fit about as well, and fresh starts find now one of them, now another. Where one is
+    known already, to the people who use it or as one that comes back on resamples, it is worth keeping.
 
     Parameters
     ----------
     space : array of shape (n, d)
     n_segments : int
         Fewer are found where fewer different points are.
-    earlier : int array of shape (n,), optional
-        Segments that an earlier model would put the points in; -1 for none. Where they are as many as asked for, one
-        start more begins from their means. It is taken unless its sum of squares is more than ``tolerance`` above that
-        of the best other start: many divisions of customers fit about as well, and people know this one.
+    starts : mapping
+        Whose segments are known -> each point's, int array of shape (n,), -1 for none. Of those that are as many as
+        asked for, the first is taken that, begun from its means, ends with a sum of squares at most
+        ``start_tolerance`` above that of the best of ``n_init`` fresh starts.
     """
     rows = sampled_rows(len(space), fit_customers, seed)
     points = space[rows]
@@ -82,12 +86,19 @@ def fit_kmeans(
     # One thread: the order in which threads add their parts would show in the last digits.
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
-        found = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
-        start = None if earlier is None else _means(points, earlier[rows])
-        if start is not None and len(start) == count:
-            continued = KMeans(count, init=start, n_init=1, max_iter=max_iter, random_state=seed).fit(points)
-            found, note = _continued(found, continued, tolerance)
-            notes += (note,)
+        found = fresh = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
+        for whose, groups in starts.items():
+            means = _means(points, groups[rows])
+            if len(means) != count:
+                continue
+            known = KMeans(count, init=means, n_init=1, max_iter=max_iter, random_state=seed).fit(points)
+            worse = known.inertia_ / fresh.inertia_ - 1.0 if fresh.inertia_ > 0 else 0.0
+            if worse <= start_tolerance:
+                better = f"would fit {worse:.1%} better" if worse > 0.0005 else "fit no better"
+                notes += (f"{whose} were fitted to today's customers and kept: fresh ones {better}.",)
+                found = known
+                break
+            notes += (f"{whose} were not kept: fresh ones fit {worse:.1%} better (clustering.kmeans.start_tolerance).",)
     order = canonical_order(found.labels_, found.cluster_centers_)
     rank = np.argsort(order)
     return Clusters({"centres": found.cluster_centers_[order]}, rank[found.labels_], notes)
@@ -96,16 +107,6 @@ def fit_kmeans(
 def _means(points: Floats, groups: Ints) -> Floats:
     """Mean of each group that has a point, in order; -1 is no group."""
     return np.array([points[groups == group].mean(axis=0) for group in np.unique(groups[groups >= 0])])
-
-
-def _continued(fresh: KMeans, continued: KMeans, tolerance: float) -> tuple[KMeans, str]:
-    """Which of two fits to take, and why."""
-    worse = continued.inertia_ / fresh.inertia_ - 1.0 if fresh.inertia_ > 0 else 0.0
-    if worse > tolerance:
-        told = f"they fit {worse:.1%} worse than fresh ones (identity.continue_tolerance: {tolerance:g})"
-        return fresh, f"The champion's segments were not continued: {told}."
-    beside = f"which would fit {worse:.1%} better" if worse > 0.0005 else "which fit no better"
-    return continued, f"The champion's segments were fitted to today's customers, not replaced by fresh ones, {beside}."
 
 
 def fit_hdbscan(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,7 @@ def fit_segmentation(
     hdbscan: Mapping[str, Any],
     quality: Mapping[str, Any],
     seed: int,
-    earlier: Ints | None = None,
-    tolerance: float = 0.0,
+    starts: Mapping[str, Ints] = MappingProxyType({}),
 ) -> FittedClusters:
     """Cluster the customers who have at least ``min_events`` events.
 
@@ -118,8 +118,8 @@ def fit_segmentation(
         kmeans; hdbscan; standing: nobody is clustered.
     n_segments : int
         For KMeans; HDBSCAN finds its own number.
-    earlier, tolerance
-        For KMeans, see `clusterers.fit_kmeans`; ``earlier`` of the n rows.
+    starts : mapping
+        For KMeans, see `clusterers.fit_kmeans`; of all n rows.
 
     Raises
     ------
@@ -142,10 +142,8 @@ def fit_segmentation(
         if algorithm == "hdbscan"
         else functools.partial(fit_kmeans, n_segments=n_segments, **kmeans)
     )
-    # Resamples are clustered without the earlier segments, so that stability tells what the customers bring back.
-    known = (
-        {} if earlier is None or algorithm == "hdbscan" else {"earlier": earlier[is_clustered], "tolerance": tolerance}
-    )
+    # Resamples begin afresh, so that stability tells what the customers alone bring back.
+    known = {} if algorithm == "hdbscan" else {"starts": {whose: of[is_clustered] for whose, of in starts.items()}}
     clusters = functools.partial(fit, **known)(space, seed)
     return _judged(
         algorithm,

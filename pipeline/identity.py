@@ -11,7 +11,7 @@ import pandas as pd
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
 from models.identity import Identities, first_identities, last_number, match_segments, with_unused
-from models.scorer import NOISE
+from models.scorer import NOISE, Ints
 from models.segmentation import FittedClusters, input_columns
 from pipeline import beware, registry, tracking
 from pipeline.errors import UserError
@@ -68,12 +68,11 @@ class Champion:
     segment_ids: np.ndarray | None
     doubt: str
 
-    def start(self, params: Params) -> dict[str, Any]:
-        """Settings of `clusters.cluster` that go on from its segments; none where it may not be of this shop."""
-        tolerance = params.identity.continue_tolerance
-        if self.segment_ids is None or self.doubt or tolerance is None:
+    def starts(self) -> dict[str, Ints]:
+        """For `models.clusterers.fit_kmeans`; none where it may not be of this shop."""
+        if self.segment_ids is None or self.doubt:
             return {}
-        return {"earlier": pd.factorize(self.segment_ids, sort=True)[0], "tolerance": tolerance}
+        return {"The champion's segments": pd.factorize(self.segment_ids, sort=True)[0]}
 
 
 def ask_champion(mlflow: Any, profiles: Profiles, params: Params) -> Champion | None:

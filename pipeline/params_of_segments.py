@@ -34,6 +34,8 @@ class KMeansParams(Section):
     n_init: Count
     max_iter: Count
     fit_customers: Count
+    # Models trained before there was this key have none in their params.
+    start_tolerance: Share = 0.0
 
 
 class HDBSCANParams(Section):
@@ -106,8 +108,6 @@ class IdentityParams(Section):
 
     min_jaccard: Share
     min_part: Share
-    # Models trained before there was this key have none in their params.
-    continue_tolerance: Share | None = None
 
 
 class PromoteParams(Section):

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from models.clusterers import sampled_rows
-from models.scorer import NOISE
+from models.scorer import NOISE, Ints, assign, to_space
 from models.segmentation import FittedClusters
 from models.selection import Candidate, Choice, choose, scores
 from models.validity import CHANCE, predictive_validity
@@ -72,10 +73,27 @@ class Setting:
 
 @dataclass(frozen=True)
 class Tried:
-    """A setting, and what it gave."""
+    """A setting, and what it gave.
+
+    Attributes
+    ----------
+    setting : Setting
+    candidate : Candidate
+    scaling, model : dict
+        Of the clusters of the sample, as `models.scorer` reads them.
+    """
 
     setting: Setting
     candidate: Candidate
+    scaling: Mapping[str, Any]
+    model: Mapping[str, Any]
+
+    def assigned(self, profile: pd.DataFrame, params: Params) -> Ints:
+        """The segment of each customer, by the clusters of the sample; -1 for who did too little."""
+        inside = (profile["event_count"] >= params.clustering.min_events).to_numpy()
+        labels = np.full(len(profile), -1, dtype=np.int64)
+        labels[inside] = assign(to_space(profile[inside], self.scaling), self.model)["cluster_id"]
+        return labels
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,7 @@ def try_candidates(profiles: Profiles, earlier: Sequence[Past], params: Params, 
     work = [delayed(_try)(one, sample, earlier, params) for one in settings]
     with threadpool_limits(limits=1):
         found = Parallel(n_jobs=params.sweep.n_jobs, prefer="threads" if by_threads else "processes")(work)
-    return [Tried(one, candidate) for one, candidate in zip(settings, found, strict=True)]
+    return list(found)
 
 
 @dataclass(frozen=True)
@@ -150,7 +168,7 @@ def _sample(profiles: Profiles, params: Params) -> Sample:
     return Sample(replace(profiles, table=table, said=None), len(inside))
 
 
-def _try(setting: Setting, sample: Sample, earlier: Sequence[Past], params: Params) -> Candidate:
+def _try(setting: Setting, sample: Sample, earlier: Sequence[Past], params: Params) -> Tried:
     given, tried = setting.of(params), params.sweep
     # Rules do not bear on names, and take longer than all else that is described.
     given = given.model_copy(update={"rules": given.rules.model_copy(update={"sample_customers": RULES_CUSTOMERS})})
@@ -168,7 +186,7 @@ def _try(setting: Setting, sample: Sample, earlier: Sequence[Past], params: Para
         for name, figure in _foretold(past, given).items():
             told[name].append(figure)
     smallest = fitted.quality["smallest_share"] or 0.0
-    return Candidate(
+    candidate = Candidate(
         algorithm=setting.algorithm,
         asked=setting.n_segments,
         density=setting.min_cluster_share,
@@ -185,6 +203,7 @@ def _try(setting: Setting, sample: Sample, earlier: Sequence[Past], params: Para
         named_apart=fitted.n_segments - len(numbered),
         **{name: float(np.mean(figures)) if figures else None for name, figures in told.items()},
     )
+    return Tried(setting, candidate, fitted.scaling, fitted.clusters.model)
 
 
 def _foretold(past: Past, params: Params) -> dict[str, float]:
@@ -209,7 +228,7 @@ def choose_and_fit(
     profiles: Profiles,
     earlier: Sequence[Past],
     params: Params,
-    start: Mapping[str, Any],
+    starts: Mapping[str, Ints],
     *,
     sweep: bool,
     progress: Progress,
@@ -222,8 +241,8 @@ def choose_and_fit(
 
     Parameters
     ----------
-    start : mapping
-        `identity.Champion.start`; for the training in full, since candidates are samples.
+    starts : mapping
+        `identity.Champion.starts`; for the training in full, which else goes on from the candidate that was judged.
     """
     progress("trying candidates")
     earlier = [past for past in earlier if _clustered_count(past.profiles, params) >= max(params.minimum.customers, 1)]
@@ -239,9 +258,10 @@ def choose_and_fit(
     ):
         given = left[choice.chosen].setting.of(params)
         progress(f"clustering: {choice.chosen.name}")
-        fitted = cluster(profiles, given, **start)
-        if start and _smallest(fitted) < least:  # of the champion's segments; fresh ones may all be large enough
-            fitted = cluster(profiles, given)
+        own = {"The segments of the candidate chosen": left[choice.chosen].assigned(profiles.table, given)}
+        fitted = cluster(profiles, given, starts={**starts, **own})
+        if starts and _smallest(fitted) < least:  # of the champion's segments; others may all be large enough
+            fitted = cluster(profiles, given, starts=own)
         if _smallest(fitted) >= least:
             log_candidates(mlflow, tried, choice)
             samples = _samples(profiles, earlier, params)
@@ -254,22 +274,22 @@ def choose_and_fit(
             return Chosen(given, chosen, tried, choice)
         del left[choice.chosen]
     log_candidates(mlflow, tried, None)
-    return _fewer(profiles, params, start, tried, least)
+    return _fewer(profiles, params, starts, tried, least)
 
 
-def _fewer(profiles: Profiles, params: Params, start: Mapping[str, Any], tried: list[Tried], least: int) -> Chosen:
+def _fewer(profiles: Profiles, params: Params, starts: Mapping[str, Ints], tried: list[Tried], least: int) -> Chosen:
     """KMeans with the most segments below the grid of which none is too small; one segment always is."""
     fewest = min(params.sweep.n_segments)
     unjudged = {**params.quality.model_dump(), **UNJUDGED}
     for count in range(max(fewest - 1, 1), 0, -1):
         given = Setting("kmeans", count, None, 0, {}).of(params)
-        if count == 1 or _smallest(cluster(profiles, given, quality=unjudged, **start)) >= least:
+        if count == 1 or _smallest(cluster(profiles, given, quality=unjudged, starts=starts)) >= least:
             break
     reason = (
         f"None of {len(tried)} candidates had {least} customers in every segment "
         f"(quality.min_segment_customers); {count} segment{'s' * (count > 1)} can have."
     )
-    fitted = cluster(profiles, given, **start)
+    fitted = cluster(profiles, given, starts=starts)
     return Chosen(
         given, replace(fitted, candidates=[one.candidate for one in tried], choice_reason=reason), tried, None
     )

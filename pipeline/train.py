@@ -193,12 +193,12 @@ def _clustered(
     progress: Progress,
 ) -> tuple[Params, FittedClusters, str]:
     """The parameters with the settings chosen, their clusters, and what else was tried."""
-    start = champion.start(params) if champion else {}
+    starts = champion.starts() if champion else {}
     if is_to_choose(params, sweep=sweep):
-        made = choose_and_fit(mlflow, profiles, past[:-1], params, start, sweep=sweep, progress=progress)
+        made = choose_and_fit(mlflow, profiles, past[:-1], params, starts, sweep=sweep, progress=progress)
         return made.params, made.fitted, candidates_text(made.tried, params)
     progress(f"clustering with {params.clustering.algorithm}")
-    return params, cluster(profiles, params, **start), ""
+    return params, cluster(profiles, params, starts=starts), ""
 
 
 def _doubts(con: Any, source: Source, profiles: Profiles, params: Params) -> list[str]:

@@ -9,7 +9,7 @@ from models.clusterers import canonical_order, fit_hdbscan, fit_kmeans
 from models.scorer import NOISE, assign
 
 FOUR = np.array([[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [1.0, 1.0]])
-KMEANS = {"n_init": 4, "max_iter": 300, "fit_customers": 10_000}
+KMEANS = {"n_init": 4, "max_iter": 300, "fit_customers": 10_000, "start_tolerance": 0.0}
 HDBSCAN = {
     "fit_customers": 10_000,
     "min_cluster_share": 0.05,
@@ -44,36 +44,36 @@ RECTANGLE = np.array([[0.0, 0.0], [0.0, 1.0], [4.0, 0.0], [4.0, 1.0]])
 """By its long side, squares add up to 4 * 2² = 16; by its short side to 4 * 0.5² = 1."""
 
 
-def divided(earlier: list[int], tolerance: float, points: np.ndarray = RECTANGLE) -> tuple[list[list[float]], str]:
-    found = fit_kmeans(points, 0, n_segments=2, **KMEANS, earlier=np.array(earlier), tolerance=tolerance)
+def divided(tolerance: float, *known: list[int], points: np.ndarray = RECTANGLE, seed: int = 0) -> tuple[list, str]:
+    starts = {f"Division {number}": np.array(groups) for number, groups in enumerate(known, 1)}
+    found = fit_kmeans(points, seed, n_segments=2, **{**KMEANS, "start_tolerance": tolerance}, starts=starts)
     return sorted(found.model["centres"].tolist()), " ".join(found.notes)
 
 
-def test_known_segments_go_on_unless_fresh_ones_fit_better() -> None:
-    across, along = [[0.0, 0.5], [4.0, 0.5]], [[2.0, 0.0], [2.0, 1.0]]
-    assert divided([0, 1, 0, 1], 14.9) == (
-        across,
-        "The champion's segments were not continued: they fit 1500.0% worse than fresh ones "
-        "(identity.continue_tolerance: 14.9).",
-    )
-    centres, note = divided([0, 1, 0, 1], 15.1)
-    assert centres == along and note.endswith("not replaced by fresh ones, which would fit 1500.0% better.")
-    centres, note = divided([0, -1, 1, 1], 0.0)  # whoever was in none joins one
-    assert centres == across and note.endswith("which fit no better.")
+ACROSS, ALONG = [[0.0, 0.5], [4.0, 0.5]], [[2.0, 0.0], [2.0, 1.0]]
+
+
+def test_known_segments_are_kept_unless_fresh_ones_fit_better() -> None:
+    centres, note = divided(14.9, [0, 1, 0, 1])
+    assert centres == ACROSS
+    assert note == "Division 1 were not kept: fresh ones fit 1500.0% better (clustering.kmeans.start_tolerance)."
+    centres, note = divided(15.1, [0, 1, 0, 1])
+    assert centres == ALONG and note.endswith("and kept: fresh ones would fit 1500.0% better.")
+    centres, note = divided(0.0, [0, -1, 1, 1])  # whoever was in none joins one
+    assert centres == ACROSS and note.endswith("and kept: fresh ones fit no better.")
+
+
+def test_of_known_segments_the_first_that_fits_is_kept() -> None:
+    centres, note = divided(1.0, [0, 1, 2, 3], [0, 1, 0, 1], [0, 0, 1, 1])  # four are not two
+    assert centres == ACROSS
+    assert note.startswith("Division 2 were not kept") and "Division 3 were fitted" in note and "Division 1" not in note
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_of_two_that_fit_alike_the_known_one_is_taken(seed: int) -> None:
     square = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    for earlier, centres in (([0, 0, 1, 1], [[0.0, 0.5], [1.0, 0.5]]), ([0, 1, 0, 1], [[0.5, 0.0], [0.5, 1.0]])):
-        found = fit_kmeans(square, seed, n_segments=2, **KMEANS, earlier=np.array(earlier), tolerance=0.0)
-        assert sorted(found.model["centres"].tolist()) == centres
-
-
-def test_as_many_segments_go_on_or_none() -> None:
-    fresh = fit_kmeans(RECTANGLE, 0, n_segments=3, **KMEANS)
-    found = fit_kmeans(RECTANGLE, 0, n_segments=3, **KMEANS, earlier=np.array([0, 1, 0, 1]), tolerance=1.0)
-    assert found.model["centres"].tolist() == fresh.model["centres"].tolist() and found.notes == ()
+    assert divided(0.0, [0, 0, 1, 1], points=square, seed=seed)[0] == [[0.0, 0.5], [1.0, 0.5]]
+    assert divided(0.0, [0, 1, 0, 1], points=square, seed=seed)[0] == [[0.5, 0.0], [0.5, 1.0]]
 
 
 def test_a_customer_half_way_is_on_the_border() -> None:

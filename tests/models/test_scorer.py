@@ -213,6 +213,8 @@ def test_rates_are_the_profiles_own() -> None:
         "activity",
         "temperature_points",
         "spend",
+        "net_spend",
+        "returned_spend",
         "item_count",
         "returned_item_count",
         "evidence",

@@ -17,7 +17,7 @@ SETTINGS: dict[str, Any] = {
     "algorithm": "kmeans",
     "n_segments": 3,
     "min_events": 3,
-    "kmeans": {"n_init": 4, "max_iter": 100, "fit_customers": 10_000},
+    "kmeans": {"n_init": 4, "max_iter": 100, "fit_customers": 10_000, "start_tolerance": 0.01},
     "hdbscan": {
         "fit_customers": 10_000,
         "min_cluster_share": 0.1,

@@ -13,7 +13,9 @@ PAIRS = np.array([[0.0], [1.0], [10.0], [11.0]])
 
 
 def kmeans(count: int) -> functools.partial[Clusters]:
-    return functools.partial(fit_kmeans, n_segments=count, n_init=2, max_iter=100, fit_customers=1_000)
+    return functools.partial(
+        fit_kmeans, n_segments=count, n_init=2, max_iter=100, fit_customers=1_000, start_tolerance=0.0
+    )
 
 
 def test_jaccards_by_hand() -> None:

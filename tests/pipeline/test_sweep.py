@@ -152,16 +152,19 @@ def test_the_champions_segments_go_on_where_they_are_large_enough(
         given = params(*SMALL, "sweep.n_segments=[3]", f"quality.min_segment_customers={smallest[count]}")
         fresh = choose_and_fit(None, few, [], given, {}, sweep=False, progress=quiet)
         assert fresh.fitted.n_segments == count
-        start = {"earlier": fresh.fitted.labels, "tolerance": 0.01}
-        again = choose_and_fit(None, few, [], given, start, sweep=False, progress=quiet)
+        starts = {"The champion's segments": fresh.fitted.labels}
+        again = choose_and_fit(None, few, [], given, starts, sweep=False, progress=quiet)
         assert any("champion's segments were fitted to today's customers" in note for note in again.fitted.notes)
 
     def one_alone(*given: Any, **changes: Any) -> FittedClusters:
         labels = np.minimum(np.arange(137), 2)
-        return replace(cluster(*given, **changes), **({"labels": labels} if "earlier" in changes else {}))
+        return replace(
+            cluster(*given, **changes),
+            **({"labels": labels} if "The champion's segments" in changes.get("starts", {}) else {}),
+        )
 
     monkeypatch.setattr("pipeline.sweep.cluster", one_alone)
-    again = choose_and_fit(None, few, [], given, start, sweep=False, progress=quiet)
+    again = choose_and_fit(None, few, [], given, starts, sweep=False, progress=quiet)
     assert np.array_equal(again.fitted.labels, fresh.fitted.labels)
 
 

@@ -259,15 +259,16 @@ def test_segments_keep_their_ids_under_another_seed_and_three_weeks_later(
     lineage = tracking.read_lineage(mlflow, later.run_id, LINEAGE)
     # The challengers descend from the champion, not from one another.
     assert list(dict.fromkeys(row["run_id"] for row in lineage)) == [first.run_id, later.run_id]
-    for found in (again, later):
+    for found, least, told in ((again, 6, "1.00"), (later, 5, "0.")):
         rows = tracking.read_lineage(mlflow, found.run_id, LINEAGE)
         here = {row["segment_id"] for row in rows if row["run_id"] == found.run_id and row["is_here"]}
         kept = {row["segment_id"] for row in rows if row["run_id"] == found.run_id and row["verdict"] == "survived"}
         assert here == set(found.segments.segment_id[~found.segments.is_standing])
         assert kept <= set(first.segments.segment_id)
-        assert len(kept) >= 4  # of 6
-        assert re.search(r"(?s)Segments over trainings .*\ns\d\d [^\n]* new +same, 0\.\d\d", found.as_text())
-        assert "<td>same, 0." in found.report_path.read_text()
+        assert len(kept) >= least  # of 6
+        same = rf"(?s)Segments over trainings .*\ns\d\d [^\n]* new +same, {re.escape(told)}"
+        assert re.search(same, found.as_text())
+        assert f"<td>same, {told}" in found.report_path.read_text()
 
 
 def test_ids_are_never_given_twice(
