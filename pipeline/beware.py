@@ -16,7 +16,8 @@ from features.interests import SHARE_PREFIX
 from features.occasions import local_time
 from pipeline.params import Params
 from pipeline.profiles import Profiles
-from pipeline.sources import ReadingSummary, Source
+from pipeline.reading import ReadingSummary
+from pipeline.sources import Source
 from pipeline.state import description
 
 MUCH_UNKNOWN = 0.3

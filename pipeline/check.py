@@ -13,7 +13,8 @@ from pipeline import beware, outputs
 from pipeline.engines import connect
 from pipeline.params import Params
 from pipeline.profiles import Progress
-from pipeline.sources import read_source, unlisted_text
+from pipeline.reading import unlisted_text
+from pipeline.sources import read_source
 
 
 def check(params: Params, *, progress: Progress) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,9 +13,7 @@ from pipeline.files import RawTable, SourceError
 from pipeline.lines import with_lines
 from pipeline.params import Params
 from pipeline.parsing import FILE, ROW, is_number, likely_unit, literal, quoted
-
-if TYPE_CHECKING:
-    from pipeline.sources import ReadingSummary
+from pipeline.reading import ReadingSummary
 
 EXAMPLES = 5
 EXPECTATIONS = {

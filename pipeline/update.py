@@ -26,8 +26,9 @@ from pipeline.observe import FROM_BEFORE, registered_customers
 from pipeline.params import Params
 from pipeline.parsing import literal
 from pipeline.profiles import Measured, Profiles, Progress, finished, measure, new_categories
+from pipeline.reading import ReadingSummary
 from pipeline.shop import Shop
-from pipeline.sources import ReadingSummary, Source, count_before, read_source
+from pipeline.sources import Source, count_before, read_source
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from pipeline.errors import ParamsError, UserError
 from pipeline.files import SourceError
 from pipeline.params import Params
 from pipeline.params_file import load_params
-from pipeline.sources import read_source, unlisted_text
+from pipeline.reading import unlisted_text
+from pipeline.sources import read_source
 from pipeline.train import train
 from tests.conftest import copy_store
 from tests.pipeline.conftest import params_in
