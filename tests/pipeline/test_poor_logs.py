@@ -91,7 +91,7 @@ def test_without_searches(whole: pd.DataFrame, tmp_path: Path) -> None:
 
 
 def test_without_letters_and_contacts(whole: pd.DataFrame, tmp_path: Path) -> None:
-    found = profile(tmp_path, without("email_open", "email_click", "contact"))
+    found = profile(tmp_path, without("email_open", "email_click", "redemption", "contact"))
     assert found[["campaign_response", "click_rate"]].isna().all(axis=None)
     assert not found[JOURNEY_PREFIX + "silent_after_contact"].any()
     assert told(found) == [
