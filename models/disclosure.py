@@ -28,6 +28,8 @@ PARTS_OF_STAGES = {
 """Share of customers -> the lifecycle stages it is of."""
 STEPS = {"buyer_share": "ordered", "repeat_buyer_share": "ordered_again"}
 """Share of customers -> the step of `models.crossings.funnel` that says the same."""
+MONEY = ("spend_share", "spend_per_customer", "paid_per_customer", "average_order_value")
+"""Figures from which, with the number of customers or of orders, the money of a segment could be reckoned."""
 COUNTED = (*PARTS_OF_STAGES, "cart_user_share")
 NEAR = 0.005
 """Shares that near to none or all are told as none or all, which is true to the percent and tells of nobody."""
@@ -44,7 +46,7 @@ def well_founded(figures: dict[str, float], min_group: int) -> dict[str, float]:
 
 
 def hide_spend_of_few(table: list[dict[str, Any]], min_group: int) -> None:
-    """Take out the spend share of small segments, and of the next smallest from which theirs could be reckoned."""
+    """Take out the money of small segments, and of the next smallest, from which theirs could be reckoned."""
     by_size = sorted(table, key=lambda one: (one["customer_count"], one["segment_id"]))
     hidden = [one for one in by_size if one["is_small"]]
     rest = [one for one in by_size if not one["is_small"]]
@@ -52,7 +54,8 @@ def hide_spend_of_few(table: list[dict[str, Any]], min_group: int) -> None:
         hidden.append(rest.pop(0))
     for one in hidden:
         one["spend_share"] = None
-        one["figures"].pop("spend_share", None)
+        one["figures"] = {name: value for name, value in one["figures"].items() if name not in MONEY}
+        one["evidence"] = [proof for proof in one["evidence"] if proof["figure"] not in MONEY]
 
 
 def hidden_cells(counts: NDArray[np.float64], min_group: int) -> NDArray[np.bool_]:

@@ -88,12 +88,14 @@ class Tried:
     scaling: Mapping[str, Any]
     model: Mapping[str, Any]
 
-    def assigned(self, profile: pd.DataFrame, params: Params) -> Ints:
-        """The segment of each customer, by the clusters of the sample; -1 for who did too little."""
+    def starts(self, profile: pd.DataFrame, params: Params) -> dict[str, Ints]:
+        """For `models.clusterers.fit_kmeans`: the segment of each customer by the clusters of the sample."""
+        if params.clustering.algorithm != "kmeans":
+            return {}
         inside = (profile["event_count"] >= params.clustering.min_events).to_numpy()
         labels = np.full(len(profile), -1, dtype=np.int64)
         labels[inside] = assign(to_space(profile[inside], self.scaling), self.model)["cluster_id"]
-        return labels
+        return {"The segments of the candidate chosen": labels}
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ def choose_and_fit(
     ):
         given = left[choice.chosen].setting.of(params)
         progress(f"clustering: {choice.chosen.name}")
-        own = {"The segments of the candidate chosen": left[choice.chosen].assigned(profiles.table, given)}
+        own = left[choice.chosen].starts(profiles.table, given)
         fitted = cluster(profiles, given, starts={**starts, **own})
         if starts and _smallest(fitted) < least:  # of the champion's segments; others may all be large enough
             fitted = cluster(profiles, given, starts=own)

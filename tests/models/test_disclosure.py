@@ -23,11 +23,21 @@ def test_a_small_group_has_no_figures_but_its_size() -> None:
 )
 def test_spend_of_a_few_people_is_not_told(counts: list[int], hidden: set[int]) -> None:
     table = [
-        {"segment_id": f"s{place}", "customer_count": count, "is_small": count < 10, "spend_share": 0.25, "figures": {}}
+        {
+            **{"segment_id": f"s{place}", "customer_count": count, "is_small": count < 10, "spend_share": 0.25},
+            "figures": dict.fromkeys(
+                ["spend_share", "paid_per_customer", "spend_per_customer", "average_order_value", "buyer_share"], 1.0
+            ),
+            "evidence": [{"figure": "spend_per_customer"}, {"figure": "buyer_share"}],
+        }
         for place, count in enumerate(counts)
     ]
     hide_spend_of_few(table, 10)
     assert {one["customer_count"] for one in table if one["spend_share"] is None} == hidden
+    for one in table:
+        is_hidden = one["customer_count"] in hidden
+        assert (set(one["figures"]) == {"buyer_share"}) == is_hidden
+        assert (one["evidence"] == [{"figure": "buyer_share"}]) == is_hidden
 
 
 def test_figures_of_a_few_buyers_are_left_out() -> None:
