@@ -87,12 +87,15 @@ def fit_kmeans(
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
         found = fresh = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
+        # Where customers differ by nothing but rounding, no division is better than another.
+        least = 1e-9 * float(points.var(axis=0).sum()) * len(points) or 1.0
         for whose, groups in starts.items():
             means = _means(points, groups[rows])
             if len(means) != count:
+                notes += (f"{whose} were not kept: {len(means)} of them hold customers, and {count} were asked for.",)
                 continue
             known = KMeans(count, init=means, n_init=1, max_iter=max_iter, random_state=seed).fit(points)
-            worse = known.inertia_ / fresh.inertia_ - 1.0 if fresh.inertia_ > 0 else 0.0
+            worse = (known.inertia_ - fresh.inertia_) / max(fresh.inertia_, least)
             if worse <= start_tolerance:
                 better = f"would fit {worse:.1%} better" if worse > 0.0005 else "fit no better"
                 notes += (f"{whose} were fitted to today's customers and kept: fresh ones {better}.",)

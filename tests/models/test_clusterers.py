@@ -66,7 +66,15 @@ def test_known_segments_are_kept_unless_fresh_ones_fit_better() -> None:
 def test_of_known_segments_the_first_that_fits_is_kept() -> None:
     centres, note = divided(1.0, [0, 1, 2, 3], [0, 1, 0, 1], [0, 0, 1, 1])  # four are not two
     assert centres == ACROSS
-    assert note.startswith("Division 2 were not kept") and "Division 3 were fitted" in note and "Division 1" not in note
+    assert note.startswith(
+        "Division 1 were not kept: 4 of them hold customers, and 2 were asked for. Division 2 were not"
+    )
+    assert "Division 3 were fitted" in note
+
+
+def test_customers_who_differ_by_rounding_alone_have_no_better_division() -> None:
+    points = np.repeat([[0.0, 0.0], [0.0, 1.0]], 20, axis=0) + 1e-17 * np.random.default_rng(0).normal(size=(40, 2))
+    assert divided(0.0, [0] * 20 + [1] * 20, points=points)[1].endswith("fresh ones fit no better.")
 
 
 @pytest.mark.parametrize("seed", range(4))
