@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import weakref
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -71,15 +73,16 @@ def log_model(
     import models
 
     name = params.tracking.model_name
-    info = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(Path(models.__file__).parent / "scorer.py"),
-        artifacts={part: str(folder / part) for part in (MODEL_FOLDER, SHOP_FOLDER)},
-        signature=infer_signature(example, predicted),
-        pip_requirements=[f"{package}=={version(package)}" for package in SCORER_REQUIREMENTS],
-        registered_model_name=name,
-        await_registration_for=0,
-    )
+    with redirect_stderr(StringIO()):  # MLflow tells there of a registered model that is there already, as of a mishap
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(models.__file__).parent / "scorer.py"),
+            artifacts={part: str(folder / part) for part in (MODEL_FOLDER, SHOP_FOLDER)},
+            signature=infer_signature(example, predicted),
+            pip_requirements=[f"{package}=={version(package)}" for package in SCORER_REQUIREMENTS],
+            registered_model_name=name,
+            await_registration_for=0,
+        )
     client = mlflow.MlflowClient()
     told = client.get_run(mlflow.active_run().info.run_id).data.tags.get(DESCRIPTION, "")
     client.update_registered_model(name, ABOUT_MODEL)
