@@ -298,7 +298,10 @@ class Wording:
             return ""
         names, is_here = ", ".join(cell["akin"]), cell["is_here"]
         if cell["verdict"] == "survived":
-            return self("changes.same", value=format_decimal(cell["jaccard"], "0.00", locale=self.language))
+            same = self("changes.same", value=format_decimal(cell["jaccard"], "0.00", locale=self.language))
+            in_languages = cell.get("was_names")
+            was = cell.get("was") if in_languages is None else in_languages.get(self.language)
+            return self("changes.renamed", same=same, name=was) if was else same
         keys = {"split": ("split", "part_of"), "merged": ("merged", "holds"), "new": ("new", "new")}
         key = keys.get(cell["verdict"], ("gone", "gone"))[is_here]
         return self(f"changes.{key}", names=names)

@@ -262,12 +262,12 @@ def test_what_became_of_segments() -> None:
     assert lineage_text(LINEAGE[:2]) == ""
     assert lineage_text(LINEAGE).splitlines() == [
         "Segments over trainings          2025-11-01  2025-12-01",
-        "s01                      Best    new         same, 0.76",
+        "s01                      Best    new         same, 0.76; was VIP",
         "s02                      Lost    new         gone",
         "s03                      Lapsed              part of s02",
     ]
     told = summary(segment("s01", "Best")) | {"lineage": lineage_table(LINEAGE)}
-    assert "Best s01 new same, 0.76 Lost s02 new gone Lapsed s03 part of s02" in text_of(render(told, "en"))
+    assert "Best s01 new same, 0.76; was VIP Lost s02 new gone Lapsed s03 part of s02" in text_of(render(told, "en"))
     assert "This is the first training" in render(summary(segment("s01", "Best")), "en")
 
 
@@ -278,6 +278,27 @@ def test_segments_that_are_gone_are_named_in_the_language_of_the_report() -> Non
     ]
     told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
     assert "Втрачені s02 новий зник" in text_of(render(told, "uk"))
+
+
+def test_what_a_segment_was_called_before_is_told_in_the_language_of_the_report() -> None:
+    both = {"VIP": {"en": "VIP", "uk": "Найкращі", "ru": "VIP"}, "Best": {"en": "Best", "uk": "Вершина", "ru": "VIP"}}
+    named = [{**row, "names": both[row["name"]]} if row.get("name") in both else row for row in LINEAGE]
+    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    assert "same, 0.76; was VIP" in text_of(render(told, "en"))
+    assert "той самий, 0,76; раніше «Найкращі»" in text_of(render(told, "uk"))
+    assert "тот же, 0,76 " in text_of(render(told, "ru"))  # its name in this language is the same
+    # A training in another language changes no name.
+    in_ukrainian = [
+        {**row, "name": "VIP", "names": both["VIP"]}
+        if row["run_id"] == "a"
+        else {**row, "name": "Найкращі", "names": both["VIP"]}
+        for row in LINEAGE
+        if row["segment_id"] == "s01"
+    ]
+    assert "was" not in lineage_text(in_ukrainian)
+    assert (
+        "was" not in text_of(render(told | {"lineage": lineage_table(in_ukrainian)}, "en")).split("same, 0.76")[1][:20]
+    )
 
 
 def everything() -> dict[str, Any]:
