@@ -170,6 +170,19 @@ def test_proofs_in_words() -> None:
     assert "Share of interest in Cats: 50% (all of these: 20%)" in page
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "beyond what they paid in the period is for purchases before it, and is not counted."),
+        ("uk", "понад сплачене ним за період стосується давніших покупок і не враховується."),
+        ("ru", "сверх уплаченного им за период относится к более ранним покупкам и не учитывается."),
+        ("sq", "përtej asaj që pagoi në këtë periudhë u takojnë blerjeve të mëparshme dhe nuk llogariten."),
+    ],
+)
+def test_how_much_of_what_was_given_back_counts_is_told(language: str, said: str) -> None:
+    assert said in text_of(render(summary(segment("s01", "VIP")), language))
+
+
 def test_a_log_without_prices_or_hours_says_nothing_of_them() -> None:
     figures = {"customer_count": 100.0, "average_order_value": 0.0, "night_share": 1.0}
     bare = segment("s01", "VIP", spend_share=0.0, figures=figures)
