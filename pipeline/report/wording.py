@@ -212,10 +212,14 @@ class Wording:
         told = [(name, *(self.number(one[name], form_of(name)) for one in (own, shop))) for name in names if shop[name]]
         return [(name, value, of_shop) for name, value, of_shop in told if value != of_shop]
 
-    def proofs(self, evidence: Sequence[Mapping[str, Any]]) -> list[str]:
-        """The figures that carry the name of a segment, but for those that read as everybody's."""
+    def proofs(self, evidence: Sequence[Mapping[str, Any]], *, is_of_others: bool = False) -> list[str]:
+        """The figures that carry the name of a segment, but for those that read as everybody's.
+
+        ``is_of_others``: they are beside those of the customers told apart by behaviour, of whom the segment is none.
+        """
+        others = self("the_told_apart" if is_of_others else "the_clustered")
         told = [one for one in map(self._proof, evidence) if one["value"] != one["shop"] or "like" in one]
-        return [self("cards.proof_like" if "like" in one else "cards.proof", **one) for one in told]
+        return [self("cards.proof_like" if "like" in one else "cards.proof", others=others, **one) for one in told]
 
     def _proof(self, evidence: Mapping[str, Any]) -> dict[str, str]:
         """A figure beside that of all, as texts."""

@@ -170,6 +170,16 @@ def test_proofs_in_words() -> None:
     assert "Share of interest in Cats: 50% (all of these: 20%)" in page
 
 
+def test_groups_by_rule_say_beside_whom_their_figures_stand() -> None:
+    few = [{"figure": "events_per_customer", "value": 1.0, "shop": 12.0, "condition": {}}]
+    rule = {"stage": "active", "min_events": 3, "with_noise": True} | dict.fromkeys(("precision", "coverage"), 1.0)
+    by_rule = segment("standing-active", "Passers-by", evidence=few, rule=rule)
+    page = text_of(render(summary(segment("s01", "VIP"), by_rule), "en"))
+    assert "(all told apart by behaviour: 12.0)" in page and "(all of these: 12.0)" not in page
+    # Where nobody is told apart by behaviour, they are beside everybody.
+    assert "(all of these: 12.0)" in text_of(render(summary(by_rule), "en"))
+
+
 @pytest.mark.parametrize(
     ("language", "said"),
     [
