@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from features.events import EventType
+
+VISITING = (
+    *(EventType.VIEW, EventType.SEARCH, EventType.FAVOURITE),
+    *(EventType.CART, EventType.REMOVE_FROM_CART, EventType.EMAIL_CLICK),
+)
+"""What shows a visit in which nothing is ordered."""
 CHANGED = (
     *("days_since_first_event", "days_since_last_event", "days_since_last_purchase"),
     *("session_count", "event_count", "view_count", "cart_count", "abandoned_cart_count", "order_count", "spend"),
@@ -12,6 +19,28 @@ CHANGED = (
 """Columns that a move may change; the rates among the clusterer's columns follow from them."""
 Change = dict[str, tuple[float, float]]
 """Column -> (factor, addend): what the column becomes. Factor 0: whatever it was, null too."""
+
+
+def possible_moves(moves: Sequence[Mapping[str, Any]], event_counts: Mapping[EventType, float]) -> list[dict[str, Any]]:
+    """The moves that the shop's log could show, without the views and carts that it never shows.
+
+    A log of orders alone shows no visit without an order, and one without carts no cart that is filled and left.
+
+    Parameters
+    ----------
+    moves : sequence of mapping
+        As `moves_as_changes` takes them.
+    event_counts : mapping
+        `EventType` -> number of such events at training.
+    """
+    shows_visits, shows_views, shows_carts = (
+        any(event_counts[kind] > 0 for kind in kinds) for kinds in (VISITING, (EventType.VIEW,), (EventType.CART,))
+    )
+    return [
+        {**move, "views": move["views"] * shows_views, "carts": move["carts"] * shows_carts}
+        for move in moves
+        if move["orders"] or ((shows_visits or not move["visits"]) and (shows_carts or not move["carts"]))
+    ]
 
 
 def moves_as_changes(moves: Sequence[Mapping[str, Any]], *, spend_per_order: float) -> list[dict[str, Any]]:
@@ -40,7 +69,8 @@ def moves_as_changes(moves: Sequence[Mapping[str, Any]], *, spend_per_order: flo
             "days_since_last_event": (0.0, 0.0) if move["visits"] else (1.0, days),
             "days_since_last_purchase": (0.0, 0.0) if orders else (1.0, days),
             "session_count": (1.0, float(move["visits"])),
-            "event_count": (1.0, views + carts + orders),
+            # A visit is seen by what is done in it.
+            "event_count": (1.0, max(views + carts + orders, float(move["visits"]))),
             "view_count": (1.0, views),
             "cart_count": (1.0, carts),
             "abandoned_cart_count": (1.0, float(carts > 0 and not orders)),

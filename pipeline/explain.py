@@ -124,13 +124,20 @@ class Explanation:
         if isinstance(found.next_segment, str):
             lines.append(f"Runner-up  {found.next_segment} (margin {found.margin:.2f}; 0 is on the border)")
         profile = self.profile
-        since = profile.days_since_last_purchase
-        last = "never ordered" if pd.isna(since) else f"last order {since:.1f} days before"
         return [
             *lines,
-            f"Standing   {profile.lifecycle_stage}, {profile.temperature}; {counted(profile.order_count, 'order')}, "
-            f"{last}; {counted(profile.event_count, 'event')} in {counted(profile.session_count, 'visit')}",
+            f"Standing   {profile.lifecycle_stage}, {profile.temperature}; {self._orders()}; "
+            f"{counted(profile.event_count, 'event')} in {counted(profile.session_count, 'visit')}",
         ]
+
+    def _orders(self) -> str:
+        """How many orders in the window, and when the last one was; who has none in it may have bought before."""
+        profile, since = self.profile, self.profile.days_since_last_purchase
+        if pd.notna(since):
+            return f"{counted(profile.order_count, 'order')}, last order {since:.1f} days before"
+        if profile.is_buyer_from_before:
+            return f"no order in the last {counted(self.spec.history_days, 'day')}, but before"
+        return "0 orders, bought before the log" if profile.return_count else "0 orders, never ordered"
 
     def _formula(self) -> str:
         return (
@@ -154,6 +161,8 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         shop, trained = load_shop(model.shop_folder, params.folder)
         if category is not None and category not in shop.spec.cut.categories:
             known = ", ".join(name for name in shop.spec.cut.categories if name != OTHER)
+            if not known:
+                raise UserError("--category: the log that the model was trained on has no categories.")
             raise UserError(f"--category: expected one of the model's categories. There are: {known}.")
         progress("reading and checking")
         source = read_source(con, params, rejected_path=None)

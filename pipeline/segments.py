@@ -10,7 +10,7 @@ import ibis
 import numpy as np
 import pandas as pd
 
-from features.events import ObservationWindow
+from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX, voices
 from features.journey import STAGES
 from models import naming
@@ -21,7 +21,7 @@ from models.figures import segment_figures
 from models.identity import STANDING
 from models.kept_names import keep_names, leave_names
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
-from models.moves import moves_as_changes
+from models.moves import moves_as_changes, possible_moves
 from models.scorer import NOISE
 from models.seasons import seasonal_lean
 from models.segmentation import FittedClusters, Segmentation
@@ -337,5 +337,6 @@ def _model_segment(
 def _moves(clustered: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
     texts = [getattr(one.text, params.language).format(days=f"{one.days:g}") for one in params.moves]
     told = [{**one.model_dump(), "text": text} for one, text in zip(params.moves, texts, strict=True)]
+    event_counts = {kind: float(clustered[f"{kind}_count"].sum()) for kind in EventType}
     spend_per_order = (clustered.spend / clustered.order_count.where(clustered.order_count > 0)).median()
-    return moves_as_changes(told, spend_per_order=float(np.nan_to_num(spend_per_order)))
+    return moves_as_changes(possible_moves(told, event_counts), spend_per_order=float(np.nan_to_num(spend_per_order)))

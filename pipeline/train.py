@@ -134,7 +134,6 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         _require_recent_events(source, params)
-        given = params.interests
         params, measured, note = fitted_params(con, source, params, progress=progress)
         last_only = not is_to_choose(params, sweep=sweep)
         past, unmeasured = pasts(con, source, params, last_only=last_only, progress=progress)
@@ -162,7 +161,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             fitted = replace(fitted, notes=notes)
             found = Found(source, profiles, fitted, segments, cards, validity, _moved(past, profiles, params))
             lineage = with_names(known.lineage, segments.table)
-            results = _results(params, found, lineage, run_id, is_fitted=params.interests != given)
+            is_fitted = measured is not None and measured.fitted.is_fitted
+            results = _results(params, found, lineage, run_id, is_fitted=is_fitted)
             report = render(results, params.language)
             progress("tracking")
             name = f"{fitted.n_segments} segments, {fitted.algorithm}, {params.as_of:%Y-%m-%d}"

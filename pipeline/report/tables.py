@@ -7,6 +7,8 @@ from typing import Any
 
 MAX_TRAININGS = 6
 MAX_CHARS = 48
+MAX_CHARS_OF_CHANGE = 80
+"""What became of a segment, with what it was called before."""
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), most: int = MAX_CHARS) -> list[str]:
@@ -45,7 +47,7 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     -------
     dict
         trainings: moments; rows: segment_id, name, names by language, and per training a cell: verdict, is_here, akin,
-        jaccard; None where there is none. Both empty before there are two trainings.
+        jaccard, and `_earlier_name`; None where there is none. Both empty before there are two trainings.
     """
     runs = dict.fromkeys(str(row["run_id"]) for row in lineage)
     shown = list(runs)[-MAX_TRAININGS:]
@@ -57,11 +59,13 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     cells: dict[str, dict[str, Any]] = {}
     for row in lineage:
         segment_id = str(row["segment_id"])
-        names[segment_id] = row.get("name") or names.get(segment_id, "")
-        in_languages[segment_id] = row.get("names") or in_languages.get(segment_id, {})
+        before, before_in_languages = names.get(segment_id, ""), in_languages.get(segment_id, {})
+        names[segment_id] = row.get("name") or before
+        in_languages[segment_id] = row.get("names") or before_in_languages
         if row["run_id"] in shown:
             cells.setdefault(segment_id, dict.fromkeys(shown))[str(row["run_id"])] = {
-                key: row[key] for key in ("verdict", "is_here", "akin", "jaccard")
+                **{key: row[key] for key in ("verdict", "is_here", "akin", "jaccard")},
+                **_earlier_name(before, before_in_languages, names[segment_id], in_languages[segment_id]),
             }
     order = sorted(cells, key=lambda one: (len(one), one))
     return {
@@ -71,6 +75,16 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for one in order
         ],
     }
+
+
+def _earlier_name(
+    before: str, before_in_languages: Mapping[str, str], name: str, in_languages: Mapping[str, str]
+) -> dict[str, Any]:
+    """was: what a segment was called before; was_names: by language. Empty where that is its name still."""
+    # The training before may have been in another language: its name then is one of today's.
+    was = "" if before in (name, *in_languages.values()) else before
+    changed = {one: text for one, text in before_in_languages.items() if text != in_languages.get(one, text)}
+    return {"was": was, "was_names": changed if before_in_languages and in_languages else None}
 
 
 def lineage_text(lineage: Sequence[Mapping[str, Any]]) -> str:
@@ -83,13 +97,13 @@ def lineage_text(lineage: Sequence[Mapping[str, Any]]) -> str:
         for row in table["rows"]
     ]
     dates = [one[:10] for one in table["trainings"]]
-    return "\n".join(aligned([["Segments over trainings", "", *dates], *rows]))
+    return "\n".join(aligned([["Segments over trainings", "", *dates], *rows], most=MAX_CHARS_OF_CHANGE))
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
     akin = ", ".join(row["akin"])
     if row["verdict"] == "survived":
-        return f"same, {row['jaccard']:.2f}"
+        return f"same, {row['jaccard']:.2f}" + (f"; was {row['was']}" if row["was"] else "")
     how = {
         ("new", True): "new",
         ("split", True): f"part of {akin}",

@@ -212,10 +212,14 @@ class Wording:
         told = [(name, *(self.number(one[name], form_of(name)) for one in (own, shop))) for name in names if shop[name]]
         return [(name, value, of_shop) for name, value, of_shop in told if value != of_shop]
 
-    def proofs(self, evidence: Sequence[Mapping[str, Any]]) -> list[str]:
-        """The figures that carry the name of a segment, but for those that read as everybody's."""
+    def proofs(self, evidence: Sequence[Mapping[str, Any]], *, is_of_others: bool = False) -> list[str]:
+        """The figures that carry the name of a segment, but for those that read as everybody's.
+
+        ``is_of_others``: they are beside those of the customers told apart by behaviour, of whom the segment is none.
+        """
+        others = self("the_told_apart" if is_of_others else "the_clustered")
         told = [one for one in map(self._proof, evidence) if one["value"] != one["shop"] or "like" in one]
-        return [self("cards.proof_like" if "like" in one else "cards.proof", **one) for one in told]
+        return [self("cards.proof_like" if "like" in one else "cards.proof", others=others, **one) for one in told]
 
     def _proof(self, evidence: Mapping[str, Any]) -> dict[str, str]:
         """A figure beside that of all, as texts."""
@@ -298,7 +302,10 @@ class Wording:
             return ""
         names, is_here = ", ".join(cell["akin"]), cell["is_here"]
         if cell["verdict"] == "survived":
-            return self("changes.same", value=format_decimal(cell["jaccard"], "0.00", locale=self.language))
+            same = self("changes.same", value=format_decimal(cell["jaccard"], "0.00", locale=self.language))
+            in_languages = cell.get("was_names")
+            was = cell.get("was") if in_languages is None else in_languages.get(self.language)
+            return self("changes.renamed", same=same, name=was) if was else same
         keys = {"split": ("split", "part_of"), "merged": ("merged", "holds"), "new": ("new", "new")}
         key = keys.get(cell["verdict"], ("gone", "gone"))[is_here]
         return self(f"changes.{key}", names=names)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-from models.moves import CHANGED, moves_as_changes
+from features.events import EventType
+from models.moves import CHANGED, moves_as_changes, possible_moves
 
 NOTHING = {"text": "nothing", "days": 30, "visits": 0, "views": 0, "carts": 0, "orders": 0}
 ORDER = {"text": "one more order", "days": 14, "visits": 1, "views": 5, "carts": 1, "orders": 1}
+VISIT = {"text": "one more visit", "days": 14, "visits": 1, "views": 2, "carts": 0, "orders": 0}
+CART = {"text": "a cart filled", "days": 14, "visits": 1, "views": 2, "carts": 1, "orders": 0}
 SHOP = {"spend_per_order": 50.0}
 
 
@@ -31,3 +34,17 @@ def test_nothing_only_ages() -> None:
     aged = {name for name, both in change.items() if both == (1.0, 30.0)}
     assert aged == {"days_since_first_event", "days_since_last_event", "days_since_last_purchase"}
     assert {both for name, both in change.items() if name.endswith("_count")} == {(1.0, 0.0)}
+
+
+def test_only_what_the_log_could_show_is_offered() -> None:
+    none = dict.fromkeys(EventType, 0.0)
+    moves = [VISIT, CART, ORDER, NOTHING]
+    of_orders = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.RETURN: 2.0, EventType.CONTACT: 1.0})
+    assert of_orders == [{**ORDER, "views": 0, "carts": 0}, NOTHING]
+    assert moves_as_changes(of_orders, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
+    with_views = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.VIEW: 90.0})
+    assert with_views == [VISIT, {**ORDER, "carts": 0}, NOTHING]
+    of_searches = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.SEARCH: 90.0})
+    assert [move["text"] for move in of_searches] == ["one more visit", "one more order", "nothing"]
+    assert moves_as_changes(of_searches, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
+    assert possible_moves(moves, {**none, EventType.VIEW: 9.0, EventType.CART: 9.0}) == moves

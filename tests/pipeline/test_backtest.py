@@ -86,6 +86,17 @@ def test_training_uses_and_keeps_the_fitted_formula(params: Callable[..., Params
     assert kept["kappa"] == formula["kappa"]
     assert kept["activity"]["half_life_days"] == formula["activity"]["half_life_days"]
     assert kept["fit"] == "off"
+    assert tracking.read_run(mlflow, trained.run_id)[2]["method"]["is_fitted"]
+
+
+def test_weights_that_stayed_are_not_told_to_be_fitted(params: Callable[..., Params]) -> None:
+    given = params(*SMALL, "interests.fit_min_purchases=1000000")
+    trained = train(given, sweep=False, progress=quiet)
+    assert any("given weights stay" in note for note in trained.notes)
+    mlflow = tracking.open_store(given)
+    assert not tracking.read_run(mlflow, trained.run_id)[2]["method"]["is_fitted"]
+    page = mlflow.artifacts.load_text(f"runs:/{trained.run_id}/report.html")
+    assert "Weights are those of the settings, not fitted to this shop." in page
 
 
 def test_a_log_too_short_trains_with_what_is_given(params: Callable[..., Params]) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from features.categories import OTHER, CategoryCut
+from pipeline import explain as explaining
 from pipeline.errors import UserError
 from pipeline.explain import explain
 from pipeline.params import Params
 from pipeline.score import score
+from pipeline.shop import load_shop
 from pipeline.train import Trained
 
 
@@ -90,6 +97,36 @@ def test_nobody_else_is_told_of(told: Callable[..., str], scores: Any) -> None:
 def test_who_did_nothing(told: Callable[..., str], scores: Any) -> None:
     silent = scores[scores.lifecycle_stage == "newcomer"].index[0]
     assert "Nothing this customer did" in told(silent)
+
+
+def test_who_bought_before_the_window_is_not_told_never_to_have_ordered(
+    told: Callable[..., str], scores: Any, trained: tuple[Params, Trained], shop: Path, tmp_path: Path
+) -> None:
+    given, found = trained
+    events = pd.concat([pd.read_parquet(path) for path in sorted((shop / "events").glob("*.parquet"))])
+    buyers = set(events.customer_id[events.event_type == "purchase"])
+    customer = next(name for name in scores.index[scores.lifecycle_stage == "browsing"] if name not in buyers)
+    assert "; 0 orders, never ordered; " in told(customer)
+    purchase = events[events.event_type == "purchase"].head(1)
+    at = (given.as_of - timedelta(days=given.history_days + 1)).replace(tzinfo=events.occurred_at.dt.tz)
+    log = pd.concat([events, purchase.assign(customer_id=customer, occurred_at=at)])
+    log.to_parquet(tmp_path / "log.parquet", coerce_timestamps="us")
+    elsewhere = given.source.events.model_copy(update={"path": str(tmp_path / "log.parquet")})
+    with_one = given.model_copy(update={"source": given.source.model_copy(update={"events": elsewhere})})
+    text = explain(with_one, customer=customer, category=None, model_uri=found.model_uri, progress=quiet)
+    assert "; no order in the last 365 days, but before; " in text
+
+
+def test_a_log_without_categories_is_told(trained: tuple[Params, Trained], monkeypatch: pytest.MonkeyPatch) -> None:
+    params, found = trained
+
+    def without_categories(*places: Path) -> Any:
+        shop, given = load_shop(*places)
+        return replace(shop, spec=replace(shop.spec, cut=CategoryCut(1, (OTHER,), (1.0,)))), given
+
+    monkeypatch.setattr(explaining, "load_shop", without_categories)
+    with pytest.raises(UserError, match=r"--category: the log that the model was trained on has no categories\.$"):
+        explain(params, customer="c1", category="Cats", model_uri=found.model_uri, progress=quiet)
 
 
 def test_unknown_customers_and_categories(told: Callable[..., str], scores: Any) -> None:

@@ -170,6 +170,29 @@ def test_proofs_in_words() -> None:
     assert "Share of interest in Cats: 50% (all of these: 20%)" in page
 
 
+def test_groups_by_rule_say_beside_whom_their_figures_stand() -> None:
+    few = [{"figure": "events_per_customer", "value": 1.0, "shop": 12.0, "condition": {}}]
+    rule = {"stage": "active", "min_events": 3, "with_noise": True} | dict.fromkeys(("precision", "coverage"), 1.0)
+    by_rule = segment("standing-active", "Passers-by", evidence=few, rule=rule)
+    page = text_of(render(summary(segment("s01", "VIP"), by_rule), "en"))
+    assert "(all told apart by behaviour: 12.0)" in page and "(all of these: 12.0)" not in page
+    # Where nobody is told apart by behaviour, they are beside everybody.
+    assert "(all of these: 12.0)" in text_of(render(summary(by_rule), "en"))
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "beyond what they paid in the period is for purchases before it, and is not counted."),
+        ("uk", "понад сплачене ним за період стосується давніших покупок і не враховується."),
+        ("ru", "сверх уплаченного им за период относится к более ранним покупкам и не учитывается."),
+        ("sq", "përtej asaj që pagoi në këtë periudhë u takojnë blerjeve të mëparshme dhe nuk llogariten."),
+    ],
+)
+def test_how_much_of_what_was_given_back_counts_is_told(language: str, said: str) -> None:
+    assert said in text_of(render(summary(segment("s01", "VIP")), language))
+
+
 def test_a_log_without_prices_or_hours_says_nothing_of_them() -> None:
     figures = {"customer_count": 100.0, "average_order_value": 0.0, "night_share": 1.0}
     bare = segment("s01", "VIP", spend_share=0.0, figures=figures)
@@ -262,12 +285,12 @@ def test_what_became_of_segments() -> None:
     assert lineage_text(LINEAGE[:2]) == ""
     assert lineage_text(LINEAGE).splitlines() == [
         "Segments over trainings          2025-11-01  2025-12-01",
-        "s01                      Best    new         same, 0.76",
+        "s01                      Best    new         same, 0.76; was VIP",
         "s02                      Lost    new         gone",
         "s03                      Lapsed              part of s02",
     ]
     told = summary(segment("s01", "Best")) | {"lineage": lineage_table(LINEAGE)}
-    assert "Best s01 new same, 0.76 Lost s02 new gone Lapsed s03 part of s02" in text_of(render(told, "en"))
+    assert "Best s01 new same, 0.76; was VIP Lost s02 new gone Lapsed s03 part of s02" in text_of(render(told, "en"))
     assert "This is the first training" in render(summary(segment("s01", "Best")), "en")
 
 
@@ -278,6 +301,27 @@ def test_segments_that_are_gone_are_named_in_the_language_of_the_report() -> Non
     ]
     told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
     assert "Втрачені s02 новий зник" in text_of(render(told, "uk"))
+
+
+def test_what_a_segment_was_called_before_is_told_in_the_language_of_the_report() -> None:
+    both = {"VIP": {"en": "VIP", "uk": "Найкращі", "ru": "VIP"}, "Best": {"en": "Best", "uk": "Вершина", "ru": "VIP"}}
+    named = [{**row, "names": both[row["name"]]} if row.get("name") in both else row for row in LINEAGE]
+    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    assert "same, 0.76; was VIP" in text_of(render(told, "en"))
+    assert "той самий, 0,76; раніше «Найкращі»" in text_of(render(told, "uk"))
+    assert "тот же, 0,76 " in text_of(render(told, "ru"))  # its name in this language is the same
+    # A training in another language changes no name.
+    in_ukrainian = [
+        {**row, "name": "VIP", "names": both["VIP"]}
+        if row["run_id"] == "a"
+        else {**row, "name": "Найкращі", "names": both["VIP"]}
+        for row in LINEAGE
+        if row["segment_id"] == "s01"
+    ]
+    assert "was" not in lineage_text(in_ukrainian)
+    assert (
+        "was" not in text_of(render(told | {"lineage": lineage_table(in_ukrainian)}, "en")).split("same, 0.76")[1][:20]
+    )
 
 
 def everything() -> dict[str, Any]:
