@@ -35,7 +35,8 @@ def matching_archetype(
     for archetype in sorted(archetypes, key=lambda one: (one["priority"], one["id"])):
         conditions: Mapping[str, Mapping[str, float | None]] = archetype["when"]
         if all(_holds(figures.get(name), shop.get(name), bounds) for name, bounds in conditions.items()):
-            known = [(name, bounds) for name, bounds in conditions.items() if not np.isnan(figures[name])]
+            # What cannot be said, of these or of the shop, is no proof.
+            known = [one for one in conditions.items() if not np.isnan([figures[one[0]], shop[one[0]]]).any()]
             return archetype, [proof(name, figures, shop, bounds) for name, bounds in known]
     return None, []
 

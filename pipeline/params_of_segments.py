@@ -189,6 +189,7 @@ class NamingParams(Section):
     min_interest_customers: Share
     top_categories: Count
     min_group: Count
+    max_one_customer_share: Share
     min_contrast: Annotated[float, Field(ge=1)]
     min_gap: NonNegative
     min_share_gap: Share

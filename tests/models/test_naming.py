@@ -101,6 +101,18 @@ REGULAR = {"buyer_share": 0.9, "repeat_buyer_share": 0.8}
 CATS, DOGS = (Interest(f"P > {name}", name, 0.5, 3.0, 2.5, 50) for name in ("Cats", "Dogs"))
 
 
+def test_what_cannot_be_said_of_the_shop_is_no_proof() -> None:
+    shop = shop_figures(one={"stage_lost_share": 0.8})
+    shop.loc["shop", "days_since_last_event"] = np.nan
+    assert [proof["figure"] for proof in named(shop)["one"]["evidence"]] == ["stage_lost_share"]
+
+
+def test_nobody_is_a_frequent_returner_for_one_customer() -> None:
+    """A rate that one customer makes is null: `segment_figures`."""
+    shop = shop_figures(one={**REGULAR, "return_rate": 0.4}, other={**REGULAR, "return_rate": np.nan})
+    assert english(named(shop)) == {"one": "Frequent returners", "other": "Regulars"}
+
+
 def test_buyers_most_of_whom_stopped_are_no_regulars() -> None:
     assert english(named(shop_figures(one={**REGULAR, "past_buyer_share": 0.7}))) == {"one": "At risk"}
     shop = shop_figures(one={**REGULAR, "past_buyer_share": 0.7})
