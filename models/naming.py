@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from features.categories import OTHER, REST
+from models.disclosure import RESTS_ON
 from models.lifts import Interest
 
 LANGUAGES = ("en", "uk", "ru", "sq")
@@ -26,6 +27,11 @@ WORDS: Mapping[str, tuple[str, str, str, str]] = {
     "other": ("(other)", "(інше)", "(прочее)", "(të tjera)"),
     "noise": ("In between", "Поза групами", "Вне групп", "Jashtë grupeve"),
 }
+
+SHARE_OF = {figure: share for share, figures in RESTS_ON.items() for figure in figures}
+"""Figure of some customers alone -> the share of customers that these are."""
+MOST = 0.5
+"""So large a share of a segment must be those whom a trait is of: what a few buyers do is no word for all."""
 
 
 def matching_archetype(
@@ -42,10 +48,17 @@ def matching_archetype(
 
 
 def _holds(value: float | None, shop: float | None, bounds: Mapping[str, float | None]) -> bool:
-    """Whether a figure is within its bounds; one that cannot be said is in none."""
+    """Whether a figure is within its bounds; one that cannot be said is in none.
+
+    From ``enough`` on it is, whatever the others: beside a shop that has much of it, nobody has half as much again.
+    """
     own = np.nan if value is None else value
     ratio = own / shop if shop else np.nan
-    for bound, limit in bounds.items():
+    asked = dict(bounds)
+    enough = asked.pop("enough", None)
+    if enough is not None and own >= enough:
+        return True
+    for bound, limit in asked.items():
         compared = ratio if bound.endswith("_ratio") else own
         if limit is not None and not (compared >= limit if bound.startswith("min") else compared <= limit):
             return False
@@ -209,7 +222,8 @@ def _tell_apart_by_trait(
         for trait in traits:
             figure = trait["figure"]
             values = figures.loc[group, figure].astype(float).sort_values(kind="stable")
-            if values.isna().any():
+            whole = SHARE_OF.get(figure)
+            if values.isna().any() or (whole and (figures.loc[group, whole] < MOST).any()):
                 continue
             least = max(min_gap * shop[figure], min_share_gap if figure.endswith("_share") else 0.0)
             words = _words_that_hold(values, min_contrast=min_contrast, least=least)

@@ -133,12 +133,13 @@ class SweepParams(Section):
 
 
 class Bounds(Section):
-    """Conditions on one figure of a segment; ratios are beside the shop's."""
+    """Conditions on one figure of a segment; ratios are beside the shop's; from ``enough`` on nothing else is asked."""
 
     min: float | None = None
     max: float | None = None
     min_ratio: float | None = None
     max_ratio: float | None = None
+    enough: float | None = None
 
 
 def _known(figure: str) -> str:

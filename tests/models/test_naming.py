@@ -116,8 +116,31 @@ def test_nobody_is_a_frequent_returner_for_one_customer() -> None:
 def test_buyers_most_of_whom_stopped_are_no_regulars() -> None:
     assert english(named(shop_figures(one={**REGULAR, "past_buyer_share": 0.7}))) == {"one": "At risk"}
     shop = shop_figures(one={**REGULAR, "past_buyer_share": 0.7})
-    shop.loc["shop", "past_buyer_share"] = 0.7  # nothing special in this shop, and still no regulars
-    assert english(named(shop)) == {"one": "Occasional buyers"}
+    shop.loc["shop", "past_buyer_share"] = 0.7  # nothing special in this shop, and yet most have stopped
+    assert english(named(shop)) == {"one": "At risk"}
+    shop.loc["one", "past_buyer_share"] = 0.45  # fewer than in the shop, and not most
+    assert english(named(shop)) == {"one": "Regulars"}
+
+
+def test_words_of_orders_are_of_days_since_the_last_order() -> None:
+    days = {"days_since_last_event": 4.0, "days_since_last_purchase": 24.0}
+    found = english(
+        named(shop_figures(one={**REGULAR, **days}, other={**REGULAR, **days, "days_since_last_purchase": 9.0}))
+    )
+    assert found == {"one": "Regulars, longer without an order", "other": "Regulars, ordered more recently"}
+    seen = english(
+        named(shop_figures(one={**REGULAR, **days}, other={**REGULAR, **days, "days_since_last_event": 20.0}))
+    )
+    assert seen == {"one": "Regulars, seen more recently", "other": "Regulars, longer without a visit"}
+
+
+def test_what_a_few_buyers_do_is_no_word_for_those_who_look() -> None:
+    browsers = {"buyer_share": 0.05, "orders_per_buyer": 1.0}
+    figures = shop_figures(
+        one={**browsers, "days_since_last_purchase": 5.0, "price_level": 0.5},
+        other={**browsers, "days_since_last_purchase": 50.0, "price_level": 2.0},
+    )
+    assert sorted(english(named(figures)).values()) == ["Browsers", "Browsers 2"]
 
 
 def test_an_unstable_segment_is_named_by_how_much_it_does_and_has_no_playbook() -> None:
