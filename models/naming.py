@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,8 @@ def name_segments(
     """A unique name in each language for every segment, its archetype, what to do and to avoid, and the evidence.
 
     Segments with one name are told apart by an interest, else by a trait in which one of them is ahead of all its
-    like, at last by a number. What a name says is in its evidence.
+    like, or of those whom no trait told and behind none of the others, at last by a number. What a name says is in its
+    evidence.
 
     Parameters
     ----------
@@ -215,18 +216,22 @@ def _tell_apart_by_trait(
     min_gap: float,
     min_share_gap: float,
 ) -> None:
-    """Each segment gets the first word that holds for it against all its like; so no two get the same."""
+    """Each segment gets the first word that holds for it against all its like; so no two get the same.
+
+    Those who lead in nothing get the first that holds among themselves, if none of their like is further that way.
+    """
     shop = _figures_of(figures, "shop")
     for group in _alike(found):
         untold = set(group)
-        for trait in traits:
+        for among, trait in product((group, untold), traits):
             figure = trait["figure"]
-            values = figures.loc[group, figure].astype(float).sort_values(kind="stable")
+            values = figures.loc[group, figure].astype(float)
             whole = SHARE_OF.get(figure)
-            if values.isna().any() or (whole and (figures.loc[group, whole] < MOST).any()):
+            if len(among) < 2 or values.isna().any() or (whole and (figures.loc[group, whole] < MOST).any()):
                 continue
             least = max(min_gap * shop[figure], min_share_gap if figure.endswith("_share") else 0.0)
-            words = _words_that_hold(values, min_contrast=min_contrast, least=least)
+            words = _words_that_hold(values, sorted(among), min_contrast=min_contrast, least=least)
+            like = values.loc[sorted(among)]
             for segment_id, word in words.items():
                 if segment_id not in untold or not trait[word]:
                     continue
@@ -235,21 +240,30 @@ def _tell_apart_by_trait(
                 one["names"] = {language: f"{name}, {trait[word][language]}" for language, name in one["names"].items()}
                 told = {item["figure"]: item for item in one["evidence"]}
                 told.setdefault(figure, proof(figure, _figures_of(figures, segment_id), shop, {}))
-                like = values.drop(segment_id)
-                told[figure]["nearest_like"] = float(like.loc[(like - values[segment_id]).abs().idxmin()])
+                others = like.drop(segment_id)
+                told[figure]["nearest_like"] = float(others.loc[(others - like[segment_id]).abs().idxmin()])
                 one["evidence"] = list(told.values())
 
 
-def _words_that_hold(values: pd.Series, *, min_contrast: float, least: float) -> dict[str, str]:
-    """segment_id -> above, below or, of three, between, for those whose figure is apart from that of all their like.
+def _words_that_hold(values: pd.Series, among: list[str], *, min_contrast: float, least: float) -> dict[str, str]:
+    """segment_id -> above, below or, of three, between, for those whose figure is apart from that of ``among``.
 
-    values (n,) by segment_id, ascending. Apart: the higher is ``min_contrast`` times the lower, and ``least`` more.
+    values (n,) by segment_id. Apart: the higher is ``min_contrast`` times the lower, and ``least`` more. Nobody is
+    above (below) from whose figure that of one of the others is apart that way.
     """
-    apart = [high > low and high >= min_contrast * low and high - low >= least for low, high in pairwise(values)]
-    held = {-1: ("above", apart[-1]), 0: ("below", apart[0])}
-    if len(values) == 3:
+
+    def is_apart(low: float, high: float) -> bool:
+        return bool(high > low and high >= min_contrast * low and high - low >= least)
+
+    order = values.loc[among].sort_values(kind="stable")
+    apart = [is_apart(low, high) for low, high in pairwise(order)]
+    held = {
+        -1: ("above", apart[-1] and not is_apart(order.iloc[-1], values.max())),
+        0: ("below", apart[0] and not is_apart(values.min(), order.iloc[0])),
+    }
+    if len(values) == len(order) == 3:
         held[1] = ("between", all(apart))
-    return {str(values.index[place]): word for place, (word, is_apart) in held.items() if is_apart}
+    return {str(order.index[place]): word for place, (word, holds) in held.items() if holds}
 
 
 def _number(found: dict[str, dict[str, Any]], figures: pd.DataFrame) -> None:

@@ -134,6 +134,26 @@ def test_words_of_orders_are_of_days_since_the_last_order() -> None:
     assert seen == {"one": "Regulars, seen more recently", "other": "Regulars, longer without a visit"}
 
 
+def test_those_who_lead_in_nothing_are_told_apart_among_themselves() -> None:
+    """As in four segments of online_retail, of which two were called Regulars and Regulars 2."""
+    spends = {"one": 816.0, "two": 1631.0, "three": 3159.0, "four": 4816.0}
+    orders = {"one": 3.1, "two": 4.7, "three": 9.2, "four": 11.0}
+    own = {
+        name: {**REGULAR, "spend_per_customer": spend, "orders_per_customer": orders[name]}
+        for name, spend in spends.items()
+    }
+    found = named(shop_figures(**own))
+    assert english(found) == {
+        **{"one": "Regulars, spending less", "two": "Regulars", "four": "Regulars, spending more"},
+        "three": "Regulars, ordering more often",
+    }
+    told = {proof["figure"]: proof for proof in found["three"]["evidence"]}
+    assert told["orders_per_customer"]["nearest_like"] == orders["two"]
+    # One of their like orders clearly more often than both.
+    own["four"]["orders_per_customer"] = 20.0
+    assert sorted(english(named(shop_figures(**own))).values())[:2] == ["Regulars", "Regulars 2"]
+
+
 def test_what_a_few_buyers_do_is_no_word_for_those_who_look() -> None:
     browsers = {"buyer_share": 0.05, "orders_per_buyer": 1.0}
     figures = shop_figures(
