@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.typing import DataFrameGroupBy
 
 SIZES = ("customer_count", "customer_share")
 """All that is said of a group too small for more."""
@@ -42,7 +43,26 @@ def well_founded(figures: dict[str, float], min_group: int) -> dict[str, float]:
     # A share times its whole is not always the whole number that it was made of: 10 / 77 * 77 is below 10.
     few = [share for share in RESTS_ON if round(figures[share] * figures["customer_count"]) < min_group]
     left_out = {name for share in few for name in RESTS_ON[share]}
+    if figures.get("paid_per_customer") and "returned_spend_share" not in figures:
+        left_out.add("paid_per_customer")  # less what was kept of it, it tells what one customer was given back
     return {name: value for name, value in figures.items() if name not in left_out}
+
+
+def is_of_one(groups: DataFrameGroupBy, above: str, below: str, *, max_share: float) -> pd.Series:
+    """Whether one customer makes a group's ratio of sums: the dominance rule, of one.
+
+        groups of customers with the columns ``above`` and ``below``, a row each, none twice in the index
+     -> bool by group
+
+    So it is when one of them carries more than ``max_share`` of the sum above, and the ratio without that customer
+    differs by more than ``max_share`` of itself: whoever buys most also returns most, which says no less of all.
+    """
+    sums, largest = groups[[above, below]].sum().astype(float), groups[above].idxmax()
+    own = groups.obj.loc[largest, [above, below]].astype(float).set_axis(largest.index)
+    share, share_below = own[above] / sums[above], own[below] / sums[below]
+    # Without whoever carries all that is below, there is no ratio.
+    change = (1.0 - (1.0 - share) / (1.0 - share_below).where(share_below < 1.0)).abs().fillna(np.inf)
+    return (share > max_share) & (change > max_share)
 
 
 def hide_spend_of_few(table: list[dict[str, Any]], min_group: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.journey import STAGES
+from models.disclosure import is_of_one
 
 MEANS = {
     "events_per_customer": "event_count",
@@ -58,14 +59,17 @@ FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_
 """All that an archetype or a trait may ask for."""
 
 
-def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
+def segment_figures(
+    profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray, *, max_one_customer_share: float
+) -> pd.DataFrame:
     """What each segment is and does, as numbers.
 
         profile (one row per customer), segment_ids (n,)
      -> figures (segment_id, <figure>...)     one row per segment, and one named "shop" for everybody
 
     Means are over the customers for whom the measure is known; rates are pooled, such as returned items over bought
-    items. ``stage_<name>_share`` is the share of customers in each lifecycle stage; past buyers are slipping, lapsed or
+    items, and null where one customer makes them (`models.disclosure.is_of_one`, ``max_one_customer_share``).
+    ``stage_<name>_share`` is the share of customers in each lifecycle stage; past buyers are slipping, lapsed or
     lost, lapsed ones lapsed or lost. Null: cannot be said. Spend is what the shop kept, but for ``paid_per_customer``;
     ``returned_spend_share`` is of what was paid. Where the shop earned nothing all shares of spend are 0.
     """
@@ -86,10 +90,15 @@ def segment_figures(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarr
     spend = float(profile.net_spend.sum())
     grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
     sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
+    rates = {name: sums[above] / sums[below].where(sums[below] > 0) for name, (above, below) in RATES.items()}
+    for name, (above, below) in RATES.items():
+        # Shares of customers weigh everybody alike: what they tell of few is hidden by their number.
+        if not above.startswith("is_"):
+            rates[name] = rates[name].mask(is_of_one(grouped, above, below, max_share=max_one_customer_share))
     return pd.DataFrame(
         {
             **{name: grouped[column].mean() for name, column in MEANS.items()},
-            **{name: sums[above] / sums[below].where(sums[below] > 0) for name, (above, below) in RATES.items()},
+            **rates,
             "customer_count": sums.customers,
             "customer_share": sums.customers / max(len(profile), 1),
             "spend_share": sums.net_spend / spend if spend > 0 else 0.0,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from features.categories import OTHER, REST
+from models.disclosure import RESTS_ON
 from models.lifts import Interest
 
 LANGUAGES = ("en", "uk", "ru", "sq")
@@ -27,6 +28,11 @@ WORDS: Mapping[str, tuple[str, str, str, str]] = {
     "noise": ("In between", "Поза групами", "Вне групп", "Jashtë grupeve"),
 }
 
+SHARE_OF = {figure: share for share, figures in RESTS_ON.items() for figure in figures}
+"""Figure of some customers alone -> the share of customers that these are."""
+MOST = 0.5
+"""So large a share of a segment must be those whom a trait is of: what a few buyers do is no word for all."""
+
 
 def matching_archetype(
     figures: Mapping[str, float], shop: Mapping[str, float], archetypes: Sequence[Mapping[str, Any]]
@@ -35,16 +41,24 @@ def matching_archetype(
     for archetype in sorted(archetypes, key=lambda one: (one["priority"], one["id"])):
         conditions: Mapping[str, Mapping[str, float | None]] = archetype["when"]
         if all(_holds(figures.get(name), shop.get(name), bounds) for name, bounds in conditions.items()):
-            known = [(name, bounds) for name, bounds in conditions.items() if not np.isnan(figures[name])]
+            # What cannot be said, of these or of the shop, is no proof.
+            known = [one for one in conditions.items() if not np.isnan([figures[one[0]], shop[one[0]]]).any()]
             return archetype, [proof(name, figures, shop, bounds) for name, bounds in known]
     return None, []
 
 
 def _holds(value: float | None, shop: float | None, bounds: Mapping[str, float | None]) -> bool:
-    """Whether a figure is within its bounds; one that cannot be said is in none."""
+    """Whether a figure is within its bounds; one that cannot be said is in none.
+
+    From ``enough`` on it is, whatever the others: beside a shop that has much of it, nobody has half as much again.
+    """
     own = np.nan if value is None else value
     ratio = own / shop if shop else np.nan
-    for bound, limit in bounds.items():
+    asked = dict(bounds)
+    enough = asked.pop("enough", None)
+    if enough is not None and own >= enough:
+        return True
+    for bound, limit in asked.items():
         compared = ratio if bound.endswith("_ratio") else own
         if limit is not None and not (compared >= limit if bound.startswith("min") else compared <= limit):
             return False
@@ -77,7 +91,8 @@ def name_segments(
     """A unique name in each language for every segment, its archetype, what to do and to avoid, and the evidence.
 
     Segments with one name are told apart by an interest, else by a trait in which one of them is ahead of all its
-    like, at last by a number. What a name says is in its evidence.
+    like, or of those whom no trait told and behind none of the others, at last by a number. What a name says is in its
+    evidence.
 
     Parameters
     ----------
@@ -201,17 +216,22 @@ def _tell_apart_by_trait(
     min_gap: float,
     min_share_gap: float,
 ) -> None:
-    """Each segment gets the first word that holds for it against all its like; so no two get the same."""
+    """Each segment gets the first word that holds for it against all its like; so no two get the same.
+
+    Those who lead in nothing get the first that holds among themselves, if none of their like is further that way.
+    """
     shop = _figures_of(figures, "shop")
     for group in _alike(found):
         untold = set(group)
-        for trait in traits:
+        for among, trait in product((group, untold), traits):
             figure = trait["figure"]
-            values = figures.loc[group, figure].astype(float).sort_values(kind="stable")
-            if values.isna().any():
+            values = figures.loc[group, figure].astype(float)
+            whole = SHARE_OF.get(figure)
+            if len(among) < 2 or values.isna().any() or (whole and (figures.loc[group, whole] < MOST).any()):
                 continue
             least = max(min_gap * shop[figure], min_share_gap if figure.endswith("_share") else 0.0)
-            words = _words_that_hold(values, min_contrast=min_contrast, least=least)
+            words = _words_that_hold(values, sorted(among), min_contrast=min_contrast, least=least)
+            like = values.loc[sorted(among)]
             for segment_id, word in words.items():
                 if segment_id not in untold or not trait[word]:
                     continue
@@ -220,21 +240,30 @@ def _tell_apart_by_trait(
                 one["names"] = {language: f"{name}, {trait[word][language]}" for language, name in one["names"].items()}
                 told = {item["figure"]: item for item in one["evidence"]}
                 told.setdefault(figure, proof(figure, _figures_of(figures, segment_id), shop, {}))
-                like = values.drop(segment_id)
-                told[figure]["nearest_like"] = float(like.loc[(like - values[segment_id]).abs().idxmin()])
+                others = like.drop(segment_id)
+                told[figure]["nearest_like"] = float(others.loc[(others - like[segment_id]).abs().idxmin()])
                 one["evidence"] = list(told.values())
 
 
-def _words_that_hold(values: pd.Series, *, min_contrast: float, least: float) -> dict[str, str]:
-    """segment_id -> above, below or, of three, between, for those whose figure is apart from that of all their like.
+def _words_that_hold(values: pd.Series, among: list[str], *, min_contrast: float, least: float) -> dict[str, str]:
+    """segment_id -> above, below or, of three, between, for those whose figure is apart from that of ``among``.
 
-    values (n,) by segment_id, ascending. Apart: the higher is ``min_contrast`` times the lower, and ``least`` more.
+    values (n,) by segment_id. Apart: the higher is ``min_contrast`` times the lower, and ``least`` more. Nobody is
+    above (below) from whose figure that of one of the others is apart that way.
     """
-    apart = [high > low and high >= min_contrast * low and high - low >= least for low, high in pairwise(values)]
-    held = {-1: ("above", apart[-1]), 0: ("below", apart[0])}
-    if len(values) == 3:
+
+    def is_apart(low: float, high: float) -> bool:
+        return bool(high > low and high >= min_contrast * low and high - low >= least)
+
+    order = values.loc[among].sort_values(kind="stable")
+    apart = [is_apart(low, high) for low, high in pairwise(order)]
+    held = {
+        -1: ("above", apart[-1] and not is_apart(order.iloc[-1], values.max())),
+        0: ("below", apart[0] and not is_apart(values.min(), order.iloc[0])),
+    }
+    if len(values) == len(order) == 3:
         held[1] = ("between", all(apart))
-    return {str(values.index[place]): word for place, (word, is_apart) in held.items() if is_apart}
+    return {str(order.index[place]): word for place, (word, holds) in held.items() if holds}
 
 
 def _number(found: dict[str, dict[str, Any]], figures: pd.DataFrame) -> None:

@@ -133,12 +133,13 @@ class SweepParams(Section):
 
 
 class Bounds(Section):
-    """Conditions on one figure of a segment; ratios are beside the shop's."""
+    """Conditions on one figure of a segment; ratios are beside the shop's; from ``enough`` on nothing else is asked."""
 
     min: float | None = None
     max: float | None = None
     min_ratio: float | None = None
     max_ratio: float | None = None
+    enough: float | None = None
 
 
 def _known(figure: str) -> str:
@@ -189,6 +190,7 @@ class NamingParams(Section):
     min_interest_customers: Share
     top_categories: Count
     min_group: Count
+    max_one_customer_share: Share
     min_contrast: Annotated[float, Field(ge=1)]
     min_gap: NonNegative
     min_share_gap: Share

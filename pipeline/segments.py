@@ -109,10 +109,13 @@ def describe_segments(
     labels = category_labels(profiles.shop.spec.cut.categories)
     settings = params.naming
     lifts, interests = _interests(profiles, ids, leaning, labels, params)
-    everybody = segment_figures(profile, ids)
+    one_share = settings.max_one_customer_share
+    everybody = segment_figures(profile, ids, max_one_customer_share=one_share)
     inside = np.array([not one.startswith(STANDING) for one in ids], dtype=bool)
     # Where nobody was clustered, the shop is everybody.
-    figures = segment_figures(profile[inside], ids[inside]) if inside.any() else everybody.loc[["shop"]]
+    figures = everybody.loc[["shop"]]
+    if inside.any():
+        figures = segment_figures(profile[inside], ids[inside], max_one_customer_share=one_share)
     named = naming.name_segments(
         figures,
         interests,

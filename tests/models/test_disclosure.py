@@ -46,6 +46,15 @@ def test_figures_of_a_few_buyers_are_left_out() -> None:
     assert told == {**figures, "abandoned_cart_share": 0.7}
 
 
+def test_what_one_customer_was_given_back_cannot_be_reckoned() -> None:
+    paid = {"customer_count": 100.0, "buyer_share": 0.9, "cart_user_share": 0.5, "paid_per_customer": 50.0}
+    told = {**paid, "spend_per_customer": 40.0, "returned_spend_share": 0.2}
+    assert well_founded(told, min_group=10) == told
+    del told["returned_spend_share"]
+    assert "paid_per_customer" not in well_founded(told, min_group=10)
+    assert "spend_per_customer" in well_founded(told, min_group=10)
+
+
 def test_as_many_buyers_as_make_a_group_are_told_of() -> None:
     figures = {"customer_count": 77.0, "buyer_share": 10 / 77, "cart_user_share": 10 / 77, "average_order_value": 3.5}
     assert well_founded(figures, min_group=10) == figures

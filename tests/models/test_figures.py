@@ -34,7 +34,7 @@ def profile() -> pd.DataFrame:
 
 
 def test_figures_by_hand(profile: pd.DataFrame) -> None:
-    figures = segment_figures(profile, ["a", "a", "b"])
+    figures = segment_figures(profile, ["a", "a", "b"], max_one_customer_share=1.0)
     assert set(figures.columns) == FIGURES
     expected = {
         "customer_count": 2, "spend_share": 0.9, "buyer_share": 0.5, "repeat_buyer_share": 0.5, "past_buyer_share": 0.0,
@@ -51,4 +51,31 @@ def test_figures_by_hand(profile: pd.DataFrame) -> None:
 
 def test_shares_of_no_spend_are_none(profile: pd.DataFrame) -> None:
     for spend in ([5.0, 0.0, -5.0], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]):
-        assert (segment_figures(profile.assign(net_spend=spend), ["a", "a", "b"]).spend_share == 0).all()
+        figures = segment_figures(profile.assign(net_spend=spend), ["a", "a", "b"], max_one_customer_share=1.0)
+        assert (figures.spend_share == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("items", "returned", "is_told"),
+    [
+        ([80_995, 5000, 5000], [80_995, 50, 50], False),
+        ([50, 5000, 5000], [51, 25, 25], False),
+        # Two of them.
+        ([9000, 9000, 5000], [8000, 8000, 50], True),
+        # Sends back most, and buys most: all send back alike.
+        ([9000, 500, 500], [900, 50, 50], True),
+        # Nobody else bought anything.
+        ([10, 0, 0], [5, 0, 0], False),
+    ],
+    ids=["one customer's", "half and more of them, of little", "two", "as all do", "the only buyer's"],
+)
+def test_a_rate_that_one_customer_makes_is_not_told(
+    profile: pd.DataFrame, items: list[float], returned: list[float], is_told: bool
+) -> None:
+    rows = profile.assign(item_count=items, returned_item_count=returned)
+    figures = segment_figures(rows, ["a", "a", "a"], max_one_customer_share=0.5)
+    assert figures.return_rate.notna().tolist() == [is_told, is_told]  # the segment's, and the shop's
+    if is_told:
+        assert figures.loc["a", "return_rate"] == pytest.approx(sum(returned) / sum(items))
+    # Shares of customers are hidden by number, not by weight.
+    assert figures.loc["a", "stage_lost_share"] == pytest.approx(1 / 3)

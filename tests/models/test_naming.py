@@ -101,11 +101,66 @@ REGULAR = {"buyer_share": 0.9, "repeat_buyer_share": 0.8}
 CATS, DOGS = (Interest(f"P > {name}", name, 0.5, 3.0, 2.5, 50) for name in ("Cats", "Dogs"))
 
 
+def test_what_cannot_be_said_of_the_shop_is_no_proof() -> None:
+    shop = shop_figures(one={"stage_lost_share": 0.8})
+    shop.loc["shop", "days_since_last_event"] = np.nan
+    assert [proof["figure"] for proof in named(shop)["one"]["evidence"]] == ["stage_lost_share"]
+
+
+def test_nobody_is_a_frequent_returner_for_one_customer() -> None:
+    """A rate that one customer makes is null: `segment_figures`."""
+    shop = shop_figures(one={**REGULAR, "return_rate": 0.4}, other={**REGULAR, "return_rate": np.nan})
+    assert english(named(shop)) == {"one": "Frequent returners", "other": "Regulars"}
+
+
 def test_buyers_most_of_whom_stopped_are_no_regulars() -> None:
     assert english(named(shop_figures(one={**REGULAR, "past_buyer_share": 0.7}))) == {"one": "At risk"}
     shop = shop_figures(one={**REGULAR, "past_buyer_share": 0.7})
-    shop.loc["shop", "past_buyer_share"] = 0.7  # nothing special in this shop, and still no regulars
-    assert english(named(shop)) == {"one": "Occasional buyers"}
+    shop.loc["shop", "past_buyer_share"] = 0.7  # nothing special in this shop, and yet most have stopped
+    assert english(named(shop)) == {"one": "At risk"}
+    shop.loc["one", "past_buyer_share"] = 0.45  # fewer than in the shop, and not most
+    assert english(named(shop)) == {"one": "Regulars"}
+
+
+def test_words_of_orders_are_of_days_since_the_last_order() -> None:
+    days = {"days_since_last_event": 4.0, "days_since_last_purchase": 24.0}
+    found = english(
+        named(shop_figures(one={**REGULAR, **days}, other={**REGULAR, **days, "days_since_last_purchase": 9.0}))
+    )
+    assert found == {"one": "Regulars, longer without an order", "other": "Regulars, ordered more recently"}
+    seen = english(
+        named(shop_figures(one={**REGULAR, **days}, other={**REGULAR, **days, "days_since_last_event": 20.0}))
+    )
+    assert seen == {"one": "Regulars, seen more recently", "other": "Regulars, longer without a visit"}
+
+
+def test_those_who_lead_in_nothing_are_told_apart_among_themselves() -> None:
+    """As in four segments of online_retail, of which two were called Regulars and Regulars 2."""
+    spends = {"one": 816.0, "two": 1631.0, "three": 3159.0, "four": 4816.0}
+    orders = {"one": 3.1, "two": 4.7, "three": 9.2, "four": 11.0}
+    own = {
+        name: {**REGULAR, "spend_per_customer": spend, "orders_per_customer": orders[name]}
+        for name, spend in spends.items()
+    }
+    found = named(shop_figures(**own))
+    assert english(found) == {
+        **{"one": "Regulars, spending less", "two": "Regulars", "four": "Regulars, spending more"},
+        "three": "Regulars, ordering more often",
+    }
+    told = {proof["figure"]: proof for proof in found["three"]["evidence"]}
+    assert told["orders_per_customer"]["nearest_like"] == orders["two"]
+    # One of their like orders clearly more often than both.
+    own["four"]["orders_per_customer"] = 20.0
+    assert sorted(english(named(shop_figures(**own))).values())[:2] == ["Regulars", "Regulars 2"]
+
+
+def test_what_a_few_buyers_do_is_no_word_for_those_who_look() -> None:
+    browsers = {"buyer_share": 0.05, "orders_per_buyer": 1.0}
+    figures = shop_figures(
+        one={**browsers, "days_since_last_purchase": 5.0, "price_level": 0.5},
+        other={**browsers, "days_since_last_purchase": 50.0, "price_level": 2.0},
+    )
+    assert sorted(english(named(figures)).values()) == ["Browsers", "Browsers 2"]
 
 
 def test_an_unstable_segment_is_named_by_how_much_it_does_and_has_no_playbook() -> None:
