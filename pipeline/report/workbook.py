@@ -227,7 +227,7 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
 
 
 def _money(segment: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """What a segment's customers paid, and what of it was given back; None where too few did, or it was not kept."""
+    """What its customers paid, and what was given back of it; None where few did, one did most, or it was not kept."""
     figures = segment["figures"]
     if segment["spend_share"] is None or "paid_per_customer" not in figures:
         return None, None
