@@ -190,7 +190,8 @@ class NamingParams(Section):
     min_interest_customers: Share
     top_categories: Count
     min_group: Count
-    max_one_customer_share: Share
+    # Models trained before there was this key have none in their params.
+    max_one_customer_share: Share = 0.5
     min_contrast: Annotated[float, Field(ge=1)]
     min_gap: NonNegative
     min_share_gap: Share
