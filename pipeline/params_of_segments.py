@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from features.journey import STAGES
 from features.profile import JOURNEY
 from models.figures import FIGURES
+from pipeline.errors import SECRETS, without_passwords
 from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Text, Timezone
 
 
@@ -180,6 +182,19 @@ class Standing(Section):
     avoid: Text
 
 
+Word = Annotated[str, Field(min_length=1)]
+
+
+def _without_password(words: list[str]) -> list[str]:
+    flags = [word.lstrip("-").replace("-", "_") for word in words if word.startswith("-")]
+    if any(re.fullmatch(SECRETS, one, re.I) for one in flags) or any(without_passwords(one) != one for one in words):
+        raise ValueError(
+            "expected no password among the words, which are kept with every run; let the program find it in its "
+            "environment"
+        )
+    return words
+
+
 class NamingParams(Section):
     """Names of segments."""
 
@@ -195,6 +210,9 @@ class NamingParams(Section):
     min_contrast: Annotated[float, Field(ge=1)]
     min_gap: NonNegative
     min_share_gap: Share
+    # Models trained before there were these keys have none in their params.
+    proposer: Annotated[list[Word], Field(min_length=1), AfterValidator(_without_password)] | None = None
+    proposer_seconds: Positive = 60.0
     archetypes: list[Archetype]
     traits: list[Trait]
     standing: dict[str, Standing]

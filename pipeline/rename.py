@@ -35,7 +35,7 @@ def rename(params: Params, segment: str, name: str | None) -> str:
             champion = registry.load_model(mlflow, params.tracking.champion_uri)
             called, taken = _called_now(mlflow, params, champion.run_id)
             own = _the_one(segment, called, champion.uri)
-            clean = _clean(name) if name is not None else None
+            clean = clean_name(name) if name is not None else None
             if clean in [now for segment_id, now in taken.items() if segment_id != own]:
                 raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
             registry.give_name(mlflow, params, own, clean)
@@ -99,7 +99,14 @@ def _the_one(segment: str, called: dict[str, str], model_uri: str) -> str:
     )
 
 
-def _clean(name: str) -> str:
+def clean_name(name: str) -> str:
+    """``name`` with single spaces.
+
+    Raises
+    ------
+    UserError
+        It is empty or too long.
+    """
     clean = " ".join(name.split())
     if not clean:
         raise UserError("expected a name with a letter in it; to take a given name back, use --reset.")

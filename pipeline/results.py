@@ -36,6 +36,7 @@ def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
     """The segments of a summary, one a row, with texts in the summary's language in place of nested values."""
     frame, language = pd.DataFrame(summary["segments"]), summary["language"]
     words = wording(language, summary.get("currency"))
+    proposed = frame.get("proposed_names")  # only where naming.proposer was asked
     return pd.DataFrame(
         {
             **{name: frame[name] for name in ("segment_id", "name", "archetype", "is_standing", "customer_count")},
@@ -49,6 +50,7 @@ def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
             **{f"rule_{key}": [rule and rule[key] for rule in frame.rule] for key in ("precision", "coverage")},
             **{name: ["" if not texts else texts[language] for texts in frame[name]] for name in ("playbook", "avoid")},
             "run_id": summary["run_id"],
+            **({} if proposed is None else {"proposed_name": [names[language] if names else "" for names in proposed]}),
         }
     )
 

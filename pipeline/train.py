@@ -26,6 +26,7 @@ from pipeline.identity import LINEAGE, Champion, ask_champion, identify, with_na
 from pipeline.minimum import history_days, require_enough
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
+from pipeline.proposals import proposals_text, require_proposer, with_proposals
 from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
 from pipeline.report.render import render
@@ -72,6 +73,7 @@ class Trained:
                 f"Model    {self.model_uri} (@{self.alias})",
                 f"Report   {self.report_path}",
                 *self._whose_report(),
+                *proposals_text(self.params, self.segments, is_champion=self.alias == "champion"),
                 f"Next     {to_see_runs(self.params):<27}  # compare runs in MLflow",
                 f"         {command(self.params, 'score', '--model', self.model_uri)}",
                 f"         {command(self.params, 'report', self.run_id[:SHORT_ID], '--xlsx')}",
@@ -129,6 +131,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
     UserError
         The source, the parameters or the store cannot be used; nothing half written remains.
     """
+    require_proposer(params)
     folder = params.path(params.outputs.folder)
     with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         progress("reading and checking")
@@ -154,9 +157,10 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             )
             progress("who, what, why, when and where")
             segments, cards = with_cards(source, profiles, segments, params)
+            segments, doubt = with_proposals(segments, params, progress=progress)
             progress("what segments foretell")
             validity, told_of_past = foretell(past, params)
-            said = (*fitted.notes, *notes, known.note, _shared_tastes(segments), *cards.notes, *told_of_past)
+            said = (*fitted.notes, *notes, known.note, _shared_tastes(segments), *cards.notes, doubt, *told_of_past)
             notes = tuple(text for text in said if text)
             fitted = replace(fitted, notes=notes)
             found = Found(source, profiles, fitted, segments, cards, validity, _moved(past, profiles, params))

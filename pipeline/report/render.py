@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.report import drawings
 from pipeline.report.five_w import five_w_texts
-from pipeline.report.wording import wording
+from pipeline.report.wording import proposed_name, wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -33,6 +34,8 @@ def render(summary: dict[str, Any], language: str) -> str:
         funnel_segments=drawings.funnel_matrix(summary["funnel"], names, words),
         tiers=drawings.tier_bars(revenue, words) if revenue else None,
         pareto=drawings.pareto_curve(revenue, words) if revenue else None,
+        proposed=lambda one: proposed_name(one, language),
+        renaming=lambda one, name: shlex.join(["kindred", "rename", one["segment_id"], name]),
         foretold=words.foretold(summary["quality"].get("validity")),
         five_w=lambda one: five_w_texts(one.get("five_w", {}), language, is_standing=one["is_standing"]),
         crossed=[drawings.crossing(one, names, words) for one in summary["crossings"]],

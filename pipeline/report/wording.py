@@ -68,6 +68,13 @@ def shown_name(segment: Mapping[str, Any], language: str | None = None) -> str:
     return str(name) if segment["is_stable"] else wording(language or "en")("unstable", name=name)
 
 
+def proposed_name(segment: Mapping[str, Any], language: str) -> str | None:
+    """The name that `naming.proposer` proposes; None where there is none, it is so called, or a person named it."""
+    proposed = (segment.get("proposed_names") or {}).get(language)
+    is_by_hand = proposed is not None and segment["names"] != segment["names_by_figures"]
+    return None if is_by_hand or proposed == segment["names"][language] else proposed
+
+
 @functools.cache
 def wording(language: str, currency: str | None = None, timezone: str = "UTC") -> Wording:
     """The wording of a language, with amounts in a currency (ISO 4217) and days of a time zone, read once."""
