@@ -83,6 +83,20 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
     assert len(comparison(akin, [], wording("en"), advice=Advice("none"), flow_note="")["segments"]) == 2
 
 
+def test_figures_that_are_nothing_in_all_runs_are_left_out() -> None:
+    nothing = {"queries_learned": 0.0, "spend": float("nan"), "segments_unstable": 0.0}
+    runs = [
+        run(label, **nothing, **more) | {"line": {"a"}, "names": {}}
+        for label, more in (
+            ("a", {"queries_by_words": 0.0}),
+            ("b", {"queries_by_words": 2.0, "queries_abstained": 0.0}),
+        )
+    ]
+    told = comparison(runs, [], wording("en"), advice=Advice("none"), flow_note="")["figures"]
+    # That no segment is unstable is news, as fewer are better.
+    assert told == [["queries_by_words", "0", "2"], ["segments_unstable", "0", "0"]]
+
+
 @pytest.mark.parametrize("language", ["uk", "ru", "sq"])
 def test_the_page_is_in_its_language(language: str) -> None:
     groups = ("s01", "s01", 40), ("s01", "s02", 3), ("standing-lost", "standing-lost", 5)
