@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -276,14 +276,12 @@ def _interests(summary: Mapping[str, Any]) -> Sheet:
 
 
 def _lineage(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> Sheet:
-    names = {one["segment_id"]: one["name"] for one in summary["segments"]}
     rows = [
         (
-            *(_moment(row["as_of"]), row["run_id"], row["segment_id"]),
-            names.get(row["segment_id"]) or row.get("name"),
+            *(_moment(row["as_of"]), row["run_id"], row["segment_id"], name),
             *(row["verdict"], row["is_here"], row["jaccard"], ", ".join(row["akin"])),
         )
-        for row in lineage
+        for row, name in zip(lineage, _names_then(summary, lineage), strict=True)
     ]
     columns = {
         **{
@@ -297,9 +295,21 @@ def _lineage(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -
     }
     about = (
         "What became of each segment from training to training. Customers in common: of those in the segment then or "
-        "before, the share in both (Jaccard)."
+        "before, the share in both (Jaccard). Names are those of each training."
     )
     return Sheet("Lineage", about, columns, rows, said=(4,))
+
+
+def _names_then(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
+    """What each row's segment was called at its training; None where that was not kept."""
+    now = {one["segment_id"]: one["name"] for one in summary["segments"]}
+    called: dict[str, str | None] = {}
+    for row in lineage:
+        segment_id = row["segment_id"]
+        then = row.get("names", {}).get(summary["language"]) or row.get("name")
+        # One that is gone is called as it was before; those of this run as on the other sheets.
+        called[segment_id] = then or called.get(segment_id)
+        yield (row["run_id"] == summary["run_id"] and now.get(segment_id)) or called[segment_id]
 
 
 def _quality(summary: Mapping[str, Any]) -> Sheet:
