@@ -282,16 +282,15 @@ def choose_and_fit(
 def _fewer(profiles: Profiles, params: Params, starts: Mapping[str, Ints], tried: list[Tried], least: int) -> Chosen:
     """KMeans with the most segments below the grid of which none is too small; one segment always is."""
     fewest = min(params.sweep.n_segments)
-    unjudged = {**params.quality.model_dump(), **UNJUDGED}
     for count in range(max(fewest - 1, 1), 0, -1):
         given = Setting("kmeans", count, None, 0, {}).of(params)
-        if count == 1 or _smallest(cluster(profiles, given, quality=unjudged, starts=starts)) >= least:
+        fitted = cluster(profiles, given, starts=starts)
+        if _smallest(fitted) >= least:
             break
     reason = (
         f"None of {len(tried)} candidates had {least} customers in every segment "
         f"(quality.min_segment_customers); {count} segment{'s' * (count > 1)} can have."
     )
-    fitted = cluster(profiles, given, starts=starts)
     return Chosen(
         given, replace(fitted, candidates=[one.candidate for one in tried], choice_reason=reason), tried, None
     )

@@ -152,12 +152,21 @@ def test_the_champions_segments_go_on_where_they_are_large_enough(
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
     smallest = {count: np.bincount(cluster(few, params(), n_segments=count).labels).min() for count in (2, 3)}
     assert smallest[2] > smallest[3]
+    below: list[int] = []
+
+    def counting(profiles: Profiles, params: Params, **changes: Any) -> FittedClusters:
+        below.extend(one for one in [int(params.clustering.n_segments)] if one < 3)
+        return cluster(profiles, params, **changes)
+
+    monkeypatch.setattr("pipeline.sweep.cluster", counting)
     for count in (2, 3):
         given = params(*SMALL, "sweep.n_segments=[3]", f"quality.min_segment_customers={smallest[count]}")
         fresh = choose_and_fit(None, few, [], given, {}, sweep=False, progress=quiet)
         assert fresh.fitted.n_segments == count
+        assert below == [2] * (count == 2)  # once
         starts = {"The champion's segments": fresh.fitted.labels}
         again = choose_and_fit(None, few, [], given, starts, sweep=False, progress=quiet)
+        below.clear()
         assert any("champion's segments were fitted to today's customers" in note for note in again.fitted.notes)
 
     def one_alone(*given: Any, **changes: Any) -> FittedClusters:
