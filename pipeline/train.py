@@ -36,6 +36,7 @@ from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category,
 from pipeline.segments import Segments, describe_segments, seasonal_leaning
 from pipeline.shop import save_shop
 from pipeline.sources import Source, read_source
+from pipeline.staying import with_staying
 from pipeline.sweep import candidates_text, choose_and_fit, is_to_choose
 from pipeline.validity import Past, Validity, foretell, pasts
 from pipeline.whereabouts import stage_moves
@@ -156,6 +157,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             segments, cards = with_cards(source, profiles, segments, params)
             progress("what segments foretell")
             validity, told_of_past = foretell(past, params)
+            progress("who stayed")
+            segments = with_staying(con, source, past, profiles, segments, params)
             said = (*fitted.notes, *notes, known.note, _shared_tastes(segments), *cards.notes, *told_of_past)
             notes = tuple(text for text in said if text)
             fitted = replace(fitted, notes=notes)

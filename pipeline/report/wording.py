@@ -250,6 +250,14 @@ class Wording:
         told = self("cards.stability", word=word, share=self.number(segment["stability"], "share"))
         return told if segment["is_stable"] else f"{told} {self('cards.no_campaign')}"
 
+    def staying(self, segment: Mapping[str, Any]) -> str:
+        """How many of those who were in a segment are in it still; empty where that is not known."""
+        told = segment.get("staying")  # which trainings of before have not
+        if told is None:
+            return ""
+        days, share = self("days", count=told["days"]), self.number(told["share"], "share")
+        return self("cards.staying", days=days, share=share)
+
     def rule(self, rule: Mapping[str, Any] | None) -> str:
         """A segment's rule as sentences, with whom it holds for."""
         if rule is None:

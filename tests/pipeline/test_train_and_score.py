@@ -144,6 +144,30 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
     assert f"kindred explain CUSTOMER --model {result.model_uri} --" in second.as_text()
 
 
+def test_cards_tell_how_many_are_still_there(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    params, result = trained
+    days = params.backtest.horizon_days
+    moments = (params.model_copy(update={"as_of": params.as_of - timedelta(days=ago)}) for ago in (days, 0))
+    then, now = (
+        pq.read_table(
+            score(at, model_uri=result.model_uri, out=tmp_path / f"{at.as_of:%d}.parquet", progress=quiet).path
+        )
+        .to_pandas()
+        .set_index("customer_id")
+        .segment_id
+        for at in moments
+    )
+    has_stayed = now.reindex(then.index) == then
+    told = result.segments.set_index("segment_id").staying
+    assert told.notna().sum() >= 6
+    for segment_id, one in told.dropna().items():
+        here = has_stayed[then == segment_id]
+        assert len(here) >= params.naming.min_group
+        assert one == {"days": days, "share": pytest.approx(here.mean())}
+    page = result.report_path.read_text()
+    assert page.count("Of those who were in this segment 30 days before, ") == told.notna().sum()
+
+
 def told_segments(scored: Scored, customer: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What the command that a scoring tells to run next says of a customer."""
     (told,) = re.findall(r"^Next +kindred (explain CUSTOMER.*)$", scored.as_text(), re.MULTILINE)
