@@ -28,10 +28,10 @@ from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
+from pipeline.report.markdown import as_markdown
 from pipeline.report.render import render
 from pipeline.report.summarise import summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
-from pipeline.report.wording import as_markdown
 from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
 from pipeline.segments import Segments, describe_segments, seasonal_leaning
 from pipeline.shop import save_shop

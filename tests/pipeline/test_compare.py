@@ -16,8 +16,9 @@ from pipeline.flow import flow_table
 from pipeline.params import Params
 from pipeline.rename import rename
 from pipeline.report.comparison import Advice, comparison, flow_figure
+from pipeline.report.languages import read_texts
 from pipeline.report.render import render_template
-from pipeline.report.wording import read_texts, wording
+from pipeline.report.wording import wording
 from pipeline.train import Trained, train
 
 
