@@ -89,16 +89,22 @@ def of_spend(events: ir.Table) -> list[str]:
     events (event_type, quantity, unit_price)     of the window; purchases alone count
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
-    paid = bought.select(paid=bought.quantity * bought.unit_price).filter(ibis._.paid > 0)
-    beside = paid.cross_join(paid.aggregate(bound=paid.paid.quantile(1.0 - FEW)))
-    brought = beside.paid.sum(where=beside.paid > beside.bound) / beside.paid.sum()
-    count, share = beside.aggregate(count=beside.count(), share=brought).to_pyarrow().to_pylist()[0].values()
+    paid = _with_largest(bought.select(paid=bought.quantity * bought.unit_price), "paid")
+    brought = paid.paid.sum(where=paid.is_large) / paid.paid.sum()
+    count, share = paid.aggregate(count=paid.count(), share=brought).to_pyarrow().to_pylist()[0].values()
     if count < LEAST_PAID or (share or 0.0) <= MOSTLY:
         return []
     return [
         f"{FEW:.0%} of the purchases bring {share:.0%} of the spend. Spend is quantity times unit_price; if the "
         "column holds the price of the whole row, divide it in source.events.query: amount / quantity as price"
     ]
+
+
+def _with_largest(rows: ir.Table, amount: str) -> ir.Table:
+    """Rows with an ``amount`` above 0, and whether it is among the largest `FEW` (is_large)."""
+    some = rows.filter(rows[amount] > 0)
+    beside = some.cross_join(some.aggregate(bound=some[amount].quantile(1.0 - FEW)))
+    return beside.mutate(is_large=beside[amount] > beside.bound)
 
 
 def of_items(events: ir.Table, products: ir.Table | None) -> list[str]:
@@ -110,12 +116,10 @@ def of_items(events: ir.Table, products: ir.Table | None) -> list[str]:
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
     own_path = bought.category_path if "category_path" in bought.columns else ibis.null("string")
     bought = with_category_path(bought.mutate(category_path=own_path), products)
-    items = bought.select("quantity", category=at_level(bought.category_path, 1)).filter(ibis._.quantity > 0)
-    beside = items.cross_join(items.aggregate(bound=items.quantity.quantile(1.0 - FEW)))
-    is_large = beside.quantity > beside.bound
+    items = _with_largest(bought.select("quantity", category=at_level(bought.category_path, 1)), "quantity")
     # Rows without a category are one of their own.
-    by_category = beside.group_by(category=beside.category.fill_null("")).aggregate(
-        count=beside.count(), items=beside.quantity.sum(), large=beside.quantity.sum(where=is_large)
+    by_category = items.group_by(category=items.category.fill_null("")).aggregate(
+        count=items.count(), items=items.quantity.sum(), large=items.quantity.sum(where=items.is_large)
     )
     found = by_category.to_pandas().astype({"items": "float64", "large": "float64"}).fillna({"large": 0.0})
     count, total = found["count"].sum(), found["items"].sum()

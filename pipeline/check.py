@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import ibis.expr.types as ir
 import pandas as pd
@@ -31,7 +33,8 @@ def check(params: Params, *, progress: Progress) -> str:
             + beware.of_items(observed, source.products)
             + beware.of_contacts(_orders_and_contacts(observed))
         )
-        return "\n".join([reading_text(source.summary.as_dict()), *(f"Beware    {told}" for told in doubts)])
+        read = reading_text(source.summary.as_dict(), params.local_timezone)
+        return "\n".join([read, *(f"Beware    {told}" for told in doubts)])
 
 
 def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
@@ -51,8 +54,9 @@ def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
     )
 
 
-def reading_text(reading: dict[str, Any]) -> str:
-    """What was read and what was set aside, a line each."""
+def reading_text(reading: dict[str, Any], timezone: str) -> str:
+    """What was read and what was set aside, a line each; moments by the clock of ``timezone``."""
+    first, last = (_by_clock(reading[key], timezone) for key in ("first_event_at", "last_event_at"))
     lines = [
         f"Read      {reading['read_count']:>12,} rows",
         f"Accepted  {reading['accepted_count']:>12,}",
@@ -63,9 +67,14 @@ def reading_text(reading: dict[str, Any]) -> str:
         f"Customers {reading['customer_count']:>12,}",
         f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
         *([f"Beware    {unlisted}"] if (unlisted := unlisted_note(reading)) else []),
-        f"From      {reading['first_event_at']} to {reading['last_event_at']}",
+        f"From      {first} to {last}, by the clock of {timezone}",
     ]
     return "\n".join(lines)
+
+
+def _by_clock(moment: str, timezone: str) -> str:
+    """A moment in UTC as the clock of ``timezone`` shows it."""
+    return f"{datetime.fromisoformat(moment).replace(tzinfo=UTC).astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M:%S}"
 
 
 def unlisted_note(reading: dict[str, Any]) -> str:

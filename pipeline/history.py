@@ -19,6 +19,7 @@ from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.rename import names_in
 from pipeline.report.wording import Wording
 from pipeline.shop import load_shop
+from pipeline.snapshots import first_event
 from pipeline.sources import read_source
 from pipeline.whereabouts import PLACES, migrate
 
@@ -57,7 +58,7 @@ def history(
         shop, trained = load_shop(model.shop_folder, params.folder)
         progress("reading and checking")
         source = read_source(con, params, rejected_path=None)
-        first = datetime.fromisoformat(source.summary.first_event_at).replace(tzinfo=params.as_of.tzinfo)
+        first = first_event(source, params)
         since = since or max(params.as_of - YEAR, first + timedelta(days=params.minimum.usual_history_days))
         dates = moments(params.as_of, every, since=since, first=first)
         # Each moment reads the events several times: parsed once and kept, that is cheap.

@@ -18,6 +18,7 @@ from features.interests import SHARE_PREFIX
 from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from pipeline import beware, outputs, registry, tracking
+from pipeline.commands import command
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.files import source_files
@@ -67,6 +68,7 @@ class Scored:
     path: Path
     model_uri: str
     summary: dict[str, Any]
+    following: str
 
     def as_text(self) -> str:
         """Rows per segment beside training, and what else to know."""
@@ -97,7 +99,7 @@ class Scored:
         lines += [
             f"Model           {self.model_uri}",
             f"Scores          {self.path}",
-            "Next            take the scores to your mailing tool; `kindred train` again when drift grows",
+            f"Next            {self.following}    # why somebody is where they are; CUSTOMER: an id of the scores",
         ]
         return "\n".join(lines)
 
@@ -179,7 +181,8 @@ def score(
         if updated is not None:
             updated.save()
             summary["update"] = updated.told
-        return Scored(out, model.uri, summary)
+        named = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
+        return Scored(out, model.uri, summary, command(params, "explain", "CUSTOMER", *named))
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from features.events import EventType, ObservationWindow
-from features.interests import SHARE_PREFIX, voices
+from features.interests import voices
 from features.journey import STAGES
 from models import naming
 from models.crossings import funnel
-from models.disclosure import hide_shares_of_few, hide_spend_of_few, well_founded
-from models.explanations import Rule, is_share, segment_rules
+from models.disclosure import hide_shares_of_few, hide_spend_of_few
+from models.explanations import segment_rules
 from models.figures import segment_figures
 from models.identity import STANDING
 from models.kept_names import keep_names, leave_names
@@ -28,7 +28,7 @@ from models.segmentation import FittedClusters, Segmentation
 from pipeline.clusters import noise_policy, segment_ids
 from pipeline.params import Params
 from pipeline.profiles import Profiles
-from pipeline.report.wording import wording
+from pipeline.segment_rows import is_stable, rule_of, segment_row, stability_of
 
 SHOWN_OF_STANDINGS = ("events_per_customer", "days_since_last_event")
 """The figures that show how little a group by rule has done."""
@@ -124,7 +124,7 @@ def describe_segments(
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
         min_share_gap=settings.min_share_gap,
-        unstable=[one for one in interests if not _is_stable(_stability(one, fitted), params)],
+        unstable=[one for one in interests if not is_stable(stability_of(one, fitted), params)],
     )
     given = given_names or {}
     keep_names(named, known_names or {})
@@ -139,7 +139,7 @@ def describe_segments(
     )
     shop = _plain(figures.loc["shop"])
     table = [
-        _segment(
+        segment_row(
             segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), interests[segment_id], fitted, params
         )
         for segment_id in interests
@@ -149,7 +149,7 @@ def describe_segments(
         one["names_by_figures"] = one["names"]
         if by_hand := given.get(one["segment_id"]):
             one.update(name=by_hand, names=dict.fromkeys(one["names"], by_hand))
-        one["rule"] = _rule(one, rules.get(one["segment_id"]), labels, noise_policy(fitted), params)
+        one["rule"] = rule_of(one, rules.get(one["segment_id"]), labels, noise_policy(fitted), params)
         if one["is_standing"]:
             known = [name for name in SHOWN_OF_STANDINGS if name in one["figures"] and name in shop]
             one["evidence"] = [naming.proof(name, one["figures"], shop, {}) for name in known]
@@ -195,94 +195,6 @@ def _interests(
         for segment_id in map(str, lifts["share"].index)
     }
     return lifts, interests
-
-
-def _rule(
-    segment: dict[str, Any],
-    rule: Rule | None,
-    labels: dict[str, str],
-    noise_policy: str | None,
-    params: Params,
-) -> dict[str, Any] | None:
-    """The rule as data and in words, and how well it holds; None of a small group, and where none tells it apart."""
-    if segment["is_standing"]:
-        stage = segment["segment_id"].removeprefix(STANDING)
-        told: dict[str, Any] = {
-            **{"stage": stage, "min_events": params.clustering.min_events, "with_noise": noise_policy == "standing"},
-            **{"precision": 1.0, "coverage": 1.0},
-        }
-    elif segment["is_small"] or rule is None or not rule.conditions or np.isnan(rule.precision):
-        return None
-    else:
-        conditions = [
-            {**vars(one), "is_share": is_share(one.column), "label": _label(one.column, labels)}
-            for one in rule.conditions
-        ]
-        told = {"conditions": conditions, "precision": rule.precision, "coverage": rule.coverage}
-    return {"text": wording(params.language, params.currency).conditions(told), **told}
-
-
-def _label(column: str, labels: dict[str, str]) -> str:
-    name = column.removeprefix(SHARE_PREFIX)
-    return labels.get(name, name)
-
-
-def _stability(segment_id: str, fitted: FittedClusters) -> float | None:
-    """Mean Jaccard of a segment's cluster; None of a standing and of noise."""
-    return {fitted.segment_id(cluster): value for cluster, value in fitted.stability.items()}.get(segment_id)
-
-
-def _is_stable(stability: float | None, params: Params) -> bool:
-    return stability is None or stability >= params.quality.min_stability
-
-
-def _stability_word(stability: float | None, params: Params) -> str | None:
-    bounds = params.quality
-    if stability is None:
-        return None
-    if stability < bounds.good_stability:
-        return "fairly stable" if stability >= bounds.min_stability else "unstable"
-    return "very stable" if stability >= bounds.high_stability else "stable"
-
-
-def _segment(
-    segment_id: str,
-    figures: dict[str, float],
-    named: dict[str, Any] | None,
-    interests: list[Interest],
-    fitted: FittedClusters,
-    params: Params,
-) -> dict[str, Any]:
-    standing = params.naming.standing.get(segment_id.removeprefix(STANDING))
-    if named is None:
-        assert standing is not None
-        named = {
-            "archetype": None,
-            "names": standing.name.model_dump(),
-            "playbook": standing.playbook.model_dump(),
-            "avoid": standing.avoid.model_dump(),
-            "evidence": [],
-        }
-    came_back = _stability(segment_id, fitted)
-    return {
-        "segment_id": segment_id,
-        "name": named["names"][params.language],
-        "names": named["names"],
-        "archetype": named["archetype"],
-        "is_standing": segment_id.startswith(STANDING),
-        "customer_count": int(figures["customer_count"]),
-        "customer_share": figures["customer_share"],
-        "spend_share": figures["spend_share"],
-        "top_categories": [vars(interest) for interest in interests],
-        "evidence": named["evidence"],
-        "stability": came_back,
-        "is_stable": _is_stable(came_back, params),
-        "stability_word": _stability_word(came_back, params),
-        "playbook": named["playbook"],
-        "avoid": named["avoid"],
-        "is_small": figures["customer_count"] < params.naming.min_group,
-        "figures": well_founded(figures, params.naming.min_group),
-    }
 
 
 def _stages(profile: pd.DataFrame, ids: np.ndarray, table: list[dict[str, Any]]) -> pd.DataFrame:
@@ -333,7 +245,7 @@ def _model_segment(
     return {
         "segment_id": segment_id,
         "name": names[params.language],
-        "is_stable": _is_stable(fitted.stability.get(cluster), params),
+        "is_stable": is_stable(fitted.stability.get(cluster), params),
     }
 
 

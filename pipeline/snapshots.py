@@ -28,7 +28,7 @@ MIN_HISTORY_HORIZONS = 1
 def backtest_cutoffs(source: Source, params: Params) -> list[datetime]:
     """Moments a horizon apart, the last one horizon before as_of, each with at least a horizon of log before it."""
     horizon = timedelta(days=params.backtest.horizon_days)
-    first = datetime.fromisoformat(source.summary.first_event_at).replace(tzinfo=params.as_of.tzinfo)
+    first = first_event(source, params)
     found = [params.as_of - place * horizon for place in range(params.backtest.cutoffs, 0, -1)]
     kept = [cutoff for cutoff in found if cutoff - MIN_HISTORY_HORIZONS * horizon >= first]
     if not kept:
@@ -37,6 +37,11 @@ def backtest_cutoffs(source: Source, params: Params) -> list[datetime]:
             f"of {horizon.days} days; it begins on {first:%Y-%m-%d}. Lower backtest.horizon_days."
         )
     return kept
+
+
+def first_event(source: Source, params: Params) -> datetime:
+    """When the log begins."""
+    return datetime.fromisoformat(source.summary.first_event_at).replace(tzinfo=params.as_of.tzinfo)
 
 
 def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:

@@ -62,9 +62,9 @@ class Setting:
             found["clustering.hdbscan.min_cluster_share"] = f"{self.min_cluster_share:g}"
         return found | {f"clustering.block_weights.{name}": f"{one:g}" for name, one in self.block_weights.items()}
 
-    def command(self) -> str:
+    def command(self, params: Params) -> str:
         """What trains it in full."""
-        return " ".join(["kindred train", *(f"--set {key}={one}" for key, one in self.overrides().items())])
+        return command(params, "train", overrides=self.overrides())
 
     def balance_name(self) -> str:
         """The balance of blocks in words."""
@@ -265,7 +265,7 @@ def choose_and_fit(
         if starts and _smallest(fitted) < least:  # of the champion's segments; others may all be large enough
             fitted = cluster(profiles, given, starts=own)
         if _smallest(fitted) >= least:
-            log_candidates(mlflow, tried, choice)
+            log_candidates(mlflow, tried, choice, params)
             samples = _samples(profiles, earlier, params)
             chosen = replace(
                 fitted,
@@ -275,23 +275,22 @@ def choose_and_fit(
             )
             return Chosen(given, chosen, tried, choice)
         del left[choice.chosen]
-    log_candidates(mlflow, tried, None)
+    log_candidates(mlflow, tried, None, params)
     return _fewer(profiles, params, starts, tried, least)
 
 
 def _fewer(profiles: Profiles, params: Params, starts: Mapping[str, Ints], tried: list[Tried], least: int) -> Chosen:
     """KMeans with the most segments below the grid of which none is too small; one segment always is."""
     fewest = min(params.sweep.n_segments)
-    unjudged = {**params.quality.model_dump(), **UNJUDGED}
     for count in range(max(fewest - 1, 1), 0, -1):
         given = Setting("kmeans", count, None, 0, {}).of(params)
-        if count == 1 or _smallest(cluster(profiles, given, quality=unjudged, starts=starts)) >= least:
+        fitted = cluster(profiles, given, starts=starts)
+        if _smallest(fitted) >= least:
             break
     reason = (
         f"None of {len(tried)} candidates had {least} customers in every segment "
         f"(quality.min_segment_customers); {count} segment{'s' * (count > 1)} can have."
     )
-    fitted = cluster(profiles, given, starts=starts)
     return Chosen(
         given, replace(fitted, candidates=[one.candidate for one in tried], choice_reason=reason), tried, None
     )
@@ -318,12 +317,12 @@ def _samples(profiles: Profiles, earlier: Sequence[Past], params: Params) -> str
     return f"{told}; what they foretell was measured on {past}." if past else f"{told}."
 
 
-def log_candidates(mlflow: Any, tried: list[Tried], choice: Choice | None) -> None:
+def log_candidates(mlflow: Any, tried: list[Tried], choice: Choice | None, params: Params) -> None:
     """A child run for each candidate, with the command that trains it; one table and a figure of all of them."""
     told = scores([one.candidate for one in tried])
     rows = []
     for one, score in zip(tried, told, strict=True):
-        row = {**vars(one.candidate), "score": score, "command": one.setting.command()}
+        row = {**vars(one.candidate), "score": score, "command": one.setting.command(params)}
         row["is_chosen"] = choice is not None and one.candidate == choice.chosen
         rows.append(row)
         tags = {"candidate": "true", "command": row["command"], "is_chosen": str(row["is_chosen"]).lower()}
@@ -344,6 +343,6 @@ def candidates_text(tried: Sequence[Tried], params: Params) -> str:
         lines.append(
             f"{score:5.2f}  {found.stable_share:6.0%}  {found.smallest_count:8,.0f}  "
             f"{found.named_apart:>2}/{found.n_segments:<2}  "
-            f"{command(params, 'train', overrides=one.setting.overrides())}"
+            f"{one.setting.command(params)}"
         )
     return "\n".join(lines)

@@ -22,21 +22,22 @@ from pipeline.clusters import cluster
 from pipeline.commands import command, to_see_runs
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
-from pipeline.identity import LINEAGE, Champion, ask_champion, identify, with_names
+from pipeline.identity import LINEAGE, Champion, Identified, ask_champion, identify, with_names
 from pipeline.minimum import history_days, require_enough
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.proposals import proposals_text, require_proposer, with_proposals
 from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
+from pipeline.report.markdown import as_markdown
 from pipeline.report.render import render
 from pipeline.report.summarise import summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
-from pipeline.report.wording import as_markdown
 from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
 from pipeline.segments import Segments, describe_segments, seasonal_leaning
 from pipeline.shop import save_shop
 from pipeline.sources import Source, read_source
+from pipeline.staying import with_staying
 from pipeline.sweep import candidates_text, choose_and_fit, is_to_choose
 from pipeline.validity import Past, Validity, foretell, pasts
 from pipeline.whereabouts import stage_moves
@@ -151,13 +152,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
             progress("naming and describing")
             known = identify(mlflow, champion, fitted, params, run_id=run_id)
             fitted = replace(fitted, ids=known.ids)
-            leaning = seasonal_leaning(profiles, fitted, params)
-            segments = describe_segments(
-                profiles, fitted, params, leaning=leaning, known_names=known.names, given_names=known.given
-            )
-            progress("who, what, why, when and where")
-            segments, cards = with_cards(source, profiles, segments, params)
-            segments, doubt = with_proposals(segments, params, progress=progress)
+            segments, cards, doubt = _described(con, source, past, profiles, fitted, known, params, progress=progress)
             progress("what segments foretell")
             validity, told_of_past = foretell(past, params)
             said = (*fitted.notes, *notes, known.note, _shared_tastes(segments), *cards.notes, doubt, *told_of_past)
@@ -203,6 +198,29 @@ def _clustered(
         return made.params, made.fitted, candidates_text(made.tried, params)
     progress(f"clustering with {params.clustering.algorithm}")
     return params, cluster(profiles, params, starts=starts), ""
+
+
+def _described(
+    con: Any,
+    source: Source,
+    past: list[Past],
+    profiles: Profiles,
+    fitted: FittedClusters,
+    known: Identified,
+    params: Params,
+    *,
+    progress: Progress,
+) -> tuple[Segments, Cards, str]:
+    """Segments with names, cards, what is proposed and who stayed; and what is wrong with the proposals."""
+    leaning = seasonal_leaning(profiles, fitted, params)
+    segments = describe_segments(
+        profiles, fitted, params, leaning=leaning, known_names=known.names, given_names=known.given
+    )
+    progress("who, what, why, when and where")
+    segments, cards = with_cards(source, profiles, segments, params)
+    segments, doubt = with_proposals(segments, params, progress=progress)
+    progress("who stayed")
+    return with_staying(con, source, past, profiles, segments, params), cards, doubt
 
 
 def _doubts(con: Any, source: Source, profiles: Profiles, params: Params) -> list[str]:

@@ -38,6 +38,7 @@ from pipeline.sources import Source
 RFM = ["recency_score", "frequency_score", "monetary_score"]
 UNJUDGED = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
 """Settings of `quality` under which segments are fitted and nothing more."""
+SAMPLED_EVENTS = "sampled_events"
 SEGMENTS, CEILING = "segments", "ceiling"
 TITLES = {
     "buys_auc": "who buys at all (AUROC)",
@@ -125,7 +126,7 @@ def pasts(con: Any, source: Source, params: Params, *, last_only: bool, progress
         return [], f"What segments foretell was not measured: {error}"
     sample = sample_of(source, params)
     # The log is read once for all cutoffs.
-    sample = replace(sample, events=materialise(con, sample.events, "sampled_events"))
+    sample = replace(sample, events=materialise(con, sample.events, SAMPLED_EVENTS))
     found = []
     for cutoff in cutoffs[-1:] if last_only else cutoffs:
         progress(f"profiles of {cutoff:%Y-%m-%d}")

@@ -113,6 +113,21 @@ def stage_moves(before: pd.DataFrame, now: pd.DataFrame, *, since: str, min_grou
     }
 
 
+def stayed_shares(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) -> dict[str, float]:
+    """Of the customers of each segment at an earlier moment, the share who are in it now; of small groups none is told.
+
+    Parameters
+    ----------
+    before, now : DataFrame
+        customer_id, segment_id; whoever only the earlier knows is in it no more.
+    """
+    known = before.merge(now, on="customer_id", how="left", suffixes=("_then", "_now"))
+    has_stayed = known.segment_id_then == known.segment_id_now
+    told = has_stayed.groupby(known.segment_id_then).agg(["size", "mean"])
+    told = told[told["size"] >= min_group]
+    return dict(zip(told.index.astype(str), told["mean"].tolist(), strict=True))
+
+
 def migrate(history: pd.DataFrame, *, min_group: int) -> Migration:
     """Aggregates of a history.
 

@@ -124,7 +124,13 @@ def _keys(dicts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _figures(figures: Sequence[Mapping[str, float]]) -> list[list[str]]:
-    return [[key, *_marked(key, figures)] for key in _keys(figures)]
+    """Those that say something: one without a better or a worse says nothing where it is 0 or unknown in all runs."""
+    told = [
+        key
+        for key in _keys(figures)
+        if key in HIGHER_IS_BETTER or any(abs(one.get(key, 0.0)) > 0 for one in figures)  # which NaN is not
+    ]
+    return [[key, *_marked(key, figures)] for key in told]
 
 
 def _marked(key: str, figures: Sequence[Mapping[str, float]]) -> list[str]:

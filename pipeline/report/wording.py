@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from string import Formatter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import yaml
 from babel import Locale
 from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal, format_percent
@@ -21,8 +17,8 @@ from features.context import CHANNEL_PREFIX
 from features.events import EventType
 from features.interests import SHARE_PREFIX
 from models.naming import category_in_languages
+from pipeline.report.languages import Text, read_texts
 
-TEXTS = Path(__file__).parent / "texts"
 MONEY = {"average_order_value", "spend_per_customer", "paid_per_customer"}
 """Figures that are told as money; those that end as below are shares, the others plain numbers."""
 SHARES = ("_share", "return_rate")
@@ -36,8 +32,6 @@ BOUNDS = {
 DAY_CHARS = 10
 """Of a day without an hour, as in 2025-11-01."""
 FORETOLD = ("buys_auc", "spend_r2", "category_auc")
-PLURALS = {"zero", "one", "two", "few", "many", "other"}
-Text = str | dict[str, str]
 
 
 def number(value: float | None, form: str = "number", language: str = "en", currency: str | None = None) -> str:
@@ -79,58 +73,6 @@ def proposed_name(segment: Mapping[str, Any], language: str) -> str | None:
 def wording(language: str, currency: str | None = None, timezone: str = "UTC") -> Wording:
     """The wording of a language, with amounts in a currency (ISO 4217) and days of a time zone, read once."""
     return Wording(language, read_texts(language), currency, timezone)
-
-
-def read_texts(language: str, folder: Path = TEXTS) -> dict[str, Text]:
-    """Texts by dotted key; a mapping of plural forms where a text has them.
-
-    Raises
-    ------
-    ValueError
-        A key that English has is missing or too many, or a text has other placeholders or plural forms than it should.
-    """
-    texts, english = (_flat(_load(folder / f"{one}.yaml")) for one in (language, "en"))
-    if wrong := sorted(texts.keys() ^ english.keys()):
-        raise ValueError(f"texts/{language}.yaml: expected the keys of en.yaml; missing or too many: {wrong[:5]}")
-    forms = set(Locale.parse(language).plural_form.tags) | {"other"}
-    for key, text in texts.items():
-        if isinstance(text, dict) != isinstance(english[key], dict) or (isinstance(text, dict) and set(text) != forms):
-            raise ValueError(
-                f"texts/{language}.yaml: {key}: expected the plural forms {sorted(forms)} where English has any"
-            )
-        if any(
-            _fields(one) != _fields(_other(english[key]))
-            for one in (text.values() if isinstance(text, dict) else [text])
-        ):
-            raise ValueError(f"texts/{language}.yaml: {key}: expected the placeholders of English")
-    return texts
-
-
-def _load(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Text]:
-    flat: dict[str, Text] = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and value.keys() <= PLURALS:
-            flat[name] = value
-        elif isinstance(value, dict):
-            flat |= _flat(value, f"{name}.")
-        elif isinstance(value, list):
-            flat |= {f"{name}.term": value[0], f"{name}.meaning": value[1]}
-        else:
-            flat[name] = str(value)
-    return flat
-
-
-def _other(text: Text) -> str:
-    return text["other"] if isinstance(text, dict) else text
-
-
-def _fields(text: str) -> set[str]:
-    return {field for _, field, _, _ in Formatter().parse(text) if field}
 
 
 class Wording:
@@ -257,6 +199,14 @@ class Wording:
         told = self("cards.stability", word=word, share=self.number(segment["stability"], "share"))
         return told if segment["is_stable"] else f"{told} {self('cards.no_campaign')}"
 
+    def staying(self, segment: Mapping[str, Any]) -> str:
+        """How many of those who were in a segment are in it still; empty where that is not known."""
+        told = segment.get("staying")  # which trainings of before have not
+        if told is None:
+            return ""
+        days, share = self("days", count=told["days"]), self.number(told["share"], "share")
+        return self("cards.staying", days=days, share=share)
+
     def rule(self, rule: Mapping[str, Any] | None) -> str:
         """A segment's rule as sentences, with whom it holds for."""
         if rule is None:
@@ -349,23 +299,3 @@ class Wording:
     def listed(self, names: Sequence[str]) -> str:
         """Names one after another."""
         return "; ".join(names) or self("nobody")
-
-
-def as_markdown(summary: Mapping[str, Any]) -> str:
-    """The segments as a table for the tracker, in English but for names; signs of Markdown and HTML are escaped."""
-    words = wording("en")
-    rows = [
-        (shown_name(one), words.whole(one["customer_count"]), number(one["customer_share"], "share"),
-         number(one["spend_share"], "share"), f"{number(one['stability'], 'share')} {one['stability_word'] or ''}",
-         words.categories(one))
-        for one in summary["segments"]
-    ]  # fmt: skip
-    head = ("Segment", "Customers", "Share", "Of spend", "Stability", "Interests")
-    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *rows)]
-    names = "; ".join(shown_name(one) for one in summary["segments"] if not one["is_standing"])
-    table = "\n".join([lines[0], "|---|--:|--:|--:|--:|---|", *lines[1:]])
-    return "\n\n".join([_escaped(names), table, *map(_escaped, summary["quality"]["notes"])])
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", text).replace("<", "&lt;")

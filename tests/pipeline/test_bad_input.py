@@ -220,6 +220,30 @@ def test_check_tells_of_types_in_no_list(tmp_path: Path, shop: Path) -> None:
     assert "Beware" not in checked(params_in(tmp_path, shop))
 
 
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["source.events.timezone=UTC"], "2025-06-30 22:30:00 to 2025-10-31 23:15:00, by the clock of UTC"),
+        (
+            ["source.events.timezone=UTC", "cards.timezone=Europe/Kyiv"],
+            "2025-07-01 01:30:00 to 2025-11-01 01:15:00, by the clock of Europe/Kyiv",
+        ),
+        (
+            ["source.events.timezone=Europe/Kyiv"],
+            "2025-06-30 22:30:00 to 2025-10-31 23:15:00, by the clock of Europe/Kyiv",
+        ),
+    ],
+)
+def test_check_tells_times_by_the_clock_of_the_reports(tmp_path: Path, more: list[str], expected: str) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text(rows("2025-06-30 22:30:00", "2025-10-31 23:15:00"))
+    assert f"From      {expected}" in checked(params_in(tmp_path, tmp_path, *without_tables(log), *more)).splitlines()
+
+
+def without_tables(log: Path) -> tuple[str, ...]:
+    return (f"source.events.path={log}", "source.products=null", "source.customers=null")
+
+
 def checked(params: Params) -> str:
     return check(params, progress=quiet)
 

@@ -16,8 +16,9 @@ from pipeline.flow import flow_table
 from pipeline.params import Params
 from pipeline.rename import rename
 from pipeline.report.comparison import Advice, comparison, flow_figure
+from pipeline.report.languages import read_texts
 from pipeline.report.render import render_template
-from pipeline.report.wording import read_texts, wording
+from pipeline.report.wording import wording
 from pipeline.train import Trained, train
 
 
@@ -81,6 +82,20 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
     assert len(without["segments"]) == 4 and "--flow" in without["notes"][0]
     akin = [run | {"line": {"a", run["label"]}} for run in runs]
     assert len(comparison(akin, [], wording("en"), advice=Advice("none"), flow_note="")["segments"]) == 2
+
+
+def test_figures_that_are_nothing_in_all_runs_are_left_out() -> None:
+    nothing = {"queries_learned": 0.0, "spend": float("nan"), "segments_unstable": 0.0}
+    runs = [
+        run(label, **nothing, **more) | {"line": {"a"}, "names": {}}
+        for label, more in (
+            ("a", {"queries_by_words": 0.0}),
+            ("b", {"queries_by_words": 2.0, "queries_abstained": 0.0}),
+        )
+    ]
+    told = comparison(runs, [], wording("en"), advice=Advice("none"), flow_note="")["figures"]
+    # That no segment is unstable is news, as fewer are better.
+    assert told == [["queries_by_words", "0", "2"], ["segments_unstable", "0", "0"]]
 
 
 @pytest.mark.parametrize("language", ["uk", "ru", "sq"])

@@ -20,9 +20,10 @@ from pipeline.migration import migration
 from pipeline.outputs import write_table
 from pipeline.params import Params
 from pipeline.rename import rename
+from pipeline.report.languages import read_texts
 from pipeline.report.migration import as_text, page
 from pipeline.report.render import render_template
-from pipeline.report.wording import read_texts, wording
+from pipeline.report.wording import wording
 from pipeline.score import score
 from pipeline.whereabouts import ORDERS, PLACES, migrate, stage_moves
 from tests.pipeline.axe import barriers, needs_axe

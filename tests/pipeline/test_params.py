@@ -110,6 +110,30 @@ def test_an_event_type_in_two_lists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("1", 'expected text, got the number 1. Write what stands there in quotes, as in "1".'),
+        ("1.5", 'expected text, got the number 1.5. Write what stands there in quotes, as in "1.5".'),
+        (
+            "2025-01-31",
+            'expected text, got the date 2025-01-31. Write what stands there in quotes, as in "2025-01-31".',
+        ),
+        ("on", "got true or false, which YAML also reads in yes, no, on and off. Write what stands there in quotes"),
+    ],
+)
+def test_a_text_without_quotes_that_yaml_reads_as_something_else(tmp_path: Path, given: str, told: str) -> None:
+    text = f"base: {PARAMS}\nsource:\n  events:\n    event_types:\n      cart: [c]\n      purchase: [paid, {given}]\n"
+    with pytest.raises(ParamsError) as caught:
+        load_params(written(tmp_path, text))
+    assert "mine.yaml, line 6: `source.events.event_types.purchase`: " in str(caught.value)
+    assert told in str(caught.value)
+    quoted = load_params(written(tmp_path, text.replace(given + "]", f'"{given}"]')))
+    assert quoted.source.events.event_types["purchase"] == ["paid", given]
+    with pytest.raises(ParamsError, match=r"^--set outputs\.folder=.*: `outputs\.folder`: expected text, got"):
+        load_params(PARAMS, [f"outputs.folder={given}"])
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("source.events.timezone=Kyiv", "expected a time zone"),

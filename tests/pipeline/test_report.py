@@ -13,11 +13,12 @@ import pytest
 
 from models.naming import LANGUAGES
 from pipeline.report.drawings import DARKEST, grid
+from pipeline.report.languages import read_texts
+from pipeline.report.markdown import as_markdown
 from pipeline.report.plots import figures
 from pipeline.report.render import TEMPLATES, render
 from pipeline.report.summarise import _spend_is, summarise
 from pipeline.report.tables import counted, lineage_table, lineage_text
-from pipeline.report.wording import as_markdown, read_texts
 from pipeline.segments import Segments
 from tests.pipeline.axe import barriers, needs_axe
 

@@ -56,9 +56,14 @@ def test_the_grid_and_the_command_that_trains_a_candidate(params: Callable[..., 
     assert every[:4] == plain
     assert {one.min_cluster_share for one in every[4:]} == {0.02, 0.05}
     for one in every:
-        overrides = [part for part in shlex.split(one.command()) if "=" in part]
-        told = load_params(PARAMS, ["clustering.n_segments=auto", *overrides]).clustering
-        assert told == one.of(load_params(PARAMS, ["clustering.n_segments=auto"])).clustering
+        assert trained_by(one.command(given)).digest() == one.of(given).digest()
+
+
+def trained_by(command: str) -> Params:
+    """The parameters that ``kindred train`` is given by a command."""
+    words = shlex.split(command)
+    assert words[1:3] == ["train", "--params"]
+    return load_params(Path(words[3]), [words[at + 1] for at, word in enumerate(words) if word == "--set"])
 
 
 def test_when_there_is_something_to_choose(params: Callable[..., Params]) -> None:
@@ -77,7 +82,9 @@ def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..
     assert len(children) == 4
     for run in children:
         assert {"score", "stability", "buys_auc", "smallest_count", "named_apart"} <= set(run.data.metrics)
-        assert run.data.tags["command"].startswith("kindred train --set clustering.algorithm=kmeans")
+        asked = trained_by(run.data.tags["command"])
+        assert (asked.clustering.algorithm, asked.source) == ("kmeans", given.source)
+        assert asked.clustering.n_segments == int(run.data.params["clustering.n_segments"])
     chosen = next(run for run in children if run.data.tags["is_chosen"] == "true")
     parent = mlflow.get_run(result.run_id)
     for key, value in chosen.data.params.items():
@@ -98,12 +105,9 @@ def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..
 def test_a_sweep_tells_of_each_candidate(params: Callable[..., Params]) -> None:
     given = params(*SMALL, "sweep.block_weights=[]", "quality.validity=false")
     told = train(given, sweep=True, progress=quiet).as_text()
-    commands = re.findall(r"kindred (train --params .*)", told)
-    assert len(commands) == 2
-    for words in map(shlex.split, commands):
-        sets = [words[at + 1] for at, word in enumerate(words) if word == "--set"]
-        assert sets[-2:-1] == ["clustering.algorithm=kmeans"] and sets[-1].startswith("clustering.n_segments=")
-        assert load_params(Path(words[2]), sets).source == given.source
+    commands = [trained_by(words) for words in re.findall(r"kindred train --params .*", told)]
+    assert {one.clustering.n_segments for one in commands} == {3, 5} and len(commands) == 2
+    assert all((one.clustering.algorithm, one.source) == ("kmeans", given.source) for one in commands)
     assert "best silhouette" in told
 
 
@@ -148,12 +152,21 @@ def test_the_champions_segments_go_on_where_they_are_large_enough(
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
     smallest = {count: np.bincount(cluster(few, params(), n_segments=count).labels).min() for count in (2, 3)}
     assert smallest[2] > smallest[3]
+    below: list[int] = []
+
+    def counting(profiles: Profiles, params: Params, **changes: Any) -> FittedClusters:
+        below.extend(one for one in [int(params.clustering.n_segments)] if one < 3)
+        return cluster(profiles, params, **changes)
+
+    monkeypatch.setattr("pipeline.sweep.cluster", counting)
     for count in (2, 3):
         given = params(*SMALL, "sweep.n_segments=[3]", f"quality.min_segment_customers={smallest[count]}")
         fresh = choose_and_fit(None, few, [], given, {}, sweep=False, progress=quiet)
         assert fresh.fitted.n_segments == count
+        assert below == [2] * (count == 2)  # once
         starts = {"The champion's segments": fresh.fitted.labels}
         again = choose_and_fit(None, few, [], given, starts, sweep=False, progress=quiet)
+        below.clear()
         assert any("champion's segments were fitted to today's customers" in note for note in again.fitted.notes)
 
     def one_alone(*given: Any, **changes: Any) -> FittedClusters:

@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,13 +23,14 @@ from features.interests import SHARE_PREFIX
 from features.searches import normalised_query
 from models.queries import WAYS
 from pipeline import outputs, registry, tracking
+from pipeline.cli import main
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.files import SourceError
 from pipeline.identity import LINEAGE
 from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
-from pipeline.score import few_collections, score, top_categories
+from pipeline.score import Scored, few_collections, score, top_categories
 from pipeline.sources import read_source
 from pipeline.train import Trained, segments_text, train
 
@@ -92,11 +94,11 @@ def test_nothing_personal_reaches_the_store(trained: tuple[Params, Trained], sho
 
 
 def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
-    trained: tuple[Params, Trained], tmp_path: Path
+    trained: tuple[Params, Trained], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params, result = trained
     first = score(params, model_uri="models:/kindred@champion", out=tmp_path / "a.parquet", progress=quiet)
-    score(params, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+    second = score(params, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     table = pq.read_table(first.path)
     assert table.column_names == [
@@ -136,6 +138,42 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
     assert (told.what_would_move.str.split(" -> ").str[1] != told.segment).all()
     expected = dict(zip(result.segments.segment_id, result.segments.customer_count, strict=True))
     assert frame.segment_id.value_counts().to_dict() == expected
+
+    (segment,) = told_segments(first, frame.customer_id.iloc[0], capsys)
+    assert segment.startswith(f"Segment    {frame.segment.iloc[0]} (")
+    assert f"kindred explain CUSTOMER --model {result.model_uri} --" in second.as_text()
+
+
+def test_cards_tell_how_many_are_still_there(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    params, result = trained
+    days = params.backtest.horizon_days
+    moments = (params.model_copy(update={"as_of": params.as_of - timedelta(days=ago)}) for ago in (days, 0))
+    then, now = (
+        pq.read_table(
+            score(at, model_uri=result.model_uri, out=tmp_path / f"{at.as_of:%d}.parquet", progress=quiet).path
+        )
+        .to_pandas()
+        .set_index("customer_id")
+        .segment_id
+        for at in moments
+    )
+    has_stayed = now.reindex(then.index) == then
+    told = result.segments.set_index("segment_id").staying
+    assert told.notna().sum() >= 6
+    for segment_id, one in told.dropna().items():
+        here = has_stayed[then == segment_id]
+        assert len(here) >= params.naming.min_group
+        assert one == {"days": days, "share": pytest.approx(here.mean())}
+    page = result.report_path.read_text()
+    assert page.count("Of those who were in this segment 30 days before, ") == told.notna().sum()
+
+
+def told_segments(scored: Scored, customer: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What the command that a scoring tells to run next says of a customer."""
+    (told,) = re.findall(r"^Next +kindred (explain CUSTOMER.*)$", scored.as_text(), re.MULTILINE)
+    words = shlex.split(told, comments=True)
+    assert main([customer if word == "CUSTOMER" else word for word in words]) == 0
+    return re.findall(r"^Segment .*$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_new_customers_and_the_models_own_names_and_weights(trained: tuple[Params, Trained], tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from models.explanations import is_share
 from models.figures import FIGURES
 from models.naming import LANGUAGES
 from pipeline.cli import main
-from pipeline.report.wording import TEXTS, number, read_texts, wording
+from pipeline.report.languages import TEXTS, read_texts
+from pipeline.report.wording import number, wording
 
 
 @pytest.mark.parametrize(

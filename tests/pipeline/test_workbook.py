@@ -12,8 +12,9 @@ import openpyxl
 import pytest
 
 from pipeline import outputs
+from pipeline.report.sheets import Sheet, _texts, sheets, words
 from pipeline.report.wording import wording
-from pipeline.report.workbook import FORMATS, Sheet, _texts, sheets, words, workbook, write_workbook
+from pipeline.report.workbook import FORMATS, workbook, write_workbook
 
 AS_OF = datetime(2025, 11, 1)
 TEXTS = _texts()
@@ -121,6 +122,17 @@ def test_every_table_by_hand() -> None:
     assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.", "Shouting.")]
 
 
+def test_lineage_has_the_names_of_each_training() -> None:
+    names = {"en": "Best", "uk": "Найкращі"}
+    unnamed = {key: value for key, value in LINEAGE[0].items() if key != "name"} | {"segment_id": "s02"}
+    gone = {**LINEAGE[1], "segment_id": "s03", "verdict": "gone", "is_here": False, "name": None}
+    rows = [LINEAGE[0] | {"names": names}, LINEAGE[0] | {"segment_id": "s03"}, unnamed, LINEAGE[1], gone]
+    for language, best in names.items():
+        told = summary(segment("s01", "By hand"), segment("s02", "Two"), language=language)
+        (sheet,) = (one for one in sheets(told, rows) if one.columns.keys() & {"Akin to", "Споріднені"})
+        assert [row[3] for row in sheet.rows] == [best, "Best", None, "By hand", "Best"]
+
+
 def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
     book = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
     assert book["Segments"]["F2"].number_format == "0.0%" and book["Segments"]["F2"].data_type == "n"
@@ -226,6 +238,6 @@ def test_all_that_is_ours_is_in_the_language(language: str) -> None:
 
 
 def test_every_text_of_the_file_is_used() -> None:
-    code = " ".join(Path(inspect.getfile(write_workbook)).read_text().split())
+    code = " ".join(" ".join(Path(inspect.getfile(one)).read_text() for one in (sheets, write_workbook)).split())
     verdicts = {"new", "survived", "split", "merged", "gone"} | FOUND
     assert {one for one in TEXTS if " ".join(one.split())[:60] not in code} <= verdicts | COMPOSED

@@ -1,0 +1,66 @@
+"""How many of the customers who were in a segment a while before are in it still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from models.segmentation import input_columns
+from pipeline.engines import TEMPORARY
+from pipeline.params import Params
+from pipeline.profiles import Profiles, build_profiles
+from pipeline.segments import Segments
+from pipeline.shop import Shop
+from pipeline.snapshots import first_event, sample_of
+from pipeline.sources import Source
+from pipeline.validity import SAMPLED_EVENTS, Past
+from pipeline.whereabouts import stayed_shares
+
+AS_FULL = 0.9
+"""Share of the days that the window holds now, which it must have held then."""
+
+
+def with_staying(
+    con: Any, source: Source, past: Sequence[Past], profiles: Profiles, segments: Segments, params: Params
+) -> Segments:
+    """Segments whose rows have ``staying``: days, and of who was there so long ago the share who is there now.
+
+    That is at the last cutoff of ``past``, at which its sample of customers is put into today's segments. None where
+    there is no cutoff, the log was too young at it, or few of the sample were there. Tables of profiles are made anew
+    in the open database.
+    """
+    shares = {}
+    if past and _is_as_full(source, past[-1].cutoff, params):
+        before = _segments_at(con, source, past[-1].cutoff, profiles.shop, segments, params)
+        now = pd.DataFrame({"customer_id": profiles.table.customer_id, "segment_id": segments.segment_ids})
+        shares = stayed_shares(before, now, min_group=params.naming.min_group)
+    table = []
+    for one in segments.table:
+        share = None if one["is_small"] else shares.get(one["segment_id"])
+        table.append(
+            {**one, "staying": None if share is None else {"days": params.backtest.horizon_days, "share": share}}
+        )
+    return replace(segments, table=table)
+
+
+def _is_as_full(source: Source, cutoff: datetime, params: Params) -> bool:
+    """Whether the window at ``cutoff`` held nearly as many days of the log as now; if not, all have moved for that."""
+    first, whole = first_event(source, params), timedelta(days=params.history_days)
+    then, now = (min(moment - first, whole) for moment in (cutoff, params.as_of))
+    return then >= AS_FULL * now
+
+
+def _segments_at(
+    con: Any, source: Source, cutoff: datetime, shop: Shop, segments: Segments, params: Params
+) -> pd.DataFrame:
+    """customer_id, segment_id of the sampled customers as they were at ``cutoff``."""
+    sample = replace(sample_of(source, params), events=con.table(SAMPLED_EVENTS, database=TEMPORARY))
+    columns = {"customer_id", *input_columns(shop.spec.columns())}
+    then = params.model_copy(update={"as_of": cutoff})
+    profile = build_profiles(con, sample, then, shop=shop, columns=columns).table
+    predicted = segments.segmentation.predict(profile)
+    return pd.DataFrame({"customer_id": profile.customer_id, "segment_id": predicted.segment_id})

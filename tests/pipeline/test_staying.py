@@ -1,0 +1,50 @@
+"""How many of a segment's customers are in it still: by hand."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pandas as pd
+import pytest
+
+from pipeline.params_file import load_params
+from pipeline.report.wording import wording
+from pipeline.staying import _is_as_full
+from pipeline.whereabouts import stayed_shares
+from tests.conftest import PARAMS
+
+
+def test_who_stayed() -> None:
+    segments = {"c": "s01", "d": "s02", "e": "s03"}
+    then = pd.DataFrame([(f"{kind}{one}", name) for kind, name in segments.items() for one in range(10)][:29])
+    then.columns = ["customer_id", "segment_id"]
+    now = then.sample(frac=1, random_state=0).set_index("customer_id").segment_id
+    now[["c0", "c1", "c2", "c3"]] = ["s02", "s02", "s03", "s04"]
+    # Whoever is known no more has not stayed, and newcomers do not count.
+    now = pd.concat([now.drop(["d0", "d1", "d2"]), pd.Series({f"n{one}": "s01" for one in range(50)})])
+    told = stayed_shares(then, now.rename_axis("customer_id").rename("segment_id").reset_index(), min_group=10)
+    assert told == {"s01": pytest.approx(0.6), "s02": pytest.approx(0.7)}
+
+
+@pytest.mark.parametrize(("first", "is_told"), [("2025-04-23", False), ("2025-01-05", True), ("2020-01-01", True)])
+def test_nothing_is_told_where_the_window_then_was_emptier_than_now(first: str, is_told: bool) -> None:
+    params = load_params(PARAMS, ["as_of=2025-11-01T00:00:00Z", "history_days=365"])
+    source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first)))
+    assert _is_as_full(source, params.as_of - timedelta(days=30), params) == is_told
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "Of those who were in this segment 30 days before, 62% still are."),
+        ("uk", "Із тих, хто був у цьому сегменті за 30 днів до цього, досі в ньому 62%."),
+        ("ru", "Из тех, кто был в этом сегменте за 30 дней до этого, по-прежнему в нём 62%."),
+        ("sq", "Nga ata që ishin në këtë segment 30 ditë më parë, 62% janë ende në të."),
+    ],
+)
+def test_it_is_told_in_each_language(language: str, expected: str) -> None:
+    words = wording(language)
+    assert words.staying({"staying": {"days": 30, "share": 0.62}}) == expected
+    assert words.staying({"staying": None}) == words.staying({}) == ""  # as of trainings of before
