@@ -19,6 +19,7 @@ from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
 
 CHUNK_ROWS = 4_000
+POINTS_AT_ONCE = 50_000
 SPARE_NEIGHBORS = 5
 FALLBACK_STAGE = "browsing"
 RATES = ("days_from_first_to_last_event", "visits_per_week", "orders_per_visit", "abandoned_carts_per_visit")
@@ -52,15 +53,21 @@ def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any], rows: Ints | sli
     array of float64, shape (number of rows, len(names))
         ``(transform(value) - centre) * scale``.
     """
-    columns = [_coordinate(profile[name], index, scaling, rows) for index, name in enumerate(scaling["names"])]
-    return np.stack(columns, axis=1) if columns else np.empty((len(profile), 0))
+    columns = [profile[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in scaling["names"]]
+    places = np.arange(len(profile))[rows]
+    space = np.empty((len(places), len(columns)))
+    # A few rows at a time, which stay in the processor's cache while column after column is put between.
+    for start in range(0, len(places), CHUNK_ROWS):
+        part = places[start : start + CHUNK_ROWS]
+        for index, column in enumerate(columns):
+            space[start : start + CHUNK_ROWS, index] = _coordinate(column[part], index, scaling)
+    return space
 
 
-def _coordinate(column: pd.Series, index: int, scaling: Mapping[str, Any], rows: Ints | slice = slice(None)) -> Floats:
-    """One column of the profile as points have it."""
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)[rows]
-    values = transformed(np.where(np.isfinite(values), values, scaling["missing"][index]), scaling["transforms"][index])
-    return (values - scaling["centre"][index]) * scaling["scale"][index]
+def _coordinate(values: Floats, index: int, scaling: Mapping[str, Any]) -> Floats:
+    """A column of the profile as points have it."""
+    known = np.where(np.isfinite(values), values, scaling["missing"][index])
+    return (transformed(known, scaling["transforms"][index]) - scaling["centre"][index]) * scaling["scale"][index]
 
 
 def transformed(values: Floats, transform: str) -> Floats:
@@ -251,20 +258,23 @@ def _located(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArr
         **{name: np.zeros(count) for name in ("strength", "margin")},
         "is_border": np.zeros(count, dtype=bool),
     }
-    if not len(rows):
-        return columns
-    space = to_space(profile, model["scaling"], rows)
-    found = _placed(space, model)
-    columns["evidence"][rows] = np.where(found["is_noise"], EVIDENCE.index("noise"), EVIDENCE.index("ok"))
-    columns["cluster_id"][rows] = found["cluster_id"]
-    has_segment = found["place"] != NOBODY
-    kept = rows[has_segment]
-    for name in ("next_place", "strength", "margin", "is_border"):
-        columns[name][kept] = found[name][has_segment]
-    columns["place"][kept] = len(model["standing"]) + found["place"][has_segment]
-    is_border = found["is_border"]
-    border, own = rows[is_border], found["place"][is_border]
-    columns["would_move"][border] = _what_would_move(profile, border, space[is_border], own, model)
+    borders: list[tuple[Ints, Ints, Floats]] = []
+    # Never all points at once: of a million customers they take half a gigabyte.
+    for start in range(0, len(rows), POINTS_AT_ONCE):
+        own = rows[start : start + POINTS_AT_ONCE]
+        space = to_space(profile, model["scaling"], own)
+        found = _placed(space, model)
+        columns["evidence"][own] = np.where(found["is_noise"], EVIDENCE.index("noise"), EVIDENCE.index("ok"))
+        columns["cluster_id"][own] = found["cluster_id"]
+        has_segment, is_border = found["place"] != NOBODY, found["is_border"]
+        kept = own[has_segment]
+        for name in ("next_place", "strength", "margin", "is_border"):
+            columns[name][kept] = found[name][has_segment]
+        columns["place"][kept] = len(model["standing"]) + found["place"][has_segment]
+        borders.append((own[is_border], found["place"][is_border], space[is_border]))
+    if borders:
+        border, place, space = (np.concatenate(part) for part in zip(*borders, strict=True))
+        columns["would_move"][border] = _what_would_move(profile, border, space, place, model)
     return columns
 
 
@@ -317,7 +327,8 @@ def _moved(
     changed = _changed(profile, change)
     for index, name in enumerate(scaling["names"]):
         if name in change or name in RATES:
-            space[:, index] = _coordinate(changed[name], index, scaling)
+            values = changed[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            space[:, index] = _coordinate(values, index, scaling)
     return space
 
 

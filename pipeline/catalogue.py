@@ -169,16 +169,19 @@ def read_customers(con: Any, params: Params, findings: Findings) -> ir.Table | N
     # Ours come first where a table of theirs has a column of the same name beside the one that is mapped.
     names = {column: name for column, name in names.items() if name not in ("customer_id", "registered_at")}
     picked += [f"{quoted(column)} as {quoted(name)}" for column, name in names.items()]
-    con.con.execute(
-        f"create or replace table customers as select distinct on (customer_id) * from "
-        f"(select {', '.join(picked)} from raw_customers) where trim(customer_id) <> '' order by all"
+    db = con.con
+    db.execute(
+        f"create or replace table customers as select * from (select {', '.join(picked)} from raw_customers) "
+        "where trim(customer_id) <> ''"
     )
-    read, kept = con.con.execute(
-        "select (select count(*) from raw_customers), (select count(*) from customers)"
-    ).fetchone()
-    if kept < read:
+    named, different = db.execute("select count(*), count(distinct customer_id) from customers").fetchone()
+    if different < named:  # else they need not be ordered
+        one_each = "select distinct on (customer_id) * from customers order by all"
+        db.execute(f"create or replace table customers as {one_each}")
+    read = db.execute("select count(*) from raw_customers").fetchone()[0]
+    if different < read:
         findings.warnings.append(
-            f"customers: {read - kept:,} of {read:,} rows repeat a customer or name none; left out"
+            f"customers: {read - different:,} of {read:,} rows repeat a customer or name none; left out"
         )
     if at in raw.columns:
         unread = con.con.execute(

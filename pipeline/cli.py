@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import logging
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 EXIT_USER_MISTAKE = 2
 EXIT_FAILURE = 1
+OBJECTS_BEFORE_COLLECTION = 200_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.errors import UserError
 
     try:
-        return int(options.run(options) or 0)
+        with few_collections():
+            return int(options.run(options) or 0)
     except UserError as error:
         print(f"kindred: {error}", file=sys.stderr)
         return EXIT_USER_MISTAKE
@@ -44,6 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILURE
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Python looks for cycles of garbage rarely, and not at its end.
+
+    Imports and plans of queries make a million objects that stay: looking through them takes seconds.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS_BEFORE_COLLECTION, *before[1:])
+    atexit.register(gc.freeze)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _innermost(error: BaseException) -> str:

@@ -19,7 +19,6 @@ from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.profiles import Progress, build_profiles
 from pipeline.queries import query_meanings, query_table
-from pipeline.rename import renamed
 from pipeline.report.tables import counted
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
@@ -187,7 +186,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         evidence = said.filter(said.weight > 0).to_pyarrow().to_pandas()
         transactions = con.table("transactions", database=TEMPORARY)
         bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
-        predicted = renamed(model.predict(profiles.table), registry.given_names(mlflow, params))
+        predicted = registry.renamed(model.predict(profiles.table), registry.given_names(mlflow, params))
     names = np.array(shop.spec.cut.categories, dtype=object)
     found = Explanation(
         profile=profiles.table.iloc[0],

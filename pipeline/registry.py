@@ -229,6 +229,26 @@ def give_name(mlflow: Any, params: Params, segment_id: str, name: str | None) ->
         client.delete_registered_model_tag(model, GIVEN_NAME + segment_id)
 
 
+def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """Segment columns of scores with the names given by hand."""
+    if not names:
+        return predicted
+    changes: dict[str, Any] = {}
+    called: dict[str, str] = {}
+    for segment_id, segment in (("segment_id", "segment"), ("next_segment_id", "next_segment")):
+        by_hand = predicted[segment_id].map(names)
+        is_given = by_hand.notna()
+        called |= dict(zip(predicted[segment][is_given], by_hand[is_given], strict=True))
+        changes[segment] = predicted[segment].where(~is_given, by_hand)
+    # A move ends in the name of the segment that it leads to.
+    moves = {
+        text: next((text.removesuffix(old) + new for old, new in called.items() if text.endswith(f" -> {old}")), text)
+        for text in predicted.what_would_move.dropna().unique()
+    }
+    changes["what_would_move"] = predicted.what_would_move.map(moves)
+    return predicted.assign(**changes).astype(predicted.dtypes.to_dict())
+
+
 def last_segment(mlflow: Any, params: Params) -> int:
     """The highest number that any training gave to a segment; 0 where none was registered."""
     model = _registered_model(mlflow, params)

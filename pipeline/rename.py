@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-import pandas as pd
-
 from pipeline import outputs, registry, results, tracking
 from pipeline.commands import command
 from pipeline.errors import UserError
@@ -113,23 +111,3 @@ def clean_name(name: str) -> str:
     if len(clean) > MAX_NAME_CHARS:
         raise UserError(f"expected a name of at most {MAX_NAME_CHARS} characters, found {len(clean)}.")
     return clean
-
-
-def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """Segment columns of scores with the names given by hand."""
-    if not names:
-        return predicted
-    changes: dict[str, Any] = {}
-    called: dict[str, str] = {}
-    for segment_id, segment in (("segment_id", "segment"), ("next_segment_id", "next_segment")):
-        by_hand = predicted[segment_id].map(names)
-        is_given = by_hand.notna()
-        called |= dict(zip(predicted[segment][is_given], by_hand[is_given], strict=True))
-        changes[segment] = predicted[segment].where(~is_given, by_hand)
-    # A move ends in the name of the segment that it leads to.
-    moves = {
-        text: next((text.removesuffix(old) + new for old, new in called.items() if text.endswith(f" -> {old}")), text)
-        for text in predicted.what_would_move.dropna().unique()
-    }
-    changes["what_would_move"] = predicted.what_would_move.map(moves)
-    return predicted.assign(**changes).astype(predicted.dtypes.to_dict())

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,6 @@ from pipeline.hysteresis import AS_OF, hold, last_scores
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.queries import counts_text
-from pipeline.rename import renamed
 from pipeline.report.tables import counted
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
@@ -56,9 +52,6 @@ AT_THE_END = (
     "returned_spend",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
-
-
-OBJECTS_BEFORE_COLLECTION = 200_000
 
 
 @dataclass(frozen=True)
@@ -122,7 +115,7 @@ def score(
         raise outputs.OutputError(f"--out {out.name}: expected a name that ends in .parquet or .csv.")
     outputs.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
-    with few_collections(), outputs.lock(folder), connect(params.engine, folder=folder) as con:
+    with outputs.lock(folder), connect(params.engine, folder=folder) as con:
         mlflow = tracking.open_store(params)
         model = registry.load_model(mlflow, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
@@ -154,7 +147,7 @@ def score(
         if last is not None:
             predicted = hold(predicted, profiles.table.customer_id, last, margin=params.score.hysteresis)
             held_count = int(predicted.pop("is_held").sum())
-        predicted = renamed(predicted, registry.given_names(mlflow, params))
+        predicted = registry.renamed(predicted, registry.given_names(mlflow, params))
         table = score_table(profiles, predicted, as_trained, model)
         summary = _summary(profiles, predicted, model, mlflow)
         signs = beware.of_another_shop(params, trained, profiles, summary["mix_drift"])
@@ -183,17 +176,6 @@ def score(
             summary["update"] = updated.told
         named = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
         return Scored(out, model.uri, summary, command(params, "explain", "CUSTOMER", *named))
-
-
-@contextmanager
-def few_collections() -> Iterator[None]:
-    """Python looks for cycles of garbage rarely: imports and plans of queries make a million objects, and they stay."""
-    before = gc.get_threshold()
-    gc.set_threshold(OBJECTS_BEFORE_COLLECTION, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def profile_columns(model: registry.LoadedModel, spec: ProfileSpec) -> set[str]:

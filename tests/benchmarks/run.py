@@ -36,25 +36,26 @@ def shop(millions: float) -> Path:
     return folder
 
 
+def settings(folder: Path) -> list[str]:
+    """What `--set` is given, to read and write under ``folder``."""
+    return [
+        f"source.events.path={folder}/events",
+        f"source.products.path={folder}/products.parquet",
+        f"source.customers.path={folder}/customers.parquet",
+        f"outputs.folder={folder}/outputs",
+        f"outputs.scores={folder}/outputs/scores.parquet",
+        f"tracking.uri=sqlite:///{folder}/mlflow.db",
+        f"tracking.artifacts={folder}/artifacts",
+        "clustering.n_segments=8",
+        "engine.memory_limit=8GB",
+    ]
+
+
 def params(folder: Path, *more: str):
-    """The project's parameters, reading and writing under ``folder``."""
+    """The project's parameters with these settings."""
     from pipeline.params_file import load_params
 
-    return load_params(
-        ROOT / "params.yaml",
-        [
-            f"source.events.path={folder}/events",
-            f"source.products.path={folder}/products.parquet",
-            f"source.customers.path={folder}/customers.parquet",
-            f"outputs.folder={folder}/outputs",
-            f"outputs.scores={folder}/outputs/scores.parquet",
-            f"tracking.uri=sqlite:///{folder}/mlflow.db",
-            f"tracking.artifacts={folder}/artifacts",
-            "clustering.n_segments=8",
-            "engine.memory_limit=8GB",
-            *more,
-        ],
-    )
+    return load_params(ROOT / "params.yaml", [*settings(folder), *more])
 
 
 def with_kindred(folder: Path) -> None:

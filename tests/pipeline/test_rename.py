@@ -12,7 +12,8 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.promote import promote
-from pipeline.rename import _called_now, rename, renamed
+from pipeline.registry import renamed
+from pipeline.rename import _called_now, rename
 from pipeline.score import score
 from pipeline.train import Trained, train
 

@@ -23,14 +23,14 @@ from features.interests import SHARE_PREFIX
 from features.searches import normalised_query
 from models.queries import WAYS
 from pipeline import outputs, registry, tracking
-from pipeline.cli import main
+from pipeline.cli import few_collections, main
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.files import SourceError
 from pipeline.identity import LINEAGE
 from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
-from pipeline.score import Scored, few_collections, score, top_categories
+from pipeline.score import Scored, score, top_categories
 from pipeline.sources import read_source
 from pipeline.train import Trained, segments_text, train
 
@@ -544,7 +544,7 @@ def test_profiles_that_lack_a_column_are_refused_without_a_row_of_them(trained: 
         assert "secret" not in str(refused.value)
 
 
-def test_after_a_scoring_garbage_is_collected_as_often_as_before() -> None:
+def test_after_a_command_garbage_is_collected_as_often_as_before() -> None:
     before = gc.get_threshold()
     with pytest.raises(KeyError), few_collections():
         assert gc.get_threshold() > before
