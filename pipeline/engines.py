@@ -144,35 +144,36 @@ def leave_room(con: Any, byte_count: float) -> None:
     con.con.execute(f"SET memory_limit = '{left / 1024.0:.0f}KiB'")
 
 
-def fetch(con: Any, expression: ir.Table, *, order_by: str, at_most: int) -> pd.DataFrame:
-    """Rows of ``expression``, ``at_most`` so many, in the order of a column without repeats.
+def fetch(con: Any, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
+    """Rows of ``expression`` in the order of a column without repeats.
 
     All threads fetch a relation, but one alone what is ordered or executed: it is ordered afterwards. Of a wide table
     no two copies are there at once: batches of the database are let go one by one, and then columns.
     """
     reader = con.con.sql(con.compile(expression)).to_arrow_reader(BATCH_ROWS)
-    kinds = dict(zip(reader.schema.names, reader.schema.types, strict=True))
-    # Numbers as NumPy has them, which copies and orders them faster than Arrow; all else as Arrow has it.
-    numbers = {name: np.empty(at_most) for name, kind in kinds.items() if kind == pa.float64()}
-    others: dict[str, list[pa.Array]] = {name: [] for name in kinds if name not in numbers}
-    count = 0
+    parts: dict[str, list[Any]] = {name: [] for name in reader.schema.names}
     for batch in reader:
-        until = count + batch.num_rows
         # A batch of the database goes as a whole, a copy of it column by column.
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if name in numbers:
-                numbers[name][count:until] = column.to_numpy(zero_copy_only=False)
-            else:
-                others[name].append(column.take(np.arange(len(column))))
-        count = until
-    order = np.asarray(pc.sort_indices(pa.chunked_array(others[order_by], kinds[order_by]))).astype(np.intp)
+            parts[name].append(_copied(column))
+    places = pc.sort_indices(pa.chunked_array(parts[order_by], reader.schema.field(order_by).type))
+    order = np.asarray(places).astype(np.intp)
     columns = {}
-    for name, kind in kinds.items():
-        if name in numbers:
-            columns[name] = numbers.pop(name)[:count].take(order)
+    for name, kind in zip(reader.schema.names, reader.schema.types, strict=True):
+        chunks = parts.pop(name)
+        if kind == pa.float64():
+            columns[name] = np.concatenate(chunks or [np.empty(0)]).take(order)
         else:
-            columns[name] = pa.chunked_array(others.pop(name), kind).combine_chunks().take(order).to_pandas()
+            columns[name] = pa.chunked_array(chunks, kind).combine_chunks().take(order).to_pandas()
+        del chunks
     return pd.DataFrame(columns, copy=False)
+
+
+def _copied(column: pa.Array) -> Any:
+    """Numbers as NumPy has them, which copies and orders them faster than Arrow; all else as Arrow has it."""
+    if column.type == pa.float64():
+        return np.array(column.to_numpy(zero_copy_only=False))
+    return column.take(np.arange(len(column)))
 
 
 def create_view(con: Any, expression: ir.Table, name: str) -> ir.Table:

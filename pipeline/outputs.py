@@ -26,6 +26,8 @@ from pipeline.engines import is_disk_full
 from pipeline.errors import UserError
 
 PRIVATE = 0o600
+SMALL, FAST = "compression zstd", "compression lz4_raw, parquet_version v2"
+"""How Parquet is written by the database."""
 TEMPORARY = ".part-"
 
 
@@ -153,15 +155,21 @@ def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None 
                 raise OutputError(f"{path}: expected {arrow.num_rows:,} rows to be written; the file holds others.")
 
 
-def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None) -> None:
+def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None, storage: str = SMALL) -> None:
     """What the database answers to ``query`` as Parquet, row by row: it need not fit in memory.
 
     Rows stand in the order that ``query`` asks for.
+
+    Parameters
+    ----------
+    storage : str
+        `SMALL`, for files that are kept; `FAST`, for those that are read every night: a sixth larger, and read in a
+        fifth less time.
     """
     with replacing(path, mode=mode) as temporary:
         target = str(temporary).replace("'", "''")
         count = con.con.execute(
-            f"copy ({query}) to '{target}' (format parquet, compression zstd, use_tmp_file false)"
+            f"copy ({query}) to '{target}' (format parquet, {storage}, use_tmp_file false)"
         ).fetchone()[0]
         if pyarrow.parquet.read_metadata(temporary).num_rows != count:
             raise OutputError(f"{path}: expected {count:,} rows to be written; the file holds others.")

@@ -152,7 +152,7 @@ def save(
 
     def write(name: str, query: str) -> dict[str, Any]:
         path = folder / f"{name}-{number:06}.parquet"
-        outputs.copy_query(con, query, path, mode=outputs.PRIVATE)
+        outputs.copy_query(con, query, path, mode=outputs.PRIVATE, storage=outputs.FAST)
         return {"file": path.name, "sha256": outputs.file_digest(path)}
 
     # Most nights few customers change: a file of theirs alone is written, until such files add up to half of all.
