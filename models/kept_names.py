@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from itertools import count
+from collections.abc import Mapping, Sequence
+from itertools import count, product
 from typing import Any
 
+import pandas as pd
 
-def keep_names(named: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give segments that are still of one kind the names they had, but those that another one is called now."""
+
+def keep_names(
+    named: dict[str, dict[str, Any]],
+    known: Mapping[str, Mapping[str, Any]],
+    figures: pd.DataFrame,
+    traits: Sequence[Mapping[str, Any]],
+) -> None:
+    """Give segments that are still of one kind the names they had, but those that another one is called now.
+
+    A name whose trait (`naming.name_segments`) figures contradict is given up: who is called "viewing more" must not
+    view less than any of their like or, without any, than the shop.
+
+    Parameters
+    ----------
+    figures : DataFrame
+        `figures.segment_figures` of today's segments, and "shop".
+    """
     kept = {
         segment_id: {**one, "names": dict(known[segment_id]["names_by_figures"])}
         for segment_id, one in named.items()
-        if segment_id in known and _kind(known[segment_id]) == _kind(one)
+        if segment_id in known
+        and _kind(known[segment_id]) == _kind(one)
+        and _trait_holds(known[segment_id]["names_by_figures"]["en"], segment_id, named, figures, traits)
     }
     while True:
         called = {segment_id: json.dumps(one["names"], sort_keys=True) for segment_id, one in {**named, **kept}.items()}
@@ -25,6 +43,26 @@ def keep_names(named: dict[str, dict[str, Any]], known: Mapping[str, Mapping[str
         for segment_id in clashing:
             del kept[segment_id]
     named.update(kept)
+
+
+def _trait_holds(
+    name: str,
+    segment_id: str,
+    named: Mapping[str, Mapping[str, Any]],
+    figures: pd.DataFrame,
+    traits: Sequence[Mapping[str, Any]],
+) -> bool:
+    """Whether today's figures bear the trait that a name ends in; one without any needs none."""
+    like = [one for one in named if one != segment_id and _kind(named[one]) == _kind(named[segment_id])]
+    for trait, word in product(traits, ("above", "below", "between")):
+        if not trait[word] or not name.endswith(f", {trait[word]['en']}"):
+            continue
+        own = figures.loc[segment_id, trait["figure"]]
+        others = figures.loc[like or ["shop"], trait["figure"]]
+        if word == "between":
+            return bool(others.min() < own < others.max())
+        return bool((own >= others).all() if word == "above" else (own <= others).all())
+    return True
 
 
 def leave_names(named: dict[str, dict[str, Any]], given: Mapping[str, str]) -> None:

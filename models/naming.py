@@ -152,7 +152,7 @@ def _first_name(
         frequent, rare = {"min_ratio": min_contrast}, {"max_ratio": 1.0 / min_contrast}
         usual = {"min_ratio": 1.0 / min_contrast, "max_ratio": min_contrast}
         ways = {"frequent": frequent, "rare": rare, "usual": usual}
-        figure = "events_per_customer"
+        figure = "visits_per_customer"
         held = (name for name, bounds in ways.items() if _holds(own[figure], shop[figure], bounds))
         way = next(held, "usual")
         names, evidence = in_languages(way), [proof(figure, own, shop, ways[way])]

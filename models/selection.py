@@ -77,7 +77,7 @@ class Choice:
     Attributes
     ----------
     chosen, best : Candidate
-        The one taken; the one that foretold most among those that were good enough.
+        The one taken; the one of the highest score (`scores`) among those that were good enough.
     reason : str
         Why, in a sentence or two.
     notes : tuple of str
@@ -170,6 +170,5 @@ def _edges(best: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
         return ()
     end, beyond = ("highest", "higher") if own == max(tried) else ("lowest", "lower")
     return (
-        f"The candidate that foretold most ({best.name}) is at the {end} of {key}: {beyond} ones may foretell more, "
-        "and were not tried.",
+        f"The best candidate ({best.name}) is at the {end} of {key}: {beyond} ones may be better, and were not tried.",
     )

@@ -116,18 +116,19 @@ def describe_segments(
     figures = everybody.loc[["shop"]]
     if inside.any():
         figures = segment_figures(profile[inside], ids[inside], max_one_customer_share=one_share)
+    traits = [one.model_dump() for one in settings.traits]
     named = naming.name_segments(
         figures,
         interests,
         [one.model_dump() for one in settings.archetypes],
-        traits=[one.model_dump() for one in settings.traits],
+        traits=traits,
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
         min_share_gap=settings.min_share_gap,
         unstable=[one for one in interests if not is_stable(stability_of(one, fitted), params)],
     )
     given = given_names or {}
-    keep_names(named, known_names or {})
+    keep_names(named, known_names or {}, figures, traits)
     leave_names(named, given)
     rules, fidelity = segment_rules(
         profile[inside],

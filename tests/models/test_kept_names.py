@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+import pytest
+
 from models.kept_names import keep_names, leave_names
 
 
@@ -12,6 +15,19 @@ def called(name: str, archetype: str | None = None, **evidence: Any) -> dict[str
         "archetype": archetype,
         "evidence": [evidence] if evidence else [],
     }
+
+
+AWAY = {
+    "figure": "days_since_last_event",
+    "above": {"en": "away longer"},
+    "below": {"en": "seen lately"},
+    "between": None,
+}
+
+
+def away(**days: float) -> pd.DataFrame:
+    """Figures of segments, and of the shop."""
+    return pd.DataFrame({"days_since_last_event": {"shop": 20.0, **days}})
 
 
 def test_segments_of_the_same_kind_keep_their_names() -> None:
@@ -32,7 +48,7 @@ def test_segments_of_the_same_kind_keep_their_names() -> None:
         "s05": called("Lost", "lost"),
         "s06": called("Lost 2", "lost"),
     }
-    keep_names(now, known)
+    keep_names(now, known, away(s01=60.0, s02=5.0, s03=60.0, s04=60.0, s05=90.0, s06=90.0), [AWAY])
     # s02 and s04 are of another kind now; the old name of s05 is another one's.
     assert [one["names"]["en"] for one in now.values()] == [
         *("Regulars, away longer", "Lapsed", "Frequent visitors, away longer", "Rare visitors", "Lost", "Lost 2")
@@ -41,8 +57,23 @@ def test_segments_of_the_same_kind_keep_their_names() -> None:
 
 def test_names_that_two_segments_swapped_are_kept() -> None:
     now = {"s01": called("Lost", "lost"), "s02": called("Lost 2", "lost")}
-    keep_names(now, {"s01": called("Lost 2", "lost"), "s02": called("Lost", "lost")})
+    keep_names(now, {"s01": called("Lost 2", "lost"), "s02": called("Lost", "lost")}, away(), [])
     assert [one["names"]["en"] for one in now.values()] == ["Lost 2", "Lost"]
+
+
+@pytest.mark.parametrize(
+    ("days", "is_kept"),
+    [
+        ({"s01": 30.0, "s02": 10.0}, True),
+        ({"s01": 30.0, "s02": 40.0}, False),  # another one of its like is away longer
+        ({"s01": 30.0}, True),
+        ({"s01": 10.0}, False),  # it has no like now, and the shop is away longer
+    ],
+)
+def test_a_trait_that_figures_contradict_is_given_up(days: dict[str, float], *, is_kept: bool) -> None:
+    now = {one: called(f"Browsers {one}", "browser") for one in days}
+    keep_names(now, {"s01": called("Browsers, away longer", "browser")}, away(**days), [AWAY])
+    assert now["s01"]["names"]["en"] == ("Browsers, away longer" if is_kept else "Browsers s01")
 
 
 def test_a_name_given_by_hand_is_nobody_elses() -> None:

@@ -26,7 +26,7 @@ def shop_figures(**segments: dict[str, float]) -> pd.DataFrame:
     base = {
         "customer_count": 100.0, "spend_per_customer": 100.0, "orders_per_buyer": 3.0, "orders_per_customer": 1.5, "days_since_last_purchase": 60.0,
         "buyer_share": 0.5, "repeat_buyer_share": 0.3, "return_rate": 0.03, "discount_share": 0.15,
-        "events_per_customer": 20.0, "views_per_customer": 15.0, "days_since_last_event": 60.0,
+        "events_per_customer": 20.0, "visits_per_customer": 6.0, "views_per_customer": 15.0, "days_since_last_event": 60.0,
         "days_since_first_event": 200.0, "days_since_first_purchase": 180.0, "abandoned_cart_share": 0.4, "cart_user_share": 0.4,
         "stage_lost_share": 0.1, "past_buyer_share": 0.2, "lapsed_buyer_share": 0.1, "price_level": 1.0,
         "evening_share": 0.3, "weekend_share": 0.3,
@@ -276,8 +276,8 @@ def test_every_name_carries_the_figures_that_prove_it() -> None:
     own = {
         "vip": VIP,
         "cats": {"buyer_share": 0.2, "views_per_customer": 1.0},
-        "rare": {"buyer_share": 0.2, "views_per_customer": 1.0, "events_per_customer": 3.0},
-        "frequent": {"buyer_share": 0.2, "views_per_customer": 1.0, "events_per_customer": 25.0},
+        "rare": {"buyer_share": 0.2, "views_per_customer": 1.0, "visits_per_customer": 1.0},
+        "frequent": {"buyer_share": 0.2, "views_per_customer": 1.0, "visits_per_customer": 8.0},
         "usual": {"buyer_share": 0.2, "views_per_customer": 1.0},
     }
     figures = shop_figures(**own)

@@ -95,7 +95,7 @@ def test_the_reason_says_what_was_counted_and_foretold() -> None:
 def test_a_best_at_the_edge_of_the_grid_is_told() -> None:
     assert made(candidate(4, 0.6), candidate(6, 0.8), candidate(8, 0.7)).notes == ()
     (note,) = made(candidate(4, 0.6), candidate(6, 0.7), candidate(8, 0.8)).notes
-    assert "at the highest of sweep.n_segments: higher ones may foretell more" in note
+    assert "at the highest of sweep.n_segments: higher ones may be better" in note
     (note,) = made(candidate(4, 0.8), candidate(6, 0.7)).notes
     assert "at the lowest of sweep.n_segments" in note
     assert made(candidate(4, 0.8)).notes == ()
