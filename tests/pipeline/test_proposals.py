@@ -248,10 +248,25 @@ def test_a_program_that_is_not_there_is_told_at_the_start(
     )
 
 
-@pytest.mark.parametrize("words", ["[a, --api-key, x]", "[a, '--token=x']", "[a, 'https://ann:x@host']"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[a, --api-key, x]",
+        "[a, --openai-api-key, x]",
+        "[a, --db-password, x]",
+        "[a, '--token=x']",
+        "[env, OPENAI_API_KEY=x, a]",
+        "[a, 'https://ann:x@host']",
+    ],
+)
 def test_no_password_is_among_the_words(words: str) -> None:
     with pytest.raises(ParamsError, match=r"`naming\.proposer`: expected no password among the words"):
         load_params(PARAMS, [f"naming.proposer={words}"])
+
+
+def test_words_that_are_no_password() -> None:
+    words = ["a", "--max-tokens", "300", "--max-tokens=300", "--tokenizer", "x", "-", "--"]
+    assert load_params(PARAMS, [f"naming.proposer={json.dumps(words)}"]).naming.proposer == words
 
 
 def test_off_by_default() -> None:
