@@ -181,7 +181,7 @@ class Standing(Section):
     avoid: Text
 
 
-Word = Annotated[str, Field(min_length=1)]
+Word = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 def _without_password(words: list[str]) -> list[str]:
@@ -212,7 +212,7 @@ class NamingParams(Section):
     min_share_gap: Share
     # Models trained before there were these keys have none in their params.
     proposer: Annotated[list[Word], Field(min_length=1), AfterValidator(_without_password)] | None = None
-    proposer_seconds: Positive = 60.0
+    proposer_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     archetypes: list[Archetype]
     traits: list[Trait]
     standing: dict[str, Standing]
