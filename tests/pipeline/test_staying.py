@@ -18,14 +18,27 @@ from tests.conftest import PARAMS
 
 def test_who_stayed() -> None:
     segments = {"c": "s01", "d": "s02", "e": "s03"}
-    then = pd.DataFrame([(f"{kind}{one}", name) for kind, name in segments.items() for one in range(10)][:29])
+    then = pd.DataFrame([(f"{kind}{one}", name) for kind, name in segments.items() for one in range(10)][:22])
     then.columns = ["customer_id", "segment_id"]
     now = then.sample(frac=1, random_state=0).set_index("customer_id").segment_id
     now[["c0", "c1", "c2", "c3"]] = ["s02", "s02", "s03", "s04"]
     # Whoever is known no more has not stayed, and newcomers do not count.
     now = pd.concat([now.drop(["d0", "d1", "d2"]), pd.Series({f"n{one}": "s01" for one in range(50)})])
-    told = stayed_shares(then, now.rename_axis("customer_id").rename("segment_id").reset_index(), min_group=10)
+    told = stayed_shares(then, now.rename_axis("customer_id").rename("segment_id").reset_index(), min_group=3)
     assert told == {"s01": pytest.approx(0.6), "s02": pytest.approx(0.7)}
+
+
+@pytest.mark.parametrize(
+    ("count", "stayed", "told"),
+    [
+        *((20, 10, {"s01": 0.5}), (20, 9, {}), (20, 11, {}), (20, 20, {"s01": 1.0}), (20, 0, {"s01": 0.0}), (9, 9, {})),
+        *((300, 299, {"s01": 1.0}), (300, 1, {"s01": 0.0}), (300, 291, {}), (300, 290, {"s01": 290 / 300})),
+    ],
+)
+def test_no_share_tells_of_few_who_stayed_or_left(count: int, stayed: int, told: dict[str, float]) -> None:
+    then = pd.DataFrame({"customer_id": [f"c{one}" for one in range(count)], "segment_id": "s01"})
+    now = then.assign(segment_id=["s01"] * stayed + ["s02"] * (count - stayed))
+    assert stayed_shares(then, now, min_group=10) == told
 
 
 @pytest.mark.parametrize(("first", "is_told"), [("2025-04-23", False), ("2025-01-05", True), ("2020-01-01", True)])
