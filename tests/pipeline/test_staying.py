@@ -6,12 +6,15 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from models.segmentation import Segmentation
 from pipeline.params_file import load_params
 from pipeline.report.wording import wording
-from pipeline.staying import _is_as_full
+from pipeline.segments import Segments
+from pipeline.staying import _is_as_full, with_staying
 from pipeline.whereabouts import stayed_shares
 from tests.conftest import PARAMS
 
@@ -46,6 +49,26 @@ def test_nothing_is_told_where_the_window_then_was_emptier_than_now(first: str, 
     params = load_params(PARAMS, ["as_of=2025-11-01T00:00:00Z", "history_days=365"])
     source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first)))
     assert _is_as_full(source, params.as_of - timedelta(days=30), params) == is_told
+
+
+@pytest.mark.parametrize(("first", "told"), [("2020-01-01", [0.5, None]), ("2025-04-23", [None, None])])
+def test_the_rows_have_it_but_of_small_segments_and_young_logs(
+    monkeypatch: pytest.MonkeyPatch, first: str, told: list[float | None]
+) -> None:
+    params = load_params(PARAMS, ["as_of=2025-11-01T00:00:00Z", "history_days=365"])
+    customers = [f"c{one}" for one in range(40)]
+    then = pd.DataFrame({"customer_id": customers, "segment_id": ["s01"] * 20 + ["s02"] * 20})
+    monkeypatch.setattr("pipeline.staying._segments_at", lambda *_: then)
+    rows = [{"segment_id": one, "is_small": one == "s02"} for one in ("s01", "s02")]
+    nothing: dict[str, Any] = {"shop": {}, "labels": {}, "segmentation": Segmentation({}), "rules_fidelity": 1.0}
+    now = np.array(["s01"] * 10 + ["s02"] * 10 + ["s03"] * 20, dtype=object)
+    segments = Segments(rows, lifts=pd.DataFrame(), segment_ids=now, **nothing)
+    source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first)))
+    past = cast(Any, [SimpleNamespace(cutoff=params.as_of - timedelta(days=30))])
+    profiles = cast(Any, SimpleNamespace(table=pd.DataFrame({"customer_id": customers}), shop=None))
+    expected = [None if one is None else {"days": 30, "share": one} for one in told]
+    assert [one["staying"] for one in with_staying(None, source, past, profiles, segments, params).table] == expected
+    assert [one["staying"] for one in with_staying(None, source, [], profiles, segments, params).table] == [None, None]
 
 
 @pytest.mark.parametrize(
