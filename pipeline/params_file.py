@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.errors import ParamsError
+from pipeline.errors import ParamsError, without_passwords
 from pipeline.params import Params
 
 DEFAULT = Path("params.yaml")
@@ -45,7 +45,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     values, lines = _read_values(path)
     places = {key: f"{path}, line {line}" for key, line in lines.items()}
     beside = {override.partition("=")[0] for override in overrides}
-    places |= {_apply(values, override, beside): f"--set {override}" for override in overrides}
+    places |= {_apply(values, override, beside): f"--set {_shown(override)}" for override in overrides}
     called_with = [*(["--params", str(path)] if path != DEFAULT else [])]
     called_with += [word for override in overrides for word in ("--set", override)]
     return _validated(values | {"folder": path.resolve().parent, "called_with": called_with}, path, places)
@@ -176,6 +176,12 @@ def _child(place: Any, section: str, *, known: list[str]) -> Any:
             place[section] = {}
         return place[section] if isinstance(place[section], dict | list) else None
     return None
+
+
+def _shown(override: str) -> str:
+    """An override for a message: of a list, in which any word may be a password, the key alone."""
+    key, _, value = override.partition("=")
+    return key if value.lstrip().startswith("[") else without_passwords(override)
 
 
 def _explain(problem: Any, path: Path, places: dict[Key, str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from features.journey import STAGES
 from features.profile import JOURNEY
 from models.figures import FIGURES
-from pipeline.errors import SECRETS, without_passwords
+from pipeline.errors import without_passwords
 from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Text, Timezone
 
 
@@ -182,12 +181,13 @@ class Standing(Section):
     avoid: Text
 
 
-Word = Annotated[str, Field(min_length=1)]
+Word = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
 def _without_password(words: list[str]) -> list[str]:
-    flags = [word.lstrip("-").replace("-", "_") for word in words if word.startswith("-")]
-    if any(re.fullmatch(SECRETS, one, re.I) for one in flags) or any(without_passwords(one) != one for one in words):
+    # The word after a flag may be its value.
+    told = [f"{word.replace('-', '_')}=." if word.startswith("-") else word for word in words]
+    if any(without_passwords(one) != one for one in told):
         raise ValueError(
             "expected no password among the words, which are kept with every run; let the program find it in its "
             "environment"
@@ -212,7 +212,7 @@ class NamingParams(Section):
     min_share_gap: Share
     # Models trained before there were these keys have none in their params.
     proposer: Annotated[list[Word], Field(min_length=1), AfterValidator(_without_password)] | None = None
-    proposer_seconds: Positive = 60.0
+    proposer_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     archetypes: list[Archetype]
     traits: list[Trait]
     standing: dict[str, Standing]

@@ -30,8 +30,8 @@ def with_staying(
     """Segments whose rows have ``staying``: days, and of who was there so long ago the share who is there now.
 
     That is at the last cutoff of ``past``, at which its sample of customers is put into today's segments. None where
-    there is no cutoff, the log was too young at it, or few of the sample were there. Tables of profiles are made anew
-    in the open database.
+    there is no cutoff, the log was too young at it, or few of the sample were there, stayed or left. Tables of profiles
+    are made anew in the open database.
     """
     shares = {}
     if past and _is_as_full(source, past[-1].cutoff, params):

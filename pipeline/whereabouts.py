@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from models.disclosure import none_or_all
 from models.identity import STANDING
 from models.migration import UNKNOWN, Floats, Ints, before_lost, directions, hide_small, move_counts, stay_length, stays
 
@@ -114,7 +115,10 @@ def stage_moves(before: pd.DataFrame, now: pd.DataFrame, *, since: str, min_grou
 
 
 def stayed_shares(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) -> dict[str, float]:
-    """Of the customers of each segment at an earlier moment, the share who are in it now; of small groups none is told.
+    """Of the customers of each segment at an earlier moment, the share who are in it now.
+
+    None is told of small groups, nor where fewer than ``min_group``, but some, stayed or left; near none or all it is
+    told as that.
 
     Parameters
     ----------
@@ -123,9 +127,14 @@ def stayed_shares(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) ->
     """
     known = before.merge(now, on="customer_id", how="left", suffixes=("_then", "_now"))
     has_stayed = known.segment_id_then == known.segment_id_now
-    told = has_stayed.groupby(known.segment_id_then).agg(["size", "mean"])
-    told = told[told["size"] >= min_group]
-    return dict(zip(told.index.astype(str), told["mean"].tolist(), strict=True))
+    shares: dict[str, float] = {}
+    for segment_id, stayed in has_stayed.groupby(known.segment_id_then):
+        count, share = int(stayed.sum()), float(stayed.mean())
+        tells_of_few = any(0 < part < min_group for part in (count, len(stayed) - count))
+        told = none_or_all(share) if tells_of_few else share
+        if told is not None and len(stayed) >= min_group:
+            shares[str(segment_id)] = told
+    return shares
 
 
 def migrate(history: pd.DataFrame, *, min_group: int) -> Migration:

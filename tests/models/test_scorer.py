@@ -163,6 +163,23 @@ def test_what_would_move_a_customer_on_the_border_by_hand() -> None:
     assert scores.what_would_move.fillna("").tolist() == ["one more -> Сегмент 1", "nothing -> Сегмент 0", "", ""]
 
 
+def test_customers_are_placed_alike_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    spend = np.random.default_rng(0).normal(2.0, 2.0, 40)
+    rows = profile([*spend, np.nan], [9.0, 9.0, 1.0] * 13 + [9.0, 9.0], ["lost"] * 41)
+    moves = [
+        {"text": "one more", "changes": [{"spend": (1.0, 1.0)}]},
+        {"text": "less", "changes": [{"spend": (0.5, 0.0)}]},
+    ]
+    for clusters in (model()["clusters"], {**NOISY, "noise": "nearest"}):
+        given = model(clusters=clusters, moves=moves, border_margin=0.4)
+        whole = segment_columns(rows, given)
+        assert whole.what_would_move.nunique() == 2 and whole.segment_id.nunique() == 3
+        for count in (1, 7, 27):
+            monkeypatch.setattr(models.scorer, "POINTS_AT_ONCE", count)
+            pd.testing.assert_frame_equal(segment_columns(rows, given), whole, check_exact=True)
+        monkeypatch.undo()
+
+
 def test_columns_keep_their_types_without_rows() -> None:
     full, empty = (segment_columns(profile([1.0] * n, [9.0] * n, ["lost"] * n), model()) for n in (1, 0))
     assert full.dtypes.to_dict() == {**empty.dtypes.to_dict()}

@@ -248,10 +248,31 @@ def test_a_program_that_is_not_there_is_told_at_the_start(
     )
 
 
-@pytest.mark.parametrize("words", ["[a, --api-key, x]", "[a, '--token=x']", "[a, 'https://ann:x@host']"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[a, --api-key, x]",
+        "[a, --openai-api-key, x]",
+        "[a, --db-password, x]",
+        "[a, '--token=x']",
+        "[env, OPENAI_API_KEY=x, a]",
+        "[a, 'https://ann:x@host']",
+    ],
+)
 def test_no_password_is_among_the_words(words: str) -> None:
-    with pytest.raises(ParamsError, match=r"`naming\.proposer`: expected no password among the words"):
+    with pytest.raises(ParamsError, match=r"^--set naming\.proposer: `naming\.proposer`: expected no password among"):
         load_params(PARAMS, [f"naming.proposer={words}"])
+
+
+@pytest.mark.parametrize("given", ['proposer=["cat", "a\\0b"]', "proposer_seconds=.inf", "proposer_seconds=1e9"])
+def test_what_no_program_can_be_started_with_is_refused_at_the_start(given: str) -> None:
+    with pytest.raises(ParamsError, match=r"`naming\.proposer"):
+        load_params(PARAMS, [f"naming.{given}"])
+
+
+def test_words_that_are_no_password() -> None:
+    words = ["a", "--max-tokens", "300", "--max-tokens=300", "--tokenizer", "x", "-", "--"]
+    assert load_params(PARAMS, [f"naming.proposer={json.dumps(words)}"]).naming.proposer == words
 
 
 def test_off_by_default() -> None:

@@ -6,26 +6,42 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from models.segmentation import Segmentation
 from pipeline.params_file import load_params
 from pipeline.report.wording import wording
-from pipeline.staying import _is_as_full
+from pipeline.segments import Segments
+from pipeline.staying import _is_as_full, with_staying
 from pipeline.whereabouts import stayed_shares
 from tests.conftest import PARAMS
 
 
 def test_who_stayed() -> None:
     segments = {"c": "s01", "d": "s02", "e": "s03"}
-    then = pd.DataFrame([(f"{kind}{one}", name) for kind, name in segments.items() for one in range(10)][:29])
+    then = pd.DataFrame([(f"{kind}{one}", name) for kind, name in segments.items() for one in range(10)][:22])
     then.columns = ["customer_id", "segment_id"]
     now = then.sample(frac=1, random_state=0).set_index("customer_id").segment_id
     now[["c0", "c1", "c2", "c3"]] = ["s02", "s02", "s03", "s04"]
     # Whoever is known no more has not stayed, and newcomers do not count.
     now = pd.concat([now.drop(["d0", "d1", "d2"]), pd.Series({f"n{one}": "s01" for one in range(50)})])
-    told = stayed_shares(then, now.rename_axis("customer_id").rename("segment_id").reset_index(), min_group=10)
+    told = stayed_shares(then, now.rename_axis("customer_id").rename("segment_id").reset_index(), min_group=3)
     assert told == {"s01": pytest.approx(0.6), "s02": pytest.approx(0.7)}
+
+
+@pytest.mark.parametrize(
+    ("count", "stayed", "told"),
+    [
+        *((20, 10, {"s01": 0.5}), (20, 9, {}), (20, 11, {}), (20, 20, {"s01": 1.0}), (20, 0, {"s01": 0.0}), (9, 9, {})),
+        *((300, 299, {"s01": 1.0}), (300, 1, {"s01": 0.0}), (300, 291, {}), (300, 290, {"s01": 290 / 300})),
+    ],
+)
+def test_no_share_tells_of_few_who_stayed_or_left(count: int, stayed: int, told: dict[str, float]) -> None:
+    then = pd.DataFrame({"customer_id": [f"c{one}" for one in range(count)], "segment_id": "s01"})
+    now = then.assign(segment_id=["s01"] * stayed + ["s02"] * (count - stayed))
+    assert stayed_shares(then, now, min_group=10) == told
 
 
 @pytest.mark.parametrize(("first", "is_told"), [("2025-04-23", False), ("2025-01-05", True), ("2020-01-01", True)])
@@ -33,6 +49,26 @@ def test_nothing_is_told_where_the_window_then_was_emptier_than_now(first: str, 
     params = load_params(PARAMS, ["as_of=2025-11-01T00:00:00Z", "history_days=365"])
     source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first)))
     assert _is_as_full(source, params.as_of - timedelta(days=30), params) == is_told
+
+
+@pytest.mark.parametrize(("first", "told"), [("2020-01-01", [0.5, None]), ("2025-04-23", [None, None])])
+def test_the_rows_have_it_but_of_small_segments_and_young_logs(
+    monkeypatch: pytest.MonkeyPatch, first: str, told: list[float | None]
+) -> None:
+    params = load_params(PARAMS, ["as_of=2025-11-01T00:00:00Z", "history_days=365"])
+    customers = [f"c{one}" for one in range(40)]
+    then = pd.DataFrame({"customer_id": customers, "segment_id": ["s01"] * 20 + ["s02"] * 20})
+    monkeypatch.setattr("pipeline.staying._segments_at", lambda *_: then)
+    rows = [{"segment_id": one, "is_small": one == "s02"} for one in ("s01", "s02")]
+    nothing: dict[str, Any] = {"shop": {}, "labels": {}, "segmentation": Segmentation({}), "rules_fidelity": 1.0}
+    now = np.array(["s01"] * 10 + ["s02"] * 10 + ["s03"] * 20, dtype=object)
+    segments = Segments(rows, lifts=pd.DataFrame(), segment_ids=now, **nothing)
+    source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first)))
+    past = cast(Any, [SimpleNamespace(cutoff=params.as_of - timedelta(days=30))])
+    profiles = cast(Any, SimpleNamespace(table=pd.DataFrame({"customer_id": customers}), shop=None))
+    expected = [None if one is None else {"days": 30, "share": one} for one in told]
+    assert [one["staying"] for one in with_staying(None, source, past, profiles, segments, params).table] == expected
+    assert [one["staying"] for one in with_staying(None, source, [], profiles, segments, params).table] == [None, None]
 
 
 @pytest.mark.parametrize(
