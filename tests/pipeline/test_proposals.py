@@ -177,7 +177,7 @@ TAKEN = "s01: another segment is called so."
         ({"s01": dict.fromkeys(LANGUAGES)}, "s01: expected a name that is a text."),
         ({"s01": "x" * 81}, "s01: expected a name of at most 80 characters, found 81."),
         ({"s01": "LOST"}, TAKEN), ({"s01": "s02"}, TAKEN), ({"s01": "Few"}, TAKEN), ({"s01": "Passers-by"}, TAKEN),
-        ({"s01": "A", "s02": {**dict.fromkeys(LANGUAGES, "B"), "sq": "a"}}, "s01: proposed for two segments; s02: proposed for two segments."),
+        ({"s01": "A", "s02": {**dict.fromkeys(LANGUAGES, "B"), "sq": "a"}}, "s01: proposed for more than one segment; s02: proposed for more than one segment."),
         ({"s04": "A", "s05": "B", "secret": "C"}, "3 for what is no segment that was asked for."),
     ],
 )  # fmt: skip
@@ -231,8 +231,9 @@ def test_a_program_that_is_not_there_is_told_at_the_start(
     script.write_text('#!/bin/sh\necho "{\\"s01\\": \\"$1 in $(basename $PWD)\\"}"\n')
     (tmp_path / "mine.yaml").write_text(f"base: {PARAMS}\nnaming: {{proposer: [./names.sh, A b]}}\n")
     given = load_params(tmp_path / "mine.yaml")
-    with pytest.raises(UserError, match="make the file executable"):
+    with pytest.raises(UserError) as not_executable:
         require_proposer(given)
+    assert f"{script} is there and not executable. Make it so with chmod +x {script}, or" in str(not_executable.value)
     script.chmod(0o755)
     require_proposer(given)
     monkeypatch.chdir("/")
