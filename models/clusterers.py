@@ -71,7 +71,8 @@ def fit_kmeans(
     n_segments : int
         Fewer are found where fewer different points are.
     starts : mapping
-        Whose segments are known -> each point's, int array of shape (n,), -1 for none. Of those that are as many as
+        Whose segments are known, or no text where no note is to tell of them -> each point's, int array of shape (n,),
+        -1 for none. Of those that are as many as
         asked for, the first is taken that, begun from its means, ends with a sum of squares at most
         ``start_tolerance`` above that of the best of ``n_init`` fresh starts.
     """
@@ -92,16 +93,19 @@ def fit_kmeans(
         for whose, groups in starts.items():
             means = _means(points, groups[rows])
             if len(means) != count:
-                notes += (f"{whose} were not kept: {len(means)} of them hold customers, and {count} were asked for.",)
-                continue
-            known = KMeans(count, init=means, n_init=1, max_iter=max_iter, random_state=seed).fit(points)
-            worse = (known.inertia_ - fresh.inertia_) / max(fresh.inertia_, least)
-            if worse <= start_tolerance:
-                better = f"would fit {worse:.1%} better" if worse > 0.0005 else "fit no better"
-                notes += (f"{whose} were fitted to today's customers and kept: fresh ones {better}.",)
-                found = known
+                why = f"not kept: {len(means)} of them hold customers, and {count} were asked for."
+            else:
+                known = KMeans(count, init=means, n_init=1, max_iter=max_iter, random_state=seed).fit(points)
+                worse = (known.inertia_ - fresh.inertia_) / max(fresh.inertia_, least)
+                if worse <= start_tolerance:
+                    found = known
+                    better = f"would fit {worse:.1%} better" if worse > 0.0005 else "fit no better"
+                    why = f"fitted to today's customers and kept: fresh ones {better}."
+                else:
+                    why = f"not kept: fresh ones fit {worse:.1%} better (clustering.kmeans.start_tolerance)."
+            notes += (f"{whose} were {why}",) if whose else ()
+            if found is not fresh:
                 break
-            notes += (f"{whose} were not kept: fresh ones fit {worse:.1%} better (clustering.kmeans.start_tolerance).",)
     order = canonical_order(found.labels_, found.cluster_centers_)
     rank = np.argsort(order)
     return Clusters({"centres": found.cluster_centers_[order]}, rank[found.labels_], notes)

@@ -1,4 +1,4 @@
-"""Who moves between groups from date to date: counts, directions, lengths of stay, and whence the lost come.
+"""Who moves between groups from date to date: counts, directions, lengths of stay, and where the lost come from.
 
 Places are codes (n_customers, n_dates) of whole numbers: the group of each customer at each date, `UNKNOWN` before
 the customer is known.

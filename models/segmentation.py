@@ -226,9 +226,10 @@ def _stability_notes(stability: Mapping[int, float], least: float) -> tuple[str,
     count = sum(value < least for value in stability.values())
     if not count:
         return ()
+    comes, has = ("comes", "it has") if count == 1 else ("come", "they have")
     return (
-        f"{count} of {len(stability)} segments rarely come back when parts of the customers are clustered anew "
-        f"(stability below {least:g}); they have no campaign name and no playbook. Fewer segments come back "
+        f"{count} of {len(stability)} segments rarely {comes} back when parts of the customers are clustered anew "
+        f"(stability below {least:g}); {has} no campaign name and no playbook. Fewer segments come back "
         "more surely: a smaller clustering.n_segments, or for HDBSCAN a larger hdbscan.min_cluster_share.",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,8 @@ from pipeline.whereabouts import PLACES, Migration, migrate
 def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     """Compare two files of scores; gives in words who moved, and writes moves and a page.
 
+    Segments are called as in the scores where there is no MLflow store; none is made.
+
     Raises
     ------
     UserError
@@ -33,7 +36,10 @@ def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     """
     require_table_name(out)
     outputs.require_not_read(out, (earlier, later))
-    with outputs.lock(params.path(params.outputs.folder)):  # or what is read may not be what the manifest tells of
+    folder = params.path(params.outputs.folder)
+    is_used = folder.is_dir() or out.is_relative_to(folder)  # else there is nothing in it, and it is not made
+    # Or what is read may not be what the manifest tells of.
+    with outputs.lock(folder) if is_used else nullcontext():
         return _migration(params, earlier, later, out=out)
 
 
@@ -44,8 +50,11 @@ def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
         raise UserError(f"expected scores of two moments; both files are as of {moments[0]:%Y-%m-%d %H:%M}.")
     if moments[0] > moments[1]:
         frames.reverse()
-    mlflow = tracking.open_store(params)
-    history = with_names(pd.concat(frames, ignore_index=True), registry.given_names(mlflow, params))
+    history, names = pd.concat(frames, ignore_index=True), {}
+    if tracking.has_store(params):
+        mlflow = tracking.open_store(params)
+        history = with_names(history, registry.given_names(mlflow, params))
+        names = names_in(mlflow, params, frames[1].run_id[0])
     found = migrate(history, min_group=params.naming.min_group)
     models = [frame.model_uri[0] for frame in frames]
     are_two = models[0] != models[1]
@@ -55,7 +64,7 @@ def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
         out=out,
         inputs={"earlier": outputs.file_digest(earlier), "later": outputs.file_digest(later)},
         run_id=frames[1].run_id[0],
-        names=names_in(mlflow, params, frames[1].run_id[0]),
+        names=names,
         beware=["score both moments with one model: kindred history"] if are_two else [],
         cautions=lambda words: [words("moves.models", models=", ".join(models))] if are_two else [],
     )

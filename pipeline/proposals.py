@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from models.naming import LANGUAGES
@@ -44,19 +46,30 @@ def require_proposer(params: Params) -> None:
     Raises
     ------
     UserError
-        There is no such program.
+        There is no such program, or it may not be run.
     """
     words = params.naming.proposer
-    if words is not None and _program(words[0], params) is None:
+    if words is None or _program(words[0], params) is not None:
+        return
+    path = _below(words[0], params)
+    if path.is_file():
         raise UserError(
-            f"naming.proposer: expected a program that can be run, found none called {words[0]!r} on the PATH, nor "
-            f"from {params.folder} on. Name another, make the file executable, or set it to null."
+            f"naming.proposer: expected a program that can be run; {path} is there and not executable. Make it so with "
+            f"{shlex.join(['chmod', '+x', str(path)])}, or set naming.proposer to null."
         )
+    raise UserError(
+        f"naming.proposer: expected a program that can be run, found none called {words[0]!r} on the PATH, nor "
+        f"from {params.folder} on. Name another, or set it to null."
+    )
+
+
+def _below(word: str, params: Params) -> Path:
+    return (params.folder / word).absolute()
 
 
 def _program(word: str, params: Params) -> str | None:
     """Where the program lies; a link to it is left as it is, as Python knows its environment by it."""
-    below = shutil.which(str((params.folder / word).absolute()))
+    below = shutil.which(str(_below(word, params)))
     return below if os.sep in word else shutil.which(word) or below
 
 
@@ -199,7 +212,7 @@ def _checked(
             del found[segment_id]
     times = Counter(name for names in found.values() for name in _alike(names))
     twice = {one for one, names in found.items() if any(times[name] > 1 for name in _alike(names))}
-    left_out |= dict.fromkeys(sorted(twice), "proposed for two segments")
+    left_out |= dict.fromkeys(sorted(twice), "proposed for more than one segment")
     unknown = len(answer.keys() - {one["segment_id"] for one in asked})
     return {one: names for one, names in found.items() if one not in twice}, _in_words(left_out, unknown)
 

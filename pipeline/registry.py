@@ -120,10 +120,10 @@ def _loaded(mlflow: Any, uri: str, place: str) -> LoadedModel:
         model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise TrackingError(
-            f"--model {uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
+            f"{uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
         ) from None
     if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
-        raise TrackingError(f"--model {uri}: expected a model that Kindred trained; this one holds no shop.")
+        raise TrackingError(f"{uri}: expected a model that Kindred trained; this one holds no shop.")
 
     scorer = model.unwrap_python_model()
 
@@ -133,7 +133,7 @@ def _loaded(mlflow: Any, uri: str, place: str) -> LoadedModel:
             model.predict(profile.head(0))
         except MlflowException:
             raise TrackingError(
-                f"--model {uri}: the profiles do not have the columns or types that the model was trained on."
+                f"{uri}: the profiles do not have the columns or types that the model was trained on."
             ) from None
         predicted: pd.DataFrame = scorer.predict(None, profile)
         return predicted

@@ -42,7 +42,7 @@ def rename(params: Params, segment: str, name: str | None) -> str:
             [
                 f"{own} ({called[own]}) {what}, in scores, reports and trainings to come",
                 _told_anew(mlflow, params, champion.run_id),
-                f"Next     {command(params, 'score')}    # scores that are there keep the name of before",
+                f"Next     {command(params, 'score')}    # scores written before keep the old name",
             ]
         )
 

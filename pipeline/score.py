@@ -253,10 +253,11 @@ def _border_text(summary: dict[str, Any]) -> str:
     told = f"On the border   {counted(summary['border_count'], 'customer')}"
     if summary["movable_count"]:
         told += f"; what would move {summary['movable_count']:,} of them is in what_would_move"
-    if held := summary.get("held"):
+    held = summary.get("held")
+    if held and (count := held["customer_count"]):
         told += (
-            f"; {held['customer_count']:,} stay where the last scores had them, as the margin of the other segment is "
-            f"below {held['margin']:g} (score.hysteresis)"
+            f"; {count:,} stay{'s' * (count == 1)} where the last scores had them, as the margin of the other segment "
+            f"is below {held['margin']:g} (score.hysteresis)"
         )
     return told
 

@@ -123,6 +123,12 @@ def tracking_uri(params: Params) -> str:
     return uri
 
 
+def has_store(params: Params) -> bool:
+    """Whether the store's SQLite file is there; a server is taken to be."""
+    uri = tracking_uri(params)
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///").partition("?")[0]).exists()
+
+
 @contextmanager
 def one_at_a_time(params: Params) -> Iterator[None]:
     """What several processes on this machine must not do to one store at once, such as to make it."""
@@ -241,7 +247,7 @@ def known_run(mlflow: Any, run: str) -> Any:
         return mlflow.get_run(whole_run_id(mlflow, run))
     except MlflowException as error:
         raise TrackingError(
-            f"{run}: expected the id of a run, or its beginning. {first_line(error)}. See them in `make ui`."
+            f"{run}: expected the id of a run, or its beginning. {first_line(error)} See them in `make ui`."
         ) from None
 
 
@@ -315,5 +321,5 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, without passwords; what follows in MLflow's texts is its own traceback."""
-    return without_passwords(str(error)).strip().partition("\n")[0][:300]
+    """What went wrong, as a sentence without passwords; what follows in MLflow's texts is its own traceback."""
+    return without_passwords(str(error)).strip().partition("\n")[0][:300].rstrip(". ") + "."

@@ -33,6 +33,7 @@ from pipeline.report.markdown import as_markdown
 from pipeline.report.render import render
 from pipeline.report.summarise import summarise
 from pipeline.report.tables import aligned, lineage_table, lineage_text
+from pipeline.report.wording import shown_name
 from pipeline.results import REPORT, SHORT_ID, flat_segments, lifts_by_category, results_folder, write_results
 from pipeline.segments import Segments, describe_segments, seasonal_leaning
 from pipeline.shop import save_shop
@@ -94,9 +95,10 @@ class Trained:
 def segments_text(segments: pd.DataFrame) -> str:
     """Segments as people read them: name, customers, share of spend, top interests."""
     has_spend = (segments.spend_share.fillna(0.0) > 0).any()  # a log without prices says nothing of it
+    rows: list[dict[Any, Any]] = segments.to_dict("records")
     table = pd.DataFrame(
         {
-            "Segment": segments.name,
+            "Segment": [shown_name(one) for one in rows],
             "Customers": segments.customer_count.map("{:,}".format),
             "Share": segments.customer_share.map("{:.1%}".format),
             "Spend": [

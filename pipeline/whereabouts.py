@@ -1,4 +1,4 @@
-"""Where customers were at several dates -> who moved, how long they stayed and whence the lost come, as aggregates."""
+"""Where customers were at several dates -> who moved, how long they stayed, where the lost come from; as aggregates."""
 
 from __future__ import annotations
 

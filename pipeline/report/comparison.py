@@ -149,25 +149,34 @@ def _segments(runs: Sequence[Mapping[str, Any]], flows: Sequence[Mapping[str, An
         akin = next((at for at, other in enumerate(runs[:place]) if run["line"] & other["line"]), place)
         same = flows[place - 1]["same"] if flows and place and akin == place else {}
         own: dict[str, tuple[int, str]] = {}
+        names = _shown_names(run, words)
         for one in run["summary"].get("segments", []):
             segment_id = one["segment_id"]
             line = 0 if segment_id.startswith(STANDING) else akin
             own[segment_id] = keys[-1].get(same.get(segment_id, ""), (line, segment_id)) if keys else (line, segment_id)
-            told = {**one, "names": {words.language: run["names"][segment_id]}}
             cells = found.setdefault(own[segment_id], ["-"] * len(runs))
-            cells[place] = f"{words.name(told)} ({words.number(one['customer_share'], 'share')})"
+            cells[place] = f"{names[segment_id]} ({words.number(one['customer_share'], 'share')})"
         keys.append(own)
     return [[segment_id, *cells] for (_, segment_id), cells in found.items()]
+
+
+def _shown_names(run: Mapping[str, Any], words: Wording) -> dict[str, str]:
+    """segment_id -> its name, and that it is unstable where it is."""
+    return {
+        one["segment_id"]: words.name({**one, "names": {words.language: run["names"][one["segment_id"]]}})
+        for one in run["summary"].get("segments", [])
+    }
 
 
 def _flow(
     table: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any], words: Wording
 ) -> dict[str, Any]:
-    names = [run["names"] for run in (before, after)]
+    pair = (before, after)
+    origins, destinations = (run["names"] | _shown_names(run, words) for run in pair)
     rows = [
         {
-            "origin": names[0].get(one["origin"], one["origin"]),
-            "destination": names[1].get(one["destination"], one["destination"]),
+            "origin": origins.get(one["origin"], one["origin"]),
+            "destination": destinations.get(one["destination"], one["destination"]),
             "customers": words.whole(one["customer_count"]),
         }
         for one in table["flows"]
@@ -180,7 +189,8 @@ def _flow(
     )
     more = [("by_rule", table["by_rule_count"]), ("hidden", table["hidden_count"])]
     told = [text, *(words(f"compare.flow_{name}", count=count) for name, count in more if count)]
-    figure = flow_figure(table["flows"], names, words, table["same"])
+    # Without a word of who is unstable, as there is no room.
+    figure = flow_figure(table["flows"], [run["names"] for run in pair], words, table["same"])
     return {"labels": [before["label"], after["label"]], "rows": rows, "text": " ".join(told), "figure": figure}
 
 

@@ -1,4 +1,4 @@
-"""Who moved, how long people stay and whence the lost come -> one plain dict for the page, and a short text."""
+"""Who moved, how long people stay and where the lost come from -> one plain dict for the page, and a short text."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def as_text(told: Mapping[str, Any]) -> str:
     blocks = [
         (["Largest moves between segments", "to", "Customers"], moves, {2}),
         (["How long people stay", "Half leave within", "Mean, days", "Stays seen"], segments["stays"], {1, 2, 3}),
-        (["Whence lost buyers come", "Just before", "When all was well"], segments["lost"], {1, 2}),
+        (["Where lost buyers come from", "Just before", "When all was well"], segments["lost"], {1, 2}),
     ]
     parts += [aligned([title, *rows], right=right) for title, rows, right in blocks if rows]
     parts.append([f"Beware          {one}" for one in told["beware"]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ def render(summary: dict[str, Any], language: str) -> str:
         tiers=drawings.tier_bars(revenue, words) if revenue else None,
         pareto=drawings.pareto_curve(revenue, words) if revenue else None,
         proposed=lambda one: proposed_name(one, language),
-        renaming=lambda one, name: shlex.join(["kindred", "rename", one["segment_id"], name]),
         foretold=words.foretold(summary["quality"].get("validity")),
         five_w=lambda one: five_w_texts(one.get("five_w", {}), language, is_standing=one["is_standing"]),
         crossed=[drawings.crossing(one, names, words) for one in summary["crossings"]],

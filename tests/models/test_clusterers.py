@@ -72,6 +72,13 @@ def test_of_known_segments_the_first_that_fits_is_kept() -> None:
     assert "Division 3 were fitted" in note
 
 
+def test_of_known_segments_without_a_name_no_note_tells() -> None:
+    along = {"": np.array([0, 1, 0, 1])}
+    for tolerance, expected in ((15.1, ALONG), (14.9, ACROSS)):
+        found = fit_kmeans(RECTANGLE, 0, n_segments=2, **{**KMEANS, "start_tolerance": tolerance}, starts=along)
+        assert (sorted(found.model["centres"].tolist()), found.notes) == (expected, ())
+
+
 def test_customers_who_differ_by_rounding_alone_have_no_better_division() -> None:
     points = np.repeat([[0.0, 0.0], [0.0, 1.0]], 20, axis=0) + 1e-17 * np.random.default_rng(0).normal(size=(40, 2))
     assert divided(0.0, [0] * 20 + [1] * 20, points=points)[1].endswith("fresh ones fit no better.")

@@ -9,7 +9,7 @@ import pytest
 
 from features.profile import Column
 from models.scorer import assign
-from models.segmentation import FittedClusters, Segmentation, fit_segmentation
+from models.segmentation import FittedClusters, Segmentation, _stability_notes, fit_segmentation
 
 COLUMNS = [Column("spend", "value", "none", 0.0), Column("visits", "journey", "none", 0.0)]
 SETTINGS: dict[str, Any] = {
@@ -78,6 +78,8 @@ def test_segments_that_do_not_come_back_are_said() -> None:
     shaky = sum(value < 0.6 for value in fitted.stability.values())
     assert shaky > 0
     assert fitted.notes[-1].startswith(f"{shaky} of 9 segments rarely come back")
+    (one,) = _stability_notes({0: 0.5, 1: 0.9}, 0.6)
+    assert one.startswith("1 of 2 segments rarely comes back") and "; it has no campaign name" in one
     assert fit(shop(), n_segments=3).notes == ()
 
 

@@ -82,6 +82,10 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
     assert len(without["segments"]) == 4 and "--flow" in without["notes"][0]
     akin = [run | {"line": {"a", run["label"]}} for run in runs]
     assert len(comparison(akin, [], wording("en"), advice=Advice("none"), flow_note="")["segments"]) == 2
+    runs[0]["summary"]["segments"][1]["is_stable"] = False
+    told = comparison(runs, [found], wording("en"), advice=Advice("none"), flow_note="")
+    assert told["segments"][1] == ["s02", "a 2 (unstable segment) (50%)", "b 1 (50%)"]
+    assert told["flows"][0]["rows"][0] == {"origin": "a 2 (unstable segment)", "destination": "b 1", "customers": "40"}
 
 
 def test_figures_that_are_nothing_in_all_runs_are_left_out() -> None:

@@ -27,6 +27,7 @@ from pipeline.report.wording import wording
 from pipeline.score import score
 from pipeline.whereabouts import ORDERS, PLACES, migrate, stage_moves
 from tests.pipeline.axe import barriers, needs_axe
+from tests.pipeline.conftest import params_in
 
 DATES = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
 
@@ -124,6 +125,10 @@ def test_page_and_text() -> None:
     text = as_text(told)
     assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
     assert "Beware          mind the gap" in text and "over 28" in text
+    # Three who were not slipping are hidden with the fifteen who were, whose group is no small one.
+    assert re.search(
+        r"Where lost buyers come from .*\n.*\nnot told apart, as some groups are too small +18 \(100%\)", text
+    )
     matrix = told["sections"][1]["matrix"]
     assert [row["name"] for row in matrix["rows"]] == ["buying", "not known"]
     assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
@@ -301,6 +306,16 @@ def test_customers_are_the_same_in_csv(trained: Any, tmp_path: Path) -> None:
     scores_of(["a", None], tmp_path / "three.csv")
     with pytest.raises(UserError, match="each customer once, with an id"):
         migration(given, paths[0], tmp_path / "three.csv", out=tmp_path / "moves.parquet")
+
+
+def test_two_files_alone_leave_no_store(shop: Path, tmp_path: Path) -> None:
+    given, ids = params_in(tmp_path, shop), [f"c{number}" for number in range(20)]
+    place = tmp_path / "elsewhere"
+    paths = [scores_of(list(ids), place / name) for name in ("one.parquet", "two.csv")]
+    migration(given, *paths, out=place / "moves.parquet")
+    assert (place / "moves.html").is_file() and list(tmp_path.iterdir()) == [place]
+    migration(given, *paths, out=tmp_path / "outputs" / "moves.parquet")
+    assert set(tmp_path.iterdir()) == {place, tmp_path / "outputs"}
 
 
 def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:

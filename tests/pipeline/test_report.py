@@ -367,6 +367,22 @@ def test_a_large_shop_makes_a_page_of_under_2_mb_without_script_or_address() -> 
     assert page == render(json.loads(json.dumps(everything())), "uk")
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "2,389 known customers 45% have ordered 50% of these, ordered again 51,478 orders 1 action in the log"),
+        ("uk", "2 389 відомих клієнтів 45% замовляли 50% із них замовили ще раз 51 478 замовлень 1 дія в журналі"),
+        ("ru", "2 389 известных клиентов 45% заказывали 50% из них заказали ещё раз 51 478 заказов 1 действие в журнале"),
+        ("sq", "2 389 klientë të njohur 45% kanë porositur 50% prej tyre porositën sërish 51 478 porosi 1 veprim në regjistër"),
+    ],
+)  # fmt: skip
+def test_nouns_of_the_first_figures_agree_with_their_numbers(language: str, said: str) -> None:
+    told = summary(segment("s01", "VIP"))
+    told |= {"customer_count": 2389, "has_spend": False, "reading": {**told["reading"], "accepted_count": 1}}
+    told["totals"] = {**told["totals"], "orders": 51478.0, "buyers": 1075, "repeat_buyers": 537}
+    assert said in re.sub(r"\s+", " ", text_of(render(told, language)))
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_shop_where_nobody_was_clustered(language: str) -> None:
     rule = {"stage": "active", "min_events": 3, "with_noise": False, "precision": 1.0, "coverage": 1.0}

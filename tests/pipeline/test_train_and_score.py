@@ -30,16 +30,29 @@ from pipeline.files import SourceError
 from pipeline.identity import LINEAGE
 from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
-from pipeline.score import Scored, score, top_categories
+from pipeline.score import Scored, _border_text, score, top_categories
 from pipeline.sources import read_source
 from pipeline.train import Trained, segments_text, train
 
 
 def test_without_prices_no_share_of_spend_is_told() -> None:
     columns = {"name": ["VIP", "Lost"], "customer_count": [1, 2], "customer_share": [0.5, 0.5]}
-    table = pd.DataFrame({**columns, "stability_word": "stable", "top_categories": [[], []]})
+    table = pd.DataFrame({**columns, "stability_word": "stable", "top_categories": [[], []], "is_stable": True})
     told = [segments_text(table.assign(spend_share=shares)).count("%") for shares in ([0.0, None], [0.0, 0.4])]
     assert told == [2, 4]
+
+
+def test_a_segment_that_is_unstable_is_told_as_such() -> None:
+    columns = {"name": ["Regulars", "Lost"], "customer_count": [1, 2], "customer_share": 0.5, "spend_share": 0.5}
+    stability = {"is_stable": [False, True], "stability_word": ["unstable", "stable"]}
+    told = segments_text(pd.DataFrame({**columns, **stability, "top_categories": [[], []]}))
+    assert re.search(r"^Regulars \(unstable segment\) .*\nLost  ", told, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("held", "said"), [(0, ""), (1, "; 1 stays where"), (1200, "; 1,200 stay where")])
+def test_whoever_is_held_is_told_of_where_there_is_somebody(held: int, said: str) -> None:
+    told = _border_text({"border_count": 3, "movable_count": 0, "held": {"customer_count": held, "margin": 0.1}})
+    assert told.partition(" the last")[0] == f"On the border   3 customers{said}"
 
 
 def quiet(step: str) -> None:
@@ -483,7 +496,8 @@ def test_the_copy_of_a_model_goes_with_it(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = registry.load_model(mlflow, result.model_uri)
     assert model.shop_folder.is_relative_to(tmp_path) and model.shop_folder.is_dir()
-    with pytest.raises(tracking.TrackingError):
+    told = r"^models:/kindred/999: expected a model that Kindred trained\..*[^.]\. There are: models:/"
+    with pytest.raises(tracking.TrackingError, match=told):
         registry.load_model(mlflow, "models:/kindred/999")
     del model
     gc.collect()
