@@ -3,13 +3,14 @@
 For customer u, category c, events e before as_of with age a in days:
 
     S(u,c)     = sum over e of  weight(type of e) * P(c | e) * 2^(-a / half_life_days)
-    share(u,c) = (S(u,c) + kappa * base(u,c)) / (S(u) + kappa)
+    share(u,c) = share(u,p) * (S(u,c) + kappa * mix(c) / mix(p)) / (S(u,p) + kappa)      p: the category above c
     lift(u,c)  = share(u,c) / mix(c)
 
 P(c | e) is 1 for an event on a product of c, and P(c | query) for a search. mix(c) is the shop's share of evidence
-in c. base(u,c) is the parent category's share spread by the shop's mix below it, and the shop's mix at the root, so
-that three views of cat litter say a little about cat food too; a category that ends above the deepest level is its own
-only child below, so that shares add up to 1. S(u) is the evidence: how much is known at all.
+in c. Above all stands the root, with share and mix 1 and S(u), the evidence: how much is known at all. So each category
+is divided among those below it as the customer divides it, shrunk toward how the shop does (a Dirichlet tree; Dennis,
+1991): three views of cat litter say a little about cat food too. Shares add up to 1, at each level, and an only child
+has the share of its parent.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def voices(evidence: ir.Table, customers: ir.Table, *, window: ObservationWindow
     Parameters
     ----------
     customers : table
-        share_per_evidence is 1 / (S(u) + kappa): what a unit of evidence adds to a share.
+        share_per_evidence is 1 / (S(u) + kappa): what a unit of evidence adds to a share at the top of the tree.
     """
     said = evidence.join(customers, "customer_id")
     period = (window.age_days(said.occurred_at) / ibis.literal(float(period_days)).cast("float64")).floor()
@@ -115,14 +116,6 @@ def wide_evidence(evidence: ir.Table, cut: CategoryCut) -> ir.Table:
     )
 
 
-def shrunk_share(
-    evidence: ir.FloatingValue, base: ir.FloatingValue, total: ir.FloatingValue, kappa: float
-) -> ir.FloatingValue:
-    """(S(u,c) + kappa * base(u,c)) / (S(u) + kappa)."""
-    k = constant(kappa)
-    return (evidence + k * base) / (total + k)
-
-
 def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Table:
     """share(u,c) for every category of the cut, from the root down.
 
@@ -132,11 +125,12 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
     Parameters
     ----------
     kappa : float, > 0
-        Evidence, in views, at which a customer's own counts as much as the shop's mix.
+        Evidence, in views, at which a customer's own counts as much as the shop's mix; below each category anew.
     """
     paths = [lowered_parts(category) for category in cut.categories]
-    # The expressions name columns of the level above, so each level is a table of its own.
-    shares: dict[tuple[str, ...], str | None] = {(): None}
+    # Of each category above: what a unit of evidence below it is worth, share(u,p) / (S(u,p) + kappa). The expressions
+    # name columns of the level above, so each level is a table of its own.
+    worths: dict[tuple[str, ...], str | None] = {(): None}
     mix: dict[tuple[str, ...], float] = {(): 1.0}
     table = wide
     others = [name for name in wide.columns if not name.startswith(EVIDENCE_PREFIX)]
@@ -144,29 +138,27 @@ def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Tab
         is_last = level == cut.level
         below: dict[tuple[str, ...], list[int]] = {}
         for column, path in enumerate(paths):
+            # A path that ends above the deepest level is its own only child.
             below.setdefault(path if is_last else path[:level], []).append(column)
-        level_shares: dict[str, ir.FloatingValue] = {}
-        level_names: dict[tuple[str, ...], str | None] = {}
+        columns: dict[str, ir.FloatingValue] = {}
+        level_worths: dict[tuple[str, ...], str | None] = {}
         level_mix: dict[tuple[str, ...], float] = {}
-        for node, columns in below.items():
+        for node, places in below.items():
             parent = node[: level - 1]
-            node_mix = sum(cut.mix[column] for column in columns)
+            node_mix = sum(cut.mix[place] for place in places)
             spread = node_mix / mix[parent] if mix[parent] > 0 else 0.0
-            name = SHARE_PREFIX + cut.categories[columns[0]] if is_last else f"level {level}: {SEPARATOR.join(node)}"
-            level_shares[name] = shrunk_share(
-                _sum([table[EVIDENCE_PREFIX + cut.categories[column]] for column in columns]),
-                _parent_share(table, shares[parent]) * constant(spread),
-                table.evidence,
-                kappa,
-            )
-            level_names[node], level_mix[node] = name, node_mix
-        table = table.mutate(**level_shares)
-        shares, mix = level_names, level_mix
+            evidence = _sum([table[EVIDENCE_PREFIX + cut.categories[place]] for place in places])
+            share = _worth(table, worths[parent], kappa) * (evidence + constant(kappa * spread))
+            name = SHARE_PREFIX + cut.categories[places[0]] if is_last else f"level {level}: {SEPARATOR.join(node)}"
+            columns[name] = share if is_last else share / (evidence + constant(kappa))
+            level_worths[node], level_mix[node] = name, node_mix
+        table = table.mutate(**columns)
+        worths, mix = level_worths, level_mix
     return table.select(*others, *[SHARE_PREFIX + category for category in cut.categories])
 
 
-def _parent_share(table: ir.Table, name: str | None) -> ir.FloatingValue:
-    return constant(1.0) if name is None else table[name]
+def _worth(table: ir.Table, name: str | None, kappa: float) -> ir.FloatingValue:
+    return constant(1.0) / (table.evidence + constant(kappa)) if name is None else table[name]
 
 
 def _sum(values: list[ir.FloatingValue]) -> ir.FloatingValue:

@@ -98,10 +98,21 @@ class Formula:
 
 
 def interest_shares(snapshot: Snapshot, interest: Decay, kappa: float) -> Floats:
-    """share(u,c) = (S(u,c) + kappa * base(u,c)) / (S(u) + kappa): shape (n_customers, n_categories)."""
+    """share(u,c) of features/interests.py: shape (n_customers, n_categories)."""
     own = snapshot.table(interest.of(snapshot))
-    total = own.sum(axis=1, keepdims=True)
-    return np.asarray((own + kappa * base_shares(own, snapshot, kappa)) / (total + kappa))
+    above, share = own.sum(axis=1, keepdims=True), np.ones((len(own), 1))
+    mix_above, node_above = np.ones(1), np.zeros(len(snapshot.mix), dtype=np.int64)
+    for level in range(1, snapshot.level + 1):
+        names = [path if level == snapshot.level else path[:level] for path in snapshot.paths]
+        nodes = list(dict.fromkeys(names))
+        node = np.array([nodes.index(name) for name in names])
+        belongs = np.eye(len(nodes))[node]
+        mix, evidence = snapshot.mix @ belongs, own @ belongs
+        parent = np.array([node_above[np.flatnonzero(node == index)[0]] for index in range(len(nodes))])
+        spread = _ratio(mix, mix_above[parent])
+        share = share[:, parent] * (evidence + kappa * spread) / (above[:, parent] + kappa)
+        above, mix_above, node_above = evidence, mix, node
+    return share[:, node_above]
 
 
 def activity(snapshot: Snapshot, decay: Decay) -> Floats:
@@ -114,36 +125,13 @@ def purchase_scores(snapshot: Snapshot, formula: Formula) -> Floats:
     """activity(u) * share(u,c): who buys, times what.
 
     Within a customer it ranks categories as the share does. A share alone forgets how active a customer is, and S(u,c)
-    + kappa * base(u,c) alone puts whom nothing is known of above the active customers of other categories.
+    with the shop's part alone puts whom nothing is known of above the active customers of other categories.
 
     Returns
     -------
     array of shape (n_customers, n_categories)
     """
     return activity(snapshot, formula.activity)[:, None] * interest_shares(snapshot, formula.interest, formula.kappa)
-
-
-def base_shares(own: Floats, snapshot: Snapshot, kappa: float) -> Floats:
-    """base(u,c): the parent's share spread by the shop's mix below it; at the root, the shop's mix.
-
-    Parameters
-    ----------
-    own : array of shape (n_customers, n_categories)
-        S(u,c).
-    """
-    total = own.sum(axis=1, keepdims=True) + kappa
-    above = np.ones((len(own), 1))
-    mix_above, node_above = np.ones(1), np.zeros(len(snapshot.mix), dtype=np.int64)
-    for level in range(1, snapshot.level):
-        names = [path[:level] for path in snapshot.paths]
-        nodes = list(dict.fromkeys(names))
-        node = np.array([nodes.index(name) for name in names])
-        belongs = np.eye(len(nodes))[node]
-        mix, evidence = snapshot.mix @ belongs, own @ belongs
-        parent = np.array([node_above[np.flatnonzero(node == index)[0]] for index in range(len(nodes))])
-        above = (evidence + kappa * above[:, parent] * _ratio(mix, mix_above[parent])) / total
-        mix_above, node_above = mix, node
-    return above[:, node_above] * _ratio(snapshot.mix, mix_above[node_above])
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.benefits import category_benefits
-from features.categories import OTHER
+from features.categories import OTHER, SEPARATOR, lowered_parts
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, decayed_weight, event_evidence
 from features.profile import ProfileSpec
@@ -82,9 +82,7 @@ class Explanation:
                 "counted": [*(_shown(units) for units in rows.units), _shown(int(rows.units.sum()))],
             }
         ).set_index("when (UTC)")
-        everything, own = self.evidence.units.sum() / UNITS, rows.units.sum() / UNITS
-        share, kappa = float(self.profile[SHARE_PREFIX + category]), self.kappa
-        base = (share * (everything + kappa) - own) / kappa
+        share = float(self.profile[SHARE_PREFIX + category])
         mix = dict(zip(self.spec.cut.categories, self.spec.cut.mix, strict=True))[category]
         return "\n".join(
             [
@@ -93,15 +91,37 @@ class Explanation:
                 category,
                 *_aligned(shown),
                 "",
-                "share  = (evidence + kappa * base) / (all evidence + kappa)",
-                f"       = ({own:.6f} + {kappa:g} * {base:.6f}) / ({everything:.6f} + {kappa:g}) = {share:.6f}",
-                "base   what the shop's mix, and the customer's share of the category above, let expect",
+                "share  = share above * (evidence + kappa * shop) / (evidence above + kappa), from the top down;",
+                "shop   is the part of what is above that all customers turn to",
+                *self._steps(category),
                 f"lift   {share / mix:.2f} beside the shop's share of {mix:.6f}"
                 if mix
                 else "lift   none: new to the shop",
                 *self._bought(category),
             ]
         )
+
+    def _steps(self, category: str) -> list[str]:
+        """How the share comes about, level by level: each line can be reckoned from the one before."""
+        cut, mix = self.spec.cut, np.array(self.spec.cut.mix)
+        counted = self.evidence.groupby("category").units.sum()
+        own = np.array([counted.get(name, 0) for name in cut.categories]) / UNITS
+        paths = [lowered_parts(name) for name in cut.categories]
+        path, last = lowered_parts(category), cut.categories.index(category)
+        lines, share, above = [], 1.0, np.ones(len(paths), dtype=bool)
+        for level in range(1, len(path) + 1):
+            inside = np.array([one[:level] == path[:level] for one in paths])
+            if level == cut.level:
+                inside = np.arange(len(paths)) == last
+            spread = mix[inside].sum() / mix[above].sum() if mix[above].sum() else 0.0
+            reckoned = share * (own[inside].sum() + self.kappa * spread) / (own[above].sum() + self.kappa)
+            name = SEPARATOR.join(category.split(SEPARATOR)[:level])
+            lines.append(
+                f"{reckoned:.6f} = {share:.6f} * ({own[inside].sum():.6f} + {self.kappa:g} * {spread:.6f}) / "
+                f"({own[above].sum():.6f} + {self.kappa:g})    {name}"
+            )
+            share, above = reckoned, inside
+        return lines
 
     def _bought(self, category: str) -> list[str]:
         """How it is bought, where enough was."""
@@ -140,8 +160,8 @@ class Explanation:
 
     def _formula(self) -> str:
         return (
-            f"Counted: weight of the signal, halved with age, in views. share = (evidence + {self.kappa:g} * base) / "
-            f"(all evidence + {self.kappa:g}). Name a category with --category for its events."
+            "Counted: weight of the signal, halved with age, in views. The shop's mix counts as much as "
+            f"{self.kappa:g} of them. Name a category with --category for its events, and how its share comes about."
         )
 
 

@@ -36,7 +36,8 @@ def statements(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
     quoted = {path: path.replace("'", "''") for path in column_of}
     columns = ", ".join(f"('{quoted[path]}', {names.index(name)})" for path, name in column_of.items())
     sums: dict[str, str] = {}  # columns of a category -> the variable that holds the shop's mix of it
-    above, mix_above, table = {"": "1.0"}, {"": "1.0"}, "totals"
+    # Of each category above: its share for a unit of evidence below it.
+    worth, mix_above, table = {"": f"1.0 / (evidence + {KAPPA})"}, {"": "1.0"}, "totals"
     levels = levels_of(names)
     for level, nodes in enumerate(levels, start=1):
         below: dict[str, list[int]] = {}
@@ -47,13 +48,15 @@ def statements(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
         node_mix = {node: f"getvariable('{sums.setdefault(one, f'mix_{len(sums)}')}')" for node, one in listed.items()}
         evidence = {node: " + ".join(f'"{column}"' for column in inside) for node, inside in below.items()}
         shares = [
-            f"({evidence[node]} + {KAPPA} * {above[parent(node, level)]} * {node_mix[node]} / "
-            f'{mix_above[parent(node, level)]}) / (evidence + {KAPPA}) as "{prefix}{node}"'
+            f"({worth[parent(node, level)]}) * ({evidence[node]} + {KAPPA} * {node_mix[node]} / "
+            f"{mix_above[parent(node, level)]})"
+            + ("" if level == len(levels) else f" / ({evidence[node]} + {KAPPA})")
+            + f' as "{prefix}{node}"'
             for node in below
         ]
         kept = "customer_id, evidence" if level == len(levels) else "*"
         table = f"(select {kept}, {', '.join(shares)} from {table})"
-        above, mix_above = {node: f'"{prefix}{node}"' for node in below}, node_mix
+        worth, mix_above = {node: f'"{prefix}{node}"' for node in below}, node_mix
     text = (Path(__file__).parent / "in_duckdb.sql").read_text()
     variables = "\n".join(
         f"set variable {name} = (select coalesce(sum(share), 0) from mix where col in ({one}));"

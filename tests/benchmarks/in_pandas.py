@@ -208,11 +208,11 @@ def value(events: pd.DataFrame) -> pd.DataFrame:
 def shares(evidence: pd.DataFrame, mix: pd.Series, names: list[str]) -> pd.DataFrame:
     """The interest formula, from the root down."""
     total = evidence.sum(axis=1)
-    share, mix_above = pd.DataFrame({"": 1.0}, evidence.index), pd.Series({"": 1.0})
+    share, whole, mix_above = pd.DataFrame({"": 1.0}, evidence.index), total.to_frame(""), pd.Series({"": 1.0})
     for level, nodes in enumerate(levels_of(names), start=1):
         own, node_mix = evidence.T.groupby(nodes).sum().T, mix.groupby(nodes).sum()
         above = [parent(node, level) for node in own.columns]
-        base = share[above].to_numpy() * (node_mix.to_numpy() / mix_above[above].to_numpy())
-        found = (own.to_numpy() + KAPPA * base) / (total.to_numpy() + KAPPA)[:, None]
-        share, mix_above = pd.DataFrame(found, evidence.index, own.columns), node_mix
+        worth = share[above].to_numpy() / (whole[above].to_numpy() + KAPPA)
+        found = worth * (own.to_numpy() + KAPPA * (node_mix.to_numpy() / mix_above[above].to_numpy()))
+        share, whole, mix_above = pd.DataFrame(found, evidence.index, own.columns), own, node_mix
     return share.add_prefix("interest: ").assign(evidence=total)

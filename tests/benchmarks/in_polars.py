@@ -200,7 +200,7 @@ def shares(wide: pl.DataFrame, mix: dict[str, float]) -> pl.DataFrame:
     """The interest formula, from the root down."""
     names = wide.columns[1:]
     table = wide.with_columns(evidence=pl.sum_horizontal(names))
-    above, mix_above = {"": pl.lit(1.0)}, {"": 1.0}
+    worth, mix_above = {"": 1.0 / (pl.col("evidence") + KAPPA)}, {"": 1.0}
     levels = levels_of(names)
     for level, nodes in enumerate(levels, start=1):
         below: dict[str, list[str]] = {}
@@ -208,14 +208,11 @@ def shares(wide: pl.DataFrame, mix: dict[str, float]) -> pl.DataFrame:
             below.setdefault(node, []).append(name)
         node_mix = {node: sum(mix[name] for name in inside) for node, inside in below.items()}
         prefix = "interest: " if level == len(levels) else f"level {level}: "
-        table = table.with_columns(
-            (
-                pl.sum_horizontal(inside)
-                + KAPPA * above[parent(node, level)] * (node_mix[node] / mix_above[parent(node, level)])
-            )
-            .truediv(pl.col("evidence") + KAPPA)
-            .alias(prefix + node)
-            for node, inside in below.items()
-        )
-        above, mix_above = {node: pl.col(prefix + node) for node in below}, node_mix
+        shares = {}
+        for node, inside in below.items():
+            own, above = pl.sum_horizontal(inside), parent(node, level)
+            share = worth[above] * (own + KAPPA * (node_mix[node] / mix_above[above]))
+            shares[prefix + node] = share if level == len(levels) else share / (own + KAPPA)
+        table = table.with_columns(**shares)
+        worth, mix_above = {node: pl.col(prefix + node) for node in below}, node_mix
     return table.select("customer_id", "evidence", *[f"interest: {name}" for name in names])

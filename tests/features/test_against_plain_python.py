@@ -170,11 +170,11 @@ def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str,
         path = tuple(category.split(" > "))
         # A path that ends above the level of the cut is its own parent, once for each level that it lacks.
         nodes = [path[:depth] for depth in range(1, cut.level + 1)]
-        share, parent_mix = 1.0, 1.0
+        share, parent_mix, parent_evidence = 1.0, 1.0, total
         for node in nodes:
-            node_mix = at(mix, node)
-            base = share * node_mix / parent_mix if parent_mix else 0.0
-            share, parent_mix = (at(evidence, node) + rules.kappa * base) / (total + rules.kappa), node_mix
+            spread = at(mix, node) / parent_mix if parent_mix else 0.0
+            share *= (at(evidence, node) + rules.kappa * spread) / (parent_evidence + rules.kappa)
+            parent_mix, parent_evidence = at(mix, node), at(evidence, node)
         shares[path] = share
     return {category: shares[tuple(category.split(" > "))] for category in cut.categories}
 

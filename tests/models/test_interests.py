@@ -134,7 +134,7 @@ def test_fitting_finds_the_weights_that_purchases_were_drawn_with() -> None:
         4.0,
         Decay({"view": 1.0, "cart": 1.0, "purchase": 8.0}, 60.0),
     )
-    snapshots = [with_purchases(drawn(generator, 6_000), truth, generator) for _ in range(2)]
+    snapshots = [with_purchases(drawn(generator, 6_000), truth, generator) for _ in range(8)]
     given = formula(45.0, 8.0, view=1.0, cart=2.0, purchase=3.0)
     found = fit_formula(snapshots, given, min_purchases=500, prior_strength=1.0)
     assert found.is_fitted

@@ -77,15 +77,27 @@ def test_the_events_of_a_category_add_up_to_its_evidence_and_share(told: Callabl
     events = [round(float(line.split()[-1]) * 1e6) for line in lines]
     assert sum(events) == round(overview[category][-1] * 1e6) == round(table_of(text)["all"][-1] * 1e6)
     assert re.search(r"^bought \d+ items, \d+% of the purchases at a discount, at \d\.\d\d times", text, re.MULTILINE)
-    own, kappa, base, everything, share = _formula(text)
-    assert (own + kappa * base) / (everything + kappa) == pytest.approx(share, abs=2e-6)
+    steps = [[float(one) for one in found] for found in STEP.findall(text)]
+    assert len(steps) > 1 and steps[0][1] == 1.0
+    for (share, above, own, kappa, shop, everything), (_, before, *_) in zip(
+        steps, [*steps[1:], steps[0]], strict=True
+    ):
+        assert above * (own + kappa * shop) / (everything + kappa) == pytest.approx(share, abs=2e-6)
+        assert before in (share, 1.0)
+    assert steps[-1][0] == pytest.approx(table_share(told(customer), category), abs=6e-5)
 
 
-def _formula(text: str) -> tuple[float, float, float, float, float]:
-    found = re.search(r"\(([\d.]+) \+ ([\d.]+) \* ([\d.-]+)\) / \(([\d.]+) \+ [\d.]+\) = ([\d.]+)", text)
+STEP = re.compile(
+    r"^([\d.]+) = ([\d.]+) \* \(([\d.]+) \+ ([\d.]+) \* ([\d.]+)\) / \(([\d.]+) \+ [\d.]+\)", re.MULTILINE
+)
+
+
+def table_share(text: str, category: str) -> float:
+    """The share that the overview tells of a category."""
+    line = next(line for line in text.splitlines() if line.startswith(category))
+    found = re.search(r"([\d.]+)%", line)
     assert found
-    own, kappa, base, everything, share = map(float, found.groups())
-    return own, kappa, base, everything, share
+    return float(found[1]) / 100.0
 
 
 def test_nobody_else_is_told_of(told: Callable[..., str], scores: Any) -> None:
