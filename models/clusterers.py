@@ -71,10 +71,10 @@ def fit_kmeans(
     n_segments : int
         Fewer are found where fewer different points are.
     starts : mapping
-        Whose segments are known, or no text where no note is to tell of them -> each point's, int array of shape (n,),
-        -1 for none. Of those that are as many as
+        Whose segments are known -> each point's, int array of shape (n,), -1 for none. Of those that are as many as
         asked for, the first is taken that, begun from its means, ends with a sum of squares at most
-        ``start_tolerance`` above that of the best of ``n_init`` fresh starts.
+        ``start_tolerance`` above that of the best of ``n_init`` fresh starts. Notes tell of each, but not of those of
+        nobody (an empty text).
     """
     rows = sampled_rows(len(space), fit_customers, seed)
     points = space[rows]

@@ -53,7 +53,7 @@ def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any], rows: Ints | sli
     array of float64, shape (number of rows, len(names))
         ``(transform(value) - centre) * scale``.
     """
-    columns = [profile[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in scaling["names"]]
+    columns = [_numbers(profile[name]) for name in scaling["names"]]
     places = np.arange(len(profile))[rows]
     space = np.empty((len(places), len(columns)))
     # A few rows at a time, which stay in the processor's cache while column after column is put between.
@@ -62,6 +62,12 @@ def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any], rows: Ints | sli
         for index, column in enumerate(columns):
             space[start : start + CHUNK_ROWS, index] = _coordinate(column[part], index, scaling)
     return space
+
+
+def _numbers(column: pd.Series) -> Floats:
+    """Nulls are NaN."""
+    values: Floats = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
 
 
 def _coordinate(values: Floats, index: int, scaling: Mapping[str, Any]) -> Floats:
@@ -246,7 +252,7 @@ def _located(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArr
         place; next_place, in `_by_cluster`; would_move, as in `_what_would_move`; evidence, in `EVIDENCE`; cluster_id,
         strength, margin, is_border. Of who is in no cluster: next_place and would_move are NOBODY, the others 0.
     """
-    is_ok = profile["event_count"].to_numpy(dtype=np.float64, na_value=np.nan) >= model["min_events"]
+    is_ok = _numbers(profile["event_count"]) >= model["min_events"]
     rows = np.flatnonzero(is_ok) if model["segments"] else np.empty(0, dtype=np.int64)
     count = len(profile)
     columns: dict[str, NDArray[Any]] = {
@@ -327,8 +333,7 @@ def _moved(
     changed = _changed(profile, change)
     for index, name in enumerate(scaling["names"]):
         if name in change or name in RATES:
-            values = changed[name].to_numpy(dtype=np.float64, na_value=np.nan)
-            space[:, index] = _coordinate(values, index, scaling)
+            space[:, index] = _coordinate(_numbers(changed[name]), index, scaling)
     return space
 
 

@@ -393,6 +393,13 @@ def test_a_shop_where_nobody_was_clustered(language: str) -> None:
     assert read_texts(language)["trust.standing"] in page
 
 
+def test_settings_that_foretold_nothing_are_not_said_to_have() -> None:
+    told = summary(segment("s01", "VIP"))
+    for foretold, said in (((0.7, None), "foretold, on earlier dates"), ((None, None), "too short to see what they")):
+        told["quality"]["candidates"] = [{"n_segments": 8, "buys_auc": one} for one in foretold]
+        assert said in text_of(render(told, "en"))
+
+
 def test_sections_come_in_their_order() -> None:
     page = render(everything(), "en")
     order = ["shop", "changes", "segments", "interests", "funnel", "crossings", "data", "trust", "glossary"]
