@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from features.categories import OTHER, at_level, with_category_path
+from features.categories import OTHER, CategoryCut, at_level, with_category_path
 from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.occasions import local_time
@@ -201,15 +201,18 @@ def of_champion(params: Params, trained: Params) -> str:
     )
 
 
-def of_another_shop(params: Params, trained: Params, profiles: Profiles, drift: float | None = None) -> list[str]:
+def of_another_shop(
+    params: Params, trained: Params, cut: CategoryCut, profile: pd.DataFrame, drift: float | None = None
+) -> list[str]:
     """Signs that a model is another shop's; one alone may be a shop that changed. ``trained``: of the model.
 
     Parameters
     ----------
+    profile : DataFrame
+        evidence, and the share of OTHER.
     drift : float, optional
         Share of the customers that would have to move for the segments to be as large as at training.
     """
-    cut, profile = profiles.shop.spec.cut, profiles.table
     evidence = profile.evidence.fillna(0.0)
     # Weighed, since whoever did little has the shares of the shop that the model knows.
     unknown = float((profile[SHARE_PREFIX + OTHER] * evidence).sum() / max(evidence.sum(), 1e-9))

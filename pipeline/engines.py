@@ -144,11 +144,21 @@ def leave_room(con: Any, byte_count: float) -> None:
     con.con.execute(f"SET memory_limit = '{left / 1024.0:.0f}KiB'")
 
 
+def batches(con: Any, expression: ir.Table) -> Iterator[pa.RecordBatch]:
+    """Rows of ``expression``, some at a time and in any order: what is made of them need not wait for the others.
+
+    All threads fetch a relation, but one alone what is ordered or executed: it is ordered afterwards.
+    """
+    reader = con.con.sql(con.compile(expression)).to_arrow_reader(BATCH_ROWS)
+    # Who wants columns of no rows gets them, too.
+    yield next(reader, None) or pa.RecordBatch.from_pylist([], reader.schema)
+    yield from reader
+
+
 def fetch(con: Any, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
     """Rows of ``expression`` in the order of a column without repeats.
 
-    All threads fetch a relation, but one alone what is ordered or executed: it is ordered afterwards. Of a wide table
-    no two copies are there at once: batches of the database are let go one by one, and then columns.
+    Of a wide table no two copies are there at once: batches of the database are let go one by one, and then columns.
     """
     reader = con.con.sql(con.compile(expression)).to_arrow_reader(BATCH_ROWS)
     parts: dict[str, list[Any]] = {name: [] for name in reader.schema.names}

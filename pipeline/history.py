@@ -76,7 +76,7 @@ def history(
         progress("moves")
         whole = with_names(pd.concat(scored, ignore_index=True), registry.given_names(mlflow, params))
         found = migrate(whole, min_group=params.naming.min_group)
-        signs = beware.of_another_shop(params, trained, profiles)
+        signs = beware.of_another_shop(params, trained, shop.spec.cut, profiles.table)
         progress("writing")
         return write(
             found,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
+import pyarrow as pa
 
 from features import benefits, categories, context, feasts, heat, interests, journey, rhythm, sessions, value
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
-from pipeline.engines import fetch, leave_room, materialise
+from pipeline.engines import batches, fetch, leave_room, materialise
 from pipeline.observe import OBSERVED, Observed, decayed, observe
 from pipeline.params import Params
 from pipeline.params_of_profiles import JourneyParams
@@ -85,6 +86,31 @@ class Measured:
     visits: ir.Table
 
 
+@dataclass(frozen=True)
+class Measures:
+    """Measures of every customer by own id, of which profiles are made, and what was noticed on the way.
+
+    Attributes
+    ----------
+    table : expression
+        One row per customer: customer_id, measures, "evidence: <category>"...
+    shop : Shop
+        What they are set beside.
+    customer_count : int
+        Rows of ``table``, at most.
+    new_categories : DataFrame
+        category, event_count: unknown at training, counted as OTHER.
+    query_counts : dict
+        Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
+    """
+
+    table: ir.Table
+    shop: Shop
+    customer_count: int
+    new_categories: pd.DataFrame
+    query_counts: dict[str, int]
+
+
 def build_profiles(
     con: ibis.BaseBackend,
     source: Source,
@@ -104,11 +130,21 @@ def build_profiles(
         Those to fetch; all of them without it.
     """
     measured = measure(con, source, params, shop=shop, progress=progress)
-    named = measured.table.drop("customer_id").rename(customer_id="customer_name")
+    measures = measures_of(measured)
+    frame = whole_profiles(con, measures, params, columns=columns)
+    new, counts = measures.new_categories, measures.query_counts
+    return Profiles(frame, measures.shop, new, counts, measured.said, measured.visits)
+
+
+def measures_of(measured: Measured) -> Measures:
+    """What was measured, as profiles are made of it."""
     new = new_categories(measured.categories, measured.shop)
-    spec, count = measured.shop.spec, measured.customer_count
-    frame = finished(con, named, spec, params, customer_count=count, columns=columns)
-    return Profiles(frame, measured.shop, new, measured.query_counts, measured.said, measured.visits)
+    return Measures(by_name(measured), measured.shop, measured.customer_count, new, measured.query_counts)
+
+
+def by_name(measured: Measured) -> ir.Table:
+    """The measures with the customers' own ids in place of numbers."""
+    return measured.table.drop("customer_id").rename(customer_id="customer_name")
 
 
 def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
@@ -116,22 +152,28 @@ def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
     return seen[~seen.category.str.lower().isin(shop.known_categories.category.str.lower())].reset_index(drop=True)
 
 
-def finished(
-    con: ibis.BaseBackend,
-    measures: ir.Table,
-    spec: ProfileSpec,
-    params: Params,
-    *,
-    customer_count: int,
-    columns: Collection[str] | None = None,
+def whole_profiles(
+    con: ibis.BaseBackend, measures: Measures, params: Params, *, columns: Collection[str] | None = None
 ) -> pd.DataFrame:
     """Measures of customers as profiles, sorted: with shares beside the shop's mix, and standings."""
-    shares = interests.interest_shares(measures, spec.cut, kappa=params.interests.kappa)
+    return fetch(con, _finished(con, measures, params, columns), order_by="customer_id")
+
+
+def profile_batches(
+    con: ibis.BaseBackend, measures: Measures, params: Params, *, columns: Collection[str]
+) -> Iterator[pa.RecordBatch]:
+    """The same, some customers at a time and in any order."""
+    return batches(con, _finished(con, measures, params, columns))
+
+
+def _finished(con: ibis.BaseBackend, measures: Measures, params: Params, columns: Collection[str] | None) -> ir.Table:
+    spec = measures.shop.spec
+    shares = interests.interest_shares(measures.table, spec.cut, kappa=params.interests.kappa)
     profiles = _standings(_shop_mix_where_unknown(shares, spec), spec, params)
     if columns is not None:  # each column of a million customers takes time to compute, and more to fetch
         profiles = profiles.select([name for name in profiles.columns if name in columns])
-    leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * customer_count)
-    return fetch(con, profiles, order_by="customer_id")
+    leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * measures.customer_count)
+    return profiles
 
 
 def measure(

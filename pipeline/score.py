@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
@@ -21,13 +23,13 @@ from pipeline.errors import UserError
 from pipeline.files import source_files
 from pipeline.hysteresis import AS_OF, hold, last_scores
 from pipeline.params import Params
-from pipeline.profiles import Profiles, Progress, build_profiles
+from pipeline.profiles import Measures, Progress, measure, measures_of, profile_batches
 from pipeline.queries import counts_text
 from pipeline.report.tables import counted
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
 from pipeline.update import Updated
-from pipeline.update import update as update_profiles
+from pipeline.update import update as update_measures
 
 FROM_PROFILE = (
     "lifecycle_stage",
@@ -52,6 +54,8 @@ AT_THE_END = (
     "returned_spend",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
+SIGNS = ("evidence", SHARE_PREFIX + OTHER)
+"""What `beware.of_another_shop` reads of the profile."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,9 @@ def score(
         shop, trained = load_shop(model.shop_folder, params.folder)
         rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
         as_trained = trained.model_copy(update={"as_of": params.as_of})
-        columns = profile_columns(model, shop.spec)
         updated: Updated | None = None
         if update:
-            updated = update_profiles(
+            updated = update_measures(
                 con,
                 params,
                 as_trained,
@@ -132,25 +135,25 @@ def score(
                 model_uri=model.uri,
                 rejected_path=rejected_path,
                 progress=progress,
-                columns=columns,
             )
-            profiles, reading = updated.profiles, updated.reading
+            measures, reading = updated.measures, updated.reading
         else:
             progress("reading and checking")
             source = read_source(con, params, rejected_path=rejected_path)
-            profiles = build_profiles(con, source, as_trained, shop=shop, progress=progress, columns=columns)
+            measures = measures_of(measure(con, source, as_trained, shop=shop, progress=progress))
             reading = source.summary
         progress("scoring")
-        predicted = model.predict(profiles.table)
+        told, predicted = _scored(con, measures, as_trained, model)
         last = last_scores(out, model_uri=model.uri, as_of=params.as_of) if params.score.hysteresis else None
         held_count = 0
         if last is not None:
-            predicted = hold(predicted, profiles.table.customer_id, last, margin=params.score.hysteresis)
+            predicted = hold(predicted, told["customer_id"].to_pandas(), last, margin=params.score.hysteresis)
             held_count = int(predicted.pop("is_held").sum())
         predicted = registry.renamed(predicted, registry.given_names(mlflow, params))
-        table = score_table(profiles, predicted, as_trained, model)
-        summary = _summary(profiles, predicted, model, mlflow)
-        signs = beware.of_another_shop(params, trained, profiles, summary["mix_drift"])
+        summary = _summary(measures, predicted, model, mlflow)
+        table = score_table(told, predicted, params, model)
+        telling = told.select(SIGNS).to_pandas()
+        signs = beware.of_another_shop(params, trained, shop.spec.cut, telling, summary["mix_drift"])
         if len(signs) > 1 and not force:
             raise UserError(
                 f"{model.uri}: expected a model of this shop, found signs of another one: {', and '.join(signs)}. "
@@ -173,40 +176,60 @@ def score(
         )
         if updated is not None:
             updated.save()
-            summary["update"] = updated.told
+            summary["update"] = updated.told(len(predicted))
         named = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
         return Scored(out, model.uri, summary, command(params, "explain", "CUSTOMER", *named))
 
 
+def _scored(con: Any, measures: Measures, params: Params, model: registry.LoadedModel) -> tuple[pa.Table, pd.DataFrame]:
+    """What the scores tell of profiles, and the segment columns: one row per customer each, sorted by customer_id.
+
+    Profiles of a million customers take a gigabyte, of which little is kept: they go batch by batch.
+    """
+    spec = measures.shop.spec
+
+    def scored(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pd.DataFrame]:
+        profile = batch.to_pandas(split_blocks=True)
+        # A column alone would hold on to all of its batch: it is copied.
+        told = batch.select(["customer_id", *SIGNS, *FROM_PROFILE, *AT_THE_END]).take(np.arange(len(profile)))
+        top = top_categories(
+            profile,
+            spec,
+            most=params.naming.top_categories,
+            min_lift=params.naming.min_lift,
+            min_share=params.naming.min_interest_share,
+        )
+        told = told.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
+        return told, model.predict(profile)
+
+    batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
+    with ThreadPoolExecutor() as pool:
+        kept, predicted = zip(*pool.map(scored, batches), strict=True)
+    told = pa.Table.from_batches(kept).combine_chunks()
+    order = pc.sort_indices(told["customer_id"])
+    return told.take(order), pd.concat(predicted, ignore_index=True).take(order.to_numpy())
+
+
+def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:
+    """The scores contract, row by row as ``told`` and ``predicted`` stand."""
+    same = pa.array(np.zeros(len(predicted), np.int64))
+    columns = {
+        "customer_id": told["customer_id"],
+        "as_of": pa.array([params.as_of], AS_OF).take(same),
+        **{name: pa.array(predicted[name], from_pandas=True) for name in predicted},
+        **{name: told[name] for name in (*FROM_PROFILE, "top_categories")},
+        "model_uri": pa.array([model.uri]).take(same),
+        "run_id": pa.array([model.run_id]).take(same),
+        **{name: told[name] for name in ("journey_events", *AT_THE_END)},
+    }
+    return pa.table(columns)
+
+
 def profile_columns(model: registry.LoadedModel, spec: ProfileSpec) -> set[str]:
-    """Columns of the profile that the model and the scores are made of, and `beware.of_another_shop` reads."""
+    """Columns of the profile that the model and the scores are made of."""
     shares = [SHARE_PREFIX + category for category in spec.cut.categories]
     events = [JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]
-    return {"customer_id", "evidence", *model.columns, *shares, *events, *FROM_PROFILE, *AT_THE_END}
-
-
-def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:
-    """The scores contract: one row per customer, sorted by customer_id."""
-    profile = profiles.table
-    frame = pd.concat([profile[["customer_id"]], predicted.reset_index(drop=True), profile[[*FROM_PROFILE]]], axis=1)
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    same = pa.array(np.zeros(len(frame), np.int64))
-    table = table.add_column(1, "as_of", pa.array([params.as_of], AS_OF).take(same))
-    top = top_categories(
-        profile,
-        profiles.shop.spec,
-        most=params.naming.top_categories,
-        min_lift=params.naming.min_lift,
-        min_share=params.naming.min_interest_share,
-    )
-    table = table.append_column("top_categories", top)
-    for name, value in (("model_uri", model.uri), ("run_id", model.run_id)):
-        table = table.append_column(name, pa.array([value], pa.string()).take(same))
-    table = table.append_column("journey_events", journey_events(profile))
-    for name in AT_THE_END:
-        kind = pa.string() if name in ("campaign_response", "next_tier") else pa.float64()
-        table = table.append_column(name, pa.array(profile[name], kind, from_pandas=True))
-    return table
+    return {"customer_id", *SIGNS, *model.columns, *shares, *events, *FROM_PROFILE, *AT_THE_END}
 
 
 def journey_events(profile: pd.DataFrame) -> pa.ListArray:
@@ -262,7 +285,7 @@ def _border_text(summary: dict[str, Any]) -> str:
     return told
 
 
-def _summary(profiles: Profiles, predicted: pd.DataFrame, model: registry.LoadedModel, mlflow: Any) -> dict[str, Any]:
+def _summary(measures: Measures, predicted: pd.DataFrame, model: registry.LoadedModel, mlflow: Any) -> dict[str, Any]:
     """Counts only. A model outlives its run: without it, the mix of training is unknown."""
     try:
         _, _, trained = tracking.read_run(mlflow, model.run_id)
@@ -289,8 +312,8 @@ def _summary(profiles: Profiles, predicted: pd.DataFrame, model: registry.Loaded
         "noise_count": int((predicted.evidence == "noise").sum()),
         "border_count": int(predicted.is_border.sum()),
         "movable_count": int(predicted.what_would_move.notna().sum()),
-        "queries": profiles.query_counts,
+        "queries": measures.query_counts,
         "new_categories": dict(
-            zip(profiles.new_categories.category, profiles.new_categories.event_count.astype(int), strict=True)
+            zip(measures.new_categories.category, measures.new_categories.event_count.astype(int), strict=True)
         ),
     }

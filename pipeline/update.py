@@ -6,7 +6,7 @@ another category or left behind by the window are only aged; the others are meas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from pipeline.engines import TEMPORARY, create_view, materialise
 from pipeline.observe import FROM_BEFORE, registered_customers
 from pipeline.params import Params
 from pipeline.parsing import literal
-from pipeline.profiles import Measured, Profiles, Progress, finished, measure, new_categories
+from pipeline.profiles import Measured, Measures, Progress, by_name, measure, new_categories
 from pipeline.reading import ReadingSummary
 from pipeline.shop import Shop
 from pipeline.sources import Source, count_before, read_source
@@ -33,18 +33,30 @@ from pipeline.sources import Source, count_before, read_source
 
 @dataclass(frozen=True)
 class Updated:
-    """Tonight's profiles, what was read for them, and what to tell.
+    """Tonight's measures, what was read for them, and what to tell.
 
     Attributes
     ----------
+    changed_count : int or None
+        Customers who were measured anew; None where all were, as there was no state.
+    notes : list of str
+        What to tell of the log and the state.
     save : callable
         Writes the state; to be called when the scores are written.
     """
 
-    profiles: Profiles
+    measures: Measures
+    changed_count: int | None
     reading: ReadingSummary
-    told: list[str]
+    notes: list[str]
     save: Callable[[], None]
+
+    def told(self, customer_count: int) -> list[str]:
+        """The notes, and how many of all customers changed."""
+        if self.changed_count is None:
+            return self.notes
+        others = "the others are as they were, a little older"
+        return [f"Updated {self.changed_count:,} of {customer_count:,} customers; {others}", *self.notes]
 
 
 def update(
@@ -56,16 +68,13 @@ def update(
     model_uri: str,
     rejected_path: Path | None,
     progress: Progress,
-    columns: Collection[str] | None = None,
 ) -> Updated:
-    """Profiles as of ``params.as_of`` from the state and the events since; in full where there is no state yet.
+    """Measures as of ``params.as_of`` from the state and the events since; in full where there is no state yet.
 
     Parameters
     ----------
     trained : Params
         Of the model, with the as_of of ``params``.
-    columns : collection of str, optional
-        Those of the profiles to fetch; all of them without it.
 
     Raises
     ------
@@ -90,29 +99,23 @@ def update(
         older_row_count = count_before(con, params, [kept_until])[0]
         con.con.execute("create or replace temp view state_events as select * from events limit 0")
         customer_count = measured.customer_count
-        parts, told, since = [], ["State built in full; the next --update reads only what is new"], window.start
-        seen = measured.categories
+        parts, notes, since = [], ["State built in full; the next --update reads only what is new"], window.start
+        seen, changed_count = measured.categories, None
     else:
         since = min(datetime.fromisoformat(manifest["reread_from"]), kept_until)
         progress(f"reading and checking from {since:%Y-%m-%d %H:%M}")
         source = read_source(con, params, rejected_path=rejected_path, since=since)
         older, older_row_count = count_before(con, params, [since, kept_until])
-        told = check_continuity(con, params, source, folder, manifest, since, older)
+        notes = check_continuity(con, params, source, folder, manifest, since, older)
         parts = state.parts_before(manifest["events"], since)
         progress("measuring who changed")
         measures = _measure_changed(con, source, trained, shop, folder, manifest, window, since)
-        count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
+        changed_count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
         # At most: some stand in more than one file.
-        customer_count = count + sum(one["row_count"] for one in manifest["measures"])
-        seen = None
-    progress("profiles")
-    aged = ageing.aged(measures, window=window, half_life_days=_half_lives(trained, shop))
-    frame = finished(con, aged, shop.spec, trained, customer_count=customer_count, columns=columns)
-    if manifest is not None:
-        told.append(f"Updated {count:,} of {len(frame):,} customers; the others are as they were, a little older")
-    if seen is None:
+        customer_count = changed_count + sum(one["row_count"] for one in manifest["measures"])
         seen = _categories_of(con, source, shop, window, since)
-    told.append(
+    aged = ageing.aged(measures, window=window, half_life_days=_half_lives(trained, shop))
+    notes.append(
         f"Read from the source: {source.summary.read_count:,} rows, {source.summary.accepted_count:,} accepted, "
         f"{source.summary.rejected_count:,} rejected"
         + (f"; only events from {since:%Y-%m-%d %H:%M} UTC on were looked at" if manifest else "")
@@ -122,8 +125,8 @@ def update(
         state.save(con, params, folder, manifest, belongs, parts, since, window, kept_until, source, older_row_count)
 
     # Queries are counted over all of a log, of which only a part was read.
-    profiles = Profiles(frame, shop, new_categories(seen, shop), {})
-    return Updated(profiles, source.summary, told, save)
+    tonight = Measures(aged, shop, customer_count, new_categories(seen, shop), {})
+    return Updated(tonight, changed_count, source.summary, notes, save)
 
 
 def _measure_changed(
@@ -205,8 +208,7 @@ def _of_changed_products(
 
 def _stamped(measured: Measured, window: ObservationWindow) -> ir.Table:
     """Measures by the customers' own ids, with the moment they were taken at."""
-    named = measured.table.drop("customer_id").rename(customer_id="customer_name")
-    return named.mutate(measured_at=ibis.literal(window.end).cast("timestamp(6)"))
+    return by_name(measured).mutate(measured_at=ibis.literal(window.end).cast("timestamp(6)"))
 
 
 def _half_lives(trained: Params, shop: Shop) -> dict[str, float]:

@@ -49,11 +49,13 @@ def test_interests_outside_the_columns() -> None:
 
 def test_signs_of_another_shop() -> None:
     like = profiles([0.3, 1.0], evidence=[9.0, np.nan], mix=0.1)
-    assert beware.of_another_shop(PARAMS, PARAMS, like, drift=0.4) == []  # whoever did nothing says nothing
+    assert (
+        beware.of_another_shop(PARAMS, PARAMS, like.shop.spec.cut, like.table, drift=0.4) == []
+    )  # whoever did nothing says nothing
     unlike = profiles([0.3, 1.0], evidence=[5.0, 5.0], mix=0.1)
-    (unknown,) = beware.of_another_shop(PARAMS, PARAMS, unlike, drift=None)
+    (unknown,) = beware.of_another_shop(PARAMS, PARAMS, unlike.shop.spec.cut, unlike.table, drift=None)
     assert unknown.startswith("65% of its customers' interests")
-    _, moved = beware.of_another_shop(PARAMS, PARAMS, unlike, drift=0.6)
+    _, moved = beware.of_another_shop(PARAMS, PARAMS, unlike.shop.spec.cut, unlike.table, drift=0.6)
     assert moved.startswith("60% of its customers would have to move")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from pipeline import outputs
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
-from pipeline.profiles import Profiles, build_profiles
+from pipeline.profiles import Profiles, build_profiles, whole_profiles
 from pipeline.score import score
 from pipeline.sources import read_source
 from pipeline.state import FOLDER, MANIFEST, description
 from pipeline.train import Trained
-from pipeline.update import Updated, _left_tier_days, update
+from pipeline.update import _left_tier_days, update
 from tests.pipeline.conftest import params_in, quiet
 
 START = datetime(2025, 1, 1)
@@ -114,6 +115,14 @@ def small(tmp_path: Path) -> Callable[..., Params]:
     return lambda *more: make_small(tmp_path, *more)
 
 
+@dataclass(frozen=True)
+class Tonight:
+    """What an update gave."""
+
+    profiles: Profiles
+    told: list[str]
+
+
 class Night:
     """One log, told night after night; each night updated and rebuilt."""
 
@@ -149,7 +158,7 @@ class Night:
         model_uri: str = "models:/kindred/1",
         save: bool = True,
         columns: set[str] | None = None,
-    ) -> Updated:
+    ) -> Tonight:
         params = self.at(as_of)
         with connect(params.engine, folder=self.folder) as con:
             trained = self.trained.model_copy(update={"as_of": params.as_of})
@@ -161,11 +170,12 @@ class Night:
                 model_uri=model_uri,
                 rejected_path=None,
                 progress=quiet,
-                columns=columns,
             )
+            table = whole_profiles(con, found.measures, trained, columns=columns)
             if save:
                 found.save()
-            return found
+            profiles = Profiles(table, self.shop, found.measures.new_categories, found.measures.query_counts)
+            return Tonight(profiles, found.told(len(table)))
 
 
 def assert_same(found: Profiles, expected: Profiles) -> None:
