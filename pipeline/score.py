@@ -11,9 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from features.categories import OTHER
+from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
+from features.seasons import SEASONS
+from models.scorer import Floats
 from pipeline import beware, outputs, registry, tracking
 from pipeline.commands import command
 from pipeline.engines import connect
@@ -24,6 +27,7 @@ from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.queries import counts_text
 from pipeline.report.tables import counted
+from pipeline.seasons import expected_of, season_mix, shop_sums
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
 from pipeline.update import Updated
@@ -52,6 +56,8 @@ AT_THE_END = (
     "returned_spend",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
+BLOCK_ROWS = 50_000
+"""Customers whose expected evidence is in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +140,14 @@ def score(
                 progress=progress,
                 columns=columns,
             )
-            profiles, reading = updated.profiles, updated.reading
+            profiles, reading, mix = updated.profiles, updated.reading, updated.season_mix
         else:
             progress("reading and checking")
             source = read_source(con, params, rejected_path=rejected_path)
             profiles = build_profiles(con, source, as_trained, shop=shop, progress=progress, columns=columns)
+            window = ObservationWindow(params.as_of, shop.spec.history_days)
+            sums = shop_sums(con, source.events, as_trained, window)
+            mix = season_mix(sums, source, shop.spec, as_trained, window)
             reading = source.summary
         progress("scoring")
         predicted = model.predict(profiles.table)
@@ -148,7 +157,7 @@ def score(
             predicted = hold(predicted, profiles.table.customer_id, last, margin=params.score.hysteresis)
             held_count = int(predicted.pop("is_held").sum())
         predicted = registry.renamed(predicted, registry.given_names(mlflow, params))
-        table = score_table(profiles, predicted, as_trained, model)
+        table = score_table(profiles, predicted, as_trained, model, mix)
         summary = _summary(profiles, predicted, model, mlflow)
         signs = beware.of_another_shop(params, trained, profiles, summary["mix_drift"])
         if len(signs) > 1 and not force:
@@ -182,24 +191,31 @@ def profile_columns(model: registry.LoadedModel, spec: ProfileSpec) -> set[str]:
     """Columns of the profile that the model and the scores are made of, and `beware.of_another_shop` reads."""
     shares = [SHARE_PREFIX + category for category in spec.cut.categories]
     events = [JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]
-    return {"customer_id", "evidence", *model.columns, *shares, *events, *FROM_PROFILE, *AT_THE_END}
+    return {"customer_id", "evidence", SEASONS, *model.columns, *shares, *events, *FROM_PROFILE, *AT_THE_END}
 
 
-def score_table(profiles: Profiles, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:
-    """The scores contract: one row per customer, sorted by customer_id."""
+def score_table(
+    profiles: Profiles, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel, mix: Floats
+) -> pa.Table:
+    """The scores contract: one row per customer, sorted by customer_id; ``mix`` as in `models.seasons.period_mixes`."""
     profile = profiles.table
     frame = pd.concat([profile[["customer_id"]], predicted.reset_index(drop=True), profile[[*FROM_PROFILE]]], axis=1)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     same = pa.array(np.zeros(len(frame), np.int64))
     table = table.add_column(1, "as_of", pa.array([params.as_of], AS_OF).take(same))
-    top = top_categories(
-        profile,
-        profiles.shop.spec,
-        most=params.naming.top_categories,
-        min_lift=params.naming.min_lift,
-        min_share=params.naming.min_interest_share,
-    )
-    table = table.append_column("top_categories", top)
+    top = [
+        top_categories(
+            profile[start : start + BLOCK_ROWS],
+            profiles.shop.spec,
+            mix,
+            kappa=params.interests.kappa,
+            most=params.naming.top_categories,
+            min_lift=params.naming.min_lift,
+            min_share=params.naming.min_interest_share,
+        )
+        for start in range(0, len(profile), BLOCK_ROWS)
+    ]
+    table = table.append_column("top_categories", pa.chunked_array(top, pa.list_(pa.string())))
     for name, value in (("model_uri", model.uri), ("run_id", model.run_id)):
         table = table.append_column(name, pa.array([value], pa.string()).take(same))
     table = table.append_column("journey_events", journey_events(profile))
@@ -218,24 +234,37 @@ def journey_events(profile: pd.DataFrame) -> pa.ListArray:
 
 
 def top_categories(
-    profile: pd.DataFrame, spec: ProfileSpec, *, most: int, min_lift: float, min_share: float
+    profile: pd.DataFrame,
+    spec: ProfileSpec,
+    mix: Floats,
+    *,
+    kappa: float,
+    most: int,
+    min_lift: float,
+    min_share: float,
 ) -> pa.ListArray:
-    """Each customer's distinctive categories, the highest lift first.
+    """Each customer's distinctive categories, the highest lift beside the shop at the same times first.
+
+    Parameters
+    ----------
+    mix : float array of shape (n_slots, n_categories)
+        `models.seasons.period_mixes`.
 
     Returns
     -------
     list of strings per customer; empty where no interest stands out.
     """
     names = spec.cut.categories
+    expected = expected_of(profile, spec, mix, kappa=kappa)
     found: list[tuple[Any, Any, Any]] = []
     # Column by column, few shares are high enough to be looked at.
-    for column, (name, mix) in enumerate(zip(names, spec.cut.mix, strict=True)):
-        if name == OTHER or mix <= 0.0:
+    for column, (name, of_shop) in enumerate(zip(names, spec.cut.mix, strict=True)):
+        if name == OTHER or of_shop <= 0.0:
             continue
         shares = profile[SHARE_PREFIX + name].to_numpy(dtype=np.float64)
         rows = np.flatnonzero(shares >= min_share)
         # Rounded, so that lifts that differ by the last digit of a float are a tie.
-        lifts = (shares[rows] / mix).round(7)
+        lifts = (shares[rows] / expected.of(column, rows)).round(7)
         is_high = (lifts >= min_lift) & (lifts > 0.0)
         found.append((rows[is_high], lifts[is_high], np.full(is_high.sum(), column)))
     if not found:

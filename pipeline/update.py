@@ -19,6 +19,7 @@ import pandas as pd
 from features import ageing, categories
 from features.events import EventType, ObservationWindow
 from features.interests import EVIDENCE_PREFIX
+from models.scorer import Floats
 from pipeline import state
 from pipeline.continuity import check_continuity
 from pipeline.engines import TEMPORARY, create_view, materialise
@@ -27,6 +28,7 @@ from pipeline.params import Params
 from pipeline.parsing import literal
 from pipeline.profiles import Measured, Profiles, Progress, finished, measure, new_categories
 from pipeline.reading import ReadingSummary
+from pipeline.seasons import season_mix, shop_sums
 from pipeline.shop import Shop
 from pipeline.sources import Source, count_before, read_source
 
@@ -37,6 +39,8 @@ class Updated:
 
     Attributes
     ----------
+    season_mix : float array of shape (n_slots, n_categories)
+        `models.seasons.period_mixes`.
     save : callable
         Writes the state; to be called when the scores are written.
     """
@@ -44,6 +48,7 @@ class Updated:
     profiles: Profiles
     reading: ReadingSummary
     told: list[str]
+    season_mix: Floats
     save: Callable[[], None]
 
 
@@ -85,7 +90,8 @@ def update(
     if manifest is None:
         progress("reading and checking everything: there is no state yet")
         source = read_source(con, params, rejected_path=rejected_path)
-        measured = measure(con, source, trained, shop=shop, progress=progress)
+        measured = measure(con, source, trained, shop=shop, progress=progress, with_seasons=True)
+        sums = shop_sums(con, source.events, trained, window)
         measures = materialise(con, _stamped(measured, window), "touched_measures")
         older_row_count = count_before(con, params, [kept_until])[0]
         con.con.execute("create or replace temp view state_events as select * from events limit 0")
@@ -101,6 +107,8 @@ def update(
         parts = state.parts_before(manifest["events"], since)
         progress("measuring who changed")
         measures = _measure_changed(con, source, trained, shop, folder, manifest, window, since)
+        before = state.view_seasons(con, folder, manifest["seasons"])
+        sums = shop_sums(con, _events(con, since), trained, window, since=since, before=before)
         count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
         # At most: some stand in more than one file.
         customer_count = count + sum(one["row_count"] for one in manifest["measures"])
@@ -123,7 +131,8 @@ def update(
 
     # Queries are counted over all of a log, of which only a part was read.
     profiles = Profiles(frame, shop, new_categories(seen, shop), {})
-    return Updated(profiles, source.summary, told, save)
+    mix = season_mix(sums, source, shop.spec, trained, window)
+    return Updated(profiles, source.summary, told, mix, save)
 
 
 def _measure_changed(
@@ -152,13 +161,14 @@ def _measure_changed(
     if registered is not None:
         everybody = everybody.union(registered.anti_join(measures, "customer_id"))
     touched = materialise(con, everybody.distinct(), "touched_customers")
-    kept = old.filter(old.occurred_at < since).union(new).semi_join(touched, "customer_id")
+    kept = _events(con, since).semi_join(touched, "customer_id")
     theirs = replace(
         source,
         events=materialise(con, kept, "touched_events"),
         customers=None if source.customers is None else source.customers.semi_join(touched, "customer_id"),
     )
-    measured = _stamped(measure(con, theirs, trained, shop=shop, progress=lambda step: None), window)
+    found = measure(con, theirs, trained, shop=shop, progress=lambda step: None, with_seasons=True)
+    measured = _stamped(found, window)
     # What lies before the window is known from the old measures alone.
     before = measures.filter(measures.is_known_from_before).select("customer_id", *FROM_BEFORE)
     known = measured.left_join(before, "customer_id", rname="{name}_already")
@@ -203,6 +213,12 @@ def _of_changed_products(
     return events.semi_join(moved, "product_id").select("customer_id")
 
 
+def _events(con: Any, since: datetime) -> ir.Table:
+    """All events that count: those of the state from before ``since``, and those that were read again."""
+    old = con.table("state_events", database=TEMPORARY)
+    return old.filter(old.occurred_at < since).union(con.table("new_events", database=TEMPORARY))
+
+
 def _stamped(measured: Measured, window: ObservationWindow) -> ir.Table:
     """Measures by the customers' own ids, with the moment they were taken at."""
     named = measured.table.drop("customer_id").rename(customer_id="customer_name")
@@ -230,9 +246,7 @@ def _has_own_paths(con: Any) -> bool:
 
 def _categories_of(con: Any, source: Source, shop: Shop, window: ObservationWindow, since: datetime) -> pd.DataFrame:
     """Categories (category, event_count) of the window's events, at the cut's level; known ones may be left out."""
-    old = con.table("state_events", database=TEMPORARY)
-    new = con.table("new_events", database=TEMPORARY)
-    events = window.of(old.filter(old.occurred_at < since).union(new))
+    events = window.of(_events(con, since))
     events = events.filter(events.event_type != str(EventType.SEARCH))
     if source.products is not None and not _has_own_paths(con):
         # Only what is unknown is told, and where the catalogue is all of it known the events need not be read.

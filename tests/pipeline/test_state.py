@@ -374,7 +374,8 @@ def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPa
     found = saved.updated(as_of)
     assert_same(found.profiles, saved.rebuilt(as_of))
     manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
-    named = {MANIFEST, *(one["file"] for one in manifest["measures"]), manifest["products"]["file"]}
+    named = {MANIFEST, *(one["file"] for one in manifest["measures"])}
+    named |= {manifest[name]["file"] for name in ("products", "seasons")}
     assert {path.name for path in (saved.folder / FOLDER).iterdir()} == named | {p["file"] for p in manifest["events"]}
     assert all(path.stat().st_mode & 0o077 == 0 for path in (saved.folder / FOLDER).glob("*.parquet"))
 
