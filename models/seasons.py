@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from models.tree import Level, divided
 
@@ -55,7 +56,7 @@ class ExpectedShares:
     ----------
     above : float array of shape (n,)
         S(u), the evidence of all categories.
-    evidence : sequence of float arrays of shape (n, n_nodes)
+    evidence : sequence of float arrays of shape (n_nodes, n)
         E(u,c) of the nodes of each level.
     levels : sequence of Level
         The tree of the cut, of as many levels.
@@ -72,7 +73,7 @@ class ExpectedShares:
         share, above = np.ones(len(rows)), self.above[rows]
         for level, expected in zip(self.levels, self.evidence, strict=True):
             node = level.node[column]
-            evidence = expected[rows, node]
+            evidence = expected[node][rows]
             share, above = divided(share, evidence, above, level.spread[node], self.kappa), evidence
         return share
 
@@ -86,13 +87,19 @@ def expected_shares(
     ----------
     evidence : float array of shape (n,)
         S(u).
-    by_slot : float array of shape (n, n_slots)
+    by_slot : float array of shape (n_slots, n)
         `features.seasons.season_evidence`, of any moment: of it only the parts that fell into each period count.
     slot_mix : float array of shape (n_slots, n_categories)
         `period_mixes`.
     """
-    parts = _shares(by_slot) * evidence[:, None]
-    return ExpectedShares(evidence, [parts @ level.sums(slot_mix) for level in levels], levels, kappa)
+    total = by_slot.sum(axis=0)
+    per_unit = np.divide(evidence, total, out=np.zeros(len(total)), where=total > 0)
+    mixes = [level.sums(slot_mix) for level in levels]
+    # Threads wait for one another longer than such a product takes.
+    with threadpool_limits(limits=1):
+        expected = np.hstack(mixes).T @ (by_slot * per_unit)
+    ends = np.cumsum([mix.shape[1] for mix in mixes])
+    return ExpectedShares(evidence, np.split(expected, ends[:-1]), levels, kappa)
 
 
 def period_mixes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +57,7 @@ def tree_levels(paths: Sequence[tuple[str, ...]], depth: int, mix: Floats) -> li
     return levels
 
 
+@lru_cache(maxsize=1)
 def cut_levels(cut: CategoryCut) -> list[Level]:
     """The levels of a cut, as `features.interests.interest_shares` has them."""
     return tree_levels([lowered_parts(name) for name in cut.categories], cut.level, np.array(cut.mix))

@@ -78,5 +78,5 @@ def season_mix(sums: ir.Table, source: Source, spec: ProfileSpec, params: Params
 def expected_of(profile: pd.DataFrame, spec: ProfileSpec, mix: Floats, *, kappa: float) -> ExpectedShares:
     """What the shares of ``profile`` are set beside, which has the ring of `features.seasons` as columns."""
     evidence = profile["evidence"].to_numpy(np.float64)
-    by_slot = profile[[f"{seasons.SEASON_PREFIX}{slot}" for slot in range(len(mix))]].to_numpy(np.float64)
-    return expected_shares(evidence, by_slot, mix, cut_levels(spec.cut), kappa)
+    ring = [profile[f"{seasons.SEASON_PREFIX}{slot}"].to_numpy(np.float64) for slot in range(len(mix))]
+    return expected_shares(evidence, np.array(ring), mix, cut_levels(spec.cut), kappa)
