@@ -4,13 +4,22 @@ For customer u, category c, events e before as_of with age a in days:
 
     S(u,c)     = sum over e of  weight(type of e) * P(c | e) * 2^(-a / half_life_days)
     share(u,c) = share(u,p) * (S(u,c) + kappa * mix(c) / mix(p)) / (S(u,p) + kappa)      p: the category above c
-    lift(u,c)  = share(u,c) / mix(c)
+    lift(u,c)  = share(u,c) / expected(u,c)
 
 P(c | e) is 1 for an event on a product of c, and P(c | query) for a search. mix(c) is the shop's share of evidence
 in c. Above all stands the root, with share and mix 1 and S(u), the evidence: how much is known at all. So each category
 is divided among those below it as the customer divides it, shrunk toward how the shop does (a Dirichlet tree; Dennis,
 1991): three views of cat litter say a little about cat food too. Shares add up to 1, at each level, and an only child
 has the share of its parent.
+
+expected(u,c) is the share of who had as much evidence at the same times, but turned to what the shop as a whole turned
+to then: the same formula with E(u,c) in place of S(u,c), where
+
+    E(u,c)     = sum over periods t of  S(u,t) * mix_t(c)
+
+S(u,t) is the customer's evidence that fell into period t, and mix_t the shop's mix of it (`features.seasons`). So a
+Christmas rush or a promotion that everybody joined is no interest, and whoever does as the shop does has lifts of 1.
+Lifts of segments are beside the same times in their own way (`models.seasons.seasonal_lean`).
 """
 
 from __future__ import annotations

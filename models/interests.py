@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from models.tree import divided, tree_levels
+
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Floats, Ints
 
@@ -101,18 +103,12 @@ def interest_shares(snapshot: Snapshot, interest: Decay, kappa: float) -> Floats
     """share(u,c) of features/interests.py: shape (n_customers, n_categories)."""
     own = snapshot.table(interest.of(snapshot))
     above, share = own.sum(axis=1, keepdims=True), np.ones((len(own), 1))
-    mix_above, node_above = np.ones(1), np.zeros(len(snapshot.mix), dtype=np.int64)
-    for level in range(1, snapshot.level + 1):
-        names = [path if level == snapshot.level else path[:level] for path in snapshot.paths]
-        nodes = list(dict.fromkeys(names))
-        node = np.array([nodes.index(name) for name in names])
-        belongs = np.eye(len(nodes))[node]
-        mix, evidence = snapshot.mix @ belongs, own @ belongs
-        parent = np.array([node_above[np.flatnonzero(node == index)[0]] for index in range(len(nodes))])
-        spread = _ratio(mix, mix_above[parent])
-        share = share[:, parent] * (evidence + kappa * spread) / (above[:, parent] + kappa)
-        above, mix_above, node_above = evidence, mix, node
-    return share[:, node_above]
+    node = np.zeros(len(snapshot.mix), dtype=np.int64)
+    for level in tree_levels(snapshot.paths, snapshot.level, snapshot.mix):
+        evidence = level.sums(own)
+        share = divided(share[:, level.parent], evidence, above[:, level.parent], level.spread, kappa)
+        above, node = evidence, level.node
+    return share[:, node]
 
 
 def activity(snapshot: Snapshot, decay: Decay) -> Floats:
@@ -132,10 +128,6 @@ def purchase_scores(snapshot: Snapshot, formula: Formula) -> Floats:
     array of shape (n_customers, n_categories)
     """
     return activity(snapshot, formula.activity)[:, None] * interest_shares(snapshot, formula.interest, formula.kappa)
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 @dataclass(frozen=True)

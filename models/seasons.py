@@ -1,14 +1,19 @@
-"""What the shop as a whole turned to when a segment was there: a Christmas rush is not taken for an interest."""
+"""What the shop as a whole turned to when a segment or a customer was there: a Christmas rush is no interest."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from models.tree import Level, divided
 
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
-    from models.scorer import Floats
+    from models.scorer import Floats, Ints
 
 
 def seasonal_lean(voices: pd.DataFrame, *, n_categories: int, thin_voices: float) -> pd.DataFrame:
@@ -38,6 +43,96 @@ def seasonal_lean(voices: pd.DataFrame, *, n_categories: int, thin_voices: float
     lean = _shares(said.sum(axis=2)) @ (period_mix / np.where(mix > 0, mix, 1.0))
     lean[:, mix == 0] = 1.0
     return pd.DataFrame(lean, index=pd.Index(segments, name="segment_id"), columns=range(n_categories))
+
+
+@dataclass(frozen=True)
+class ExpectedShares:
+    """The shares of who had done as much at the same times, but turned to what the shop as a whole turned to then.
+
+    Expected evidence E(u,c) is the sum over periods t of S(u,t) * mix_t(c), S(u,t) being the customer's evidence that
+    fell into t; put in the interest formula in place of S(u,c), it gives the expected share.
+
+    Attributes
+    ----------
+    above : float array of shape (n,)
+        S(u), the evidence of all categories.
+    evidence : sequence of float arrays of shape (n_nodes, n)
+        E(u,c) of the nodes of each level.
+    levels : sequence of Level
+        The tree of the cut, of as many levels.
+    kappa : float
+    """
+
+    above: Floats
+    evidence: Sequence[Floats]
+    levels: Sequence[Level]
+    kappa: float
+
+    def of(self, column: int, rows: Ints) -> Floats:
+        """The expected share of one category, for customers ``rows``: shape (n_rows,)."""
+        share, above = np.ones(len(rows)), self.above[rows]
+        for level, expected in zip(self.levels, self.evidence, strict=True):
+            node = level.node[column]
+            evidence = expected[node][rows]
+            share, above = divided(share, evidence, above, level.spread[node], self.kappa), evidence
+        return share
+
+
+def expected_shares(
+    evidence: Floats, by_slot: Floats, slot_mix: Floats, levels: Sequence[Level], kappa: float
+) -> ExpectedShares:
+    """What to set the shares of customers beside.
+
+    Parameters
+    ----------
+    evidence : float array of shape (n,)
+        S(u).
+    by_slot : float array of shape (n_slots, n)
+        `features.seasons.season_evidence`, of any moment: of it only the parts that fell into each period count.
+    slot_mix : float array of shape (n_slots, n_categories)
+        `period_mixes`.
+    """
+    total = by_slot.sum(axis=0)
+    per_unit = np.divide(evidence, total, out=np.zeros(len(total)), where=total > 0)
+    mixes = [level.sums(slot_mix) for level in levels]
+    # Threads wait for one another longer than such a product takes.
+    with threadpool_limits(limits=1):
+        expected = np.hstack(mixes).T @ (by_slot * per_unit)
+    ends = np.cumsum([mix.shape[1] for mix in mixes])
+    return ExpectedShares(evidence, np.split(expected, ends[:-1]), levels, kappa)
+
+
+def period_mixes(
+    sums: pd.DataFrame, mix: Floats, *, first_whole: int, last: int, slot_count: int, thin_evidence: float
+) -> Floats:
+    """What the shop turned to in each period, by its place in the ring of `features.seasons`.
+
+        sums (period, column, weight)
+     -> mixes, shape (slot_count, n_categories); rows add up to 1
+
+    Of a period in which little was done little is known: ``thin_evidence`` of the whole window's mix are added to it,
+    to which as much of ``mix`` is. The period that the start of the window cuts off counts as the next one.
+
+    Parameters
+    ----------
+    mix : float array of shape (n_categories,)
+        The cut's.
+    first_whole, last : int
+        Periods; where no period is whole, all are as the whole window.
+    thin_evidence : float, > 0
+        In views.
+    """
+    rows = sums[(sums.period >= first_whole) & (sums.period <= last)]
+    cell = (rows.period.to_numpy(np.int64) - first_whole) * len(mix) + rows.column.to_numpy(np.int64)
+    count = max(last - first_whole + 1, 1)
+    said = np.bincount(cell, weights=rows.weight.to_numpy(np.float64), minlength=count * len(mix))
+    said = said.reshape(count, len(mix))
+    window_mix = _shares(said.sum(axis=0) + thin_evidence * mix)
+    known = _shares(said + thin_evidence * window_mix)
+    periods = np.arange(last - slot_count + 1, last + 1)
+    found = np.empty((slot_count, len(mix)))
+    found[periods % slot_count] = known[np.clip(periods - first_whole, 0, count - 1)]
+    return found
 
 
 def _shares(values: Floats) -> Floats:

@@ -12,7 +12,7 @@ from features.categories import OTHER, SEPARATOR, lowered_parts
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, decayed_weight, event_evidence
 from features.profile import ProfileSpec
-from models.scorer import Ints
+from models.scorer import Floats, Ints
 from pipeline import outputs, registry, tracking
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
@@ -20,12 +20,16 @@ from pipeline.params import Params
 from pipeline.profiles import Progress, build_profiles
 from pipeline.queries import query_meanings, query_table
 from pipeline.report.tables import counted
+from pipeline.score_table import profile_columns
+from pipeline.seasons import expected_of, season_mix, shop_sums
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
 
 UNITS = 1_000_000
 """Evidence is shown in millionths of a view, so that what is shown adds up to what is shown."""
 DAY_FORMAT = "%Y-%m-%d %H:%M"
+TOLD = {"temperature", "event_count", "session_count", "order_count", "return_count", "is_buyer_from_before"}
+"""Columns of the profile that are told, beside those that scoring reads."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Explanation:
         category, item_count, discount_share, price_level: a row per category bought in.
     spec : ProfileSpec
     kappa : float
+    expected : float array of shape (n_categories,)
+        Shares of who did as much at the same times, turning to what the shop turned to (`models.seasons`).
     """
 
     profile: pd.Series
@@ -52,6 +58,7 @@ class Explanation:
     benefits: pd.DataFrame
     spec: ProfileSpec
     kappa: float
+    expected: Floats
 
     def as_text(self) -> str:
         """The segment, and a table of categories whose rows and columns add up."""
@@ -63,11 +70,11 @@ class Explanation:
         total = counted.sum().rename("all")
         table = pd.concat([counted, total.to_frame().T]) if len(counted) else counted
         shown = table.map(_shown)
-        mix = dict(zip(self.spec.cut.categories, self.spec.cut.mix, strict=True))
+        expected = dict(zip(self.spec.cut.categories, self.expected.tolist(), strict=True))
         shares = {name: float(self.profile[SHARE_PREFIX + name]) for name in counted.index}
         shown["share"] = [f"{shares[name]:.2%}" if name in shares else "" for name in table.index]
-        shown["shop"] = [f"{mix[name]:.2%}" if name in mix else "" for name in table.index]
-        shown["lift"] = [f"{shares[name] / mix[name]:.2f}" if mix.get(name) else "" for name in table.index]
+        shown["expected"] = [f"{expected[name]:.2%}" if name in expected else "" for name in table.index]
+        shown["lift"] = [f"{shares[name] / expected[name]:.2f}" if expected.get(name) else "" for name in table.index]
         told = "\n".join(_aligned(shown)) if len(counted) else "Nothing this customer did says anything of a category."
         return "\n".join([*self._segment(), "", told, "", self._formula()])
 
@@ -83,7 +90,7 @@ class Explanation:
             }
         ).set_index("when (UTC)")
         share = float(self.profile[SHARE_PREFIX + category])
-        mix = dict(zip(self.spec.cut.categories, self.spec.cut.mix, strict=True))[category]
+        expected = float(self.expected[self.spec.cut.categories.index(category)])
         return "\n".join(
             [
                 *self._segment(),
@@ -94,8 +101,9 @@ class Explanation:
                 "share  = share above * (evidence + kappa * shop) / (evidence above + kappa), from the top down;",
                 "shop   is the part of what is above that all customers turn to",
                 *self._steps(category),
-                f"lift   {share / mix:.2f} beside the shop's share of {mix:.6f}"
-                if mix
+                f"lift   {share / expected:.2f} beside {expected:.6f}, the share of who did as much at the same times, "
+                "but turned to what all customers turned to then"
+                if expected
                 else "lift   none: new to the shop",
                 *self._bought(category),
             ]
@@ -161,7 +169,9 @@ class Explanation:
     def _formula(self) -> str:
         return (
             "Counted: weight of the signal, halved with age, in views. The shop's mix counts as much as "
-            f"{self.kappa:g} of them. Name a category with --category for its events, and how its share comes about."
+            f"{self.kappa:g} of them. Lift is the share beside the expected one: of who did as much at the same times, "
+            "but turned to what all customers turned to then. Name a category with --category for its events, and how "
+            "its share comes about."
         )
 
 
@@ -186,7 +196,10 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         progress("reading and checking")
         source = read_source(con, params, rejected_path=None)
         as_trained = trained.model_copy(update={"as_of": params.as_of})
-        profiles = build_profiles(con, source.of_customer(customer), as_trained, shop=shop, progress=progress)
+        columns = profile_columns(model, shop.spec) | TOLD
+        profiles = build_profiles(
+            con, source.of_customer(customer), as_trained, shop=shop, progress=progress, columns=columns
+        )
         if profiles.table.empty:
             raise UserError(
                 f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found no such customer. "
@@ -194,6 +207,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
                 "in the log, and no row among the customers, is not known."
             )
         window = ObservationWindow(params.as_of, shop.spec.history_days)
+        mix = season_mix(shop_sums(con, source.events, as_trained, window), source, shop.spec, as_trained, window)
         observed = con.table("observed_events", database=TEMPORARY)
         weight = decayed_weight(
             observed,
@@ -208,6 +222,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
         predicted = registry.renamed(model.predict(profiles.table), registry.given_names(mlflow, params))
     names = np.array(shop.spec.cut.categories, dtype=object)
+    expected = expected_of(profiles.table, shop.spec, mix, kappa=as_trained.interests.kappa)
     found = Explanation(
         profile=profiles.table.iloc[0],
         predicted=predicted.iloc[0],
@@ -218,6 +233,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         benefits=bought.assign(category=names[bought.column.to_numpy(np.int64)]),
         spec=shop.spec,
         kappa=as_trained.interests.kappa,
+        expected=np.concatenate([expected.of(column, np.zeros(1, np.int64)) for column in range(len(names))]),
     )
     return found.as_text() if category is None else found.category_text(category)
 

@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
-from features import benefits, categories, context, feasts, heat, interests, journey, rhythm, sessions, value
+from features import benefits, categories, context, feasts, heat, interests, journey, rhythm, seasons, sessions, value
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
 from pipeline.engines import batches, fetch, leave_room, materialise
@@ -127,9 +127,10 @@ def build_profiles(
     shop : Shop, optional
         Of the model to score with; without it, it is learned from the events.
     columns : collection of str, optional
-        Those to fetch; all of them without it.
+        Those to fetch; without it, all but `features.seasons.SEASONS`.
     """
-    measured = measure(con, source, params, shop=shop, progress=progress)
+    with_seasons = columns is not None and seasons.SEASONS in columns
+    measured = measure(con, source, params, shop=shop, progress=progress, with_seasons=with_seasons)
     measures = measures_of(measured)
     frame = whole_profiles(con, measures, params, columns=columns)
     new, counts = measures.new_categories, measures.query_counts
@@ -172,14 +173,29 @@ def _finished(con: ibis.BaseBackend, measures: Measures, params: Params, columns
     profiles = _standings(_shop_mix_where_unknown(shares, spec), spec, params)
     if columns is not None:  # each column of a million customers takes time to compute, and more to fetch
         profiles = profiles.select([name for name in profiles.columns if name in columns])
+        profiles = seasons.season_columns(profiles) if seasons.SEASONS in columns else profiles
+    elif seasons.SEASONS in profiles.columns:
+        profiles = profiles.drop(seasons.SEASONS)
     leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * measures.customer_count)
     return profiles
 
 
 def measure(
-    con: ibis.BaseBackend, source: Source, params: Params, *, shop: Shop | None, progress: Progress
+    con: ibis.BaseBackend,
+    source: Source,
+    params: Params,
+    *,
+    shop: Shop | None,
+    progress: Progress,
+    with_seasons: bool = False,
 ) -> Measured:
-    """Everything that a profile is made of, of each customer alone where ``shop`` is given."""
+    """Everything that a profile is made of, of each customer alone where ``shop`` is given.
+
+    Parameters
+    ----------
+    with_seasons : bool
+        With `features.seasons.season_evidence`, by which lifts are told.
+    """
     window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
     known = observe(con, source, params, window, spec=shop.spec if shop else None)
     observed, cut = known.observed, known.cut
@@ -209,6 +225,7 @@ def measure(
         observed, query_table(con, meanings), weight=decayed(observed, window, params.interests)
     )
     wide = materialise(con, interests.wide_evidence(interests.category_evidence(said), cut), "wide_evidence")
+    ring = seasons.season_evidence(said, history_days=window.history_days, season_days=params.naming.season_days)
 
     progress("profiles")
     weight, points = decayed(observed, window, params.interests.activity), _points(observed, window, params)
@@ -233,6 +250,7 @@ def measure(
             benefits.price_level(transactions, mean_prices=spec.mean_prices),
             benefits.purchase_habits(transactions, source.products),
             wide,
+            *([ring] if with_seasons else []),
         ],
     )
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()

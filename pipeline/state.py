@@ -2,9 +2,9 @@
 
 It lies beside the outputs: measures of customers, each as of the moment it was taken (`measures`, in files of which the
 last one that has a customer counts); the checked events of the window (`events`, in parts by time); the catalogue
-(`products`); and manifest.json, written last, which names the files that belong together and holds their SHA-256. Files
-are never changed: new ones get new names, and old ones go once the manifest no longer names them, so that a crash
-leaves the old state or the new.
+(`products`); what the shop turned to by period (`seasons`); and manifest.json, written last, which names the files that
+belong together and holds their SHA-256. Files are never changed: new ones get new names, and old ones go once the
+manifest no longer names them, so that a crash leaves the old state or the new.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from pipeline.engines import TEMPORARY
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.parsing import literal
+from pipeline.seasons import SUMS
 from pipeline.sources import Source
 
 FOLDER = "state"
 MANIFEST = "manifest.json"
-OURS = ("measures-", "events-", "products-", outputs.TEMPORARY)
+OURS = ("measures-", "events-", "products-", "seasons-", outputs.TEMPORARY)
 """Beginnings of the names of files that are written here; others are somebody else's and are let alone."""
-LAYOUT = 6
+LAYOUT = 7
 REMEDY = "Remove that folder to begin anew; the next --update then builds the state in full."
 
 
@@ -54,6 +55,7 @@ def load(folder: Path, belongs: dict[str, Any], as_of: datetime) -> dict[str, An
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         files = [*manifest["measures"], manifest["products"], *manifest["events"]]
+        files += [manifest["seasons"]] if manifest["layout"] == belongs["layout"] else []
         named = {one["file"]: one["sha256"] for one in files if one}
         state_as_of = datetime.fromisoformat(manifest["as_of"])
         edges = [datetime.fromisoformat(part[edge]) for part in manifest["events"] for edge in ("start", "until")]
@@ -118,6 +120,13 @@ def view_measures(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Tab
     return con.table("old_measures", database=TEMPORARY)
 
 
+def view_seasons(con: Any, folder: Path, file: dict[str, Any]) -> ir.Table:
+    """View old_seasons: `features.seasons.period_sums` as they were."""
+    path = literal(str(folder / file["file"]))
+    con.con.execute(f"create or replace temp view old_seasons as select * from read_parquet({path})")
+    return con.table("old_seasons", database=TEMPORARY)
+
+
 def save(
     con: Any,
     params: Params,
@@ -173,10 +182,11 @@ def save(
         "products": None
         if source.products is None
         else write("products", "select product_id, category_path, brand from products order by product_id"),
+        "seasons": write("seasons", f"select * from {SUMS} order by period, product_id, category_path"),
         "events": [*parts, part],
     }
     outputs.write_json(folder / MANIFEST, saved)
-    named = {MANIFEST, *(one["file"] for one in [*saved["measures"], *saved["events"]])}
+    named = {MANIFEST, *(one["file"] for one in [*saved["measures"], saved["seasons"], *saved["events"]])}
     named |= {saved["products"]["file"]} if saved["products"] else set()
     for path in folder.iterdir():
         if path.name not in named and path.name.startswith(OURS):

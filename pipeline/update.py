@@ -19,6 +19,7 @@ import pandas as pd
 from features import ageing, categories
 from features.events import EventType, ObservationWindow
 from features.interests import EVIDENCE_PREFIX
+from models.scorer import Floats
 from pipeline import state
 from pipeline.continuity import check_continuity
 from pipeline.engines import TEMPORARY, create_view, materialise
@@ -27,6 +28,7 @@ from pipeline.params import Params
 from pipeline.parsing import literal
 from pipeline.profiles import Measured, Measures, Progress, by_name, measure, new_categories
 from pipeline.reading import ReadingSummary
+from pipeline.seasons import season_mix, shop_sums
 from pipeline.shop import Shop
 from pipeline.sources import Source, count_before, read_source
 
@@ -41,6 +43,8 @@ class Updated:
         Customers who were measured anew; None where all were, as there was no state.
     notes : list of str
         What to tell of the log and the state.
+    season_mix : float array of shape (n_slots, n_categories)
+        `models.seasons.period_mixes`.
     save : callable
         Writes the state; to be called when the scores are written.
     """
@@ -49,6 +53,7 @@ class Updated:
     changed_count: int | None
     reading: ReadingSummary
     notes: list[str]
+    season_mix: Floats
     save: Callable[[], None]
 
     def told(self, customer_count: int) -> list[str]:
@@ -94,7 +99,8 @@ def update(
     if manifest is None:
         progress("reading and checking everything: there is no state yet")
         source = read_source(con, params, rejected_path=rejected_path)
-        measured = measure(con, source, trained, shop=shop, progress=progress)
+        measured = measure(con, source, trained, shop=shop, progress=progress, with_seasons=True)
+        sums = shop_sums(con, source.events, trained, window)
         measures = materialise(con, _stamped(measured, window), "touched_measures")
         older_row_count = count_before(con, params, [kept_until])[0]
         con.con.execute("create or replace temp view state_events as select * from events limit 0")
@@ -111,6 +117,8 @@ def update(
         progress("measuring who changed")
         measures = _measure_changed(con, source, trained, shop, folder, manifest, window, since)
         changed_count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
+        before = state.view_seasons(con, folder, manifest["seasons"])
+        sums = shop_sums(con, _events(con, since), trained, window, since=since, before=before)
         # At most: some stand in more than one file.
         customer_count = changed_count + sum(one["row_count"] for one in manifest["measures"])
         seen = _categories_of(con, source, shop, window, since)
@@ -126,7 +134,8 @@ def update(
 
     # Queries are counted over all of a log, of which only a part was read.
     tonight = Measures(aged, shop, customer_count, new_categories(seen, shop), {})
-    return Updated(tonight, changed_count, source.summary, notes, save)
+    mix = season_mix(sums, source, shop.spec, trained, window)
+    return Updated(tonight, changed_count, source.summary, notes, mix, save)
 
 
 def _measure_changed(
@@ -155,13 +164,14 @@ def _measure_changed(
     if registered is not None:
         everybody = everybody.union(registered.anti_join(measures, "customer_id"))
     touched = materialise(con, everybody.distinct(), "touched_customers")
-    kept = old.filter(old.occurred_at < since).union(new).semi_join(touched, "customer_id")
+    kept = _events(con, since).semi_join(touched, "customer_id")
     theirs = replace(
         source,
         events=materialise(con, kept, "touched_events"),
         customers=None if source.customers is None else source.customers.semi_join(touched, "customer_id"),
     )
-    measured = _stamped(measure(con, theirs, trained, shop=shop, progress=lambda step: None), window)
+    found = measure(con, theirs, trained, shop=shop, progress=lambda step: None, with_seasons=True)
+    measured = _stamped(found, window)
     # What lies before the window is known from the old measures alone.
     before = measures.filter(measures.is_known_from_before).select("customer_id", *FROM_BEFORE)
     known = measured.left_join(before, "customer_id", rname="{name}_already")
@@ -206,6 +216,12 @@ def _of_changed_products(
     return events.semi_join(moved, "product_id").select("customer_id")
 
 
+def _events(con: Any, since: datetime) -> ir.Table:
+    """All events that count: those of the state from before ``since``, and those that were read again."""
+    old = con.table("state_events", database=TEMPORARY)
+    return old.filter(old.occurred_at < since).union(con.table("new_events", database=TEMPORARY))
+
+
 def _stamped(measured: Measured, window: ObservationWindow) -> ir.Table:
     """Measures by the customers' own ids, with the moment they were taken at."""
     return by_name(measured).mutate(measured_at=ibis.literal(window.end).cast("timestamp(6)"))
@@ -232,9 +248,7 @@ def _has_own_paths(con: Any) -> bool:
 
 def _categories_of(con: Any, source: Source, shop: Shop, window: ObservationWindow, since: datetime) -> pd.DataFrame:
     """Categories (category, event_count) of the window's events, at the cut's level; known ones may be left out."""
-    old = con.table("state_events", database=TEMPORARY)
-    new = con.table("new_events", database=TEMPORARY)
-    events = window.of(old.filter(old.occurred_at < since).union(new))
+    events = window.of(_events(con, since))
     events = events.filter(events.event_type != str(EventType.SEARCH))
     if source.products is not None and not _has_own_paths(con):
         # Only what is unknown is told, and where the catalogue is all of it known the events need not be read.

@@ -87,6 +87,29 @@ def test_the_events_of_a_category_add_up_to_its_evidence_and_share(told: Callabl
     assert steps[-1][0] == pytest.approx(table_share(told(customer), category), abs=6e-5)
 
 
+def test_lifts_are_those_of_the_scores(told: Callable[..., str], scores: Any) -> None:
+    """The categories of the scores have lifts of 1.3 or more, the highest first; no other that is told has a higher."""
+    customer = next(name for name in scores.index[scores.order_count > 3] if len(scores.top_categories[name]) > 1)
+    top = list(scores.top_categories[customer])
+    lines = {re.split(r"\s{2,}", line)[0]: line for line in told(customer).splitlines() if "%" in line}
+    overview = {
+        name: [float(one) for one in re.findall(r"([\d.]+)%?(?=\s|$)", line)[-3:]] for name, line in lines.items()
+    }
+    lifts = []
+    for category in top:
+        text = told(customer, category)
+        found = re.search(r"^lift   ([\d.]+) beside ([\d.]+), the share of who did as much", text, re.MULTILINE)
+        assert found
+        lift, expected, share = float(found[1]), float(found[2]), [*STEP.findall(text)][-1][0]
+        assert float(share) / expected == pytest.approx(lift, abs=6e-3)
+        if category in overview:  # one without any evidence has what is above it
+            assert overview[category][1:] == pytest.approx([100 * expected, lift], abs=6e-3)
+        lifts.append(lift)
+    assert lifts == sorted(lifts, reverse=True) and lifts[-1] >= 1.3 and {*top} & {*overview}
+    others = [lift for name, (share, _, lift) in overview.items() if name not in [*top, OTHER] and share > 5.01]
+    assert max(others, default=0.0) <= (lifts[-1] if len(top) == 3 else 1.3)
+
+
 STEP = re.compile(
     r"^([\d.]+) = ([\d.]+) \* \(([\d.]+) \+ ([\d.]+) \* ([\d.]+)\) / \(([\d.]+) \+ [\d.]+\)", re.MULTILINE
 )

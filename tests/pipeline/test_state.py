@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.events import ObservationWindow
+from features.seasons import SEASON_PREFIX
 from pipeline import outputs
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.profiles import Profiles, build_profiles, whole_profiles
 from pipeline.score import score
+from pipeline.score_table import top_categories
+from pipeline.seasons import expected_of, season_mix, shop_sums
 from pipeline.sources import read_source
 from pipeline.state import FOLDER, MANIFEST, description
 from pipeline.train import Trained
@@ -104,6 +107,8 @@ def make_small(folder: Path, *more: str) -> Params:
         f"history_days={HISTORY_DAYS}",
         "searches.min_customers=1",
         "interests.max_categories=3",
+        "naming.season_days=4",
+        "naming.min_group=1",
         "engine.threads=1",
         "checks.unknown_product={warn: 1.0, error: 1.0}",
         *more,
@@ -117,10 +122,21 @@ def small(tmp_path: Path) -> Callable[..., Params]:
 
 @dataclass(frozen=True)
 class Tonight:
-    """What an update gave."""
+    """What an update gave, or a rebuild."""
 
     profiles: Profiles
-    told: list[str]
+    season_mix: np.ndarray
+    told: list[str] = field(default_factory=list)
+
+
+class Everything(frozenset[str]):
+    """Columns to fetch: all there are, those by which lifts are told, too."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERYTHING = Everything()
 
 
 class Night:
@@ -145,11 +161,15 @@ class Night:
     def at(self, as_of: datetime) -> Params:
         return self.params.model_copy(update={"as_of": pd.Timestamp(as_of, tz="UTC").to_pydatetime()})
 
-    def rebuilt(self, as_of: datetime) -> Profiles:
+    def rebuilt(self, as_of: datetime) -> Tonight:
         params = self.at(as_of)
         with connect(params.engine, folder=self.folder) as con:
             source = read_source(con, params, rejected_path=None)
-            return build_profiles(con, source, params, shop=self.shop)
+            profiles = build_profiles(con, source, params, shop=self.shop, columns=EVERYTHING)
+            window = ObservationWindow(params.as_of, HISTORY_DAYS)
+            sums = shop_sums(con, source.events, params, window)
+            mix = season_mix(sums, source, profiles.shop.spec, params, window)
+        return Tonight(profiles, mix)
 
     def updated(
         self,
@@ -157,7 +177,7 @@ class Night:
         *,
         model_uri: str = "models:/kindred/1",
         save: bool = True,
-        columns: set[str] | None = None,
+        columns: Collection[str] = EVERYTHING,
     ) -> Tonight:
         params = self.at(as_of)
         with connect(params.engine, folder=self.folder) as con:
@@ -175,20 +195,35 @@ class Night:
             if save:
                 found.save()
             profiles = Profiles(table, self.shop, found.measures.new_categories, found.measures.query_counts)
-            return Tonight(profiles, found.told(len(table)))
+            return Tonight(profiles, found.season_mix, found.told(len(table)))
 
 
-def assert_same(found: Profiles, expected: Profiles) -> None:
-    assert list(found.table) == list(expected.table)
-    pd.testing.assert_frame_equal(found.table, expected.table, rtol=1e-9, atol=1e-9)
-    pd.testing.assert_frame_equal(found.new_categories, expected.new_categories, check_dtype=False)
+def assert_same(found: Tonight, expected: Tonight) -> None:
+    profiles, others = found.profiles, expected.profiles
+    assert list(profiles.table) == list(others.table)
+    # Of what fell into which period only the parts count, which do not age.
+    table, other = (one.table.loc[:, ~one.table.columns.str.startswith(SEASON_PREFIX)] for one in (profiles, others))
+    pd.testing.assert_frame_equal(table, other, rtol=1e-9, atol=1e-9)
+    pd.testing.assert_frame_equal(profiles.new_categories, others.new_categories, check_dtype=False)
+    np.testing.assert_array_equal(found.season_mix, expected.season_mix)
+    (shares, top), (other_shares, other_top) = beside_the_shop(found), beside_the_shop(expected)
+    np.testing.assert_allclose(shares, other_shares, rtol=1e-7)
+    assert top == other_top and any(top)
+
+
+def beside_the_shop(found: Tonight) -> tuple[np.ndarray, Any]:
+    """Expected shares of all customers and categories, and the categories that stand out beside them."""
+    table, spec, kappa = found.profiles.table, found.profiles.shop.spec, 8.0
+    top = top_categories(table, spec, found.season_mix, kappa=kappa, most=3, min_lift=1.1, min_share=0.05)
+    expected, rows = expected_of(table, spec, found.season_mix, kappa=kappa), np.arange(len(table))
+    return np.array([expected.of(column, rows) for column in range(len(spec.cut.categories))]), top.to_pylist()
 
 
 def start(params: Params, seed: int) -> Night:
     night = Night(params, *random_log(seed))
     first = START + timedelta(days=30)
     night.write(first)
-    night.shop = night.rebuilt(first).shop
+    night.shop = night.rebuilt(first).profiles.shop
     return night
 
 
@@ -232,7 +267,7 @@ def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: i
             new = pd.DataFrame({"product_id": ["p8"], "category_path": ["Garden > Tools"]})
             night.products = pd.concat([night.products, new], ignore_index=True)
         night.write(as_of)
-        assert_same(night.updated(as_of).profiles, night.rebuilt(as_of))
+        assert_same(night.updated(as_of), night.rebuilt(as_of))
 
 
 def test_whose_return_left_the_days_of_the_tier_is_measured_anew(small: Callable[..., Params]) -> None:
@@ -249,7 +284,7 @@ def test_whose_return_left_the_days_of_the_tier_is_measured_anew(small: Callable
 def test_only_the_columns_asked_for_are_fetched_and_they_are_the_same(saved: Night) -> None:
     as_of = START + timedelta(days=31)
     saved.write(as_of)
-    whole = saved.rebuilt(as_of).table
+    whole = saved.rebuilt(as_of).profiles.table
     asked = {"customer_id", "spend", "lifecycle_stage", "days_since_last_purchase", "unheard of"}
     found = saved.updated(as_of, columns=asked).profiles.table
     assert set(found) == asked - {"unheard of"}
@@ -269,7 +304,7 @@ def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params
     assert any("only events from 2025-01-28" in line for line in found.told)
     night.events = before
     night.write(as_of + timedelta(days=1))
-    assert_same(found.profiles, night.rebuilt(as_of + timedelta(days=1)))
+    assert_same(found, night.rebuilt(as_of + timedelta(days=1)))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +374,7 @@ def test_a_silent_night_is_told_and_its_events_count_when_they_come(saved: Night
             events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
         found = saved.updated(as_of)
         assert any(told in line for line in found.told) if told else not any("No event" in line for line in found.told)
-        assert_same(found.profiles, saved.rebuilt(as_of))
+        assert_same(found, saved.rebuilt(as_of))
 
 
 def test_files_of_few_customers_become_one_again(saved: Night) -> None:
@@ -347,7 +382,7 @@ def test_files_of_few_customers_become_one_again(saved: Night) -> None:
     for days in range(1, 5):
         as_of = START + timedelta(days=30) + timedelta(hours=6 * days)
         saved.write(as_of)
-        assert_same(saved.updated(as_of).profiles, saved.rebuilt(as_of))
+        assert_same(saved.updated(as_of), saved.rebuilt(as_of))
         counts.append(len(json.loads((saved.folder / FOLDER / MANIFEST).read_text())["measures"]))
     assert max(counts) > 1 and counts != sorted(counts), counts
 
@@ -382,9 +417,10 @@ def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPa
     manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
     assert manifest["as_of"].startswith("2025-01-31")
     found = saved.updated(as_of)
-    assert_same(found.profiles, saved.rebuilt(as_of))
+    assert_same(found, saved.rebuilt(as_of))
     manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
-    named = {MANIFEST, *(one["file"] for one in manifest["measures"]), manifest["products"]["file"]}
+    named = {MANIFEST, *(one["file"] for one in manifest["measures"])}
+    named |= {manifest[name]["file"] for name in ("products", "seasons")}
     assert {path.name for path in (saved.folder / FOLDER).iterdir()} == named | {p["file"] for p in manifest["events"]}
     assert all(path.stat().st_mode & 0o077 == 0 for path in (saved.folder / FOLDER).glob("*.parquet"))
 

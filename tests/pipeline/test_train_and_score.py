@@ -30,7 +30,8 @@ from pipeline.files import SourceError
 from pipeline.identity import LINEAGE
 from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
-from pipeline.score import Scored, _border_text, score, top_categories
+from pipeline.score import Scored, _border_text, score
+from pipeline.score_table import top_categories
 from pipeline.sources import read_source
 from pipeline.train import Trained, segments_text, train
 
@@ -544,9 +545,16 @@ def test_top_categories_by_hand() -> None:
         [0.0, 0.0, 0.0, 0.9, 0.1],
     ]
     profile = pd.DataFrame(shares, columns=[SHARE_PREFIX + name for name in names])
-    found = top_categories(profile, spec, most=2, min_lift=1.5, min_share=0.15)  # type: ignore[arg-type]
-    assert found.to_pylist() == [["B", "C"], ["C", "D"], [], [], ["D"]]
-    assert top_categories(profile.head(0), spec, most=2, min_lift=1.5, min_share=0.15).to_pylist() == []  # type: ignore[arg-type]
+    # All that is known of the first four is of the first period, when the shop was as ever; of the last one, of the
+    # second, when nearly everybody turned to D.
+    profile = profile.assign(evidence=1e9, **{"season: 0": [1.0] * 4 + [0.0], "season: 1": [0.0] * 4 + [1.0]})
+    season_mix = np.array([mix, (0.1, 0.0, 0.0, 0.85, 0.05)])
+    bounds = {"kappa": 1.0, "most": 2, "min_lift": 1.5, "min_share": 0.15}
+    found = top_categories(profile, spec, season_mix, **bounds)  # type: ignore[arg-type]
+    assert found.to_pylist() == [["B", "C"], ["C", "D"], [], [], []]
+    beside_the_window = top_categories(profile.assign(evidence=0.0), spec, season_mix, **bounds)  # type: ignore[arg-type]
+    assert beside_the_window.to_pylist() == [["B", "C"], ["C", "D"], [], [], ["D"]]
+    assert top_categories(profile.head(0), spec, season_mix, **bounds).to_pylist() == []  # type: ignore[arg-type]
 
 
 def test_profiles_that_lack_a_column_are_refused_without_a_row_of_them(trained: tuple[Params, Trained]) -> None:

@@ -1,0 +1,169 @@
+"""The table of scores: profiles in, batch by batch; a row per customer out."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.categories import OTHER
+from features.interests import SHARE_PREFIX
+from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
+from features.profile import ProfileSpec
+from features.seasons import SEASONS
+from models.scorer import Floats
+from pipeline import registry
+from pipeline.hysteresis import AS_OF
+from pipeline.params import Params
+from pipeline.profiles import Measures, profile_batches
+from pipeline.seasons import expected_of
+
+FROM_PROFILE = (
+    "lifecycle_stage",
+    "temperature",
+    "rfm_group",
+    "value_tier",
+    "days_since_last_purchase",
+    "order_count",
+    "spend",
+)
+AT_THE_END = (
+    "usual_interval_days",
+    "interval_variation",
+    "holiday_order_share",
+    "gift_order_share",
+    "payday_order_share",
+    "campaign_response",
+    "click_rate",
+    "next_tier",
+    "next_tier_needs",
+    "redemptions_per_order",
+    "returned_spend",
+)
+"""Columns of the profile that came to the scores later: their readers count columns from the left."""
+SIGNS = ("evidence", SHARE_PREFIX + OTHER)
+"""What `beware.of_another_shop` reads of the profile."""
+
+
+def scored(
+    con: Any, measures: Measures, mix: Floats, params: Params, model: registry.LoadedModel
+) -> tuple[pa.Table, pd.DataFrame]:
+    """What scores tell of profiles, and the segment columns: a row per customer each, sorted by customer_id.
+
+    Profiles of a million customers take a gigabyte, of which little is kept: they go batch by batch.
+
+    Parameters
+    ----------
+    mix : float array of shape (n_slots, n_categories)
+        `models.seasons.period_mixes`.
+
+    Returns
+    -------
+    Table
+        customer_id, `SIGNS`, `FROM_PROFILE`, `AT_THE_END`, top_categories, journey_events.
+    DataFrame
+        What the model predicts.
+    """
+    spec = measures.shop.spec
+
+    def score_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pd.DataFrame]:
+        profile = batch.to_pandas(split_blocks=True)
+        # A column alone would hold on to all of its batch: it is copied.
+        told = batch.select(["customer_id", *SIGNS, *FROM_PROFILE, *AT_THE_END]).take(np.arange(len(profile)))
+        top = top_categories(
+            profile,
+            spec,
+            mix,
+            kappa=params.interests.kappa,
+            most=params.naming.top_categories,
+            min_lift=params.naming.min_lift,
+            min_share=params.naming.min_interest_share,
+        )
+        told = told.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
+        return told, model.predict(profile)
+
+    batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
+    with ThreadPoolExecutor() as pool:
+        kept, predicted = zip(*pool.map(score_batch, batches), strict=True)
+    told = pa.Table.from_batches(kept).combine_chunks()
+    order = pc.sort_indices(told["customer_id"])
+    return told.take(order), pd.concat(predicted, ignore_index=True).take(order.to_numpy())
+
+
+def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:
+    """The scores contract, row by row as ``told`` and ``predicted`` stand."""
+    same = pa.array(np.zeros(len(predicted), np.int64))
+    columns = {
+        "customer_id": told["customer_id"],
+        "as_of": pa.array([params.as_of], AS_OF).take(same),
+        **{name: pa.array(predicted[name], from_pandas=True) for name in predicted},
+        **{name: told[name] for name in (*FROM_PROFILE, "top_categories")},
+        "model_uri": pa.array([model.uri]).take(same),
+        "run_id": pa.array([model.run_id]).take(same),
+        **{name: told[name] for name in ("journey_events", *AT_THE_END)},
+    }
+    return pa.table(columns)
+
+
+def profile_columns(model: registry.LoadedModel, spec: ProfileSpec) -> set[str]:
+    """Columns of the profile that the model and the scores are made of."""
+    shares = [SHARE_PREFIX + category for category in spec.cut.categories]
+    events = [JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]
+    return {"customer_id", SEASONS, *SIGNS, *model.columns, *shares, *events, *FROM_PROFILE, *AT_THE_END}
+
+
+def journey_events(profile: pd.DataFrame) -> pa.ListArray:
+    """Each customer's journey events, in the order of `features.journey.JOURNEY_EVENTS`; empty where none holds."""
+    held = profile[[JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]].to_numpy(dtype=bool)
+    offsets = np.concatenate([[0], held.sum(axis=1).cumsum()])
+    names = pa.array(JOURNEY_EVENTS, pa.string())
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(np.nonzero(held)[1])))
+
+
+def top_categories(
+    profile: pd.DataFrame,
+    spec: ProfileSpec,
+    mix: Floats,
+    *,
+    kappa: float,
+    most: int,
+    min_lift: float,
+    min_share: float,
+) -> pa.ListArray:
+    """Each customer's distinctive categories, the highest lift beside the shop at the same times first.
+
+    Parameters
+    ----------
+    mix : float array of shape (n_slots, n_categories)
+        `models.seasons.period_mixes`.
+
+    Returns
+    -------
+    list of strings per customer; empty where no interest stands out.
+    """
+    names = spec.cut.categories
+    expected = expected_of(profile, spec, mix, kappa=kappa)
+    found: list[tuple[Any, Any, Any]] = []
+    # Column by column, few shares are high enough to be looked at.
+    for column, (name, of_shop) in enumerate(zip(names, spec.cut.mix, strict=True)):
+        if name == OTHER or of_shop <= 0.0:
+            continue
+        shares = profile[SHARE_PREFIX + name].to_numpy(dtype=np.float64)
+        rows = np.flatnonzero(shares >= min_share)
+        # Rounded, so that lifts that differ by the last digit of a float are a tie.
+        lifts = (shares[rows] / expected.of(column, rows)).round(7)
+        is_high = (lifts >= min_lift) & (lifts > 0.0)
+        found.append((rows[is_high], lifts[is_high], np.full(is_high.sum(), column)))
+    if not found:
+        return pa.array([[]] * len(profile), pa.list_(pa.string()))
+    row, lift, place = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.lexsort((-lift, row))  # which leaves ties in the order of columns
+    counts = np.bincount(row, minlength=len(profile))
+    rank = np.arange(len(row)) - np.repeat(counts.cumsum() - counts, counts)
+    best = place[order][rank < most]
+    offsets = np.concatenate([[0], np.minimum(counts, most).cumsum()])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(names, pa.string()).take(pa.array(best)))

@@ -1,0 +1,82 @@
+"""What the shop as a whole turned to, period by period: the mixes that customers' own lifts are beside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from features import categories, seasons
+from features.events import ObservationWindow, exact_sum
+from features.profile import ProfileSpec
+from models.scorer import Floats
+from models.seasons import ExpectedShares, expected_shares, period_mixes
+from models.tree import cut_levels
+from pipeline.engines import materialise
+from pipeline.params import Params
+from pipeline.sources import Source
+
+SUMS = "season_sums"
+"""Table of `shop_sums`."""
+
+
+def shop_sums(
+    con: Any,
+    events: ir.Table,
+    params: Params,
+    window: ObservationWindow,
+    *,
+    since: datetime | None = None,
+    before: ir.Table | None = None,
+) -> ir.Table:
+    """Table season_sums: `features.seasons.period_sums` of the periods that the window's start does not cut off.
+
+    Parameters
+    ----------
+    since : datetime, optional
+        UTC without a zone. Nothing changed before it: of periods that ended by then the sums of ``before`` hold.
+    before : table, optional
+        The sums of an earlier moment.
+    """
+    days = params.naming.season_days
+    first = whole = seasons.first_whole_period(window, days)
+    if since is not None:
+        first = max(whole, seasons.period_at(since, days))
+    sums = seasons.period_sums(
+        # The scan skips what is older by its statistics of times, of which periods have none.
+        events.filter(events.occurred_at >= seasons.period_start(first, days)),
+        window=window,
+        signal_weights=params.interests.signal_weights,
+        season_days=days,
+        first_period=first,
+    )
+    if before is not None:
+        sums = before.filter(before.period >= whole, before.period < first).union(sums)
+    return materialise(con, sums, SUMS)
+
+
+def season_mix(sums: ir.Table, source: Source, spec: ProfileSpec, params: Params, window: ObservationWindow) -> Floats:
+    """`models.seasons.period_mixes` of ``sums``, with the categories that products have now."""
+    found = categories.with_category_path(sums, source.products)
+    found = found.filter(found.category_path.notnull())
+    columns = categories.category_columns(found.select("category_path").distinct(), spec.cut)
+    found = found.join(columns, "category_path").group_by("period", "column").aggregate(weight=exact_sum(found.weight))
+    days = params.naming.season_days
+    return period_mixes(
+        found.to_pyarrow().to_pandas(),
+        np.array(spec.cut.mix),
+        first_whole=seasons.first_whole_period(window, days),
+        last=seasons.period_at(window.end, days),
+        slot_count=seasons.slot_count(window.history_days, days),
+        thin_evidence=params.naming.min_group * params.interests.kappa,
+    )
+
+
+def expected_of(profile: pd.DataFrame, spec: ProfileSpec, mix: Floats, *, kappa: float) -> ExpectedShares:
+    """What the shares of ``profile`` are set beside, which has the ring of `features.seasons` as columns."""
+    evidence = profile["evidence"].to_numpy(np.float64)
+    ring = [profile[f"{seasons.SEASON_PREFIX}{slot}"].to_numpy(np.float64) for slot in range(len(mix))]
+    return expected_shares(evidence, np.array(ring), mix, cut_levels(spec.cut), kappa)
