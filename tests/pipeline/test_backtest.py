@@ -41,6 +41,12 @@ def test_the_table_is_told_and_tracked(params: Callable[..., Params], shop: Path
     assert 0.5 < run.data.metrics["backtest_who_auc"] <= 1.0
     table = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/backtest.json"))
     assert len(table["data"]) == 8
+    leads = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/backtest_leads.json"))
+    names = [row[0] for row in leads["data"]]
+    assert names == [row[0] for row in table["data"]][:-1]
+    popularity = leads["data"][names.index("popularity")]
+    ahead = popularity[leads["columns"].index("who_auc_mean")]
+    assert told.split("Kindred (fitted weights) ahead of\n")[1].split()[:2] == ["popularity", f"{ahead:+.3f}"]
     assert "password=***" in run.data.params["source.events.query"] and "hunter2" not in str(run.to_dictionary())
 
 
