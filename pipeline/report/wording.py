@@ -16,6 +16,8 @@ from babel.numbers import format_currency, format_decimal, format_percent
 from features.context import CHANNEL_PREFIX
 from features.events import EventType
 from features.interests import SHARE_PREFIX
+from features.journey import PASSING_STAGES
+from models.identity import STANDING
 from models.naming import category_in_languages
 from pipeline.report.languages import Text, read_texts
 
@@ -205,7 +207,9 @@ class Wording:
         if told is None:
             return ""
         days, share = self("days", count=told["days"]), self.number(told["share"], "share")
-        return self("cards.staying", days=days, share=share)
+        is_passing = segment["segment_id"].removeprefix(STANDING) in PASSING_STAGES
+        said = self("cards.staying_passing" if is_passing else "cards.staying", days=days, share=share)
+        return f"{said} {self('cards.staying_sample')}" if told.get("is_sample") else said
 
     def rule(self, rule: Mapping[str, Any] | None) -> str:
         """A segment's rule as sentences, with whom it holds for."""
