@@ -104,16 +104,12 @@ def _difference(figure: Figure) -> str:
 def formula_words(fitted: Fitted) -> str:
     """The formula in sentences that an analyst can read; of the signals that were seen."""
     interest, kappa, activity = fitted.formula.interest, fitted.formula.kappa, fitted.formula.activity
-    weights = {kind.replace("_", " "): interest.signal_weights.get(kind, 0.0) for kind in fitted.seen}
-    unit = next((kind for kind, weight in weights.items() if weight), "view")
-    one = weights.get(unit) or 1.0
-    said = [f"a {kind} {weight / one:.3g}" for kind, weight in weights.items() if kind != unit]
-    beside = f"Beside a {unit}, {', '.join(said)}. " if said else ""
-    units = f"{unit}s" if weights else "events of weight 1"
+    counts = [f"a {kind.replace('_', ' ')} {interest.signal_weights.get(kind, 0.0):.3g}" for kind in fitted.seen]
+    weights = f"What each action counts: {', '.join(counts)}. " if counts else ""
     return (
-        f"{beside}Half of what is known of interests is forgotten after {interest.half_life_days:.3g} days, and the "
-        f"shop's mix counts as much as {kappa / one:.3g} {units}. Of how likely somebody is to buy at all, half is "
-        f"forgotten after {activity.half_life_days:.3g} days."
+        f"{weights}Half of what is known of interests is forgotten after {interest.half_life_days:.3g} days, and the "
+        f"shop's mix counts {kappa:.3g}. Of how likely somebody is to buy at all, half is forgotten after "
+        f"{activity.half_life_days:.3g} days."
     )
 
 
