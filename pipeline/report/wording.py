@@ -18,7 +18,7 @@ from features.events import EventType
 from features.interests import SHARE_PREFIX
 from features.journey import PASSING_STAGES
 from models.identity import STANDING
-from models.naming import category_in_languages
+from models.naming import SHARE_OF, category_in_languages
 from pipeline.report.languages import Text, read_texts
 
 MONEY = {"average_order_value", "spend_per_customer", "paid_per_customer"}
@@ -157,10 +157,14 @@ class Wording:
         return ", ".join(self(f"event.{kind}") for kind in event_types if kind != EventType.OTHER)
 
     def beside(
-        self, names: Iterable[str], own: Mapping[str, float], shop: Mapping[str, float]
+        self, names: Iterable[str], own: Mapping[str, float], shop: Mapping[str, float], *, min_share: float
     ) -> list[tuple[str, str, str]]:
-        """Figures of a segment beside the shop's, as texts; those that read as the shop's left out."""
-        told = [(name, *(self.number(one[name], form_of(name)) for one in (own, shop))) for name in names if shop[name]]
+        """Figures of a segment beside the shop's, as texts; those that read as the shop's left out.
+
+        So are those of some customers alone, such as who had a cart, where these are less than ``min_share`` of it.
+        """
+        kept = [name for name in names if shop[name] and own.get(SHARE_OF.get(name, ""), 1.0) >= min_share]
+        told = [(name, *(self.number(one[name], form_of(name)) for one in (own, shop))) for name in kept]
         return [(name, value, of_shop) for name, value, of_shop in told if value != of_shop]
 
     def proofs(self, evidence: Sequence[Mapping[str, Any]], *, is_of_others: bool = False) -> list[str]:

@@ -176,6 +176,15 @@ def test_proofs_that_read_as_everybodys_are_left_out() -> None:
     assert len(words.proofs([beside, apart])) == 2
 
 
+def test_what_few_of_a_segment_have_is_not_told_of_it() -> None:
+    shop = {"abandoned_cart_share": 0.4, "discount_share": 0.2, "visits_per_customer": 3.0}
+    own = {"abandoned_cart_share": 0.9, "cart_user_share": 0.04, "discount_share": 0.5, "visits_per_customer": 1.2}
+    told = {least: wording("en").beside(shop, own, shop, min_share=least) for least in (0.0, 0.1)}
+    assert [name for name, *_ in told[0.0]] == list(shop)
+    # Whether enough have ordered is not known here, so that it is told.
+    assert [name for name, *_ in told[0.1]] == ["discount_share", "visits_per_customer"]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_rule_of_the_lifecycle_stage(language: str) -> None:
     told = wording(language).conditions({"stage": "first_order", "min_events": 3, "with_noise": False})
