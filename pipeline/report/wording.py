@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -120,10 +120,18 @@ class Wording:
 
     def date(self, moment: str, form: str = "long") -> str:
         """The day, where the shop is, of an ISO moment in UTC; of a day alone, itself; form: long, medium, short."""
+        return format_date(self._there(moment), form, locale=self.language)
+
+    def moment(self, moment: str, form: str = "long") -> str:
+        """The same of an as_of, with the hour where it is not midnight there: a day of UTC may begin in the evening."""
+        at = self._there(moment)
+        day = format_date(at, form, locale=self.language)
+        return day if at.time() == time() else f"{day}, {at:%H:%M}"
+
+    def _there(self, moment: str) -> datetime:
         at = datetime.fromisoformat(moment.removesuffix(" UTC"))
-        if len(moment) > DAY_CHARS:
-            at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(ZoneInfo(self.timezone))
-        return format_date(at, form, locale=self.language)
+        is_day = len(moment) <= DAY_CHARS
+        return at if is_day else at.replace(tzinfo=at.tzinfo or UTC).astimezone(ZoneInfo(self.timezone))
 
     def name(self, segment: Mapping[str, Any]) -> str:
         """What a segment is called."""
@@ -296,7 +304,7 @@ class Wording:
         rows.append((self("foretold.kept"), [self.number(validity["kept"].get(one), "share") for one in shown]))
         text = self(
             "foretold.intro",
-            date=self.date(validity["cutoff"]),
+            date=self.moment(validity["cutoff"]),
             days=self("days", count=validity["horizon_days"]),
             customers=self.whole(validity["customer_count"]),
             bought=self.whole(validity["buyer_count"]),

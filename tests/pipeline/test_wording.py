@@ -167,6 +167,22 @@ def test_days_are_the_shops() -> None:
     assert there.date("2025-11-01") == "November 1, 2025"
 
 
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "December 30, 2017, 19:00"),
+        ("uk", "30 грудня 2017 р., 19:00"),
+        ("ru", "30 декабря 2017 г., 19:00"),
+        ("sq", "30 dhjetor 2017, 19:00"),
+    ],
+)
+def test_an_as_of_that_is_an_evening_there_is_told_with_its_hour(language: str, expected: str) -> None:
+    there, here = (wording(language, timezone=zone) for zone in ("America/New_York", "UTC"))
+    assert " ".join(there.moment("2017-12-31 00:00 UTC").split()) == expected
+    assert here.moment("2017-12-31 00:00 UTC") == here.date("2017-12-31")
+    assert there.moment("2017-12-31 05:00 UTC") == there.moment("2017-12-31") == here.date("2017-12-31")
+
+
 def test_proofs_that_read_as_everybodys_are_left_out() -> None:
     same, apart = ({"figure": "buyer_share", "value": value, "shop": 1.0} for value in (0.9999, 0.7))
     beside = {**same, "nearest_like": 0.5}
