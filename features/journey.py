@@ -12,6 +12,8 @@ from features.interests import decayed_weight
 
 STAGES = ("newcomer", "browsing", "cart", "first_order", "active", "slipping", "lapsed", "lost", "returned")
 """Lifecycle stages, in the order of a customer's way."""
+PASSING_STAGES = ("newcomer", "cart", "first_order", "slipping", "returned")
+"""Those of them that end by themselves or by what is hoped for: who has left one is no loss."""
 JOURNEY_EVENTS = ("visited_without_order", "bought_once", "left_cart", "silent_after_contact")
 JOURNEY_PREFIX = "journey event: "
 CAMPAIGN_EVENTS = (str(EventType.REDEMPTION), str(EventType.EMAIL_CLICK), str(EventType.EMAIL_OPEN))

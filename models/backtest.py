@@ -32,8 +32,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A way to score interests, and how well it did.
+class Figures:
+    """How well scores foretell.
 
     Attributes
     ----------
@@ -45,16 +45,31 @@ class Row:
         The same as NDCG@5.
     """
 
-    name: str
     who_auc: Figure
     what_auc: Figure
     what_ndcg: Figure
 
 
+@dataclass(frozen=True)
+class Row:
+    """A way to score interests, and how well it did.
+
+    Attributes
+    ----------
+    figures : Figures
+    lead : Figures
+        How far the last way of all is ahead of this one; its intervals are of the differences within each resample.
+    """
+
+    name: str
+    figures: Figures
+    lead: Figures
+
+
 def compare_scores(
     scores: Mapping[str, Floats], bought: Bools, *, min_buyers: int, resamples: int, seed: int
 ) -> list[Row]:
-    """A row per score, all on the same customers and the same resamples of them.
+    """A row per score, all on the same customers and the same resamples of them; the last is the one compared.
 
     Parameters
     ----------
@@ -69,16 +84,22 @@ def compare_scores(
     weights = customer_weights(len(bought), resamples, seed)
     counted = np.flatnonzero(often_bought(bought, min_buyers))
     buyers = np.flatnonzero(bought.any(axis=1) & ~bought.all(axis=1))
-    rows = []
-    for name, given in scores.items():
+
+    def resampled(given: Floats) -> Floats:
+        """Who, what and NDCG (3, 1 + resamples) under each row of weights."""
         score = given[:, : bought.shape[1]]
         who = [weighted_auc(score[:, column], bought[:, column], weights) for column in counted]
         within = np.column_stack([auc_within(score[buyers], bought[buyers]), ndcg(score[buyers], bought[buyers])])
         share = weights[:, buyers] / np.maximum(weights[:, buyers].sum(axis=1, keepdims=True), 1.0)
         what = share @ within if len(buyers) else np.full((len(weights), 2), np.nan)
         mean_who = np.nanmean(who, axis=0) if who else np.full(len(weights), np.nan)
-        rows.append(Row(name, figure_of(mean_who), figure_of(what[:, 0]), figure_of(what[:, 1])))
-    return rows
+        return np.vstack([mean_who, what.T])
+
+    found = {name: resampled(given) for name, given in scores.items()}
+    last = list(found.values())[-1]
+    return [
+        Row(name, Figures(*map(figure_of, own)), Figures(*map(figure_of, last - own))) for name, own in found.items()
+    ]
 
 
 def customer_weights(count: int, resamples: int, seed: int) -> Floats:

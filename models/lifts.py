@@ -12,6 +12,9 @@ from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
 from models.identity import STANDING
 
+LIFT_DIGITS = 1
+"""After the point, as lifts are told."""
+
 
 @dataclass(frozen=True)
 class Interest:
@@ -48,8 +51,9 @@ def segment_lifts(
     """Segment x category: mean share, its lift beside all customers at the same times, and how sure it is.
 
     ``lift_low`` is the lift less ``lift_errors`` standard errors over the segment's customers; ``customer_count``
-    says how many show a lift of ``min_lift``. A lift is sure that lies so far from 1 and, where it is above, that
-    enough customers show. Categories come in the order of how much of their interest the segments differ in.
+    says how many show a lift of ``min_lift``. A lift is sure that lies so far from 1, is not told as 1.0 and, where it
+    is above, that enough customers show. Categories come in the order of how much of their interest the segments differ
+    in.
     """
     own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
     by_segment = own.groupby(ids, sort=True)
@@ -63,10 +67,11 @@ def segment_lifts(
     # Of one customer alone nothing is sure.
     error = lift_errors * by_segment.std().fillna(np.inf).div(np.sqrt(by_segment.size()), axis=0)
     counts = (own >= min_lift * own.mean()).groupby(ids, sort=True).sum()
-    is_shown = (shares < min_lift * expected) | (counts >= min_group)
+    lifts = shares / expected
+    is_shown = ((shares < min_lift * expected) | (counts >= min_group)) & (lifts.round(LIFT_DIGITS) != 1.0)
     found = {
         "share": shares,
-        "lift": shares / expected,
+        "lift": lifts,
         "lift_low": (shares - error) / expected,
         "customer_count": counts,
         "is_sure": ((shares - expected).abs() > error) & is_shown,

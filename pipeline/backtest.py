@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from features.events import EventType
-from models.backtest import Figure, Row, baseline_scores, compare_scores, formula_scores
+from models.backtest import Figure, Figures, Row, baseline_scores, compare_scores, formula_scores
 from models.interests import Decay, Fitted, Formula, Snapshot, fit_formula
 from pipeline import outputs, tracking
 from pipeline.commands import command
@@ -50,56 +50,66 @@ class Backtest:
 
     def frame(self) -> pd.DataFrame:
         """A line per way to score: name, and mean, low and high of each figure."""
-        return pd.DataFrame(
-            [
-                {
-                    "scores": row.name,
-                    **{
-                        f"{figure}_{part}": getattr(getattr(row, figure), part)
-                        for figure in FIGURES
-                        for part in ("mean", "low", "high")
-                    },
-                }
-                for row in self.rows
-            ]
-        )
+        return _frame({row.name: row.figures for row in self.rows})
+
+    def leads(self) -> pd.DataFrame:
+        """The same, of how far Kindred, the last row, is ahead of each other one."""
+        return _frame({row.name: row.lead for row in self.rows[:-1]})
 
     def as_text(self) -> str:
-        """The table, the formula in words, and how they came about."""
-        head = [f"{'':<36}{''.join(f'{title:>26}' for title in FIGURES.values())}"]
-        lines = [
-            f"{row.name:<36}{''.join(f'{_interval(getattr(row, name)):>26}' for name in FIGURES)}" for row in self.rows
-        ]
+        """Both tables, the formula in words, and how they came about."""
+        *others, ours = self.rows
         return "\n".join(
             [
-                *head,
-                *lines,
+                _line("", FIGURES.values()),
+                *(_line(row.name, map(_interval, _values(row.figures))) for row in self.rows),
+                "",
+                f"Kindred ({ours.name}) ahead of",
+                *(_line(row.name, map(_difference, _values(row.lead))) for row in others),
                 "",
                 f"At {self.cutoffs[-1]:%Y-%m-%d}: {self.customer_count:,} customers, of whom {self.buyer_count:,} "
                 "bought something with a category in the horizon after it; the report of a training also counts who "
-                "bought only what has none. Means, with 95% intervals over customers.",
+                "bought only what has none. Means, with 95% intervals over customers; those of differences are of the "
+                "same customers resampled, so that rows can differ though their own intervals overlap.",
                 f"Interests: {self.fitted.reason}. {formula_words(self.fitted)}",
             ]
         )
+
+
+def _frame(rows: Mapping[str, Figures]) -> pd.DataFrame:
+    parts = ("mean", "low", "high")
+    lines = []
+    for name, figures in rows.items():
+        told = {f"{figure}_{part}": getattr(getattr(figures, figure), part) for figure in FIGURES for part in parts}
+        lines.append({"scores": name, **told})
+    return pd.DataFrame(lines)
+
+
+def _values(figures: Figures) -> list[Figure]:
+    return [getattr(figures, name) for name in FIGURES]
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    return f"{name:<36}{''.join(f'{cell:>26}' for cell in cells)}"
 
 
 def _interval(figure: Figure) -> str:
     return f"{figure.mean:.3f} ({figure.low:.3f}-{figure.high:.3f})"
 
 
+def _difference(figure: Figure) -> str:
+    return f"{figure.mean:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
+
+
 def formula_words(fitted: Fitted) -> str:
     """The formula in sentences that an analyst can read; of the signals that were seen."""
     interest, kappa, activity = fitted.formula.interest, fitted.formula.kappa, fitted.formula.activity
-    weights = {kind.replace("_", " "): interest.signal_weights.get(kind, 0.0) for kind in fitted.seen}
-    unit = next((kind for kind, weight in weights.items() if weight), "view")
-    one = weights.get(unit) or 1.0
-    said = [f"a {kind} {weight / one:.3g}" for kind, weight in weights.items() if kind != unit]
-    beside = f"Beside a {unit}, {', '.join(said)}. " if said else ""
-    units = f"{unit}s" if weights else "events of weight 1"
+    counts = [f"a {kind.replace('_', ' ')} {interest.signal_weights.get(kind, 0.0):.3g}" for kind in fitted.seen]
+    weights = f"What each action counts: {', '.join(counts)}. " if counts else ""
     return (
-        f"{beside}Half of what is known of interests is forgotten after {interest.half_life_days:.3g} days, and the "
-        f"shop's mix counts as much as {kappa / one:.3g} {units}. Of how likely somebody is to buy at all, half is "
-        f"forgotten after {activity.half_life_days:.3g} days."
+        f"{weights}Half of what is known of interests is forgotten after {interest.half_life_days:.3g} days, and the "
+        f"shop's mix counts {kappa:.3g}. Of how likely somebody is to buy at all, half is forgotten after "
+        f"{activity.half_life_days:.3g} days."
     )
 
 
@@ -135,13 +145,14 @@ def backtest(params: Params, *, progress: Progress) -> str:
 
 
 def log_backtest(mlflow: Any, found: Backtest) -> None:
-    """Figures of the last row, the table, the formula and a figure, under the active run."""
+    """Figures of the last row, both tables, the formula and a figure, under the active run."""
     last = found.rows[-1]
-    measured = {f"backtest_{name}": getattr(last, name).mean for name in FIGURES}
+    measured = {f"backtest_{name}": getattr(last.figures, name).mean for name in FIGURES}
     mlflow.log_metrics({name: value for name, value in measured.items() if np.isfinite(value)})
     mlflow.log_table(found.frame().to_dict(orient="list"), "backtest.json")
+    mlflow.log_table(found.leads().to_dict(orient="list"), "backtest_leads.json")
     mlflow.log_dict(asdict(found.fitted), "interest_formula.json")
-    tracking.log_figures(mlflow, {"backtest": plots.backtest_figure(found.frame(), FIGURES)})
+    tracking.log_figures(mlflow, {"backtest": plots.backtest_figure(found.frame(), found.leads(), FIGURES)})
 
 
 def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress) -> Backtest:

@@ -139,8 +139,8 @@ def _places(profiles: Profiles, placed: pd.DataFrame) -> pd.DataFrame:
 
 def _cautions(earliest: datetime, first: datetime, trained: Params, words: Wording) -> list[str]:
     """Whether dates lie before the training of the model, or the log is too young at them to fill the window."""
-    day = words.date(f"{earliest:%Y-%m-%d %H:%M}")
-    past = words("moves.past", date=words.date(f"{trained.as_of:%Y-%m-%d %H:%M}"))
+    day = words.moment(f"{earliest:%Y-%m-%d %H:%M}")
+    past = words("moves.past", date=words.moment(f"{trained.as_of:%Y-%m-%d %H:%M}"))
     age, window, lost = (earliest - first).days, trained.history_days, trained.journey.lost_days
     young = words("moves.young", date=day, days=words("days", count=age), window=words("days", count=window))
     young_lost = words("moves.young_lost", days=words("days", count=lost))

@@ -27,13 +27,14 @@ AS_FULL = 0.9
 def with_staying(
     con: Any, source: Source, past: Sequence[Past], profiles: Profiles, segments: Segments, params: Params
 ) -> Segments:
-    """Segments whose rows have ``staying``: days, and of who was there so long ago the share who is there now.
+    """Segments whose rows have ``staying``: days, of who was there so long ago the share who is there now, is_sample.
 
     That is at the last cutoff of ``past``, at which its sample of customers is put into today's segments. None where
     there is no cutoff, the log was too young at it, or few of the sample were there, stayed or left. Tables of profiles
     are made anew in the open database.
     """
-    shares = {}
+    shares: dict[str, float] = {}
+    told = {"days": params.backtest.horizon_days, "is_sample": sample_of(source, params) is not source}
     if past and _is_as_full(source, past[-1].cutoff, params):
         before = _segments_at(con, source, past[-1].cutoff, profiles.shop, segments, params)
         now = pd.DataFrame({"customer_id": profiles.table.customer_id, "segment_id": segments.segment_ids})
@@ -41,9 +42,7 @@ def with_staying(
     table = []
     for one in segments.table:
         share = None if one["is_small"] else shares.get(one["segment_id"])
-        table.append(
-            {**one, "staying": None if share is None else {"days": params.backtest.horizon_days, "share": share}}
-        )
+        table.append({**one, "staying": None if share is None else {**told, "share": share}})
     return replace(segments, table=table)
 
 

@@ -312,6 +312,7 @@ def _results(
             "tier_by": params.value.decided_by(has_prices=bool(found.profiles.shop.spec.value_cuts.money)),
             "min_events": params.clustering.min_events,
             "min_group": params.naming.min_group,
+            "min_known_share": params.cards.min_known_share,
             "noise_policy": fitted.clusters.model.get("noise"),
             "interests": params.interests.model_dump(
                 mode="json", include={"half_life_days", "kappa", "signal_weights"}

@@ -88,7 +88,7 @@ def _called(key: str, names: Mapping[str, str], words: Wording) -> dict[str, str
 
 
 def _day(moment: pd.Timestamp, words: Wording) -> str:
-    return words.date(f"{moment:%Y-%m-%d %H:%M}", "medium")
+    return words.moment(f"{moment:%Y-%m-%d %H:%M}", "medium")
 
 
 def _section(

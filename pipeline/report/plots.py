@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from models.segmentation import FittedClusters
     from pipeline.segments import Segments
@@ -106,22 +107,28 @@ def _short(text: str, most: int = 34) -> str:
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
-def backtest_figure(table: pd.DataFrame, figures: Mapping[str, str]) -> Figure:
-    """A panel per figure: each way to score interests with its interval, Kindred's own in another colour."""
-    drawn = Figure(figsize=(4.2 * len(figures) + 2, 0.42 * len(table) + 1.4), layout="constrained")
-    names = table.scores.tolist()[::-1]
-    for place, (axes, (name, title)) in enumerate(
-        zip(drawn.subplots(1, len(figures), sharey=True), figures.items(), strict=True)
-    ):
-        for row, (_, one) in enumerate(table[::-1].iterrows()):
-            colour = COLOURS[5] if "weights" in one.scores else COLOURS[0]
-            axes.plot([one[f"{name}_low"], one[f"{name}_high"]], [row, row], color=colour, linewidth=2)
-            axes.plot(one[f"{name}_mean"], row, "o", color=colour)
-        axes.set_title(title, loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-        if place == 0:
-            axes.set_yticks(range(len(names)), names)
+def backtest_figure(table: pd.DataFrame, leads: pd.DataFrame, figures: Mapping[str, str]) -> Figure:
+    """A column per figure: each way to score interests, Kindred's own in another colour; below, Kindred's leads."""
+    heights = [len(table) + 2, len(leads) + 2]
+    drawn = Figure(figsize=(4.2 * len(figures) + 2, 0.36 * sum(heights) + 0.6), layout="constrained")
+    panels = drawn.subplots(2, len(figures), sharey="row", height_ratios=heights, squeeze=False)
+    for (name, title), (above, below) in zip(figures.items(), panels.T, strict=True):
+        _draw_intervals(above, table, name)
+        above.set_title(title, loc="left")
+        _draw_intervals(below, leads, name)
+        below.axvline(0.0, color="#222222", linewidth=0.8)
+        below.set_title("Kindred ahead by", loc="left")
     return drawn
+
+
+def _draw_intervals(axes: Axes, table: pd.DataFrame, name: str) -> None:
+    """A dot and its interval per row, the first on top."""
+    for row, (_, one) in enumerate(table[::-1].iterrows()):
+        colour = COLOURS[5] if "weights" in one.scores else COLOURS[0]
+        axes.plot([one[f"{name}_low"], one[f"{name}_high"]], [row, row], color=colour, linewidth=2)
+        axes.plot(one[f"{name}_mean"], row, "o", color=colour)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_yticks(range(len(table)), table.scores.tolist()[::-1])
 
 
 def choice_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:

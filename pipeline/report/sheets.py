@@ -63,7 +63,7 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
         "too small for more (naming.min_group in params.yaml) only the size is told."
     ).format(
         run=summary["run_id"],
-        as_of=told.date(summary["as_of"]),
+        as_of=told.moment(summary["as_of"]),
         customers=told.whole(summary["customer_count"]),
     )
     listed: list[tuple[Cell, ...]] = [(say(one.name), len(one.rows), say(one.about)) for one in tables]

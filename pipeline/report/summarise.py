@@ -65,8 +65,8 @@ def summarise(
     profile, segment_ids : DataFrame, array, n rows
         One row per customer, and the segment of each.
     method : mapping
-        What the numbers rest on: history_days, min_events, min_group, noise_policy, interests (half_life_days, kappa,
-        signal_weights), is_fitted, query_counts, usual_history_days.
+        What the numbers rest on: history_days, min_events, min_group, min_known_share, noise_policy, interests
+        (half_life_days, kappa, signal_weights), is_fitted, query_counts, usual_history_days.
     audiences, attributes : sequence of mapping, mapping or None
         `pipeline.cards.Cards`.
     migration : mapping

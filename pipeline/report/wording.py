@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,9 @@ from babel.numbers import format_currency, format_decimal, format_percent
 from features.context import CHANNEL_PREFIX
 from features.events import EventType
 from features.interests import SHARE_PREFIX
-from models.naming import category_in_languages
+from features.journey import PASSING_STAGES
+from models.identity import STANDING
+from models.naming import SHARE_OF, category_in_languages
 from pipeline.report.languages import Text, read_texts
 
 MONEY = {"average_order_value", "spend_per_customer", "paid_per_customer"}
@@ -118,10 +120,18 @@ class Wording:
 
     def date(self, moment: str, form: str = "long") -> str:
         """The day, where the shop is, of an ISO moment in UTC; of a day alone, itself; form: long, medium, short."""
+        return format_date(self._there(moment), form, locale=self.language)
+
+    def moment(self, moment: str, form: str = "long") -> str:
+        """The same of an as_of, with the hour where it is not midnight there: a day of UTC may begin in the evening."""
+        at = self._there(moment)
+        day = format_date(at, form, locale=self.language)
+        return day if at.time() == time() else f"{day}, {at:%H:%M}"
+
+    def _there(self, moment: str) -> datetime:
         at = datetime.fromisoformat(moment.removesuffix(" UTC"))
-        if len(moment) > DAY_CHARS:
-            at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(ZoneInfo(self.timezone))
-        return format_date(at, form, locale=self.language)
+        is_day = len(moment) <= DAY_CHARS
+        return at if is_day else at.replace(tzinfo=at.tzinfo or UTC).astimezone(ZoneInfo(self.timezone))
 
     def name(self, segment: Mapping[str, Any]) -> str:
         """What a segment is called."""
@@ -155,10 +165,14 @@ class Wording:
         return ", ".join(self(f"event.{kind}") for kind in event_types if kind != EventType.OTHER)
 
     def beside(
-        self, names: Iterable[str], own: Mapping[str, float], shop: Mapping[str, float]
+        self, names: Iterable[str], own: Mapping[str, float], shop: Mapping[str, float], *, min_share: float
     ) -> list[tuple[str, str, str]]:
-        """Figures of a segment beside the shop's, as texts; those that read as the shop's left out."""
-        told = [(name, *(self.number(one[name], form_of(name)) for one in (own, shop))) for name in names if shop[name]]
+        """Figures of a segment beside the shop's, as texts; those that read as the shop's left out.
+
+        So are those of some customers alone, such as who had a cart, where these are less than ``min_share`` of it.
+        """
+        kept = [name for name in names if shop[name] and own.get(SHARE_OF.get(name, ""), 1.0) >= min_share]
+        told = [(name, *(self.number(one[name], form_of(name)) for one in (own, shop))) for name in kept]
         return [(name, value, of_shop) for name, value, of_shop in told if value != of_shop]
 
     def proofs(self, evidence: Sequence[Mapping[str, Any]], *, is_of_others: bool = False) -> list[str]:
@@ -205,7 +219,9 @@ class Wording:
         if told is None:
             return ""
         days, share = self("days", count=told["days"]), self.number(told["share"], "share")
-        return self("cards.staying", days=days, share=share)
+        is_passing = segment["segment_id"].removeprefix(STANDING) in PASSING_STAGES
+        said = self("cards.staying_passing" if is_passing else "cards.staying", days=days, share=share)
+        return f"{said} {self('cards.staying_sample')}" if told.get("is_sample") else said
 
     def rule(self, rule: Mapping[str, Any] | None) -> str:
         """A segment's rule as sentences, with whom it holds for."""
@@ -288,7 +304,7 @@ class Wording:
         rows.append((self("foretold.kept"), [self.number(validity["kept"].get(one), "share") for one in shown]))
         text = self(
             "foretold.intro",
-            date=self.date(validity["cutoff"]),
+            date=self.moment(validity["cutoff"]),
             days=self("days", count=validity["horizon_days"]),
             customers=self.whole(validity["customer_count"]),
             bought=self.whole(validity["buyer_count"]),

@@ -109,7 +109,7 @@ def print_backtest(folder: Path) -> None:
             rows = run_backtest(con, source, given, progress=lambda step: None).rows
         for row in rows:
             if row.name.endswith("weights"):
-                figures = [getattr(row, figure) for figure in FIGURES]
+                figures = [getattr(row.figures, figure) for figure in FIGURES]
                 told = " | ".join(f"{one.mean:.4f} ({one.low:.4f}-{one.high:.4f})" for one in figures)
                 print(f"| {name}, {row.name} | {told} |", flush=True)
 

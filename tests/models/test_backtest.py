@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from models.backtest import auc_within, baseline_scores, compare_scores, ndcg, weighted_auc
+from models.backtest import (
+    Figure,
+    Figures,
+    auc_within,
+    baseline_scores,
+    compare_scores,
+    customer_weights,
+    ndcg,
+    weighted_auc,
+)
 from models.interests import Snapshot
 
 
@@ -42,15 +51,38 @@ def test_the_truth_beats_chance_and_intervals_hold_the_mean() -> None:
         {"truth": truth, "chance": generator.random((400, 7))}, bought, min_buyers=10, resamples=50, seed=0
     )
     best, chance = rows
-    for figure in (best.who_auc, best.what_auc, best.what_ndcg):
+    for figure in (best.figures.who_auc, best.figures.what_auc, best.figures.what_ndcg):
         assert figure.low < figure.mean < figure.high
-    assert best.who_auc.low > 0.7 > chance.who_auc.high
-    assert chance.what_auc.mean == pytest.approx(0.5, abs=0.05)
+    assert best.figures.who_auc.low > 0.7 > chance.figures.who_auc.high
+    assert chance.figures.what_auc.mean == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_lead_is_of_the_same_resamples() -> None:
+    """The interval of a difference is of differences, not of what two intervals leave between them."""
+    generator = np.random.default_rng(4)
+    truth = generator.random((300, 5))
+    bought = generator.random((300, 5)) < truth**3
+    noise = generator.normal(0.0, 0.05, truth.shape)
+    scores = {"worse": truth + noise, "again": truth, "ours": truth}
+    worse, again, ours = compare_scores(scores, bought, min_buyers=10, resamples=60, seed=0)
+    zero = Figure(0.0, 0.0, 0.0)
+    assert again.lead == ours.lead == Figures(zero, zero, zero)
+    for name in ("who_auc", "what_auc", "what_ndcg"):
+        lead, mine, others = (getattr(one, name) for one in (worse.lead, ours.figures, worse.figures))
+        assert lead.mean == pytest.approx(mine.mean - others.mean)
+        assert lead.low < lead.mean < lead.high
+        assert lead.high - lead.low < min(mine.high - mine.low, others.high - others.low)
+    weights = customer_weights(300, 60, 0)
+    buyers = bought.any(axis=1) & ~bought.all(axis=1)
+    gain = ndcg(truth[buyers], bought[buyers]) - ndcg((truth + noise)[buyers], bought[buyers])
+    expected = np.percentile([np.average(gain, weights=one[buyers]) for one in weights[1:]], [2.5, 97.5])
+    assert [worse.lead.what_ndcg.low, worse.lead.what_ndcg.high] == pytest.approx(expected)
 
 
 def test_nobody_bought() -> None:
     (row,) = compare_scores({"any": np.ones((5, 3))}, np.zeros((5, 3), dtype=bool), min_buyers=1, resamples=3, seed=0)
-    assert np.isnan([row.who_auc.mean, row.what_auc.mean, row.what_ndcg.mean]).all()
+    for told in (row.figures, row.lead):
+        assert np.isnan([told.who_auc.mean, told.what_auc.mean, told.what_ndcg.mean]).all()
 
 
 @pytest.mark.parametrize("kinds", [("purchase", "view"), ("view",)])

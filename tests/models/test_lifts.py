@@ -29,6 +29,17 @@ def test_interests_by_hand() -> None:
     assert not told["is_sure"].loc["s02"].any()
 
 
+def test_a_lift_told_as_the_shops_is_not_sure() -> None:
+    profile = pd.DataFrame({"interest: a": [0.52, 0.5202] * 20 + [0.5, 0.5002] * 20 + [0.2, 0.2002] * 10})
+    ids = np.array(["s01"] * 40 + ["s02"] * 40 + ["s03"] * 20, dtype=object)
+    told = segment_lifts(profile, ids, ["a"], None, min_lift=1.3, lift_errors=2.0, min_group=1)
+    assert told["lift"].a.round(3).tolist() == [1.161, 1.116, 0.447] and told["is_sure"].a.all()
+    leaning = pd.DataFrame({"a": [1.12, 1.12, 1.0]}, index=["s01", "s02", "s03"])
+    rushed = segment_lifts(profile, ids, ["a"], leaning, min_lift=1.3, lift_errors=2.0, min_group=1)
+    assert rushed["lift"].a.round(3).tolist() == [1.036, 0.996, 0.447]  # both far beyond the errors
+    assert rushed["is_sure"].a.tolist() == [False, False, True]
+
+
 def test_what_the_whole_shop_leaned_to_is_no_interest() -> None:
     profile = pd.DataFrame({"interest: a": [0.5] * 8, "interest: b": [0.4, 0.42] * 2 + [0.1, 0.12] * 2})
     ids = np.array(["s01"] * 4 + ["s02"] * 4, dtype=object)

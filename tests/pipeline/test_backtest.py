@@ -41,18 +41,24 @@ def test_the_table_is_told_and_tracked(params: Callable[..., Params], shop: Path
     assert 0.5 < run.data.metrics["backtest_who_auc"] <= 1.0
     table = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/backtest.json"))
     assert len(table["data"]) == 8
+    leads = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/backtest_leads.json"))
+    names = [row[0] for row in leads["data"]]
+    assert names == [row[0] for row in table["data"]][:-1]
+    popularity = leads["data"][names.index("popularity")]
+    ahead = popularity[leads["columns"].index("who_auc_mean")]
+    assert told.split("Kindred (fitted weights) ahead of\n")[1].split()[:2] == ["popularity", f"{ahead:+.3f}"]
     assert "password=***" in run.data.params["source.events.query"] and "hunter2" not in str(run.to_dictionary())
 
 
-def test_the_formula_where_the_commonest_signal_counts_nothing(params: Callable[..., Params]) -> None:
-    given = given_formula(params("interests.signal_weights.view=0"))
-    told = formula_words(Fitted(given, False, "as given", ("view", "cart", "purchase")))
-    cart = given.interest.signal_weights["purchase"] / given.interest.signal_weights["cart"]
-    assert told.startswith(f"Beside a cart, a view 0, a purchase {cart:.3g}. ")
-    assert f"as much as {given.kappa / given.interest.signal_weights['cart']:.3g} carts" in told
-    assert formula_words(Fitted(given, False, "as given", ("view",))).startswith("Half of what is known")
-    # Nothing that was seen has a category: no kind of event is spoken of.
-    assert "as much as 8 events of weight 1. Of" in formula_words(Fitted(given, False, "as given", ()))
+def test_the_formula_is_told_in_the_units_of_its_weights(params: Callable[..., Params]) -> None:
+    """As in params.yaml, in the report and by `kindred explain`."""
+    given = given_formula(params("interests.signal_weights.view=0", "interests.kappa=24"))
+    told = formula_words(Fitted(given, False, "as given", ("purchase", "view", "remove_from_cart")))
+    weight = given.interest.signal_weights["purchase"]
+    assert told.startswith(f"What each action counts: a purchase {weight:.3g}, a view 0, a remove from cart 0. ")
+    assert "the shop's mix counts 24. Of" in told
+    # Nothing that was seen has a category: no kind of action is spoken of.
+    assert formula_words(Fitted(given, False, "as given", ())).startswith("Half of what is known")
 
 
 def test_what_comes_after_a_cutoff_is_not_known_at_it(params: Callable[..., Params]) -> None:

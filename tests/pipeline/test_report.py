@@ -154,7 +154,7 @@ def test_figures_that_read_as_everybodys_are_left_out() -> None:
 def test_dates_are_by_the_shops_clock_and_it_is_said_once() -> None:
     told = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_table(LINEAGE)}
     page = text_of(render(told, "en"))
-    assert "As of October 31, 2025, by the clock of America/New_York." in page
+    assert "As of October 31, 2025, 20:00, by the clock of America/New_York." in page
     assert page.count("New_York") == 1
     assert "The log reaches from October 31, 2024 to October 31, 2025" in page
     of_before = {**told, "method": {key: value for key, value in told["method"].items() if key != "timezone"}}

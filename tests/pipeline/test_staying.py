@@ -63,10 +63,10 @@ def test_the_rows_have_it_but_of_small_segments_and_young_logs(
     nothing: dict[str, Any] = {"shop": {}, "labels": {}, "segmentation": Segmentation({}), "rules_fidelity": 1.0}
     now = np.array(["s01"] * 10 + ["s02"] * 10 + ["s03"] * 20, dtype=object)
     segments = Segments(rows, lifts=pd.DataFrame(), segment_ids=now, **nothing)
-    source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first)))
+    source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first, customer_count=40)))
     past = cast(Any, [SimpleNamespace(cutoff=params.as_of - timedelta(days=30))])
     profiles = cast(Any, SimpleNamespace(table=pd.DataFrame({"customer_id": customers}), shop=None))
-    expected = [None if one is None else {"days": 30, "share": one} for one in told]
+    expected = [None if one is None else {"days": 30, "share": one, "is_sample": False} for one in told]
     assert [one["staying"] for one in with_staying(None, source, past, profiles, segments, params).table] == expected
     assert [one["staying"] for one in with_staying(None, source, [], profiles, segments, params).table] == [None, None]
 
@@ -82,5 +82,10 @@ def test_the_rows_have_it_but_of_small_segments_and_young_logs(
 )
 def test_it_is_told_in_each_language(language: str, expected: str) -> None:
     words = wording(language)
-    assert words.staying({"staying": {"days": 30, "share": 0.62}}) == expected
+    segment = {"segment_id": "s01", "staying": {"days": 30, "share": 0.62, "is_sample": False}}
+    assert words.staying(segment) == expected
+    of_sample = words.staying({**segment, "staying": {**segment["staying"], "is_sample": True}})  # type: ignore[dict-item]
+    assert of_sample.startswith(f"{expected} ") and len(of_sample) > len(expected) + 10
+    passing, lasting = (words.staying({**segment, "segment_id": f"standing-{one}"}) for one in ("first_order", "lost"))
+    assert lasting == expected and passing != expected and "62%" in passing
     assert words.staying({"staying": None}) == words.staying({}) == ""  # as of trainings of before

@@ -167,6 +167,22 @@ def test_days_are_the_shops() -> None:
     assert there.date("2025-11-01") == "November 1, 2025"
 
 
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "December 30, 2017, 19:00"),
+        ("uk", "30 грудня 2017 р., 19:00"),
+        ("ru", "30 декабря 2017 г., 19:00"),
+        ("sq", "30 dhjetor 2017, 19:00"),
+    ],
+)
+def test_an_as_of_that_is_an_evening_there_is_told_with_its_hour(language: str, expected: str) -> None:
+    there, here = (wording(language, timezone=zone) for zone in ("America/New_York", "UTC"))
+    assert " ".join(there.moment("2017-12-31 00:00 UTC").split()) == expected
+    assert here.moment("2017-12-31 00:00 UTC") == here.date("2017-12-31")
+    assert there.moment("2017-12-31 05:00 UTC") == there.moment("2017-12-31") == here.date("2017-12-31")
+
+
 def test_proofs_that_read_as_everybodys_are_left_out() -> None:
     same, apart = ({"figure": "buyer_share", "value": value, "shop": 1.0} for value in (0.9999, 0.7))
     beside = {**same, "nearest_like": 0.5}
@@ -174,6 +190,15 @@ def test_proofs_that_read_as_everybodys_are_left_out() -> None:
     assert words.proofs([same, apart]) == ["Have ordered: 70% (all of these: 100%)"]
     assert words.proofs([same]) == []
     assert len(words.proofs([beside, apart])) == 2
+
+
+def test_what_few_of_a_segment_have_is_not_told_of_it() -> None:
+    shop = {"abandoned_cart_share": 0.4, "discount_share": 0.2, "visits_per_customer": 3.0}
+    own = {"abandoned_cart_share": 0.9, "cart_user_share": 0.04, "discount_share": 0.5, "visits_per_customer": 1.2}
+    told = {least: wording("en").beside(shop, own, shop, min_share=least) for least in (0.0, 0.1)}
+    assert [name for name, *_ in told[0.0]] == list(shop)
+    # Whether enough have ordered is not known here, so that it is told.
+    assert [name for name, *_ in told[0.1]] == ["discount_share", "visits_per_customer"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
