@@ -303,6 +303,8 @@ def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params
         ("source", "described otherwise"),
         ("truncated", "missing or damaged"),
         ("removed", "missing or damaged"),
+        ("seasons", "missing or damaged"),
+        ("layout", "of another version of Kindred"),
         ("manifest", "it is damaged"),
         ("manifest lacks", "it is damaged"),
         ("future", "cannot go back"),
@@ -329,6 +331,12 @@ def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: 
         measures.write_bytes(measures.read_bytes()[:-100])
     elif harm == "removed":
         measures.unlink()
+    elif harm == "seasons":
+        next(state.glob("seasons-*")).unlink()
+    elif harm == "layout":
+        there = json.loads((state / MANIFEST).read_text())
+        del there["seasons"]
+        (state / MANIFEST).write_text(json.dumps(there | {"layout": 6}))
     elif harm == "manifest":
         (state / MANIFEST).write_text((state / MANIFEST).read_text()[:50])
     elif harm == "manifest lacks":
