@@ -329,20 +329,14 @@ def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: 
         night.params = small("source.events.timezone=Europe/Kyiv")
     elif harm == "truncated":
         measures.write_bytes(measures.read_bytes()[:-100])
-    elif harm == "removed":
-        measures.unlink()
-    elif harm == "seasons":
-        next(state.glob("seasons-*")).unlink()
-    elif harm == "layout":
-        there = json.loads((state / MANIFEST).read_text())
-        del there["seasons"]
-        (state / MANIFEST).write_text(json.dumps(there | {"layout": 6}))
+    elif harm in ("removed", "seasons"):
+        (measures if harm == "removed" else next(state.glob("seasons-*"))).unlink()
     elif harm == "manifest":
         (state / MANIFEST).write_text((state / MANIFEST).read_text()[:50])
-    elif harm == "manifest lacks":
+    elif harm in ("manifest lacks", "layout"):
         there = json.loads((state / MANIFEST).read_text())
-        del there["reread_from"]
-        (state / MANIFEST).write_text(json.dumps(there))
+        del there["reread_from" if harm == "manifest lacks" else "seasons"]
+        (state / MANIFEST).write_text(json.dumps(there | ({"layout": 6} if harm == "layout" else {})))
     elif harm == "future":
         as_of -= timedelta(days=2)
     elif harm == "gap":
