@@ -315,6 +315,8 @@ def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params
         ("source", "described otherwise"),
         ("truncated", "missing or damaged"),
         ("removed", "missing or damaged"),
+        ("seasons", "missing or damaged"),
+        ("layout", "of another version of Kindred"),
         ("manifest", "it is damaged"),
         ("manifest lacks", "it is damaged"),
         ("future", "cannot go back"),
@@ -339,14 +341,14 @@ def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: 
         night.params = small("source.events.timezone=Europe/Kyiv")
     elif harm == "truncated":
         measures.write_bytes(measures.read_bytes()[:-100])
-    elif harm == "removed":
-        measures.unlink()
+    elif harm in ("removed", "seasons"):
+        (measures if harm == "removed" else next(state.glob("seasons-*"))).unlink()
     elif harm == "manifest":
         (state / MANIFEST).write_text((state / MANIFEST).read_text()[:50])
-    elif harm == "manifest lacks":
+    elif harm in ("manifest lacks", "layout"):
         there = json.loads((state / MANIFEST).read_text())
-        del there["reread_from"]
-        (state / MANIFEST).write_text(json.dumps(there))
+        del there["reread_from" if harm == "manifest lacks" else "seasons"]
+        (state / MANIFEST).write_text(json.dumps(there | ({"layout": 6} if harm == "layout" else {})))
     elif harm == "future":
         as_of -= timedelta(days=2)
     elif harm == "gap":
