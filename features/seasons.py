@@ -65,15 +65,21 @@ def season_evidence(said: ir.Table, *, history_days: float, season_days: float) 
     return gathered.select("customer_id", **{SEASONS: ibis.struct(ring)})
 
 
+def zero_where_unknown(table: ir.Table) -> ir.Table:
+    """A ring of zeros for whom there is none; once, as to look for nulls whenever it is read takes a third longer."""
+    ring = table[SEASONS]
+    zeros = ibis.struct({slot: constant(0.0) for slot in ring.type().names})  # type: ignore[attr-defined]
+    return table.mutate(**{SEASONS: ring.fill_null(zeros)})
+
+
 def season_columns(table: ir.Table) -> ir.Table:
-    """The ring as columns; 0 where there is no evidence.
+    """The ring as columns.
 
     table (..., season_evidence) -> table (..., "season: 0", "season: 1", ...)
     """
     ring = table[SEASONS]
-    return table.mutate(
-        **{SEASON_PREFIX + slot: ring[slot].fill_null(0.0) for slot in ring.type().names}  # type: ignore[attr-defined]
-    ).drop(SEASONS)
+    columns = {SEASON_PREFIX + slot: ring[slot] for slot in ring.type().names}  # type: ignore[attr-defined]
+    return table.mutate(**columns).drop(SEASONS)
 
 
 def period_sums(

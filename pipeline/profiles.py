@@ -253,6 +253,7 @@ def measure(
             *([ring] if with_seasons else []),
         ],
     )
+    table = seasons.zero_where_unknown(table) if with_seasons else table
     seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
     at_training = shop.known_categories if shop else seen[["category"]]
     customer_count = int(known.customers.count().to_pyarrow().as_py())
