@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from models.tree import Level, divided
 
@@ -95,9 +94,7 @@ def expected_shares(
     total = by_slot.sum(axis=0)
     per_unit = np.divide(evidence, total, out=np.zeros(len(total)), where=total > 0)
     mixes = [level.sums(slot_mix) for level in levels]
-    # Threads wait for one another longer than such a product takes.
-    with threadpool_limits(limits=1):
-        expected = np.hstack(mixes).T @ (by_slot * per_unit)
+    expected = np.hstack(mixes).T @ (by_slot * per_unit)
     ends = np.cumsum([mix.shape[1] for mix in mixes])
     return ExpectedShares(evidence, np.split(expected, ends[:-1]), levels, kappa)
 

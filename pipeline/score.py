@@ -116,7 +116,7 @@ def score(
             mix = season_mix(sums, source, shop.spec, as_trained, window)
             reading = source.summary
         progress("scoring")
-        told, predicted = scored(con, measures, mix, as_trained, model)
+        told, predicted = scored(con, measures, mix, as_trained, model, threads=params.engine.threads)
         last = last_scores(out, model_uri=model.uri, as_of=params.as_of) if params.score.hysteresis else None
         held_count = 0
         if last is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
 
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
@@ -50,7 +52,7 @@ SIGNS = ("evidence", SHARE_PREFIX + OTHER)
 
 
 def scored(
-    con: Any, measures: Measures, mix: Floats, params: Params, model: registry.LoadedModel
+    con: Any, measures: Measures, mix: Floats, params: Params, model: registry.LoadedModel, *, threads: int
 ) -> tuple[pa.Table, pd.DataFrame]:
     """What scores tell of profiles, and the segment columns: a row per customer each, sorted by customer_id.
 
@@ -60,6 +62,10 @@ def scored(
     ----------
     mix : float array of shape (n_slots, n_categories)
         `models.seasons.period_mixes`.
+    params : Params
+        Of the model.
+    threads : int
+        0: as many as there are cores.
 
     Returns
     -------
@@ -87,7 +93,8 @@ def scored(
         return told, model.predict(profile)
 
     batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
-    with ThreadPoolExecutor() as pool:
+    # Each thread computes a batch of its own, and none within it.
+    with threadpool_limits(limits=1), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         kept, predicted = zip(*pool.map(score_batch, batches), strict=True)
     told = pa.Table.from_batches(kept).combine_chunks()
     order = pc.sort_indices(told["customer_id"])
