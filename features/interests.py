@@ -18,7 +18,8 @@ to then: the same formula with E(u,c) in place of S(u,c), where
     E(u,c)     = sum over periods t of  S(u,t) * mix_t(c)
 
 S(u,t) is the customer's evidence that fell into period t, and mix_t the shop's mix of it (`features.seasons`). So a
-Christmas rush or a promotion that everybody joined is no interest, and whoever does as the shop does has lifts of 1.
+rush that everybody joined, as long as a period or longer, is no interest, and whoever does as the shop does has lifts
+of about 1. A promotion of a day or two is shorter than a period, and may still be told.
 Lifts of segments are beside the same times in their own way (`models.seasons.seasonal_lean`).
 """
 

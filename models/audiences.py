@@ -11,13 +11,19 @@ MOST_CATEGORIES = 3
 
 
 def drawn_to(
-    shares: pd.DataFrame, evidence: pd.Series, mix: pd.Series, *, kappa: float, min_lift: float, certainty: float
+    shares: pd.DataFrame,
+    evidence: pd.Series,
+    expected: pd.DataFrame,
+    *,
+    kappa: float,
+    min_lift: float,
+    certainty: float,
 ) -> pd.DataFrame:
     """Customer x category: whether the customer surely over-indexes on it.
 
     A share of the interest formula is the mean of a Beta distribution of ``evidence + kappa`` observations, kappa of
-    them the shop's. A customer is drawn to a category when the share is ``min_lift`` times the shop's, and is above the
-    shop's with a probability of ``certainty``. Evidence is decayed, and counts as it is weighed.
+    them the shop's. A customer is drawn to a category when the share is ``min_lift`` times the expected one, and is
+    above it with a probability of ``certainty``. Evidence is decayed, and counts as it is weighed.
 
     Parameters
     ----------
@@ -25,16 +31,17 @@ def drawn_to(
         Customer x category, `features.interests.interest_shares`.
     evidence : Series, by customer
         S(u); null: 0.
-    mix : Series, by category
-        The shop's share.
+    expected : DataFrame
+        Of the same rows and columns: shares of who turned, at the same times, to what the shop turned to
+        (`models.seasons.ExpectedShares`).
     """
-    share, shop = shares.to_numpy(np.float64), mix[shares.columns].to_numpy(np.float64)
+    share, shop = shares.to_numpy(np.float64), expected.to_numpy(np.float64)
     weight = evidence.fillna(0.0).to_numpy(np.float64)[:, None] + kappa
     drawn = (share >= min_lift * shop) & (shop > 0)
     # Few come so far, and the distribution is what takes time.
     row, column = np.nonzero(drawn)
     a, total = share[row, column] * weight[row, 0], weight[row, 0]
-    drawn[row, column] = stats.beta.sf(shop[column], a, np.maximum(total - a, 1e-9)) >= certainty
+    drawn[row, column] = stats.beta.sf(shop[row, column], a, np.maximum(total - a, 1e-9)) >= certainty
     return pd.DataFrame(drawn, index=shares.index, columns=shares.columns)
 
 

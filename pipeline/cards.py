@@ -22,6 +22,7 @@ from models.naming import category_in_languages
 from models.significance import CELL, compare_counts, compare_means, shown_counts
 from pipeline.params import Params
 from pipeline.profiles import Profiles
+from pipeline.seasons import expected_in
 from pipeline.segments import Segments
 from pipeline.sources import Source
 
@@ -74,7 +75,7 @@ def build_cards(source: Source, profiles: Profiles, segments: Segments, params: 
     """The cards of all segments: those found beside one another, and those by rule beside one another."""
     ids = segments.segment_ids
     counts, known, notes = _attribute_counts(source, profiles, ids, params)
-    drawn = _drawn(profiles, params)
+    drawn = _drawn(source, profiles, params)
     sizes = pd.Series(ids).value_counts().rename_axis("segment_id").rename("known_count").reset_index()
     size_of = sizes.set_index("segment_id").known_count
     interests = audience_counts(drawn, ids)
@@ -252,14 +253,14 @@ def _too_fine(kind: str, found: Mapping[str, Any]) -> str:
     return ""
 
 
-def _drawn(profiles: Profiles, params: Params) -> pd.DataFrame:
-    cut = profiles.shop.spec.cut
-    names = [name for name in cut.categories if name != OTHER]
-    shares = profiles.table[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
+def _drawn(source: Source, profiles: Profiles, params: Params) -> pd.DataFrame:
+    columns = {name: column for column, name in enumerate(profiles.shop.spec.cut.categories) if name != OTHER}
+    shares = profiles.table[[SHARE_PREFIX + name for name in columns]].set_axis(list(columns), axis=1)
+    expected, everybody = expected_in(profiles, source, params), np.arange(len(shares))
     return drawn_to(
         shares,
         profiles.table.evidence,
-        pd.Series(cut.mix, index=list(cut.categories)),
+        pd.DataFrame({name: expected.of(column, everybody) for name, column in columns.items()}, index=shares.index),
         kappa=params.interests.kappa,
         min_lift=params.naming.min_lift,
         certainty=params.cards.certainty,

@@ -160,19 +160,20 @@ def fetch(con: Any, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
 
     Of a wide table no two copies are there at once: batches of the database are let go one by one, and then columns.
     """
-    reader = con.con.sql(con.compile(expression)).to_arrow_reader(BATCH_ROWS)
-    parts: dict[str, list[Any]] = {name: [] for name in reader.schema.names}
-    for batch in reader:
+    parts: dict[str, list[Any]] = {}
+    kinds: dict[str, pa.DataType] = {}
+    for batch in batches(con, expression):
+        kinds = dict(zip(batch.schema.names, batch.schema.types, strict=True))
         # A batch of the database goes as a whole, a copy of it column by column.
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            parts[name].append(_copied(column))
-    places = pc.sort_indices(pa.chunked_array(parts[order_by], reader.schema.field(order_by).type))
+            parts.setdefault(name, []).append(_copied(column))
+    places = pc.sort_indices(pa.chunked_array(parts[order_by], kinds[order_by]))
     order = np.asarray(places).astype(np.intp)
     columns = {}
-    for name, kind in zip(reader.schema.names, reader.schema.types, strict=True):
+    for name, kind in kinds.items():
         chunks = parts.pop(name)
         if kind == pa.float64():
-            columns[name] = np.concatenate(chunks or [np.empty(0)]).take(order)
+            columns[name] = np.concatenate(chunks).take(order)
         else:
             columns[name] = pa.chunked_array(chunks, kind).combine_chunks().take(order).to_pandas()
         del chunks

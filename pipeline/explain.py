@@ -26,7 +26,7 @@ from pipeline.shop import load_shop
 from pipeline.sources import read_source
 
 UNITS = 1_000_000
-"""Evidence is shown in millionths of a view, so that what is shown adds up to what is shown."""
+"""Evidence is shown in millionths of a signal of weight 1, so that what is shown adds up to what is shown."""
 DAY_FORMAT = "%Y-%m-%d %H:%M"
 TOLD = {"temperature", "event_count", "session_count", "order_count", "return_count", "is_buyer_from_before"}
 """Columns of the profile that are told, beside those that scoring reads."""
@@ -168,10 +168,10 @@ class Explanation:
 
     def _formula(self) -> str:
         return (
-            "Counted: weight of the signal, halved with age, in views. The shop's mix counts as much as "
-            f"{self.kappa:g} of them. Lift is the share beside the expected one: of who did as much at the same times, "
-            "but turned to what all customers turned to then. Name a category with --category for its events, and how "
-            "its share comes about."
+            "Counted: weight of the signal, halved with age. The shop's mix counts as much as "
+            f"{self.kappa:g} signals of weight 1. Lift is the share beside the expected one: of who did as much at the "
+            "same times, but turned to what all customers turned to then. Name a category with --category for its "
+            "events, and how its share comes about."
         )
 
 
@@ -207,7 +207,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
                 "in the log, and no row among the customers, is not known."
             )
         window = ObservationWindow(params.as_of, shop.spec.history_days)
-        mix = season_mix(shop_sums(con, source.events, as_trained, window), source, shop.spec, as_trained, window)
+        mix = season_mix(shop_sums(source.events, as_trained, window), source, shop.spec, as_trained, window)
         observed = con.table("observed_events", database=TEMPORARY)
         weight = decayed_weight(
             observed,

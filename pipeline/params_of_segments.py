@@ -200,7 +200,7 @@ class NamingParams(Section):
 
     min_lift: Positive
     lift_errors: Positive
-    season_days: Positive
+    season_days: Annotated[int, Field(ge=1)]
     min_interest_share: Share
     min_interest_customers: Share
     top_categories: Count

@@ -112,7 +112,7 @@ def score(
             measured = measure(con, source, as_trained, shop=shop, progress=progress, with_seasons=True)
             measures = measures_of(measured)
             window = ObservationWindow(params.as_of, shop.spec.history_days)
-            sums = shop_sums(con, source.events, as_trained, window)
+            sums = shop_sums(source.events, as_trained, window)
             mix = season_mix(sums, source, shop.spec, as_trained, window)
             reading = source.summary
         progress("scoring")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -47,6 +50,7 @@ AT_THE_END = (
     "returned_spend",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
+Batch = tuple[pa.RecordBatch, pd.DataFrame]
 SIGNS = ("evidence", SHARE_PREFIX + OTHER)
 """What `beware.of_another_shop` reads of the profile."""
 
@@ -56,7 +60,7 @@ def scored(
 ) -> tuple[pa.Table, pd.DataFrame]:
     """What scores tell of profiles, and the segment columns: a row per customer each, sorted by customer_id.
 
-    Profiles of a million customers take a gigabyte, of which little is kept: they go batch by batch.
+    Profiles of a million customers take a gigabyte, of which little is kept: a few batches are there at once.
 
     Parameters
     ----------
@@ -76,7 +80,7 @@ def scored(
     """
     spec = measures.shop.spec
 
-    def score_batch(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, pd.DataFrame]:
+    def score_batch(batch: pa.RecordBatch) -> Batch:
         profile = batch.to_pandas(split_blocks=True)
         # A column alone would hold on to all of its batch: it is copied.
         told = batch.select(["customer_id", *SIGNS, *FROM_PROFILE, *AT_THE_END]).take(np.arange(len(profile)))
@@ -93,12 +97,27 @@ def scored(
         return told, model.predict(profile)
 
     batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
-    # Each thread computes a batch of its own, and none within it.
-    with threadpool_limits(limits=1), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        kept, predicted = zip(*pool.map(score_batch, batches), strict=True)
+    kept, predicted = zip(*_on_threads(score_batch, batches, threads or len(os.sched_getaffinity(0))), strict=True)
     told = pa.Table.from_batches(kept).combine_chunks()
     order = pc.sort_indices(told["customer_id"])
-    return told.take(order), pd.concat(predicted, ignore_index=True).take(order.to_numpy())
+    rows = pd.concat(predicted, ignore_index=True).take(order.to_numpy()).reset_index(drop=True)
+    return told.take(order), rows
+
+
+def _on_threads(
+    work: Callable[[pa.RecordBatch], Batch], batches: Iterable[pa.RecordBatch], count: int
+) -> Iterator[Batch]:
+    """What ``work`` makes of each batch, in order; no more batches are there at once than threads, and one."""
+    waiting: deque[Future[Batch]] = deque()
+    # Each thread computes a batch of its own, and no other threads within it.
+    one = functools.partial(threadpool_limits, 1, user_api="openmp")
+    with threadpool_limits(limits=1), ThreadPoolExecutor(count, initializer=one) as pool:
+        for batch in batches:
+            waiting.append(pool.submit(work, batch))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:

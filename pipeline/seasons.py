@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import ibis.expr.types as ir
 import numpy as np
@@ -15,16 +14,15 @@ from features.profile import ProfileSpec
 from models.scorer import Floats
 from models.seasons import ExpectedShares, expected_shares, period_mixes
 from models.tree import cut_levels
-from pipeline.engines import materialise
 from pipeline.params import Params
+from pipeline.profiles import Profiles
 from pipeline.sources import Source
 
-SUMS = "season_sums"
-"""Table of `shop_sums`."""
+MOST = 0.5
+"""Of a window must lie in whole periods; else lifts are beside the mix of training."""
 
 
 def shop_sums(
-    con: Any,
     events: ir.Table,
     params: Params,
     window: ObservationWindow,
@@ -32,7 +30,7 @@ def shop_sums(
     since: datetime | None = None,
     before: ir.Table | None = None,
 ) -> ir.Table:
-    """Table season_sums: `features.seasons.period_sums` of the periods that the window's start does not cut off.
+    """`features.seasons.period_sums` of the periods that the window's start does not cut off.
 
     Parameters
     ----------
@@ -55,7 +53,7 @@ def shop_sums(
     )
     if before is not None:
         sums = before.filter(before.period >= whole, before.period < first).union(sums)
-    return materialise(con, sums, SUMS)
+    return sums
 
 
 def season_mix(sums: ir.Table, source: Source, spec: ProfileSpec, params: Params, window: ObservationWindow) -> Floats:
@@ -65,11 +63,16 @@ def season_mix(sums: ir.Table, source: Source, spec: ProfileSpec, params: Params
     columns = categories.category_columns(found.select("category_path").distinct(), spec.cut)
     found = found.join(columns, "category_path").group_by("period", "column").aggregate(weight=exact_sum(found.weight))
     days = params.naming.season_days
+    first, last = seasons.first_whole_period(window, days), seasons.period_at(window.end, days)
+    rows = found.to_pyarrow().to_pandas()
+    if (last - first) * days < MOST * window.history_days:
+        # What falls into whole periods says too little of the window, and of another part of it each night.
+        rows = rows.head(0)
     return period_mixes(
-        found.to_pyarrow().to_pandas(),
+        rows,
         np.array(spec.cut.mix),
-        first_whole=seasons.first_whole_period(window, days),
-        last=seasons.period_at(window.end, days),
+        first_whole=first,
+        last=last,
         slot_count=seasons.slot_count(window.history_days, days),
         thin_evidence=params.naming.min_group * params.interests.kappa,
     )
@@ -80,3 +83,19 @@ def expected_of(profile: pd.DataFrame, spec: ProfileSpec, mix: Floats, *, kappa:
     evidence = profile["evidence"].to_numpy(np.float64)
     ring = [profile[f"{seasons.SEASON_PREFIX}{slot}"].to_numpy(np.float64) for slot in range(len(mix))]
     return expected_shares(evidence, np.array(ring), mix, cut_levels(spec.cut), kappa)
+
+
+def expected_in(profiles: Profiles, source: Source, params: Params) -> ExpectedShares:
+    """The same for all customers of ``profiles``, while the database that said what they did is open."""
+    window, days = ObservationWindow(params.as_of, params.history_days), params.naming.season_days
+    spec, table = profiles.shop.spec, profiles.table
+    mix = season_mix(shop_sums(source.events, params, window), source, spec, params, window)
+    by_slot = np.zeros((len(mix), len(table)))
+    if profiles.said is not None:
+        ring = seasons.season_columns(
+            seasons.season_evidence(profiles.said, history_days=window.history_days, season_days=days)
+        )
+        found = ring.to_pyarrow().to_pandas()
+        by_slot[:, found.customer_id] = found.drop(columns="customer_id").to_numpy(np.float64).T
+    evidence = table.evidence.fillna(0.0).to_numpy(np.float64)
+    return expected_shares(evidence, by_slot, mix, cut_levels(spec.cut), params.interests.kappa)

@@ -23,11 +23,12 @@ from pipeline.engines import TEMPORARY
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.parsing import literal
-from pipeline.seasons import SUMS
 from pipeline.sources import Source
 
 FOLDER = "state"
 MANIFEST = "manifest.json"
+SEASON_SUMS = "season_sums"
+"""Table of `pipeline.seasons.shop_sums`."""
 OURS = ("measures-", "events-", "products-", "seasons-", outputs.TEMPORARY)
 """Beginnings of the names of files that are written here; others are somebody else's and are let alone."""
 LAYOUT = 7
@@ -182,7 +183,7 @@ def save(
         "products": None
         if source.products is None
         else write("products", "select product_id, category_path, brand from products order by product_id"),
-        "seasons": write("seasons", f"select * from {SUMS} order by period, product_id, category_path"),
+        "seasons": write("seasons", f"select * from {SEASON_SUMS} order by period, product_id, category_path"),
         "events": [*parts, part],
     }
     outputs.write_json(folder / MANIFEST, saved)

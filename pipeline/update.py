@@ -100,7 +100,7 @@ def update(
         progress("reading and checking everything: there is no state yet")
         source = read_source(con, params, rejected_path=rejected_path)
         measured = measure(con, source, trained, shop=shop, progress=progress, with_seasons=True)
-        sums = shop_sums(con, source.events, trained, window)
+        sums = materialise(con, shop_sums(source.events, trained, window), state.SEASON_SUMS)
         measures = materialise(con, _stamped(measured, window), "touched_measures")
         older_row_count = count_before(con, params, [kept_until])[0]
         con.con.execute("create or replace temp view state_events as select * from events limit 0")
@@ -118,7 +118,8 @@ def update(
         measures = _measure_changed(con, source, trained, shop, folder, manifest, window, since)
         changed_count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
         before = state.view_seasons(con, folder, manifest["seasons"])
-        sums = shop_sums(con, _events(con, since), trained, window, since=since, before=before)
+        sums = shop_sums(_events(con, since), trained, window, since=since, before=before)
+        sums = materialise(con, sums, state.SEASON_SUMS)
         # At most: some stand in more than one file.
         customer_count = changed_count + sum(one["row_count"] for one in manifest["measures"])
         seen = _categories_of(con, source, shop, window, since)

@@ -113,18 +113,18 @@ def backtest_figure(table: pd.DataFrame, leads: pd.DataFrame, figures: Mapping[s
     drawn = Figure(figsize=(4.2 * len(figures) + 2, 0.36 * sum(heights) + 0.6), layout="constrained")
     panels = drawn.subplots(2, len(figures), sharey="row", height_ratios=heights, squeeze=False)
     for (name, title), (above, below) in zip(figures.items(), panels.T, strict=True):
-        _draw_intervals(above, table, name)
+        _draw_intervals(above, table, name, ours="weights")
         above.set_title(title, loc="left")
-        _draw_intervals(below, leads, name)
+        _draw_intervals(below, leads, name, ours=None)
         below.axvline(0.0, color="#222222", linewidth=0.8)
         below.set_title("Kindred ahead by", loc="left")
     return drawn
 
 
-def _draw_intervals(axes: Axes, table: pd.DataFrame, name: str) -> None:
-    """A dot and its interval per row, the first on top."""
+def _draw_intervals(axes: Axes, table: pd.DataFrame, name: str, *, ours: str | None) -> None:
+    """A dot and its interval per row, the first on top; in another colour, where the row's name has ``ours``."""
     for row, (_, one) in enumerate(table[::-1].iterrows()):
-        colour = COLOURS[5] if "weights" in one.scores else COLOURS[0]
+        colour = COLOURS[5] if ours and ours in one.scores else COLOURS[0]
         axes.plot([one[f"{name}_low"], one[f"{name}_high"]], [row, row], color=colour, linewidth=2)
         axes.plot(one[f"{name}_mean"], row, "o", color=colour)
     axes.spines[["top", "right"]].set_visible(False)

@@ -8,9 +8,9 @@ from models.audiences import audience_counts, audiences, drawn_to
 
 def test_certainty_takes_evidence() -> None:
     shares = pd.DataFrame({"cats": [0.6, 0.6, 0.3], "dogs": [0.4, 0.4, 0.7]})
-    mix = pd.Series({"cats": 0.3, "dogs": 0.7})
+    expected = pd.DataFrame({"cats": [0.3] * 3, "dogs": [0.7] * 3})
     # Twice the shop's share: sure of two hundred views, not sure of one.
-    drawn = drawn_to(shares, pd.Series([200.0, 1.0, np.nan]), mix, kappa=2.0, min_lift=1.3, certainty=0.95)
+    drawn = drawn_to(shares, pd.Series([200.0, 1.0, np.nan]), expected, kappa=2.0, min_lift=1.3, certainty=0.95)
     assert drawn.cats.tolist() == [True, False, False]
     assert not drawn.dogs.any()
 

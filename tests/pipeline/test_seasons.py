@@ -17,13 +17,14 @@ from features.categories import OTHER
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.seasons import SEASON_PREFIX, SEASONS
+from models.audiences import drawn_to
 from models.scorer import Floats
 from pipeline.engines import connect
 from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.score_table import top_categories
-from pipeline.seasons import expected_of, season_mix, shop_sums
+from pipeline.seasons import expected_in, expected_of, season_mix, shop_sums
 from pipeline.sources import read_source
 from tests.conftest import PARAMS
 
@@ -50,8 +51,8 @@ class Everything(frozenset[str]):
 
 def built(
     folder: Path, events: Events, *more: str, columns: Collection[str] | None = Everything()
-) -> tuple[Params, Profiles, Floats, pd.DataFrame]:
-    """Profiles with the ring, the mixes of its places, and what each event said of each category."""
+) -> tuple[Params, Profiles, Floats, pd.DataFrame, Floats]:
+    """Profiles with the ring, the mixes of its places, what each event said of each category, and expected shares."""
     pd.DataFrame(events).to_parquet(folder / "log.parquet", coerce_timestamps="us")
     pd.DataFrame(PRODUCTS.items(), columns=["product_id", "category_path"]).to_parquet(folder / "products.parquet")
     places = [f"source.{name}.path={folder / file}.parquet" for name, file in (("events", "log"), ("products",) * 2)]
@@ -60,9 +61,12 @@ def built(
         source = read_source(con, given, rejected_path=None)
         profiles = build_profiles(con, source, given, columns=columns)
         window = ObservationWindow(AS_OF, given.history_days)
-        mix = season_mix(shop_sums(con, source.events, given, window), source, profiles.shop.spec, given, window)
+        mix = season_mix(shop_sums(source.events, given, window), source, profiles.shop.spec, given, window)
         assert profiles.said is not None
-        return given, profiles, mix, profiles.said.to_pyarrow().to_pandas()
+        found = expected_in(profiles, source, given)
+        everybody = np.arange(len(profiles.table))
+        expected = np.array([found.of(column, everybody) for column in range(len(profiles.shop.spec.cut.categories))])
+        return given, profiles, mix, profiles.said.to_pyarrow().to_pandas(), expected
 
 
 def random_log(seed: int) -> Events:
@@ -137,7 +141,7 @@ def test_beside_a_reckoning_in_plain_python(tmp_path: Path, seed: int) -> None:
         "engine.threads=1",
         places,
     )
-    given, profiles, mix, said = built(tmp_path, events, *more, "searches.min_customers=1")
+    given, profiles, mix, said, of_all = built(tmp_path, events, *more, "searches.min_customers=1")
     spec, frame, kappa = profiles.shop.spec, profiles.table, given.interests.kappa
     names, settings = spec.cut.categories, {"kappa": kappa, "most": 2, "min_lift": 1.2, "min_share": 0.1}
     naive = naive_expected(given, profiles, said, events)
@@ -145,6 +149,7 @@ def test_beside_a_reckoning_in_plain_python(tmp_path: Path, seed: int) -> None:
     expected = expected_of(frame, spec, mix, kappa=kappa)
     for (customer, column), share in naive.items():
         assert expected.of(column, np.array([customer]))[0] == pytest.approx(share, rel=1e-7)
+        assert of_all[column, customer] == pytest.approx(share, rel=1e-7)
     told = top_categories(frame, spec, mix, **settings).to_pylist()  # type: ignore[arg-type]
     assert any(told)
     for customer, found in enumerate(told):
@@ -172,7 +177,7 @@ def test_a_rush_is_no_interest_and_toys_in_quiet_times_are(tmp_path: Path) -> No
         views(f"usual{number}", rush, 14, ["t1"] * 18 + ["c1", "d1", "l1"] * 2)
     views("of the rush", rush, 14, ["t1"] * 18 + ["c1", "d1", "l1"] * 2)
     views("of toys", rush - timedelta(days=30), 14, ["t1"] * 12 + ["c1", "d1", "l1"] * 4)
-    given, profiles, mix, _ = built(tmp_path, events, "history_days=150")
+    given, profiles, mix, _, expected = built(tmp_path, events, "history_days=150")
     spec, frame = profiles.shop.spec, profiles.table.set_index("customer_id")
     asked = {"kappa": given.interests.kappa, "most": 3, "min_lift": 1.3, "min_share": 0.05}
     found = dict(zip(frame.index, top_categories(profiles.table, spec, mix, **asked).to_pylist(), strict=True))  # type: ignore[arg-type]
@@ -182,9 +187,21 @@ def test_a_rush_is_no_interest_and_toys_in_quiet_times_are(tmp_path: Path) -> No
     )  # beside the whole window they were one
     assert "Toys" not in found["of the rush"]
     assert found["of toys"] == ["Toys"]
+    asked = {"kappa": given.interests.kappa, "min_lift": 1.3, "certainty": 0.9}
+    shares = frame[[f"{SHARE_PREFIX}Toys"]]
+    beside = pd.DataFrame(expected[[toys]].T, frame.index, shares.columns)
+    drawn = drawn_to(shares, frame.evidence, beside, **asked)[f"{SHARE_PREFIX}Toys"]
+    whole = drawn_to(shares, frame.evidence, beside * 0.0 + spec.cut.mix[toys], **asked)[f"{SHARE_PREFIX}Toys"]
+    assert drawn["of toys"] and not drawn["of the rush"] and whole["of the rush"]
+
+
+def test_a_window_of_few_whole_periods_is_beside_the_mix_of_training(tmp_path: Path) -> None:
+    """What is whole of ten days changes from night to night: of fourteen nights on most there is nothing."""
+    _, profiles, mix, _, _ = built(tmp_path, random_log(0), "history_days=10")
+    np.testing.assert_allclose(mix, [profiles.shop.spec.cut.mix] * len(mix))
 
 
 def test_the_ring_is_in_no_profile_that_did_not_ask_for_it(tmp_path: Path) -> None:
     for columns in (None, {"customer_id", "evidence"}):
-        _, profiles, _, _ = built(tmp_path, random_log(0), columns=columns)
+        _, profiles, *_ = built(tmp_path, random_log(0), columns=columns)
         assert not [name for name in profiles.table if name == SEASONS or name.startswith(SEASON_PREFIX)]

@@ -167,7 +167,7 @@ class Night:
             source = read_source(con, params, rejected_path=None)
             profiles = build_profiles(con, source, params, shop=self.shop, columns=EVERYTHING)
             window = ObservationWindow(params.as_of, HISTORY_DAYS)
-            sums = shop_sums(con, source.events, params, window)
+            sums = shop_sums(source.events, params, window)
             mix = season_mix(sums, source, profiles.shop.spec, params, window)
         return Tonight(profiles, mix)
 

@@ -22,7 +22,7 @@ from features.categories import OTHER, CategoryCut
 from features.interests import SHARE_PREFIX
 from features.searches import normalised_query
 from models.queries import WAYS
-from pipeline import outputs, registry, tracking
+from pipeline import engines, outputs, registry, tracking
 from pipeline.cli import few_collections, main
 from pipeline.engines import connect
 from pipeline.errors import UserError
@@ -531,6 +531,15 @@ def test_a_log_without_searches_trains_and_scores(params: Callable[..., Params],
     assert not any(note.startswith("Searches") for note in result.notes)
     scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
     assert scored.summary["queries"] == dict.fromkeys(WAYS, 0)
+
+
+def test_scores_do_not_depend_on_batches(trained: tuple[Params, Trained], tmp_path: Path, monkeypatch: Any) -> None:
+    given, result = trained
+    for name, rows in (("whole", 100_000), ("batches", 300)):
+        monkeypatch.setattr(engines, "BATCH_ROWS", rows)
+        score(given, model_uri=result.model_uri, out=tmp_path / f"{name}.parquet", progress=quiet)
+    assert pq.read_metadata(tmp_path / "whole.parquet").num_rows > 2_000
+    assert (tmp_path / "whole.parquet").read_bytes() == (tmp_path / "batches.parquet").read_bytes()
 
 
 def test_top_categories_by_hand() -> None:
