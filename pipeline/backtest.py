@@ -64,7 +64,7 @@ class Backtest:
                 _line("", FIGURES.values()),
                 *(_line(row.name, map(_interval, _values(row.figures))) for row in self.rows),
                 "",
-                f"Kindred ({ours.name}) ahead of",
+                _line(f"Kindred ({ours.name}) ahead of", FIGURES.values()),
                 *(_line(row.name, map(_difference, _values(row.lead))) for row in others),
                 "",
                 f"At {self.cutoffs[-1]:%Y-%m-%d}: {self.customer_count:,} customers, of whom {self.buyer_count:,} "

@@ -17,10 +17,11 @@ from pipeline import outputs, registry, tracking
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
 from pipeline.params import Params
+from pipeline.params_of_segments import NamingParams
 from pipeline.profiles import Progress, build_profiles
 from pipeline.queries import query_meanings, query_table
 from pipeline.report.tables import counted
-from pipeline.score_table import profile_columns
+from pipeline.score_table import profile_columns, top_categories
 from pipeline.seasons import expected_of, season_mix, shop_sums
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
@@ -28,6 +29,7 @@ from pipeline.sources import read_source
 UNITS = 1_000_000
 """Evidence is shown in millionths of a signal of weight 1, so that what is shown adds up to what is shown."""
 DAY_FORMAT = "%Y-%m-%d %H:%M"
+OTHERS, ALL = "all others", "all"
 TOLD = {"temperature", "event_count", "session_count", "order_count", "return_count", "is_buyer_from_before"}
 """Columns of the profile that are told, beside those that scoring reads."""
 
@@ -50,6 +52,10 @@ class Explanation:
     kappa : float
     expected : float array of shape (n_categories,)
         Shares of who did as much at the same times, turning to what the shop turned to (`models.seasons`).
+    top_categories : list of str
+        As in the scores.
+    naming : NamingParams
+        Of the model: what a top category must have.
     """
 
     profile: pd.Series
@@ -59,6 +65,8 @@ class Explanation:
     spec: ProfileSpec
     kappa: float
     expected: Floats
+    top_categories: list[str]
+    naming: NamingParams
 
     def as_text(self) -> str:
         """The segment, and a table of categories whose rows and columns add up."""
@@ -67,14 +75,17 @@ class Explanation:
         )
         counted["evidence"] = counted.sum(axis=1)
         counted = counted.sort_values(["evidence"], ascending=False, kind="stable")
-        total = counted.sum().rename("all")
-        table = pd.concat([counted, total.to_frame().T]) if len(counted) else counted
+        rest, total = (counted.sum() * 0).rename(OTHERS), counted.sum().rename(ALL)
+        table = pd.concat([counted, rest.to_frame().T, total.to_frame().T]) if len(counted) else counted
         shown = table.map(_shown)
         expected = dict(zip(self.spec.cut.categories, self.expected.tolist(), strict=True))
         shares = {name: float(self.profile[SHARE_PREFIX + name]) for name in counted.index}
-        shown["share"] = [f"{shares[name]:.2%}" if name in shares else "" for name in table.index]
+        all_shares = {**shares, OTHERS: max(1.0 - sum(shares.values()), 0.0), ALL: 1.0}
+        shown["share"] = [f"{all_shares[name]:.2%}" for name in table.index]
         shown["expected"] = [f"{expected[name]:.2%}" if name in expected else "" for name in table.index]
         shown["lift"] = [f"{shares[name] / expected[name]:.2f}" if expected.get(name) else "" for name in table.index]
+        ranks = {name: str(place) for place, name in enumerate(self.top_categories, 1)}
+        shown["top"] = [ranks.get(name, "") for name in table.index]
         told = "\n".join(_aligned(shown)) if len(counted) else "Nothing this customer did says anything of a category."
         return "\n".join([*self._segment(), "", told, "", self._formula()])
 
@@ -170,7 +181,9 @@ class Explanation:
         return (
             "Counted: weight of the signal, halved with age. The shop's mix counts as much as "
             f"{self.kappa:g} signals of weight 1. Lift is the share beside the expected one: of who did as much at the "
-            "same times, but turned to what all customers turned to then. Name a category with --category for its "
+            "same times, but turned to what all customers turned to then. Top: its place among top_categories in the "
+            f"scores, from a lift of {self.naming.min_lift:g} and a share of {self.naming.min_interest_share:.0%} on "
+            "(naming.min_lift, naming.min_interest_share of the model). Name a category with --category for its "
             "events, and how its share comes about."
         )
 
@@ -223,6 +236,15 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         predicted = registry.renamed(model.predict(profiles.table), registry.given_names(mlflow, params))
     names = np.array(shop.spec.cut.categories, dtype=object)
     expected = expected_of(profiles.table, shop.spec, mix, kappa=as_trained.interests.kappa)
+    top = top_categories(
+        profiles.table,
+        shop.spec,
+        mix,
+        kappa=as_trained.interests.kappa,
+        most=as_trained.naming.top_categories,
+        min_lift=as_trained.naming.min_lift,
+        min_share=as_trained.naming.min_interest_share,
+    )
     found = Explanation(
         profile=profiles.table.iloc[0],
         predicted=predicted.iloc[0],
@@ -233,6 +255,8 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         benefits=bought.assign(category=names[bought.column.to_numpy(np.int64)]),
         spec=shop.spec,
         kappa=as_trained.interests.kappa,
+        top_categories=top[0].as_py(),
+        naming=as_trained.naming,
         expected=np.concatenate([expected.of(column, np.zeros(1, np.int64)) for column in range(len(names))]),
     )
     return found.as_text() if category is None else found.category_text(category)

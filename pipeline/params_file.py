@@ -201,7 +201,7 @@ def _explain(problem: Any, path: Path, places: dict[Key, str]) -> str:
         told = f"expected text, got {kind.format(got)}. Write what stands there in quotes, as in {example.format(got)}."
         return f"{place}: `{name}`: {told}"
     message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(got, dict | list) else f" Got {got!r}."
+    shown = "" if isinstance(got, dict | list) else f" Got {got if isinstance(got, date) else repr(got)}."
     return f"{place}: `{name}`: {message}.{shown}".replace("..", ".")
 
 

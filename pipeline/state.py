@@ -78,7 +78,8 @@ def load(folder: Path, belongs: dict[str, Any], as_of: datetime) -> dict[str, An
     if state_as_of > as_of:
         raise StateError(
             f"as_of: expected the state's ({state_as_of:%Y-%m-%d %H:%M:%S}) or later; got {as_of:%Y-%m-%d %H:%M:%S}. "
-            f"A state cannot go back: score without --update. Or {REMEDY[0].lower()}{REMEDY[1:]}"
+            f"A state cannot go back: score without --update. Or remove {folder} to begin anew; "
+            "the next --update then builds the state in full."
         )
     if edges != sorted(edges):
         raise StateError(f"{path}: expected parts of events one after another; they overlap. {REMEDY}")

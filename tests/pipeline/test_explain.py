@@ -91,9 +91,10 @@ def test_lifts_are_those_of_the_scores(told: Callable[..., str], scores: Any) ->
     """The categories of the scores have lifts of 1.3 or more, the highest first; no other that is told has a higher."""
     customer = next(name for name in scores.index[scores.order_count > 3] if len(scores.top_categories[name]) > 1)
     top = list(scores.top_categories[customer])
-    lines = {re.split(r"\s{2,}", line)[0]: line for line in told(customer).splitlines() if "%" in line}
-    overview = {
-        name: [float(one) for one in re.findall(r"([\d.]+)%?(?=\s|$)", line)[-3:]] for name, line in lines.items()
+    rows = re.findall(r"^(.+?)\s{2,}.*?([\d.]+)%\s+([\d.]+)%\s+([\d.]+)\s*(\d?)$", told(customer), re.MULTILINE)
+    overview = {name: [float(share), float(expected), float(lift)] for name, share, expected, lift, _ in rows}
+    assert {name: top[int(place) - 1] for name, *_, place in rows if place} == {
+        name: name for name in top if name in overview
     }
     lifts = []
     for category in top:
