@@ -123,11 +123,17 @@ def _on_threads(
 def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:
     """The scores contract, row by row as ``told`` and ``predicted`` stand."""
     same = pa.array(np.zeros(len(predicted), np.int64))
+
+    def as_in_history(name: str) -> pa.ChunkedArray:
+        """Texts of the kind that pandas gives, so that scores and their history go together."""
+        column = told[name]
+        return column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
+
     columns = {
-        "customer_id": told["customer_id"],
+        "customer_id": as_in_history("customer_id"),
         "as_of": pa.array([params.as_of], AS_OF).take(same),
         **{name: pa.array(predicted[name], from_pandas=True) for name in predicted},
-        **{name: told[name] for name in (*FROM_PROFILE, "top_categories")},
+        **{name: as_in_history(name) for name in (*FROM_PROFILE, "top_categories")},
         "model_uri": pa.array([model.uri]).take(same),
         "run_id": pa.array([model.run_id]).take(same),
         **{name: told[name] for name in ("journey_events", *AT_THE_END)},
