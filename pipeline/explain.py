@@ -22,7 +22,7 @@ from pipeline.profiles import Progress, build_profiles
 from pipeline.queries import query_meanings, query_table
 from pipeline.report.tables import counted
 from pipeline.score_table import profile_columns, top_categories
-from pipeline.seasons import expected_of, season_mix, shop_sums
+from pipeline.seasons import expected_of, season_mix_of
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
 
@@ -220,7 +220,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
                 "in the log, and no row among the customers, is not known."
             )
         window = ObservationWindow(params.as_of, shop.spec.history_days)
-        mix = season_mix(shop_sums(source.events, as_trained, window), source, shop.spec, as_trained, window)
+        mix = season_mix_of(source, shop.spec, as_trained, window)
         observed = con.table("observed_events", database=TEMPORARY)
         weight = decayed_weight(
             observed,
@@ -239,8 +239,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
     top = top_categories(
         profiles.table,
         shop.spec,
-        mix,
-        kappa=as_trained.interests.kappa,
+        expected,
         most=as_trained.naming.top_categories,
         min_lift=as_trained.naming.min_lift,
         min_share=as_trained.naming.min_interest_share,

@@ -20,7 +20,7 @@ from pipeline.profiles import Measures, Progress, measure, measures_of
 from pipeline.queries import counts_text
 from pipeline.report.tables import counted
 from pipeline.score_table import SIGNS, score_table, scored
-from pipeline.seasons import season_mix, shop_sums
+from pipeline.seasons import season_mix_of
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
 from pipeline.update import Updated
@@ -112,8 +112,7 @@ def score(
             measured = measure(con, source, as_trained, shop=shop, progress=progress, with_seasons=True)
             measures = measures_of(measured)
             window = ObservationWindow(params.as_of, shop.spec.history_days)
-            sums = shop_sums(source.events, as_trained, window)
-            mix = season_mix(sums, source, shop.spec, as_trained, window)
+            mix = season_mix_of(source, shop.spec, as_trained, window)
             reading = source.summary
         progress("scoring")
         told, predicted = scored(con, measures, mix, as_trained, model, threads=params.engine.threads)

@@ -21,6 +21,7 @@ from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from features.seasons import SEASONS
 from models.scorer import Floats
+from models.seasons import ExpectedShares
 from pipeline import registry
 from pipeline.hysteresis import AS_OF
 from pipeline.params import Params
@@ -87,8 +88,7 @@ def scored(
         top = top_categories(
             profile,
             spec,
-            mix,
-            kappa=params.interests.kappa,
+            expected_of(profile, spec, mix, kappa=params.interests.kappa),
             most=params.naming.top_categories,
             min_lift=params.naming.min_lift,
             min_share=params.naming.min_interest_share,
@@ -159,9 +159,8 @@ def journey_events(profile: pd.DataFrame) -> pa.ListArray:
 def top_categories(
     profile: pd.DataFrame,
     spec: ProfileSpec,
-    mix: Floats,
+    expected: ExpectedShares,
     *,
-    kappa: float,
     most: int,
     min_lift: float,
     min_share: float,
@@ -170,15 +169,14 @@ def top_categories(
 
     Parameters
     ----------
-    mix : float array of shape (n_slots, n_categories)
-        `models.seasons.period_mixes`.
+    expected : ExpectedShares
+        Of the same customers.
 
     Returns
     -------
     list of strings per customer; empty where no interest stands out.
     """
     names = spec.cut.categories
-    expected = expected_of(profile, spec, mix, kappa=kappa)
     found: list[tuple[Any, Any, Any]] = []
     # Column by column, few shares are high enough to be looked at.
     for column, (name, of_shop) in enumerate(zip(names, spec.cut.mix, strict=True)):

@@ -78,6 +78,11 @@ def season_mix(sums: ir.Table, source: Source, spec: ProfileSpec, params: Params
     )
 
 
+def season_mix_of(source: Source, spec: ProfileSpec, params: Params, window: ObservationWindow) -> Floats:
+    """The same of all events of the window."""
+    return season_mix(shop_sums(source.events, params, window), source, spec, params, window)
+
+
 def expected_of(profile: pd.DataFrame, spec: ProfileSpec, mix: Floats, *, kappa: float) -> ExpectedShares:
     """What the shares of ``profile`` are set beside, which has the ring of `features.seasons` as columns."""
     evidence = profile["evidence"].to_numpy(np.float64)
@@ -89,7 +94,7 @@ def expected_in(profiles: Profiles, source: Source, params: Params) -> ExpectedS
     """The same for all customers of ``profiles``, while the database that said what they did is open."""
     window, days = ObservationWindow(params.as_of, params.history_days), params.naming.season_days
     spec, table = profiles.shop.spec, profiles.table
-    mix = season_mix(shop_sums(source.events, params, window), source, spec, params, window)
+    mix = season_mix_of(source, spec, params, window)
     by_slot = np.zeros((len(mix), len(table)))
     if profiles.said is not None:
         ring = seasons.season_columns(

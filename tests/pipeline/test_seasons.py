@@ -24,7 +24,7 @@ from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.score_table import top_categories
-from pipeline.seasons import expected_in, expected_of, season_mix, shop_sums
+from pipeline.seasons import expected_in, expected_of, season_mix_of
 from pipeline.sources import read_source
 from tests.conftest import PARAMS
 
@@ -61,7 +61,7 @@ def built(
         source = read_source(con, given, rejected_path=None)
         profiles = build_profiles(con, source, given, columns=columns)
         window = ObservationWindow(AS_OF, given.history_days)
-        mix = season_mix(shop_sums(source.events, given, window), source, profiles.shop.spec, given, window)
+        mix = season_mix_of(source, profiles.shop.spec, given, window)
         assert profiles.said is not None
         found = expected_in(profiles, source, given)
         everybody = np.arange(len(profiles.table))
@@ -143,14 +143,14 @@ def test_beside_a_reckoning_in_plain_python(tmp_path: Path, seed: int) -> None:
     )
     given, profiles, mix, said, of_all = built(tmp_path, events, *more, "searches.min_customers=1")
     spec, frame, kappa = profiles.shop.spec, profiles.table, given.interests.kappa
-    names, settings = spec.cut.categories, {"kappa": kappa, "most": 2, "min_lift": 1.2, "min_share": 0.1}
+    names, settings = spec.cut.categories, {"most": 2, "min_lift": 1.2, "min_share": 0.1}
     naive = naive_expected(given, profiles, said, events)
     assert len(naive) > 30 and (said.event_type == "search").any()
     expected = expected_of(frame, spec, mix, kappa=kappa)
     for (customer, column), share in naive.items():
         assert expected.of(column, np.array([customer]))[0] == pytest.approx(share, rel=1e-7)
         assert of_all[column, customer] == pytest.approx(share, rel=1e-7)
-    told = top_categories(frame, spec, mix, **settings).to_pylist()  # type: ignore[arg-type]
+    told = top_categories(frame, spec, expected, **settings).to_pylist()  # type: ignore[arg-type]
     assert any(told)
     for customer, found in enumerate(told):
         shares = [float(frame[SHARE_PREFIX + name][customer]) for name in names]
@@ -179,8 +179,9 @@ def test_a_rush_is_no_interest_and_toys_in_quiet_times_are(tmp_path: Path) -> No
     views("of toys", rush - timedelta(days=30), 14, ["t1"] * 12 + ["c1", "d1", "l1"] * 4)
     given, profiles, mix, _, expected = built(tmp_path, events, "history_days=150")
     spec, frame = profiles.shop.spec, profiles.table.set_index("customer_id")
-    asked = {"kappa": given.interests.kappa, "most": 3, "min_lift": 1.3, "min_share": 0.05}
-    found = dict(zip(frame.index, top_categories(profiles.table, spec, mix, **asked).to_pylist(), strict=True))  # type: ignore[arg-type]
+    beside_all = expected_of(profiles.table, spec, mix, kappa=given.interests.kappa)
+    top = top_categories(profiles.table, spec, beside_all, most=3, min_lift=1.3, min_share=0.05)
+    found = dict(zip(frame.index, top.to_pylist(), strict=True))
     toys = spec.cut.categories.index("Toys")
     assert (
         frame[f"{SHARE_PREFIX}Toys"]["of the rush"] > 1.3 * spec.cut.mix[toys]

@@ -25,7 +25,7 @@ from pipeline.params import Params
 from pipeline.profiles import Profiles, build_profiles, whole_profiles
 from pipeline.score import score
 from pipeline.score_table import top_categories
-from pipeline.seasons import expected_of, season_mix, shop_sums
+from pipeline.seasons import expected_of, season_mix_of
 from pipeline.sources import read_source
 from pipeline.state import FOLDER, MANIFEST, description
 from pipeline.train import Trained
@@ -167,8 +167,7 @@ class Night:
             source = read_source(con, params, rejected_path=None)
             profiles = build_profiles(con, source, params, shop=self.shop, columns=EVERYTHING)
             window = ObservationWindow(params.as_of, HISTORY_DAYS)
-            sums = shop_sums(source.events, params, window)
-            mix = season_mix(sums, source, profiles.shop.spec, params, window)
+            mix = season_mix_of(source, profiles.shop.spec, params, window)
         return Tonight(profiles, mix)
 
     def updated(
@@ -214,8 +213,8 @@ def assert_same(found: Tonight, expected: Tonight) -> None:
 def beside_the_shop(found: Tonight) -> tuple[np.ndarray, Any]:
     """Expected shares of all customers and categories, and the categories that stand out beside them."""
     table, spec, kappa = found.profiles.table, found.profiles.shop.spec, 8.0
-    top = top_categories(table, spec, found.season_mix, kappa=kappa, most=3, min_lift=1.1, min_share=0.05)
     expected, rows = expected_of(table, spec, found.season_mix, kappa=kappa), np.arange(len(table))
+    top = top_categories(table, spec, expected, most=3, min_lift=1.1, min_share=0.05)
     return np.array([expected.of(column, rows) for column in range(len(spec.cut.categories))]), top.to_pylist()
 
 

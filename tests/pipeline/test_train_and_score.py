@@ -32,6 +32,7 @@ from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
 from pipeline.score import Scored, _border_text, score
 from pipeline.score_table import top_categories
+from pipeline.seasons import expected_of
 from pipeline.sources import read_source
 from pipeline.train import Trained, segments_text, train
 
@@ -558,12 +559,17 @@ def test_top_categories_by_hand() -> None:
     # second, when nearly everybody turned to D.
     profile = profile.assign(evidence=1e9, **{"season: 0": [1.0] * 4 + [0.0], "season: 1": [0.0] * 4 + [1.0]})
     season_mix = np.array([mix, (0.1, 0.0, 0.0, 0.85, 0.05)])
-    bounds = {"kappa": 1.0, "most": 2, "min_lift": 1.5, "min_share": 0.15}
-    found = top_categories(profile, spec, season_mix, **bounds)  # type: ignore[arg-type]
-    assert found.to_pylist() == [["B", "C"], ["C", "D"], [], [], []]
-    beside_the_window = top_categories(profile.assign(evidence=0.0), spec, season_mix, **bounds)  # type: ignore[arg-type]
-    assert beside_the_window.to_pylist() == [["B", "C"], ["C", "D"], [], [], ["D"]]
-    assert top_categories(profile.head(0), spec, season_mix, **bounds).to_pylist() == []  # type: ignore[arg-type]
+
+    def top(profile: pd.DataFrame) -> list[list[str]]:
+        expected = expected_of(profile, spec, season_mix, kappa=1.0)  # type: ignore[arg-type]
+        found = top_categories(profile, spec, expected, most=2, min_lift=1.5, min_share=0.15)  # type: ignore[arg-type]
+        told: list[list[str]] = found.to_pylist()
+        return told
+
+    assert top(profile) == [["B", "C"], ["C", "D"], [], [], []]
+    beside_the_window = top(profile.assign(evidence=0.0))
+    assert beside_the_window == [["B", "C"], ["C", "D"], [], [], ["D"]]
+    assert top(profile.head(0)) == []
 
 
 def test_profiles_that_lack_a_column_are_refused_without_a_row_of_them(trained: tuple[Params, Trained]) -> None:
