@@ -6,6 +6,7 @@ order rows or starts came in.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,11 +39,14 @@ class Clusters:
         The algorithm's own label of each of the points fitted on, numbered canonically; -1 is noise.
     notes : tuple of str
         What a person should know of this result.
+    is_reduced : bool
+        Whether dimensions were reduced before clustering.
     """
 
     model: dict[str, Any]
     fitted_labels: Ints
     notes: tuple[str, ...] = field(default=())
+    is_reduced: bool = False
 
 
 Fit = Callable[[Floats, int], Clusters]
@@ -126,40 +130,40 @@ def fit_hdbscan(
     n_components: int,
     n_neighbors: int,
     selection: str,
+    reduce: str,
     noise: str,
     vote_neighbors: int,
 ) -> Clusters:
-    """HDBSCAN (Campello, Moulavi and Sander, 2013) on a reduced sample; its labelled rows vote for everybody else.
+    """HDBSCAN (Campello, Moulavi and Sander, 2013) on a sample; its labelled rows vote for everybody else.
 
     Parameters
     ----------
     space : array of shape (n, d)
+    reduce : str
+        always: UMAP reduces the sample first; never; auto: where there is no density structure without it.
     noise : str
         What becomes of customers between the clusters. keep: they are cluster -1; standing: so too, and get a segment
         by rule; nearest: they are given to the cluster of the nearest labelled rows. `scorer.assign` says who they are.
 
     Notes
     -----
-    Density fades in many dimensions, so UMAP (McInnes, Healy and Melville, 2018) reduces the sample first. The vote
-    takes place in profile space, since a fitted UMAP is slow to transform and a pickle.
+    Density fades in many dimensions, where UMAP (McInnes, Healy and Melville, 2018) helps. The vote takes place in
+    profile space, since a fitted UMAP is slow to transform and a pickle.
     """
-    import hdbscan
-
     points = space[sampled_rows(len(space), fit_customers, seed)]
     smallest = max(2, round(min_cluster_share * len(points)))
+    is_reduced = False
     if len(points) < 2 * smallest or _count_different(points) == 1:
         labels = np.zeros(len(points), dtype=np.int64)
     else:
-        with threadpool_limits(limits=1), warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=FutureWarning)
-            reduced = _reduced(points, seed, n_components=n_components, n_neighbors=n_neighbors)
-            found = hdbscan.HDBSCAN(
-                min_cluster_size=smallest,
-                min_samples=min(min_samples, len(points) - 1),
-                cluster_selection_method=selection,
-                core_dist_n_jobs=1,
-            ).fit_predict(np.array(reduced, dtype=np.float64, order="C", copy=True))
-        labels = _canonical_labels(found.astype(np.int64), points)
+        density = functools.partial(
+            _density_labels, smallest=smallest, min_samples=min(min_samples, len(points) - 1), selection=selection
+        )
+        labels = density(points) if reduce != "always" else np.full(len(points), NOISE, dtype=np.int64)
+        is_reduced = reduce == "always" or (reduce == "auto" and _lacks_density(labels))
+        if is_reduced:
+            labels = density(_reduced(points, seed, n_components=n_components, n_neighbors=n_neighbors))
+        labels = _canonical_labels(labels, points)
     # All noise: one cluster, since nobody is left to vote for another.
     voted = np.zeros_like(labels) if (labels == NOISE).all() else labels
     model = {
@@ -168,7 +172,26 @@ def fit_hdbscan(
         "vote_neighbors": vote_neighbors,
         "noise": noise,
     }
-    return Clusters(model, labels, _density_notes(labels))
+    return Clusters(model, labels, _density_notes(labels), is_reduced)
+
+
+def _density_labels(points: Floats, *, smallest: int, min_samples: int, selection: str) -> Ints:
+    import hdbscan
+
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=FutureWarning)
+        found = hdbscan.HDBSCAN(
+            min_cluster_size=smallest,
+            min_samples=min_samples,
+            cluster_selection_method=selection,
+            core_dist_n_jobs=1,
+        ).fit_predict(np.array(points, dtype=np.float64, order="C", copy=True))
+    return found.astype(np.int64)
+
+
+def _lacks_density(labels: Ints) -> bool:
+    """Whether so few clusters, or so much noise, were found that there is no density structure to rely on."""
+    return len(set(labels.tolist()) - {NOISE}) <= 2 or float((labels == NOISE).mean()) > POOR_NOISE_SHARE
 
 
 def _count_different(points: Floats) -> int:
@@ -200,13 +223,13 @@ def _reduced(points: Floats, seed: int, *, n_components: int, n_neighbors: int) 
 
 
 def _density_notes(labels: Ints) -> tuple[str, ...]:
+    if not _lacks_density(labels):
+        return ()
     count, noise_share = len(set(labels.tolist()) - {NOISE}), float((labels == NOISE).mean())
-    if count <= 2 or noise_share > POOR_NOISE_SHARE:
-        return (
-            f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and called {noise_share:.0%} noise: there is no "
-            "density structure to rely on. Use clustering.algorithm=kmeans, or a smaller hdbscan.min_cluster_share.",
-        )
-    return ()
+    return (
+        f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and called {noise_share:.0%} noise: there is no "
+        "density structure to rely on. Use algorithm: kmeans for the facet, or a smaller hdbscan.min_cluster_share.",
+    )
 
 
 def sampled_rows(count: int, most: int, seed: int) -> Ints:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from scipy.optimize import linear_sum_assignment
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Ints
 
-NUMBERED = re.compile(r"s(\d+)")
 STANDING = "standing-"
 """What the segment_id of those begins with who are not clustered, before their lifecycle stage."""
 
@@ -36,23 +34,28 @@ class Identities:
     lineage: list[dict[str, Any]]
 
 
-def last_number(ids: Iterable[str]) -> int:
-    """The highest number among ids such as s07; 0 where there is none."""
-    return max((int(found[1]) for one in ids if (found := NUMBERED.fullmatch(one))), default=0)
+def numbered_id(prefix: str, number: int) -> str:
+    """A segment_id, such as s07."""
+    return f"{prefix}{number:02}"
 
 
-def first_identities(clusters: Iterable[int], *, after: int = 0) -> Identities:
+def last_number(ids: Iterable[str], prefix: str) -> int:
+    """The highest number among ids with a prefix, such as s07; 0 where there is none."""
+    numbers = (one.removeprefix(prefix) for one in ids if one.startswith(prefix))
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+def first_identities(clusters: Iterable[int], *, prefix: str, after: int = 0) -> Identities:
     """Ids where there is nothing to compare with: s01, s02, ... in order of the clusters, past the number ``after``."""
-    ids = {cluster: f"s{number:02}" for number, cluster in enumerate(sorted(clusters), start=after + 1)}
+    ids = {cluster: numbered_id(prefix, number) for number, cluster in enumerate(sorted(clusters), start=after + 1)}
     return Identities(ids, [_row(segment_id, "new", None, []) for segment_id in ids.values()])
 
 
-def with_unused(ids: dict[int, str], clusters: Iterable[int], *, after: int) -> dict[int, str]:
+def with_unused(ids: dict[int, str], clusters: Iterable[int], *, prefix: str, after: int) -> dict[int, str]:
     """``ids``, and numbers past ``after`` and all of them for the clusters of a model that nobody is in now."""
-    start = max(after, last_number(ids.values())) + 1
-    return ids | {
-        cluster: f"s{number:02}" for number, cluster in enumerate(sorted(set(clusters) - set(ids)), start=start)
-    }
+    start = max(after, last_number(ids.values(), prefix)) + 1
+    unused = enumerate(sorted(set(clusters) - set(ids)), start=start)
+    return ids | {cluster: numbered_id(prefix, number) for number, cluster in unused}
 
 
 def match_segments(
@@ -61,6 +64,7 @@ def match_segments(
     *,
     old_ids: Iterable[str],
     used_ids: Iterable[str],
+    prefix: str,
     min_jaccard: float,
     min_part: float,
 ) -> Identities:
@@ -80,6 +84,8 @@ def match_segments(
         Segments of the old model, those of nobody today among them.
     used_ids : iterable of str
         Of all trainings so far: none is given to another segment.
+    prefix : str
+        What new ids begin with.
     min_part : float, 0..1
         Share of a segment's customers that counts as most of it.
 
@@ -99,7 +105,7 @@ def match_segments(
     continued = {column: row for row, column in pairs if is_pair[row, column]}
     went, came = counts / np.maximum(sizes[0], 1.0), counts / np.maximum(sizes[1], 1.0)
 
-    fresh = last_number({*used_ids, *names})
+    fresh = last_number({*used_ids, *names}, prefix)
     ids, lineage = {}, []
     for column, cluster in enumerate(clusters):
         ancestors = [names[row] for row in np.flatnonzero(went[:, column] >= min_part)]
@@ -110,7 +116,7 @@ def match_segments(
             lineage.append(_row(names[row], "survived", float(jaccard[row, column]), ancestors or sources))
             continue
         fresh += 1
-        ids[cluster] = f"s{fresh:02}"
+        ids[cluster] = numbered_id(prefix, fresh)
         verdict = "merged" if len(ancestors) > 1 else "split" if sources else "new"
         lineage.append(_row(ids[cluster], verdict, None, ancestors or sources))
     for row, name in enumerate(names):

@@ -26,6 +26,8 @@ WORDS: Mapping[str, tuple[str, str, str, str]] = {
     "rest": ("other {}", "{} (інше)", "{} (прочее)", "{} (të tjera)"),
     "other": ("(other)", "(інше)", "(прочее)", "(të tjera)"),
     "noise": ("In between", "Поза групами", "Вне групп", "Jashtë grupeve"),
+    "broad": ("Broad interests", "Широкі інтереси", "Широкие интересы", "Interesa të gjera"),
+    "unknown": ("Interests not known", "Інтереси невідомі", "Интересы неизвестны", "Interesa të panjohura"),
 }
 
 SHARE_OF = {figure: share for share, figures in RESTS_ON.items() for figure in figures}

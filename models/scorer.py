@@ -1,7 +1,7 @@
 """The MLflow model as code; it imports nothing of ours, so that two generations live side by side in one process.
 
 It also holds the arithmetic that training uses: profiles to points (`to_space`), points to clusters (`assign`). A model
-is JSON (`model.json`) and arrays (`arrays.npz`), read without pickle.
+has a folder for each facet, with JSON (`model.json`) and arrays (`arrays.npz`), read without pickle.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ READ_BY_RATES = (
 NOISE = -1
 NOBODY = -1
 """Place of a segment that is not there."""
-EVIDENCE = ("ok", "low", "noise")
+OK, LOW, UNGROUPED = 0, 1, 2
+"""Places in a facet's ``evidence_words``: clustered, too little known, between the clusters or without a category."""
+FACETS_FILE = "facets.json"
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -91,7 +93,8 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
     space : array of shape (n, d)
     clusters : mapping
         Either ``centres`` (k, d): the nearest centre; strength is the membership of fuzzy c-means with m = 2
-        (Bezdek, 1981), margin ``1 - d1 / d2``. Or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``: a
+        (Bezdek, 1981), margin ``1 - d1 / d2``. Or ``nodes`` (d - 1,): a rule, see `leading_category`. Or ``exemplars``
+        (m, d), ``labels`` (m,) and ``vote_neighbors``: a
         vote of the nearest labelled rows, each with weight 1 / (distance + distance of the farthest of them); strength
         is the winner's share of it, margin its lead. Noise is labelled -1 and votes too; with ``noise`` = nearest the
         point is then given to a cluster all the same. A row's answer does not depend on the rows beside it. With
@@ -105,8 +108,7 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
     """
     # Rows must lie one after another in memory: the layout is the order in which numpy adds.
     space = np.ascontiguousarray(space, dtype=np.float64)
-    is_centres = "centres" in clusters
-    memberships = functools.partial(_centre_memberships, clusters=clusters) if is_centres else _voter(clusters)
+    memberships = _memberships(clusters)
     parts = [memberships(space[start : start + CHUNK_ROWS]) for start in range(0, len(space), CHUNK_ROWS)]
     empty = {
         "cluster_id": np.empty(0, int),
@@ -121,6 +123,63 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
         rates = clusters["staying_rates"][place]
         found["strength"][own] = np.interp(found["margin"][own], clusters["staying_margins"], rates)
     return found
+
+
+def _memberships(clusters: Mapping[str, Any]) -> Callable[[Floats], dict[str, NDArray[Any]]]:
+    if "centres" in clusters:
+        return functools.partial(_centre_memberships, clusters=clusters)
+    return functools.partial(leading_category, rule=clusters) if "nodes" in clusters else _voter(clusters)
+
+
+def leading_category(space: Floats, rule: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The category that each customer turns to most, compared with the shop; noise where none stands out.
+
+    A share of the interest formula is the mean of a Beta distribution of S(u) + kappa observations, so its distance
+    from the shop's share has a standard error. A category leads when its share is ``min_lift`` times the shop's, the
+    distance is ``min_errors`` standard errors, and no other category is as many errors away.
+
+    Parameters
+    ----------
+    space : array of shape (n, c + 1)
+        Shares of the columns of interest, and the evidence S(u).
+    rule : mapping
+        ``nodes`` (c,): the group of each column, -1 for columns that cannot lead; ``mix`` (k,): the shop's share of
+        each group; ``kappa``, ``min_lift``, ``min_errors``.
+
+    Returns
+    -------
+    dict of arrays of shape (n,)
+        As `assign`. Strength is the chance that the share is above the shop's, margin the lead over the next category.
+    """
+    nodes, mix = np.asarray(rule["nodes"]), np.asarray(rule["mix"], dtype=np.float64)
+    share = np.zeros((len(space), len(mix)))
+    for column, node in enumerate(nodes):  # column by column: a matrix product adds in an order of its own
+        if node >= 0:
+            share[:, node] += space[:, column]
+    error = np.sqrt(share * (1.0 - share) / (space[:, -1:] + float(rule["kappa"]) + 1.0))
+    distance = (share - mix) / np.maximum(error, 1e-9)
+    distance[(share < float(rule["min_lift"]) * mix) | (distance < float(rule["min_errors"]))] = 0.0
+    rows = np.arange(len(space))
+    first = distance.argmax(axis=1)
+    lead = distance[rows, first]
+    others = distance.copy()
+    others[rows, first] = 0.0
+    next_lead = others.max(axis=1, initial=0.0)
+    is_noise = lead <= 0.0
+    return {
+        "cluster_id": np.where(is_noise, NOISE, first),
+        "next_cluster_id": np.where(is_noise, NOISE, np.where(next_lead > 0.0, others.argmax(axis=1), first)),
+        "strength": np.where(is_noise, 0.0, _normal_cdf(lead)),
+        "margin": np.where(is_noise, 0.0, 1.0 - next_lead / np.where(is_noise, 1.0, lead)),
+        "is_noise": is_noise,
+    }
+
+
+def _normal_cdf(value: Floats) -> Floats:
+    from scipy.special import ndtr
+
+    chance: Floats = ndtr(value)
+    return chance
 
 
 def _centre_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -207,81 +266,115 @@ def _vote_outcome(votes: Floats, known: NDArray[Any]) -> dict[str, NDArray[Any]]
     }
 
 
+def score_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataFrame:
+    """The segment columns of all facets, side by side; those of the first have no prefix (`facet_column`)."""
+    columns: dict[str, pd.Series] = {}
+    for facet in model["facets"]:
+        for name, column in segment_columns(profile, facet).items():
+            columns[facet_column(str(name), facet["prefix"])] = column
+    return pd.DataFrame(columns)
+
+
+def facet_column(name: str, prefix: str) -> str:
+    """What a segment column of a facet is called in the scores.
+
+    Examples
+    --------
+    >>> facet_column("segment", "interest_"), facet_column("next_segment", "interest_"), facet_column("margin", "")
+    ('interest_segment', 'next_interest_segment', 'margin')
+    """
+    for beginning in ("next_", "is_"):
+        if name.startswith(beginning):
+            return f"{beginning}{prefix}{name.removeprefix(beginning)}"
+    return prefix + name
+
+
 def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataFrame:
-    """The segment of every customer.
+    """The segment of every customer in one facet.
 
-        profile (columns of the scaling, event_count, lifecycle_stage)
+        profile (columns of the scaling, event_count, evidence, lifecycle_stage)
      -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border,
-                what_would_move, is_stable, evidence)
+                what_would_move (where the facet has ``moves``), is_stable, evidence)
 
-    Customers without ``min_events`` events are not assigned to a cluster: they get the segment of their lifecycle
-    stage (of ``browsing``, where the model knows no such stage), with evidence ``low``. Those who lie between the dense
-    regions of HDBSCAN have evidence ``noise``, whatever segment they get; where the model has none for them (its
-    ``segment_id`` of cluster -1 is null), they get that of their stage too.
+    Customers without ``min_events`` events and ``min_evidence`` are not assigned to a cluster: they get the group of
+    the column ``grouped_by`` (lifecycle stage; the first group for a value that the model does not know; all the same
+    group where it is None), with evidence ``low``. Customers between the dense regions of HDBSCAN, or in a segment of
+    no category, have the third of ``evidence_words``; where the model has no segment for them (its ``segment_id`` of
+    cluster -1 is null), they get that group too.
     """
     # What has few different values is kept as places among them: texts of a million customers are slow to handle.
     found = _located(profile, model)
     standing, segments = list(model["standing"].values()), _by_cluster(model)
     ids, names = ([item[key] for item in (*standing, *segments)] for key in ("segment_id", "name"))
     next_ids, next_names = ids[len(standing) :], names[len(standing) :]
-    would_move = [f"{move['text']} -> {name}" for move in model.get("moves", ()) for name in next_names]
     is_stable = np.array([*(True for _ in standing), *(item["is_stable"] for item in segments)])
-    return pd.DataFrame(
-        {
-            "segment_id": _texts(ids, found["place"]),
-            "segment": _texts(names, found["place"]),
-            "cluster_id": pd.arrays.IntegerArray(found["cluster_id"], found["evidence"] == EVIDENCE.index("low")),
-            "strength": found["strength"],
-            "next_segment_id": _texts(next_ids, found["next_place"]),
-            "next_segment": _texts(next_names, found["next_place"]),
-            "margin": found["margin"],
-            "is_border": found["is_border"],
-            "what_would_move": _texts(would_move, found["would_move"]),
-            "is_stable": is_stable[found["place"]],
-            "evidence": _texts(EVIDENCE, found["evidence"]),
-        }
-    )
+    columns = {
+        "segment_id": _texts(ids, found["place"]),
+        "segment": _texts(names, found["place"]),
+        "cluster_id": pd.arrays.IntegerArray(found["cluster_id"], found["evidence"] == LOW),
+        "strength": found["strength"],
+        "next_segment_id": _texts(next_ids, found["next_place"]),
+        "next_segment": _texts(next_names, found["next_place"]),
+        "margin": found["margin"],
+        "is_border": found["is_border"],
+        "what_would_move": _texts(
+            [f"{move['text']} -> {name}" for move in model.get("moves", ()) for name in next_names], found["would_move"]
+        ),
+        "is_stable": is_stable[found["place"]],
+        "evidence": _texts(model["evidence_words"], found["evidence"]),
+    }
+    return pd.DataFrame({name: columns[name] for name in columns if name != "what_would_move" or "moves" in model})
 
 
 def _located(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Where customers are: the place of the segment among those by stage and, after them, those of clusters.
+    """Where customers are: the place of the segment among the groups by rule and, after them, those of clusters.
 
     Returns
     -------
     dict of arrays of shape (n,)
-        place; next_place, in `_by_cluster`; would_move, as in `_what_would_move`; evidence, in `EVIDENCE`; cluster_id,
-        strength, margin, is_border. Of who is in no cluster: next_place and would_move are NOBODY, the others 0.
+        place; next_place, in `_by_cluster`; would_move, as in `_what_would_move`; evidence, in ``evidence_words``;
+        cluster_id, strength, margin, is_border. Of customers in no cluster: next_place and would_move are NOBODY, the
+        others 0.
     """
-    is_ok = _numbers(profile["event_count"]) >= model["min_events"]
-    rows = np.flatnonzero(is_ok) if model["segments"] else np.empty(0, dtype=np.int64)
+    rows = np.flatnonzero(is_known(profile, model)) if model["segments"] else np.empty(0, dtype=np.int64)
     count = len(profile)
     columns: dict[str, NDArray[Any]] = {
-        "place": _stage_place(profile["lifecycle_stage"], model["standing"]),
+        "place": _group_place(profile, model),
         "next_place": np.full(count, NOBODY),
         "would_move": np.full(count, NOBODY),
-        "evidence": np.full(count, EVIDENCE.index("low")),
+        "evidence": np.full(count, LOW),
         "cluster_id": np.zeros(count, dtype=np.int64),
         **{name: np.zeros(count) for name in ("strength", "margin")},
         "is_border": np.zeros(count, dtype=bool),
     }
+    is_broad = np.array([item.get("is_broad", False) for item in _by_cluster(model)], dtype=bool)
     borders: list[tuple[Ints, Ints, Floats]] = []
     # Never all points at once: of a million customers they take half a gigabyte.
     for start in range(0, len(rows), POINTS_AT_ONCE):
         own = rows[start : start + POINTS_AT_ONCE]
         space = to_space(profile, model["scaling"], own)
         found = _placed(space, model)
-        columns["evidence"][own] = np.where(found["is_noise"], EVIDENCE.index("noise"), EVIDENCE.index("ok"))
-        columns["cluster_id"][own] = found["cluster_id"]
         has_segment, is_border = found["place"] != NOBODY, found["is_border"]
+        is_ungrouped = found["is_noise"] | (is_broad[found["place"]] & has_segment)
+        columns["evidence"][own] = np.where(is_ungrouped, UNGROUPED, OK)
+        columns["cluster_id"][own] = found["cluster_id"]
         kept = own[has_segment]
         for name in ("next_place", "strength", "margin", "is_border"):
             columns[name][kept] = found[name][has_segment]
         columns["place"][kept] = len(model["standing"]) + found["place"][has_segment]
         borders.append((own[is_border], found["place"][is_border], space[is_border]))
-    if borders:
+    if borders and model.get("moves"):
         border, place, space = (np.concatenate(part) for part in zip(*borders, strict=True))
         columns["would_move"][border] = _what_would_move(profile, border, space, place, model)
     return columns
+
+
+def is_known(profile: pd.DataFrame, model: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Customers with enough events and evidence to be clustered, by ``min_events`` and ``min_evidence``: shape (n,)."""
+    known: NDArray[np.bool_] = _numbers(profile["event_count"]) >= model["min_events"]
+    if model["min_evidence"] > 0.0:
+        known &= _numbers(profile["evidence"]) >= model["min_evidence"]
+    return known
 
 
 def _texts(choices: Sequence[str | None], place: Ints) -> Any:
@@ -360,10 +453,12 @@ def with_rates(profile: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _stage_place(stages: pd.Series, standing: Mapping[str, Any]) -> Ints:
-    """The place of each customer's segment among those by lifecycle stage."""
-    own, known = pd.factorize(stages, use_na_sentinel=False)
-    names = list(standing)
+def _group_place(profile: pd.DataFrame, model: Mapping[str, Any]) -> Ints:
+    """The place of each customer's group by rule; the first where it is unknown, or where there is but one."""
+    if model["grouped_by"] is None:
+        return np.zeros(len(profile), dtype=np.int64)
+    own, known = pd.factorize(profile[model["grouped_by"]], use_na_sentinel=False)
+    names = list(model["standing"])
     fallback = names.index(FALLBACK_STAGE) if FALLBACK_STAGE in names else 0
     places = [names.index(str(stage)) if str(stage) in names else fallback for stage in known]
     return np.array(places, dtype=np.int64)[own]
@@ -394,7 +489,12 @@ def _placed(space: Floats, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 
 def read_model(folder: Path) -> dict[str, Any]:
-    """A saved segmentation: JSON with the arrays put in their places."""
+    """A saved segmentation: the facets in order, each JSON with the arrays put in their places."""
+    names: list[str] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
+    return {"facets": [_read_facet(folder / name) for name in names]}
+
+
+def _read_facet(folder: Path) -> dict[str, Any]:
     model: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         for name in arrays.files:
@@ -412,7 +512,7 @@ class Scorer(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """The segment columns of scores, one row per profile row."""
-        return segment_columns(model_input, self.model)
+        return score_columns(model_input, self.model)
 
 
 set_model(Scorer())

@@ -1,4 +1,4 @@
-"""Segmentation: what is fitted, saved, loaded and scored."""
+"""Segmentation: what is fitted for each facet, saved, loaded and scored."""
 
 from __future__ import annotations
 
@@ -16,17 +16,37 @@ import pandas as pd
 from features.profile import Column
 from models.archive import save_arrays
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
+from models.leading_category import LeadingRule, fit_leading_category
 from models.moves import CHANGED
 from models.preprocessing import fit_scaling
 from models.quality import cluster_quality
-from models.scorer import NOISE, Floats, Ints, assign, read_model, segment_columns, to_space
+from models.scorer import FACETS_FILE, NOISE, Floats, Ints, assign, is_known, read_model, score_columns, to_space
 from models.selection import Candidate
 from models.stability import resample, staying
 
 
 def input_columns(columns: Sequence[Column]) -> list[str]:
-    """Columns that a model asks for: of the clusters, of what moves change, and the stage of who is not clustered."""
-    return [*dict.fromkeys([*(column.name for column in columns), *CHANGED]), "lifecycle_stage"]
+    """Columns that a model asks for: of the clusters, of what moves change, and of the groups by rule."""
+    return [*dict.fromkeys([*(column.name for column in columns), *CHANGED]), "evidence", "lifecycle_stage"]
+
+
+@dataclass(frozen=True)
+class FacetIdentity:
+    """How the segments of one facet are marked.
+
+    Attributes
+    ----------
+    name : str
+        As in params.yaml.
+    id_prefix : str
+        What a segment_id begins with, before its number: s01, i01.
+    noise_id : str
+        segment_id of the customers between the clusters.
+    """
+
+    name: str
+    id_prefix: str
+    noise_id: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,7 @@ class FittedClusters:
         Cluster -> segment_id, where it was matched with an earlier training (`models.identity`).
     """
 
+    facet: FacetIdentity
     algorithm: str
     scaling: dict[str, Any]
     clusters: Clusters
@@ -66,16 +87,16 @@ class FittedClusters:
     def segment_id(self, cluster: int) -> str:
         """The identity of a cluster: what training gave it, and before that its number."""
         if cluster == NOISE:
-            return "noise"
+            return self.facet.noise_id
         # Where some have an id, a number might be another one's.
-        return self.ids[cluster] if self.ids else f"s{cluster + 1:02}"
+        return self.ids[cluster] if self.ids else f"{self.facet.id_prefix}{cluster + 1:02}"
 
     @property
     def model_clusters(self) -> list[int]:
         """All clusters the model can put somebody in, in order; those of nobody today among them, noise not."""
-        centres = self.clusters.model.get("centres")
-        if centres is not None:
-            return list(range(len(centres)))
+        for kind in ("centres", "mix"):
+            if kind in self.clusters.model:
+                return list(range(len(self.clusters.model[kind])))
         known = set(self.labels.tolist()) | set(self.clusters.model.get("labels", np.array([], int)).tolist())
         return sorted(known - {NOISE})
 
@@ -99,57 +120,76 @@ def fit_segmentation(
     profile: pd.DataFrame,
     columns: Sequence[Column],
     *,
+    facet: FacetIdentity,
     block_weights: Mapping[str, float],
     algorithm: str,
     n_segments: int,
     min_events: int,
+    min_evidence: float,
     kmeans: Mapping[str, Any],
     hdbscan: Mapping[str, Any],
+    leading_rule: LeadingRule | None,
     quality: Mapping[str, Any],
     seed: int,
     starts: Mapping[str, Ints] = MappingProxyType({}),
 ) -> FittedClusters:
-    """Cluster the customers who have at least ``min_events`` events.
+    """Cluster the customers who have at least ``min_events`` events and ``min_evidence``, by the blocks with a weight.
 
     Parameters
     ----------
     profile : DataFrame, n rows, sorted by customer_id
     algorithm : str
-        kmeans; hdbscan; standing: nobody is clustered.
+        kmeans; hdbscan; rule: by ``leading_rule``, or nobody where it is None.
     n_segments : int
-        For KMeans; HDBSCAN finds its own number.
+        For KMeans; the others find their own number.
     starts : mapping
         For KMeans, see `clusterers.fit_kmeans`; of all n rows.
 
     Raises
     ------
     ValueError
-        Nobody has enough events.
+        Nobody has enough events, or the facet has no column.
     """
-    if algorithm == "standing":
-        return _nobody_clustered(profile, fit_scaling(profile, columns, block_weights=block_weights))
-    is_clustered = profile["event_count"].to_numpy() >= min_events
+    columns = [column for column in columns if block_weights.get(column.block, 0.0) > 0.0]
+    if not columns:
+        raise ValueError(f"facets.{facet.name}: expected columns to cluster by, found none with a weight.")
+    if algorithm == "rule" and leading_rule is None:
+        return _nobody_clustered(profile, facet, fit_scaling(profile, columns, block_weights=block_weights))
+    is_clustered = is_known(profile, {"min_events": min_events, "min_evidence": min_evidence})
     if not is_clustered.any():
         raise ValueError(
-            f"expected customers with at least {min_events} events, found none among {len(profile):,}. "
-            "Lower clustering.min_events, or give a longer log."
+            f"facets.{facet.name}: expected customers with at least {min_events} events and evidence of "
+            f"{min_evidence:g}, found none among {len(profile):,}. Lower min_events or min_evidence there, or give a "
+            "longer log."
         )
     clustered = profile[is_clustered]
     scaling = fit_scaling(clustered, columns, block_weights=block_weights)
     space = to_space(clustered, scaling)
-    fit: Fit = (
-        functools.partial(fit_hdbscan, **hdbscan)
-        if algorithm == "hdbscan"
-        else functools.partial(fit_kmeans, n_segments=n_segments, **kmeans)
-    )
-    # Resamples begin afresh, so that stability tells what the customers alone bring back.
-    known = {} if algorithm == "hdbscan" else {"starts": {whose: of[is_clustered] for whose, of in starts.items()}}
-    clusters = functools.partial(fit, **known)(space, seed)
+    # The rule reads shares as they are; how clearly its groups part is judged where the clusters are.
+    judged = space
+    fit: Fit
+    if algorithm == "rule" and leading_rule is not None:
+        scaling = leading_rule.scaling()
+        space = to_space(clustered, scaling)
+        fit = functools.partial(fit_leading_category, rule=leading_rule)
+        clusters = fit(space, seed)
+    elif algorithm == "hdbscan":
+        clusters = fit_hdbscan(space, seed, **hdbscan)
+        # Resamples do as the whole did.
+        reduce = "always" if clusters.is_reduced else "never"
+        fit = functools.partial(fit_hdbscan, **{**hdbscan, "reduce": reduce})
+    else:
+        # Resamples begin afresh, so that stability shows what the customers alone bring back.
+        fit = functools.partial(fit_kmeans, n_segments=n_segments, **kmeans)
+        known = {whose: of[is_clustered] for whose, of in starts.items()}
+        clusters = fit_kmeans(space, seed, n_segments=n_segments, **kmeans, starts=known)
     return _judged(
+        facet,
         algorithm,
         clusters,
         fit,
         space=space,
+        judged_space=judged,
         scaling=scaling,
         is_clustered=is_clustered,
         quality=quality,
@@ -157,10 +197,11 @@ def fit_segmentation(
     )
 
 
-def _nobody_clustered(profile: pd.DataFrame, scaling: dict[str, Any]) -> FittedClusters:
+def _nobody_clustered(profile: pd.DataFrame, facet: FacetIdentity, scaling: dict[str, Any]) -> FittedClusters:
     space, labels = np.empty((0, len(scaling["names"]))), np.empty(0, dtype=np.int64)
     return FittedClusters(
-        algorithm="standing",
+        facet=facet,
+        algorithm="rule",
         scaling=scaling,
         clusters=Clusters({}, labels),
         is_clustered=np.zeros(len(profile), dtype=bool),
@@ -170,16 +211,18 @@ def _nobody_clustered(profile: pd.DataFrame, scaling: dict[str, Any]) -> FittedC
         stability={},
         candidates=[],
         choice_reason="",
-        notes=("Nothing was clustered: customers are grouped by rule alone (clustering.algorithm=standing).",),
+        notes=(f"Nothing was clustered: customers are grouped by rule alone (facets.{facet.name}.algorithm=rule).",),
     )
 
 
 def _judged(
+    facet: FacetIdentity,
     algorithm: str,
     clusters: Clusters,
     fit: Fit,
     *,
     space: Floats,
+    judged_space: Floats,
     scaling: dict[str, Any],
     is_clustered: np.ndarray,
     quality: Mapping[str, Any],
@@ -188,7 +231,7 @@ def _judged(
     found, is_density = assign(space, clusters.model), algorithm == "hdbscan"
     labels = found["cluster_id"]
     figures = cluster_quality(
-        space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=is_density
+        judged_space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=is_density
     )
     figures["noise_share_fitted"] = float((clusters.fitted_labels == NOISE).mean())
     resampled = resample(
@@ -200,37 +243,39 @@ def _judged(
         seed=seed,
         threads=1 if is_density else -1,  # UMAP's compiled code bears no second thread
     )
-    notes = (*clusters.notes, *_noise_notes(float(found["is_noise"].mean()), clusters.model.get("noise")))
+    notes = (*clusters.notes, *_noise_notes(facet, float(found["is_noise"].mean()), clusters.model.get("noise")))
     clusters = replace(clusters, model={**clusters.model, **staying(found["margin"], labels, resampled)})
     came_back = resampled.stability
-    notes += _stability_notes(came_back, quality["min_stability"])
-    return FittedClusters(algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", notes)
-
-
-def _noise_notes(share: float, policy: str | None) -> tuple[str, ...]:
-    """What became of the customers between the clusters, in words."""
-    if not share:
-        return ()
-    done = {
-        "nearest": "they are in the nearest segment all the same",
-        "keep": "they are a group of their own, which is no kind of customer",
-        "standing": "they are grouped by lifecycle stage instead",
-    }[str(policy)]
-    return (
-        f"{share:.0%} of the customers clustered lie between HDBSCAN's segments: {done} (clustering.hdbscan.noise), "
-        "and their evidence in the scores is `noise`.",
+    notes += _stability_notes(facet, came_back, quality["min_stability"])
+    return FittedClusters(
+        facet, algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", notes
     )
 
 
-def _stability_notes(stability: Mapping[int, float], least: float) -> tuple[str, ...]:
+def _noise_notes(facet: FacetIdentity, share: float, policy: str | None) -> tuple[str, ...]:
+    """What became of the customers between the clusters, in words."""
+    if not share or policy is None:
+        return ()
+    done = {
+        "nearest": "they are in the nearest segment all the same",
+        "keep": "they are a group of their own",
+        "standing": "they are grouped by rule instead",
+    }[policy]
+    return (
+        f"{share:.0%} of the customers clustered lie between HDBSCAN's segments of {facet.name}: {done} "
+        f"(facets.{facet.name}.noise), and the scores mark them as evidence.",
+    )
+
+
+def _stability_notes(facet: FacetIdentity, stability: Mapping[int, float], least: float) -> tuple[str, ...]:
     count = sum(value < least for value in stability.values())
     if not count:
         return ()
     comes, has = ("comes", "it has") if count == 1 else ("come", "they have")
     return (
-        f"{count} of {len(stability)} segments rarely {comes} back when parts of the customers are clustered anew "
-        f"(stability below {least:g}); {has} no campaign name and no playbook. Fewer segments come back "
-        "more surely: a smaller clustering.n_segments, or for HDBSCAN a larger hdbscan.min_cluster_share.",
+        f"{count} of {len(stability)} segments of {facet.name} rarely {comes} back when parts of the customers are "
+        f"clustered anew (stability below {least:g}); {has} no campaign name and no playbook. Fewer segments come back "
+        f"more often: a smaller facets.{facet.name}.n_segments, or for HDBSCAN a larger hdbscan.min_cluster_share.",
     )
 
 
@@ -240,34 +285,42 @@ class Segmentation:
 
     Attributes
     ----------
-    model : dict
-        scaling, clusters, segments (segment_id, cluster_id, name), standing (by lifecycle stage), min_events,
-        border_margin: what `scorer.segment_columns` reads.
+    facets : dict
+        Name of a facet -> what `scorer.segment_columns` reads: prefix, scaling, clusters, segments (segment_id,
+        cluster_id, name), standing (groups by rule), grouped_by, evidence_words, min_events, min_evidence,
+        border_margin, and moves where customers may be moved.
     """
 
-    model: dict[str, Any]
+    facets: dict[str, dict[str, Any]]
 
     @staticmethod
     def load(folder: Path) -> Segmentation:
         """What `save` wrote."""
-        return Segmentation(read_model(folder))
+        return Segmentation({facet["name"]: facet for facet in read_model(folder)["facets"]})
 
     def predict(self, profile: pd.DataFrame) -> pd.DataFrame:
         """The segment columns of scores, as the saved model gives them."""
-        return segment_columns(profile, self.model)
+        return score_columns(profile, {"facets": list(self.facets.values())})
 
     def save(self, folder: Path) -> None:
-        """Write model.json and arrays.npz: the same bytes for the same content, and no pickle."""
+        """Write a folder for each facet: the same bytes for the same content, and no pickle."""
         folder.mkdir(parents=True, exist_ok=True)
-        plain = {key: value for key, value in self.model.items() if key not in ("scaling", "clusters")}
-        arrays: dict[str, np.ndarray] = {}
-        for section in ("scaling", "clusters"):
-            plain[section] = {}
-            for key, value in self.model[section].items():
-                if isinstance(value, np.ndarray):
-                    arrays[f"{section}.{key}"] = value
-                else:
-                    plain[section][key] = value
-        text = json.dumps(plain, ensure_ascii=False, sort_keys=True, indent=1)
-        (folder / "model.json").write_text(text, encoding="utf-8")
-        save_arrays(folder / "arrays.npz", arrays)
+        (folder / FACETS_FILE).write_text(json.dumps([*self.facets]), encoding="utf-8")
+        for name, model in self.facets.items():
+            _save_facet(model, folder / name)
+
+
+def _save_facet(model: Mapping[str, Any], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    plain = {key: value for key, value in model.items() if key not in ("scaling", "clusters")}
+    arrays: dict[str, np.ndarray] = {}
+    for section in ("scaling", "clusters"):
+        plain[section] = {}
+        for key, value in model[section].items():
+            if isinstance(value, np.ndarray):
+                arrays[f"{section}.{key}"] = value
+            else:
+                plain[section][key] = value
+    text = json.dumps(plain, ensure_ascii=False, sort_keys=True, indent=1)
+    (folder / "model.json").write_text(text, encoding="utf-8")
+    save_arrays(folder / "arrays.npz", arrays)

@@ -61,13 +61,20 @@ class Candidate:
     @property
     def name(self) -> str:
         """The setting in words."""
+        if self.algorithm == "rule":
+            return "rule, by leading category"
         settings = f"{self.asked} segments" if self.asked else f"clusters from {self.density:.1%} of customers"
         return f"{self.algorithm}, {settings}, {self.balance_name}"
 
     @property
-    def simplicity(self) -> tuple[bool, int]:
+    def separation(self) -> float | None:
+        """The silhouette of all customers clustered, noise counting as 0: as it is in no group, nothing parts it."""
+        return None if self.silhouette is None else self.silhouette * (1.0 - self.noise_share)
+
+    @property
+    def simplicity(self) -> tuple[int, int]:
         """Lower is simpler: KMeans before HDBSCAN, few segments before many; one balance is as simple as another."""
-        return self.algorithm != "kmeans", self.n_segments
+        return ("kmeans", "hdbscan", "rule").index(self.algorithm), self.n_segments
 
 
 @dataclass(frozen=True)
@@ -90,49 +97,57 @@ class Choice:
     notes: tuple[str, ...]
 
 
-def scores(candidates: Sequence[Candidate]) -> list[float]:
-    """What each foretold of what any did, 0..1: its gain over chance as a share of the highest, mean over outcomes.
+def scores(candidates: Sequence[Candidate], chosen_by: Sequence[str]) -> list[float]:
+    """What each candidate reaches in the figures of ``chosen_by``, 0..1: as a share of the highest, mean over figures.
 
-    Where nothing was foretold by any, the silhouettes.
+    Of an AUROC the gain over chance counts. Where none of the figures is known of any, the silhouettes.
     """
     gains = [
-        [max((getattr(one, name) or chance) - chance, 0.0) for one in candidates] for name, chance in CHANCE.items()
+        [max((getattr(one, name) or chance) - chance, 0.0) for one in candidates]
+        for name, chance in ((name, CHANCE.get(name, 0.0)) for name in chosen_by)
     ]
-    told = [[gain / max(row) for gain in row] for row in gains if max(row) > 0.0]
-    if not told:
+    shares = [[gain / max(row) for gain in row] for row in gains if max(row, default=0.0) > 0.0]
+    if not shares:
         return [-1.0 if one.silhouette is None else one.silhouette for one in candidates]
-    return [sum(row) / len(row) for row in zip(*told, strict=True)]
+    return [sum(row) / len(row) for row in zip(*shares, strict=True)]
 
 
 def choose(
     candidates: Sequence[Candidate],
     *,
+    chosen_by: Sequence[str],
     tolerance: float,
     min_customers: float,
     min_segment_share: float,
     min_stable_share: float,
+    min_separation: float | None = None,
 ) -> Choice | None:
-    """The simplest candidate within ``tolerance`` of the best score, and why; None where all have too small segments.
+    """The simplest candidate within ``tolerance`` of the best score, and why; None where none will do.
 
     Good enough is: at least two segments, none smaller than ``min_customers`` and ``min_segment_share``, noise not the
     greater part, and ``min_stable_share`` of the customers in stable segments. Where none is good enough, stability is
-    asked for as far as any comes, then the share is let go, and it is said; the number of customers never is.
+    asked for as far as any comes, then the share is let go, and it is said; the number of customers never is. With
+    ``min_separation``, groups must part so clearly and be stable, or there are none.
     """
     large = [one for one in candidates if one.n_segments >= 2 and one.smallest_count >= min_customers]
     fair = [one for one in large if one.smallest_share >= min_segment_share and one.noise_share <= MAX_NOISE_SHARE]
-    stable_share = min(min_stable_share, max((one.stable_share for one in fair), default=0.0))
-    good = [one for one in fair if one.stable_share >= stable_share] or large
+    if min_separation is None:
+        stable_share = min(min_stable_share, max((one.stable_share for one in fair), default=0.0))
+        good = [one for one in fair if one.stable_share >= stable_share] or large
+    else:
+        stable_share = min_stable_share
+        good = [one for one in fair if one.stable_share >= stable_share and (one.separation or -1.0) >= min_separation]
     if not good:
         return None
-    told = dict(zip(candidates, scores(candidates), strict=True))
+    told = dict(zip(candidates, scores(candidates, chosen_by), strict=True))
     best = min(good, key=lambda one: (-told[one], one.simplicity, one.balance))
     near = [one for one in good if told[one] >= told[best] - tolerance * abs(told[best])]
     chosen = min(near, key=lambda one: (one.simplicity, -told[one], one.balance))
     asked = f"no segment under {min_customers:g} customers"
     asked += f" or {min_segment_share:.0%} of them" if fair else ""
     asked += f", and {stable_share:.0%} of their customers in segments that come back on resamples" if fair else ""
-    is_foretold = any(getattr(chosen, name) is not None for name in CHANCE)
-    what = "what the best of them foretold on earlier cutoffs" if is_foretold else "the best silhouette among them"
+    is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
+    what = f"the best of them in {_titles(chosen_by)}" if is_predicted else "the best silhouette among them"
     reason = f"Of {len(candidates)} candidates, {len(good)} had {asked}. The simplest within {tolerance:.0%} of {what} "
     reason += (
         f"is {chosen.name}" + ("" if chosen == best else f"; the best is {best.name}") + f" ({_beside(chosen, best)})."
@@ -144,25 +159,39 @@ def choose(
     fewest = min((one.asked for one in candidates if one.asked), default=None)
     notes = _edges(best, candidates)
     if chosen != best and len(candidates) > 1 and chosen.asked is not None and chosen.asked == fewest:
-        notes += (f"The candidate taken has the fewest of sweep.n_segments ({fewest}): fewer may do as well.",)
+        notes += (f"The candidate taken has the fewest of try_n_segments ({fewest}): fewer may do as well.",)
     return Choice(chosen, best, reason, notes)
 
 
+TITLES = {
+    "buys_auc": "who buys",
+    "spend_r2": "spend",
+    "category_auc": "categories",
+    "stable_share": "stability",
+    "separation": "separation",
+    "silhouette": "silhouette",
+}
+
+
+def _titles(chosen_by: Sequence[str]) -> str:
+    *others, last = [TITLES[name] for name in chosen_by]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def _beside(chosen: Candidate, best: Candidate) -> str:
-    titles = {"buys_auc": "who buys", "spend_r2": "spend", "category_auc": "categories", "silhouette": "silhouette"}
-    told = []
-    for name, title in titles.items():
+    compared = []
+    for name, title in TITLES.items():
         own, other = getattr(chosen, name), getattr(best, name)
-        if own is not None and other is not None:
-            told.append(f"{title} {own:.3f}" + ("" if chosen == best else f" beside {other:.3f}"))
-    return ", ".join(told)
+        if own is not None and other is not None and name not in ("stable_share", "separation"):
+            compared.append(f"{title} {own:.3f}" + ("" if chosen == best else f" compared with {other:.3f}"))
+    return ", ".join(compared)
 
 
 def _edges(best: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """Where the best lies at an end of what was tried, so that more may lie beyond."""
     alike = [one for one in candidates if one.algorithm == best.algorithm]
     key, own, tried = (
-        ("sweep.n_segments", best.asked, {one.asked for one in alike if one.asked})
+        ("try_n_segments", best.asked, {one.asked for one in alike if one.asked})
         if best.asked
         else ("sweep.min_cluster_share", best.density, {one.density for one in alike if one.density})
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ from models.scorer import Floats, Ints
 FOLDS = 5
 CHANCE = {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
 """Figure -> its value where nothing is known."""
+SPEND_COLUMN = 1
+"""Of `Outcomes.matrix`."""
+SMALLEST_CHANCE = 1e-4
 LOGISTIC_C = 0.01
 PAIRS = 30_000
 """Pairs of customer and category that boosted trees learn from, at most."""
@@ -87,6 +90,30 @@ def mean_by_segment(segment: NDArray[Any], outcome: NDArray[Any], *, seed: int) 
     overall = known.sum(axis=1, keepdims=True) / known_count.sum(axis=1, keepdims=True)
     means = np.where(known_count > 0, known / np.maximum(known_count, 1.0), overall)
     return np.asarray(means[fold, number].reshape(np.shape(outcome)))
+
+
+def combined_means(means: Sequence[Floats], overall: Floats) -> Floats:
+    """Predictions of several groupings as one: what each says beyond the overall mean is added.
+
+    Chances are added as log-odds, as if groupings were independent given the outcome (naive Bayes); log spend as it is.
+
+    Parameters
+    ----------
+    means : sequence of arrays of the shape of `Outcomes.matrix`
+        `mean_by_segment` of each grouping.
+    overall : array of shape (2 + m,)
+        Means over all customers.
+    """
+    is_spend = np.arange(len(overall)) == SPEND_COLUMN
+    spend = overall + sum((mean - overall for mean in means), np.zeros_like(means[0]))
+    prior = _log_odds(overall)
+    odds = prior + sum((_log_odds(mean) - prior for mean in means), np.zeros_like(means[0]))
+    return np.where(is_spend, spend, 1.0 / (1.0 + np.exp(-odds)))
+
+
+def _log_odds(chance: Floats) -> Floats:
+    kept = np.clip(chance, SMALLEST_CHANCE, 1.0 - SMALLEST_CHANCE)
+    return np.asarray(np.log(kept / (1.0 - kept)))
 
 
 def _folds(count: int, seed: int) -> tuple[Ints, int]:

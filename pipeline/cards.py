@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -64,18 +64,32 @@ class Cards:
     notes: tuple[str, ...]
 
 
-def with_cards(source: Source, profiles: Profiles, segments: Segments, params: Params) -> tuple[Segments, Cards]:
-    """Segments whose rows have their card as ``five_w``; needs the open database."""
-    cards = build_cards(source, profiles, segments, params)
-    table = [{**one, "five_w": cards.five_w[one["segment_id"]]} for one in segments.table]
-    return replace(segments, table=table), cards
+def with_cards(
+    source: Source, profiles: Profiles, facets: Sequence[Segments], params: Params
+) -> tuple[list[Segments], Cards]:
+    """Segments of all facets, whose rows have their card as ``five_w``; needs the open database.
+
+    Audiences and attributes are those of the first facet.
+    """
+    drawn = _drawn(source, profiles, params)
+    all_cards = [build_cards(source, profiles, segments, drawn, params) for segments in facets]
+    found = [
+        replace(segments, table=[{**one, "five_w": cards.five_w[one["segment_id"]]} for one in segments.table])
+        for segments, cards in zip(facets, all_cards, strict=True)
+    ]
+    return found, all_cards[0]
 
 
-def build_cards(source: Source, profiles: Profiles, segments: Segments, params: Params) -> Cards:
-    """The cards of all segments: those found beside one another, and those by rule beside one another."""
+def build_cards(source: Source, profiles: Profiles, segments: Segments, drawn: pd.DataFrame, params: Params) -> Cards:
+    """The cards of all segments: those found compared with one another, and those by rule.
+
+    Parameters
+    ----------
+    drawn : DataFrame
+        `models.audiences.drawn_to` of all customers.
+    """
     ids = segments.segment_ids
     counts, known, notes = _attribute_counts(source, profiles, ids, params)
-    drawn = _drawn(source, profiles, params)
     sizes = pd.Series(ids).value_counts().rename_axis("segment_id").rename("known_count").reset_index()
     size_of = sizes.set_index("segment_id").known_count
     interests = audience_counts(drawn, ids)

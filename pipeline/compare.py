@@ -12,7 +12,7 @@ from pipeline.identity import LINEAGE
 from pipeline.migration import names_by_rule
 from pipeline.params import Params
 from pipeline.profiles import Progress
-from pipeline.promote import JUDGED, worse_in
+from pipeline.promote import STABILITY, VALIDITY, tolerances, worse_in
 from pipeline.report.comparison import Advice, as_text, comparison
 from pipeline.report.render import render_template
 from pipeline.report.wording import wording
@@ -96,9 +96,9 @@ def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
         label, is_champion, figures, params, summary.
     """
     figures = [run["figures"] for run in runs]
-    judged = [name for name in JUDGED if sum(name in one for one in figures) > 1]
-    if not judged:
-        return Advice("none", judged=tuple(JUDGED))
+    judged = {name for one in figures for name in tolerances(one, params)}
+    if not any(sum(name in one for one in figures) > 1 for name in judged):
+        return Advice("none", judged=(*STABILITY, *VALIDITY))
     lost = [[worse_in(one, other, params) for other in figures] for one in figures]
     good = [place for place in range(len(runs)) if not any(lost[place])]
     beware = _unlike_data(runs)
@@ -113,8 +113,11 @@ def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
 
 
 def _preference(run: Mapping[str, Any]) -> tuple[Any, ...]:
-    figures = run["figures"]
-    return not run["is_champion"], figures.get("n_segments", 0.0), -figures.get("stability_mean", 0.0), run["label"]
+    sums = {
+        name: sum(value for key, value in run["figures"].items() if key.rpartition("/")[2] == name)
+        for name in ("n_segments", "stability_mean")
+    }
+    return not run["is_champion"], sums["n_segments"], -sums["stability_mean"], run["label"]
 
 
 def _unlike_data(runs: Sequence[Mapping[str, Any]]) -> str:

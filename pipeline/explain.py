@@ -12,10 +12,11 @@ from features.categories import OTHER, SEPARATOR, lowered_parts
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX, decayed_weight, event_evidence
 from features.profile import ProfileSpec
-from models.scorer import Floats, Ints
+from models.scorer import Floats, Ints, facet_column
 from pipeline import outputs, registry, tracking
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
+from pipeline.facets import Facet, facets_of
 from pipeline.params import Params
 from pipeline.params_of_segments import NamingParams
 from pipeline.profiles import Progress, build_profiles
@@ -29,6 +30,7 @@ from pipeline.sources import read_source
 UNITS = 1_000_000
 """Evidence is shown in millionths of a signal of weight 1, so that what is shown adds up to what is shown."""
 DAY_FORMAT = "%Y-%m-%d %H:%M"
+SEGMENT_COLUMNS = ("segment", "is_stable", "strength", "evidence", "next_segment", "margin")
 OTHERS, ALL = "all others", "all"
 TOLD = {"temperature", "event_count", "session_count", "order_count", "return_count", "is_buyer_from_before"}
 """Columns of the profile that are told, beside those that scoring reads."""
@@ -56,6 +58,8 @@ class Explanation:
         As in the scores.
     naming : NamingParams
         Of the model: what a top category must have.
+    facets : list of Facet
+        Of the model.
     """
 
     profile: pd.Series
@@ -67,6 +71,7 @@ class Explanation:
     expected: Floats
     top_categories: list[str]
     naming: NamingParams
+    facets: list[Facet]
 
     def as_text(self) -> str:
         """The segment, and a table of categories whose rows and columns add up."""
@@ -156,17 +161,26 @@ class Explanation:
         return [told]
 
     def _segment(self) -> list[str]:
-        found = self.predicted
-        unstable = "" if found.is_stable else "unstable, "
-        lines = [f"Segment    {found.segment} ({unstable}strength {found.strength:.2f}, evidence {found.evidence})"]
-        if isinstance(found.next_segment, str):
-            lines.append(f"Runner-up  {found.next_segment} (margin {found.margin:.2f}; 0 is on the border)")
+        lines = [line for facet in self.facets for line in self._facet(facet)]
+        if len(self.facets) > 1:
+            names = [self.predicted[facet_column("segment", facet.column_prefix)] for facet in self.facets]
+            lines.insert(0, " · ".join(names))
         profile = self.profile
         return [
             *lines,
             f"Standing   {profile.lifecycle_stage}, {profile.temperature}; {self._orders()}; "
             f"{counted(profile.event_count, 'event')} in {counted(profile.session_count, 'visit')}",
         ]
+
+    def _facet(self, facet: Facet) -> list[str]:
+        """The segment in one facet, and the next one."""
+        found = {name: self.predicted[facet_column(name, facet.column_prefix)] for name in SEGMENT_COLUMNS}
+        unstable = "" if found["is_stable"] else "unstable, "
+        evidence = f"{unstable}strength {found['strength']:.2f}, evidence {found['evidence']}"
+        lines = [f"{facet.name.capitalize():<11}{found['segment']} ({evidence})"]
+        if isinstance(found["next_segment"], str):
+            lines.append(f"Runner-up  {found['next_segment']} (margin {found['margin']:.2f}; 0 is on the border)")
+        return lines
 
     def _orders(self) -> str:
         """How many orders in the window, and when the last one was; who has none in it may have bought before."""
@@ -256,6 +270,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         kappa=as_trained.interests.kappa,
         top_categories=top[0].as_py(),
         naming=as_trained.naming,
+        facets=facets_of(as_trained),
         expected=np.concatenate([expected.of(column, np.zeros(1, np.int64)) for column in range(len(names))]),
     )
     return found.as_text() if category is None else found.category_text(category)

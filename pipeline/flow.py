@@ -114,6 +114,7 @@ def _alike(both: pd.DataFrame, min_jaccard: float) -> dict[str, str]:
         np.array([places.get(one, -1) for one in both.destination], dtype=np.int64),
         old_ids={one for one in before if one is not None},
         used_ids=(),
+        prefix="",
         min_jaccard=min_jaccard,
         min_part=1.0,
     )

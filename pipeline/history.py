@@ -11,8 +11,9 @@ import pandas as pd
 from pipeline import beware, outputs, registry, tracking
 from pipeline.engines import connect, materialise
 from pipeline.errors import UserError
+from pipeline.facets import facets_of
 from pipeline.files import source_files
-from pipeline.hysteresis import NEEDED, hold
+from pipeline.hysteresis import hold, needed
 from pipeline.migration import require_table_name, with_names, write
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
@@ -21,7 +22,7 @@ from pipeline.report.wording import Wording
 from pipeline.shop import load_shop
 from pipeline.snapshots import first_event
 from pipeline.sources import read_source
-from pipeline.whereabouts import PLACES, migrate
+from pipeline.whereabouts import migrate, places_in
 
 STEPS = {"week": (7, 0), "month": (0, 1), "quarter": (0, 3)}
 """Days and months from one moment to the next."""
@@ -63,6 +64,7 @@ def history(
         dates = moments(params.as_of, every, since=since, first=first)
         # Each moment reads the events several times: parsed once and kept, that is cheap.
         staged = replace(source, events=materialise(con, source.events, "staged_events"))
+        prefixes = [facet.column_prefix for facet in facets_of(trained)]
         scored: list[pd.DataFrame] = []
         last: pd.DataFrame | None = None
         for place, as_of in enumerate(dates, 1):
@@ -70,8 +72,9 @@ def history(
             profiles = build_profiles(con, staged, trained.model_copy(update={"as_of": as_of}), shop=shop)
             predicted = model.predict(profiles.table)
             if last is not None and params.score.hysteresis:
-                predicted = hold(predicted, profiles.table.customer_id, last, margin=params.score.hysteresis)
-            last = predicted.assign(customer_id=profiles.table.customer_id, as_of=pd.Timestamp(as_of))[NEEDED[:-1]]
+                ids, margin = profiles.table.customer_id, params.score.hysteresis
+                predicted, _ = hold(predicted, ids, last, prefixes, margin=margin)
+            last = predicted.assign(customer_id=profiles.table.customer_id, as_of=pd.Timestamp(as_of))[needed(prefixes)]
             scored.append(_places(profiles, last))
         progress("moves")
         whole = with_names(pd.concat(scored, ignore_index=True), registry.given_names(mlflow, params))
@@ -133,8 +136,9 @@ def a_date(text: str) -> datetime:
 
 
 def _places(profiles: Profiles, placed: pd.DataFrame) -> pd.DataFrame:
-    standings = profiles.table[[name for name in PLACES if name not in placed]]
-    return pd.concat([placed, standings], axis=1)[PLACES]
+    columns = places_in(placed.columns)
+    by_rule = profiles.table[[name for name in columns if name not in placed]]
+    return pd.concat([placed, by_rule], axis=1)[columns]
 
 
 def _cautions(earliest: datetime, first: datetime, trained: Params, words: Wording) -> list[str]:

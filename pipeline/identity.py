@@ -10,11 +10,12 @@ import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
-from models.identity import Identities, first_identities, last_number, match_segments, with_unused
-from models.scorer import NOISE, Ints
+from models.identity import Identities, first_identities, last_number, match_segments, numbered_id, with_unused
+from models.scorer import NOISE, Ints, facet_column
 from models.segmentation import FittedClusters, input_columns
 from pipeline import beware, registry, tracking
 from pipeline.errors import UserError
+from pipeline.facets import Facet, facets_of
 from pipeline.params import Params
 from pipeline.profiles import Profiles
 from pipeline.report.tables import counted
@@ -57,22 +58,22 @@ class Champion:
     Attributes
     ----------
     run_id, uri : str
-    segment_ids : object array of shape (n,) or None
-        None for who is in no segment of clusters; None altogether where it cannot say.
+    segment_ids : dict of str to object array of shape (n,)
+        By facet; None for customers who are in no segment of clusters. Empty where it cannot say.
     doubt : str
         Why it cannot, or why it may be another shop's; else empty.
     """
 
     run_id: str
     uri: str
-    segment_ids: np.ndarray | None
+    segment_ids: dict[str, np.ndarray]
     doubt: str
 
-    def starts(self) -> dict[str, Ints]:
+    def starts(self, facet: Facet) -> dict[str, Ints]:
         """For `models.clusterers.fit_kmeans`; none where it may not be of this shop."""
-        if self.segment_ids is None or self.doubt:
+        if facet.name not in self.segment_ids or self.doubt:
             return {}
-        return {"The champion's segments": pd.factorize(self.segment_ids, sort=True)[0]}
+        return {f"The champion's segments of {facet.name}": pd.factorize(self.segment_ids[facet.name], sort=True)[0]}
 
 
 def ask_champion(mlflow: Any, profiles: Profiles, params: Params) -> Champion | None:
@@ -85,39 +86,55 @@ def ask_champion(mlflow: Any, profiles: Profiles, params: Params) -> Champion | 
         shop, trained = load_shop(model.shop_folder, params.folder)
         predicted = model.predict(_as_known_to(profiles.table, input_columns(shop.spec.columns())))
     except (UserError, OSError) as error:
-        return Champion(run_id, params.tracking.champion_uri, None, str(error))
-    ids = predicted.segment_id.to_numpy(dtype=object, copy=True)
-    ids[(predicted.cluster_id.isna() | (predicted.cluster_id == NOISE)).to_numpy(bool)] = None
-    return Champion(model.run_id, model.uri, ids, beware.of_champion(params, trained))
+        return Champion(run_id, params.tracking.champion_uri, {}, str(error))
+    found = {facet.name: _clustered_ids(predicted, facet) for facet in facets_of(trained)}
+    return Champion(model.run_id, model.uri, found, beware.of_champion(params, trained))
+
+
+def _clustered_ids(predicted: pd.DataFrame, facet: Facet) -> np.ndarray:
+    """segment_id of each customer in a facet, None for those in no cluster."""
+    clusters = predicted[facet_column("cluster_id", facet.column_prefix)]
+    ids = predicted[facet_column("segment_id", facet.column_prefix)].to_numpy(dtype=object, copy=True)
+    ids[(clusters.isna() | (clusters == NOISE)).to_numpy(bool)] = None
+    return ids
 
 
 def identify(
-    mlflow: Any, champion: Champion | None, fitted: FittedClusters, params: Params, *, run_id: str
+    mlflow: Any, champion: Champion | None, fitted: FittedClusters, params: Params, facet: Facet, *, run_id: str
 ) -> Identified:
-    """Which segment of the champion each of today's clusters is."""
+    """Which segment of the champion each of today's clusters of a facet is."""
+    prefix = facet.identity.id_prefix
     with tracking.one_at_a_time(params):  # or two trainings would give the same number to different segments
-        last = registry.last_segment(mlflow, params)
-        known = _beside(mlflow, champion, fitted, params, run_id, last=last)
-        taken = max(last, last_number(row["segment_id"] for row in known.lineage))
-        known = replace(known, ids=with_unused(known.ids, fitted.model_clusters, after=taken))
-        registry.note_last_segment(mlflow, params, last_number(known.ids.values()))
+        last = registry.last_segment(mlflow, params, prefix)
+        known = _compared(mlflow, champion, fitted, params, facet, run_id, last=last)
+        taken = max(last, last_number((row["segment_id"] for row in known.lineage), prefix))
+        known = replace(known, ids=with_unused(known.ids, fitted.model_clusters, prefix=prefix, after=taken))
+        registry.note_last_segment(mlflow, params, prefix, last_number(known.ids.values(), prefix))
     return known
 
 
-def _beside(
-    mlflow: Any, champion: Champion | None, fitted: FittedClusters, params: Params, run_id: str, *, last: int
+def _compared(
+    mlflow: Any,
+    champion: Champion | None,
+    fitted: FittedClusters,
+    params: Params,
+    facet: Facet,
+    run_id: str,
+    *,
+    last: int,
 ) -> Identified:
-    clusters = set(fitted.labels.tolist()) - {NOISE}
+    clusters, prefix = set(fitted.labels.tolist()) - {NOISE}, facet.identity.id_prefix
     if champion is None:
-        first = first_identities(clusters, after=last)
-        return Identified(first.ids, _stamped(first, params, run_id), {}, {}, "")
-    earlier, damage = _read_lineage(mlflow, champion.run_id)
-    used = {row["segment_id"] for row in earlier} | {f"s{last:02}"}
-    old = champion.segment_ids
+        first = first_identities(clusters, prefix=prefix, after=last)
+        return Identified(first.ids, _stamped(first, params, facet, run_id), {}, {}, "")
+    earlier, damage = _read_lineage(mlflow, champion.run_id, facet)
+    used = {row["segment_id"] for row in earlier} | {numbered_id(prefix, last)}
+    old = champion.segment_ids.get(facet.name)
     if old is None:
-        anew = first_identities(clusters, after=last_number(used))
-        note = f"Segments are numbered anew, not matched with the champion: {champion.doubt}{damage}"
-        return Identified(anew.ids, _stamped(anew, params, run_id), {}, {}, note)
+        anew = first_identities(clusters, prefix=prefix, after=last_number(used, prefix))
+        why = champion.doubt or f"it has no facet {facet.name}."
+        note = f"Segments of {facet.name} are numbered anew, not matched with the champion: {why}{damage}"
+        return Identified(anew.ids, _stamped(anew, params, facet, run_id), {}, {}, note)
     new = np.full(len(old), -1, dtype=np.int64)
     new[fitted.is_clustered] = fitted.labels
     of_champion = {row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]}
@@ -126,24 +143,27 @@ def _beside(
         new,
         old_ids=of_champion | {one for one in old if one is not None},
         used_ids=used,
+        prefix=prefix,
         min_jaccard=params.identity.min_jaccard,
         min_part=params.identity.min_part,
     )
     survived = {row["segment_id"] for row in found.lineage if row["verdict"] == "survived"}
-    told = tracking.read_run(mlflow, champion.run_id)[2].get("segments", [])
+    champion_rows = tracking.read_run(mlflow, champion.run_id)[2].get("segments", [])
+    names = {one["segment_id"]: one for one in champion_rows if "names_by_figures" in one}
     return Identified(
         ids=found.ids,
-        lineage=[*earlier, *_stamped(found, params, run_id)],
-        names={one["segment_id"]: one for one in told if one["segment_id"] in survived and "names_by_figures" in one},
+        lineage=[*earlier, *_stamped(found, params, facet, run_id)],
+        names={segment_id: one for segment_id, one in names.items() if segment_id in survived},
         given={one: name for one, name in registry.given_names(mlflow, params).items() if one in survived},
-        note=f"Beside the champion ({champion.uri}): {_in_words(found)}{damage}{champion.doubt}",
+        note=f"Compared with the champion ({champion.uri}), {facet.name}: {_in_words(found)}{damage}{champion.doubt}",
     )
 
 
-def _read_lineage(mlflow: Any, run_id: str) -> tuple[list[dict[str, Any]], str]:
-    """The champion's line so far, and a warning where its file is damaged."""
+def _read_lineage(mlflow: Any, run_id: str, facet: Facet) -> tuple[list[dict[str, Any]], str]:
+    """The champion's line of a facet so far, and a warning where its file is damaged."""
     try:
-        return tracking.read_lineage(mlflow, run_id, LINEAGE), ""
+        rows = tracking.read_lineage(mlflow, run_id, LINEAGE)
+        return [row for row in rows if row["facet"] == facet.name], ""
     except tracking.TrackingError as error:
         return [], (
             f" Warning: {error} What became of segments in the trainings up to it is lost; ids and names are not, as "
@@ -178,8 +198,9 @@ def _in_words(found: Identities) -> str:
     return "; ".join(told) + "."
 
 
-def _stamped(found: Identities, params: Params, run_id: str) -> list[dict[str, Any]]:
-    return [{"as_of": f"{params.as_of:%Y-%m-%d %H:%M}", "run_id": run_id, **row} for row in found.lineage]
+def _stamped(found: Identities, params: Params, facet: Facet, run_id: str) -> list[dict[str, Any]]:
+    stamp = {"as_of": f"{params.as_of:%Y-%m-%d %H:%M}", "run_id": run_id, "facet": facet.name}
+    return [{**stamp, **row} for row in found.lineage]
 
 
 def _as_known_to(profile: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -15,13 +15,14 @@ from models.identity import STANDING
 from models.naming import in_languages
 from pipeline import outputs, registry, tracking
 from pipeline.errors import UserError
+from pipeline.facets import BROAD_ID, NOISE_ID, UNKNOWN_ID
 from pipeline.hysteresis import AS_OF
 from pipeline.params import Params
 from pipeline.rename import names_in
 from pipeline.report.migration import as_text, page
 from pipeline.report.render import render_template
 from pipeline.report.wording import Wording, wording
-from pipeline.whereabouts import PLACES, Migration, migrate
+from pipeline.whereabouts import ORDERS, Migration, migrate, places_in, segment_columns_in
 
 
 def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
@@ -72,8 +73,11 @@ def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
 
 def with_names(history: pd.DataFrame, given: Mapping[str, str]) -> pd.DataFrame:
     """A history whose segments have the names given by hand."""
-    by_hand = history.segment_id.map(given)
-    return history.assign(segment=history.segment.where(by_hand.isna(), by_hand))
+    changes = {}
+    for segment in segment_columns_in(history.columns):
+        by_hand = history[f"{segment}_id"].map(given)
+        changes[segment] = history[segment].where(by_hand.isna(), by_hand)
+    return history.assign(**changes)
 
 
 def require_table_name(out: Path) -> None:
@@ -83,10 +87,11 @@ def require_table_name(out: Path) -> None:
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
-    """`PLACES`, model_uri and run_id of a file of scores, as texts but as_of."""
-    wanted = [*PLACES, "model_uri", "run_id"]
+    """`places_in` its columns, model_uri and run_id of a file of scores, as texts but as_of."""
     hint = "Name two files that `kindred score` wrote."
+    wanted = ["customer_id", "as_of", "segment_id", "segment", *ORDERS, "model_uri", "run_id"]
     try:
+        wanted = [*places_in(_columns_of(path)), "model_uri", "run_id"]
         if path.suffix == ".csv":
             texts = pyarrow.csv.ConvertOptions(
                 include_columns=wanted,
@@ -106,12 +111,20 @@ def _read_scores(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: expected a file of scores; there is none. {hint}") from None
     except (pa.ArrowException, OSError, KeyError):
         table = None
-    if table is None or not table.num_rows:
+    if table is None or not table.num_rows or "segment_id" not in table.column_names:
         raise UserError(f"{path}: expected scores, with the columns {', '.join(wanted)}. {hint}")
     frame: pd.DataFrame = table.to_pandas()
     if frame.as_of.nunique() != 1 or not frame.customer_id.is_unique or frame.customer_id.isna().any():
         raise UserError(f"{path}: expected each customer once, with an id, at one as_of. {hint}")
     return frame
+
+
+def _columns_of(path: Path) -> list[str]:
+    """Names of the columns of a table."""
+    if path.suffix != ".csv":
+        return list(pq.read_schema(path).names)
+    with pyarrow.csv.open_csv(path) as reader:
+        return list(reader.schema.names)
 
 
 def write(
@@ -146,10 +159,14 @@ def write(
     words, english = (wording(one, timezone=params.local_timezone) for one in (params.language, "en"))
     # Who is in a group that nobody was in at training: its name is in no summary of it.
     names = names_by_rule(params, params.language) | dict(names)
-    called = {group: names.get(group, name) for group, name in found.groups["segment"].items()}
+    called = {
+        segment: {group: names.get(group, name) for group, name in found.groups[segment].items()}
+        for segment in found.groups
+        if segment not in ORDERS
+    }
     pages = [
         page(groups, found.tables, one, beware=[*cautions(one), *others], min_group=params.naming.min_group)
-        for groups, one, others in ((found.groups | {"segment": called}, words, []), (found.groups, english, beware))
+        for groups, one, others in ((found.groups | called, words, []), (found.groups, english, beware))
     ]
     html = out.with_name(f"{out.stem}.html")
     rendered = render_template("moves.html.j2", words=words, **pages[0])
@@ -170,9 +187,10 @@ def write(
 
 
 def names_by_rule(params: Params, language: str) -> dict[str, str]:
-    """segment_id -> name in a language, of the segments that are none of behaviour."""
-    standings = {STANDING + stage: getattr(one.name, language) for stage, one in params.naming.standing.items()}
-    return {**standings, "noise": in_languages("noise")[language]}
+    """segment_id -> name in a language, of the groups by rule and of the customers between the clusters."""
+    stages = {STANDING + stage: getattr(one.name, language) for stage, one in params.naming.standing.items()}
+    others = {NOISE_ID: "noise", BROAD_ID: "broad", STANDING + UNKNOWN_ID: "unknown"}
+    return stages | {segment_id: in_languages(word)[language] for segment_id, word in others.items()}
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:

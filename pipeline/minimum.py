@@ -6,6 +6,7 @@ from datetime import datetime
 
 from features.events import ObservationWindow
 from pipeline.errors import UserError
+from pipeline.facets import facets_of
 from pipeline.params import Params
 from pipeline.profiles import Profiles
 from pipeline.sources import Source
@@ -19,9 +20,10 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
     UserError
         The log is below `minimum`: what is missing, how far off it is, and what can be done.
     """
-    if params.clustering.algorithm == "standing":
+    facet = facets_of(params)[0]
+    if facet.settings.algorithm == "rule":
         return ()
-    profile, least, events = profiles.table, params.minimum, params.clustering.min_events
+    profile, least, events = profiles.table, params.minimum, facet.settings.min_events
     days = history_days(source, params)
     customers, orders = int((profile.event_count >= events).sum()), int(profile.order_count.sum())
     found = [
@@ -44,8 +46,8 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
                     f"{params.as_of:%Y-%m-%d %H:%M}; the log falls short:",
                     *short,
                     "Give a longer log, or check as_of, history_days and source.event_types. With this one, `kindred "
-                    "train --set clustering.algorithm=standing` groups everybody by rule, by lifecycle stage. To have "
-                    "it segmented all the same, lower the minimum.",
+                    f"train --set facets.{facet.name}.algorithm=rule` groups everybody by rule, by lifecycle stage. To "
+                    "have it segmented all the same, lower the minimum.",
                 ]
             )
         )

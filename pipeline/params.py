@@ -30,6 +30,7 @@ from pipeline.params_of_profiles import (
 from pipeline.params_of_segments import (
     CardsParams,
     ClusteringParams,
+    FacetParams,
     IdentityParams,
     MinimumParams,
     Move,
@@ -85,6 +86,9 @@ class TrackingParams(Section):
         return f"models:/{self.model_name}@champion"
 
 
+FacetName = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
+
+
 class Params(Section):
     """All of params.yaml; and what is no part of the digest.
 
@@ -105,6 +109,7 @@ class Params(Section):
     value: ValueParams
     journey: JourneyParams
     calendar: CalendarParams
+    facets: Annotated[dict[FacetName, FacetParams | None], Field(min_length=1)]
     clustering: ClusteringParams
     quality: QualityParams
     promote: PromoteParams = PromoteParams(tolerance=0.05)
@@ -128,6 +133,16 @@ class Params(Section):
     def _known_currency(cls, value: str | None) -> str | None:
         if value is not None and not is_currency(value):
             raise ValueError("expected the code of a currency in ISO 4217, such as EUR, UAH, ALL or USD")
+        return value
+
+    @field_validator("facets")
+    @classmethod
+    def _facets_apart(cls, value: dict[str, FacetParams | None]) -> dict[str, FacetParams | None]:
+        kept = [name for name, facet in value.items() if facet is not None]
+        if not kept:
+            raise ValueError("expected at least one facet")
+        if len({name[0] for name in kept[1:]} - {"s"}) < len(kept) - 1:
+            raise ValueError("expected facets whose names begin with different letters, and none but the first with s")
         return value
 
     @field_validator("as_of")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -16,11 +16,23 @@ from pipeline.errors import ParamsError, without_passwords
 from pipeline.params import Params
 
 DEFAULT = Path("params.yaml")
+Key = tuple[str, ...]
 NOT_GIVEN = ("folder", "called_with")
 """Fields of the parameters that no file gives."""
-Key = tuple[str, ...]
 ONE_OF = ("path", "query")
 """Where a table lies: one of them."""
+MOVED: dict[Key, str] = {
+    **{
+        ("clustering", key): f"facets.behaviour.{key}"
+        for key in ("algorithm", "n_segments", "min_events", "block_weights")
+    },
+    ("clustering", "hdbscan", "noise"): "facets.behaviour.noise",
+    ("clustering", "hdbscan", "min_cluster_share"): "facets.behaviour.min_cluster_share",
+    ("sweep", "min_cluster_share"): "facets.behaviour.try_min_cluster_share",
+    ("sweep", "n_segments"): "facets.behaviour.try_n_segments",
+    ("sweep", "block_weights"): "facets.behaviour.try_block_weights",
+}
+"""Keys of earlier versions, and where they are now."""
 UNQUOTED = {
     bool: ("true or false, which YAML also reads in yes, no, on and off", '"yes"'),
     int | float: ("the number {}", '"{}"'),
@@ -143,7 +155,7 @@ def _apply(values: dict[str, Any], override: str, beside: Collection[str]) -> Ke
     """Set one key of ``values``; gives its place in the tree. ``beside``: all keys that are set, as they were given."""
     key, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
-        raise ParamsError(f"--set {override}: expected section.key=value, such as clustering.n_segments=8.")
+        raise ParamsError(f"--set {override}: expected section.key=value, such as facets.behaviour.n_segments=8.")
     *sections, last = key.split(".")
     place: Any = values
     for depth, section in enumerate(sections):
@@ -214,6 +226,8 @@ def _place(at: Key, places: dict[Key, str]) -> str | None:
 
 def _did_you_mean(at: Key) -> str:
     """The nearest key beside an unknown one, else the nearest anywhere."""
+    if at in MOVED:
+        return f" It is `{MOVED[at]}` now."
     near = difflib.get_close_matches(at[-1], _known_keys(at[:-1]), n=1)
     if not near:
         anywhere = {key[-1]: ".".join(key) for key in reversed([*_all_keys()])}
@@ -230,11 +244,16 @@ def _all_keys(at: Key = ()) -> Iterator[Key]:
 def _known_keys(at: Key) -> list[str]:
     model: Any = Params
     for part in at:
+        if get_origin(model) is dict:  # such as facets, whose keys are names
+            model = _section_in(get_args(model)[1])
+            continue
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         if field is None:
             return []
-        model = next(
-            (a for a in getattr(field.annotation, "__args__", ()) if hasattr(a, "model_fields")),
-            field.annotation,
-        )
+        model = _section_in(field.annotation)
     return [key for key in getattr(model, "model_fields", {}) if key not in NOT_GIVEN]
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section that a value of this type may be, else the type."""
+    return next((one for one in get_args(annotation) if hasattr(one, "model_fields")), annotation)

@@ -14,17 +14,6 @@ from models.figures import FIGURES
 from pipeline.errors import without_passwords
 from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Text, Timezone
 
-
-class BlockWeights(Section):
-    """How much each block of profile columns may say."""
-
-    interest: NonNegative
-    value: NonNegative
-    journey: NonNegative
-    context: NonNegative
-    benefits: NonNegative
-
-
 Block = Literal["interest", "value", "journey", "context", "benefits"]
 ClusterShare = Annotated[float, Field(gt=0, le=0.5)]
 
@@ -43,16 +32,17 @@ class HDBSCANParams(Section):
     """HDBSCAN settings."""
 
     fit_customers: Count
-    min_cluster_share: ClusterShare
     min_samples: Count
     n_components: Count
     n_neighbors: Annotated[int, Field(ge=2)]
     selection: Literal["leaf", "eom"]
-    noise: Literal["nearest", "keep", "standing"]
+    reduce: Literal["auto", "always", "never"]
     vote_neighbors: Count
 
 
 Algorithm = Literal["kmeans", "hdbscan"]
+Question = Literal["buys", "spend", "categories", "stability", "separation"]
+"""What segments are chosen by: who buys, how much, which categories; whether they come back; how clearly they part."""
 SegmentCount = Annotated[int, Field(ge=1, le=100)]
 
 
@@ -63,16 +53,44 @@ def _journey_column(name: str) -> str:
     return name
 
 
-class ClusteringParams(Section):
-    """How segments are found."""
+class FacetParams(Section):
+    """One way to segment: by which columns, with which algorithm, which customers, and what decides."""
 
-    algorithm: Literal["kmeans", "hdbscan", "standing"]
+    block_weights: Annotated[dict[Block, NonNegative], Field(min_length=1)]
+    algorithm: Literal["kmeans", "hdbscan", "auto", "rule"]
     n_segments: SegmentCount | Literal["auto"]
+    min_cluster_share: ClusterShare
     min_events: Count
-    block_weights: BlockWeights
+    min_evidence: NonNegative
+    chosen_by: Annotated[list[Question], Field(min_length=1)]
+    names: Literal["archetypes", "interests"]
+    noise: Literal["nearest", "keep", "standing"]
+    try_n_segments: Annotated[list[SegmentCount], Field(min_length=1)]
+    try_min_cluster_share: Annotated[list[ClusterShare], Field(min_length=1)]
+    try_block_weights: list[dict[Block, NonNegative]]
+
+    @field_validator("block_weights")
+    @classmethod
+    def _some_weight(cls, value: dict[Block, float]) -> dict[Block, float]:
+        if not any(value.values()):
+            raise ValueError("expected a weight above 0 for at least one block")
+        return value
+
+
+class LeadingCategoryParams(Section):
+    """When a customer's leading category is certain."""
+
+    min_lift: Annotated[float, Field(ge=1)]
+    min_errors: NonNegative
+
+
+class ClusteringParams(Section):
+    """How the algorithms work, whichever facet they are used for."""
+
     journey_columns: list[Annotated[str, AfterValidator(_journey_column)]]
     kmeans: KMeansParams
     hdbscan: HDBSCANParams
+    leading_category: LeadingCategoryParams
     border_margin: Share
 
 
@@ -123,11 +141,9 @@ class SweepParams(Section):
     """The settings that are chosen among."""
 
     algorithm: Annotated[list[Algorithm], Field(min_length=1)]
-    n_segments: Annotated[list[SegmentCount], Field(min_length=1)]
-    min_cluster_share: Annotated[list[ClusterShare], Field(min_length=1)]
-    block_weights: list[dict[Block, NonNegative]]
     tolerance: Share
     min_stable_share: Share
+    min_separation: Annotated[float, Field(ge=-1, le=1)]
     sample_customers: Count
     resamples: Count
     n_jobs: Count
@@ -213,6 +229,7 @@ class NamingParams(Section):
     # Models trained before there were these keys have none in their params.
     proposer: Annotated[list[Word], Field(min_length=1), AfterValidator(_without_password)] | None = None
     proposer_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    interest_playbook: Text
     archetypes: list[Archetype]
     traits: list[Trait]
     standing: dict[str, Standing]

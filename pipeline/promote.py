@@ -10,19 +10,26 @@ from pipeline.errors import UserError
 from pipeline.params import Params
 
 STABILITY = ("stability_mean", "stability_min")
+"""Figures of each facet, after its name and a slash."""
 VALIDITY = ("validity_buys_auc", "validity_spend_r2", "validity_category_auc")
-"""What segments tell of the time after as_of; only trainings that could measure it have these."""
-JUDGED = (*STABILITY, *VALIDITY)
+"""What segments predict of the time after as_of; only trainings that could measure it have these."""
+
+
+def tolerances(figures: Mapping[str, float], params: Params) -> dict[str, float]:
+    """The figures of a run that runs are judged by, and by how much each may be worse."""
+    settings = params.promote
+    stability = [name for name in figures if name.rpartition("/")[2] in STABILITY]
+    return dict.fromkeys(stability, settings.tolerance) | {
+        name: settings.validity_tolerance for name in VALIDITY if name in figures
+    }
 
 
 def worse_in(figures: Mapping[str, float], other: Mapping[str, float], params: Params) -> list[str]:
     """Figures in which a run is worse than another by more than is tolerated; those that both have are looked at."""
-    settings = params.promote
-    tolerated = dict.fromkeys(STABILITY, settings.tolerance) | dict.fromkeys(VALIDITY, settings.validity_tolerance)
     return [
         name
-        for name, tolerance in tolerated.items()
-        if name in figures and name in other and figures[name] < other[name] - tolerance
+        for name, tolerance in tolerances(figures, params).items()
+        if name in other and figures[name] < other[name] - tolerance
     ]
 
 
@@ -46,9 +53,9 @@ def _promote(params: Params, run: str, *, force: bool) -> str:
         champion = registry.champion_run(mlflow, params)
         before = tracking.read_run(mlflow, champion)[1] if champion is not None and champion != run_id else {}
         lines = [
-            f"{name:<22}{figures[name]:>8.3f}   champion {before[name]:.3f}"
-            for name in JUDGED
-            if name in figures and name in before
+            f"{name:<26}{figures[name]:>8.3f}   champion {before[name]:.3f}"
+            for name in tolerances(figures, params)
+            if name in before
         ]
         worse = worse_in(figures, before, params)
         if worse and not force:

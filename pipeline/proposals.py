@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from pipeline.segments import Segments
 if TYPE_CHECKING:
     import pandas as pd
 
-TOLD = ("segment_id", "names_by_figures", "archetype", "evidence", "top_categories", "figures")
+TOLD = ("facet", "segment_id", "names_by_figures", "archetype", "evidence", "top_categories", "figures")
 """All that the program is told of a segment, as in segments.json."""
 MAX_ANSWER_BYTES = 2**20
 MOST_REASONS = 3
@@ -73,26 +73,32 @@ def _program(word: str, params: Params) -> str | None:
     return below if os.sep in word else shutil.which(word) or below
 
 
-def with_proposals(segments: Segments, params: Params, *, progress: Callable[[str], None]) -> tuple[Segments, str]:
+def with_proposals(
+    facets: Sequence[Segments], params: Params, *, progress: Callable[[str], None]
+) -> tuple[list[Segments], str]:
     """Segments whose rows have ``proposed_names``, and a warning where the program did not do as expected.
 
     A proposal changes no name. Without `naming.proposer` there is no such key, and no warning. Asked for are the names
-    of segments that can be renamed, that are not small and that have no name by hand.
+    of segments, of all facets, that can be renamed, that are not small and that have no name by hand.
     """
     if params.naming.proposer is None:
-        return segments, ""
-    asked = [one for one in segments.table if _is_asked(one)]
+        return list(facets), ""
+    rows = [one for segments in facets for one in segments.table]
+    asked = [one for one in rows if _is_asked(one)]
     proposed: dict[str, dict[str, str]] = {}
     doubt = ""
     if asked:
         progress("asking naming.proposer for names")
         try:
-            answer = _parsed(_answer(_question(asked, segments.shop, params), params))
-            proposed, doubt = _checked(answer, asked, segments.table)
+            answer = _parsed(_answer(_question(asked, facets[0].shop, params), params))
+            proposed, doubt = _checked(answer, asked, rows)
         except NoProposals as error:
             doubt = str(error)
-    table = [{**one, "proposed_names": proposed.get(one["segment_id"])} for one in segments.table]
-    return replace(segments, table=table), doubt and f"Beware: naming.proposer: {doubt}"
+    found = [
+        replace(segments, table=[{**one, "proposed_names": proposed.get(one["segment_id"])} for one in segments.table])
+        for segments in facets
+    ]
+    return found, doubt and f"Beware: naming.proposer: {doubt}"
 
 
 def proposals_text(params: Params, segments: pd.DataFrame, *, is_champion: bool) -> list[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 SCORER_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn")
 GIVEN_NAME = "name."
-LAST_SEGMENT = "last_segment"
+LAST_SEGMENT = "last_segment."
 ABOUT_MODEL = """\
 Puts customers into segments. `champion` is what `kindred score` uses unless told otherwise; `challenger` is the latest
 training. `kindred promote RUN` makes a version the champion.
@@ -230,35 +230,39 @@ def give_name(mlflow: Any, params: Params, segment_id: str, name: str | None) ->
 
 
 def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """Segment columns of scores with the names given by hand."""
+    """Segment columns of scores, of every facet, with the names given by hand."""
     if not names:
         return predicted
     changes: dict[str, Any] = {}
     called: dict[str, str] = {}
-    for segment_id, segment in (("segment_id", "segment"), ("next_segment_id", "next_segment")):
+    for segment_id in [str(one) for one in predicted if str(one).endswith("segment_id")]:
+        segment = segment_id.removesuffix("_id")
         by_hand = predicted[segment_id].map(names)
         is_given = by_hand.notna()
         called |= dict(zip(predicted[segment][is_given], by_hand[is_given], strict=True))
         changes[segment] = predicted[segment].where(~is_given, by_hand)
-    # A move ends in the name of the segment that it leads to.
-    moves = {
-        text: next((text.removesuffix(old) + new for old, new in called.items() if text.endswith(f" -> {old}")), text)
-        for text in predicted.what_would_move.dropna().unique()
-    }
-    changes["what_would_move"] = predicted.what_would_move.map(moves)
+    if "what_would_move" in predicted:
+        # A move ends in the name of the segment that it leads to.
+        moves = {
+            text: next(
+                (text.removesuffix(old) + new for old, new in called.items() if text.endswith(f" -> {old}")), text
+            )
+            for text in predicted.what_would_move.dropna().unique()
+        }
+        changes["what_would_move"] = predicted.what_would_move.map(moves)
     return predicted.assign(**changes).astype(predicted.dtypes.to_dict())
 
 
-def last_segment(mlflow: Any, params: Params) -> int:
-    """The highest number that any training gave to a segment; 0 where none was registered."""
+def last_segment(mlflow: Any, params: Params, prefix: str) -> int:
+    """The highest number that any training gave to a segment with a prefix; 0 where none was registered."""
     model = _registered_model(mlflow, params)
-    return int(model.tags.get(LAST_SEGMENT, 0)) if model else 0
+    return int(model.tags.get(LAST_SEGMENT + prefix, 0)) if model else 0
 
 
-def note_last_segment(mlflow: Any, params: Params, number: int) -> None:
+def note_last_segment(mlflow: Any, params: Params, prefix: str, number: int) -> None:
     """Keep ``number`` from being given to another segment; the registered model notes it, before its first version."""
     client, model = mlflow.MlflowClient(), params.tracking.model_name
     if _registered_model(mlflow, params) is None:
         client.create_registered_model(model, description=ABOUT_MODEL)
-    if number > last_segment(mlflow, params):
-        client.set_registered_model_tag(model, LAST_SEGMENT, str(number))
+    if number > last_segment(mlflow, params, prefix):
+        client.set_registered_model_tag(model, LAST_SEGMENT + prefix, str(number))

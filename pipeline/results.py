@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from jinja2 import UndefinedError
@@ -17,12 +17,19 @@ from pipeline.params import Params
 from pipeline.report.render import render
 from pipeline.report.wording import wording
 from pipeline.report.workbook import write_workbook
-from pipeline.segments import Segments
+
+if TYPE_CHECKING:
+    from pipeline.training_summary import FoundFacet
 
 REPORT, SEGMENTS, SEGMENTS_JSON, MANIFEST = "report.html", "segments.parquet", "segments.json", "manifest.json"
 SHORT_ID = 12
 ONLY_TOLD = ("stages",)
 """What a segment of the summary has for the report alone."""
+FLAT = (
+    *("facet", "segment_id", "name", "archetype", "is_standing", "customer_count", "customer_share", "spend_share"),
+    *("stability", "stability_word", "is_stable"),
+)
+"""Columns of segments that are no nested values."""
 HINT = "Train again, or make it with the version of Kindred that trained it."
 
 
@@ -39,7 +46,10 @@ def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
     proposed = frame.get("proposed_names")  # only where naming.proposer was asked
     return pd.DataFrame(
         {
-            **{name: frame[name] for name in ("segment_id", "name", "archetype", "is_standing", "customer_count")},
+            **{
+                name: frame[name]
+                for name in ("facet", "segment_id", "name", "archetype", "is_standing", "customer_count")
+            },
             **{
                 name: frame[name]
                 for name in ("customer_share", "spend_share", "stability", "stability_word", "is_stable")
@@ -55,18 +65,17 @@ def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-def lifts_by_category(segments: Segments) -> list[dict[str, Any]]:
-    """What the workbook tells of interests: category, label, lifts (segment_id -> lift, where it is sure)."""
-    shown = [one["segment_id"] for one in segments.table if not one["is_small"] and not one["is_standing"]]
-    lifts = segments.lifts.loc[shown]
-    return [
-        {
-            "category": str(category),
-            "label": segments.labels[str(category)],
-            "lifts": {name: float(lift) for name, lift in column.dropna().items()},
-        }
-        for category, column in lifts.items()
-    ]
+def lifts_by_category(facets: Sequence[FoundFacet]) -> list[dict[str, Any]]:
+    """What the workbook shows of interests: category, label, lifts (segment_id -> lift, where it is certain)."""
+    columns: dict[str, dict[str, Any]] = {}
+    for facet in facets:
+        segments = facet.segments
+        shown = [one["segment_id"] for one in segments.table if not one["is_small"] and not one["is_standing"]]
+        for category, lifts in segments.lifts.loc[shown].items():
+            name = str(category)
+            own = columns.setdefault(name, {"category": name, "label": segments.labels[name], "lifts": {}})
+            own["lifts"] |= {segment_id: float(lift) for segment_id, lift in lifts.dropna().items()}
+    return list(columns.values())
 
 
 def write_results(

@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 
 from features.events import ObservationWindow
+from models.scorer import facet_column
 from pipeline import beware, outputs, registry, tracking
 from pipeline.commands import command
 from pipeline.engines import connect
 from pipeline.errors import UserError
+from pipeline.facets import Facet, facets_of
 from pipeline.files import source_files
 from pipeline.hysteresis import hold, last_scores
 from pipeline.params import Params
@@ -37,16 +39,18 @@ class Scored:
     following: str
 
     def as_text(self) -> str:
-        """Rows per segment beside training, and what else to know."""
-        lines = [f"{'Segment':<44}{'Customers':>12}{'Share':>9}{'At training':>13}"]
-        lines += [
-            f"{row['name'][:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
-            + (f"{row['trained_share']:>13.1%}" if row["trained_share"] is not None else f"{'-':>13}")
-            for row in self.summary["segments"].values()
-        ]
+        """Rows per segment of each facet compared with training, and what else to know."""
+        lines: list[str] = []
+        for facet, rows in self.summary["facets"].items():
+            lines += [f"{facet.capitalize():<44}{'Customers':>12}{'Share':>9}{'At training':>13}"]
+            lines += [
+                f"{row['name'][:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
+                + (f"{row['trained_share']:>13.1%}" if row["trained_share"] is not None else f"{'-':>13}")
+                for row in rows["segments"].values()
+            ]
+            lines.append("")
         new, drift = self.summary["new_categories"], self.summary["mix_drift"]
         lines += [
-            "",
             f"Low evidence    {self.summary['low_evidence_count']:,} of {self.summary['customer_count']:,} customers",
             "Drift           "
             + ("unknown" if drift is None else f"{drift:.1%} of customers would have to move for the mix of training"),
@@ -116,14 +120,16 @@ def score(
             reading = source.summary
         progress("scoring")
         told, predicted = scored(con, measures, mix, as_trained, model, threads=params.engine.threads)
-        last = last_scores(out, model_uri=model.uri, as_of=params.as_of) if params.score.hysteresis else None
+        facets, margin = facets_of(trained), params.score.hysteresis
+        prefixes = [facet.column_prefix for facet in facets]
+        last = last_scores(out, prefixes, model_uri=model.uri, as_of=params.as_of) if margin else None
         held_count = 0
         if last is not None:
-            predicted = hold(predicted, told["customer_id"].to_pandas(), last, margin=params.score.hysteresis)
-            held_count = int(predicted.pop("is_held").sum())
+            predicted, held = hold(predicted, told["customer_id"].to_pandas(), last, prefixes, margin=margin)
+            held_count = int(held.sum())
         predicted = registry.renamed(predicted, registry.given_names(mlflow, params))
-        summary = _summary(measures, predicted, model, mlflow)
-        table = score_table(told, predicted, params, model)
+        summary = _summary(measures, predicted, facets, model, mlflow)
+        table = score_table(told, predicted, as_trained, model)
         telling = told.select(SIGNS).to_pandas()
         signs = beware.of_another_shop(params, trained, shop.spec.cut, telling, summary["mix_drift"])
         if len(signs) > 1 and not force:
@@ -166,35 +172,53 @@ def _border_text(summary: dict[str, Any]) -> str:
     return told
 
 
-def _summary(measures: Measures, predicted: pd.DataFrame, model: registry.LoadedModel, mlflow: Any) -> dict[str, Any]:
+def _summary(
+    measures: Measures, predicted: pd.DataFrame, facets: list[Facet], model: registry.LoadedModel, mlflow: Any
+) -> dict[str, Any]:
     """Counts only. A model outlives its run: without it, the mix of training is unknown."""
     try:
         _, _, trained = tracking.read_run(mlflow, model.run_id)
     except tracking.TrackingError:
         trained = {}
     shares = {one["segment_id"]: one["customer_share"] for one in trained.get("segments", [])}
-    counts = predicted.groupby("segment_id").size().sort_values(ascending=False, kind="stable")
-    names = predicted.drop_duplicates("segment_id").set_index("segment_id").segment.to_dict()
-    now = {str(segment_id): count / len(predicted) for segment_id, count in counts.items()}
-    drift = sum(abs(now.get(name, 0.0) - shares.get(name, 0.0)) for name in now.keys() | shares.keys()) / 2
+    found = {facet.name: _facet_counts(predicted, facet, shares) for facet in facets}
     return {
         "customer_count": len(predicted),
         "low_evidence_count": int((predicted.evidence == "low").sum()),
-        "segments": {
-            segment_id: {
-                "name": names[segment_id],
-                "customer_count": int(counts[segment_id]),
-                "customer_share": share,
-                "trained_share": shares.get(segment_id),
-            }
-            for segment_id, share in now.items()
-        },
-        "mix_drift": float(drift) if shares else None,
+        "facets": found,
+        "mix_drift": found[facets[0].name]["mix_drift"],
         "noise_count": int((predicted.evidence == "noise").sum()),
         "border_count": int(predicted.is_border.sum()),
-        "movable_count": int(predicted.what_would_move.notna().sum()),
+        "movable_count": int(predicted.what_would_move.notna().sum()) if "what_would_move" in predicted else 0,
         "queries": measures.query_counts,
         "new_categories": dict(
             zip(measures.new_categories.category, measures.new_categories.event_count.astype(int), strict=True)
         ),
     }
+
+
+def _facet_counts(predicted: pd.DataFrame, facet: Facet, trained: dict[str, float]) -> dict[str, Any]:
+    """Customers of each segment of a facet, the largest first, and the share that would have to move.
+
+    Parameters
+    ----------
+    trained : dict
+        segment_id -> share of customers at training, of all facets.
+    """
+    segment_id, segment = (facet_column(name, facet.column_prefix) for name in ("segment_id", "segment"))
+    counts = predicted.groupby(segment_id).size().sort_values(ascending=False, kind="stable")
+    names = predicted.drop_duplicates(segment_id).set_index(segment_id)[segment].to_dict()
+    rows = {
+        str(one): {
+            "name": names[one],
+            "customer_count": int(count),
+            "customer_share": count / len(predicted),
+            "trained_share": trained.get(str(one)),
+        }
+        for one, count in counts.items()
+    }
+    # Shares of a facet add up to 1 at training, too; a segment that nobody is in now had its share then.
+    moved = sum(abs(row["customer_share"] - (row["trained_share"] or 0.0)) for row in rows.values())
+    here = sum(row["trained_share"] or 0.0 for row in rows.values())
+    drift = (moved + max(1.0 - here, 0.0)) / 2
+    return {"segments": rows, "mix_drift": float(drift) if trained else None}

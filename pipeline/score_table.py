@@ -23,6 +23,7 @@ from features.seasons import SEASONS
 from models.scorer import Floats
 from models.seasons import ExpectedShares
 from pipeline import registry
+from pipeline.facets import facets_of
 from pipeline.hysteresis import AS_OF
 from pipeline.params import Params
 from pipeline.profiles import Measures, profile_batches
@@ -49,6 +50,7 @@ AT_THE_END = (
     "next_tier_needs",
     "redemptions_per_order",
     "returned_spend",
+    "activity",
 )
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
 Batch = tuple[pa.RecordBatch, pd.DataFrame]
@@ -123,6 +125,10 @@ def _on_threads(
 def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: registry.LoadedModel) -> pa.Table:
     """The scores contract, row by row as ``told`` and ``predicted`` stand."""
     same = pa.array(np.zeros(len(predicted), np.int64))
+    # Columns of further facets come last, for readers that count columns from the left.
+    further = tuple(facet.column_prefix for facet in facets_of(params) if not facet.is_first)
+    names = [str(name) for name in predicted]
+    first = [name for name in names if not any(prefix in name for prefix in further)]
 
     def as_in_history(name: str) -> pa.ChunkedArray:
         """Texts of the kind that pandas gives, so that scores and their history go together."""
@@ -132,11 +138,12 @@ def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: 
     columns = {
         "customer_id": as_in_history("customer_id"),
         "as_of": pa.array([params.as_of], AS_OF).take(same),
-        **{name: pa.array(predicted[name], from_pandas=True) for name in predicted},
+        **{name: pa.array(predicted[name], from_pandas=True) for name in first},
         **{name: as_in_history(name) for name in (*FROM_PROFILE, "top_categories")},
         "model_uri": pa.array([model.uri]).take(same),
         "run_id": pa.array([model.run_id]).take(same),
         **{name: told[name] for name in ("journey_events", *AT_THE_END)},
+        **{name: pa.array(predicted[name], from_pandas=True) for name in names if name not in first},
     }
     return pa.table(columns)
 

@@ -11,7 +11,9 @@ from models.disclosure import well_founded
 from models.explanations import Rule, is_share
 from models.identity import STANDING
 from models.lifts import Interest
+from models.naming import in_languages
 from models.segmentation import FittedClusters
+from pipeline.facets import Facet
 from pipeline.params import Params
 from pipeline.report.wording import wording
 
@@ -22,14 +24,11 @@ def rule_of(
     labels: dict[str, str],
     noise_policy: str | None,
     params: Params,
+    facet: Facet,
 ) -> dict[str, Any] | None:
     """The rule as data and in words, and how well it holds; None of a small group, and where none tells it apart."""
     if segment["is_standing"]:
-        stage = segment["segment_id"].removeprefix(STANDING)
-        told: dict[str, Any] = {
-            **{"stage": stage, "min_events": params.clustering.min_events, "with_noise": noise_policy == "standing"},
-            **{"precision": 1.0, "coverage": 1.0},
-        }
+        told = _rule_of_group(segment["segment_id"].removeprefix(STANDING), noise_policy, facet)
     elif segment["is_small"] or rule is None or not rule.conditions or np.isnan(rule.precision):
         return None
     else:
@@ -39,6 +38,15 @@ def rule_of(
         ]
         told = {"conditions": conditions, "precision": rule.precision, "coverage": rule.coverage}
     return {"text": wording(params.language, params.currency).conditions(told), **told}
+
+
+def _rule_of_group(group: str, noise_policy: str | None, facet: Facet) -> dict[str, Any]:
+    """The rule of a group by rule, which holds of all its customers and of nobody else."""
+    given = facet.settings
+    found = {"min_events": given.min_events, "precision": 1.0, "coverage": 1.0}
+    if facet.names_interests:
+        return {"min_evidence": given.min_evidence, **found}
+    return {"stage": group, "with_noise": noise_policy == "standing", **found}
 
 
 def _label(column: str, labels: dict[str, str]) -> str:
@@ -72,20 +80,13 @@ def segment_row(
     interests: list[Interest],
     fitted: FittedClusters,
     params: Params,
+    facet: Facet,
 ) -> dict[str, Any]:
-    """All that is told of a segment but its rule; ``named``: by `models.naming`, None of one by rule."""
-    standing = params.naming.standing.get(segment_id.removeprefix(STANDING))
-    if named is None:
-        assert standing is not None
-        named = {
-            "archetype": None,
-            "names": standing.name.model_dump(),
-            "playbook": standing.playbook.model_dump(),
-            "avoid": standing.avoid.model_dump(),
-            "evidence": [],
-        }
+    """All that is shown of a segment but its rule; ``named``: by figures or interests, None of a group by rule."""
+    named = named or _named_by_rule(segment_id.removeprefix(STANDING), params)
     came_back = stability_of(segment_id, fitted)
     return {
+        "facet": facet.name,
         "segment_id": segment_id,
         "name": named["names"][params.language],
         "names": named["names"],
@@ -103,4 +104,16 @@ def segment_row(
         "avoid": named["avoid"],
         "is_small": figures["customer_count"] < params.naming.min_group,
         "figures": well_founded(figures, params.naming.min_group),
+    }
+
+
+def _named_by_rule(group: str, params: Params) -> dict[str, Any]:
+    """What a group by rule is called: by its lifecycle stage, or as customers whose interests are not known."""
+    texts = params.naming.standing.get(group)
+    return {
+        "archetype": None,
+        "names": texts.name.model_dump() if texts else in_languages("unknown"),
+        "playbook": texts.playbook.model_dump() if texts else {},
+        "avoid": texts.avoid.model_dump() if texts else {},
+        "evidence": [],
     }

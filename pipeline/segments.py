@@ -1,4 +1,4 @@
-"""Profiles -> clusters -> segments: identities, names, figures; and the segmentation that is saved."""
+"""Clusters of a facet -> segments: identities, names, figures; and the model that is saved."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from models.disclosure import hide_shares_of_few, hide_spend_of_few
 from models.explanations import segment_rules
 from models.figures import segment_figures
 from models.identity import STANDING
+from models.interest_names import category_nodes, name_by_interests, node_figures
 from models.kept_names import keep_names, leave_names
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
 from models.moves import moves_as_changes, possible_moves
 from models.scorer import NOISE
 from models.seasons import seasonal_lean
-from models.segmentation import FittedClusters, Segmentation
+from models.segmentation import FittedClusters
 from pipeline.clusters import noise_policy, segment_ids
+from pipeline.facets import BROAD_ID, UNKNOWN_ID, Facet
 from pipeline.params import Params
 from pipeline.profiles import Profiles
 from pipeline.segment_rows import is_stable, rule_of, segment_row, stability_of
@@ -36,7 +38,7 @@ SHOWN_OF_STANDINGS = ("events_per_customer", "days_since_last_event")
 
 @dataclass(frozen=True)
 class Segments:
-    """A named segmentation of one shop.
+    """The named segments of a facet.
 
     Attributes
     ----------
@@ -46,15 +48,18 @@ class Segments:
         The figures of all customers who were clustered.
     lifts : DataFrame
         segment_id x category, those first in which segments differ most. Null: too few customers show it.
+    model : dict
+        What `models.scorer.segment_columns` reads.
     rules_fidelity : float
         Share of customers whom all rules together put where they are.
     """
 
+    facet: Facet
     table: list[dict[str, Any]]
     shop: dict[str, float]
     lifts: pd.DataFrame
     labels: dict[str, str]
-    segmentation: Segmentation
+    model: dict[str, Any]
     segment_ids: np.ndarray
     rules_fidelity: float
 
@@ -63,7 +68,7 @@ class Segments:
         return pd.DataFrame(self.table)
 
 
-def seasonal_leaning(profiles: Profiles, fitted: FittedClusters, params: Params) -> pd.DataFrame | None:
+def seasonal_leaning(profiles: Profiles, fitted: FittedClusters, params: Params, facet: Facet) -> pd.DataFrame | None:
     """Segment x category: how the shop leaned while the segment was there; needs the open database."""
     if profiles.said is None:
         return None
@@ -71,7 +76,7 @@ def seasonal_leaning(profiles: Profiles, fitted: FittedClusters, params: Params)
     customers = pd.DataFrame(
         {
             "customer_id": np.arange(len(profile)),
-            "segment_id": segment_ids(profile, fitted),
+            "segment_id": segment_ids(profile, fitted, facet),
             "share_per_evidence": 1.0 / (profile.evidence.fillna(0.0) + params.interests.kappa),
         }
     )
@@ -88,26 +93,27 @@ def describe_segments(
     profiles: Profiles,
     fitted: FittedClusters,
     params: Params,
+    facet: Facet,
     *,
     leaning: pd.DataFrame | None,
     known_names: Mapping[str, Mapping[str, Any]] | None = None,
     given_names: Mapping[str, str] | None = None,
 ) -> Segments:
-    """Name every cluster and every standing, and gather what is to be said of them.
+    """Name every cluster and every group by rule of a facet, and gather what is to be said of them.
 
     Parameters
     ----------
     leaning : DataFrame or None
-        `seasonal_leaning`; None: lifts are beside the whole window.
+        `seasonal_leaning`; None: lifts are compared with the whole window.
     known_names : mapping, optional
         segment_id -> the champion's row of ``table``, whose name a segment of the same kind keeps.
     given_names : mapping, optional
         segment_id -> the name that was given by hand, in all languages.
     """
     profile = profiles.table
-    ids = segment_ids(profile, fitted)
+    ids = segment_ids(profile, fitted, facet)
     labels = category_labels(profiles.shop.spec.cut.categories)
-    settings = params.naming
+    settings, given = params.naming, given_names or {}
     lifts, interests = _interests(profiles, ids, leaning, labels, params)
     one_share = settings.max_one_customer_share
     everybody = segment_figures(profile, ids, max_one_customer_share=one_share)
@@ -116,56 +122,96 @@ def describe_segments(
     figures = everybody.loc[["shop"]]
     if inside.any():
         figures = segment_figures(profile[inside], ids[inside], max_one_customer_share=one_share)
-    traits = [one.model_dump() for one in settings.traits]
-    named = naming.name_segments(
-        figures,
-        interests,
-        [one.model_dump() for one in settings.archetypes],
-        traits=traits,
-        min_contrast=settings.min_contrast,
-        min_gap=settings.min_gap,
-        min_share_gap=settings.min_share_gap,
-        unstable=[one for one in interests if not is_stable(stability_of(one, fitted), params)],
-    )
-    given = given_names or {}
-    keep_names(named, known_names or {}, figures, traits)
+    if facet.names_interests:
+        named = _named_by_interests(profiles, ids, lifts, params)
+    else:
+        named = _named_by_archetypes(figures, interests, fitted, params)
+    keep_names(named, known_names or {}, figures, [one.model_dump() for one in settings.traits])
     leave_names(named, given)
     rules, fidelity = segment_rules(
         profile[inside],
         ids[inside],
-        profiles.shop.spec.columns(),
+        facet.columns(profiles.shop.spec.columns()),
         **params.rules.model_dump(),
         min_customers=settings.min_group,
         seed=params.seed,
     )
     shop = _plain(figures.loc["shop"])
-    table = [
-        segment_row(
-            segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), interests[segment_id], fitted, params
+    table = []
+    for segment_id, own in interests.items():
+        # What is given by hand can be taken back: the name by figures stays with it, and in the model.
+        row = segment_row(
+            segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), own, fitted, params, facet
         )
-        for segment_id in interests
-    ]
-    for one in table:
-        # What is given by hand can be taken back: the name by figures stays beside it, and in the model.
-        one["names_by_figures"] = one["names"]
-        if by_hand := given.get(one["segment_id"]):
-            one.update(name=by_hand, names=dict.fromkeys(one["names"], by_hand))
-        one["rule"] = rule_of(one, rules.get(one["segment_id"]), labels, noise_policy(fitted), params)
-        if one["is_standing"]:
-            known = [name for name in SHOWN_OF_STANDINGS if name in one["figures"] and name in shop]
-            one["evidence"] = [naming.proof(name, one["figures"], shop, {}) for name in known]
+        row["names_by_figures"] = row["names"]
+        if by_hand := given.get(segment_id):
+            row.update(name=by_hand, names=dict.fromkeys(row["names"], by_hand))
+        row["rule"] = rule_of(row, rules.get(segment_id), labels, noise_policy(fitted), params, facet)
+        if row["is_standing"]:
+            known = [name for name in SHOWN_OF_STANDINGS if name in row["figures"] and name in shop]
+            row["evidence"] = [naming.proof(name, row["figures"], shop, {}) for name in known]
+        table.append(row)
     table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
     hide_spend_of_few(table, settings.min_group)
     steps = funnel(profile, ids, min_group=settings.min_group)
     hide_shares_of_few(table, _stages(profile, ids, table), steps, settings.min_group)
     return Segments(
+        facet=facet,
         table=table,
         shop=shop,
         lifts=lifts["lift"].where(lifts["is_sure"]),
         labels=labels,
-        segmentation=_segmentation(fitted, named, _moves(profile[inside], params), params),
+        model=_facet_model(facet, fitted, named, _moves(profile[inside], params), params),
         segment_ids=ids,
         rules_fidelity=fidelity,
+    )
+
+
+def _named_by_archetypes(
+    figures: pd.DataFrame, interests: Mapping[str, list[Interest]], fitted: FittedClusters, params: Params
+) -> dict[str, dict[str, Any]]:
+    """`models.naming.name_segments` as the parameters say."""
+    settings = params.naming
+    return naming.name_segments(
+        figures,
+        interests,
+        [one.model_dump() for one in settings.archetypes],
+        traits=[one.model_dump() for one in settings.traits],
+        min_contrast=settings.min_contrast,
+        min_gap=settings.min_gap,
+        min_share_gap=settings.min_share_gap,
+        unstable=[one for one in interests if not is_stable(stability_of(one, fitted), params)],
+    )
+
+
+def _named_by_interests(
+    profiles: Profiles, ids: np.ndarray, lifts: Mapping[str, pd.DataFrame], params: Params
+) -> dict[str, dict[str, Any]]:
+    """`models.interest_names.name_by_interests` as the parameters say, of the segments that are not by rule."""
+    settings, cut = params.naming, profiles.shop.spec.cut
+    known = sorted({str(one) for one in ids if not one.startswith(STANDING)})
+    if not known:
+        return {}
+    nodes = category_nodes(cut.categories, cut.level)
+    inside = np.array([not one.startswith(STANDING) for one in ids], dtype=bool)
+    expected = (lifts["share"] / lifts["lift"].where(lifts["lift"] > 0)).reindex(columns=list(cut.categories))
+    figures = node_figures(
+        profiles.table[inside],
+        pd.Index(known).get_indexer(pd.Index(ids[inside])).astype(np.int64),
+        expected.loc[known].fillna(0.0),
+        nodes,
+        cut.categories,
+        lift_errors=settings.lift_errors,
+        min_lift=settings.min_lift,
+    )
+    return name_by_interests(
+        figures,
+        known,
+        nodes,
+        min_lift=settings.min_lift,
+        min_share=settings.min_interest_share,
+        playbook=settings.interest_playbook.model_dump(),
+        broad=[BROAD_ID],
     )
 
 
@@ -209,44 +255,59 @@ def _plain(figures: Any) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items() if not np.isnan(value)}
 
 
-def _segmentation(
-    fitted: FittedClusters, named: dict[str, dict[str, Any]], moves: list[dict[str, Any]], params: Params
-) -> Segmentation:
+def _facet_model(
+    facet: Facet,
+    fitted: FittedClusters,
+    named: Mapping[str, Mapping[str, Any]],
+    moves: list[dict[str, Any]],
+    params: Params,
+) -> dict[str, Any]:
     clusters = fitted.model_clusters
     has_noise = NOISE in fitted.labels or NOISE in fitted.clusters.model.get("labels", ())
-    if has_noise and noise_policy(fitted) != "nearest":
-        clusters = [NOISE, *clusters]
-    return Segmentation(
-        {
-            "scaling": fitted.scaling,
-            "clusters": fitted.clusters.model,
-            "segments": [
-                {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, params)}
-                for cluster in clusters
-            ],
-            "standing": {
-                stage: {"segment_id": STANDING + stage, "name": getattr(one.name, params.language)}
-                for stage, one in params.naming.standing.items()
-            },
-            "min_events": params.clustering.min_events,
-            "border_margin": params.clustering.border_margin,
-            "moves": moves,
-        }
-    )
+    if (has_noise and noise_policy(fitted) != "nearest") or fitted.algorithm == "rule":
+        clusters = [NOISE, *clusters] if clusters else []
+    return {
+        "name": facet.name,
+        "prefix": facet.column_prefix,
+        "scaling": fitted.scaling,
+        "clusters": fitted.clusters.model,
+        "segments": [
+            {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, params)} for cluster in clusters
+        ],
+        "standing": _groups_by_rule(facet, params),
+        "grouped_by": None if facet.names_interests else "lifecycle_stage",
+        "evidence_words": ["ok", "low", "broad" if facet.names_interests else "noise"],
+        "min_events": facet.settings.min_events,
+        "min_evidence": facet.settings.min_evidence,
+        "border_margin": params.clustering.border_margin,
+        **({} if facet.names_interests else {"moves": moves}),
+    }
+
+
+def _groups_by_rule(facet: Facet, params: Params) -> dict[str, dict[str, str]]:
+    """Value of the column that customers are grouped by -> the group."""
+    if facet.names_interests:
+        name = naming.in_languages("unknown")[params.language]
+        return {UNKNOWN_ID: {"segment_id": STANDING + UNKNOWN_ID, "name": name}}
+    return {
+        stage: {"segment_id": STANDING + stage, "name": getattr(one.name, params.language)}
+        for stage, one in params.naming.standing.items()
+    }
 
 
 def _model_segment(
-    cluster: int, fitted: FittedClusters, named: dict[str, dict[str, Any]], params: Params
+    cluster: int, fitted: FittedClusters, named: Mapping[str, Mapping[str, Any]], params: Params
 ) -> dict[str, Any]:
     """What the model says of a cluster; nulls where its customers get the segment of their lifecycle stage."""
     if cluster == NOISE and noise_policy(fitted) == "standing":
         return {"segment_id": None, "name": None, "is_stable": True}
     segment_id = fitted.segment_id(cluster)
-    names = named[segment_id]["names"] if segment_id in named else naming.in_languages("noise")
+    own = named.get(segment_id, {"names": naming.in_languages("broad" if segment_id == BROAD_ID else "noise")})
     return {
         "segment_id": segment_id,
-        "name": names[params.language],
+        "name": own["names"][params.language],
         "is_stable": is_stable(fitted.stability.get(cluster), params),
+        "is_broad": bool(own.get("is_broad", False)),
     }
 
 

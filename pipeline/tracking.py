@@ -32,7 +32,7 @@ PACKAGES = ("duckdb", "hdbscan", "ibis-framework", "mlflow", "numpy", "pandas", 
 RUN_ID_LENGTH = 32
 DESCRIPTION = "mlflow.note.content"
 MAX_DESCRIPTION_CHARS = 5000
-LINEAGE_KEYS = ("run_id", "as_of", "segment_id", "verdict", "is_here", "jaccard", "akin")
+LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard", "akin")
 ABOUT_EXPERIMENT = """\
 Each run is one training of customer segments: `kindred train`. Open a run for its segments; `report.html` among its
 artifacts is what a CRM analyst reads.

@@ -16,11 +16,12 @@ from features.interests import SHARE_PREFIX
 from models.backtest import Figure, customer_weights, often_bought
 from models.clusterers import fit_kmeans, sampled_rows
 from models.preprocessing import fit_scaling
-from models.scorer import Floats, assign, to_space
+from models.scorer import Floats, Ints, assign, to_space
 from models.segmentation import FittedClusters
 from models.validity import (
     Outcomes,
     better_of,
+    combined_means,
     figures_of,
     kept_gain,
     mean_by_segment,
@@ -29,6 +30,7 @@ from models.validity import (
 from pipeline.clusters import cluster, segment_ids
 from pipeline.engines import TEMPORARY, materialise
 from pipeline.errors import UserError
+from pipeline.facets import facets_of
 from pipeline.observe import numbered, with_columns
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
@@ -69,10 +71,14 @@ class Past:
 
 @dataclass(frozen=True)
 class Validity:
-    """What segments fixed at a cutoff told of the horizon after it.
+    """What segments fixed at a cutoff predicted of the horizon after it.
 
     Attributes
     ----------
+    group_count : int
+        Of the first facet, and of what it is compared with.
+    facets : tuple of str
+        Their names; ``rows`` has one for each, and `SEGMENTS` for all of them together.
     rows : dict
         Way to group or predict -> figure of `TITLES` -> `Figure`.
     kept : dict
@@ -85,17 +91,23 @@ class Validity:
     buyer_count: int
     group_count: int
     ceiling_count: int
+    facets: tuple[str, ...]
     rows: dict[str, dict[str, Figure]]
     kept: dict[str, float]
 
     def metrics(self) -> dict[str, float]:
-        """For MLflow: ``validity_*`` of the segments, higher is better; of the others under their own names."""
+        """For MLflow: ``validity_*`` of all facets together, ``<facet>/validity_*``; others under their own names."""
         figures = {
-            f"{'validity' if name == SEGMENTS else name}_{figure}": one.mean
+            f"{self._metric_prefix(name)}_{figure}": one.mean
             for name, row in self.rows.items()
             for figure, one in row.items()
         }
         return figures | {f"validity_kept_{name}": share for name, share in self.kept.items()}
+
+    def _metric_prefix(self, name: str) -> str:
+        if name in self.facets:
+            return f"{name}/validity"
+        return "validity" if name == SEGMENTS else name
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -109,7 +121,7 @@ class Validity:
             for name, title in TITLES.items()
             if (one := self.rows[SEGMENTS].get(name))
         ]
-        return f"Foretold {'; '.join(told)}"
+        return f"Predicted {'; '.join(told)}"
 
 
 def _kept(share: float) -> str:
@@ -174,18 +186,19 @@ def _rows(table: ir.Table) -> dict[str, np.ndarray]:
 
 
 def foretell(past: Sequence[Past], params: Params) -> tuple[Validity | None, tuple[str, ...]]:
-    """What segments foretold at the last cutoff; where that cannot be said, a note why."""
+    """What segments predicted at the last cutoff; where that cannot be measured, a note why."""
     try:
         return (measure_validity(past[-1], params), ()) if past else (None, ())
     except UserError as error:
-        return None, (f"What segments foretell was not measured: {error}",)
+        return None, (f"What segments predict was not measured: {error}",)
 
 
 def measure_validity(past: Past, params: Params) -> Validity:
-    """Fit the settings of ``params`` on the profiles of the past, and see what the segments told.
+    """Fit the facets of ``params`` on the profiles of the past, and see what the segments predicted.
 
-    Beside them: RFM scores, and raw counts per category, each clustered by KMeans to as many groups; the customers with
-    too few events keep the groups of their standing. The ceiling is fitted on a sample of the customers.
+    Each facet alone and all of them together (`combined_means`); compared with RFM scores, and raw counts per category,
+    each clustered by KMeans to as many groups as the first facet; customers with too few events keep their groups by
+    rule. The ceiling is fitted on a sample of the customers.
     """
     profile, seed, outcomes = past.profiles.table, params.seed, past.outcomes
     if min(outcomes.bought.sum(), (~outcomes.bought).sum()) < params.backtest.min_buyers:
@@ -194,32 +207,42 @@ def measure_validity(past: Past, params: Params) -> Validity:
             f"{params.backtest.horizon_days} days after {past.cutoff:%Y-%m-%d}, and as many who did not; of "
             f"{len(profile):,} {outcomes.bought.sum():,} did."
         )
-    fitted = cluster(past.profiles, params, quality={**params.quality.model_dump(), **UNJUDGED})
-    groups = {SEGMENTS: segment_ids(profile, fitted)}
+    facets = facets_of(params)
+    fits = [
+        cluster(past.profiles, params, facet, quality={**params.quality.model_dump(), **UNJUDGED}) for facet in facets
+    ]
+    groups = {facet.name: segment_ids(profile, fitted, facet) for facet, fitted in zip(facets, fits, strict=True)}
+    first = groups[facets[0].name]
     points = {"rfm": profile[RFM].fillna(0).to_numpy(np.float64), "counts": past.counts}
-    groups |= {key: _regrouped(groups[SEGMENTS], one, fitted, params) for key, one in points.items()}
-    predicted = {name: mean_by_segment(one, outcomes.matrix, seed=seed) for name, one in groups.items()}
+    others = {key: _regrouped(first, one, fits[0], params) for key, one in points.items()}
+    means = {name: mean_by_segment(one, outcomes.matrix, seed=seed) for name, one in {**groups, **others}.items()}
+    together = combined_means([means[facet.name] for facet in facets], outcomes.matrix.mean(axis=0))
+    predicted = {SEGMENTS: together if len(facets) > 1 else means[facets[0].name], **means}
     weights = customer_weights(len(profile), params.backtest.bootstrap_resamples, seed)
     rows = {name: figures_of(one, outcomes, weights) for name, one in predicted.items()}
-
     sample = sampled_rows(len(profile), params.quality.ceiling_customers, seed)
-    columns = past.profiles.shop.spec.columns()
-    scaling = fit_scaling(profile, columns, block_weights=dict.fromkeys({one.block for one in columns}, 1.0))
-    some = outcomes.of(sample)
-    weights = customer_weights(len(sample), params.backtest.bootstrap_resamples, seed)
-    space = to_space(profile.iloc[sample], scaling)
-    by_profile = predicted_by_profile(space, past.shares[sample], some, seed=seed)
-    ceiling = better_of({name: figures_of(one, some, weights) for name, one in by_profile.items()})
+    ceiling, weights = _ceiling(past, sample, params)
     return Validity(
         cutoff=past.cutoff,
         horizon_days=params.backtest.horizon_days,
         customer_count=len(profile),
         buyer_count=int(outcomes.bought.sum()),
-        group_count=len(np.unique(groups[SEGMENTS])),
+        group_count=len(np.unique(first)),
         ceiling_count=len(sample),
+        facets=tuple(facet.name for facet in facets),
         rows={**rows, CEILING: ceiling},
-        kept=kept_gain(figures_of(predicted[SEGMENTS][sample], some, weights), ceiling),
+        kept=kept_gain(figures_of(predicted[SEGMENTS][sample], outcomes.of(sample), weights), ceiling),
     )
+
+
+def _ceiling(past: Past, sample: Ints, params: Params) -> tuple[dict[str, Figure], Floats]:
+    """What the whole profile predicts at best of a sample of customers, and the weights of its resamples."""
+    profile, columns, some = past.profiles.table, past.profiles.shop.spec.columns(), past.outcomes.of(sample)
+    scaling = fit_scaling(profile, columns, block_weights=dict.fromkeys({one.block for one in columns}, 1.0))
+    weights = customer_weights(len(sample), params.backtest.bootstrap_resamples, params.seed)
+    space = to_space(profile.iloc[sample], scaling)
+    by_profile = predicted_by_profile(space, past.shares[sample], some, seed=params.seed)
+    return better_of({name: figures_of(one, some, weights) for name, one in by_profile.items()}), weights
 
 
 def _regrouped(ids: np.ndarray, points: Floats, fitted: FittedClusters, params: Params) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +15,6 @@ from models.migration import UNKNOWN, Floats, Ints, before_lost, directions, hid
 
 NO_ORDER, UNSEEN = "(no order)", "(unknown)"
 ORDERS: dict[str, tuple[str, ...]] = {
-    "segment": (),
     "lifecycle_stage": (
         *("active", "returned", "first_order", "cart", "browsing", "newcomer"),
         *("slipping", "lapsed", "lost"),
@@ -29,8 +28,18 @@ ORDERS: dict[str, tuple[str, ...]] = {
 }
 """Segmentation -> its groups, the best first; a group that does not stand here is neither above nor below another."""
 LEAVING = ("slipping", "lapsed", "lost")
-PLACES = ["customer_id", "as_of", "segment_id", "segment", *list(ORDERS)[1:]]
-"""Columns of scores, and of a history, that say where a customer is."""
+
+
+def segment_columns_in(columns: Iterable[str]) -> list[str]:
+    """Columns with the names of segments, one for each facet: segment, interest_segment."""
+    ids = [name for name in columns if name.endswith("segment_id") and not name.startswith("next_")]
+    return [name.removesuffix("_id") for name in ids]
+
+
+def places_in(columns: Iterable[str]) -> list[str]:
+    """Columns of scores, and of a history, that say where a customer is."""
+    facets = [name for segment in segment_columns_in(columns) for name in (f"{segment}_id", segment)]
+    return ["customer_id", "as_of", *facets, *ORDERS]
 
 
 Row = dict[str, object]
@@ -84,7 +93,7 @@ class _Placed:
 
     @property
     def ranks(self) -> list[int | None]:
-        order = ORDERS[self.name]
+        order = ORDERS.get(self.name, ())
         return [-order.index(group) if group in order else None for group in self.groups]
 
 
@@ -143,12 +152,14 @@ def migrate(history: pd.DataFrame, *, min_group: int) -> Migration:
     Parameters
     ----------
     history : DataFrame
-        `PLACES`, a row per customer and date of two or more; the names of segments are those of the last date.
+        `places_in` of its columns, a row per customer and date of two or more; the names of segments are those of the
+        last date.
     """
     customers, _ = pd.factorize(history.customer_id)
     dates = sorted(history.as_of.unique())
     places = customers, pd.Index(dates).get_indexer(pd.Index(history.as_of))
-    all_placed = [_placed(history, name, places) for name in ORDERS]
+    facets = segment_columns_in(history.columns)
+    all_placed = [_placed(history, name, places, is_facet=name in facets) for name in (*facets, *ORDERS)]
     stage, tier = (next(one for one in all_placed if one.name == name) for name in ("lifecycle_stage", "value_tier"))
     moves: list[Row] = []
     steps: list[Row] = []
@@ -182,17 +193,17 @@ def _spans(n_dates: int) -> list[tuple[int, int]]:
     return [*pairwise(range(n_dates)), *whole]
 
 
-def _placed(history: pd.DataFrame, name: str, places: tuple[Ints, Ints]) -> _Placed:
-    column = history["segment_id" if name == "segment" else name].astype(object)
+def _placed(history: pd.DataFrame, name: str, places: tuple[Ints, Ints], *, is_facet: bool) -> _Placed:
+    column = history[f"{name}_id" if is_facet else name].astype(object)
     column = column.where(column.notna(), NO_ORDER)
-    found = column.unique()
-    groups = [one for one in ORDERS[name] if one in found] + sorted(set(found) - set(ORDERS[name]))
+    found, order = column.unique(), ORDERS.get(name, ())
+    groups = [one for one in order if one in found] + sorted(set(found) - set(order))
     codes = np.full((places[0].max() + 1, places[1].max() + 1), UNKNOWN)
     codes[places] = pd.Index(groups).get_indexer(pd.Index(column))
     names = {group: group.replace("_", " ") for group in groups}
-    if name == "segment":
-        latest = history.sort_values("as_of", kind="stable").drop_duplicates("segment_id", keep="last")
-        names = dict(zip(latest.segment_id, latest.segment, strict=True))
+    if is_facet:
+        latest = history.sort_values("as_of", kind="stable").drop_duplicates(f"{name}_id", keep="last")
+        names = dict(zip(latest[f"{name}_id"], latest[name], strict=True))
         # The largest first, as no order is known.
         groups = sorted(groups, key=lambda one: (one.startswith(STANDING), -(column == one).sum(), one))
         codes[places] = pd.Index(groups).get_indexer(pd.Index(column))
@@ -215,7 +226,7 @@ def _move_rows(shown: Ints, hidden: int, placed: _Placed) -> Iterator[Row]:
 def _step(shown: Ints, hidden: int, placed: _Placed) -> Row:
     size = len(placed.groups)
     stayed = int(np.trace(shown))
-    up, down = directions(shown, placed.ranks) if ORDERS[placed.name] else (None, None)
+    up, down = directions(shown, placed.ranks) if placed.name in ORDERS else (None, None)
     moved = int(shown[:size, :size].sum()) - stayed
     counts: Row = {"stayed_count": stayed, "moved_count": moved, "up_count": up, "down_count": down}
     return counts | {"new_count": int(shown[size].sum()), "hidden_count": hidden}

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.report.comparison import flow_figure
 from pipeline.report.tables import aligned
 from pipeline.report.wording import Wording
-from pipeline.whereabouts import NO_ORDER, UNSEEN
+from pipeline.whereabouts import NO_ORDER, ORDERS, UNSEEN
 
 COUNTS = ("stayed", "moved", "up", "down", "new", "hidden")
 MOST_MOVES = 8
@@ -82,7 +82,7 @@ def as_text(told: Mapping[str, Any]) -> str:
 
 def _called(key: str, names: Mapping[str, str], words: Wording) -> dict[str, str]:
     """Group -> what it is called in the language of ``words``."""
-    given = names if key == "segment" else {group: words.group(group) for group in names}
+    given = {group: words.group(group) for group in names} if key in ORDERS else names
     ours = {NO_ORDER: words("moves.no_order"), UNSEEN: words("moves.unknown")}
     return {**given, **{group: name for group, name in ours.items() if group in names}}
 

@@ -236,6 +236,8 @@ class Wording:
 
     def conditions(self, rule: Mapping[str, Any]) -> str:
         """The conditions of a rule, in one phrase."""
+        if "min_evidence" in rule:
+            return self("rule.unknown", events=self("count.event", count=rule["min_events"]))
         if "stage" in rule:
             key = "rule.standing_noise" if rule["with_noise"] else "rule.standing"
             events = self("count.event", count=rule["min_events"])
@@ -297,9 +299,12 @@ class Wording:
             )
             return "{} ({}–{})".format(*told) if told else "–"
 
+        # One facet alone is what all of them are together.
+        alone = validity["facets"] if len(validity["facets"]) == 1 else ()
         rows = [
             (self(f"foretold.{name}"), [figure(row.get(one)) for one in shown])
             for name, row in validity["rows"].items()
+            if name not in alone
         ]
         rows.append((self("foretold.kept"), [self.number(validity["kept"].get(one), "share") for one in shown]))
         text = self(
