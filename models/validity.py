@@ -23,9 +23,10 @@ from models.scorer import Floats, Ints
 FOLDS = 5
 CHANCE = {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
 """Figure -> its value where nothing is known."""
-SPEND_COLUMN = 1
-"""Of `Outcomes.matrix`."""
-SMALLEST_CHANCE = 1e-4
+FIRST_CATEGORY = 2
+"""Column of `Outcomes.matrix`."""
+FITTING_ROUNDS = 4
+"""Past which figures change by less than a thousandth."""
 LOGISTIC_C = 0.01
 PAIRS = 30_000
 """Pairs of customer and category that boosted trees learn from, at most."""
@@ -92,28 +93,51 @@ def mean_by_segment(segment: NDArray[Any], outcome: NDArray[Any], *, seed: int) 
     return np.asarray(means[fold, number].reshape(np.shape(outcome)))
 
 
-def combined_means(means: Sequence[Floats], overall: Floats) -> Floats:
-    """Predictions of several groupings as one: what each says beyond the overall mean is added.
+def predicted_by_groups(groups: Sequence[NDArray[Any]], outcomes: Outcomes, *, seed: int) -> Floats:
+    """Outcomes predicted, out of fold, by one grouping or several: the overall mean times an effect of each group.
 
-    Chances are added as log-odds, as if groupings were independent given the outcome (naive Bayes); log spend as it is.
+    Main effects of a log-linear model, fitted so that in each group the predictions add up to what was observed
+    (iterative proportional fitting; Deming and Stephan, 1940). As few buy in one category, an effect on a category is
+    drawn to the group's effect on buying at all, with the weight of one buyer (a Gamma prior of a Poisson rate).
 
     Parameters
     ----------
-    means : sequence of arrays of the shape of `Outcomes.matrix`
-        `mean_by_segment` of each grouping.
-    overall : array of shape (2 + m,)
-        Means over all customers.
+    groups : sequence of arrays of shape (n,)
+        The group of each customer in each grouping.
+
+    Returns
+    -------
+    array of the shape of `Outcomes.matrix`
     """
-    is_spend = np.arange(len(overall)) == SPEND_COLUMN
-    spend = overall + sum((mean - overall for mean in means), np.zeros_like(means[0]))
-    prior = _log_odds(overall)
-    odds = prior + sum((_log_odds(mean) - prior for mean in means), np.zeros_like(means[0]))
-    return np.where(is_spend, spend, 1.0 / (1.0 + np.exp(-odds)))
+    matrix = outcomes.matrix
+    fold, folds = _folds(len(matrix), seed)
+    found = np.full(matrix.shape, np.nan)
+    codes = [np.unique(group, return_inverse=True)[1] for group in groups]
+    for held_out in range(folds if folds > 1 else 0):
+        known, new = fold != held_out, fold == held_out
+        effects = _main_effects([code[known] for code in codes], [code.max() + 1 for code in codes], matrix[known])
+        found[new] = matrix[known].mean(axis=0)
+        for code, effect in zip(codes, effects, strict=True):
+            found[new] *= effect[code[new]]
+    return found
 
 
-def _log_odds(chance: Floats) -> Floats:
-    kept = np.clip(chance, SMALLEST_CHANCE, 1.0 - SMALLEST_CHANCE)
-    return np.asarray(np.log(kept / (1.0 - kept)))
+def _main_effects(codes: Sequence[Ints], counts: Sequence[int], matrix: Floats) -> list[Floats]:
+    """What each group multiplies the overall mean by: an array (number of groups, 2 + m) for each grouping."""
+    members = [indicator(code, count) for code, count in zip(codes, counts, strict=True)]
+    effects = [np.ones((count, matrix.shape[1])) for count in counts]
+    predicted = np.tile(matrix.mean(axis=0), (len(matrix), 1))
+    for _ in range(FITTING_ROUNDS):
+        for place, (code, member) in enumerate(zip(codes, members, strict=True)):
+            others = predicted / effects[place][code]
+            observed, expected = member @ matrix, member @ others
+            effect = (observed + 1.0) / (expected + 1.0)
+            effect[:, FIRST_CATEGORY:] = (observed + effect[:, :1])[:, FIRST_CATEGORY:] / (expected + 1.0)[
+                :, FIRST_CATEGORY:
+            ]
+            effects[place] = effect
+            predicted = others * effect[code]
+    return effects
 
 
 def _folds(count: int, seed: int) -> tuple[Ints, int]:

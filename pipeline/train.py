@@ -145,9 +145,7 @@ def _facets_with_columns(profiles: Profiles, params: Params) -> tuple[list[Facet
         elif not facet.is_first and count < max(least, 1):
             reason = f"{count:,} customers have enough events and evidence (minimum.customers: {least})"
         if reason and facet.is_first:
-            raise UserError(
-                f"facets.{facet.name}: expected something to segment by; {reason}. Put another first."
-            )
+            raise UserError(f"facets.{facet.name}: expected something to segment by; {reason}. Put another first.")
         if reason:
             notes.append(f"No segments by {facet.name}: {reason}.")
         else:

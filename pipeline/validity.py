@@ -21,10 +21,9 @@ from models.segmentation import FittedClusters
 from models.validity import (
     Outcomes,
     better_of,
-    combined_means,
     figures_of,
     kept_gain,
-    mean_by_segment,
+    predicted_by_groups,
     predicted_by_profile,
 )
 from pipeline.clusters import cluster, segment_ids
@@ -196,9 +195,9 @@ def foretell(past: Sequence[Past], params: Params) -> tuple[Validity | None, tup
 def measure_validity(past: Past, params: Params) -> Validity:
     """Fit the facets of ``params`` on the profiles of the past, and see what the segments predicted.
 
-    Each facet alone and all of them together (`combined_means`); compared with RFM scores, and raw counts per category,
-    each clustered by KMeans to as many groups as the first facet; customers with too few events keep their groups by
-    rule. The ceiling is fitted on a sample of the customers.
+    Each facet alone and all of them together; compared with RFM scores, and raw counts per category, each clustered by
+    KMeans to as many groups as the first facet; customers with too few events keep their groups by rule. All predict in
+    one way (`predicted_by_groups`). The ceiling is fitted on a sample of the customers.
     """
     profile, seed, outcomes = past.profiles.table, params.seed, past.outcomes
     if min(outcomes.bought.sum(), (~outcomes.bought).sum()) < params.backtest.min_buyers:
@@ -215,9 +214,8 @@ def measure_validity(past: Past, params: Params) -> Validity:
     first = groups[facets[0].name]
     points = {"rfm": profile[RFM].fillna(0).to_numpy(np.float64), "counts": past.counts}
     others = {key: _regrouped(first, one, fits[0], params) for key, one in points.items()}
-    means = {name: mean_by_segment(one, outcomes.matrix, seed=seed) for name, one in {**groups, **others}.items()}
-    together = combined_means([means[facet.name] for facet in facets], outcomes.matrix.mean(axis=0))
-    predicted = {SEGMENTS: together if len(facets) > 1 else means[facets[0].name], **means}
+    ways = {SEGMENTS: [*groups.values()], **{name: [one] for name, one in {**groups, **others}.items()}}
+    predicted = {name: predicted_by_groups(given, outcomes, seed=seed) for name, given in ways.items()}
     weights = customer_weights(len(profile), params.backtest.bootstrap_resamples, seed)
     rows = {name: figures_of(one, outcomes, weights) for name, one in predicted.items()}
     sample = sampled_rows(len(profile), params.quality.ceiling_customers, seed)

@@ -47,8 +47,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
         columns = profiles.shop.spec.columns()
-        clustered = profiles.table[profiles.table.event_count >= params.clustering.min_events]
-        scaling = fit_scaling(clustered, columns, block_weights=params.clustering.block_weights.model_dump())
+        clustered = profiles.table[profiles.table.event_count >= params.facets.behaviour.min_events]
+        scaling = fit_scaling(clustered, columns, block_weights=params.facets.behaviour.block_weights.model_dump())
         space = to_space(clustered, scaling)
         settings = params.clustering.hdbscan.model_dump() | {"noise": "keep"}
         found, both, all_ = agreement(space, settings, params.seed)

@@ -45,12 +45,16 @@ def main() -> None:
     """Print a table per log and way to choose."""
     sweep.log_candidates = lambda *_: None
     for log in sys.argv[1:] or LOGS:
-        params = given(log, "clustering.n_segments=8")
+        params = given(log, "facets.behaviour.n_segments=8")
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             source = read_source(con, params, rejected_path=None)
             past, _ = pasts(con, source, params, last_only=False, progress=quiet)
             profiles = build_profiles(con, source, params)
-        for way, more in (("8 segments", None), ("8, balance chosen", ["sweep.n_segments=[8]"]), ("chosen", [])):
+        for way, more in (
+            ("8 segments", None),
+            ("8, balance chosen", ["facets.behaviour.try_n_segments=[8]"]),
+            ("chosen", []),
+        ):
             settings, title = params, way
             if more is not None:
                 made = sweep.choose_and_fit(

@@ -46,7 +46,7 @@ def settings(folder: Path) -> list[str]:
         f"outputs.scores={folder}/outputs/scores.parquet",
         f"tracking.uri=sqlite:///{folder}/mlflow.db",
         f"tracking.artifacts={folder}/artifacts",
-        "clustering.n_segments=8",
+        "facets.behaviour.n_segments=8",
         "engine.memory_limit=8GB",
     ]
 

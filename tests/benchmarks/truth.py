@@ -37,7 +37,7 @@ def main() -> None:
     with connect(given.engine, folder=folder) as con:
         profiles = build_profiles(con, read_source(con, given, rejected_path=None), given)
     truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id")
-    table = profiles.table[profiles.table.event_count >= given.clustering.min_events]
+    table = profiles.table[profiles.table.event_count >= given.facets.behaviour.min_events]
     planted = truth.reindex(table.customer_id)
     kinds = planted.kind.to_numpy(dtype=str)
     interests = np.array([paths[0].split(SEPARATOR)[0] if len(paths) else "" for paths in planted.interests])

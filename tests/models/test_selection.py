@@ -95,12 +95,12 @@ def test_the_reason_says_what_was_counted_and_foretold() -> None:
 def test_a_best_at_the_edge_of_the_grid_is_told() -> None:
     assert made(candidate(4, 0.6), candidate(6, 0.8), candidate(8, 0.7)).notes == ()
     (note,) = made(candidate(4, 0.6), candidate(6, 0.7), candidate(8, 0.8)).notes
-    assert "at the highest of sweep.n_segments: higher ones may be better" in note
+    assert "at the highest of facets.behaviour.try_n_segments: higher ones may be better" in note
     (note,) = made(candidate(4, 0.8), candidate(6, 0.7)).notes
-    assert "at the lowest of sweep.n_segments" in note
+    assert "at the lowest of facets.behaviour.try_n_segments" in note
     assert made(candidate(4, 0.8)).notes == ()
     (note,) = made(candidate(4, 0.799), candidate(6, 0.8), candidate(8, 0.7)).notes
-    assert note == "The candidate taken has the fewest of sweep.n_segments (4): fewer may do as well."
+    assert note == "The candidate taken has the fewest of facets.behaviour.try_n_segments (4): fewer may do as well."
     dense = [candidate(n, 0.7, algorithm="hdbscan", asked=None, density=one) for n, one in ((5, 0.05), (9, 0.02))]
     (note,) = made(*dense).notes
     assert "at the highest of sweep.min_cluster_share" in note

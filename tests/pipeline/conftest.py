@@ -37,7 +37,7 @@ def params_in(folder: Path, shop: Path, *more: str) -> Params:
         f"outputs.scores={folder / 'scores.parquet'}",
         f"tracking.uri=sqlite:///{folder / 'mlflow.db'}",
         f"tracking.artifacts={folder / 'artifacts'}",
-        "clustering.n_segments=6",
+        "facets.behaviour.n_segments=6",
         "quality.stability_resamples=2",
         "quality.validity=false",  # it takes half of a small training; `trained`, validity and sweep measure it
         "quality.ceiling_customers=300",

@@ -348,7 +348,7 @@ def small_log(tmp_path: Path, mlflow_store: Path) -> Callable[..., Any]:
         frame.to_parquet(tmp_path / "log.parquet")
         given = (
             f"source.events.path={tmp_path / 'log.parquet'}",
-            *("source.products=null", "source.customers=null", "clustering.n_segments=4"),
+            *("source.products=null", "source.customers=null", "facets.behaviour.n_segments=4"),
             *("quality.stability_resamples=1", f"outputs.folder={tmp_path / 'outputs'}"),
             *(f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}", f"tracking.artifacts={tmp_path / 'artifacts'}"),
         )
@@ -431,7 +431,7 @@ def test_params_that_cannot_be_used(tmp_path: Path, change: str, message: str) -
     ("override", "message"),
     [
         ("clustering.n_segment=8", "Did you mean `n_segments`?"),
-        ("n_segments=8", "Did you mean `clustering.n_segments`?"),
+        ("n_segments=8", "Did you mean `facets.behaviour.n_segments`?"),
         ("clusterin.n_segments=8", "there is no section `clusterin`. Did you mean `clustering`?"),
         ("xyz.here=1", "there is no section `xyz`."),
     ],
@@ -456,7 +456,7 @@ def test_messages_say_a_thing_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "override",
     [
-        "clustering.n_segments=none",
+        "facets.behaviour.n_segments=none",
         "nothing.here=1",
         "seed",
         "naming.archetypes.99.id=x",
@@ -470,9 +470,9 @@ def test_overrides_that_cannot_be_used(override: str) -> None:
 
 def test_set_reaches_every_key() -> None:
     params = load_params(
-        PARAMS, ["clustering.n_segments=9", "naming.archetypes.0.priority=7", "source.categories.path=x.csv"]
+        PARAMS, ["facets.behaviour.n_segments=9", "naming.archetypes.0.priority=7", "source.categories.path=x.csv"]
     )
-    assert params.clustering.n_segments == 9
+    assert params.facets.behaviour.n_segments == 9
     assert params.naming.archetypes[0].priority == 7
     assert params.source.categories is not None
 

@@ -48,8 +48,8 @@ def test_all_that_is_missing_is_told_at_once_and_how_far_off() -> None:
         "  days from the first event to the last: 0.025 found, 0.05 needed (minimum.history_days), 0.025 short",
         "  orders: 29 found, 30 needed (minimum.orders), 1 short",
     ]
-    assert "clustering.algorithm=standing" in lines[-1]
-    assert checked(40, 29, "2025-10-31T11:24:00", "clustering.algorithm=standing") == ()
+    assert "facets.behaviour.algorithm=rule" in lines[-1]
+    assert checked(40, 29, "2025-10-31T11:24:00", "facets.behaviour.algorithm=rule") == ()
     off = ("minimum.customers=0", "minimum.orders=0", "minimum.history_days=0", "minimum.usual_history_days=0")
     assert checked(0, 0, "2025-10-31T11:24:00", *off) == ()
 
@@ -80,7 +80,7 @@ def test_the_command_refuses_in_one_message_and_exits_with_two(
 
 
 def test_what_can_be_done_can_be_done(params: Callable[..., Params], tmp_path: Path) -> None:
-    given = params("clustering.algorithm=standing", "minimum.customers=100000")
+    given = params("facets.behaviour.algorithm=rule", "minimum.customers=100000")
     trained = train(given, sweep=False, progress=quiet)
     assert trained.segments.is_standing.all()
     assert trained.segments.customer_share.sum() == pytest.approx(1.0)

@@ -154,7 +154,7 @@ def test_overrides_with_a_wrong_value(override: str, message: str) -> None:
     ("override", "name"),
     [
         ("seed=many", "seed"),
-        ("clustering.n_segments=none", "clustering.n_segments"),
+        ("facets.behaviour.n_segments=none", "facets.behaviour.n_segments"),
         ("clustering.kmeans.n_inits=4", "clustering.kmeans.n_inits"),
         ("journey.active_days=500", "journey"),
         ("interests.signal_weights={viw: 1}", "interests.signal_weights"),

@@ -32,9 +32,9 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 SMALL = (
     *(
         "quality.validity=true",
-        "clustering.n_segments=auto",
-        "sweep.n_segments=[3, 5]",
-        "sweep.block_weights=[{value: 2.0}]",
+        "facets.behaviour.n_segments=auto",
+        "facets.behaviour.try_n_segments=[3, 5]",
+        "facets.behaviour.try_block_weights=[{value: 2.0}]",
         "sweep.resamples=2",
     ),
     *("sweep.sample_customers=600", "sweep.n_jobs=1", "backtest.bootstrap_resamples=10", "sweep.algorithm=[kmeans]"),
@@ -46,7 +46,9 @@ def quiet(step: str) -> None:
 
 
 def test_the_grid_and_the_command_that_trains_a_candidate(params: Callable[..., Params]) -> None:
-    given = params(*SMALL, "sweep.algorithm=[kmeans, hdbscan]", "sweep.block_weights=[{value: 2.0}, {value: 1.5}]")
+    given = params(
+        *SMALL, "sweep.algorithm=[kmeans, hdbscan]", "facets.behaviour.try_block_weights=[{value: 2.0}, {value: 1.5}]"
+    )
     plain = grid(given, sweep=False)
     # A balance that says what is given is no other.
     assert [(one.n_segments, one.balance_name()) for one in plain] == [
@@ -67,10 +69,12 @@ def trained_by(command: str) -> Params:
 
 
 def test_when_there_is_something_to_choose(params: Callable[..., Params]) -> None:
-    assert is_to_choose(params("clustering.n_segments=auto"), sweep=False)
-    assert not is_to_choose(params("clustering.n_segments=8"), sweep=False)
-    assert not is_to_choose(params("clustering.n_segments=auto", "clustering.algorithm=hdbscan"), sweep=False)
-    assert is_to_choose(params("clustering.n_segments=8"), sweep=True)
+    assert is_to_choose(params("facets.behaviour.n_segments=auto"), sweep=False)
+    assert not is_to_choose(params("facets.behaviour.n_segments=8"), sweep=False)
+    assert not is_to_choose(
+        params("facets.behaviour.n_segments=auto", "facets.behaviour.algorithm=hdbscan"), sweep=False
+    )
+    assert is_to_choose(params("facets.behaviour.n_segments=8"), sweep=True)
 
 
 def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..., Params]) -> None:
@@ -83,8 +87,8 @@ def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..
     for run in children:
         assert {"score", "stability", "buys_auc", "smallest_count", "named_apart"} <= set(run.data.metrics)
         asked = trained_by(run.data.tags["command"])
-        assert (asked.clustering.algorithm, asked.source) == ("kmeans", given.source)
-        assert asked.clustering.n_segments == int(run.data.params["clustering.n_segments"])
+        assert (asked.facets.behaviour.algorithm, asked.source) == ("kmeans", given.source)
+        assert asked.facets.behaviour.n_segments == int(run.data.params["facets.behaviour.n_segments"])
     chosen = next(run for run in children if run.data.tags["is_chosen"] == "true")
     parent = mlflow.get_run(result.run_id)
     for key, value in chosen.data.params.items():
@@ -103,11 +107,11 @@ def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..
 
 
 def test_a_sweep_tells_of_each_candidate(params: Callable[..., Params]) -> None:
-    given = params(*SMALL, "sweep.block_weights=[]", "quality.validity=false")
+    given = params(*SMALL, "facets.behaviour.try_block_weights=[]", "quality.validity=false")
     told = train(given, sweep=True, progress=quiet).as_text()
     commands = [trained_by(words) for words in re.findall(r"kindred train --params .*", told)]
-    assert {one.clustering.n_segments for one in commands} == {3, 5} and len(commands) == 2
-    assert all((one.clustering.algorithm, one.source) == ("kmeans", given.source) for one in commands)
+    assert {one.facets.behaviour.n_segments for one in commands} == {3, 5} and len(commands) == 2
+    assert all((one.facets.behaviour.algorithm, one.source) == ("kmeans", given.source) for one in commands)
     assert "best silhouette" in told
 
 
@@ -125,7 +129,7 @@ def test_no_choice_has_a_segment_of_a_few_customers(
     params: Callable[..., Params], profiles: Profiles, monkeypatch: Any
 ) -> None:
     """On 137 customers, six of whom are like nobody else."""
-    given = params(*SMALL, "sweep.n_segments=[3, 8, 12]")
+    given = params(*SMALL, "facets.behaviour.try_n_segments=[3, 8, 12]")
     table = profiles.table[profiles.table.event_count >= 3].head(137).reset_index(drop=True)
     table.loc[:5, ["spend", "order_count"]] = 1e9
     few = replace(profiles, table=table)
@@ -137,7 +141,7 @@ def test_no_choice_has_a_segment_of_a_few_customers(
         asked = given.model_copy(update={"quality": quality})
         made = choose_and_fit(None, few, [], asked, {}, sweep=False, progress=quiet)
         assert np.unique(made.fitted.labels, return_counts=True)[1].min() >= expected
-    assert made.fitted.n_segments == 1 and made.params.clustering.n_segments == 1
+    assert made.fitted.n_segments == 1 and made.params.facets.behaviour.n_segments == 1
     assert "None of 6 candidates had 138 customers in every segment" in made.fitted.choice_reason
     alone = asked.model_copy(update={"sweep": asked.sweep.model_copy(update={"n_segments": [1]})})
     assert choose_and_fit(None, few, [], alone, {}, sweep=False, progress=quiet).fitted.n_segments == 1
@@ -155,12 +159,14 @@ def test_the_champions_segments_go_on_where_they_are_large_enough(
     below: list[int] = []
 
     def counting(profiles: Profiles, params: Params, **changes: Any) -> FittedClusters:
-        below.extend(one for one in [int(params.clustering.n_segments)] if one < 3)
+        below.extend(one for one in [int(params.facets.behaviour.n_segments)] if one < 3)
         return cluster(profiles, params, **changes)
 
     monkeypatch.setattr("pipeline.sweep.cluster", counting)
     for count in (2, 3):
-        given = params(*SMALL, "sweep.n_segments=[3]", f"quality.min_segment_customers={smallest[count]}")
+        given = params(
+            *SMALL, "facets.behaviour.try_n_segments=[3]", f"quality.min_segment_customers={smallest[count]}"
+        )
         fresh = choose_and_fit(None, few, [], given, {}, sweep=False, progress=quiet)
         assert fresh.fitted.n_segments == count
         assert below == [2] * (count == 2)  # once
@@ -212,6 +218,6 @@ def test_candidates_are_the_same_whatever_runs_beside_them(
 
 
 def test_auto_is_for_train_alone(params: Callable[..., Params], profiles: Profiles) -> None:
-    given = params("clustering.n_segments=auto")
+    given = params("facets.behaviour.n_segments=auto")
     with pytest.raises(UserError, match=r"clustering\.n_segments: expected a number, got auto"):
         cluster(profiles, given)

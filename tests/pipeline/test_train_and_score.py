@@ -265,7 +265,7 @@ def test_row_order_changes_no_byte(
 
 def test_hdbscan_trains_and_scores(params: Callable[..., Params], tmp_path: Path) -> None:
     given = params(
-        "clustering.algorithm=hdbscan",
+        "facets.behaviour.algorithm=hdbscan",
         "clustering.hdbscan.fit_customers=600",
         "quality.hdbscan_resamples=2",
         "quality.min_stability=0.1",
@@ -279,8 +279,8 @@ def test_hdbscan_trains_and_scores(params: Callable[..., Params], tmp_path: Path
 @pytest.mark.parametrize("policy", ["keep", "standing"])
 def test_noise_is_scored_as_it_was_trained_and_told(params: Callable[..., Params], tmp_path: Path, policy: str) -> None:
     given = params(
-        *("clustering.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"),
-        f"clustering.hdbscan.noise={policy}",
+        *("facets.behaviour.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"),
+        f"facets.behaviour.noise={policy}",
     )
     result = train(given, sweep=False, progress=quiet)
     assert any("lie between HDBSCAN's segments" in note for note in result.notes)
@@ -333,7 +333,7 @@ def test_ids_are_never_given_twice(
 
     given = params()
     # Another number of segments, or they would go on from the champion's.
-    strict = params("clustering.n_segments=5").model_copy(
+    strict = params("facets.behaviour.n_segments=5").model_copy(
         update={"identity": IdentityParams(min_jaccard=1.0, min_part=0.5)}
     )
     products = pq.read_table(shop / "products.parquet")

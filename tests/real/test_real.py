@@ -61,7 +61,7 @@ def store(tmp_path: Path, mlflow_store: Path) -> None:
 @pytest.fixture
 def journey(made_once: MadeOnce, mlflow_store: Path, store: None, tmp_path: Path) -> tuple[Params, Trained]:
     """The champion of complete_journey, with eight segments."""
-    given = ("interests.fit=off", "clustering.n_segments=8")
+    given = ("interests.fit=off", "facets.behaviour.n_segments=8")
 
     def make(folder: Path) -> Trained:
         copy_store(mlflow_store, folder)
@@ -88,7 +88,7 @@ def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("log", LOGS)
 def test_trains_and_scores(log: str, tmp_path: Path) -> None:
     # Few candidates, and a ceiling of few customers: what is chosen and foretold is looked at below.
-    params = params_of(log, tmp_path, "sweep.n_segments=[4, 10, 16]", "quality.ceiling_customers=300")
+    params = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[4, 10, 16]", "quality.ceiling_customers=300")
     trained = train(params, sweep=False, progress=quiet)
     assert trained.segments.name.is_unique
     assert trained.segments.customer_share.sum() == pytest.approx(1.0)
@@ -129,7 +129,7 @@ def validity(profile: pd.DataFrame, groups: Any, later: pd.DataFrame, *, with_sp
 
 @pytest.mark.parametrize(("log", "with_spend"), [("tmall2014", False), ("complete_journey", True)])
 def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, with_spend: bool, tmp_path: Path) -> None:
-    params = params_of(log, tmp_path, "clustering.n_segments=8")
+    params = params_of(log, tmp_path, "facets.behaviour.n_segments=8")
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
         profiles = build_profiles(con, source, params)
@@ -156,7 +156,7 @@ def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, wi
 @pytest.mark.parametrize("log", ["tmall2014", "complete_journey", "online_retail"])
 def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) -> None:
     """The balance of blocks is chosen on earlier cutoffs, the figures are of the last one."""
-    given = params_of(log, tmp_path, "clustering.n_segments=auto", "sweep.n_segments=[8]")
+    given = params_of(log, tmp_path, "facets.behaviour.n_segments=auto", "facets.behaviour.try_n_segments=[8]")
     later = {"as_of": given.as_of + timedelta(days=30), "history_days": given.history_days + 30}
     result = train(given.model_copy(update=later), sweep=False, progress=quiet)
     _, metrics, _ = tracking.read_run(tracking.open_store(given), result.run_id)
