@@ -193,7 +193,7 @@ def _edges(best: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
     key, own, tried = (
         ("try_n_segments", best.asked, {one.asked for one in alike if one.asked})
         if best.asked
-        else ("sweep.min_cluster_share", best.density, {one.density for one in alike if one.density})
+        else ("try_min_cluster_share", best.density, {one.density for one in alike if one.density})
     )
     if own is None or len(tried) < 2 or min(tried) < own < max(tried):
         return ()
