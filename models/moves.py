@@ -15,6 +15,7 @@ VISITING = (
 CHANGED = (
     *("days_since_first_event", "days_since_last_event", "days_since_last_purchase"),
     *("session_count", "event_count", "view_count", "cart_count", "abandoned_cart_count", "order_count", "spend"),
+    *("cart_session_count", "purchase_count"),
 )
 """Columns that a move may change; the rates among the clusterer's columns follow from them."""
 Change = dict[str, tuple[float, float]]
@@ -73,8 +74,10 @@ def moves_as_changes(moves: Sequence[Mapping[str, Any]], *, spend_per_order: flo
             "event_count": (1.0, max(views + carts + orders, float(move["visits"]))),
             "view_count": (1.0, views),
             "cart_count": (1.0, carts),
+            "cart_session_count": (1.0, float(carts > 0)),
             "abandoned_cart_count": (1.0, float(carts > 0 and not orders)),
             "order_count": (1.0, orders),
+            "purchase_count": (1.0, orders),
             "spend": (1.0, orders * spend_per_order),
         }
 

@@ -26,7 +26,7 @@ from models.stability import resample, staying
 
 def input_columns(columns: Sequence[Column]) -> list[str]:
     """Columns that a model asks for: of the clusters, of what moves change, and the stage of who is not clustered."""
-    return [*dict.fromkeys([*(column.name for column in columns), *CHANGED]), "lifecycle_stage"]
+    return [*dict.fromkeys([*(name for column in columns for name in column.reads), *CHANGED]), "lifecycle_stage"]
 
 
 @dataclass(frozen=True)

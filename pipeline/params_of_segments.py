@@ -23,9 +23,11 @@ class BlockWeights(Section):
     journey: NonNegative
     context: NonNegative
     benefits: NonNegative
+    # Models trained before there was this key have none in their params.
+    rates: NonNegative = 0.0
 
 
-Block = Literal["interest", "value", "journey", "context", "benefits"]
+Block = Literal["interest", "value", "journey", "context", "benefits", "rates"]
 ClusterShare = Annotated[float, Field(gt=0, le=0.5)]
 
 
