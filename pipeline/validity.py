@@ -14,10 +14,10 @@ from features import signals, value
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
 from models.backtest import Figure, customer_weights, often_bought
+from models.baselines import baseline_points
 from models.clusterers import fit_kmeans, sampled_rows
 from models.preprocessing import fit_scaling
-from models.scorer import Floats, assign, to_space
-from models.segmentation import FittedClusters
+from models.scorer import Floats, Ints, assign, to_space
 from models.validity import (
     Outcomes,
     better_of,
@@ -35,11 +35,11 @@ from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.snapshots import backtest_cutoffs, sample_of
 from pipeline.sources import Source
 
-RFM = ["recency_score", "frequency_score", "monetary_score"]
 UNJUDGED = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
 """Settings of `quality` under which segments are fitted and nothing more."""
 SAMPLED_EVENTS = "sampled_events"
 SEGMENTS, CEILING = "segments", "ceiling"
+BASELINES = ("rfm", "counts", "log_rfm", "log_rfm_activity_shares")
 TITLES = {
     "buys_auc": "who buys at all (AUROC)",
     "spend_r2": "spend (R² of its log)",
@@ -184,52 +184,68 @@ def foretell(past: Sequence[Past], params: Params) -> tuple[Validity | None, tup
 def measure_validity(past: Past, params: Params) -> Validity:
     """Fit the settings of ``params`` on the profiles of the past, and see what the segments told.
 
-    Beside them: RFM scores, and raw counts per category, each clustered by KMeans to as many groups; the customers with
-    too few events keep the groups of their standing. The ceiling is fitted on a sample of the customers.
+    They are compared with as many groups of plain baselines (`_grouped`), and with the best that the whole profile
+    could tell, of a sample of the customers (`_ceiling`).
     """
-    profile, seed, outcomes = past.profiles.table, params.seed, past.outcomes
+    seed, outcomes = params.seed, past.outcomes
+    _require_outcomes(past, params)
+    groups = _grouped(past, params)
+    predicted = {name: mean_by_segment(one, outcomes.matrix, seed=seed) for name, one in groups.items()}
+    weights = customer_weights(len(outcomes.bought), params.backtest.bootstrap_resamples, seed)
+    sample = sampled_rows(len(outcomes.bought), params.quality.ceiling_customers, seed)
+    of_sample = customer_weights(len(sample), params.backtest.bootstrap_resamples, seed)
+    ceiling = _ceiling(past, sample, of_sample, seed)
+    return Validity(
+        cutoff=past.cutoff,
+        horizon_days=params.backtest.horizon_days,
+        customer_count=len(outcomes.bought),
+        buyer_count=int(outcomes.bought.sum()),
+        group_count=len(np.unique(groups[SEGMENTS])),
+        ceiling_count=len(sample),
+        rows={**{name: figures_of(one, outcomes, weights) for name, one in predicted.items()}, CEILING: ceiling},
+        kept=kept_gain(figures_of(predicted[SEGMENTS][sample], outcomes.of(sample), of_sample), ceiling),
+    )
+
+
+def _require_outcomes(past: Past, params: Params) -> None:
+    """Raise `UserError` where too few bought after the cutoff, or too few did not."""
+    outcomes = past.outcomes
     if min(outcomes.bought.sum(), (~outcomes.bought).sum()) < params.backtest.min_buyers:
         raise UserError(
             f"expected at least {params.backtest.min_buyers} customers (backtest.min_buyers) who bought in the "
             f"{params.backtest.horizon_days} days after {past.cutoff:%Y-%m-%d}, and as many who did not; of "
-            f"{len(profile):,} {outcomes.bought.sum():,} did."
+            f"{len(outcomes.bought):,} {outcomes.bought.sum():,} did."
         )
+
+
+def _grouped(past: Past, params: Params) -> dict[str, np.ndarray]:
+    """Way to group -> the group of each customer, array of shape (n,): segments, as many clusters of each baseline.
+
+    The baselines are those of `models.baselines`, and raw counts per category. Customers with too few events are in the
+    groups of their standing, whatever the way; where nobody is clustered, all ways are alike.
+    """
+    profile = past.profiles.table
     fitted = cluster(past.profiles, params, quality={**params.quality.model_dump(), **UNJUDGED})
-    groups = {SEGMENTS: segment_ids(profile, fitted)}
-    points = {"rfm": profile[RFM].fillna(0).to_numpy(np.float64), "counts": past.counts}
-    groups |= {key: _regrouped(groups[SEGMENTS], one, fitted, params) for key, one in points.items()}
-    predicted = {name: mean_by_segment(one, outcomes.matrix, seed=seed) for name, one in groups.items()}
-    weights = customer_weights(len(profile), params.backtest.bootstrap_resamples, seed)
-    rows = {name: figures_of(one, outcomes, weights) for name, one in predicted.items()}
-
-    sample = sampled_rows(len(profile), params.quality.ceiling_customers, seed)
-    columns = past.profiles.shop.spec.columns()
-    scaling = fit_scaling(profile, columns, block_weights=dict.fromkeys({one.block for one in columns}, 1.0))
-    some = outcomes.of(sample)
-    weights = customer_weights(len(sample), params.backtest.bootstrap_resamples, seed)
-    space = to_space(profile.iloc[sample], scaling)
-    by_profile = predicted_by_profile(space, past.shares[sample], some, seed=seed)
-    ceiling = better_of({name: figures_of(one, some, weights) for name, one in by_profile.items()})
-    return Validity(
-        cutoff=past.cutoff,
-        horizon_days=params.backtest.horizon_days,
-        customer_count=len(profile),
-        buyer_count=int(outcomes.bought.sum()),
-        group_count=len(np.unique(groups[SEGMENTS])),
-        ceiling_count=len(sample),
-        rows={**rows, CEILING: ceiling},
-        kept=kept_gain(figures_of(predicted[SEGMENTS][sample], some, weights), ceiling),
-    )
+    ids, inside = segment_ids(profile, fitted), fitted.is_clustered
+    if not inside.any():
+        return dict.fromkeys((SEGMENTS, *BASELINES), ids)
+    points = {**baseline_points(profile[inside], past.profiles.shop.spec.columns()), "counts": past.counts[inside]}
+    return {SEGMENTS: ids, **{name: _regrouped(ids, points[name], inside, params) for name in BASELINES}}
 
 
-def _regrouped(ids: np.ndarray, points: Floats, fitted: FittedClusters, params: Params) -> np.ndarray:
-    """``ids`` with those of the customers clustered replaced by clusters of ``points``, as many."""
-    inside = fitted.is_clustered
-    count = len(np.unique(ids[inside])) if inside.any() else 0
-    if not count:
-        return ids
-    settings = params.clustering.kmeans.model_dump()
-    model = fit_kmeans(points[inside], params.seed, n_segments=count, **settings).model
+def _regrouped(ids: np.ndarray, points: Floats, inside: np.ndarray, params: Params) -> np.ndarray:
+    """``ids`` with those of the customers ``inside`` replaced by clusters of their ``points``, as many."""
+    count, settings = len(np.unique(ids[inside])), params.clustering.kmeans.model_dump()
+    model = fit_kmeans(points, params.seed, n_segments=count, **settings).model
     groups = ids.copy()
-    groups[inside] = [f"group {number}" for number in assign(points[inside], model)["cluster_id"]]
+    groups[inside] = [f"group {number}" for number in assign(points, model)["cluster_id"]]
     return groups
+
+
+def _ceiling(past: Past, sample: Ints, weights: Floats, seed: int) -> dict[str, Figure]:
+    """What the whole profile tells of the customers ``sample`` (row numbers), by the better of the two learners."""
+    profile, columns = past.profiles.table, past.profiles.shop.spec.columns()
+    scaling = fit_scaling(profile, columns, block_weights=dict.fromkeys({one.block for one in columns}, 1.0))
+    some = past.outcomes.of(sample)
+    by_profile = predicted_by_profile(to_space(profile.iloc[sample], scaling), past.shares[sample], some, seed=seed)
+    return better_of({name: figures_of(one, some, weights) for name, one in by_profile.items()})
