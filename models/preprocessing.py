@@ -19,8 +19,10 @@ def fit_scaling(
     """Centre and scale of every column.
 
     Interest columns are roots of shares and only centred, so that distances among them stay Hellinger's; all others are
-    standardised, and rates then multiplied by the root of their reliability (`models.rates.reliability`). Then each
-    block is scaled to a total variance of its weight squared: forty interests must not outvote three figures of value.
+    standardised. Then each block is scaled to a total variance of its weight squared: forty interests must not outvote
+    three figures of value. Rates alone share their block evenly and are multiplied by the root of their reliability
+    (`models.rates.reliability`), so that its total variance is the weight squared times their mean reliability: what
+    a log does not show must not lend its weight to what little it does.
 
     Parameters
     ----------
@@ -81,11 +83,13 @@ def _numbers(profile: pd.DataFrame, name: str) -> Floats:
 def _shrunk(profile: pd.DataFrame, counts: tuple[str, str]) -> tuple[Floats, float, float, float]:
     """Posterior means of a rate, the alpha and beta of its prior, and its reliability.
 
-    Where there is no rate to speak of (`models.rates.beta_prior`), all are alike, and the reliability is 0.
+    Where there is no rate to speak of (`models.rates.beta_prior`), or the log has more events than trials, so that it
+    does not show the trials, all are alike, and the reliability is 0.
     """
     events, trials = (np.maximum(np.nan_to_num(_numbers(profile, name), posinf=0.0), 0.0) for name in counts)
+    shows_trials = events.sum() <= trials.sum()
     trials = np.maximum(events, trials)
-    prior = beta_prior(events, trials)
+    prior = beta_prior(events, trials) if shows_trials else None
     if prior is None:
         return np.full(len(profile), 0.5), 0.5, 0.5, 0.0
     return posterior_mean(events, trials, *prior), *prior, reliability(trials, *prior)
@@ -107,6 +111,6 @@ def _scale(columns: Sequence[Column], spread: Floats, certainty: Floats, block_w
     scale = np.where(is_constant, 0.0, scale * np.sqrt(certainty))
     for block, weight in block_weights.items():
         inside = blocks == block
-        total = np.sqrt(((spread * scale)[inside] ** 2).sum())
+        total = np.sqrt(inside.sum() if block == "rates" else ((spread * scale)[inside] ** 2).sum())
         scale[inside] *= weight / total if total > 0 else 0.0
     return scale

@@ -85,6 +85,15 @@ def test_where_there_is_no_rate_the_column_has_no_say(events: list[float], trial
         assert (to_space(profile_of([2.0], [9.0]), scaling) == 0.0).all()
 
 
+def test_a_log_with_more_events_than_trials_does_not_show_the_trials() -> None:
+    """Most orders without a cart event: the few carts say nothing of whose carts end in an order."""
+    orders, carts = [9.0, 5.0, 1.0, 0.0], [0.0, 0.0, 3.0, 2.0]
+    profile = profile_of(orders, carts)
+    assert fit_scaling(profile, [CARTS], block_weights={"rates": 1.0})["scale"].tolist() == [0.0]
+    shown = fit_scaling(profile_of(orders, [9.0, 9.0, 3.0, 2.0]), [CARTS], block_weights={"rates": 1.0})
+    assert shown["scale"][0] > 0.0
+
+
 def test_of_one_trial_each_chance_cannot_be_told_from_customers() -> None:
     alpha, beta = beta_prior(np.array([1.0, 0.0, 0.0, 0.0]), np.ones(4)) or (0.0, 0.0)
     assert (alpha, beta) == (0.25 * FALLBACK_TRIALS, 0.75 * FALLBACK_TRIALS)
@@ -97,13 +106,15 @@ def test_the_scorer_has_the_points_that_training_scaled() -> None:
     assert scaling["counts"] == [None, ["cart_count", "view_count"], ["returns", "cart_count"]]
     space = to_space(profile, scaling)
     assert space.mean(axis=0) == pytest.approx([0.0, 0.0, 0.0], abs=1e-9)
-    assert space.std(axis=0) == pytest.approx([1.5, 0.5, 0.0])
+    sure = reliability(profile.view_count.to_numpy(), scaling["alpha"][1], scaling["beta"][1])
+    assert 0.4 < sure < 0.9
+    assert space.std(axis=0) == pytest.approx([1.5, 0.5 * np.sqrt(sure / 2), 0.0])  # a half is for what nobody did
     shrunk = posterior_mean(profile.cart_count, profile.view_count, scaling["alpha"][1], scaling["beta"][1])
     assert np.corrcoef(space[:, 1], np.arcsin(np.sqrt(shrunk)))[0, 1] == pytest.approx(1.0)
 
 
 def test_what_is_seldom_known_says_less() -> None:
-    """Two rates of one block: reliability splits the block's variance between them."""
+    """Each of two rates has a half of the block's variance, times its reliability."""
     events, trials = drawn(1.0, 4.0)
     few_events, few = drawn(1.0, 4.0, most=3)
     profile = profile_of(events, trials).assign(x=few_events, n=few)
@@ -111,11 +122,9 @@ def test_what_is_seldom_known_says_less() -> None:
         profile, [CARTS, Column("x_per_n", "rates", "rate", None, ("x", "n"))], block_weights={"rates": 1.0}
     )
     often, seldom = to_space(profile, scaling).var(axis=0)
-    ratio = reliability(few, scaling["alpha"][1], scaling["beta"][1]) / reliability(
-        trials, scaling["alpha"][0], scaling["beta"][0]
-    )
-    assert seldom / often == pytest.approx(ratio) and ratio < 0.5
-    assert often + seldom == pytest.approx(1.0)
+    of_each = [reliability(n, scaling["alpha"][i], scaling["beta"][i]) for i, n in enumerate((trials, few))]
+    assert [often, seldom] == pytest.approx([one / 2 for one in of_each])
+    assert seldom < 0.5 * often
 
 
 def test_a_block_of_weight_zero_is_no_column() -> None:
