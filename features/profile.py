@@ -23,6 +23,7 @@ JOURNEY: dict[str, tuple[str, float | None]] = {
         f"{name}_count": ("log", 0.0)
         for name in ("event", "session", "view", "search", "favourite", "cart", "abandoned_cart")
     },
+    "activity": ("log", 0.0),
     "visits_per_week": ("log", 0.0),
     "orders_per_visit": ("root", 0.0),
     "abandoned_carts_per_visit": ("root", 0.0),

@@ -18,8 +18,8 @@ from features.interests import SHARE_PREFIX
 from features.profile import Column
 from models.clusterers import sampled_rows
 
-NOT_TOLD = SHARE_PREFIX + OTHER
-"""The column that nobody has a feeling for."""
+NOT_TOLD = (SHARE_PREFIX + OTHER, "activity")
+"""Columns that nobody has a feeling for."""
 LAST_ORDER, ORDERS, SPEND = "days_since_last_purchase", "order_count", "spend"
 Ends = tuple[float, float]
 """Of a column: what nearly all have at least who have any, and at most."""
@@ -108,7 +108,7 @@ def segment_rules(
 
 
 def _is_told(name: str, sensitive: Sequence[str]) -> bool:
-    return name != NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
+    return name not in NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
 
 
 def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame, dict[str, Ends]]:

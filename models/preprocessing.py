@@ -48,29 +48,34 @@ def fit_scaling(
     if unweighted:
         raise ValueError(f"expected a weight for every block of columns, found none for {', '.join(unweighted)}.")
     columns = [column for column in columns if block_weights[column.block] > 0] or list(columns)
-    missing, centre, spread, alpha, beta = (np.zeros(len(columns)) for _ in range(5))
-    certainty = np.ones(len(columns))
-    for index, column in enumerate(columns):
-        if column.counts:
-            values, alpha[index], beta[index], certainty[index] = _shrunk(profile, column.counts)
-        else:
-            values = _numbers(profile, column.name)
-        known = values[np.isfinite(values)]
-        missing[index] = column.missing if column.missing is not None else (known.mean() if len(known) else 0.0)
-        values[~np.isfinite(values)] = missing[index]
-        points = transformed(values, column.transform)
-        centre[index] = points.mean()
-        # The mean of equal numbers is not always that number: what is below rounding is no spread.
-        spread[index] = points.std() if points.std() > 1e-12 * max(1.0, abs(centre[index])) else 0.0
+    fitted = [_fitted(profile, column) for column in columns]
+    figures = {name: np.array([one[name] for one in fitted]) for name in fitted[0]}
+    spread, certainty = figures.pop("spread"), figures.pop("certainty")
     return {
         "names": [column.name for column in columns],
         "transforms": [column.transform for column in columns],
         "counts": [list(column.counts) if column.counts else None for column in columns],
-        "missing": missing,
-        "centre": centre,
         "scale": _scale(columns, spread, certainty, block_weights),
-        "alpha": alpha,
-        "beta": beta,
+        **figures,
+    }
+
+
+def _fitted(profile: pd.DataFrame, column: Column) -> dict[str, float]:
+    """missing, centre, alpha, beta; spread: the standard deviation once transformed; certainty: the reliability."""
+    alpha, beta, certainty = 0.0, 0.0, 1.0
+    if column.counts:
+        values, alpha, beta, certainty = _shrunk(profile, column.counts)
+    else:
+        values = _numbers(profile, column.name)
+    known = values[np.isfinite(values)]
+    missing = column.missing if column.missing is not None else (known.mean() if len(known) else 0.0)
+    values[~np.isfinite(values)] = missing
+    points = transformed(values, column.transform)
+    # The mean of equal numbers is not always that number: what is below rounding is no spread.
+    spread = points.std() if points.std() > 1e-12 * max(1.0, abs(points.mean())) else 0.0
+    return {
+        **{"missing": float(missing), "centre": float(points.mean()), "spread": float(spread)},
+        **{"alpha": alpha, "beta": beta, "certainty": certainty},
     }
 
 
