@@ -33,7 +33,7 @@ def baseline_points(profile: pd.DataFrame, columns: Sequence[Column]) -> dict[st
     -------
     dict of arrays of shape (n, d)
         rfm: the three scores, 0 for who never bought. log_rfm: log(1 + x) of the columns of value (days since the last
-        purchase, orders, spend), standardised. log_rfm_activity_shares: beside these, log(1 + activity), standardised,
+        purchase, orders, spend), standardised. log_rfm_activity_shares: these, log(1 + activity), standardised,
         and the roots of interest shares, centred, whose Euclidean distances are Hellinger's, scaled to the total
         variance of one standardised column.
     """

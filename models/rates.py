@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.scorer import Floats
 
 FALLBACK_TRIALS = 2.0
-"""Trials that the prior counts for where nobody has two, so that moments cannot tell chance from customers."""
+"""Trials that the prior counts for where nobody has two, so that moments cannot separate chance from customers."""
 
 
 def beta_prior(events: Floats, trials: Floats) -> tuple[float, float] | None:

@@ -185,7 +185,7 @@ def measure_validity(past: Past, params: Params) -> Validity:
     """Fit the settings of ``params`` on the profiles of the past, and see what the segments told.
 
     They are compared with as many groups of plain baselines (`_grouped`), and with the best that the whole profile
-    could tell, of a sample of the customers (`_ceiling`).
+    can predict, of a sample of the customers (`_ceiling`).
     """
     seed, outcomes = params.seed, past.outcomes
     _require_outcomes(past, params)
@@ -243,7 +243,7 @@ def _regrouped(ids: np.ndarray, points: Floats, inside: np.ndarray, params: Para
 
 
 def _ceiling(past: Past, sample: Ints, weights: Floats, seed: int) -> dict[str, Figure]:
-    """What the whole profile tells of the customers ``sample`` (row numbers), by the better of the two learners."""
+    """Figures of predictions from the whole profile, by the better learner; ``sample`` holds row numbers."""
     profile, columns = past.profiles.table, past.profiles.shop.spec.columns()
     scaling = fit_scaling(profile, columns, block_weights=dict.fromkeys({one.block for one in columns}, 1.0))
     some = past.outcomes.of(sample)

@@ -80,9 +80,9 @@ def main() -> None:
         for name, journey in JOURNEYS.items():
             for balance in BALANCES:
                 found = np.mean([agreement(shop, journey, {**AS_IT_WAS, **balance}) for shop in shops], axis=0)
-                told = ", ".join(f"{block} {weight:g}" for block, weight in balance.items()) or "as it was"
+                balance_name = ", ".join(f"{block} {weight:g}" for block, weight in balance.items()) or "as it was"
                 print(
-                    f"| {name} | {told} | " + " | ".join(f"{one:.3f}" for one in [*found, found.mean()]) + " |",
+                    f"| {name} | {balance_name} | " + " | ".join(f"{one:.3f}" for one in [*found, found.mean()]) + " |",
                     flush=True,
                 )
 

@@ -105,7 +105,7 @@ def test_no_rule_uses_a_sensitive_column_unless_it_is_allowed() -> None:
 
 
 def test_neither_a_rate_nor_activity_is_in_a_rule() -> None:
-    """Rates are no columns of the profile, and activity has no unit; both would tell these kinds wholly."""
+    """Rates are no columns of the profile, and activity has no unit; either would separate these kinds."""
     frame, ids = shop()
     frame = frame.assign(activity=frame.gender_share, order_count=0.0, days_since_last_purchase=5.0)
     columns = [

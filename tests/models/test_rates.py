@@ -94,7 +94,7 @@ def test_a_log_with_more_events_than_trials_does_not_show_the_trials() -> None:
     assert shown["scale"][0] > 0.0
 
 
-def test_of_one_trial_each_chance_cannot_be_told_from_customers() -> None:
+def test_with_one_trial_each_the_prior_is_a_weak_one_at_the_mean() -> None:
     alpha, beta = beta_prior(np.array([1.0, 0.0, 0.0, 0.0]), np.ones(4)) or (0.0, 0.0)
     assert (alpha, beta) == (0.25 * FALLBACK_TRIALS, 0.75 * FALLBACK_TRIALS)
 
@@ -113,7 +113,7 @@ def test_the_scorer_has_the_points_that_training_scaled() -> None:
     assert np.corrcoef(space[:, 1], np.arcsin(np.sqrt(shrunk)))[0, 1] == pytest.approx(1.0)
 
 
-def test_what_is_seldom_known_says_less() -> None:
+def test_a_rate_of_few_trials_has_less_weight() -> None:
     """Each of two rates has a half of the block's variance, times its reliability."""
     events, trials = drawn(1.0, 4.0)
     few_events, few = drawn(1.0, 4.0, most=3)
@@ -121,10 +121,10 @@ def test_what_is_seldom_known_says_less() -> None:
     scaling = fit_scaling(
         profile, [CARTS, Column("x_per_n", "rates", "rate", None, ("x", "n"))], block_weights={"rates": 1.0}
     )
-    often, seldom = to_space(profile, scaling).var(axis=0)
+    often, rarely = to_space(profile, scaling).var(axis=0)
     of_each = [reliability(n, scaling["alpha"][i], scaling["beta"][i]) for i, n in enumerate((trials, few))]
-    assert [often, seldom] == pytest.approx([one / 2 for one in of_each])
-    assert seldom < 0.5 * often
+    assert [often, rarely] == pytest.approx([one / 2 for one in of_each])
+    assert rarely < 0.5 * often
 
 
 def test_a_block_of_weight_zero_is_no_column() -> None:
@@ -153,7 +153,7 @@ def model_of(scaling: dict[str, Any], centres: Any, moves: list[dict[str, Any]])
 
 @pytest.mark.parametrize("changed", ["cart_count", "view_count"])
 def test_a_move_computes_the_rate_anew(tmp_path: Any, changed: str) -> None:
-    """Who had 2 carts of 10 views would be beside the centre of 12 of 20, or of 2 of 100, after as many more."""
+    """Who had 2 carts of 10 views would be at the centre of 12 of 20, or of 2 of 100, after as many more."""
     scaling = fit_scaling(profile_of(*drawn(1.0, 4.0)), [CARTS], block_weights={"rates": 1.0})
     changes = {name: (1.0, 10.0 if changed == "cart_count" else 90.0) for name in ("view_count", changed)}
     far = profile_of([12.0], [20.0]) if changed == "cart_count" else profile_of([2.0], [100.0])
