@@ -14,7 +14,7 @@ from models.figures import FIGURES
 from pipeline.errors import without_passwords
 from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Text, Timezone
 
-Block = Literal["interest", "value", "journey", "context", "benefits"]
+Block = Literal["interest", "value", "journey", "context", "benefits", "rates"]
 ClusterShare = Annotated[float, Field(gt=0, le=0.5)]
 
 

@@ -316,4 +316,10 @@ def _moves(clustered: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
     told = [{**one.model_dump(), "text": text} for one, text in zip(params.moves, texts, strict=True)]
     event_counts = {kind: float(clustered[f"{kind}_count"].sum()) for kind in EventType}
     spend_per_order = (clustered.spend / clustered.order_count.where(clustered.order_count > 0)).median()
-    return moves_as_changes(possible_moves(told, event_counts), spend_per_order=float(np.nan_to_num(spend_per_order)))
+    activity = params.interests.activity
+    return moves_as_changes(
+        possible_moves(told, event_counts),
+        spend_per_order=float(np.nan_to_num(spend_per_order)),
+        half_life_days=activity.half_life_days,
+        signal_weights=activity.signal_weights,
+    )

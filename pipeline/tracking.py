@@ -60,6 +60,9 @@ foretold by the segment alone; 0.5 is chance | higher |
 foretell at best (ceiling_buys_auc, ceiling_spend_r2, ceiling_category_auc) that segments keep | higher |
 | rfm_buys_auc, rfm_spend_r2, rfm_category_auc | the same foretold by as many groups of RFM scores | |
 | counts_buys_auc, counts_spend_r2, counts_category_auc | the same by as many groups of raw counts per category | |
+| log_rfm_buys_auc, log_rfm_spend_r2, log_rfm_category_auc | the same by as many groups of log RFM | |
+| log_rfm_activity_shares_buys_auc, log_rfm_activity_shares_spend_r2, log_rfm_activity_shares_category_auc | the same \
+by as many groups of log RFM, activity and shares of interests | |
 | segments_unstable | segments that rarely come back (quality.min_stability): no name to campaign on | lower |
 """
 

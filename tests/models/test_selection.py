@@ -7,7 +7,6 @@ import pytest
 
 from models.selection import Candidate, Choice, choose, scores
 
-
 OUTCOMES = ["buys_auc", "spend_r2", "category_auc"]
 
 
