@@ -12,15 +12,16 @@ from features import searches
 from features.categories import SEPARATOR
 from features.events import EventType
 from models.queries import WAYS, QueryModel, fit_query_model
+from models.scorer import Floats
 from pipeline.params import Params
 
 
-def learn_queries(events: ir.Table, params: Params) -> pd.DataFrame:
-    """P(category | query) of observed events for queries that enough customers typed: query, column, probability."""
+def learn_queries(events: ir.Table, params: Params, *, min_customers: int) -> pd.DataFrame:
+    """P(category | query) of queries that so many customers typed: query, column, probability, customer_count."""
     learned = searches.query_categories(
         events,
         window_minutes=params.searches.window_minutes,
-        min_customers=params.searches.min_customers,
+        min_customers=min_customers,
         prior_searches=params.searches.prior_searches,
         min_probability=params.searches.min_probability,
         outcome_weights=params.searches.outcome_weights,
@@ -29,25 +30,38 @@ def learn_queries(events: ir.Table, params: Params) -> pd.DataFrame:
     return learned.order_by("query", "column").to_pandas()
 
 
-def fit_queries(events: ir.Table, columns: ir.Table, n_categories: int, params: Params) -> QueryModel:
-    """The model of queries, from observed events and the catalogue (category_path, column)."""
-    learned = learn_queries(events, params)
-    # Where nobody searches the catalogue is not asked for.
-    paths = columns.order_by("category_path").limit(None if len(learned) else 0).to_pandas()
+def by_query(learned: pd.DataFrame, n_categories: int) -> tuple[list[str], Floats]:
+    """Queries of `learn_queries`, and P(category | query) of each: (n, n_categories)."""
     place, queries = pd.factorize(learned["query"])
     probabilities = np.zeros((len(queries), n_categories))
     probabilities[place, learned.column.to_numpy(np.int64)] = learned.probability.to_numpy(np.float64)
+    return [str(query) for query in queries], probabilities
+
+
+def fit_queries(events: ir.Table, columns: ir.Table, n_categories: int, params: Params) -> QueryModel:
+    """The model of queries, from observed events and the catalogue (category_path, column).
+
+    Queries that too few customers typed say together how sure guesses may be; no text of theirs is kept.
+    """
+    typed = learn_queries(events, params, min_customers=1)
+    is_learned = typed.customer_count >= params.searches.min_customers
+    queries, probabilities = by_query(typed[is_learned], n_categories)
+    rare, rare_probabilities = by_query(typed[~is_learned], n_categories)
+    # Where nobody searches the catalogue is not asked for.
+    paths = columns.order_by("category_path").limit(None if len(queries) else 0).to_pandas()
     return fit_query_model(
-        [str(query) for query in queries],
+        queries,
         probabilities,
         [path.split(SEPARATOR) for path in paths.category_path],
         paths.column.to_numpy(np.int64),
         min_confidence=params.searches.min_confidence,
+        rare=rare,
+        rare_probabilities=rare_probabilities,
     )
 
 
 def query_meanings(events: ir.Table, model: QueryModel, params: Params) -> tuple[pd.DataFrame, dict[str, int]]:
-    """P(category | query) of every query in observed events, and how many were told in which way.
+    """P(category | query) of every query in observed events, and how many were read in which way.
 
     Returns
     -------
@@ -93,6 +107,6 @@ def counts_text(counts: dict[str, int]) -> str:
 
 
 def query_metrics(counts: dict[str, int]) -> dict[str, float]:
-    """The same as metrics: queries_learned, queries_by_words, ..., queries_abstained."""
+    """The same as metrics: queries_learned, queries_by_text, queries_by_keyboard, queries_abstained."""
     by = {way: f"by_{way}" for way in WAYS[1:-1]}
     return {f"queries_{by.get(way, way)}": float(count) for way, count in counts.items()}

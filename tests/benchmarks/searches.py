@@ -1,9 +1,9 @@
-"""What searches mean, beside the truth of a simulated shop; and what they add to the backtest.
+"""What searches mean, beside the truth of a simulated shop; its rivals on harder queries; and what searches add to the backtest.
 
-python tests/benchmarks/searches.py SHOP [--backtest]
+python tests/benchmarks/searches.py SHOP [--rivals] [--backtest]
 
 No real log of searches at scale was to be had: these figures are of a simulated shop, whose queries and typing errors
-were made up by the same hands as the method.
+were made up by the same hands as the method, of made-up hard words, and of words of real catalogues taken for queries.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parent))
 from run import params
+from search_beds import VAGUE, all_beds
+from search_rivals import RIVALS
 
 from features.categories import category_columns
 from features.events import EventType, ObservationWindow
@@ -28,9 +30,6 @@ from pipeline.engines import connect
 from pipeline.observe import observe
 from pipeline.queries import fit_queries
 from pipeline.sources import read_source
-
-VAGUE = -1
-"""Truth of a query that means nothing in particular."""
 
 
 def meanings(folder: Path) -> pd.DataFrame:
@@ -98,11 +97,48 @@ def print_calibration(frame: pd.DataFrame) -> None:
         print(f"| {WAYS[way]} | {len(rows):,} | {rows.confidence.mean():.1%} | {rows.is_right.mean():.1%} |")
 
 
+def print_rivals(folder: Path) -> None:
+    """How many are right at each coverage, the surest first, and how far the given confidence is from that."""
+    for bed in all_beds([folder]):
+        print(f"\n{bed.name}: {len(bed.known):,} learned, {len(bed.unknown):,} held out, {len(bed.paths)} paths\n")
+        print(
+            f"| | {' | '.join(f'{tenth}0%' for tenth in range(1, 11))} | calibration error | largest | given - right |"
+        )
+        print("|---" * 14 + "|")
+        for name, rival in RIVALS.items():
+            first, confidence = rival(bed)
+            is_right = (first == bed.truth) & (confidence > 0)
+            figures = [f"{share:.1%}" for share in right_by_coverage(confidence, is_right)]
+            figures += [f"{error:.1%}" for error in calibration_errors(confidence, is_right)]
+            print(f"| {name} | {' | '.join(figures)} |", flush=True)
+
+
+def right_by_coverage(confidence: np.ndarray, is_right: np.ndarray) -> list[float]:
+    """Share right of the surest tenth, two tenths, ..., all."""
+    right = np.cumsum(is_right[np.argsort(-confidence, kind="stable")])
+    counts = [max(round(len(right) * tenth / 10), 1) for tenth in range(1, 11)]
+    return [right[count - 1] / count for count in counts]
+
+
+def calibration_errors(confidence: np.ndarray, is_right: np.ndarray) -> tuple[float, float, float]:
+    """Between confidence and share right, in bins of a tenth: mean error, the largest of 50 or more, and the whole gap."""
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    gaps = [
+        (confidence[bins == one].mean() - is_right[bins == one].mean(), (bins == one).sum()) for one in np.unique(bins)
+    ]
+    mean = sum(abs(gap) * count for gap, count in gaps) / len(bins)
+    largest = max((abs(gap) for gap, count in gaps if count >= 50), default=0.0)
+    return mean, largest, float(confidence.mean() - is_right.mean())
+
+
 def print_backtest(folder: Path) -> None:
-    """Both figures of the backtest without searches, with learned queries, and with the backed off ones."""
+    """Both figures of the backtest without searches, with learned queries (from 1), and with all others of some confidence."""
     print(f"\n| | {' | '.join(FIGURES.values())} |\n|---|---|---|---|")
     without = "interests.signal_weights.search=0"
-    for name, more in (("no searches", [without]), ("learned", ["searches.min_confidence=1"]), ("all", [])):
+    for name, more in (
+        ("no searches", [without]),
+        *((f"from {one}", [f"searches.min_confidence={one}"]) for one in (1, 0.7, 0.5, 0.3, 0.1)),
+    ):
         given = params(folder, *more)
         with connect(given.engine, folder=folder) as con:
             source = read_source(con, given, rejected_path=None)
@@ -120,6 +156,8 @@ def main() -> None:
     frame = meanings(folder)
     print_accuracy(frame)
     print_calibration(frame)
+    if "--rivals" in sys.argv:
+        print_rivals(folder)
     if "--backtest" in sys.argv:
         print_backtest(folder)
 
