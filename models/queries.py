@@ -32,8 +32,7 @@ LEARNED, TEXT, KEYBOARD, ABSTAINED = range(len(WAYS))
 NAME_WEIGHT = 0.3
 """What a name in the catalogue counts, a query after which every search led somewhere being 1."""
 ARRAYS = ("probabilities", "name_probabilities", "weights", "intercepts")
-FOLDS = 4
-MAX_RARE = 3_000
+FOLDS = 8
 MIN_RARE = 200
 """Rare queries below which learned ones say how sure a guess is."""
 MIN_LEARNED = 20
@@ -164,6 +163,7 @@ def fit_query_model(
     min_confidence: float,
     rare: Sequence[str] = (),
     rare_probabilities: Floats | None = None,
+    purity: float = 1.0,
 ) -> QueryModel:
     """A model of learned queries and a catalogue; the same whatever their order.
 
@@ -179,6 +179,8 @@ def fit_query_model(
     rare : k distinct normalised queries
         Those that too few customers typed to be learned, and led somewhere: they say how sure a guess is.
     rare_probabilities : float array of shape (k, n_categories), or None where there are none
+    purity : float, 0 to 1
+        Mean share of the first category in what follows a learned query: clicks go astray after clear ones, too.
     """
     order = sorted(range(len(queries)), key=lambda place: queries[place])
     learned, labels = tuple(queries[place] for place in order), probabilities[order]
@@ -189,7 +191,7 @@ def fit_query_model(
         return plain
     classifier = QueryClassifier.fit(*_examples(learned, labels, names, name_labels))
     if len(rare) >= MIN_RARE and rare_probabilities is not None:
-        confidence = _by_rare(classifier, labels, rare, rare_probabilities)
+        confidence = _by_rare(classifier, rare, rare_probabilities, purity)
     else:
         confidence = _by_held_out(learned, labels, names, name_labels)
     return replace(plain, weights=classifier.weights, intercepts=classifier.intercepts, confidence=confidence)
@@ -217,14 +219,13 @@ def _read(classifier: QueryClassifier, queries: Sequence[str]) -> tuple[sparse.c
     return hashed(texts), is_other
 
 
-def _by_rare(classifier: QueryClassifier, labels: Floats, rare: Sequence[str], led_to: Floats) -> Confidence:
+def _by_rare(classifier: QueryClassifier, rare: Sequence[str], led_to: Floats, purity: float) -> Confidence:
     """How sure guesses are of queries that few typed, by what these led to."""
     order = sorted(range(len(rare)), key=lambda place: rare[place])
-    order = order[:: max(len(rare) // MAX_RARE, 1)]
     counts, _ = _read(classifier, [rare[place] for place in order])
     chances, signs = classifier.predict(counts)
-    hits = _shares(led_to[order])[np.arange(len(order)), chances.argmax(axis=1)]
-    return Confidence.fit(signs, hits, float(_shares(labels).max(axis=1).mean()))
+    shares = led_to[order] / np.maximum(led_to[order].sum(axis=1, keepdims=True), 1e-12)
+    return Confidence.fit(signs, shares[np.arange(len(order)), chances.argmax(axis=1)], purity)
 
 
 def _by_held_out(queries: Sequence[str], labels: Floats, names: Sequence[str], name_labels: Floats) -> Confidence:
@@ -240,11 +241,6 @@ def _by_held_out(queries: Sequence[str], labels: Floats, names: Sequence[str], n
         chances, signs[rows] = classifier.predict(counts[rows])
         hits[rows] = chances.argmax(axis=1) == labels[rows].argmax(axis=1)
     return Confidence.fit(signs, hits, 1.0)
-
-
-def _shares(labels: Floats) -> Floats:
-    """Rows that sum to 1."""
-    return labels / np.maximum(labels.sum(axis=1, keepdims=True), 1e-12)
 
 
 def _names(paths: Sequence[Sequence[str]], path_categories: Ints, n_categories: int) -> tuple[tuple[str, ...], Floats]:

@@ -15,26 +15,35 @@ from models.queries import WAYS, QueryModel, fit_query_model
 from models.scorer import Floats
 from pipeline.params import Params
 
+MAX_RARE = 3_000
+"""Rare queries that say how sure guesses are; of more, evenly taken."""
 
-def learn_queries(events: ir.Table, params: Params, *, min_customers: int) -> pd.DataFrame:
-    """P(category | query) of queries that so many customers typed: query, column, probability, customer_count."""
-    learned = searches.query_categories(
+
+def learn_queries(events: ir.Table, params: Params) -> pd.DataFrame:
+    """P(category | query) of all queries that led somewhere: query, column, probability, customer_count."""
+    found = searches.query_categories(
         events,
         window_minutes=params.searches.window_minutes,
-        min_customers=min_customers,
+        min_customers=1,
         prior_searches=params.searches.prior_searches,
-        min_probability=params.searches.min_probability,
+        min_probability=0.0,
         outcome_weights=params.searches.outcome_weights,
         half_life_minutes=params.searches.half_life_minutes,
     )
-    return learned.order_by("query", "column").to_pandas()
+    return found.order_by("query", "column").to_pandas()
 
 
-def by_query(learned: pd.DataFrame, n_categories: int) -> tuple[list[str], Floats]:
+def purity(typed: pd.DataFrame) -> float:
+    """Mean share of the first category in all that a query of `learn_queries` led to; 1 where there is none."""
+    by = typed.groupby("query").probability
+    return float((by.max() / by.sum()).mean()) if len(typed) else 1.0
+
+
+def by_query(typed: pd.DataFrame, n_categories: int) -> tuple[list[str], Floats]:
     """Queries of `learn_queries`, and P(category | query) of each: (n, n_categories)."""
-    place, queries = pd.factorize(learned["query"])
+    place, queries = pd.factorize(typed["query"])
     probabilities = np.zeros((len(queries), n_categories))
-    probabilities[place, learned.column.to_numpy(np.int64)] = learned.probability.to_numpy(np.float64)
+    probabilities[place, typed.column.to_numpy(np.int64)] = typed.probability.to_numpy(np.float64)
     return [str(query) for query in queries], probabilities
 
 
@@ -43,10 +52,13 @@ def fit_queries(events: ir.Table, columns: ir.Table, n_categories: int, params: 
 
     Queries that too few customers typed say together how sure guesses may be; no text of theirs is kept.
     """
-    typed = learn_queries(events, params, min_customers=1)
+    typed = learn_queries(events, params)
     is_learned = typed.customer_count >= params.searches.min_customers
-    queries, probabilities = by_query(typed[is_learned], n_categories)
-    rare, rare_probabilities = by_query(typed[~is_learned], n_categories)
+    learned, others = typed[is_learned], typed[~is_learned]
+    names = others["query"].unique()
+    others = others[others["query"].isin(names[:: max(len(names) // MAX_RARE, 1)])]
+    queries, probabilities = by_query(learned[learned.probability >= params.searches.min_probability], n_categories)
+    rare, rare_probabilities = by_query(others, n_categories)
     # Where nobody searches the catalogue is not asked for.
     paths = columns.order_by("category_path").limit(None if len(queries) else 0).to_pandas()
     return fit_query_model(
@@ -57,6 +69,7 @@ def fit_queries(events: ir.Table, columns: ir.Table, n_categories: int, params: 
         min_confidence=params.searches.min_confidence,
         rare=rare,
         rare_probabilities=rare_probabilities,
+        purity=purity(learned),
     )
 
 

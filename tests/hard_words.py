@@ -75,6 +75,8 @@ class Searches:
     known, rare : lists of str, with P(category | query) in probabilities and rare_probabilities
     unknown : list of str
         Queries of the other half that are not known; truth is the category of each.
+    purity : float
+        Mean share of the first category in what followed a known query.
     """
 
     known: list[str]
@@ -83,6 +85,7 @@ class Searches:
     rare_probabilities: np.ndarray
     unknown: list[str]
     truth: np.ndarray
+    purity: float
 
 
 def hard_searches(seed: int, count: int = 40_000) -> Searches:
@@ -110,9 +113,10 @@ def held_out(
     np.add.at(truth, (place, meant), 1.0)
     searches = typed[:, 0]
     probabilities = led / (searches + PRIOR_SEARCHES)[:, None]
-    probabilities[probabilities < MIN_PROBABILITY] = 0.0
-    known = (searches >= MIN_SEARCHES) & probabilities.any(axis=1)
+    known = (searches >= MIN_SEARCHES) & (probabilities >= MIN_PROBABILITY).any(axis=1)
     rare = (searches < MIN_SEARCHES) & probabilities.any(axis=1)
+    purity = float((led[known].max(axis=1) / led[known].sum(axis=1)).mean())
+    probabilities[known] *= probabilities[known] >= MIN_PROBABILITY
     others = np.setdiff1d(place[~is_known], np.flatnonzero(known))
     return Searches(
         names[known].tolist(),
@@ -121,6 +125,7 @@ def held_out(
         probabilities[rare],
         names[others].tolist(),
         truth[others].argmax(axis=1),
+        purity,
     )
 
 

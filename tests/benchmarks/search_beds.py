@@ -24,7 +24,7 @@ from features.events import ObservationWindow
 from features.searches import normalised_query
 from pipeline.engines import connect
 from pipeline.observe import observe
-from pipeline.queries import by_query, learn_queries
+from pipeline.queries import by_query, learn_queries, purity
 from pipeline.sources import read_source
 from tests import hard_words
 from tests.hard_words import held_out
@@ -49,6 +49,7 @@ class Bed:
     path_categories: np.ndarray
     unknown: list[str]
     truth: np.ndarray
+    purity: float = 1.0
 
 
 def hard(seed: int) -> Bed:
@@ -65,6 +66,7 @@ def hard(seed: int) -> Bed:
         np.arange(len(paths)),
         made.unknown,
         made.truth,
+        made.purity,
     )
 
 
@@ -74,7 +76,7 @@ def shop(folder: Path) -> Iterator[Bed]:
     with connect(given.engine, folder=folder) as con:
         source = read_source(con, given, rejected_path=None)
         known = observe(con, source, given, ObservationWindow(given.as_of, given.history_days))
-        learned = learn_queries(known.observed, given, min_customers=1)
+        learned = learn_queries(known.observed, given)
         cut = known.cut
         paths = known.columns.order_by("category_path").to_pandas()
         truth = con.read_parquet(folder / "truth_queries.parquet")
@@ -82,17 +84,27 @@ def shop(folder: Path) -> Iterator[Bed]:
         typed = set(known.observed.filter(known.observed.query.notnull()).query.to_pyarrow().to_pylist())
     truth["category_path"] = truth.category_path.replace("", None)
     truth = truth[truth["query"].isin(typed)].sort_values("query")
-    clear = sorted(set(truth.category_path.dropna()))
-    pairs = category_columns(ibis.memtable({"category_path": clear}), cut).to_pandas()
+    meaning = sorted(set(truth.category_path.dropna()))
+    pairs = category_columns(ibis.memtable({"category_path": meaning}), cut).to_pandas()
     meant = truth.category_path.map(pairs.set_index("category_path").column).fillna(VAGUE).to_numpy(np.int64)
     is_learned = learned.customer_count >= given.searches.min_customers
-    queries, probabilities = by_query(learned[is_learned], len(cut.categories))
+    clear = learned[is_learned & (learned.probability >= given.searches.min_probability)]
+    queries, probabilities = by_query(clear, len(cut.categories))
     seldom = by_query(learned[~is_learned], len(cut.categories))
     place = {query: number for number, query in enumerate(queries)}
     tree = [tuple(path.split(SEPARATOR)) for path in paths.category_path], paths.column.to_numpy(np.int64)
     is_rare = ~truth["query"].isin(queries).to_numpy()
     rare = truth["query"].to_numpy()[is_rare].tolist()
-    yield Bed(f"{folder.name}: rare queries", queries, probabilities, *seldom, *tree, rare, meant[is_rare])
+    yield Bed(
+        f"{folder.name}: rare queries",
+        queries,
+        probabilities,
+        *seldom,
+        *tree,
+        rare,
+        meant[is_rare],
+        purity(learned[is_learned]),
+    )
     careful = truth[~truth.is_typo & ~is_rare & truth.category_path.notnull()]["query"].tolist()
     half = np.random.default_rng(0).permutation(careful)[::2].tolist()
     kept = [place[query] for query in careful if query not in set(half)]
@@ -147,7 +159,7 @@ def electronics(seed: int = 0) -> Bed:
     made = held_out(texts, meant, meant, is_known, len(codes))
     paths = [tuple(code.replace("_", " ").split(".")) for code in codes]
     return Bed("proxy: brands and words of an electronics shop", made.known, made.probabilities, made.rare, made.rare_probabilities, paths,
-               np.arange(len(codes)), made.unknown, made.truth)  # fmt: skip
+               np.arange(len(codes)), made.unknown, made.truth, made.purity)  # fmt: skip
 
 
 def all_beds(shops: list[Path]) -> Iterator[Bed]:

@@ -23,7 +23,7 @@ def kindred(bed: Bed) -> Guess:
     """The model as it is."""
     model = fit_query_model(
         bed.known, bed.probabilities, bed.paths, bed.path_categories,
-        min_confidence=0.0, rare=bed.rare, rare_probabilities=bed.rare_probabilities,
+        min_confidence=0.0, rare=bed.rare, rare_probabilities=bed.rare_probabilities, purity=bed.purity,
     )  # fmt: skip
     found = model.predict(bed.unknown)
     return found.probabilities.argmax(axis=1), found.confidence

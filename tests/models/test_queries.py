@@ -177,7 +177,7 @@ def test_one_category_is_always_right() -> None:
 
 
 def of_hard_words(made: Searches, min_confidence: float = 0.0, **changes: Any) -> QueryModel:
-    rare = {"rare": made.rare, "rare_probabilities": made.rare_probabilities, **changes}
+    rare = {"rare": made.rare, "rare_probabilities": made.rare_probabilities, "purity": made.purity, **changes}
     columns = np.arange(len(HARD_PATHS))
     return fit_query_model(made.known, made.probabilities, HARD_PATHS, columns, min_confidence=min_confidence, **rare)
 
