@@ -60,8 +60,8 @@ class Confidence:
 
         def loss(weights: Floats) -> float:
             chance = np.clip(purity * _logistic(weights, signs), 1e-9, 1.0 - 1e-9)
-            told = hits * np.log(chance) + (1.0 - hits) * np.log(1.0 - chance)
-            return float(0.5 * ((weights - PRIOR) ** 2).sum() - told.sum())
+            fit = hits * np.log(chance) + (1.0 - hits) * np.log(1.0 - chance)
+            return float(0.5 * ((weights - PRIOR) ** 2).sum() - fit.sum())
 
         bounds = [(None, None)] + [(0.0, None)] * (len(PRIOR) - 1)
         weights = minimize(loss, PRIOR, method="L-BFGS-B", bounds=bounds).x
@@ -81,7 +81,7 @@ def _bent(chance: Floats, right: Floats) -> tuple[Floats, Floats]:
     parts = np.array_split(order, int(np.clip(len(chance) // PER_KNOT, 1, MAX_KNOTS)))
     knots = np.array([chance[part].mean() for part in parts])
     count = np.array([len(part) for part in parts], dtype=np.float64)
-    told = np.array([right[part].sum() for part in parts])
-    height = isotonic_regression((told + KNOT_PRIOR * knots) / (count + KNOT_PRIOR), sample_weight=count)
+    right_sum = np.array([right[part].sum() for part in parts])
+    height = isotonic_regression((right_sum + KNOT_PRIOR * knots) / (count + KNOT_PRIOR), sample_weight=count)
     height = STEEPNESS * knots + (1.0 - STEEPNESS) * np.minimum(height, 1.0)
     return np.r_[0.0, knots, 1.0], np.r_[0.0, height, 1.0]

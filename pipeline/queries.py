@@ -1,4 +1,4 @@
-"""P(category | query): learned for what many typed, backed off for what few did."""
+"""P(category | query): learned for what many typed, guessed from the text for what few did."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ def counts_text(counts: dict[str, int]) -> str:
     total = sum(counts.values())
     if not total:
         return ""
-    told = ", ".join(f"{counts[way]:,} by {way}" for way in WAYS[1:-1])
+    read = ", ".join(f"{counts[way]:,} by {way}" for way in WAYS[1:-1])
     return (
-        f"Searches: of {total:,} different queries, {counts['learned']:,} are learned from what followed them, {told}; "
+        f"Searches: of {total:,} different queries, {counts['learned']:,} are learned from what followed them, {read}; "
         f"{counts['abstained']:,} are left without a meaning."
     )
 

@@ -1,4 +1,4 @@
-"""What searches mean, beside the truth of a simulated shop; its rivals on harder queries; and what searches add to the backtest.
+"""What searches mean, compared with the truth of a simulated shop; its rivals on harder queries; and what searches add to the backtest.
 
 python tests/benchmarks/searches.py SHOP [--rivals] [--backtest]
 
@@ -60,40 +60,42 @@ def meanings(folder: Path) -> pd.DataFrame:
     paths = pd.DataFrame({"category_path": frame.category_path.dropna().unique()})
     columns = category_columns(ibis.memtable(paths), known.cut).to_pandas().set_index("category_path").column
     frame["meant"] = frame.category_path.map(columns).fillna(VAGUE).astype("int64")
-    return frame.assign(is_right=frame.column == frame.meant, is_told=frame.way != ABSTAINED)
+    return frame.assign(is_right=frame.column == frame.meant, is_answered=frame.way != ABSTAINED)
 
 
 def print_accuracy(frame: pd.DataFrame) -> None:
     """Top-1 accuracy and coverage by language, typing error, and whether enough customers typed the query."""
     print(
-        "\n| language | typed | | queries | searches | told | right of told | right of all |\n|---|---|---|---|---|---|---|---|"
+        "\n| language | typed | | queries | searches | guessed | right of these | right of all |\n|---|---|---|---|---|---|---|---|"
     )
     clear = frame[frame.meant != VAGUE].assign(
-        seen=np.where(frame[frame.meant != VAGUE].way == LEARNED, "learned", "backed off")
+        seen=np.where(frame[frame.meant != VAGUE].way == LEARNED, "learned", "guessed")
     )
     everything = clear.assign(language="all")
     for (language, is_typo, seen), rows in pd.concat([clear, everything]).groupby(
         ["language", "is_typo", "seen"], sort=True
     ):
-        told = rows[rows.is_told]
+        answered = rows[rows.is_answered]
         print(
             f"| {language} | {'mistyped' if is_typo else 'right'} | {seen} | {len(rows):,} | {rows.search_count.sum():,} "
-            f"| {len(told) / len(rows):.1%} | {told.is_right.mean():.1%} | {told.is_right.sum() / len(rows):.1%} |"
+            f"| {len(answered) / len(rows):.1%} | {answered.is_right.mean():.1%} | {answered.is_right.sum() / len(rows):.1%} |"
         )
     vague = frame[(frame.meant == VAGUE) & (frame.way != LEARNED)]
     print(
-        f"\nOf {len(vague)} queries that mean nothing in particular and were not learned, {vague.is_told.sum()} got one."
+        f"\nOf {len(vague)} queries that mean nothing in particular and were not learned, {vague.is_answered.sum()} got one."
     )
 
 
 def print_calibration(frame: pd.DataFrame) -> None:
     """Of the queries given a confidence, how many are right; those that mean nothing in particular are wrong."""
     print("\n| confidence | queries | given | right |\n|---|---|---|---|")
-    told = frame[frame.is_told & (frame.way != LEARNED)]
-    for bin_, rows in told.groupby(pd.cut(told.confidence, [0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0]), observed=True):
+    answered = frame[frame.is_answered & (frame.way != LEARNED)]
+    for bin_, rows in answered.groupby(
+        pd.cut(answered.confidence, [0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0]), observed=True
+    ):
         print(f"| {bin_} | {len(rows):,} | {rows.confidence.mean():.1%} | {rows.is_right.mean():.1%} |")
     print("\n| way | queries | given | right |\n|---|---|---|---|")
-    for way, rows in told.groupby("way"):
+    for way, rows in answered.groupby("way"):
         print(f"| {WAYS[way]} | {len(rows):,} | {rows.confidence.mean():.1%} | {rows.is_right.mean():.1%} |")
 
 
@@ -146,8 +148,8 @@ def print_backtest(folder: Path) -> None:
         for row in rows:
             if row.name.endswith("weights"):
                 figures = [getattr(row.figures, figure) for figure in FIGURES]
-                told = " | ".join(f"{one.mean:.4f} ({one.low:.4f}-{one.high:.4f})" for one in figures)
-                print(f"| {name}, {row.name} | {told} |", flush=True)
+                answered = " | ".join(f"{one.mean:.4f} ({one.low:.4f}-{one.high:.4f})" for one in figures)
+                print(f"| {name}, {row.name} | {answered} |", flush=True)
 
 
 def main() -> None:
