@@ -48,8 +48,8 @@ artifacts is what a CRM analyst reads.
 | noise_share_fitted | share of customers that HDBSCAN found in no dense region | lower |
 | smallest_share, largest_segment_share | share of customers in the smallest and the largest segment | |
 | low_evidence_share | share of customers with too few events to be clustered; they are grouped by rule | |
-| queries_learned, queries_by_words, queries_by_characters, queries_by_keyboard, queries_by_catalogue | different \
-queries whose meaning is known: from what followed them, or from what they are like | |
+| queries_learned, queries_by_text, queries_by_keyboard | different queries whose meaning is known: from what followed \
+them, by their text, or by their text as typed on the wrong keyboard | |
 | queries_abstained | different queries without a meaning, as nothing was sure | |
 | n_segments, segments_with_archetype | segments found; those that a rule of params.yaml names | |
 | rules_fidelity | share of customers whom the rules in words put into their segment; on held-out customers | higher |

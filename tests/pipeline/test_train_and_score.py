@@ -511,7 +511,7 @@ def test_queries_are_told_and_rare_ones_not_kept(trained: tuple[Params, Trained]
     given, result = trained
     mlflow = tracking.open_store(given)
     metrics = mlflow.get_run(result.run_id).data.metrics
-    assert metrics["queries_learned"] > 20 and metrics["queries_by_characters"] > 20
+    assert metrics["queries_learned"] > 20 and metrics["queries_by_text"] > 20
     assert any(note.startswith("Searches: of ") for note in result.notes)
     model = registry.load_model(mlflow, result.model_uri)
     kept = json.loads((model.shop_folder / "queries.json").read_text(encoding="utf-8"))["queries"]
