@@ -18,10 +18,6 @@ from models.baselines import baseline_points
 from models.clusterers import fit_kmeans, sampled_rows
 from models.preprocessing import fit_scaling
 from models.scorer import Floats, Ints, assign, to_space
-<<<<<<< ours
-from models.segmentation import FittedClusters
-=======
->>>>>>> theirs
 from models.validity import (
     Outcomes,
     better_of,
@@ -40,11 +36,16 @@ from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.snapshots import backtest_cutoffs, sample_of
 from pipeline.sources import Source
 
+BASELINES = ("rfm", "counts", "log_rfm", "log_rfm_activity_shares")
+TITLES = {
+    "buys_auc": "who buys at all (AUROC)",
+    "spend_r2": "spend (R² of its log)",
+    "category_auc": "who buys in a category (AUROC)",
+}
 UNJUDGED = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
 """Settings of `quality` under which segments are fitted and nothing more."""
 SAMPLED_EVENTS = "sampled_events"
 SEGMENTS, CEILING = "segments", "ceiling"
-BASELINES = ("rfm", "counts", "log_rfm", "log_rfm_activity_shares")
 TITLES = {
     "buys_auc": "who buys at all (AUROC)",
     "spend_r2": "spend (R² of its log)",
@@ -199,35 +200,9 @@ def foretell(past: Sequence[Past], params: Params) -> tuple[Validity | None, tup
 def measure_validity(past: Past, params: Params) -> Validity:
     """Fit the facets of ``params`` on the profiles of the past, and see what the segments predicted.
 
-<<<<<<< ours
-    Each facet alone and all of them together; compared with RFM scores, and raw counts per category, each clustered by
-    KMeans to as many groups as the first facet; customers with too few events keep their groups by rule. All predict in
-    one way (`predicted_by_groups`). The ceiling is fitted on a sample of the customers.
-    """
-    profile, seed, outcomes = past.profiles.table, params.seed, past.outcomes
-    if min(outcomes.bought.sum(), (~outcomes.bought).sum()) < params.backtest.min_buyers:
-        raise UserError(
-            f"expected at least {params.backtest.min_buyers} customers (backtest.min_buyers) who bought in the "
-            f"{params.backtest.horizon_days} days after {past.cutoff:%Y-%m-%d}, and as many who did not; of "
-            f"{len(profile):,} {outcomes.bought.sum():,} did."
-        )
-    facets = facets_of(params)
-    fits = [
-        cluster(past.profiles, params, facet, quality={**params.quality.model_dump(), **UNJUDGED}) for facet in facets
-    ]
-    groups = {facet.name: segment_ids(profile, fitted, facet) for facet, fitted in zip(facets, fits, strict=True)}
-    first = groups[facets[0].name]
-    points = {"rfm": profile[RFM].fillna(0).to_numpy(np.float64), "counts": past.counts}
-    others = {key: _regrouped(first, one, fits[0], params) for key, one in points.items()}
-    ways = {SEGMENTS: [*groups.values()], **{name: [one] for name, one in {**groups, **others}.items()}}
-    predicted = {name: predicted_by_groups(given, outcomes, seed=seed) for name, given in ways.items()}
-    weights = customer_weights(len(profile), params.backtest.bootstrap_resamples, seed)
-    rows = {name: figures_of(one, outcomes, weights) for name, one in predicted.items()}
-    sample = sampled_rows(len(profile), params.quality.ceiling_customers, seed)
-    ceiling, weights = _ceiling(past, sample, params)
-=======
-    They are compared with as many groups of plain baselines (`_grouped`), and with the best that the whole profile
-    can predict, of a sample of the customers (`_ceiling`).
+    Each facet alone and all together; compared with as many groups of plain baselines (`_grouped`), and with the
+    best that the whole profile can predict, of a sample of the customers (`_ceiling`). All groups predict in one way
+    (`predicted_by_groups`).
     """
     seed, outcomes, facets = params.seed, past.outcomes, facets_of(params)
     _require_outcomes(past, params)
@@ -263,11 +238,11 @@ def _require_outcomes(past: Past, params: Params) -> None:
 
 
 def _grouped(past: Past, params: Params, facets: Sequence[Facet]) -> dict[str, np.ndarray]:
-    """Way to group -> the group of each customer, array of shape (n,): each facet, and as many clusters of each baseline.
+    """Way to group -> the group of each customer, array of shape (n,): each facet, and the baselines.
 
     The baselines are those of `models.baselines`, and raw counts per category; they have as many groups as the first
-    facet. Customers with too few events are in its groups by rule, whatever the way; where nobody is clustered, all ways
-    are alike.
+    facet. Customers with too few events are in its groups by rule, whatever the way; where nobody is clustered, all
+    ways are alike.
     """
     profile, quality = past.profiles.table, {**params.quality.model_dump(), **UNJUDGED}
     fits = [cluster(past.profiles, params, facet, quality=quality) for facet in facets]
@@ -283,7 +258,6 @@ def _regrouped(ids: np.ndarray, points: Floats, inside: np.ndarray, params: Para
     """``ids`` with those of the customers ``inside`` replaced by clusters of their ``points``, as many."""
     count, settings = len(np.unique(ids[inside])), params.clustering.kmeans.model_dump()
     model = fit_kmeans(points, params.seed, n_segments=count, **settings).model
->>>>>>> theirs
     groups = ids.copy()
     groups[inside] = [f"group {number}" for number in assign(points, model)["cluster_id"]]
     return groups

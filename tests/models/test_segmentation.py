@@ -95,7 +95,7 @@ def test_customers_all_alike_are_one_segment() -> None:
 
 def test_nobody_with_enough_events_is_an_error() -> None:
     with pytest.raises(
-        ValueError, match="facets.behaviour: expected customers with at least 3 events and evidence of 0, found none"
+        ValueError, match=r"facets\.behaviour: expected customers with at least 3 events and evidence of 0, found none"
     ):
         fit(shop().assign(event_count=1.0))
 

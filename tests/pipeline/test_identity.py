@@ -16,6 +16,7 @@ import pytest
 from models.segmentation import FittedClusters
 from pipeline import tracking
 from pipeline.errors import UserError
+from pipeline.facets import facets_of, with_facets
 from pipeline.identity import LINEAGE, _as_known_to, identify, with_names
 from pipeline.params import Params
 from pipeline.train import Trained, train
