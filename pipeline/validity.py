@@ -37,11 +37,6 @@ from pipeline.snapshots import backtest_cutoffs, sample_of
 from pipeline.sources import Source
 
 BASELINES = ("rfm", "counts", "log_rfm", "log_rfm_activity_shares")
-TITLES = {
-    "buys_auc": "who buys at all (AUROC)",
-    "spend_r2": "spend (R² of its log)",
-    "category_auc": "who buys in a category (AUROC)",
-}
 UNJUDGED = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
 """Settings of `quality` under which segments are fitted and nothing more."""
 SAMPLED_EVENTS = "sampled_events"
