@@ -10,12 +10,13 @@ import pandas as pd
 from features.benefits import category_benefits
 from features.categories import OTHER, SEPARATOR, lowered_parts
 from features.events import ObservationWindow
-from features.interests import SHARE_PREFIX, decayed_weight, event_evidence
+from features.interests import SHARE_PREFIX, event_evidence
 from features.profile import ProfileSpec
 from models.scorer import Floats, Ints
 from pipeline import outputs, registry, tracking
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
+from pipeline.observe import own_weight
 from pipeline.params import Params
 from pipeline.params_of_segments import NamingParams
 from pipeline.profiles import Progress, build_profiles
@@ -49,7 +50,8 @@ class Explanation:
     benefits : DataFrame
         category, item_count, discount_share, price_level: a row per category bought in.
     spec : ProfileSpec
-    kappa : float
+    kappa, half_life_days : float
+        Of the interest formula.
     expected : float array of shape (n_categories,)
         Shares of who did as much at the same times, turning to what the shop turned to (`models.seasons`).
     top_categories : list of str
@@ -64,6 +66,7 @@ class Explanation:
     benefits: pd.DataFrame
     spec: ProfileSpec
     kappa: float
+    half_life_days: float
     expected: Floats
     top_categories: list[str]
     naming: NamingParams
@@ -179,7 +182,8 @@ class Explanation:
 
     def _formula(self) -> str:
         return (
-            "Counted: weight of the signal, halved with age. The shop's mix counts as much as "
+            f"Counted: weight of the signal, halved with every {self.half_life_days:g} days that it lies before the "
+            "customer's own last counted event. The shop's mix counts as much as "
             f"{self.kappa:g} signals of weight 1. Lift is the share beside the expected one: of who did as much at the "
             "same times, but turned to what all customers turned to then. Top: its place among top_categories in the "
             f"scores, from a lift of {self.naming.min_lift:g} and a share of {self.naming.min_interest_share:.0%} on "
@@ -222,14 +226,8 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         window = ObservationWindow(params.as_of, shop.spec.history_days)
         mix = season_mix_of(source, shop.spec, as_trained, window)
         observed = con.table("observed_events", database=TEMPORARY)
-        weight = decayed_weight(
-            observed,
-            window=window,
-            signal_weights=as_trained.interests.signal_weights,
-            half_life_days=as_trained.interests.half_life_days,
-        )
         meanings, _ = query_meanings(observed, shop.queries, as_trained)
-        said = event_evidence(observed, query_table(con, meanings), weight=weight)
+        said = event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, as_trained))
         evidence = said.filter(said.weight > 0).to_pyarrow().to_pandas()
         transactions = con.table("transactions", database=TEMPORARY)
         bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
@@ -254,6 +252,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         benefits=bought.assign(category=names[bought.column.to_numpy(np.int64)]),
         spec=shop.spec,
         kappa=as_trained.interests.kappa,
+        half_life_days=as_trained.interests.half_life_days,
         top_categories=top[0].as_py(),
         naming=as_trained.naming,
         expected=np.concatenate([expected.of(column, np.zeros(1, np.int64)) for column in range(len(names))]),
