@@ -68,12 +68,18 @@ class ExpectedShares:
     kappa: float
 
     def of(self, column: int, rows: Ints) -> Floats:
-        """The expected share of one category, for customers ``rows``: shape (n_rows,)."""
+        """The expected share of one column of the cut, for customers ``rows``: shape (n_rows,)."""
+        return self.at(len(self.levels) - 1, int(self.levels[-1].node[column]), rows)
+
+    def at(self, depth: int, node: int, rows: Ints) -> Floats:
+        """The expected share of a node of the level ``depth``, counted from 0, for customers ``rows``."""
+        line = [node]
+        for level in self.levels[depth:0:-1]:
+            line.append(int(level.parent[line[-1]]))
         share, above = np.ones(len(rows)), self.above[rows]
-        for level, expected in zip(self.levels, self.evidence, strict=True):
-            node = level.node[column]
-            evidence = expected[node][rows]
-            share, above = divided(share, evidence, above, level.spread[node], self.kappa), evidence
+        for level, expected, place in zip(self.levels, self.evidence, line[::-1], strict=False):
+            evidence = expected[place][rows]
+            share, above = divided(share, evidence, above, level.spread[place], self.kappa), evidence
         return share
 
 

@@ -19,13 +19,13 @@ import pytest
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.seasons import SEASON_PREFIX
+from models.top_categories import top_categories
 from pipeline import outputs
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.profiles import Profiles, build_profiles, whole_profiles
 from pipeline.score import score
-from pipeline.score_table import top_categories
 from pipeline.seasons import expected_of, season_mix_of
 from pipeline.sources import read_source
 from pipeline.state import FOLDER, MANIFEST, description
