@@ -155,11 +155,19 @@ def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str,
     rules, cut = params.interests, shop.spec.cut
     mix = dict(zip(cut.categories, cut.mix, strict=True))
     evidence = dict.fromkeys(cut.categories, 0.0)
+    # Everything but a search has a product here, and no search has a query.
+    counted = [
+        event["occurred_at"]
+        for event in events
+        if event["event_type"] != "search" and rules.signal_weights.get(EventType(event["event_type"]), 0.0) > 0
+    ]
     for event in events:
         category = rolled_up(event, cut.categories)
         if category is not None and event["event_type"] != "search":
             weight = rules.signal_weights.get(EventType(event["event_type"]), 0.0)
-            evidence[category] += weight * 2 ** (-age_days(event) / rules.half_life_days)
+            if weight:
+                before = (max(counted) - event["occurred_at"]).total_seconds() / 86_400
+                evidence[category] += weight * 2 ** (-before / rules.half_life_days)
 
     def at(figures: dict[str, float], node: tuple[str, ...]) -> float:
         return sum(value for name, value in figures.items() if tuple(name.split(" > "))[: len(node)] == node)
