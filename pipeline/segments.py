@@ -17,7 +17,7 @@ from models import naming
 from models.crossings import funnel
 from models.disclosure import hide_shares_of_few, hide_spend_of_few
 from models.explanations import segment_rules
-from models.figures import segment_figures
+from models.figures import member_figures, segment_figures
 from models.identity import STANDING
 from models.kept_names import keep_names, leave_names
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
@@ -125,6 +125,8 @@ def describe_segments(
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
         min_share_gap=settings.min_share_gap,
+        members=member_figures(profile[inside]).set_axis(ids[inside], axis=0),
+        min_held_share=settings.min_held_share,
         unstable=[one for one in interests if not is_stable(stability_of(one, fitted), params)],
     )
     given = given_names or {}
