@@ -207,7 +207,7 @@ class NamingParams(Section):
     min_group: Count
     # Models trained before there were these keys have none in their params.
     max_one_customer_share: Share = 0.5
-    min_held_share: Share = 0.7
+    min_held_share: Share = 0.75
     min_contrast: Annotated[float, Field(ge=1)]
     min_gap: NonNegative
     min_share_gap: Share
