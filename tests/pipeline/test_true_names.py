@@ -73,6 +73,7 @@ FACTS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "recent": lambda log: log.since_order <= 60,
     "paused": lambda log: (log.since_order >= 30) & (log.silent <= 60),
     "quiet": lambda log: log.since_order >= 45,
+    "repeat": lambda log: log.orders > 1,
     "occasional": lambda log: log.orders.between(1, 5),
     "left": lambda log: (log.orders == 0) & (log.silent >= 90),
     "cart_only": lambda log: (log.orders == 0) & (log.carts > 0),
