@@ -19,6 +19,7 @@ MEANS = {
     "carts_per_customer": "cart_count",
     "abandoned_carts_per_customer": "abandoned_cart_count",
     "contacts_per_customer": "contact_count",
+    "returned_items_per_customer": "returned_item_count",
     "orders_per_customer": "order_count",
     "spend_per_customer": "net_spend",
     "paid_per_customer": "spend",

@@ -29,7 +29,7 @@ def shop_figures(**segments: dict[str, float]) -> pd.DataFrame:
         "events_per_customer": 20.0, "visits_per_customer": 6.0, "views_per_customer": 15.0, "days_since_last_event": 60.0,
         "days_since_first_event": 200.0, "days_since_first_purchase": 180.0, "abandoned_cart_share": 0.4, "cart_user_share": 0.4,
         "stage_lost_share": 0.1, "past_buyer_share": 0.2, "lapsed_buyer_share": 0.1, "price_level": 1.0,
-        "evening_share": 0.3, "weekend_share": 0.3, "back_without_order_share": 0.2, "abandoned_carts_per_customer": 1.0,
+        "evening_share": 0.3, "weekend_share": 0.3, "back_without_order_share": 0.2, "abandoned_carts_per_customer": 1.0, "returned_items_per_customer": 0.2,
     }  # fmt: skip
     return pd.DataFrame({name: {**base, **own} for name, own in {**segments, "shop": {}}.items()}).T
 
@@ -57,7 +57,7 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
     ("expected", "own"),
     [
         ("vip", VIP),
-        ("difficult", {**VIP, "return_rate": 0.4}),
+        ("difficult", {**VIP, "return_rate": 0.4, "returned_items_per_customer": 4.0}),
         ("bargain_hunter", {"discount_share": 0.9, "buyer_share": 0.9}),
         ("lost", {"stage_lost_share": 0.8, "days_since_last_event": 270.0}),
         ("high_spender", {**VIP, "spend_per_customer": 300.0, "repeat_buyer_share": 0.9}),
@@ -166,7 +166,10 @@ def test_what_cannot_be_said_of_the_shop_is_no_proof() -> None:
 
 def test_nobody_is_a_frequent_returner_for_one_customer() -> None:
     """A rate that one customer makes is null: `segment_figures`."""
-    shop = shop_figures(one={**REGULAR, "return_rate": 0.4}, other={**REGULAR, "return_rate": np.nan})
+    shop = shop_figures(
+        one={**REGULAR, "return_rate": 0.4, "returned_items_per_customer": 4.0},
+        other={**REGULAR, "return_rate": np.nan},
+    )
     assert english(named(shop)) == {"one": "Frequent returners", "other": "Regulars"}
 
 
