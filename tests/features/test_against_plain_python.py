@@ -114,13 +114,15 @@ def lifecycle_stage(events: list[Event], before: list[Event], age_of_log: float,
     has_given_back = any(event["event_type"] == "return" for event in events)
     is_buyer = any(event["event_type"] == "purchase" for event in before)
     if before and not events:
-        return "lost"
+        return "lost" if is_buyer else "inactive"
     if not orders and (has_given_back or is_buyer):
         stages = ((rules.lost_days, "lost"), (rules.lapsed_days, "lapsed"), (rules.active_days, "slipping"))
         return next((stage for days, stage in stages if age_of_log > days), "active")
     if not orders:
+        last_at = max((event["occurred_at"] for event in events), default=END)
         has_cart = any(event["event_type"] == "cart" for event in events)
-        return "cart" if has_cart else "browsing" if events else "newcomer"
+        here = "cart" if has_cart else "browsing" if events else "newcomer"
+        return "inactive" if (END - last_at).total_seconds() / 86_400 > rules.lost_days else here
     last = orders[-1][0]
     since = (END - last).total_seconds() / 86_400
     if since > rules.lapsed_days:
