@@ -131,7 +131,7 @@ def matrix(
         words(f"{part}.line", row=rows[place], column=columns[index], ratio=words.times(value))
         for _, place, index, value in furthest
     ]
-    cells = [[_shade(value, words) for value in row] for row in values]
+    cells = [[shade(value, words) for value in row] for row in values]
     return {
         **grid(rows, columns, cells),
         "title": title,
@@ -140,7 +140,8 @@ def matrix(
     }
 
 
-def _shade(value: float | None, words: Wording) -> dict[str, Any]:
+def shade(value: float | None, words: Wording) -> dict[str, Any]:
+    """A multiple with its colour, full at four times and at a quarter; empty where there is none."""
     if value is None:
         return {"text": "", "kind": "none", "strength": 0.0, "bar": None}
     strength = min(abs(float(np.log2(max(value, 0.05)))) / 2.0, 1.0)

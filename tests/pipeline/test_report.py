@@ -249,11 +249,17 @@ def test_markdown_is_escaped() -> None:
 
 
 def test_a_log_without_categories_has_no_map_of_interests() -> None:
-    found = Segments(
-        [segment("s01", "VIP")], {}, pd.DataFrame(index=["s01"]), {}, cast(Any, None), np.array(["s01"]), 1.0
-    )
     fitted = SimpleNamespace(space=np.zeros((1, 2)), is_clustered=np.array([True]))
-    assert list(figures(found, cast(Any, fitted), seed=1)) == ["segment_sizes", "value_by_segment", "map"]
+    behaviour = SimpleNamespace(names_interests=False)
+    drawn = {}
+    for name, lifts in {"none": {}, "flat": {"a": [0.7]}, "telling": {"a": [0.7], "b": [2.0]}}.items():
+        found = Segments(
+            *(cast(Any, behaviour), [segment("s01", "VIP")], {}, pd.DataFrame(lifts, index=["s01"])),
+            *({"a": "Cats", "b": "Dogs"}, cast(Any, None), np.array(["s01"]), 1.0),
+        )
+        drawn[name] = list(figures(found, cast(Any, fitted), seed=1))
+    assert drawn["none"] == drawn["flat"] == ["segment_sizes", "value_by_segment", "map"]
+    assert drawn["telling"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
 
 
 def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
@@ -387,10 +393,10 @@ def test_nouns_of_the_first_figures_agree_with_their_numbers(language: str, said
 def test_a_shop_where_nobody_was_clustered(language: str) -> None:
     rule = {"stage": "active", "min_events": 3, "with_noise": False, "precision": 1.0, "coverage": 1.0}
     told = summary(segment("standing-active", "Quiet buyers", rule=rule, stability=None))
-    told["quality"] |= {"algorithm": "standing", "silhouette": None, "rules_fidelity": None, "candidates": []}
+    told["quality"] |= {"algorithm": "rule", "silhouette": None, "rules_fidelity": None, "candidates": []}
     page = text_of(render(told, language))
     assert "Quiet buyers" in page
-    assert read_texts(language)["trust.standing"] in page
+    assert read_texts(language)["trust.rule_stage"] in page
 
 
 def test_settings_that_foretold_nothing_are_not_said_to_have() -> None:
@@ -402,7 +408,7 @@ def test_settings_that_foretold_nothing_are_not_said_to_have() -> None:
 
 def test_sections_come_in_their_order() -> None:
     page = render(everything(), "en")
-    order = ["shop", "changes", "segments", "interests", "funnel", "crossings", "data", "trust", "glossary"]
+    order = ["shop", "segments", "interests", "changes", "funnel", "crossings", "data", "trust", "glossary"]
     places = [page.index(f'<h2 id="{key}">') for key in order]
     assert places == sorted(places)
 

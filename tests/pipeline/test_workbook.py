@@ -105,7 +105,7 @@ def test_every_table_by_hand() -> None:
         (name, book[name].max_row - 1) for name in names
     ]
     assert values(made, "Segments")[1] == (
-        *("s01", "VIP", "vip", False, 100, 0.5, 0.75, 3_300.0, 300.0, 0.8, True, "Cats; Dogs"),
+        *("s01", "VIP", None, "vip", False, 100, 0.5, 0.75, 3_300.0, 300.0, 0.8, True, "Cats; Dogs"),
         *("at least 3 orders", 0.9, 0.6),
     )
     assert values(made, "Figures")[1:] == [
@@ -115,7 +115,7 @@ def test_every_table_by_hand() -> None:
     assert values(made, "Interests") == [("Category", "VIP (s01)"), ("Pets > Cats", 2.5)]
     assert values(made, "Lineage")[2] == (AS_OF, "abc", "s01", "VIP", "survived", True, 0.756, "s01")
     assert values(made, "Quality")[1:] == [
-        ("algorithm", "kmeans"), ("n_segments", 2), ("silhouette", 0.1), ("note", "Short log."),
+        ("algorithm", "kmeans", None), ("n_segments", 2, None), ("silhouette", 0.1, None), ("note", "Short log.", None),
     ]  # fmt: skip
     assert ("set aside", "time cannot be read", 2, 0.2) in values(made, "Data quality")
     assert ("events", "the first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
@@ -135,8 +135,8 @@ def test_lineage_has_the_names_of_each_training() -> None:
 
 def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
     book = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
-    assert book["Segments"]["F2"].number_format == "0.0%" and book["Segments"]["F2"].data_type == "n"
-    assert book["Segments"]["E2"].number_format == "#,##0"
+    assert book["Segments"]["G2"].number_format == "0.0%" and book["Segments"]["G2"].data_type == "n"
+    assert book["Segments"]["F2"].number_format == "#,##0"
     assert book["Figures"]["D2"].number_format == "0.0%" and book["Figures"]["D3"].number_format == "#,##0.00"
     assert book["Lineage"]["A2"].is_date and book["Lineage"]["A2"].number_format == FORMATS["moment"]
     for sheet in book:
@@ -178,7 +178,7 @@ def _parts(made: bytes) -> list[bytes]:
 def test_a_small_group_has_only_its_size() -> None:
     small = segment("s02", "Few", is_small=True, figures=SMALL, customer_count=3, customer_share=0.01, spend_share=0.02)
     made = workbook(sheets(summary(segment("s01", "VIP"), small), []), created=AS_OF)
-    assert values(made, "Segments")[2] == ("s02", "Few", None, False, 3, 0.01, *[None] * 9)
+    assert values(made, "Segments")[2] == ("s02", "Few", None, None, False, 3, 0.01, *[None] * 9)
     for name in ("Figures", "Playbook"):
         assert "s02" not in {row[0] for row in values(made, name)}
     assert values(made, "Interests")[0] == ("Category", "VIP (s01)")
