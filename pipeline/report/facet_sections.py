@@ -39,16 +39,22 @@ def _section(facet: Mapping[str, Any], summary: Mapping[str, Any], words: Wordin
     likes = facet["names"] == "interests"
     return {
         **facet,
-        "title": words(f"facet.{facet['name']}") if f"facet.{facet['name']}" in words.texts else facet["name"],
+        "title": _title(facet, words),
         "heading": "section.interest" if likes else "section.segments",
         "likes": likes,
         "segments": segments,
         "clustered": clustered,
         "standings": [one for one in segments if one["is_standing"]],
-        "bars": drawings.label_bars(segments, words, has_spend=summary["has_spend"]),
+        "bars": drawings.label_bars((likes and clustered) or segments, words, has_spend=summary["has_spend"]),
         "map": _map(facet, clustered, summary, words),
         "choice": _choice(facet["quality"], words, likes=likes),
     }
+
+
+def _title(facet: Mapping[str, Any], words: Wording) -> str:
+    """What a facet is called; one of another name than ours bears its own."""
+    key = f"facet.{facet['name']}"
+    return words(key) if key in words.texts else str(facet["name"])
 
 
 def _map(
@@ -62,7 +68,9 @@ def _map(
     values = [lift for row in found["lifts"] for lift in row if lift is not None]
     if len(found["categories"]) < 2 or max(values, default=0.0) < TELLING_LIFT:
         return None
-    return drawings.heat_map(found, shown, words)
+    drawn = drawings.heat_map(found, shown, words)
+    is_one = len(summary.get("facets", ())) < 2
+    return drawn if is_one else {**drawn, "title": f"{drawn['title']} ({_title(facet, words)})"}
 
 
 def _liked(segment_ids: Sequence[str], interests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

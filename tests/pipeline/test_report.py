@@ -270,7 +270,7 @@ def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
     assert "Unstable: 40% of it comes back when parts of the customers are clustered anew." in text
     assert text.count("Write.") == 1
     assert "Rare visitors (unstable segment)" in as_markdown(told)
-    assert "are clustered anew: 1 of 2 (on average 80% of it)." in text
+    assert "Stable segments: 1 of 2." in text and "80% of a segment comes back on average." in text
 
 
 def lineage(run: str, segment_id: str, verdict: str, akin: list[str], **more: Any) -> dict[str, Any]:
@@ -401,7 +401,7 @@ def test_a_shop_where_nobody_was_clustered(language: str) -> None:
 
 def test_settings_that_foretold_nothing_are_not_said_to_have() -> None:
     told = summary(segment("s01", "VIP"))
-    for foretold, said in (((0.7, None), "foretold, on earlier dates"), ((None, None), "too short to see what they")):
+    for foretold, said in (((0.7, None), "predicted, on earlier dates"), ((None, None), "too short to see what they")):
         told["quality"]["candidates"] = [{"n_segments": 8, "buys_auc": one} for one in foretold]
         assert said in text_of(render(told, "en"))
 
