@@ -110,7 +110,7 @@ def _choice(quality: Mapping[str, Any], words: Wording, *, likes: bool) -> str:
         for one in tried
         if (one.get("algorithm"), one.get("n_segments")) == (quality["algorithm"], quality.get("n_segments"))
     ]
-    if not taken or taken[0].get("stable_share") is None:
+    if len(taken) != 1 or taken[0].get("stable_share") is None:  # of several balances, it is not known which
         return text
     return f"{text} {words('trust.taken', **_numbers(taken[0], words))}"
 

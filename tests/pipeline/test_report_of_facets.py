@@ -168,6 +168,8 @@ def test_why_a_clustering_was_taken_with_its_numbers() -> None:
     assert "2 settings were tried. The simplest was taken of those whose segments are stable" in trust
     assert "It has 2 segments; when parts of the customers are clustered anew, 95% of them" in trust
     assert "silhouette in this trial is 0.41" in trust
+    doubtful = render(two_facets(candidates=[*tried, candidate("kmeans", 2)]), "en")
+    assert "3 settings were tried" in doubtful and "in this trial" not in doubtful
 
 
 def test_the_map_of_interests_shows_what_segments_like_more_or_is_left_out() -> None:
