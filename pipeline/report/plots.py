@@ -41,7 +41,8 @@ def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[st
         "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
         "value_by_segment": _bars(segments, "spend_share", "Share of spend"),
         **interests,
-        "map": customer_map(segments, fitted, seed=seed),
+        # So many interests have no two main axes.
+        **({} if segments.facet.names_interests else {"map": customer_map(segments, fitted, seed=seed)}),
     }
 
 
@@ -61,17 +62,20 @@ def _bars(segments: Segments, column: str, title: str) -> Figure:
 
 
 def interest_heat_map(segments: Segments) -> Figure:
-    """Lift of each category in each segment, on a scale of doublings; where interests name them, along a diagonal."""
+    """Lift of each category in each segment, on a scale of doublings; of a facet of interests what they like more."""
     shown = [one for one in segments.table if not one["is_standing"] and not one["is_small"]]
     lifts = segments.lifts.loc[[one["segment_id"] for one in shown]]
-    if segments.facet.names_interests:
+    if segments.facet.names_interests:  # along a diagonal, and without what is everything else
+        lifts = lifts.where(lifts >= 1.0)
         lifts = lifts[lifts.fillna(0.0).idxmax().map(list(lifts.index).index).sort_values(kind="stable").index]
     kept = list(lifts.columns[: MAX_LIKED if segments.facet.names_interests else MAX_CATEGORIES])
     return _lift_map(
         lifts[kept].to_numpy(np.float64),
         [_short(shown_name(one)) for one in shown],
         [_short(segments.labels[name], 22) for name in kept],
-        "Interest compared with the shop's average",
+        "Categories liked more than on average"
+        if segments.facet.names_interests
+        else "Interest compared with the shop's average",
     )
 
 

@@ -262,6 +262,21 @@ def test_a_log_without_categories_has_no_map_of_interests() -> None:
     assert drawn["telling"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
 
 
+def test_the_figure_of_what_interest_segments_like_leaves_out_what_they_like_less() -> None:
+    rows = [segment("i01", "Cats"), segment("i02", "Dogs")]
+    lifts = pd.DataFrame({"a": [0.3, 4.0], "b": [4.0, 0.25]}, index=["i01", "i02"])
+    facet = SimpleNamespace(names_interests=True)
+    found = Segments(
+        *(cast(Any, facet), rows, {}, lifts, {"a": "Dogs", "b": "Cats"}, cast(Any, None)),
+        *(np.array(["i01"]), 1.0),
+    )
+    drawn = figures(found, cast(Any, SimpleNamespace()), seed=1)
+    assert list(drawn) == ["segment_sizes", "value_by_segment", "interests_by_segment"]
+    axes = drawn["interests_by_segment"].axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["Cats", "Dogs"]
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+
+
 def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
     shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
     told = summary(segment("s01", "VIP"), segment("s02", "Rare visitors", **shaky))
