@@ -143,14 +143,19 @@ def lifts_of_shown(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
     if not total:
         return np.full(counts.shape, np.nan), np.zeros(counts.shape, dtype=bool)
     rows, columns = observed.sum(axis=1), observed.sum(axis=0)
-    across, down = np.ones(len(rows)), np.ones(len(columns))
-    for _ in range(ROUNDS):
-        across = np.divide(rows, shown @ down, out=np.zeros_like(across), where=(shown @ down) > 0)
-        down = np.divide(columns, shown.T @ across, out=np.zeros_like(down), where=(shown.T @ across) > 0)
-    expected = np.where(shown, np.outer(across, down), np.nan)
+    expected = _expected(shown, rows, columns)
     with np.errstate(divide="ignore", invalid="ignore"):
         lifts = np.where(expected > 0, observed / expected, np.nan)
         spread = expected * np.outer(1 - rows / total, 1 - columns / total)
         residual = np.where(spread > 0, (observed - expected) / np.sqrt(spread), 0.0)
     furthest = -NormalDist().inv_cdf(MAX_P / (2 * max(int(shown.sum()), 1)))
     return lifts, (np.abs(residual) > furthest) & ((lifts >= MIN_RATIO) | (lifts <= 1 / MIN_RATIO))
+
+
+def _expected(shown: NDArray[np.bool_], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Products of a factor of the row and one of the column that have these sums where shown; NaN elsewhere."""
+    across, down = np.ones(len(rows)), np.ones(len(columns))
+    for _ in range(ROUNDS):
+        across = np.divide(rows, shown @ down, out=np.zeros_like(across), where=(shown @ down) > 0)
+        down = np.divide(columns, shown.T @ across, out=np.zeros_like(down), where=(shown.T @ across) > 0)
+    return np.where(shown, np.outer(across, down), np.nan)

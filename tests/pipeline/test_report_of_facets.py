@@ -33,7 +33,7 @@ def two_facets(*, first: dict[str, Any] | None = None, cats: str = "Cats", **cha
         segment("standing-browsing", "Passers-by", rule=by_rule, stability=None, customer_count=5_000),
     )
     made = segment("i01", "", figures={"customer_count": 100.0, "spend_per_customer": 300.0})
-    unknown = {"evidence": [], "top_categories": [], "stability": None, "rule": None, "playbook": {}}
+    unknown: dict[str, Any] = {"evidence": [], "top_categories": [], "stability": None, "rule": None, "playbook": {}}
     return with_interests(
         told,
         interest_segment(made, "i01", cats),
@@ -205,7 +205,7 @@ def all_parts() -> dict[str, Any]:
     """`everything` of two facets: names that are no words of English, and something of each."""
     told = everything()
     made = segment("i01", "VIP")
-    validity = {
+    validity: dict[str, Any] = {
         **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
         "rows": {name: {} for name in ("segments", "behaviour", "interest", "rfm", "counts", "ceiling")},
         **{"facets": ["behaviour", "interest"], "kept": {}},
@@ -213,7 +213,7 @@ def all_parts() -> dict[str, Any]:
     validity["rows"]["segments"] = {"buys_auc": {"mean": 0.7, "low": 0.6, "high": 0.8}}
     told["quality"]["validity"] = validity
     tried = [candidate("kmeans", 2), candidate("kmeans", 4)]
-    unknown = {"evidence": [], "top_categories": [], "stability": None, "rule": None, "playbook": {}}
+    unknown: dict[str, Any] = {"evidence": [], "top_categories": [], "stability": None, "rule": None, "playbook": {}}
     return with_interests(
         told,
         interest_segment(made, "i01", "Cats"),
