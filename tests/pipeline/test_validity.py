@@ -104,7 +104,7 @@ def test_it_is_tracked_and_told(trained: tuple[Params, Trained]) -> None:
     assert {"validity_kept_buys_auc", "rfm_buys_auc", "counts_buys_auc", "ceiling_buys_auc"} <= set(metrics)
     assert result.as_text().count("Foretold who buys at all (AUROC)") == 1
     page = result.report_path.read_text()
-    assert "What segments tell of the future" in page and "RFM quintiles, clustered" in page
+    assert "How well the segments predict behaviour" in page and "RFM quintiles, clustered" in page
     assert "customer_id" not in json.dumps(summary["quality"]["validity"])
 
 
