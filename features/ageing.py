@@ -1,8 +1,9 @@
 """Measures of an earlier moment as they are now, without reading an event again.
 
-Decayed evidence need not be summed up anew as it ages: weighed against a fixed landmark L, the moment of measuring,
+A decayed sum need not be summed up anew as it ages: weighed against a fixed landmark L, the moment of measuring,
 S(as_of) = 2^(-(as_of - L) / half_life) * S(L) (forward decay: Cormode, Shkapenyuk, Srivastava and Xu, 2009). Counts,
-sums and dates stay as they are. That holds for customers of whom no event was added, and none fell out of the window.
+sums and dates stay as they are, and so does the evidence of interests, which is weighted back from the customer's own
+last event. That holds for customers of whom no event was added, and none fell out of the window.
 """
 
 from __future__ import annotations

@@ -107,6 +107,18 @@ def other_of(path: str) -> str:
     return f"{path}{SEPARATOR}{REST}{path.rsplit(SEPARATOR, maxsplit=1)[-1]}"
 
 
+def is_rest(path: str) -> bool:
+    """Whether ``path`` is a column of what is left over.
+
+    Examples
+    --------
+    >>> is_rest("Pets > Cats > other Cats"), is_rest("Pets > Cats"), is_rest("other Cats")
+    (True, False, False)
+    """
+    above = path.rpartition(SEPARATOR)[0]
+    return bool(above) and other_of(above) == path
+
+
 def node_evidence(evidence_by_path: ir.Table) -> ir.Table:
     """Evidence of each category of the tree, with everything below it; of the largest `MAX_NODES`.
 

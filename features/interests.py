@@ -1,26 +1,32 @@
-"""The interest formula: what a customer's events say about each category, beside the whole shop.
+"""The interest formula: what a customer's events say about each category, compared with the whole shop.
 
-For customer u, category c, events e before as_of with age a in days:
+For customer u, category c, events e before as_of, b days before the customer's own last counted event:
 
-    S(u,c)     = sum over e of  weight(type of e) * P(c | e) * 2^(-a / half_life_days)
+    S(u,c)     = sum over e of  weight(type of e) * P(c | e) * 2^(-b / half_life_days)
     share(u,c) = share(u,p) * (S(u,c) + kappa * mix(c) / mix(p)) / (S(u,p) + kappa)      p: the category above c
     lift(u,c)  = share(u,c) / expected(u,c)
 
-P(c | e) is 1 for an event on a product of c, and P(c | query) for a search. mix(c) is the shop's share of evidence
-in c. Above all stands the root, with share and mix 1 and S(u), the evidence: how much is known at all. So each category
+P(c | e) is 1 for an event on a product of c, and P(c | query) for a search. A counted event is one of a type with a
+weight above 0: a search with a query, or another with a product or a category. So evidence says how much was seen of a
+customer, where what is old compared with the customer's own last event counts less; it does not shrink while the
+customer is away, since a customer who lapsed still likes what they liked. How fresh it is other columns say
+(days_since_last_event, activity).
+
+mix(c) is the shop's share of evidence in c, of events weighted by their age at as_of: what the shop turns to now.
+Above all stands the root, with share and mix 1 and S(u), the evidence: how much is known at all. So each category
 is divided among those below it as the customer divides it, shrunk toward how the shop does (a Dirichlet tree; Dennis,
 1991): three views of cat litter say a little about cat food too. Shares add up to 1, at each level, and an only child
 has the share of its parent.
 
-expected(u,c) is the share of who had as much evidence at the same times, but turned to what the shop as a whole turned
-to then: the same formula with E(u,c) in place of S(u,c), where
+expected(u,c) is the share of a customer with as much evidence at the same times, who turned to what the shop as a whole
+turned to then: the same formula with E(u,c) in place of S(u,c), where
 
     E(u,c)     = sum over periods t of  S(u,t) * mix_t(c)
 
 S(u,t) is the customer's evidence that fell into period t, and mix_t the shop's mix of it (`features.seasons`). So a
-rush that everybody joined, as long as a period or longer, is no interest, and whoever does as the shop does has lifts
-of about 1. A promotion of a day or two is shorter than a period, and may still be told.
-Lifts of segments are beside the same times in their own way (`models.seasons.seasonal_lean`).
+rush that everybody joined, as long as a period or longer, is no interest, and a customer who does as the shop does has
+lifts of about 1. A promotion of a day or two is shorter than a period, and may still be shown.
+Lifts of segments are compared with the same times in their own way (`models.seasons.seasonal_lean`).
 """
 
 from __future__ import annotations
@@ -32,7 +38,15 @@ import ibis
 import ibis.expr.types as ir
 
 from features.categories import SEPARATOR, CategoryCut, lowered_parts
-from features.events import FINE_POINT, EventType, ObservationWindow, constant, exact_sum, type_weight
+from features.events import (
+    FINE_POINT,
+    EventType,
+    ObservationWindow,
+    constant,
+    days_between,
+    exact_sum,
+    type_weight,
+)
 
 SHARE_PREFIX = "interest: "
 EVIDENCE_PREFIX = "evidence: "
@@ -45,11 +59,37 @@ def decayed_weight(
     signal_weights: Mapping[EventType, float],
     half_life_days: float,
 ) -> ir.FloatingValue:
-    """weight(type of e) * 2^(-a / half_life_days), one number per event."""
+    """weight(type of e) * 2^(-a / half_life_days), a being the age at the end of the window; one number per event."""
     weight = type_weight(events, signal_weights)
-    age = window.age_days(events.occurred_at)
+    return weight * _halved(window.age_days(events.occurred_at), half_life_days)
+
+
+def own_weight(
+    events: ir.Table, *, signal_weights: Mapping[EventType, float], half_life_days: float
+) -> ir.FloatingValue:
+    """weight(type of e) * 2^(-b / half_life_days), b counted back from the customer's own last counted event.
+
+        events (occurred_at, event_type, last_counted_at), one number per event
+
+    It is computed event by event, not by rescaling sums: so that what was measured last night is, bit by bit, what
+    measuring it tonight gives, as long as the customer did nothing in between.
+    """
+    days = days_between(events.occurred_at, events.last_counted_at)
+    # After the last counted event nothing counts: weights are 0 there, and 0 times a large power is to stay 0.
+    return type_weight(events, signal_weights) * _halved(ibis.greatest(days, constant(0.0)), half_life_days)
+
+
+def is_counted(events: ir.Table, signal_weights: Mapping[EventType, float]) -> ir.BooleanValue:
+    """Whether events count for interests: of a type with a weight, a search with a query, others with what it is of."""
+    counted = [str(kind) for kind, weight in signal_weights.items() if weight > 0]
+    is_search = events.event_type == str(EventType.SEARCH)
+    is_of_something = events.product_id.notnull() | events.category_path.notnull()
+    return events.event_type.isin(counted) & is_search.ifelse(events.query.notnull(), is_of_something)
+
+
+def _halved(days: ir.FloatingValue, half_life_days: float) -> ir.FloatingValue:
     # A power of e takes half the time of a power of 2.
-    return weight * (age * constant(-math.log(2.0) / half_life_days)).exp()
+    return (days * constant(-math.log(2.0) / half_life_days)).exp()
 
 
 def event_evidence(events: ir.Table, query_categories: ir.Table | None, *, weight: ir.FloatingValue) -> ir.Table:
@@ -63,7 +103,7 @@ def event_evidence(events: ir.Table, query_categories: ir.Table | None, *, weigh
     query_categories : table or None
         P(c | query); the query of ``events`` is normalised as in it. None where nobody searches.
     weight : float64 column of ``events``
-        `decayed_weight`.
+        `own_weight`.
     """
     names = ("customer_id", "occurred_at", "event_type", "column", "probability", "weight")
     weighed = events.mutate(weight=weight)
@@ -96,7 +136,7 @@ def voices(evidence: ir.Table, customers: ir.Table, *, window: ObservationWindow
 
 
 def category_evidence(said: ir.Table) -> ir.Table:
-    """S(u,c): each customer's weighted, decayed evidence per category.
+    """S(u,c): each customer's weighted evidence per category.
 
        said (customer_id, column, weight, ...) as in `event_evidence`
     -> evidence (customer_id, column, evidence)     one row per customer x category with any

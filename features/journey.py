@@ -10,8 +10,11 @@ import ibis.expr.types as ir
 from features.events import FINE_POINT, EventType, ObservationWindow, constant, days_between, exact_sum
 from features.interests import decayed_weight
 
-STAGES = ("newcomer", "browsing", "cart", "first_order", "active", "slipping", "lapsed", "lost", "returned")
-"""Lifecycle stages, in the order of a customer's way."""
+STAGES = (
+    *("newcomer", "browsing", "cart", "first_order", "active", "slipping", "lapsed", "lost", "returned"),
+    "inactive",
+)
+"""Lifecycle stages, in the order of a customer's way; inactive: never bought, and not seen as long as a lost buyer."""
 PASSING_STAGES = ("newcomer", "cart", "first_order", "slipping", "returned")
 """Those of them that end by themselves or by what is hoped for: who has left one is no loss."""
 JOURNEY_EVENTS = ("visited_without_order", "bought_once", "left_cart", "silent_after_contact")
@@ -137,14 +140,15 @@ def lifecycle_stage(
     Parameters
     ----------
     customers : table
-        order_count, days_since_last_purchase, days_before_last_purchase, cart_count, event_count,
-        order_day_count, usual_interval_days, return_count, is_known_from_before (seen before the window began),
-        is_buyer_from_before (bought before it).
+        order_count, days_since_last_purchase, days_before_last_purchase, days_since_last_event, cart_count,
+        event_count, order_day_count, usual_interval_days, return_count, is_known_from_before (seen before the window
+        began), is_buyer_from_before (bought before it).
     log_days : float
         Days that are looked at: the window, or as much of it as the log is old. An order from before it is at least
         so long ago.
     first_order_days, active_days, lapsed_days, lost_days : float
-        Days since the last order up to which it counts as new, active; past which as lapsed, lost.
+        Days since the last order up to which it counts as new, active; past which as lapsed, lost. Customers who never
+        bought are inactive when they were last seen more than ``lost_days`` ago, or before the window alone.
     slipping_min_orders, slipping_intervals, slipping_min_days : int, float, float
         With orders on so many days, a silence of more than so many usual intervals, and days, is slipping too.
     """
@@ -160,7 +164,9 @@ def lifecycle_stage(
     expected = ibis.greatest(customers.usual_interval_days * slipping_intervals, constant(slipping_min_days))
     is_late = ((customers.order_day_count >= slipping_min_orders) & (since > expected)).fill_null(False)
     return ibis.cases(
-        ((customers.event_count == 0) & customers.is_known_from_before, "lost"),
+        ((customers.event_count == 0) & is_buyer, "lost"),
+        ((customers.event_count == 0) & customers.is_known_from_before, "inactive"),
+        ((never & (customers.days_since_last_event > lost_days)).fill_null(False), "inactive"),
         (never & (customers.cart_count > 0), "cart"),
         (never & (customers.event_count > 0), "browsing"),
         (never, "newcomer"),

@@ -23,6 +23,7 @@ JOURNEY: dict[str, tuple[str, float | None]] = {
         f"{name}_count": ("log", 0.0)
         for name in ("event", "session", "view", "search", "favourite", "cart", "abandoned_cart")
     },
+    "activity": ("log", 0.0),
     "visits_per_week": ("log", 0.0),
     "orders_per_visit": ("root", 0.0),
     "abandoned_carts_per_visit": ("root", 0.0),
@@ -31,6 +32,13 @@ JOURNEY: dict[str, tuple[str, float | None]] = {
     "days_from_first_to_last_event": ("log", 0.0),
 }
 """Columns that the journey may be told by, and their transform and what stands for a null."""
+RATES: dict[str, tuple[str, str]] = {
+    "carts_per_view": ("cart_count", "view_count"),
+    "orders_per_cart": ("order_count", "cart_session_count"),
+    "returns_per_purchase": ("return_count", "purchase_count"),
+    "contacts_per_order": ("contact_count", "order_count"),
+}
+"""Rate -> the columns of the profile that count its events and the occasions for them."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +48,27 @@ class Column:
     Attributes
     ----------
     block : str
-        interest, value, journey, context or benefits.
+        interest, value, journey, context, benefits or rates.
     transform : str
-        none; log: log1p of counts, days and money; root: of shares, so that distances are Hellinger's.
+        none; log: log1p of counts, days and money; root: of shares, so that distances are Hellinger's; rate: arcsine of
+        the root of a posterior mean.
     missing : float or None
         What stands for a null, before the transform; None: the mean at training.
+    counts : (str, str) or None
+        Of a rate: the columns of the profile with its numerator and its denominator. The rate itself is no column of
+        the profile: how far it is shrunk is fitted at training.
     """
 
     name: str
     block: str
     transform: str
     missing: float | None
+    counts: tuple[str, str] | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns of the profile that it is computed from."""
+        return self.counts or (self.name,)
 
 
 @dataclass(frozen=True)
@@ -113,7 +131,8 @@ class ProfileSpec:
             Column("novelty_share", "benefits", "none", None),
             Column("brand_loyalty", "benefits", "none", None),
         ]
-        return [*interest, *value, *journey, *context, *benefits]
+        rates = [Column(name, "rates", "rate", None, counts) for name, counts in RATES.items()]
+        return [*interest, *value, *journey, *context, *benefits, *rates]
 
     def log_days(self, window: ObservationWindow) -> float:
         """Days of ``window`` that the log is old."""

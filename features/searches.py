@@ -52,7 +52,7 @@ def query_categories(
     """Probability that a search for a query means a category.
 
        events (customer_id, session_key, occurred_at, event_type, query (normalised), column)
-    -> query_categories (query, column, probability)     sums to at most 1 per query
+    -> query_categories (query, column, probability, customer_count)     probability sums to at most 1 per query
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def query_categories(
     # Shares of a search add up to 1, so that this is what its weight adds to the one it has been counted with.
     added = (known.led_to - known.search_share).sum().over(ibis.window(group_by="query"))
     voices = known.search_count.cast("float64") + added + ibis.literal(float(prior_searches)).cast("float64")
-    found = known.select("query", "column", probability=known.led_to / voices)
+    found = known.select("query", "column", "customer_count", probability=known.led_to / voices)
     return found.filter(found.probability >= min_probability)
 
 

@@ -48,12 +48,12 @@ def period_of(moment: ir.TimestampValue, season_days: float) -> ir.IntegerValue:
 
 
 def season_evidence(said: ir.Table, *, history_days: float, season_days: float) -> ir.Table:
-    """S(u,t): each customer's weighted, decayed evidence of all categories by the period that it fell into.
+    """S(u,t): each customer's weighted evidence of all categories by the period that it fell into; in all S(u).
 
         said (customer_id, occurred_at, weight, ...) as in `features.interests.event_evidence`
      -> seasons (customer_id, season_evidence)     one row per customer with any; a struct of `slot_count` numbers
 
-    All of it decays alike with time: what falls into which period, as a share, stays as it was measured.
+    Evidence is weighted back from the customer's own last event: what was measured stays as it is.
     """
     slots = slot_count(history_days, season_days)
     by_slot = said.mutate(slot=period_of(said.occurred_at, season_days) % ibis.literal(slots))

@@ -23,7 +23,7 @@ def drawn_to(
 
     A share of the interest formula is the mean of a Beta distribution of ``evidence + kappa`` observations, kappa of
     them the shop's. A customer is drawn to a category when the share is ``min_lift`` times the expected one, and is
-    above it with a probability of ``certainty``. Evidence is decayed, and counts as it is weighed.
+    above it with a probability of ``certainty``. Evidence counts as it is weighted, old events less than the last one.
 
     Parameters
     ----------

@@ -31,7 +31,9 @@ STEPS = {"buyer_share": "ordered", "repeat_buyer_share": "ordered_again"}
 """Share of customers -> the step of `models.crossings.funnel` that says the same."""
 MONEY = ("spend_share", "spend_per_customer", "paid_per_customer", "average_order_value")
 """Figures from which, with the number of customers or of orders, the money of a segment could be reckoned."""
-COUNTED = (*PARTS_OF_STAGES, "cart_user_share")
+COUNTED = (*PARTS_OF_STAGES, "cart_user_share", "back_without_order_share")
+HELD = ("held_share", "ahead_share")
+"""Shares of a segment's customers in an item of evidence: for whom its condition holds, who are beyond the others."""
 NEAR = 0.005
 """Shares that near to none or all are told as none or all, which is true to the percent and tells of nobody."""
 
@@ -136,7 +138,18 @@ def hide_shares_of_few(
         told = {name: none_or_all(value) if name in untold else value for name, value in figures.items()}
         one["figures"] = {name: value for name, value in told.items() if value is not None}
         one["evidence"] = [
-            {**proof, "value": told.get(proof["figure"], proof["value"])}
+            _without_few({**proof, "value": told.get(proof["figure"], proof["value"])}, size, min_group)
             for proof in one["evidence"]
             if told.get(proof["figure"], proof["value"]) is not None
         ]
+
+
+def _without_few(proof: dict[str, Any], size: int, min_group: int) -> dict[str, Any]:
+    """The evidence, whose shares of the segment's customers (``..._share`` beside the figure) tell of no few."""
+    kept = dict(proof)
+    for name in HELD:
+        share = kept.get(name)
+        if share is not None and any(0 < round(part * size) < min_group for part in (share, 1.0 - share)):
+            whole = none_or_all(share)
+            kept = {key: value for key, value in kept.items() if key != name} | ({} if whole is None else {name: whole})
+    return kept

@@ -18,8 +18,8 @@ from features.interests import SHARE_PREFIX
 from features.profile import Column
 from models.clusterers import sampled_rows
 
-NOT_TOLD = SHARE_PREFIX + OTHER
-"""The column that nobody has a feeling for."""
+NOT_TOLD = (SHARE_PREFIX + OTHER, "activity")
+"""Columns that nobody has a feeling for."""
 LAST_ORDER, ORDERS, SPEND = "days_since_last_purchase", "order_count", "spend"
 Ends = tuple[float, float]
 """Of a column: what nearly all have at least who have any, and at most."""
@@ -75,7 +75,8 @@ def segment_rules(
     profile : DataFrame, n rows, sorted by customer
     segment_ids : array of str, shape (n,)
     columns : sequence of Column
-        Nulls stand for what they stand for in clustering (`Column.missing`, else the mean).
+        Rates are left out: they are no columns of the profile. Nulls stand for what they stand for in clustering
+        (`Column.missing`, else the mean).
     max_conditions : int
         Depth of the trees.
     min_customers : int
@@ -88,7 +89,7 @@ def segment_rules(
     (dict of str to Rule, float)
         By segment_id; fidelity in 0..1. Segments without a customer in either half have no rule.
     """
-    values, ends = _values(profile, [one for one in columns if _is_told(one.name, sensitive)])
+    values, ends = _values(profile, [one for one in columns if one.counts is None and _is_told(one.name, sensitive)])
     rows = np.random.default_rng(seed).permutation(sampled_rows(len(values), sample_customers, seed))
     grown, held = np.sort(rows[::2]), np.sort(rows[1::2])
     if values.empty or not len(held):
@@ -107,7 +108,7 @@ def segment_rules(
 
 
 def _is_told(name: str, sensitive: Sequence[str]) -> bool:
-    return name != NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
+    return name not in NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
 
 
 def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame, dict[str, Ends]]:

@@ -43,6 +43,8 @@ class Snapshot:
         Depth of the tree down to the categories.
     mix : float array of shape (n_categories,)
         The shop's.
+    last_age_days : float array of shape (n_customers,)
+        Age of each customer's last event that counts for interests (`features.interests.is_counted`); 0 without any.
     bought : bool array of shape (n_customers, n_categories - 1)
         In the horizon after the cutoff; without OTHER.
     """
@@ -57,6 +59,7 @@ class Snapshot:
     paths: tuple[tuple[str, ...], ...]
     level: int
     mix: Floats
+    last_age_days: Floats
     bought: NDArray[np.bool_]
 
     def table(self, values: Floats) -> Floats:
@@ -69,15 +72,23 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Decay:
-    """weight(type of e) * 2^(-a / half_life_days), for an event of age a in days."""
+    """What an event counts: the weight of its type, halved with every half-life between it and a later moment."""
 
     signal_weights: Mapping[str, float]
     half_life_days: float
 
     def of(self, snapshot: Snapshot) -> Floats:
-        """One value per row of ``snapshot``."""
+        """Decayed to the cutoff: one value per row of ``snapshot``."""
+        return self._decayed(snapshot, snapshot.mean_age_days)
+
+    def own(self, snapshot: Snapshot) -> Floats:
+        """Decayed to each customer's own last counted event: one value per row of ``snapshot``."""
+        before = snapshot.mean_age_days - snapshot.last_age_days[snapshot.customer]
+        return self._decayed(snapshot, np.maximum(before, 0.0))
+
+    def _decayed(self, snapshot: Snapshot, days: Floats) -> Floats:
         weight = np.array([self.signal_weights.get(kind, 0.0) for kind in snapshot.kinds])[snapshot.kind]
-        return np.asarray(weight * snapshot.event_count * np.exp2(-snapshot.mean_age_days / self.half_life_days))
+        return np.asarray(weight * snapshot.event_count * np.exp2(-days / self.half_life_days))
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ class Formula:
 
 def interest_shares(snapshot: Snapshot, interest: Decay, kappa: float) -> Floats:
     """share(u,c) of features/interests.py: shape (n_customers, n_categories)."""
-    own = snapshot.table(interest.of(snapshot))
+    own = snapshot.table(interest.own(snapshot))
     above, share = own.sum(axis=1, keepdims=True), np.ones((len(own), 1))
     node = np.zeros(len(snapshot.mix), dtype=np.int64)
     for level in tree_levels(snapshot.paths, snapshot.level, snapshot.mix):
@@ -220,6 +231,7 @@ def only_buyers(snapshot: Snapshot) -> Snapshot:
         event_count=snapshot.event_count[rows],
         mean_age_days=snapshot.mean_age_days[rows],
         min_age_days=snapshot.min_age_days[rows],
+        last_age_days=snapshot.last_age_days[buys],
         bought=snapshot.bought[buys],
     )
 

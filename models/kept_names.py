@@ -19,8 +19,8 @@ def keep_names(
 ) -> None:
     """Give segments that are still of one kind the names they had, but those that another one is called now.
 
-    A name whose trait (`naming.name_segments`) figures contradict is given up: who is called "viewing more" must not
-    view less than any of their like or, without any, than the shop.
+    A name whose trait (`naming.name_segments`) figures contradict is given up: customers called "viewing more" must not
+    view less than those of any other segment of their kind; without any other, there is nobody to view more than.
 
     Parameters
     ----------
@@ -58,7 +58,9 @@ def _trait_holds(
         if not trait[word] or not name.endswith(f", {trait[word]['en']}"):
             continue
         own = figures.loc[segment_id, trait["figure"]]
-        others = figures.loc[like or ["shop"], trait["figure"]]
+        others = figures.loc[like, trait["figure"]]
+        if others.empty:
+            return False
         if word == "between":
             return bool(others.min() < own < others.max())
         return bool((own >= others).all() if word == "above" else (own <= others).all())

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from features.profile import Column
-from models.scorer import transformed
+from models.rates import beta_prior, reliability
+from models.scorer import Floats, posterior_mean, transformed
 
 
 def fit_scaling(
@@ -19,7 +20,9 @@ def fit_scaling(
 
     Interest columns are roots of shares and only centred, so that distances among them stay Hellinger's; all others are
     standardised. Then each block is scaled to a total variance of its weight squared: forty interests must not outvote
-    three figures of value.
+    three figures of value. Rates alone share their block evenly and are multiplied by the root of their reliability
+    (`models.rates.reliability`), so that its total variance is the weight squared times their mean reliability: what
+    a log does not show must not lend its weight to what little it does.
 
     Parameters
     ----------
@@ -31,8 +34,10 @@ def fit_scaling(
     Returns
     -------
     dict
-        names, transforms: lists of str; missing, centre, scale: float64 arrays of shape (d,), d = len(columns). A
-        column without variance has scale 0, and so no say.
+        names, transforms: lists of str; counts: list of [numerator, denominator], or None for what is no rate; missing,
+        centre, scale, alpha, beta: float64 arrays of shape (d,). d is the number of columns of blocks with a weight
+        above 0; where no block has one, of all. A column without variance has scale 0, and so no say. Alpha and beta
+        are those of a rate's prior, 0 for other columns.
 
     Raises
     ------
@@ -42,28 +47,75 @@ def fit_scaling(
     unweighted = sorted({column.block for column in columns} - set(block_weights))
     if unweighted:
         raise ValueError(f"expected a weight for every block of columns, found none for {', '.join(unweighted)}.")
-    missing, centre, spread = (np.zeros(len(columns)) for _ in range(3))
-    for index, column in enumerate(columns):
-        values = profile[column.name].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
-        known = values[np.isfinite(values)]
-        missing[index] = column.missing if column.missing is not None else (known.mean() if len(known) else 0.0)
-        values[~np.isfinite(values)] = missing[index]
-        points = transformed(values, column.transform)
-        centre[index] = points.mean()
-        # The mean of equal numbers is not always that number: what is below rounding is no spread.
-        spread[index] = points.std() if points.std() > 1e-12 * max(1.0, abs(centre[index])) else 0.0
-    blocks = np.array([column.block for column in columns])
-    is_constant = spread == 0.0
-    scale = np.where(is_constant | (blocks == "interest"), 1.0, 1.0 / np.where(is_constant, 1.0, spread))
-    scale[is_constant] = 0.0
-    for block, weight in block_weights.items():
-        inside = blocks == block
-        total = np.sqrt(((spread * scale)[inside] ** 2).sum())
-        scale[inside] *= weight / total if total > 0 else 0.0
+    columns = [column for column in columns if block_weights[column.block] > 0] or list(columns)
+    fitted = [_fitted(profile, column) for column in columns]
+    figures = {name: np.array([one[name] for one in fitted]) for name in fitted[0]}
+    spread, certainty = figures.pop("spread"), figures.pop("certainty")
     return {
         "names": [column.name for column in columns],
         "transforms": [column.transform for column in columns],
-        "missing": missing,
-        "centre": centre,
-        "scale": scale,
+        "counts": [list(column.counts) if column.counts else None for column in columns],
+        "scale": _scale(columns, spread, certainty, block_weights),
+        **figures,
     }
+
+
+def _fitted(profile: pd.DataFrame, column: Column) -> dict[str, float]:
+    """missing, centre, alpha, beta; spread: the standard deviation once transformed; certainty: the reliability."""
+    alpha, beta, certainty = 0.0, 0.0, 1.0
+    if column.counts:
+        values, alpha, beta, certainty = _shrunk(profile, column.counts)
+    else:
+        values = _numbers(profile, column.name)
+    known = values[np.isfinite(values)]
+    missing = column.missing if column.missing is not None else (known.mean() if len(known) else 0.0)
+    values[~np.isfinite(values)] = missing
+    points = transformed(values, column.transform)
+    # The mean of equal numbers is not always that number: what is below rounding is no spread.
+    spread = points.std() if points.std() > 1e-12 * max(1.0, abs(points.mean())) else 0.0
+    return {
+        **{"missing": float(missing), "centre": float(points.mean()), "spread": float(spread)},
+        **{"alpha": alpha, "beta": beta, "certainty": certainty},
+    }
+
+
+def _numbers(profile: pd.DataFrame, name: str) -> Floats:
+    """A copy; nulls are NaN."""
+    values: Floats = profile[name].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+    return values
+
+
+def _shrunk(profile: pd.DataFrame, counts: tuple[str, str]) -> tuple[Floats, float, float, float]:
+    """Posterior means of a rate, the alpha and beta of its prior, and its reliability.
+
+    Where there is no rate to speak of (`models.rates.beta_prior`), or the log has more events than trials, so that it
+    does not show the trials, all are alike, and the reliability is 0.
+    """
+    events, trials = (np.maximum(np.nan_to_num(_numbers(profile, name), posinf=0.0), 0.0) for name in counts)
+    shows_trials = events.sum() <= trials.sum()
+    trials = np.maximum(events, trials)
+    prior = beta_prior(events, trials) if shows_trials else None
+    if prior is None:
+        return np.full(len(profile), 0.5), 0.5, 0.5, 0.0
+    return posterior_mean(events, trials, *prior), *prior, reliability(trials, *prior)
+
+
+def _scale(columns: Sequence[Column], spread: Floats, certainty: Floats, block_weights: Mapping[str, float]) -> Floats:
+    """Factor of each column.
+
+    Parameters
+    ----------
+    spread : array of shape (d,)
+        Standard deviation of each transformed column, 0 where there is none.
+    certainty : array of shape (d,)
+        Reliability of each column, in 0..1.
+    """
+    blocks = np.array([column.block for column in columns])
+    is_constant = spread == 0.0
+    scale = np.where(is_constant | (blocks == "interest"), 1.0, 1.0 / np.where(is_constant, 1.0, spread))
+    scale = np.where(is_constant, 0.0, scale * np.sqrt(certainty))
+    for block, weight in block_weights.items():
+        inside = blocks == block
+        total = np.sqrt(inside.sum() if block == "rates" else ((spread * scale)[inside] ** 2).sum())
+        scale[inside] *= weight / total if total > 0 else 0.0
+    return scale

@@ -1,74 +1,46 @@
-"""What a query means that few people typed: by its words, its characters, or the names in the catalogue.
+"""What a query means: learned where many typed it, and by its text where few did.
 
-Each way compares the query with texts whose meaning is known, by the cosine of their TF-IDF vectors, and takes the mean
-meaning of those that are near. How sure that is (the chance that the category it names first is the right one) is a
-logistic of how near and how decided they are, fitted on learned queries, each left out in turn. Words or characters
-decide, whichever is surer; where neither is, the query is read as if typed on the wrong keyboard, and then beside the
-catalogue. A query of which no way is as sure as ``min_confidence`` has no meaning.
+The text of a query that is not learned goes to a classifier of learned queries and of the catalogue's names, read as
+typed, or as typed on the wrong keyboard where that is more like them. How sure it is, is fitted on queries that it was
+not fitted to: those that few customers typed, by what they led to; where they are too few, learned ones held out in
+turn. A query of which it is less sure than ``min_confidence`` has no meaning.
+
+Only learned queries are stored. Of the others a model keeps what they say together: how sure it may be.
 """
 
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import minimize
 
-from features.searches import APOSTROPHES, MAX_QUERY_LENGTH
 from models.archive import save_arrays
+from models.query_classifier import UNKNOWN, QueryClassifier
+from models.query_confidence import Confidence
+from models.query_text import WRONG_KEYBOARDS, folded, hashed
 
-if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half; scikit-learn takes half a second
-    from sklearn.pipeline import Pipeline
-
+if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Floats, Ints
 
-WAYS = ("learned", "words", "characters", "keyboard", "catalogue", "abstained")
-LEARNED, WORDS, CHARACTERS, KEYBOARD, CATALOGUE, ABSTAINED = range(len(WAYS))
-CALIBRATED = (WORDS, CHARACTERS, CATALOGUE)
-NEVER_SURE = (-50.0, 0.0, 0.0)
-PRIOR = np.array([2.0, 2.0, 2.0])
-"""Calibration from nothing: odds of 7 to 1 for the same text with one meaning, falling with the square of each sign."""
-
-SHARPNESS = {WORDS: 3.0, CHARACTERS: 6.0, CATALOGUE: 3.0}
-"""Power of the cosine: how much more a near text says than a distant one."""
-MAX_HELD_OUT = 3_000
-MIN_HELD_OUT = 20
-"""Learned queries below which nothing can be said of how sure a guess is: all others have no meaning then."""
-BATCH = 1_000
-
-# Ukrainian and Russian letters as people write them in Latin ones; й, ї and ё have lost their marks by then.
-LATIN = str.maketrans(
-    {
-        **dict(zip("абвгґдезиіклмнопрстуфхыэє", "abvggdeziiklmnoprstufhiee", strict=True)),
-        **{"ж": "zh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "sh", "ю": "iu", "я": "ia", "y": "i", "ь": "", "ъ": ""},
-        **dict.fromkeys(APOSTROPHES, ""),
-    }
-)
-KEYS = "qwertyuiop[]asdfghjkl;'zxcvbnm,."
-LAYOUTS = ("йцукенгшщзхїфівапролджєячсмитьбю", "йцукенгшщзхъфывапролджэячсмитьбю")
-WRONG_KEYBOARDS = tuple(
-    str.maketrans(dict(zip(typed, meant, strict=True)))
-    for typed, meant in ((KEYS, LAYOUTS[0]), (KEYS, LAYOUTS[1]), (LAYOUTS[0], KEYS), (LAYOUTS[1], KEYS))
-)
-
-
-def folded(query: str) -> str:
-    """What is compared: compatible forms one (NFKC), no case, no accents, Cyrillic in Latin letters, words and blanks.
-
-    Examples
-    --------
-    >>> folded("Корм  для КОТІВ!"), folded("Ushqim për mace"), folded("ﬁsh—tank")
-    ('korm dlia kotiv', 'ushqim per mace', 'fish tank')
-    """
-    text = unicodedata.normalize("NFKD", query[:MAX_QUERY_LENGTH].casefold())
-    text = "".join(letter for letter in text if not unicodedata.combining(letter)).translate(LATIN)
-    return " ".join("".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in text).split())
+WAYS = ("learned", "text", "keyboard", "abstained")
+LEARNED, TEXT, KEYBOARD, ABSTAINED = range(len(WAYS))
+NAME_WEIGHT = 0.3
+"""What a name in the catalogue counts, a query after which every search led somewhere being 1."""
+ARRAYS = ("probabilities", "name_probabilities", "weights", "intercepts")
+FOLDS = 8
+MIN_RARE = 200
+"""Rare queries below which learned ones say how sure a guess is."""
+MIN_LEARNED = 20
+"""Learned queries below which nothing can be said of that: all others have no meaning then."""
+UNLIKE = 0.5
+"""Known share of a text below which it may have been typed on the wrong keyboard ..."""
+LIKER = 0.2
+"""... if so much more of it is known then."""
 
 
 @dataclass(frozen=True)
@@ -95,59 +67,6 @@ class Meanings:
 
 
 @dataclass(frozen=True)
-class _Texts:
-    """Texts whose meaning is known, and how to find those near another."""
-
-    vectorizer: Pipeline
-    vectors: sparse.csr_matrix
-    probabilities: Floats
-    sharpness: float
-
-    def near(self, texts: Sequence[str], leave_out: Ints | None = None) -> tuple[Floats, Floats]:
-        """Mean meaning of what is near, and (cosine of the nearest, chance of the first category): (n, c), (n, 2).
-
-        Parameters
-        ----------
-        leave_out : int array of shape (n,)
-            For each text the one that it must not see: itself.
-        """
-        found = [self._near(texts[place : place + BATCH], leave_out, place) for place in range(0, len(texts), BATCH)]
-        return np.concatenate([mean for mean, _ in found]), np.concatenate([signs for _, signs in found])
-
-    def _near(self, texts: Sequence[str], leave_out: Ints | None, place: int) -> tuple[Floats, Floats]:
-        cosine = (self.vectorizer.transform(texts) @ self.vectors.T).tocsr()
-        if leave_out is not None:
-            row = np.repeat(np.arange(len(texts)), np.diff(cosine.indptr))
-            cosine.data[cosine.indices == leave_out[place : place + BATCH][row]] = 0.0
-        nearest = cosine.max(axis=1).toarray().ravel()
-        weight = cosine.power(self.sharpness)
-        total = np.asarray(weight.sum(axis=1)).reshape(-1, 1)
-        mean = np.divide(weight @ self.probabilities, total, out=np.zeros((len(texts), self.width)), where=total > 0)
-        return mean, np.column_stack([nearest, mean.max(axis=1, initial=0.0)])
-
-    @property
-    def width(self) -> int:
-        """Number of categories."""
-        return int(self.probabilities.shape[1])
-
-
-def _texts(way: int, texts: Sequence[str], probabilities: Floats) -> _Texts:
-    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-    from sklearn.pipeline import make_pipeline
-
-    by_word = {"analyzer": "word", "token_pattern": r"\S+"}
-    by_character = {"analyzer": "char_wb", "ngram_range": (3, 3)}
-    # Hashed, so that a word never seen counts in the length of a query, and "dog xyz" is not as near to "dog" as "dog".
-    vectorizer = make_pipeline(
-        HashingVectorizer(
-            lowercase=False, norm=None, alternate_sign=False, **(by_word if way == WORDS else by_character)
-        ),
-        TfidfTransformer(sublinear_tf=True),
-    )
-    return _Texts(vectorizer, vectorizer.fit_transform(texts).tocsr(), probabilities, SHARPNESS[way])
-
-
-@dataclass(frozen=True)
 class QueryModel:
     """P(category | query) for every query.
 
@@ -160,8 +79,9 @@ class QueryModel:
         Parts of the catalogue's paths, folded and sorted.
     name_probabilities : float array of shape (n_names, n_categories)
         Share of the paths with that name that lie in each category.
-    calibration : float array of shape (3, 3)
-        By way of `CALIBRATED`: intercept, weights of the logarithms of the cosine and of the first category's chance.
+    weights, intercepts : float arrays of shape (n_used, n_categories) and (n_categories,)
+        Of `QueryClassifier`; empty where it was not fitted.
+    confidence : Confidence, or None where the classifier was not fitted
     min_confidence : float, 0 to 1
     """
 
@@ -169,9 +89,11 @@ class QueryModel:
     probabilities: Floats
     names: tuple[str, ...]
     name_probabilities: Floats
-    calibration: Floats
+    weights: Floats
+    intercepts: Floats
+    confidence: Confidence | None
     min_confidence: float
-    _ready: dict[int, _Texts] = field(default_factory=dict, repr=False, compare=False)
+    _ready: list[QueryClassifier] = field(default_factory=list, repr=False, compare=False)
 
     def predict(self, queries: Sequence[str]) -> Meanings:
         """What normalised ``queries`` mean."""
@@ -182,69 +104,53 @@ class QueryModel:
         is_known = known >= 0
         found.probabilities[is_known] = self.probabilities[known[is_known]]
         found.confidence[is_known], found.way[is_known] = 1.0, LEARNED
-        texts = [folded(query) for query in queries]
-        for way in (WORDS, CHARACTERS):
-            self._back_off(found, way, way, texts)
-        for keyboard in WRONG_KEYBOARDS:
-            typed = [query.translate(keyboard) for query in queries]
-            other = ["" if meant == query else folded(meant) for meant, query in zip(typed, queries, strict=True)]
-            self._back_off(found, KEYBOARD, CHARACTERS, other)
-        self._back_off(found, CATALOGUE, CATALOGUE, texts)
+        others = np.flatnonzero(~is_known)
+        if self.confidence is None or not len(others):
+            return found
+        counts, is_other = _read(self.classifier, [queries[row] for row in others.tolist()])
+        chances, signs = self.classifier.predict(counts)
+        confidence = np.where(signs[:, 1] > UNKNOWN, self.confidence(signs), 0.0)
+        is_sure = (confidence >= self.min_confidence) & (confidence > 0)
+        sure = others[is_sure]
+        # As many of the searches lead nowhere as of learned queries.
+        scale = confidence[is_sure] * self.probabilities.sum(axis=1).mean()
+        found.probabilities[sure] = scale[:, None] * chances[is_sure]
+        found.confidence[sure] = confidence[is_sure]
+        found.way[sure] = np.where(is_other[is_sure], KEYBOARD, TEXT)
         return found
 
-    def _back_off(self, found: Meanings, told_as: int, way: int, texts: Sequence[str]) -> None:
-        """Fill in the queries of which this way is sure, and surer than the way before."""
-        if not self.is_ever_sure(way):
-            return
-        asked = np.array([bool(text) for text in texts], dtype=bool) & (found.way != LEARNED)
-        rows = np.flatnonzero(asked if told_as != CATALOGUE else asked & (found.way == ABSTAINED))
-        if not len(rows):
-            return
-        mean, signs = self.known_texts(way).near([texts[row] for row in rows.tolist()])
-        confidence = self.confidence(way, signs)
-        is_sure = (confidence >= np.maximum(self.min_confidence, found.confidence[rows] + 1e-9)) & (signs[:, 1] > 0)
-        sure = rows[is_sure]
-        found.probabilities[sure] = confidence[is_sure, None] * mean[is_sure]
-        found.confidence[sure], found.way[sure] = confidence[is_sure], told_as
-
-    def is_ever_sure(self, way: int) -> bool:
-        """Whether there was enough to learn from."""
-        return bool(self.calibration[CALIBRATED.index(way), 0] != NEVER_SURE[0])
-
-    def confidence(self, way: int, signs: Floats) -> Floats:
-        """Chance of being right, from (cosine, chance of the first category) per row."""
-        intercept, *weights = self.calibration[CALIBRATED.index(way)]
-        chance: Floats = 1.0 / (1.0 + np.exp(-(intercept + _logs(signs) @ np.array(weights))))
-        return chance
-
-    def known_texts(self, way: int) -> _Texts:
-        """The texts of a way, made ready when first asked for."""
-        if way not in self._ready:
-            if way == CATALOGUE:
-                self._ready[way] = _texts(way, self.names, self.name_probabilities)
-            else:
-                self._ready[way] = _texts(way, [folded(query) for query in self.queries], self.probabilities)
-        return self._ready[way]
+    @property
+    def classifier(self) -> QueryClassifier:
+        """The classifier, made ready when first asked for."""
+        if not self._ready:
+            counts, labels = _examples(self.queries, self.probabilities, self.names, self.name_probabilities)
+            self._ready.append(QueryClassifier.of(counts, labels, self.weights, self.intercepts))
+        return self._ready[0]
 
     def save(self, folder: Path) -> None:
         """Write queries.json and queries.npz: the same bytes for the same content, and no pickle."""
         plain = {"queries": self.queries, "names": self.names, "min_confidence": self.min_confidence}
         (folder / "queries.json").write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
-        names = ("calibration", "name_probabilities", "probabilities")
-        save_arrays(folder / "queries.npz", {name: getattr(self, name) for name in names})
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        sure = self.confidence
+        if sure is not None:
+            arrays |= {"confidence_weights": sure.weights, "knots": sure.knots, "heights": sure.heights}
+        save_arrays(folder / "queries.npz", arrays)
 
     @staticmethod
     def load(folder: Path) -> QueryModel:
         """What `save` wrote."""
         plain = json.loads((folder / "queries.json").read_text(encoding="utf-8"))
         with np.load(folder / "queries.npz", allow_pickle=False) as arrays:
+            sure = None
+            if "knots" in arrays:
+                sure = Confidence(arrays["confidence_weights"], arrays["knots"], arrays["heights"])
             return QueryModel(
                 queries=tuple(plain["queries"]),
-                probabilities=arrays["probabilities"],
                 names=tuple(plain["names"]),
-                name_probabilities=arrays["name_probabilities"],
-                calibration=arrays["calibration"],
+                confidence=sure,
                 min_confidence=plain["min_confidence"],
+                **{name: arrays[name] for name in ARRAYS},
             )
 
 
@@ -255,6 +161,9 @@ def fit_query_model(
     path_categories: Ints,
     *,
     min_confidence: float,
+    rare: Sequence[str] = (),
+    rare_probabilities: Floats | None = None,
+    purity: float = 1.0,
 ) -> QueryModel:
     """A model of learned queries and a catalogue; the same whatever their order.
 
@@ -267,46 +176,71 @@ def fit_query_model(
         Parts of each path of the catalogue, from the root.
     path_categories : int array of shape (m,)
         Category that each path belongs to.
+    rare : k distinct normalised queries
+        Those that too few customers typed to be learned, and led somewhere: they say how sure a guess is.
+    rare_probabilities : float array of shape (k, n_categories), or None where there are none
+    purity : float, 0 to 1
+        Mean share of the first category in what follows a learned query: clicks go astray after clear ones, too.
     """
     order = sorted(range(len(queries)), key=lambda place: queries[place])
-    names, name_probabilities = _names(paths, path_categories, probabilities.shape[1])
-    model = QueryModel(
-        queries=tuple(queries[place] for place in order),
-        probabilities=probabilities[order],
-        names=names,
-        name_probabilities=name_probabilities,
-        calibration=np.full((len(CALIBRATED), 3), NEVER_SURE),
-        min_confidence=min_confidence,
-    )
-    held_out = np.arange(0, len(queries), max(len(queries) // MAX_HELD_OUT, 1))
-    texts = [folded(model.queries[place]) for place in held_out]
-    if min_confidence >= 1.0 or len(held_out) < MIN_HELD_OUT or not any(texts):
-        return model
-    first = model.probabilities[held_out].argmax(axis=1)
-    for number, way in enumerate(CALIBRATED if names else CALIBRATED[:-1]):
-        mean, signs = model.known_texts(way).near(texts, None if way == CATALOGUE else held_out)
-        model.calibration[number] = _calibration(signs, mean.argmax(axis=1) == first)
-    return model
+    learned, labels = tuple(queries[place] for place in order), probabilities[order]
+    names, name_labels = _names(paths, path_categories, probabilities.shape[1])
+    nothing = np.zeros((0, labels.shape[1])), np.zeros(0)
+    plain = QueryModel(learned, labels, names, name_labels, *nothing, None, min_confidence)
+    if min_confidence >= 1.0 or len(learned) < MIN_LEARNED or not any(map(folded, learned)):
+        return plain
+    classifier = QueryClassifier.fit(*_examples(learned, labels, names, name_labels))
+    if len(rare) >= MIN_RARE and rare_probabilities is not None:
+        confidence = _by_rare(classifier, rare, rare_probabilities, purity)
+    else:
+        confidence = _by_held_out(learned, labels, names, name_labels)
+    return replace(plain, weights=classifier.weights, intercepts=classifier.intercepts, confidence=confidence)
 
 
-def _calibration(signs: Floats, is_right: np.ndarray) -> Floats:
-    """Intercept and weights of the logistic, pulled toward `PRIOR`; never sure where hardly any was right."""
-    is_guess = signs[:, 1] > 0
-    signs, sided = _logs(signs[is_guess]), np.where(is_right[is_guess], 1.0, -1.0)
-    if (sided > 0).sum() < MIN_HELD_OUT / 2:
-        return np.array(NEVER_SURE)
-
-    def loss(weights: Floats) -> float:
-        margin = sided * (weights[0] + signs @ weights[1:])
-        return float(np.logaddexp(0.0, -margin).sum() + 0.5 * ((weights - PRIOR) ** 2).sum())
-
-    # What is like nothing must not be sure, even where the learned queries show no such case.
-    fitted: Floats = minimize(loss, PRIOR, method="L-BFGS-B", bounds=[(None, None), (2.0, None), (1.0, None)]).x
-    return fitted
+def _examples(
+    queries: Sequence[str], labels: Floats, names: Sequence[str], name_labels: Floats
+) -> tuple[sparse.csr_matrix, Floats]:
+    """Hashed counts and soft labels of learned queries, then of names."""
+    counts = hashed([*map(folded, queries), *names])
+    return counts, np.concatenate([labels, NAME_WEIGHT * name_labels])
 
 
-def _logs(signs: Floats) -> Floats:
-    return np.log(np.maximum(signs, 1e-9))
+def _read(classifier: QueryClassifier, queries: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Hashed counts, and whether the text was read as typed on another keyboard."""
+    texts = [folded(query) for query in queries]
+    known = classifier.vectors.known_share(hashed(texts))
+    unlike, is_other = np.flatnonzero(known < UNLIKE), np.zeros(len(queries), dtype=bool)
+    least = known + LIKER
+    for keyboard in WRONG_KEYBOARDS if len(unlike) else ():
+        typed = [folded(queries[row].translate(keyboard)) for row in unlike.tolist()]
+        for row, text, share in zip(unlike.tolist(), typed, classifier.vectors.known_share(hashed(typed)), strict=True):
+            if share > least[row]:
+                texts[row], least[row], is_other[row] = text, share, True
+    return hashed(texts), is_other
+
+
+def _by_rare(classifier: QueryClassifier, rare: Sequence[str], led_to: Floats, purity: float) -> Confidence:
+    """How sure guesses are of queries that few typed, by what these led to."""
+    order = sorted(range(len(rare)), key=lambda place: rare[place])
+    counts, _ = _read(classifier, [rare[place] for place in order])
+    chances, signs = classifier.predict(counts)
+    shares = led_to[order] / np.maximum(led_to[order].sum(axis=1, keepdims=True), 1e-12)
+    return Confidence.fit(signs, shares[np.arange(len(order)), chances.argmax(axis=1)], purity)
+
+
+def _by_held_out(queries: Sequence[str], labels: Floats, names: Sequence[str], name_labels: Floats) -> Confidence:
+    """How sure guesses are of learned queries, a fold of them held out at a time."""
+    counts, with_names = _examples(queries, labels, names, name_labels)
+    fold = np.random.default_rng(0).permutation(len(queries)) % FOLDS
+    of_all = np.r_[fold, np.full(len(names), FOLDS)]
+    hits, signs = np.zeros(len(queries)), np.zeros((len(queries), 3))
+    for number in range(FOLDS):
+        others = np.flatnonzero(of_all != number)
+        classifier = QueryClassifier.fit(counts[others], with_names[others])
+        rows = np.flatnonzero(fold == number)
+        chances, signs[rows] = classifier.predict(counts[rows])
+        hits[rows] = chances.argmax(axis=1) == labels[rows].argmax(axis=1)
+    return Confidence.fit(signs, hits, 1.0)
 
 
 def _names(paths: Sequence[Sequence[str]], path_categories: Ints, n_categories: int) -> tuple[tuple[str, ...], Floats]:

@@ -46,7 +46,9 @@ def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any], rows: Ints | sli
     profile : DataFrame, n rows
         Holds at least the columns of ``scaling``. Nulls and infinities count as missing.
     scaling : mapping
-        names, transforms (none, log, root), missing, centre, scale: one entry a column.
+        names, transforms (none, log, root, rate), missing, centre, scale: one entry a column. Where the model has
+        rates also counts (the profile's columns of numerator and denominator; null of other columns), and alpha and
+        beta of their priors.
     rows : array of int or slice
         Those to take; all of them by default.
 
@@ -55,15 +57,26 @@ def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any], rows: Ints | sli
     array of float64, shape (number of rows, len(names))
         ``(transform(value) - centre) * scale``.
     """
-    columns = [_numbers(profile[name]) for name in scaling["names"]]
+    columns = [_measured(profile, index, scaling) for index in range(len(scaling["names"]))]
     places = np.arange(len(profile))[rows]
     space = np.empty((len(places), len(columns)))
     # A few rows at a time, which stay in the processor's cache while column after column is put between.
     for start in range(0, len(places), CHUNK_ROWS):
         part = places[start : start + CHUNK_ROWS]
         for index, column in enumerate(columns):
-            space[start : start + CHUNK_ROWS, index] = _coordinate(column[part], index, scaling)
+            space[start : start + CHUNK_ROWS, index] = _coordinate([one[part] for one in column], index, scaling)
     return space
+
+
+def _counts(scaling: Mapping[str, Any]) -> Sequence[Sequence[str] | None]:
+    """Numerator and denominator of each column that is a rate; models trained before there were rates have none."""
+    counts: Sequence[Sequence[str] | None] = scaling.get("counts") or [None] * len(scaling["names"])
+    return counts
+
+
+def _measured(profile: pd.DataFrame, index: int, scaling: Mapping[str, Any]) -> list[Floats]:
+    """What a coordinate is computed from: a column of the profile or, for a rate, two."""
+    return [_numbers(profile[name]) for name in _counts(scaling)[index] or [scaling["names"][index]]]
 
 
 def _numbers(column: pd.Series) -> Floats:
@@ -72,16 +85,47 @@ def _numbers(column: pd.Series) -> Floats:
     return values
 
 
-def _coordinate(values: Floats, index: int, scaling: Mapping[str, Any]) -> Floats:
-    """A column of the profile as points have it."""
+def posterior_mean(events: Floats, trials: Floats, alpha: float, beta: float) -> Floats:
+    """Rate of events per trial, shrunk towards the Beta(alpha, beta) prior: (x + alpha) / (n + alpha + beta).
+
+    The conjugate posterior of a binomial rate (Gelman et al., Bayesian Data Analysis, 3rd ed., 2.4). There are at least
+    as many trials as events: some logs miss the view before a cart. What is missing or negative counts as 0.
+
+    Parameters
+    ----------
+    events, trials : arrays of shape (n,)
+        Counts.
+    alpha, beta : float, > 0
+
+    Returns
+    -------
+    array of shape (n,)
+        In 0..1.
+    """
+    x, n = (np.maximum(np.where(np.isfinite(one), one, 0.0), 0.0) for one in (events, trials))
+    return np.asarray((x + alpha) / (np.maximum(n, x) + alpha + beta))
+
+
+def _coordinate(measured: Sequence[Floats], index: int, scaling: Mapping[str, Any]) -> Floats:
+    """A column of points, from what `_measured` takes of the profile."""
+    if len(measured) == 2:
+        values = posterior_mean(measured[0], measured[1], scaling["alpha"][index], scaling["beta"][index])
+    else:
+        values = measured[0]
     known = np.where(np.isfinite(values), values, scaling["missing"][index])
     return (transformed(known, scaling["transforms"][index]) - scaling["centre"][index]) * scaling["scale"][index]
 
 
 def transformed(values: Floats, transform: str) -> Floats:
-    """none; log: log(1 + x); root: square root. Negative values count as 0 in the last two."""
+    """none; log: log(1 + x); root: square root, negative values count as 0 in both; rate: arcsine of the root.
+
+    The arcsine of the root makes the variance of a share nearly the same whatever the share is (Anscombe, 1948,
+    Biometrika 35).
+    """
     if transform == "log":
         return np.log1p(np.maximum(values, 0.0))
+    if transform == "rate":
+        return np.asarray(np.arcsin(np.sqrt(np.clip(values, 0.0, 1.0))))
     return np.sqrt(np.maximum(values, 0.0)) if transform == "root" else values
 
 
@@ -404,6 +448,7 @@ def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: In
     segments, moves = _by_cluster(model), model.get("moves", ())
     told = np.full(len(space), NOBODY)
     read = {*RATES, *READ_BY_RATES, *(name for move in moves for change in move["changes"] for name in change)}
+    read |= {name for pair in _counts(model["scaling"]) for name in pair or ()}
     profile = profile[[name for name in profile if name in read]].iloc[border]
     same, _ = pd.factorize(np.array([item["segment_id"] for item in segments], dtype=object))
     for number, move in enumerate(moves):
@@ -425,8 +470,9 @@ def _moved(
     """The points of ``profile`` after a change; ``space`` is where they were, which is written over."""
     changed = _changed(profile, change)
     for index, name in enumerate(scaling["names"]):
-        if name in change or name in RATES:
-            space[:, index] = _coordinate(_numbers(changed[name]), index, scaling)
+        counts = _counts(scaling)[index]
+        if name in RATES or any(one in change for one in counts or [name]):
+            space[:, index] = _coordinate(_measured(changed, index, scaling), index, scaling)
     return space
 
 

@@ -46,7 +46,7 @@ def seasonal_lean(voices: pd.DataFrame, *, n_categories: int, thin_voices: float
 
 @dataclass(frozen=True)
 class ExpectedShares:
-    """The shares of who had done as much at the same times, but turned to what the shop as a whole turned to then.
+    """The shares of a customer who did as much at the same times, but turned to what the shop as a whole turned to.
 
     Expected evidence E(u,c) is the sum over periods t of S(u,t) * mix_t(c), S(u,t) being the customer's evidence that
     fell into t; put in the interest formula in place of S(u,c), it gives the expected share.
@@ -68,35 +68,35 @@ class ExpectedShares:
     kappa: float
 
     def of(self, column: int, rows: Ints) -> Floats:
-        """The expected share of one category, for customers ``rows``: shape (n_rows,)."""
+        """The expected share of one column of the cut, for customers ``rows``: shape (n_rows,)."""
+        return self.at(len(self.levels) - 1, int(self.levels[-1].node[column]), rows)
+
+    def at(self, depth: int, node: int, rows: Ints) -> Floats:
+        """The expected share of a node of the level ``depth``, counted from 0, for customers ``rows``."""
+        line = [node]
+        for level in self.levels[depth:0:-1]:
+            line.append(int(level.parent[line[-1]]))
         share, above = np.ones(len(rows)), self.above[rows]
-        for level, expected in zip(self.levels, self.evidence, strict=True):
-            node = level.node[column]
-            evidence = expected[node][rows]
-            share, above = divided(share, evidence, above, level.spread[node], self.kappa), evidence
+        for level, expected, place in zip(self.levels, self.evidence, line[::-1], strict=False):
+            evidence = expected[place][rows]
+            share, above = divided(share, evidence, above, level.spread[place], self.kappa), evidence
         return share
 
 
-def expected_shares(
-    evidence: Floats, by_slot: Floats, slot_mix: Floats, levels: Sequence[Level], kappa: float
-) -> ExpectedShares:
-    """What to set the shares of customers beside.
+def expected_shares(by_slot: Floats, slot_mix: Floats, levels: Sequence[Level], kappa: float) -> ExpectedShares:
+    """What the shares of customers are compared with.
 
     Parameters
     ----------
-    evidence : float array of shape (n,)
-        S(u).
     by_slot : float array of shape (n_slots, n)
-        `features.seasons.season_evidence`, of any moment: of it only the parts that fell into each period count.
+        S(u,t), `features.seasons.season_evidence`.
     slot_mix : float array of shape (n_slots, n_categories)
         `period_mixes`.
     """
-    total = by_slot.sum(axis=0)
-    per_unit = np.divide(evidence, total, out=np.zeros(len(total)), where=total > 0)
     mixes = [level.sums(slot_mix) for level in levels]
-    expected = np.hstack(mixes).T @ (by_slot * per_unit)
+    expected = np.hstack(mixes).T @ by_slot
     ends = np.cumsum([mix.shape[1] for mix in mixes])
-    return ExpectedShares(evidence, np.split(expected, ends[:-1]), levels, kappa)
+    return ExpectedShares(by_slot.sum(axis=0), np.split(expected, ends[:-1]), levels, kappa)
 
 
 def period_mixes(

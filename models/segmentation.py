@@ -27,7 +27,11 @@ from models.stability import resample, staying
 
 def input_columns(columns: Sequence[Column]) -> list[str]:
     """Columns that a model asks for: of the clusters, of what moves change, and of the groups by rule."""
-    return [*dict.fromkeys([*(column.name for column in columns), *CHANGED]), "evidence", "lifecycle_stage"]
+    return [
+        *dict.fromkeys([*(name for column in columns for name in column.reads), *CHANGED]),
+        "evidence",
+        "lifecycle_stage",
+    ]
 
 
 @dataclass(frozen=True)

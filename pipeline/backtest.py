@@ -107,9 +107,9 @@ def formula_words(fitted: Fitted) -> str:
     counts = [f"a {kind.replace('_', ' ')} {interest.signal_weights.get(kind, 0.0):.3g}" for kind in fitted.seen]
     weights = f"What each action counts: {', '.join(counts)}. " if counts else ""
     return (
-        f"{weights}Half of what is known of interests is forgotten after {interest.half_life_days:.3g} days, and the "
-        f"shop's mix counts {kappa:.3g}. Of how likely somebody is to buy at all, half is forgotten after "
-        f"{activity.half_life_days:.3g} days."
+        f"{weights}For interests, what was done {interest.half_life_days:.3g} days before a customer's own last action "
+        f"counts half, and the shop's mix counts {kappa:.3g}. Of how likely somebody is to buy at all, half is "
+        f"forgotten after {activity.half_life_days:.3g} days."
     )
 
 

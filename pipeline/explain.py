@@ -8,21 +8,24 @@ import numpy as np
 import pandas as pd
 
 from features.benefits import category_benefits
-from features.categories import OTHER, SEPARATOR, lowered_parts
+from features.categories import OTHER, SEPARATOR, CategoryCut, lowered_parts
 from features.events import ObservationWindow
-from features.interests import SHARE_PREFIX, decayed_weight, event_evidence
+from features.interests import SHARE_PREFIX, event_evidence
 from features.profile import ProfileSpec
-from models.scorer import Floats, Ints, facet_column
+from models.scorer import Ints, facet_column
+from models.seasons import ExpectedShares
+from models.top_categories import nodes_by_name, top_categories
 from pipeline import outputs, registry, tracking
 from pipeline.engines import TEMPORARY, connect
 from pipeline.errors import UserError
 from pipeline.facets import Facet, facets_of
+from pipeline.observe import own_weight
 from pipeline.params import Params
 from pipeline.params_of_segments import NamingParams
 from pipeline.profiles import Progress, build_profiles
 from pipeline.queries import query_meanings, query_table
 from pipeline.report.tables import counted
-from pipeline.score_table import profile_columns, top_categories
+from pipeline.score_table import profile_columns
 from pipeline.seasons import expected_of, season_mix_of
 from pipeline.shop import load_shop
 from pipeline.sources import read_source
@@ -51,9 +54,11 @@ class Explanation:
     benefits : DataFrame
         category, item_count, discount_share, price_level: a row per category bought in.
     spec : ProfileSpec
-    kappa : float
-    expected : float array of shape (n_categories,)
-        Shares of who did as much at the same times, turning to what the shop turned to (`models.seasons`).
+    kappa, half_life_days : float
+        Of the interest formula.
+    expected : dict
+        Of each category of the tree, those above the columns too: the share, and the evidence, of a customer who did as
+        much at the same times, and turned to what the shop turned to (`models.seasons`).
     top_categories : list of str
         As in the scores.
     naming : NamingParams
@@ -68,7 +73,8 @@ class Explanation:
     benefits: pd.DataFrame
     spec: ProfileSpec
     kappa: float
-    expected: Floats
+    half_life_days: float
+    expected: dict[str, tuple[float, float]]
     top_categories: list[str]
     naming: NamingParams
     facets: list[Facet]
@@ -83,20 +89,40 @@ class Explanation:
         rest, total = (counted.sum() * 0).rename(OTHERS), counted.sum().rename(ALL)
         table = pd.concat([counted, rest.to_frame().T, total.to_frame().T]) if len(counted) else counted
         shown = table.map(_shown)
-        expected = dict(zip(self.spec.cut.categories, self.expected.tolist(), strict=True))
-        shares = {name: float(self.profile[SHARE_PREFIX + name]) for name in counted.index}
+        expected = {name: share for name, (share, _) in self.expected.items()}
+        shares = {name: self._share(name) for name in counted.index}
         all_shares = {**shares, OTHERS: max(1.0 - sum(shares.values()), 0.0), ALL: 1.0}
         shown["share"] = [f"{all_shares[name]:.2%}" for name in table.index]
         shown["expected"] = [f"{expected[name]:.2%}" if name in expected else "" for name in table.index]
         shown["lift"] = [f"{shares[name] / expected[name]:.2f}" if expected.get(name) else "" for name in table.index]
-        ranks = {name: str(place) for place, name in enumerate(self.top_categories, 1)}
-        shown["top"] = [ranks.get(name, "") for name in table.index]
-        told = "\n".join(_aligned(shown)) if len(counted) else "Nothing this customer did says anything of a category."
-        return "\n".join([*self._segment(), "", told, "", self._formula()])
+        if not len(counted):
+            return "\n".join([*self._segment(), "", "Nothing this customer did says anything of a category."])
+        return "\n".join([*self._segment(), "", *_aligned(shown), "", *self._top(), self._formula()])
+
+    def _columns(self, category: str) -> list[str]:
+        """Columns of the cut that a category of the tree sums up."""
+        return [self.spec.cut.categories[column] for column in nodes_by_name(self.spec.cut)[category].columns]
+
+    def _share(self, category: str) -> float:
+        return sum(float(self.profile[SHARE_PREFIX + name]) for name in self._columns(category))
+
+    def _top(self) -> list[str]:
+        """The top categories of the scores, with what makes them so; an empty line after them."""
+        rows = {}
+        for name in self.top_categories:
+            expected, usual = self.expected[name]
+            own = float(self.evidence.units[self.evidence.category.isin(self._columns(name))].sum()) / UNITS
+            share = self._share(name)
+            figures = (f"{own:.2f}", f"{usual:.2f}", f"{own * np.log(own / usual):.2f}")
+            rows[name] = (*figures, f"{share:.2%}", f"{expected:.2%}", f"{share / expected:.2f}")
+        columns = ["evidence", "usual", "gain", "share", "expected", "lift"]
+        shown = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("top categories")
+        return [*_aligned(shown), ""] if rows else []
 
     def category_text(self, category: str) -> str:
         """Every event that counted for one category, and how the share came about."""
-        rows = self.evidence[self.evidence.category == category].sort_values(["occurred_at", "event_type"])
+        rows = self.evidence[self.evidence.category.isin(self._columns(category))]
+        rows = rows.sort_values(["occurred_at", "event_type"])
         shown = pd.DataFrame(
             {
                 "when (UTC)": [*rows.occurred_at.dt.strftime(DAY_FORMAT), "all"],
@@ -105,8 +131,7 @@ class Explanation:
                 "counted": [*(_shown(units) for units in rows.units), _shown(int(rows.units.sum()))],
             }
         ).set_index("when (UTC)")
-        share = float(self.profile[SHARE_PREFIX + category])
-        expected = float(self.expected[self.spec.cut.categories.index(category)])
+        share, (expected, _) = self._share(category), self.expected[category]
         return "\n".join(
             [
                 *self._segment(),
@@ -117,8 +142,8 @@ class Explanation:
                 "share  = share above * (evidence + kappa * shop) / (evidence above + kappa), from the top down;",
                 "shop   is the part of what is above that all customers turn to",
                 *self._steps(category),
-                f"lift   {share / expected:.2f} beside {expected:.6f}, the share of who did as much at the same times, "
-                "but turned to what all customers turned to then"
+                f"lift   {share / expected:.2f} compared with {expected:.6f}, the share of a customer who did as much "
+                "at the same times, but turned to what all customers turned to then"
                 if expected
                 else "lift   none: new to the shop",
                 *self._bought(category),
@@ -126,25 +151,25 @@ class Explanation:
         )
 
     def _steps(self, category: str) -> list[str]:
-        """How the share comes about, level by level: each line can be reckoned from the one before."""
+        """How the share comes about, level by level: each line can be computed from the one before."""
         cut, mix = self.spec.cut, np.array(self.spec.cut.mix)
         counted = self.evidence.groupby("category").units.sum()
         own = np.array([counted.get(name, 0) for name in cut.categories]) / UNITS
         paths = [lowered_parts(name) for name in cut.categories]
-        path, last = lowered_parts(category), cut.categories.index(category)
+        path, columns = lowered_parts(category), nodes_by_name(cut)[category].columns
         lines, share, above = [], 1.0, np.ones(len(paths), dtype=bool)
         for level in range(1, len(path) + 1):
             inside = np.array([one[:level] == path[:level] for one in paths])
             if level == cut.level:
-                inside = np.arange(len(paths)) == last
+                inside = np.isin(np.arange(len(paths)), columns)
             spread = mix[inside].sum() / mix[above].sum() if mix[above].sum() else 0.0
-            reckoned = share * (own[inside].sum() + self.kappa * spread) / (own[above].sum() + self.kappa)
+            computed = share * (own[inside].sum() + self.kappa * spread) / (own[above].sum() + self.kappa)
             name = SEPARATOR.join(category.split(SEPARATOR)[:level])
             lines.append(
-                f"{reckoned:.6f} = {share:.6f} * ({own[inside].sum():.6f} + {self.kappa:g} * {spread:.6f}) / "
+                f"{computed:.6f} = {share:.6f} * ({own[inside].sum():.6f} + {self.kappa:g} * {spread:.6f}) / "
                 f"({own[above].sum():.6f} + {self.kappa:g})    {name}"
             )
-            share, above = reckoned, inside
+            share, above = computed, inside
         return lines
 
     def _bought(self, category: str) -> list[str]:
@@ -193,12 +218,14 @@ class Explanation:
 
     def _formula(self) -> str:
         return (
-            "Counted: weight of the signal, halved with age. The shop's mix counts as much as "
-            f"{self.kappa:g} signals of weight 1. Lift is the share beside the expected one: of who did as much at the "
-            "same times, but turned to what all customers turned to then. Top: its place among top_categories in the "
-            f"scores, from a lift of {self.naming.min_lift:g} and a share of {self.naming.min_interest_share:.0%} on "
-            "(naming.min_lift, naming.min_interest_share of the model). Name a category with --category for its "
-            "events, and how its share comes about."
+            f"Counted: weight of the signal, halved with every {self.half_life_days:g} days that it lies before the "
+            f"customer's own last counted event. The shop's mix counts as much as {self.kappa:g} signals of weight 1. "
+            "Lift is the share compared with the expected one: of a customer who did as much at the same times, but "
+            "turned to what all customers turned to then. Top categories are summed up the tree, as in the scores, "
+            f"from a lift of {self.naming.min_lift:g} and a share of {self.naming.min_interest_share:.0%} on "
+            "(naming.min_lift, naming.min_interest_share of the model), the highest gain first: "
+            "evidence * ln(evidence / usual), usual being the evidence of that other customer. Name a category with "
+            "--category for its events, and how its share comes about."
         )
 
 
@@ -215,11 +242,13 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         mlflow = tracking.open_store(params)
         model = registry.load_model(mlflow, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
-        if category is not None and category not in shop.spec.cut.categories:
+        if category is not None and category not in nodes_by_name(shop.spec.cut):
             known = ", ".join(name for name in shop.spec.cut.categories if name != OTHER)
             if not known:
                 raise UserError("--category: the log that the model was trained on has no categories.")
-            raise UserError(f"--category: expected one of the model's categories. There are: {known}.")
+            raise UserError(
+                f"--category: expected one of the model's categories, or one above them. There are: {known}."
+            )
         progress("reading and checking")
         source = read_source(con, params, rejected_path=None)
         as_trained = trained.model_copy(update={"as_of": params.as_of})
@@ -236,14 +265,8 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         window = ObservationWindow(params.as_of, shop.spec.history_days)
         mix = season_mix_of(source, shop.spec, as_trained, window)
         observed = con.table("observed_events", database=TEMPORARY)
-        weight = decayed_weight(
-            observed,
-            window=window,
-            signal_weights=as_trained.interests.signal_weights,
-            half_life_days=as_trained.interests.half_life_days,
-        )
         meanings, _ = query_meanings(observed, shop.queries, as_trained)
-        said = event_evidence(observed, query_table(con, meanings), weight=weight)
+        said = event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, as_trained))
         evidence = said.filter(said.weight > 0).to_pyarrow().to_pandas()
         transactions = con.table("transactions", database=TEMPORARY)
         bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
@@ -268,12 +291,25 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         benefits=bought.assign(category=names[bought.column.to_numpy(np.int64)]),
         spec=shop.spec,
         kappa=as_trained.interests.kappa,
+        half_life_days=as_trained.interests.half_life_days,
         top_categories=top[0].as_py(),
         naming=as_trained.naming,
         facets=facets_of(as_trained),
-        expected=np.concatenate([expected.of(column, np.zeros(1, np.int64)) for column in range(len(names))]),
+        expected=_expected_by_name(expected, shop.spec.cut),
     )
     return found.as_text() if category is None else found.category_text(category)
+
+
+def _expected_by_name(expected: ExpectedShares, cut: CategoryCut) -> dict[str, tuple[float, float]]:
+    """Expected share and evidence of the one customer, of each category of the tree."""
+    one = np.zeros(1, np.int64)
+    return {
+        name: (
+            float(expected.at(node.level, node.place, one)[0]),
+            float(expected.evidence[node.level][node.place][0]),
+        )
+        for name, node in nodes_by_name(cut).items()
+    }
 
 
 def _units(weight: pd.Series) -> Ints:

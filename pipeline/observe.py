@@ -16,7 +16,17 @@ from pipeline.params import Params
 from pipeline.params_of_profiles import DecayParams
 from pipeline.sources import Source
 
-OBSERVED = ("customer_id", "occurred_at", "event_type", "query", "channel", "session_key", "product_key", "column")
+OBSERVED = (
+    "customer_id",
+    "occurred_at",
+    "event_type",
+    "query",
+    "channel",
+    "session_key",
+    "product_key",
+    "column",
+    "last_counted_at",
+)
 
 FROM_BEFORE = ("is_known_from_before", "is_buyer_from_before")
 
@@ -28,7 +38,7 @@ class Observed:
     Attributes
     ----------
     customers : table
-        customer_name, customer_id (a number), is_known_from_before, is_buyer_from_before.
+        customer_name, customer_id (a number), is_known_from_before, is_buyer_from_before, last_counted_at.
     paths : table
         category_path, evidence, event_count.
     cut : CategoryCut
@@ -57,12 +67,12 @@ def observe(
 ) -> Observed:
     """What is known at the end of ``window``; with the categories of ``spec``, or those that the events show."""
     in_window = window.of(source.events)
-    customers = materialise(con, _customers(con, source, window), "known_customers")
+    customers = materialise(con, _customers(con, source, window, params), "known_customers")
     con.drop_table("customers_seen", database=TEMPORARY)
     paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
     cut = spec.cut if spec else _fit_cut(paths, params.interests.max_categories)
     columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
-    events = with_columns(numbered(in_window, customers), source, columns)
+    events = with_columns(numbered(in_window, customers, "last_counted_at"), source, columns)
     has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
     keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
     # A number is grouped faster than a text; of no product there is none.
@@ -72,29 +82,37 @@ def observe(
     return Observed(customers, paths, cut, columns, events, observed, has_session_ids)
 
 
-def _customers(con: ibis.BaseBackend, source: Source, window: ObservationWindow) -> ir.Table:
+def _customers(con: ibis.BaseBackend, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
     """Everybody seen or registered before as_of, numbered: whole numbers are joined and grouped faster than texts.
 
-    customers (customer_name, customer_id, is_known_from_before, is_buyer_from_before); customer_id counts from 0 in
-    order of the names; from before: had an event, or a purchase, before the window began
+    customers (customer_name, customer_id, is_known_from_before, is_buyer_from_before, last_counted_at); customer_id
+    counts from 0 in order of the names; from before: had an event, or a purchase, before the window began;
+    last_counted_at: of the last event before as_of that counts for interests, from which evidence is weighted back
     """
     events = source.events
+    is_counted = interests.is_counted(events, params.interests.signal_weights)
     by_name = events.group_by("customer_id").aggregate(
         first_at=events.occurred_at.min(),
         last_at=events.occurred_at.max(),
         first_purchase_at=events.occurred_at.min(where=events.event_type == str(EventType.PURCHASE)),
+        last_counted_at=events.occurred_at.max(where=is_counted & (events.occurred_at < window.end)),
     )
     seen = materialise(con, by_name, "customers_seen")
     is_buyer = (seen.first_purchase_at < window.start).fill_null(False)
     known = seen.filter(seen.first_at < window.end).select(
-        "customer_id", is_known_from_before=seen.first_at < window.start, is_buyer_from_before=is_buyer
+        "customer_id",
+        "last_counted_at",
+        is_known_from_before=seen.first_at < window.start,
+        is_buyer_from_before=is_buyer,
     )
     registered = registered_customers(source, window, seen.select("customer_id", occurred_at="last_at"))
     if registered is not None:
         silent = registered.anti_join(known, "customer_id")
-        known = known.union(silent.mutate(**dict.fromkeys(FROM_BEFORE, ibis.literal(False))))
+        nothing = dict.fromkeys(FROM_BEFORE, ibis.literal(False))
+        silent = silent.mutate(**nothing, last_counted_at=ibis.null(known.last_counted_at.type()))
+        known = known.union(silent.select(known.columns))
     number = ibis.row_number().over(ibis.window(order_by=known.customer_id))
-    return known.select(*FROM_BEFORE, customer_name="customer_id", customer_id=number)
+    return known.select(*FROM_BEFORE, "last_counted_at", customer_name="customer_id", customer_id=number)
 
 
 def registered_customers(
@@ -121,10 +139,10 @@ def registered_customers(
     return registered.filter(is_known).select("customer_id")
 
 
-def numbered(events: ir.Table, customers: ir.Table) -> ir.Table:
-    """Events with the number of their customer; those of others are left out."""
+def numbered(events: ir.Table, customers: ir.Table, *carried: str) -> ir.Table:
+    """Events with the number of their customer, and more columns of the customer; those of others are left out."""
     named = events.rename(customer_name="customer_id")
-    return named.join(customers.select("customer_name", "customer_id"), "customer_name").drop("customer_name")
+    return named.join(customers.select("customer_name", "customer_id", *carried), "customer_name").drop("customer_name")
 
 
 def with_columns(events: ir.Table, source: Source, columns: ir.Table) -> ir.Table:
@@ -165,3 +183,9 @@ def decayed(events: ir.Table, window: ObservationWindow, decay: DecayParams) -> 
     return interests.decayed_weight(
         events, window=window, signal_weights=decay.signal_weights, half_life_days=decay.half_life_days
     )
+
+
+def own_weight(events: ir.Table, params: Params) -> ir.FloatingValue:
+    """What each event counts for interests, weighted back from the customer's own last counted event."""
+    given = params.interests
+    return interests.own_weight(events, signal_weights=given.signal_weights, half_life_days=given.half_life_days)

@@ -212,7 +212,7 @@ def params_from_json(text: str, folder: Path) -> Params:
         Another version of Kindred wrote them, with keys that this one does not know.
     """
     try:
-        return Params.model_validate({**json.loads(text), "folder": folder})
+        return Params.model_validate({**json.loads(text), "folder": folder}, context={"is_saved": True})
     except ValidationError:
         raise ParamsError(
             "expected a model of this version of Kindred; its parameters have other keys. Train again, or score with "

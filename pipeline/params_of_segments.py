@@ -6,7 +6,7 @@ import difflib
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from features.journey import STAGES
 from features.profile import JOURNEY
@@ -14,7 +14,7 @@ from models.figures import FIGURES
 from pipeline.errors import without_passwords
 from pipeline.params_types import Count, NonNegative, Positive, Section, Share, Text, Timezone
 
-Block = Literal["interest", "value", "journey", "context", "benefits"]
+Block = Literal["interest", "value", "journey", "context", "benefits", "rates"]
 ClusterShare = Annotated[float, Field(gt=0, le=0.5)]
 
 
@@ -221,8 +221,9 @@ class NamingParams(Section):
     min_interest_customers: Share
     top_categories: Count
     min_group: Count
-    # Models trained before there was this key have none in their params.
+    # Models trained before there were these keys have none in their params.
     max_one_customer_share: Share = 0.5
+    min_held_share: Share = 0.75
     min_contrast: Annotated[float, Field(ge=1)]
     min_gap: NonNegative
     min_share_gap: Share
@@ -235,9 +236,10 @@ class NamingParams(Section):
     standing: dict[str, Standing]
 
     @model_validator(mode="after")
-    def _complete(self) -> NamingParams:
+    def _complete(self, info: ValidationInfo) -> NamingParams:
         missing = sorted(set(STAGES) - set(self.standing))
-        if missing:
+        # A model trained before there was a stage has no standing for it.
+        if missing and not (info.context or {}).get("is_saved"):
             raise ValueError(f"expected a standing for every lifecycle stage; missing: {', '.join(missing)}")
         kinds: list[Archetype | Standing] = [*self.archetypes, *self.standing.values()]
         for language in Text.model_fields:

@@ -14,7 +14,7 @@ from features import benefits, categories, context, feasts, heat, interests, jou
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
 from pipeline.engines import batches, fetch, leave_room, materialise
-from pipeline.observe import OBSERVED, Observed, decayed, observe
+from pipeline.observe import OBSERVED, Observed, decayed, observe, own_weight
 from pipeline.params import Params
 from pipeline.params_of_profiles import JourneyParams
 from pipeline.queries import fit_queries, query_meanings, query_table
@@ -221,9 +221,7 @@ def measure(
     )
 
     progress("interests")
-    said = interests.event_evidence(
-        observed, query_table(con, meanings), weight=decayed(observed, window, params.interests)
-    )
+    said = interests.event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, params))
     wide = materialise(con, interests.wide_evidence(interests.category_evidence(said), cut), "wide_evidence")
     ring = seasons.season_evidence(said, history_days=window.history_days, season_days=params.naming.season_days)
 
@@ -232,7 +230,7 @@ def measure(
     measured_activity = journey.activity_measures(observed, window=window, activity=weight, points=points)
     activity = materialise(con, measured_activity, "activity")
     table = profile_table(
-        known.customers,
+        known.customers.drop("last_counted_at"),
         [
             activity,
             _product_points(observed, activity, window, params.journey),

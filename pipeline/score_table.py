@@ -21,7 +21,7 @@ from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from features.seasons import SEASONS
 from models.scorer import Floats
-from models.seasons import ExpectedShares
+from models.top_categories import top_categories
 from pipeline import registry
 from pipeline.facets import facets_of
 from pipeline.hysteresis import AS_OF
@@ -161,46 +161,3 @@ def journey_events(profile: pd.DataFrame) -> pa.ListArray:
     offsets = np.concatenate([[0], held.sum(axis=1).cumsum()])
     names = pa.array(JOURNEY_EVENTS, pa.string())
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(np.nonzero(held)[1])))
-
-
-def top_categories(
-    profile: pd.DataFrame,
-    spec: ProfileSpec,
-    expected: ExpectedShares,
-    *,
-    most: int,
-    min_lift: float,
-    min_share: float,
-) -> pa.ListArray:
-    """Each customer's distinctive categories, the highest lift beside the shop at the same times first.
-
-    Parameters
-    ----------
-    expected : ExpectedShares
-        Of the same customers.
-
-    Returns
-    -------
-    list of strings per customer; empty where no interest stands out.
-    """
-    names = spec.cut.categories
-    found: list[tuple[Any, Any, Any]] = []
-    # Column by column, few shares are high enough to be looked at.
-    for column, (name, of_shop) in enumerate(zip(names, spec.cut.mix, strict=True)):
-        if name == OTHER or of_shop <= 0.0:
-            continue
-        shares = profile[SHARE_PREFIX + name].to_numpy(dtype=np.float64)
-        rows = np.flatnonzero(shares >= min_share)
-        # Rounded, so that lifts that differ by the last digit of a float are a tie.
-        lifts = (shares[rows] / expected.of(column, rows)).round(7)
-        is_high = (lifts >= min_lift) & (lifts > 0.0)
-        found.append((rows[is_high], lifts[is_high], np.full(is_high.sum(), column)))
-    if not found:
-        return pa.array([[]] * len(profile), pa.list_(pa.string()))
-    row, lift, place = (np.concatenate(part) for part in zip(*found, strict=True))
-    order = np.lexsort((-lift, row))  # which leaves ties in the order of columns
-    counts = np.bincount(row, minlength=len(profile))
-    rank = np.arange(len(row)) - np.repeat(counts.cumsum() - counts, counts)
-    best = place[order][rank < most]
-    offsets = np.concatenate([[0], np.minimum(counts, most).cumsum()])
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(names, pa.string()).take(pa.array(best)))

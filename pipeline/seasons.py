@@ -84,10 +84,9 @@ def season_mix_of(source: Source, spec: ProfileSpec, params: Params, window: Obs
 
 
 def expected_of(profile: pd.DataFrame, spec: ProfileSpec, mix: Floats, *, kappa: float) -> ExpectedShares:
-    """What the shares of ``profile`` are set beside, which has the ring of `features.seasons` as columns."""
-    evidence = profile["evidence"].to_numpy(np.float64)
+    """What the shares of ``profile`` are compared with, which has the ring of `features.seasons` as columns."""
     ring = [profile[f"{seasons.SEASON_PREFIX}{slot}"].to_numpy(np.float64) for slot in range(len(mix))]
-    return expected_shares(evidence, np.array(ring), mix, cut_levels(spec.cut), kappa)
+    return expected_shares(np.array(ring), mix, cut_levels(spec.cut), kappa)
 
 
 def expected_in(profiles: Profiles, source: Source, params: Params) -> ExpectedShares:
@@ -102,5 +101,4 @@ def expected_in(profiles: Profiles, source: Source, params: Params) -> ExpectedS
         )
         found = ring.to_pyarrow().to_pandas()
         by_slot[:, found.customer_id] = found.drop(columns="customer_id").to_numpy(np.float64).T
-    evidence = table.evidence.fillna(0.0).to_numpy(np.float64)
-    return expected_shares(evidence, by_slot, mix, cut_levels(spec.cut), params.interests.kappa)
+    return expected_shares(by_slot, mix, cut_levels(spec.cut), params.interests.kappa)

@@ -17,7 +17,7 @@ from models import naming
 from models.crossings import funnel
 from models.disclosure import hide_shares_of_few, hide_spend_of_few
 from models.explanations import segment_rules
-from models.figures import segment_figures
+from models.figures import member_figures, segment_figures
 from models.identity import STANDING
 from models.interest_names import category_nodes, name_by_interests, node_figures
 from models.kept_names import keep_names, leave_names
@@ -125,7 +125,7 @@ def describe_segments(
     if facet.names_interests:
         named = _named_by_interests(profiles, ids, lifts, params)
     else:
-        named = _named_by_archetypes(figures, interests, fitted, params)
+        named = _named_by_archetypes(figures, interests, member_figures(profile[inside]), ids[inside], fitted, params)
     keep_names(named, known_names or {}, figures, [one.model_dump() for one in settings.traits])
     leave_names(named, given)
     rules, fidelity = segment_rules(
@@ -168,7 +168,12 @@ def describe_segments(
 
 
 def _named_by_archetypes(
-    figures: pd.DataFrame, interests: Mapping[str, list[Interest]], fitted: FittedClusters, params: Params
+    figures: pd.DataFrame,
+    interests: Mapping[str, list[Interest]],
+    members: pd.DataFrame,
+    ids: np.ndarray,
+    fitted: FittedClusters,
+    params: Params,
 ) -> dict[str, dict[str, Any]]:
     """`models.naming.name_segments` as the parameters say."""
     settings = params.naming
@@ -180,6 +185,8 @@ def _named_by_archetypes(
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
         min_share_gap=settings.min_share_gap,
+        members=members.set_axis(ids, axis=0),
+        min_held_share=settings.min_held_share,
         unstable=[one for one in interests if not is_stable(stability_of(one, fitted), params)],
     )
 
@@ -316,4 +323,10 @@ def _moves(clustered: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
     told = [{**one.model_dump(), "text": text} for one, text in zip(params.moves, texts, strict=True)]
     event_counts = {kind: float(clustered[f"{kind}_count"].sum()) for kind in EventType}
     spend_per_order = (clustered.spend / clustered.order_count.where(clustered.order_count > 0)).median()
-    return moves_as_changes(possible_moves(told, event_counts), spend_per_order=float(np.nan_to_num(spend_per_order)))
+    activity = params.interests.activity
+    return moves_as_changes(
+        possible_moves(told, event_counts),
+        spend_per_order=float(np.nan_to_num(spend_per_order)),
+        half_life_days=activity.half_life_days,
+        signal_weights=activity.signal_weights,
+    )

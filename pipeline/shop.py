@@ -13,7 +13,7 @@ from models.queries import QueryModel
 from pipeline.errors import UserError
 from pipeline.params import Params, params_from_json
 
-FORMULA, FORMULA_FILE = 2, "formula.json"
+FORMULA, FORMULA_FILE = 3, "formula.json"
 """Which formula of `features.interests` the clusters of a model rest on; models of before name none."""
 
 

@@ -62,6 +62,8 @@ def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> t
 
     customers = pd.Index(np.unique(known.observed.customer_id.to_pyarrow().to_numpy()))
     shape = (len(customers), len(known.cut.categories))
+    ages = known.customers.select("customer_id", age_days=window.age_days(known.customers.last_counted_at))
+    last_age = ages.to_pyarrow().to_pandas().set_index("customer_id").age_days.reindex(customers).fillna(0.0)
     snapshot = Snapshot(
         customer=customers.get_indexer(pd.Index(rows.customer_id)).astype(np.int64),
         column=rows.column.to_numpy(np.int64),
@@ -73,6 +75,7 @@ def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> t
         paths=tuple(lowered_parts(category) for category in known.cut.categories),
         level=known.cut.level,
         mix=np.array(known.cut.mix),
+        last_age_days=last_age.to_numpy(np.float64),
         bought=_matrix(customers, bought, np.ones(len(bought)), shape)[:, :-1] > 0,
     )
     return snapshot, _matrix(customers, adobe, adobe.affinity.to_numpy(np.float64), shape)

@@ -31,7 +31,7 @@ SEASON_SUMS = "season_sums"
 """Table of `pipeline.seasons.shop_sums`."""
 OURS = ("measures-", "events-", "products-", "seasons-", outputs.TEMPORARY)
 """Beginnings of the names of files that are written here; others are somebody else's and are let alone."""
-LAYOUT = 7
+LAYOUT = 8
 REMEDY = "Remove that folder to begin anew; the next --update then builds the state in full."
 
 

@@ -48,8 +48,8 @@ artifacts is what a CRM analyst reads.
 | noise_share_fitted | share of customers that HDBSCAN found in no dense region | lower |
 | smallest_share, largest_segment_share | share of customers in the smallest and the largest segment | |
 | low_evidence_share | share of customers with too few events to be clustered; they are grouped by rule | |
-| queries_learned, queries_by_words, queries_by_characters, queries_by_keyboard, queries_by_catalogue | different \
-queries whose meaning is known: from what followed them, or from what they are like | |
+| queries_learned, queries_by_text, queries_by_keyboard | different queries whose meaning is known: from what followed \
+them, by their text, or by their text as typed on the wrong keyboard | |
 | queries_abstained | different queries without a meaning, as nothing was sure | |
 | n_segments, segments_with_archetype | segments found; those that a rule of params.yaml names | |
 | rules_fidelity | share of customers whom the rules in words put into their segment; on held-out customers | higher |
@@ -60,6 +60,9 @@ foretold by the segment alone; 0.5 is chance | higher |
 foretell at best (ceiling_buys_auc, ceiling_spend_r2, ceiling_category_auc) that segments keep | higher |
 | rfm_buys_auc, rfm_spend_r2, rfm_category_auc | the same foretold by as many groups of RFM scores | |
 | counts_buys_auc, counts_spend_r2, counts_category_auc | the same by as many groups of raw counts per category | |
+| log_rfm_buys_auc, log_rfm_spend_r2, log_rfm_category_auc | the same by as many groups of log RFM | |
+| log_rfm_activity_shares_buys_auc, log_rfm_activity_shares_spend_r2, log_rfm_activity_shares_category_auc | the same \
+by as many groups of log RFM, activity and shares of interests | |
 | segments_unstable | segments that rarely come back (quality.min_stability): no name to campaign on | lower |
 """
 

@@ -18,7 +18,6 @@ import pandas as pd
 
 from features import ageing, categories
 from features.events import EventType, ObservationWindow
-from features.interests import EVIDENCE_PREFIX
 from models.scorer import Floats
 from pipeline import state
 from pipeline.continuity import check_continuity
@@ -60,7 +59,7 @@ class Updated:
         """The notes, and how many of all customers changed."""
         if self.changed_count is None:
             return self.notes
-        others = "the others are as they were, a little older"
+        others = "the others are as they were, and their last visit is longer ago"
         return [f"Updated {self.changed_count:,} of {customer_count:,} customers; {others}", *self.notes]
 
 
@@ -123,7 +122,7 @@ def update(
         # At most: some stand in more than one file.
         customer_count = changed_count + sum(one["row_count"] for one in manifest["measures"])
         seen = _categories_of(con, source, shop, window, since)
-    aged = ageing.aged(measures, window=window, half_life_days=_half_lives(trained, shop))
+    aged = ageing.aged(measures, window=window, half_life_days=_half_lives(trained))
     notes.append(
         f"Read from the source: {source.summary.read_count:,} rows, {source.summary.accepted_count:,} accepted, "
         f"{source.summary.rejected_count:,} rejected"
@@ -228,10 +227,9 @@ def _stamped(measured: Measured, window: ObservationWindow) -> ir.Table:
     return by_name(measured).mutate(measured_at=ibis.literal(window.end).cast("timestamp(6)"))
 
 
-def _half_lives(trained: Params, shop: Shop) -> dict[str, float]:
-    """Decayed columns of the measures and their half-lives in days."""
-    interest = ["evidence", *(EVIDENCE_PREFIX + category for category in shop.spec.cut.categories)]
-    return dict.fromkeys(interest, trained.interests.half_life_days) | {
+def _half_lives(trained: Params) -> dict[str, float]:
+    """Columns of the measures that decay with time, and their half-lives in days; evidence of interests does not."""
+    return {
         "activity": trained.interests.activity.half_life_days,
         "temperature_points": trained.journey.temperature_half_life_days,
         "product_points": trained.journey.temperature_half_life_days,

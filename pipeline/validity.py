@@ -14,10 +14,10 @@ from features import signals, value
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
 from models.backtest import Figure, customer_weights, often_bought
+from models.baselines import baseline_points
 from models.clusterers import fit_kmeans, sampled_rows
 from models.preprocessing import fit_scaling
 from models.scorer import Floats, Ints, assign, to_space
-from models.segmentation import FittedClusters
 from models.validity import (
     Outcomes,
     better_of,
@@ -29,14 +29,14 @@ from models.validity import (
 from pipeline.clusters import cluster, segment_ids
 from pipeline.engines import TEMPORARY, materialise
 from pipeline.errors import UserError
-from pipeline.facets import facets_of
+from pipeline.facets import Facet, facets_of
 from pipeline.observe import numbered, with_columns
 from pipeline.params import Params
 from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.snapshots import backtest_cutoffs, sample_of
 from pipeline.sources import Source
 
-RFM = ["recency_score", "frequency_score", "monetary_score"]
+BASELINES = ("rfm", "counts", "log_rfm", "log_rfm_activity_shares")
 UNJUDGED = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
 """Settings of `quality` under which segments are fitted and nothing more."""
 SAMPLED_EVENTS = "sampled_events"
@@ -195,62 +195,73 @@ def foretell(past: Sequence[Past], params: Params) -> tuple[Validity | None, tup
 def measure_validity(past: Past, params: Params) -> Validity:
     """Fit the facets of ``params`` on the profiles of the past, and see what the segments predicted.
 
-    Each facet alone and all of them together; compared with RFM scores, and raw counts per category, each clustered by
-    KMeans to as many groups as the first facet; customers with too few events keep their groups by rule. All predict in
-    one way (`predicted_by_groups`). The ceiling is fitted on a sample of the customers.
+    Each facet alone and all together; compared with as many groups of plain baselines (`_grouped`), and with the
+    best that the whole profile can predict, of a sample of the customers (`_ceiling`). All groups predict in one way
+    (`predicted_by_groups`).
     """
-    profile, seed, outcomes = past.profiles.table, params.seed, past.outcomes
+    seed, outcomes, facets = params.seed, past.outcomes, facets_of(params)
+    _require_outcomes(past, params)
+    groups = _grouped(past, params, facets)
+    ways = {SEGMENTS: [groups[facet.name] for facet in facets], **{name: [one] for name, one in groups.items()}}
+    predicted = {name: predicted_by_groups(given, outcomes, seed=seed) for name, given in ways.items()}
+    weights = customer_weights(len(outcomes.bought), params.backtest.bootstrap_resamples, seed)
+    sample = sampled_rows(len(outcomes.bought), params.quality.ceiling_customers, seed)
+    of_sample = customer_weights(len(sample), params.backtest.bootstrap_resamples, seed)
+    ceiling = _ceiling(past, sample, of_sample, seed)
+    return Validity(
+        cutoff=past.cutoff,
+        horizon_days=params.backtest.horizon_days,
+        customer_count=len(outcomes.bought),
+        buyer_count=int(outcomes.bought.sum()),
+        group_count=len(np.unique(groups[facets[0].name])),
+        ceiling_count=len(sample),
+        facets=tuple(facet.name for facet in facets),
+        rows={**{name: figures_of(one, outcomes, weights) for name, one in predicted.items()}, CEILING: ceiling},
+        kept=kept_gain(figures_of(predicted[SEGMENTS][sample], outcomes.of(sample), of_sample), ceiling),
+    )
+
+
+def _require_outcomes(past: Past, params: Params) -> None:
+    """Raise `UserError` where too few bought after the cutoff, or too few did not."""
+    outcomes = past.outcomes
     if min(outcomes.bought.sum(), (~outcomes.bought).sum()) < params.backtest.min_buyers:
         raise UserError(
             f"expected at least {params.backtest.min_buyers} customers (backtest.min_buyers) who bought in the "
             f"{params.backtest.horizon_days} days after {past.cutoff:%Y-%m-%d}, and as many who did not; of "
-            f"{len(profile):,} {outcomes.bought.sum():,} did."
+            f"{len(outcomes.bought):,} {outcomes.bought.sum():,} did."
         )
-    facets = facets_of(params)
-    fits = [
-        cluster(past.profiles, params, facet, quality={**params.quality.model_dump(), **UNJUDGED}) for facet in facets
-    ]
+
+
+def _grouped(past: Past, params: Params, facets: Sequence[Facet]) -> dict[str, np.ndarray]:
+    """Way to group -> the group of each customer, array of shape (n,): each facet, and the baselines.
+
+    The baselines are those of `models.baselines`, and raw counts per category; they have as many groups as the first
+    facet. Customers with too few events are in its groups by rule, whatever the way; where nobody is clustered, all
+    ways are alike.
+    """
+    profile, quality = past.profiles.table, {**params.quality.model_dump(), **UNJUDGED}
+    fits = [cluster(past.profiles, params, facet, quality=quality) for facet in facets]
     groups = {facet.name: segment_ids(profile, fitted, facet) for facet, fitted in zip(facets, fits, strict=True)}
-    first = groups[facets[0].name]
-    points = {"rfm": profile[RFM].fillna(0).to_numpy(np.float64), "counts": past.counts}
-    others = {key: _regrouped(first, one, fits[0], params) for key, one in points.items()}
-    ways = {SEGMENTS: [*groups.values()], **{name: [one] for name, one in {**groups, **others}.items()}}
-    predicted = {name: predicted_by_groups(given, outcomes, seed=seed) for name, given in ways.items()}
-    weights = customer_weights(len(profile), params.backtest.bootstrap_resamples, seed)
-    rows = {name: figures_of(one, outcomes, weights) for name, one in predicted.items()}
-    sample = sampled_rows(len(profile), params.quality.ceiling_customers, seed)
-    ceiling, weights = _ceiling(past, sample, params)
-    return Validity(
-        cutoff=past.cutoff,
-        horizon_days=params.backtest.horizon_days,
-        customer_count=len(profile),
-        buyer_count=int(outcomes.bought.sum()),
-        group_count=len(np.unique(first)),
-        ceiling_count=len(sample),
-        facets=tuple(facet.name for facet in facets),
-        rows={**rows, CEILING: ceiling},
-        kept=kept_gain(figures_of(predicted[SEGMENTS][sample], outcomes.of(sample), weights), ceiling),
-    )
+    ids, inside = groups[facets[0].name], fits[0].is_clustered
+    if not inside.any():
+        return groups | dict.fromkeys(BASELINES, ids)
+    points = {**baseline_points(profile[inside], past.profiles.shop.spec.columns()), "counts": past.counts[inside]}
+    return groups | {name: _regrouped(ids, points[name], inside, params) for name in BASELINES}
 
 
-def _ceiling(past: Past, sample: Ints, params: Params) -> tuple[dict[str, Figure], Floats]:
-    """What the whole profile predicts at best of a sample of customers, and the weights of its resamples."""
-    profile, columns, some = past.profiles.table, past.profiles.shop.spec.columns(), past.outcomes.of(sample)
-    scaling = fit_scaling(profile, columns, block_weights=dict.fromkeys({one.block for one in columns}, 1.0))
-    weights = customer_weights(len(sample), params.backtest.bootstrap_resamples, params.seed)
-    space = to_space(profile.iloc[sample], scaling)
-    by_profile = predicted_by_profile(space, past.shares[sample], some, seed=params.seed)
-    return better_of({name: figures_of(one, some, weights) for name, one in by_profile.items()}), weights
-
-
-def _regrouped(ids: np.ndarray, points: Floats, fitted: FittedClusters, params: Params) -> np.ndarray:
-    """``ids`` with those of the customers clustered replaced by clusters of ``points``, as many."""
-    inside = fitted.is_clustered
-    count = len(np.unique(ids[inside])) if inside.any() else 0
-    if not count:
-        return ids
-    settings = params.clustering.kmeans.model_dump()
-    model = fit_kmeans(points[inside], params.seed, n_segments=count, **settings).model
+def _regrouped(ids: np.ndarray, points: Floats, inside: np.ndarray, params: Params) -> np.ndarray:
+    """``ids`` with those of the customers ``inside`` replaced by clusters of their ``points``, as many."""
+    count, settings = len(np.unique(ids[inside])), params.clustering.kmeans.model_dump()
+    model = fit_kmeans(points, params.seed, n_segments=count, **settings).model
     groups = ids.copy()
-    groups[inside] = [f"group {number}" for number in assign(points[inside], model)["cluster_id"]]
+    groups[inside] = [f"group {number}" for number in assign(points, model)["cluster_id"]]
     return groups
+
+
+def _ceiling(past: Past, sample: Ints, weights: Floats, seed: int) -> dict[str, Figure]:
+    """Figures of predictions from the whole profile, by the better learner; ``sample`` holds row numbers."""
+    profile, columns = past.profiles.table, past.profiles.shop.spec.columns()
+    scaling = fit_scaling(profile, columns, block_weights=dict.fromkeys({one.block for one in columns}, 1.0))
+    some = past.outcomes.of(sample)
+    by_profile = predicted_by_profile(to_space(profile.iloc[sample], scaling), past.shares[sample], some, seed=seed)
+    return better_of({name: figures_of(one, some, weights) for name, one in by_profile.items()})

@@ -17,7 +17,7 @@ NO_ORDER, UNSEEN = "(no order)", "(unknown)"
 ORDERS: dict[str, tuple[str, ...]] = {
     "lifecycle_stage": (
         *("active", "returned", "first_order", "cart", "browsing", "newcomer"),
-        *("slipping", "lapsed", "lost"),
+        *("slipping", "lapsed", "lost", "inactive"),
     ),
     "temperature": ("hot", "warm", "cold"),
     "rfm_group": (
@@ -27,7 +27,8 @@ ORDERS: dict[str, tuple[str, ...]] = {
     "value_tier": ("vip", "regular", "occasional", NO_ORDER),
 }
 """Segmentation -> its groups, the best first; a group that does not stand here is neither above nor below another."""
-LEAVING = ("slipping", "lapsed", "lost")
+GONE = ("lost", "inactive")
+LEAVING = ("slipping", "lapsed", *GONE)
 
 
 def segment_columns_in(columns: Iterable[str]) -> list[str]:
@@ -246,14 +247,15 @@ def _stay_rows(placed: _Placed, moments: Floats, min_group: int) -> Iterator[Row
 
 
 def _lost_rows(placed: _Placed, stage: _Placed, tier: _Placed, min_group: int) -> Iterator[Row]:
-    if "lost" not in stage.groups:
+    gone = [stage.groups.index(one) for one in GONE if one in stage.groups]
+    if not gone:
         return
     has_bought = np.isin(tier.codes, [code for code, group in enumerate(tier.groups) if group != NO_ORDER]).any(axis=1)
     who = has_bought if has_bought.any() else ~has_bought
     leaving = [stage.groups.index(one) for one in LEAVING if one in stage.groups]
     both = before_lost(
         placed.codes[who],
-        is_lost=stage.codes[who] == stage.groups.index("lost"),
+        is_lost=np.isin(stage.codes[who], gone),
         is_leaving=np.isin(stage.codes[who], leaving),
         n_groups=len(placed.groups),
     )

@@ -189,7 +189,11 @@ class Wording:
             return [self._liked(one) for one in evidence]
         others = self("the_told_apart" if is_of_others else "the_clustered")
         told = [one for one in map(self._proof, evidence) if one["value"] != one["shop"] or "like" in one]
-        return [self("cards.proof_like" if "like" in one else "cards.proof", others=others, **one) for one in told]
+        texts = [self("cards.proof_like" if "like" in one else "cards.proof", others=others, **one) for one in told]
+        return [
+            self("cards.proof_held", proof=text, share=one["held"]) if "held" in one else text
+            for text, one in zip(texts, told, strict=True)
+        ]
 
     def _proof(self, evidence: Mapping[str, Any]) -> dict[str, str]:
         """A figure beside that of all, as texts."""
@@ -199,6 +203,8 @@ class Wording:
             label, form = self("cards.proof_interest", name=self.category(figure.removeprefix(SHARE_PREFIX))), "share"
         names = {"value": "value", "shop": "shop", "like": "nearest_like"}
         told = {ours: self.number(evidence[name], form) for ours, name in names.items() if name in evidence}
+        if "held_share" in evidence:
+            told["held"] = self.number(evidence["held_share"], "share")
         return {"label": label, **told}
 
     def _liked(self, evidence: Mapping[str, Any]) -> str:

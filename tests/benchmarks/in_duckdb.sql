@@ -60,12 +60,18 @@ create temp table meanings as
   select s.query, s.col, sum(s.share) / (any_value(m.searches) + 2.0) as probability
   from shares s join made m using (query) where m.customers >= 5 group by s.query, s.col
   having probability >= 0.02;
+create temp table anchors as
+  select k.customer_id, exp((epoch(timestamp '2025-11-01') - epoch(max(occurred_at))) * (ln(2) / 86400.0 / 45.0)) as renewed
+  from checked c join known k on c.customer_id = k.name
+  where occurred_at < timestamp '2025-11-01' and event_type in ('view', 'search', 'favourite', 'cart', 'purchase', 'email_click')
+    and case event_type when 'search' then query else product_id end is not null
+  group by all;
 create temp table evidence as
-  select customer_id, col, sum(weight) as evidence from (
+  select customer_id, col, sum(weight * renewed) as evidence from (
     select customer_id, col, weight from observed where col is not null and weight > 0
     union all
     select o.customer_id, m.col, o.weight * m.probability from observed o join meanings m using (query)
-    where o.event_type = 'search')
+    where o.event_type = 'search') join anchors using (customer_id)
   group by all;
 create temp table activity as
   select customer_id, count(*) as event_count, sum(points) as temperature_points, min(occurred_at) as first_at, max(occurred_at) as last_at,

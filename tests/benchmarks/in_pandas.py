@@ -42,6 +42,11 @@ def profiles(folder: Path) -> pd.DataFrame:
     meant["weight"] *= meant.probability
     evidence = own.add(meant.groupby(["customer", "column"]).weight.sum(), fill_value=0.0).unstack(fill_value=0.0)
     evidence = evidence.reindex(columns=range(len(names)), fill_value=0.0)
+    says_of_what = np.where(events.event_type == "search", events["query"] >= 0, events.product_id.notna())
+    last_age = (
+        AS_OF - events[says_of_what & (events.weight > 0)].groupby("customer").occurred_at.max()
+    ).dt.total_seconds()
+    evidence = evidence.mul(np.exp2(last_age / 86_400 / HALF_LIFE_DAYS).reindex(evidence.index), axis=0)
 
     mix = mix / mix.sum()
     interest = shares(evidence, mix, names)

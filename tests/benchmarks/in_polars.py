@@ -37,7 +37,14 @@ def profiles(folder: Path) -> pl.DataFrame:
             searched.with_columns(column="meant", weight=pl.col("weight") * pl.col("p")).select(pairs),
         ]
     )
-    evidence = both.group_by("customer_id", "column").agg(pl.col("weight").sum()).collect(engine="streaming")
+    says_of_what = (
+        pl.when(kind == "search").then(pl.col("query").is_not_null()).otherwise(pl.col("product_id").is_not_null())
+    )
+    last = events.filter(says_of_what, pl.col("weight") > 0).group_by("customer_id").agg(last_at=at.max())
+    days = (pl.lit(AS_OF) - pl.col("last_at")).dt.total_microseconds() / 86_400e6
+    summed = both.group_by("customer_id", "column").agg(pl.col("weight").sum()).join(last, on="customer_id")
+    renewed = summed.with_columns(weight=pl.col("weight") * 2.0 ** (days / HALF_LIFE_DAYS)).drop("last_at")
+    evidence = renewed.collect(engine="streaming")
     wide = evidence.pivot("column", index="customer_id", values="weight").fill_null(0.0)
     mix = {name: weight / whole for name, weight in mix.items()}
     interest = shares(wide, mix)

@@ -60,9 +60,8 @@ def main() -> None:
     for count in (8, 12):
         groups = [KMeans(count, n_init=10, random_state=seed).fit_predict(points) for seed in STARTS]
         told(f"k-means on log RFM, {count}", groups)
-    columns = table[[column.name for column in profiles.shop.spec.columns()]].to_numpy(
-        dtype=np.float64, na_value=np.nan
-    )
+    read = dict.fromkeys(name for column in profiles.shop.spec.columns() for name in column.reads)
+    columns = table[list(read)].to_numpy(dtype=np.float64, na_value=np.nan)
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     ceiling = [
         adjusted_rand_score(

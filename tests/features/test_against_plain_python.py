@@ -114,13 +114,15 @@ def lifecycle_stage(events: list[Event], before: list[Event], age_of_log: float,
     has_given_back = any(event["event_type"] == "return" for event in events)
     is_buyer = any(event["event_type"] == "purchase" for event in before)
     if before and not events:
-        return "lost"
+        return "lost" if is_buyer else "inactive"
     if not orders and (has_given_back or is_buyer):
         stages = ((rules.lost_days, "lost"), (rules.lapsed_days, "lapsed"), (rules.active_days, "slipping"))
         return next((stage for days, stage in stages if age_of_log > days), "active")
     if not orders:
+        last_at = max((event["occurred_at"] for event in events), default=END)
         has_cart = any(event["event_type"] == "cart" for event in events)
-        return "cart" if has_cart else "browsing" if events else "newcomer"
+        here = "cart" if has_cart else "browsing" if events else "newcomer"
+        return "inactive" if (END - last_at).total_seconds() / 86_400 > rules.lost_days else here
     last = orders[-1][0]
     since = (END - last).total_seconds() / 86_400
     if since > rules.lapsed_days:
@@ -155,11 +157,19 @@ def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str,
     rules, cut = params.interests, shop.spec.cut
     mix = dict(zip(cut.categories, cut.mix, strict=True))
     evidence = dict.fromkeys(cut.categories, 0.0)
+    # Everything but a search has a product here, and no search has a query.
+    counted = [
+        event["occurred_at"]
+        for event in events
+        if event["event_type"] != "search" and rules.signal_weights.get(EventType(event["event_type"]), 0.0) > 0
+    ]
     for event in events:
         category = rolled_up(event, cut.categories)
         if category is not None and event["event_type"] != "search":
             weight = rules.signal_weights.get(EventType(event["event_type"]), 0.0)
-            evidence[category] += weight * 2 ** (-age_days(event) / rules.half_life_days)
+            if weight:
+                before = (max(counted) - event["occurred_at"]).total_seconds() / 86_400
+                evidence[category] += weight * 2 ** (-before / rules.half_life_days)
 
     def at(figures: dict[str, float], node: tuple[str, ...]) -> float:
         return sum(value for name, value in figures.items() if tuple(name.split(" > "))[: len(node)] == node)

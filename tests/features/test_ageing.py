@@ -12,13 +12,15 @@ from features import ageing
 from features.events import ObservationWindow
 
 
-def test_a_half_life_later_evidence_is_half_and_days_are_more() -> None:
-    taken = pd.DataFrame({name: [1.5] for name in ageing.DAYS_SINCE} | {"evidence": [8.0], "spend": [3.0]})
+def test_a_half_life_later_a_decayed_sum_is_half_and_days_are_more() -> None:
+    taken = pd.DataFrame(
+        {name: [1.5] for name in ageing.DAYS_SINCE} | {"activity": [8.0], "evidence": [4.0], "spend": [3.0]}
+    )
     measures = ibis.memtable(taken.assign(measured_at=pd.Timestamp("2025-01-01")))
     window = ObservationWindow(datetime(2025, 1, 11, tzinfo=UTC), 365.0)
-    found = ageing.aged(measures, window=window, half_life_days={"evidence": 5.0}).to_pandas().iloc[0]
-    assert found.evidence == pytest.approx(2.0)
-    assert found.spend == 3.0
+    found = ageing.aged(measures, window=window, half_life_days={"activity": 5.0}).to_pandas().iloc[0]
+    assert found.activity == pytest.approx(2.0)
+    assert found.spend == 3.0 and found.evidence == 4.0
     assert all(found[name] == 11.5 for name in ageing.DAYS_SINCE)
 
 

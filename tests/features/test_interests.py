@@ -10,15 +10,31 @@ import pytest
 
 from features.categories import OTHER, CategoryCut
 from features.events import EventType, ObservationWindow
-from features.interests import category_evidence, decayed_weight, event_evidence, interest_shares, voices, wide_evidence
+from features.interests import (
+    category_evidence,
+    event_evidence,
+    interest_shares,
+    is_counted,
+    own_weight,
+    voices,
+    wide_evidence,
+)
 
 CUT = CategoryCut(level=2, categories=("Pets > Cats", "Pets > Dogs", "Home > Lamps", OTHER), mix=(0.4, 0.2, 0.3, 0.1))
 WEIGHTS = {EventType.VIEW: 1.0, EventType.SEARCH: 1.0, EventType.PURCHASE: 4.0}
 
 
-def shares(con: Any, events: Any, window: ObservationWindow, queries: Any = None, **changes: Any) -> pd.DataFrame:
-    settings = {"signal_weights": WEIGHTS, "half_life_days": 10.0, **changes}
-    weight = decayed_weight(events, window=window, **settings)
+def with_last(events: Any) -> Any:
+    """Events with the moment of their customer's last counted one."""
+    last = events.group_by("customer_id").aggregate(
+        last_counted_at=events.occurred_at.max(where=is_counted(events, WEIGHTS))
+    )
+    return events.join(last, "customer_id")
+
+
+def shares(con: Any, events: Any, queries: Any = None, **changes: Any) -> pd.DataFrame:
+    events = with_last(events)
+    weight = own_weight(events, **{"signal_weights": WEIGHTS, "half_life_days": 10.0, **changes})
     wide = wide_evidence(category_evidence(event_evidence(events, queries, weight=weight)), CUT)
     return con.to_pandas(interest_shares(wide, CUT, kappa=2.0).order_by("customer_id")).set_index("customer_id")
 
@@ -31,15 +47,16 @@ def rows(*given: tuple[str, str, str, int]) -> list[dict[str, Any]]:
 
 
 BASIC = rows(
-    ("ann", "2025-10-31", "view", 0),  # 1 day old: 2 ** -0.1
-    ("ann", "2025-10-22", "purchase", 2),  # 10 days old: 4 * 0.5
-    ("bob", "2025-10-12", "view", 1),  # 20 days old: 0.25
+    ("ann", "2025-10-31", "view", 0),  # her last: 1
+    ("ann", "2025-10-21", "purchase", 2),  # 10 days before it: 4 * 0.5
+    ("ann", "2025-10-30", "contact", 1),  # counts nothing
+    ("bob", "2025-02-12", "view", 1),  # his last and only one: 1, however long ago
 )
 
 
 def test_shares_computed_by_hand(con: Any, events_table: Any, window: ObservationWindow) -> None:
-    found = shares(con, events_table(BASIC, column="int64"), window)
-    cats, lamps = 2**-0.1, 2.0
+    found = shares(con, events_table(BASIC, column="int64"))
+    cats, lamps = 1.0, 2.0
     total = cats + lamps
     pets = (cats + 2.0 * 0.6) / (total + 2.0)
     home = (lamps + 2.0 * 0.3) / (total + 2.0)
@@ -56,13 +73,14 @@ def test_shares_computed_by_hand(con: Any, events_table: Any, window: Observatio
 
 
 def test_shares_sum_to_one(con: Any, events_table: Any, window: ObservationWindow) -> None:
-    found = shares(con, events_table(BASIC, column="int64"), window)
+    found = shares(con, events_table(BASIC, column="int64"))
     np.testing.assert_allclose(found.drop(columns="evidence").sum(axis=1), 1.0, atol=1e-12)
 
 
 def test_a_little_evidence_spreads_to_the_siblings(con: Any, events_table: Any, window: ObservationWindow) -> None:
-    found = shares(con, events_table(BASIC, column="int64"), window).loc["bob"]
-    assert found["interest: Pets > Cats"] > CUT.mix[0] * 2.0 / 2.25
+    found = shares(con, events_table(BASIC, column="int64")).loc["bob"]
+    assert found["evidence"] == 1.0
+    assert found["interest: Pets > Cats"] > CUT.mix[0] * 2.0 / 3.0
     assert found["interest: Home > Lamps"] < CUT.mix[2]
 
 
@@ -79,8 +97,8 @@ def test_order_of_events_changes_no_bit(con: Any, events_table: Any, window: Obs
         for _ in range(3_000)
     ]
     shuffled = [many[i] for i in generator.permutation(len(many))]
-    first = shares(con, events_table(many, column="int64"), window)
-    second = shares(con, events_table(shuffled, column="int64"), window)
+    first = shares(con, events_table(many, column="int64"))
+    second = shares(con, events_table(shuffled, column="int64"))
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
@@ -88,30 +106,67 @@ def test_scaling_all_weights_and_kappa_apart_changes_no_ranking_of_evidence(
     con: Any, events_table: Any, window: ObservationWindow
 ) -> None:
     events = events_table(BASIC, column="int64")
-    once = shares(con, events, window)
-    twice = shares(con, events, window, signal_weights={kind: 2.0 * weight for kind, weight in WEIGHTS.items()})
+    once = shares(con, events)
+    twice = shares(con, events, signal_weights={kind: 2.0 * weight for kind, weight in WEIGHTS.items()})
     np.testing.assert_allclose(twice.evidence, 2.0 * once.evidence, atol=1e-8)
 
 
-def test_shifting_all_times_and_as_of_changes_nothing(con: Any, events_table: Any, window: ObservationWindow) -> None:
-    later = [{**row, "occurred_at": pd.Timestamp(row["occurred_at"]) + timedelta(days=100)} for row in BASIC]
-    shifted = ObservationWindow(window.as_of + timedelta(days=100), 365)
-    first = shares(con, events_table(BASIC, column="int64"), window)
-    second = shares(con, events_table(later, column="int64"), shifted)
-    pd.testing.assert_frame_equal(first, second, check_exact=True)
+def test_whatever_time_passes_a_customer_keeps_the_shares_they_had(con: Any, events_table: Any) -> None:
+    """Shares follow from a customer's own events: shifting all of one customer's changes nothing, nor does a contact."""
+    first = shares(con, events_table(BASIC, column="int64"))
+    earlier = [
+        {**row, "occurred_at": pd.Timestamp(row["occurred_at"]) - timedelta(days=100)}
+        if row["customer_id"] == "ann"
+        else row
+        for row in BASIC
+    ]
+    pd.testing.assert_frame_equal(first, shares(con, events_table(earlier, column="int64")), check_exact=True)
+    wrote = [*BASIC, *rows(("ann", "2025-11-20", "contact", 0))]
+    pd.testing.assert_frame_equal(first, shares(con, events_table(wrote, column="int64")), check_exact=True)
+
+
+def test_a_later_view_halves_what_lies_a_half_life_before_it(con: Any, events_table: Any) -> None:
+    later = [*BASIC, *rows(("ann", "2025-11-10", "view", 1))]
+    found = shares(con, events_table(later, column="int64")).loc["ann"]
+    assert found["evidence"] == pytest.approx(1.0 + 0.5 + 4.0 * 0.25, abs=2e-9)
+
+
+def test_counted_is_what_has_a_weight_and_says_of_what(con: Any, events_table: Any) -> None:
+    kinds = [
+        {"event_type": "view", "product_id": "p"},
+        {"event_type": "view", "category_path": "Pets"},
+        {"event_type": "search", "query": "cats"},
+        {"event_type": "search", "product_id": "p"},
+        {"event_type": "contact", "product_id": "p"},
+        {"event_type": "remove_from_cart", "product_id": "p"},
+    ]
+    events = events_table(
+        [{"customer_id": str(place), "occurred_at": "2025-10-01", **kind} for place, kind in enumerate(kinds)]
+    )
+    counted = events.filter(is_counted(events, {**WEIGHTS, EventType.REMOVE_FROM_CART: 0.0}))
+    assert sorted(con.to_pandas(counted).customer_id) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("half_life_days", [1e-3, 1e6])
+def test_what_counts_nothing_counts_nothing_however_late(con: Any, events_table: Any, half_life_days: float) -> None:
+    """A contact a year after the last view: 0 times a large power is 0, and no NaN."""
+    late = [*rows(("ann", "2024-11-05", "view", 0), ("ann", "2025-10-31", "contact", 1))]
+    found = shares(con, events_table(late, column="int64"), half_life_days=half_life_days).loc["ann"]
+    assert found["evidence"] == 1.0
 
 
 def test_a_search_reaches_categories_only_through_its_query(
     con: Any, events_table: Any, window: ObservationWindow
 ) -> None:
     search = {"customer_id": "ann", "occurred_at": "2025-10-22", "event_type": "search"}
-    events = events_table([{**search, "query": "litter"}, {**search, "query": "unknown"}], column="int64")
+    unknown = {**search, "occurred_at": "2025-11-01", "query": "unknown"}
+    events = events_table([{**search, "query": "litter"}, unknown], column="int64")
     queries = ibis.memtable({"query": ["litter", "litter"], "column": [0, 1], "probability": [0.6, 0.2]})
-    found = shares(con, events, window, queries).loc["ann"]
+    found = shares(con, events, queries).loc["ann"]
     assert found["evidence"] == pytest.approx(0.5 * 0.8, abs=2e-9)
-    with_category = events_table([{**search, "query": "litter", "column": 3}], column="int64")
-    pd.testing.assert_series_equal(shares(con, with_category, window, queries).loc["ann"], found)
-    assert len(shares(con, events, window, None)) == 0
+    with_category = events_table([{**search, "query": "litter", "column": 3}, unknown], column="int64")
+    pd.testing.assert_series_equal(shares(con, with_category, queries).loc["ann"], found)
+    assert len(shares(con, events, None)) == 0
 
 
 def test_window_leaves_out_as_of_and_what_is_older(con: Any, events_table: Any, window: ObservationWindow) -> None:
@@ -129,7 +184,8 @@ def test_as_of_without_a_zone_is_refused() -> None:
 
 def test_parents_that_differ_in_case_are_one(con: Any, events_table: Any, window: ObservationWindow) -> None:
     events = events_table(BASIC, column="int64")
-    weight = decayed_weight(events, window=window, signal_weights=WEIGHTS, half_life_days=10.0)
+    events = with_last(events)
+    weight = own_weight(events, signal_weights=WEIGHTS, half_life_days=10.0)
     found = []
     for dogs in ("Pets > Dogs", "PETS > Dogs"):
         cut = CategoryCut(2, ("Pets > Cats", dogs, *CUT.categories[2:]), CUT.mix)

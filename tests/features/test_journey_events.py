@@ -55,6 +55,7 @@ def test_slipping_by_ones_own_interval(
         "days_before_last_purchase": interval,
         "cart_count": 0.0,
         "event_count": days_with_order,
+        "days_since_last_event": since,
         "return_count": 0.0,
     }
     table = ibis.memtable({name: [value] for name, value in customer.items()})

@@ -126,6 +126,7 @@ STAGE_DAYS = {"first_order_days": 30, "active_days": 60, "lapsed_days": 120, "lo
 LATE = {"slipping_min_orders": 4, "slipping_intervals": 3.0, "slipping_min_days": 21}
 NEVER_SEEN = {
     **{"days_since_last_purchase": None, "days_before_last_purchase": None, "usual_interval_days": None},
+    "days_since_last_event": None,
     **{"order_count": 0.0, "order_day_count": 0.0, "cart_count": 0.0, "event_count": 0.0, "return_count": 0.0},
 }
 
@@ -143,7 +144,7 @@ def stage_of(
     ("stage", "since", "orders", "silence", "carts", "events", "before"),
     [
         ("newcomer", None, 0.0, None, 0.0, 0.0, False),
-        ("lost", None, 0.0, None, 0.0, 0.0, True),
+        ("inactive", None, 0.0, None, 0.0, 0.0, True),
         ("browsing", None, 0.0, None, 0.0, 3.0, False),
         ("cart", None, 0.0, None, 1.0, 3.0, False),
         ("first_order", 30.0, 1.0, None, 1.0, 3.0, False),
@@ -189,6 +190,18 @@ def test_a_buyer_from_before_the_window_orders_nothing_for_the_first_time(con: A
     # Who only looks has not bought for all of the window.
     assert stage_of(con, buyer_before=True, event_count=3.0, cart_count=1.0) == "lost"
     assert stage_of(con, known_before=True, event_count=3.0, cart_count=1.0) == "cart"
+
+
+@pytest.mark.parametrize("carts", [0.0, 1.0])
+def test_who_never_bought_is_inactive_when_silent_as_long_as_a_lost_buyer(con: Any, carts: float) -> None:
+    seen: Any = {"event_count": 3.0, "cart_count": carts}
+    assert stage_of(con, **seen, days_since_last_event=240.0) == ("cart" if carts else "browsing")
+    assert stage_of(con, **seen, days_since_last_event=240.1) == "inactive"
+    # Buyers are lost, of the window and of before it alike.
+    assert stage_of(con, **seen, days_since_last_event=241.0, buyer_before=True) == "lost"
+    assert stage_of(con, buyer_before=True) == "lost"
+    bought: Any = {"order_count": 1.0, "days_since_last_purchase": 300.0}
+    assert stage_of(con, **seen, **bought, days_since_last_event=290.0) == "lost"
 
 
 def test_price_level_is_beside_the_category(con: Any, events_table: Any) -> None:

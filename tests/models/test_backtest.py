@@ -98,6 +98,7 @@ def test_purchases_that_count_nothing_are_no_baseline(kinds: tuple[str, ...]) ->
         paths=(("a",), ("b",), ("(other)",)),
         level=1,
         mix=np.array([0.5, 0.4, 0.1]),
+        last_age_days=np.ones(2),
         bought=np.eye(2, dtype=bool),
     )
     found = baseline_scores([snapshot], snapshot, np.zeros((2, 3)))

@@ -13,6 +13,7 @@ KMEANS = {"n_init": 4, "max_iter": 300, "fit_customers": 10_000, "start_toleranc
 HDBSCAN = {
     "fit_customers": 10_000,
     "min_cluster_share": 0.05,
+    "reduce": "always",
     "min_samples": 5,
     "n_components": 5,
     "n_neighbors": 15,

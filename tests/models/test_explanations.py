@@ -104,6 +104,18 @@ def test_no_rule_uses_a_sensitive_column_unless_it_is_allowed() -> None:
     assert fidelity == 1.0
 
 
+def test_neither_a_rate_nor_activity_is_in_a_rule() -> None:
+    """Rates are no columns of the profile, and activity has no unit; either would separate these kinds."""
+    frame, ids = shop()
+    frame = frame.assign(activity=frame.gender_share, order_count=0.0, days_since_last_purchase=5.0)
+    columns = [
+        *COLUMNS,
+        Column("activity", "journey", "log", 0.0),
+        Column("orders_per_visit", "rates", "rate", None, ("gender_share", "activity")),
+    ]
+    assert segment_rules(frame, ids, columns, **SETTINGS)[0] == {}
+
+
 def test_few_customers_are_no_rule() -> None:
     frame, ids = shop()
     ids[:6] = "few"

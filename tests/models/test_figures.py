@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from features.journey import STAGES
-from models.figures import FIGURES, segment_figures
+from models.figures import FIGURES, RATES, member_figures, segment_figures
 
 
 @pytest.fixture
@@ -47,6 +47,25 @@ def test_figures_by_hand(profile: pd.DataFrame) -> None:
     assert np.isnan(figures.loc["a", "abandoned_cart_share"])
     assert figures.loc["b", ["past_buyer_share", "lapsed_buyer_share", "abandoned_cart_share"]].tolist() == [1, 1, 0.5]
     assert figures.loc["shop", [f"stage_{stage}_share" for stage in STAGES]].sum() == pytest.approx(1.0)
+
+
+def test_figures_of_each_customer(profile: pd.DataFrame) -> None:
+    members = member_figures(profile)
+    shares = {name for name, (above, _) in RATES.items() if above.startswith("is_")}
+    assert set(members.columns) == FIGURES - shares - {"customer_count", "customer_share", "spend_share"}
+    assert members.orders_per_buyer.tolist() == pytest.approx([3.0, np.nan, 1.0], nan_ok=True)
+    assert members.return_rate.tolist() == pytest.approx([1 / 6, np.nan, 0.5], nan_ok=True)
+    assert members.abandoned_cart_share.tolist() == pytest.approx([np.nan, np.nan, 0.5], nan_ok=True)
+    assert members.spend_per_customer.tolist() == [90.0, 0.0, 10.0]
+    # The mean of a mean's column is the segment's figure.
+    figures = segment_figures(profile, ["a", "a", "b"], max_one_customer_share=1.0)
+    assert members.views_per_customer[:2].mean() == figures.loc["a", "views_per_customer"]
+
+
+def test_back_without_an_order_is_seen_a_week_after_it(profile: pd.DataFrame) -> None:
+    rows = profile.assign(days_since_last_event=[5.0, 1.0, 293.0])  # bought 5 days ago; never; 300 days ago
+    figures = segment_figures(rows, ["a", "b", "c"], max_one_customer_share=1.0)
+    assert figures.back_without_order_share[["a", "b", "c"]].tolist() == [0.0, 0.0, 1.0]
 
 
 def test_shares_of_no_spend_are_none(profile: pd.DataFrame) -> None:

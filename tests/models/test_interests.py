@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from features import interests as on_events
@@ -44,6 +45,7 @@ def drawn(generator: np.random.Generator, n: int, *, rows: int = 12, kinds: tupl
         paths=PATHS,
         level=2,
         mix=np.array(MIX),
+        last_age_days=pd.Series(age).groupby(customer).min().to_numpy(),
         bought=np.zeros((n, 3), dtype=bool),
     )
 
@@ -68,10 +70,12 @@ def test_shares_are_those_of_the_expressions(con: Any, events_table: Any, window
         }
         for day in days
     ]
-    events = events_table(rows, column="int64")
+    last = pd.DataFrame(rows).groupby("customer_id").occurred_at.max()
+    rows = [{**row, "last_counted_at": pd.Timestamp(last[row["customer_id"]])} for row in rows]
+    events = events_table(rows, column="int64", last_counted_at="timestamp")
     weights = {EventType.VIEW: 1.0, EventType.CART: 3.0}
     cut = CategoryCut(2, tuple(" > ".join(path) for path in PATHS), MIX)
-    weight = on_events.decayed_weight(events, window=window, signal_weights=weights, half_life_days=30.0)
+    weight = on_events.own_weight(events, signal_weights=weights, half_life_days=30.0)
     wide = on_events.wide_evidence(
         on_events.category_evidence(on_events.event_evidence(events, None, weight=weight)), cut
     )
@@ -89,6 +93,7 @@ def test_shares_are_those_of_the_expressions(con: Any, events_table: Any, window
         paths=PATHS,
         level=2,
         mix=np.array(MIX),
+        last_age_days=counts.groupby("customer_id").min_age_days.min().to_numpy(),
         bought=np.zeros((len(names), 3), dtype=bool),
     )
     found = interest_shares(snapshot, Decay({"view": 1.0, "cart": 3.0}, 30.0), 2.0)

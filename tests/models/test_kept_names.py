@@ -47,11 +47,15 @@ def test_segments_of_the_same_kind_keep_their_names() -> None:
         "s04": called("Rare visitors", **rare),
         "s05": called("Lost", "lost"),
         "s06": called("Lost 2", "lost"),
+        "s07": called("Regulars 2", "regular"),
+        "s08": called("Frequent visitors 2", **frequent),
     }
-    keep_names(now, known, away(s01=60.0, s02=5.0, s03=60.0, s04=60.0, s05=90.0, s06=90.0), [AWAY])
+    days = away(s01=60.0, s02=5.0, s03=60.0, s04=60.0, s05=90.0, s06=90.0, s07=9.0, s08=9.0)
+    keep_names(now, known, days, [AWAY])
     # s02 and s04 are of another kind now; the old name of s05 is another one's.
     assert [one["names"]["en"] for one in now.values()] == [
-        *("Regulars, away longer", "Lapsed", "Frequent visitors, away longer", "Rare visitors", "Lost", "Lost 2")
+        *("Regulars, away longer", "Lapsed", "Frequent visitors, away longer", "Rare visitors", "Lost", "Lost 2"),
+        *("Regulars 2", "Frequent visitors 2"),
     ]
 
 
@@ -66,8 +70,7 @@ def test_names_that_two_segments_swapped_are_kept() -> None:
     [
         ({"s01": 30.0, "s02": 10.0}, True),
         ({"s01": 30.0, "s02": 40.0}, False),  # another one of its like is away longer
-        ({"s01": 30.0}, True),
-        ({"s01": 10.0}, False),  # it has no like now, and the shop is away longer
+        ({"s01": 30.0}, False),  # there is no other of its kind now: it is away longer than nobody
     ],
 )
 def test_a_trait_that_figures_contradict_is_given_up(days: dict[str, float], *, is_kept: bool) -> None:

@@ -48,3 +48,13 @@ def test_only_what_the_log_could_show_is_offered() -> None:
     assert [move["text"] for move in of_searches] == ["one more visit", "one more order", "nothing"]
     assert moves_as_changes(of_searches, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
     assert possible_moves(moves, {**none, EventType.VIEW: 9.0, EventType.CART: 9.0}) == moves
+
+
+def test_activity_ages_and_grows_by_what_is_done() -> None:
+    weights = {EventType.VIEW: 1.0, EventType.CART: 2.0, EventType.PURCHASE: 3.0}
+    order, nothing = moves_as_changes([ORDER, NOTHING], **SHOP, half_life_days=15.0, signal_weights=weights)
+    now, later = order["changes"]
+    assert now["activity"] == (1.0, 10.0)  # five views, a cart, an order
+    assert later["activity"] == (0.5 ** (14 / 15), 10.0)
+    assert nothing["changes"][0]["activity"] == (0.25, 0.0)
+    assert moves_as_changes([ORDER], **SHOP)[0]["changes"][1]["activity"] == (1.0, 0.0)

@@ -29,11 +29,27 @@ def shop_figures(**segments: dict[str, float]) -> pd.DataFrame:
         "events_per_customer": 20.0, "visits_per_customer": 6.0, "views_per_customer": 15.0, "days_since_last_event": 60.0,
         "days_since_first_event": 200.0, "days_since_first_purchase": 180.0, "abandoned_cart_share": 0.4, "cart_user_share": 0.4,
         "stage_lost_share": 0.1, "past_buyer_share": 0.2, "lapsed_buyer_share": 0.1, "price_level": 1.0,
-        "evening_share": 0.3, "weekend_share": 0.3,
+        "evening_share": 0.3, "weekend_share": 0.3, "back_without_order_share": 0.2, "abandoned_carts_per_customer": 1.0, "returned_items_per_customer": 0.2,
     }  # fmt: skip
     return pd.DataFrame({name: {**base, **own} for name, own in {**segments, "shop": {}}.items()}).T
 
 
+def all_alike(figures: pd.DataFrame) -> pd.DataFrame:
+    """Customers of whom each is as the mean of the segment."""
+    names = [
+        name
+        for name in figures
+        if not name.endswith("_share")
+        or name in ("discount_share", "evening_share", "weekend_share", "abandoned_cart_share")
+    ]
+    return figures.drop(index="shop")[names]
+
+
+ABANDONER = {
+    **{"abandoned_cart_share": 0.9, "cart_user_share": 0.9, "abandoned_carts_per_customer": 3.0, "buyer_share": 0.1},
+    "days_since_last_event": 30.0,
+}
+AWAY = {"days_since_last_event": 200.0, "days_since_last_purchase": 250.0}
 VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_purchase": 10.0, "buyer_share": 1.0}
 
 
@@ -41,45 +57,84 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
     ("expected", "own"),
     [
         ("vip", VIP),
-        ("difficult", {**VIP, "return_rate": 0.4}),
+        ("difficult", {**VIP, "return_rate": 0.4, "returned_items_per_customer": 4.0}),
         ("bargain_hunter", {"discount_share": 0.9, "buyer_share": 0.9}),
-        ("lost", {"stage_lost_share": 0.8}),
-        ("lapsed", {"buyer_share": 0.9, "lapsed_buyer_share": 0.6, "repeat_buyer_share": 0.8}),
-        ("cart_abandoner", {"abandoned_cart_share": 0.9, "cart_user_share": 0.9, "buyer_share": 0.1}),
-        ("open_cart", {"abandoned_cart_share": 0.9, "cart_user_share": 0.9, "days_since_last_event": 4.0}),
-        ("browser", {"buyer_share": 0.0, "orders_per_buyer": np.nan}),
+        ("lost", {"stage_lost_share": 0.8, "days_since_last_event": 270.0}),
+        ("high_spender", {**VIP, "spend_per_customer": 300.0, "repeat_buyer_share": 0.9}),
+        ("lapsed", {"buyer_share": 0.9, "lapsed_buyer_share": 0.8, "days_since_last_event": 130.0}),
+        ("lapsed_repeat", {"lapsed_buyer_share": 0.9, "repeat_buyer_share": 0.8, "stage_lost_share": 0.8, **AWAY}),
+        # No order for long, and still there.
+        (
+            "paused",
+            {
+                **{"buyer_share": 0.9, "lapsed_buyer_share": 0.8, "past_buyer_share": 0.9, "repeat_buyer_share": 0.6},
+                **{"back_without_order_share": 0.9, "days_since_last_purchase": 150.0, "days_since_last_event": 9.0},
+            },
+        ),
+        ("cart_abandoner", ABANDONER),
+        ("cart_abandoner", {**ABANDONER, "buyer_share": 1.0, "lapsed_buyer_share": 0.9, "days_since_last_event": 90.0}),
+        ("cart_only", {**ABANDONER, "abandoned_carts_per_customer": 1.2}),
+        ("open_cart", {**ABANDONER, "buyer_share": 0.5, "days_since_last_event": 4.0}),
+        ("browser", {"buyer_share": 0.0, "cart_user_share": 0.1, "orders_per_buyer": np.nan}),
         ("left", {"buyer_share": 0.0, "days_since_last_event": 150.0}),
-        ("new", {"days_since_first_purchase": 30.0, "buyer_share": 0.8}),
-        ("promising", {"days_since_first_event": 30.0, "days_since_last_event": 5.0}),
-        ("one_time", {"buyer_share": 0.9, "orders_per_buyer": 1.1, "repeat_buyer_share": 0.1}),
+        ("new", {"days_since_first_purchase": 30.0, "days_since_first_event": 40.0, "buyer_share": 0.8}),
+        ("recent", {"days_since_first_purchase": 30.0, "days_since_last_purchase": 20.0, "buyer_share": 0.8}),
+        ("promising", {"days_since_first_event": 30.0, "days_since_last_event": 5.0, "buyer_share": 0.1}),
+        (
+            "one_time",
+            {"buyer_share": 0.9, "orders_per_buyer": 1.1, "repeat_buyer_share": 0.1, "visits_per_customer": 2.0},
+        ),
         # Came and bought of late, and most have been silent for longer than is usual since: not new any more.
         (
             "one_time",
             {
                 **{"days_since_first_event": 56.0, "days_since_first_purchase": 55.0, "days_since_last_event": 53.0},
                 **{"buyer_share": 1.0, "repeat_buyer_share": 0.12, "orders_per_buyer": 1.13, "past_buyer_share": 0.86},
+                **{"visits_per_customer": 2.0},
             },
         ),
         # As few orders on average, but two in five have ordered again.
-        ("occasional", {"buyer_share": 1.0, "orders_per_buyer": 1.4, "repeat_buyer_share": 0.39}),
-        # Half of them have never filled a cart.
-        ("browser", {"abandoned_cart_share": 0.9, "cart_user_share": 0.5, "buyer_share": 0.02}),
+        (
+            "occasional",
+            {"buyer_share": 1.0, "orders_per_buyer": 1.4, "repeat_buyer_share": 0.39, "days_since_last_purchase": 90.0},
+        ),
+        # Half of them have never filled a cart, and half have: neither of these names is true of most.
+        ("visitor", {**ABANDONER, "cart_user_share": 0.5, "buyer_share": 0.02}),
+        ("glance", {"buyer_share": 0.0, "visits_per_customer": 1.2}),
         # In a shop whose buyers view much, whoever views 48 things and buys nothing is looking all the same.
-        ("browser", {"buyer_share": 0.0, "views_per_customer": 48.0, "days_since_last_event": 8.0}),
+        (
+            "browser",
+            {"buyer_share": 0.0, "cart_user_share": 0.1, "views_per_customer": 48.0, "days_since_last_event": 8.0},
+        ),
         ("at_risk", {"buyer_share": 0.9, "past_buyer_share": 0.7, "repeat_buyer_share": 0.8}),
+        (
+            "quiet",
+            {"buyer_share": 0.9, "past_buyer_share": 0.7, "repeat_buyer_share": 0.8, "days_since_last_event": 30.0},
+        ),
         ("regular", {"buyer_share": 0.9, "repeat_buyer_share": 0.8}),
     ],
 )
 def test_each_archetype_on_figures_made_for_it(expected: str, own: dict[str, float]) -> None:
     figures = shop_figures(one=own)
-    found, evidence = matching_archetype(figures.loc["one"].to_dict(), figures.loc["shop"].to_dict(), ARCHETYPES)
+    found, evidence = matching_archetype(
+        *(figures.loc["one"].to_dict(), figures.loc["shop"].to_dict(), ARCHETYPES),
+        members=all_alike(figures),
+        min_held_share=NAMING.min_held_share,
+    )
     assert found is not None
     assert found["id"] == expected
     assert {item["figure"] for item in evidence} == set(found["when"])
+    bounded = {name for name, bounds in found["when"].items() if any(limit is not None for limit in bounds.values())}
+    # Shares of customers say of how many they hold already.
+    held = {item["figure"]: item["held_share"] for item in evidence if "held_share" in item}
+    assert held == dict.fromkeys(bounded & set(all_alike(figures)), 1.0)
 
 
 def named(
-    figures: pd.DataFrame, interests: dict[str, Sequence[Interest]] | None = None, unstable: Sequence[str] = ()
+    figures: pd.DataFrame,
+    interests: dict[str, Sequence[Interest]] | None = None,
+    unstable: Sequence[str] = (),
+    members: pd.DataFrame | None = None,
 ) -> dict[str, dict[str, Any]]:
     return name_segments(
         figures,
@@ -89,6 +144,8 @@ def named(
         min_contrast=NAMING.min_contrast,
         min_gap=NAMING.min_gap,
         min_share_gap=NAMING.min_share_gap,
+        members=all_alike(figures) if members is None else members,
+        min_held_share=NAMING.min_held_share,
         unstable=unstable,
     )
 
@@ -102,14 +159,17 @@ CATS, DOGS = (Interest(f"P > {name}", name, 0.5, 3.0, 2.5, 50) for name in ("Cat
 
 
 def test_what_cannot_be_said_of_the_shop_is_no_proof() -> None:
-    shop = shop_figures(one={"stage_lost_share": 0.8})
+    shop = shop_figures(one={"stage_lost_share": 0.8, "days_since_last_event": 270.0})
     shop.loc["shop", "days_since_last_event"] = np.nan
     assert [proof["figure"] for proof in named(shop)["one"]["evidence"]] == ["stage_lost_share"]
 
 
 def test_nobody_is_a_frequent_returner_for_one_customer() -> None:
     """A rate that one customer makes is null: `segment_figures`."""
-    shop = shop_figures(one={**REGULAR, "return_rate": 0.4}, other={**REGULAR, "return_rate": np.nan})
+    shop = shop_figures(
+        one={**REGULAR, "return_rate": 0.4, "returned_items_per_customer": 4.0},
+        other={**REGULAR, "return_rate": np.nan},
+    )
     assert english(named(shop)) == {"one": "Frequent returners", "other": "Regulars"}
 
 
@@ -155,7 +215,7 @@ def test_those_who_lead_in_nothing_are_told_apart_among_themselves() -> None:
 
 
 def test_what_a_few_buyers_do_is_no_word_for_those_who_look() -> None:
-    browsers = {"buyer_share": 0.05, "orders_per_buyer": 1.0}
+    browsers = {"buyer_share": 0.05, "orders_per_buyer": 1.0, "cart_user_share": 0.1}
     figures = shop_figures(
         one={**browsers, "days_since_last_purchase": 5.0, "price_level": 0.5},
         other={**browsers, "days_since_last_purchase": 50.0, "price_level": 2.0},
@@ -169,6 +229,62 @@ def test_an_unstable_segment_is_named_by_how_much_it_does_and_has_no_playbook() 
     assert found["one"]["names"]["en"] == "Usual visitors"
     assert found["one"]["archetype"] is None
     assert found["one"]["playbook"] == found["one"]["avoid"] == {}
+
+
+def members_of(figures: pd.DataFrame, figure: str, **values: list[float]) -> pd.DataFrame:
+    """Ten customers of each segment, as its mean is but for their own ``values`` of one figure."""
+    table = all_alike(figures).loc[np.repeat(list(values), 10)]
+    return table.assign(**{figure: np.concatenate([*values.values()])})
+
+
+def test_a_mean_between_two_groups_is_no_name() -> None:
+    """On a shop with known kinds the mean of `Looked and left` was 238 days, over two groups."""
+    looked = {"buyer_share": 0.0, "cart_user_share": 0.1, "visits_per_customer": 2.0, "days_since_last_event": 150.0}
+    figures = shop_figures(one=looked)
+    all_gone = members_of(figures, "days_since_last_event", one=[120.0] * 3 + [165.0] * 7)
+    found = named(figures, members=all_gone)["one"]
+    assert found["names"]["en"] == "Looked and left"
+    assert found["evidence"][-1] == {
+        **{
+            "figure": "days_since_last_event",
+            "value": 150.0,
+            "shop": 60.0,
+            "condition": {"min": 90.0},
+            "held_share": 1.0,
+        }
+    }
+    half_here = members_of(figures, "days_since_last_event", one=[5.0] * 5 + [295.0] * 5)
+    assert named(figures, members=half_here)["one"]["names"]["en"] == "Looked once or twice"
+    most_gone = members_of(figures, "days_since_last_event", one=[45.0] * 2 + [195.0] * 8)
+    assert named(figures, members=most_gone)["one"]["evidence"][-1]["held_share"] == 0.8
+
+
+def test_what_cannot_be_said_of_a_customer_does_not_hold_for_them() -> None:
+    figures = shop_figures(one={"buyer_share": 0.9, "discount_share": 0.9})
+    for known, name in ((8, "Bargain hunters"), (7, "Recent buyers")):
+        members = members_of(figures, "discount_share", one=[0.9] * known + [np.nan] * (10 - known))
+        assert english(named(figures, members=members)) == {"one": name}
+
+
+def test_a_trait_holds_for_most_too() -> None:
+    figures = shop_figures(one={**REGULAR, "spend_per_customer": 300.0}, two=REGULAR)
+    two = [80.0] * 5 + [120.0] * 5
+    most = members_of(figures, "spend_per_customer", one=[90.0] * 2 + [390.0] * 8, two=two)
+    found = named(figures, members=most)
+    assert english(found) == {"one": "Regulars, spending more", "two": "Regulars, spending less"}
+    assert found["one"]["evidence"][-1]["ahead_share"] == 0.8
+    one_rich = members_of(figures, "spend_per_customer", one=[90.0] * 9 + [2190.0], two=two)
+    assert english(named(figures, members=one_rich)) == {"one": "Regulars 2", "two": "Regulars"}
+
+
+def test_what_is_true_of_no_most_is_called_mixed() -> None:
+    figures = shop_figures(one={"visits_per_customer": 6.0})
+    halves = members_of(figures, "visits_per_customer", one=[1.0] * 5 + [11.0] * 5)
+    found = named(figures, members=halves, unstable=["one"])["one"]
+    assert found["names"]["en"] == "Mixed customers"
+    assert [item["figure"] for item in found["evidence"]] == ["visits_per_customer"]
+    gone = shop_figures(one={"days_since_last_event": 200.0})
+    assert english(named(gone, unstable=["one"])) == {"one": "Not seen for a while"}
 
 
 def test_alike_segments_are_told_apart_by_interest_first() -> None:

@@ -1,25 +1,22 @@
-"""What rare and unseen queries are taken for: by hand-made cases in four languages."""
+"""What rare and unseen queries are taken for: by hand-made cases in four languages, and by hard words."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_limits
 
-from models.queries import (
-    ABSTAINED,
-    CATALOGUE,
-    CHARACTERS,
-    KEYBOARD,
-    LEARNED,
-    WAYS,
-    WORDS,
-    QueryModel,
-    fit_query_model,
-    folded,
-)
+from models.queries import ABSTAINED, KEYBOARD, LEARNED, TEXT, WAYS, QueryModel, fit_query_model
+from models.query_text import folded
+from tests.hard_words import PATHS as HARD_PATHS
+from tests.hard_words import Searches, hard_searches
 
 CATS, DOGS, LAMPS, BOOKS = range(4)
 LEARNT = {
@@ -67,18 +64,18 @@ def model() -> QueryModel:
     ("query", "category", "way"),
     [
         ("cat food", CATS, LEARNED),
-        ("toy for my cat", CATS, WORDS),
-        ("миска для собак", DOGS, WORDS),
-        ("шампунь для кошек", CATS, WORDS),
-        ("ushqim i thatë për qen", DOGS, WORDS),
-        ("catlitter", CATS, CHARACTERS),
-        ("floorlamps", LAMPS, CHARACTERS),
-        ("наповнюваччі", CATS, CHARACTERS),
-        ("ошейники", DOGS, CHARACTERS),
-        ("oshejniky", DOGS, CHARACTERS),
-        ("napovniuvach dlya kotiv", CATS, WORDS),
-        ("llambe tavoline", LAMPS, WORDS),
-        ("rere per mace", CATS, WORDS),
+        ("toy for my cat", CATS, TEXT),
+        ("миска для собак", DOGS, TEXT),
+        ("шампунь для кошек", CATS, TEXT),
+        ("ushqim i thatë për qen", DOGS, TEXT),
+        ("catlitter", CATS, TEXT),
+        ("floorlamps", LAMPS, TEXT),
+        ("наповнюваччі", CATS, TEXT),
+        ("ошейники", DOGS, TEXT),
+        ("oshejniky", DOGS, TEXT),
+        ("napovniuvach dlya kotiv", CATS, TEXT),
+        ("llambe tavoline", LAMPS, TEXT),
+        ("rere per mace", CATS, TEXT),
         ("jitqybr", DOGS, KEYBOARD),
         ("ифтефын тщмуд", BOOKS, KEYBOARD),
     ],
@@ -104,7 +101,7 @@ def test_names_of_the_catalogue_speak_for_what_nobody_learned() -> None:
     probabilities = np.repeat(np.eye(5)[:4], 6, axis=0) * 0.8
     model = fit_query_model(queries, probabilities, [(name,) for name in names], np.arange(5), min_confidence=0.5)
     found = model.predict(["parrots"])
-    assert found.way[0] == CATALOGUE
+    assert found.way[0] == TEXT
     assert found.probabilities[0].argmax() == 4
 
 
@@ -133,8 +130,12 @@ def test_saved_and_loaded_it_says_the_same(model: QueryModel, tmp_path: Path) ->
     again.save(tmp_path / "again")
     for name in ("queries.json", "queries.npz"):
         assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    nothing = fit_query_model(["cat"], np.array([[0.5]]), [], np.zeros(0, dtype=np.int64), min_confidence=0.5)
+    nothing.save(tmp_path)
+    assert QueryModel.load(tmp_path).predict(["cat", "cats"]).way.tolist() == [LEARNED, ABSTAINED]
+    model.save(tmp_path)
     with np.load(tmp_path / "queries.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["calibration", "name_probabilities", "probabilities"]
+        assert len(arrays["weights"]) and arrays["weights"].dtype == np.float32
 
 
 def test_order_changes_nothing(model: QueryModel) -> None:
@@ -149,7 +150,7 @@ def test_order_changes_nothing(model: QueryModel) -> None:
         min_confidence=0.5,
     )
     asked = ["floorlamps", "toy for my cat", "ошейники"]
-    np.testing.assert_array_equal(other.calibration, model.calibration)
+    np.testing.assert_array_equal(other.weights, model.weights)
     np.testing.assert_array_equal(other.predict(asked[::-1]).probabilities[::-1], model.predict(asked).probabilities)
 
 
@@ -165,6 +166,98 @@ def test_queries_without_letters_can_be_learned() -> None:
     marks = ["\u0301" * (place + 1) for place in range(30)]
     model = fit_query_model(marks, np.full((30, 2), 0.4), [("?",)], np.array([0]), min_confidence=0.0)
     assert model.predict(["cat", marks[3]]).way.tolist() == [ABSTAINED, LEARNED]
+
+
+def test_one_category_is_always_right() -> None:
+    queries = [f"lamp {number}" for number in range(30)]
+    model = fit_query_model(queries, np.full((30, 1), 0.8), [("Lamps",)], np.array([0]), min_confidence=0.5)
+    found = model.predict(["lamps", "lamp 40", "שלום"])
+    assert found.way.tolist() == [TEXT, TEXT, ABSTAINED]
+    assert (found.probabilities[:2] > 0.4).all() and (found.probabilities[:2] <= 0.8).all()
+
+
+def of_hard_words(made: Searches, min_confidence: float = 0.0, **changes: Any) -> QueryModel:
+    rare = {"rare": made.rare, "rare_probabilities": made.rare_probabilities, "purity": made.purity, **changes}
+    columns = np.arange(len(HARD_PATHS))
+    return fit_query_model(made.known, made.probabilities, HARD_PATHS, columns, min_confidence=min_confidence, **rare)
+
+
+@pytest.fixture(scope="module")
+def hard() -> Searches:
+    return hard_searches(7)
+
+
+@pytest.fixture(scope="module")
+def of_hard(hard: Searches) -> QueryModel:
+    return of_hard_words(hard)
+
+
+def right_by_coverage(confidence: Any, is_right: Any) -> Any:
+    right = np.cumsum(is_right[np.argsort(-confidence, kind="stable")])
+    counts = np.round(len(right) * np.arange(1, 11) / 10).astype(int)
+    return right[counts - 1] / counts
+
+
+@pytest.mark.parametrize("inverse_penalty", [1.0, 10.0])
+def test_hard_words_are_read_as_well_as_by_regression(
+    hard: Searches, of_hard: QueryModel, inverse_penalty: float
+) -> None:
+    """Shared stems, brands, languages: at every coverage level with TF-IDF of characters and logistic regression."""
+    texts = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
+    rival = make_pipeline(texts, LogisticRegression(C=inverse_penalty, max_iter=300))
+    with threadpool_limits(limits=1):
+        rival.fit(hard.known, hard.probabilities.argmax(axis=1))
+    chances = rival.predict_proba(hard.unknown)
+    theirs = right_by_coverage(chances.max(axis=1), rival.classes_[chances.argmax(axis=1)] == hard.truth)
+    found = of_hard.predict(hard.unknown)
+    ours = right_by_coverage(found.confidence, found.probabilities.argmax(axis=1) == hard.truth)
+    assert len(hard.unknown) > 5_000 and (ours >= theirs - 0.01).all(), (ours, theirs)
+    assert ours.mean() > theirs.mean()
+
+
+def off(confidence: Any, is_right: Any) -> float:
+    """Mean distance of confidence from the share right, in bins of a tenth."""
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    gaps = [abs(confidence[bins == one].sum() - is_right[bins == one].sum()) for one in range(10)]
+    return float(sum(gaps) / len(bins))
+
+
+def test_confidence_is_the_share_right(hard: Searches, of_hard: QueryModel) -> None:
+    found = of_hard.predict(hard.unknown)
+    is_right = found.probabilities.argmax(axis=1) == hard.truth
+    assert off(found.confidence, is_right) < 0.05
+    assert abs(found.confidence.mean() - is_right.mean()) < 0.05
+
+
+def test_without_rare_queries_learned_ones_say_how_sure_it_is() -> None:
+    made = hard_searches(8, count=150_000)
+    half = np.random.default_rng(0).permutation(len(made.known)) % 2 == 0
+    columns = np.arange(len(HARD_PATHS))
+    known = [query for query, is_kept in zip(made.known, half, strict=True) if is_kept]
+    others = [query for query, is_kept in zip(made.known, half, strict=True) if not is_kept]
+    model = fit_query_model(known, made.probabilities[half], HARD_PATHS, columns, min_confidence=0.0)
+    found = model.predict(others)
+    is_right = found.probabilities.argmax(axis=1) == made.probabilities[~half].argmax(axis=1)
+    assert len(others) > 500 and abs(found.confidence.mean() - is_right.mean()) < 0.05
+
+
+def test_same_bytes_whatever_the_threads_and_no_private_text(hard: Searches, tmp_path: Path) -> None:
+    secret = "zaphod beeblebrox 5551234"
+    rare, led_to = [*hard.rare, secret], np.concatenate([hard.rare_probabilities, hard.rare_probabilities[:1]])
+    for threads in (1, 2):
+        (tmp_path / str(threads)).mkdir()
+        with threadpool_limits(limits=threads):
+            of_hard_words(hard, rare=rare, rare_probabilities=led_to).save(tmp_path / str(threads))
+    for name in ("queries.json", "queries.npz"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+    kept = json.loads((tmp_path / "1" / "queries.json").read_text(encoding="utf-8"))
+    assert kept["queries"] == sorted(hard.known) and "zaphod" not in json.dumps(kept)
+    # Of rare queries nothing is kept but how sure guesses are.
+    with np.load(tmp_path / "1" / "queries.npz") as ours:
+        other = of_hard_words(hard, rare=hard.rare[::2], rare_probabilities=hard.rare_probabilities[::2])
+        for name in ("probabilities", "name_probabilities", "weights", "intercepts"):
+            np.testing.assert_array_equal(ours[name], getattr(other, name))
+        assert len(ours["knots"]) <= 22
 
 
 def test_folded_texts() -> None:

@@ -36,7 +36,13 @@ def model(**changes: Any) -> dict[str, Any]:
             {"cluster_id": i, "segment_id": f"s{i}", "name": f"Сегмент {i}", "is_stable": i == 0} for i in range(2)
         ],
         "standing": {stage: {"segment_id": f"standing-{stage}", "name": stage} for stage in ("browsing", "lost")},
+        "name": "behaviour",
+        "prefix": "",
+        "grouped_by": "lifecycle_stage",
+        "evidence_words": ["ok", "low", "noise"],
         "min_events": 3,
+        "min_evidence": 0.0,
+        "moves": [],
         "border_margin": 0.1,
         **changes,
     }
@@ -193,7 +199,7 @@ def test_mlflow_scores_as_memory_does_without_pickle(
     from mlflow.models import infer_signature
 
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    segmentation = Segmentation(model(clusters=clusters))
+    segmentation = Segmentation({"behaviour": model(clusters=clusters)})
     rows = profile([0.0, 1.0, 1.9, np.nan, 9.0], [9.0, 9.0, 9.0, 9.0, 1.0], ["lost"] * 5)
     expected = segmentation.predict(rows)
     segmentation.save(tmp_path / "segmentation")

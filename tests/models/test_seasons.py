@@ -79,11 +79,16 @@ def test_whoever_does_what_the_shop_does_has_the_expected_shares_whenever_that_w
     paths = tuple(tuple(name.lower().split(" > ")) for name in CUT.categories)
     signals = {"customer": customer, "column": column, "kind": zeros.astype(int), "kinds": ("view",)}
     snapshot = Snapshot(
-        **signals, **counts, paths=paths, level=2, mix=np.array(CUT.mix), bought=np.zeros((20, 3), bool)
+        **signals,
+        **counts,
+        paths=paths,
+        level=2,
+        mix=np.array(CUT.mix),
+        last_age_days=np.zeros(20),
+        bought=np.zeros((20, 3), bool),
     )
     shares = interest_shares(snapshot, Decay({"view": 1.0}, 45.0), 8.0)
-    # Of the ring only the parts count: measured a month before, all of it was larger.
-    expected = expected_shares(own.sum(axis=1), by_slot.T * 1.6, mix, cut_levels(CUT), 8.0)
+    expected = expected_shares(by_slot.T, mix, cut_levels(CUT), 8.0)
     found = np.column_stack([expected.of(place, np.arange(20)) for place in range(4)])
     np.testing.assert_allclose(found, shares, rtol=1e-12)
     assert (by_slot.sum(axis=1) == 0).any()  # of whom nothing is known the shop's mix is expected

@@ -9,14 +9,18 @@ import pytest
 
 from features.profile import Column
 from models.scorer import assign
-from models.segmentation import FittedClusters, Segmentation, _stability_notes, fit_segmentation
+from models.segmentation import FacetIdentity, FittedClusters, Segmentation, _stability_notes, fit_segmentation
 
 COLUMNS = [Column("spend", "value", "none", 0.0), Column("visits", "journey", "none", 0.0)]
+FACET = FacetIdentity("behaviour", "s", "noise")
 SETTINGS: dict[str, Any] = {
+    "facet": FACET,
     "block_weights": {"value": 1.0, "journey": 1.0},
     "algorithm": "kmeans",
     "n_segments": 3,
     "min_events": 3,
+    "min_evidence": 0.0,
+    "leading_rule": None,
     "kmeans": {"n_init": 4, "max_iter": 100, "fit_customers": 10_000, "start_tolerance": 0.01},
     "hdbscan": {
         "fit_customers": 10_000,
@@ -25,6 +29,7 @@ SETTINGS: dict[str, Any] = {
         "n_components": 5,
         "n_neighbors": 15,
         "selection": "eom",
+        "reduce": "always",
         "noise": "nearest",
         "vote_neighbors": 5,
     },
@@ -77,9 +82,9 @@ def test_segments_that_do_not_come_back_are_said() -> None:
     fitted = fit(cloud, n_segments=9)
     shaky = sum(value < 0.6 for value in fitted.stability.values())
     assert shaky > 0
-    assert fitted.notes[-1].startswith(f"{shaky} of 9 segments rarely come back")
-    (one,) = _stability_notes({0: 0.5, 1: 0.9}, 0.6)
-    assert one.startswith("1 of 2 segments rarely comes back") and "; it has no campaign name" in one
+    assert fitted.notes[-1].startswith(f"{shaky} of 9 segments of behaviour rarely come back")
+    (one,) = _stability_notes(FACET, {0: 0.5, 1: 0.9}, 0.6)
+    assert one.startswith("1 of 2 segments of behaviour rarely comes back") and "; it has no campaign name" in one
     assert fit(shop(), n_segments=3).notes == ()
 
 
@@ -89,30 +94,37 @@ def test_customers_all_alike_are_one_segment() -> None:
 
 
 def test_nobody_with_enough_events_is_an_error() -> None:
-    with pytest.raises(ValueError, match="expected customers with at least 3 events, found none among 130"):
+    with pytest.raises(
+        ValueError, match=r"facets\.behaviour: expected customers with at least 3 events and evidence of 0, found none"
+    ):
         fit(shop().assign(event_count=1.0))
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
 def test_saving_and_loading_changes_no_byte(tmp_path: Path, algorithm: str) -> None:
     fitted = fit(shop(), algorithm=algorithm)
-    first = Segmentation(
-        {
-            "scaling": fitted.scaling,
-            "clusters": fitted.clusters.model,
-            "segments": [
-                {"cluster_id": i, "segment_id": f"s{i}", "name": f"S{i}", "is_stable": True} for i in range(3)
-            ],
-            "standing": {"browsing": {"segment_id": "standing-browsing", "name": "Passers-by"}},
-            "min_events": 3,
-            "border_margin": 0.1,
-        }
-    )
+    behaviour: dict[str, Any] = {
+        "name": "behaviour",
+        "prefix": "",
+        "scaling": fitted.scaling,
+        "clusters": fitted.clusters.model,
+        "segments": [{"cluster_id": i, "segment_id": f"s{i}", "name": f"S{i}", "is_stable": True} for i in range(3)],
+        "standing": {"browsing": {"segment_id": "standing-browsing", "name": "Passers-by"}},
+        "grouped_by": "lifecycle_stage",
+        "evidence_words": ["ok", "low", "noise"],
+        "min_events": 3,
+        "min_evidence": 0.0,
+        "border_margin": 0.1,
+        "moves": [],
+    }
+    first = Segmentation({"behaviour": behaviour, "taste": {**behaviour, "name": "taste", "prefix": "taste_"}})
     first.save(tmp_path / "a")
     Segmentation.load(tmp_path / "a").save(tmp_path / "b")
-    for name in ("model.json", "arrays.npz"):
+    for name in ("facets.json", "behaviour/model.json", "behaviour/arrays.npz", "taste/arrays.npz"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     scores = first.predict(shop())
     assert scores.cluster_id.tolist() == fitted.labels.tolist()
+    assert scores.taste_segment.tolist() == scores.segment.tolist()
+    assert scores.next_taste_segment_id.tolist() == scores.next_segment_id.tolist()
     assert scores.strength.between(0.5, 1.0).all()  # three plain kinds: nearly everybody stays
     assert scores.strength.tolist() == assign(fitted.space, fitted.clusters.model)["strength"].tolist()

@@ -38,6 +38,8 @@ def params_in(folder: Path, shop: Path, *more: str) -> Params:
         f"tracking.uri=sqlite:///{folder / 'mlflow.db'}",
         f"tracking.artifacts={folder / 'artifacts'}",
         "facets.behaviour.n_segments=6",
+        "facets.interest.algorithm=kmeans",
+        "facets.interest.n_segments=5",
         "quality.stability_resamples=2",
         "quality.validity=false",  # it takes half of a small training; `trained`, validity and sweep measure it
         "quality.ceiling_customers=300",

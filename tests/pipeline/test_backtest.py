@@ -59,7 +59,7 @@ def test_the_formula_is_told_in_the_units_of_its_weights(params: Callable[..., P
     assert told.startswith(f"What each action counts: a purchase {weight:.3g}, a view 0, a remove from cart 0. ")
     assert "the shop's mix counts 24. Of" in told
     # Nothing that was seen has a category: no kind of action is spoken of.
-    assert formula_words(Fitted(given, False, "as given", ())).startswith("Half of what is known")
+    assert formula_words(Fitted(given, False, "as given", ())).startswith("For interests, what was done 45 days before")
 
 
 def test_what_comes_after_a_cutoff_is_not_known_at_it(params: Callable[..., Params]) -> None:

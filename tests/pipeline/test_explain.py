@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -88,27 +89,48 @@ def test_the_events_of_a_category_add_up_to_its_evidence_and_share(told: Callabl
 
 
 def test_lifts_are_those_of_the_scores(told: Callable[..., str], scores: Any) -> None:
-    """The categories of the scores have lifts of 1.3 or more, the highest first; no other that is told has a higher."""
+    """Top categories have lifts of 1.3 or more, the highest gain first, which can be computed from what is shown."""
     customer = next(name for name in scores.index[scores.order_count > 3] if len(scores.top_categories[name]) > 1)
     top = list(scores.top_categories[customer])
-    rows = re.findall(r"^(.+?)\s{2,}.*?([\d.]+)%\s+([\d.]+)%\s+([\d.]+)\s*(\d?)$", told(customer), re.MULTILINE)
-    overview = {name: [float(share), float(expected), float(lift)] for name, share, expected, lift, _ in rows}
-    assert {name: top[int(place) - 1] for name, *_, place in rows if place} == {
-        name: name for name in top if name in overview
-    }
-    lifts = []
-    for category in top:
+    overview = told(customer)
+    figures = r"\s{2,}([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)%\s+([\d.]+)%\s+([\d.]+)$"
+    rows = re.findall(rf"^(\S.*?){figures}", overview.split("top categories")[1], re.MULTILINE)
+    assert [name for name, *_ in rows] == top
+    gains = []
+    for category, *cells in rows:
+        evidence, usual, gain, share, expected, lift = map(float, cells)
+        assert evidence * math.log(evidence / usual) == pytest.approx(gain, abs=0.05 + 0.01 * evidence / usual)
         text = told(customer, category)
-        found = re.search(r"^lift   ([\d.]+) beside ([\d.]+), the share of who did as much", text, re.MULTILINE)
+        found = re.search(r"^lift   ([\d.]+) compared with ([\d.]+), the share of a customer", text, re.MULTILINE)
         assert found
-        lift, expected, share = float(found[1]), float(found[2]), [*STEP.findall(text)][-1][0]
-        assert float(share) / expected == pytest.approx(lift, abs=6e-3)
-        if category in overview:  # one without any evidence has what is above it
-            assert overview[category][1:] == pytest.approx([100 * expected, lift], abs=6e-3)
-        lifts.append(lift)
-    assert lifts == sorted(lifts, reverse=True) and lifts[-1] >= 1.3 and {*top} & {*overview}
-    others = [lift for name, (share, _, lift) in overview.items() if name not in [*top, OTHER] and share > 5.01]
-    assert max(others, default=0.0) <= (lifts[-1] if len(top) == 3 else 1.3)
+        steps = STEP.findall(text)
+        assert float(steps[-1][0]) / float(found[2]) == pytest.approx(float(found[1]), abs=6e-3)
+        assert [100 * float(steps[-1][0]), 100 * float(found[2])] == pytest.approx([share, expected], abs=6e-3)
+        assert float(found[1]) == pytest.approx(lift, abs=6e-3) and lift >= 1.3 and share >= 5.0
+        assert float(steps[-1][2]) == pytest.approx(evidence, abs=6e-3)
+        gains.append(gain)
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_a_category_above_the_columns_has_the_events_of_all_of_them(told: Callable[..., str], scores: Any) -> None:
+    customer = scores[scores.order_count > 3].index[0]
+    overview = table_of(told(customer))
+    above = next(iter(overview)).split(" > ")[0]
+    text = told(customer, above)
+    events = [round(float(line.split()[-1]) * 1e6) for line in text.splitlines() if re.match(r"\d{4}-", line)]
+    inside = [cells[-1] for name, cells in overview.items() if name.split(" > ")[0] == above]
+    assert sum(events) == pytest.approx(sum(round(one * 1e6) for one in inside), abs=1)
+    assert len(STEP.findall(text)) == 1
+
+
+def test_when_a_customer_left_is_not_what_counts(told: Callable[..., str], scores: Any) -> None:
+    """The last event that counts counts in full, however long ago it was: the weight of its type."""
+    lapsed = scores[(scores.lifecycle_stage == "lapsed") & (scores.order_count > 0)].index[0]
+    overview = table_of(told(lapsed))
+    texts = [told(lapsed, name) for name in overview if name not in ("all", "all others")]
+    lines = sorted(line for text in texts for line in text.splitlines() if re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d", line))
+    *_, probability, counted = lines[-1].split()
+    assert float(counted) >= float(probability)
 
 
 STEP = re.compile(

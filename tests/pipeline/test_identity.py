@@ -16,6 +16,7 @@ import pytest
 from models.segmentation import FittedClusters
 from pipeline import tracking
 from pipeline.errors import UserError
+from pipeline.facets import facets_of, with_facets
 from pipeline.identity import LINEAGE, _as_known_to, identify, with_names
 from pipeline.params import Params
 from pipeline.train import Trained, train
@@ -139,8 +140,9 @@ def test_another_seed_goes_on_from_the_champion(params: Callable[..., Params], c
 
 def test_the_line_goes_on_through_a_training_without_clusters(params: Callable[..., Params], champion: Trained) -> None:
     given, first = params(), champion
-    by_rule = given.clustering.model_copy(update={"algorithm": "standing"})
-    found = train(given.model_copy(update={"clustering": by_rule}), sweep=False, progress=lambda step: None)
+    (behaviour, *_) = facets_of(given)
+    by_rule = with_facets(given, [behaviour.with_settings(algorithm="rule")])
+    found = train(by_rule, sweep=False, progress=lambda step: None)
     assert found.lineage[: len(first.lineage)] == first.lineage
     last = found.lineage[len(first.lineage) :]
     assert {(row["verdict"], row["is_here"]) for row in last} == {("gone", False)}

@@ -153,7 +153,7 @@ def test_without_dates_of_registration(whole: pd.DataFrame, tmp_path: Path) -> N
 def test_without_purchases(tmp_path: Path) -> None:
     found = profile(tmp_path, without("purchase", "return"))
     assert found[["rfm_group", "value_tier", "usual_interval_days"]].isna().all(axis=None)
-    assert found.lifecycle_stage.isin(["newcomer", "browsing", "cart", "lost"]).all()
+    assert found.lifecycle_stage.isin(["newcomer", "browsing", "cart", "lost", "inactive"]).all()
     assert found.temperature.notna().all()
 
 

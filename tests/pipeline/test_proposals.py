@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.naming import LANGUAGES
-from models.segmentation import Segmentation
 from pipeline import tracking
 from pipeline.cli import main
 from pipeline.errors import ParamsError, UserError
+from pipeline.facets import facets_of
 from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.proposals import MAX_ANSWER_BYTES, proposals_text, require_proposer, with_proposals
@@ -53,7 +53,14 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
     told = {"name": name, "names": names, "names_by_figures": names, "archetype": None, "evidence": []}
     is_standing = segment_id.startswith("standing-")
     return {
-        **{"segment_id": segment_id, "is_standing": is_standing, "is_small": False, "customer_count": 50, **told},
+        **{
+            "facet": "behaviour",
+            "segment_id": segment_id,
+            "is_standing": is_standing,
+            "is_small": False,
+            "customer_count": 50,
+            **told,
+        },
         **{"top_categories": [], "figures": {"customer_count": 50.0, "buyer_share": 0.5}, "five_w": {}, **changes},
     }
 
@@ -69,13 +76,14 @@ TABLE = [
 
 
 def segments_of(table: list[dict[str, Any]]) -> Segments:
-    nothing: dict[str, Any] = {"labels": {}, "segment_ids": np.array([]), "segmentation": Segmentation({})}
-    return Segments(table, {"buyer_share": 0.4}, pd.DataFrame(), rules_fidelity=1.0, **nothing)
+    nothing: dict[str, Any] = {"labels": {}, "segment_ids": np.array([]), "model": {}}
+    (facet, *_) = facets_of(load_params(PARAMS))
+    return Segments(facet, table, {"buyer_share": 0.4}, pd.DataFrame(), rules_fidelity=1.0, **nothing)
 
 
 def proposed(override: str, *more: str, table: list[dict[str, Any]] = TABLE) -> tuple[dict[str, Any], str]:
     """segment_id -> proposal, where there is one, and the warning."""
-    found, doubt = with_proposals(segments_of(table), load_params(PARAMS, [override, *more]), progress=quiet)
+    (found,), doubt = with_proposals([segments_of(table)], load_params(PARAMS, [override, *more]), progress=quiet)
     assert [{**one, "proposed_names": None} for one in found.table] == [
         {**one, "proposed_names": None} for one in table
     ]

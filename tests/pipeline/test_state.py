@@ -17,14 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.events import ObservationWindow
+from features.interests import SHARE_PREFIX
 from features.seasons import SEASON_PREFIX
+from models.top_categories import top_categories
 from pipeline import outputs
 from pipeline.engines import connect
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.profiles import Profiles, build_profiles, whole_profiles
 from pipeline.score import score
-from pipeline.score_table import top_categories
 from pipeline.seasons import expected_of, season_mix_of
 from pipeline.sources import read_source
 from pipeline.state import FOLDER, MANIFEST, description
@@ -200,9 +201,10 @@ class Night:
 def assert_same(found: Tonight, expected: Tonight) -> None:
     profiles, others = found.profiles, expected.profiles
     assert list(profiles.table) == list(others.table)
-    # Of what fell into which period only the parts count, which do not age.
-    table, other = (one.table.loc[:, ~one.table.columns.str.startswith(SEASON_PREFIX)] for one in (profiles, others))
-    pd.testing.assert_frame_equal(table, other, rtol=1e-9, atol=1e-9)
+    pd.testing.assert_frame_equal(profiles.table, others.table, rtol=1e-9, atol=1e-9)
+    # What was seen of a customer does not age, so that here no last digit differs.
+    kept = profiles.table.columns.str.startswith(("evidence", SHARE_PREFIX, SEASON_PREFIX))
+    pd.testing.assert_frame_equal(profiles.table.loc[:, kept], others.table.loc[:, kept], check_exact=True)
     pd.testing.assert_frame_equal(profiles.new_categories, others.new_categories, check_dtype=False)
     np.testing.assert_array_equal(found.season_mix, expected.season_mix)
     (shares, top), (other_shares, other_top) = beside_the_shop(found), beside_the_shop(expected)
@@ -267,6 +269,25 @@ def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: i
             night.products = pd.concat([night.products, new], ignore_index=True)
         night.write(as_of)
         assert_same(night.updated(as_of), night.rebuilt(as_of))
+
+
+def test_who_is_away_keeps_interests_and_cools_down(small: Callable[..., Params]) -> None:
+    """Of customers who did nothing since, and of whom nothing left the window, no share differs in a bit."""
+    night = start(small(), 5)
+    before, after = START + timedelta(days=30), START + timedelta(days=36)
+    events = night.events.assign(arrived=night.events.occurred_at)
+    left = (events.occurred_at >= before - timedelta(days=HISTORY_DAYS)) & (events.occurred_at < before)
+    stays = events.occurred_at >= after - timedelta(days=HISTORY_DAYS)
+    came = events.occurred_at.between(before, after, inclusive="left")
+    away = set(events.customer_id[left & stays]) - set(events.customer_id[(left & ~stays) | came])
+    night.events = events
+    night.write(after)
+    first, later = (night.rebuilt(moment).profiles.table.set_index("customer_id") for moment in (before, after))
+    names = sorted(name for name in away if first.evidence[name] > 0)
+    assert len(names) > 5
+    kept = first.columns.str.startswith(("evidence", SHARE_PREFIX, SEASON_PREFIX))
+    pd.testing.assert_frame_equal(first.loc[names, kept], later.loc[names, kept], check_exact=True)
+    assert (later.activity[names] < first.activity[names]).all()
 
 
 def test_whose_return_left_the_days_of_the_tier_is_measured_anew(small: Callable[..., Params]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.segmentation import Segmentation
+from pipeline.facets import facets_of
 from pipeline.params_file import load_params
 from pipeline.report.wording import wording
 from pipeline.segments import Segments
@@ -58,17 +58,21 @@ def test_the_rows_have_it_but_of_small_segments_and_young_logs(
     params = load_params(PARAMS, ["as_of=2025-11-01T00:00:00Z", "history_days=365"])
     customers = [f"c{one}" for one in range(40)]
     then = pd.DataFrame({"customer_id": customers, "segment_id": ["s01"] * 20 + ["s02"] * 20})
-    monkeypatch.setattr("pipeline.staying._segments_at", lambda *_: then)
+    monkeypatch.setattr("pipeline.staying._profiles_at", lambda *_: then)
+    monkeypatch.setattr("pipeline.staying.segment_columns", lambda profile, model: profile)
     rows = [{"segment_id": one, "is_small": one == "s02"} for one in ("s01", "s02")]
-    nothing: dict[str, Any] = {"shop": {}, "labels": {}, "segmentation": Segmentation({}), "rules_fidelity": 1.0}
+    (facet, *_) = facets_of(params)
+    nothing: dict[str, Any] = {"shop": {}, "labels": {}, "model": {}, "rules_fidelity": 1.0}
     now = np.array(["s01"] * 10 + ["s02"] * 10 + ["s03"] * 20, dtype=object)
-    segments = Segments(rows, lifts=pd.DataFrame(), segment_ids=now, **nothing)
+    segments = Segments(facet, rows, lifts=pd.DataFrame(), segment_ids=now, **nothing)
     source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first, customer_count=40)))
     past = cast(Any, [SimpleNamespace(cutoff=params.as_of - timedelta(days=30))])
     profiles = cast(Any, SimpleNamespace(table=pd.DataFrame({"customer_id": customers}), shop=None))
     expected = [None if one is None else {"days": 30, "share": one, "is_sample": False} for one in told]
-    assert [one["staying"] for one in with_staying(None, source, past, profiles, segments, params).table] == expected
-    assert [one["staying"] for one in with_staying(None, source, [], profiles, segments, params).table] == [None, None]
+    (found,) = with_staying(None, source, past, profiles, [segments], params)
+    assert [one["staying"] for one in found.table] == expected
+    (found,) = with_staying(None, source, [], profiles, [segments], params)
+    assert [one["staying"] for one in found.table] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from features.categories import OTHER, CategoryCut
-from features.interests import SHARE_PREFIX
 from features.searches import normalised_query
 from models.queries import WAYS
 from pipeline import engines, outputs, registry, tracking
@@ -31,8 +28,6 @@ from pipeline.identity import LINEAGE
 from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
 from pipeline.score import Scored, _border_text, score
-from pipeline.score_table import top_categories
-from pipeline.seasons import expected_of
 from pipeline.sources import read_source
 from pipeline.train import Trained, segments_text, train
 
@@ -511,7 +506,7 @@ def test_queries_are_told_and_rare_ones_not_kept(trained: tuple[Params, Trained]
     given, result = trained
     mlflow = tracking.open_store(given)
     metrics = mlflow.get_run(result.run_id).data.metrics
-    assert metrics["queries_learned"] > 20 and metrics["queries_by_characters"] > 20
+    assert metrics["queries_learned"] > 20 and metrics["queries_by_text"] > 20
     assert any(note.startswith("Searches: of ") for note in result.notes)
     model = registry.load_model(mlflow, result.model_uri)
     kept = json.loads((model.shop_folder / "queries.json").read_text(encoding="utf-8"))["queries"]
@@ -541,35 +536,6 @@ def test_scores_do_not_depend_on_batches(trained: tuple[Params, Trained], tmp_pa
         score(given, model_uri=result.model_uri, out=tmp_path / f"{name}.parquet", progress=quiet)
     assert pq.read_metadata(tmp_path / "whole.parquet").num_rows > 2_000
     assert (tmp_path / "whole.parquet").read_bytes() == (tmp_path / "batches.parquet").read_bytes()
-
-
-def test_top_categories_by_hand() -> None:
-    """Of a mix of .4, .2, .2, .1 and other: lifts of at least 1.5 and shares of at least .15, a tie as columns stand."""
-    names, mix = ("A", "B", "C", "D", OTHER), (0.4, 0.2, 0.2, 0.1, 0.1)
-    spec = SimpleNamespace(cut=CategoryCut(1, names, mix))
-    shares = [
-        [0.2, 0.4, 0.4, 0.0, 0.0],  # B and C alike
-        [0.0, 0.3, 0.5, 0.2, 0.0],  # C 2.5, D 2, B 1.5: two of them
-        [0.5, 0.2, 0.2, 0.1, 0.0],  # nothing stands out
-        [0.1, 0.0, 0.0, 0.14, 0.76],  # D lies below the least share, and other is no category
-        [0.0, 0.0, 0.0, 0.9, 0.1],
-    ]
-    profile = pd.DataFrame(shares, columns=[SHARE_PREFIX + name for name in names])
-    # All that is known of the first four is of the first period, when the shop was as ever; of the last one, of the
-    # second, when nearly everybody turned to D.
-    profile = profile.assign(evidence=1e9, **{"season: 0": [1.0] * 4 + [0.0], "season: 1": [0.0] * 4 + [1.0]})
-    season_mix = np.array([mix, (0.1, 0.0, 0.0, 0.85, 0.05)])
-
-    def top(profile: pd.DataFrame) -> list[list[str]]:
-        expected = expected_of(profile, spec, season_mix, kappa=1.0)  # type: ignore[arg-type]
-        found = top_categories(profile, spec, expected, most=2, min_lift=1.5, min_share=0.15)  # type: ignore[arg-type]
-        told: list[list[str]] = found.to_pylist()
-        return told
-
-    assert top(profile) == [["B", "C"], ["C", "D"], [], [], []]
-    beside_the_window = top(profile.assign(evidence=0.0))
-    assert beside_the_window == [["B", "C"], ["C", "D"], [], [], ["D"]]
-    assert top(profile.head(0)) == []
 
 
 def test_profiles_that_lack_a_column_are_refused_without_a_row_of_them(trained: tuple[Params, Trained]) -> None:

@@ -44,7 +44,8 @@ def test_rfm_groups_of_the_kinds(profile: pd.DataFrame) -> None:
 def test_lifecycle_stages_of_the_kinds(profile: pd.DataFrame) -> None:
     found = shares(profile, "lifecycle_stage")
     assert found.newcomer["silent"] == 1.0
-    assert found.loc["browser", ["browsing", "cart"]].sum() == 1.0
+    assert found.loc["browser", ["browsing", "cart", "inactive"]].sum() == pytest.approx(1.0)
+    assert found.inactive[["passer_by", "browser", "vip", "new"]].idxmax() == "passer_by"
     assert found.cart["cart_abandoner"] > 0.6
     assert found.cart.drop("cart_abandoner").max() < 0.3
     assert found.active["vip"] == found.active.max() > 0.6

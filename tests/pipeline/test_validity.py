@@ -18,7 +18,7 @@ from pipeline.params import Params
 from pipeline.report.wording import wording
 from pipeline.sources import read_source
 from pipeline.train import Trained
-from pipeline.validity import Past, foretell, measure_validity, pasts
+from pipeline.validity import BASELINES, Past, foretell, measure_validity, pasts
 from tests.pipeline.conftest import params_in
 
 SMALL = ("quality.validity=true", "backtest.bootstrap_resamples=20", "quality.ceiling_customers=800")
@@ -88,6 +88,13 @@ def test_segments_foretell_and_nobody_beats_the_ceiling_by_much(params: Callable
         assert ours[name].low > at_least
         assert found.kept[name] < 1.15  # the ceiling learns from the same customers, and sees more of them
     assert measure_validity(past[-1], given) == found
+    assert list(found.rows) == ["segments", *BASELINES, "ceiling"]
+    assert found.rows["log_rfm"]["buys_auc"].mean > found.rows["counts"]["buys_auc"].mean
+
+
+def test_where_nobody_is_clustered_all_ways_to_group_are_alike(params: Callable[..., Params], last: Past) -> None:
+    found = measure_validity(last, params(*SMALL, "clustering.algorithm=standing"))
+    assert all(found.rows[name] == found.rows["segments"] for name in BASELINES)
 
 
 def test_a_log_without_outcomes_says_so(params: Callable[..., Params], alone: Past) -> None:
@@ -101,10 +108,12 @@ def test_it_is_tracked_and_told(trained: tuple[Params, Trained]) -> None:
     given, result = trained
     _, metrics, summary = tracking.read_run(tracking.open_store(given), result.run_id)
     assert 0.5 < metrics["validity_buys_auc"] <= 1.0
-    assert {"validity_kept_buys_auc", "rfm_buys_auc", "counts_buys_auc", "ceiling_buys_auc"} <= set(metrics)
-    assert result.as_text().count("Foretold who buys at all (AUROC)") == 1
+    others = {f"{way}_buys_auc" for way in (*BASELINES, "ceiling")}
+    assert {"validity_kept_buys_auc", "log_rfm_activity_shares_buys_auc", *others} <= set(metrics)
+    assert result.as_text().count("Predicted who buys at all (AUROC)") == 1
     page = result.report_path.read_text()
     assert "How well the segments predict behaviour" in page and "RFM quintiles, clustered" in page
+    assert "K-means on log RFM, activity and shares of interests" in page
     assert "customer_id" not in json.dumps(summary["quality"]["validity"])
 
 

@@ -167,7 +167,10 @@ def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) 
     for name in figures:
         print(
             f"  {name:<14}",
-            {way: round(metrics[f"{way}_{name}"], 3) for way in ("validity", "rfm", "counts", "ceiling")},
+            {
+                way: round(metrics[f"{way}_{name}"], 3)
+                for way in ("validity", "rfm", "log_rfm", "log_rfm_activity_shares", "counts", "ceiling")
+            },
         )
         assert metrics[f"validity_{name}"] > metrics[f"counts_{name}"]
     kept = [metrics[f"validity_kept_{name}"] for name in ("buys_auc", "spend_r2") if name in figures]

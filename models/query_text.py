@@ -1,0 +1,100 @@
+"""Texts of queries as vectors: folded to one alphabet, read on any keyboard, hashed TF-IDF of characters and words."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from features.searches import APOSTROPHES, MAX_QUERY_LENGTH
+
+if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
+    from models.scorer import Floats, Ints
+
+BUCKETS = 2**15
+"""Of character pieces, and as many of words; hashed, so that a piece never seen counts in the length of a text."""
+PIECES = (3, 4)
+"""Letters of a character piece."""
+WORD_WEIGHT = 0.7
+"""Length of the vector of words, that of characters being 1."""
+
+# Ukrainian and Russian letters as people write them in Latin ones; й, ї and ё have lost their marks by then.
+LATIN = str.maketrans(
+    {
+        **dict(zip("абвгґдезиіклмнопрстуфхыэє", "abvggdeziiklmnoprstufhiee", strict=True)),
+        **{"ж": "zh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "sh", "ю": "iu", "я": "ia", "y": "i", "ь": "", "ъ": ""},
+        **dict.fromkeys(APOSTROPHES, ""),
+    }
+)
+KEYS = "qwertyuiop[]asdfghjkl;'zxcvbnm,."
+LAYOUTS = ("йцукенгшщзхїфівапролджєячсмитьбю", "йцукенгшщзхъфывапролджэячсмитьбю")
+WRONG_KEYBOARDS = tuple(
+    str.maketrans(dict(zip(typed, meant, strict=True)))
+    for typed, meant in ((KEYS, LAYOUTS[0]), (KEYS, LAYOUTS[1]), (LAYOUTS[0], KEYS), (LAYOUTS[1], KEYS))
+)
+
+
+def folded(query: str) -> str:
+    """What is compared: compatible forms one (NFKC), no case, no accents, Cyrillic in Latin letters, words and blanks.
+
+    Examples
+    --------
+    >>> folded("Корм  для КОТІВ!"), folded("Ushqim për mace"), folded("ﬁsh—tank")
+    ('korm dlia kotiv', 'ushqim per mace', 'fish tank')
+    """
+    text = unicodedata.normalize("NFKD", query[:MAX_QUERY_LENGTH].casefold())
+    text = "".join(letter for letter in text if not unicodedata.combining(letter)).translate(LATIN)
+    return " ".join("".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in text).split())
+
+
+def hashed(texts: Sequence[str]) -> sparse.csr_matrix:
+    """How often each piece occurs in folded texts: (n, 2 x BUCKETS), characters first, then words."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    plain = {"lowercase": False, "norm": None, "alternate_sign": False, "n_features": BUCKETS}
+    pieces = HashingVectorizer(analyzer="char_wb", ngram_range=PIECES, **plain)
+    words = HashingVectorizer(analyzer="word", token_pattern=r"\S+", **plain)
+    return sparse.hstack([pieces.transform(texts), words.transform(texts)], format="csr")
+
+
+@dataclass(frozen=True)
+class TextVectors:
+    """TF-IDF of hashed counts, by the texts that it was fitted on.
+
+    Attributes
+    ----------
+    idf : float array of shape (2 x BUCKETS,)
+    used : int array of shape (n_used,)
+        Buckets that occur in those texts.
+    """
+
+    idf: Floats
+    used: Ints
+
+    @staticmethod
+    def fit(counts: sparse.csr_matrix) -> TextVectors:
+        """Vectors of texts with these `hashed` counts."""
+        found = np.bincount(counts.indices, minlength=counts.shape[1])
+        return TextVectors(np.log((1.0 + counts.shape[0]) / (1.0 + found)) + 1.0, np.flatnonzero(found))
+
+    def transform(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
+        """Vectors of shape (n, n_used), of length 1 where all pieces are known."""
+        weighted = counts.astype(np.float64)
+        weighted.data = 1.0 + np.log(weighted.data)
+        weighted = sparse.csr_matrix(weighted.multiply(self.idf))
+        row = np.repeat(np.arange(weighted.shape[0]), np.diff(weighted.indptr))
+        is_word = weighted.indices >= BUCKETS
+        scale = np.where(is_word, WORD_WEIGHT, 1.0) / np.sqrt(1.0 + WORD_WEIGHT**2)
+        square = np.bincount(2 * row + is_word, weighted.data**2, minlength=2 * weighted.shape[0])
+        weighted.data *= scale / np.sqrt(square[2 * row + is_word])
+        return weighted[:, self.used].tocsr()
+
+    def known_share(self, counts: sparse.csr_matrix) -> Floats:
+        """Share of each text that is of known pieces: the square of its length, 0 to 1."""
+        vectors = self.transform(counts)
+        share: Floats = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel()
+        return share

@@ -1,0 +1,34 @@
+"""Two facets crossed: counts, spend, lift, and what is hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.facet_crossing import cross_facets
+
+
+def crossed(counts: list[list[int]], min_group: int = 3) -> dict[str, object]:
+    first = np.array([f"s{i}" for i, row in enumerate(counts) for count in row for _ in range(count)], dtype=object)
+    second = np.array([f"i{j}" for row in counts for j, count in enumerate(row) for _ in range(count)], dtype=object)
+    spend = np.where(first == "s0", 2.0, 1.0)
+    return cross_facets(first, second, spend, min_group=min_group)
+
+
+def test_counts_lifts_and_spend_by_hand() -> None:
+    found = crossed([[6, 4], [4, 6]])
+    assert found["counts"] == [[6, 4], [4, 6]]
+    assert found["lifts"] == [pytest.approx([1.2, 0.8]), pytest.approx([0.8, 1.2])]
+    assert found["spend_shares"] == [pytest.approx([0.4, 8 / 30]), pytest.approx([4 / 30, 0.2])]
+
+
+def test_a_small_cell_is_hidden_and_cannot_be_found_by_subtraction() -> None:
+    found = crossed([[10, 2, 9], [10, 10, 10], [10, 10, 10]])
+    counts = found["counts"]
+    assert isinstance(counts, list) and counts[0][1] is None
+    for line in (*counts, *zip(*counts, strict=True)):
+        assert sum(one is None for one in line) != 1
+    for name in ("lifts", "spend_shares"):
+        table = found[name]
+        assert isinstance(table, list)
+        assert [[one is None for one in row] for row in table] == [[one is None for one in row] for row in counts]

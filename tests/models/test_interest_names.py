@@ -1,0 +1,97 @@
+"""Names of segments by what their customers like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.interests import SHARE_PREFIX
+from models.interest_names import category_nodes, name_by_interests, node_figures
+
+CATEGORIES = ["Pets > Cats > Food", "Pets > Cats > Litter", "Pets > Dogs > Food", "Home > Lamps", "(other)"]
+MIX = np.array([0.1, 0.1, 0.2, 0.3, 0.3])
+PLAYBOOK = dict.fromkeys(("en", "uk", "ru", "sq"), "News of {categories}.")
+
+
+def named(*groups: tuple[list[float], int], broad: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """(shares, customers) of each segment -> names; shares vary a little from customer to customer."""
+    generator = np.random.default_rng(0)
+    rows = np.vstack([np.tile(shares, (count, 1)) for shares, count in groups])
+    rows = np.abs(rows + generator.normal(0, 0.005, rows.shape))
+    rows /= rows.sum(axis=1, keepdims=True)
+    profile = pd.DataFrame(rows, columns=[SHARE_PREFIX + name for name in CATEGORIES])
+    segment = np.repeat(np.arange(len(groups)), [count for _, count in groups])
+    ids = [f"i{place + 1:02}" for place in range(len(groups))]
+    nodes = category_nodes(CATEGORIES, 3)
+    expected = pd.DataFrame(np.tile(MIX, (len(groups), 1)), ids, CATEGORIES)
+    figures = node_figures(profile, segment, expected, nodes, CATEGORIES, lift_errors=3.0, min_lift=1.3)
+    return name_by_interests(figures, ids, nodes, min_lift=1.3, min_share=0.05, playbook=PLAYBOOK, broad=broad)
+
+
+def test_nodes_of_every_level_once() -> None:
+    nodes = category_nodes(CATEGORIES, 3)
+    assert [(node.name, node.columns.tolist()) for node in nodes] == [
+        ("Pets", [0, 1, 2]),
+        ("Home", [3]),
+        ("Pets > Cats", [0, 1]),
+        ("Pets > Dogs", [2]),
+        ("Home > Lamps", [3]),
+        ("Pets > Cats > Food", [0]),
+        ("Pets > Cats > Litter", [1]),
+        ("Pets > Dogs > Food", [2]),
+    ]
+
+
+def test_children_that_all_stand_out_are_rolled_up() -> None:
+    found = named(([0.4, 0.35, 0.05, 0.1, 0.1], 40), ([0.02, 0.02, 0.06, 0.8, 0.1], 40))
+    assert found["i01"]["names"]["en"] == "Cats"
+    assert found["i02"]["names"]["en"] in ("Home", "Lamps")  # one and the same
+    (evidence,) = found["i01"]["evidence"]
+    assert evidence["figure"] == "interest: Cats"
+    assert evidence["first_share"] == 1.0 and evidence["customer_count"] == 40
+    assert abs(evidence["value"] - 0.74) < 0.02 and evidence["shop"] == 0.2
+    assert found["i01"]["playbook"]["uk"] == "News of Cats."
+
+
+def test_one_child_alone_is_named_itself() -> None:
+    found = named(([0.75, 0.03, 0.05, 0.07, 0.1], 40))
+    assert found["i01"]["names"]["en"] == "Cats › Food"
+
+
+def test_two_categories_that_are_not_related() -> None:
+    assert named(([0.2, 0.2, 0.02, 0.55, 0.03], 40))["i01"]["names"]["en"] in ("Home & Cats", "Lamps & Cats")
+
+
+def test_nothing_that_stands_out_is_broad_in_four_languages() -> None:
+    found = named((MIX.tolist(), 40))
+    assert found["i01"]["is_broad"] and found["i01"]["evidence"] == []
+    assert found["i01"]["names"] == {
+        "en": "Broad interests",
+        "uk": "Широкі інтереси",
+        "ru": "Широкие интересы",
+        "sq": "Interesa të gjera",
+    }
+
+
+def test_a_name_that_few_members_would_give_themselves_is_refused() -> None:
+    # Three in ten like lamps alone, the others are as the shop: the mean stands out, the members do not.
+    lamps, usual = [0.02, 0.02, 0.03, 0.9, 0.03], [0.14, 0.14, 0.32, 0.2, 0.2]
+    generator = np.random.default_rng(1)
+    rows = np.vstack([np.tile(lamps, (30, 1)), np.tile(usual, (70, 1))]) + generator.normal(0, 0.002, (100, 5))
+    profile = pd.DataFrame(np.abs(rows), columns=[SHARE_PREFIX + name for name in CATEGORIES])
+    nodes = category_nodes(CATEGORIES, 3)
+    expected = pd.DataFrame([MIX], ["i01"], CATEGORIES)
+    figures = node_figures(profile, np.zeros(100, int), expected, nodes, CATEGORIES, lift_errors=1.0, min_lift=1.3)
+    found = name_by_interests(figures, ["i01"], nodes, min_lift=1.3, min_share=0.05, playbook=PLAYBOOK)
+    assert found["i01"]["is_broad"]
+
+
+def test_names_are_unique_and_groups_between_clusters_are_broad() -> None:
+    cats = ([0.4, 0.35, 0.05, 0.1, 0.1], 40)
+    found = named(cats, cats, (MIX.tolist(), 40), cats, broad=("i04",))
+    names = [one["names"]["en"] for one in found.values()]
+    assert len(set(names)) == 4
+    assert names[0] == "Cats" and names[1].startswith("Cats")
+    assert names[2] == "Broad interests" and names[3].startswith("Broad interests")
