@@ -121,6 +121,8 @@ def _facet_summary(facet: FoundFacet) -> dict[str, Any]:
         "clustered_count": int(facet.fitted.is_clustered.sum()),
         "min_events": own.settings.min_events,
         "min_evidence": own.settings.min_evidence,
+        "noise_policy": facet.fitted.clusters.model.get("noise"),
+        "shop": dict(facet.segments.shop),
         "quality": _quality(facet),
     }
 
