@@ -135,6 +135,7 @@ def _crossing(found: Found, params: Params) -> dict[str, Any] | None:
         first.segment_ids,
         second.segment_ids,
         found.profiles.table.net_spend.to_numpy(np.float64),
+        (found.profiles.table.order_count > 0).to_numpy(bool),
         min_group=params.naming.min_group,
     )
     return {"facets": [first.facet.name, second.facet.name], **crossed}

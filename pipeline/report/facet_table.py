@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from models.facet_crossing import lifts_of_shown
 
 LARGE = 0.05
 """Share of all customers from which on a group by rule has a column."""
-MAX_P, MIN_RATIO = 0.01, 1.25
-"""As in `models.crossings.crossing`."""
-ROUNDS = 200
 TELLING_LIFT = 1.3
 """A map of interests without such a cell says nothing: it is left out."""
 
@@ -115,47 +112,3 @@ def _cell(
         lift=None if np.isnan(lift) else float(lift),
         is_sure=bool(is_sure),
     )
-
-
-def lifts_of_shown(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Counts as multiples of what independence would give among the cells that are shown, and which chance explains.
-
-    Quasi-independence (Goodman 1968): cells without a count take no part, so that nothing of them can be worked out
-    from the lifts. Customers who did too little for one of the facets must be no cells here: who did little in one did
-    little in the other, and all other pairs would seem more frequent than chance.
-
-    Parameters
-    ----------
-    counts : array, shape (n, m)
-        NaN where hidden, and where a cell takes no part.
-
-    Returns
-    -------
-    lifts : array, shape (n, m)
-        NaN where there is no count.
-    is_sure : array of bool, shape (n, m)
-        Adjusted residual with a two-sided p below `MAX_P`, corrected for the number of cells, and at least `MIN_RATIO`
-        times or at most its inverse.
-    """
-    shown = ~np.isnan(counts)
-    observed = np.where(shown, counts, 0.0)
-    total = observed.sum()
-    if not total:
-        return np.full(counts.shape, np.nan), np.zeros(counts.shape, dtype=bool)
-    rows, columns = observed.sum(axis=1), observed.sum(axis=0)
-    expected = _expected(shown, rows, columns)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lifts = np.where(expected > 0, observed / expected, np.nan)
-        spread = expected * np.outer(1 - rows / total, 1 - columns / total)
-        residual = np.where(spread > 0, (observed - expected) / np.sqrt(spread), 0.0)
-    furthest = -NormalDist().inv_cdf(MAX_P / (2 * max(int(shown.sum()), 1)))
-    return lifts, (np.abs(residual) > furthest) & ((lifts >= MIN_RATIO) | (lifts <= 1 / MIN_RATIO))
-
-
-def _expected(shown: NDArray[np.bool_], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Products of a factor of the row and one of the column that have these sums where shown; NaN elsewhere."""
-    across, down = np.ones(len(rows)), np.ones(len(columns))
-    for _ in range(ROUNDS):
-        across = np.divide(rows, shown @ down, out=np.zeros_like(across), where=(shown @ down) > 0)
-        down = np.divide(columns, shown.T @ across, out=np.zeros_like(down), where=(shown.T @ across) > 0)
-    return np.where(shown, np.outer(across, down), np.nan)
