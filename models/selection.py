@@ -154,7 +154,9 @@ def choose(
     asked += f", and {stable_share:.0%} of their customers in segments that come back on resamples" if fair else ""
     is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
     what = f"the best of them in {_titles(chosen_by)}" if is_predicted else "the best silhouette among them"
-    reason = f"Of {len(candidates)} candidates, {good_count} had {asked}. The simplest within {tolerance:.0%} of {what} "
+    reason = (
+        f"Of {len(candidates)} candidates, {good_count} had {asked}. The simplest within {tolerance:.0%} of {what} "
+    )
     reason += (
         f"is {chosen.name}" + ("" if chosen == best else f"; the best is {best.name}") + f" ({_beside(chosen, best)})."
     )

@@ -92,7 +92,7 @@ KINDS = (
 )  # fmt: skip
 
 VISITS_TIMES = {"usual": 1.0, "busy": 5.0}
-"""Kind of shop -> how many times as often customers who come more than once visit: about 24 and 100 events a customer."""
+"""Kind of shop -> how many times as often customers who come again visit: about 24 and 100 events a customer."""
 
 # weight of each month, January first
 SEASONS = {
