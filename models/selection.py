@@ -127,7 +127,7 @@ def choose(
     Good enough is: at least two segments, none smaller than ``min_customers`` and ``min_segment_share``, noise not the
     greater part, and ``min_stable_share`` of the customers in stable segments. Where none is good enough, stability is
     asked for as far as any comes, then the share is let go, and it is said; the number of customers never is. With
-    ``min_separation``, groups must part so clearly and be stable, or there are none.
+    ``min_separation``, groups must part so clearly and be stable, or there are none; of one algorithm the best is taken.
     """
     large = [one for one in candidates if one.n_segments >= 2 and one.smallest_count >= min_customers]
     fair = [one for one in large if one.smallest_share >= min_segment_share and one.noise_share <= MAX_NOISE_SHARE]
@@ -148,15 +148,17 @@ def choose(
         good = as_given
         best = min(good, key=lambda one: (-told[one], one.simplicity))
         least = told[best] - tolerance * abs(told[best])
-    chosen = min((one for one in good if told[one] >= least), key=lambda one: (one.simplicity, -told[one], one.balance))
+    near = [one for one in good if told[one] >= least]
+    if min_separation is None:
+        chosen = min(near, key=lambda one: (one.simplicity, -told[one], one.balance))
+    else:  # how many groups there are is found, and no matter of taste
+        chosen = min(near, key=lambda one: (one.simplicity[0], -told[one], one.simplicity, one.balance))
     asked = f"no segment under {min_customers:g} customers"
     asked += f" or {min_segment_share:.0%} of them" if fair else ""
     asked += f", and {stable_share:.0%} of their customers in segments that come back on resamples" if fair else ""
     is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
     what = f"the best of them in {_titles(chosen_by)}" if is_predicted else "the best silhouette among them"
-    reason = (
-        f"Of {len(candidates)} candidates, {good_count} had {asked}. The simplest within {tolerance:.0%} of {what} "
-    )
+    reason = f"Of {len(candidates)} candidates, {good_count} had {asked}. {rank} {what} "
     reason += (
         f"is {chosen.name}" + ("" if chosen == best else f"; the best is {best.name}") + f" ({_beside(chosen, best)})."
     )
