@@ -76,7 +76,7 @@ def test_cards_are_with_the_segments_and_every_line_is_sure(trained: Any) -> Non
     assert "Your customer table was read: age_band, city, gender (known for " in page
     is_told = any(line["is_attribute"] for line in told)
     assert ("No segment differs reliably in any of these" in page) is not is_told
-    assert "only what is sure" in page
+    assert "reliable differences only" in page
     assert "Audiences of categories" in page
 
 

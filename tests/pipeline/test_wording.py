@@ -141,7 +141,7 @@ def test_rules_in_words() -> None:
         "без замовлень",
         "щонайбільше 1 перегляд",
         "щонайбільше 1\xa0200 дій",
-        "не були тут останні 98 днів",
+        "не заходили останні 98 днів",
     ]
 
 
@@ -196,7 +196,7 @@ def test_proofs_that_read_as_everybodys_are_left_out() -> None:
     ("language", "expected"),
     [
         ("en", "Cats: 52% of their interest (6.0% on average); top category for 81% of them"),
-        ("uk", "Cats: 52% їхнього інтересу (у середньому 6,0%); перша категорія для 81% з них"),
+        ("uk", "Cats: 52% їхнього інтересу (у середньому 6,0%); головна категорія для 81% із них"),
         ("ru", "Cats: 52% их интереса (в среднем 6,0%); первая категория для 81% из них"),
         ("sq", "Cats: 52% e interesit të tyre (mesatarisht 6,0%); kategoria e parë për 81% prej tyre"),
     ],
