@@ -80,7 +80,7 @@ def test_the_rows_have_it_but_of_small_segments_and_young_logs(
     [
         ("en", "62% of those in this segment 30 days earlier are still in it."),
         ("uk", "62% тих, хто був у цьому сегменті за 30 днів до цього, досі в ньому."),
-        ("ru", "Из тех, кто был в этом сегменте за 30 дней до этого, по-прежнему в нём 62%."),
+        ("ru", "62% тех, кто был в этом сегменте за 30 дней до этого, по-прежнему в нём."),
         ("sq", "Nga ata që ishin në këtë segment 30 ditë më parë, 62% janë ende në të."),
     ],
 )

@@ -150,7 +150,7 @@ def test_rules_in_words() -> None:
     [
         ("en", ["visits per week over 1", "visits per week at most 0.97"]),
         ("uk", ["візитів на тиждень – понад 1", "візитів на тиждень – не більше ніж 0,97"]),
-        ("ru", ["визитов в неделю – более 1", "визитов в неделю – не более 0,97"]),
+        ("ru", ["визитов в неделю — более 1", "визитов в неделю — не более 0,97"]),
         ("sq", ["vizita në javë: më shumë se 1", "vizita në javë: jo më shumë se 0,97"]),
     ],
 )
@@ -197,7 +197,7 @@ def test_proofs_that_read_as_everybodys_are_left_out() -> None:
     [
         ("en", "Cats: 52% of their interest (6.0% on average); top category for 81% of them"),
         ("uk", "Cats: 52% їхнього інтересу (у середньому 6,0%); головна категорія для 81% із них"),
-        ("ru", "Cats: 52% их интереса (в среднем 6,0%); первая категория для 81% из них"),
+        ("ru", "Cats: 52% их интереса (в среднем 6,0%); главная категория для 81% из них"),
         ("sq", "Cats: 52% e interesit të tyre (mesatarisht 6,0%); kategoria e parë për 81% prej tyre"),
     ],
 )
