@@ -81,7 +81,7 @@ def test_the_rows_have_it_but_of_small_segments_and_young_logs(
         ("en", "62% of those in this segment 30 days earlier are still in it."),
         ("uk", "62% тих, хто був у цьому сегменті за 30 днів до цього, досі в ньому."),
         ("ru", "62% тех, кто был в этом сегменте за 30 дней до этого, по-прежнему в нём."),
-        ("sq", "Nga ata që ishin në këtë segment 30 ditë më parë, 62% janë ende në të."),
+        ("sq", "62% e atyre që ishin në këtë segment 30 ditë më parë janë ende në të."),
     ],
 )
 def test_it_is_told_in_each_language(language: str, expected: str) -> None:

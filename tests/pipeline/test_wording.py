@@ -198,7 +198,7 @@ def test_proofs_that_read_as_everybodys_are_left_out() -> None:
         ("en", "Cats: 52% of their interest (6.0% on average); top category for 81% of them"),
         ("uk", "Cats: 52% їхнього інтересу (у середньому 6,0%); головна категорія для 81% із них"),
         ("ru", "Cats: 52% их интереса (в среднем 6,0%); главная категория для 81% из них"),
-        ("sq", "Cats: 52% e interesit të tyre (mesatarisht 6,0%); kategoria e parë për 81% prej tyre"),
+        ("sq", "Cats: 52% e interesit të tyre (mesatarisht 6,0%); kategoria kryesore për 81% prej tyre"),
     ],
 )
 def test_what_an_interest_segment_is_named_by(language: str, expected: str) -> None:
