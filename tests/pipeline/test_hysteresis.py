@@ -55,7 +55,7 @@ def test_a_segment_is_called_as_it_is_called_now() -> None:
 
 
 def test_customers_are_matched_by_id_and_new_ones_are_free() -> None:
-    found, held = hold(predicted(), pd.Series(list("wxyz")), last(["a", "a"], "xv"), PREFIXES, margin=0.05)
+    _, held = hold(predicted(), pd.Series(list("wxyz")), last(["a", "a"], "xv"), PREFIXES, margin=0.05)
     assert held.tolist() == [False, True, False, False]
 
 

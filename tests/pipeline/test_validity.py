@@ -93,7 +93,7 @@ def test_segments_foretell_and_nobody_beats_the_ceiling_by_much(params: Callable
 
 
 def test_where_nobody_is_clustered_all_ways_to_group_are_alike(params: Callable[..., Params], last: Past) -> None:
-    found = measure_validity(last, params(*SMALL, "clustering.algorithm=standing"))
+    found = measure_validity(last, params(*SMALL, "facets.behaviour.algorithm=rule", "facets.interest=null"))
     assert all(found.rows[name] == found.rows["segments"] for name in BASELINES)
 
 
