@@ -30,9 +30,12 @@ import run
 from models import clusterers
 from models.preprocessing import fit_scaling
 from models.scorer import NOISE, assign, to_space
+from pipeline.clusters import hdbscan_settings
 from pipeline.engines import connect
+from pipeline.facets import facets_of
 from pipeline.profiles import build_profiles
 from pipeline.sources import read_source
+from pipeline.sweep import clustered
 
 
 def main() -> None:
@@ -47,10 +50,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
         columns = profiles.shop.spec.columns()
-        clustered = profiles.table[profiles.table.event_count >= params.facets.behaviour.min_events]
-        scaling = fit_scaling(clustered, columns, block_weights=params.facets.behaviour.block_weights.model_dump())
-        space = to_space(clustered, scaling)
-        settings = params.clustering.hdbscan.model_dump() | {"noise": "keep"}
+        (behaviour, *_) = facets_of(params)
+        table = profiles.table[clustered(profiles.table, behaviour)]
+        space = to_space(table, fit_scaling(table, columns, block_weights=behaviour.settings.block_weights))
+        settings = hdbscan_settings(params, behaviour) | {"noise": "keep"}
         found, both, all_ = agreement(space, settings, params.seed)
         cpu, wall = time.process_time(), time.monotonic()
         assign(space, clusterers.fit_hdbscan(space, params.seed, **settings).model)
