@@ -33,15 +33,15 @@ class LeadingRule:
         Share compared with the shop's.
     min_errors : float
         Standard errors that the share must be above the shop's.
-    min_customers : int
-        A category that fewer lead in leads nobody.
+    min_share : float
+        A category that leads for a smaller share of the customers leads nobody.
     """
 
     cut: CategoryCut
     kappa: float
     min_lift: float
     min_errors: float
-    min_customers: int
+    min_share: float
 
     def scaling(self) -> dict[str, Any]:
         """For `models.scorer.to_space`: shares and evidence as they are."""
@@ -70,7 +70,7 @@ def fit_leading_category(space: Floats, seed: int, *, rule: LeadingRule) -> Clus
     Clusters
         Noise: customers without a leading category.
     """
-    found = [_without_small_groups(space, model, rule.min_customers) for model in _levels(rule)]
+    found = [_without_small_groups(space, model, rule.min_share * len(space)) for model in _levels(rule)]
     counts = [int((labels != NOISE).sum()) for _, labels in found]
     model, labels = found[int(np.argmax(counts))]  # of equals the upper level
     return _numbered(model, labels)
@@ -98,7 +98,7 @@ def _rule_model(rule: LeadingRule, nodes: Ints, mix: Floats) -> dict[str, Any]:
     }
 
 
-def _without_small_groups(space: Floats, model: dict[str, Any], least: int) -> tuple[dict[str, Any], Ints]:
+def _without_small_groups(space: Floats, model: dict[str, Any], least: float) -> tuple[dict[str, Any], Ints]:
     """The rule without categories that fewer than ``least`` customers lead in, and the group of each customer."""
     while True:
         labels = _labels(space, model)

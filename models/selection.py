@@ -73,7 +73,7 @@ class Candidate:
 
     @property
     def simplicity(self) -> tuple[int, int]:
-        """Lower is simpler: KMeans before HDBSCAN, few segments before many; one balance is as simple as another."""
+        """Lower is simpler: KMeans before HDBSCAN, few segments before many."""
         return ("kmeans", "hdbscan", "rule").index(self.algorithm), self.n_segments
 
 
@@ -142,7 +142,8 @@ def choose(
     told = dict(zip(candidates, scores(candidates, chosen_by), strict=True))
     best = min(good, key=lambda one: (-told[one], one.simplicity, one.balance))
     near = [one for one in good if told[one] >= told[best] - tolerance * abs(told[best])]
-    chosen = min(near, key=lambda one: (one.simplicity, -told[one], one.balance))
+    # The balance given stays, unless another one does better by more than the tolerance.
+    chosen = min(near, key=lambda one: (one.simplicity, one.balance > 0, -told[one], one.balance))
     asked = f"no segment under {min_customers:g} customers"
     asked += f" or {min_segment_share:.0%} of them" if fair else ""
     asked += f", and {stable_share:.0%} of their customers in segments that come back on resamples" if fair else ""

@@ -127,7 +127,7 @@ def _main_effects(codes: Sequence[Ints], counts: Sequence[int], matrix: Floats) 
     members = [indicator(code, count) for code, count in zip(codes, counts, strict=True)]
     effects = [np.ones((count, matrix.shape[1])) for count in counts]
     predicted = np.tile(matrix.mean(axis=0), (len(matrix), 1))
-    for _ in range(FITTING_ROUNDS):
+    for _ in range(FITTING_ROUNDS if len(codes) > 1 else 1):
         for place, (code, member) in enumerate(zip(codes, members, strict=True)):
             others = predicted / effects[place][code]
             observed, expected = member @ matrix, member @ others
@@ -254,7 +254,7 @@ def _r2(predicted: Floats, outcome: Floats, weights: Floats) -> Floats:
 
 def predictive_validity(segment: NDArray[Any], outcomes: Outcomes, *, seed: int) -> dict[str, float]:
     """What the segment alone tells of the weeks after it was fixed: `figures_of`, without intervals."""
-    found = figures_of(mean_by_segment(segment, outcomes.matrix, seed=seed), outcomes, np.ones((1, len(segment))))
+    found = figures_of(predicted_by_groups([segment], outcomes, seed=seed), outcomes, np.ones((1, len(segment))))
     return {name: figure.mean for name, figure in found.items()}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from models.identity import STANDING
 from models.leading_category import LeadingRule
-from models.scorer import NOISE
+from models.scorer import NOISE, is_known
 from models.segmentation import FittedClusters, fit_segmentation
 from pipeline.errors import UserError
 from pipeline.facets import UNKNOWN_ID, Facet
@@ -39,7 +39,7 @@ def cluster(profiles: Profiles, params: Params, facet: Facet, **changes: Any) ->
         "block_weights": settings.block_weights,
         "kmeans": shared.kmeans.model_dump(),
         "hdbscan": hdbscan_settings(params, facet),
-        "leading_rule": _leading_rule(profiles, params) if facet.names_interests else None,
+        "leading_rule": _leading_rule(profiles, params, facet) if facet.names_interests else None,
         "quality": params.quality.model_dump(),
         "seed": params.seed,
     }
@@ -55,14 +55,16 @@ def hdbscan_settings(params: Params, facet: Facet) -> dict[str, Any]:
     return {**params.clustering.hdbscan.model_dump(), **own}
 
 
-def _leading_rule(profiles: Profiles, params: Params) -> LeadingRule:
+def _leading_rule(profiles: Profiles, params: Params, facet: Facet) -> LeadingRule:
     given = params.clustering.leading_category
+    least = params.quality.min_segment_customers or params.naming.min_group
+    customer_count = int(is_known(profiles.table, facet.settings.model_dump()).sum())
     return LeadingRule(
         cut=profiles.shop.spec.cut,
         kappa=params.interests.kappa,
         min_lift=given.min_lift,
         min_errors=given.min_errors,
-        min_customers=params.quality.min_segment_customers or params.naming.min_group,
+        min_share=max(params.quality.min_segment_share, least / max(customer_count, 1)),
     )
 
 

@@ -30,6 +30,7 @@ from pipeline.profiles import Profiles, Progress, build_profiles
 from pipeline.proposals import require_proposer, with_proposals
 from pipeline.queries import counts_text, query_metrics
 from pipeline.report import plots
+from pipeline.report.facet_table import facet_table
 from pipeline.report.markdown import as_markdown
 from pipeline.report.render import render
 from pipeline.results import REPORT, flat_segments, results_folder, write_results
@@ -292,6 +293,8 @@ def _log_run(
     for one in found.facets:
         drawn = plots.figures(one.segments, one.fitted, seed=params.seed)
         tracking.log_figures(mlflow, {f"{one.segments.facet.name}/{key}": figure for key, figure in drawn.items()})
+    if table := facet_table(summary):
+        tracking.log_figures(mlflow, {"crossing": plots.crossing_figure(table)})
 
 
 def _log_model(mlflow: Any, params: Params, found: Found) -> tuple[str, str]:

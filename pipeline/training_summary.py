@@ -121,6 +121,8 @@ def _facet_summary(facet: FoundFacet) -> dict[str, Any]:
         "clustered_count": int(facet.fitted.is_clustered.sum()),
         "min_events": own.settings.min_events,
         "min_evidence": own.settings.min_evidence,
+        "noise_policy": facet.fitted.clusters.model.get("noise"),
+        "shop": dict(facet.segments.shop),
         "quality": _quality(facet),
     }
 
@@ -133,6 +135,7 @@ def _crossing(found: Found, params: Params) -> dict[str, Any] | None:
         first.segment_ids,
         second.segment_ids,
         found.profiles.table.net_spend.to_numpy(np.float64),
+        (found.profiles.table.order_count > 0).to_numpy(bool),
         min_group=params.naming.min_group,
     )
     return {"facets": [first.facet.name, second.facet.name], **crossed}

@@ -10,6 +10,8 @@ import numpy as np
 from pipeline.report.wording import Wording
 
 CELL_WIDTH, CHAR_WIDTH, HEAD_CHAR_WIDTH = 46, 6.8, 6.4
+MANY_COLUMNS, NARROW_WIDTH = 16, 38
+"""From so many columns on, cells are narrower, so that a map of all interests fits a screen."""
 CELL_HEIGHT, BAR_HEIGHT, LABEL_HEIGHT = 26, 13, 19
 MAX_CHARS = 46
 FIFTH = 0.2
@@ -131,7 +133,7 @@ def matrix(
         words(f"{part}.line", row=rows[place], column=columns[index], ratio=words.times(value))
         for _, place, index, value in furthest
     ]
-    cells = [[_shade(value, words) for value in row] for row in values]
+    cells = [[shade(value, words) for value in row] for row in values]
     return {
         **grid(rows, columns, cells),
         "title": title,
@@ -140,7 +142,8 @@ def matrix(
     }
 
 
-def _shade(value: float | None, words: Wording) -> dict[str, Any]:
+def shade(value: float | None, words: Wording) -> dict[str, Any]:
+    """A multiple with its colour, full at four times and at a quarter; empty where there is none."""
     if value is None:
         return {"text": "", "kind": "none", "strength": 0.0, "bar": None}
     strength = min(abs(float(np.log2(max(value, 0.05)))) / 2.0, 1.0)
@@ -169,7 +172,7 @@ def funnel_matrix(funnel: Mapping[str, Any], names: Mapping[str, str], words: Wo
 def grid(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Places of cells: names of rows take the width of the longest, those of columns stand upright above them."""
     label = 12 + CHAR_WIDTH * max((len(_short(name)) for name in rows), default=0)
-    least = label + CELL_WIDTH * len(columns)
+    least = label + (CELL_WIDTH if len(columns) < MANY_COLUMNS else NARROW_WIDTH) * len(columns)
     start = 100.0 * label / least
     width = (100.0 - start) / max(len(columns), 1)
     head = round(16 + HEAD_CHAR_WIDTH * min(max(map(len, columns), default=0), MAX_CHARS))

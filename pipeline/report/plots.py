@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from models.clusterers import sampled_rows
+from pipeline.report.facet_table import TELLING_LIFT
 from pipeline.report.wording import shown_name
 
 if TYPE_CHECKING:
@@ -18,25 +19,30 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from models.segmentation import FittedClusters
+    from pipeline.report.facet_table import FacetTable
     from pipeline.segments import Segments
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
 LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report
 MAX_POINTS = 5_000
-MAX_CATEGORIES = 20
+MAX_CATEGORIES, MAX_LIKED = 20, 40
+"""Of a map; of the facet of interests every segment has its own."""
 
 
 def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
-    """All figures by name; without the map of interests where there is nothing to map."""
-    has_map = len(segments.lifts.columns) and not all(one["is_standing"] for one in segments.table)
-    interests = {"interests_by_segment": interest_heat_map(segments)} if has_map else {}
+    """All figures of a facet by name; without the map of interests where no segment turns clearly to any."""
+    ids = [one["segment_id"] for one in segments.table if not one["is_standing"] and not one["is_small"]]
+    highest = segments.lifts.reindex(ids).max().max() if len(segments.lifts.columns) else np.nan
+    interests = {"interests_by_segment": interest_heat_map(segments)} if highest >= TELLING_LIFT else {}
     return {
         "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
         "value_by_segment": _bars(segments, "spend_share", "Share of spend"),
         **interests,
-        "map": customer_map(segments, fitted, seed=seed),
+        # So many interests have no two main axes.
+        **({} if segments.facet.names_interests else {"map": customer_map(segments, fitted, seed=seed)}),
     }
 
 
@@ -56,18 +62,49 @@ def _bars(segments: Segments, column: str, title: str) -> Figure:
 
 
 def interest_heat_map(segments: Segments) -> Figure:
-    """Lift of each category in each segment, on a scale of doublings."""
-    ids = [one["segment_id"] for one in segments.table if not one["is_standing"]]
-    names = [_short(shown_name(one)) for one in segments.table if not one["is_standing"]]
-    lifts = segments.lifts.loc[ids].fillna(1.0)
-    kept = list(lifts.columns[:MAX_CATEGORIES])
-    values = np.log2(np.maximum(lifts[kept].to_numpy(), 0.05))
-    figure = Figure(figsize=(0.55 * len(kept) + 4, 0.45 * len(ids) + 2.4), layout="constrained")
+    """Lift of each category in each segment, on a scale of doublings; of a facet of interests what they like more."""
+    shown = [one for one in segments.table if not one["is_standing"] and not one["is_small"]]
+    lifts = segments.lifts.loc[[one["segment_id"] for one in shown]]
+    if segments.facet.names_interests:  # along a diagonal, and without what is everything else
+        lifts = lifts.where(lifts >= 1.0)
+        lifts = lifts[lifts.fillna(0.0).idxmax().map(list(lifts.index).index).sort_values(kind="stable").index]
+    kept = list(lifts.columns[: MAX_LIKED if segments.facet.names_interests else MAX_CATEGORIES])
+    return _lift_map(
+        lifts[kept].to_numpy(np.float64),
+        [_short(shown_name(one)) for one in shown],
+        [_short(segments.labels[name], 22) for name in kept],
+        "Categories liked more than on average"
+        if segments.facet.names_interests
+        else "Interest compared with the shop's average",
+    )
+
+
+def crossing_figure(table: FacetTable) -> Figure:
+    """Segments of interest by those of behaviour: customers, coloured by how they compare with chance."""
+    lifts = np.array([[np.nan if one.lift is None else one.lift for one in cells] for cells in table.cells])
+    figure = _lift_map(
+        lifts,
+        [_short(shown_name(one)) for one in table.rows],
+        [_short(shown_name(one), 22) for one in table.columns],
+        "Customers in both segments, compared with chance",
+    )
+    for row, cells in enumerate(table.cells):
+        for column, one in enumerate(cells):
+            text = "–" if one.count is None else f"{one.count:,}"
+            weight = "bold" if one.is_sure else "normal"
+            figure.axes[0].text(column, row, text, ha="center", va="center", fontsize=7, fontweight=weight)
+    return figure
+
+
+def _lift_map(lifts: NDArray[np.float64], rows: list[str], columns: list[str], title: str) -> Figure:
+    """Cells on a scale of doublings; white where there is no lift."""
+    values = np.log2(np.maximum(np.nan_to_num(lifts, nan=1.0), 0.05))
+    figure = Figure(figsize=(0.55 * len(columns) + 4, 0.45 * len(rows) + 2.4), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(values, cmap=LESS_TO_MORE, vmin=-2, vmax=2, aspect="auto")
-    axes.set_xticks(range(len(kept)), [_short(segments.labels[name], 22) for name in kept], rotation=45, ha="right")
-    axes.set_yticks(range(len(ids)), names)
-    axes.set_title("Interest beside the shop's average", loc="left")
+    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_title(title, loc="left")
     bar = figure.colorbar(image, ax=axes, ticks=[-2, -1, 0, 1, 2])
     bar.ax.set_yticklabels(["¼×", "½×", "1×", "2×", "4×"])
     return figure

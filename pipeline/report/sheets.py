@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.report.facet_table import facet_table
 from pipeline.report.wording import wording
 
 SIZES = ("customer_count", "customer_share", "spend_share")
@@ -52,6 +53,7 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
         _segments(summary),
         _figures(summary),
         _interests(summary),
+        *_crossing(summary),
         _lineage(summary, lineage),
         _quality(summary),
         _data_quality(summary),
@@ -95,7 +97,8 @@ def _in_words(table: Sheet, say: Callable[[str], str]) -> Sheet:
 
 def _segments(summary: Mapping[str, Any]) -> Sheet:
     columns = {
-        **{"Segment id": "text", "Segment": "text", "Archetype (key)": "text", "Grouped by rule": "flag"},
+        **{"Segment id": "text", "Segment": "text", "Facet": "text"},
+        **{"Archetype (key)": "text", "Grouped by rule": "flag"},
         **{"Customers": "count", "Share of customers": "share", "Share of spend": "share"},
         **{"Paid for orders": "money", "Of it given back": "money"},
         **{"Stability": "share", "Stable": "flag", "Interests": "text"},
@@ -104,8 +107,9 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
     rows = []
     for one in summary["segments"]:
         size = (one["customer_count"], one["customer_share"])
+        which = (one["segment_id"], one["name"], _facet(one.get("facet"), summary))
         if one["is_small"]:
-            rows.append((one["segment_id"], one["name"], None, one["is_standing"], *size, *[None] * 9))
+            rows.append((*which, None, one["is_standing"], *size, *[None] * 9))
             continue
         rule = one["rule"] or {}
         found = wording(summary["language"]).categories(one)
@@ -113,12 +117,18 @@ def _segments(summary: Mapping[str, Any]) -> Sheet:
         text = wording(summary["language"], summary.get("currency")).conditions(rule) if rule else None
         told = (one["stability"], stable, found, text, rule.get("precision"), rule.get("coverage"))
         kind = (one["archetype"], one["is_standing"])
-        rows.append((one["segment_id"], one["name"], *kind, *size, one["spend_share"], *_money(one), *told))
+        rows.append((*which, *kind, *size, one["spend_share"], *_money(one), *told))
     about = (
         "The segments in order of value: how large they are, how sure, and the rule that tells them in short. Spend is "
         "what was paid less what was given back."
     )
     return Sheet("Segments", about, columns, rows, frozen=2)
+
+
+def _facet(name: str | None, summary: Mapping[str, Any]) -> str | None:
+    """What a facet is called; one of another name than ours bears its own."""
+    told = wording(summary["language"])
+    return told(f"facet.{name}") if f"facet.{name}" in told.texts else name
 
 
 def _money(segment: Mapping[str, Any]) -> tuple[float | None, float | None]:
@@ -132,11 +142,13 @@ def _money(segment: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 def _figures(summary: Mapping[str, Any]) -> Sheet:
     words, rows = wording(summary["language"]), []
+    shops = {one["name"]: one.get("shop", summary["shop"]) for one in summary.get("facets", ())}
     for one in summary["segments"]:
+        of_all = shops.get(one.get("facet"), summary["shop"])
         told = {} if one["is_small"] else {name: value for name, value in one["figures"].items() if name not in SIZES}
         for name, value in told.items():
             # A shop without searches has no figure of them.
-            if shop := summary["shop"].get(name):
+            if shop := of_all.get(name):
                 form = _form(name)
                 figure = (words.figure(name), (value, form), (shop, form), value / shop, name)
                 rows.append((one["segment_id"], one["name"], *figure))
@@ -144,7 +156,7 @@ def _figures(summary: Mapping[str, Any]) -> Sheet:
         **{"Segment id": "text", "Segment": "text", "Figure": "text"},
         **{"They": "number", "The shop": "number", "Times the shop's": "times", "Key in params.yaml": "text"},
     }
-    about = "Each figure of each segment beside that of all customers who were told apart by behaviour (the shop)."
+    about = "Each figure of each segment compared with that of all customers segmented in the same facet (the shop)."
     return Sheet("Figures", about, columns, rows, frozen=2)
 
 
@@ -168,6 +180,30 @@ def _interests(summary: Mapping[str, Any]) -> Sheet:
     )
     titles = dict.fromkeys(f"{one['name']} ({one['segment_id']})" for one in shown)
     return Sheet("Interests", about, {"Category": "text", **dict.fromkeys(titles, "times")}, rows, is_map=True)
+
+
+def _crossing(summary: Mapping[str, Any]) -> list[Sheet]:
+    """Customers in each pair of segments of two facets, a row a pair; no sheet of one facet."""
+    table = facet_table(summary)
+    if table is None:
+        return []
+    rows: list[tuple[Cell, ...]] = [
+        (
+            *(column["segment_id"], column["name"], row["segment_id"], row["name"]),
+            *(one.count, one.spend_share, one.lift, None if one.lift is None else one.is_sure),
+        )
+        for row, cells in zip(table.rows, table.cells, strict=True)
+        for column, one in zip(table.columns, cells, strict=True)
+    ]
+    columns = {
+        **{"Segment id": "text", "Segment": "text", "Interest segment id": "text", "Interest segment": "text"},
+        **{"Customers": "count", "Share of spend": "share", "Times chance": "times", "Beyond chance": "flag"},
+    }
+    about = (
+        "How many customers are in both of two segments, and how many times as many as if behaviour and interests had "
+        "nothing to do with each other. Empty: hidden, as the group is too small or would give another one away."
+    )
+    return [Sheet("Behaviour and interests", about, columns, rows, frozen=2)]
 
 
 def _lineage(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> Sheet:
@@ -208,18 +244,19 @@ def _names_then(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]
 
 
 def _quality(summary: Mapping[str, Any]) -> Sheet:
-    figures = {
-        name: value
-        for name, value in summary["quality"].items()
+    facets = summary.get("facets") or [{"name": None, "quality": summary["quality"]}]
+    rows = [
+        (name, (value, _quality_form(name, value)), _facet(one["name"], summary))
+        for one in facets
+        for name, value in one["quality"].items()
         if isinstance(value, int | float | str) and value != ""
-    }
-    rows = [(name, (value, _quality_form(name, value))) for name, value in figures.items()]
+    ]
     if summary["language"] == "en":  # as the training told them
-        rows += [("note", (text, "text")) for text in summary["quality"]["notes"]]
+        rows += [("note", (text, "text"), None) for text in summary["quality"]["notes"]]
     else:
         rows = [row for row in rows if row[0] != "choice_reason"]
     about = "How the segments were found, and how far to trust them; MLflow says of each figure what is better."
-    return Sheet("Quality", about, {"Figure": "text", "Value": "number"}, rows, said=(0,))
+    return Sheet("Quality", about, {"Figure": "text", "Value": "number", "Facet": "text"}, rows, said=(0,))
 
 
 def _quality_form(name: str, value: Any) -> str:

@@ -71,6 +71,11 @@ def proposed_name(segment: Mapping[str, Any], language: str) -> str | None:
     return None if is_by_hand or proposed == segment["names"][language] else proposed
 
 
+def is_by_interest(segment: Mapping[str, Any]) -> bool:
+    """Whether a segment is named by what its customers like, as its evidence shows."""
+    return any("first_share" in one for one in segment["evidence"])
+
+
 @functools.cache
 def wording(language: str, currency: str | None = None, timezone: str = "UTC") -> Wording:
     """The wording of a language, with amounts in a currency (ISO 4217) and days of a time zone, read once."""
@@ -180,6 +185,8 @@ class Wording:
 
         ``is_of_others``: they are beside those of the customers told apart by behaviour, of whom the segment is none.
         """
+        if evidence and "first_share" in evidence[0]:
+            return [self._liked(one) for one in evidence]
         others = self("the_told_apart" if is_of_others else "the_clustered")
         told = [one for one in map(self._proof, evidence) if one["value"] != one["shop"] or "like" in one]
         texts = [self("cards.proof_like" if "like" in one else "cards.proof", others=others, **one) for one in told]
@@ -199,6 +206,12 @@ class Wording:
         if "held_share" in evidence:
             told["held"] = self.number(evidence["held_share"], "share")
         return {"label": label, **told}
+
+    def _liked(self, evidence: Mapping[str, Any]) -> str:
+        """A category that a segment by interests is named by."""
+        shares = {name: self.number(evidence[name], "share") for name in ("value", "shop", "first_share")}
+        name = self.category(str(evidence["figure"]).removeprefix(SHARE_PREFIX))
+        return self("facets.proof", name=name, share=shares["value"], shop=shares["shop"], first=shares["first_share"])
 
     def interest(self, interest: Mapping[str, Any]) -> str:
         """A distinctive interest."""
@@ -308,7 +321,7 @@ class Wording:
         # One facet alone is what all of them are together.
         alone = validity["facets"] if len(validity["facets"]) == 1 else ()
         rows = [
-            (self(f"foretold.{name}"), [figure(row.get(one)) for one in shown])
+            (self._way(name, validity), [figure(row.get(one)) for one in shown])
             for name, row in validity["rows"].items()
             if name not in alone
         ]
@@ -322,6 +335,11 @@ class Wording:
             groups=self.whole(validity["group_count"]),
         )
         return {"text": text, "head": [self(f"foretold.{name}") for name in shown], "rows": rows}
+
+    def _way(self, name: str, validity: Mapping[str, Any]) -> str:
+        """A way to group customers that the future was predicted by; a facet of another name bears its own."""
+        key = "foretold.together" if name == "segments" and len(validity["facets"]) > 1 else f"foretold.{name}"
+        return self(key) if key in self.texts else name
 
     def listed(self, names: Sequence[str]) -> str:
         """Names one after another."""

@@ -8,11 +8,12 @@ import pytest
 from models.facet_crossing import cross_facets
 
 
-def crossed(counts: list[list[int]], min_group: int = 3) -> dict[str, object]:
+def crossed(counts: list[list[int]], min_group: int = 3, is_buyer: np.ndarray | None = None) -> dict[str, object]:
     first = np.array([f"s{i}" for i, row in enumerate(counts) for count in row for _ in range(count)], dtype=object)
     second = np.array([f"i{j}" for row in counts for j, count in enumerate(row) for _ in range(count)], dtype=object)
     spend = np.where(first == "s0", 2.0, 1.0)
-    return cross_facets(first, second, spend, min_group=min_group)
+    buyers = np.ones(len(first), dtype=bool) if is_buyer is None else is_buyer
+    return cross_facets(first, second, spend, buyers, min_group=min_group)
 
 
 def test_counts_lifts_and_spend_by_hand() -> None:
@@ -32,3 +33,19 @@ def test_a_small_cell_is_hidden_and_cannot_be_found_by_subtraction() -> None:
         table = found[name]
         assert isinstance(table, list)
         assert [[one is None for one in row] for row in table] == [[one is None for one in row] for row in counts]
+
+
+def test_the_spend_of_few_buyers_is_hidden_with_another_cell() -> None:
+    is_buyer = np.ones(40, dtype=bool)
+    is_buyer[:9] = False  # one buyer among the ten of the first cell
+    found = crossed([[10, 10], [10, 10]], is_buyer=is_buyer)
+    assert found["counts"] == [[10, 10], [10, 10]]
+    assert found["spend_shares"] == [[None, None], [None, None]]
+
+
+def test_groups_by_rule_take_no_part_in_lifts() -> None:
+    first = np.array(["s1"] * 20 + ["s2"] * 20 + ["standing-browsing"] * 400, dtype=object)
+    second = np.array((["i1"] * 10 + ["i2"] * 10) * 2 + ["standing-unknown"] * 400, dtype=object)
+    found = cross_facets(first, second, np.ones(440), np.ones(440, dtype=bool), min_group=3)
+    assert found["rows"] == ["s1", "s2", "standing-browsing"]
+    assert found["lifts"] == [[1.0, 1.0, None], [1.0, 1.0, None], [None, None, None]]

@@ -13,8 +13,8 @@ from models.scorer import NOISE, leading_category
 CUT = CategoryCut(2, ("Pets > Cats", "Pets > Dogs", "Home > Lamps", "(other)"), (0.2, 0.2, 0.4, 0.2))
 
 
-def rule(least: int = 1) -> LeadingRule:
-    return LeadingRule(CUT, kappa=2.0, min_lift=1.3, min_errors=1.64, min_customers=least)
+def rule(least: float = 0.01) -> LeadingRule:
+    return LeadingRule(CUT, kappa=2.0, min_lift=1.3, min_errors=1.64, min_share=least)
 
 
 def test_the_share_furthest_above_the_shop_in_standard_errors_leads() -> None:
@@ -56,7 +56,7 @@ def test_the_level_is_that_at_which_most_are_certain() -> None:
 
 def test_a_category_of_few_leads_nobody() -> None:
     space = np.vstack([people([0.8, 0.1, 0.1, 0.0], 30), people([0.1, 0.1, 0.8, 0.0], 4)])
-    found = fit_leading_category(space, 0, rule=rule(least=10))
+    found = fit_leading_category(space, 0, rule=rule(least=0.2))
     assert found.fitted_labels.tolist() == [0] * 30 + [NOISE] * 4
     assert len(found.model["mix"]) == 1
 

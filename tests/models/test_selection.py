@@ -65,8 +65,10 @@ def test_the_simplest_within_the_tolerance_of_the_best() -> None:
     assert pick(candidate(8, 0.796), candidate(10, 0.8)) == 8
     assert pick(candidate(8, 0.784), candidate(10, 0.8)) == 10
     both = candidate(8, 0.8, balance=1, balance_name="value 2"), candidate(8, 0.799)
-    assert made(*both).chosen.balance == 1  # no balance is simpler than another: the one that foretells more
-    assert made(both[1], replace(both[0], buys_auc=0.799)).chosen.balance == 0
+    assert made(*both).chosen.balance == 0  # the balance given stays within the tolerance ...
+    assert made(both[0], replace(both[1], buys_auc=0.75)).chosen.balance == 1  # ... and not beyond it
+    others = candidate(8, 0.8, balance=2), candidate(8, 0.799, balance=1)
+    assert made(*others).chosen.balance == 2  # of other balances the one that predicts more
     dense = candidate(4, 0.8, algorithm="hdbscan", asked=None, density=0.02)
     assert made(dense, candidate(8, 0.8)).chosen.algorithm == "kmeans"
 

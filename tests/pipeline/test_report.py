@@ -249,11 +249,32 @@ def test_markdown_is_escaped() -> None:
 
 
 def test_a_log_without_categories_has_no_map_of_interests() -> None:
-    found = Segments(
-        [segment("s01", "VIP")], {}, pd.DataFrame(index=["s01"]), {}, cast(Any, None), np.array(["s01"]), 1.0
-    )
     fitted = SimpleNamespace(space=np.zeros((1, 2)), is_clustered=np.array([True]))
-    assert list(figures(found, cast(Any, fitted), seed=1)) == ["segment_sizes", "value_by_segment", "map"]
+    behaviour = SimpleNamespace(names_interests=False)
+    drawn = {}
+    for name, lifts in {"none": {}, "flat": {"a": [0.7]}, "telling": {"a": [0.7], "b": [2.0]}}.items():
+        found = Segments(
+            *(cast(Any, behaviour), [segment("s01", "VIP")], {}, pd.DataFrame(lifts, index=["s01"])),
+            *({"a": "Cats", "b": "Dogs"}, cast(Any, None), np.array(["s01"]), 1.0),
+        )
+        drawn[name] = list(figures(found, cast(Any, fitted), seed=1))
+    assert drawn["none"] == drawn["flat"] == ["segment_sizes", "value_by_segment", "map"]
+    assert drawn["telling"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
+
+
+def test_the_figure_of_what_interest_segments_like_leaves_out_what_they_like_less() -> None:
+    rows = [segment("i01", "Cats"), segment("i02", "Dogs")]
+    lifts = pd.DataFrame({"a": [0.3, 4.0], "b": [4.0, 0.25]}, index=["i01", "i02"])
+    facet = SimpleNamespace(names_interests=True)
+    found = Segments(
+        *(cast(Any, facet), rows, {}, lifts, {"a": "Dogs", "b": "Cats"}, cast(Any, None)),
+        *(np.array(["i01"]), 1.0),
+    )
+    drawn = figures(found, cast(Any, SimpleNamespace()), seed=1)
+    assert list(drawn) == ["segment_sizes", "value_by_segment", "interests_by_segment"]
+    axes = drawn["interests_by_segment"].axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["Cats", "Dogs"]
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[2.0, 0.0], [0.0, 2.0]]
 
 
 def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
@@ -264,7 +285,7 @@ def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
     assert "Unstable: 40% of it comes back when parts of the customers are clustered anew." in text
     assert text.count("Write.") == 1
     assert "Rare visitors (unstable segment)" in as_markdown(told)
-    assert "are clustered anew: 1 of 2 (on average 80% of it)." in text
+    assert "Stable segments: 1 of 2." in text and "80% of a segment comes back on average." in text
 
 
 def lineage(run: str, segment_id: str, verdict: str, akin: list[str], **more: Any) -> dict[str, Any]:
@@ -387,22 +408,22 @@ def test_nouns_of_the_first_figures_agree_with_their_numbers(language: str, said
 def test_a_shop_where_nobody_was_clustered(language: str) -> None:
     rule = {"stage": "active", "min_events": 3, "with_noise": False, "precision": 1.0, "coverage": 1.0}
     told = summary(segment("standing-active", "Quiet buyers", rule=rule, stability=None))
-    told["quality"] |= {"algorithm": "standing", "silhouette": None, "rules_fidelity": None, "candidates": []}
+    told["quality"] |= {"algorithm": "rule", "silhouette": None, "rules_fidelity": None, "candidates": []}
     page = text_of(render(told, language))
     assert "Quiet buyers" in page
-    assert read_texts(language)["trust.standing"] in page
+    assert read_texts(language)["trust.rule_stage"] in page
 
 
 def test_settings_that_foretold_nothing_are_not_said_to_have() -> None:
     told = summary(segment("s01", "VIP"))
-    for foretold, said in (((0.7, None), "foretold, on earlier dates"), ((None, None), "too short to see what they")):
+    for foretold, said in (((0.7, None), "predicted, on earlier dates"), ((None, None), "too short to see what they")):
         told["quality"]["candidates"] = [{"n_segments": 8, "buys_auc": one} for one in foretold]
         assert said in text_of(render(told, "en"))
 
 
 def test_sections_come_in_their_order() -> None:
     page = render(everything(), "en")
-    order = ["shop", "changes", "segments", "interests", "funnel", "crossings", "data", "trust", "glossary"]
+    order = ["shop", "segments", "interests", "changes", "funnel", "crossings", "data", "trust", "glossary"]
     places = [page.index(f'<h2 id="{key}">') for key in order]
     assert places == sorted(places)
 

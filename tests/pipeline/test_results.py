@@ -95,8 +95,8 @@ def test_the_workbook_holds_the_run(told: tuple[Params, Trained, Path], shop: Pa
     book = openpyxl.load_workbook(folder / "a.xlsx")
     rows = list(book["Segments"].iter_rows(min_row=2, values_only=True))
     assert [row[:2] for row in rows] == list(zip(run.segments.segment_id, run.segments.name, strict=True))
-    assert [row[4] for row in rows] == run.segments.customer_count.tolist()
-    assert book["Interests"].max_row > 10 and book["Lineage"].max_row == 7
+    assert [row[5] for row in rows] == run.segments.customer_count.tolist()
+    assert book["Interests"].max_row > 10 and book["Lineage"].max_row == 1 + (~run.segments.is_standing).sum()
     cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
     assert "f" not in {cell.data_type for cell in cells}
     customers = set(pq.read_table(shop / "customers.parquet")["customer_id"].to_pylist())

@@ -112,7 +112,7 @@ def test_it_is_tracked_and_told(trained: tuple[Params, Trained]) -> None:
     assert {"validity_kept_buys_auc", "log_rfm_activity_shares_buys_auc", *others} <= set(metrics)
     assert result.as_text().count("Predicted who buys at all (AUROC)") == 1
     page = result.report_path.read_text()
-    assert "What segments tell of the future" in page and "RFM quintiles, clustered" in page
+    assert "How well the segments predict behaviour" in page and "RFM quintiles, clustered" in page
     assert "K-means on log RFM, activity and shares of interests" in page
     assert "customer_id" not in json.dumps(summary["quality"]["validity"])
 

@@ -192,6 +192,39 @@ def test_proofs_that_read_as_everybodys_are_left_out() -> None:
     assert len(words.proofs([beside, apart])) == 2
 
 
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "Cats: 52% of their interest (6.0% on average); first category for 81% of them"),
+        ("uk", "Cats: 52% їхнього інтересу (у середньому 6,0%); перша категорія для 81% з них"),
+        ("ru", "Cats: 52% их интереса (в среднем 6,0%); первая категория для 81% из них"),
+        ("sq", "Cats: 52% e interesit të tyre (mesatarisht 6,0%); kategoria e parë për 81% prej tyre"),
+    ],
+)
+def test_what_an_interest_segment_is_named_by(language: str, expected: str) -> None:
+    one = {"figure": "interest: Cats", "value": 0.52, "shop": 0.06, "customer_count": 90, "first_share": 0.81}
+    assert [" ".join(text.split()) for text in wording(language).proofs([one])] == [expected]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_rule_of_customers_whose_interests_are_not_known(language: str) -> None:
+    words = wording(language)
+    told = words.conditions({"min_evidence": 2.0, "min_events": 3})
+    assert words("count.event", count=3) in told and told != words("count.event", count=3)
+
+
+def test_a_facet_of_another_name_bears_its_own_among_what_predicts() -> None:
+    figure = {"mean": 0.7, "low": 0.6, "high": 0.8}
+    found = {
+        **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
+        **{"rows": {name: {"buys_auc": figure} for name in ("segments", "habits", "rfm")}, "kept": {}},
+    }
+    both, one = (wording("en").foretold({**found, "facets": facets}) for facets in (["habits", "interest"], ["habits"]))
+    assert both is not None and one is not None
+    assert [name for name, _ in both["rows"]][:2] == ["Segments, behaviour and interests together", "habits"]
+    assert [name for name, _ in one["rows"]][:2] == ["Segments", "RFM quintiles, clustered"]
+
+
 def test_what_few_of_a_segment_have_is_not_told_of_it() -> None:
     shop = {"abandoned_cart_share": 0.4, "discount_share": 0.2, "visits_per_customer": 3.0}
     own = {"abandoned_cart_share": 0.9, "cart_user_share": 0.04, "discount_share": 0.5, "visits_per_customer": 1.2}

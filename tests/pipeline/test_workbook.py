@@ -15,6 +15,7 @@ from pipeline import outputs
 from pipeline.report.sheets import Sheet, _texts, sheets, words
 from pipeline.report.wording import wording
 from pipeline.report.workbook import FORMATS, workbook, write_workbook
+from tests.pipeline.facet_summaries import interest_segment, with_interests
 
 AS_OF = datetime(2025, 11, 1)
 TEXTS = _texts()
@@ -24,6 +25,7 @@ FOUND = {
 }
 """Figures of `quality` that a training may have."""
 COMPOSED = {"repeat another; left out", "repeat another; kept", "read", "accepted"}
+NAMES = [("VIP", "s01"), ("Browsers", "s02"), ("Cats", "i01"), ("Dogs", "i02")]
 RISKY = ["=1+1", "+A1", "-2", "@SUM(A1)", "\t=1", "\r=1", "https://x.example", "{=1}", "007", "1e5"]
 SMALL = {"customer_count": 3.0, "customer_share": 0.01, "spend_share": 0.02}
 
@@ -105,7 +107,7 @@ def test_every_table_by_hand() -> None:
         (name, book[name].max_row - 1) for name in names
     ]
     assert values(made, "Segments")[1] == (
-        *("s01", "VIP", "vip", False, 100, 0.5, 0.75, 3_300.0, 300.0, 0.8, True, "Cats; Dogs"),
+        *("s01", "VIP", None, "vip", False, 100, 0.5, 0.75, 3_300.0, 300.0, 0.8, True, "Cats; Dogs"),
         *("at least 3 orders", 0.9, 0.6),
     )
     assert values(made, "Figures")[1:] == [
@@ -115,11 +117,44 @@ def test_every_table_by_hand() -> None:
     assert values(made, "Interests") == [("Category", "VIP (s01)"), ("Pets > Cats", 2.5)]
     assert values(made, "Lineage")[2] == (AS_OF, "abc", "s01", "VIP", "survived", True, 0.756, "s01")
     assert values(made, "Quality")[1:] == [
-        ("algorithm", "kmeans"), ("n_segments", 2), ("silhouette", 0.1), ("note", "Short log."),
+        ("algorithm", "kmeans", None), ("n_segments", 2, None), ("silhouette", 0.1, None), ("note", "Short log.", None),
     ]  # fmt: skip
     assert ("set aside", "time cannot be read", 2, 0.2) in values(made, "Data quality")
     assert ("events", "the first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
     assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.", "Shouting.")]
+
+
+def two_facets(**changes: Any) -> dict[str, Any]:
+    """VIP and Browsers by Cats and Dogs."""
+    told = summary(segment("s01", "VIP"), segment("s02", "Browsers"), **changes)
+    made = segment("i01", "", figures={"customer_count": 100.0, "buyer_share": 0.5})
+    return with_interests(
+        told,
+        interest_segment(made, "i01", "Cats"),
+        interest_segment(made, "i02", "Dogs"),
+        interest_segment(made, "standing-unknown", "Interests not known"),
+        **{"silhouette": 0.4},
+    )
+
+
+def test_tables_of_two_facets() -> None:
+    told = two_facets()
+    told["facets"][1]["shop"] = {"buyer_share": 0.4}
+    made = workbook(sheets(told, LINEAGE), created=AS_OF)
+    assert {row[0]: row[2] for row in values(made, "Segments")[1:]} == {
+        **dict.fromkeys(("s01", "s02"), "Behaviour"),
+        **dict.fromkeys(("i01", "i02", "standing-unknown"), "Interests"),
+    }
+    rows = values(made, "Behaviour and interests")[1:]
+    assert rows[0] == ("s01", "VIP", "i01", "Cats", 80, 0.08, pytest.approx(1.6), True)
+    # Hidden; and where nothing is known of interests, nothing is compared with chance.
+    assert ("s01", "VIP", "standing-unknown", "Interests not known", *[None] * 4) in rows
+    assert ("s02", "Browsers", "standing-unknown", "Interests not known", 0, 0, None, None) in rows
+    assert ("i01", "Cats", "Have ordered", 0.5, 0.4, 1.25, "buyer_share") in values(made, "Figures")
+    quality = values(made, "Quality")[1:]
+    assert ("silhouette", 0.1, "Behaviour") in quality and ("silhouette", 0.4, "Interests") in quality
+    one = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
+    assert "Behaviour and interests" not in one.sheetnames
 
 
 def test_lineage_has_the_names_of_each_training() -> None:
@@ -135,8 +170,8 @@ def test_lineage_has_the_names_of_each_training() -> None:
 
 def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
     book = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
-    assert book["Segments"]["F2"].number_format == "0.0%" and book["Segments"]["F2"].data_type == "n"
-    assert book["Segments"]["E2"].number_format == "#,##0"
+    assert book["Segments"]["G2"].number_format == "0.0%" and book["Segments"]["G2"].data_type == "n"
+    assert book["Segments"]["F2"].number_format == "#,##0"
     assert book["Figures"]["D2"].number_format == "0.0%" and book["Figures"]["D3"].number_format == "#,##0.00"
     assert book["Lineage"]["A2"].is_date and book["Lineage"]["A2"].number_format == FORMATS["moment"]
     for sheet in book:
@@ -178,7 +213,7 @@ def _parts(made: bytes) -> list[bytes]:
 def test_a_small_group_has_only_its_size() -> None:
     small = segment("s02", "Few", is_small=True, figures=SMALL, customer_count=3, customer_share=0.01, spend_share=0.02)
     made = workbook(sheets(summary(segment("s01", "VIP"), small), []), created=AS_OF)
-    assert values(made, "Segments")[2] == ("s02", "Few", None, False, 3, 0.01, *[None] * 9)
+    assert values(made, "Segments")[2] == ("s02", "Few", None, None, False, 3, 0.01, *[None] * 9)
     for name in ("Figures", "Playbook"):
         assert "s02" not in {row[0] for row in values(made, name)}
     assert values(made, "Interests")[0] == ("Category", "VIP (s01)")
@@ -223,11 +258,11 @@ def test_a_failure_leaves_the_old_workbook(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("language", ["uk", "ru", "sq"])
 def test_all_that_is_ours_is_in_the_language(language: str) -> None:
     say = words(language)
-    told = [summary(segment("s01", "VIP"), language=one) for one in ("en", language)]
+    told = [two_facets(language=one) for one in ("en", language)]
     english, other = (sheets(one, LINEAGE) for one in told)
     for before, after in zip(english, other, strict=True):
         same = {before.name} & {after.name} | {*before.columns} & {*after.columns}
-        assert same <= {"VIP (s01)"} and before.about != after.about
+        assert same <= {f"{name} ({key})" for name, key in NAMES} and before.about != after.about
         assert len(after.name) <= 31 and len(after.columns) == len(before.columns)
     ours = {row[place] for one in other for row in one.rows for place in one.said}
     ours -= {wording(language)(key) for key in ("finding.unreadable_time", "event.view")}
