@@ -62,7 +62,7 @@ def chosen(profiles: Profiles, earlier: list[Past], given: Params, starts: dict[
 
 def test_the_search_space_and_the_command_that_trains_a_candidate(params: Callable[..., Params]) -> None:
     given = params(
-        *SMALL, "sweep.algorithm=[kmeans, hdbscan]", "facets.behaviour.try_block_weights=[{value: 2.0}, {value: 1.5}]"
+        *SMALL, "sweep.algorithm=[kmeans, hdbscan]", "facets.behaviour.try_block_weights=[{value: 2.0}, {value: 1.0}]"
     )
     facet = behaviour_of(given)
     plain = search_space(given, facet, sweep=False)
@@ -80,12 +80,17 @@ def test_the_search_space_and_the_command_that_trains_a_candidate(params: Callab
 
 def test_interests_may_always_be_grouped_by_their_rule(params: Callable[..., Params]) -> None:
     """Where more than one algorithm is tried; its command leaves the other facet as it is."""
-    given = params(*SMALL, "facets.interest.algorithm=auto", "facets.interest.try_n_segments=[3, 4]")
+    given = params(
+        *SMALL,
+        "facets.interest.algorithm=auto",
+        "facets.interest.n_segments=auto",
+        "facets.interest.try_n_segments=[3, 4]",
+    )
     facet = interest_of(given)
     found = search_space(given, facet, sweep=False)
     assert [(one.algorithm, one.n_segments) for one in found] == [("kmeans", 3), ("kmeans", 4), ("rule", None)]
-    alone = search_space(given, facet.with_settings(algorithm="kmeans"), sweep=False)
-    assert [one.algorithm for one in alone] == ["kmeans"]  # of the number given
+    alone = search_space(given, facet.with_settings(algorithm="kmeans", n_segments=5), sweep=False)
+    assert [(one.algorithm, one.n_segments) for one in alone] == [("kmeans", 5)]
     assert "rule" not in {one.algorithm for one in search_space(given, behaviour_of(given), sweep=True)}
     asked = trained_by(found[-1].command(given, facet))
     assert asked.digest() == with_facets(given, [behaviour_of(given), found[-1].of(facet)]).digest()
@@ -177,7 +182,9 @@ def test_no_choice_has_a_segment_of_a_few_customers(
     table = profiles.table[profiles.table.event_count >= 3].head(137).reset_index(drop=True)
     table.loc[:5, ["spend", "order_count"]] = 1e9
     few = replace(profiles, table=table)
-    smallest = np.unique(cluster(few, given, behaviour_of(given), n_segments=8).labels, return_counts=True)[1].min()
+    smallest = np.unique(
+        cluster(few, given, behaviour_of(given).with_settings(n_segments=8)).labels, return_counts=True
+    )[1].min()
     assert smallest < given.naming.min_group  # without the bound it would be so
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
     for least, expected in ((None, given.naming.min_group), (60, 60), (138, 137)):
