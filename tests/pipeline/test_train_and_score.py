@@ -89,7 +89,13 @@ def test_the_run_holds_what_was_promised(trained: tuple[Params, Trained]) -> Non
     assert {"report.html", "summary.json", "segments.json", "figures"} <= {
         artifact.path for artifact in client.list_artifacts(result.run_id)
     }
-    assert all(len(client.list_artifacts(result.run_id, f"figures/{one}")) == 4 for one in FACETS)
+    drawn = {
+        place: {Path(one.path).stem for one in client.list_artifacts(result.run_id, f"figures{place}")}
+        for place in ("", "/behaviour", "/interest")
+    }
+    assert drawn[""] == {*FACETS, "crossing"}
+    assert {"segment_sizes", "value_by_segment", "map"} <= drawn["/behaviour"]
+    assert drawn["/interest"] == {"segment_sizes", "value_by_segment", "interests_by_segment"}
     assert run.inputs.dataset_inputs[0].dataset.digest
     champion = client.get_model_version_by_alias("kindred", "champion")
     assert champion.run_id == result.run_id
