@@ -43,9 +43,12 @@ def cross_facets(
     dict
         rows, columns: segment_ids; counts, spend_shares, lifts: a list for each row, None where hidden.
     """
-    pair = {"index": pd.Series(first, name="first"), "columns": pd.Series(second, name="second")}
-    counts = pd.crosstab(**pair)
-    money, buyers = (pd.crosstab(**pair, values=one, aggfunc="sum").fillna(0.0) for one in (spend, is_buyer))
+    rows, columns = pd.Series(first, name="first"), pd.Series(second, name="second")
+    counts = pd.crosstab(rows, columns)
+    money, buyers = (
+        pd.crosstab(rows, columns, values=one, aggfunc="sum").fillna(0.0)
+        for one in (pd.Series(spend), pd.Series(is_buyer, dtype="float64"))
+    )
     hidden = hidden_cells(counts.to_numpy(np.float64), min_group)
     spent = float(np.sum(spend))
     shares = money.to_numpy(np.float64) / spent if spent > 0 else np.zeros(counts.shape)

@@ -120,6 +120,26 @@ class FittedClusters:
         return float(np.mean(np.array(of_each) >= min_stability)) if of_each else 0.0
 
 
+@dataclass(frozen=True)
+class Places:
+    """Customers as points.
+
+    Attributes
+    ----------
+    space, judged_space : arrays of shape (number clustered, d)
+        Where they are clustered, and where it is judged how clearly clusters part.
+    scaling : dict
+        How profiles become points of ``space``.
+    is_clustered : bool array of shape (n,)
+        Rows of the profile that are clustered.
+    """
+
+    space: Floats
+    judged_space: Floats
+    scaling: dict[str, Any]
+    is_clustered: np.ndarray
+
+
 def fit_segmentation(
     profile: pd.DataFrame,
     columns: Sequence[Column],
@@ -161,21 +181,16 @@ def fit_segmentation(
         return _nobody_clustered(profile, facet, fit_scaling(profile, columns, block_weights=block_weights))
     is_clustered = is_known(profile, {"min_events": min_events, "min_evidence": min_evidence})
     if not is_clustered.any():
-        raise ValueError(
-            f"facets.{facet.name}: expected customers with at least {min_events} events and evidence of "
-            f"{min_evidence:g}, found none among {len(profile):,}. Lower min_events or min_evidence there, or give a "
-            "longer log."
-        )
+        raise ValueError(_nobody_is_known(facet, len(profile), min_events, min_evidence))
     clustered = profile[is_clustered]
     scaling = fit_scaling(clustered, columns, block_weights=block_weights)
     space = to_space(clustered, scaling)
     # The rule reads shares as they are; how clearly its groups part is judged where the clusters are.
     judged = space
-    fit: Fit
     if algorithm == "rule" and leading_rule is not None:
         scaling = leading_rule.scaling()
         space = to_space(clustered, scaling)
-        fit = functools.partial(fit_leading_category, rule=leading_rule)
+        fit: Fit = functools.partial(fit_leading_category, rule=leading_rule)
         clusters = fit(space, seed)
     elif algorithm == "hdbscan":
         clusters = fit_hdbscan(space, seed, **hdbscan)
@@ -187,17 +202,14 @@ def fit_segmentation(
         fit = functools.partial(fit_kmeans, n_segments=n_segments, **kmeans)
         known = {whose: of[is_clustered] for whose, of in starts.items()}
         clusters = fit_kmeans(space, seed, n_segments=n_segments, **kmeans, starts=known)
-    return _judged(
-        facet,
-        algorithm,
-        clusters,
-        fit,
-        space=space,
-        judged_space=judged,
-        scaling=scaling,
-        is_clustered=is_clustered,
-        quality=quality,
-        seed=seed,
+    places = Places(space, judged, scaling, is_clustered)
+    return _judged(facet, algorithm, clusters, fit, places, quality=quality, seed=seed)
+
+
+def _nobody_is_known(facet: FacetIdentity, count: int, min_events: int, min_evidence: float) -> str:
+    return (
+        f"facets.{facet.name}: expected customers with at least {min_events} events and evidence of {min_evidence:g}, "
+        f"found none among {count:,}. Lower min_events or min_evidence there, or give a longer log."
     )
 
 
@@ -224,18 +236,16 @@ def _judged(
     algorithm: str,
     clusters: Clusters,
     fit: Fit,
+    places: Places,
     *,
-    space: Floats,
-    judged_space: Floats,
-    scaling: dict[str, Any],
-    is_clustered: np.ndarray,
     quality: Mapping[str, Any],
     seed: int,
 ) -> FittedClusters:
+    space = places.space
     found, is_density = assign(space, clusters.model), algorithm == "hdbscan"
     labels = found["cluster_id"]
     figures = cluster_quality(
-        judged_space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=is_density
+        places.judged_space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=is_density
     )
     figures["noise_share_fitted"] = float((clusters.fitted_labels == NOISE).mean())
     resampled = resample(
@@ -252,7 +262,18 @@ def _judged(
     came_back = resampled.stability
     notes += _stability_notes(facet, came_back, quality["min_stability"])
     return FittedClusters(
-        facet, algorithm, scaling, clusters, is_clustered, labels, space, figures, came_back, [], "", notes
+        facet=facet,
+        algorithm=algorithm,
+        scaling=places.scaling,
+        clusters=clusters,
+        is_clustered=places.is_clustered,
+        labels=labels,
+        space=space,
+        quality=figures,
+        stability=came_back,
+        candidates=[],
+        choice_reason="",
+        notes=notes,
     )
 
 

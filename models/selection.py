@@ -139,17 +139,24 @@ def choose(
         good = [one for one in fair if one.stable_share >= stable_share and (one.separation or -1.0) >= min_separation]
     if not good:
         return None
-    told = dict(zip(candidates, scores(candidates, chosen_by), strict=True))
+    good_count, told = len(good), dict(zip(candidates, scores(candidates, chosen_by), strict=True))
     best = min(good, key=lambda one: (-told[one], one.simplicity, one.balance))
-    near = [one for one in good if told[one] >= told[best] - tolerance * abs(told[best])]
+    least = told[best] - tolerance * abs(told[best])
     # The balance given stays, unless another one does better by more than the tolerance.
-    chosen = min(near, key=lambda one: (one.simplicity, one.balance > 0, -told[one], one.balance))
+    as_given = [one for one in good if one.balance == 0]
+    if any(told[one] >= least for one in as_given):
+        good = as_given
+        best = min(good, key=lambda one: (-told[one], one.simplicity))
+        least = told[best] - tolerance * abs(told[best])
+    chosen = min((one for one in good if told[one] >= least), key=lambda one: (one.simplicity, -told[one], one.balance))
     asked = f"no segment under {min_customers:g} customers"
     asked += f" or {min_segment_share:.0%} of them" if fair else ""
     asked += f", and {stable_share:.0%} of their customers in segments that come back on resamples" if fair else ""
     is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
     what = f"the best of them in {_titles(chosen_by)}" if is_predicted else "the best silhouette among them"
-    reason = f"Of {len(candidates)} candidates, {len(good)} had {asked}. The simplest within {tolerance:.0%} of {what} "
+    reason = (
+        f"Of {len(candidates)} candidates, {good_count} had {asked}. The simplest within {tolerance:.0%} of {what} "
+    )
     reason += (
         f"is {chosen.name}" + ("" if chosen == best else f"; the best is {best.name}") + f" ({_beside(chosen, best)})."
     )

@@ -154,6 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--customers", type=int, default=20_000, metavar="N")
     simulate.add_argument("--days", type=int, default=395, metavar="N")
     simulate.add_argument("--seed", type=int, default=7, metavar="N")
+    simulate.add_argument(
+        "--kind", choices=("usual", "busy"), default="usual", help="busy: about 100 events a customer"
+    )
     simulate.add_argument("--format", choices=("parquet", "csv"), default="parquet")
     simulate.set_defaults(run=_simulate)
 
@@ -289,6 +292,7 @@ def _simulate(options: argparse.Namespace) -> None:
         customers=options.customers,
         days=options.days,
         seed=options.seed,
+        kind=options.kind,
         file_format=options.format,
         progress=Progress(),
     )

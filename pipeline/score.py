@@ -23,7 +23,7 @@ from pipeline.queries import counts_text
 from pipeline.report.tables import counted
 from pipeline.score_table import SIGNS, score_table, scored
 from pipeline.seasons import season_mix_of
-from pipeline.shop import load_shop
+from pipeline.shop import Shop, load_shop
 from pipeline.sources import read_source
 from pipeline.update import Updated
 from pipeline.update import update as update_measures
@@ -98,26 +98,10 @@ def score(
         shop, trained = load_shop(model.shop_folder, params.folder)
         rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
         as_trained = trained.model_copy(update={"as_of": params.as_of})
-        updated: Updated | None = None
-        if update:
-            updated = update_measures(
-                con,
-                params,
-                as_trained,
-                shop=shop,
-                model_uri=model.uri,
-                rejected_path=rejected_path,
-                progress=progress,
-            )
-            measures, reading, mix = updated.measures, updated.reading, updated.season_mix
-        else:
-            progress("reading and checking")
-            source = read_source(con, params, rejected_path=rejected_path)
-            measured = measure(con, source, as_trained, shop=shop, progress=progress, with_seasons=True)
-            measures = measures_of(measured)
-            window = ObservationWindow(params.as_of, shop.spec.history_days)
-            mix = season_mix_of(source, shop.spec, as_trained, window)
-            reading = source.summary
+        measured = _measured(
+            con, params, as_trained, shop, model, rejected_path=rejected_path, update=update, progress=progress
+        )
+        measures, reading, mix = measured.measures, measured.reading, measured.season_mix
         progress("scoring")
         told, predicted = scored(con, measures, mix, as_trained, model, threads=params.engine.threads)
         facets, margin = facets_of(trained), params.score.hysteresis
@@ -152,11 +136,46 @@ def score(
             versions=tracking.versions(),
             row_counts={"scores": table.num_rows, "rejected": reading.rejected_count},
         )
-        if updated is not None:
-            updated.save()
-            summary["update"] = updated.told(len(predicted))
+        measured.save()
+        summary["update"] = measured.told(len(predicted))
         named = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
         return Scored(out, model.uri, summary, command(params, "explain", "CUSTOMER", *named))
+
+
+def _measured(
+    con: Any,
+    params: Params,
+    as_trained: Params,
+    shop: Shop,
+    model: registry.LoadedModel,
+    *,
+    rejected_path: Path,
+    update: bool,
+    progress: Progress,
+) -> Updated:
+    """Measures of all customers: from the state of an earlier time with ``update``, else in full."""
+    if update:
+        return update_measures(
+            con,
+            params,
+            as_trained,
+            shop=shop,
+            model_uri=model.uri,
+            rejected_path=rejected_path,
+            progress=progress,
+        )
+    progress("reading and checking")
+    source = read_source(con, params, rejected_path=rejected_path)
+    measured = measure(con, source, as_trained, shop=shop, progress=progress, with_seasons=True)
+    window = ObservationWindow(params.as_of, shop.spec.history_days)
+    return Updated(
+        measures=measures_of(measured),
+        changed_count=None,
+        reading=source.summary,
+        notes=[],
+        season_mix=season_mix_of(source, shop.spec, as_trained, window),
+        save=lambda: None,
+    )
 
 
 def _border_text(summary: dict[str, Any]) -> str:

@@ -107,6 +107,12 @@ def segment_row(
     }
 
 
+def with_given_name(row: dict[str, Any], by_hand: str | None) -> dict[str, Any]:
+    """The row with the name given by hand, in all languages; the name by figures stays with it, as one can go back."""
+    named = {**row, "names_by_figures": row["names"]}
+    return {**named, "name": by_hand, "names": dict.fromkeys(row["names"], by_hand)} if by_hand else named
+
+
 def _named_by_rule(group: str, params: Params) -> dict[str, Any]:
     """What a group by rule is called: by its lifecycle stage, or as customers whose interests are not known."""
     texts = params.naming.standing.get(group)

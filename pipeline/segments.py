@@ -30,7 +30,7 @@ from pipeline.clusters import noise_policy, segment_ids
 from pipeline.facets import BROAD_ID, UNKNOWN_ID, Facet
 from pipeline.params import Params
 from pipeline.profiles import Profiles
-from pipeline.segment_rows import is_stable, rule_of, segment_row, stability_of
+from pipeline.segment_rows import is_stable, rule_of, segment_row, stability_of, with_given_name
 
 SHOWN_OF_STANDINGS = ("events_per_customer", "days_since_last_event")
 """The figures that show how little a group by rule has done."""
@@ -139,18 +139,11 @@ def describe_segments(
     shop = _plain(figures.loc["shop"])
     table = []
     for segment_id, own in interests.items():
-        # What is given by hand can be taken back: the name by figures stays with it, and in the model.
-        row = segment_row(
-            segment_id, _plain(everybody.loc[segment_id]), named.get(segment_id), own, fitted, params, facet
-        )
-        row["names_by_figures"] = row["names"]
-        if by_hand := given.get(segment_id):
-            row.update(name=by_hand, names=dict.fromkeys(row["names"], by_hand))
+        numbers = _plain(everybody.loc[segment_id])
+        row = segment_row(segment_id, numbers, named.get(segment_id), own, fitted, params, facet)
+        row = with_given_name(row, given.get(segment_id))
         row["rule"] = rule_of(row, rules.get(segment_id), labels, noise_policy(fitted), params, facet)
-        if row["is_standing"]:
-            known = [name for name in SHOWN_OF_STANDINGS if name in row["figures"] and name in shop]
-            row["evidence"] = [naming.proof(name, row["figures"], shop, {}) for name in known]
-        table.append(row)
+        table.append(_with_activity(row, shop))
     table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
     hide_spend_of_few(table, settings.min_group)
     steps = funnel(profile, ids, min_group=settings.min_group)
@@ -165,6 +158,14 @@ def describe_segments(
         segment_ids=ids,
         rules_fidelity=fidelity,
     )
+
+
+def _with_activity(row: dict[str, Any], shop: Mapping[str, float]) -> dict[str, Any]:
+    """The row of a group by rule, with the figures that show how little it has done as evidence; others as they are."""
+    if not row["is_standing"]:
+        return row
+    known = [name for name in SHOWN_OF_STANDINGS if name in row["figures"] and name in shop]
+    return {**row, "evidence": [naming.proof(name, row["figures"], shop, {}) for name in known]}
 
 
 def _named_by_archetypes(

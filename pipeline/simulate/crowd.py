@@ -74,9 +74,15 @@ class Crowd:
 
 
 def make_crowd(
-    generator: np.random.Generator, numbers: Ints, catalogue: Catalogue, *, days: int, training_day: int
+    generator: np.random.Generator,
+    numbers: Ints,
+    catalogue: Catalogue,
+    *,
+    days: int,
+    training_day: int,
+    visits_times: float,
 ) -> Crowd:
-    """Draw the customers with these numbers."""
+    """Draw the customers with these numbers; ``visits_times`` multiplies the visits of those who come again."""
     count = len(numbers)
     kind = generator.choice(len(KINDS), count, p=np.array([kind.share for kind in KINDS]))
 
@@ -97,7 +103,7 @@ def make_crowd(
         first_day=first,
         last_day=last,
         quiet_day=last + max(1, FOLLOW_UP_DAYS * training_day // 365),
-        visit_counts=_visit_counts(generator, kind, last - first + 1),
+        visit_counts=_visit_counts(generator, kind, last - first + 1, visits_times),
         interests=interests,
         interest_counts=interest_counts,
         interest_tastes=cumulative_shares(tastes),
@@ -135,13 +141,13 @@ def _days_of_activity(
     return begins.astype(np.int64), ends.astype(np.int64)
 
 
-def _visit_counts(generator: np.random.Generator, kind: Ints, active_days: Ints) -> Ints:
+def _visit_counts(generator: np.random.Generator, kind: Ints, active_days: Ints, times: float) -> Ints:
     """Visits: Poisson around a rate of one's own, lognormal around the kind's."""
     rate, stay_days, spread, least = np.array([(k.visits, k.stay_days, k.spread, k.least_visits) for k in KINDS])[
         kind
     ].T
     years = np.where(stay_days < 100.0, 1.0, active_days / 365.0)
-    mean = rate * years * generator.lognormal(-(spread**2) / 2.0, spread)
+    mean = times * rate * years * generator.lognormal(-(spread**2) / 2.0, spread)
     drawn = np.where(spread > 0.0, generator.poisson(mean), np.round(rate))
     return np.where(rate > 0.0, np.maximum(drawn, least), 0.0).astype(np.int64)
 

@@ -91,6 +91,9 @@ KINDS = (
          search=0.25, favourite=0.0, cart=0.01, buy=0.1, registered=0.07, letters_a_week=0.0),
 )  # fmt: skip
 
+VISITS_TIMES = {"usual": 1.0, "busy": 5.0}
+"""Kind of shop -> how many times as often customers who come again visit: about 24 and 100 events a customer."""
+
 # weight of each month, January first
 SEASONS = {
     "level": (1.0, 0.95, 1.0, 1.0, 1.0, 0.95, 0.9, 0.95, 1.0, 1.05, 1.15, 1.3),

@@ -18,7 +18,7 @@ from pipeline.simulate.crowd import Crowd, customers_table, make_crowd, truth_ta
 from pipeline.simulate.deeds import Events, make_events
 from pipeline.simulate.draws import Flags, Ints
 from pipeline.simulate.folders import growing, replacing_folder
-from pipeline.simulate.kinds import KINDS
+from pipeline.simulate.kinds import KINDS, VISITS_TIMES
 from pipeline.simulate.log import CSV_DIRT, DIRT, as_table, in_order, spoil, write_csv, write_parquet
 from pipeline.simulate.queries import Queries, make_queries
 from pipeline.simulate.visits import make_visits
@@ -42,6 +42,7 @@ class SimulatedShop:
 
     folder: str
     seed: int
+    kind: str
     customers: int
     days: int
     file_format: str
@@ -76,6 +77,7 @@ def simulate(
     customers: int,
     days: int,
     seed: int,
+    kind: str = "usual",
     file_format: str = "parquet",
     dirty_share: float = 0.002,
     progress: Callable[[str], None] | None = None,
@@ -92,6 +94,8 @@ def simulate(
         Length of the log. It ends at 2025-12-01 UTC, and the training date is 30 days before its end.
     seed : int, >= 0
         Same seed and arguments, same bytes.
+    kind : str
+        usual, or busy: customers who come again visit five times as often.
     file_format : str
         Of the events: parquet or csv. CSV is dirty in three ways more: times, numbers, and bytes that are not UTF-8.
     dirty_share : float, 0 to 0.5
@@ -104,7 +108,7 @@ def simulate(
     """
     _check(customers=customers, days=days, seed=seed, file_format=file_format, dirty_share=dirty_share)
     report = progress or (lambda step: None)
-    plan = _plan(seed, days)
+    plan = _plan(seed, days, kind)
     with replacing_folder(folder, marker=MARKER) as work:
         (work / "events").mkdir()
         write_parquet(work / "products.parquet", plan.catalogue.as_table())
@@ -113,6 +117,7 @@ def simulate(
         shop = SimulatedShop(
             folder=str(folder),
             seed=seed,
+            kind=kind,
             customers=customers,
             days=days,
             file_format=file_format,
@@ -152,17 +157,19 @@ class _Plan:
     """What all chunks share."""
 
     seed: int
+    visits_times: float
     training_day: int
     catalogue: Catalogue
     queries: Queries
     calendar: Calendar
 
 
-def _plan(seed: int, days: int) -> _Plan:
+def _plan(seed: int, days: int, kind: str) -> _Plan:
     starts_at = ENDS_AT - timedelta(days=days)
     catalogue = make_catalogue(np.random.default_rng([seed, 0]), starts_at=starts_at, days=days)
     return _Plan(
         seed=seed,
+        visits_times=VISITS_TIMES[kind],
         training_day=days - DAYS_AFTER_TRAINING,
         catalogue=catalogue,
         queries=make_queries(np.random.default_rng([seed, 1]), catalogue),
@@ -223,7 +230,14 @@ def _write_chunks(
 
 def _draw_chunk(generator: np.random.Generator, plan: _Plan, numbers: Ints) -> tuple[Crowd, Events, int]:
     """Customers, their events, and the number of their visits."""
-    crowd = make_crowd(generator, numbers, plan.catalogue, days=plan.calendar.days, training_day=plan.training_day)
+    crowd = make_crowd(
+        generator,
+        numbers,
+        plan.catalogue,
+        days=plan.calendar.days,
+        training_day=plan.training_day,
+        visits_times=plan.visits_times,
+    )
     visits, steps = make_visits(generator, crowd, plan.catalogue, plan.queries, plan.calendar)
     events = make_events(generator, crowd, plan.catalogue, plan.calendar, visits, steps)
     return crowd, events, len(visits.who)

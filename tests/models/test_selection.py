@@ -69,6 +69,9 @@ def test_the_simplest_within_the_tolerance_of_the_best() -> None:
     assert made(both[0], replace(both[1], buys_auc=0.75)).chosen.balance == 1  # ... and not beyond it
     others = candidate(8, 0.8, balance=2), candidate(8, 0.799, balance=1)
     assert made(*others).chosen.balance == 2  # of other balances the one that predicts more
+    # The balance is decided by the best candidate of each, and the number of segments within it.
+    fewer = candidate(6, 0.799, balance=1), candidate(6, 0.7), candidate(12, 0.79)
+    assert (made(*fewer).chosen.balance, made(*fewer).chosen.n_segments) == (0, 12)
     dense = candidate(4, 0.8, algorithm="hdbscan", asked=None, density=0.02)
     assert made(dense, candidate(8, 0.8)).chosen.algorithm == "kmeans"
 

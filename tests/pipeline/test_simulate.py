@@ -162,6 +162,13 @@ def test_the_smallest_shops(tmp_path: Path, customers: int, file_format: str) ->
 
 
 # ── the log ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_busy_shop_has_the_same_customers_and_about_a_hundred_events_each(tmp_path: Path) -> None:
+    usual = simulate(tmp_path / "usual", customers=2_000, days=395, seed=3)
+    busy = simulate(tmp_path / "busy", customers=2_000, days=395, seed=3, kind="busy")
+    assert busy.kinds == usual.kinds
+    assert 80 * busy.customers < busy.event_count < 130 * busy.customers
+
+
 def test_columns_and_bounds(log: duckdb.DuckDBPyConnection, clean: SimulatedShop) -> None:
     assert {name: kind for name, kind, *_ in log.execute("describe events").fetchall()} == COLUMNS
     count, first, last = one(log, "select count(*), min(occurred_at), max(occurred_at) from events")
