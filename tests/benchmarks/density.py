@@ -52,7 +52,9 @@ def main() -> None:
         columns = profiles.shop.spec.columns()
         (behaviour, *_) = facets_of(params)
         table = profiles.table[clustered(profiles.table, behaviour)]
-        space = to_space(table, fit_scaling(table, columns, block_weights=behaviour.settings.block_weights))
+        space = to_space(
+            table, fit_scaling(table, behaviour.columns(columns), block_weights=behaviour.settings.block_weights)
+        )
         settings = hdbscan_settings(params, behaviour) | {"noise": "keep"}
         found, both, all_ = agreement(space, settings, params.seed)
         cpu, wall = time.process_time(), time.monotonic()
@@ -81,7 +83,7 @@ def agreement(space: np.ndarray, settings: dict[str, Any], seed: int) -> tuple[s
         ours = clusterers.fit_hdbscan(fitted, seed, **settings)
     finally:
         hdbscan.HDBSCAN, umap.UMAP = density, reducer
-    reduced = kept["UMAP"].transform(held_out).astype(np.float64)
+    reduced = kept["UMAP"].transform(held_out).astype(np.float64) if ours.is_reduced else held_out
     theirs, _ = hdbscan.approximate_predict(kept["HDBSCAN"], np.array(reduced, order="C", copy=True))
     numbers = {NOISE: NOISE} | dict(zip(kept["HDBSCAN"].labels_.tolist(), ours.fitted_labels.tolist(), strict=True))
     expected = np.array([numbers[one] for one in theirs.tolist()])
