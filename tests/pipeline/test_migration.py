@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,16 @@ def test_page_and_text() -> None:
     assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
 
 
+def test_a_facet_of_another_name_bears_its_own() -> None:
+    rows = crowd(*WAYS).assign(
+        brand_segment_id=lambda table: table.segment_id, brand_segment=lambda table: table.segment
+    )
+    found = migrate(rows, min_group=10)
+    for language in ("en", "uk"):
+        told = page(found.groups, found.tables, wording(language), beware=[], min_group=10)
+        assert [one["title"] for one in told["sections"]][1] == "Brand"
+
+
 def moves_page(language: str) -> str:
     words = wording(language)
     found = migrate(crowd(*WAYS), min_group=10)
@@ -216,7 +227,10 @@ def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> 
     html = (tmp_path / "history.html").read_text()
     assert all(name in manifest for name in ("history-moves.parquet", "history-lost.parquet", "history.html"))
     assert not re.findall(r"<script|(?:src|href)=|url\(|https?://", html)
-    assert all(f"<h2>{title}</h2>" in html for title in ("Segments", "Lifecycle", "Temperature", "RFM", "Value tier"))
+    assert all(
+        f"<h2>{title}</h2>" in html
+        for title in ("Segments", "Interests", "Lifecycle", "Temperature", "RFM", "Value tier")
+    )
     for name in ("moves", "steps", "stays", "lost"):
         table = pq.read_table(tmp_path / f"history-{name}.parquet")
         assert table.num_rows and not ids & {value for column in table.columns for value in column.to_pylist()}
@@ -227,7 +241,7 @@ def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> 
     inside = late.model_copy(update={"language": "uk"})
     history(inside, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
     for _, own in trained[1].segments.groupby("facet"):
-        assert own.names.iloc[0]["uk"] in (tmp_path / "history.html").read_text()
+        assert escape(own.names.iloc[0]["uk"]) in (tmp_path / "history.html").read_text()
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
