@@ -46,8 +46,8 @@ def last_number(ids: Iterable[str], prefix: str) -> int:
 
 
 def first_identities(clusters: Iterable[int], *, prefix: str, after: int = 0) -> Identities:
-    """Ids where there is nothing to compare with: s01, s02, ... in order of the clusters, past the number ``after``."""
-    ids = {cluster: numbered_id(prefix, number) for number, cluster in enumerate(sorted(clusters), start=after + 1)}
+    """Ids where there is nothing to compare with: s01, s02, ... in the order given, past the number ``after``."""
+    ids = {cluster: numbered_id(prefix, number) for number, cluster in enumerate(clusters, start=after + 1)}
     return Identities(ids, [_row(segment_id, "new", None, []) for segment_id in ids.values()])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,7 @@ def name_by_interests(
     min_share: float,
     playbook: Mapping[str, str],
     broad: Collection[str] = (),
+    leading: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, dict[str, Any]]:
     """A unique name in each language for every segment, what to do, and the evidence.
 
@@ -157,6 +159,8 @@ def name_by_interests(
         What to do, per language, with {categories} in it.
     broad : collection of str
         Groups that have broad interests, whatever their figures: customers between the clusters.
+    leading : mapping
+        segment_id -> place of its category in ``nodes``, of groups that are one by rule.
 
     Returns
     -------
@@ -174,6 +178,8 @@ def name_by_interests(
         order = [place for place in np.argsort(-gain[row], kind="stable").tolist() if is_distinctive[row, place]]
         named = [] if segment_id in broad else _named_nodes(order, gain[row], nodes)
         is_broad = not named or figures.first_share[row, named].sum() < MAJORITY
+        if segment_id in leading:
+            named, is_broad = [leading[segment_id]], False
         found[segment_id] = {
             "archetype": None,
             "names": in_languages("broad") if is_broad else _joined([labels[nodes[place].name] for place in named]),

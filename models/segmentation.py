@@ -257,7 +257,10 @@ def _judged(
         seed=seed,
         threads=1 if is_density else -1,  # UMAP's compiled code bears no second thread
     )
-    notes = (*clusters.notes, *_noise_notes(facet, float(found["is_noise"].mean()), clusters.model.get("noise")))
+    notes = (
+        *clusters.notes,
+        *_noise_notes(facet, algorithm, float(found["is_noise"].mean()), clusters.model.get("noise")),
+    )
     clusters = replace(clusters, model={**clusters.model, **staying(found["margin"], labels, resampled)})
     came_back = resampled.stability
     notes += _stability_notes(facet, came_back, quality["min_stability"])
@@ -277,10 +280,12 @@ def _judged(
     )
 
 
-def _noise_notes(facet: FacetIdentity, share: float, policy: str | None) -> tuple[str, ...]:
+def _noise_notes(facet: FacetIdentity, algorithm: str, share: float, policy: str | None) -> tuple[str, ...]:
     """What became of the customers between the clusters, in words."""
     if not share or policy is None:
         return ()
+    if algorithm == "rule":
+        return (f"{share:.0%} of the customers grouped by {facet.name} have no leading category: broad interests.",)
     done = {
         "nearest": "they are in the nearest segment all the same",
         "keep": "they are a group of their own",

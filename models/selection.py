@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.validity import CHANCE
@@ -139,24 +139,14 @@ def choose(
         good = [one for one in fair if one.stable_share >= stable_share and (one.separation or -1.0) >= min_separation]
     if not good:
         return None
-    good_count, told = len(good), dict(zip(candidates, scores(candidates, chosen_by), strict=True))
-    best = min(good, key=lambda one: (-told[one], one.simplicity, one.balance))
-    least = told[best] - tolerance * abs(told[best])
-    # The balance given stays, unless another one does better by more than the tolerance.
-    as_given = [one for one in good if one.balance == 0]
-    if any(told[one] >= least for one in as_given):
-        good = as_given
-        best = min(good, key=lambda one: (-told[one], one.simplicity))
-        least = told[best] - tolerance * abs(told[best])
-    chosen = min((one for one in good if told[one] >= least), key=lambda one: (one.simplicity, -told[one], one.balance))
+    of_each = dict(zip(candidates, scores(candidates, chosen_by), strict=True))
+    chosen, best = _taken(good, of_each, tolerance=tolerance, is_number_found=min_separation is not None)
     asked = f"no segment under {min_customers:g} customers"
     asked += f" or {min_segment_share:.0%} of them" if fair else ""
     asked += f", and {stable_share:.0%} of their customers in segments that come back on resamples" if fair else ""
     is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
     what = f"the best of them in {_titles(chosen_by)}" if is_predicted else "the best silhouette among them"
-    reason = (
-        f"Of {len(candidates)} candidates, {good_count} had {asked}. The simplest within {tolerance:.0%} of {what} "
-    )
+    reason = f"Of {len(candidates)} candidates, {len(good)} had {asked}. The simplest within {tolerance:.0%} of {what} "
     reason += (
         f"is {chosen.name}" + ("" if chosen == best else f"; the best is {best.name}") + f" ({_beside(chosen, best)})."
     )
@@ -169,6 +159,33 @@ def choose(
     if chosen != best and len(candidates) > 1 and chosen.asked is not None and chosen.asked == fewest:
         notes += (f"The candidate taken has the fewest of try_n_segments ({fewest}): fewer may do as well.",)
     return Choice(chosen, best, reason, notes)
+
+
+def _taken(
+    good: Sequence[Candidate], of_each: Mapping[Candidate, float], *, tolerance: float, is_number_found: bool
+) -> tuple[Candidate, Candidate]:
+    """The simplest within ``tolerance`` of the best score, and the best, of the balance that is taken.
+
+    The balance given stays, unless the best candidate of others is better by more than ``tolerance``. Where the number
+    of groups shows in the data (``is_number_found``), simplicity does not decide it: of one algorithm the best wins.
+    """
+
+    def best_of(some: Sequence[Candidate]) -> Candidate:
+        return min(some, key=lambda one: (-of_each[one], one.simplicity, one.balance))
+
+    def within(some: Sequence[Candidate], best: Candidate) -> list[Candidate]:
+        return [one for one in some if of_each[one] >= of_each[best] - tolerance * abs(of_each[best])]
+
+    best = best_of(good)
+    as_given = [one for one in good if one.balance == 0]
+    if within(as_given, best):
+        good, best = as_given, best_of(as_given)
+
+    def order(one: Candidate) -> tuple[float, ...]:
+        algorithm, number = one.simplicity
+        return algorithm, 0 if is_number_found else number, -of_each[one], number, one.balance
+
+    return min(within(good, best), key=order), best
 
 
 TITLES = {

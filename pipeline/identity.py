@@ -123,7 +123,7 @@ def _compared(
     *,
     last: int,
 ) -> Identified:
-    clusters, prefix = set(fitted.labels.tolist()) - {NOISE}, facet.identity.id_prefix
+    clusters, prefix = _in_order(fitted, facet), facet.identity.id_prefix
     if champion is None:
         first = first_identities(clusters, prefix=prefix, after=last)
         return Identified(first.ids, _stamped(first, params, facet, run_id), {}, {}, "")
@@ -157,6 +157,18 @@ def _compared(
         given={one: name for one, name in registry.given_names(mlflow, params).items() if one in survived},
         note=f"Compared with the champion ({champion.uri}), {facet.name}: {_in_words(found)}{damage}{champion.doubt}",
     )
+
+
+def _in_order(fitted: FittedClusters, facet: Facet) -> list[int]:
+    """The clusters that hold somebody: by size, or those of interests by the category that they turn to most.
+
+    Many interests are about as large, and another seed would number them otherwise.
+    """
+    found = sorted(set(fitted.labels.tolist()) - {NOISE})
+    if not facet.names_interests:
+        return found
+    centres = {cluster: fitted.space[fitted.labels == cluster].mean(axis=0) for cluster in found}
+    return sorted(found, key=lambda cluster: (int(np.argmax(centres[cluster])), cluster))
 
 
 def _read_lineage(mlflow: Any, run_id: str, facet: Facet) -> tuple[list[dict[str, Any]], str]:

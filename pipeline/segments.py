@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from models.disclosure import hide_shares_of_few, hide_spend_of_few
 from models.explanations import segment_rules
 from models.figures import member_figures, segment_figures
 from models.identity import STANDING
-from models.interest_names import category_nodes, name_by_interests, node_figures
+from models.interest_names import Node, category_nodes, name_by_interests, node_figures
 from models.kept_names import keep_names, leave_names
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
 from models.moves import moves_as_changes, possible_moves
@@ -123,7 +123,7 @@ def describe_segments(
     if inside.any():
         figures = segment_figures(profile[inside], ids[inside], max_one_customer_share=one_share)
     if facet.names_interests:
-        named = _named_by_interests(profiles, ids, lifts, params)
+        named = _named_by_interests(profiles, ids, lifts, fitted, params)
     else:
         named = _named_by_archetypes(figures, interests, member_figures(profile[inside]), ids[inside], fitted, params)
     keep_names(named, known_names or {}, figures, [one.model_dump() for one in settings.traits])
@@ -193,7 +193,7 @@ def _named_by_archetypes(
 
 
 def _named_by_interests(
-    profiles: Profiles, ids: np.ndarray, lifts: Mapping[str, pd.DataFrame], params: Params
+    profiles: Profiles, ids: np.ndarray, lifts: Mapping[str, pd.DataFrame], fitted: FittedClusters, params: Params
 ) -> dict[str, dict[str, Any]]:
     """`models.interest_names.name_by_interests` as the parameters say, of the segments that are not by rule."""
     settings, cut = params.naming, profiles.shop.spec.cut
@@ -220,7 +220,18 @@ def _named_by_interests(
         min_share=settings.min_interest_share,
         playbook=settings.interest_playbook.model_dump(),
         broad=[BROAD_ID],
+        leading=_leading_nodes(fitted, nodes),
     )
+
+
+def _leading_nodes(fitted: FittedClusters, nodes: Sequence[Node]) -> dict[str, int]:
+    """segment_id -> place of its category, of customers grouped by leading category; empty for clusters."""
+    groups = fitted.clusters.model.get("nodes")
+    if groups is None:
+        return {}
+    places = {tuple(node.columns.tolist()): place for place, node in enumerate(nodes)}
+    columns = {group: tuple(np.flatnonzero(groups == group).tolist()) for group in fitted.model_clusters}
+    return {fitted.segment_id(group): places[own] for group, own in columns.items() if own in places}
 
 
 def _interests(

@@ -24,7 +24,7 @@ def matched(*groups: tuple[str | None, int, int], used: tuple[str, ...] = ()) ->
 
 
 def test_the_first_training() -> None:
-    found = first_identities([2, 0, 1], prefix="s")
+    found = first_identities([0, 1, 2], prefix="s")
     assert found.ids == {0: "s01", 1: "s02", 2: "s03"}
     assert {row["verdict"] for row in found.lineage} == {"new"}
 
