@@ -149,6 +149,10 @@ def test_interests_by_the_leading_category(by_rule: tuple[Params, Trained], tmp_
                 leads[group] = (share - usual) / error
         expected.append(ids[max(leads, key=lambda group: leads[group])])
     assert frame.interest_segment_id[profiles.table.customer_id].tolist() == expected
+    (note,) = (one for one in trained.notes if "grouped by interest have no leading category" in one)
+    assert note.startswith(
+        f"{(frame.interest_evidence == 'broad').sum() / (frame.interest_evidence != 'low').sum():.0%} of"
+    )
     # Every segment is called by what its customers turn to more than others.
     for one in own[own.index.str.startswith("i")].itertuples():
         assert one.top_categories and one.top_categories[0]["lift"] > rule.min_lift

@@ -326,7 +326,8 @@ def test_noise_is_scored_as_it_was_trained_and_told(params: Callable[..., Params
         f"facets.behaviour.noise={policy}",
     )
     result = train(given, sweep=False, progress=quiet)
-    assert any("lie between HDBSCAN's segments" in note for note in result.notes)
+    (note,) = (note for note in result.notes if "lie between HDBSCAN's segments of behaviour" in note)
+    assert note.endswith("their evidence in the scores is noise.")
     scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
     frame = pq.read_table(scored.path).to_pandas()
     own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
