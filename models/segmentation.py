@@ -293,7 +293,7 @@ def _noise_notes(facet: FacetIdentity, algorithm: str, share: float, policy: str
     }[policy]
     return (
         f"{share:.0%} of the customers clustered lie between HDBSCAN's segments of {facet.name}: {done} "
-        f"(facets.{facet.name}.noise), and the scores mark them as evidence.",
+        f"(facets.{facet.name}.noise); their evidence in the scores is {facet.noise_id}.",
     )
 
 

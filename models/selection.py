@@ -167,7 +167,7 @@ def _taken(
     """The simplest within ``tolerance`` of the best score, and the best, of the balance that is taken.
 
     The balance given stays, unless the best candidate of others is better by more than ``tolerance``. Where the number
-    of groups shows in the data (``is_number_found``), simplicity does not decide it: of one algorithm the best is taken.
+    of groups shows in the data (``is_number_found``), simplicity does not decide it: of one algorithm the best wins.
     """
 
     def best_of(some: Sequence[Candidate]) -> Candidate:

@@ -33,6 +33,8 @@ MOVED: dict[Key, str] = {
     ("sweep", "block_weights"): "facets.behaviour.try_block_weights",
 }
 """Keys of earlier versions, and where they are now."""
+FACETS = ("behaviour", "interest")
+"""Those of the params.yaml that comes with Kindred; a file may name others."""
 UNQUOTED = {
     bool: ("true or false, which YAML also reads in yes, no, on and off", '"yes"'),
     int | float: ("the number {}", '"{}"'),
@@ -251,6 +253,8 @@ def _known_keys(at: Key) -> list[str]:
         if field is None:
             return []
         model = _section_in(field.annotation)
+    if get_origin(model) is dict and at == ("facets",):
+        return [*FACETS]
     return [key for key in getattr(model, "model_fields", {}) if key not in NOT_GIVEN]
 
 

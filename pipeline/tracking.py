@@ -35,7 +35,8 @@ MAX_DESCRIPTION_CHARS = 5000
 LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard", "akin")
 ABOUT_EXPERIMENT = """\
 Each run is one training of customer segments: `kindred train`. Open a run for its segments; `report.html` among its
-artifacts is what a CRM analyst reads.
+artifacts is what a CRM analyst reads. Metrics of one facet have its name before them, as in behaviour/stability_mean;
+those without are of the whole run.
 
 | metric | what it says | better |
 |---|---|---|

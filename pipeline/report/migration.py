@@ -91,6 +91,12 @@ def _day(moment: pd.Timestamp, words: Wording) -> str:
     return words.moment(f"{moment:%Y-%m-%d %H:%M}", "medium")
 
 
+def _title(segmentation: str, words: Wording) -> str:
+    """What a way to group customers is called; a facet of another name bears its own."""
+    key = f"moves.ways.{segmentation}"
+    return words(key) if key in words.texts else segmentation.removesuffix("_segment").replace("_", " ").capitalize()
+
+
 def _section(
     key: str, names: Mapping[str, str], words: Wording, tables: Mapping[str, pd.DataFrame], dates: Sequence[Any]
 ) -> dict[str, Any]:
@@ -107,7 +113,7 @@ def _section(
     ]
     flows.sort(key=lambda one: -one["customer_count"])
     return {
-        **{"key": key, "title": words(f"moves.ways.{key}"), "figures": _counts(whole, words)},
+        **{"key": key, "title": _title(key, words), "figures": _counts(whole, words)},
         "has_order": pd.notna(whole.up_count),
         "moves": [
             [names[one["origin"]], names[one["destination"]], words.whole(one["customer_count"])] for one in flows

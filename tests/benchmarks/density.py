@@ -30,9 +30,12 @@ import run
 from models import clusterers
 from models.preprocessing import fit_scaling
 from models.scorer import NOISE, assign, to_space
+from pipeline.clusters import hdbscan_settings
 from pipeline.engines import connect
+from pipeline.facets import facets_of
 from pipeline.profiles import build_profiles
 from pipeline.sources import read_source
+from pipeline.sweep import clustered
 
 
 def main() -> None:
@@ -47,10 +50,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
         columns = profiles.shop.spec.columns()
-        clustered = profiles.table[profiles.table.event_count >= params.facets.behaviour.min_events]
-        scaling = fit_scaling(clustered, columns, block_weights=params.facets.behaviour.block_weights.model_dump())
-        space = to_space(clustered, scaling)
-        settings = params.clustering.hdbscan.model_dump() | {"noise": "keep"}
+        (behaviour, *_) = facets_of(params)
+        table = profiles.table[clustered(profiles.table, behaviour)]
+        space = to_space(
+            table, fit_scaling(table, behaviour.columns(columns), block_weights=behaviour.settings.block_weights)
+        )
+        settings = hdbscan_settings(params, behaviour) | {"noise": "keep"}
         found, both, all_ = agreement(space, settings, params.seed)
         cpu, wall = time.process_time(), time.monotonic()
         assign(space, clusterers.fit_hdbscan(space, params.seed, **settings).model)
@@ -78,7 +83,7 @@ def agreement(space: np.ndarray, settings: dict[str, Any], seed: int) -> tuple[s
         ours = clusterers.fit_hdbscan(fitted, seed, **settings)
     finally:
         hdbscan.HDBSCAN, umap.UMAP = density, reducer
-    reduced = kept["UMAP"].transform(held_out).astype(np.float64)
+    reduced = kept["UMAP"].transform(held_out).astype(np.float64) if ours.is_reduced else held_out
     theirs, _ = hdbscan.approximate_predict(kept["HDBSCAN"], np.array(reduced, order="C", copy=True))
     numbers = {NOISE: NOISE} | dict(zip(kept["HDBSCAN"].labels_.tolist(), ours.fitted_labels.tolist(), strict=True))
     expected = np.array([numbers[one] for one in theirs.tolist()])

@@ -2,8 +2,9 @@
 
 python tests/benchmarks/foretold.py [LOG ...]
 
-For each log, as of its end less a horizon: 8 segments with the settings of its parameters; 8 with the balance of blocks
-chosen on the earlier cutoffs; and the number chosen too. Each is reported on the last cutoff, with 95% intervals.
+For each log, as of its end less a horizon: 8 segments by behaviour with the settings of its parameters; 8 with the balance
+of blocks chosen on the earlier cutoffs; and the number chosen too; each beside segments by interest as they are chosen, where
+the log has categories. Reported on the last cutoff, with 95% intervals: each facet alone, and both.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from pipeline import sweep
 from pipeline.engines import connect
+from pipeline.facets import facets_of, with_facets
 from pipeline.params import Params
 from pipeline.params_file import load_params
-from pipeline.profiles import build_profiles
+from pipeline.profiles import Profiles, build_profiles
 from pipeline.sources import read_source
-from pipeline.validity import measure_validity, pasts
+from pipeline.validity import Past, measure_validity, pasts
 
 LOGS = {
     "tmall2014": ("2014-08-15T00:00:00Z", 123),
@@ -41,15 +43,23 @@ def given(log: str, *more: str) -> Params:
     return load_params(HERE / f"{log}.yaml", [f"as_of={end}", f"history_days={days}", "interests.fit=off", *more])
 
 
+def chosen(profiles: Profiles, earlier: list[Past], params: Params, place: int) -> sweep.Chosen:
+    """The settings that are chosen for a facet of the parameters, by its place among them."""
+    facet = facets_of(params)[place]
+    return sweep.choose_and_fit(None, profiles, earlier, params, facet, {}, sweep=False, progress=quiet)
+
+
 def main() -> None:
     """Print a table per log and way to choose."""
-    sweep.log_candidates = lambda *_: None
+    sweep.log_candidates = lambda *_: None  # there is no store
     for log in sys.argv[1:] or LOGS:
         params = given(log, "facets.behaviour.n_segments=8")
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             source = read_source(con, params, rejected_path=None)
             past, _ = pasts(con, source, params, last_only=False, progress=quiet)
             profiles = build_profiles(con, source, params)
+        further = [chosen(profiles, past[:-1], params, 1).facet] if len(profiles.shop.spec.cut.categories) > 2 else []
+        params = with_facets(params, [facets_of(params)[0], *further])
         for way, more in (
             ("8 segments", None),
             ("8, balance chosen", ["facets.behaviour.try_n_segments=[8]"]),
@@ -57,10 +67,9 @@ def main() -> None:
         ):
             settings, title = params, way
             if more is not None:
-                made = sweep.choose_and_fit(
-                    None, profiles, past[:-1], given(log, *more), {}, sweep=False, progress=quiet
-                )
-                settings, title = made.params, f"{way}: {made.choice.chosen.name if made.choice else 'none'}"
+                behaviour = chosen(profiles, past[:-1], given(log, *more), 0)
+                settings = with_facets(params, [behaviour.facet, *further])
+                title = f"{way}: {behaviour.choice.chosen.name if behaviour.choice else 'none'}"
             found = measure_validity(past[-1], settings)
             print(f"\n{log}, {found.cutoff:%Y-%m-%d}, {found.customer_count:,} customers; {title}")
             for name in found.rows:

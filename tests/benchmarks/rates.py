@@ -24,8 +24,10 @@ from run import params
 from models.preprocessing import fit_scaling
 from models.scorer import to_space
 from pipeline.engines import connect
+from pipeline.facets import facets_of
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.sources import read_source
+from pipeline.sweep import clustered
 
 COUNTS, STARTS = (8, 9, 10, 12), range(3)
 AS_IT_WAS = {"interest": 0.0, "value": 1.5, "journey": 1.0, "context": 0.25, "benefits": 0.25, "rates": 0.0}
@@ -50,7 +52,7 @@ def read(folder: Path) -> tuple[Profiles, pd.DataFrame, np.ndarray]:
     with connect(given.engine, folder=folder) as con:
         profiles = build_profiles(con, read_source(con, given, rejected_path=None), given)
     truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id")
-    table = profiles.table[profiles.table.event_count >= given.clustering.min_events]
+    table = profiles.table[clustered(profiles.table, facets_of(given)[0])]
     return profiles, table, truth.reindex(table.customer_id).kind.to_numpy(dtype=str)
 
 

@@ -22,10 +22,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from run import params
 
 from features.categories import SEPARATOR
-from pipeline.clusters import cluster
+from pipeline.clusters import cluster, segment_ids
 from pipeline.engines import connect
+from pipeline.facets import facets_of
 from pipeline.profiles import build_profiles
 from pipeline.sources import read_source
+from pipeline.sweep import clustered
 
 STARTS = range(3)
 
@@ -37,7 +39,8 @@ def main() -> None:
     with connect(given.engine, folder=folder) as con:
         profiles = build_profiles(con, read_source(con, given, rejected_path=None), given)
     truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id")
-    table = profiles.table[profiles.table.event_count >= given.facets.behaviour.min_events]
+    behaviour, interest = facets_of(given)
+    table = profiles.table[clustered(profiles.table, behaviour)]
     planted = truth.reindex(table.customer_id)
     kinds = planted.kind.to_numpy(dtype=str)
     interests = np.array([paths[0].split(SEPARATOR)[0] if len(paths) else "" for paths in planted.interests])
@@ -48,10 +51,26 @@ def main() -> None:
 
     print("| method | kinds | interests |\n|---|---|---|")
     for count in (8, 12):
-        fits = [cluster(profiles, given, algorithm="kmeans", n_segments=count, seed=seed) for seed in STARTS]
-        told(f"KMeans, {count} segments", [one.labels for one in fits])
-    densities = cluster(profiles, given, algorithm="hdbscan")
-    told(f"HDBSCAN, {densities.n_segments} segments", [densities.labels])
+        fits = [cluster(profiles, given, behaviour, algorithm="kmeans", n_segments=count, seed=seed) for seed in STARTS]
+        told(f"KMeans by behaviour, {count} segments", [one.labels for one in fits])
+    densities = cluster(profiles, given, behaviour, algorithm="hdbscan")
+    told(f"HDBSCAN by behaviour, {densities.n_segments} segments", [densities.labels])
+    inside = clustered(profiles.table, behaviour)
+    for name, fits in (
+        ("leading category", [cluster(profiles, given, interest, algorithm="rule")]),
+        *(
+            (
+                f"KMeans, {count} segments",
+                [
+                    cluster(profiles, given, interest, algorithm="kmeans", n_segments=count, seed=seed)
+                    for seed in STARTS
+                ],
+            )
+            for count in (8, 16)
+        ),
+    ):
+        # Of those whose interests are not known, all are in one group.
+        told(f"{name} by interest", [segment_ids(profiles.table, one, interest)[inside] for one in fits])
     measures = table[["days_since_last_purchase", "order_count", "spend"]].fillna(
         {"days_since_last_purchase": given.history_days}
     )

@@ -147,7 +147,8 @@ def model_of(scaling: dict[str, Any], centres: Any, moves: list[dict[str, Any]])
         "clusters": {"centres": np.array(centres)},
         "segments": [{"cluster_id": i, "segment_id": f"s{i}", "name": f"S{i}", "is_stable": True} for i in range(2)],
         "standing": {"browsing": {"segment_id": "standing-browsing", "name": "browsing"}},
-        **{"min_events": 3, "border_margin": 0.9, "moves": moves},
+        **{"name": "behaviour", "prefix": "", "min_events": 3, "min_evidence": 0.0, "grouped_by": "lifecycle_stage"},
+        **{"evidence_words": ["ok", "low", "noise"], "border_margin": 0.9, "moves": moves},
     }
 
 
@@ -163,7 +164,7 @@ def test_a_move_computes_the_rate_anew(tmp_path: Any, changed: str) -> None:
     centres[0] -= 0.5 * (centres[1] - centres[0])  # so that they are on the border
     model = model_of(scaling, centres, [{"text": "more", "changes": [changes]}])
     assert segment_columns(rows, model).what_would_move.tolist() == ["more -> S1"]
-    Segmentation(model).save(tmp_path)
+    Segmentation({"behaviour": model}).save(tmp_path)
     pd.testing.assert_frame_equal(Segmentation.load(tmp_path).predict(rows), segment_columns(rows, model))
 
 

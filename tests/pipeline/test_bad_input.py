@@ -430,8 +430,9 @@ def test_params_that_cannot_be_used(tmp_path: Path, change: str, message: str) -
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("clustering.n_segment=8", "Did you mean `n_segments`?"),
+        ("facets.behaviour.n_segment=8", "Did you mean `n_segments`?"),
         ("n_segments=8", "Did you mean `facets.behaviour.n_segments`?"),
+        ("facets.behavior.n_segments=8", "there is no section `facets.behavior`. Did you mean `behaviour`?"),
         ("clusterin.n_segments=8", "there is no section `clusterin`. Did you mean `clustering`?"),
         ("xyz.here=1", "there is no section `xyz`."),
     ],

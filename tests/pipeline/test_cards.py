@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from features.benefits import views_per_order
-from pipeline.cards import QUESTIONS, WHY, _attribute_counts, _benefit_sums, _told_columns, build_cards
+from pipeline.cards import QUESTIONS, WHY, _attribute_counts, _benefit_sums, _drawn, _told_columns, build_cards
 from pipeline.errors import ParamsError
 from pipeline.params_file import load_params
 from pipeline.report.five_w import TEXTS, five_w_texts
@@ -83,17 +83,19 @@ def test_cards_are_with_the_segments_and_every_line_is_sure(trained: Any) -> Non
 def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -> None:
     from pipeline.clusters import cluster
     from pipeline.engines import connect
+    from pipeline.facets import facets_of
     from pipeline.profiles import build_profiles
     from pipeline.segments import describe_segments
     from pipeline.sources import read_source
 
     given = params()
+    (facet, *_) = facets_of(given)
     folder = given.path(given.outputs.folder)
     folder.mkdir(parents=True, exist_ok=True)
     with connect(given.engine, folder=folder) as con:
         source = read_source(con, given, rejected_path=folder / "rejected.parquet")
         profiles = build_profiles(con, source, given)
-        segments = describe_segments(profiles, cluster(profiles, given), given, leaning=None)
+        segments = describe_segments(profiles, cluster(profiles, given, facet), given, facet, leaning=None)
         # A city of their own for those of one segment, and for half of the others.
         first = segments.table[0]["segment_id"]
         is_first = segments.segment_ids == first
@@ -101,8 +103,9 @@ def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -
         city[np.flatnonzero(is_first)[:: max(is_first.sum() // 12, 1)]] = "Elsewhere"
         table = pd.DataFrame({"customer_id": profiles.table.customer_id, "city": city, "club": city})
         source = replace(source, customers=ibis.memtable(table))
-        whole = build_cards(source, profiles, segments, given).five_w
-        bare = build_cards(replace(source, customers=None), profiles, segments, given).five_w
+        drawn = _drawn(source, profiles, given)
+        whole = build_cards(source, profiles, segments, drawn, given).five_w
+        bare = build_cards(replace(source, customers=None), profiles, segments, drawn, given).five_w
     assert [(line["topic"], line["value"]) for line in whole[first]["who"]] == [("club", "Planted")]
     assert [line["value"] for line in whole[first]["where"] if line["is_attribute"]] == ["Planted"]
     for segment_id, card in bare.items():

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import tracking
 from pipeline.compare import _names, advice, compare
+from pipeline.facets import facets_of, with_facets
 from pipeline.flow import flow_table
 from pipeline.params import Params
 from pipeline.rename import rename
@@ -106,9 +107,9 @@ def test_figures_that_are_nothing_in_all_runs_are_left_out() -> None:
 def test_the_page_is_in_its_language(language: str) -> None:
     groups = ("s01", "s01", 40), ("s01", "s02", 3), ("standing-lost", "standing-lost", 5)
     flow = flow_table(*placed(*groups), min_group=10)
-    runs = [run(label, stability_mean=0.8) | {"line": {"a"}, "names": {}} for label in ("a", "b")]
+    runs = [run(label, **{"behaviour/stability_mean": 0.8}) | {"line": {"a"}, "names": {}} for label in ("a", "b")]
     runs[1]["params"] = {"as_of": "2 May"}
-    best = Advice("undecided", behind={"a": ["stability_mean"]}, beware="moments")
+    best = Advice("undecided", behind={"a": ["behaviour/stability_mean"]}, beware="moments")
     words = wording(language)
     told = comparison(runs, [flow], words, advice=best, flow_note=words("compare.no_flow"))
     page = re.sub(
@@ -170,34 +171,46 @@ def run(label: str, *, champion: bool = False, as_of: str = "1 May", **figures: 
 
 
 def test_advice(params: Callable[..., Params]) -> None:
+    def stable(mean: float) -> dict[str, float]:
+        return {"behaviour/stability_mean": mean, "interest/stability_mean": 0.9}
+
     given = params("promote.tolerance=0.05", "promote.validity_tolerance=0.02")
-    champion = run("a (champion)", champion=True, stability_mean=0.80, validity_buys_auc=0.70, n_segments=8)
-    near = run("b", stability_mean=0.82, validity_buys_auc=0.71, n_segments=6)
-    better = run("c", stability_mean=0.90, validity_buys_auc=0.70, n_segments=8)
-    mixed = run("d", stability_mean=0.90, validity_buys_auc=0.60, n_segments=8)
+    champion = run("a (champion)", champion=True, **stable(0.80), validity_buys_auc=0.70, **{"behaviour/n_segments": 8})
+    near = run("b", **stable(0.82), validity_buys_auc=0.71, **{"behaviour/n_segments": 6})
+    better = run("c", **stable(0.90), validity_buys_auc=0.70, **{"behaviour/n_segments": 8})
+    mixed = run("d", **stable(0.90), validity_buys_auc=0.60, **{"behaviour/n_segments": 8})
 
     def said(*runs: dict[str, Any]) -> str:
         return advice(runs, given).said(wording("en"))
 
     assert said(near, champion) == "Keep a (champion): no run is better by more than promote tolerates."
-    assert said(champion, better).startswith("Take c (kindred promote): a (champion) is worse in stability_mean.")
+    assert said(champion, better).startswith(
+        "Take c (kindred promote): a (champion) is worse in behaviour/stability_mean."
+    )
     assert re.match(
-        r"No run is clearly preferable, .* a \(champion\) is worse in stability_mean; d is worse in validity_buys_auc\.",
+        r"No run is clearly preferable, .* a \(champion\) is worse in behaviour/stability_mean; d is worse in validity_buys_auc\.",
         said(champion, mixed),
     )
-    assert said(near, run("e", stability_mean=0.8, n_segments=8)).startswith("Take b ")
-    assert "No advice" in said(run("f", silhouette=0.2), champion)
-    assert "different moments" in said(champion, run("g", as_of="1 June", stability_mean=0.8))
+    assert said(near, run("e", **stable(0.8), **{"behaviour/n_segments": 8})).startswith("Take b ")
+    assert "No advice" in said(run("f", **{"behaviour/silhouette": 0.2}), champion)
+    assert "different moments" in said(champion, run("g", as_of="1 June", **stable(0.8)))
+    restless = run("h", **{**stable(0.80), "interest/stability_mean": 0.5})
+    assert said(restless, run("i", **stable(0.80))).startswith("Take i")
+    assert "h is worse in interest/stability_mean" in said(restless, run("i", **stable(0.80)))
 
 
 def test_two_trainings_side_by_side(params: Callable[..., Params], champion: Trained) -> None:
     given, first = params(), champion
-    fewer = given.model_copy(update={"clustering": given.clustering.model_copy(update={"n_segments": 4})})
+    behaviour, interest = facets_of(given)
+    fewer = with_facets(given, [behaviour.with_settings(n_segments=4), interest.with_settings(n_segments=3)])
     second = train(fewer, sweep=False, progress=quiet)
     rename(given, first.segments.segment_id[0], "Our <gold>")
     in_albanian = given.model_copy(update={"language": "sq"})
     told = compare(in_albanian, [first.run_id[:10], second.run_id], flow=True, progress=quiet)
-    assert re.search(r"clustering\.n_segments +6 +4", told)
+    assert re.search(r"facets\.behaviour\.n_segments +6 +4", told)
+    assert re.search(r"facets\.interest\.n_segments +5 +3", told)
+    for facet in ("behaviour", "interest"):
+        assert re.search(rf"{facet}/stability_mean +0\.\d+ +0\.\d+", told)
     assert f"{first.run_id[:12]} (champion)" in told and "Our <gold>" in told
     assert re.search(r"Of [\d,]+ customers, \d+% are in the segment of the same id in both; agreement .* 0\.\d\d", told)
     assert re.search(r"\n(Keep|Take|No run)", told)
@@ -205,7 +218,7 @@ def test_two_trainings_side_by_side(params: Callable[..., Params], champion: Tra
     known, alike = (
         int(found.replace(",", "")) for found in re.findall(r"([\d,]+) (?:customers, \d|more customers are)", told)
     )
-    assert known + alike == first.segments.customer_count.sum()
+    assert known + alike == first.segments.customer_count[first.segments.facet == "behaviour"].sum()
     mlflow = tracking.open_store(given)
     place = Path(told.rpartition("Report   ")[2])
     html = place.read_text()
@@ -234,7 +247,7 @@ def test_without_flow_and_where_it_cannot_be_had(params: Callable[..., Params]) 
     for name in ("one", "two"):
         with tracking.run(mlflow, name=name, tags={}) as run_id:
             ids.append(run_id)
-            mlflow.log_metric("stability_mean", 0.5)
+            mlflow.log_metric("behaviour/stability_mean", 0.5)
     told = compare(given, ids, flow=False, progress=quiet)
     assert "is shown with --flow" in told
     assert "cannot be shown" in compare(given, ids, flow=True, progress=quiet)

@@ -65,8 +65,15 @@ def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(told: Callab
         assert sum(cells[:-1]) == cells[-1]
     for place, cell in enumerate(total):
         assert sum(cells[place] for cells in table.values()) == cell
-    assert f"Segment    {scores.segment[customer]} (strength {scores.strength[customer]:.2f}" in text
-    assert scores.next_segment[customer] in text
+    row = scores.loc[customer]
+    assert f"Behaviour  {row.segment} (strength {row.strength:.2f}, evidence {row.evidence})" in text
+    assert f"Runner-up  {row.next_segment} (margin {row.margin:.2f};" in text
+    taste = f"strength {row.interest_strength:.2f}, evidence {row.interest_evidence})"
+    assert re.search(
+        rf"^Interest   {re.escape(row.interest_segment)} \((unstable, )?{re.escape(taste)}", text, re.MULTILINE
+    )
+    assert f"Runner-up  {row.next_interest_segment} (margin {row.interest_margin:.2f};" in text
+    assert f"{row.segment} · {row.interest_segment}" in text.splitlines()
 
 
 def test_the_events_of_a_category_add_up_to_its_evidence_and_share(told: Callable[..., str], scores: Any) -> None:

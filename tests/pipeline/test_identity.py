@@ -16,7 +16,7 @@ import pytest
 from models.segmentation import FittedClusters
 from pipeline import tracking
 from pipeline.errors import UserError
-from pipeline.facets import facets_of, with_facets
+from pipeline.facets import Facet, facets_of, with_facets
 from pipeline.identity import LINEAGE, _as_known_to, identify, with_names
 from pipeline.params import Params
 from pipeline.train import Trained, train
@@ -60,10 +60,11 @@ def test_names_go_with_the_last_training() -> None:
     assert with_names([], []) == []
 
 
-def fitted_with_an_empty_centre(ids: dict[int, str] | None = None) -> FittedClusters:
+def fitted_with_an_empty_centre(facet: Facet, ids: dict[int, str] | None = None) -> FittedClusters:
     """KMeans with three centres, of which nobody is at the second."""
     model = {"algorithm": "kmeans", "centres": np.zeros((3, 1))}
     return FittedClusters(
+        facet=facet.identity,
         **{"algorithm": "kmeans", "scaling": {}, "clusters": SimpleNamespace(model=model), "ids": ids or {}},
         **{"is_clustered": np.ones(4, bool), "labels": np.array([0, 0, 2, 2]), "space": np.zeros((4, 1))},
         **{"quality": {}, "stability": {}, "candidates": [], "choice_reason": "", "notes": ()},
@@ -71,15 +72,21 @@ def fitted_with_an_empty_centre(ids: dict[int, str] | None = None) -> FittedClus
 
 
 def test_a_cluster_of_nobody_has_an_id_of_its_own(params: Callable[..., Params]) -> None:
-    given, fitted = params(), fitted_with_an_empty_centre()
+    given = params()
+    behaviour, interest = facets_of(given)
+    fitted = fitted_with_an_empty_centre(behaviour)
     mlflow = tracking.open_store(given)
-    found = identify(mlflow, None, fitted, given, run_id="run")
+    found = identify(mlflow, None, fitted, given, behaviour, run_id="run")
     # A first training at the same time has no champion to be matched with, and numbers of its own.
-    assert set(identify(mlflow, None, fitted, given, run_id="other").ids.values()) == {"s04", "s05", "s06"}
+    other = identify(mlflow, None, fitted, given, behaviour, run_id="other")
+    assert set(other.ids.values()) == {"s04", "s05", "s06"}
+    # Each facet has numbers of its own.
+    liked = fitted_with_an_empty_centre(interest)
+    assert identify(mlflow, None, liked, given, interest, run_id="run").ids == {0: "i01", 1: "i03", 2: "i02"}
     # By its number, the cluster of nobody was s02 as well.
     assert found.ids == {0: "s01", 1: "s03", 2: "s02"}
     assert [row["segment_id"] for row in found.lineage] == ["s01", "s02"]
-    named = fitted_with_an_empty_centre(found.ids)
+    named = fitted_with_an_empty_centre(behaviour, found.ids)
     assert [named.segment_id(cluster) for cluster in named.model_clusters] == ["s01", "s03", "s02"]
 
 
@@ -90,8 +97,11 @@ def test_a_damaged_lineage_is_told(params: Callable[..., Params], champion: Trai
     with pytest.raises(UserError, match="expected the rows of a line of trainings; the file is damaged"):
         tracking.read_lineage(tracking.open_store(given), first.run_id, LINEAGE)
     found = train(given, sweep=False, progress=lambda step: None)
-    note = next(note for note in found.notes if note.startswith("Beside the champion"))
-    assert f"Warning: lineage.json of run {first.run_id}" in note and "6 segments are the same" in note
+    notes = [note for note in found.notes if note.startswith("Compared with the champion")]
+    for note, told in zip(
+        notes, ("behaviour: 6 segments are the same", "interest: 5 segments are the same"), strict=True
+    ):
+        assert f"Warning: lineage.json of run {first.run_id}" in note and told in note
     assert {row["run_id"] for row in found.lineage} == {found.run_id}
     assert set(found.segments.segment_id) == set(first.segments.segment_id)
     client.log_text(first.run_id, '{"a": 1}', LINEAGE)
@@ -134,16 +144,19 @@ def test_another_seed_goes_on_from_the_champion(params: Callable[..., Params], c
     given, first = params(), champion
     again = train(given.model_copy(update={"seed": 99}), sweep=False, progress=lambda step: None)
     assert survivors(again) == set(first.segments.segment_id[~first.segments.is_standing])
-    told = [note for note in again.notes if note.startswith("The champion's segments were fitted to today's customers")]
-    assert len(told) == 1
+    told = [note for note in again.notes if "were fitted to today's customers" in note]
+    assert [note.split(" were ")[0] for note in told] == [
+        f"The champion's segments of {facet}" for facet in ("behaviour", "interest")
+    ]
 
 
 def test_the_line_goes_on_through_a_training_without_clusters(params: Callable[..., Params], champion: Trained) -> None:
     given, first = params(), champion
     (behaviour, *_) = facets_of(given)
     by_rule = with_facets(given, [behaviour.with_settings(algorithm="rule")])
+    of_behaviour = [row for row in first.lineage if row["facet"] == "behaviour"]
     found = train(by_rule, sweep=False, progress=lambda step: None)
-    assert found.lineage[: len(first.lineage)] == first.lineage
-    last = found.lineage[len(first.lineage) :]
+    assert found.lineage[: len(of_behaviour)] == of_behaviour
+    last = found.lineage[len(of_behaviour) :]
     assert {(row["verdict"], row["is_here"]) for row in last} == {("gone", False)}
-    assert {row["segment_id"] for row in last} == {row["segment_id"] for row in first.lineage}
+    assert {row["segment_id"] for row in last} == {row["segment_id"] for row in of_behaviour}

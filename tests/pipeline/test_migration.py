@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from pipeline.report.migration import as_text, page
 from pipeline.report.render import render_template
 from pipeline.report.wording import wording
 from pipeline.score import score
-from pipeline.whereabouts import ORDERS, PLACES, migrate, stage_moves
+from pipeline.whereabouts import ORDERS, migrate, places_in, stage_moves
 from tests.pipeline.axe import barriers, needs_axe
 from tests.pipeline.conftest import params_in
 
+PLACES = places_in(["segment_id", "segment"])
 DATES = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
 
 
@@ -134,6 +136,16 @@ def test_page_and_text() -> None:
     assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
 
 
+def test_a_facet_of_another_name_bears_its_own() -> None:
+    rows = crowd(*WAYS).assign(
+        brand_segment_id=lambda table: table.segment_id, brand_segment=lambda table: table.segment
+    )
+    found = migrate(rows, min_group=10)
+    for language in ("en", "uk"):
+        told = page(found.groups, found.tables, wording(language), beware=[], min_group=10)
+        assert [one["title"] for one in told["sections"]][1] == "Brand"
+
+
 def moves_page(language: str) -> str:
     words = wording(language)
     found = migrate(crowd(*WAYS), min_group=10)
@@ -189,11 +201,15 @@ def test_each_date_is_as_a_score_at_that_date(trained: Any, tmp_path: Path, hyst
     out = tmp_path / "history.parquet"
     told = history(given, every="quarter", since=a_date("2025-05-01"), model_uri=model, out=out, progress=quiet)
     found = pq.read_table(out)
+    assert {"interest_segment_id", "interest_segment"} <= set(found.column_names)
+    moved = pq.read_table(tmp_path / "history-moves.parquet").to_pandas()
+    assert set(moved.segmentation) == {"segment", "interest_segment", *ORDERS}
     dates = sorted(set(found["as_of"].to_pylist()))
     assert dates == [given.as_of.replace(month=month) for month in (5, 8, 11)]
     for as_of in dates:
         one = score(at(given, as_of), model_uri=model, out=tmp_path / "scores.parquet", progress=quiet)
-        expected = pq.read_table(one.path, columns=PLACES)
+        both = places_in(["segment_id", "interest_segment_id"])
+        expected = pq.read_table(one.path, columns=both)
         mine = found.filter([date == as_of for date in found["as_of"].to_pylist()])
         assert mine.to_pydict() == expected.to_pydict()
         assert mine.schema.equals(expected.schema)
@@ -211,7 +227,10 @@ def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> 
     html = (tmp_path / "history.html").read_text()
     assert all(name in manifest for name in ("history-moves.parquet", "history-lost.parquet", "history.html"))
     assert not re.findall(r"<script|(?:src|href)=|url\(|https?://", html)
-    assert all(f"<h2>{title}</h2>" in html for title in ("Segments", "Lifecycle", "Temperature", "RFM", "Value tier"))
+    assert all(
+        f"<h2>{title}</h2>" in html
+        for title in ("Segments", "Interests", "Lifecycle", "Temperature", "RFM", "Value tier")
+    )
     for name in ("moves", "steps", "stays", "lost"):
         table = pq.read_table(tmp_path / f"history-{name}.parquet")
         assert table.num_rows and not ids & {value for column in table.columns for value in column.to_pylist()}
@@ -221,7 +240,8 @@ def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     inside = late.model_copy(update={"language": "uk"})
     history(inside, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
-    assert trained[1].segments.names[0]["uk"] in (tmp_path / "history.html").read_text()
+    for _, own in trained[1].segments.groupby("facet"):
+        assert escape(own.names.iloc[0]["uk"]) in (tmp_path / "history.html").read_text()
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
@@ -240,8 +260,9 @@ def test_two_files_of_scores(trained: Any, tmp_path: Path, suffix: str) -> None:
     html = (tmp_path / "moves.html").read_text()
     assert "Our &lt;gold&gt;" in html and "Our <gold>" not in html
     moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
-    known = trained[1].segments.customer_count.sum()
-    assert set(moves.groupby("segmentation").customer_count.sum()) == {known} and set(moves.segmentation) == set(ORDERS)
+    known = trained[1].segments.query("facet == 'behaviour'").customer_count.sum()
+    assert set(moves.groupby("segmentation").customer_count.sum()) == {known}
+    assert set(moves.segmentation) == {"segment", "interest_segment", *ORDERS}
     # Whichever stands first, the earlier is the earlier.
     migration(given, *reversed(paths), out=tmp_path / "again.parquet")
     again = pq.read_table(tmp_path / "again.parquet").to_pandas()

@@ -24,28 +24,44 @@ def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params
 
     assert "is the champion" in promote(given, second.run_id[:12], force=False)
     assert version() == "2"
-    client.log_metric(first.run_id, "stability_min", 0.01)
-    client.log_metric(first.run_id, "stability_mean", 0.9)
+    client.log_metric(first.run_id, "interest/stability_min", 0.01)
+    client.log_metric(first.run_id, "behaviour/stability_mean", 0.9)
     with pytest.raises(
-        UserError, match=r"no worse than the champion .*stability_min is:\n(.|\n)*stability_min +0\.010"
+        UserError,
+        match=r"no worse than the champion .*interest/stability_min is:\n(.|\n)*interest/stability_min +0\.010",
     ):
         promote(given, first.run_id, force=False)
     assert version() == "2"
-    assert "Forced, though worse in stability_min" in promote(given, first.run_id, force=True)
+    assert "Forced, though worse in interest/stability_min" in promote(given, first.run_id, force=True)
     assert version() == "1"
-    assert client.get_model_version("kindred", "1").tags["promoted_though_worse_in"] == "stability_min"
+    assert client.get_model_version("kindred", "1").tags["promoted_though_worse_in"] == "interest/stability_min"
     assert "promoted_though_worse_in" not in client.get_model_version("kindred", "2").tags
 
 
 def test_what_segments_foretell_counts_where_both_measured_it(params: Callable[..., Params]) -> None:
     given = params("promote.tolerance=0.1", "promote.validity_tolerance=0.02")
-    before = {"stability_mean": 0.8, "validity_buys_auc": 0.70, "validity_spend_r2": 0.30}
-    assert worse_in({"stability_mean": 0.71, "validity_buys_auc": 0.685}, before, given) == []
-    assert worse_in({"stability_mean": 0.69, "validity_buys_auc": 0.67}, before, given) == [
-        "stability_mean",
+    before = {
+        "behaviour/stability_mean": 0.8,
+        "interest/stability_mean": 0.8,
+        "validity_buys_auc": 0.70,
+        "validity_spend_r2": 0.30,
+    }
+    assert (
+        worse_in(
+            {"behaviour/stability_mean": 0.71, "interest/stability_mean": 0.9, "validity_buys_auc": 0.685},
+            before,
+            given,
+        )
+        == []
+    )
+    assert worse_in(
+        {"behaviour/stability_mean": 0.69, "interest/stability_mean": 0.6, "validity_buys_auc": 0.67}, before, given
+    ) == [
+        "behaviour/stability_mean",
+        "interest/stability_mean",
         "validity_buys_auc",
     ]
-    assert worse_in({"stability_mean": 0.9, "silhouette": -1.0}, before, given) == []
+    assert worse_in({"behaviour/stability_mean": 0.9, "behaviour/silhouette": -1.0}, before, given) == []
 
 
 def test_a_run_without_a_model(params: Callable[..., Params]) -> None:

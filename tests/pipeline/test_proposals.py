@@ -120,10 +120,11 @@ def test_proposals_are_shown_with_the_command_that_takes_them_and_change_nothing
         key for key, one in rows.items() if not one["is_small"] and not one["is_standing"]
     ]
     in_place = {one["segment_id"]: one for one in json.loads((done.report_path.parent / "segments.json").read_text())}
-    keys = ("archetype", "evidence", "figures", "names_by_figures", "segment_id", "top_categories")
+    keys = ("archetype", "evidence", "facet", "figures", "names_by_figures", "segment_id", "top_categories")
     for one in told["segments"]:
         assert one == {key: in_place[one["segment_id"]][key] for key in keys}
 
+    assert {one["facet"] for one in told["segments"]} == {"behaviour", "interest"}
     first, long, friends = (one["segment_id"] for one in told["segments"][:3])
     assert in_place[first]["proposed_names"] == {one: MARKED + one for one in LANGUAGES}
     assert in_place[long]["proposed_names"] is None
@@ -245,12 +246,12 @@ def test_a_program_that_is_not_there_is_told_at_the_start(
     script.chmod(0o755)
     require_proposer(given)
     monkeypatch.chdir("/")
-    found, _ = with_proposals(segments_of(TABLE), given, progress=quiet)
+    (found,), _ = with_proposals([segments_of(TABLE)], given, progress=quiet)
     assert found.table[0]["proposed_names"]["en"] == f"A b in {tmp_path.name}"
     script.write_bytes(b"\x7fELF of another machine")
     assert (
         "expected a program that starts, found one that does not"
-        in with_proposals(segments_of(TABLE), given, progress=quiet)[1]
+        in with_proposals([segments_of(TABLE)], given, progress=quiet)[1]
     )
 
 
@@ -285,7 +286,7 @@ def test_off_by_default() -> None:
     given = load_params(PARAMS)
     assert given.naming.proposer is None
     segments: Any = object()
-    assert with_proposals(segments, given, progress=pytest.fail) == (segments, "")
+    assert with_proposals([segments], given, progress=pytest.fail) == ([segments], "")
     require_proposer(given)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from features.profile import RATES
+from features.profile import RATES, Column
 from pipeline import registry, tracking
+from pipeline.errors import UserError
+from pipeline.facets import facets_of
 from pipeline.params import Params
-from pipeline.params_of_segments import BlockWeights
 from pipeline.score import score
 from pipeline.train import train
 
@@ -23,17 +24,21 @@ def quiet(step: str) -> None:
 
 
 def test_a_model_with_rates_scores_as_it_was_trained(params: Callable[..., Params], tmp_path: Path) -> None:
-    given = params(JOURNEY, "clustering.block_weights.value=1.0", "clustering.block_weights.rates=1.2")
+    given = params(JOURNEY, "facets.behaviour.block_weights.value=1.0", "facets.behaviour.block_weights.rates=1.2")
     trained = train(given, sweep=False, progress=quiet)
     found = score(given, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
     sizes = pd.read_parquet(found.path).segment_id.value_counts()
-    assert sizes.to_dict() == trained.segments.set_index("segment_id").customer_count.to_dict()
+    own = trained.segments[trained.segments.facet == "behaviour"].set_index("segment_id")
+    assert sizes.to_dict() == own.customer_count.to_dict()
     model = registry.load_model(tracking.open_store(given), trained.model_uri)
     assert {name for pair in RATES.values() for name in pair} | {"activity"} <= set(model.columns)
 
 
-def test_models_from_before_there_were_rates_have_none() -> None:
-    weights = {"interest": 1.0, "value": 1.5, "journey": 1.0, "context": 0.25, "benefits": 0.25}
-    assert BlockWeights(**weights).rates == 0.0
-    with pytest.raises(ValueError, match="greater than or equal to 0"):
-        BlockWeights(**weights, rates=-1.0)
+def test_a_block_that_is_not_named_has_no_weight(params: Callable[..., Params]) -> None:
+    (facet, *_) = facets_of(params("facets.behaviour.block_weights={interest: 1.0, value: 1.5}"))
+    columns = [Column(name, block, "none", 0.0) for name, block in (("spend", "value"), ("orders_per_cart", "rates"))]
+    assert facet.columns(columns) == columns[:1]
+    with pytest.raises(UserError, match="greater than or equal to 0"):
+        params("facets.behaviour.block_weights.rates=-1.0")
+    with pytest.raises(UserError, match="a weight above 0 for at least one block"):
+        params("facets.behaviour.block_weights={value: 0}")

@@ -49,9 +49,20 @@ def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back
     others = scores[scores.segment_id != own.segment_id]
     assert "Our gold" not in set(others.segment)
     assert own["name"] not in set(scores.what_would_move.dropna().str.split(" -> ").str[1])
+    # A segment of interest has a name by hand, too, and no facet may take that of another.
+    taste = first.segments[(first.segments.facet == "interest") & ~first.segments.is_standing].iloc[0]
+    with pytest.raises(UserError, match="is taken"):
+        rename(given, taste.segment_id, "Our gold")
+    rename(given, taste["name"], "Our taste")
+    scores = scored()
+    assert set(scores.interest_segment[scores.interest_segment_id == taste.segment_id]) == {"Our taste"}
+    assert set(scores.next_interest_segment[scores.next_interest_segment_id == taste.segment_id]) == {"Our taste"}
+    assert "Our taste" not in set(scores.interest_segment[scores.interest_segment_id != taste.segment_id])
+    assert "Our gold" in set(scores.segment) and "Our taste" not in set(scores.segment)
+    assert names_in_place(given)[taste.segment_id] == "Our taste"
     again = train(given.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
     names = again.segments.set_index("segment_id")["name"].to_dict()
-    assert names[own.segment_id] == "Our gold"
+    assert names[own.segment_id] == "Our gold" and names[taste.segment_id] == "Our taste"
     assert list(names.values()).count("Our gold") == 1
     # Taken back, it leaves no trace: not in a model trained meanwhile, and not in the trainings after that.
     promote(given, again.run_id, force=True)
@@ -59,6 +70,9 @@ def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back
     rename(given, "Our gold", None)
     assert "Our gold" not in set(scored().segment)
     assert own.segment_id in names_in_place(given) and "Our gold" not in names_in_place(given).values()
+    assert names_in_place(given)[taste.segment_id] == "Our taste"
+    rename(given, "Our taste", None)
+    assert "Our taste" not in set(scored().interest_segment)
     assert "Our gold" not in set(train(given, sweep=False, progress=quiet).segments.name)
 
     # What is in the outputs folder is of another run, or is gone: it stays as it is.

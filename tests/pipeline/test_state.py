@@ -455,6 +455,7 @@ def test_scores_of_an_update_are_those_of_a_rebuild(trained: tuple[Params, Train
         found = score(later, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
     expected = score(later, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
     ours, theirs = (pq.read_table(one.path).to_pandas() for one in (found, expected))
+    assert {"segment_id", "interest_segment_id", "activity"} <= set(ours)
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)
     assert "Updated" in found.as_text()
 

@@ -19,11 +19,12 @@ from pipeline import tracking
 from pipeline.clusters import cluster
 from pipeline.engines import connect
 from pipeline.errors import UserError
+from pipeline.facets import Facet, facets_of, with_facets
 from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.profiles import Profiles, build_profiles
 from pipeline.sources import read_source
-from pipeline.sweep import choose_and_fit, grid, is_to_choose
+from pipeline.sweep import Chosen, choose_and_fit, is_to_choose, search_space
 from pipeline.train import train
 from pipeline.validity import Past
 from tests.pipeline.conftest import params_in
@@ -45,20 +46,54 @@ def quiet(step: str) -> None:
     """No progress."""
 
 
-def test_the_grid_and_the_command_that_trains_a_candidate(params: Callable[..., Params]) -> None:
+def behaviour_of(given: Params) -> Facet:
+    return facets_of(given)[0]
+
+
+def interest_of(given: Params) -> Facet:
+    return facets_of(given)[1]
+
+
+def chosen(profiles: Profiles, earlier: list[Past], given: Params, starts: dict[str, Any] | None = None) -> Chosen:
+    """What is chosen for the facet of behaviour."""
+    facet = behaviour_of(given)
+    return choose_and_fit(None, profiles, earlier, given, facet, starts or {}, sweep=False, progress=quiet)
+
+
+def test_the_search_space_and_the_command_that_trains_a_candidate(params: Callable[..., Params]) -> None:
     given = params(
-        *SMALL, "sweep.algorithm=[kmeans, hdbscan]", "facets.behaviour.try_block_weights=[{value: 2.0}, {value: 1.5}]"
+        *SMALL, "sweep.algorithm=[kmeans, hdbscan]", "facets.behaviour.try_block_weights=[{value: 2.0}, {value: 1.0}]"
     )
-    plain = grid(given, sweep=False)
+    facet = behaviour_of(given)
+    plain = search_space(given, facet, sweep=False)
     # A balance that says what is given is no other.
     assert [(one.n_segments, one.balance_name()) for one in plain] == [
         *((3, "blocks as given"), (5, "blocks as given"), (3, "value 2"), (5, "value 2"))
     ]
-    every = grid(given, sweep=True)
+    every = search_space(given, facet, sweep=True)
     assert every[:4] == plain
     assert {one.min_cluster_share for one in every[4:]} == {0.02, 0.05}
     for one in every:
-        assert trained_by(one.command(given)).digest() == one.of(given).digest()
+        with_one = with_facets(given, [one.of(facet), interest_of(given)])
+        assert trained_by(one.command(given, facet)).digest() == with_one.digest()
+
+
+def test_interests_may_always_be_grouped_by_their_rule(params: Callable[..., Params]) -> None:
+    """Where more than one algorithm is tried; its command leaves the other facet as it is."""
+    given = params(
+        *SMALL,
+        "facets.interest.algorithm=auto",
+        "facets.interest.n_segments=auto",
+        "facets.interest.try_n_segments=[3, 4]",
+    )
+    facet = interest_of(given)
+    found = search_space(given, facet, sweep=False)
+    assert [(one.algorithm, one.n_segments) for one in found] == [("kmeans", 3), ("kmeans", 4), ("rule", None)]
+    alone = search_space(given, facet.with_settings(algorithm="kmeans", n_segments=5), sweep=False)
+    assert [(one.algorithm, one.n_segments) for one in alone] == [("kmeans", 5)]
+    assert "rule" not in {one.algorithm for one in search_space(given, behaviour_of(given), sweep=True)}
+    asked = trained_by(found[-1].command(given, facet))
+    assert asked.digest() == with_facets(given, [behaviour_of(given), found[-1].of(facet)]).digest()
 
 
 def trained_by(command: str) -> Params:
@@ -69,12 +104,15 @@ def trained_by(command: str) -> Params:
 
 
 def test_when_there_is_something_to_choose(params: Callable[..., Params]) -> None:
-    assert is_to_choose(params("facets.behaviour.n_segments=auto"), sweep=False)
-    assert not is_to_choose(params("facets.behaviour.n_segments=8"), sweep=False)
-    assert not is_to_choose(
-        params("facets.behaviour.n_segments=auto", "facets.behaviour.algorithm=hdbscan"), sweep=False
-    )
-    assert is_to_choose(params("facets.behaviour.n_segments=8"), sweep=True)
+    def is_open(*more: str, sweep: bool = False) -> list[bool]:
+        return [is_to_choose(facet, sweep=sweep) for facet in facets_of(params(*more))]
+
+    assert is_open("facets.behaviour.n_segments=auto") == [True, False]
+    assert is_open("facets.behaviour.n_segments=8") == [False, False]
+    assert is_open("facets.behaviour.n_segments=auto", "facets.behaviour.algorithm=hdbscan") == [False, False]
+    assert is_open("facets.interest.algorithm=auto", "facets.interest.n_segments=4") == [False, True]
+    assert is_open("facets.interest.algorithm=rule") == [False, False]
+    assert is_open("facets.behaviour.n_segments=8", sweep=True) == [True, True]
 
 
 def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..., Params]) -> None:
@@ -87,8 +125,10 @@ def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..
     for run in children:
         assert {"score", "stability", "buys_auc", "smallest_count", "named_apart"} <= set(run.data.metrics)
         asked = trained_by(run.data.tags["command"])
-        assert (asked.facets.behaviour.algorithm, asked.source) == ("kmeans", given.source)
-        assert asked.facets.behaviour.n_segments == int(run.data.params["facets.behaviour.n_segments"])
+        own = behaviour_of(asked).settings
+        assert (own.algorithm, asked.source) == ("kmeans", given.source)
+        assert run.data.tags["facet"] == "behaviour"
+        assert own.n_segments == int(run.data.params["facets.behaviour.n_segments"])
     chosen = next(run for run in children if run.data.tags["is_chosen"] == "true")
     parent = mlflow.get_run(result.run_id)
     for key, value in chosen.data.params.items():
@@ -100,18 +140,27 @@ def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..
     assert "4 settings were tried. The simplest was taken" in result.report_path.read_text()
     assert reason in result.as_text()
     assert result.candidates == ""
-    names = {one.path for one in mlflow.MlflowClient().list_artifacts(result.run_id, "figures")}
-    assert "figures/choice.png" in names
-    table = json.loads(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/candidates.json"))
+    names = {one.path for one in mlflow.MlflowClient().list_artifacts(result.run_id, "figures/behaviour")}
+    assert "figures/behaviour/choice.png" in names
+    table = json.loads(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/behaviour/candidates.json"))
     assert len(table["data"]) == 4
 
 
 def test_a_sweep_tells_of_each_candidate(params: Callable[..., Params]) -> None:
-    given = params(*SMALL, "facets.behaviour.try_block_weights=[]", "quality.validity=false")
+    few = ("facets.behaviour.try_block_weights=[]", "facets.interest.try_n_segments=[4]", "quality.validity=false")
+    given = params(*SMALL, *few, "facets.behaviour.n_segments=3")
     told = train(given, sweep=True, progress=quiet).as_text()
-    commands = [trained_by(words) for words in re.findall(r"kindred train --params .*", told)]
-    assert {one.facets.behaviour.n_segments for one in commands} == {3, 5} and len(commands) == 2
-    assert all((one.facets.behaviour.algorithm, one.source) == ("kmeans", given.source) for one in commands)
+    tables = re.findall(r"Train (\w+) in full\n((?: .*kindred train --params .*\n)+)", told)
+    commands = {
+        facet: [trained_by(words) for words in re.findall(r"kindred train --params .*", lines)]
+        for facet, lines in tables
+    }
+    assert {facet: len(found) for facet, found in commands.items()} == {"behaviour": 2, "interest": 2}
+    assert {behaviour_of(one).settings.n_segments for one in commands["behaviour"]} == {3, 5}
+    assert all(
+        (behaviour_of(one).settings.algorithm, one.source) == ("kmeans", given.source) for one in commands["behaviour"]
+    )
+    assert {interest_of(one).settings.algorithm for one in commands["interest"]} == {"kmeans", "rule"}
     assert "best silhouette" in told
 
 
@@ -133,18 +182,20 @@ def test_no_choice_has_a_segment_of_a_few_customers(
     table = profiles.table[profiles.table.event_count >= 3].head(137).reset_index(drop=True)
     table.loc[:5, ["spend", "order_count"]] = 1e9
     few = replace(profiles, table=table)
-    smallest = np.unique(cluster(few, given, n_segments=8).labels, return_counts=True)[1].min()
+    smallest = np.unique(
+        cluster(few, given, behaviour_of(given).with_settings(n_segments=8)).labels, return_counts=True
+    )[1].min()
     assert smallest < given.naming.min_group  # without the bound it would be so
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
     for least, expected in ((None, given.naming.min_group), (60, 60), (138, 137)):
         quality = given.quality.model_copy(update={"min_segment_customers": least})
         asked = given.model_copy(update={"quality": quality})
-        made = choose_and_fit(None, few, [], asked, {}, sweep=False, progress=quiet)
+        made = chosen(few, [], asked)
         assert np.unique(made.fitted.labels, return_counts=True)[1].min() >= expected
-    assert made.fitted.n_segments == 1 and made.params.facets.behaviour.n_segments == 1
+    assert made.fitted.n_segments == 1 and made.facet.settings.n_segments == 1
     assert "None of 6 candidates had 138 customers in every segment" in made.fitted.choice_reason
-    alone = asked.model_copy(update={"sweep": asked.sweep.model_copy(update={"n_segments": [1]})})
-    assert choose_and_fit(None, few, [], alone, {}, sweep=False, progress=quiet).fitted.n_segments == 1
+    alone = with_facets(asked, [behaviour_of(asked).with_settings(try_n_segments=[1])])
+    assert chosen(few, [], alone).fitted.n_segments == 1
 
 
 def test_the_champions_segments_go_on_where_they_are_large_enough(
@@ -154,24 +205,27 @@ def test_the_champions_segments_go_on_where_they_are_large_enough(
     table = profiles.table[profiles.table.event_count >= 3].head(137).reset_index(drop=True)
     few = replace(profiles, table=table)
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
-    smallest = {count: np.bincount(cluster(few, params(), n_segments=count).labels).min() for count in (2, 3)}
+    smallest = {
+        count: np.bincount(cluster(few, params(), behaviour_of(params()), n_segments=count).labels).min()
+        for count in (2, 3)
+    }
     assert smallest[2] > smallest[3]
     below: list[int] = []
 
-    def counting(profiles: Profiles, params: Params, **changes: Any) -> FittedClusters:
-        below.extend(one for one in [int(params.facets.behaviour.n_segments)] if one < 3)
-        return cluster(profiles, params, **changes)
+    def counting(profiles: Profiles, params: Params, facet: Facet, **changes: Any) -> FittedClusters:
+        below.extend(one for one in [int(facet.settings.n_segments)] if one < 3)
+        return cluster(profiles, params, facet, **changes)
 
     monkeypatch.setattr("pipeline.sweep.cluster", counting)
     for count in (2, 3):
         given = params(
             *SMALL, "facets.behaviour.try_n_segments=[3]", f"quality.min_segment_customers={smallest[count]}"
         )
-        fresh = choose_and_fit(None, few, [], given, {}, sweep=False, progress=quiet)
+        fresh = chosen(few, [], given)
         assert fresh.fitted.n_segments == count
         assert below == [2] * (count == 2)  # once
         starts = {"The champion's segments": fresh.fitted.labels}
-        again = choose_and_fit(None, few, [], given, starts, sweep=False, progress=quiet)
+        again = chosen(few, [], given, starts)
         below.clear()
         assert any("champion's segments were fitted to today's customers" in note for note in again.fitted.notes)
 
@@ -183,7 +237,7 @@ def test_the_champions_segments_go_on_where_they_are_large_enough(
         )
 
     monkeypatch.setattr("pipeline.sweep.cluster", one_alone)
-    again = choose_and_fit(None, few, [], given, starts, sweep=False, progress=quiet)
+    again = chosen(few, [], given, starts)
     assert np.array_equal(again.fitted.labels, fresh.fitted.labels)
 
 
@@ -199,8 +253,8 @@ def test_a_cutoff_of_a_young_shop_is_no_judge(
     for clustered in (0, 3):
         table = profiles.table.assign(event_count=[*[9] * clustered, *[1] * (count - clustered)])
         young = Past(given.as_of, replace(profiles, table=table), outcomes, np.empty((count, 0)), np.empty((count, 0)))
-        made = choose_and_fit(None, profiles, [young], given, {}, sweep=False, progress=quiet)
-        assert "what they foretell was measured on" not in made.fitted.choice_reason
+        made = chosen(profiles, [young], given)
+        assert "what they predicted was measured on" not in made.fitted.choice_reason
         assert all(one.candidate.buys_auc is None for one in made.tried)
 
 
@@ -210,14 +264,11 @@ def test_candidates_are_the_same_whatever_runs_beside_them(
     given = params(*SMALL)
     monkeypatch.setattr("pipeline.sweep.log_candidates", lambda *_: None)
     several = given.model_copy(update={"sweep": given.sweep.model_copy(update={"n_jobs": 2})})
-    found = [
-        [one.candidate for one in choose_and_fit(None, profiles, [], one, {}, sweep=False, progress=quiet).tried]
-        for one in (given, several)
-    ]
+    found = [[one.candidate for one in chosen(profiles, [], each).tried] for each in (given, several)]
     assert found[0] == found[1]
 
 
 def test_auto_is_for_train_alone(params: Callable[..., Params], profiles: Profiles) -> None:
     given = params("facets.behaviour.n_segments=auto")
-    with pytest.raises(UserError, match=r"clustering\.n_segments: expected a number, got auto"):
-        cluster(profiles, given)
+    with pytest.raises(UserError, match=r"facets\.behaviour: expected .* a number of segments; auto is for"):
+        cluster(profiles, given, behaviour_of(given))

@@ -29,20 +29,24 @@ from pipeline.params import Params
 from pipeline.params_of_segments import IdentityParams
 from pipeline.score import Scored, _border_text, score
 from pipeline.sources import read_source
-from pipeline.train import Trained, segments_text, train
+from pipeline.train import train
+from pipeline.trained import Trained, facet_text
+
+FACETS = ("behaviour", "interest")
 
 
 def test_without_prices_no_share_of_spend_is_told() -> None:
     columns = {"name": ["VIP", "Lost"], "customer_count": [1, 2], "customer_share": [0.5, 0.5]}
     table = pd.DataFrame({**columns, "stability_word": "stable", "top_categories": [[], []], "is_stable": True})
-    told = [segments_text(table.assign(spend_share=shares)).count("%") for shares in ([0.0, None], [0.0, 0.4])]
+    told = [facet_text("a", table.assign(spend_share=shares)).count("%") for shares in ([0.0, None], [0.0, 0.4])]
     assert told == [2, 4]
 
 
 def test_a_segment_that_is_unstable_is_told_as_such() -> None:
     columns = {"name": ["Regulars", "Lost"], "customer_count": [1, 2], "customer_share": 0.5, "spend_share": 0.5}
     stability = {"is_stable": [False, True], "stability_word": ["unstable", "stable"]}
-    told = segments_text(pd.DataFrame({**columns, **stability, "top_categories": [[], []]}))
+    told = facet_text("behaviour", pd.DataFrame({**columns, **stability, "top_categories": [[], []]}))
+    assert told.startswith("Behaviour ")
     assert re.search(r"^Regulars \(unstable segment\) .*\nLost  ", told, re.MULTILINE)
 
 
@@ -58,11 +62,18 @@ def quiet(step: str) -> None:
 
 def test_names_are_unique_and_everybody_is_somewhere(trained: tuple[Params, Trained]) -> None:
     segments = trained[1].segments
-    for language in ("en", "uk", "ru", "sq"):
-        assert segments.names.map(lambda names, language=language: names[language]).is_unique
-    assert segments.customer_share.sum() == pytest.approx(1.0)
-    assert 0.95 < segments.spend_share.sum() <= 1.0 + 1e-9  # without that of groups of a few people
-    assert "VIP" in set(segments.name.str.split(" ·").str[0].str.split(",").str[0])
+    assert segments.segment_id.is_unique
+    assert list(segments.facet.unique()) == [*FACETS]
+    for _, own in segments.groupby("facet"):
+        for language in ("en", "uk", "ru", "sq"):
+            assert own.names.map(lambda names, language=language: names[language]).is_unique
+        assert own.customer_share.sum() == pytest.approx(1.0)
+        assert 0.95 < own.spend_share.sum() <= 1.0 + 1e-9  # without that of groups of a few people
+    own = segments[~segments.is_standing].set_index("facet")
+    assert {"Regulars", "Lost", "Occasional buyers"} <= set(own.name["behaviour"])
+    for one in own.loc["interest"].itertuples():  # by what they like
+        liked = {level for item in one.top_categories for level in item["category"].split(" > ")}
+        assert any(level in one.name for level in liked), one.name
 
 
 def test_the_run_holds_what_was_promised(trained: tuple[Params, Trained]) -> None:
@@ -71,21 +82,31 @@ def test_the_run_holds_what_was_promised(trained: tuple[Params, Trained]) -> Non
     client = mlflow.MlflowClient()
     run = client.get_run(result.run_id)
     assert run.info.status == "FINISHED"
-    assert {"silhouette", "davies_bouldin", "stability_mean", "noise_share"} <= set(run.data.metrics)
+    for facet in FACETS:
+        kinds = ("silhouette", "davies_bouldin", "stability_mean", "noise_share")
+        assert {f"{facet}/{kind}" for kind in kinds} <= set(run.data.metrics)
     assert run.data.params["interests.kappa"] == str(params.interests.kappa)
     assert {"report.html", "summary.json", "segments.json", "figures"} <= {
         artifact.path for artifact in client.list_artifacts(result.run_id)
     }
-    assert len(client.list_artifacts(result.run_id, "figures")) == 4
+    drawn = {
+        place: {Path(one.path).stem for one in client.list_artifacts(result.run_id, f"figures{place}")}
+        for place in ("", "/behaviour", "/interest")
+    }
+    assert drawn[""] == {*FACETS, "crossing"}
+    assert {"segment_sizes", "value_by_segment", "map"} <= drawn["/behaviour"]
+    assert drawn["/interest"] == {"segment_sizes", "value_by_segment", "interests_by_segment"}
     assert run.inputs.dataset_inputs[0].dataset.digest
     champion = client.get_model_version_by_alias("kindred", "champion")
     assert champion.run_id == result.run_id
-    assert run.info.run_name == f"6 segments, kmeans, {params.as_of:%Y-%m-%d}"
+    assert run.info.run_name == f"6 by behaviour and 5 by interest, {params.as_of:%Y-%m-%d}"
     described = run.data.tags["mlflow.note.content"]
     assert described == champion.description
     assert all(name.replace("|", r"\|") in described for name in result.segments.name)
     experiment = client.get_experiment(run.info.experiment_id)
-    assert all(metric in experiment.tags["mlflow.note.content"] for metric in run.data.metrics)
+    explained = experiment.tags["mlflow.note.content"]
+    assert "as in behaviour/stability_mean" in explained
+    assert all(metric.rpartition("/")[2] in explained for metric in run.data.metrics)
 
 
 def test_nothing_personal_reaches_the_store(trained: tuple[Params, Trained], shop: Path) -> None:
@@ -134,7 +155,11 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
             "next_tier_needs",
             "redemptions_per_order",
             "returned_spend",
+            "activity",
         ),
+        *("interest_segment_id", "interest_segment", "interest_cluster_id", "interest_strength"),
+        *("next_interest_segment_id", "next_interest_segment", "interest_margin", "is_interest_border"),
+        *("is_interest_stable", "interest_evidence"),
     ]
     frame = table.to_pandas()
     assert frame.customer_id.is_monotonic_increasing
@@ -143,14 +168,29 @@ def test_scoring_gives_the_contract_twice_the_same_and_as_trained(
     assert frame.margin.between(0, 1).all()
     assert frame[frame.evidence == "low"].cluster_id.isna().all()
     assert not frame.what_would_move[~frame.is_border].notna().any()
+    assert set(frame.interest_evidence) <= {"ok", "low", "broad"}
+    unknown = frame[frame.interest_evidence == "low"]
+    assert len(unknown) and unknown.interest_cluster_id.isna().all()
+    assert set(unknown.interest_segment_id) == {"standing-unknown"}
+    assert frame.interest_segment_id[frame.interest_evidence != "low"].str.fullmatch(r"i\d\d|broad").all()
+    assert frame.interest_strength.between(0, 1).all() and frame.interest_margin.between(0, 1).all()
     told = frame[frame.what_would_move.notna()]
     assert set(told.what_would_move.str.split(" -> ").str[1]) <= set(result.segments.name)
     assert (told.what_would_move.str.split(" -> ").str[1] != told.segment).all()
-    expected = dict(zip(result.segments.segment_id, result.segments.customer_count, strict=True))
-    assert frame.segment_id.value_counts().to_dict() == expected
+    for facet, prefix in (("behaviour", ""), ("interest", "interest_")):
+        own = result.segments[result.segments.facet == facet].set_index("segment_id")
+        column = frame[f"{prefix}segment_id"]
+        assert column.value_counts().to_dict() == own.customer_count.to_dict()
+        assert column.map(own["name"]).equals(frame[f"{prefix}segment"])
+        assert f"{facet.capitalize()} " in first.as_text()
+        shares = {one: row["customer_share"] for one, row in first.summary["facets"][facet]["segments"].items()}
+        assert shares == pytest.approx(own.customer_share.to_dict())
 
-    (segment,) = told_segments(first, frame.customer_id.iloc[0], capsys)
-    assert segment.startswith(f"Segment    {frame.segment.iloc[0]} (")
+    segments = told_segments(first, frame.customer_id.iloc[0], capsys)
+    assert [one.split(" (")[0].split(None, 1) for one in segments] == [
+        ["Behaviour", frame.segment.iloc[0]],
+        ["Interest", frame.interest_segment.iloc[0].split(" (")[0]],
+    ]
     assert f"kindred explain CUSTOMER --model {result.model_uri} --" in second.as_text()
 
 
@@ -163,21 +203,22 @@ def test_cards_tell_how_many_are_still_there(trained: tuple[Params, Trained], tm
             score(at, model_uri=result.model_uri, out=tmp_path / f"{at.as_of:%d}.parquet", progress=quiet).path
         )
         .to_pandas()
-        .set_index("customer_id")
-        .segment_id
+        .set_index("customer_id")[["segment_id", "interest_segment_id"]]
+        .set_axis(FACETS, axis=1)
         for at in moments
     )
     has_stayed = now.reindex(then.index) == then
     told = result.segments.set_index("segment_id").staying
-    assert told.notna().sum() >= 6
+    own = result.segments.set_index("segment_id").facet
+    assert told[own == "behaviour"].notna().sum() >= 6 and told[own == "interest"].notna().sum() >= 2
     for segment_id, one in told.dropna().items():
-        here = has_stayed[then == segment_id]
+        here = has_stayed[own[segment_id]][then[own[segment_id]] == segment_id]
         left = len(here) - here.sum()
         share = here.mean() if left == 0 or left >= params.naming.min_group else 1.0  # few left: as good as none
         assert len(here) >= params.naming.min_group and share == pytest.approx(here.mean(), abs=0.005)
         assert one == {"days": days, "share": pytest.approx(share), "is_sample": False}
     page = result.report_path.read_text()
-    assert page.count("f those who were in") == told.notna().sum()
+    assert page.count("f those who were in") == told.drop("standing-unknown").notna().sum()
 
 
 def told_segments(scored: Scored, customer: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -185,7 +226,7 @@ def told_segments(scored: Scored, customer: str, capsys: pytest.CaptureFixture[s
     (told,) = re.findall(r"^Next +kindred (explain CUSTOMER.*)$", scored.as_text(), re.MULTILINE)
     words = shlex.split(told, comments=True)
     assert main([customer if word == "CUSTOMER" else word for word in words]) == 0
-    return re.findall(r"^Segment .*$", capsys.readouterr().out, re.MULTILINE)
+    return re.findall(r"^(?:Behaviour|Interest) .*$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_new_customers_and_the_models_own_names_and_weights(trained: tuple[Params, Trained], tmp_path: Path) -> None:
@@ -194,7 +235,9 @@ def test_new_customers_and_the_models_own_names_and_weights(trained: tuple[Param
     scored = score(later, model_uri=result.model_uri, out=tmp_path / "later.parquet", progress=quiet)
     before = score(params, model_uri=result.model_uri, out=tmp_path / "before.parquet", progress=quiet)
     assert scored.summary["customer_count"] > before.summary["customer_count"]
-    assert {row["name"] for row in scored.summary["segments"].values()} & set(result.segments.name)
+    for facet, found in scored.summary["facets"].items():
+        own = result.segments[result.segments.facet == facet]
+        assert {row["name"] for row in found["segments"].values()} & set(own.name)
 
 
 def test_hysteresis_holds_customers_near_a_border_and_tells_how_many(
@@ -216,10 +259,15 @@ def test_hysteresis_holds_customers_near_a_border_and_tells_how_many(
     assert held > 0
     assert f"{held:,} stay where the last scores had them" in first.as_text()
     given, unheld = (pq.read_table(each).to_pandas().set_index("customer_id") for each in (path, free.path))
-    differ = given.index[given.segment_id != unheld.segment_id]
-    assert len(differ) == held
-    assert (given.segment_id[differ] == before.set_index("customer_id").segment_id[differ]).all()
-    assert (unheld.margin[differ] < 0.1).all()
+    everybody: set[str] = set()
+    for prefix in ("", "interest_"):
+        ids, margins = f"{prefix}segment_id", f"{prefix}margin"
+        differ = given.index[given[ids] != unheld[ids]]
+        assert len(differ)
+        assert (given[ids][differ] == before.set_index("customer_id")[ids][differ]).all()
+        assert (unheld[margins][differ] < 0.1).all()
+        everybody |= set(differ)
+    assert len(everybody) == held
     once = path.read_bytes()
     score(later, model_uri=uri, out=path, progress=quiet)
     assert path.read_bytes() == once
@@ -249,8 +297,8 @@ def test_row_order_changes_no_byte(
     mlflow = tracking.open_store(other)
     folders = [Path(mlflow.artifacts.download_artifacts(each.model_uri)) for each in (first, second)]
     for name in (
-        "segmentation/model.json",
-        "segmentation/arrays.npz",
+        "segmentation/facets.json",
+        *(f"segmentation/{facet}/{part}" for facet in FACETS for part in ("model.json", "arrays.npz")),
         "shop/spec.json",
         "shop/queries.json",
         "shop/queries.npz",
@@ -278,11 +326,12 @@ def test_noise_is_scored_as_it_was_trained_and_told(params: Callable[..., Params
         f"facets.behaviour.noise={policy}",
     )
     result = train(given, sweep=False, progress=quiet)
-    assert any("lie between HDBSCAN's segments" in note for note in result.notes)
+    (note,) = (note for note in result.notes if "lie between HDBSCAN's segments of behaviour" in note)
+    assert note.endswith("their evidence in the scores is noise.")
     scored = score(given, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
     frame = pq.read_table(scored.path).to_pandas()
-    expected = dict(zip(result.segments.segment_id, result.segments.customer_count, strict=True))
-    assert frame.segment_id.value_counts().to_dict() == expected
+    own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
+    assert frame.segment_id.value_counts().to_dict() == own.customer_count.to_dict()
     between = frame[frame.evidence == "noise"]
     assert len(between) == scored.summary["noise_count"] > 0
     assert (between.cluster_id == -1).all()
@@ -309,15 +358,18 @@ def test_segments_keep_their_ids_under_another_seed_and_three_weeks_later(
     lineage = tracking.read_lineage(mlflow, later.run_id, LINEAGE)
     # The challengers descend from the champion, not from one another.
     assert list(dict.fromkeys(row["run_id"] for row in lineage)) == [first.run_id, later.run_id]
-    for found, least, told in ((again, 6, "1.00"), (later, 5, "0.")):
-        rows = tracking.read_lineage(mlflow, found.run_id, LINEAGE)
-        here = {row["segment_id"] for row in rows if row["run_id"] == found.run_id and row["is_here"]}
-        kept = {row["segment_id"] for row in rows if row["run_id"] == found.run_id and row["verdict"] == "survived"}
-        assert here == set(found.segments.segment_id[~found.segments.is_standing])
-        assert kept <= set(first.segments.segment_id)
-        assert len(kept) >= least  # of 6
-        same = rf"(?s)Segments over trainings .*\ns\d\d [^\n]* new +same, {re.escape(told)}"
-        assert re.search(same, found.as_text())
+    for found, fewer, told in ((again, 0, "1.00"), (later, 1, "0.")):
+        rows = [row for row in tracking.read_lineage(mlflow, found.run_id, LINEAGE) if row["run_id"] == found.run_id]
+        for facet, letter, count in (("behaviour", "s", 6), ("interest", "i", 5)):
+            own = [row for row in rows if row["facet"] == facet]
+            here = {row["segment_id"] for row in own if row["is_here"]}
+            kept = {row["segment_id"] for row in own if row["verdict"] == "survived"}
+            segments = found.segments[(found.segments.facet == facet) & ~found.segments.is_standing]
+            assert here == set(segments.segment_id) and all(one.startswith(letter) for one in here)
+            assert kept <= set(first.segments.segment_id)
+            assert len(kept) >= count - fewer
+            same = rf"(?s)Segments over trainings .*\n{letter}\d\d [^\n]* new +same, {re.escape(told)}"
+            assert re.search(same, found.as_text())
     assert "<td>same, 0." in later.report_path.read_text()
 
 
@@ -328,7 +380,7 @@ def test_ids_are_never_given_twice(
 
     given = params()
     # Another number of segments, or they would go on from the champion's.
-    strict = params("facets.behaviour.n_segments=5").model_copy(
+    strict = params("facets.behaviour.n_segments=5", "facets.interest.n_segments=4").model_copy(
         update={"identity": IdentityParams(min_jaccard=1.0, min_part=0.5)}
     )
     products = pq.read_table(shop / "products.parquet")
@@ -348,7 +400,8 @@ def test_ids_are_never_given_twice(
     champions = ids[0]
     fresh = [champions, *(one - champions for one in ids[1:])]
     assert len(set.union(*fresh)) == sum(map(len, fresh))
-    assert min(len(one) for one in fresh[1:3]) >= 4  # of 5
+    for letter, least in (("s", 4), ("i", 3)):  # of 5, of 4
+        assert min(sum(one.startswith(letter) for one in new) for new in fresh[1:3]) >= least
     assert fresh[3] == ids[3] and fresh[4] == ids[4]
 
 

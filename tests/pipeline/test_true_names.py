@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.clusters import cluster
 from pipeline.engines import connect
+from pipeline.facets import facets_of
 from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.profiles import Profiles, build_profiles
@@ -30,7 +31,6 @@ CUSTOMERS = 6_000
 LEAST = 0.7
 DAYS = 365
 SETTINGS = (
-    "clustering.block_weights.interest=0",  # segments by behaviour
     "quality.stability_resamples=1",
     "quality.hdbscan_resamples=1",
     "quality.hdbscan_resample_customers=300",
@@ -131,8 +131,9 @@ def test_every_archetype_is_asked_for() -> None:
 def test_names_describe_the_planted_kinds(shop: tuple[Path, Params, Profiles], algorithm: str, count: int) -> None:
     folder, params, profiles = shop
     customers = profiles.table.customer_id
-    fitted = cluster(profiles, params, algorithm=algorithm, n_segments=count)
-    segments = describe_segments(profiles, fitted, params, leaning=None)
+    (facet, *_) = facets_of(params)
+    fitted = cluster(profiles, params, facet, algorithm=algorithm, n_segments=count)
+    segments = describe_segments(profiles, fitted, params, facet, leaning=None)
     kinds = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id").kind.reindex(customers)
     log = facts(folder, params, customers)
     clustered = log[fitted.is_clustered]

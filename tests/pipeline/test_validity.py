@@ -88,12 +88,16 @@ def test_segments_foretell_and_nobody_beats_the_ceiling_by_much(params: Callable
         assert ours[name].low > at_least
         assert found.kept[name] < 1.15  # the ceiling learns from the same customers, and sees more of them
     assert measure_validity(past[-1], given) == found
-    assert list(found.rows) == ["segments", *BASELINES, "ceiling"]
+    assert list(found.rows) == ["segments", "behaviour", "interest", *BASELINES, "ceiling"]
+    behaviour, interest = found.rows["behaviour"], found.rows["interest"]
+    assert behaviour["buys_auc"].mean > interest["buys_auc"].mean > 0.5
+    assert interest["category_auc"].mean > 0.5
+    assert ours["category_auc"].mean > max(behaviour["category_auc"].mean, interest["category_auc"].mean)
     assert found.rows["log_rfm"]["buys_auc"].mean > found.rows["counts"]["buys_auc"].mean
 
 
 def test_where_nobody_is_clustered_all_ways_to_group_are_alike(params: Callable[..., Params], last: Past) -> None:
-    found = measure_validity(last, params(*SMALL, "clustering.algorithm=standing"))
+    found = measure_validity(last, params(*SMALL, "facets.behaviour.algorithm=rule", "facets.interest=null"))
     assert all(found.rows[name] == found.rows["segments"] for name in BASELINES)
 
 
@@ -119,18 +123,23 @@ def test_it_is_tracked_and_told(trained: tuple[Params, Trained]) -> None:
 
 def test_the_section_by_hand() -> None:
     figure = {"mean": 0.75, "low": 0.7, "high": 0.8}
-    told = wording("en").foretold(
-        {
-            **{"cutoff": "2025-10-02", "horizon_days": 30, "customer_count": 1200, "buyer_count": 300},
-            **{"group_count": 9, "ceiling_count": 1000, "kept": {"buys_auc": 0.5}},
-            "rows": {"segments": {"buys_auc": figure}, "counts": {}},
-        }
-    )
+    measured = {
+        **{"cutoff": "2025-10-02", "horizon_days": 30, "customer_count": 1200, "buyer_count": 300},
+        **{"group_count": 9, "ceiling_count": 1000, "kept": {"buys_auc": 0.5}, "facets": ("behaviour",)},
+        "rows": {"segments": {"buys_auc": figure}, "behaviour": {"buys_auc": figure}, "counts": {}},
+    }
+    told = wording("en").foretold(measured)
     assert told is not None
     assert told["head"] == ["Who buys at all (AUROC)"]
     assert told["rows"] == [
         ("Segments", ["0.750 (0.700–0.800)"]),
         ("K-means on raw category counts", ["–"]),
-        ("Kept of what can be told", ["50%"]),
+        ("Share of the achievable gain kept", ["50%"]),
     ]
+    both = measured | {"facets": ("behaviour", "interest")}
+    both["rows"] = {"segments": {"buys_auc": figure}, "behaviour": {"buys_auc": figure}, "interest": {}, "counts": {}}
+    told = wording("en").foretold(both)
+    assert told is not None and len(told["rows"]) == 5
+    assert [cells for _, cells in told["rows"]][:3] == [["0.750 (0.700–0.800)"], ["0.750 (0.700–0.800)"], ["–"]]
+    assert len({name for name, _ in told["rows"]}) == 5
     assert wording("uk").foretold(None) is None

@@ -14,10 +14,11 @@ from sklearn.cluster import KMeans
 
 from features.events import ObservationWindow
 from models.backtest import often_bought
-from models.validity import Outcomes, predictive_validity
+from models.validity import Outcomes, figures_of, predicted_by_groups
 from pipeline import beware, tracking
-from pipeline.clusters import cluster
+from pipeline.clusters import cluster, segment_ids
 from pipeline.engines import connect
+from pipeline.facets import facets_of
 from pipeline.params import Params
 from pipeline.params_file import load_params
 from pipeline.profiles import build_profiles
@@ -34,6 +35,7 @@ pytestmark = [
 ]
 # One start is luck on logs this small: figures are means over several.
 SEEDS = range(8)
+OF_INTERESTS = ("facets.interest.algorithm=kmeans", "facets.interest.n_segments=8")
 LOGS = ("tmall2014", "rees46", "complete_journey", "online_retail")
 
 
@@ -61,7 +63,7 @@ def store(tmp_path: Path, mlflow_store: Path) -> None:
 @pytest.fixture
 def journey(made_once: MadeOnce, mlflow_store: Path, store: None, tmp_path: Path) -> tuple[Params, Trained]:
     """The champion of complete_journey, with eight segments."""
-    given = ("interests.fit=off", "facets.behaviour.n_segments=8")
+    given = ("interests.fit=off", "facets.behaviour.n_segments=8", *OF_INTERESTS)
 
     def make(folder: Path) -> Trained:
         copy_store(mlflow_store, folder)
@@ -88,17 +90,23 @@ def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("log", LOGS)
 def test_trains_and_scores(log: str, tmp_path: Path) -> None:
     # Few candidates, and a ceiling of few customers: what is chosen and foretold is looked at below.
-    params = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[4, 10, 16]", "quality.ceiling_customers=300")
+    few = ("facets.behaviour.try_n_segments=[4, 10, 16]", "facets.interest.try_n_segments=[4, 8]")
+    params = params_of(log, tmp_path, *few, "quality.ceiling_customers=300")
     trained = train(params, sweep=False, progress=quiet)
-    assert trained.segments.name.is_unique
-    assert trained.segments.customer_share.sum() == pytest.approx(1.0)
+    facets = ["behaviour"] if log == "online_retail" else ["behaviour", "interest"]  # which has no categories
+    assert list(trained.segments.facet.unique()) == facets
+    assert any(note.startswith("No segments by interest") for note in trained.notes) == (log == "online_retail")
+    for _, own in trained.segments.groupby("facet"):
+        assert own.name.is_unique
+        assert own.customer_share.sum() == pytest.approx(1.0)
     scored = score(params, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
     table = pq.read_table(scored.path).to_pandas()
     assert table.customer_id.is_unique
     assert not table.customer_id.str.endswith(".0").any()
     # At the date of training, scoring gives everybody the segment of training.
-    counts = table.segment_id.value_counts().to_dict()
-    assert counts == dict(zip(trained.segments.segment_id, trained.segments.customer_count, strict=True))
+    for facet, column in zip(facets, ("segment_id", "interest_segment_id"), strict=False):
+        own = trained.segments[trained.segments.facet == facet].set_index("segment_id")
+        assert table[column].value_counts().to_dict() == own.customer_count.to_dict()
 
 
 def outcomes(con: Any, params: Params, days: int) -> pd.DataFrame:
@@ -115,7 +123,8 @@ def outcomes(con: Any, params: Params, days: int) -> pd.DataFrame:
     return found
 
 
-def validity(profile: pd.DataFrame, groups: Any, later: pd.DataFrame, *, with_spend: bool) -> dict[str, float]:
+def validity(profile: pd.DataFrame, groups: list[Any], later: pd.DataFrame, *, with_spend: bool) -> dict[str, float]:
+    """What one grouping or several together predict; ``groups``: arrays of shape (n,)."""
     ids = pd.Index(profile.customer_id)
     later = later[later.customer_id.isin(ids)]
     spend = later.groupby("customer_id").spend.sum().reindex(ids).fillna(0.0).to_numpy()
@@ -123,13 +132,16 @@ def validity(profile: pd.DataFrame, groups: Any, later: pd.DataFrame, *, with_sp
     matrix = pd.crosstab(later.customer_id, later.category).reindex(ids).fillna(0).to_numpy() > 0
     done = Outcomes(bought, spend if with_spend else 0.0 * spend, matrix[:, often_bought(matrix, 10)])
     # Who is held out together is luck, and more so where few categories are bought often enough to count.
-    told = pd.DataFrame([predictive_validity(np.asarray(groups), done, seed=seed) for seed in range(1, 9)])
+    weights = np.ones((1, len(ids)))
+    rows = [figures_of(predicted_by_groups(groups, done, seed=seed), done, weights) for seed in range(1, 9)]
+    told = pd.DataFrame([{name: one.mean for name, one in row.items()} for row in rows])
     return {str(name): float(mean) for name, mean in told.mean().items()}
 
 
 @pytest.mark.parametrize(("log", "with_spend"), [("tmall2014", False), ("complete_journey", True)])
 def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, with_spend: bool, tmp_path: Path) -> None:
-    params = params_of(log, tmp_path, "facets.behaviour.n_segments=8")
+    params = params_of(log, tmp_path, "facets.behaviour.n_segments=8", *OF_INTERESTS)
+    behaviour, interest = facets_of(params)
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
         profiles = build_profiles(con, source, params)
@@ -138,14 +150,21 @@ def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, wi
             "select customer_id, path, n from (select k.customer_name as customer_id, o.column as path, count(*) as n "
             "from observed_events o join known_customers k using (customer_id) where o.column is not null group by all)"
         ).df()
-    fits = [cluster(profiles, params, seed=seed) for seed in SEEDS]
-    inside = fits[0].is_clustered
+    fits = [[cluster(profiles, params, facet, seed=seed) for facet in (behaviour, interest)] for seed in SEEDS]
+    inside = fits[0][0].is_clustered
     profile = profiles.table[inside]
+    groups = [
+        [
+            segment_ids(profiles.table, fit, facet)[inside]
+            for fit, facet in zip(both, (behaviour, interest), strict=True)
+        ]
+        for both in fits
+    ]
     raw = counts.pivot_table(index="customer_id", columns="path", values="n", fill_value=0)
     points = raw.reindex(profile.customer_id).fillna(0).to_numpy()
     raw_groups = [KMeans(8, n_init=10, random_state=seed).fit_predict(points) for seed in SEEDS]
-    ours = pd.DataFrame([validity(profile, fit.labels, later, with_spend=with_spend) for fit in fits])
-    theirs = pd.DataFrame([validity(profile, groups, later, with_spend=with_spend) for groups in raw_groups])
+    ours = pd.DataFrame([validity(profile, both, later, with_spend=with_spend) for both in groups])
+    theirs = pd.DataFrame([validity(profile, [one], later, with_spend=with_spend) for one in raw_groups])
     print(f"\n{log}, mean over seeds (and spread)")
     for name, one in (("segments", ours), ("k-means on raw counts", theirs)):
         print(f"  {name:<24}", {key: f"{one[key].mean():.3f} ({one[key].std():.3f})" for key in one})
@@ -155,8 +174,8 @@ def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, wi
 
 @pytest.mark.parametrize("log", ["tmall2014", "complete_journey", "online_retail"])
 def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) -> None:
-    """The balance of blocks is chosen on earlier cutoffs, the figures are of the last one."""
-    given = params_of(log, tmp_path, "facets.behaviour.n_segments=auto", "facets.behaviour.try_n_segments=[8]")
+    """The balance of blocks is chosen on earlier cutoffs, the figures are of the last one: of both facets together."""
+    given = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[8]", *OF_INTERESTS)
     later = {"as_of": given.as_of + timedelta(days=30), "history_days": given.history_days + 30}
     result = train(given.model_copy(update=later), sweep=False, progress=quiet)
     _, metrics, _ = tracking.read_run(tracking.open_store(given), result.run_id)
@@ -184,7 +203,8 @@ def test_segments_survive_another_seed_and_a_month(journey: tuple[Params, Traine
         found = train(params.model_copy(update=change), sweep=False, progress=quiet)
         rows = [row for row in found.lineage if row["run_id"] == found.run_id]
         print(f"\n{change}", {row["segment_id"]: (row["verdict"], row["jaccard"]) for row in rows})
-        assert [row["verdict"] for row in rows] == ["survived"] * 8
+        for facet in ("behaviour", "interest"):
+            assert [row["verdict"] for row in rows if row["facet"] == facet] == ["survived"] * 8
 
 
 def test_an_update_gives_what_a_rebuild_gives(journey: tuple[Params, Trained], tmp_path: Path) -> None:
