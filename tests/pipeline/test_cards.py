@@ -77,7 +77,7 @@ def test_cards_are_with_the_segments_and_every_line_is_sure(trained: Any) -> Non
     is_told = any(line["is_attribute"] for line in told)
     assert ("No segment differs reliably in any of these" in page) is not is_told
     assert "reliable differences only" in page
-    assert "Audiences of categories" in page
+    assert "Audiences by category" in page
 
 
 def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -> None:

@@ -212,7 +212,9 @@ def test_two_trainings_side_by_side(params: Callable[..., Params], champion: Tra
     for facet in ("behaviour", "interest"):
         assert re.search(rf"{facet}/stability_mean +0\.\d+ +0\.\d+", told)
     assert f"{first.run_id[:12]} (champion)" in told and "Our <gold>" in told
-    assert re.search(r"Of [\d,]+ customers, \d+% are in the segment of the same id in both; agreement .* 0\.\d\d", told)
+    assert re.search(
+        r"Of [\d,]+ customers, \d+% are in the segment with the same ID in both; agreement .* 0\.\d\d", told
+    )
     assert re.search(r"\n(Keep|Take|No run)", told)
     # All customers are told of, either in a flow or as grouped by rule.
     known, alike = (

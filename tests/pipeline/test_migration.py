@@ -129,10 +129,10 @@ def test_page_and_text() -> None:
     assert "Beware          mind the gap" in text and "over 28" in text
     # Three who were not slipping are hidden with the fifteen who were, whose group is no small one.
     assert re.search(
-        r"Where lost buyers come from .*\n.*\nnot shown separately, as some groups are too small +18 \(100%\)", text
+        r"Where lost buyers come from .*\n.*\nnot separated, as some groups are too small +18 \(100%\)", text
     )
     matrix = told["sections"][1]["matrix"]
-    assert [row["name"] for row in matrix["rows"]] == ["buying", "not known"]
+    assert [row["name"] for row in matrix["rows"]] == ["active", "not known"]
     assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
 
 
