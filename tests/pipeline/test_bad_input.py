@@ -398,7 +398,7 @@ def test_small_and_odd_shops_train(small_log: Callable[..., Any], frame: pd.Data
 
 
 def test_nobody_has_enough_events(small_log: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"at least 3 events, found none among 5"):
+    with pytest.raises(UserError, match=r"at least 3 events and evidence of 0, found none among 5"):
         small_log(log_of(5, 2))
     assert not (tmp_path / "outputs" / "report.html").exists()
 
@@ -473,7 +473,8 @@ def test_set_reaches_every_key() -> None:
     params = load_params(
         PARAMS, ["facets.behaviour.n_segments=9", "naming.archetypes.0.priority=7", "source.categories.path=x.csv"]
     )
-    assert params.facets.behaviour.n_segments == 9
+    behaviour = params.facets["behaviour"]
+    assert behaviour is not None and behaviour.n_segments == 9
     assert params.naming.archetypes[0].priority == 7
     assert params.source.categories is not None
 
