@@ -23,7 +23,7 @@ WORDS: Mapping[str, tuple[str, str, str, str]] = {
     "interested": ("Interested in {}", "Цікавляться: {}", "Интересуются: {}", "Të interesuar për: {}"),
     "frequent": ("Frequent visitors", "Часті відвідувачі", "Частые посетители", "Vizitorë të shpeshtë"),
     "usual": ("Usual visitors", "Звичайні відвідувачі", "Обычные посетители", "Vizitorë të zakonshëm"),
-    "rare": ("Rare visitors", "Рідкісні відвідувачі", "Редкие посетители", "Vizitorë të rrallë"),
+    "rare": ("Rare visitors", "Нечасті відвідувачі", "Редкие посетители", "Vizitorë të rrallë"),
     "silent": ("Not seen for a while", "Давно не заходили", "Давно не заходили", "Prej kohësh pa vizitë"),
     "mixed": ("Mixed customers", "Різні клієнти", "Разные клиенты", "Klientë të përzier"),
     "rest": ("other {}", "{} (інше)", "{} (прочее)", "{} (të tjera)"),

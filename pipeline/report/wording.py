@@ -33,6 +33,10 @@ BOUNDS = {
 """Column of a rule -> the key of its phrase, less ``_above`` or ``_below``."""
 DAY_CHARS = 10
 """Of a day without an hour, as in 2025-11-01."""
+DATE_LOCALES = {"en": "en_GB"}
+"""Of a language whose dates are not those of its own locale: 1 November 2025, as the spelling is British."""
+ALL_STAY = 0.995
+"""From this share on, read as all of them, it is not said of a stage that customers pass through it."""
 FORETOLD = ("buys_auc", "spend_r2", "category_auc")
 
 
@@ -92,6 +96,7 @@ class Wording:
         self.currency = currency
         self.timezone = timezone
         self.texts = texts
+        self.date_locale = DATE_LOCALES.get(language, language)
         self.plural = Locale.parse(language).plural_form
 
     def __call__(self, key: str, **values: Any) -> str:
@@ -125,12 +130,12 @@ class Wording:
 
     def date(self, moment: str, form: str = "long") -> str:
         """The day, where the shop is, of an ISO moment in UTC; of a day alone, itself; form: long, medium, short."""
-        return format_date(self._there(moment), form, locale=self.language)
+        return format_date(self._there(moment), form, locale=self.date_locale)
 
     def moment(self, moment: str, form: str = "long") -> str:
         """The same of an as_of, with the hour where it is not midnight there: a day of UTC may begin in the evening."""
         at = self._there(moment)
-        day = format_date(at, form, locale=self.language)
+        day = format_date(at, form, locale=self.date_locale)
         return day if at.time() == time() else f"{day}, {at:%H:%M}"
 
     def _there(self, moment: str) -> datetime:
@@ -233,12 +238,14 @@ class Wording:
         return told if segment["is_stable"] else f"{told} {self('cards.no_campaign')}"
 
     def staying(self, segment: Mapping[str, Any]) -> str:
-        """How many of those who were in a segment are in it still; empty where that is not known."""
+        """How many of those who were in a segment are in it still; empty where not known, or none left."""
         told = segment.get("staying")  # which trainings of before have not
         if told is None:
             return ""
         days, share = self("days", count=told["days"]), self.number(told["share"], "share")
         is_passing = segment["segment_id"].removeprefix(STANDING) in PASSING_STAGES
+        if is_passing and told["share"] >= ALL_STAY:
+            return ""
         said = self("cards.staying_passing" if is_passing else "cards.staying", days=days, share=share)
         return f"{said} {self('cards.staying_sample')}" if told.get("is_sample") else said
 

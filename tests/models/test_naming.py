@@ -319,8 +319,8 @@ def test_alike_segments_are_told_apart_by_the_first_trait_that_holds_against_all
     found = named(shop_figures(**own))
     assert english(found) == {
         "a": "Regulars, spending more",
-        "b": "Regulars, more in the evening",
-        "c": "Regulars, more at weekends",
+        "b": "Regulars, more active in the evening",
+        "c": "Regulars, more active at weekends",
         "d": "Regulars",
     }
     proof = found["b"]["evidence"][-1]

@@ -188,7 +188,7 @@ def test_advice(params: Callable[..., Params]) -> None:
         "Take c (kindred promote): a (champion) is worse in behaviour/stability_mean."
     )
     assert re.match(
-        r"No run is to be preferred, .* a \(champion\) is worse in behaviour/stability_mean; d is worse in validity_buys_auc\.",
+        r"No run is clearly preferable, .* a \(champion\) is worse in behaviour/stability_mean; d is worse in validity_buys_auc\.",
         said(champion, mixed),
     )
     assert said(near, run("e", **stable(0.8), **{"behaviour/n_segments": 8})).startswith("Take b ")
@@ -249,8 +249,8 @@ def test_without_flow_and_where_it_cannot_be_had(params: Callable[..., Params]) 
             ids.append(run_id)
             mlflow.log_metric("behaviour/stability_mean", 0.5)
     told = compare(given, ids, flow=False, progress=quiet)
-    assert "is told with --flow" in told
-    assert "cannot be told" in compare(given, ids, flow=True, progress=quiet)
+    assert "is shown with --flow" in told
+    assert "cannot be shown" in compare(given, ids, flow=True, progress=quiet)
     with pytest.raises(tracking.TrackingError, match="two different runs"):
         compare(given, [ids[0], ids[0][:9]], flow=False, progress=quiet)
     with pytest.raises(tracking.TrackingError, match="expected the id of a run"):

@@ -123,13 +123,13 @@ def test_page_and_text() -> None:
     found = migrate(crowd(*WAYS), min_group=10)
     told = page(found.groups, found.tables, wording("en"), beware=["mind the gap"], min_group=10)
     assert [one["key"] for one in told["sections"]] == ["segment", "lifecycle_stage"]  # the others have one group each
-    assert (told["start"], told["end"], told["step"]) == ("Jan 1, 2025", "Mar 1, 2025", "31 days")
+    assert (told["start"], told["end"], told["step"]) == ("1 Jan 2025", "1 Mar 2025", "31 days")
     text = as_text(told)
     assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
     assert "Beware          mind the gap" in text and "over 28" in text
     # Three who were not slipping are hidden with the fifteen who were, whose group is no small one.
     assert re.search(
-        r"Where lost buyers come from .*\n.*\nnot told apart, as some groups are too small +18 \(100%\)", text
+        r"Where lost buyers come from .*\n.*\nnot shown separately, as some groups are too small +18 \(100%\)", text
     )
     matrix = told["sections"][1]["matrix"]
     assert [row["name"] for row in matrix["rows"]] == ["buying", "not known"]
@@ -213,7 +213,7 @@ def test_each_date_is_as_a_score_at_that_date(trained: Any, tmp_path: Path, hyst
         mine = found.filter([date == as_of for date in found["as_of"].to_pylist()])
         assert mine.to_pydict() == expected.to_pydict()
         assert mine.schema.equals(expected.schema)
-    assert "before the model's training" in told and "of the 365 days that are looked at" in told
+    assert "before the model’s training" in told and "of the 365 days that are used" in told
 
 
 def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> None:

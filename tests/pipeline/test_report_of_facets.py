@@ -103,7 +103,7 @@ def test_what_chance_explains_is_said_to_be_by_chance() -> None:
     told["crossing"]["counts"] = [[22, 20, None], [20, 22, 0], [0, 0, 5_000]]
     page = section(render(told, "en"), "crossing")
     assert 'class="sure"' not in page
-    assert "None of them goes beyond what chance explains" in page
+    assert "None of them is statistically significant" in page
 
 
 def test_cells_of_a_segment_whose_spend_is_hidden_tell_none() -> None:
@@ -133,11 +133,11 @@ def test_cards_of_interests() -> None:
     page = render(two_facets(), "en")
     cards = section(page, "interest")
     told = text_of(cards)
-    assert "Cats: 52% of their interest (6.0% on average); first category for 81% of them" in told
+    assert "Cats: 52% of their interest (6.0% on average); top category for 81% of them" in told
     assert "What they turn to" not in told  # as it would say the same again
-    assert "Spent per customer 300 100" in told  # compared with the facet's own customers
+    assert "Revenue per customer 300 100" in told  # compared with the facet's own customers
     assert cards.count('<article class="card">') == 2 and 'svg class="bar"' not in cards
-    assert "Interests not known: 5,003 customers (50% of all). They took fewer than 3 actions" in told
+    assert "Interests not known: 5,003 customers (50% of all), with fewer than 3 actions" in told
     assert "not clusters" not in told
     assert "Spent per customer" not in section(page, "segments")
 
@@ -147,26 +147,28 @@ def test_groups_by_leading_category_say_that_they_are_a_rule() -> None:
     page = render(two_facets(algorithm="rule", silhouette=0.1, candidates=tried), "en")
     assert "These are groups by rule, not clusters" in section(page, "interest")
     trust = text_of(section(page, "trust"))
-    assert "This is a rule, not a clustering. The rule was taken because none of the clusterings tried (2)" in trust
+    assert "This is a rule, not a clustering. A rule was used because none of the 2 clusterings tried" in trust
     assert "the best silhouette was 0.21, and at most 70% of customers" in trust
     given = text_of(section(render(two_facets(algorithm="rule"), "en"), "trust"))
-    assert "This is a rule, not a clustering." in given and "The rule was taken" not in given
+    assert "This is a rule, not a clustering." in given and "A rule was used" not in given
 
 
-@pytest.mark.parametrize(("silhouette", "said"), [(0.51, "clearly apart"), (0.26, "with some"), (0.25, "overlapping")])
+@pytest.mark.parametrize(
+    ("silhouette", "said"), [(0.51, "clearly separated"), (0.26, "with some"), (0.25, "overlapping")]
+)
 def test_customers_are_a_continuum_only_where_segments_overlap(silhouette: float, said: str) -> None:
     told = two_facets(silhouette=silhouette)
     told["facets"][0]["quality"] = told["facets"][0]["quality"] | {"silhouette": 0.4}
     trust = text_of(section(render(told, "en"), "trust"))
     assert said in trust
-    assert ("Customers are a continuum" in trust) == (silhouette <= 0.25)
+    assert ("Customers form a continuum" in trust) == (silhouette <= 0.25)
 
 
 def test_why_a_clustering_was_taken_with_its_numbers() -> None:
     tried = [candidate("kmeans", 2, separation=0.41, stable_share=0.95), candidate("kmeans", 4)]
     trust = text_of(section(render(two_facets(candidates=tried), "en"), "trust"))
-    assert "2 settings were tried. The simplest was taken of those whose segments are stable" in trust
-    assert "It has 2 segments; when parts of the customers are clustered anew, 95% of them" in trust
+    assert "2 settings were tried; of those with stable and clearly separated segments, the best" in trust
+    assert "It has 2 segments; 95% of customers are in segments that reappear" in trust
     assert "silhouette in this trial is 0.41" in trust
     doubtful = render(two_facets(candidates=[*tried, candidate("kmeans", 2)]), "en")
     assert "3 settings were tried" in doubtful and "in this trial" not in doubtful
@@ -176,7 +178,7 @@ def test_the_map_of_interests_shows_what_segments_like_more_or_is_left_out() -> 
     told = two_facets()
     told["heat_map"]["lifts"] = [[0.7, None], [None, 0.8]]
     found = text_of(section(render(told, "en"), "interests"))
-    assert "Only what a segment likes more than others is shown" in found
+    assert "Only above-average interests are shown" in found
     assert "Cats 8.7 – Dogs 1.2 9.1" in found and "0.7" not in found and "0.3" not in found
     told["interests"] = [{**one, "lifts": {"i01": 0.7, "i02": 1.1}} for one in told["interests"]]
     page = render(told, "en")

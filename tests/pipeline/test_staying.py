@@ -78,10 +78,10 @@ def test_the_rows_have_it_but_of_small_segments_and_young_logs(
 @pytest.mark.parametrize(
     ("language", "expected"),
     [
-        ("en", "Of those who were in this segment 30 days before, 62% still are."),
-        ("uk", "Із тих, хто був у цьому сегменті за 30 днів до цього, досі в ньому 62%."),
-        ("ru", "Из тех, кто был в этом сегменте за 30 дней до этого, по-прежнему в нём 62%."),
-        ("sq", "Nga ata që ishin në këtë segment 30 ditë më parë, 62% janë ende në të."),
+        ("en", "62% of those in this segment 30 days earlier are still in it."),
+        ("uk", "62% тих, хто був у цьому сегменті за 30 днів до цього, досі в ньому."),
+        ("ru", "62% тех, кто был в этом сегменте за 30 дней до этого, по-прежнему в нём."),
+        ("sq", "62% e atyre që ishin në këtë segment 30 ditë më parë janë ende në të."),
     ],
 )
 def test_it_is_told_in_each_language(language: str, expected: str) -> None:
@@ -92,4 +92,7 @@ def test_it_is_told_in_each_language(language: str, expected: str) -> None:
     assert of_sample.startswith(f"{expected} ") and len(of_sample) > len(expected) + 10
     passing, lasting = (words.staying({**segment, "segment_id": f"standing-{one}"}) for one in ("first_order", "lost"))
     assert lasting == expected and passing != expected and "62%" in passing
+    all_stay = {**segment, "staying": {**segment["staying"], "share": 0.995}}  # type: ignore[dict-item]
+    assert words.staying({**all_stay, "segment_id": "standing-first_order"}) == ""  # nobody passed through
+    assert "100%" in words.staying({**all_stay, "segment_id": "standing-lost"})
     assert words.staying({"staying": None}) == words.staying({}) == ""  # as of trainings of before

@@ -119,7 +119,7 @@ def test_every_table_by_hand() -> None:
     assert values(made, "Quality")[1:] == [
         ("algorithm", "kmeans", None), ("n_segments", 2, None), ("silhouette", 0.1, None), ("note", "Short log.", None),
     ]  # fmt: skip
-    assert ("set aside", "time cannot be read", 2, 0.2) in values(made, "Data quality")
+    assert ("set aside", "unreadable time", 2, 0.2) in values(made, "Data quality")
     assert ("events", "the first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
     assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.", "Shouting.")]
 
