@@ -196,6 +196,8 @@ def leading_category(space: Floats, rule: Mapping[str, Any]) -> dict[str, NDArra
         As `assign`. Strength is the chance that the share is above the shop's, margin the lead over the next category.
     """
     nodes, mix = np.asarray(rule["nodes"]), np.asarray(rule["mix"], dtype=np.float64)
+    if not len(mix):
+        mix = np.array([np.inf])  # of a category that leads nobody, where none leads anybody
     share = np.zeros((len(space), len(mix)))
     for column, node in enumerate(nodes):  # column by column: a matrix product adds in an order of its own
         if node >= 0:

@@ -51,7 +51,7 @@ class FacetTable:
 
 
 def facet_table(summary: Mapping[str, Any]) -> FacetTable | None:
-    """The crossing of `pipeline.training_summary`, its largest rows first; None where there is one facet."""
+    """The crossing of `pipeline.training_summary`, its largest rows first; None where there are no two to show."""
     found = summary.get("crossing")
     if not found:
         return None
@@ -67,6 +67,8 @@ def facet_table(summary: Mapping[str, Any]) -> FacetTable | None:
     likes = {one: np.nansum(counts[known, place]) > 0 for one, place in places[0].items()}
     first = [one for one in summary["segments"] if one["segment_id"] in places[0]]
     columns = _columns(first, likes)
+    if not rows or not columns:
+        return None
     at = np.ix_([places[1][one["segment_id"]] for one in rows], [places[0][one["segment_id"]] for one in columns])
     spend = np.array(found["spend_shares"], dtype=np.float64).T[at]
     is_known = np.array([not one["is_standing"] for one in rows], dtype=bool)

@@ -35,7 +35,8 @@ pytestmark = [
 ]
 # One start is luck on logs this small: figures are means over several.
 SEEDS = range(8)
-OF_INTERESTS = ("facets.interest.algorithm=kmeans", "facets.interest.n_segments=8")
+OF_INTERESTS = ("facets.interest.algorithm=rule",)
+"""What the choice falls back on where interests are a continuum."""
 LOGS = ("tmall2014", "rees46", "complete_journey", "online_retail")
 
 
@@ -62,8 +63,9 @@ def store(tmp_path: Path, mlflow_store: Path) -> None:
 
 @pytest.fixture
 def journey(made_once: MadeOnce, mlflow_store: Path, store: None, tmp_path: Path) -> tuple[Params, Trained]:
-    """The champion of complete_journey, with eight segments."""
-    given = ("interests.fit=off", "facets.behaviour.n_segments=8", *OF_INTERESTS)
+    """The champion of complete_journey, with eight segments of each facet."""
+    of_interests = ("facets.interest.algorithm=kmeans", "facets.interest.n_segments=8")
+    given = ("interests.fit=off", "facets.behaviour.n_segments=8", *of_interests)
 
     def make(folder: Path) -> Trained:
         copy_store(mlflow_store, folder)
