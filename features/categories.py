@@ -1,8 +1,8 @@
 """The category tree: paths, levels, and the roll-up to the columns of a profile.
 
 A category is written as its path from the root, ``Pets > Cats > Food``. A profile has a limited number of interest
-columns, so a cut through the tree says which categories are columns (`models.carving`); what is below one of them and
-in none of its own is ``Pets > other Pets``, and what is below none, or new since training, is OTHER.
+columns, so a cut through the tree says which categories are columns (`models.category_cut`); what is below one of them
+and in none of its own is ``Pets > other Pets``, and what is below none, or new since training, is OTHER.
 A product without a category has none (null): it is no interest of anybody, and not OTHER. Paths that differ in case
 alone are one category: as names of columns, a database could not tell them apart.
 """

@@ -187,7 +187,7 @@ def temperature(
     hot_points: float,
     hot_product_points: float,
 ) -> ir.StringValue:
-    """cold, warm or hot, by decayed points of all events; those who are warm are hot too by `features.heat`."""
+    """cold, warm or hot, by decayed points of all events; the warm are hot, too, by `features.product_interest`."""
     is_warm = points >= warm_points
     is_hot = (points >= hot_points) | (is_warm & (product_points >= hot_product_points).fill_null(False))
     return ibis.cases((is_hot, "hot"), (is_warm, "warm"), else_="cold")

@@ -28,7 +28,7 @@ PARTS_OF_STAGES = {
 }
 """Share of customers -> the lifecycle stages it is of."""
 STEPS = {"buyer_share": "ordered", "repeat_buyer_share": "ordered_again"}
-"""Share of customers -> the step of `models.crossings.funnel` that says the same."""
+"""Share of customers -> the step of `models.crosstabs.funnel` that says the same."""
 MONEY = ("spend_share", "spend_per_customer", "paid_per_customer", "average_order_value")
 """Figures from which, with the number of customers or of orders, the money of a segment could be reckoned."""
 COUNTED = (*PARTS_OF_STAGES, "cart_user_share", "back_without_order_share")
@@ -120,7 +120,7 @@ def hide_shares_of_few(
         Customers of each, as they are crossed: what the crossing hides is told nowhere else. Segments that are not
         crossed may be missing.
     steps : mapping
-        `models.crossings.funnel`; what it hides is told nowhere else either.
+        `models.crosstabs.funnel`; what it hides is told nowhere else either.
     """
     hidden = pd.DataFrame(hidden_cells(stages.to_numpy(np.float64), min_group), stages.index, stages.columns)
     for one in table:

@@ -13,7 +13,7 @@ from models.disclosure import hidden_cells
 from models.identity import STANDING
 
 MAX_P, MIN_RATIO = 0.01, 1.25
-"""As in `models.crossings.crossing`."""
+"""As in `models.crosstabs.crossing`."""
 ROUNDS = 200
 
 

@@ -54,8 +54,8 @@ def matching_archetype(
     Parameters
     ----------
     members : DataFrame, n customers x figures
-        `models.figures.member_figures` of the segment. Conditions on these figures must hold for the segment, and all
-        together for at least ``min_held_share`` of its customers one by one.
+        `models.segment_metrics.member_figures` of the segment. Conditions on these figures must hold for the segment,
+        and all together for at least ``min_held_share`` of its customers one by one.
     """
     for archetype in sorted(archetypes, key=lambda one: (one["priority"], one["id"])):
         conditions: Mapping[str, Mapping[str, float | None]] = archetype["when"]
@@ -167,7 +167,7 @@ def name_segments(
         The larger figure must be ``min_contrast`` times the smaller, and apart by ``min_gap`` times the shop's; shares
         by ``min_share_gap`` too.
     members : DataFrame, n customers x figures
-        `models.figures.member_figures` of all customers in the segments, by segment_id.
+        `models.segment_metrics.member_figures` of all customers in the segments, by segment_id.
     min_held_share : float
         What a name says of a mean must hold for so large a share of the segment's customers one by one.
     unstable : collection of str

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from models.archive import save_arrays
+from models.arrays import save_arrays
 from models.query_classifier import UNKNOWN, QueryClassifier
 from models.query_confidence import Confidence
 from models.query_text import WRONG_KEYBOARDS, folded, hashed

@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 
 from features.profile import Column
-from models.archive import save_arrays
+from models.arrays import save_arrays
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
 from models.leading_category import LeadingRule, fit_leading_category
-from models.moves import CHANGED
 from models.preprocessing import fit_scaling
 from models.quality import cluster_quality
 from models.scorer import FACETS_FILE, NOISE, Floats, Ints, assign, is_known, read_model, score_columns, to_space
 from models.selection import Candidate
 from models.stability import resample, staying
+from models.what_if import CHANGED
 
 
 def input_columns(columns: Sequence[Column]) -> list[str]:

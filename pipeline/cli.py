@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.ERROR)
     if not options.debug:
         warnings.filterwarnings("ignore")
-    from pipeline.errors import UserError
+    from pipeline.config.errors import UserError
 
     try:
         with few_collections():
@@ -189,8 +189,8 @@ def _add_report(commands: Any, with_params: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from pipeline.params_file import load_params
-    from pipeline.train import train
+    from pipeline.commands.train import train
+    from pipeline.config.load import load_params
 
     language = [f"language={options.language}"] if options.language else []
     params = load_params(options.params, [*options.set, *language])
@@ -198,8 +198,8 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from pipeline.params_file import load_params
-    from pipeline.score import score
+    from pipeline.commands.score import score
+    from pipeline.config.load import load_params
 
     params = load_params(options.params, options.set)
     model = options.model or params.tracking.champion_uri
@@ -209,8 +209,8 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def _history(options: argparse.Namespace) -> None:
-    from pipeline.history import a_date, history
-    from pipeline.params_file import load_params
+    from pipeline.commands.history import a_date, history
+    from pipeline.config.load import load_params
 
     params = load_params(options.params, options.set)
     told = history(
@@ -225,8 +225,8 @@ def _history(options: argparse.Namespace) -> None:
 
 
 def _migration(options: argparse.Namespace) -> None:
-    from pipeline.migration import migration
-    from pipeline.params_file import load_params
+    from pipeline.commands.migration import migration
+    from pipeline.config.load import load_params
 
     params = load_params(options.params, options.set)
     out = (options.out or params.path(params.outputs.folder) / "migration.parquet").resolve()
@@ -234,8 +234,8 @@ def _migration(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from pipeline.compare import compare
-    from pipeline.params_file import load_params
+    from pipeline.commands.compare import compare
+    from pipeline.config.load import load_params
 
     language = [f"language={options.language}"] if options.language else []
     params = load_params(options.params, [*options.set, *language])
@@ -243,16 +243,16 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _promote(options: argparse.Namespace) -> None:
-    from pipeline.params_file import load_params
-    from pipeline.promote import promote
+    from pipeline.commands.promote import promote
+    from pipeline.config.load import load_params
 
     print(promote(load_params(options.params, options.set), options.run_id, force=options.force))
 
 
 def _rename(options: argparse.Namespace) -> None:
-    from pipeline.errors import UserError
-    from pipeline.params_file import load_params
-    from pipeline.rename import rename
+    from pipeline.commands.rename import rename
+    from pipeline.config.errors import UserError
+    from pipeline.config.load import load_params
 
     if (options.name is None) != options.reset:
         raise UserError("kindred rename: expected SEGMENT and NAME, or SEGMENT and --reset.")
@@ -260,23 +260,23 @@ def _rename(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from pipeline.params_file import load_params
-    from pipeline.results import report
+    from pipeline.commands.report import report
+    from pipeline.config.load import load_params
 
     params = load_params(options.params, options.set)
     print(report(params, options.run_id, language=options.language, out=options.out, xlsx=options.xlsx))
 
 
 def _backtest(options: argparse.Namespace) -> None:
-    from pipeline.backtest import backtest
-    from pipeline.params_file import load_params
+    from pipeline.commands.backtest import backtest
+    from pipeline.config.load import load_params
 
     print(backtest(load_params(options.params, options.set), progress=Progress()))
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from pipeline.explain import explain
-    from pipeline.params_file import load_params
+    from pipeline.commands.explain import explain
+    from pipeline.config.load import load_params
 
     params = load_params(options.params, options.set)
     model = options.model or params.tracking.champion_uri
@@ -300,8 +300,8 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from pipeline.check import check
-    from pipeline.params_file import load_params
+    from pipeline.commands.check import check
+    from pipeline.config.load import load_params
 
     print(check(load_params(options.params, options.set), progress=Progress()))
 

@@ -58,11 +58,11 @@ def mlflow_store(made_once: MadeOnce) -> Path:
     """The folder of a migrated store without runs: making one takes seconds, copying it none."""
 
     def make(folder: Path) -> None:
-        from pipeline import tracking
-        from pipeline.params_file import load_params
+        from pipeline.config.load import load_params
+        from pipeline.stores import mlflow_runs
 
         places = (f"tracking.uri=sqlite:///{folder / 'mlflow.db'}", f"tracking.artifacts={folder / 'artifacts'}")
-        tracking.open_store(load_params(PARAMS, places))
+        mlflow_runs.open_store(load_params(PARAMS, places))
 
     return made_once("store", make)[0]
 

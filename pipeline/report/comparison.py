@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from models.identity import STANDING
-from pipeline.report.tables import aligned
-from pipeline.report.wording import Wording
+from pipeline.report.terminal import aligned
+from pipeline.report.texts.wording import Wording
 
 HIGHER_IS_BETTER = {
     "silhouette": True,
@@ -80,7 +80,8 @@ def comparison(
         label; params, figures: by name; summary: `summarise`, or empty; names: segment_id -> what it is called; line:
         run ids of the trainings that its segment ids are shared with.
     flows : sequence of mapping
-        `pipeline.flow.flow_table` from each run to the next; none where it was not asked for or could not be had.
+        `pipeline.scoring.flow.flow_table` from each run to the next; none where it was not asked for or
+        could not be had.
 
     Returns
     -------

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report.wording import number, shown_name, wording
+from pipeline.report.texts.wording import number, shown_name, wording
 
 
 def as_markdown(summary: Mapping[str, Any]) -> str:

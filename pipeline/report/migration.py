@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from models.migration_tables import NO_ORDER, ORDERS, UNSEEN
 from pipeline.report.comparison import flow_figure
-from pipeline.report.tables import aligned
-from pipeline.report.wording import Wording
-from pipeline.whereabouts import NO_ORDER, ORDERS, UNSEEN
+from pipeline.report.terminal import aligned
+from pipeline.report.texts.wording import Wording
 
 COUNTS = ("stayed", "moved", "up", "down", "new", "hidden")
 MOST_MOVES = 8
@@ -33,7 +33,7 @@ def page(
     groups : mapping
         Segmentation -> group -> what it is called, in order.
     tables : mapping
-        moves, steps, stays, lost: `pipeline.whereabouts.Migration`.
+        moves, steps, stays, lost: `models.migration_tables.Migration`.
     min_group : int
         Customers below which a cell was hidden.
 

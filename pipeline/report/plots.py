@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from models.clusterers import sampled_rows
-from pipeline.report.facet_table import TELLING_LIFT
-from pipeline.report.wording import shown_name
+from pipeline.report.pages.facet_table import TELLING_LIFT
+from pipeline.report.texts.wording import shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.segmentation import FittedClusters
-    from pipeline.report.facet_table import FacetTable
-    from pipeline.segments import Segments
+    from pipeline.config.facets import Facet
+    from pipeline.report.pages.facet_table import FacetTable
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
 LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report
@@ -32,7 +32,31 @@ MAX_CATEGORIES, MAX_LIKED = 20, 40
 """Of a map; of the facet of interests every segment has its own."""
 
 
-def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
+class ShownSegments(Protocol):
+    """What figures show of the segments of a facet."""
+
+    @property
+    def facet(self) -> Facet:
+        """What they segment by."""
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """A row each, in order."""
+
+    @property
+    def lifts(self) -> pd.DataFrame:
+        """segment_id x category."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What categories are called."""
+
+    @property
+    def segment_ids(self) -> np.ndarray:
+        """Of each customer."""
+
+
+def figures(segments: ShownSegments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
     """All figures of a facet by name; without the map of interests where no segment turns clearly to any."""
     ids = [one["segment_id"] for one in segments.table if not one["is_standing"] and not one["is_small"]]
     highest = segments.lifts.reindex(ids).max().max() if len(segments.lifts.columns) else np.nan
@@ -46,7 +70,7 @@ def figures(segments: Segments, fitted: FittedClusters, *, seed: int) -> dict[st
     }
 
 
-def _bars(segments: Segments, column: str, title: str) -> Figure:
+def _bars(segments: ShownSegments, column: str, title: str) -> Figure:
     names = [_short(shown_name(one)) for one in reversed(segments.table)]
     values = [100 * (one[column] or 0.0) for one in reversed(segments.table)]
     figure = Figure(figsize=(8, 0.4 * len(names) + 1.4), layout="constrained")
@@ -61,7 +85,7 @@ def _bars(segments: Segments, column: str, title: str) -> Figure:
     return figure
 
 
-def interest_heat_map(segments: Segments) -> Figure:
+def interest_heat_map(segments: ShownSegments) -> Figure:
     """Lift of each category in each segment, on a scale of doublings; of a facet of interests what they like more."""
     shown = [one for one in segments.table if not one["is_standing"] and not one["is_small"]]
     lifts = segments.lifts.loc[[one["segment_id"] for one in shown]]
@@ -110,7 +134,7 @@ def _lift_map(lifts: NDArray[np.float64], rows: list[str], columns: list[str], t
     return figure
 
 
-def customer_map(segments: Segments, fitted: FittedClusters, *, seed: int) -> Figure:
+def customer_map(segments: ShownSegments, fitted: FittedClusters, *, seed: int) -> Figure:
     """A sample of customers on the two main axes of their profiles; no ids."""
     rows = sampled_rows(len(fitted.space), MAX_POINTS, seed)
     figure = Figure(figsize=(9, 6), layout="constrained")

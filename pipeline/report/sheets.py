@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.report.facet_table import facet_table
-from pipeline.report.wording import wording
+from pipeline.report.pages.facet_table import facet_table
+from pipeline.report.texts.wording import wording
 
 SIZES = ("customer_count", "customer_share", "spend_share")
 """Told on the sheet of segments; beside the shop's they say nothing more."""

@@ -1,4 +1,4 @@
-"""Results -> one plain dict of numbers and keys, without a word: `pipeline.report.wording` says it in a language."""
+"""Results -> one plain dict of numbers and keys, without a word: `report.texts.wording` says it in a language."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from features.journey import RESPONSES, STAGES
-from models.crossings import crossing, funnel
+from models.crosstabs import crossing, funnel
+from models.migration_tables import ORDERS
 from models.pareto import revenue
-from pipeline.whereabouts import ORDERS
 
 MAX_CATEGORIES = 40
 CROSSED = {
@@ -61,16 +61,16 @@ def summarise(
     lifts : DataFrame
         segment_id x category, in the order to show them.
     lineage : mapping
-        `pipeline.report.tables.lineage_table`.
+        `pipeline.report.terminal.lineage_table`.
     profile, segment_ids : DataFrame, array, n rows
         One row per customer, and the segment of each.
     method : mapping
         What the numbers rest on: history_days, min_events, min_group, min_known_share, noise_policy, interests
         (half_life_days, kappa, signal_weights), is_fitted, query_counts, usual_history_days.
     audiences, attributes : sequence of mapping, mapping or None
-        `pipeline.cards.Cards`.
+        `pipeline.segmentation.profile_cards.Cards`.
     migration : mapping
-        `pipeline.whereabouts.stage_moves`.
+        `models.migration_tables.stage_moves`.
 
     Returns
     -------

@@ -11,8 +11,8 @@ from typing import Any
 
 import xlsxwriter
 
-from pipeline import outputs
 from pipeline.report.sheets import Cell, Sheet, moment, sheets, words
+from pipeline.stores import files
 
 FORMATS = {
     "text": "@",
@@ -40,7 +40,7 @@ def write_workbook(path: Path, summary: Mapping[str, Any], lineage: Sequence[Map
     summary : mapping
         `pipeline.report.summarise.summarise`, with the interests that training adds.
     lineage : sequence of mapping
-        Rows of `pipeline.identity.Identified`.
+        Rows of `pipeline.segmentation.lineage.Identified`.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def write_workbook(path: Path, summary: Mapping[str, Any], lineage: Sequence[Map
     made = workbook(
         sheets(summary, lineage), created=moment(summary["as_of"]), title=title, currency=summary.get("currency")
     )
-    with outputs.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(made)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from pipeline.simulate.draws import Floats, Ints, chance, choose
-from pipeline.simulate.kinds import DAY_PARTS, SEASONS, WEEKDAYS
+from pipeline.simulate.personas import DAY_PARTS, SEASONS, WEEKDAYS
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

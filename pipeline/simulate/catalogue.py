@@ -14,7 +14,7 @@ import pyarrow as pa
 import yaml
 
 from pipeline.simulate.draws import Array, Floats, Ints
-from pipeline.simulate.kinds import OFFER_DISCOUNTS, OFFER_SHARE, SALE_MONTHS
+from pipeline.simulate.personas import OFFER_DISCOUNTS, OFFER_SHARE, SALE_MONTHS
 
 SEPARATOR = " > "
 PRODUCTS_PER_LEAF = (16, 41)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from pipeline.errors import UserError
+from pipeline.config.errors import UserError
 
 
 @contextmanager

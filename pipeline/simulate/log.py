@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from pipeline.simulate.crowd import ids, moments
-from pipeline.simulate.deeds import EVENT_TYPES, Events
+from pipeline.simulate.customers import ids, moments
 from pipeline.simulate.draws import Array, Ints
-from pipeline.simulate.kinds import CHANNELS
+from pipeline.simulate.events import EVENT_TYPES, Events
+from pipeline.simulate.personas import CHANNELS
 
 NOBODY = -1
 UNKNOWN_PRODUCT = "p99999"

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.simulate.catalogue import Catalogue
 from pipeline.simulate.draws import Flags, Ints, chance
-from pipeline.simulate.kinds import LANGUAGES, TYPO_SHARE
+from pipeline.simulate.personas import LANGUAGES, TYPO_SHARE
 
 TYPOS_PER_WORD = 8
 LATIN_KEYS = "qwertyuiop[]asdfghjkl;'zxcvbnm,."

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.config.errors import UserError
 from pipeline.simulate.calendar import DAY, Calendar, make_calendar
 from pipeline.simulate.catalogue import Catalogue, make_catalogue
-from pipeline.simulate.crowd import Crowd, customers_table, make_crowd, truth_table
-from pipeline.simulate.deeds import Events, make_events
+from pipeline.simulate.customers import Crowd, customers_table, make_crowd, truth_table
 from pipeline.simulate.draws import Flags, Ints
+from pipeline.simulate.events import Events, make_events
 from pipeline.simulate.folders import growing, replacing_folder
-from pipeline.simulate.kinds import KINDS, VISITS_TIMES
 from pipeline.simulate.log import CSV_DIRT, DIRT, as_table, in_order, spoil, write_csv, write_parquet
+from pipeline.simulate.personas import KINDS, VISITS_TIMES
 from pipeline.simulate.queries import Queries, make_queries
 from pipeline.simulate.visits import make_visits
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.simulate.calendar import HOUR, Calendar
 from pipeline.simulate.catalogue import Catalogue
-from pipeline.simulate.crowd import Crowd
+from pipeline.simulate.customers import Crowd
 from pipeline.simulate.draws import Flags, Floats, Ints, chance, choose, place_in_group
 from pipeline.simulate.queries import Queries
 

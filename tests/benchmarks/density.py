@@ -30,12 +30,12 @@ import run
 from models import clusterers
 from models.preprocessing import fit_scaling
 from models.scorer import NOISE, assign, to_space
-from pipeline.clusters import hdbscan_settings
-from pipeline.engines import connect
-from pipeline.facets import facets_of
-from pipeline.profiles import build_profiles
-from pipeline.sources import read_source
-from pipeline.sweep import clustered
+from pipeline.config.facets import facets_of
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import build_profiles
+from pipeline.segmentation.choose import clustered
+from pipeline.segmentation.cluster import hdbscan_settings
+from pipeline.stores.database import connect
 
 
 def main() -> None:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline import sweep
-from pipeline.engines import connect
-from pipeline.facets import facets_of, with_facets
-from pipeline.params import Params
-from pipeline.params_file import load_params
-from pipeline.profiles import Profiles, build_profiles
-from pipeline.sources import read_source
-from pipeline.validity import Past, measure_validity, pasts
+from pipeline.config.facets import facets_of, with_facets
+from pipeline.config.load import load_params
+from pipeline.config.params import Params
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import Profiles, build_profiles
+from pipeline.segmentation import choose
+from pipeline.segmentation.predictive_validity import Past, measure_validity, pasts
+from pipeline.stores.database import connect
 
 LOGS = {
     "tmall2014": ("2014-08-15T00:00:00Z", 123),
@@ -43,15 +43,15 @@ def given(log: str, *more: str) -> Params:
     return load_params(HERE / f"{log}.yaml", [f"as_of={end}", f"history_days={days}", "interests.fit=off", *more])
 
 
-def chosen(profiles: Profiles, earlier: list[Past], params: Params, place: int) -> sweep.Chosen:
+def chosen(profiles: Profiles, earlier: list[Past], params: Params, place: int) -> choose.Chosen:
     """The settings that are chosen for a facet of the parameters, by its place among them."""
     facet = facets_of(params)[place]
-    return sweep.choose_and_fit(None, profiles, earlier, params, facet, {}, sweep=False, progress=quiet)
+    return choose.choose_and_fit(None, profiles, earlier, params, facet, {}, sweep=False, progress=quiet)
 
 
 def main() -> None:
     """Print a table per log and way to choose."""
-    sweep.log_candidates = lambda *_: None  # there is no store
+    choose.log_candidates = lambda *_: None  # there is no store
     for log in sys.argv[1:] or LOGS:
         params = given(log, "facets.behaviour.n_segments=8")
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:

@@ -23,11 +23,11 @@ from run import params
 
 from models.preprocessing import fit_scaling
 from models.scorer import to_space
-from pipeline.engines import connect
-from pipeline.facets import facets_of
-from pipeline.profiles import Profiles, build_profiles
-from pipeline.sources import read_source
-from pipeline.sweep import clustered
+from pipeline.config.facets import facets_of
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import Profiles, build_profiles
+from pipeline.segmentation.choose import clustered
+from pipeline.stores.database import connect
 
 COUNTS, STARTS = (8, 9, 10, 12), range(3)
 AS_IT_WAS = {"interest": 0.0, "value": 1.5, "journey": 1.0, "context": 0.25, "benefits": 0.25, "rates": 0.0}

@@ -53,16 +53,16 @@ def settings(folder: Path) -> list[str]:
 
 def params(folder: Path, *more: str):
     """The project's parameters with these settings."""
-    from pipeline.params_file import load_params
+    from pipeline.config.load import load_params
 
     return load_params(ROOT / "params.yaml", [*settings(folder), *more])
 
 
 def with_kindred(folder: Path) -> None:
     """Kindred: reading, checking, and the whole profile."""
-    from pipeline.engines import connect
-    from pipeline.profiles import build_profiles
-    from pipeline.sources import read_source
+    from pipeline.ingest.source import read_source
+    from pipeline.profiles.build import build_profiles
+    from pipeline.stores.database import connect
 
     # The others weigh searches plainly, and know only learned queries.
     plain = [f"searches.outcome_weights.{kind}=1" for kind in ("view", "favourite", "cart", "purchase")]
@@ -76,15 +76,15 @@ def with_kindred(folder: Path) -> None:
 
 def with_profiles_alone(folder: Path) -> None:
     """The same without the segmentations by rule, and what only they ask for."""
-    from pipeline import profiles
+    from pipeline.profiles import build
 
     def nothing(*tables, **settings):
         return None
 
-    join = profiles.profile_table
-    profiles.profile_table = lambda customers, blocks: join(customers, [one for one in blocks if one is not None])
-    profiles.heat.product_points = profiles.rhythm.order_rhythm = profiles.feasts.occasion_shares = nothing
-    profiles._standings = lambda table, spec, params: table
+    join = build.profile_table
+    build.profile_table = lambda customers, blocks: join(customers, [one for one in blocks if one is not None])
+    build.product_interest.product_points = build.rhythm.order_rhythm = build.calendar.occasion_shares = nothing
+    build._standings = lambda table, spec, params: table
     with_kindred(folder)
 
 
@@ -100,7 +100,7 @@ def with_sklearn(folder: Path) -> None:
 
 def with_train(folder: Path, *more: str) -> None:
     """`kindred train` as a whole, backtest and fitting of interests included."""
-    from pipeline.train import train
+    from pipeline.commands.train import train
 
     train(params(folder, *more), sweep=False, progress=lambda step: None)
 
@@ -112,7 +112,7 @@ def with_train_unfitted(folder: Path) -> None:
 
 def with_score(folder: Path) -> None:
     """`kindred score` as a whole; run after `train`."""
-    from pipeline.score import score
+    from pipeline.commands.score import score
 
     given = params(folder)
     score(given, model_uri="models:/kindred@champion", out=given.path(given.outputs.scores), progress=lambda step: None)

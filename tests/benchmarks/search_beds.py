@@ -22,10 +22,10 @@ from run import params
 from features.categories import SEPARATOR, category_columns
 from features.events import ObservationWindow
 from features.searches import normalised_query
-from pipeline.engines import connect
-from pipeline.observe import observe
-from pipeline.queries import by_query, learn_queries, purity
-from pipeline.sources import read_source
+from pipeline.ingest.source import read_source
+from pipeline.profiles.prepare_events import observe
+from pipeline.profiles.search_queries import by_query, learn_queries, purity
+from pipeline.stores.database import connect
 from tests import hard_words
 from tests.hard_words import held_out
 

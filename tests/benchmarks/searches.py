@@ -25,11 +25,11 @@ from features.categories import category_columns
 from features.events import EventType, ObservationWindow
 from features.searches import normalised_query
 from models.queries import ABSTAINED, LEARNED, WAYS
-from pipeline.backtest import FIGURES, run_backtest
-from pipeline.engines import connect
-from pipeline.observe import observe
-from pipeline.queries import fit_queries
-from pipeline.sources import read_source
+from pipeline.ingest.source import read_source
+from pipeline.profiles.interest_fit import FIGURES, run_backtest
+from pipeline.profiles.prepare_events import observe
+from pipeline.profiles.search_queries import fit_queries
+from pipeline.stores.database import connect
 
 
 def meanings(folder: Path) -> pd.DataFrame:

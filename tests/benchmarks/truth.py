@@ -22,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from run import params
 
 from features.categories import SEPARATOR
-from pipeline.clusters import cluster, segment_ids
-from pipeline.engines import connect
-from pipeline.facets import facets_of
-from pipeline.profiles import build_profiles
-from pipeline.sources import read_source
-from pipeline.sweep import clustered
+from pipeline.config.facets import facets_of
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import build_profiles
+from pipeline.segmentation.choose import clustered
+from pipeline.segmentation.cluster import cluster, segment_ids
+from pipeline.stores.database import connect
 
 STARTS = range(3)
 

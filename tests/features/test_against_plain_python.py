@@ -15,11 +15,11 @@ import pytest
 from features.categories import OTHER
 from features.events import EventType
 from features.journey import STAGES
-from pipeline.engines import connect
-from pipeline.params import Params
-from pipeline.params_file import load_params
-from pipeline.profiles import build_profiles
-from pipeline.sources import read_source
+from pipeline.config.load import load_params
+from pipeline.config.params import Params
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import build_profiles
+from pipeline.stores.database import connect
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)

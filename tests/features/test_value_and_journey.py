@@ -22,7 +22,7 @@ from features.value import (
     value_measures,
     value_tier,
 )
-from pipeline.params_file import load_params
+from pipeline.config.load import load_params
 
 
 def buy(day: str, order: str | None, price: float, **more: Any) -> dict[str, Any]:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.figures import FIGURES
 from models.lifts import Interest
 from models.naming import in_languages, matching_archetype, name_segments
-from pipeline.errors import ParamsError
-from pipeline.params_file import load_params
+from models.segment_metrics import FIGURES
+from pipeline.config.errors import ParamsError
+from pipeline.config.load import load_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NAMING = load_params(PARAMS).naming

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.params import Params
-from pipeline.params_file import load_params
+from pipeline.commands.train import Trained, train
+from pipeline.config.load import load_params
+from pipeline.config.params import Params
 from pipeline.simulate import simulate
-from pipeline.train import Trained, train
 from tests.conftest import PARAMS, MadeOnce, copy_store
 
 

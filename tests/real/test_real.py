@@ -15,16 +15,17 @@ from sklearn.cluster import KMeans
 from features.events import ObservationWindow
 from models.backtest import often_bought
 from models.validity import Outcomes, figures_of, predicted_by_groups
-from pipeline import beware, tracking
-from pipeline.clusters import cluster, segment_ids
-from pipeline.engines import connect
-from pipeline.facets import facets_of
-from pipeline.params import Params
-from pipeline.params_file import load_params
-from pipeline.profiles import build_profiles
-from pipeline.score import score
-from pipeline.sources import read_source
-from pipeline.train import Trained, train
+from pipeline.commands.score import score
+from pipeline.commands.train import Trained, train
+from pipeline.config.facets import facets_of
+from pipeline.config.load import load_params
+from pipeline.config.params import Params
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import build_profiles
+from pipeline.segmentation import sanity_checks
+from pipeline.segmentation.cluster import cluster, segment_ids
+from pipeline.stores import mlflow_runs
+from pipeline.stores.database import connect
 from tests.conftest import MadeOnce, copy_store
 
 HERE = Path(__file__).parent
@@ -82,11 +83,11 @@ def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
-        assert beware.of_hours(params, source) == beware.of_spend(observed) == []
-        told = beware.of_items(observed, source.products)
+        assert sanity_checks.of_hours(params, source) == sanity_checks.of_spend(observed) == []
+        told = sanity_checks.of_items(observed, source.products)
         assert ["'FUEL', 'MISCELLANEOUS' hold 98.8%" in one for one in told] == [True] * (log == "complete_journey")
         far = params.model_copy(update={"cards": params.cards.model_copy(update={"timezone": "Asia/Tokyo"})})
-        assert len(beware.of_hours(far, source)) == (log == "complete_journey")
+        assert len(sanity_checks.of_hours(far, source)) == (log == "complete_journey")
 
 
 @pytest.mark.parametrize("log", LOGS)
@@ -180,7 +181,7 @@ def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) 
     given = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[8]", *OF_INTERESTS)
     later = {"as_of": given.as_of + timedelta(days=30), "history_days": given.history_days + 30}
     result = train(given.model_copy(update=later), sweep=False, progress=quiet)
-    _, metrics, _ = tracking.read_run(tracking.open_store(given), result.run_id)
+    _, metrics, _ = mlflow_runs.read_run(mlflow_runs.open_store(given), result.run_id)
     figures = [
         name.removeprefix("validity_") for name in metrics if name.startswith("validity_") and "kept" not in name
     ]

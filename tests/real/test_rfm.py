@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.engines import connect
-from pipeline.params_file import load_params
-from pipeline.profiles import build_profiles
-from pipeline.sources import read_source
+from pipeline.config.load import load_params
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import build_profiles
+from pipeline.stores.database import connect
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared" / "data" / "online_retail" / "transactions.parquet"

@@ -1,0 +1,304 @@
+"""Sections of params.yaml on the way from the log to profiles: types and bounds."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from features.calendar import spans
+from features.events import EventType
+from features.value import RFMGroup
+from pipeline.config.types import Count, NonNegative, Positive, Section, Share, Timezone, Weight
+
+
+class Table(Section):
+    """Where a table lies, and what its columns are called there."""
+
+    path: str | list[str] | None = None
+    query: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_of_path_and_query(self) -> Table:
+        if (self.path is None) == (self.query is None):
+            raise ValueError("expected exactly one of `path` and `query`")
+        return self
+
+
+class TimedTable(Table):
+    """A table with a moment in it."""
+
+    time_format: str = "auto"
+    timezone: Timezone = "UTC"
+
+
+class EventsTable(TimedTable):
+    """The log: one row per thing done."""
+
+    event_types: dict[EventType, list[str]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> EventsTable:
+        seen: dict[str, EventType] = {}
+        for ours, theirs in self.event_types.items():
+            for name in theirs:
+                if name in seen:
+                    raise ValueError(f"event type {name!r} is mapped to both {seen[name]} and {ours}")
+                seen[name] = ours
+        return self
+
+
+class SourceParams(Section):
+    """What is read."""
+
+    events: EventsTable
+    products: Table | None = None
+    categories: Table | None = None
+    customers: TimedTable | None = None
+    category_separator: Annotated[str, Field(min_length=1)] = " > "
+    drop_duplicates: bool = False
+    max_text_chars: Count = 10_000
+
+
+class Threshold(Section):
+    """Shares of rows past which a rule is told (warn) and past which the run stops (error)."""
+
+    warn: Share
+    error: Share
+
+
+class ChecksParams(Section):
+    """A threshold per row rule."""
+
+    unreadable_row: Threshold
+    missing_customer_id: Threshold
+    missing_event_type: Threshold
+    unreadable_time: Threshold
+    time_out_of_range: Threshold
+    missing_product_id: Threshold
+    unreadable_number: Threshold
+    negative_price: Threshold
+    negative_quantity: Threshold
+    text_too_long: Threshold
+    broken_encoding: Threshold
+    unknown_product: Threshold
+    without_category: Threshold
+    discount_above_price: Threshold
+    after_as_of: Threshold
+
+
+class SessionsParams(Section):
+    """Visits."""
+
+    gap_minutes: Positive
+
+
+class SearchesParams(Section):
+    """P(category | query)."""
+
+    window_minutes: Positive
+    min_customers: Count
+    prior_searches: NonNegative
+    min_probability: Share
+    outcome_weights: dict[EventType, Weight]
+    half_life_minutes: Positive
+    min_confidence: Share
+
+
+class DecayParams(Section):
+    """What an event counts, and how fast that fades."""
+
+    half_life_days: Positive
+    signal_weights: dict[EventType, Weight]
+
+
+class InterestsParams(DecayParams):
+    """The interest formula."""
+
+    kappa: Positive
+    max_categories: Annotated[int, Field(ge=2, le=500)]
+    activity: DecayParams
+    fit: Literal["auto", "off"]
+    fit_min_purchases: Count
+    fit_prior_strength: NonNegative
+
+    @field_validator("fit", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: object) -> object:
+        """YAML reads off as false."""
+        return "off" if value is False else value
+
+
+class BacktestParams(Section):
+    """What the past is asked."""
+
+    horizon_days: Annotated[int, Field(ge=1)]
+    cutoffs: Annotated[int, Field(ge=1, le=24)]
+    sample_customers: Count
+    min_buyers: Count
+    bootstrap_resamples: Count
+
+
+Scores = tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=1, le=10)]]
+
+
+class RFMGroupParams(Section):
+    """Scores that a group of RFM takes, lowest and highest."""
+
+    group: str
+    recency: Scores = (1, 10)
+    frequency: Scores = (1, 10)
+    money: Scores = (1, 10)
+    max_orders: Count | None = None
+    min_silent_days: Positive | None = None
+
+
+class RFMCuts(Section):
+    """Bounds between scores, ascending; as many as there are quantiles, less one."""
+
+    days_since_last_purchase: list[NonNegative]
+    order_count: list[NonNegative]
+    money: list[NonNegative]
+
+
+class ValueParams(Section):
+    """RFM and value tiers."""
+
+    rfm_quantiles: Annotated[int, Field(ge=4, le=10)]  # the groups need two best and two last scores
+    rfm_cuts: RFMCuts | None
+    rfm_money: Literal["spend", "average_order_value"]
+    rfm_form: str
+    rfm_forms: dict[str, list[RFMGroupParams]]
+    tier_by: Literal["spend", "order_count"]
+    tier_days: Positive | None
+    vip_quantile: Share
+    regular_quantile: Share
+    near_tier: Share
+    difficult_return_rate: Share
+    difficult_min_returns: Count
+    difficult_contact_rate: Positive
+    difficult_min_contacts: Count
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ValueParams:
+        if self.regular_quantile > self.vip_quantile:
+            raise ValueError("expected regular_quantile <= vip_quantile")
+        return self
+
+    @model_validator(mode="after")
+    def _form_is_whole(self) -> ValueParams:
+        if self.rfm_form not in self.rfm_forms:
+            raise ValueError(f"rfm_form: expected one of rfm_forms: {', '.join(self.rfm_forms)}")
+        for name, cuts in (self.rfm_cuts.model_dump() if self.rfm_cuts else {}).items():
+            if cuts != sorted(cuts) or len(cuts) != self.rfm_quantiles - 1:
+                raise ValueError(f"rfm_cuts.{name}: expected {self.rfm_quantiles - 1} ascending cuts")
+        scores = range(1, self.rfm_quantiles + 1)
+        for recency, frequency, money in itertools.product(scores, scores, scores):
+            if not any(
+                one.max_orders is None
+                and one.min_silent_days is None
+                and all(
+                    low <= score <= high
+                    for score, (low, high) in zip(
+                        (recency, frequency, money), (one.recency, one.frequency, one.money), strict=True
+                    )
+                )
+                for one in self.rfm_forms[self.rfm_form]
+            ):
+                raise ValueError(
+                    f"rfm_forms.{self.rfm_form}: expected a group for every customer; none takes recency {recency}, "
+                    f"frequency {frequency}, money {money}"
+                )
+        return self
+
+    def rfm_groups(self) -> list[RFMGroup]:
+        """The groups of the form chosen, in order."""
+        return [
+            RFMGroup(one.group, one.recency, one.frequency, one.money, one.max_orders, one.min_silent_days)
+            for one in self.rfm_forms[self.rfm_form]
+        ]
+
+    def decided_by(self, *, has_prices: bool) -> str:
+        """What value tiers go by; without prices everybody would be alike in spend."""
+        return self.tier_by if has_prices else "order_count"
+
+    def given_cuts(self, *, is_known: bool) -> dict[str, list[float]]:
+        """Cuts that take the place of quantiles; none where nobody had bought."""
+        return self.rfm_cuts.model_dump() if self.rfm_cuts and is_known else {}
+
+
+class JourneyEventsParams(Section):
+    """Since when something on the journey is told."""
+
+    visit_days: Positive
+    second_order_days: Positive
+    cart_days: Positive
+    contact_days: Positive
+
+
+class JourneyParams(Section):
+    """Lifecycle, journey events and temperature."""
+
+    first_order_days: Positive
+    active_days: Positive
+    lapsed_days: Positive
+    lost_days: Positive
+    slipping_min_orders: Annotated[int, Field(ge=2)]
+    slipping_intervals: Annotated[float, Field(ge=1)]
+    slipping_min_days: NonNegative
+    events: JourneyEventsParams
+    temperature_half_life_days: Positive
+    temperature_points: dict[EventType, NonNegative]
+    warm_points: Positive
+    hot_points: Positive
+    searched_points: NonNegative
+    hot_product_points: Positive
+
+    @model_validator(mode="after")
+    def _in_order(self) -> JourneyParams:
+        if not self.active_days < self.lapsed_days < self.lost_days:
+            raise ValueError("expected active_days < lapsed_days < lost_days")
+        if self.warm_points > self.hot_points:
+            raise ValueError("expected warm_points <= hot_points")
+        return self
+
+
+def _spans(texts: list[str]) -> list[str]:
+    spans(texts, range(2024, 2026))
+    return texts
+
+
+Spans = Annotated[list[str], AfterValidator(_spans)]
+
+
+class Country(Section):
+    """Days on which people of a country shop for a reason."""
+
+    holiday: Spans
+    gift: Spans
+    paydays: list[Annotated[int, Field(ge=1, le=31)]]
+
+
+class CalendarParams(Section):
+    """Which country's days."""
+
+    country: str | None
+    payday_days: Annotated[int, Field(ge=1, le=14)]
+    countries: dict[str, Country]
+
+    @model_validator(mode="after")
+    def _country_is_there(self) -> CalendarParams:
+        if self.country is not None and self.country not in self.countries:
+            raise ValueError(f"country: expected null or one of calendar.countries: {', '.join(self.countries)}")
+        return self
+
+    def of_country(self) -> dict[str, Any]:
+        """Arguments of `features.calendar.occasion_shares`; nothing is known without a country."""
+        chosen = self.countries[self.country] if self.country else Country(holiday=[], gift=[], paydays=[])
+        return {
+            "days": {"holiday": chosen.holiday, "gift": chosen.gift},
+            "paydays": chosen.paydays,
+            "payday_days": self.payday_days,
+        }

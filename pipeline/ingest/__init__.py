@@ -1,0 +1,1 @@
+"""The user's files -> checked events, products and customers; what is set aside is counted."""

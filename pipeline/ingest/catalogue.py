@@ -1,0 +1,201 @@
+"""Products with one category path each, and customers with their attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import ibis.expr.types as ir
+
+from pipeline.config.params import Params
+from pipeline.config.profile_params import TimedTable
+from pipeline.ingest.column_sql import SEPARATOR, as_category_path, as_text, as_time, is_number, literal, quoted
+from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_raw
+
+LEVELS = tuple(f"level_{number}" for number in range(1, 9))
+LOOKED_AT = 10_000
+"""Rows that are enough to see that a column is no name."""
+KNOWN_PRODUCT = ("product_id", "category_path", "category_id", "brand", *LEVELS)
+
+
+@dataclass
+class Findings:
+    """What is told of the tables beside the events.
+
+    Attributes
+    ----------
+    tables : dict of str to RawTable
+        What was read, by the key in params.yaml's `source`.
+    warnings : list of str
+        What was odd, in plain words and without a value of anybody.
+    """
+
+    tables: dict[str, RawTable] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, key: str, raw: RawTable) -> RawTable:
+        """Note a table that was read."""
+        self.tables[key] = raw
+        if raw.unreadable:
+            self.warnings.append(f"{key}: {len(raw.unreadable):,} rows could not be read; left out")
+        return raw
+
+
+def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | None:
+    """Table ``products`` (product_id, category_path, brand), one row per product; None where the source names none.
+
+    The path comes from category_path, from level columns, or from category_id through the categories table.
+    """
+    source = params.source
+    if source.products is None:
+        return None
+    raw = findings.add("products", read_raw(con, source.products, params, name="raw_products", key="source.products"))
+    theirs = map_columns(raw, source.products.columns, list(KNOWN_PRODUCT), ("product_id",), key="source.products")
+
+    def text(name: str) -> str:
+        return as_text(theirs[name], raw.columns[theirs[name]])
+
+    for name in ("category_path", *LEVELS):
+        if name in theirs:
+            refuse_decimals(con, raw, theirs[name], key=f"source.products.columns.{name}")
+    rows = "raw_products"
+    levels = [name for name in LEVELS if name in theirs]
+    if levels:
+        path = f"nullif(concat_ws(' > ', {', '.join(_level(text(name)) for name in levels)}), '')"
+    elif "category_path" in theirs:
+        path = as_category_path(text("category_path"), source.category_separator)
+    elif "category_id" in theirs and source.categories is not None:
+        _category_paths(con, params, findings)
+        # Not `category_id`, which is a column of theirs as well.
+        path = "tree_path"
+        rows = f"raw_products left join category_tree on tree_id = {text('category_id')}"
+    else:
+        raise SourceError(
+            "source.products: expected category_path, level_1 ..., or category_id with source.categories. "
+            f"Found: {', '.join(raw.columns)}."
+        )
+    brand = text("brand") if "brand" in theirs else "null::varchar"
+    con.con.execute(
+        f"create or replace table products as select product_id, min(category_path) as category_path, "
+        f"min(brand) as brand, count(distinct category_path) > 1 as is_ambiguous from "
+        f"(select {text('product_id')} as product_id, {path} as category_path, {brand} as brand from {rows}) "
+        "where product_id is not null group by product_id"
+    )
+    ambiguous = con.con.execute("select count(*) from products where is_ambiguous").fetchone()[0]
+    if ambiguous:
+        findings.warnings.append(
+            f"products: {ambiguous:,} stand in several categories; the first in alphabetical order was taken"
+        )
+    con.con.execute("alter table products drop column is_ambiguous")
+    products: ir.Table = con.table("products")
+    return products
+
+
+def refuse_decimals(con: Any, raw: RawTable, column: str, *, key: str) -> None:
+    """Stop where most of what should name categories has decimals: a price or a weight in the wrong place.
+
+    Raises
+    ------
+    SourceError
+        Names the column, and the key that says so.
+    """
+    number = f"try_cast({quoted(column)} as double)"
+    share = con.con.execute(
+        f"select avg(coalesce({number} <> floor({number}), false)::int) from (select {quoted(column)} from {raw.name} "
+        f"where {quoted(column)} is not null limit {LOOKED_AT})"
+    ).fetchone()[0]
+    if share and share > 0.5:
+        raise SourceError(f"{key}: expected names of categories; column {column!r} holds numbers with decimals.")
+
+
+def _level(text: str) -> str:
+    """A level's name, in which the separator would be read as two levels."""
+    return f"nullif(trim(replace({text}, {literal(SEPARATOR)}, ' / ')), '')"
+
+
+def _category_paths(con: Any, params: Params, findings: Findings) -> None:
+    """Table category_tree (tree_id, tree_path), one row per category, walked down from the roots."""
+    table = params.source.categories
+    assert table is not None
+    raw = findings.add("categories", read_raw(con, table, params, name="raw_categories", key="source.categories"))
+    needed = ("category_id", "parent_id", "name")
+    theirs = map_columns(raw, table.columns, list(needed), needed, key="source.categories")
+    own, parent, name = (as_text(theirs[column], raw.columns[theirs[column]]) for column in needed)
+    con.con.execute(
+        f"create or replace table category_nodes as select distinct on (category_id) * from "
+        f"(select {own} as category_id, {parent} as parent_id, coalesce({_level(name)}, {own}) as name "
+        "from raw_categories) where category_id is not null order by all"
+    )
+    con.con.execute(
+        "create or replace table category_tree as with recursive tree as ("
+        " select category_id as tree_id, name as tree_path from category_nodes n"
+        "  where not exists (from category_nodes p where p.category_id = n.parent_id)"
+        " union all select n.category_id, t.tree_path || ' > ' || n.name"
+        "  from category_nodes n join tree t on n.parent_id = t.tree_id) select * from tree"
+    )
+    rows, total, reached, orphans = con.con.execute(
+        "select (select count(*) from raw_categories), (select count(*) from category_nodes),"
+        " (select count(*) from category_tree), (select count(*) from category_nodes n"
+        "  where parent_id is not null and not exists (from category_nodes p where p.category_id = n.parent_id))"
+    ).fetchone()
+    if reached < total:
+        raise SourceError(
+            f"source.categories: expected a tree; {total - reached:,} of {total:,} categories lie in or below a cycle "
+            "of parent_id. Mend the table."
+        )
+    if orphans:
+        findings.warnings.append(f"categories: {orphans:,} name a parent that is not in the table; taken as roots")
+    if total < rows:
+        findings.warnings.append(
+            f"categories: {rows - total:,} of {rows:,} rows repeat a category_id or have none; "
+            "the first in alphabetical order was taken"
+        )
+
+
+def read_customers(con: Any, params: Params, findings: Findings) -> ir.Table | None:
+    """Table ``customers`` (customer_id, registered_at if there, attributes), one row per customer; None without."""
+    table = params.source.customers
+    if table is None:
+        return None
+    raw = findings.add("customers", read_raw(con, table, params, name="raw_customers", key="source.customers"))
+    theirs = map_columns(raw, table.columns, ["customer_id"], ("customer_id",), key="source.customers")
+    at = table.columns.get("registered_at", "registered_at")
+    picked = [f"{as_text(theirs['customer_id'], raw.columns[theirs['customer_id']])} as customer_id"]
+    if at in raw.columns:
+        picked.append(f"{_moment(con, raw, table, at)} as registered_at")
+    taken = {theirs["customer_id"], at}
+    renamed = {theirs[ours]: ours for ours in table.columns if theirs[ours] not in taken}
+    names = {column: renamed.get(column, column) for column in raw.columns if column not in taken}
+    # Ours come first where a table of theirs has a column of the same name beside the one that is mapped.
+    names = {column: name for column, name in names.items() if name not in ("customer_id", "registered_at")}
+    picked += [f"{quoted(column)} as {quoted(name)}" for column, name in names.items()]
+    db = con.con
+    db.execute(
+        f"create or replace table customers as select * from (select {', '.join(picked)} from raw_customers) "
+        "where trim(customer_id) <> ''"
+    )
+    named, different = db.execute("select count(*), count(distinct customer_id) from customers").fetchone()
+    if different < named:  # else they need not be ordered
+        one_each = "select distinct on (customer_id) * from customers order by all"
+        db.execute(f"create or replace table customers as {one_each}")
+    read = db.execute("select count(*) from raw_customers").fetchone()[0]
+    if different < read:
+        findings.warnings.append(
+            f"customers: {read - different:,} of {read:,} rows repeat a customer or name none; left out"
+        )
+    if at in raw.columns:
+        unread = con.con.execute(
+            f"select count(*) from (select {quoted(at)} as given, {_moment(con, raw, table, at)} as moment "
+            "from raw_customers) where given is not null and trim(given::varchar) <> '' and moment is null"
+        ).fetchone()[0]
+        if unread:
+            findings.warnings.append(f"customers: {unread:,} of {read:,} registered_at could not be read; left empty")
+    customers: ir.Table = con.table("customers")
+    return customers
+
+
+def _moment(con: Any, raw: RawTable, table: TimedTable, column: str) -> str:
+    kind, largest = raw.columns[column], None
+    if is_number(kind):
+        largest = con.con.execute(f"select max({quoted(column)})::double from {raw.name}").fetchone()[0]
+    return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, largest=largest)

@@ -1,0 +1,302 @@
+"""Files of any kind as raw tables: every row with the file it stands in and its number there."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipeline.config.errors import UserError, without_passwords
+from pipeline.config.params import Params
+from pipeline.config.profile_params import Table
+from pipeline.ingest.column_sql import FILE, ROW, literal, quoted
+from pipeline.ingest.text_files import LinesError, Unreadable, load_lines
+from pipeline.stores.database import is_disk_full
+
+KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json"}
+KINDS[".json"] = "json"
+COMPRESSIONS = (".gz", ".zst")
+READERS = {"parquet": "read_parquet({})", "csv": "read_csv({}, all_varchar = true)", "json": "read_json({})"}
+NEAR = 0.8
+"""Similarity of two names, 0 to 1, from which on one may be meant for the other: event_time is not event_type."""
+SAYS_THE_SAME = {
+    "customer_id": ("userid", "user", "clientid", "client", "visitorid", "memberid", "buyerid"),
+    "occurred_at": ("timestamp", "ts", "eventtime", "datetime", "createdat", "invoicedate", "time", "date"),
+    "event_type": ("event", "eventname", "action", "actiontype", "activity", "behavior", "behaviortype", "type"),
+    "product_id": ("itemid", "item", "sku", "stockcode", "productcode", "product"),
+}
+"""Column -> what other logs call it, without capitals and signs."""
+WHOLE_DIGEST_BYTES = 2**30
+
+
+class SourceError(UserError):
+    """The source cannot be read, or too much of it is wrong."""
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as it stands in its files, and what could not be read at all.
+
+    Attributes
+    ----------
+    columns : dict of str to str
+        Their columns and DuckDB types.
+    files : list of Path
+        Column kindred_file is a place in this list; null for a query.
+    unreadable : list of Unreadable
+        Rows that could not be split into columns.
+    """
+
+    name: str
+    columns: dict[str, str]
+    files: list[Path]
+    digest: str
+    unreadable: list[Unreadable] = field(default_factory=list)
+    physical_line_count: int | None = None
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether kindred_row counts towards lines of a text file, rather than rows."""
+        return self.physical_line_count is not None
+
+    def file_name(self, index: int | None, folder: Path) -> str:
+        """A file as params.yaml would name it."""
+        return "query" if index is None else shown(self.files[index], folder)
+
+
+def resolve(table: Table, params: Params, *, key: str) -> list[Path]:
+    """Files that ``table.path`` names, sorted.
+
+    Raises
+    ------
+    SourceError
+        A path names nothing, or files of several kinds.
+    """
+    given = [table.path] if isinstance(table.path, str) else table.path or []
+    found: list[Path] = []
+    for text in given:
+        place = params.path(text)
+        if place.is_dir():
+            matches = sorted(path for path in place.iterdir() if _kind(path) and path.name[0] != ".")
+        else:
+            matches = _named(place)
+        if not matches:
+            raise SourceError(
+                f"{key}.path: expected Parquet, CSV or JSON lines files at {text}, found none. "
+                f"Relative paths start at {params.folder}."
+            )
+        found += matches
+    kinds = {_kind(path) for path in found}
+    if len(kinds) > 1 or None in kinds:
+        names = ", ".join(sorted({"".join(path.suffixes) or path.name for path in found}))
+        raise SourceError(
+            f"{key}.path: expected files of one kind (.parquet, .csv, .jsonl, or those with .gz or .zst). "
+            f"Found {names}."
+        )
+    empty = [path.name for path in found if path.stat().st_size == 0]
+    if empty:
+        raise SourceError(f"{key}.path: expected files with rows. Empty: {', '.join(empty[:5])}.")
+    return found
+
+
+def _named(place: Path) -> list[Path]:
+    """Files that a path or a glob names, sorted."""
+    if any(sign in str(place) for sign in "*?["):
+        anchor = Path(place.anchor)
+        return sorted(anchor.glob(str(place.relative_to(anchor))))
+    return [place] if os.path.isfile(place) else []  # a text of a query may be no name at all
+
+
+def source_files(params: Params) -> list[Path]:
+    """Files of all tables of ``params.source``, also those that a query names.
+
+    Raises
+    ------
+    SourceError
+        See `resolve`.
+    """
+    source = params.source
+    tables = {name: getattr(source, name) for name in ("events", "products", "categories", "customers")}
+    found: list[Path] = []
+    for name, table in tables.items():
+        if table is not None and table.query is not None:
+            for text in _names_in(table.query):
+                found += _named(params.path(os.path.expanduser(text)))
+        elif table is not None:
+            found += resolve(table, params, key=f"source.{name}")
+    return found
+
+
+def _names_in(query: str) -> list[str]:
+    """What may be the name of a file in SQL: tables, and texts given to table functions such as read_csv."""
+    told = duckdb.execute("select json_serialize_sql(?::varchar)", [query]).fetchone()
+    found: list[str] = []
+
+    def walk(node: Any, *, is_read: bool) -> None:
+        if isinstance(node, dict):
+            kind, value = node.get("type"), node.get("value")
+            is_read = is_read or kind == "TABLE_FUNCTION"
+            if kind == "BASE_TABLE":
+                found.append(node["table_name"])
+            elif is_read and kind == "VALUE_CONSTANT" and isinstance(value, dict):
+                found.append(str(value.get("value")))
+        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            walk(child, is_read=is_read)
+
+    walk(json.loads(told[0] if told else "{}"), is_read=False)
+    return found
+
+
+def _kind(path: Path) -> str | None:
+    bare = path.with_suffix("") if path.suffix in COMPRESSIONS else path
+    return KINDS.get(bare.suffix.lower())
+
+
+def read_raw(con: Any, table: Table, params: Params, *, name: str, key: str) -> RawTable:
+    """Load ``table`` as the raw table or view ``name``, with columns kindred_file and kindred_row added."""
+    db = con.con
+    if table.query is not None:
+        return _from_query(db, table.query, params, name=name, key=key)
+    files = resolve(table, params, key=key)
+    kind = _kind(files[0])
+    with _told(f"{key}.path: expected readable {kind} files."):
+        if kind == "parquet":
+            _parquet_view(db, files, name)
+            rest: tuple[list[Unreadable], int | None] = ([], None)
+        else:
+            try:
+                rest = load_lines(db, files, name, is_csv=kind == "csv")
+            except LinesError as error:
+                raise SourceError(f"{key}.path: {error}") from None
+        columns = _columns(db, name)
+    return RawTable(name, columns, files, files_digest(files, params.folder), *rest)
+
+
+@contextmanager
+def _told(expected: str) -> Iterator[None]:
+    """What the database says of a table it cannot read, without the values and passwords it may quote."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        if is_disk_full(error):
+            raise
+        message = str(error).splitlines()[0][:300]
+        if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
+            message = re.sub(r"'[^']*'?|\"[^\"]*\"?", "...", message)
+        raise SourceError(f"{expected} {without_passwords(message)}") from None
+
+
+def _columns(db: Any, name: str) -> dict[str, str]:
+    return {row[0]: row[1] for row in db.execute(f"describe {name}").fetchall() if row[0] not in (FILE, ROW)}
+
+
+def map_columns(
+    raw: RawTable, given: dict[str, str], known: list[str], required: tuple[str, ...], *, key: str
+) -> dict[str, str]:
+    """Ours -> theirs for the columns that are there.
+
+    Raises
+    ------
+    SourceError
+        A column is missing; names the nearest one found.
+    """
+    for ours in given:
+        if len(known) > 1 and ours not in known:
+            alike = difflib.get_close_matches(ours, known, n=1)
+            hint = f" Did you mean {alike[0]}?" if alike else ""
+            raise SourceError(f"{key}.columns: {ours!r} is no column of Kindred's.{hint} There are {', '.join(known)}.")
+    found = {ours: given.get(ours, ours) for ours in [*known, *given] if given.get(ours, ours) in raw.columns}
+    for ours in [*required, *given]:
+        if ours not in found:
+            wanted = given.get(ours, ours)
+            near = _nearest(ours, wanted, [name for name in raw.columns if name not in found.values()])
+            line = f"{{{ours}: {json.dumps(near, ensure_ascii=False)}}}" if near else ""
+            hint = f" The nearest found is {near!r}: write {key}.columns: {line}." if near else ""
+            if ours == "event_type" and not near:
+                hint = f" {_one_event_type(raw, key)}"
+            raise SourceError(f"{key}: expected a column {wanted!r}.{hint} Found: {', '.join(raw.columns)}.")
+    return found
+
+
+def _nearest(ours: str, wanted: str, names: Sequence[str]) -> str | None:
+    """The name most like ``wanted``, whatever its capitals and signs, or one that says the same as ``ours``."""
+    plain = {re.sub(r"[\W_]+", "", name.casefold()): name for name in reversed(names)}
+    near = difflib.get_close_matches(re.sub(r"[\W_]+", "", wanted.casefold()), plain, n=1, cutoff=NEAR)
+    said = near or [one for one in SAYS_THE_SAME.get(ours, ()) if one in plain]
+    return plain[said[0]] if said else None
+
+
+def _one_event_type(raw: RawTable, key: str) -> str:
+    """How a log that knows one kind of event says so."""
+    if not raw.files:
+        said = f"add it in {key}.query: select ..., 'purchase' as event_type from ..."
+    else:
+        first = raw.files[0]
+        suffix = "".join(first.suffixes[-2:] if first.suffix in COMPRESSIONS else first.suffixes[-1:])
+        above = os.path.commonpath([path.parent for path in raw.files])
+        place = f"{above}/**/*{suffix}" if len(raw.files) > 1 else str(first)
+        query = f"select *, 'purchase' as event_type from {READERS[_kind(first) or 'csv'].format(literal(place))}"
+        said = f"write {key}.path: null and {key}.query: {json.dumps(query, ensure_ascii=False)}"
+    return f"Where each row is a purchase, {said}. Where another column tells what was done, name it in {key}.columns."
+
+
+def _parquet_view(db: Any, files: Sequence[Path], name: str) -> None:
+    listed = ", ".join(literal(str(path)) for path in files)
+    db.execute(
+        f"create or replace view {name} as select *, file_index::integer as {FILE}, file_row_number + 1 as {ROW} "
+        f"from read_parquet([{listed}], union_by_name = true)"
+    )
+
+
+def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> RawTable:
+    # Relative paths start at the params file. DuckDB's file_search_path would prefer the working directory's files.
+    with _told(f"{key}.query: expected SQL that DuckDB can run."), chdir(params.folder):
+        statements = duckdb.extract_statements(query)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise SourceError(f"{key}.query: expected one SELECT.")
+        body = query.strip().rstrip(";")
+        db.execute(
+            f"create or replace table {name} as "
+            f"select *, null::integer as {FILE}, row_number() over () as {ROW} from (\n{body}\n)"
+        )
+    columns = _columns(db, name)
+    # Order-free digest of what the query gave.
+    listed = ", ".join(quoted(column) for column in columns)
+    total = db.execute(f"select count(*), sum(hash({listed})::hugeint) from {name}").fetchone()
+    return RawTable(name, columns, [], hashlib.sha256(f"{query}{total}".encode()).hexdigest())
+
+
+def shown(path: Path, folder: Path) -> str:
+    """A path from ``folder``, where it lies there."""
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path.name)
+
+
+def files_digest(files: Sequence[Path], folder: Path) -> str:
+    """SHA-256 over names, sizes and contents; of a file beyond 1 GiB, its first and last 64 MiB."""
+    total = hashlib.sha256()
+    for path in files:
+        total.update(f"{shown(path, folder)}\0{path.stat().st_size}\0".encode())
+        for chunk in _digest_chunks(path):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def _digest_chunks(path: Path) -> Iterator[bytes]:
+    size, part = path.stat().st_size, 2**26
+    with path.open("rb") as handle:
+        if size > WHOLE_DIGEST_BYTES:
+            yield handle.read(part)
+            handle.seek(size - part)
+        while chunk := handle.read(2**22):
+            yield chunk

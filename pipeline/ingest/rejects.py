@@ -1,0 +1,138 @@
+"""What becomes of rows that break a rule: they are kept aside, told of, and past a threshold they stop the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from features import checks
+from pipeline.config.params import Params
+from pipeline.ingest.column_sql import FILE, ROW, is_number, likely_unit, literal, quoted
+from pipeline.ingest.raw_tables import RawTable, SourceError
+from pipeline.ingest.summary import ReadingSummary
+from pipeline.ingest.text_files import with_lines
+from pipeline.stores import files
+
+EXAMPLES = 5
+EXPECTATIONS = {
+    "unreadable_row": "as many values as the header has columns, or a JSON object",
+    "broken_encoding": "text in UTF-8",
+    "unknown_product": "a product of the catalogue",
+    "without_category": "a category of the product, or of the event",
+    "discount_above_price": "a discount of at most quantity * unit_price, the price before it",
+    "after_as_of": "an event before as_of",
+}
+"""Of what is found outside the row rules."""
+
+
+def enforce_thresholds(
+    con: Any,
+    params: Params,
+    raw: RawTable,
+    summary: ReadingSummary,
+    rules: tuple[checks.Rule, ...],
+    rejected_path: Path | None,
+) -> None:
+    """Tell of rules broken more often than their `warn`, and stop at those beyond their `error`.
+
+    Raises
+    ------
+    SourceError
+        A table of reasons, with what was expected and where to look; never what stands there.
+    """
+    read, nothing_left = summary.read_count, summary.accepted_count == 0
+    broken: list[tuple[str, int, float]] = []
+    for name, count in (summary.rejected_by_rule | summary.noted_by_rule).items():
+        threshold = getattr(params.checks, name)
+        if count / read > threshold.error or (nothing_left and count):
+            broken.append((name, count, threshold.error))
+        elif count / read > threshold.warn:
+            kept = "kept" if name in summary.noted_by_rule else "set aside"
+            summary.warnings.append(f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {kept}")
+    if broken:
+        expectations = {rule.name: rule.expectation for rule in rules} | EXPECTATIONS
+        lines = [
+            f"  {name:<22}{count:>12,} rows {count / read:>8.2%} (allowed {allowed:.2%})  "
+            f"expected {expectations[name]}{_examples(con, params, raw, name, rules)}"
+            for name, count, allowed in broken
+        ]
+        where = f" All of them, with their reasons: {rejected_path}." if rejected_path else ""
+        hint = _epoch_hint(con, params, raw) if any("time" in name for name, _, _ in broken) else ""
+        much = "all" if nothing_left else "too many"
+        raise SourceError(
+            f"source.events: {much} of the {read:,} rows cannot be used.\n"
+            + "\n".join(lines)
+            + f"\n{hint}Mend the log or its description in params.yaml, or raise the threshold under `checks`.{where}"
+        )
+
+
+def _examples(con: Any, params: Params, raw: RawTable, name: str, rules: tuple[checks.Rule, ...]) -> str:
+    """Where to look: lines of text files, rows of others; never what stands there."""
+    bits = [bit for bit, rule in enumerate(rules) if rule.name == name]
+    if name in ("unreadable_row", "broken_encoding"):
+        found = [(row.file, row.line) for row in raw.unreadable if row.reason == name][:EXAMPLES]
+    elif bits:
+        rows = f"select {FILE}, {ROW} from broken_rows where ({checks.REASONS} & {2 ** bits[0]}) <> 0"
+        place, rows = ("line", with_lines(raw.name, rows)) if raw.has_lines else (ROW, rows)
+        found = con.con.execute(f"select {FILE}, {place} from ({rows}) order by all limit {EXAMPLES}").fetchall()
+    else:
+        return ""
+    word = "line" if raw.has_lines else "row"
+    return "; see " + ", ".join(f"{raw.file_name(file, params.folder)} {word} {number:,}" for file, number in found)
+
+
+def _epoch_hint(con: Any, params: Params, raw: RawTable) -> str:
+    """What to declare where times that cannot be read are numbers of a telling size."""
+    table = params.source.events
+    column = table.columns.get("occurred_at", "occurred_at")
+    if not (table.time_format == "auto" or table.time_format.startswith("epoch_")) or (
+        raw.columns[column] != "VARCHAR" and not is_number(raw.columns[column])
+    ):
+        return ""
+    largest = con.con.execute(f"select max(try_cast({quoted(column)} as double)) from raw_events").fetchone()[0]
+    unit = likely_unit(largest)
+    return f"The times look like numbers: try time_format: {unit}. " if largest and unit != table.time_format else ""
+
+
+def write_rejected(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], path: Path) -> None:
+    """Rows set aside: file, line (text files) or row (others), reasons, detail, and the raw row as text."""
+    texts = ", ".join(f"{quoted(column)} := raw.{quoted(column)}::varchar" for column in raw.columns)
+    places = f"select {FILE}, {ROW}, {checks.REASONS} from broken_rows"
+    if raw.has_lines:
+        places = with_lines(raw.name, places)
+    reason = f"places.{checks.REASONS} & "
+    named = ", ".join(
+        f"case when ({reason}{2**bit}) <> 0 then {literal(rule.name)} end" for bit, rule in enumerate(rules)
+    )
+    unread = pa.table(
+        {
+            "file": pa.array([row.file for row in raw.unreadable], pa.int32()),
+            "line": pa.array([row.line for row in raw.unreadable], pa.int64()),
+            "reasons": pa.array([[row.reason] for row in raw.unreadable], pa.list_(pa.string())),
+            "detail": pa.array([row.detail for row in raw.unreadable], pa.string()),
+            "raw": pa.array([row.raw for row in raw.unreadable], pa.string()),
+        }
+    )
+    file_names = [raw.file_name(index, params.folder) for index in range(len(raw.files))]
+    names = pa.table({"index": pa.array(range(len(file_names)), pa.int32()), "name": pa.array(file_names, pa.string())})
+    for name, table in (("unread_rows", unread), ("file_names", names)):
+        con.con.register(name, table)
+    query = (
+        f"select places.{FILE} as file, {'places.line' if raw.has_lines else 'null::bigint'} as line, "
+        f"{'null::bigint' if raw.has_lines else f'places.{ROW}'} as row, "
+        f"list_filter([{named}], lambda name: name is not null) as reasons, null::varchar as detail, "
+        f"to_json(struct_pack({texts}))::varchar as raw from ({places}) places "
+        f"join raw_events raw on places.{FILE} is not distinct from raw.{FILE} and places.{ROW} = raw.{ROW} "
+        "union all by name select *, null::bigint as row from unread_rows"
+    )
+    files.copy_query(
+        con,
+        f"select coalesce(name, 'query') as file, * exclude (file, index, name) from ({query}) rejected "
+        "left join file_names on rejected.file = file_names.index order by all",
+        path,
+        mode=files.PRIVATE,
+    )
+    for name in ("unread_rows", "file_names"):
+        con.con.unregister(name)

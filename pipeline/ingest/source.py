@@ -1,0 +1,246 @@
+"""The user's tables -> checked events, products, customers."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import ibis.expr.types as ir
+
+from features import checks
+from features.events import EVENT_SCHEMA
+from pipeline.config.params import Params
+from pipeline.ingest import catalogue
+from pipeline.ingest.column_sql import (
+    FILE,
+    ROW,
+    as_category_path,
+    as_event_type,
+    as_number,
+    as_text,
+    as_time,
+    has_long_text,
+    is_number,
+    is_unreadable_number,
+    literal,
+    quoted,
+)
+from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_raw
+from pipeline.ingest.rejects import enforce_thresholds, write_rejected
+from pipeline.ingest.summary import ReadingSummary, summarise
+from pipeline.stores.database import TEMPORARY, create_view, materialise
+
+log = logging.getLogger("kindred")
+
+REQUIRED = ("customer_id", "occurred_at", "event_type")
+NUMBERS = ("quantity", "unit_price", "discount")
+HASH = "kindred_hash"
+SORTED_AT_ONCE = 2**25
+"""Hashes, of eight bytes each, in memory at once."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Checked tables in the database.
+
+    Attributes
+    ----------
+    events : table
+        `EVENT_SCHEMA`, accepted rows of all times.
+    products : table or None
+        product_id, category_path, brand (may be null); one row per product.
+    customers : table or None
+        customer_id, registered_at (UTC, may be null) and attributes; one row per customer.
+    """
+
+    events: ir.Table
+    products: ir.Table | None
+    customers: ir.Table | None
+    summary: ReadingSummary
+
+    def of_customer(self, customer_id: str) -> Source:
+        """The same shop, with the events of one customer alone."""
+        customers = self.customers
+        if customers is not None:
+            customers = customers.filter(customers.customer_id == customer_id)
+        return replace(self, events=self.events.filter(self.events.customer_id == customer_id), customers=customers)
+
+
+def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: datetime | None = None) -> Source:
+    """Read and check the tables of ``params.source``.
+
+    Parameters
+    ----------
+    rejected_path : Path or None
+        Parquet for the rows set aside, with file, line or row, reasons and raw values; readable by its owner only.
+    since : datetime, optional
+        UTC without a zone. Events before it or from ``params.as_of`` on, and rows whose time cannot be read, are not
+        looked at and not counted.
+
+    Raises
+    ------
+    SourceError
+        A table cannot be read, lacks a column, or breaks a rule more often than `checks` allow.
+    """
+    source = params.source
+    findings = catalogue.Findings()
+    raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
+    if since is not None:
+        _only_since(con, params, raw, since)
+    findings.tables["events"] = raw
+    rules = checks.rules(max_text_chars=source.max_text_chars)
+    _check_events(con, params, raw, rules)
+    products = catalogue.read_products(con, params, findings)
+    customers = catalogue.read_customers(con, params, findings)
+    events, duplicate_count = _distinct_events(con, drop_duplicates=source.drop_duplicates)
+    summary = summarise(con, params, findings, rules, events, products, duplicate_count)
+    if rejected_path is not None:
+        write_rejected(con, params, raw, rules, rejected_path)
+    if summary.read_count == 0:
+        if since is None:
+            raise SourceError("source.events: expected rows, found a table without any.")
+        return Source(events, products, customers, summary)
+    _refuse_a_log_of_the_future(params, summary)
+    enforce_thresholds(con, params, raw, summary, rules, rejected_path)
+    for warning in summary.warnings:
+        log.warning("Warning: %s", warning)
+    return Source(events, products, customers, summary)
+
+
+def _only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> None:
+    """Keeps of the raw events those of a span, by a filter that the scan of Parquet can use.
+
+    They are few, and read several times: a table of their own spares a scan of all the log each time.
+    """
+    at = map_columns(raw, params.source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")[
+        "occurred_at"
+    ]
+    con.con.execute("drop view if exists all_raw_events; drop table if exists all_raw_events")
+    kind = "view" if raw.files and not raw.has_lines else "table"
+    con.con.execute(f"alter {kind} raw_events rename to all_raw_events")
+    until, day = params.as_of.replace(tzinfo=None), timedelta(days=1)
+    conditions = [_between(_time_of(con, params, raw, at, rows="all_raw_events"), since, until)]
+    if raw.columns[at] == "TIMESTAMP WITH TIME ZONE":
+        conditions = [_between(quoted(at), since, until, kind="timestamptz", suffix="+00")]
+    elif raw.columns[at] == "DATE" or raw.columns[at].startswith("TIMESTAMP"):
+        # Local time is less than a day from UTC, and unlike the exact condition this one is met by statistics.
+        conditions.append(_between(quoted(at), since - day, until + day))
+    con.con.execute(f"create table raw_events as select * from all_raw_events where {' and '.join(conditions)}")
+
+
+def count_before(con: Any, params: Params, moments: list[datetime]) -> list[int]:
+    """Raw rows of the whole log from before each moment (UTC without a zone), good or not: one scan of times alone."""
+    tables = {row[0] for row in con.con.execute("show tables").fetchall()}
+    rows = "all_raw_events" if "all_raw_events" in tables else "raw_events"
+    columns = {row[0]: row[1] for row in con.con.execute(f"describe {rows}").fetchall()}
+    raw = RawTable(rows, columns, [], "")
+    at = params.source.events.columns.get("occurred_at", "occurred_at")
+    moment_of = _time_of(con, params, raw, at, rows=rows)
+    counts = ", ".join(f"count(*) filter (moment < timestamp {literal(str(moment))})" for moment in moments)
+    return list(con.con.execute(f"select {counts} from (select {moment_of} as moment from {rows})").fetchone())
+
+
+def _between(moment: str, since: datetime, until: datetime, *, kind: str = "timestamp", suffix: str = "") -> str:
+    bounds = [f"{kind} {literal(f'{bound}{suffix}')}" for bound in (since, until)]
+    return f"{moment} >= {bounds[0]} and {moment} < {bounds[1]}"
+
+
+def _time_of(con: Any, params: Params, raw: RawTable, at: str, *, rows: str) -> str:
+    """SQL for the moment of an event of ``rows``."""
+    table, largest = params.source.events, None
+    if is_number(raw.columns[at]):
+        largest = con.con.execute(f"select max({quoted(at)})::double from {rows}").fetchone()[0]
+    return as_time(at, raw.columns[at], time_format=table.time_format, timezone=table.timezone, largest=largest)
+
+
+def _check_events(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> None:
+    """Table broken_rows (file, row, reasons) and view accepted_events, which has our columns.
+
+    Rows are not copied: twenty million of them take three gigabytes, and longer to write than to read again from
+    Parquet, where each later step fetches only the columns it needs. Only texts that must be read as times are kept.
+    """
+    parsed = con.sql(_parse_events(con, raw, params))
+    at = params.source.events.columns.get("occurred_at", "occurred_at")
+    if raw.columns[at] == "VARCHAR":
+        parsed = materialise(con, parsed, "parsed_events")
+    reasons = checks.with_reasons(parsed, rules)
+    checked = materialise(con, reasons.select(FILE, ROW, HASH, checks.REASONS), "checked_rows")
+    broken = materialise(con, checks.rejected(checked).drop(HASH), "broken_rows")
+    create_view(con, checks.accepted(parsed, broken, place=(FILE, ROW)), "accepted_events")
+
+
+def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
+    """SQL that gives the raw events our columns and types, and the flags that the rules need."""
+    table = params.source.events
+    theirs = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    at, kind_column = theirs["occurred_at"], theirs["event_type"]
+
+    def text_of(column: str) -> str:
+        kind = raw.columns[column]
+        return as_text(column, kind, has_empty=kind == "VARCHAR" and _has_empty(con, raw, column))
+
+    picked = {
+        "occurred_at": _time_of(con, params, raw, at, rows="raw_events"),
+        "event_type": as_event_type(kind_column, raw.columns[kind_column], table),
+        "source_event_type": text_of(kind_column),
+    }
+    for name in EVENT_SCHEMA:
+        if name in picked:
+            continue
+        if name not in theirs:
+            picked[name] = "null::double" if name in NUMBERS else "null::varchar"
+        elif name in NUMBERS:
+            picked[name] = as_number(theirs[name], raw.columns[theirs[name]])
+        else:
+            picked[name] = text_of(theirs[name])
+    picked["quantity"] = f"coalesce({picked['quantity']}, 1.0)"
+    if "category_path" in theirs:
+        catalogue.refuse_decimals(con, raw, theirs["category_path"], key="source.events.columns.category_path")
+        picked["category_path"] = as_category_path(picked["category_path"], params.source.category_separator)
+    unreadable = [is_unreadable_number(theirs[n], raw.columns[theirs[n]]) for n in NUMBERS if n in theirs]
+    texts = [quoted(theirs[n]) for n in EVENT_SCHEMA if n in theirs and raw.columns[theirs[n]] == "VARCHAR"]
+    picked["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
+    picked["has_unreadable_number"] = " or ".join(unreadable) or "false"
+    listed = ", ".join(f"{value} as {name}" for name, value in picked.items())
+    same = ", ".join(EVENT_SCHEMA)
+    return f"select *, hash({same}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
+
+
+def _has_empty(con: Any, raw: RawTable, column: str) -> bool:
+    """Whether an empty text stands in a column; where none does, the least text that Parquet names of it tells."""
+    return bool(con.con.execute(f"select exists (from {raw.name} where {quoted(column)} = '')").fetchone()[0])
+
+
+def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
+    """View events of the accepted rows, and how many repeat another in every column (by a hash of 64 bits)."""
+    events = create_view(con, con.table("accepted_events", database=TEMPORARY).select(*EVENT_SCHEMA), "events")
+    repeated = _repeated_count(con)
+    if drop_duplicates and repeated:
+        kept = materialise(con, events.distinct(), "distinct_events")
+        repeated = int(events.count().to_pyarrow().as_py()) - int(kept.count().to_pyarrow().as_py())
+        events = create_view(con, kept, "events")
+    return events, repeated
+
+
+def _repeated_count(con: Any) -> int:
+    """Accepted rows that are the same as another; sorting their hashes takes half the time of a distinct count."""
+    rows = con.con.execute(f"select count(*) from checked_rows where {checks.REASONS} = 0").fetchone()[0]
+    parts, repeated = 1 + rows // SORTED_AT_ONCE, 0
+    for part in range(parts):
+        is_mine = f"{checks.REASONS} = 0 and {HASH} % {parts} = {part}"
+        hashes = con.con.sql(f"select {HASH} from checked_rows where {is_mine}").fetchnumpy()[HASH]
+        hashes.sort()
+        repeated += int((hashes[1:] == hashes[:-1]).sum())
+    con.con.execute("drop table temp.main.checked_rows")
+    return repeated
+
+
+def _refuse_a_log_of_the_future(params: Params, summary: ReadingSummary) -> None:
+    if summary.first_event_at and not summary.last_event_at:
+        raise SourceError(
+            f"as_of: expected a moment after the first event ({summary.first_event_at}). "
+            f"Got {params.as_of:%Y-%m-%d %H:%M:%S}, when nothing had happened yet."
+        )

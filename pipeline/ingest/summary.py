@@ -1,0 +1,200 @@
+"""What was read of the user's tables, counted: counts that add up, and what looks wrongly described."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import ibis.expr.types as ir
+
+from features import checks
+from features.events import WITHOUT_PRODUCT, EventType
+from pipeline.config.params import Params
+from pipeline.ingest.catalogue import Findings
+from pipeline.ingest.column_sql import literal
+from pipeline.ingest.raw_tables import RawTable
+
+MAX_TYPES, SHOWN_TYPES, MAX_TYPE_CHARS = 50, 5, 40
+"""More different types than that are none, but ids or texts: they are not told."""
+ABOVE_PRICE = "discount > quantity * unit_price * (1 + 1e-9)"
+"""A discount that is a sum of cents may be above the price in the last digit."""
+
+
+@dataclass(frozen=True)
+class ReadingSummary:
+    """What was read: counts that add up, and nothing of anybody.
+
+    ``unlisted_count`` are events of types in no list of `source.events.event_types`; ``other_event_types`` the most
+    frequent of these types, cut, and none where so many differ that they may be no types.
+    """
+
+    files: dict[str, int]
+    read_count: int
+    accepted_count: int
+    rejected_count: int
+    rejected_by_rule: dict[str, int]
+    noted_by_rule: dict[str, int]
+    duplicate_count: int
+    duplicates_dropped: bool
+    physical_line_count: int | None
+    event_types: dict[str, int]
+    unlisted_count: int
+    other_event_types: dict[str, int]
+    first_event_at: str
+    last_event_at: str
+    customer_count: int
+    product_count: int
+    digest: str
+    warnings: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def summarise(
+    con: Any,
+    params: Params,
+    findings: Findings,
+    rules: tuple[checks.Rule, ...],
+    events: ir.Table,
+    products: ir.Table | None,
+    duplicate_count: int,
+) -> ReadingSummary:
+    """Count what is in the tables raw_events, broken_rows and accepted_events, and in the view ``events`` of these."""
+    raw = findings.tables["events"]
+    accepted, rejected, by_rule = _count_reasons(con, raw, rules)
+    # Counted anew, not summed up, so that a row lost on the way is found.
+    read = con.con.execute("select count(*) from raw_events").fetchone()[0] + len(raw.unreadable)
+    if read != accepted + rejected:
+        raise AssertionError(f"of {read:,} rows read, {accepted:,} were accepted and {rejected:,} rejected")
+    _count_by_product(con, params.as_of)
+    by_kind = con.con.execute(
+        "select event_type, sum(rows)::bigint, sum(priced)::bigint, min(first_at), max(last_at), sum(late)::bigint, "
+        "sum(above_price)::bigint from events_by_product group by 1 order by 2 desc, 1"
+    ).fetchall()
+    kinds = {kind: count for kind, count, *_ in by_kind}
+    has_prices = any(kind == "purchase" and priced for kind, _, priced, *_ in by_kind)
+    first = min((row[3] for row in by_kind), default=None)
+    last = max((row[4] for row in by_kind if row[4]), default=None)
+    late = sum(row[5] for row in by_kind)
+    customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
+    unknown, without_category = _count_uncategorised(con, products)
+    unlisted, others = _unlisted_types(con, params) if "other" in kinds else (0, {})
+    con.con.execute("drop table temp.main.events_by_product")
+    findings.warnings += _odd_kinds(kinds, unlisted, others, has_prices=has_prices)
+    return ReadingSummary(
+        files={key: len(table.files) for key, table in findings.tables.items()},
+        read_count=read,
+        accepted_count=accepted,
+        rejected_count=rejected,
+        rejected_by_rule=by_rule,
+        noted_by_rule={
+            "unknown_product": unknown,
+            "without_category": without_category,
+            "discount_above_price": sum(row[6] for row in by_kind if row[0] == "purchase"),
+            "after_as_of": late,
+        },
+        duplicate_count=duplicate_count,
+        duplicates_dropped=params.source.drop_duplicates,
+        physical_line_count=raw.physical_line_count,
+        event_types=kinds,
+        unlisted_count=unlisted,
+        other_event_types=others,
+        first_event_at=str(first) if first else "",
+        last_event_at=str(last) if last else "",
+        customer_count=customers,
+        product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
+        digest=_digest(findings.tables),
+        warnings=findings.warnings,
+    )
+
+
+def _count_by_product(con: Any, as_of: datetime) -> None:
+    """Table events_by_product: one row per event type and product, from one look at the events."""
+    moment = f"timestamp {literal(as_of.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
+    con.con.execute(
+        "create or replace temp table events_by_product as select event_type, product_id, category_path is null as "
+        "has_no_path, count(*) as rows, count(unit_price) as priced, min(occurred_at) as first_at, "
+        f"max(occurred_at) filter (occurred_at < {moment}) as last_at, "
+        f"count(*) filter (occurred_at >= {moment}) as late, count(*) filter ({ABOVE_PRICE}) as above_price "
+        "from events group by all"
+    )
+
+
+def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]:
+    """Events on products that the catalogue does not know, and other events that need a category and have none."""
+    kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
+    is_bare = f"has_no_path and event_type not in ({kinds})"
+    if products is None:
+        bare = con.con.execute(f"select sum(rows) from events_by_product where {is_bare}").fetchone()[0]
+        return 0, int(bare or 0)
+    is_unknown = "e.product_id is not null and p.product_id is null"
+    unknown, without = con.con.execute(
+        f"select sum(rows) filter ({is_unknown}), sum(rows) filter (not ({is_unknown}) and p.category_path is null and "
+        f"{is_bare}) from events_by_product e left join products p on e.product_id = p.product_id"
+    ).fetchone()
+    return int(unknown or 0), int(without or 0)
+
+
+def _unlisted_types(con: Any, params: Params) -> tuple[int, dict[str, int]]:
+    """Events of types that are in no list, and how often the most frequent of these types came."""
+    listed = ", ".join(literal(name) for name in params.source.events.event_types.get(EventType.OTHER, ()))
+    is_unlisted = "event_type = 'other'" + (f" and source_event_type not in ({listed})" if listed else "")
+    found = con.con.execute(
+        f"select source_event_type, count(*), sum(count(*)) over (), count(*) over () from accepted_events "
+        f"where {is_unlisted} group by 1 order by 2 desc, 1 limit {SHOWN_TYPES}"
+    ).fetchall()
+    if not found:
+        return 0, {}
+    counts: Counter[str] = Counter()
+    if found[0][3] <= MAX_TYPES:
+        for name, count, *_ in found:
+            counts[" ".join(name.split())[:MAX_TYPE_CHARS]] += count
+    return int(found[0][2]), dict(counts)
+
+
+def unlisted_text(unlisted: int, others: dict[str, int], event_count: int) -> str:
+    """How many events are of types in no list, and which; empty where there are none."""
+    if not unlisted:
+        return ""
+    rest = unlisted - sum(others.values())
+    named = [f"{name} ({count:,})" for name, count in others.items()] + [f"others ({rest:,})"] * (rest > 0)
+    which = ", ".join(named) if others else f"more than {MAX_TYPES} different ones; is event_type the right column?"
+    return (
+        f"{unlisted:,} of {event_count:,} events are of types in no list of source.events.event_types; kept as "
+        f"`other`, weight 0, and no visits: {which}"
+    )
+
+
+def _odd_kinds(kinds: dict[str, int], unlisted: int, others: dict[str, int], *, has_prices: bool) -> list[str]:
+    """What a wrong description of event types or prices looks like."""
+    told = [unlisted_text(unlisted, others, sum(kinds.values()))] if unlisted else []
+    if not kinds.get("purchase"):
+        told.append("no event is a purchase: check source.events.event_types if the shop sells anything")
+    elif not has_prices:
+        told.append("no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups go without it")
+    return told
+
+
+def _count_reasons(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:
+    """Rows accepted, rows set aside, and how many broke which rule."""
+    accepted = con.con.execute("select count(*) from accepted_events").fetchone()[0]
+    bits = "".join(f", count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))
+    rejected, *counts = con.con.execute(f"select count(*){bits} from broken_rows").fetchone()
+    # These two are found while files are split into rows.
+    unsplit = {
+        name: sum(row.reason == name for row in raw.unreadable) for name in ("unreadable_row", "broken_encoding")
+    }
+    by_rule = unsplit | {rule.name: count for rule, count in zip(rules, counts, strict=True)}
+    return accepted, rejected + len(raw.unreadable), by_rule
+
+
+def _digest(tables: dict[str, RawTable]) -> str:
+    """SHA-256 of all tables; of the events alone where there are no others."""
+    if len(tables) == 1:
+        return tables["events"].digest
+    return hashlib.sha256("".join(f"{key}\0{table.digest}\0" for key, table in tables.items()).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The pages of the report: templates, and the shapes and tables that are drawn in them."""

@@ -1,0 +1,1 @@
+"""A segment for every customer: from the whole log, or from the last state and the events since."""

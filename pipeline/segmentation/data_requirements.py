@@ -1,0 +1,69 @@
+"""Whether a log is enough to be segmented: refused below a minimum, warned of when it is short."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from features.events import ObservationWindow
+from pipeline.config.errors import UserError
+from pipeline.config.facets import facets_of
+from pipeline.config.params import Params
+from pipeline.ingest.source import Source
+from pipeline.profiles.build import Profiles
+
+
+def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[str, ...]:
+    """Notes on a log that is short; none where it is not, and where customers are only grouped by rule.
+
+    Raises
+    ------
+    UserError
+        The log is below `minimum`: what is missing, how far off it is, and what can be done.
+    """
+    facet = facets_of(params)[0]
+    if facet.settings.algorithm == "rule":
+        return ()
+    profile, least, events = profiles.table, params.minimum, facet.settings.min_events
+    days = history_days(source, params)
+    customers, orders = int((profile.event_count >= events).sum()), int(profile.order_count.sum())
+    found = [
+        (f"customers with {events} events or more", "customers", customers, least.customers),
+        ("days from the first event to the last", "history_days", days, least.history_days),
+        ("orders", "orders", orders, least.orders),
+    ]
+    short = [
+        f"  {what}: {count:,.3g} found, {need:,g} needed (minimum.{key}), {need - count:,.3g} short"
+        if isinstance(count, float)
+        else f"  {what}: {count:,} found, {need:,} needed (minimum.{key}), {need - count:,} short"
+        for what, key, count, need in found
+        if count < need
+    ]
+    if short:
+        raise UserError(
+            "\n".join(
+                [
+                    f"expected enough to tell kinds of customers apart in the {params.history_days:g} days before "
+                    f"{params.as_of:%Y-%m-%d %H:%M}; the log falls short:",
+                    *short,
+                    "Give a longer log, or check as_of, history_days and source.event_types. With this one, `kindred "
+                    f"train --set facets.{facet.name}.algorithm=rule` groups everybody by rule, by lifecycle stage. To "
+                    "have it segmented all the same, lower the minimum.",
+                ]
+            )
+        )
+    if days < least.usual_history_days:
+        told = f"{days * 24:,.1f} hours" if days < 2 else f"{days:,.1f} days"
+        return (
+            f"Short log: {told} from the first event to the last. Segments tell of these alone: who comes back, who "
+            f"lapses and what people buy over time is not seen yet ({least.usual_history_days:g} days are usual).",
+        )
+    return ()
+
+
+def history_days(source: Source, params: Params) -> float:
+    """Days between the first and the last event of the window."""
+    first, last = (
+        datetime.fromisoformat(moment) for moment in (source.summary.first_event_at, source.summary.last_event_at)
+    )
+    window = ObservationWindow(params.as_of, params.history_days)
+    return max(0.0, (min(last, window.end) - max(first, window.start)).total_seconds() / 86_400)

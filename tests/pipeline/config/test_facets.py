@@ -1,0 +1,214 @@
+"""Segments by behaviour and by interest, from training to scores: both, one alone, one of all blocks, and by rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from features.interests import SHARE_PREFIX
+from models.scorer import facet_column
+from pipeline.commands.compare import compare
+from pipeline.commands.explain import explain
+from pipeline.commands.promote import promote
+from pipeline.commands.score import score
+from pipeline.commands.train import train
+from pipeline.config.errors import ParamsError, UserError
+from pipeline.config.facets import facets_of, with_facets
+from pipeline.config.load import load_params
+from pipeline.config.params import Params
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import build_profiles
+from pipeline.report.training_result import Trained
+from pipeline.stores import mlflow_runs
+from pipeline.stores.database import connect
+from tests.conftest import PARAMS, copy_store
+from tests.pipeline.conftest import params_in
+
+ALL_BLOCKS = "facets.behaviour.block_weights={interest: 1.0, value: 1.0, journey: 1.0, context: 0.25, benefits: 0.25}"
+SEGMENT_COLUMNS = ("segment_id", "segment", "cluster_id", "strength", "next_segment_id", "margin", "evidence")
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+def scores_of(given: Params, trained: Trained, out: Path, *, update: bool = False) -> pd.DataFrame:
+    found = score(given, model_uri=trained.model_uri, out=out, progress=quiet, update=update)
+    return pq.read_table(found.path).to_pandas()
+
+
+def test_names_of_facets_and_of_their_columns(params: Callable[..., Params]) -> None:
+    behaviour, interest = facets_of(params())
+    assert [behaviour.column_prefix, interest.column_prefix] == ["", "interest_"]
+    assert [behaviour.identity.id_prefix, interest.identity.id_prefix] == ["s", "i"]
+    assert facet_column("is_stable", interest.column_prefix) == "is_interest_stable"
+    (alone,) = facets_of(params("facets.behaviour=null"))
+    assert (alone.name, alone.is_first, alone.column_prefix) == ("interest", True, "")
+    changed = interest.with_settings(block_weights={"value": 0.5})
+    assert dict(changed.settings.block_weights) == {"interest": 1.0, "value": 0.5}
+    assert facets_of(with_facets(params(), [behaviour, changed])) == [behaviour, changed]
+    with pytest.raises(ParamsError, match="facets"):
+        params("facets.behaviour=null", "facets.interest=null")
+
+
+def test_one_facet_of_all_blocks_then_both(params: Callable[..., Params], tmp_path: Path) -> None:
+    """As segments were before there were facets: what customers do and what they like, in one clustering."""
+    alone = params("facets.interest=null", ALL_BLOCKS, "facets.behaviour.block_weights.rates=1.0")
+    first = train(alone, sweep=False, progress=quiet)
+    assert set(first.segments.facet) == {"behaviour"}
+    assert not any("interest" in note and "No segments" in note for note in first.notes)
+    frame = scores_of(alone, first, tmp_path / "one.parquet")
+    assert not [name for name in frame if "interest" in name]
+    assert frame.segment_id.value_counts().to_dict() == first.segments.set_index("segment_id").customer_count.to_dict()
+    mlflow = mlflow_runs.open_store(alone)
+    _, figures, summary = mlflow_runs.read_run(mlflow, first.run_id)
+    assert not [name for name in figures if name.startswith("interest/")]
+    assert ([one["name"] for one in summary["facets"]], summary["crossing"]) == (["behaviour"], None)
+    model = json.loads((folder_of(mlflow, first) / "segmentation" / "behaviour" / "model.json").read_text())
+    arrays = np.load(folder_of(mlflow, first) / "segmentation" / "behaviour" / "arrays.npz")
+    names = [*model["scaling"]["names"]]
+    assert any(name.startswith(SHARE_PREFIX) for name in names) and {"spend", "activity"} <= set(names)
+    assert len(arrays["clusters.centres"]) == 6
+    told = explain(alone, customer=frame.customer_id[0], category=None, model_uri=first.model_uri, progress=quiet)
+    assert "Behaviour  " in told and "\nInterest " not in told
+
+    # A champion of one facet says nothing of the other, which begins its own numbers.
+    both = params()
+    second = train(both, sweep=False, progress=quiet)
+    (note,) = (one for one in second.notes if one.startswith("Segments of interest are numbered anew"))
+    assert "it has no facet interest" in note
+    own = second.segments[~second.segments.is_standing]
+    assert set(own.segment_id[own.facet == "interest"]) == {f"i{number:02}" for number in range(1, 6)}
+    assert {row["facet"] for row in second.lineage} == {"behaviour", "interest"}
+    told = compare(both, [first.run_id, second.run_id], flow=True, progress=quiet)
+    assert re.search(r"interest/stability_mean +- +\d", told) and "i01" in told
+    promote(both, second.run_id, force=True)
+    out = Path(both.path(both.outputs.folder)) / "scores.parquet"
+    frame = scores_of(both, second, out)
+    assert {"interest_segment_id", "interest_evidence"} <= set(frame)
+    rows = json.loads((both.path(both.outputs.folder) / "segments.json").read_text())
+    for prefix, facet in (("", "behaviour"), ("interest_", "interest")):
+        names = {one["segment_id"]: one["name"] for one in rows if one["facet"] == facet}
+        assert frame[f"{prefix}segment"].tolist() == frame[f"{prefix}segment_id"].map(names).tolist()
+        nearest = frame[facet_column("next_segment_id", prefix)]
+        assert frame[facet_column("next_segment", prefix)].equals(nearest.map(names).astype("str"))
+
+
+def folder_of(mlflow: Any, trained: Trained) -> Path:
+    """Where the artifacts of a model lie."""
+    return Path(mlflow.artifacts.download_artifacts(trained.model_uri)) / "artifacts"
+
+
+@pytest.fixture(scope="module")
+def by_rule(tmp_path_factory: pytest.TempPathFactory, shop: Path, mlflow_store: Path) -> tuple[Params, Trained]:
+    """Interests by the leading category."""
+    folder = tmp_path_factory.mktemp("rule")
+    copy_store(mlflow_store, folder)
+    given = params_in(folder, shop, "facets.interest.algorithm=rule", "facets.behaviour.n_segments=4")
+    return given, train(given, sweep=False, progress=quiet)
+
+
+def test_interests_by_the_leading_category(by_rule: tuple[Params, Trained], tmp_path: Path) -> None:
+    given, trained = by_rule
+    frame = scores_of(given, trained, tmp_path / "scores.parquet").set_index("customer_id")
+    own = trained.segments[trained.segments.facet == "interest"].set_index("segment_id")
+    assert frame.interest_segment_id.value_counts().to_dict() == own.customer_count.to_dict()
+    assert frame.interest_segment.equals(frame.interest_segment_id.map(own.name).astype("str"))
+    assert set(frame.interest_evidence) == {"ok", "low", "broad"}
+    assert set(frame.interest_segment_id[frame.interest_evidence == "broad"]) == {"broad"}
+    assert set(frame.interest_segment_id[frame.interest_evidence == "low"]) == {"standing-unknown"}
+    assert (frame.interest_cluster_id[frame.interest_evidence == "broad"] == -1).all()
+
+    # Whom a category leads, by hand: its share is above the shop's by the most standard errors, and by enough.
+    with connect(given.engine, folder=tmp_path) as con:
+        profiles = build_profiles(con, read_source(con, given, rejected_path=None), given)
+    folder = folder_of(mlflow_runs.open_store(given), trained) / "segmentation" / "interest"
+    ids = {one["cluster_id"]: one["segment_id"] for one in json.loads((folder / "model.json").read_text())["segments"]}
+    groups, (_, facet) = np.load(folder / "arrays.npz")["clusters.nodes"], facets_of(given)
+    shares = [SHARE_PREFIX + name for name in profiles.shop.spec.cut.categories]
+    mix = [np.array(profiles.shop.spec.cut.mix)[groups == group].sum() for group in range(max(groups) + 1)]
+    rule, expected = given.clustering.leading_category, []
+    for row in profiles.table.to_dict("records"):
+        if row["event_count"] < facet.settings.min_events or row["evidence"] < facet.settings.min_evidence:
+            expected.append("standing-unknown")
+            continue
+        leads = {-1: 0.0}
+        for group, usual in enumerate(mix):
+            share = sum(row[name] for name, own in zip(shares, groups, strict=True) if own == group)
+            error = (share * (1.0 - share) / (row["evidence"] + given.interests.kappa + 1.0)) ** 0.5
+            if share >= rule.min_lift * usual and (share - usual) / error >= rule.min_errors:
+                leads[group] = (share - usual) / error
+        expected.append(ids[max(leads, key=lambda group: leads[group])])
+    assert frame.interest_segment_id[profiles.table.customer_id].tolist() == expected
+    (note,) = (one for one in trained.notes if "grouped by interest have no leading category" in one)
+    assert note.startswith(
+        f"{(frame.interest_evidence == 'broad').sum() / (frame.interest_evidence != 'low').sum():.0%} of"
+    )
+    # Every segment is called by what its customers turn to more than others.
+    for one in own[own.index.str.startswith("i")].itertuples():
+        assert one.top_categories and one.top_categories[0]["lift"] > rule.min_lift
+
+
+def test_an_update_gives_both_facets_as_a_whole_scoring(by_rule: tuple[Params, Trained], tmp_path: Path) -> None:
+    given, trained = by_rule
+    given = given.model_copy(update={"outputs": given.outputs.model_copy(update={"folder": str(tmp_path)})})
+    for days in (0, 2):
+        later = given.model_copy(update={"as_of": given.as_of + timedelta(days=days)})
+        ours = scores_of(later, trained, tmp_path / "a.parquet", update=True)
+    theirs = scores_of(later, trained, tmp_path / "b.parquet")
+    names = [facet_column(name, prefix) for prefix in ("", "interest_") for name in SEGMENT_COLUMNS]
+    assert set(names) <= set(ours)
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_interests_alone(params: Callable[..., Params], tmp_path: Path) -> None:
+    given = params("facets.behaviour=null")
+    trained = train(given, sweep=False, progress=quiet)
+    assert set(trained.segments.facet) == {"interest"}
+    frame = scores_of(given, trained, tmp_path / "scores.parquet")
+    assert not [name for name in frame if name.startswith(("interest_", "next_interest_"))]
+    assert set(frame.evidence) <= {"ok", "low", "broad"}
+    assert (
+        frame.segment_id.value_counts().to_dict() == trained.segments.set_index("segment_id").customer_count.to_dict()
+    )
+
+
+def test_a_shop_without_categories_has_no_interests_and_says_so_once(
+    params: Callable[..., Params], tmp_path: Path
+) -> None:
+    given = params("source.products=null", "checks.without_category={warn: 1.0, error: 1.0}")
+    trained = train(given, sweep=False, progress=quiet)
+    assert set(trained.segments.facet) == {"behaviour"}
+    assert trained.as_text().count("No segments by interest: the log has fewer than two categories.") == 1
+    _, _, summary = mlflow_runs.read_run(mlflow_runs.open_store(given), trained.run_id)
+    assert sum("No segments by interest" in note for note in summary["quality"]["notes"]) == 1
+    frame = scores_of(given, trained, tmp_path / "scores.parquet")
+    assert not [name for name in frame if "interest_" in name]
+    assert [one.name for one in facets_of(trained.params)] == ["behaviour"]
+    with pytest.raises(
+        UserError, match=r"facets\.interest: expected something to segment by; the log has fewer than two"
+    ):
+        train(params("source.products=null", "facets.behaviour=null"), sweep=False, progress=quiet)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("clustering.n_segments=8", "facets.behaviour.n_segments"),
+        ("clustering.algorithm=kmeans", "facets.behaviour.algorithm"),
+        ("clustering.hdbscan.noise=keep", "facets.behaviour.noise"),
+        ("sweep.n_segments=[4]", "facets.behaviour.try_n_segments"),
+    ],
+)
+def test_keys_of_before_there_were_facets_are_refused_with_the_new_name(old: str, new: str) -> None:
+    with pytest.raises(ParamsError, match=rf"It is `{re.escape(new)}` now"):
+        load_params(PARAMS, [old])

@@ -1,0 +1,585 @@
+"""Reading: what comes out of which file, by hand; what is set aside, and where it is said to stand.
+
+`test_bad_input.py` holds what users get wrong from end to end; here is each way of reading by itself.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from features.events import EVENT_SCHEMA
+from pipeline.config.errors import UserError
+from pipeline.config.load import load_params
+from pipeline.ingest.raw_tables import SourceError
+from pipeline.ingest.source import read_source
+from pipeline.stores.database import connect
+
+PARAMS = Path(__file__).parents[3] / "params.yaml"
+HEADER = "customer_id,occurred_at,event_type,product_id,category_path,unit_price\n"
+ROW = "c1,2025-01-01,view,p1,A > B,1.5\n"
+BAD = "c2,never,view,p1,A,1\n"
+FRAME = pd.DataFrame(
+    {"customer_id": ["a"], "occurred_at": [pd.Timestamp("2025-01-01")], "event_type": ["view"], "product_id": ["p"]}
+)
+LENIENT = tuple(
+    f"checks.{rule}.error=1.0"
+    for rule in ("unreadable_row", "unreadable_time", "negative_price", "unreadable_number", "broken_encoding",
+                 "missing_customer_id", "text_too_long", "negative_quantity", "missing_product_id")
+)  # fmt: skip
+
+
+class Reader:
+    """Writes a log, reads it, and keeps what came of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rejected: list[dict[str, Any]] = []
+        self.tables: dict[str, list[dict[str, Any]]] = {}
+
+    def __call__(self, content: Any, *more: str, name: str = "log.csv") -> Any:
+        self.write(name, content)
+        return self.read(f"source.events.path={self.folder / name}", *more)
+
+    def write(self, name: str, content: Any) -> None:
+        path = self.folder / name
+        if isinstance(content, pd.DataFrame):
+            content.to_parquet(path)
+        elif isinstance(content, pa.Table):
+            pq.write_table(content, path)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def read(self, *given: str) -> Any:
+        params = load_params(PARAMS, ["source.products=null", "source.customers=null", *LENIENT, *given])
+        out = self.folder / "out" / "rejected.parquet"
+        with connect(params.engine, folder=self.folder / "work") as con:
+            source = read_source(con, params, rejected_path=out)
+            assert dict(source.events.schema().items()).keys() == dict(EVENT_SCHEMA.items()).keys()
+            for name, table in (("products", source.products), ("customers", source.customers)):
+                if table is not None:
+                    self.tables[name] = table.order_by(table.columns[0]).to_pyarrow().to_pylist()
+            events = source.events.to_pyarrow().to_pylist()
+        self.rejected = pq.read_table(out).to_pylist()
+        assert source.summary.read_count == len(events) + len(self.rejected)
+        return source.summary, events
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Iterator[Reader]:
+    yield Reader(tmp_path)
+
+
+def moment(read: Reader, value: Any, *more: str) -> datetime | None:
+    """The one time of a log, or None where it was set aside as unreadable."""
+    name = "log.csv"
+    if isinstance(value, str):
+        summary, events = read(HEADER + ROW + ROW.replace("2025-01-01", value), *more, name=name)
+        events = [event for event in events if event["occurred_at"] is not None][1:] or []
+    else:
+        summary, events = read(FRAME.assign(occurred_at=value), *more, name="log.parquet")
+    if not events:
+        assert summary.rejected_by_rule["unreadable_time"]
+        return None
+    return events[0]["occurred_at"]
+
+
+KYIV, SANTIAGO = "source.events.timezone=Europe/Kyiv", "source.events.timezone=America/Santiago"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2025-01-01 03:00:00 +02:00", datetime(2025, 1, 1, 1)),
+        ("2025-01-01 03:00:00+0200", datetime(2025, 1, 1, 1)),
+        ("2025-01-01T03:00:00-0330", datetime(2025, 1, 1, 6, 30)),
+        ("2025-01-01T03:00:00.25Z", datetime(2025, 1, 1, 3, 0, 0, 250_000)),
+        ("2025-10-26 03:30:00", datetime(2025, 10, 26, 1, 30)),  # shown twice in Kyiv: the later
+        ("2025-03-30 03:30:00", None),  # skipped in Kyiv
+        ("2025-01-01T03:00:00+02:00:00", None),  # DuckDB alone reads 03:00 and drops the offset
+        ("2025-01-01 03:00:00 EST", None),
+        ("01/02/2025 10:00", None),
+    ],
+)
+def test_texts_of_time(read: Reader, text: str, expected: datetime | None) -> None:
+    assert moment(read, text, KYIV) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2025-09-07", datetime(2025, 9, 7, 4)),  # the day began at 1:00
+        (datetime(2025, 9, 7).date(), datetime(2025, 9, 7, 4)),
+        ("2025-09-07 00:30:00", None),
+    ],
+)
+def test_a_date_whose_midnight_was_skipped(read: Reader, value: Any, expected: datetime | None) -> None:
+    assert moment(read, value, SANTIAGO) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "more", "expected"),
+    [
+        (pd.Timestamp("2025-01-01 12:00"), [KYIV], datetime(2025, 1, 1, 10)),
+        (pd.Timestamp("2025-07-01 12:00", tz="Asia/Tokyo"), [KYIV], datetime(2025, 7, 1, 3)),
+        (datetime(2025, 1, 1).date(), [KYIV], datetime(2024, 12, 31, 22)),
+        (1735689600, ["source.events.time_format=epoch_s"], datetime(2025, 1, 1)),
+        (1735689600.5, ["source.events.time_format=epoch_s"], datetime(2025, 1, 1, 0, 0, 0, 500_000)),
+        (1735689600123456789, ["source.events.time_format=epoch_ns"], datetime(2025, 1, 1, 0, 0, 0, 123_457)),
+        (20250101, ["source.events.time_format='%Y%m%d'"], datetime(2025, 1, 1)),
+        (pd.Timestamp("2025-01-01"), ["source.events.time_format=epoch_s"], datetime(2025, 1, 1)),
+    ],
+)
+def test_typed_times(read: Reader, value: Any, more: list[str], expected: datetime) -> None:
+    assert moment(read, value, *more) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "time_format", "expected"),
+    [
+        ("2025-01-01 03:00 EST", "%Y-%m-%d %H:%M %Z", datetime(2025, 1, 1, 8)),
+        ("2025-01-01 03:00 +0100", "%Y-%m-%d %H:%M %z", datetime(2025, 1, 1, 2)),
+        ("01.07.2025 03:00", "%d.%m.%Y %H:%M", datetime(2025, 7, 1, 0)),
+    ],
+)
+def test_formats_with_a_zone_of_their_own(read: Reader, text: str, time_format: str, expected: datetime) -> None:
+    _, events = read(HEADER + ROW.replace("2025-01-01", text), KYIV, f"source.events.time_format='{time_format}'")
+    assert events[0]["occurred_at"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "message"),
+    [
+        ("1735689600", [], "try time_format: epoch_s"),
+        ("1735689600000", ["source.events.time_format=epoch_s"], "try time_format: epoch_ms"),
+        ("2025-01-01", ["source.events.time_format=iso"], "a format such as %Y-%m-%d"),
+    ],
+)
+def test_a_wrong_format_proposes_the_right_one(read: Reader, text: str, more: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(HEADER + ROW.replace("2025-01-01", text), *more)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("customer_id", [[1]], r"expected a text or a number, came BIGINT\[\]"),
+        ("unit_price", [{"a": 1}], "expected numbers, came STRUCT"),
+        ("unit_price", [datetime(2025, 1, 1)], "expected numbers, came TIMESTAMP"),
+        ("occurred_at", [True], "expected times, came BOOLEAN"),
+    ],
+)
+def test_types_that_cannot_be_read(read: Reader, column: str, value: list[Any], message: str) -> None:
+    table = pa.table({**{name: FRAME[name].tolist() for name in FRAME}, column: value})
+    with pytest.raises(UserError, match=message):
+        read(table, name="log.parquet")
+
+
+def test_ids_of_every_type(read: Reader) -> None:
+    big = 2**63 - 1
+    for given, text in ((big, str(big)), (17850.0, "17850"), ("17850.0", "17850.0"), ("007", "007"), (1.5, "1.5")):
+        _, events = read(FRAME.assign(customer_id=[given]), name="log.parquet")
+        assert events[0]["customer_id"] == text
+    _, events = read(json.dumps({**json.loads(FRAME.assign(occurred_at="2025-01-01").to_json(orient="records"))[0],
+                                 "customer_id": 17850.0}) + "\n", name="log.jsonl")  # fmt: skip
+    assert events[0]["customer_id"] == "17850"
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_an_empty_text_is_null_wherever_it_stands(read: Reader, empty: str | None) -> None:
+    """Columns without an empty text are read as they are, those with one are not."""
+    sessions, orders = ("s1", empty, "s1"), ("o1", "o2", empty)
+    rows = [
+        FRAME.assign(customer_id=f"c{place}", session_id=sessions[place], order_id=orders[place]) for place in range(3)
+    ]
+    _, events = read(pd.concat(rows).assign(channel="web"), name="log.parquet")
+    found = {row["customer_id"]: (row["session_id"], row["order_id"], row["channel"]) for row in events}
+    assert found == {"c0": ("s1", "o1", "web"), "c1": (None, "o2", "web"), "c2": ("s1", None, "web")}
+
+
+def test_words_for_event_types_of_ours_and_of_theirs(read: Reader) -> None:
+    words = ["view", "VIEW", "look", "buy", "purchase", "", None, "unheard of"]
+    rows = pd.concat([FRAME.assign(event_type=word, order_id=str(place)) for place, word in enumerate(words)])
+    types = json.dumps({"view": ["view", "look"], "purchase": ["buy"], "other": ["unheard of"]})
+    summary, events = read(rows, f"source.events.event_types={types}", *LENIENT,
+                           "checks.missing_event_type.error=1.0", name="log.parquet")  # fmt: skip
+    kinds = {row["order_id"]: row["event_type"] for row in events}
+    assert kinds == {"0": "view", "1": "other", "2": "view", "3": "purchase", "4": "other", "7": "other"}
+    assert summary.rejected_by_rule["missing_event_type"] == 2
+    assert summary.unlisted_count == 2
+
+
+@pytest.mark.parametrize("price", ['"1,5"', "1.5 EUR", "nan", "1e999"])
+def test_numbers_that_are_none(read: Reader, price: str) -> None:
+    summary, events = read(HEADER + ROW + ROW.replace("1.5", price))
+    assert summary.rejected_by_rule["unreadable_number"] == 1
+    assert len(events) == 1
+
+
+def test_a_missing_quantity_is_one(read: Reader) -> None:
+    _, events = read("quantity," + HEADER + "," + ROW + "3," + ROW)
+    assert sorted(event["quantity"] for event in events) == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        (HEADER + ROW + BAD, 3),
+        (HEADER + 'c1,2025-01-01,view,p,"A\nB\n\nC",1\n' + ROW + BAD, 7),
+        (HEADER + "too,few\n" + ROW + BAD, 4),
+        (HEADER + "too,few\n" + ROW + "too,few\ntoo,few\n" + BAD + ROW, 6),
+        (HEADER + ROW + "\n\n" + BAD, 5),
+        (HEADER + 'c1,2025-01-01,view,p,"A\nB",1\n' + "too,few\n" + BAD + 'c1,2025-01-01,view,p,"A\nB",1\n', 5),
+        ("\ufeff" + HEADER + "too,few\n" + BAD + ROW, 3),
+        ((HEADER + "too,few\n" + ROW + BAD).replace("\n", "\r\n"), 4),
+    ],
+)
+def test_the_line_is_the_one_an_editor_shows(read: Reader, log: str, line: int) -> None:
+    read(log)
+    found = {row["reasons"][0]: row["line"] for row in read.rejected}
+    assert found["unreadable_time"] == line
+    lines = log.lstrip("\ufeff").splitlines()
+    assert all(lines[row["line"] - 1] == row["raw"] for row in read.rejected if row["reasons"] == ["unreadable_row"])
+
+
+def test_lines_in_a_long_packed_file(read: Reader) -> None:
+    body = [ROW] * 300_000
+    body[100_000], body[200_000], body[299_999] = "too,few\n", BAD, BAD
+    summary, _ = read(gzip.compress((HEADER + "".join(body)).encode(), 1), name="log.csv.gz")
+    assert [row["line"] for row in read.rejected] == [100_002, 200_002, 300_001]
+    assert (summary.read_count, summary.physical_line_count) == (300_000, 300_001)
+
+
+def test_bytes_that_are_no_text_are_kept_as_they_were(read: Reader) -> None:
+    log = (HEADER + ROW).encode() + b"c\xff9,2025-01-01,view,p1,A,1\n" + ROW.encode()
+    summary, events = read(log)
+    assert (summary.rejected_by_rule["broken_encoding"], summary.rejected_by_rule["unreadable_row"]) == (1, 0)
+    (row,) = read.rejected
+    assert (row["file"], row["line"], row["reasons"]) == ("log.csv", 3, ["broken_encoding"])
+    assert row["raw"] == "c\\xff9,2025-01-01,view,p1,A,1"
+    assert len(events) == 2
+
+
+def test_an_unclosed_quote_stops_and_says_where(read: Reader) -> None:
+    with pytest.raises(SourceError, match=r"has 6 lines, but 3 were accounted for .*see line 3"):
+        read(HEADER + ROW + 'c1,2025-01-01,view,"p1,A,1\n' + ROW * 3)
+
+
+def test_json_lines(read: Reader) -> None:
+    good = {"customer_id": "a", "occurred_at": "2025-01-01", "event_type": "view", "product_id": 'p\\x01 "q" ,é'}
+    late = {**good, "unit_price": -1}
+    lines = [json.dumps(good), "", "[1]", json.dumps(good, ensure_ascii=False), "{broken", json.dumps(late)]
+    summary, events = read("\n".join(lines) + "\n", name="log.jsonl")
+    assert [event["product_id"] for event in events] == [good["product_id"]] * 2
+    assert [(row["line"], row["reasons"]) for row in read.rejected] == [
+        (3, ["unreadable_row"]), (5, ["unreadable_row"]), (6, ["negative_price"]),
+    ]  # fmt: skip
+    assert summary.read_count == 5
+
+
+@pytest.mark.parametrize("text", ['[{"customer_id": "a"}]', "{}\n", "not json\n"])
+def test_json_that_is_not_in_lines(read: Reader, text: str) -> None:
+    with pytest.raises(SourceError, match="one JSON object a line"):
+        read(text, name="log.json")
+
+
+def test_zst_and_tabs_and_semicolons(read: Reader) -> None:
+    packed = pa.compress((HEADER + ROW).encode(), codec="zstd", asbytes=True)
+    for content, name in ((packed, "a.csv.zst"), (HEADER + ROW, "b.csv"), ((HEADER + ROW).replace(",", "\t"), "c.tsv"),
+                          ((HEADER + ROW).replace(",", ";"), "d.csv")):  # fmt: skip
+        _, events = read(content, name=name)
+        assert (events[0]["customer_id"], events[0]["category_path"]) == ("c1", "A > B")
+
+
+def test_folder_glob_and_list_of_files_of_one_name(read: Reader) -> None:
+    for place in ("x", "y"):
+        (read.folder / place).mkdir()
+        read.write(f"{place}/log.csv", HEADER + ROW.replace("c1", place) + BAD)
+    read.write("x/.hidden.csv", "not,this\n")
+    for path, count in ((read.folder / "x", 1), (f"{read.folder}/*/log.csv", 2),
+                        (f"[{read.folder}/x/log.csv, {read.folder}/y/log.csv]", 2)):  # fmt: skip
+        summary, events = read.read(f"source.events.path={path}")
+        assert (len(events), summary.files["events"], summary.physical_line_count) == (count, count, 3 * count)
+        assert [row["line"] for row in read.rejected] == [3] * count
+
+
+def test_parquet_files_name_file_and_row(read: Reader) -> None:
+    good = pd.concat([FRAME] * 3)
+    for index in range(3):
+        read.write(f"part-{index}.parquet", good.assign(customer_id=["a", None if index == 1 else "b", "c"]))
+    read.read(f"source.events.path={read.folder}/part-*.parquet")
+    (row,) = read.rejected
+    assert (row["file"], row["row"], row["line"]) == ("part-1.parquet", 2, None)
+    assert json.loads(row["raw"])["product_id"] == "p"
+
+
+@pytest.mark.parametrize("column", ["line", "row", "reasons", "file", "filename", "raw", "kindred", 'odd "name"'])
+def test_columns_of_any_name_beside_ours(read: Reader, column: str) -> None:
+    read(pd.concat([FRAME, FRAME.assign(customer_id=None)]).assign(**{column: "x"}), name="log.parquet")
+    assert json.loads(read.rejected[0]["raw"])[column] == "x"
+    quoted = '"' + column.replace('"', '""') + '"'
+    read(f"{quoted},{HEADER}x,{ROW}x,{BAD}")
+    assert json.loads(read.rejected[0]["raw"])[column] == "x"
+
+
+def test_mapped_columns_are_quoted(read: Reader) -> None:
+    odd = 'user"; drop table x; --'
+    frame = FRAME.rename(columns={"customer_id": odd})
+    _, events = read(frame, f"source.events.columns={json.dumps({'customer_id': odd})}", name="log.parquet")
+    assert events[0]["customer_id"] == "a"
+
+
+def test_a_header_that_names_a_column_twice(read: Reader) -> None:
+    with pytest.raises(SourceError, match=r"names each column once\. Found more than once: product_id"):
+        read(HEADER.replace("unit_price", "product_id") + ROW)
+
+
+def test_utf16_is_named(read: Reader) -> None:
+    with pytest.raises(SourceError, match="expected UTF-8, found UTF-16"):
+        read((HEADER + ROW).encode("utf-16"))
+
+
+def query(text: str) -> tuple[str, str]:
+    return "source.events.path=null", f"source.events.query={json.dumps(text)}"
+
+
+SELECT = "select '{}' as customer_id, '2025-01-01' as occurred_at, 'view' as event_type, 'p' as product_id"
+
+
+@pytest.mark.parametrize("end", ["", ";", " -- a note", "\n-- a note\n;"])
+def test_a_query_may_end_as_people_end_queries(read: Reader, end: str) -> None:
+    summary, events = read.read(*query(SELECT.format("a") + end))
+    assert [event["customer_id"] for event in events] == ["a"]
+    assert summary.physical_line_count is None
+
+
+def test_a_querys_paths_start_at_the_params_file(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("here", "there"):
+        (read.folder / place).mkdir()
+        read.write(f"{place}/log.parquet", FRAME.assign(customer_id=place))
+    (read.folder / "here" / "mine.yaml").write_text(
+        f"base: {PARAMS}\nsource:\n  events: {{query: select * from 'log.parquet'}}\n  products: null\n  customers: null\n"
+    )
+    monkeypatch.chdir(read.folder / "there")
+    params = load_params(read.folder / "here" / "mine.yaml")
+    with connect(params.engine, folder=read.folder / "work") as con:
+        events = read_source(con, params, rejected_path=None).events.to_pyarrow().to_pylist()
+    assert [event["customer_id"] for event in events] == ["here"]
+    assert Path.cwd().name == "there"
+
+
+def test_messages_of_the_database_show_no_values(read: Reader) -> None:
+    with pytest.raises(SourceError, match="Conversion Error") as caught:
+        read.read(*query("select cast('secret@example.org' as int) as customer_id"))
+    assert "secret" not in str(caught.value)
+
+
+def test_every_reason_of_a_row_and_all_rows_broken(read: Reader) -> None:
+    with pytest.raises(
+        SourceError, match=r"all of the 1 rows cannot be used.\n  missing_customer_id .*\n.*see log.csv line 2"
+    ):
+        read(HEADER + ",never,view,p,A,-1\n")
+    read(HEADER + ROW + ",never,view,,,-1\n")
+    assert read.rejected[0]["reasons"] == [
+        "missing_customer_id", "unreadable_time", "missing_product_id", "negative_price",
+    ]  # fmt: skip
+
+
+def test_the_order_of_rows_changes_nothing(read: Reader) -> None:
+    rows = [ROW, ROW.replace("c1", "c2"), BAD, ROW, ROW.replace("1.5", "-1")]
+    results = []
+    for log in (rows, rows[::-1]):
+        summary, events = read(HEADER + "".join(log))
+        told = {key: value for key, value in summary.as_dict().items() if key != "digest"}
+        results.append((told, sorted(map(str, events))))
+    assert results[0] == results[1]
+    assert results[0][0]["duplicate_count"] == 1
+
+
+def test_the_digest_follows_content_of_all_tables(read: Reader) -> None:
+    read.write("products.csv", "product_id,category_path\np1,A\n")
+
+    def digest(log: str) -> str:
+        summary, _ = read(log, f"source.products={{path: {read.folder / 'products.csv'}}}")
+        return summary.digest
+
+    first = digest(HEADER + ROW)
+    assert digest(HEADER + ROW) == first
+    assert digest(HEADER + ROW + ROW) != first
+    read.write("products.csv", "product_id,category_path\np1,B\n")
+    assert digest(HEADER + ROW) != first
+
+
+def products(read: Reader, table: str, *more: str) -> tuple[Any, dict[str, Any]]:
+    read.write("products.csv", table)
+    summary, _ = read(HEADER + ROW, f"source.products={{path: {read.folder / 'products.csv'}}}", *more)
+    return summary, {row["product_id"]: row["category_path"] for row in read.tables["products"]}
+
+
+@pytest.mark.parametrize(
+    ("separator", "given", "path"),
+    [
+        (" > ", "Pets > Cats", "Pets > Cats"),
+        (" > ", "<b>Pets</b> > 🐈 'q'", "<b>Pets</b> > 🐈 'q'"),
+        (">", "Pets >Cats> Food>", "Pets > Cats > Food"),
+        (".", "pets.cats", "pets > cats"),
+        ("/", "a > b/c", "a / b > c"),
+    ],
+)
+def test_paths_are_canonical(read: Reader, separator: str, given: str, path: str) -> None:
+    _, found = products(read, f"product_id,category_path\np1,{given}\n", f"source.category_separator='{separator}'")
+    assert found == {"p1": path}
+
+
+def test_a_product_twice_takes_the_first_and_says_so(read: Reader) -> None:
+    for rows in ("p1,B\np1,A\np1,\n", "p1,\np1,A\np1,B\n"):
+        summary, found = products(read, "product_id,category_path\n" + rows)
+        assert found == {"p1": "A"}
+        assert any("1 stand in several categories" in warning for warning in summary.warnings)
+
+
+def test_levels_and_an_empty_one(read: Reader) -> None:
+    _, found = products(read, "product_id,level_1,level_2,level_3\np1,Pets,,Food\np2,,,\n")
+    assert found == {"p1": "Pets > Food", "p2": None}
+
+
+def tree(read: Reader, rows: str) -> tuple[Any, dict[str, Any]]:
+    read.write("categories.csv", "category_id,parent_id,name\n" + rows)
+    return products(
+        read,
+        "product_id,category_id\np1,3\np2,1\np3,99\n",
+        f"source.categories={{path: {read.folder / 'categories.csv'}}}",
+    )
+
+
+def test_categories_are_walked_up(read: Reader) -> None:
+    summary, found = tree(read, "3,2,Food\n1,,Pets\n2,1,Cats > Dogs\n")
+    assert found == {"p1": "Pets > Cats / Dogs > Food", "p2": "Pets", "p3": None}
+    assert not [warning for warning in summary.warnings if "categories" in warning]
+
+
+def test_orphans_are_roots_and_counted_and_repeats_do_not_multiply(read: Reader) -> None:
+    summary, found = tree(read, "3,2,Food\n2,77,Cats\n2,77,Dogs\n1,,Pets\n,,nothing\n")
+    assert found == {"p1": "Cats > Food", "p2": "Pets", "p3": None}
+    assert [warning for warning in summary.warnings if warning.startswith("categories")] == [
+        "categories: 1 name a parent that is not in the table; taken as roots",
+        "categories: 2 of 5 rows repeat a category_id or have none; the first in alphabetical order was taken",
+    ]
+
+
+@pytest.mark.parametrize("rows", ["1,2,A\n2,1,B\n3,2,C\n", "1,1,A\n"])
+def test_a_circle_of_categories_is_refused(read: Reader, rows: str) -> None:
+    with pytest.raises(SourceError, match="in or below a cycle"):
+        tree(read, rows)
+
+
+def customers(read: Reader, table: str, *more: str) -> tuple[Any, list[dict[str, Any]]]:
+    read.write("customers.csv", table)
+    columns = ", columns: {customer_id: household}" if "household" in table else ""
+    summary, _ = read(HEADER + ROW, f"source.customers={{path: {read.folder / 'customers.csv'}{columns}}}", *more)
+    return summary, read.tables["customers"]
+
+
+def test_customers_one_row_each(read: Reader) -> None:
+    summary, found = customers(
+        read, "customer_id,registered_at,city\n07,2025-01-01T02:00:00+02:00,Lviv\n07,,Kyiv\n,,x\n8,soon,\n"
+    )
+    assert [(row["customer_id"], row["city"]) for row in found] == [("07", "Lviv"), ("8", None)]
+    assert found[0]["registered_at"] == datetime(2025, 1, 1)
+    assert found[1]["registered_at"] is None
+    assert any("2 of 4 rows repeat a customer or name none" in warning for warning in summary.warnings)
+    assert any("1 of 4 registered_at could not be read" in warning for warning in summary.warnings)
+
+
+def test_a_column_of_our_name_beside_the_mapped_one(read: Reader) -> None:
+    _, found = customers(read, "household,customer_id,city\n1,x,Lviv\n")
+    assert [(row["customer_id"], row["city"]) for row in found] == [("1", "Lviv")]
+
+
+def test_a_price_is_no_category(read: Reader) -> None:
+    row = "c1,2025-01-01,view,p1,9.99,2.5\n"
+    with pytest.raises(SourceError, match=r"columns.category_path: .*'category_path' holds numbers with decimals"):
+        read(HEADER + row)
+    read.write("products.csv", "product_id,level_1,level_2\np1,A,9.5\np2,A,3.25\n")
+    with pytest.raises(SourceError, match=r"source.products.columns.level_2: .*'level_2'"):
+        read(HEADER + ROW, f"source.products.path={read.folder / 'products.csv'}", "source.products.columns={}")
+    assert read(HEADER + row.replace("9.99", "17.0"))[0].accepted_count == 1
+
+
+def test_events_without_a_category_are_counted(read: Reader) -> None:
+    read.write("products.csv", "product_id,category_path\np1,A\np2,\n")
+    rows = "".join(f"c1,2025-01-01,{kind},{product},,1\n" for kind, product in
+                   [("view", "p1"), ("view", "p2"), ("cart", "p2"), ("view", "p3"), ("contact", "")])  # fmt: skip
+    summary, _ = read(HEADER + rows + ROW.replace("p1", "p2"),
+                      f"source.products.path={read.folder / 'products.csv'}", "source.products.columns={}")  # fmt: skip
+    assert (summary.noted_by_rule["unknown_product"], summary.noted_by_rule["without_category"]) == (1, 2)
+    assert read(HEADER + ROW + ROW.replace("A > B", ""))[0].noted_by_rule["without_category"] == 1
+
+
+def test_discounts_above_the_price_are_told_and_kept(read: Reader) -> None:
+    header = HEADER.replace("\n", ",quantity,discount\n")
+    rows = [(9.99, 3, 29.97), (9.99, 3, 29.98), (0.1, 3, 0.1 + 0.2), ("", 1, 5.0), (5.0, 1, "")]
+    log = "".join(f"c1,2025-01-0{day},purchase,p1,A,{price},{count},{less}\n"
+                  for day, (price, count, less) in enumerate(rows, start=1))  # fmt: skip
+    summary, events = read(header + log)
+    assert (summary.noted_by_rule["discount_above_price"], summary.accepted_count, len(events)) == (1, 5, 5)
+    assert any("discount_above_price: 1 of 5 rows (20.00%), kept" in warning for warning in summary.warnings)
+
+
+def test_a_million_categories(read: Reader) -> None:
+    count = 1_000_000
+    ids = pa.array(range(count)).cast(pa.string())
+    read.write("products.parquet", pa.table({"product_id": ids, "level_1": ["r"] * count, "level_2": ids}))
+    summary, _ = read(HEADER + ROW.replace("p1", "7"), f"source.products.path={read.folder / 'products.parquet'}",
+                      "source.products.columns={}")  # fmt: skip
+    assert (summary.product_count, summary.noted_by_rule["unknown_product"]) == (count, 0)
+
+
+def test_warnings_are_logged(read: Reader, caplog: pytest.LogCaptureFixture) -> None:
+    read(HEADER + ROW + BAD)
+    assert any("unreadable_time: 1 of 2 rows" in message for message in caplog.messages)
+    assert not any("never" in message or "c2" in message for message in caplog.messages)
+
+
+def test_rejects_are_replaced_whole(read: Reader) -> None:
+    read(HEADER + ROW + BAD)
+    assert len(read.rejected) == 1
+    read(HEADER + ROW)
+    assert read.rejected == []
+    assert [path.name for path in (read.folder / "out").iterdir()] == ["rejected.parquet"]
+
+
+def test_an_events_own_category_is_tidied_as_the_catalogues_are(read: Reader) -> None:
+    rows = "".join(f"c1,2025-01-01,view,p1,{path},1\n" for path in (" A > x", "A > x > ", "A >  x", " > "))
+    _, events = read(HEADER + rows)
+    assert sorted(str(row["category_path"]) for row in events) == ["A > x", "A > x", "A > x", "None"]
+
+
+def test_before_the_first_event_nothing_had_happened(read: Reader) -> None:
+    with pytest.raises(SourceError, match="when nothing had happened yet"):
+        read(HEADER + ROW, "as_of=2024-06-01T00:00:00Z", "checks.after_as_of.error=0.5")
+
+
+def test_event_types_in_no_list_are_told_and_kept(read: Reader) -> None:
+    rows = "".join(f"c1,2025-01-0{day},{kind},p1,A,1\n" for day, kind in enumerate(("VIEW", "VIEW", "gift", "cart"), 1))
+    summary, events = read(HEADER + rows)
+    assert summary.event_types == {"other": 3, "cart": 1} and len(events) == 4
+    (unlisted, unsold) = summary.warnings
+    assert "3 of 4 events" in unlisted and "VIEW (2), gift (1)" in unlisted
+    assert "no event is a purchase" in unsold
+
+
+def test_purchases_without_a_price_are_told(read: Reader) -> None:
+    summary, _ = read(HEADER + "c1,2025-01-01,purchase,p1,A,\n")
+    assert summary.warnings == [
+        "no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups go without it"
+    ]

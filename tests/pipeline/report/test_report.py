@@ -1,0 +1,495 @@
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.naming import LANGUAGES
+from pipeline.report.markdown import as_markdown
+from pipeline.report.pages.drawings import DARKEST, grid
+from pipeline.report.pages.render import TEMPLATES, render
+from pipeline.report.plots import figures
+from pipeline.report.summarise import _spend_is, summarise
+from pipeline.report.terminal import counted, lineage_table, lineage_text
+from pipeline.report.texts.languages import read_texts
+from pipeline.segmentation.describe import Segments
+from tests.pipeline.report.axe import barriers, needs_axe
+
+MARK = {"en": "Quiet", "uk": "Тихі", "ru": "Тихие", "sq": "Të qetë"}
+
+
+def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
+    figures = {"customer_count": 100.0, "buyer_share": 0.5, "stage_active_share": 1.0, "evening_share": 0.6}
+    column = {"column": "order_count", "is_above": True, "bound": 2.0, "is_share": False, "label": ""}
+    return {
+        **{"segment_id": segment_id, "name": name, "is_standing": segment_id.startswith("standing-")},
+        **{
+            "names": dict.fromkeys(LANGUAGES, name),
+            "playbook": {**MARK, "en": "Write."},
+            "avoid": {**MARK, "en": "Shouting."},
+        },
+        **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.5, "is_small": False, "figures": figures},
+        **{"top_categories": [], "evidence": [], "stability": 0.8, "is_stable": True, "stability_word": "stable"},
+        "rule": {"conditions": [column], "precision": 0.75, "coverage": 0.5},
+        **changes,
+    }
+
+
+def profile_of(segments: tuple[dict[str, Any], ...]) -> tuple[pd.DataFrame, np.ndarray]:
+    """As many customers as the segments say; those of every second segment buy, and are hot."""
+    ids = np.array([one["segment_id"] for one in segments for _ in range(one["customer_count"])], dtype=object)
+    order = {one["segment_id"]: place for place, one in enumerate(segments)}
+    buys = np.array([order[one] % 2 == 0 for one in ids])
+    frame = pd.DataFrame({
+        "order_count": buys * 2.0,
+        "view_count": 1.0,
+        "cart_count": buys * 1.0,
+        "spend": buys * 33.0,
+        "net_spend": buys * 30.0,
+        "returned_spend": buys * 3.0,
+        "returned_item_count": buys * 1.0,
+        "lifecycle_stage": np.where(buys, "active", "browsing"),
+        "temperature": np.where(buys, "hot", "cold"),
+    })  # fmt: skip
+    return frame, ids
+
+
+def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    clustered = [one["segment_id"] for one in segments if not one["is_standing"]]
+    profile, ids = profile_of(segments)
+    return summarise(
+        as_of=datetime(2025, 11, 1, tzinfo=UTC),
+        language="en",
+        currency=None,
+        run_id="r1",
+        reading={
+            **{"read_count": 10, "accepted_count": 10, "rejected_count": 0, "duplicate_count": 0},
+            **{
+                "duplicates_dropped": False,
+                "rejected_by_rule": {"negative_price": 2},
+                "noted_by_rule": {},
+                "event_types": {"view": 1},
+            },
+            **{"first_event_at": "2024-11-01 00:00:00", "last_event_at": "2025-10-31 10:00:00", "customer_count": 9},
+        },
+        segments=list(segments),
+        shop={"buyer_share": 0.25},
+        lifts=pd.DataFrame({"a": 1.5, "b": np.nan}, index=clustered),
+        labels={"a": "Cats", "b": "Dogs"},
+        lineage={"trainings": [], "rows": []},
+        profile=profile,
+        segment_ids=ids,
+        clustered_count=100,
+        quality={
+            **{"algorithm": "kmeans", "stability": 0.8, "silhouette": 0.1, "rules_fidelity": 0.8, "notes": ["a note"]},
+            **{"candidates": [{"n_segments": 8}, {"n_segments": 10}], "noise_share": 0.0},
+        },
+        method={
+            **{"history_days": 365.0, "log_days": 30.0, "usual_history_days": 60.0, "min_events": 3, "min_group": 10},
+            "tier_by": "spend",
+            **{"noise_policy": "keep", "is_fitted": True, "query_counts": {"learned": 3, "abstained": 1}},
+            "interests": {"half_life_days": 45.0, "kappa": 8.0, "signal_weights": {"view": 1.0, "cart": 2.5}},
+        }
+        | changes,
+    )
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL).split())
+
+
+def test_one_is_not_many() -> None:
+    told = [counted(count, "order") for count in (0, 1, 1.0, 1.5, 2_000, 12_345_678.0)]
+    assert told == ["0 orders", "1 order", "1 order", "1.5 orders", "2,000 orders", "12,345,678 orders"]
+
+
+def test_a_small_group_is_told_in_a_line_and_without_figures() -> None:
+    small = segment(
+        "standing-active", "Quiet buyers", customer_count=2, is_small=True, figures={}, stability=None, spend_share=None
+    )
+    page = text_of(render(summary(segment("s01", "VIP"), small), "en"))
+    assert "Too few customers to show more: Quiet buyers (2)." in page
+    assert page.count("Write.") == 1
+
+
+def test_spend_is_told_less_returns_and_so_it_is_said() -> None:
+    told = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "returned_spend_share": 1 / 11}))
+    told["shop"]["returned_spend_share"] = 0.05
+    page = text_of(render(told, "en"))
+    assert "Revenue is 3,300 paid for orders, minus 300 in refunds." in page
+    assert "3,000 revenue, net of refunds" in page
+    assert page.count("Revenue is net of refunds.") == 1
+    assert "Refund rate (amount paid) 9.1% 5.0%" in page
+    before = {key: value for key, value in told.items() if key != "spend_is"}  # a training from before
+    before["totals"] = {key: value for key, value in told["totals"].items() if key != "paid"}
+    assert "3,000 revenue, before returns" in text_of(render(before, "en"))
+    priceless = text_of(render({**told, "spend_is": "before"}, "en"))
+    assert "before returns: the log does not record refunds" in priceless
+    none = text_of(render({**told, "spend_is": "paid"}, "uk"))
+    assert "Виторг – сума оплачених замовлень; повернень у журналі немає." in none
+
+
+def test_what_came_back_without_a_price_is_no_money() -> None:
+    back = pd.DataFrame({"returned_spend": [0.0, 0.0], "returned_item_count": [2.0, 0.0]})
+    found = [_spend_is(one) for one in (back, back.assign(returned_spend=5.0), back.assign(returned_item_count=0.0))]
+    assert found == ["before", "net", "paid"]
+
+
+def test_figures_that_read_as_everybodys_are_left_out() -> None:
+    figures = {"customer_count": 100.0, "orders_per_buyer": 1.04, "visits_per_customer": 3.0, "buyer_share": 0.5}
+    told = summary(segment("s01", "VIP", figures=figures))
+    told["shop"] = {"orders_per_buyer": 1.0, "visits_per_customer": 2.0, "buyer_share": 0.0}
+    page = text_of(render(told, "en"))
+    assert "Visits per customer 3.0 2.0" in page
+    assert "Orders per buyer" not in page and "Have ordered" not in page
+
+
+def test_dates_are_by_the_shops_clock_and_it_is_said_once() -> None:
+    told = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_table(LINEAGE)}
+    page = text_of(render(told, "en"))
+    assert "As of 31 October 2025, 20:00 (America/New_York)." in page
+    assert page.count("New_York") == 1
+    assert "The log covers 31 October 2024 to 31 October 2025" in page
+    of_before = {**told, "method": {key: value for key, value in told["method"].items() if key != "timezone"}}
+    assert "As of 1 November 2025 (UTC)." in text_of(render(of_before, "en"))
+
+
+def test_proofs_in_words() -> None:
+    evidence = [
+        {"figure": "spend_per_customer", "value": 300.0, "shop": 100.0, "nearest_like": 150.0, "condition": {}},
+        {"figure": "interest: Cats", "value": 0.5, "shop": 0.2, "customer_count": 40, "condition": {}},
+    ]
+    page = text_of(render(summary(segment("s01", "VIP", evidence=evidence)), "en"))
+    assert "Revenue per customer: 300 (all segmented customers: 100; most similar segment: 150)" in page
+    assert "Share of interest in Cats: 50% (all segmented customers: 20%)" in page
+
+
+def test_groups_by_rule_say_beside_whom_their_figures_stand() -> None:
+    few = [{"figure": "events_per_customer", "value": 1.0, "shop": 12.0, "condition": {}}]
+    rule = {"stage": "active", "min_events": 3, "with_noise": True} | dict.fromkeys(("precision", "coverage"), 1.0)
+    by_rule = segment("standing-active", "Passers-by", evidence=few, rule=rule)
+    page = text_of(render(summary(segment("s01", "VIP"), by_rule), "en"))
+    assert "(all customers segmented by behaviour: 12.0)" in page and "(all segmented customers: 12.0)" not in page
+    # Where nobody is told apart by behaviour, they are beside everybody.
+    assert "(all segmented customers: 12.0)" in text_of(render(summary(by_rule), "en"))
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "beyond what a customer paid in the period belong to earlier purchases and are not counted."),
+        ("uk", "понад сплачене ним за період, стосуються давніших покупок і не враховуються."),
+        ("ru", "сверх уплаченного им за период, относятся к более ранним покупкам и не учитываются."),
+        ("sq", "përtej asaj që një klient pagoi në këtë periudhë u takojnë blerjeve të mëparshme dhe nuk llogariten."),
+    ],
+)
+def test_how_much_of_what_was_given_back_counts_is_told(language: str, said: str) -> None:
+    assert said in text_of(render(summary(segment("s01", "VIP")), language))
+
+
+def test_a_log_without_prices_or_hours_says_nothing_of_them() -> None:
+    figures = {"customer_count": 100.0, "average_order_value": 0.0, "night_share": 1.0}
+    bare = segment("s01", "VIP", spend_share=0.0, figures=figures)
+    told = summary(bare, tier_by="order_count")
+    told["totals"] |= {"paid": 0.0, "spend": 0.0}
+    page = text_of(render(told, "en"))
+    assert "spend" not in page.lower() and "revenue" not in page.lower()
+    assert (
+        "The log has no prices, so no amounts are shown; value tiers and RFM groups are based on order counts." in page
+    )
+    assert "A rule based on the number of orders: VIP are the buyers who order most" in page
+    assert "average order" not in page.lower()
+    assert "Most visits" not in page
+
+
+def test_prices_of_a_few_buyers_are_there_though_nothing_is_told_of_them() -> None:
+    told = summary(segment("s01", "VIP", spend_share=None, figures={"customer_count": 100.0}))
+    page = text_of(render(told, "en"))
+    assert "3,300" not in page
+    assert "no prices" not in page
+    assert "A rule based on days since the last order, number of orders and spend" in page
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "view|search|click"),
+        ("uk", "перегляд[^а]|пошук|натискан"),
+        ("ru", "просмотр|поиск|нажати"),
+        ("sq", "shikim|kërkim|klik"),
+    ],
+)
+def test_the_page_of_a_log_of_orders_alone_speaks_of_no_views_and_searches(
+    language: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The glossary alone names the stage `browsing`."""
+    one = segment("s01", "VIP")
+    profile, ids = profile_of((one,))
+    monkeypatch.setitem(globals(), "profile_of", lambda segments: (profile.assign(view_count=0.0, cart_count=0.0), ids))
+    told = summary(one)
+    told["reading"] |= {"event_types": {"purchase": 9}, "duplicate_count": 2}
+    told["method"]["query_counts"] = {}
+    assert re.findall(words, text_of(render(told, language)).lower()) == []
+
+
+def test_a_lift_that_few_customers_show_is_a_dash() -> None:
+    told = summary(segment("s01", "VIP"))
+    assert told["heat_map"] == {"segment_ids": ["s01"], "categories": ["Cats", "Dogs"], "lifts": [[1.5, None]]}
+    assert "No segment reliably differs in: Dogs." in text_of(render(told, "en"))
+
+
+def test_markdown_is_escaped() -> None:
+    told = as_markdown(summary(segment("s01", "VIP · <b>a|b</b>_c_")))
+    assert r"| VIP · &lt;b>a\|b&lt;/b>\_c\_ | 100 |" in told
+
+
+def test_a_log_without_categories_has_no_map_of_interests() -> None:
+    fitted = SimpleNamespace(space=np.zeros((1, 2)), is_clustered=np.array([True]))
+    behaviour = SimpleNamespace(names_interests=False)
+    drawn = {}
+    for name, lifts in {"none": {}, "flat": {"a": [0.7]}, "telling": {"a": [0.7], "b": [2.0]}}.items():
+        found = Segments(
+            *(cast(Any, behaviour), [segment("s01", "VIP")], {}, pd.DataFrame(lifts, index=["s01"])),
+            *({"a": "Cats", "b": "Dogs"}, cast(Any, None), np.array(["s01"]), 1.0),
+        )
+        drawn[name] = list(figures(found, cast(Any, fitted), seed=1))
+    assert drawn["none"] == drawn["flat"] == ["segment_sizes", "value_by_segment", "map"]
+    assert drawn["telling"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
+
+
+def test_the_figure_of_what_interest_segments_like_leaves_out_what_they_like_less() -> None:
+    rows = [segment("i01", "Cats"), segment("i02", "Dogs")]
+    lifts = pd.DataFrame({"a": [0.3, 4.0], "b": [4.0, 0.25]}, index=["i01", "i02"])
+    facet = SimpleNamespace(names_interests=True)
+    found = Segments(
+        *(cast(Any, facet), rows, {}, lifts, {"a": "Dogs", "b": "Cats"}, cast(Any, None)),
+        *(np.array(["i01"]), 1.0),
+    )
+    drawn = figures(found, cast(Any, SimpleNamespace()), seed=1)
+    assert list(drawn) == ["segment_sizes", "value_by_segment", "interests_by_segment"]
+    axes = drawn["interests_by_segment"].axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["Cats", "Dogs"]
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+
+
+def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
+    shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
+    told = summary(segment("s01", "VIP"), segment("s02", "Rare visitors", **shaky))
+    text = text_of(render(told, "en"))
+    assert text.count("Rare visitors (unstable segment)") == text.count("Rare visitors") > 5
+    assert "Unstable: re-clustering random subsets of customers recovered 40% of this segment." in text
+    assert text.count("Write.") == 1
+    assert "Rare visitors (unstable segment)" in as_markdown(told)
+    assert "Stable segments: 1 of 2." in text and "recovered 80% of a segment." in text
+
+
+def lineage(run: str, segment_id: str, verdict: str, akin: list[str], **more: Any) -> dict[str, Any]:
+    day = {"a": "2025-11-01 00:00", "b": "2025-12-01 00:00"}[run]
+    row = {"run_id": run, "as_of": day, "segment_id": segment_id, "verdict": verdict, "akin": akin}
+    return {"is_here": True, "jaccard": None, **row, **more}
+
+
+LINEAGE = [
+    lineage("a", "s01", "new", [], name="VIP"),
+    lineage("a", "s02", "new", [], name="Lost"),
+    lineage("b", "s01", "survived", ["s01"], jaccard=0.756, name="Best"),
+    lineage("b", "s03", "split", ["s02"], name="Lapsed"),
+    lineage("b", "s02", "gone", [], is_here=False),
+]
+
+
+def test_what_became_of_segments() -> None:
+    assert lineage_text(LINEAGE[:2]) == ""
+    assert lineage_text(LINEAGE).splitlines() == [
+        "Segments over trainings          2025-11-01  2025-12-01",
+        "s01                      Best    new         same, 0.76; was VIP",
+        "s02                      Lost    new         gone",
+        "s03                      Lapsed              part of s02",
+    ]
+    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(LINEAGE)}
+    assert "Best s01 new same, 0.76; was VIP Lost s02 new gone Lapsed s03 part of s02" in text_of(render(told, "en"))
+    assert "This is the first training" in render(summary(segment("s01", "Best")), "en")
+
+
+def test_segments_that_are_gone_are_named_in_the_language_of_the_report() -> None:
+    named = [
+        {**row, "names": {"en": row["name"], "uk": "Втрачені"}} if row["segment_id"] == "s02" and "name" in row else row
+        for row in LINEAGE
+    ]
+    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    assert "Втрачені s02 новий зник" in text_of(render(told, "uk"))
+
+
+def test_what_a_segment_was_called_before_is_told_in_the_language_of_the_report() -> None:
+    both = {"VIP": {"en": "VIP", "uk": "Найкращі", "ru": "VIP"}, "Best": {"en": "Best", "uk": "Вершина", "ru": "VIP"}}
+    named = [{**row, "names": both[row["name"]]} if row.get("name") in both else row for row in LINEAGE]
+    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    assert "same, 0.76; was VIP" in text_of(render(told, "en"))
+    assert "той самий, 0,76; раніше «Найкращі»" in text_of(render(told, "uk"))
+    assert "тот же, 0,76 " in text_of(render(told, "ru"))  # its name in this language is the same
+    # A training in another language changes no name.
+    in_ukrainian = [
+        {**row, "name": "VIP", "names": both["VIP"]}
+        if row["run_id"] == "a"
+        else {**row, "name": "Найкращі", "names": both["VIP"]}
+        for row in LINEAGE
+        if row["segment_id"] == "s01"
+    ]
+    assert "was" not in lineage_text(in_ukrainian)
+    assert (
+        "was" not in text_of(render(told | {"lineage": lineage_table(in_ukrainian)}, "en")).split("same, 0.76")[1][:20]
+    )
+
+
+def everything() -> dict[str, Any]:
+    """A summary in which every part of the report has something to say; 12 segments, 40 categories."""
+    shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
+    interest = {"label": "Q8 › other Q7", "share": 0.4, "lift": 2.1, "lift_low": 1.5, "customer_count": 21}
+    proofs = [{"figure": "spend_per_customer", "value": 300.0, "shop": 100.0, "nearest_like": 1.0, "condition": {}}]
+    some = [segment(f"s{place:02}", f"VIP {place}") for place in range(11)]
+    told = summary(
+        *some,
+        segment("s11", "VIP 11", top_categories=[interest], evidence=proofs, **shaky),
+        segment("standing-active", "VIP 12", rule={"stage": "active", "min_events": 3, "with_noise": True} | dict.fromkeys(("precision", "coverage"), 1.0)),
+        segment("standing-lost", "VIP 13", customer_count=2, is_small=True, figures={}, spend_share=None, stability=None),
+    )  # fmt: skip
+    told["heat_map"] |= {
+        "categories": ["other Q0", "(other)", *(f"Q{place}" for place in range(2, 40))],
+        "lifts": [[2.0 if (place + row) % 3 else 0.5 for place in range(40)] for row in range(12)],
+    }
+    told["quality"]["noise_share"] = 0.2
+    told["reading"] |= {"duplicate_count": 3, "noted_by_rule": {"after_as_of": 1}}
+    return told | {"lineage": lineage_table(LINEAGE)}
+
+
+def words_of(text: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]{2,}", text))
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_no_english_is_left_in_another_language(language: str) -> None:
+    english, own = (words_of(json.dumps(read_texts(one), ensure_ascii=False)) for one in ("en", language))
+    names = words_of("VIP Lost Best Lapsed Cats Dogs")  # what the shop and the log call things
+    left = words_of(text_of(render(everything(), language))) & ((english | {"other"}) - own - names)
+    assert not left
+
+
+def test_a_large_shop_makes_a_page_of_under_2_mb_without_script_or_address() -> None:
+    page = render(everything(), "uk")
+    assert len(page.encode()) < 2_000_000
+    assert "<script" not in page
+    assert "http" not in page
+    assert page.startswith("<!DOCTYPE html>")
+    assert page == render(json.loads(json.dumps(everything())), "uk")
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "2,389 known customers 45% have ordered 50% of buyers ordered again 51,478 orders 1 action in the log"),
+        ("uk", "2 389 відомих клієнтів 45% замовляли 50% покупців замовили ще раз 51 478 замовлень 1 дія в журналі"),
+        ("ru", "2 389 известных клиентов 45% заказывали 50% покупателей заказали ещё раз 51 478 заказов 1 действие в журнале"),
+        ("sq", "2 389 klientë të njohur 45% kanë porositur 50% e blerësve porositën sërish 51 478 porosi 1 veprim në regjistër"),
+    ],
+)  # fmt: skip
+def test_nouns_of_the_first_figures_agree_with_their_numbers(language: str, said: str) -> None:
+    told = summary(segment("s01", "VIP"))
+    told |= {"customer_count": 2389, "has_spend": False, "reading": {**told["reading"], "accepted_count": 1}}
+    told["totals"] = {**told["totals"], "orders": 51478.0, "buyers": 1075, "repeat_buyers": 537}
+    assert said in re.sub(r"\s+", " ", text_of(render(told, language)))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_shop_where_nobody_was_clustered(language: str) -> None:
+    rule = {"stage": "active", "min_events": 3, "with_noise": False, "precision": 1.0, "coverage": 1.0}
+    told = summary(segment("standing-active", "Quiet buyers", rule=rule, stability=None))
+    told["quality"] |= {"algorithm": "rule", "silhouette": None, "rules_fidelity": None, "candidates": []}
+    page = text_of(render(told, language))
+    assert "Quiet buyers" in page
+    assert read_texts(language)["trust.rule_stage"] in page
+
+
+def test_settings_that_foretold_nothing_are_not_said_to_have() -> None:
+    told = summary(segment("s01", "VIP"))
+    for foretold, said in (
+        ((0.7, None), "on earlier dates, predicted"),
+        ((None, None), "too short to measure predictions"),
+    ):
+        told["quality"]["candidates"] = [{"n_segments": 8, "buys_auc": one} for one in foretold]
+        assert said in text_of(render(told, "en"))
+
+
+def test_sections_come_in_their_order() -> None:
+    page = render(everything(), "en")
+    order = ["shop", "segments", "interests", "changes", "funnel", "crossings", "data", "trust", "glossary"]
+    places = [page.index(f'<h2 id="{key}">') for key in order]
+    assert places == sorted(places)
+
+
+def test_spend_of_a_small_segment_is_nowhere() -> None:
+    small = segment("s02", "Few", customer_count=2, is_small=True, figures={}, stability=None, spend_share=None)
+    told = summary(segment("s01", "VIP"), small)
+    assert "Few 2 50% – –" in text_of(render(told, "en"))
+
+
+def test_crossings_of_segments_that_tell_something() -> None:
+    told = summary(segment("s01", "VIP"), segment("s02", "Browsers"))
+    assert {one["by"] for one in told["crossings"]} == {"lifecycle_stage", "temperature"}
+    assert "“VIP” in “hot”: 2.0×" in text_of(render(told, "en"))
+    assert summary(segment("s01", "VIP"))["crossings"] == []
+
+
+def test_who_brings_the_revenue() -> None:
+    told = summary(segment("s01", "VIP"))
+    tiers = [{"tier": "vip", "customer_count": 20, "customer_share": 0.2, "spend_share": 0.6}]
+    shares = [(0.0, 0.0), (0.1, 0.4), (0.2, 0.6), (1.0, 1.0)]
+    curve = [{"customer_share": buyers, "spend_share": spend} for buyers, spend in shares]
+    page = render(told | {"revenue": {"tiers": tiers, "curve": curve}}, "en")
+    assert "The top 20% of buyers bring in 60% of revenue." in text_of(page)
+    assert '<polyline points="0.0,100.0 10.0,60.0 20.0,40.0 100.0,0.0 "></polyline>' in page
+    assert "VIP 20% 60%" in text_of(page)
+    assert "Who brings in the revenue" not in text_of(render(told | {"revenue": None}, "en"))
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1300])
+def test_axe_finds_no_barrier(scheme: str, width: int, tmp_path: Path) -> None:
+    page = render(everything(), "en").replace("<details>", "<details open>")
+    if scheme == "dark":
+        page = page.replace("screen and (prefers-color-scheme: dark)", "screen")
+    assert barriers(page, tmp_path, width=width) == []
+
+
+def luminance(colour: np.ndarray) -> float:
+    """WCAG 2.2, relative luminance."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("kind", ["more", "less"])
+def test_text_on_the_darkest_cell_can_be_read(scheme: int, kind: str) -> None:
+    """axe cannot judge text on shapes of SVG."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    hexes = {name: re.findall(rf"--{name}: #(\w{{6}})", style)[scheme] for name in ("paper", "ink")}
+    paper, ink = (np.array([int(one[place : place + 2], 16) for place in (0, 2, 4)]) / 255 for one in hexes.values())
+    shade = np.array(re.findall(rf"--{kind}: (\d+), (\d+), (\d+)", style)[scheme], dtype=float) / 255
+    cell = luminance(DARKEST * shade + (1 - DARKEST) * paper)
+    light, dark = max(cell, luminance(ink)), min(cell, luminance(ink))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def test_a_bar_that_fills_its_cell_ends_before_the_next_one() -> None:
+    full, half = ({"text": "", "kind": "bar", "strength": 0.3, "bar": share} for share in (1.0, 0.5))
+    [row] = grid(["a"], ["b", "c"], [[full, half]])["rows"]
+    first, second = row["cells"]
+    assert first["x"] + first["width"] < second["x"]
+    assert first["width"] == pytest.approx(2 * second["width"], abs=0.02)

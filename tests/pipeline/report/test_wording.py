@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from shutil import copy
+from typing import Any
+
+import pytest
+import yaml
+
+from models.explanations import is_share
+from models.naming import LANGUAGES
+from models.segment_metrics import FIGURES
+from pipeline.cli import main
+from pipeline.report.texts.languages import TEXTS, read_texts
+from pipeline.report.texts.wording import number, wording
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "expected"),
+    [
+        (0.0, "share", "0%"), (0.0001, "share", "<0.1%"), (0.031, "share", "3.1%"), (0.0996, "share", "10%"),
+        (1234.5, "money", "1,234"), (0.0, "number", "0"), (1.26, "number", "1.3"), (None, "number", "–"),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_read_them(value: float | None, form: str, expected: str) -> None:
+    assert number(value, form) == expected
+
+
+def test_numbers_and_dates_in_the_form_of_the_language() -> None:
+    told = [
+        (wording(one).number(1234.5, "money"), wording(one).times(2.1), wording(one).date("2025-11-01"))
+        for one in LANGUAGES
+    ]
+    assert told == [
+        ("1,234", "2.1", "1 November 2025"),
+        ("1\xa0234", "2,1", "1 листопада 2025\u202fр."),
+        ("1\xa0234", "2,1", "1 ноября 2025\u202fг."),
+        ("1\xa0234", "2,1", "1 nëntor 2025"),
+    ]
+
+
+def test_amounts_with_their_currency_in_the_form_of_the_language() -> None:
+    told = [
+        (wording(one, code).number(1234.5, "money"), wording(one, code).number(9.5, "money"))
+        for one, code in zip(LANGUAGES, ("GBP", "UAH", "RUB", "ALL"), strict=True)
+    ]
+    assert told == [
+        ("£1,234", "£9.50"),
+        ("1\xa0234\xa0₴", "9,50\xa0₴"),
+        ("1\xa0234\xa0₽", "9,50\xa0₽"),
+        ("1\xa0234\xa0Lekë", "9,50\xa0Lekë"),
+    ]
+    assert wording("uk", "UAH").number(12.0) == "12,0"
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", ["0 orders", "1 order", "2 orders", "5 orders", "11 orders", "21 orders"]),
+        ("uk", ["0 замовлень", "1 замовлення", "2 замовлення", "5 замовлень", "11 замовлень", "21 замовлення"]),
+        ("ru", ["0 заказов", "1 заказ", "2 заказа", "5 заказов", "11 заказов", "21 заказ"]),
+        ("sq", ["0 porosi", "1 porosi", "2 porosi", "5 porosi", "11 porosi", "21 porosi"]),
+    ],
+)
+def test_plurals(language: str, expected: list[str]) -> None:
+    assert [wording(language)("count.order", count=count) for count in (0, 1, 2, 5, 11, 21)] == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda texts: texts.pop("heading"), "missing or too many: \\['heading'\\]"),
+        (lambda texts: texts["count"]["order"].pop("few"), "count.order: expected the plural forms"),
+        (lambda texts: texts.update(title="без дати"), "title: expected the placeholders"),
+    ],
+    ids=["key", "plural", "placeholder"],
+)
+def test_what_a_language_lacks_is_an_error_at_load(change: Any, message: str, tmp_path: Path) -> None:
+    copy(TEXTS / "en.yaml", tmp_path)
+    texts = yaml.safe_load((TEXTS / "uk.yaml").read_text(encoding="utf-8"))
+    change(texts)
+    (tmp_path / "uk.yaml").write_text(yaml.safe_dump(texts, allow_unicode=True), encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read_texts("uk", tmp_path)
+
+
+@pytest.mark.parametrize("language", LANGUAGES[1:])
+def test_no_text_is_left_as_it_is_in_english(language: str) -> None:
+    english, texts = read_texts("en"), read_texts(language)
+    names = {"VIP", "RFM", "2×", "; "}
+    same = {
+        key
+        for key, text in texts.items()
+        if text == english[key] and re.search("[A-Za-z]{2}", re.sub("{.*?}", "", str(text)))
+    }
+    assert {str(texts[key]) for key in same} <= names
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_figure_that_may_name_a_segment_has_its_words(language: str) -> None:
+    assert {name for name in FIGURES if wording(language).figure(name) == name.replace("_", " ")} == set()
+
+
+def conditions(*told: tuple[str, bool, float]) -> dict[str, Any]:
+    return {
+        "conditions": [
+            {"column": column, "is_above": is_above, "bound": bound, "is_share": is_share(column), "label": "Cats"}
+            for column, is_above, bound in told
+        ]
+    }
+
+
+RULE = conditions(
+    ("order_count", True, 2.0),
+    ("order_count", False, 0.0),
+    ("view_count", False, 1.0),
+    ("event_count", False, 1200.0),
+    ("days_since_last_event", True, 98.0),
+    ("interest: Pets > Cats", True, 0.14),
+    ("evening_share", False, 0.5),
+    ("channel: app", True, 0.2),
+    ("price_level", True, 1.3),
+)
+
+
+def test_rules_in_words() -> None:
+    assert wording("en").conditions(RULE).split("; ") == [
+        "at least 3 orders",
+        "no orders",
+        "at most 1 view",
+        "at most 1,200 actions",
+        "not seen in the last 98 days",
+        "more than 14% of interest in Cats",
+        "at most 50% of visits in the evening",
+        "more than 20% of visits via app",
+        "price level (1 = usual) over 1.3",
+    ]
+    assert wording("uk").conditions(RULE).split("; ")[:5] == [
+        "щонайменше 3 замовлення",
+        "без замовлень",
+        "щонайбільше 1 перегляд",
+        "щонайбільше 1\xa0200 дій",
+        "не заходили останні 98 днів",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", ["visits per week over 1", "visits per week at most 0.97"]),
+        ("uk", ["візитів на тиждень – понад 1", "візитів на тиждень – не більше ніж 0,97"]),
+        ("ru", ["визитов в неделю — более 1", "визитов в неделю — не более 0,97"]),
+        ("sq", ["vizita në javë: më shumë se 1", "vizita në javë: jo më shumë se 0,97"]),
+    ],
+)
+def test_a_number_that_may_be_a_fraction_governs_no_word(language: str, expected: list[str]) -> None:
+    rules = [conditions(("visits_per_week", *one)) for one in ((True, 1.0), (False, 0.97))]
+    assert [wording(language).conditions(rule) for rule in rules] == expected
+
+
+def test_days_are_the_shops() -> None:
+    """Midnight in UTC is the evening before in New York; a day without an hour is a day everywhere."""
+    there = wording("en", timezone="America/New_York")
+    for moment in ("2025-11-01 00:00 UTC", "2025-11-01T00:00:00", "2025-11-01 00:00:00.5", "2025-11-01 00:00:00+00:00"):
+        assert (there.date(moment), wording("en").date(moment)) == ("31 October 2025", "1 November 2025")
+    assert there.date("2025-11-01") == "1 November 2025"
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "30 December 2017, 19:00"),
+        ("uk", "30 грудня 2017 р., 19:00"),
+        ("ru", "30 декабря 2017 г., 19:00"),
+        ("sq", "30 dhjetor 2017, 19:00"),
+    ],
+)
+def test_an_as_of_that_is_an_evening_there_is_told_with_its_hour(language: str, expected: str) -> None:
+    there, here = (wording(language, timezone=zone) for zone in ("America/New_York", "UTC"))
+    assert " ".join(there.moment("2017-12-31 00:00 UTC").split()) == expected
+    assert here.moment("2017-12-31 00:00 UTC") == here.date("2017-12-31")
+    assert there.moment("2017-12-31 05:00 UTC") == there.moment("2017-12-31") == here.date("2017-12-31")
+
+
+def test_proofs_that_read_as_everybodys_are_left_out() -> None:
+    same, apart = ({"figure": "buyer_share", "value": value, "shop": 1.0} for value in (0.9999, 0.7))
+    beside = {**same, "nearest_like": 0.5}
+    words = wording("en")
+    assert words.proofs([same, apart]) == ["Have ordered: 70% (all segmented customers: 100%)"]
+    assert words.proofs([same]) == []
+    assert len(words.proofs([beside, apart])) == 2
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "Cats: 52% of their interest (6.0% on average); top category for 81% of them"),
+        ("uk", "Cats: 52% їхнього інтересу (у середньому 6,0%); головна категорія для 81% із них"),
+        ("ru", "Cats: 52% их интереса (в среднем 6,0%); главная категория для 81% из них"),
+        ("sq", "Cats: 52% e interesit të tyre (mesatarisht 6,0%); kategoria kryesore për 81% prej tyre"),
+    ],
+)
+def test_what_an_interest_segment_is_named_by(language: str, expected: str) -> None:
+    one = {"figure": "interest: Cats", "value": 0.52, "shop": 0.06, "customer_count": 90, "first_share": 0.81}
+    assert [" ".join(text.split()) for text in wording(language).proofs([one])] == [expected]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_rule_of_customers_whose_interests_are_not_known(language: str) -> None:
+    words = wording(language)
+    told = words.conditions({"min_evidence": 2.0, "min_events": 3})
+    assert words("count.event", count=3) in told and told != words("count.event", count=3)
+
+
+def test_a_facet_of_another_name_bears_its_own_among_what_predicts() -> None:
+    figure = {"mean": 0.7, "low": 0.6, "high": 0.8}
+    found = {
+        **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
+        **{"rows": {name: {"buys_auc": figure} for name in ("segments", "habits", "rfm")}, "kept": {}},
+    }
+    both, one = (wording("en").foretold({**found, "facets": facets}) for facets in (["habits", "interest"], ["habits"]))
+    assert both is not None and one is not None
+    assert [name for name, _ in both["rows"]][:2] == ["Segments, behaviour and interests together", "habits"]
+    assert [name for name, _ in one["rows"]][:2] == ["Segments", "RFM quintiles, clustered"]
+
+
+def test_what_few_of_a_segment_have_is_not_told_of_it() -> None:
+    shop = {"abandoned_cart_share": 0.4, "discount_share": 0.2, "visits_per_customer": 3.0}
+    own = {"abandoned_cart_share": 0.9, "cart_user_share": 0.04, "discount_share": 0.5, "visits_per_customer": 1.2}
+    told = {least: wording("en").beside(shop, own, shop, min_share=least) for least in (0.0, 0.1)}
+    assert [name for name, *_ in told[0.0]] == list(shop)
+    # Whether enough have ordered is not known here, so that it is told.
+    assert [name for name, *_ in told[0.1]] == ["discount_share", "visits_per_customer"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_rule_of_the_lifecycle_stage(language: str) -> None:
+    told = wording(language).conditions({"stage": "first_order", "min_events": 3, "with_noise": False})
+    assert wording(language)("stage.first_order") in told
+    assert "3" in told
+
+
+def test_the_language_of_a_training_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    told = type("Told", (), {"as_text": lambda self: ""})()
+    monkeypatch.setattr("pipeline.commands.train.train", lambda params, **rest: asked.append(params.language) or told)
+    file = str(Path(__file__).parents[3] / "params.yaml")
+    assert main(["train", "--params", file, "--language", "sq"]) == 0
+    assert main(["train", "--params", file, "--set", "language=uk"]) == 0
+    assert asked == ["sq", "uk"]

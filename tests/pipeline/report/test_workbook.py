@@ -1,0 +1,278 @@
+"""The workbook: typed cells, no formula, the same bytes, and of small groups sizes alone."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from pipeline.report.sheets import Sheet, _texts, sheets, words
+from pipeline.report.texts.wording import wording
+from pipeline.report.workbook import FORMATS, workbook, write_workbook
+from pipeline.stores import files
+from tests.pipeline.report.facet_summaries import interest_segment, with_interests
+
+AS_OF = datetime(2025, 11, 1)
+TEXTS = _texts()
+FOUND = {
+    *("algorithm", "n_segments", "stability", "rules_fidelity", "silhouette", "davies_bouldin", "calinski_harabasz"),
+    *("density_validity", "noise_share", "noise_share_fitted", "smallest_share"),
+}
+"""Figures of `quality` that a training may have."""
+COMPOSED = {"repeat another; left out", "repeat another; kept", "read", "accepted"}
+NAMES = [("VIP", "s01"), ("Browsers", "s02"), ("Cats", "i01"), ("Dogs", "i02")]
+RISKY = ["=1+1", "+A1", "-2", "@SUM(A1)", "\t=1", "\r=1", "https://x.example", "{=1}", "007", "1e5"]
+SMALL = {"customer_count": 3.0, "customer_share": 0.01, "spend_share": 0.02}
+
+
+def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        **{"segment_id": segment_id, "name": name, "archetype": "vip", "is_standing": False, "is_small": False},
+        **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.75, "stability": 0.8, "is_stable": True},
+        **{
+            "top_categories": [{"label": "Cats"}, {"label": "Dogs"}],
+            "playbook": {"en": "Write.", "uk": "Пишіть."},
+            "avoid": {"en": "Shouting.", "uk": "Крику."},
+        },
+        "rule": {
+            "conditions": [{"column": "order_count", "is_above": True, "bound": 2.0, "is_share": False}],
+            **{"precision": 0.9, "coverage": 0.6},
+        },
+        "figures": {"customer_count": 100.0, "searches_per_customer": 0.0, "buyer_share": 0.5, "orders_per_buyer": 3.0},
+        **changes,
+    }
+
+
+def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        **{"run_id": "abc", "language": "en", "as_of": "2025-11-01 00:00 UTC", "customer_count": 203},
+        "segments": list(segments),
+        "shop": {"customer_count": 200.0, "searches_per_customer": 0.0, "buyer_share": 0.25, "orders_per_buyer": 1.5},
+        "interests": [{"category": "Pets > Cats", "label": "Cats", "lifts": {"s01": 2.5}}],
+        "quality": {
+            "algorithm": "kmeans",
+            "n_segments": 2,
+            "silhouette": 0.1,
+            "noise_share": None,
+            "notes": ["Short log."],
+        },
+        "reading": {
+            **{"read_count": 10, "accepted_count": 8, "rejected_count": 2, "duplicate_count": 1},
+            **{"duplicates_dropped": False, "rejected_by_rule": {"unreadable_time": 2}, "noted_by_rule": {}},
+            **{
+                "event_types": {"view": 8},
+                "other_event_types": {},
+                "first_event_at": "2025-01-02 03:04:05",
+                "last_event_at": "",
+            },
+        },
+        **changes,
+    }
+
+
+LINEAGE = [
+    {
+        **{"as_of": "2025-10-01 00:00", "run_id": "old", "segment_id": "s01", "verdict": "new", "is_here": True},
+        **{"jaccard": None, "akin": [], "name": "Best"},
+    },
+    {
+        **{"as_of": "2025-11-01 00:00", "run_id": "abc", "segment_id": "s01", "verdict": "survived", "is_here": True},
+        **{"jaccard": 0.756, "akin": ["s01"], "name": "VIP"},
+    },
+]
+
+
+def opened(made: bytes) -> Any:
+    return openpyxl.load_workbook(io.BytesIO(made))
+
+
+def values(made: bytes, name: str) -> list[tuple[Any, ...]]:
+    return list(opened(made)[name].iter_rows(values_only=True))
+
+
+def test_every_table_by_hand() -> None:
+    money = {"paid_per_customer": 33.0, "spend_per_customer": 30.0}
+    one = segment("s01", "VIP")
+    one["figures"] |= money
+    made = workbook(sheets(summary(one), LINEAGE), created=AS_OF)
+    book = opened(made)
+    names = ["Segments", "Figures", "Interests", "Lineage", "Quality", "Data quality", "Playbook"]
+    assert book.sheetnames == ["README", *names]
+    assert [(row[0], row[1]) for row in values(made, "README")[2:]] == [
+        (name, book[name].max_row - 1) for name in names
+    ]
+    assert values(made, "Segments")[1] == (
+        *("s01", "VIP", None, "vip", False, 100, 0.5, 0.75, 3_300.0, 300.0, 0.8, True, "Cats; Dogs"),
+        *("at least 3 orders", 0.9, 0.6),
+    )
+    assert values(made, "Figures")[1:] == [
+        ("s01", "VIP", "Have ordered", 0.5, 0.25, 2, "buyer_share"),
+        ("s01", "VIP", "Orders per buyer", 3, 1.5, 2, "orders_per_buyer"),
+    ]
+    assert values(made, "Interests") == [("Category", "VIP (s01)"), ("Pets > Cats", 2.5)]
+    assert values(made, "Lineage")[2] == (AS_OF, "abc", "s01", "VIP", "survived", True, 0.756, "s01")
+    assert values(made, "Quality")[1:] == [
+        ("algorithm", "kmeans", None), ("n_segments", 2, None), ("silhouette", 0.1, None), ("note", "Short log.", None),
+    ]  # fmt: skip
+    assert ("set aside", "unreadable time", 2, 0.2) in values(made, "Data quality")
+    assert ("events", "the first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
+    assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.", "Shouting.")]
+
+
+def two_facets(**changes: Any) -> dict[str, Any]:
+    """VIP and Browsers by Cats and Dogs."""
+    told = summary(segment("s01", "VIP"), segment("s02", "Browsers"), **changes)
+    made = segment("i01", "", figures={"customer_count": 100.0, "buyer_share": 0.5})
+    return with_interests(
+        told,
+        interest_segment(made, "i01", "Cats"),
+        interest_segment(made, "i02", "Dogs"),
+        interest_segment(made, "standing-unknown", "Interests not known"),
+        **{"silhouette": 0.4},
+    )
+
+
+def test_tables_of_two_facets() -> None:
+    told = two_facets()
+    told["facets"][1]["shop"] = {"buyer_share": 0.4}
+    made = workbook(sheets(told, LINEAGE), created=AS_OF)
+    assert {row[0]: row[2] for row in values(made, "Segments")[1:]} == {
+        **dict.fromkeys(("s01", "s02"), "Behaviour"),
+        **dict.fromkeys(("i01", "i02", "standing-unknown"), "Interests"),
+    }
+    rows = values(made, "Behaviour and interests")[1:]
+    assert rows[0] == ("s01", "VIP", "i01", "Cats", 80, 0.08, pytest.approx(1.6), True)
+    # Hidden; and where nothing is known of interests, nothing is compared with chance.
+    assert ("s01", "VIP", "standing-unknown", "Interests not known", *[None] * 4) in rows
+    assert ("s02", "Browsers", "standing-unknown", "Interests not known", 0, 0, None, None) in rows
+    assert ("i01", "Cats", "Have ordered", 0.5, 0.4, 1.25, "buyer_share") in values(made, "Figures")
+    quality = values(made, "Quality")[1:]
+    assert ("silhouette", 0.1, "Behaviour") in quality and ("silhouette", 0.4, "Interests") in quality
+    one = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
+    assert "Behaviour and interests" not in one.sheetnames
+
+
+def test_lineage_has_the_names_of_each_training() -> None:
+    names = {"en": "Best", "uk": "Найкращі"}
+    unnamed = {key: value for key, value in LINEAGE[0].items() if key != "name"} | {"segment_id": "s02"}
+    gone = {**LINEAGE[1], "segment_id": "s03", "verdict": "gone", "is_here": False, "name": None}
+    rows = [LINEAGE[0] | {"names": names}, LINEAGE[0] | {"segment_id": "s03"}, unnamed, LINEAGE[1], gone]
+    for language, best in names.items():
+        told = summary(segment("s01", "By hand"), segment("s02", "Two"), language=language)
+        (sheet,) = (one for one in sheets(told, rows) if one.columns.keys() & {"Akin to", "Споріднені"})
+        assert [row[3] for row in sheet.rows] == [best, "Best", None, "By hand", "Best"]
+
+
+def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
+    book = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
+    assert book["Segments"]["G2"].number_format == "0.0%" and book["Segments"]["G2"].data_type == "n"
+    assert book["Segments"]["F2"].number_format == "#,##0"
+    assert book["Figures"]["D2"].number_format == "0.0%" and book["Figures"]["D3"].number_format == "#,##0.00"
+    assert book["Lineage"]["A2"].is_date and book["Lineage"]["A2"].number_format == FORMATS["moment"]
+    for sheet in book:
+        named = sheet["A1"].value == "Segment id"
+        assert sheet.freeze_panes == ("C2" if named else "B2")
+        assert sheet.auto_filter.ref == sheet.dimensions
+        assert all(9 <= column.width <= 62 for column in sheet.column_dimensions.values())
+
+
+def test_amounts_are_numbers_with_their_currency() -> None:
+    told = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "spend_per_customer": 9.5}))
+    told["shop"]["spend_per_customer"] = 3.0
+    for currency, code in ((None, "#,##0.00"), ("UAH", "#,##0.00 [$UAH]")):
+        cell = opened(workbook(sheets(told, LINEAGE), created=AS_OF, currency=currency))["Figures"]["D2"]
+        assert (cell.value, cell.number_format) == (9.5, code)
+
+
+@pytest.mark.parametrize("text", RISKY)
+def test_a_text_is_never_a_formula(text: str) -> None:
+    told = summary(segment("s01", text, playbook={"en": text}, archetype=text), run_id=text)
+    told["interests"][0]["category"] = text
+    made = workbook(sheets(told, LINEAGE), created=AS_OF)
+    cells = [cell for sheet in opened(made) for row in sheet.iter_rows() for cell in row]
+    assert {cell.data_type for cell in cells} <= {"s", "n", "b", "d"}  # a formula would be f
+    assert not any(cell.hyperlink for cell in cells)
+    # Excel's own escape of control characters is left as it is by openpyxl.
+    escaped = text.replace("\r", "_x000D_")
+    assert [row[3] for row in values(made, "Playbook")[1:]] in ([text], [escaped])
+    assert b"<f>" not in b"".join(_parts(made))
+
+
+def _parts(made: bytes) -> list[bytes]:
+    import zipfile
+
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        return [archive.read(name) for name in archive.namelist()]
+
+
+def test_a_small_group_has_only_its_size() -> None:
+    small = segment("s02", "Few", is_small=True, figures=SMALL, customer_count=3, customer_share=0.01, spend_share=0.02)
+    made = workbook(sheets(summary(segment("s01", "VIP"), small), []), created=AS_OF)
+    assert values(made, "Segments")[2] == ("s02", "Few", None, None, False, 3, 0.01, *[None] * 9)
+    for name in ("Figures", "Playbook"):
+        assert "s02" not in {row[0] for row in values(made, name)}
+    assert values(made, "Interests")[0] == ("Category", "VIP (s01)")
+
+
+def test_an_unstable_segment_has_no_playbook() -> None:
+    made = workbook(sheets(summary(segment("s01", "VIP", is_stable=False)), []), created=AS_OF)
+    assert values(made, "Playbook")[1:] == []
+
+
+def test_the_same_bytes_whatever_the_clock_says(tmp_path: Path) -> None:
+    told = summary(segment("s01", "VIP"))
+    for name in ("a", "b"):
+        write_workbook(tmp_path / f"{name}.xlsx", told, LINEAGE)
+    assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
+    assert openpyxl.load_workbook(tmp_path / "a.xlsx").properties.created == AS_OF
+
+
+def test_what_is_missing_or_infinite_is_empty_and_long_texts_are_cut() -> None:
+    rows: list[tuple[Any, ...]] = [(None, float("nan")), ("x" * 40_000, float("inf"))]
+    made = workbook([Sheet("t", "", {"a": "text", "b": "number"}, rows)], created=AS_OF)
+    found = values(made, "t")
+    assert found[1] == (None, None) and found[2][1] is None
+    assert len(found[2][0]) == 32_767
+
+
+def test_a_failure_leaves_the_old_workbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.xlsx"
+    path.write_text("old")
+    with pytest.raises(KeyError):
+        write_workbook(path, {"as_of": "2025-11-01 00:00 UTC"}, [])
+
+    def full(_: Path, __: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(files.OutputError, match="disk is full"):
+        write_workbook(path, summary(segment("s01", "VIP")), [])
+    assert [one.name for one in tmp_path.iterdir()] == ["a.xlsx"] and path.read_text() == "old"
+
+
+@pytest.mark.parametrize("language", ["uk", "ru", "sq"])
+def test_all_that_is_ours_is_in_the_language(language: str) -> None:
+    say = words(language)
+    told = [two_facets(language=one) for one in ("en", language)]
+    english, other = (sheets(one, LINEAGE) for one in told)
+    for before, after in zip(english, other, strict=True):
+        same = {before.name} & {after.name} | {*before.columns} & {*after.columns}
+        assert same <= {f"{name} ({key})" for name, key in NAMES} and before.about != after.about
+        assert len(after.name) <= 31 and len(after.columns) == len(before.columns)
+    ours = {row[place] for one in other for row in one.rows for place in one.said}
+    ours -= {wording(language)(key) for key in ("finding.unreadable_time", "event.view")}
+    assert {text for text in ours if text.isascii()} <= {text for text in map(say, TEXTS) if text.isascii()}
+    assert all(set(texts) == {"uk", "ru", "sq"} for texts in TEXTS.values())
+    assert not {text for text, said in TEXTS.items() if said[language] == text}
+    assert opened(workbook(other, created=AS_OF)).sheetnames == [one.name for one in other]
+
+
+def test_every_text_of_the_file_is_used() -> None:
+    code = " ".join(" ".join(Path(inspect.getfile(one)).read_text() for one in (sheets, write_workbook)).split())
+    verdicts = {"new", "survived", "split", "merged", "gone"} | FOUND
+    assert {one for one in TEXTS if " ".join(one.split())[:60] not in code} <= verdicts | COMPOSED

@@ -1,0 +1,478 @@
+"""`score --update`: what it gives is what a full rebuild gives, whatever the log does in between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from features.events import ObservationWindow
+from features.interests import SHARE_PREFIX
+from features.seasons import SEASON_PREFIX
+from models.top_categories import top_categories
+from pipeline.commands.score import score
+from pipeline.commands.train import Trained
+from pipeline.config.errors import UserError
+from pipeline.config.params import Params, description
+from pipeline.ingest.source import read_source
+from pipeline.profiles.build import Profiles, build_profiles, whole_profiles
+from pipeline.profiles.seasonality import expected_of, season_mix_of
+from pipeline.scoring.incremental import _left_tier_days, update
+from pipeline.scoring.state import FOLDER, MANIFEST
+from pipeline.stores import files
+from pipeline.stores.database import connect
+from tests.pipeline.conftest import params_in, quiet
+
+START = datetime(2025, 1, 1)
+DAYS = 60
+HISTORY_DAYS = 25.0
+KINDS = (
+    "view",
+    "view",
+    "view",
+    "search",
+    "cart",
+    "remove_from_cart",
+    "purchase",
+    "purchase",
+    "return",
+    "contact",
+    "favourite",
+    "email_open",
+    "email_click",
+    "redemption",
+)
+
+
+def random_log(seed: int, *, customers: int = 60, count: int = 1_500) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Events in bursts, many of them over midnight, and when each of them reaches the log."""
+    draw = np.random.default_rng(seed)
+    kinds = draw.choice(KINDS, count)
+    night = draw.integers(1, DAYS, count) * 86_400 + draw.normal(0, 1_500, count).astype(int)
+    any_time = draw.integers(0, DAYS * 86_400, count)
+    at = START + pd.to_timedelta(np.where(draw.random(count) < 0.5, night, any_time), unit="s")
+    is_trade = np.isin(kinds, ("purchase", "return"))
+    who = np.minimum(draw.zipf(1.5, count), customers)
+    events = pd.DataFrame(
+        {
+            "customer_id": [f"c{number}" for number in who],
+            "occurred_at": at,
+            "event_type": kinds,
+            "product_id": np.where(kinds == "contact", None, [f"p{number}" for number in draw.integers(0, 9, count)]),
+            "query": np.where(kinds == "search", draw.choice(["cat  food", "Lamp", "desk"], count), None),
+            "quantity": np.where(is_trade, draw.integers(1, 4, count), 1).astype(float),
+            "unit_price": np.where(is_trade, draw.integers(100, 9_000, count) / 100, np.nan),
+            "discount": np.where(is_trade & (draw.random(count) < 0.3), 0.5, np.nan),
+            # Orders of many lines that span days, and purchases without an order.
+            "order_id": np.where(
+                is_trade & (draw.random(count) < 0.6),
+                [f"o{w}-{d // 2}" for w, d in zip(who, at.day_of_year, strict=True)],
+                None,
+            ),
+            "channel": draw.choice(["web", "app", "Shop"], count),
+        }
+    )
+    late = np.where(draw.random(count) < 0.2, draw.random(count) * 2.9, 0.0)
+    arrived = events.occurred_at + pd.to_timedelta(late, unit="D")
+    products = pd.DataFrame(
+        {"product_id": [f"p{n}" for n in range(8)], "category_path": [f"Home > C{n % 3} > D{n % 5}" for n in range(8)]}
+    )
+    events["arrived"] = arrived
+    return events, products
+
+
+def sent_back_before_buying() -> pd.DataFrame:
+    """Customers of two events: what was sent back leaves the days of the value tier before the order does."""
+    back = pd.DataFrame({"customer_id": [f"back{number}" for number in range(12)], "event_type": "return"})
+    back = back.assign(occurred_at=START + pd.to_timedelta(23 + back.index * 0.7, unit="D"), product_id="p1")
+    back = back.assign(quantity=1.0, unit_price=5.0, channel="web")
+    bought = back.assign(event_type="purchase", occurred_at=back.occurred_at + timedelta(hours=40), unit_price=20.0)
+    return pd.concat([back, bought]).assign(arrived=lambda rows: rows.occurred_at)
+
+
+def make_small(folder: Path, *more: str) -> Params:
+    return params_in(
+        folder,
+        folder,
+        f"source.events.path={folder / 'log.parquet'}",
+        f"history_days={HISTORY_DAYS}",
+        "searches.min_customers=1",
+        "interests.max_categories=3",
+        "naming.season_days=4",
+        "naming.min_group=1",
+        "engine.threads=1",
+        "checks.unknown_product={warn: 1.0, error: 1.0}",
+        *more,
+    )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Callable[..., Params]:
+    return lambda *more: make_small(tmp_path, *more)
+
+
+@dataclass(frozen=True)
+class Tonight:
+    """What an update gave, or a rebuild."""
+
+    profiles: Profiles
+    season_mix: np.ndarray
+    told: list[str] = field(default_factory=list)
+
+
+class Everything(frozenset[str]):
+    """Columns to fetch: all there are, those by which lifts are told, too."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERYTHING = Everything()
+
+
+class Night:
+    """One log, told night after night; each night updated and rebuilt."""
+
+    def __init__(self, params: Params, events: pd.DataFrame, products: pd.DataFrame) -> None:
+        self.params, self.events, self.products = params, events, products
+        self.folder = params.path(params.outputs.folder)
+        self.shop: Any = None
+        self.trained = params
+
+    def write(self, as_of: datetime) -> None:
+        """The log as it stands at a moment: what has reached it, and more of tomorrow."""
+        there = self.events[self.events.arrived < as_of + timedelta(days=1)]
+        there = there[(there.arrived < as_of) | (there.occurred_at >= as_of)].drop(columns="arrived")
+        there.to_parquet(self.params.path(self.params.source.events.path), coerce_timestamps="us")
+        self.products.to_parquet(self.params.path(self.params.source.products.path))
+        names = sorted(there[there.occurred_at < as_of].customer_id.unique())[::2]
+        silent = [f"silent{number}" for number in range(as_of.day % 7)]
+        pd.DataFrame({"customer_id": [*names, *silent]}).to_parquet(self.params.path(self.params.source.customers.path))
+
+    def at(self, as_of: datetime) -> Params:
+        return self.params.model_copy(update={"as_of": pd.Timestamp(as_of, tz="UTC").to_pydatetime()})
+
+    def rebuilt(self, as_of: datetime) -> Tonight:
+        params = self.at(as_of)
+        with connect(params.engine, folder=self.folder) as con:
+            source = read_source(con, params, rejected_path=None)
+            profiles = build_profiles(con, source, params, shop=self.shop, columns=EVERYTHING)
+            window = ObservationWindow(params.as_of, HISTORY_DAYS)
+            mix = season_mix_of(source, profiles.shop.spec, params, window)
+        return Tonight(profiles, mix)
+
+    def updated(
+        self,
+        as_of: datetime,
+        *,
+        model_uri: str = "models:/kindred/1",
+        save: bool = True,
+        columns: Collection[str] = EVERYTHING,
+    ) -> Tonight:
+        params = self.at(as_of)
+        with connect(params.engine, folder=self.folder) as con:
+            trained = self.trained.model_copy(update={"as_of": params.as_of})
+            found = update(
+                con,
+                params,
+                trained,
+                shop=self.shop,
+                model_uri=model_uri,
+                rejected_path=None,
+                progress=quiet,
+            )
+            table = whole_profiles(con, found.measures, trained, columns=columns)
+            if save:
+                found.save()
+            profiles = Profiles(table, self.shop, found.measures.new_categories, found.measures.query_counts)
+            return Tonight(profiles, found.season_mix, found.told(len(table)))
+
+
+def assert_same(found: Tonight, expected: Tonight) -> None:
+    profiles, others = found.profiles, expected.profiles
+    assert list(profiles.table) == list(others.table)
+    pd.testing.assert_frame_equal(profiles.table, others.table, rtol=1e-9, atol=1e-9)
+    # What was seen of a customer does not age, so that here no last digit differs.
+    kept = profiles.table.columns.str.startswith(("evidence", SHARE_PREFIX, SEASON_PREFIX))
+    pd.testing.assert_frame_equal(profiles.table.loc[:, kept], others.table.loc[:, kept], check_exact=True)
+    pd.testing.assert_frame_equal(profiles.new_categories, others.new_categories, check_dtype=False)
+    np.testing.assert_array_equal(found.season_mix, expected.season_mix)
+    (shares, top), (other_shares, other_top) = beside_the_shop(found), beside_the_shop(expected)
+    np.testing.assert_allclose(shares, other_shares, rtol=1e-7)
+    assert top == other_top and any(top)
+
+
+def beside_the_shop(found: Tonight) -> tuple[np.ndarray, Any]:
+    """Expected shares of all customers and categories, and the categories that stand out beside them."""
+    table, spec, kappa = found.profiles.table, found.profiles.shop.spec, 8.0
+    expected, rows = expected_of(table, spec, found.season_mix, kappa=kappa), np.arange(len(table))
+    top = top_categories(table, spec, expected, most=3, min_lift=1.1, min_share=0.05)
+    return np.array([expected.of(column, rows) for column in range(len(spec.cut.categories))]), top.to_pylist()
+
+
+def start(params: Params, seed: int) -> Night:
+    night = Night(params, *random_log(seed))
+    first = START + timedelta(days=30)
+    night.write(first)
+    night.shop = night.rebuilt(first).profiles.shop
+    return night
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A night whose state is saved, to be copied."""
+    folder = tmp_path_factory.mktemp("night")
+    night = start(make_small(folder), 7)
+    night.updated(START + timedelta(days=30))
+    return night
+
+
+@pytest.fixture
+def saved(built: Night, small: Callable[..., Params], tmp_path: Path) -> Night:
+    shutil.copytree(built.params.path(built.params.outputs.folder), tmp_path / "outputs", dirs_exist_ok=True)
+    night = Night(small(), built.events, built.products)
+    night.shop, night.trained = built.shop, built.trained
+    return night
+
+
+TIERS = (
+    (),
+    ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2", "calendar.country=UA"),
+    ("value.tier_days=6", "cards.timezone=Europe/Kyiv"),  # what was given back leaves the days of the tier
+)
+
+
+@pytest.mark.parametrize(("seed", "more"), list(enumerate(TIERS)))
+def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int, more: tuple[str, ...]) -> None:
+    night = start(small(*more), seed)
+    night.events = pd.concat([night.events, sent_back_before_buying()], ignore_index=True)
+    draw = np.random.default_rng(seed)
+    as_of = START + timedelta(days=30)
+    night.write(as_of)
+    assert "in full" in night.updated(as_of).told[0]
+    for number, step in enumerate(draw.choice([1.0, 1.37, 2.5], 3)):
+        as_of += timedelta(days=float(step))
+        if number == 1:
+            night.products = night.products.assign(category_path=night.products.category_path[::-1].to_numpy())
+        if number == 2:
+            new = pd.DataFrame({"product_id": ["p8"], "category_path": ["Garden > Tools"]})
+            night.products = pd.concat([night.products, new], ignore_index=True)
+        night.write(as_of)
+        assert_same(night.updated(as_of), night.rebuilt(as_of))
+
+
+def test_who_is_away_keeps_interests_and_cools_down(small: Callable[..., Params]) -> None:
+    """Of customers who did nothing since, and of whom nothing left the window, no share differs in a bit."""
+    night = start(small(), 5)
+    before, after = START + timedelta(days=30), START + timedelta(days=36)
+    events = night.events.assign(arrived=night.events.occurred_at)
+    left = (events.occurred_at >= before - timedelta(days=HISTORY_DAYS)) & (events.occurred_at < before)
+    stays = events.occurred_at >= after - timedelta(days=HISTORY_DAYS)
+    came = events.occurred_at.between(before, after, inclusive="left")
+    away = set(events.customer_id[left & stays]) - set(events.customer_id[(left & ~stays) | came])
+    night.events = events
+    night.write(after)
+    first, later = (night.rebuilt(moment).profiles.table.set_index("customer_id") for moment in (before, after))
+    names = sorted(name for name in away if first.evidence[name] > 0)
+    assert len(names) > 5
+    kept = first.columns.str.startswith(("evidence", SHARE_PREFIX, SEASON_PREFIX))
+    pd.testing.assert_frame_equal(first.loc[names, kept], later.loc[names, kept], check_exact=True)
+    assert (later.activity[names] < first.activity[names]).all()
+
+
+def test_whose_return_left_the_days_of_the_tier_is_measured_anew(small: Callable[..., Params]) -> None:
+    """What was given back counts in the tier's days, as orders do: from then on it takes nothing off."""
+    kinds = ["purchase", "return", "view", "return"]
+    days = [START + timedelta(days=day) for day in (1.5, 1.5, 1.5, 9.0)]
+    old = ibis.memtable(pd.DataFrame({"customer_id": list("abcd"), "event_type": kinds, "occurred_at": days}))
+    before, now = (ObservationWindow((START + timedelta(days=day)).replace(tzinfo=UTC), 365.0) for day in (7, 8))
+    left = _left_tier_days(old, before, now, small("value.tier_days=6"))
+    assert sorted(left.to_pandas().customer_id) == ["a", "b"]
+    assert not len(_left_tier_days(old, before, now, small()).to_pandas())
+
+
+def test_only_the_columns_asked_for_are_fetched_and_they_are_the_same(saved: Night) -> None:
+    as_of = START + timedelta(days=31)
+    saved.write(as_of)
+    whole = saved.rebuilt(as_of).profiles.table
+    asked = {"customer_id", "spend", "lifecycle_stage", "days_since_last_purchase", "unheard of"}
+    found = saved.updated(as_of, columns=asked).profiles.table
+    assert set(found) == asked - {"unheard of"}
+    pd.testing.assert_frame_equal(found, whole[list(found)], rtol=1e-9, atol=1e-9)
+
+
+def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params]) -> None:
+    night = start(small(), 7)
+    as_of = START + timedelta(days=30)
+    night.updated(as_of)
+    before = night.events
+    very_late = before[before.occurred_at < as_of - timedelta(days=6)].head(3).assign(arrived=as_of)
+    night.events = pd.concat([before, very_late])
+    night.write(as_of + timedelta(days=1))
+    found = night.updated(as_of + timedelta(days=1))
+    assert any("Too late: 3 rows" in line for line in found.told)
+    assert any("only events from 2025-01-28" in line for line in found.told)
+    night.events = before
+    night.write(as_of + timedelta(days=1))
+    assert_same(found, night.rebuilt(as_of + timedelta(days=1)))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("model", "of another model"),
+        ("params", "trained with other parameters"),
+        ("source", "described otherwise"),
+        ("truncated", "missing or damaged"),
+        ("removed", "missing or damaged"),
+        ("seasons", "missing or damaged"),
+        ("layout", "of another version of Kindred"),
+        ("manifest", "it is damaged"),
+        ("manifest lacks", "it is damaged"),
+        ("future", "cannot go back"),
+        ("gap", "A gap: nothing of 2025-01-28"),
+        ("no news", "A gap: bring the log"),
+        ("nothing at all", "A gap: nothing of 2025-01-28"),
+        ("overlap", "An overlap"),
+    ],
+)
+def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: Night, harm: str, told: str) -> None:
+    night, as_of, model_uri = saved, START + timedelta(days=31), "models:/kindred/1"
+    night.write(as_of)
+    state = night.folder / FOLDER
+    log = night.params.path(str(night.params.source.events.path))
+    events = pd.read_parquet(log)
+    measures = next(state.glob("measures-*"))
+    if harm == "model":
+        model_uri = "models:/kindred/2"
+    elif harm == "params":
+        night.trained = small("sessions.gap_minutes=45")
+    elif harm == "source":
+        night.params = small("source.events.timezone=Europe/Kyiv")
+    elif harm == "truncated":
+        measures.write_bytes(measures.read_bytes()[:-100])
+    elif harm in ("removed", "seasons"):
+        (measures if harm == "removed" else next(state.glob("seasons-*"))).unlink()
+    elif harm == "manifest":
+        (state / MANIFEST).write_text((state / MANIFEST).read_text()[:50])
+    elif harm in ("manifest lacks", "layout"):
+        there = json.loads((state / MANIFEST).read_text())
+        del there["reread_from" if harm == "manifest lacks" else "seasons"]
+        (state / MANIFEST).write_text(json.dumps(there | ({"layout": 6} if harm == "layout" else {})))
+    elif harm == "future":
+        as_of -= timedelta(days=2)
+    elif harm == "gap":
+        events[events.occurred_at.dt.day_of_year != 28].to_parquet(log)
+    elif harm == "nothing at all":
+        events[events.occurred_at < START + timedelta(days=27)].to_parquet(log)
+    elif harm == "no news":
+        as_of += timedelta(days=3)
+        events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
+    else:
+        pd.concat([events, events]).to_parquet(log)
+    before = {path.name: path.read_bytes() for path in state.iterdir()}
+    with pytest.raises(UserError, match=told):
+        night.updated(as_of, model_uri=model_uri)
+    assert {path.name: path.read_bytes() for path in state.iterdir()} == before
+
+
+def test_a_silent_night_is_told_and_its_events_count_when_they_come(saved: Night) -> None:
+    log = saved.params.path(str(saved.params.source.events.path))
+    for days, told in ((1, "No event from 2025-01-31"), (2, "No event from 2025-02-01"), (3, None)):
+        as_of = START + timedelta(days=30 + days)
+        saved.write(as_of)
+        if told:
+            events = pd.read_parquet(log)
+            events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
+        found = saved.updated(as_of)
+        assert any(told in line for line in found.told) if told else not any("No event" in line for line in found.told)
+        assert_same(found, saved.rebuilt(as_of))
+
+
+def test_files_of_few_customers_become_one_again(saved: Night) -> None:
+    counts = []
+    for days in range(1, 5):
+        as_of = START + timedelta(days=30) + timedelta(hours=6 * days)
+        saved.write(as_of)
+        assert_same(saved.updated(as_of), saved.rebuilt(as_of))
+        counts.append(len(json.loads((saved.folder / FOLDER / MANIFEST).read_text())["measures"]))
+    assert max(counts) > 1 and counts != sorted(counts), counts
+
+
+def test_what_others_keep_in_the_folder_stays(saved: Night) -> None:
+    as_of = START + timedelta(days=31)
+    saved.write(as_of)
+    folder = saved.folder / FOLDER
+    (folder / "notes.txt").write_text("mine")
+    (folder / "kept").mkdir()
+    saved.updated(as_of)
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "kept").is_dir()
+
+
+def test_a_password_is_no_part_of_what_describes_a_source(small: Callable[..., Params]) -> None:
+    first, second = (
+        small("source.events.path=null", f"source.events.query=select * from read('s3://b?secret_key={word}')")
+        for word in ("one", "two")
+    )
+    assert description(first) == description(second) == description(first.redacted())
+
+
+def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_of = START + timedelta(days=31)
+    saved.write(as_of)
+    found = None
+    write_json = files.write_json
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(files, "write_json", lambda path, value: (_ for _ in ()).throw(RuntimeError("power")))
+        saved.updated(as_of)
+    assert files.write_json is write_json
+    manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
+    assert manifest["as_of"].startswith("2025-01-31")
+    found = saved.updated(as_of)
+    assert_same(found, saved.rebuilt(as_of))
+    manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
+    named = {MANIFEST, *(one["file"] for one in manifest["measures"])}
+    named |= {manifest[name]["file"] for name in ("products", "seasons")}
+    assert {path.name for path in (saved.folder / FOLDER).iterdir()} == named | {p["file"] for p in manifest["events"]}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (saved.folder / FOLDER).glob("*.parquet"))
+
+
+def test_scores_of_an_update_are_those_of_a_rebuild(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    params, result = trained
+    params = params.model_copy(update={"outputs": params.outputs.model_copy(update={"folder": str(tmp_path)})})
+    for days in (0, 1):
+        later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
+        found = score(later, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
+    expected = score(later, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+    ours, theirs = (pq.read_table(one.path).to_pandas() for one in (found, expected))
+    assert {"segment_id", "interest_segment_id", "activity"} <= set(ours)
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)
+    assert "Updated" in found.as_text()
+
+
+def test_an_update_again_at_the_same_moment_gives_the_same(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+    """Without late_days there is nothing to read again; as after a crash between scores and state."""
+    params, result = trained
+    params = params.model_copy(
+        update={
+            "outputs": params.outputs.model_copy(update={"folder": str(tmp_path)}),
+            "score": params.score.model_copy(update={"late_days": 0.0}),
+        }
+    )
+    first, again = (
+        pq.read_table(
+            score(params, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True).path
+        )
+        for _ in range(2)
+    )
+    assert again.equals(first)

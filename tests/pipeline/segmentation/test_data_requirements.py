@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.cli import main
+from pipeline.commands.score import score
+from pipeline.commands.train import train
+from pipeline.config.errors import UserError
+from pipeline.config.load import load_params
+from pipeline.config.params import Params
+from pipeline.segmentation.data_requirements import require_enough
+
+PARAMS = Path(__file__).parents[3] / "params.yaml"
+
+
+def quiet(step: str) -> None:
+    """No progress."""
+
+
+def checked(customers: int, orders: int, first: str, *more: str) -> tuple[str, ...]:
+    profile = pd.DataFrame({"event_count": [3.0] * customers + [2.0] * 7, "order_count": 0.0})
+    profile.loc[0, "order_count"] = float(orders)
+    summary = SimpleNamespace(first_event_at=first, last_event_at="2025-10-31T12:00:00")
+    source, profiles = cast(Any, SimpleNamespace(summary=summary)), cast(Any, SimpleNamespace(table=profile))
+    return require_enough(source, profiles, load_params(PARAMS, more))
+
+
+def test_enough_is_silent_and_the_window_counts() -> None:
+    assert checked(100, 30, "2025-10-01T12:00:00") == ()
+    assert checked(100, 30, "1999-10-01T12:00:00") == ()
+    assert len(checked(100, 30, "1999-10-01T12:00:00", "history_days=10")) == 1
+
+
+def test_all_that_is_missing_is_told_at_once_and_how_far_off() -> None:
+    with pytest.raises(UserError) as told:
+        checked(40, 29, "2025-10-31T11:24:00")
+    lines = str(told.value).splitlines()
+    assert lines[1:4] == [
+        "  customers with 3 events or more: 40 found, 100 needed (minimum.customers), 60 short",
+        "  days from the first event to the last: 0.025 found, 0.05 needed (minimum.history_days), 0.025 short",
+        "  orders: 29 found, 30 needed (minimum.orders), 1 short",
+    ]
+    assert "facets.behaviour.algorithm=rule" in lines[-1]
+    assert checked(40, 29, "2025-10-31T11:24:00", "facets.behaviour.algorithm=rule") == ()
+    off = ("minimum.customers=0", "minimum.orders=0", "minimum.history_days=0", "minimum.usual_history_days=0")
+    assert checked(0, 0, "2025-10-31T11:24:00", *off) == ()
+
+
+def test_a_log_of_hours_is_warned_of() -> None:
+    (note,) = checked(100, 30, "2025-10-31T09:00:00")
+    assert note.startswith("Short log: 3.0 hours from the first event to the last.")
+    assert checked(100, 30, "2025-10-26T12:00:00")[0].startswith("Short log: 5.0 days")
+
+
+def test_the_command_refuses_in_one_message_and_exits_with_two(
+    params: Callable[..., Params], shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params()  # makes the store
+    given = [
+        f"source.events.path={shop / 'events'}",
+        f"source.products.path={shop / 'products.parquet'}",
+        f"source.customers.path={shop / 'customers.parquet'}",
+        *(f"outputs.folder={tmp_path / 'outputs'}", f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"),
+        *("interests.fit=off", "minimum.customers=100000"),
+    ]
+    assert main(["train", "--params", str(PARAMS), *(word for one in given for word in ("--set", one))]) == 2
+    told = capsys.readouterr().err
+    assert len(re.findall("^kindred: expected enough", told, flags=re.MULTILINE)) == 1
+    assert "100,000 needed (minimum.customers)" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "outputs" / "report.html").exists()
+
+
+def test_what_can_be_done_can_be_done(params: Callable[..., Params], tmp_path: Path) -> None:
+    given = params("facets.behaviour.algorithm=rule", "minimum.customers=100000")
+    trained = train(given, sweep=False, progress=quiet)
+    assert trained.segments.is_standing.all()
+    assert trained.segments.customer_share.sum() == pytest.approx(1.0)
+    scored = score(given, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    frame = pq.read_table(scored.path).to_pandas()
+    expected = dict(zip(trained.segments.segment_id, trained.segments.customer_count, strict=True))
+    assert frame.segment_id.value_counts().to_dict() == expected
+    assert frame.cluster_id.isna().all()
+    report = trained.report_path.read_text(encoding="utf-8")
+    assert "by rule" in report
+    assert "Interests by segment" not in report

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from features.benefits import views_per_order
+from pipeline.config.errors import ParamsError
+from pipeline.config.load import load_params
+from pipeline.report.texts.five_w import TEXTS, five_w_texts
+from pipeline.segmentation.profile_cards import (
+    QUESTIONS,
+    WHY,
+    _attribute_counts,
+    _benefit_sums,
+    _drawn,
+    _told_columns,
+    build_cards,
+)
+
+PARAMS = load_params(Path(__file__).parents[3] / "params.yaml")
+
+
+def lines(card: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [line for one in card.values() for line in one]
+
+
+def customers_table(n: int = 200) -> pd.DataFrame:
+    generator = np.random.default_rng(3)
+    return pd.DataFrame(
+        {
+            "customer_id": [f"c{number:03}" for number in range(n)],
+            "city": generator.choice(["Lviv", "Kyiv"], n),
+            "nickname": "x",
+            "contact": [f"c{number}@shop.example" for number in range(n)],
+            "loyalty_card": np.arange(n) + 480_000,
+            "income": generator.lognormal(8, 1, n),
+            "kids": generator.integers(0, 3, n),
+            "since": pd.Timestamp("2020-01-01"),
+        }
+    )
+
+
+def test_columns_that_identify_are_left_out_and_said() -> None:
+    columns, bounds, notes = _told_columns(ibis.memtable(customers_table()), PARAMS)
+    assert columns == ["city", "income", "kids"]
+    assert list(bounds) == ["income"]
+    assert [note.split("'")[1] for note in notes] == ["contact", "loyalty_card", "nickname", "since"]
+    assert all(float(f"{bound:.2g}") == bound for bound in bounds["income"])
+
+
+def test_a_value_that_few_carry_is_counted_nowhere() -> None:
+    table = customers_table()
+    table.loc[:4, "city"] = "Odesa"
+    profiles: Any = SimpleNamespace(table=table[["customer_id"]])
+    source: Any = SimpleNamespace(customers=ibis.memtable(table))
+    counts, known, _ = _attribute_counts(source, profiles, np.repeat(["a", "b"], 100), PARAMS)
+    cities = counts[counts.topic == "attribute: city"]
+    assert set(cities.value) == {"Lviv", "Kyiv"}
+    assert known.set_index(["topic", "segment_id"]).known_count["attribute: city", "a"] == 100
+
+
+def test_cards_are_with_the_segments_and_every_line_is_sure(trained: Any) -> None:
+    params, _ = trained
+    folder = params.path(params.outputs.folder)
+    segments = json.loads((folder / "segments.json").read_text(encoding="utf-8"))
+    assert all(one["five_w"].keys() == set(QUESTIONS) for one in segments)
+    told = [line for one in segments for line in lines(one["five_w"])]
+    assert told
+    for line in told:
+        assert line["q_value"] <= params.cards.false_discovery_rate
+        assert line["customer_count"] >= params.naming.min_group
+        assert line["lift"] == pytest.approx(line["figure"] / line["shop"])
+        assert max(line["lift"], 1 / line["lift"]) >= params.cards.min_lift
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Your customer table was read: age_band, city, gender (known for " in page
+    is_told = any(line["is_attribute"] for line in told)
+    assert ("No segment differs reliably in any of these" in page) is not is_told
+    assert "reliable differences only" in page
+    assert "Audiences by category" in page
+
+
+def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -> None:
+    from pipeline.config.facets import facets_of
+    from pipeline.ingest.source import read_source
+    from pipeline.profiles.build import build_profiles
+    from pipeline.segmentation.cluster import cluster
+    from pipeline.segmentation.describe import describe_segments
+    from pipeline.stores.database import connect
+
+    given = params()
+    (facet, *_) = facets_of(given)
+    folder = given.path(given.outputs.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with connect(given.engine, folder=folder) as con:
+        source = read_source(con, given, rejected_path=folder / "rejected.parquet")
+        profiles = build_profiles(con, source, given)
+        segments = describe_segments(profiles, cluster(profiles, given, facet), given, facet, leaning=None)
+        # A city of their own for those of one segment, and for half of the others.
+        first = segments.table[0]["segment_id"]
+        is_first = segments.segment_ids == first
+        city = np.where(is_first | (np.arange(len(is_first)) % 2 == 0), "Planted", "Elsewhere")
+        city[np.flatnonzero(is_first)[:: max(is_first.sum() // 12, 1)]] = "Elsewhere"
+        table = pd.DataFrame({"customer_id": profiles.table.customer_id, "city": city, "club": city})
+        source = replace(source, customers=ibis.memtable(table))
+        drawn = _drawn(source, profiles, given)
+        whole = build_cards(source, profiles, segments, drawn, given).five_w
+        bare = build_cards(replace(source, customers=None), profiles, segments, drawn, given).five_w
+    assert [(line["topic"], line["value"]) for line in whole[first]["who"]] == [("club", "Planted")]
+    assert [line["value"] for line in whole[first]["where"] if line["is_attribute"]] == ["Planted"]
+    for segment_id, card in bare.items():
+        assert card["who"] == []
+        assert [one for one in lines(whole[segment_id]) if not one["is_attribute"]] == lines(card)
+    assert any(lines(card) for card in bare.values())
+
+
+def test_views_an_order_takes_are_of_those_who_viewed_and_ordered() -> None:
+    counts = ibis.memtable({"order_count": [2.0, 4.0, 0.0, 1.0], "view_count": [10.0, 4.0, 9.0, 0.0]})
+    profile = counts.mutate(views_per_order=views_per_order(counts)).to_pandas()
+    profile = profile.assign(**dict.fromkeys([name for name in WHY if name != "views_per_order"], 0.5))
+    found = _benefit_sums(profile, np.array(["a", "a", "a", "b"])).query("topic == 'views_per_order'")
+    assert found.set_index("segment_id")[["total", "squares", "known_count"]].to_dict("index") == {
+        "a": {"total": 6.0, "squares": 26.0, "known_count": 2},  # 5 and 1
+        "b": {"total": 0.0, "squares": 0.0, "known_count": 0},
+    }
+
+
+def test_words_are_the_same_in_every_language() -> None:
+    words = yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
+    assert list(words) == ["en", "uk", "ru", "sq"]
+    for one in words.values():
+        assert one.keys() == words["en"].keys()
+        for key, text in one.items():
+            assert isinstance(text, dict) is isinstance(words["en"][key], dict)
+            if isinstance(text, dict):
+                assert text.keys() == words["en"][key].keys()
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        ("en", "Visits on Mondays: 25%; all segmented customers: 12% (2.1×, 1,200 customers)"),
+        ("uk", "Візити в понеділок: 25%; усі сегментовані клієнти: 12% (2,1×, клієнтів: 1\u00a0200)"),
+        ("ru", "Визиты в понедельник: 25%; все сегментированные клиенты: 12% (2,1×, клиентов: 1\u00a0200)"),
+        ("sq", "Vizita të hënën: 25%; të gjithë klientët e segmentuar: 12% (2,1×, klientë: 1\u00a0200)"),
+    ],
+)
+def test_a_line_in_words(language: str, expected: str) -> None:
+    line = {"topic": "weekday", "is_attribute": False, "value": "1", "figure": 0.25, "shop": 0.12, "lift": 2.083}
+    told = five_w_texts({"who": [], "when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language)
+    assert [one["lines"] for one in told["questions"]] == [[expected]]
+    alike = {**line, "figure": line["shop"] + 1e-6, "q_value": 0.01, "customer_count": 1200}
+    assert not five_w_texts({"when": [alike]}, language)["questions"]
+    by_rule = five_w_texts({"when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language, is_standing=True)
+    assert by_rule["questions"][0]["lines"] != [expected]
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["cards.timezone=Kyiv", "cards.occasions={x: {name: {en: a, uk: b, ru: c, sq: d}, first: 13-01, last: 12-02}}"],
+)
+def test_what_cannot_be_used(override: str) -> None:
+    with pytest.raises(ParamsError, match=r"Europe/Kyiv|a month and a day"):
+        load_params(Path(__file__).parents[3] / "params.yaml", [override])

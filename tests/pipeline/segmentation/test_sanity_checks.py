@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import ibis
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.categories import OTHER, CategoryCut
+from features.interests import SHARE_PREFIX
+from pipeline.commands.check import check
+from pipeline.config.load import load_params
+from pipeline.config.params import Params
+from pipeline.segmentation import sanity_checks
+
+PARAMS = load_params(Path(__file__).parents[3] / "params.yaml", [])
+
+
+def at(day: str, **changes: Any) -> Params:
+    return PARAMS.model_copy(update={"as_of": datetime.fromisoformat(day).replace(tzinfo=UTC), **changes})
+
+
+def profiles(share_of_other: list[float], *, evidence: list[float], mix: float) -> Any:
+    shares = {"Cats": 1.0 - mix, OTHER: mix} if mix < 1.0 else {OTHER: mix}
+    cut = CategoryCut(1, tuple(shares), tuple(shares.values()))
+    table = pd.DataFrame({SHARE_PREFIX + OTHER: share_of_other, "evidence": evidence})
+    return cast(Any, SimpleNamespace(table=table, shop=SimpleNamespace(spec=SimpleNamespace(cut=cut))))
+
+
+@pytest.mark.parametrize(("day", "is_told"), [("2025-10-25", False), ("2025-11-01", False), ("2025-11-09", True)])
+def test_a_moment_long_after_the_log(day: str, is_told: bool) -> None:
+    told = sanity_checks.of_moment(at(day), cast(Any, SimpleNamespace(last_event_at="2025-10-31T12:00:00")))
+    assert bool(told) == is_told
+    assert not is_told or "8 days after the last event (2025-10-31)" in told[0]
+
+
+def test_interests_outside_the_columns() -> None:
+    assert sanity_checks.of_categories(profiles([0.5], evidence=[1.0], mix=0.5)) == []
+    assert sanity_checks.of_categories(profiles([0.9], evidence=[1.0], mix=0.7))[0].startswith(
+        "70% of interests lie outside the 1"
+    )
+    assert "no interests are told" in sanity_checks.of_categories(profiles([1.0], evidence=[1.0], mix=1.0))[0]
+
+
+def test_signs_of_another_shop() -> None:
+    like = profiles([0.3, 1.0], evidence=[9.0, np.nan], mix=0.1)
+    assert (
+        sanity_checks.of_another_shop(PARAMS, PARAMS, like.shop.spec.cut, like.table, drift=0.4) == []
+    )  # whoever did nothing says nothing
+    unlike = profiles([0.3, 1.0], evidence=[5.0, 5.0], mix=0.1)
+    (unknown,) = sanity_checks.of_another_shop(PARAMS, PARAMS, unlike.shop.spec.cut, unlike.table, drift=None)
+    assert unknown.startswith("65% of its customers' interests")
+    _, moved = sanity_checks.of_another_shop(PARAMS, PARAMS, unlike.shop.spec.cut, unlike.table, drift=0.6)
+    assert moved.startswith("60% of its customers would have to move")
+
+
+def test_a_model_of_another_shop_or_of_a_later_time() -> None:
+    assert sanity_checks.of_model(PARAMS, PARAMS, []) == []
+    assert "another shop's: this, and that. Train" in sanity_checks.of_model(PARAMS, PARAMS, ["this", "that"])[0]
+    (later,) = sanity_checks.of_model(at("2025-10-01"), PARAMS, [])
+    assert "before the model's training (2025-11-01)" in later
+
+
+def test_a_champion_of_another_shop() -> None:
+    assert sanity_checks.of_champion(PARAMS, at("2025-12-01")) == ""
+    assert "tracking.model_name" in sanity_checks.of_champion(in_zone("Europe/Kyiv"), PARAMS)
+
+
+def log(clock: list[str], *, days: int, each: int, kind: str = "view") -> Any:
+    """``each`` events at each time of day, on ``days`` days of October 2025; UTC."""
+    at = [f"2025-10-{day + 1:02} {time}" for day in range(days) for time in clock for _ in range(each)]
+    table = pd.DataFrame({"event_type": kind, "occurred_at": pd.to_datetime(at).astype("datetime64[us]")})
+    return cast(Any, SimpleNamespace(events=ibis.memtable(table)))
+
+
+def in_zone(read: str, told: str | None = None) -> Params:
+    events = PARAMS.source.events.model_copy(update={"timezone": read})
+    return PARAMS.model_copy(
+        update={
+            "source": PARAMS.source.model_copy(update={"events": events}),
+            "cards": PARAMS.cards.model_copy(update={"timezone": told}),
+        }
+    )
+
+
+EVENINGS = ["18:30", "19:10", "20:00", "21:40", "22:05"]
+
+
+def test_most_is_done_at_night_where_the_time_zone_is_wrong() -> None:
+    evenings = log(EVENINGS, days=10, each=20)  # 1,000 events
+    for params in (in_zone("UTC"), in_zone("UTC", "Europe/London")):
+        assert sanity_checks.of_hours(params, evenings) == []
+    # Tokyo is nine hours ahead: 3:30, 4:10, 5:00 are of the night, 6:40, 7:05 and 13:00 are not.
+    (told,) = sanity_checks.of_hours(in_zone("UTC", "Asia/Tokyo"), log([*EVENINGS, "04:00"], days=10, each=20))
+    assert told.startswith("50% of what customers do is done from 0:00 to 6:00 in Asia/Tokyo")
+    assert (
+        sanity_checks.of_hours(in_zone("UTC", "Asia/Tokyo"), log(EVENINGS, days=10, each=20, kind="email_open")) == []
+    )
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Kyiv", "America/New_York"])
+def test_what_has_no_hours_or_is_a_moment_long_says_nothing_of_the_clock(zone: str) -> None:
+    midnight = "00:00" if zone == "UTC" else {"Europe/Kyiv": "21:00", "America/New_York": "04:00"}[zone]
+    for source in (log([midnight], days=10, each=200), log([midnight, "00:00"], days=10, each=200)):
+        assert sanity_checks.of_hours(in_zone(zone), source) == []
+    assert sanity_checks.of_hours(in_zone("UTC"), log(["01:00", "02:50"], days=6, each=200)) == []
+    assert sanity_checks.of_hours(in_zone("UTC"), log(["01:00", "02:50"], days=9, each=20)) == []
+    assert sanity_checks.of_hours(in_zone("UTC"), log([], days=9, each=20)) == []
+
+
+def test_hours_alike_are_no_mistake() -> None:
+    alike = log([f"{hour:02}:30" for hour in range(24)], days=10, each=5)
+    assert sanity_checks.of_hours(in_zone("UTC"), alike) == []
+    assert sanity_checks.of_hours(in_zone("UTC"), log([f"{hour:02}:30" for hour in range(6)], days=10, each=20)) != []
+
+
+@pytest.mark.parametrize(
+    ("dear", "count", "is_told"), [(10.0, 1_000, False), (2_000.0, 1_000, True), (2_000.0, 990, False)]
+)
+def test_a_few_rows_that_bring_most_of_the_spend(dear: float, count: int, is_told: bool) -> None:
+    prices = [1.0] * (count - 10) + [dear] * 10
+    rows = pd.DataFrame({"event_type": "purchase", "quantity": 1.0, "unit_price": prices})
+    told = sanity_checks.of_spend(ibis.memtable(rows))
+    assert bool(told) == is_told
+    assert not is_told or told[0].startswith("1% of the purchases bring 95% of the spend")
+
+
+def purchases(categories: dict[str | None, tuple[int, float]]) -> Any:
+    """Category -> rows, and items a row."""
+    rows = [(path, items) for path, (count, items) in categories.items() for _ in range(count)]
+    table = pd.DataFrame(rows, columns=["category_path", "quantity"]).assign(event_type="purchase", product_id="p")
+    return ibis.memtable(table.astype({"category_path": "object"}), schema=PURCHASES)
+
+
+PURCHASES = {"category_path": "string", "quantity": "float64", "event_type": "string", "product_id": "string"}
+
+
+@pytest.mark.parametrize(
+    ("categories", "told"),
+    [
+        ({"Food > Milk": (990, 1.0), "Fuel > Petrol": (10, 9_000.0)}, "purchases in 'Fuel' hold 98.9%"),
+        # Grams beside pieces: no few rows hold most of them, a category does.
+        ({"Food > Milk": (700, 2.0), "Fruit": (300, 500.0)}, "purchases in 'Fruit' hold 99.1%"),
+        ({None: (990, 1.0), "Food": (5, 1.0), "Fuel": (5, 9_000.0)}, "purchases in 'Fuel' hold 97.8%"),
+        ({None: (991, 1.0), "": (9, 9_000.0)}, "1% of the purchases hold 98.8%"),
+        ({"Food": (900, 1.0), "Screws": (100, 9.0)}, ""),  # half of them, and not so unlike
+        ({"Food": (989, 1.0), "Fuel": (10, 9_000.0)}, ""),  # too few to judge by
+        ({"Food": (1_000, 5.0)}, ""),
+        ({"Food": (1_000, 0.0)}, ""),
+    ],
+)
+def test_a_few_rows_or_categories_that_hold_most_of_all_items(
+    categories: dict[str | None, tuple[int, float]], told: str
+) -> None:
+    (found,) = sanity_checks.of_items(purchases(categories), None) or [""]
+    assert found.startswith(told) and bool(found) == bool(told)
+
+
+def test_the_catalogue_names_the_categories_of_items() -> None:
+    bought = purchases({"a": (990, 1.0), "b": (10, 9_000.0)})
+    bought = bought.mutate(product_id=bought.category_path).drop("category_path")
+    products = ibis.memtable(pd.DataFrame({"product_id": ["a", "b"], "category_path": ["Food", "Fuel > Petrol"]}))
+    assert "in 'Fuel' hold 98.9%" in sanity_checks.of_items(bought, products)[0]
+    assert sanity_checks.of_items(bought, None)[0].startswith("1% of the purchases hold 98.9%")
+
+
+@pytest.mark.parametrize(
+    ("contacts", "orders", "is_told"),
+    [
+        ([1.0] * 100 + [0.0] * 200, [1.0] * 300, False),
+        ([1.0] * 160 + [0.0] * 140, [9.0] * 300, True),  # more than half as many as buy
+        ([4.0] * 100 + [0.0] * 200, [1.0] * 300, True),  # more contacts than orders
+        ([1.0] * 99, [0.0] * 99, False),
+        ([1.0] * 100, [0.0] * 100, True),
+        ([0.0] * 100, [0.0] * 100, False),
+    ],
+)
+def test_contacts_that_can_be_none(contacts: list[float], orders: list[float], is_told: bool) -> None:
+    told = sanity_checks.of_contacts(pd.DataFrame({"contact_count": contacts, "order_count": orders}))
+    assert bool(told) == is_told
+
+
+def test_a_check_tells_what_a_training_tells(params: Callable[..., Params]) -> None:
+    mails = ["source.events.event_types.email_open=[]", "source.events.event_types.contact=[contact, email_open]"]
+    for more, expected in (
+        ([], ()),
+        ([*mails, "as_of=2026-05-01T00:00:00Z"], ("days after the last event", " orders of ")),
+    ):
+        told = check(params(*more), progress=lambda step: None)
+        assert told.count("Beware") == len(expected)
+        assert all(text in told for text in expected)

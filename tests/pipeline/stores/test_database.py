@@ -1,0 +1,122 @@
+"""The database: its settings, its end, and what is said when room runs out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.config.params import EngineParams
+from pipeline.stores.database import EngineError, connect, fetch, leave_room, materialise
+
+SMALL = EngineParams(memory_limit="200MB", threads=1, temp_directory=None, max_temp_directory_size="1MB")
+LARGE = SMALL.model_copy(update={"memory_limit": "1GB", "max_temp_directory_size": "10GB"})
+
+
+def one(con: Any, query: str) -> Any:
+    return con.con.execute(query).fetchone()[0]
+
+
+def test_settings_and_nothing_left(tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        assert one(con, "select current_setting('TimeZone')") == "UTC"
+        assert one(con, "select current_setting('threads')") == 1
+        assert one(con, "select current_setting('preserve_insertion_order')") is False
+        assert one(con, "select current_setting('memory_limit')") == "810.5 MiB"  # 85% of 1 GB
+        assert Path(one(con, "select current_setting('temp_directory')")).is_absolute()
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("byte_count", "left"), [(3e8, "524.4 MiB"), (9e8, "190.7 MiB"), (0.0, "810.5 MiB")])
+def test_a_table_beside_the_database_has_its_room(byte_count: float, left: str, tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        leave_room(con, 5e8)
+        leave_room(con, byte_count)
+        assert one(con, "select current_setting('memory_limit')") == left
+
+
+def test_a_relative_folder_outlives_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with connect(LARGE, folder=Path("work")) as con:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        con.con.execute("create table t as select range from range(200000); checkpoint")
+        assert one(con, "select count(*) from t") == 200_000
+    assert not list((tmp_path / "work").iterdir())
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_nothing_left_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), connect(LARGE, folder=tmp_path):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_command_left_is_swept_and_what_runs_is_not(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from pipeline.stores.database import connect; "
+        "from tests.pipeline.stores.test_database import LARGE\n"
+        "with connect(LARGE, folder=Path(sys.argv[1])): os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parents[3])
+    assert done.returncode == 9
+    (left,) = tmp_path.iterdir()
+    with connect(LARGE, folder=tmp_path) as con:
+        assert not left.exists()
+        with connect(LARGE, folder=tmp_path):
+            assert len(list(tmp_path.iterdir())) == 2
+        assert one(con, "select 1") == 1 and list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_names_what_to_change(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    elsewhere = LARGE.model_copy(update={"temp_directory": str(tmp_path / "file" / "spill")})
+    with pytest.raises(EngineError, match=r"engine\.temp_directory"), connect(elsewhere, folder=tmp_path):
+        pass
+
+
+def test_memory_that_does_not_suffice_names_what_to_change(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"engine.memory_limit \(200MB\)"), connect(SMALL, folder=tmp_path) as con:
+        con.con.execute("create temp table t as select range as a, random()::varchar as b from range(20000000)")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_fills(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        with pytest.raises(EngineError, match=r"disk|space"), connect(LARGE, folder=place) as con:
+            con.con.execute("create table t as select random()::varchar as b from range(3000000); checkpoint")
+        assert not list(place.iterdir())
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_materialise_replaces_and_may_read_what_it_replaces(tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        first = materialise(con, con.sql("select 1 as x"), "numbers")
+        assert first.to_pyarrow().to_pylist() == [{"x": 1}]
+        second = materialise(con, first.mutate(x=first.x + 1), "numbers")
+        assert second.to_pyarrow().to_pylist() == [{"x": 2}]
+        assert con.list_tables() == ["numbers"]
+
+
+def test_fetched_rows_are_in_order(tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        con.con.execute(
+            "create table t as select 'é' || (i * 7919 % 300000) as name, i, i / 7.0 as share, i % 2 = 0 as is_even, "
+            "if(i % 3 = 0, null, i / 7.0) as days, if(i % 5 = 0, null, 'x' || i % 4) as stage from range(300000) r(i)"
+        )
+        frame = fetch(con, con.table("t"), order_by="name")
+        pd.testing.assert_frame_equal(frame, con.table("t").order_by("name").to_pandas(), check_exact=True)
+        nobody = fetch(con, con.table("t").limit(0), order_by="name")
+        assert len(nobody) == 0 and nobody.dtypes.to_dict() == frame.dtypes.to_dict()
