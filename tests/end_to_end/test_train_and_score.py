@@ -218,7 +218,7 @@ def test_cards_tell_how_many_are_still_there(trained: tuple[Params, Trained], tm
         assert len(here) >= params.naming.min_group and share == pytest.approx(here.mean(), abs=0.005)
         assert one == {"days": days, "share": pytest.approx(share), "is_sample": False}
     page = result.report_path.read_text()
-    assert page.count("f those who were in") == told.drop("standing-unknown").notna().sum()
+    assert page.count(" earlier are still in it.") == told.drop("standing-unknown").notna().sum()
 
 
 def told_segments(scored: Scored, customer: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

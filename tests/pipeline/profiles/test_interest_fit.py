@@ -104,7 +104,7 @@ def test_weights_that_stayed_are_not_told_to_be_fitted(params: Callable[..., Par
     mlflow = mlflow_runs.open_store(given)
     assert not mlflow_runs.read_run(mlflow, trained.run_id)[2]["method"]["is_fitted"]
     page = mlflow.artifacts.load_text(f"runs:/{trained.run_id}/report.html")
-    assert "Weights are those of the settings, not fitted to this shop." in page
+    assert "Weights come from the settings and were not fitted to this shop." in page
 
 
 def test_a_log_too_short_trains_with_what_is_given(params: Callable[..., Params]) -> None:

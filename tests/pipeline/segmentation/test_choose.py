@@ -137,7 +137,7 @@ def test_the_choice_is_made_on_earlier_cutoffs_told_and_kept(params: Callable[..
     # Three cutoffs; the last is for the report alone.
     assert "2025-08-03 and" in reason and "2025-09-02" in reason and "2025-10-02" not in reason
     assert "fitted on 600 of" in reason and "2 resamples" in reason
-    assert "4 settings were tried. The simplest was taken" in result.report_path.read_text()
+    assert "4 settings were tried; the simplest one that was stable" in result.report_path.read_text()
     assert reason in result.as_text()
     assert result.candidates == ""
     names = {one.path for one in mlflow.MlflowClient().list_artifacts(result.run_id, "figures/behaviour")}

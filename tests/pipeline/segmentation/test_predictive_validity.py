@@ -134,7 +134,7 @@ def test_the_section_by_hand() -> None:
     assert told["rows"] == [
         ("Segments", ["0.750 (0.700–0.800)"]),
         ("K-means on raw category counts", ["–"]),
-        ("Share of the achievable gain kept", ["50%"]),
+        ("Share of the achievable gain", ["50%"]),
     ]
     both = measured | {"facets": ("behaviour", "interest")}
     both["rows"] = {"segments": {"buys_auc": figure}, "behaviour": {"buys_auc": figure}, "interest": {}, "counts": {}}
