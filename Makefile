@@ -34,7 +34,7 @@ lint: $(READY)
 types: $(READY)
 	@$(BIN)/mypy
 
-bench: demo/shop/shop.json              ## the table of README's "Measured"; an hour or more
+bench: demo/shop/shop.json              ## the tables of tests/benchmarks/RESULTS.md; an hour or more
 	@$(BIN)/python tests/benchmarks/run.py
 	@$(BIN)/python -W ignore tests/benchmarks/truth.py demo/shop
 

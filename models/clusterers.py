@@ -228,7 +228,7 @@ def _density_notes(labels: Ints) -> tuple[str, ...]:
     count, noise_share = len(set(labels.tolist()) - {NOISE}), float((labels == NOISE).mean())
     return (
         f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and called {noise_share:.0%} noise: there is no "
-        "density structure to rely on. Use algorithm: kmeans for the facet, or a smaller hdbscan.min_cluster_share.",
+        "density structure to rely on. Use algorithm: kmeans for the facet, or a smaller min_cluster_share there.",
     )
 
 

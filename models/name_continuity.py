@@ -25,7 +25,7 @@ def keep_names(
     Parameters
     ----------
     figures : DataFrame
-        `figures.segment_figures` of today's segments, and "shop".
+        `segment_metrics.segment_figures` of today's segments, and "shop".
     """
     kept = {
         segment_id: {**one, "names": dict(known[segment_id]["names_by_figures"])}

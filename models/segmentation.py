@@ -305,7 +305,7 @@ def _stability_notes(facet: FacetIdentity, stability: Mapping[int, float], least
     return (
         f"{count} of {len(stability)} segments of {facet.name} rarely {comes} back when parts of the customers are "
         f"clustered anew (stability below {least:g}); {has} no campaign name and no playbook. Fewer segments come back "
-        f"more often: a smaller facets.{facet.name}.n_segments, or for HDBSCAN a larger hdbscan.min_cluster_share.",
+        f"more often: a smaller facets.{facet.name}.n_segments, or for HDBSCAN a larger min_cluster_share there.",
     )
 
 

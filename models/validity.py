@@ -66,33 +66,6 @@ class Outcomes:
         return np.column_stack([self.bought, log_spend, self.categories]).astype(np.float64)
 
 
-def mean_by_segment(segment: NDArray[Any], outcome: NDArray[Any], *, seed: int) -> Floats:
-    """Each customer's outcome predicted, out of fold, by the mean of the segment; by that of all where it is empty.
-
-    Parameters
-    ----------
-    segment : array of shape (n,)
-    outcome : array of shape (n,) or (n, m)
-
-    Returns
-    -------
-    array of the shape of ``outcome``; NaN for a single customer.
-    """
-    values = np.asarray(outcome, dtype=np.float64).reshape(len(segment), -1)
-    fold, folds = _folds(len(values), seed)
-    if folds < 2:
-        return np.full(np.shape(outcome), np.nan)
-    _, number = np.unique(segment, return_inverse=True)
-    cell = fold * (number.max() + 1) + number
-    shape = (folds, number.max() + 1, values.shape[1])
-    sums = (indicator(cell, shape[0] * shape[1]) @ values).reshape(shape)
-    counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape[:2])[:, :, None].astype(np.float64)
-    known, known_count = sums.sum(axis=0) - sums, counts.sum(axis=0) - counts
-    overall = known.sum(axis=1, keepdims=True) / known_count.sum(axis=1, keepdims=True)
-    means = np.where(known_count > 0, known / np.maximum(known_count, 1.0), overall)
-    return np.asarray(means[fold, number].reshape(np.shape(outcome)))
-
-
 def predicted_by_groups(groups: Sequence[NDArray[Any]], outcomes: Outcomes, *, seed: int) -> Floats:
     """Outcomes predicted, out of fold, by one grouping or several: the overall mean times an effect of each group.
 

@@ -42,6 +42,9 @@ from pipeline.config.segment_params import (
 )
 from pipeline.config.types import Language, NonNegative, Section, Share
 
+COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
+"""Columns of scores begin with these; a facet's own columns begin with its name."""
+
 
 class EngineParams(Section):
     """The database."""
@@ -138,11 +141,18 @@ class Params(Section):
     @field_validator("facets")
     @classmethod
     def _facets_apart(cls, value: dict[str, FacetParams | None]) -> dict[str, FacetParams | None]:
-        kept = [name for name, facet in value.items() if facet is not None]
+        facets = {name: facet for name, facet in value.items() if facet is not None}
+        kept = list(facets)
         if not kept:
             raise ValueError("expected at least one facet")
         if len({name[0] for name in kept[1:]} - {"s"}) < len(kept) - 1:
             raise ValueError("expected facets whose names begin with different letters, and none but the first with s")
+        taken = sorted(COLUMN_WORDS & set(kept[1:]))
+        if taken:
+            raise ValueError(f"expected facets with names that are no part of a column of scores, got {taken[0]!r}")
+        ways = [facet.names for facet in facets.values()]
+        if len(set(ways)) < len(ways):
+            raise ValueError("expected one facet named by archetypes and one by interests at most, as they share ids")
         return value
 
     @field_validator("as_of")

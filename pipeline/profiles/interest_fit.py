@@ -142,7 +142,7 @@ def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress
     Raises
     ------
     UserError
-        The log is too short for a cutoff with history before it and a horizon after it.
+        The log is too short for a cutoff with history before it and a horizon after it, or nobody bought in a category.
     """
     cutoffs = backtest_cutoffs(source, params)
     snapshots: list[Snapshot] = []
@@ -151,6 +151,11 @@ def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress
         snapshot, adobe = snapshot_at(con, source, params, cutoff)
         snapshots.append(snapshot)
     *earlier, last = snapshots
+    if not last.bought.any():
+        raise UserError(
+            f"expected purchases in categories in the {params.backtest.horizon_days} days from {cutoffs[-1]:%Y-%m-%d}, "
+            "found none, so there is nothing to predict. Give source.products with its categories, or a later as_of."
+        )
     progress("fitting and comparing")
     fitted = fit(earlier, params)
     formulas = {"given weights": given_formula(params)}

@@ -41,14 +41,7 @@ def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
     proposed = frame.get("proposed_names")  # only where naming.proposer was asked
     return pd.DataFrame(
         {
-            **{
-                name: frame[name]
-                for name in ("facet", "segment_id", "name", "archetype", "is_standing", "customer_count")
-            },
-            **{
-                name: frame[name]
-                for name in ("customer_share", "spend_share", "stability", "stability_word", "is_stable")
-            },
+            **{name: frame[name] for name in FLAT},
             "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
             "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
             "rule": [rule and words.conditions(rule) for rule in frame.rule],
@@ -114,6 +107,8 @@ def remade(mlflow: Any, params: Params, run_id: str, language: str | None = None
             f"run {run_id}: expected the summary of a training among its artifacts, found none. Name a run of `kindred "
             "train` that finished; see them in `make ui`."
         )
+    if any("facet" not in one for one in summary["segments"]):
+        raise of_another_version(run_id, "its segments are of no facet")
     return told_in(summary, language or summary["language"], model_registry.given_names(mlflow, params))
 
 

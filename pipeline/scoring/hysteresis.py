@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.scorer import facet_column
 
-PLACED = ("segment_id", "segment", "cluster_id", "is_stable")
+PLACED = ("segment_id", "segment", "cluster_id", "is_stable", "evidence")
 """Columns of a facet that are needed of the last scores."""
 
 
@@ -98,7 +98,7 @@ def _hold_facet(
     given.loc[rows, own["next_segment"]] = now.loc[rows, own["segment"]].to_numpy()
     # As it is called now, whatever the last scores called it.
     given.loc[rows, own["segment"]] = now.loc[rows, own["next_segment"]].to_numpy()
-    for name in ("segment_id", "cluster_id", "is_stable"):
+    for name in ("segment_id", "cluster_id", "is_stable", "evidence"):
         given.loc[rows, own[name]] = before[own[name]].astype(now[own[name]].dtype).to_numpy()
     given.loc[rows, own["strength"]] = 1.0 - now.loc[rows, own["strength"]]
     given.loc[rows, own["margin"]] = 0.0

@@ -55,7 +55,7 @@ AT_THE_END = (
 """Columns of the profile that came to the scores later: their readers count columns from the left."""
 Batch = tuple[pa.RecordBatch, pd.DataFrame]
 SIGNS = ("evidence", SHARE_PREFIX + OTHER)
-"""What `beware.of_another_shop` reads of the profile."""
+"""What `sanity_checks.of_another_shop` reads of the profile."""
 
 
 def scored(

@@ -168,7 +168,9 @@ def _in_order(fitted: FittedClusters, facet: Facet) -> list[int]:
     found = sorted(set(fitted.labels.tolist()) - {NOISE})
     if not facet.names_interests:
         return found
-    centres = {cluster: fitted.space[fitted.labels == cluster].mean(axis=0) for cluster in found}
+    # The space of the rule ends in the evidence, which is no category.
+    space = fitted.space[:, :-1] if fitted.algorithm == "rule" else fitted.space
+    centres = {cluster: space[fitted.labels == cluster].mean(axis=0) for cluster in found}
     return sorted(found, key=lambda cluster: (int(np.argmax(centres[cluster])), cluster))
 
 

@@ -1,10 +1,10 @@
 """A shop with planted segments, for the demo and the tests: what each customer is, is written down as truth.
 
-    catalogue.yaml, kinds.py    data: what is sold and searched for, who comes and how
+    catalogue.yaml, personas    data: what is sold and searched for, who comes and how
     catalogue, queries          a seed -> products with prices and offers; texts with their meaning
-    calendar, crowd             a chunk of customers: their kind, interests, habits, first and last day
+    calendar, customers         a chunk of customers: their kind, interests, habits, first and last day
     visits                      customers -> visits -> chains of one interest -> steps (a search or a view)
-    deeds                       steps -> events: favourites, carts, orders, returns, contacts, letters
+    events                      steps -> events: favourites, carts, orders, returns, contacts, letters
     log                         events -> a file, some rows spoilt on purpose
     shop, folders               the whole, chunk by chunk, into a folder
 

@@ -50,25 +50,18 @@ def main() -> None:
         print(f"| {method} | " + " | ".join(f"{np.mean(one):.3f}" for one in indices) + " |", flush=True)
 
     print("| method | kinds | interests |\n|---|---|---|")
-    for count in (8, 12):
-        fits = [cluster(profiles, given, behaviour, algorithm="kmeans", n_segments=count, seed=seed) for seed in STARTS]
+    for count in (8, 10, 12):
+        kmeans = behaviour.with_settings(algorithm="kmeans", n_segments=count)
+        fits = [cluster(profiles, given, kmeans, seed=seed) for seed in STARTS]
         told(f"KMeans by behaviour, {count} segments", [one.labels for one in fits])
-    densities = cluster(profiles, given, behaviour, algorithm="hdbscan")
+    densities = cluster(profiles, given, behaviour.with_settings(algorithm="hdbscan"))
     told(f"HDBSCAN by behaviour, {densities.n_segments} segments", [densities.labels])
     inside = clustered(profiles.table, behaviour)
-    for name, fits in (
-        ("leading category", [cluster(profiles, given, interest, algorithm="rule")]),
-        *(
-            (
-                f"KMeans, {count} segments",
-                [
-                    cluster(profiles, given, interest, algorithm="kmeans", n_segments=count, seed=seed)
-                    for seed in STARTS
-                ],
-            )
-            for count in (8, 16)
-        ),
-    ):
+    fits_by_name = {"leading category": [cluster(profiles, given, interest.with_settings(algorithm="rule"))]}
+    for count in (8, 16, 22):
+        kmeans = interest.with_settings(algorithm="kmeans", n_segments=count)
+        fits_by_name[f"KMeans, {count} segments"] = [cluster(profiles, given, kmeans, seed=seed) for seed in STARTS]
+    for name, fits in fits_by_name.items():
         # Of those whose interests are not known, all are in one group.
         told(f"{name} by interest", [segment_ids(profiles.table, one, interest)[inside] for one in fits])
     measures = table[["days_since_last_purchase", "order_count", "spend"]].fillna(
@@ -76,7 +69,7 @@ def main() -> None:
     )
     points = np.log1p(measures.to_numpy(dtype=np.float64))
     points = (points - points.mean(axis=0)) / points.std(axis=0)
-    for count in (8, 12):
+    for count in (8, 10, 12):
         groups = [KMeans(count, n_init=10, random_state=seed).fit_predict(points) for seed in STARTS]
         told(f"k-means on log RFM, {count}", groups)
     read = dict.fromkeys(name for column in profiles.shop.spec.columns() for name in column.reads)

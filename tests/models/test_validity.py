@@ -8,12 +8,10 @@ from sklearn.metrics import r2_score, roc_auc_score
 
 from models.backtest import Figure, customer_weights, often_bought
 from models.validity import (
-    FOLDS,
     Outcomes,
     better_of,
     figures_of,
     kept_gain,
-    mean_by_segment,
     predicted_by_profile,
     predictive_validity,
 )
@@ -26,22 +24,6 @@ def outcomes(seed: int = 0, count: int = 400) -> Outcomes:
     bought = generator.random(count) < 0.4
     categories = bought[:, None] & (generator.random((count, 3)) < 0.5)
     return Outcomes(bought, np.where(bought, generator.lognormal(3.0, 1.0, count), 0.0), categories)
-
-
-def test_the_mean_of_the_others_in_the_segment_by_hand() -> None:
-    # As many folds as customers: each is told by the other members of the segment alone.
-    segment, outcome = np.array(["a", "a", "a", "b", "b"]), np.array([1.0, 2.0, 6.0, 10.0, 20.0])
-    assert len(segment) == FOLDS
-    np.testing.assert_allclose(mean_by_segment(segment, outcome, seed=0), [4.0, 3.5, 1.5, 20.0, 10.0])
-
-
-def test_a_segment_without_others_gets_the_mean_of_all_others() -> None:
-    told = mean_by_segment(np.arange(5), np.array([0.0, 0.0, 0.0, 0.0, 8.0]), seed=0)
-    np.testing.assert_allclose(told, [2.0, 2.0, 2.0, 2.0, 0.0])
-
-
-def test_one_customer_tells_nothing() -> None:
-    assert np.isnan(mean_by_segment(np.array([1]), np.array([5.0]), seed=0)).all()
 
 
 def test_figures_are_scikit_learns() -> None:

@@ -21,7 +21,11 @@ def predicted() -> pd.DataFrame:
             **{"cluster_id": [1, 1, 1, None], "strength": [0.6, 0.7, 0.9, 0.0]},
             **{"next_segment_id": ["a", "a", "a", None], "next_segment": ["A", "A", "A", None]},
             **{"margin": [0.01, 0.04, 0.2, 0.0], "is_border": [True, True, False, False]},
-            **{"what_would_move": ["x", None, None, None], "is_stable": [True, True, True, True]},
+            **{
+                "what_would_move": ["x", None, None, None],
+                "is_stable": [True, True, True, True],
+                "evidence": ["broad", "ok", "ok", "low"],
+            },
         }
     ).astype({"cluster_id": "Int64", "segment_id": "str", "segment": "str", "next_segment_id": "str"})
 
@@ -31,7 +35,7 @@ def last(segments: list[str], ids: str = "wxyz") -> pd.DataFrame:
         {
             **{"customer_id": list(ids), "as_of": pd.Timestamp(AS_OF), "segment_id": segments},
             **{"segment": [one.upper() for one in segments], "cluster_id": [{"a": 0, "b": 1}.get(s) for s in segments]},
-            **{"is_stable": False, "model_uri": "models:/kindred/1"},
+            **{"is_stable": False, "evidence": "ok", "model_uri": "models:/kindred/1"},
         }
     )
 
@@ -42,7 +46,7 @@ def test_only_those_who_came_from_the_next_segment_and_barely_are_held() -> None
     first = found.iloc[0]
     assert (first.segment_id, first.segment, first.cluster_id, first.is_stable) == ("a", "A", 0, False)
     assert (first.next_segment_id, first.next_segment, first.margin, first.is_border) == ("b", "B", 0.0, True)
-    assert first.strength == pytest.approx(0.4)
+    assert first.strength == pytest.approx(0.4) and first.evidence == "ok"
     assert pd.isna(first.what_would_move)
     pd.testing.assert_frame_equal(found.iloc[1:], predicted().iloc[1:])
 
