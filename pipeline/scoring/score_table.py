@@ -20,7 +20,7 @@ from features.interests import SHARE_PREFIX
 from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from features.seasons import SEASONS
-from models.scorer import Floats
+from models.scorer import Floats, facet_column
 from models.top_categories import top_categories
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
@@ -126,9 +126,11 @@ def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: 
     """The scores contract, row by row as ``told`` and ``predicted`` stand."""
     same = pa.array(np.zeros(len(predicted), np.int64))
     # Columns of further facets come last, for readers that count columns from the left.
-    further = tuple(facet.column_prefix for facet in facets_of(params) if not facet.is_first)
+    prefixes = [facet.column_prefix for facet in facets_of(params) if not facet.is_first]
     names = [str(name) for name in predicted]
-    first = [name for name in names if not any(prefix in name for prefix in further)]
+    beginnings = tuple(facet_column(own, prefix) for prefix in prefixes for own in ("", "next_", "is_"))
+    first = [name for name in names if not name.startswith(beginnings)]
+    further = [name for name in names if name.startswith(beginnings)]
 
     def as_in_history(name: str) -> pa.ChunkedArray:
         """Texts of the kind that pandas gives, so that scores and their history go together."""
@@ -143,7 +145,7 @@ def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: 
         "model_uri": pa.array([model.uri]).take(same),
         "run_id": pa.array([model.run_id]).take(same),
         **{name: told[name] for name in ("journey_events", *AT_THE_END)},
-        **{name: pa.array(predicted[name], from_pandas=True) for name in names if name not in first},
+        **{name: pa.array(predicted[name], from_pandas=True) for name in further},
     }
     return pa.table(columns)
 
