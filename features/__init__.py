@@ -1,1 +1,1 @@
-"""Floor 1: tables in, tables out. Ibis expressions only."""
+"""Features as Ibis expressions: tables in, tables out."""

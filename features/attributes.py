@@ -1,4 +1,4 @@
-"""What is known of customers beside what they do: the columns of the shop's own table of customers."""
+"""Customer attributes: the columns of the shop's own customer table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 
 
 def column_kinds(customers: ir.Table) -> dict[str, str]:
-    """Column -> ``number``, ``text`` or ``other`` (dates, lists, ...), of all but customer_id and registered_at."""
+    """Column -> ``number``, ``text`` or ``other`` (dates, lists, ...); customer_id and registered_at are left out."""
     kinds = {}
     for name, kind in customers.schema().items():
         if name not in ("customer_id", "registered_at"):
@@ -20,11 +20,11 @@ def column_kinds(customers: ir.Table) -> dict[str, str]:
 
 
 def spread(customers: ir.Table, column: str, *, min_group: int) -> ir.Table:
-    """How widely the values of a column are shared.
+    """How many customers share the values of a column.
 
        customers (..., <column>)
-    -> spread (known_count, value_count, shared_count, is_whole)     one row; shared_count: customers who carry a value
-                                                                     that ``min_group`` or more carry
+    -> spread (known_count, value_count, shared_count, is_whole)     one row; shared_count: customers whose value occurs
+                                                                     ``min_group`` times or more
     """
     known = _known(customers, column)
     kind = customers[column].type()
@@ -40,30 +40,30 @@ def spread(customers: ir.Table, column: str, *, min_group: int) -> ir.Table:
 
 
 def quantiles(customers: ir.Table, column: str, *, bands: int) -> ir.Table:
-    """Bounds (q1, q2, ...) between ``bands`` bands of about as many customers each; one row."""
+    """Bounds (q1, q2, ...) between ``bands`` bands of about equal size; one row."""
     known = _known(customers, column)
     value = known.value.cast("float64")
-    return known.aggregate(**{f"q{place}": value.quantile(place / bands) for place in range(1, bands)})
+    return known.aggregate(**{f"q{number}": value.quantile(number / bands) for number in range(1, bands)})
 
 
 def value_counts(
     customers: ir.Table, membership: ir.Table, columns: Sequence[str], bounds: Mapping[str, Sequence[float]]
 ) -> ir.Table:
-    """Customers by segment and value of each column; who has none is left out.
+    """Customers by segment and value of each column; customers without a value are left out.
 
         customers (customer_id, <columns>), membership (customer_id, segment_id)
-     -> counts (topic, value, segment_id, customer_count)     one row per column, value and segment that has it
+     -> counts (topic, value, segment_id, customer_count)     one row per column, value and segment
 
     Parameters
     ----------
     bounds : mapping
-        Column of numbers -> bounds, ascending; its values are then bands ("< 30", "30–50", "≥ 50").
+        Numeric column -> bounds, ascending. Its values are then bands ("< 30", "30–50", "≥ 50").
     """
     members = customers.select("customer_id", *columns).join(membership, "customer_id")
     tables = []
     for column in columns:
-        given = _number_or_null(members[column])
-        value = banded(given, bounds[column]) if column in bounds else trimmed(given)
+        raw = _number_or_null(members[column])
+        value = banded(raw, bounds[column]) if column in bounds else trimmed(raw)
         known = members.select("segment_id", topic=ibis.literal(column), value=value)
         known = known.filter(known.value.notnull())
         tables.append(known.group_by("topic", "value", "segment_id").aggregate(customer_count=known.count()))
@@ -71,7 +71,7 @@ def value_counts(
 
 
 def banded(values: ir.NumericValue, bounds: Sequence[float]) -> ir.StringValue:
-    """The band of each number, its lower bound included; null of a null."""
+    """The band of each number. A band includes its lower bound; null stays null."""
     texts = [f"{bound:,.10g}" for bound in bounds]
     names = [f"< {texts[0]}", *(f"{low}–{high}" for low, high in pairwise(texts))]
     cases = [(values.cast("float64") < bound, name) for bound, name in zip(bounds, names, strict=True)]
@@ -79,19 +79,19 @@ def banded(values: ir.NumericValue, bounds: Sequence[float]) -> ir.StringValue:
 
 
 def trimmed(values: ir.Value) -> ir.StringValue:
-    """Values as texts without blanks around them; null of nothing else."""
+    """Values as trimmed text; null if nothing is left."""
     return values.cast("string").strip().nullif("")
 
 
 def _known(customers: ir.Table, column: str) -> ir.Table:
-    """One row (value) per customer of whom the column says something; not-a-numbers and infinities say nothing."""
+    """One row (value) per customer with a value in the column; NaN and infinity count as missing."""
     value = customers[column]
     table = customers.select(value=_number_or_null(value) if value.type().is_numeric() else trimmed(value))
     return table.filter(table.value.notnull())
 
 
 def _number_or_null(values: ir.Value) -> ir.Value:
-    """The values, null where one is not a number or infinite."""
+    """The values, with NaN and infinity replaced by null."""
     if not values.type().is_floating():
         return values
     return (values.isnan() | values.isinf()).ifelse(ibis.null(values.type()), values)

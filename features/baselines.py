@@ -1,4 +1,4 @@
-"""Interest scores as other tools compute them, to be measured beside Kindred's."""
+"""Interest scores as other tools compute them, for comparison with Kindred's."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def adobe_affinity(events: ir.Table) -> ir.Table:
        events (customer_id, session_key, occurred_at, column)
     -> affinity (customer_id, column, affinity)     one row per customer and category seen; may be below 0
 
-    10 points for a category's first event, 5 for each later one, 1 off for every other category that appears after it,
-    and all halved at the end of a visit. The rule keeps a visitor's best five at any time; here all are kept, and
-    points may fall below 0, so that the rule is a sum and the order of rows cannot matter.
+    A category gets 10 points for its first event and 5 for each later one. It loses 1 point for every other category
+    that appears after it. All points are halved at the end of a visit. The published rule keeps only a visitor's best
+    five categories. Here all are kept and points may fall below 0, so the rule is a sum and does not depend on the
+    order of rows.
     """
     seen = events.filter(events.column.notnull(), events.session_key.notnull())
     by_visit = seen.group_by("customer_id", "session_key").aggregate(started_at=seen.occurred_at.min())
@@ -30,7 +31,7 @@ def adobe_affinity(events: ir.Table) -> ir.Table:
     pairs = aged.group_by("customer_id", "column").aggregate(
         points=exact_sum(aged.remains * LATER_POINTS),
         first_at=aged.occurred_at.min(),
-        first_remains=aged.remains.min(),  # the earliest visit's, which has been halved most often
+        first_remains=aged.remains.min(),  # the earliest visit has been halved most often
     )
     latest_new_first = ibis.range_window(
         group_by="customer_id", order_by=ibis.desc("first_at"), preceding=None, following=0

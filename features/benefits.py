@@ -1,6 +1,6 @@
-"""What buyers look for: low prices or high ones, the same brand again, something new, all in one order.
+"""What buyers look for: low or high prices, a familiar brand, something new, or large orders.
 
-Discounts are in `features.value`, with the orders they were given on. A figure is null where too little is known.
+Discounts are in `features.value`, with their orders. A figure is null where there is too little data.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from features.events import EventType
 from features.value import exact_large_sum, order_key
 
 MIN_ORDERS = 2.0
-"""Orders from which habits can be told."""
+"""Fewest orders for which habits are computed."""
 MIN_ITEMS = 2.0
-"""Items of a category, or of known brands, from which it can be told how they are bought."""
+"""Fewest items in a category, or with a known brand, for which habits are computed."""
 
 
 def purchase_habits(transactions: ir.Table, products: ir.Table | None) -> ir.Table:
-    """Size of orders, share of what is new in them, and loyalty to a brand.
+    """Order size, share of new products and brand loyalty.
 
         transactions (customer_id, occurred_at, event_type, order_id, product_id, quantity),
         products (product_id, brand)
      -> habits (customer_id, items_per_order, novelty_share, brand_loyalty)     one row per buyer
 
-    ``novelty_share`` is the share of order lines whose product the customer had not ordered before, ``brand_loyalty``
-    that of the brand most bought among items with a brand; both of customers with two orders or more.
+    ``novelty_share`` is the share of order lines whose product the customer had not ordered before. ``brand_loyalty``
+    is the share of the customer's most bought brand among items with a brand. Both need at least two orders.
     """
     bought = transactions.filter(transactions.event_type == str(EventType.PURCHASE))
     bought = bought.mutate(order_key=order_key(bought))
@@ -36,10 +36,10 @@ def purchase_habits(transactions: ir.Table, products: ir.Table | None) -> ir.Tab
     )
     named = bought.filter(bought.product_id.notnull())
     lines = named.select("customer_id", "order_key", "product_id").distinct()
-    products_of = lines.group_by("customer_id").aggregate(
+    products_by_customer = lines.group_by("customer_id").aggregate(
         line_count=lines.count().cast("float64"), product_count=lines.product_id.nunique().cast("float64")
     )
-    habits = items.left_join(products_of, "customer_id").drop("customer_id_right")
+    habits = items.left_join(products_by_customer, "customer_id").drop("customer_id_right")
     habits = habits.left_join(_brand_loyalty(bought, products), "customer_id").drop("customer_id_right")
     is_known = habits.order_count >= MIN_ORDERS
     return habits.select(
@@ -51,7 +51,7 @@ def purchase_habits(transactions: ir.Table, products: ir.Table | None) -> ir.Tab
 
 
 def views_per_order(customers: ir.Table) -> ir.FloatingValue:
-    """How much is looked at before an order; null of who ordered and viewed nothing, as they viewed elsewhere.
+    """Views per order. Null for customers who ordered without a view: they looked elsewhere.
 
     customers (view_count, order_count)
     """
@@ -59,20 +59,20 @@ def views_per_order(customers: ir.Table) -> ir.FloatingValue:
 
 
 def _brand_loyalty(bought: ir.Table, products: ir.Table | None) -> ir.Table:
-    """Loyalty (customer_id, brand_loyalty): one row per customer with two items or more of a known brand."""
+    """Loyalty (customer_id, brand_loyalty): one row per customer with at least two items of known brands."""
     if products is None:
         return bought.group_by("customer_id").aggregate(brand_loyalty=ibis.null("float64"))
     branded = bought.join(products.filter(products.brand.notnull()).select("product_id", "brand"), "product_id")
     by_brand = branded.group_by("customer_id", "brand").aggregate(item_count=exact_large_sum(branded.quantity))
     summed = by_brand.group_by("customer_id").aggregate(
-        most=by_brand.item_count.max(), item_count=exact_large_sum(by_brand.item_count)
+        top_brand_count=by_brand.item_count.max(), item_count=exact_large_sum(by_brand.item_count)
     )
     enough = summed.filter(summed.item_count >= MIN_ITEMS)
-    return enough.select("customer_id", brand_loyalty=enough.most / enough.item_count)
+    return enough.select("customer_id", brand_loyalty=enough.top_brand_count / enough.item_count)
 
 
 def price_means(events: ir.Table) -> ir.Table:
-    """Prices (column, mean_price): the mean price of what is bought in each category, weighed by items."""
+    """Prices (column, mean_price): the mean price paid in each category, weighted by items."""
     bought = _priced(events)
     sums = bought.group_by("column").aggregate(
         paid=exact_large_sum(bought.unit_price * bought.quantity), items=exact_large_sum(bought.quantity)
@@ -81,7 +81,7 @@ def price_means(events: ir.Table) -> ir.Table:
 
 
 def price_level(events: ir.Table, *, mean_prices: Sequence[float | None]) -> ir.Table:
-    """How dearly each customer buys within a category.
+    """How expensively each customer buys within categories.
 
         events (customer_id, event_type, quantity, unit_price, column)
      -> price (customer_id, price_level)     one row per customer with a priced purchase
@@ -89,7 +89,7 @@ def price_level(events: ir.Table, *, mean_prices: Sequence[float | None]) -> ir.
     Parameters
     ----------
     mean_prices : sequence of float or None, by column
-        `price_means`, fixed at training. The level is what was paid beside what the same categories cost on average.
+        `price_means`, fixed at training. The level is the amount paid divided by the average price of the same items.
     """
     return _price_level(events, "customer_id", mean_prices=mean_prices)
 
@@ -100,8 +100,8 @@ def category_benefits(events: ir.Table, *, mean_prices: Sequence[float | None]) 
         events (customer_id, event_type, quantity, unit_price, discount, column)
      -> benefits (customer_id, column, item_count, discount_share, price_level)     one row per buyer and category
 
-    ``discount_share`` is the share of lines bought at a discount, ``price_level`` as in `price_level`; both are null
-    below two items.
+    ``discount_share`` is the share of order lines with a discount. ``price_level`` is that of `price_level`. Both are
+    null below two items.
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE), events.column.notnull())
     keys = ("customer_id", "column")

@@ -1,4 +1,4 @@
-"""Days on which people shop for a reason: spans of a calendar, moving feasts among them, and paydays."""
+"""Shopping occasions: date ranges of the calendar, including movable feasts, and paydays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})|(easter|orthodox_easter)([+-]\d{
 
 
 def easter(year: int) -> date:
-    """Easter Sunday in the West (Meeus, Jones and Butcher)."""
+    """Western Easter Sunday (Meeus, Jones and Butcher)."""
     a, (b, c) = year % 19, divmod(year, 100)
     d = (19 * a + b - b // 4 - (b - (b + 8) // 25 + 1) // 3 + 15) % 30
     e = (32 + 2 * (b % 4) + 2 * (c // 4) - d - c % 4) % 7
@@ -25,7 +25,7 @@ def easter(year: int) -> date:
 
 
 def orthodox_easter(year: int) -> date:
-    """Easter Sunday of the Julian reckoning, in today's calendar from 1900 to 2099 (Meeus)."""
+    """Orthodox Easter Sunday as a Gregorian date, for the years 1900 to 2099 (Meeus)."""
     d = (19 * (year % 19) + 15) % 30
     e = (2 * (year % 4) + 4 * (year % 7) - d + 34) % 7
     months, day = divmod(d + e + 114, 31)
@@ -33,20 +33,20 @@ def orthodox_easter(year: int) -> date:
 
 
 def spans(texts: Sequence[str], years: Sequence[int]) -> list[tuple[date, date]]:
-    """First and last day, both included, of each span in each of the years that it begins in.
+    """First and last day, both included, of each span that begins in one of the years.
 
     Parameters
     ----------
     texts : sequence of str
-        A day, or two with ``..`` between: ``12-25``, ``12-01..01-06``, ``easter-7..easter+1``, ``orthodox_easter``, or
-        a day of one year, ``2025-03-30``.
+        A day or a range of days: ``12-25``, ``12-01..01-06``, ``easter-7..easter+1``, ``orthodox_easter``, or a day of
+        one year, ``2025-03-30``.
 
     Raises
     ------
     ValueError
-        Not of this form, or no day of the calendar.
+        A text is not of this form, or is not a calendar day.
     """
-    found = []
+    dates = []
     for text in texts:
         first, dots, last = text.partition("..")
         last = last if dots else first
@@ -55,9 +55,9 @@ def spans(texts: Sequence[str], years: Sequence[int]) -> list[tuple[date, date]]
             if end < start:
                 end = _day(last, year + 1, text)
             if end < start:
-                raise ValueError(f"expected a first day and then a last one. Got {text!r}")
-            found.append((start, end))
-    return sorted(set(found))
+                raise ValueError(f"expected a first day that is not after the last one. Got {text!r}")
+            dates.append((start, end))
+    return sorted(set(dates))
 
 
 def _day(text: str, year: int, span: str) -> date:
@@ -68,7 +68,7 @@ def _day(text: str, year: int, span: str) -> date:
     if feast:
         return {"easter": easter, "orthodox_easter": orthodox_easter}[feast](year) + timedelta(days=int(offset or 0))
     if not own_year and (month, day) == ("02", "29"):
-        raise ValueError(f"expected a day of every year. Got {span!r}")
+        raise ValueError(f"expected a day that every year has. Got {span!r}")
     try:
         return date(int(own_year or year), int(month), int(day))
     except ValueError:
@@ -84,23 +84,23 @@ def occasion_shares(
     paydays: Sequence[int],
     payday_days: int,
 ) -> ir.Table:
-    """Shares of each customer's orders that were placed on occasions.
+    """Share of each customer's orders placed on each occasion.
 
         orders (customer_id, ordered_at)
      -> shares (customer_id, <occasion>_order_share..., payday_order_share)     one row per buyer; 0 to 1
 
-    A share is null where no day of the kind is given.
+    A share is null for an occasion without days.
 
     Parameters
     ----------
     timezone : str
-        Of the days.
+        Time zone of the days.
     days : mapping
         Occasion -> `spans`.
     paydays : sequence of int
-        Days of the month on which wages come.
+        Days of the month on which wages are paid.
     payday_days : int
-        Days that count from each payday on, with it.
+        Length of a payday period in days, starting on the payday.
     """
     at = local_time(orders.ordered_at, timezone=timezone, window=window)
     years = range(window.start.year - 1, window.end.year + 2)
@@ -117,5 +117,5 @@ def occasion_shares(
     named = {
         f"{name}_order_share": share([inside(*span) for span in spans(texts, years)]) for name, texts in days.items()
     }
-    passed = [(at - ibis.interval(days=number)).day().isin(list(paydays)) for number in range(payday_days)]
-    return orders.group_by("customer_id").aggregate(**named, payday_order_share=share(passed if paydays else []))
+    after_payday = [(at - ibis.interval(days=number)).day().isin(list(paydays)) for number in range(payday_days)]
+    return orders.group_by("customer_id").aggregate(**named, payday_order_share=share(after_payday if paydays else []))

@@ -1,10 +1,10 @@
 """The category tree: paths, levels, and the roll-up to the columns of a profile.
 
 A category is written as its path from the root, ``Pets > Cats > Food``. A profile has a limited number of interest
-columns, so a cut through the tree says which categories are columns (`models.category_cut`); what is below one of them
-and in none of its own is ``Pets > other Pets``, and what is below none, or new since training, is OTHER.
-A product without a category has none (null): it is no interest of anybody, and not OTHER. Paths that differ in case
-alone are one category: as names of columns, a database could not tell them apart.
+columns, so a cut through the tree decides which categories are columns (`models.category_cut`). The rest of a category
+whose children are columns goes to ``Pets > other Pets``. Everything else, including categories new since training,
+goes to OTHER. A product without a category stays null and is not counted as OTHER. Paths that differ only in case are
+one category, because a database does not distinguish column names by case.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from features.events import exact_sum
 
 SEPARATOR = " > "
 OTHER = "(other)"
-REST = "other "
-"""What the name of a column begins with that holds what is left of the category above it."""
+OTHER_PREFIX = "other "
+"""Prefix of the column that holds the remainder of its parent category."""
 MAX_LEVELS = 8
 MAX_NODES = 10_000
-"""Categories, the largest, among which columns are chosen."""
+"""Columns are chosen among this many of the largest categories."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class CategoryCut:
 
     @property
     def tops(self) -> dict[str, int]:
-        """Column of what begins so, in lower case, and has no longer beginning here: the cut without OTHER."""
-        found = {}
+        """Lower-case path prefix -> column, without OTHER. The longest matching prefix of a path decides."""
+        columns = {}
         for column, category in enumerate(self.categories[:-1]):
             path = lowered(category)
             above = path.rpartition(SEPARATOR)[0]
-            found[above if above and other_of(above) == path else path] = column
-        return found
+            columns[above if above and remainder_of(above) == path else path] = column
+        return columns
 
 
 def lowered(path: str) -> str:
-    """``path`` in lower case as the database has it: letter by letter, where Python minds the end of a Greek word.
+    """``path`` in lower case as the database does it: letter by letter. Python has a special final sigma in Greek.
 
     Examples
     --------
@@ -72,17 +72,17 @@ def lowered(path: str) -> str:
 
 
 def lowered_parts(path: str) -> tuple[str, ...]:
-    """The parts of ``path``, `lowered`: by which the places of categories in the tree are compared."""
+    """The parts of ``path``, `lowered`: the key for comparing categories in the tree."""
     return tuple(lowered(path).split(SEPARATOR))
 
 
 def at_level(path: ir.StringValue, level: int) -> ir.StringValue:
-    """``path`` cut off below ``level``; a path that ends above it stays as it is."""
+    """``path`` cut off below ``level``; shorter paths stay as they are."""
     return path.split(SEPARATOR)[:level].join(SEPARATOR)
 
 
 def with_category_path(events: ir.Table, products: ir.Table | None) -> ir.Table:
-    """Events with the category of their product; where the catalogue has none, with their own.
+    """Events with the category of their product, or with their own where the catalogue has none.
 
        events (..., product_id, category_path), products (product_id, category_path)
     -> events (..., product_id, category_path)     same rows
@@ -96,34 +96,34 @@ def with_category_path(events: ir.Table, products: ir.Table | None) -> ir.Table:
     )
 
 
-def other_of(path: str) -> str:
-    """The column of what is below ``path`` and in no column of its own.
+def remainder_of(path: str) -> str:
+    """The column for categories below ``path`` that are not columns themselves.
 
     Examples
     --------
-    >>> other_of("Pets > Cats")
+    >>> remainder_of("Pets > Cats")
     'Pets > Cats > other Cats'
     """
-    return f"{path}{SEPARATOR}{REST}{path.rsplit(SEPARATOR, maxsplit=1)[-1]}"
+    return f"{path}{SEPARATOR}{OTHER_PREFIX}{path.rsplit(SEPARATOR, maxsplit=1)[-1]}"
 
 
-def is_rest(path: str) -> bool:
-    """Whether ``path`` is a column of what is left over.
+def is_remainder(path: str) -> bool:
+    """Whether ``path`` is the column for the remainder of its parent.
 
     Examples
     --------
-    >>> is_rest("Pets > Cats > other Cats"), is_rest("Pets > Cats"), is_rest("other Cats")
+    >>> is_remainder("Pets > Cats > other Cats"), is_remainder("Pets > Cats"), is_remainder("other Cats")
     (True, False, False)
     """
     above = path.rpartition(SEPARATOR)[0]
-    return bool(above) and other_of(above) == path
+    return bool(above) and remainder_of(above) == path
 
 
 def node_evidence(evidence_by_path: ir.Table) -> ir.Table:
-    """Evidence of each category of the tree, with everything below it; of the largest `MAX_NODES`.
+    """Evidence of each category including its descendants; only the largest `MAX_NODES`.
 
        evidence_by_path (category_path, evidence)
-    -> nodes (category, evidence)     largest first, ancestors before those below them
+    -> nodes (category, evidence)     largest first, ancestors before descendants
     """
     depth = evidence_by_path.category_path.split(SEPARATOR).length()
     levels = [
@@ -134,10 +134,10 @@ def node_evidence(evidence_by_path: ir.Table) -> ir.Table:
 
 
 def roll_up(paths: ir.Table, level: int, *, count: str) -> ir.Table:
-    """One figure of each path, summed per category at ``level``, largest first.
+    """A figure by path, summed by category at ``level``, largest first.
 
        paths (category_path, <count>)
-    -> categories (category, <count>)     one row per category at that level, in the first of its spellings
+    -> categories (category, <count>)     one row per category at that level, in its first spelling
     """
     path = at_level(paths.category_path, level)
     rolled = paths.mutate(path=path, folded=path.lower())
@@ -146,18 +146,18 @@ def roll_up(paths: ir.Table, level: int, *, count: str) -> ir.Table:
 
 
 def category_cut(columns: Sequence[tuple[str, float]], total_evidence: float) -> CategoryCut:
-    """The cut of ``columns`` (category, evidence), OTHER holding what remains of the total."""
-    rest = max(total_evidence - sum(evidence for _, evidence in columns), 0.0)
+    """The cut of ``columns`` (category, evidence). OTHER holds the remainder of the total."""
+    remainder = max(total_evidence - sum(evidence for _, evidence in columns), 0.0)
     total = total_evidence or 1.0
     return CategoryCut(
         level=max((len(category.split(SEPARATOR)) for category, _ in columns), default=1),
         categories=(*(category for category, _ in columns), OTHER),
-        mix=(*(evidence / total for _, evidence in columns), rest / total if columns else 1.0),
+        mix=(*(evidence / total for _, evidence in columns), remainder / total if columns else 1.0),
     )
 
 
 def category_columns(paths: ir.Table, cut: CategoryCut) -> ir.Table:
-    """Which column each path is rolled up to: that of its longest beginning that has one.
+    """The column each path rolls up to: that of its longest prefix with a column.
 
        paths (category_path)     one row per distinct path
     -> columns (category_path, column)     same rows; column counts from 0
@@ -168,9 +168,9 @@ def category_columns(paths: ir.Table, cut: CategoryCut) -> ir.Table:
     table = paths.filter(paths.category_path.notnull()).select("category_path").mutate(column=ibis.null("int64"))
     for level, tops in sorted(by_level.items(), reverse=True):
         schema = {f"top_{level}": "string", f"column_{level}": "int64"}
-        kept = ibis.memtable(dict(zip(schema, (list(tops), list(tops.values())), strict=True)), schema=schema)
-        beginning = table.mutate(beginning=at_level(table.category_path, level).lower())
-        joined = beginning.left_join(kept, beginning.beginning == kept[f"top_{level}"])
+        prefixes = ibis.memtable(dict(zip(schema, (list(tops), list(tops.values())), strict=True)), schema=schema)
+        prefixed = table.mutate(prefix=at_level(table.category_path, level).lower())
+        joined = prefixed.left_join(prefixes, prefixed.prefix == prefixes[f"top_{level}"])
         column = ibis.coalesce(joined.column, joined[f"column_{level}"])
         table = joined.select("category_path", column=column)
     return table.mutate(column=table.column.fill_null(cut.other_index))
@@ -185,16 +185,16 @@ def with_column(events: ir.Table, products: ir.Table | None, columns: ir.Table, 
     Parameters
     ----------
     has_own_paths : bool
-        Events carry categories themselves; the catalogue's come first. False saves a join.
+        Whether events carry categories themselves; the catalogue takes precedence. False saves a join.
     """
     if products is not None:
-        of_product = products.join(columns, "category_path").select("product_id", product_column="column")
-        events = _left_join(events, of_product, "product_id")
+        product_columns = products.join(columns, "category_path").select("product_id", product_column="column")
+        events = _left_join(events, product_columns, "product_id")
     if has_own_paths:
         events = _left_join(events, columns.rename(own_column="column"), "category_path")
-    found = [events[name] for name in ("product_column", "own_column") if name in events.columns]
-    column = ibis.coalesce(*found) if found else ibis.null("int64")
-    return events.mutate(column=column).drop(*(value.get_name() for value in found))
+    candidates = [events[name] for name in ("product_column", "own_column") if name in events.columns]
+    column = ibis.coalesce(*candidates) if candidates else ibis.null("int64")
+    return events.mutate(column=column).drop(*(value.get_name() for value in candidates))
 
 
 def _left_join(left: ir.Table, right: ir.Table, key: str) -> ir.Table:

@@ -1,7 +1,7 @@
-"""Row rules as data: what every event must be, checked in one pass, with all reasons a row breaks.
+"""Row rules as data: all are checked in one pass, and a row keeps every rule it breaks.
 
-A row's reasons are the bits of one whole number, so that checking stays one expression over the log and a row that
-breaks nothing costs eight bytes.
+The broken rules of a row are the bits of one integer, so checking stays one expression over the log and a valid row
+costs only a few bytes.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from features.events import WITHOUT_PRODUCT
 
 REASONS = "reasons"
 NUMBERS = ("quantity", "unit_price", "discount")
-LARGEST = 1e12
-"""Of prices, discounts and quantities. What is above is a number in the wrong column; products and sums of what is
-below have room in the decimals that money is added in."""
+LARGEST_NUMBER = 1e12
+"""Largest price, discount or quantity. A larger number is in the wrong column. Products and sums of numbers up to it
+fit into the decimals used for money."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing every row must be.
+    """A condition that every row must meet.
 
     Attributes
     ----------
     expectation : str
         What was expected, in plain words.
     broken : callable
-        Parsed events -> is the rule broken, per row. Null counts as not broken.
+        Parsed events -> whether each row breaks the rule. Null counts as not broken.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Rule:
 
 
 def _is_blank(text: ir.StringValue) -> ir.BooleanValue:
-    # Blanks sort before "!", so that only few texts are stripped: stripping every id of a long log takes seconds.
+    # Blanks sort before "!", so few texts are stripped. Stripping every id of a long log takes seconds.
     return text.isnull() | ibis.cases((text < "!", text.strip() == ""), else_=False)
 
 
@@ -49,7 +49,7 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
     Parameters
     ----------
     max_text_chars : int
-        Characters that an id, a category or a query may have.
+        Longest id, category or query, in characters.
     """
     return (
         Rule("missing_customer_id", "a customer_id", lambda t: _is_blank(t.customer_id)),
@@ -71,8 +71,8 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
         ),
         Rule(
             "unreadable_number",
-            f"numbers with a decimal point, up to {LARGEST:g}",
-            lambda t: t.has_unreadable_number | ibis.or_(*(t[name].abs() > LARGEST for name in NUMBERS)),
+            f"numbers with a decimal point, up to {LARGEST_NUMBER:g}",
+            lambda t: t.has_unreadable_number | ibis.or_(*(t[name].abs() > LARGEST_NUMBER for name in NUMBERS)),
         ),
         Rule("negative_price", "a unit_price of 0 or more", lambda t: (t.unit_price < 0) | (t.discount < 0)),
         Rule("negative_quantity", "a quantity of 0 or more", lambda t: t.quantity < 0),
@@ -84,29 +84,29 @@ def with_reasons(table: ir.Table, checked: tuple[Rule, ...]) -> ir.Table:
     """Parsed events with the rules each row breaks.
 
        parsed (columns of the events, source_event_type, has_unreadable_number, has_long_text)
-    -> parsed (..., reasons)     same rows; bit i is set where rule i is broken, 0 is an accepted row
+    -> parsed (..., reasons)     same rows; bit i is set where rule i is broken; 0: accepted
     """
-    nothing: ir.IntegerValue = ibis.literal(0).cast("int32")
+    no_reasons: ir.IntegerValue = ibis.literal(0).cast("int32")
     broken = [rule.broken(table) for rule in checked]
-    reasons = nothing
+    reasons = no_reasons
     for bit, is_broken in enumerate(broken):
         reasons = reasons + is_broken.ifelse(2**bit, 0).cast("int32")
-    # Most rows break nothing, and are not asked which.
-    return table.mutate(**{REASONS: ibis.or_(*broken).ifelse(reasons, nothing)})
+    # Most rows break no rule; they skip the sum of bits.
+    return table.mutate(**{REASONS: ibis.or_(*broken).ifelse(reasons, no_reasons)})
 
 
 def rejected(table: ir.Table) -> ir.Table:
-    """Rows that break at least one."""
+    """Rows that break at least one rule."""
     return table.filter(table[REASONS] != 0)
 
 
 def accepted(table: ir.Table, broken: ir.Table, *, place: tuple[str, str]) -> ir.Table:
-    """Rows of ``table`` whose place is not in ``broken``; few rows are broken, so this is cheaper than the rules.
+    """Rows of ``table`` whose place is not in ``broken``. Few rows are broken, so this is cheaper than the rules.
 
     Parameters
     ----------
     place : tuple of str
-        Columns that say where a row stands: the first may be null, the second is never.
+        Columns that identify a row: file (may be null) and row number (never null).
     """
     file, row = place
     return table.anti_join(broken, [table[file].identical_to(broken[file]), table[row] == broken[row]])

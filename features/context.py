@@ -13,7 +13,7 @@ CHANNEL_PREFIX = "channel: "
 
 
 def visit_context(sessions: ir.Table, *, channels: Sequence[str], timezone: str, window: ObservationWindow) -> ir.Table:
-    """Shares of each customer's visits by time, as a clock in ``timezone`` shows it, and channel.
+    """Shares of each customer's visits by local time in ``timezone`` and by channel.
 
        sessions (customer_id, started_at, channel)
     -> context (customer_id, weekend_share, <part>_share..., "channel: <name>"...)     one row per visiting customer

@@ -1,7 +1,7 @@
-"""The event contract: which columns an event has, their types, and the window of time that counts.
+"""The event contract: the columns of an event, their types, and the observation window.
 
-One row is one thing a customer did. Everything on this floor takes tables of this form and gives tables.
-Events at or after ``as_of`` do not exist: `ObservationWindow.of` is the one place that says so.
+One row is one action of a customer. All modules of `features` take tables of this form and return tables.
+Events at or after ``as_of`` do not exist; `ObservationWindow.of` is the one place that enforces it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECONDS_PER_DAY = 86_400.0
 
 
 class EventType(StrEnum):
-    """What a customer did."""
+    """Type of an action."""
 
     VIEW = "view"
     SEARCH = "search"
@@ -66,12 +66,12 @@ EVENT_SCHEMA = ibis.schema(
 
 @dataclass(frozen=True)
 class ObservationWindow:
-    """The stretch of time that is known: ``history_days`` long, up to and without ``as_of``.
+    """The observed period: the ``history_days`` before ``as_of``, which is excluded.
 
     Parameters
     ----------
     as_of : datetime with a time zone
-        The moment at which everything is known.
+        End of the window; excluded.
     history_days : float, > 0
         Length of the window, in days.
     """
@@ -90,7 +90,7 @@ class ObservationWindow:
 
     @property
     def start(self) -> datetime:
-        """First moment that counts, in UTC without a zone."""
+        """Start of the window, included, in UTC without a zone."""
         return self.end - timedelta(days=self.history_days)
 
     def of(self, events: ir.Table) -> ir.Table:
@@ -98,7 +98,7 @@ class ObservationWindow:
         return events.filter(events.occurred_at >= self.start, events.occurred_at < self.end)
 
     def age_days(self, moment: ir.TimestampValue) -> ir.FloatingValue:
-        """Days from ``moment`` to ``as_of``, as float64; above 0 for what has happened."""
+        """Days from ``moment`` to ``as_of``, as float64; positive for past events."""
         end_seconds = (self.end - datetime(1970, 1, 1)).total_seconds()
         seconds = ibis.literal(end_seconds).cast("float64") - epoch_seconds(moment)
         return seconds / ibis.literal(SECONDS_PER_DAY).cast("float64")
@@ -110,13 +110,13 @@ def epoch_seconds(moment: ir.TimestampValue) -> ir.FloatingValue:
 
 
 def type_weight(events: ir.Table, weights: Mapping[EventType, float]) -> ir.FloatingValue:
-    """What ``weights`` gives the type of each event, as float64; 0 where it gives nothing."""
+    """Weight of each event's type, as float64; 0 for a type without a weight."""
     cases = [(str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in weights.items()]
     return events.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
 
 
 def constant(value: float) -> ir.FloatingValue:
-    """A number as float64, whatever it meets: an engine takes digits for a decimal, whose products may overflow."""
+    """A number as a float64 literal. An engine reads plain digits as a decimal, whose products may overflow."""
     return ibis.literal(repr(float(value))).cast("float64")
 
 
@@ -128,30 +128,27 @@ def days_between(earlier: ir.TimestampValue, later: ir.TimestampValue) -> ir.Flo
 
 @ibis.udf.scalar.builtin(name="hash")  # type: ignore[untyped-decorator]
 def hashed(text: dt.string) -> dt.uint64:  # type: ignore[empty-body, valid-type]
-    """A number that stands for a text, and for a null: grouped and joined in a third of its time.
+    """Hash of a text or a null. Grouping and joining by it takes a third of the time.
 
-    The engine's own hash: Ibis's writes it out in binary digits and reads them again, to make a signed number of it. A
-    null beside it has no type, since Spark's numbers are all signed, and 32 bits long here: unique within a customer,
-    not beyond.
+    This is the engine's own hash. Ibis's own writes the hash out in binary digits and parses them to get a signed
+    number. A null used with it must be untyped, since Spark's numbers are all signed. On Spark a hash has 32 bits, so
+    it is unique within a customer but not across customers.
     """
 
 
 FIXED_POINT = float(2**30)
-"""One unit in the fixed-point sums: about 1e-9 of a view, a day or a unit of money."""
-
-
+"""Steps per unit in fixed-point sums: a step is about 1e-9 of a view, a day or a unit of money."""
 FINE_POINT = float(2**36)
-"""One unit in the sums of decayed weights, which are compared from night to night to 1e-9; room up to 1e8 each."""
+"""Steps per unit in sums of decayed weights, which must agree to 1e-9 from night to night; holds sums up to 1e8."""
 
 
 def exact_sum(
     values: ir.NumericValue, where: ir.BooleanValue | None = None, *, unit: float = FIXED_POINT
 ) -> ir.FloatingValue:
-    """Sum that does not depend on the order of rows: added as whole numbers of 1 / ``unit``.
+    """Sum that does not depend on the order of rows: values are added as multiples of 1 / ``unit``.
 
-    A sum of floats differs in its last digits with the order in which threads add them, and with it every number
-    that follows. Each value is rounded by at most 5e-10 (7e-12 with `FINE_POINT`); a null counts as nothing; no row at
-    all gives 0.
+    The last digits of a sum of floats depend on the order in which threads add them, and so does every number derived
+    from it. Each value is rounded by at most 5e-10 (7e-12 with `FINE_POINT`). Nulls are skipped; no rows give 0.
     """
     scale = ibis.literal(unit).cast("float64")
     fixed = (values.cast("float64") * scale).round().cast("int64")

@@ -1,4 +1,4 @@
-"""Where customers are on their way: lifecycle stage, what lately happened on it, and temperature."""
+"""Customer journey: lifecycle stage, recent journey events and temperature."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ STAGES = (
     *("newcomer", "browsing", "cart", "first_order", "active", "slipping", "lapsed", "lost", "returned"),
     "inactive",
 )
-"""Lifecycle stages, in the order of a customer's way; inactive: never bought, and not seen as long as a lost buyer."""
+"""Lifecycle stages in the order of the journey. inactive: never bought, and unseen for as long as a lost buyer."""
 PASSING_STAGES = ("newcomer", "cart", "first_order", "slipping", "returned")
-"""Those of them that end by themselves or by what is hoped for: who has left one is no loss."""
+"""Stages that customers normally pass through: leaving one is not a loss."""
 JOURNEY_EVENTS = ("visited_without_order", "bought_once", "left_cart", "silent_after_contact")
 JOURNEY_PREFIX = "journey event: "
 CAMPAIGN_EVENTS = (str(EventType.REDEMPTION), str(EventType.EMAIL_CLICK), str(EventType.EMAIL_OPEN))
 RESPONSES = ("redeemed", "clicked", "opened", "none")
-"""What became of campaigns: a coupon or code was redeemed, a letter clicked, a letter opened, or nothing."""
+"""Strongest response to campaigns: redeemed a coupon or code, clicked an email, opened an email, or none."""
 
 
 def temperature_points(
     events: ir.Table, *, window: ObservationWindow, points: Mapping[EventType, float], half_life_days: float
 ) -> ir.FloatingValue:
-    """What each event adds to a customer's temperature at as_of: the same decay as interests, only faster."""
+    """Points each event adds to a customer's temperature at as_of; they decay like interests, but faster."""
     return decayed_weight(events, window=window, signal_weights=points, half_life_days=half_life_days)
 
 
 def activity_measures(
     events: ir.Table, *, window: ObservationWindow, activity: ir.FloatingValue, points: ir.FloatingValue
 ) -> ir.Table:
-    """How much each customer does, and when last.
+    """Amount and recency of each customer's activity.
 
         events (customer_id, occurred_at, event_type)
      -> measures (customer_id, event_count, <type>_count..., activity, temperature_points, days_since_first_event,
@@ -43,8 +43,8 @@ def activity_measures(
     Parameters
     ----------
     activity : float64 column of ``events``
-        `features.interests.decayed_weight` with the weights and half-life of ``interests.activity``: what foretells
-        that a customer buys at all.
+        `features.interests.decayed_weight` with the weights and half-life of ``interests.activity``. It predicts
+        whether a customer buys at all.
     points : float64 column of ``events``
         `temperature_points`.
     """
@@ -65,14 +65,14 @@ def activity_measures(
 
 
 def visit_measures(sessions: ir.Table, *, window: ObservationWindow) -> ir.Table:
-    """Visits of each customer, and those that ended with a full cart.
+    """Each customer's visits, including those with an abandoned cart.
 
         sessions (customer_id, started_at, has_cart, has_left_cart, has_purchase)
      -> visits (customer_id, session_count, cart_session_count, abandoned_cart_count, days_since_last_visit,
                 days_since_buying_visit, days_since_cart_left)     one row per customer
 
-    An abandoned cart is a visit that left something in the cart. Days are since the beginning of the last visit of the
-    kind; null where there is none.
+    A visit that left something in the cart counts as an abandoned cart. Days count from the start of the last visit of
+    that kind; null if there is none.
     """
     return sessions.group_by("customer_id").aggregate(
         session_count=sessions.count().cast("float64"),
@@ -87,40 +87,40 @@ def visit_measures(sessions: ir.Table, *, window: ObservationWindow) -> ir.Table
 def journey_events(
     customers: ir.Table, *, visit_days: float, second_order_days: float, cart_days: float, contact_days: float
 ) -> dict[str, ir.BooleanValue]:
-    """What lately happened to each customer, by `JOURNEY_EVENTS`; several may hold at once.
+    """Which recent `JOURNEY_EVENTS` apply to each customer; several may apply at once.
 
     Parameters
     ----------
     customers : table
-        order_count, is_buyer_from_before, days_since_last_purchase, and the days of `visit_measures` and
+        order_count, is_buyer_from_before, days_since_last_purchase, and the day columns of `visit_measures` and
         `activity_measures`.
     visit_days : float
-        visited_without_order: the last visit began within so many days, and ended without an order.
+        visited_without_order: the last visit began within this many days and ended without an order.
     second_order_days : float
-        bought_once: a single order, more than so many days ago.
+        bought_once: a single order, more than this many days ago.
     cart_days : float
-        left_cart: a visit within so many days ended with something in the cart, and none since with an order.
+        left_cart: a visit within this many days left something in the cart, and no visit since had an order.
     contact_days : float
-        silent_after_contact: contacted support within so many days and has not visited or bought since. Whether there
-        was an answer no log of customers' own events can tell; that they are gone since, it can.
+        silent_after_contact: contacted support within this many days and has not visited or bought since. The log does
+        not show whether support answered, only that the customer has been away since.
     """
     visited, bought = customers.days_since_last_visit, customers.days_since_buying_visit
-    left, asked = customers.days_since_cart_left, customers.days_since_last_contact
+    left_cart, contacted = customers.days_since_cart_left, customers.days_since_last_contact
 
     def not_since(later: ir.FloatingValue, moment: ir.FloatingValue) -> ir.BooleanValue:
         return later.isnull() | (later > moment)
 
-    found = {
+    events = {
         "visited_without_order": (visited <= visit_days) & not_since(bought, visited),
         "bought_once": (customers.order_count == 1)
         & ~customers.is_buyer_from_before
         & (customers.days_since_last_purchase > second_order_days),
-        "left_cart": (left <= cart_days) & not_since(bought, left),
-        "silent_after_contact": (asked <= contact_days)
-        & not_since(visited, asked)
-        & not_since(customers.days_since_last_purchase, asked),
+        "left_cart": (left_cart <= cart_days) & not_since(bought, left_cart),
+        "silent_after_contact": (contacted <= contact_days)
+        & not_since(visited, contacted)
+        & not_since(customers.days_since_last_purchase, contacted),
     }
-    return {name: held.fill_null(False) for name, held in found.items()}
+    return {name: applies.fill_null(False) for name, applies in events.items()}
 
 
 def lifecycle_stage(
@@ -135,7 +135,7 @@ def lifecycle_stage(
     slipping_intervals: float,
     slipping_min_days: float,
 ) -> ir.StringValue:
-    """Where each customer is on the way from registration to loyalty, or out.
+    """Lifecycle stage of each customer, from registration to loyalty or loss.
 
     Parameters
     ----------
@@ -144,16 +144,18 @@ def lifecycle_stage(
         event_count, order_day_count, usual_interval_days, return_count, is_known_from_before (seen before the window
         began), is_buyer_from_before (bought before it).
     log_days : float
-        Days that are looked at: the window, or as much of it as the log is old. An order from before it is at least
-        so long ago.
+        Observed days: the window, or the age of the log if that is shorter. An order from before it is at least that
+        old.
     first_order_days, active_days, lapsed_days, lost_days : float
-        Days since the last order up to which it counts as new, active; past which as lapsed, lost. Customers who never
-        bought are inactive when they were last seen more than ``lost_days`` ago, or before the window alone.
+        Bounds on the days since the last order: up to the first two a buyer counts as new or active, past the last two
+        as lapsed or lost. Customers who never bought are inactive if they were last seen more than ``lost_days`` ago,
+        or only before the window.
     slipping_min_orders, slipping_intervals, slipping_min_days : int, float, float
-        With orders on so many days, a silence of more than so many usual intervals, and days, is slipping too.
+        A buyer with orders on at least this many days is also slipping after a silence of more than this many usual
+        intervals and more than this many days.
     """
     is_buyer = customers.is_buyer_from_before
-    # Who gives back must have bought.
+    # A customer who returned something must have bought before.
     bought_before = customers.days_since_last_purchase.isnull() & (is_buyer | (customers.return_count > 0))
     since = bought_before.ifelse(constant(log_days), customers.days_since_last_purchase)
     silence = customers.days_before_last_purchase.fill_null(
@@ -187,18 +189,20 @@ def temperature(
     hot_points: float,
     hot_product_points: float,
 ) -> ir.StringValue:
-    """cold, warm or hot, by decayed points of all events; the warm are hot, too, by `features.product_interest`."""
+    """cold, warm or hot, by decayed points of all events. Interest in one product also makes a warm customer hot."""
     is_warm = points >= warm_points
     is_hot = (points >= hot_points) | (is_warm & (product_points >= hot_product_points).fill_null(False))
     return ibis.cases((is_hot, "hot"), (is_warm, "warm"), else_="cold")
 
 
 def campaign_response(customers: ir.Table, *, has_campaigns: bool) -> ir.StringValue:
-    """The furthest each customer went, of `RESPONSES`; null for who went nowhere where the log had no campaigns.
+    """Each customer's strongest response, one of `RESPONSES`; null without a response if the log had no campaigns.
 
-    How many were sent a log of customers' own events does not say: who got none and who opened none look alike.
+    The log does not record emails sent, so customers who got none and customers who opened none look the same.
 
         customers (redemption_count, email_click_count, email_open_count)
     """
-    answers = [(customers[f"{event}_count"] > 0, name) for name, event in zip(RESPONSES, CAMPAIGN_EVENTS, strict=False)]
-    return ibis.cases(*answers, else_=RESPONSES[-1] if has_campaigns else ibis.null("string"))
+    responses = [
+        (customers[f"{event}_count"] > 0, name) for name, event in zip(RESPONSES, CAMPAIGN_EVENTS, strict=False)
+    ]
+    return ibis.cases(*responses, else_=RESPONSES[-1] if has_campaigns else ibis.null("string"))

@@ -1,7 +1,7 @@
-"""When and where the customers of a segment come, each of them counted once, however often they come.
+"""When and through which channel the customers of a segment visit; every customer counts once.
 
-A segment's figure is the mean over its customers of the share of their visits, so that one who comes daily does not
-speak for all, and the customer is the unit of the test (see `models.significance.compare_means`).
+A segment's figure is the mean over its customers of their shares of visits. So daily visitors do not dominate, and the
+customer is the unit of the test (see `models.significance.compare_means`).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import ibis.expr.types as ir
 from features.events import ObservationWindow, epoch_seconds, exact_sum
 
 PARTS_OF_DAY = {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}
-"""Hours of each part, the end not included, by the customers' clock."""
+"""Local hours of each part of the day; the end is excluded."""
 TEN_DAYS = {"early": (1, 10), "middle": (11, 20), "late": (21, 31)}
-MARGINS_OF_TEN_DAYS = 3
-"""Parts of the month are told of customers whose first and last visit lie so many margins apart."""
+MIN_SPAN_MARGINS = 3
+"""Parts of the month use customers whose first and last visit are at least this many margins apart."""
 Days = tuple[tuple[int, int], tuple[int, int]]
 """First and last (month, day), both included."""
 
 
 def local_time(moment: ir.TimestampValue, *, timezone: str, window: ObservationWindow) -> ir.TimestampValue:
-    """Moments in UTC as a clock in ``timezone`` shows them.
+    """UTC moments converted to local time in ``timezone``.
 
-    The changes of the clock within the window are looked up beforehand, so that every engine agrees on them.
+    Clock changes within the window are looked up beforehand, so all engines agree on them.
     """
     zone = ZoneInfo(timezone)
 
@@ -42,7 +42,7 @@ def local_time(moment: ir.TimestampValue, *, timezone: str, window: ObservationW
     now = offset(start)
     for at in (start + timedelta(hours=number) for number in range(1, hours + 1)):
         if offset(at) != now:
-            # In Adelaide clocks change at half past an hour of UTC.
+            # In Adelaide, clocks change at half past an hour in UTC.
             minutes = (at - timedelta(minutes=number) for number in reversed(range(60)))
             changes.append((next(minute for minute in minutes if offset(minute) != now), now))
             now = offset(at)
@@ -56,26 +56,26 @@ def local_time(moment: ir.TimestampValue, *, timezone: str, window: ObservationW
 def periods(
     window: ObservationWindow, occasions: Mapping[str, Days], *, margin_days: float
 ) -> dict[tuple[str, str], list[tuple[datetime, datetime]]]:
-    """(topic, value) of every month and occasion -> its (start, end) that lie in the window, with what is around them.
+    """(topic, value) of every month and occasion -> its (start, end) pairs that lie in the window with their margins.
 
-    An end is the first moment after. A clock ahead of UTC, or behind it, is not minded at the window's edges.
+    Ends are excluded. The time zone is ignored at the window's edges.
     """
     named: dict[tuple[str, str], Days] = {
         **{("month", str(month)): ((month, 1), (month, 31)) for month in range(1, 13)},
         **{("occasion", name): days for name, days in occasions.items()},
     }
     margin = timedelta(days=margin_days)
-    found: dict[tuple[str, str], list[tuple[datetime, datetime]]] = {}
+    spans: dict[tuple[str, str], list[tuple[datetime, datetime]]] = {}
     for key, (first, last) in named.items():
         for year in range(window.start.year, window.end.year + 1):
             start, end = _day(year, *first), _day(year + (last < first), *last) + timedelta(days=1)
             if start - margin >= window.start and end + margin <= window.end:
-                found.setdefault(key, []).append((start, end))
-    return found
+                spans.setdefault(key, []).append((start, end))
+    return spans
 
 
 def _day(year: int, month: int, day: int) -> datetime:
-    """That day, or the last one of a shorter month."""
+    """That day, or the last day of a shorter month."""
     return datetime(year, month, min(day, monthrange(year, month)[1]))
 
 
@@ -89,43 +89,43 @@ def visit_sums(
     occasions: Mapping[str, Days],
     margin_days: float,
 ) -> tuple[ir.Table, list[tuple[str, str]]]:
-    """What the means and their errors are made of, per segment.
+    """The sums behind each segment's means and standard errors.
 
         visits (customer_id, started_at, channel), membership (customer_id, segment_id)
      -> sums (segment_id, n<i>, total<i>, squares<i>, customers<i>...)     one row per segment,
         and the (topic, value) of each i
 
-    ``n``: customers of whom the share is known, ``total`` and ``squares``: sums of their shares and of the squares,
-    ``customers``: those with a share above 0. Shares by channel are of visits with a channel; those by month and
-    occasion are of visits in it and the ``margin_days`` (in days) on either side, by customers who came both before and
-    after all that: segments differ in when their customers came and left, and that is no season.
+    ``n``: customers with a known share; ``total`` and ``squares``: sums of their shares and squared shares;
+    ``customers``: customers with a share above 0. Shares by channel are of visits with a channel. Shares by month and
+    occasion are of visits during it and ``margin_days`` on either side, of customers who visited both before and after
+    that span. Segments also differ in when their customers joined and left, which must not look like a season.
     """
     timed = visits.mutate(at=local_time(visits.started_at, timezone=timezone, window=window))
-    of_customer = ibis.window(group_by="customer_id")
-    timed = timed.mutate(first_at=timed.at.min().over(of_customer), last_at=timed.at.max().over(of_customer))
+    per_customer = ibis.window(group_by="customer_id")
+    timed = timed.mutate(first_at=timed.at.min().over(per_customer), last_at=timed.at.max().over(per_customer))
     tests = _tests(timed, channels, periods(window, occasions, margin_days=margin_days), timedelta(days=margin_days))
     keys = list(tests)
-    per_customer = timed.group_by("customer_id").aggregate(
-        **{f"count{place}": timed.count(where=tests[key][0]) for place, key in enumerate(keys)},
-        **{f"base{place}": timed.count(where=tests[key][1]) for place, key in enumerate(keys)},
+    counts = timed.group_by("customer_id").aggregate(
+        **{f"count{number}": timed.count(where=tests[key][0]) for number, key in enumerate(keys)},
+        **{f"base{number}": timed.count(where=tests[key][1]) for number, key in enumerate(keys)},
     )
-    members = per_customer.join(membership, "customer_id")
+    members = counts.join(membership, "customer_id")
     shares = members.select(
         "segment_id",
         **{
-            f"share{place}": members[f"count{place}"].cast("float64")
-            / members[f"base{place}"].nullif(0).cast("float64")
-            for place in range(len(keys))
+            f"share{number}": members[f"count{number}"].cast("float64")
+            / members[f"base{number}"].nullif(0).cast("float64")
+            for number in range(len(keys))
         },
     )
     sums: dict[str, ir.Value] = {}
-    for place in range(len(keys)):
-        share = shares[f"share{place}"]
+    for number in range(len(keys)):
+        share = shares[f"share{number}"]
         sums |= {
-            f"n{place}": share.count(),
-            f"total{place}": exact_sum(share),
-            f"squares{place}": exact_sum(share * share),
-            f"customers{place}": share.count(where=share > 0),
+            f"n{number}": share.count(),
+            f"total{number}": exact_sum(share),
+            f"squares{number}": exact_sum(share * share),
+            f"customers{number}": share.count(where=share > 0),
         }
     return shares.group_by("segment_id").aggregate(**sums), keys
 
@@ -136,7 +136,7 @@ def _tests(
     seasons: Mapping[tuple[str, str], Sequence[tuple[datetime, datetime]]],
     margin: timedelta,
 ) -> dict[tuple[str, str], tuple[ir.BooleanValue, ir.BooleanValue]]:
-    """(topic, value) -> whether a visit (at, channel, first_at, last_at) belongs to it, and whether to its base."""
+    """(topic, value) -> whether a visit (at, channel, first_at, last_at) is in it, and whether it is in its base."""
     at = visits.at
     hour, day, always = at.hour(), at.day(), at.notnull()
     plain = {
@@ -144,14 +144,14 @@ def _tests(
         **{("weekday", str(number + 1)): at.day_of_week.index() == number for number in range(7)},
     }
     tests = {key: (inside, always) for key, inside in plain.items()}
-    # Whoever first came last week has come in that part of the month, whatever their payday.
+    # A customer who first came last week can only have come in that part of the month.
     span_seconds = epoch_seconds(visits.last_at) - epoch_seconds(visits.first_at)
-    is_long = span_seconds >= MARGINS_OF_TEN_DAYS * margin.total_seconds()
+    is_long = span_seconds >= MIN_SPAN_MARGINS * margin.total_seconds()
     tests |= {
         ("ten_days", part): (is_long & (day >= low) & (day <= high), is_long) for part, (low, high) in TEN_DAYS.items()
     }
-    named = visits.channel.notnull()
-    tests |= {("channel", name): (named & (visits.channel == name), named) for name in channels}
+    has_channel = visits.channel.notnull()
+    tests |= {("channel", name): (has_channel & (visits.channel == name), has_channel) for name in channels}
     for key, times in seasons.items():
         around = [
             (at >= start - margin, at < end + margin, visits.first_at < start - margin, visits.last_at >= end + margin)

@@ -1,4 +1,4 @@
-"""Interest in one product: looked at again and again, or looked for by name."""
+"""Interest in a single product: viewed repeatedly, or found by a search."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from features.interests import decayed_weight
 def product_points(
     events: ir.Table, *, window: ObservationWindow, half_life_days: float, searched_points: float
 ) -> ir.Table:
-    """Decayed points of the product that each customer looked at most.
+    """Decayed points of the product each customer viewed most.
 
         events (customer_id, occurred_at, event_type, session_key, product_key)
-     -> heat (customer_id, product_points)     one row per customer who viewed a product
+     -> points (customer_id, product_points)     one row per customer who viewed a product
 
-    A view counts 1 at as_of, and half of that ``half_life_days`` before.
+    A view counts 1 at as_of and half as much ``half_life_days`` earlier.
 
     Parameters
     ----------
     searched_points : float, >= 0
-        What a view counts more after a search in the same visit: the search led to it.
+        Extra points of a view that follows a search in the same visit.
     """
     views = events.filter(events.event_type == str(EventType.VIEW), events.product_key.notnull())
     views = views.mutate(
@@ -31,7 +31,9 @@ def product_points(
         searches = events.filter(events.event_type == str(EventType.SEARCH))
         searched = searches.group_by("customer_id", "session_key").aggregate(searched_at=searches.occurred_at.min())
         views = views.left_join(searched, ["customer_id", "session_key"])
-        is_led = (views.occurred_at >= views.searched_at).fill_null(False)
-        views = views.mutate(points=views.points * is_led.ifelse(constant(1.0 + searched_points), constant(1.0)))
+        follows_search = (views.occurred_at >= views.searched_at).fill_null(False)
+        views = views.mutate(
+            points=views.points * follows_search.ifelse(constant(1.0 + searched_points), constant(1.0))
+        )
     by_product = views.group_by("customer_id", "product_key").aggregate(points=exact_sum(views.points, unit=FINE_POINT))
     return by_product.group_by("customer_id").aggregate(product_points=by_product.points.max())

@@ -1,4 +1,4 @@
-"""The profile: one row of numbers per customer, and the ProfileSpec that fixes its columns at training."""
+"""The customer profile: one row of numbers per customer. ProfileSpec fixes its columns at training."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ JOURNEY: dict[str, tuple[str, float | None]] = {
     "visits_per_week": ("log", 0.0),
     "orders_per_visit": ("root", 0.0),
     "abandoned_carts_per_visit": ("root", 0.0),
-    # As they are: a logarithm hardly tells half a year from a year.
+    # Not transformed: a logarithm hardly separates half a year from a year.
     "days_since_last_event": ("none", None),
     "days_from_first_to_last_event": ("log", 0.0),
 }
-"""Columns that the journey may be told by, and their transform and what stands for a null."""
+"""Columns available to the journey block -> their transform and the replacement for nulls."""
 RATES: dict[str, tuple[str, str]] = {
     "carts_per_view": ("cart_count", "view_count"),
     "orders_per_cart": ("order_count", "cart_session_count"),
     "returns_per_purchase": ("return_count", "purchase_count"),
     "contacts_per_order": ("contact_count", "order_count"),
 }
-"""Rate -> the columns of the profile that count its events and the occasions for them."""
+"""Rate -> the profile columns of its numerator and denominator."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One number of a profile, and how a clusterer is to read it.
+    """A number of a profile, and how the clusterer reads it.
 
     Attributes
     ----------
     block : str
         interest, value, journey, context, benefits or rates.
     transform : str
-        none; log: log1p of counts, days and money; root: of shares, so that distances are Hellinger's; rate: arcsine of
-        the root of a posterior mean.
+        none; log: log1p, for counts, days and money; root: square root, for shares, which makes distances Hellinger
+        distances; rate: arcsine of the square root of a posterior mean.
     missing : float or None
-        What stands for a null, before the transform; None: the mean at training.
+        Replacement for nulls, before the transform; None: the mean at training.
     counts : (str, str) or None
-        Of a rate: the columns of the profile with its numerator and its denominator. The rate itself is no column of
-        the profile: how far it is shrunk is fitted at training.
+        For a rate: the profile columns of its numerator and denominator. The rate itself is not a column of the
+        profile, because its shrinkage is fitted at training.
     """
 
     name: str
@@ -67,18 +67,18 @@ class Column:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Columns of the profile that it is computed from."""
+        """Profile columns it is computed from."""
         return self.counts or (self.name,)
 
 
 @dataclass(frozen=True)
 class ProfileSpec:
-    """All that was learned about the shop before clustering, and that scoring must not learn again.
+    """What training learned about the shop before clustering; scoring reuses it and never learns it again.
 
     Attributes
     ----------
     cut : CategoryCut
-        Categories that are columns, and the shop's mix.
+        The category columns and the shop's mix.
     channels : tuple of str
         Channels that are columns.
     mean_prices : tuple of float or None
@@ -86,15 +86,15 @@ class ProfileSpec:
     value_cuts : ValueCuts
         Bounds of RFM scores and value tiers.
     has_session_ids : bool
-        Visits are the log's own, or found by gaps.
+        Whether visits come from the log; otherwise they are derived from gaps.
     has_campaigns : bool
-        The log has letters or coupons.
+        Whether the log has emails or coupons.
     log_start : datetime
-        First event of the window, in UTC without a zone.
+        Time of the first event of the window, in UTC without a zone.
     history_days : float
-        Length of the window; also what stands for "never" in days.
+        Length of the window; also the number of days used for "never".
     journey_columns : tuple of str
-        Of `JOURNEY`, those that customers are clustered by.
+        The columns of `JOURNEY` used for clustering.
     """
 
     cut: CategoryCut
@@ -108,7 +108,7 @@ class ProfileSpec:
     journey_columns: tuple[str, ...]
 
     def columns(self) -> list[Column]:
-        """Columns that the clusterer reads, by block."""
+        """Columns the clusterer reads, by block."""
         never = float(self.history_days)
         interest = [Column(SHARE_PREFIX + category, "interest", "root", None) for category in self.cut.categories]
         value = [
@@ -135,16 +135,16 @@ class ProfileSpec:
         return [*interest, *value, *journey, *context, *benefits, *rates]
 
     def log_days(self, window: ObservationWindow) -> float:
-        """Days of ``window`` that the log is old."""
+        """Age of the log in days, at most the length of ``window``."""
         return min((window.end - self.log_start).total_seconds() / SECONDS_PER_DAY, window.history_days)
 
     def to_json(self) -> str:
-        """The spec as text; `from_json` gives it back."""
+        """The spec as JSON text, to be read by `from_json`."""
         return json.dumps(asdict(self), default=datetime.isoformat, sort_keys=True, ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str) -> ProfileSpec:
-        """A spec from `to_json`."""
+        """The spec from the text of `to_json`."""
         raw = json.loads(text)
         cut = raw["cut"]
         return ProfileSpec(
@@ -161,13 +161,13 @@ class ProfileSpec:
 
 
 def profile_table(customers: ir.Table, measures: Sequence[ir.Table]) -> ir.Table:
-    """All measures side by side.
+    """All measures joined into one table.
 
         customers (customer_id, ...), measures (customer_id, ...)
      -> profiles (customer_id, ...)     one row per customer; null where a measure has no row
 
-    Counts and sums of customers without events become 0, not null. Rates: visits_per_week (from the first to the last
-    event, at least a week), orders_per_visit, abandoned_carts_per_visit, return_rate and contact_rate.
+    Counts and sums of customers without events are 0, not null. Rates are added: visits_per_week (from the first to the
+    last event, at least a week), orders_per_visit, abandoned_carts_per_visit, return_rate and contact_rate.
     """
     table = customers
     for measure in measures:

@@ -1,4 +1,4 @@
-"""How regularly a customer orders, and how long a silence is usual for each."""
+"""How regularly a customer orders, and the usual time between orders."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import ibis.expr.types as ir
 from features.events import days_between, exact_sum
 
 MIN_INTERVALS = 3
-"""Intervals from which regularity can be told: two lie as near each other by chance as not."""
+"""Fewest intervals for which regularity is computed: two are often similar by chance."""
 
 
 def order_rhythm(orders: ir.Table) -> ir.Table:
-    """The usual time between orders, and how much it varies.
+    """The usual time between orders and how much it varies.
 
         orders (customer_id, ordered_at)
      -> rhythm (customer_id, order_day_count, usual_interval_days, interval_variation)     one row per buyer
 
-    ``usual_interval_days`` is the mean number of days between days with an order (UTC); null of one such day.
-    ``interval_variation`` is their coefficient of variation, standard deviation (of the population) over mean: 0 for
-    who orders like a clock, 1 for who orders at random; null below three intervals.
+    ``usual_interval_days`` is the mean number of days between days with an order (UTC); null with only one such day.
+    ``interval_variation`` is their coefficient of variation, population standard deviation over mean. It is 0 for
+    perfectly regular orders and 1 for random ones; null below three intervals.
     """
     days = orders.select("customer_id", ordered_on=orders.ordered_at.truncate("D")).distinct()
     in_order = ibis.window(group_by="customer_id", order_by="ordered_on")

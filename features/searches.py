@@ -1,16 +1,16 @@
-"""P(category | query): what people turn to after searching.
+"""P(category | query): the categories customers turn to after a search.
 
-A query says nothing about a category by itself; what its customers did next does. For each search, the views,
-carts, favourites and purchases that follow in the same visit, before the next search and within a time, are its
-actions. P is the mean over searches of the category's share in what followed; a search that led nowhere counts as 0,
-and ``prior_searches`` more of them are assumed, so that a rare query promises little.
+The meaning of a query is learned from what customers do next. The actions of a search are the views, carts, favourites
+and purchases that follow it in the same visit, before the next search and within a time limit. P is the mean over
+searches of the category's share of these actions. A search without actions counts as 0. To keep rare queries low,
+``prior_searches`` further searches without actions are assumed.
 
-An action counts by its kind (a purchase says more than a view) and by how soon it came, and a search by the weightiest
-kind that it led to. Each search has one voice, shared among its actions: a category where people buy after two views is
-not outvoted by one where they click twenty times.
+The weight of an action depends on its type (a purchase counts more than a view) and on how soon it follows. The weight
+of a search is that of its heaviest action type, and it is divided among its actions. So a category with two views and a
+purchase is not outweighed by one with twenty clicks.
 
-Queries that fewer than ``min_customers`` customers typed are left out: they show little, and may be private. So are
-categories below ``min_probability``: what people strayed into, not what they meant, and by far the most rows.
+Queries that fewer than ``min_customers`` customers typed are left out: they are weak evidence and may be private.
+Categories below ``min_probability`` are left out too: they are mostly accidental visits, and by far the most rows.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from features.events import EventType, epoch_seconds, exact_sum, type_weight
 from features.sessions import SECONDS_PER_MINUTE
 
 APOSTROPHES = "'`\u2019\u02bc\u00b4"
-"""Part of a word in Ukrainian; typed in many ways."""
+"""Part of a word in Ukrainian, typed as any of these characters."""
 MAX_QUERY_LENGTH = 200
-"""Characters of a query that are read; nobody means more, and a pasted page is cheap."""
+"""Characters of a query that are read; the limit keeps a pasted page cheap."""
 
 
 def normalised_query(query: ir.StringValue) -> ir.StringValue:
     """Lower case, no punctuation, single blanks; an empty query is null.
 
-    What engines do not have in common (NFKC, accents, Cyrillic in Latin letters) is left to `models.queries.folded`,
-    to which a query and its normalised form are the same.
+    Steps that differ between engines (NFKC, accents, Cyrillic in Latin letters) are left to `models.queries.folded`,
+    which maps a query and its normalised form to the same text.
     """
     words = query.substr(0, MAX_QUERY_LENGTH).lower().re_replace(f"[{APOSTROPHES}]", "")
     return words.re_replace(r"[^\p{L}\p{M}\p{N}]+", " ").strip().nullif("")
@@ -57,9 +57,9 @@ def query_categories(
     Parameters
     ----------
     outcome_weights : mapping
-        What each kind of `ACTIONS` counts, a search that led nowhere being 1; a kind without a weight says nothing.
+        Weight of each action type; a search without actions has weight 1. Types without a weight are ignored.
     half_life_minutes : float, > 0
-        After so long an action counts half.
+        Time after which an action counts half.
     """
     searches = _searches(events)
     weights = {kind: weight for kind, weight in outcome_weights.items() if weight > 0}
@@ -80,41 +80,42 @@ def query_categories(
         ],
     ).select(searches.customer_id, searches.session_key, "searched_at", "query", "column", "event_type", since=since)
     followed = followed.mutate(weight=type_weight(followed, weights))
-    # Of two queries at one moment only the last has actions, so these three name a search.
-    one_search = ("customer_id", "session_key", "searched_at")
-    by_search = followed.group_by(*one_search, "query", "column").aggregate(
-        said=exact_sum(followed.weight * _fading(followed.since, half_life_minutes)), voice=followed.weight.max()
+    # Of two queries at the same moment only the last has actions, so these three identify a search.
+    search_keys = ("customer_id", "session_key", "searched_at")
+    by_search = followed.group_by(*search_keys, "query", "column").aggregate(
+        action_weight=exact_sum(followed.weight * _decay(followed.since, half_life_minutes)),
+        search_weight=followed.weight.max(),
     )
-    whole = ibis.window(group_by=one_search)
+    within_search = ibis.window(group_by=search_keys)
     by_search = by_search.mutate(
-        # Null where all of it came so late that it says less than a grain of the sum.
-        share=by_search.said / by_search.said.sum().over(whole).nullif(0.0),
-        voice=by_search.voice.max().over(whole),
+        # Null if all actions came so late that their weights round to 0.
+        share=by_search.action_weight / by_search.action_weight.sum().over(within_search).nullif(0.0),
+        search_weight=by_search.search_weight.max().over(within_search),
     )
     led_to = by_search.group_by("query", "column").aggregate(
-        led_to=exact_sum(by_search.share * by_search.voice), search_share=exact_sum(by_search.share)
+        led_to=exact_sum(by_search.share * by_search.search_weight), search_share=exact_sum(by_search.share)
     )
-    made = searches.group_by("query").aggregate(
+    query_counts = searches.group_by("query").aggregate(
         search_count=searches.count(),
         customer_count=searches.customer_id.nunique(),
     )
-    known = led_to.join(made.filter(made.customer_count >= min_customers), "query")
-    # Shares of a search add up to 1, so that this is what its weight adds to the one it has been counted with.
+    known = led_to.join(query_counts.filter(query_counts.customer_count >= min_customers), "query")
+    # The shares of a search sum to 1 and each search was counted as 1. This adds the rest of its weight.
     added = (known.led_to - known.search_share).sum().over(ibis.window(group_by="query"))
-    voices = known.search_count.cast("float64") + added + ibis.literal(float(prior_searches)).cast("float64")
-    found = known.select("query", "column", "customer_count", probability=known.led_to / voices)
-    return found.filter(found.probability >= min_probability)
+    total_weight = known.search_count.cast("float64") + added + ibis.literal(float(prior_searches)).cast("float64")
+    meanings = known.select("query", "column", "customer_count", probability=known.led_to / total_weight)
+    return meanings.filter(meanings.probability >= min_probability)
 
 
-def _fading(since_seconds: ir.FloatingValue, half_life_minutes: float) -> ir.FloatingValue:
+def _decay(since_seconds: ir.FloatingValue, half_life_minutes: float) -> ir.FloatingValue:
     halves = -since_seconds / ibis.literal(half_life_minutes * SECONDS_PER_MINUTE).cast("float64")
     return ibis.literal(2.0).cast("float64").pow(halves)
 
 
 def _searches(events: ir.Table) -> ir.Table:
-    """Searches (customer_id, session_key, query, searched_at, next_search_at): one row per query at a moment."""
-    made = events.filter(events.event_type == str(EventType.SEARCH), events.session_key.notnull())
-    made = made.filter(made.query.notnull())
-    made = made.select("customer_id", "session_key", "query", searched_at="occurred_at").distinct()
+    """Searches (customer_id, session_key, query, searched_at, next_search_at): one row per query and moment."""
+    searches = events.filter(events.event_type == str(EventType.SEARCH), events.session_key.notnull())
+    searches = searches.filter(searches.query.notnull())
+    searches = searches.select("customer_id", "session_key", "query", searched_at="occurred_at").distinct()
     in_order = ibis.window(group_by=["customer_id", "session_key"], order_by=["searched_at", "query"])
-    return made.mutate(next_search_at=made.searched_at.lead().over(in_order))
+    return searches.mutate(next_search_at=searches.searched_at.lead().over(in_order))

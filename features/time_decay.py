@@ -1,9 +1,9 @@
-"""Measures of an earlier moment as they are now, without reading an event again.
+"""Brings earlier measures up to date without reading the events again.
 
-A decayed sum need not be summed up anew as it ages: weighed against a fixed landmark L, the moment of measuring,
+A decayed sum can be rescaled instead of being computed again. For measures taken at L,
 S(as_of) = 2^(-(as_of - L) / half_life) * S(L) (forward decay: Cormode, Shkapenyuk, Srivastava and Xu, 2009). Counts,
-sums and dates stay as they are, and so does the evidence of interests, which is weighted back from the customer's own
-last event. That holds for customers of whom no event was added, and none fell out of the window.
+sums and dates do not change. Neither does interest evidence, which is weighted back from the customer's own last event.
+This holds for customers without new events and without events that left the window.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def aged(measures: ir.Table, *, window: ObservationWindow, half_life_days: Mappi
     Parameters
     ----------
     half_life_days : mapping
-        Decayed columns and the days after which they are half of what they were.
+        Decayed column -> days after which its value halves.
     """
     elapsed = window.age_days(measures.measured_at)
-    # In whole microseconds, so that a day and a day are two days and not the next float: bounds are met or not.
+    # Whole microseconds: two single days must sum to exactly two days, because bounds are compared exactly.
     per_day = ibis.literal(MICROSECONDS_PER_DAY).cast("float64")
 
     def later(days: ir.FloatingValue) -> ir.FloatingValue:
@@ -56,13 +56,13 @@ def aged(measures: ir.Table, *, window: ObservationWindow, half_life_days: Mappi
 
 
 def changed_customers(before: ir.Table, now: ir.Table) -> ir.Table:
-    """Customers (customer_id) whose events are not the same rows, as often, in two tables of one schema."""
+    """Customers (customer_id) whose rows, or how often they occur, differ between two tables of one schema."""
     both = before.mutate(times=1).union(now.mutate(times=-1))
     rows = both.group_by(before.columns).aggregate(times=both.times.sum())
     return rows.filter(rows.times != 0).select("customer_id").distinct()
 
 
 def with_events_between(events: ir.Table, start: datetime, end: datetime) -> ir.Table:
-    """Customers (customer_id) with an event from ``start`` up to and without ``end``."""
+    """Customers (customer_id) with an event from ``start`` on and before ``end``."""
     inside = events.filter(events.occurred_at >= start, events.occurred_at < end)
     return inside.select("customer_id").distinct()

@@ -1,6 +1,6 @@
-"""What customers are worth: orders, RFM measures and scores, value tiers.
+"""Customer value: orders, RFM measures and scores, and value tiers.
 
-An order is what shares an order_id; purchases without one are an order per customer and day.
+Purchases with the same order_id form an order. Without an order_id, a customer's purchases of a day form an order.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import ibis.expr.types as ir
 from features.events import EventType, ObservationWindow, constant
 
 UNITS = {"spend": 100.0, "order_count": 1.0}
-"""What decides value tiers -> the parts that one of it has: cents, or orders, which are whole."""
+"""Measure that decides value tiers -> its smallest parts per unit: cents of spend, or whole orders."""
 ONE_MOMENT = ibis.interval(microseconds=1)
 MONEY_COLUMNS = {"spend": "net_spend", "average_order_value": "average_order_value"}
-"""What money may be in RFM -> the measure of it: a cancelled order makes nobody a VIP."""
+"""Setting of money in RFM -> its column. Spend is net of refunds, so a cancelled order makes nobody a VIP."""
 
 
 @dataclass(frozen=True)
 class ValueCuts:
-    """Bounds between scores and tiers, fixed at training on the buyers of that time.
+    """Bounds between scores and tiers, fixed at training from the buyers at that time.
 
     Attributes
     ----------
     days_since_last_purchase, order_count, money : tuple of float, ascending
-        Inner quantiles, or cut points that were given; with four of them, scores run from 1 to 5. Empty where
-        nobody had bought, and those of money where no purchase had a price: then money decides nothing.
+        Inner quantiles, or cut points from params.yaml; four of them give scores from 1 to 5. Empty without buyers.
+        ``money`` is also empty if no purchase had a price; money is then ignored.
     vip_value, regular_value : float
-        Spend or orders, whichever decides tiers, above which a buyer is in the tier.
+        Spend or order count, whichever decides tiers, above which a buyer is in the tier.
     """
 
     days_since_last_purchase: tuple[float, ...]
@@ -43,7 +43,7 @@ class ValueCuts:
 
     @staticmethod
     def from_lists(raw: Mapping[str, Any]) -> ValueCuts:
-        """The row of `value_quantiles`; without any buyer its figures are null, and the cuts empty."""
+        """The cuts from the row of `value_quantiles`; without buyers its figures are null and the cuts empty."""
         return ValueCuts(
             days_since_last_purchase=tuple(raw["days_since_last_purchase"] or ()),
             order_count=tuple(raw["order_count"] or ()),
@@ -54,24 +54,24 @@ class ValueCuts:
 
 
 def exact_large_sum(values: ir.NumericValue, where: ir.BooleanValue | None = None) -> ir.FloatingValue:
-    """`exact_sum` for money and quantities: added as decimals of 1e-9, which hold up to 1e29; half as fast."""
+    """`exact_sum` for money and quantities: decimals of 1e-9 that hold up to 1e29, at half the speed."""
     return values.cast("decimal(38, 9)").sum(where=where).fill_null(0).cast("float64")
 
 
 def order_key(purchases: ir.Table) -> ir.StringValue:
-    """What names an order of a customer: its id, or the day."""
+    """Key of an order within a customer: its id, or the day."""
     return ibis.coalesce(purchases.order_id, purchases.occurred_at.truncate("D").cast("string"))
 
 
 def order_table(events: ir.Table) -> ir.Table:
-    """Purchases gathered into orders.
+    """Purchases grouped into orders.
 
         events (customer_id, occurred_at, event_type, order_id, quantity, unit_price, discount, column)
      -> orders (customer_id, order_key, ordered_at, spend, item_count, line_count, discounted_line_count,
                 previous_order_at)
 
-    Spend is quantity * unit_price less the discount, in the shop's currency; 0 where the price is unknown. Lines are
-    rows of the log.
+    Spend is quantity * unit_price less the discount, in the shop's currency; 0 if the price is unknown. Lines are rows
+    of the log.
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
     bought = bought.mutate(
@@ -85,28 +85,28 @@ def order_table(events: ir.Table) -> ir.Table:
         line_count=bought.count(),
         discounted_line_count=bought.count(where=bought.discount > 0),
     )
-    # Orders of one moment, as in logs by the day, are peers: what came before them is the same for all.
+    # Orders at the same moment (logs by day) are peers with the same previous order.
     earlier = ibis.range_window(group_by="customer_id", order_by="ordered_at", preceding=(None, ONE_MOMENT))
     return orders.mutate(previous_order_at=orders.ordered_at.max().over(earlier))
 
 
 def has_prices(orders: ir.Table) -> ir.BooleanScalar:
-    """Whether any order (spend) is known to have cost anything, or there is none."""
+    """Whether any order has a spend other than 0; also true without orders."""
     return (orders.spend != 0).any().fill_null(True)
 
 
 def return_table(events: ir.Table) -> ir.Table:
-    """Returned (customer_id, returned_at, spend, item_count): items sent back and the money given back, a row each.
+    """Returned (customer_id, returned_at, spend, item_count): one row per return, with items and refund.
 
-    Nobody pays for sending back: a discount above the price, as of a whole order, leaves 0.
+    A refund is never negative: a discount above the price, such as one for a whole order, leaves 0.
     """
-    back = events.filter(events.event_type == str(EventType.RETURN))
-    given_back = ibis.greatest(_paid(back), constant(0.0))
-    return back.select("customer_id", returned_at=back.occurred_at, spend=given_back, item_count=back.quantity)
+    returns = events.filter(events.event_type == str(EventType.RETURN))
+    refund = ibis.greatest(_paid(returns), constant(0.0))
+    return returns.select("customer_id", returned_at=returns.occurred_at, spend=refund, item_count=returns.quantity)
 
 
 def _paid(lines: ir.Table) -> ir.FloatingValue:
-    """Money of each row, less the discount; 0 where the price is unknown."""
+    """Amount paid for each row, less the discount; 0 if the price is unknown."""
     return (lines.quantity * lines.unit_price - lines.discount.fill_null(0.0)).fill_null(0.0)
 
 
@@ -118,25 +118,24 @@ def value_measures(
     tier_by: str = "spend",
     tier_days: float | None = None,
 ) -> ir.Table:
-    """Recency, frequency and money of each buyer.
+    """Recency, frequency and monetary value of each buyer.
 
         orders (customer_id, ordered_at, spend, item_count, line_count, discounted_line_count, previous_order_at),
         returned (customer_id, returned_at, spend)
      -> value (customer_id, order_count, spend, net_spend, average_order_value, item_count, days_since_first_purchase,
                days_since_last_purchase, days_before_last_purchase, discount_share, tier_value)   one row per buyer
 
-    ``spend`` is what was paid, ``net_spend`` what the shop kept of it: less what was given back, and never below 0,
-    since what comes back may have been bought before the window. ``average_order_value`` is of what was kept.
-    ``days_before_last_purchase`` is the silence that the last order ended; null after a first order.
-    ``discount_share`` is of lines: petrol by the litre would outvote all else. ``tier_value`` is what decides the value
-    tier.
+    ``spend`` is the amount paid. ``net_spend`` is spend less refunds, but never below 0, since returned items may have
+    been bought before the window. ``average_order_value`` is based on ``net_spend``. ``days_before_last_purchase`` is
+    the gap before the last order; null after a first order. ``discount_share`` counts lines and not items, because
+    petrol by the litre would outweigh all else. ``tier_value`` is the measure that decides the value tier.
 
     Parameters
     ----------
     tier_by : str
         spend or order_count.
     tier_days : float, optional
-        Days before as_of whose orders decide the tier; all of the window without it.
+        Only orders of this many days before as_of decide the tier. Default: all of the window.
     """
     orders = orders.mutate(
         age=window.age_days(orders.ordered_at),
@@ -156,15 +155,15 @@ def value_measures(
         recent_spend=exact_large_sum(orders.spend, where=is_recent),
         recent_order_count=orders.count(where=is_recent).cast("float64"),
     )
-    back = returned.group_by("customer_id").aggregate(
+    refunds = returned.group_by("customer_id").aggregate(
         returned_spend=exact_large_sum(returned.spend),
         recent_returned_spend=exact_large_sum(
             returned.spend, where=None if since is None else returned.returned_at >= since
         ),
     )
-    measured = measured.left_join(back, "customer_id").drop("customer_id_right")
-    net_spend = _kept(measured.spend, measured.returned_spend)
-    recent_spend = _kept(measured.recent_spend, measured.recent_returned_spend)
+    measured = measured.left_join(refunds, "customer_id").drop("customer_id_right")
+    net_spend = _net_of_refunds(measured.spend, measured.returned_spend)
+    recent_spend = _net_of_refunds(measured.recent_spend, measured.recent_returned_spend)
     return measured.mutate(
         net_spend=net_spend,
         average_order_value=net_spend / measured.order_count,
@@ -176,13 +175,13 @@ def value_measures(
     )
 
 
-def _kept(paid: ir.FloatingValue, given_back: ir.FloatingValue) -> ir.FloatingValue:
-    """Not below 0 by returns, nor ever above what was paid, which discounts may have brought below 0."""
-    return ibis.least(paid, ibis.greatest(paid - given_back.fill_null(0.0), constant(0.0)))
+def _net_of_refunds(paid: ir.FloatingValue, refunded: ir.FloatingValue) -> ir.FloatingValue:
+    """The amount paid less refunds: at least 0, but never above the amount paid, which discounts can make negative."""
+    return ibis.least(paid, ibis.greatest(paid - refunded.fill_null(0.0), constant(0.0)))
 
 
 def returned_items(returned: ir.Table) -> ir.Table:
-    """Returned (customer_id, returned_item_count, returned_spend): one row per customer who sent anything back."""
+    """Returned (customer_id, returned_item_count, returned_spend): one row per customer with a return."""
     return returned.group_by("customer_id").aggregate(
         returned_item_count=exact_large_sum(returned.item_count), returned_spend=exact_large_sum(returned.spend)
     )
@@ -191,8 +190,8 @@ def returned_items(returned: ir.Table) -> ir.Table:
 def value_quantiles(
     value: ir.Table, *, rfm_quantiles: int, rfm_money: str, vip_quantile: float, regular_quantile: float
 ) -> ir.Table:
-    """The figures of `ValueCuts`, one row: lists of inner quantiles (of money: ``rfm_money``), and the two of tiers."""
-    # Whoever bought nothing in the tiers' days says nothing of what is much in them.
+    """The figures of `ValueCuts` in one row: lists of inner quantiles (``rfm_money`` for money) and the tier bounds."""
+    # Customers without a purchase in the tier period must not lower its bounds.
     tier_value = value.tier_value.nullif(0.0)
     inner = [step / rfm_quantiles for step in range(1, rfm_quantiles)]
     return value.aggregate(
@@ -205,7 +204,7 @@ def value_quantiles(
 
 
 def score(measure: ir.FloatingValue, cuts: Sequence[float], *, low_is_good: bool = False) -> ir.IntegerValue:
-    """1 to len(cuts) + 1, the best highest; null stays null."""
+    """Score from 1 to len(cuts) + 1, the best highest; null stays null."""
     above = measure.isnull().ifelse(ibis.null("int64"), 1)
     for cut in cuts:
         bound = ibis.literal(float(cut)).cast("float64")
@@ -215,7 +214,7 @@ def score(measure: ir.FloatingValue, cuts: Sequence[float], *, low_is_good: bool
 
 @dataclass(frozen=True)
 class RFMGroup:
-    """A group of RFM: the scores it takes, lowest and highest, and orders ever at most; or days without anything."""
+    """An RFM group: its lowest and highest scores and its maximum number of orders, or its days without activity."""
 
     name: str
     recency: tuple[int, int] = (1, 10)
@@ -224,10 +223,10 @@ class RFMGroup:
     max_orders: float | None = None
     min_silent_days: float | None = None
 
-    def holds(self, scored: ir.Table, *, history_days: float, has_prices: bool = True) -> ir.BooleanValue:
-        """Whether customers are in it: by their scores, or, with ``min_silent_days``, by having done nothing so long.
+    def matches(self, scored: ir.Table, *, history_days: float, has_prices: bool = True) -> ir.BooleanValue:
+        """Whether customers belong to the group by their scores, or with ``min_silent_days`` by their inactivity.
 
-        Without prices, what a group asks of money is asked of nobody.
+        Without prices, the monetary score is ignored.
 
         scored (order_count, event_count, days_since_last_event, is_known_from_before, is_buyer_from_before,
                 recency_score, frequency_score, monetary_score)
@@ -243,7 +242,7 @@ class RFMGroup:
         )
         if self.max_orders is None:
             return inside
-        # How many there were before the window is not counted: one at least.
+        # Orders before the window are not counted; a buyer from before had at least one.
         orders = scored.order_count + scored.is_buyer_from_before.cast("float64")
         return inside & (orders <= self.max_orders)
 
@@ -251,20 +250,20 @@ class RFMGroup:
 def rfm(
     customers: ir.Table, *, cuts: ValueCuts, groups: Sequence[RFMGroup], history_days: float, money: str = "spend"
 ) -> ir.Table:
-    """RFM scores, 1 to 5 with four cuts, and group: the first of ``groups`` that holds.
+    """RFM scores (1 to 5 with four cuts) and RFM group: the first of ``groups`` that matches.
 
         customers (..., days_since_last_purchase, order_count, net_spend, average_order_value, event_count,
                    days_since_last_event, is_known_from_before, is_buyer_from_before)
      -> customers (..., recency_score, frequency_score, monetary_score, rfm_group)
 
-    The scores are null for who did not buy in the window, and so is the group, but of those silent for
-    ``min_silent_days``; it is null for all where nobody had bought at training, since there is nothing to compare with.
-    Where no purchase had a price at training, the score of money is null, and groups go by the other two.
+    Scores are null for customers without a purchase in the window. So is the group, except for customers inactive for
+    ``min_silent_days``. Without buyers at training the group is null for all, since there is nothing to compare with.
+    If no purchase had a price at training, the monetary score is null and groups use the other two.
 
     Parameters
     ----------
     history_days : float
-        Length of the window: who was there before it and not in it has been silent that long.
+        Length of the window: customers seen before it but not in it have been inactive for at least that long.
     """
     has_bought = customers.days_since_last_purchase.notnull()
     scored = customers.mutate(
@@ -276,8 +275,9 @@ def rfm(
     )
     if not cuts.order_count:
         return scored.mutate(rfm_group=ibis.null("string"))
-    held = [(one.holds(scored, history_days=history_days, has_prices=bool(cuts.money)), one.name) for one in groups]
-    return scored.mutate(rfm_group=ibis.cases(*held, else_=ibis.null("string")))
+    has_prices = bool(cuts.money)
+    cases = [(group.matches(scored, history_days=history_days, has_prices=has_prices), group.name) for group in groups]
+    return scored.mutate(rfm_group=ibis.cases(*cases, else_=ibis.null("string")))
 
 
 def value_tier(
@@ -289,10 +289,10 @@ def value_tier(
     difficult_contact_rate: float,
     difficult_min_contacts: int,
 ) -> ir.StringValue:
-    """difficult, vip, regular or occasional; null for who never bought.
+    """difficult, vip, regular or occasional; null for customers who never bought.
 
-    Difficult is who sends back much of what was bought, or contacts support often for so few orders. Nobody is vip or
-    regular by a ``tier_value`` of 0, nor where nobody had bought at training.
+    Difficult customers return a large share of their purchases, or contact support often relative to their orders. A
+    ``tier_value`` of 0 is never vip or regular. Without buyers at training there is no vip or regular customer.
     """
     contacts_per_order = customers.contact_count / customers.order_count.nullif(0.0)
     is_difficult = (customers.return_rate >= difficult_return_rate) & (
@@ -315,33 +315,33 @@ def value_tier(
 
 
 def tier_above(customers: ir.Table, *, cuts: ValueCuts, near: float, tier_by: str = "spend") -> dict[str, ir.Value]:
-    """The value tier that a customer is near to, and what is missing to it.
+    """The next value tier for customers close to it, and how much they need to reach it.
 
        customers (value_tier, tier_value)
-    -> next_tier, next_tier_needs     null for who is far from it, difficult or vip, or never bought
+    -> next_tier, next_tier_needs     null for customers who are far from it, difficult, vip, or never bought
 
-    A tier begins above its bound, so that what is needed is told in whole orders, or in hundredths of money, above 0.
+    A tier begins above its bound, so the amount needed is above 0: whole orders, or hundredths of the currency.
 
     Parameters
     ----------
     near : float, 0 to 1
-        Of the spend or orders that the tier above begins at, what may be missing.
+        A customer is close to the next tier if at most this share of its bound is missing.
     tier_by : str
         Whether spend or order_count decides tiers.
     """
-    tier, nothing = customers.value_tier, ibis.null("float64")
+    tier, unknown = customers.value_tier, ibis.null("float64")
     is_occasional, is_regular = tier == "occasional", tier == "regular"
     bound = ibis.cases(
-        (is_occasional, constant(cuts.regular_value)), (is_regular, constant(cuts.vip_value)), else_=nothing
+        (is_occasional, constant(cuts.regular_value)), (is_regular, constant(cuts.vip_value)), else_=unknown
     )
     above = ibis.cases((is_occasional, "regular"), (is_regular, "vip"), else_=ibis.null("string"))
     missing = bound - customers.tier_value
-    # Where nobody had bought at training all bounds are 0, and nobody is near anything.
+    # Without buyers at training all bounds are 0, and nobody is close to a tier.
     is_near = ((bound > 0.0) & (missing <= constant(near) * bound)).fill_null(False)
     units = constant(UNITS[tier_by])
-    # Rounded, since 1.29 - 1.0 or 100 times it may fall short of 29 cents by the last digit of a float.
+    # Rounding is needed because (1.29 - 1.0) * 100 may fall just short of 29 as a float.
     needs = ((missing * units).round(6).floor().cast("float64") + constant(1.0)) / units
     return {
         "next_tier": is_near.ifelse(above, ibis.null("string")),
-        "next_tier_needs": is_near.ifelse(needs, nothing),
+        "next_tier_needs": is_near.ifelse(needs, unknown),
     }

@@ -1,1 +1,1 @@
-"""Floor 2: arithmetic in memory on profiles."""
+"""Layer 2: in-memory computation on profiles (NumPy and pandas, no database)."""

@@ -1,4 +1,4 @@
-"""Arrays on disk: the same bytes for the same arrays, and no pickle."""
+"""Save arrays to disk: the same arrays always give the same bytes, and nothing is pickled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Arrays by name as an .npz that `numpy.load` reads; unlike `numpy.savez`, without the clock in it."""
+    """Write named arrays to an .npz file that `numpy.load` reads. Unlike `numpy.savez`, it stores no timestamps."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in sorted(arrays.items()):
             buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Who is drawn to a category, with certainty: the audience of a category, and customers drawn to several."""
+"""Category audiences: customers with a clearly above-average interest in a category, or in several."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-MOST_CATEGORIES = 3
-"""Customers drawn to as many or more are told as one group."""
+MAX_CATEGORIES = 3
+"""Customers in this many audiences or more are reported as one group."""
 
 
-def drawn_to(
+def audience_membership(
     shares: pd.DataFrame,
     evidence: pd.Series,
     expected: pd.DataFrame,
@@ -19,53 +19,54 @@ def drawn_to(
     min_lift: float,
     certainty: float,
 ) -> pd.DataFrame:
-    """Customer x category: whether the customer surely over-indexes on it.
+    """Customer x category: whether the customer over-indexes on the category with confidence.
 
-    A share of the interest formula is the mean of a Beta distribution of ``evidence + kappa`` observations, kappa of
-    them the shop's. A customer is drawn to a category when the share is ``min_lift`` times the expected one, and is
-    above it with a probability of ``certainty``. Evidence counts as it is weighted, old events less than the last one.
+    A share of the interest formula is the mean of a Beta distribution of ``evidence + kappa`` observations, of which
+    kappa come from the shop's mix. A customer is in the audience of a category if the share is at least ``min_lift``
+    times the expected share, and above it with a probability of at least ``certainty``. Evidence is the weighted one:
+    older events count less.
 
     Parameters
     ----------
     shares : DataFrame
         Customer x category, `features.interests.interest_shares`.
     evidence : Series, by customer
-        S(u); null: 0.
+        S(u); null counts as 0.
     expected : DataFrame
-        Of the same rows and columns: shares of who turned, at the same times, to what the shop turned to
+        Same rows and columns: the shares of a customer with the shop's average interests over the same period
         (`models.seasons.ExpectedShares`).
     """
     share, shop = shares.to_numpy(np.float64), expected.to_numpy(np.float64)
     weight = evidence.fillna(0.0).to_numpy(np.float64)[:, None] + kappa
-    drawn = (share >= min_lift * shop) & (shop > 0)
-    # Few come so far, and the distribution is what takes time.
-    row, column = np.nonzero(drawn)
+    is_member = (share >= min_lift * shop) & (shop > 0)
+    # Only these candidates are tested, because the distribution is slow to compute.
+    row, column = np.nonzero(is_member)
     a, total = share[row, column] * weight[row, 0], weight[row, 0]
-    drawn[row, column] = stats.beta.sf(shop[row, column], a, np.maximum(total - a, 1e-9)) >= certainty
-    return pd.DataFrame(drawn, index=shares.index, columns=shares.columns)
+    is_member[row, column] = stats.beta.sf(shop[row, column], a, np.maximum(total - a, 1e-9)) >= certainty
+    return pd.DataFrame(is_member, index=shares.index, columns=shares.columns)
 
 
-def audience_counts(drawn: pd.DataFrame, segment_ids: np.ndarray) -> pd.DataFrame:
+def audience_counts(membership: pd.DataFrame, segment_ids: np.ndarray) -> pd.DataFrame:
     """Counts (topic, value, segment_id, customer_count) of the topics ``category`` and ``categories`` (1, 2, 3+)."""
-    by_category = drawn.groupby(segment_ids).sum().rename_axis("segment_id").melt(
+    by_category = membership.groupby(segment_ids).sum().rename_axis("segment_id").melt(
         ignore_index=False, var_name="value", value_name="customer_count"
     ).reset_index().assign(topic="category")  # fmt: skip
-    number = drawn.sum(axis=1).clip(upper=MOST_CATEGORIES)
+    number = membership.sum(axis=1).clip(upper=MAX_CATEGORIES)
     several = pd.DataFrame({"segment_id": segment_ids, "value": number.to_numpy()})[(number >= 2).to_numpy()]
-    several = several.assign(value=several.value.map({2: "2", MOST_CATEGORIES: f"{MOST_CATEGORIES}+"}))
+    several = several.assign(value=several.value.map({2: "2", MAX_CATEGORIES: f"{MAX_CATEGORIES}+"}))
     by_number = several.groupby(["segment_id", "value"]).size().rename("customer_count").reset_index()
     counts = pd.concat([by_category, by_number.assign(topic="categories")], ignore_index=True)
     return counts[["topic", "value", "segment_id", "customer_count"]]
 
 
-def audiences(drawn: pd.DataFrame, *, min_group: int) -> list[dict[str, str | int | float]]:
-    """category, customer_count and customer_share of every category with an audience, the largest first.
+def audiences(membership: pd.DataFrame, *, min_group: int) -> list[dict[str, str | int | float]]:
+    """category, customer_count and customer_share of every category with an audience, largest first.
 
-    An audience, or all others, of fewer than ``min_group`` customers is not told.
+    An audience is omitted if it, or the group of all other customers, has fewer than ``min_group`` customers.
     """
-    counts = drawn.sum().sort_values(ascending=False, kind="stable")
-    told = counts[(counts >= min_group) & (len(drawn) - counts >= min_group)]
+    counts = membership.sum().sort_values(ascending=False, kind="stable")
+    shown = counts[(counts >= min_group) & (len(membership) - counts >= min_group)]
     return [
-        {"category": str(category), "customer_count": int(count), "customer_share": float(count / len(drawn))}
-        for category, count in told.items()
+        {"category": str(category), "customer_count": int(count), "customer_share": float(count / len(membership))}
+        for category, count in shown.items()
     ]

@@ -1,4 +1,4 @@
-"""How well interest scores foretell purchases: who buys a category, and what a customer buys."""
+"""How well interest scores predict purchases: who buys a category, and what a customer buys."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Figures:
-    """How well scores foretell.
+    """How well scores predict purchases.
 
     Attributes
     ----------
     who_auc : Figure
         Who buys category c: AUROC over customers, mean over categories with enough buyers.
     what_auc : Figure
-        What does this customer buy: AUROC over categories, mean over customers who bought.
+        What this customer buys: AUROC over categories, mean over customers who bought.
     what_ndcg : Figure
-        The same as NDCG@5.
+        The same question, measured by NDCG@5.
     """
 
     who_auc: Figure
@@ -52,13 +52,14 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """A way to score interests, and how well it did.
+    """One method of scoring interests and its results.
 
     Attributes
     ----------
     figures : Figures
     lead : Figures
-        How far the last way of all is ahead of this one; its intervals are of the differences within each resample.
+        How far the last method in the comparison is ahead of this one. The intervals are of the paired differences
+        within each resample.
     """
 
     name: str
@@ -69,25 +70,25 @@ class Row:
 def compare_scores(
     scores: Mapping[str, Floats], bought: Bools, *, min_buyers: int, resamples: int, seed: int
 ) -> list[Row]:
-    """A row per score, all on the same customers and the same resamples of them; the last is the one compared.
+    """One row per score, all on the same customers and the same resamples; leads are those of the last score.
 
     Parameters
     ----------
     scores : dict of str to array of shape (n_customers, n_categories or more)
-        Columns beyond those of ``bought`` (OTHER) are not looked at.
+        Columns beyond those of ``bought`` (OTHER) are ignored.
     bought : bool array of shape (n_customers, n_categories)
     min_buyers : int
-        Buyers a category needs to count in *who buys*.
+        Buyers that a category needs to count in ``who_auc``.
     resamples : int
-        Of customers, with replacement.
+        Number of bootstrap resamples of the customers.
     """
     weights = customer_weights(len(bought), resamples, seed)
     counted = np.flatnonzero(often_bought(bought, min_buyers))
     buyers = np.flatnonzero(bought.any(axis=1) & ~bought.all(axis=1))
 
-    def resampled(given: Floats) -> Floats:
-        """Who, what and NDCG (3, 1 + resamples) under each row of weights."""
-        score = given[:, : bought.shape[1]]
+    def resampled(all_scores: Floats) -> Floats:
+        """who_auc, what_auc and what_ndcg under each row of weights: shape (3, 1 + resamples)."""
+        score = all_scores[:, : bought.shape[1]]
         who = [weighted_auc(score[:, column], bought[:, column], weights) for column in counted]
         within = np.column_stack([auc_within(score[buyers], bought[buyers]), ndcg(score[buyers], bought[buyers])])
         share = weights[:, buyers] / np.maximum(weights[:, buyers].sum(axis=1, keepdims=True), 1.0)
@@ -95,26 +96,26 @@ def compare_scores(
         mean_who = np.nanmean(who, axis=0) if who else np.full(len(weights), np.nan)
         return np.vstack([mean_who, what.T])
 
-    found = {name: resampled(given) for name, given in scores.items()}
-    last = list(found.values())[-1]
+    results = {name: resampled(all_scores) for name, all_scores in scores.items()}
+    last = list(results.values())[-1]
     return [
-        Row(name, Figures(*map(figure_of, own)), Figures(*map(figure_of, last - own))) for name, own in found.items()
+        Row(name, Figures(*map(figure_of, own)), Figures(*map(figure_of, last - own))) for name, own in results.items()
     ]
 
 
 def customer_weights(count: int, resamples: int, seed: int) -> Floats:
-    """How often each customer counts, shape (1 + resamples, count): once, then in bootstraps of the customers."""
+    """How often each customer counts, shape (1 + resamples, count): once each, then as drawn by each bootstrap."""
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return np.asfortranarray(np.vstack([np.ones(count), drawn]))
 
 
 def often_bought(categories: Bools, min_buyers: int) -> Bools:
-    """Which columns (m,) at least ``min_buyers`` bought and not everybody: what a mean over categories counts."""
+    """Which categories (m,) enter a mean: at least ``min_buyers`` customers bought them, and not every customer."""
     return np.asarray((categories.sum(axis=0) >= min_buyers) & ~categories.all(axis=0))
 
 
 def figure_of(values: Floats) -> Figure:
-    """The first of ``values`` as the mean, with the interval that the others, its resamples, give."""
+    """The first of ``values`` as the mean; the others are its resamples and give the interval."""
     resampled = values[1:] if len(values) > 1 else values
     if np.isnan(resampled).all():
         return Figure(float(values[0]), float("nan"), float("nan"))
@@ -123,7 +124,7 @@ def figure_of(values: Floats) -> Figure:
 
 
 def weighted_auc(score: Floats, bought: Bools, weights: Floats) -> Floats:
-    """AUROC under each row of weights; ties count half. Equal scores are one cell; weights by column are not copied.
+    """AUROC under each row of weights; ties count half. Customers with equal scores are summed into one cell.
 
     Parameters
     ----------
@@ -137,22 +138,22 @@ def weighted_auc(score: Floats, bought: Bools, weights: Floats) -> Floats:
     by_customer = np.ascontiguousarray(weights.T)
     values, cell = np.unique(score, return_inverse=True)
     buyers = np.flatnonzero(bought)
-    every = indicator(cell, len(values)) @ by_customer
+    total = indicator(cell, len(values)) @ by_customer
     positive = indicator(cell[buyers], len(values)) @ by_customer[buyers]
-    negative = every - positive
+    negative = total - positive
     below = np.cumsum(negative, axis=0) - negative
     pairs = positive.sum(axis=0) * negative.sum(axis=0)
-    better = (positive * (below + 0.5 * negative)).sum(axis=0)
-    return np.divide(better, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    ranked_right = (positive * (below + 0.5 * negative)).sum(axis=0)
+    return np.divide(ranked_right, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
 def indicator(cell: NDArray[np.int64], count: int) -> csr_array:
-    """(count, n) with a 1 where a row is in a cell: what sums rows by cell."""
+    """Sparse (count, n) matrix with a 1 where a row belongs to a cell; multiplying by it sums rows by cell."""
     return csr_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=(count, len(cell)))
 
 
 def auc_within(score: Floats, bought: Bools) -> Floats:
-    """AUROC over the categories of each customer, who bought some and not all; ties count half. Shape (n,)."""
+    """AUROC over categories for each customer, who bought some and not all; ties count half. Shape (n,)."""
     rank = rankdata(score, axis=1)
     positives = bought.sum(axis=1)
     above = (rank * bought).sum(axis=1) - positives * (positives + 1) / 2
@@ -160,7 +161,7 @@ def auc_within(score: Floats, bought: Bools) -> Floats:
 
 
 def ndcg(score: Floats, bought: Bools) -> Floats:
-    """NDCG at 5 of each customer; ties share their places' gain. Shape (n,)."""
+    """NDCG@5 for each customer; tied categories share the gain of their ranks. Shape (n,)."""
     discount = np.zeros(score.shape[1])
     discount[:TOP] = 1.0 / np.log2(np.arange(2, min(TOP, score.shape[1]) + 2))
     summed = np.concatenate([[0.0], np.cumsum(discount)])
@@ -171,12 +172,12 @@ def ndcg(score: Floats, bought: Bools) -> Floats:
 
 
 def baseline_scores(earlier: Sequence[Snapshot], last: Snapshot, adobe: Floats) -> dict[str, Floats]:
-    """What others would use, scored at the last cutoff; purchases only where the snapshots count them.
+    """Scores of common alternatives at the last cutoff; "purchases only" is left out if snapshots count no purchases.
 
     Parameters
     ----------
     earlier : sequence of Snapshot
-        Cutoffs that the one trained baseline learns from.
+        Cutoffs on which the only trained baseline is fitted.
     adobe : array of shape (n_customers, n_categories)
         `features.baselines.adobe_affinity`.
     """
@@ -195,18 +196,18 @@ def baseline_scores(earlier: Sequence[Snapshot], last: Snapshot, adobe: Floats) 
 
 
 def windows_model(earlier: Sequence[Snapshot], last: Snapshot) -> Floats:
-    """Chance to buy by logistic regression on counts in windows and their ratios, as feature stores build them."""
+    """Purchase scores by logistic regression on windowed counts and ratios, as feature stores build them."""
     features = [window_features(snapshot) for snapshot in earlier]
     outcomes = [snapshot.bought.ravel() for snapshot in earlier]
-    learned = np.concatenate(outcomes) if outcomes else np.zeros(0, dtype=bool)
-    if not learned.any() or learned.all():
+    target = np.concatenate(outcomes) if outcomes else np.zeros(0, dtype=bool)
+    if not target.any() or target.all():
         return np.zeros(last.bought.shape)
-    model = LogisticRegression(C=1.0, max_iter=300).fit(np.concatenate(features), learned)
+    model = LogisticRegression(C=1.0, max_iter=300).fit(np.concatenate(features), target)
     return np.asarray(model.decision_function(window_features(last))).reshape(last.bought.shape)
 
 
 def window_features(snapshot: Snapshot) -> Floats:
-    """Logged counts of views, other signals and purchases in each window and overall, and shares of the category.
+    """Logs of the counts of views, purchases and other signals per window and overall, and category shares.
 
     Returns
     -------
@@ -220,12 +221,12 @@ def window_features(snapshot: Snapshot) -> Floats:
         for mask in masks
         for days in (*WINDOW_DAYS, np.inf)
     ]
-    every = [np.sum(columns[place :: len(WINDOW_DAYS) + 1], axis=0) for place in range(len(WINDOW_DAYS) + 1)]
-    ratios = [table / np.maximum(table.sum(axis=1, keepdims=True), 1.0) for table in every]
+    all_counts = [np.sum(columns[place :: len(WINDOW_DAYS) + 1], axis=0) for place in range(len(WINDOW_DAYS) + 1)]
+    ratios = [table / np.maximum(table.sum(axis=1, keepdims=True), 1.0) for table in all_counts]
     features = [*[np.log1p(table) for table in columns], *ratios]
     return np.column_stack([table[:, :-1].ravel() for table in features])
 
 
 def formula_scores(formulas: Mapping[str, Formula], snapshot: Snapshot) -> dict[str, Floats]:
-    """Scores of formulas by name."""
+    """Purchase scores of each formula, by name."""
     return {name: purchase_scores(snapshot, formula) for name, formula in formulas.items()}

@@ -1,7 +1,7 @@
-"""KMeans and HDBSCAN behind one face: points in, clusters out that new points can be assigned to.
+"""KMeans and HDBSCAN with one interface: points in, clusters out to which new points can be assigned.
 
-Rows come sorted by customer. Clusters are numbered by size, the largest 0, so that a number means the same whatever
-order rows or starts came in.
+Rows are sorted by customer. Clusters are numbered by size, with 0 the largest, so numbers do not depend on the order of
+rows or of starts.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from threadpoolctl import threadpool_limits
 
 from models.scorer import NOISE, Floats, Ints
 
-POOR_NOISE_SHARE = 0.5
+MAX_NOISE_SHARE = 0.5
 MIN_ROWS_FOR_UMAP = 200
 UMAP_EPOCHS = 200
-"""UMAP's own default above 10,000 rows; its 500 below take up to twice as long, for no surer clusters."""
+"""UMAP's default above 10,000 rows. Its default of 500 for fewer rows takes up to twice as long without a gain."""
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """What a clusterer found.
+    """The result of a clustering.
 
     Attributes
     ----------
     model : dict
         ``centres`` (k, d), or ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``; for `scorer.assign`.
     fitted_labels : array of int
-        The algorithm's own label of each of the points fitted on, numbered canonically; -1 is noise.
+        The algorithm's label of each fitted point, in canonical numbering; -1 is noise.
     notes : tuple of str
-        What a person should know of this result.
+        What the user should know about this result.
     is_reduced : bool
         Whether dimensions were reduced before clustering.
     """
@@ -50,7 +50,7 @@ class Clusters:
 
 
 Fit = Callable[[Floats, int], Clusters]
-"""Points and a seed -> clusters, the settings given before."""
+"""Points and a seed -> clusters, with all settings already bound."""
 
 
 def fit_kmeans(
@@ -66,57 +66,57 @@ def fit_kmeans(
 ) -> Clusters:
     """KMeans (Lloyd), on at most ``fit_customers`` rows.
 
-    Many divisions of customers fit about as well, and fresh starts find now one of them, now another. Where one is
-    known already, to the people who use it or as one that comes back on resamples, it is worth keeping.
+    Many partitions of customers fit about equally well, and random starts find different ones. A known partition, such
+    as one already in use or one that is stable on resamples, is therefore kept if it fits well enough.
 
     Parameters
     ----------
     space : array of shape (n, d)
     n_segments : int
-        Fewer are found where fewer different points are.
+        Fewer are found if there are fewer distinct points.
     starts : mapping
-        Whose segments are known -> each point's, int array of shape (n,), -1 for none. Of those that are as many as
-        asked for, the first is taken that, begun from its means, ends with a sum of squares at most
-        ``start_tolerance`` above that of the best of ``n_init`` fresh starts. Notes tell of each, but not of those of
-        nobody (an empty text).
+        Label -> a known partition: int array of shape (n,) with the segment of each point, -1 for none. KMeans is run
+        from the means of each partition that has ``n_segments`` non-empty segments. The first result is kept whose sum
+        of squares is at most ``start_tolerance`` above the best of ``n_init`` random starts. There is a note on each
+        partition, except on one whose label is empty.
     """
     rows = sampled_rows(len(space), fit_customers, seed)
     points = space[rows]
-    count = min(n_segments, _count_different(points))
+    count = min(n_segments, _count_distinct(points))
     notes: tuple[str, ...] = (
         ()
         if count == n_segments
-        else (f"{count} different customer{'s' * (count > 1)} cannot make {n_segments} segments; made {count}.",)
+        else (f"Only {count} of {n_segments} segments: there are only {count} distinct customer{'s' * (count > 1)}.",)
     )
-    # One thread: the order in which threads add their parts would show in the last digits.
+    # One thread, because the order of multi-threaded sums changes the last digits.
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
-        found = fresh = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
-        # Where customers differ by nothing but rounding, no division is better than another.
+        chosen = fresh = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
+        # If customers differ only by rounding, no partition is better than another.
         least = 1e-9 * float(points.var(axis=0).sum()) * len(points) or 1.0
-        for whose, groups in starts.items():
+        for label, groups in starts.items():
             means = _means(points, groups[rows])
             if len(means) != count:
-                why = f"not kept: {len(means)} of them hold customers, and {count} were asked for."
+                outcome = f"not kept: {len(means)} of them have customers today, but {count} were requested."
             else:
                 known = KMeans(count, init=means, n_init=1, max_iter=max_iter, random_state=seed).fit(points)
                 worse = (known.inertia_ - fresh.inertia_) / max(fresh.inertia_, least)
                 if worse <= start_tolerance:
-                    found = known
-                    better = f"would fit {worse:.1%} better" if worse > 0.0005 else "fit no better"
-                    why = f"fitted to today's customers and kept: fresh ones {better}."
+                    chosen = known
+                    gain = f"would fit {worse:.1%} better" if worse > 0.0005 else "fits no better"
+                    outcome = f"refitted on today's customers and kept: a new start {gain}."
                 else:
-                    why = f"not kept: fresh ones fit {worse:.1%} better (clustering.kmeans.start_tolerance)."
-            notes += (f"{whose} were {why}",) if whose else ()
-            if found is not fresh:
+                    outcome = f"not kept: a new start fits {worse:.1%} better (clustering.kmeans.start_tolerance)."
+            notes += (f"{label} were {outcome}",) if label else ()
+            if chosen is not fresh:
                 break
-    order = canonical_order(found.labels_, found.cluster_centers_)
+    order = canonical_order(chosen.labels_, chosen.cluster_centers_)
     rank = np.argsort(order)
-    return Clusters({"centres": found.cluster_centers_[order]}, rank[found.labels_], notes)
+    return Clusters({"centres": chosen.cluster_centers_[order]}, rank[chosen.labels_], notes)
 
 
 def _means(points: Floats, groups: Ints) -> Floats:
-    """Mean of each group that has a point, in order; -1 is no group."""
+    """Mean of each non-empty group, in order; -1 is no group."""
     return np.array([points[groups == group].mean(axis=0) for group in np.unique(groups[groups >= 0])])
 
 
@@ -134,26 +134,27 @@ def fit_hdbscan(
     noise: str,
     vote_neighbors: int,
 ) -> Clusters:
-    """HDBSCAN (Campello, Moulavi and Sander, 2013) on a sample; its labelled rows vote for everybody else.
+    """HDBSCAN (Campello, Moulavi and Sander, 2013) on a sample; all others are assigned by votes of the sample's rows.
 
     Parameters
     ----------
     space : array of shape (n, d)
     reduce : str
-        always: UMAP reduces the sample first; never; auto: where there is no density structure without it.
+        always: reduce the sample with UMAP first. never: do not. auto: only if there is no density structure without.
     noise : str
-        What becomes of customers between the clusters. keep: they are cluster -1; standing: so too, and get a segment
-        by rule; nearest: they are given to the cluster of the nearest labelled rows. `scorer.assign` says who they are.
+        What happens to customers between the clusters. keep: they get cluster -1. standing: they also get cluster -1,
+        and then a rule-based group. nearest: they join the cluster of the nearest labelled rows. `scorer.assign` marks
+        these customers.
 
     Notes
     -----
-    Density fades in many dimensions, where UMAP (McInnes, Healy and Melville, 2018) helps. The vote takes place in
-    profile space, since a fitted UMAP is slow to transform and a pickle.
+    Density estimates degrade in many dimensions; UMAP (McInnes, Healy and Melville, 2018) helps there. Votes are cast
+    in profile space, because a fitted UMAP is slow to transform new points and can only be stored as a pickle.
     """
     points = space[sampled_rows(len(space), fit_customers, seed)]
     smallest = max(2, round(min_cluster_share * len(points)))
     is_reduced = False
-    if len(points) < 2 * smallest or _count_different(points) == 1:
+    if len(points) < 2 * smallest or _count_distinct(points) == 1:
         labels = np.zeros(len(points), dtype=np.int64)
     else:
         density = functools.partial(
@@ -164,7 +165,7 @@ def fit_hdbscan(
         if is_reduced:
             labels = density(_reduced(points, seed, n_components=n_components, n_neighbors=n_neighbors))
         labels = _canonical_labels(labels, points)
-    # All noise: one cluster, since nobody is left to vote for another.
+    # If all rows are noise, they form one cluster; otherwise no row could vote.
     voted = np.zeros_like(labels) if (labels == NOISE).all() else labels
     model = {
         "exemplars": points.astype(np.float32),
@@ -190,12 +191,12 @@ def _density_labels(points: Floats, *, smallest: int, min_samples: int, selectio
 
 
 def _lacks_density(labels: Ints) -> bool:
-    """Whether so few clusters, or so much noise, were found that there is no density structure to rely on."""
-    return len(set(labels.tolist()) - {NOISE}) <= 2 or float((labels == NOISE).mean()) > POOR_NOISE_SHARE
+    """Whether the clusters are too few, or the noise too much, to indicate a density structure."""
+    return len(set(labels.tolist()) - {NOISE}) <= 2 or float((labels == NOISE).mean()) > MAX_NOISE_SHARE
 
 
-def _count_different(points: Floats) -> int:
-    """Different rows, told apart by their place on one fixed line: a hundred times faster than sorting whole rows."""
+def _count_distinct(points: Floats) -> int:
+    """Number of distinct rows, compared by a projection onto one line; a hundred times faster than sorting rows."""
     line = np.random.default_rng(0).normal(size=points.shape[1])
     return len(np.unique((points * line).sum(axis=1)))
 
@@ -215,7 +216,7 @@ def _reduced(points: Floats, seed: int, *, n_components: int, n_neighbors: int) 
         n_neighbors=min(n_neighbors, len(points) - 1),
         min_dist=0.0,
         random_state=seed,
-        n_jobs=1,  # else UMAP warns that the seed forces it
+        n_jobs=1,  # otherwise UMAP warns that the seed forces it
         n_epochs=UMAP_EPOCHS,
         init="pca",
     ).fit_transform(points)
@@ -227,20 +228,20 @@ def _density_notes(labels: Ints) -> tuple[str, ...]:
         return ()
     count, noise_share = len(set(labels.tolist()) - {NOISE}), float((labels == NOISE).mean())
     return (
-        f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and called {noise_share:.0%} noise: there is no "
-        "density structure to rely on. Use algorithm: kmeans for the facet, or a smaller min_cluster_share there.",
+        f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and {noise_share:.0%} noise: there is no clear "
+        "density structure. Set algorithm: kmeans for this facet, or a smaller min_cluster_share.",
     )
 
 
-def sampled_rows(count: int, most: int, seed: int) -> Ints:
-    """All rows, or ``most`` of them drawn without replacement, in order."""
-    if count <= most:
+def sampled_rows(count: int, max_count: int, seed: int) -> Ints:
+    """All rows, or ``max_count`` of them drawn without replacement, in order."""
+    if count <= max_count:
         return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, size=most, replace=False))
+    return np.sort(np.random.default_rng(seed).choice(count, size=max_count, replace=False))
 
 
 def canonical_order(labels: NDArray[Any], centres: Floats) -> Ints:
-    """Old numbers in their new order: largest cluster first, ties by the coordinates of the centre."""
+    """Cluster numbers in canonical order: largest first, ties by the coordinates of the centre."""
     sizes = np.bincount(labels, minlength=len(centres))
     keys = [(-sizes[number], *np.round(centres[number], 9)) for number in range(len(centres))]
     return np.array(sorted(range(len(centres)), key=keys.__getitem__), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Two ways to part customers side by side: how far they reach, and which cells stand out beside independence."""
+"""Crosstabs of two groupings of customers (cells that deviate from independence), and the purchase funnel."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from models.disclosure import hidden_cells, is_told, none_or_all
+from models.disclosure import hidden_cells, is_safe_sum, rounded_extreme
 
-STEPS = {"viewed": "view_count", "carted": "cart_count", "ordered": "order_count"}
-"""Step of the way -> the count that shows it, in order; somebody who ordered once is taken to have seen and carted."""
+FUNNEL_COUNTS = {"viewed": "view_count", "carted": "cart_count", "ordered": "order_count"}
+"""Funnel step -> the count that shows it, in order; a customer who ordered counts as having viewed and carted."""
 
 
 def crossing(
     first: pd.Series, second: pd.Series, *, min_group: int, max_p: float = 0.01, min_ratio: float = 1.25
 ) -> dict[str, Any] | None:
-    """Cells of two segmentations that hold more or fewer customers than independence of the two would give.
+    """Cells of two segmentations with more or fewer customers than expected if the two were independent.
 
-    A cell stands out when its adjusted residual (Haberman 1973) has a two-sided p below ``max_p`` after Bonferroni's
-    correction for all cells, and it holds ``min_ratio`` times the expected count or at most its inverse.
+    A cell stands out if its adjusted residual (Haberman 1973) has a two-sided p below ``max_p`` after Bonferroni
+    correction for all cells, and its count is at least ``min_ratio`` times the expected count or at most its inverse.
 
     Parameters
     ----------
     first, second : Series of str, n rows
-        The group of each customer; a customer without one of them is left out.
+        The group of each customer; a customer missing from either is left out.
     min_group : int
-        Smaller cells are hidden, and so many more that none can be found by subtraction.
+        Smaller cells are hidden, together with enough others that no hidden count can be found by subtraction.
 
     Returns
     -------
     dict or None
-        rows, columns: names; counts: int or None where hidden; ratios: observed over expected, None where the cell
-        does not stand out. None where nothing does.
+        rows, columns: names; counts: int, or None if hidden; ratios: observed over expected, None if the cell does not
+        stand out. None if no cell stands out.
     """
     counts = pd.crosstab(first, second)
     if min(counts.shape) < 2:
@@ -45,37 +45,39 @@ def crossing(
     expected = rows * columns * total
     residual = (observed - expected) / np.sqrt(expected * (1 - rows) * (1 - columns))
     ratio = observed / expected
-    is_sure = 2 * norm.sf(np.abs(residual)) * observed.size < max_p
+    is_significant = 2 * norm.sf(np.abs(residual)) * observed.size < max_p
     hidden = hidden_cells(observed, min_group)
-    told = is_sure & ((ratio >= min_ratio) | (ratio <= 1 / min_ratio)) & ~hidden
-    if not told.any():
+    is_shown = is_significant & ((ratio >= min_ratio) | (ratio <= 1 / min_ratio)) & ~hidden
+    if not is_shown.any():
         return None
     return {
         "rows": [str(name) for name in counts.index],
         "columns": [str(name) for name in counts.columns],
         "counts": [[None if hide else int(count) for count, hide in zip(*pair, strict=True)]
                    for pair in zip(observed, hidden, strict=True)],
-        "ratios": [[float(value) if tell else None for value, tell in zip(*pair, strict=True)]
-                   for pair in zip(ratio, told, strict=True)],
+        "ratios": [[float(value) if show else None for value, show in zip(*pair, strict=True)]
+                   for pair in zip(ratio, is_shown, strict=True)],
     }  # fmt: skip
 
 
 def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group: int) -> dict[str, Any]:
-    """How far customers came: known, viewed, carted, ordered, ordered again; each with whoever came further.
+    """Customers by funnel step: known, viewed, carted, ordered, ordered again; a later step implies all earlier ones.
 
     Parameters
     ----------
     profile : DataFrame, n rows
-        order_count, and view_count and cart_count where the log has such events.
+        order_count, and view_count and cart_count if the log has such events.
     segment_ids : array of str, shape (n,)
 
     Returns
     -------
     dict
-        steps: those that the log knows; shop: customers by step; segments: segment_id -> share of its customers by
-        step, None where it would tell of 1 to ``min_group`` - 1 customers. Segments smaller than that are left out.
+        steps: those that the log records; shop: customers by step; segments: segment_id -> share of its customers by
+        step, None if it would reveal 1 to ``min_group`` - 1 customers. Segments smaller than that are left out.
     """
-    known = {step: profile[name] > 0 for step, name in STEPS.items() if name in profile and profile[name].sum() > 0}
+    known = {
+        step: profile[name] > 0 for step, name in FUNNEL_COUNTS.items() if name in profile and profile[name].sum() > 0
+    }
     if "ordered" in known:
         known["ordered_again"] = profile["order_count"] > 1
     reached = pd.DataFrame({"known": np.ones(len(profile), dtype=bool), **known})
@@ -98,6 +100,6 @@ def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group
 
 
 def _reached(counts: NDArray[np.float64], hidden: NDArray[np.bool_], step: int) -> float | None:
-    """The share that came to ``step`` or further; None where it tells of too few."""
+    """The share that reached ``step`` or further; None if it would reveal too few customers."""
     share = float(counts[step:].sum() / counts.sum())
-    return share if is_told(hidden, np.arange(counts.size) >= step) else none_or_all(share)
+    return share if is_safe_sum(hidden, np.arange(counts.size) >= step) else rounded_extreme(share)

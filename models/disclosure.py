@@ -1,4 +1,4 @@
-"""What may be told of a group so small that figures would tell of people (statistical disclosure control)."""
+"""Statistical disclosure control: hide figures of groups so small that they would reveal individual customers."""
 
 from __future__ import annotations
 
@@ -11,145 +11,154 @@ from numpy.typing import NDArray
 from pandas.api.typing import DataFrameGroupBy
 
 SIZES = ("customer_count", "customer_share")
-"""All that is said of a group too small for more."""
-RESTS_ON = {
+"""The only figures shown for a group that is too small."""
+SUBGROUP_FIGURES = {
     "buyer_share": (
         *("orders_per_buyer", "average_order_value", "return_rate", "discount_share", "price_level"),
         *("days_since_first_purchase", "days_since_last_purchase", "views_per_order", "returned_spend_share"),
     ),
     "cart_user_share": ("abandoned_cart_share",),
 }
-"""Share of customers -> figures that say something of these alone."""
+"""Share of customers in a subgroup, such as buyers -> figures that describe this subgroup only."""
 
-PARTS_OF_STAGES = {
+STAGES_BY_SHARE = {
     "buyer_share": ("first_order", "active", "slipping", "lapsed", "lost", "returned"),
     "past_buyer_share": ("slipping", "lapsed", "lost"),
     "lapsed_buyer_share": ("lapsed", "lost"),
 }
-"""Share of customers -> the lifecycle stages it is of."""
-STEPS = {"buyer_share": "ordered", "repeat_buyer_share": "ordered_again"}
-"""Share of customers -> the step of `models.crosstabs.funnel` that says the same."""
+"""Share of customers -> the lifecycle stages that it covers."""
+FUNNEL_STEPS = {"buyer_share": "ordered", "repeat_buyer_share": "ordered_again"}
+"""Share of customers -> the step of `models.crosstabs.funnel` with the same meaning."""
 MONEY = ("spend_share", "spend_per_customer", "paid_per_customer", "average_order_value")
-"""Figures from which, with the number of customers or of orders, the money of a segment could be reckoned."""
-COUNTED = (*PARTS_OF_STAGES, "cart_user_share", "back_without_order_share")
-HELD = ("held_share", "ahead_share")
-"""Shares of a segment's customers in an item of evidence: for whom its condition holds, who are beyond the others."""
-NEAR = 0.005
-"""Shares that near to none or all are told as none or all, which is true to the percent and tells of nobody."""
+"""Figures from which a segment's spend could be computed, given the number of customers or orders."""
+COUNTED_SHARES = (*STAGES_BY_SHARE, "cart_user_share", "back_without_order_share")
+EVIDENCE_SHARES = ("held_share", "ahead_share")
+"""Shares of a segment's customers in an evidence item: those who meet its condition, and those ahead of its peers."""
+EXTREME_MARGIN = 0.005
+"""Shares this close to 0 or 1 are rounded to it: correct to the percent, and no individual is revealed."""
 
 
-def well_founded(figures: dict[str, float], min_group: int) -> dict[str, float]:
-    """The figures without those that rest on fewer than ``min_group`` customers."""
+def drop_small_base_figures(figures: dict[str, float], min_group: int) -> dict[str, float]:
+    """The figures without those based on fewer than ``min_group`` customers."""
     if figures["customer_count"] < min_group:
         return {name: figures[name] for name in SIZES}
-    # A share times its whole is not always the whole number that it was made of: 10 / 77 * 77 is below 10.
-    few = [share for share in RESTS_ON if round(figures[share] * figures["customer_count"]) < min_group]
-    left_out = {name for share in few for name in RESTS_ON[share]}
+    # Rounded, because a share times its total can miss the original count: 10 / 77 * 77 is below 10.
+    small = [share for share in SUBGROUP_FIGURES if round(figures[share] * figures["customer_count"]) < min_group]
+    dropped = {name for share in small for name in SUBGROUP_FIGURES[share]}
     if figures.get("paid_per_customer") and "returned_spend_share" not in figures:
-        left_out.add("paid_per_customer")  # less what was kept of it, it tells what one customer was given back
-    return {name: value for name, value in figures.items() if name not in left_out}
+        dropped.add("paid_per_customer")  # paid minus net spend would reveal the refund of one customer
+    return {name: value for name, value in figures.items() if name not in dropped}
 
 
-def is_of_one(groups: DataFrameGroupBy, above: str, below: str, *, max_share: float) -> pd.Series:
-    """Whether one customer makes a group's ratio of sums: the dominance rule, of one.
+def is_dominated(groups: DataFrameGroupBy, top: str, bottom: str, *, max_share: float) -> pd.Series:
+    """Whether one customer dominates a group's ratio of sums: the dominance rule for a single contributor.
 
-        groups of customers with the columns ``above`` and ``below``, a row each, none twice in the index
+        groups of customers with the columns ``top`` (numerator) and ``bottom`` (denominator), unique index
      -> bool by group
 
-    So it is when one of them carries more than ``max_share`` of the sum above, and the ratio without that customer
-    differs by more than ``max_share`` of itself: whoever buys most also returns most, which says no less of all.
+    A customer dominates if they account for more than ``max_share`` of the numerator, and leaving them out changes the
+    ratio by more than ``max_share`` of its value. A customer who both buys and returns most does not dominate: the
+    ratio is the same without them.
     """
-    sums, largest = groups[[above, below]].sum().astype(float), groups[above].idxmax()
-    own = groups.obj.loc[largest, [above, below]].astype(float).set_axis(largest.index)
-    share, share_below = own[above] / sums[above], own[below] / sums[below]
-    # Without whoever carries all that is below, there is no ratio.
-    change = (1.0 - (1.0 - share) / (1.0 - share_below).where(share_below < 1.0)).abs().fillna(np.inf)
-    return (share > max_share) & (change > max_share)
+    sums, largest = groups[[top, bottom]].sum().astype(float), groups[top].idxmax()
+    own = groups.obj.loc[largest, [top, bottom]].astype(float).set_axis(largest.index)
+    top_share, bottom_share = own[top] / sums[top], own[bottom] / sums[bottom]
+    # If one customer is the whole denominator, there is no ratio without them.
+    change = (1.0 - (1.0 - top_share) / (1.0 - bottom_share).where(bottom_share < 1.0)).abs().fillna(np.inf)
+    return (top_share > max_share) & (change > max_share)
 
 
-def hide_spend_of_few(table: list[dict[str, Any]], min_group: int) -> None:
-    """Take out the money of small segments, and of the next smallest, from which theirs could be reckoned."""
-    by_size = sorted(table, key=lambda one: (one["customer_count"], one["segment_id"]))
-    hidden = [one for one in by_size if one["is_small"]]
-    rest = [one for one in by_size if not one["is_small"]]
-    while hidden and rest and sum(one["customer_count"] for one in hidden) < min_group:
-        hidden.append(rest.pop(0))
-    for one in hidden:
-        one["spend_share"] = None
-        one["figures"] = {name: value for name, value in one["figures"].items() if name not in MONEY}
-        one["evidence"] = [proof for proof in one["evidence"] if proof["figure"] not in MONEY]
+def hide_small_spend(table: list[dict[str, Any]], min_group: int) -> None:
+    """Remove money figures from small segments, and from the next smallest if the small ones could be derived."""
+    by_size = sorted(table, key=lambda segment: (segment["customer_count"], segment["segment_id"]))
+    hidden = [segment for segment in by_size if segment["is_small"]]
+    larger = [segment for segment in by_size if not segment["is_small"]]
+    while hidden and larger and sum(segment["customer_count"] for segment in hidden) < min_group:
+        hidden.append(larger.pop(0))
+    for segment in hidden:
+        segment["spend_share"] = None
+        segment["figures"] = {name: value for name, value in segment["figures"].items() if name not in MONEY}
+        segment["evidence"] = [item for item in segment["evidence"] if item["figure"] not in MONEY]
 
 
 def hidden_cells(counts: NDArray[np.float64], min_group: int) -> NDArray[np.bool_]:
-    """Cells of 1 to ``min_group`` - 1 customers, and others so that no row or column hides fewer than that alone."""
+    """Cells to hide: those of 1 to ``min_group`` - 1 customers, and others until no row or column reveals them.
+
+    In every row and column, the hidden cells together hold at least ``min_group`` customers, if there are enough.
+    """
     hidden = (counts > 0) & (counts < min_group)
     while True:
         before = hidden.sum()
         for cells, hide in ((counts, hidden), (counts.T, hidden.T)):
             for line, marks in zip(cells, hide, strict=True):
                 while marks.any() and (marks.sum() == 1 or line[marks].sum() < min_group):
-                    rest = np.flatnonzero(~marks & (line > 0))
-                    if not rest.size:
+                    visible = np.flatnonzero(~marks & (line > 0))
+                    if not visible.size:
                         break
-                    marks[rest[np.argmin(line[rest])]] = True
+                    marks[visible[np.argmin(line[visible])]] = True
         if hidden.sum() == before:
             return hidden
 
 
-def is_told(hidden: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:
-    """Whether the sum of the groups ``inside`` tells nothing of the ``hidden`` ones (`hidden_cells` of their line).
+def is_safe_sum(hidden: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:
+    """Whether the sum of the groups ``inside`` reveals nothing about the ``hidden`` ones (a line of `hidden_cells`).
 
-    All that is hidden adds up to enough, so it may be of the sum, or of the rest, but not of both.
+    All hidden groups together are large enough. They may all be inside the sum or all outside it, but not on both
+    sides.
     """
     return not (hidden[inside].any() and hidden[~inside].any())
 
 
-def none_or_all(share: float) -> float | None:
-    """0 or 1 for a share so near that it is so to the percent, which tells of nobody; None for another."""
-    return float(round(share)) if min(share, 1.0 - share) < NEAR else None
+def rounded_extreme(share: float) -> float | None:
+    """0 or 1 for a share within `EXTREME_MARGIN` of it, which reveals no individual; None for any other share."""
+    return float(round(share)) if min(share, 1.0 - share) < EXTREME_MARGIN else None
 
 
-def hide_shares_of_few(
+def hide_small_shares(
     table: list[dict[str, Any]], stages: pd.DataFrame, steps: Mapping[str, Any], min_group: int
 ) -> None:
-    """Take shares that tell of 1 to ``min_group`` - 1 customers out of the figures of segments, and of their evidence.
+    """Remove shares that reveal 1 to ``min_group`` - 1 customers from the figures and the evidence of segments.
 
     Parameters
     ----------
     stages : DataFrame, segments x lifecycle stages
-        Customers of each, as they are crossed: what the crossing hides is told nowhere else. Segments that are not
-        crossed may be missing.
+        Customers per cell of the crosstab. A cell hidden there is hidden here too. Segments outside the crosstab may be
+        missing.
     steps : mapping
-        `models.crosstabs.funnel`; what it hides is told nowhere else either.
+        `models.crosstabs.funnel`. A share hidden there is hidden here too.
     """
     hidden = pd.DataFrame(hidden_cells(stages.to_numpy(np.float64), min_group), stages.index, stages.columns)
-    for one in table:
-        figures, size = one["figures"], one["customer_count"]
-        marks = hidden.loc[one["segment_id"]] if one["segment_id"] in hidden.index else pd.Series(dtype=bool)
-        untold = {f"stage_{stage}_share" for stage in marks.index[marks]}
-        for name, part in PARTS_OF_STAGES.items():
-            if not is_told(marks.to_numpy(bool), marks.index.isin(part)):
-                untold.add(name)
-        for name in figures.keys() & COUNTED:
-            if any(0 < round(part * size) < min_group for part in (figures[name], 1.0 - figures[name])):
-                untold.add(name)
-        reached = dict(zip(steps["steps"], steps["segments"].get(one["segment_id"], ()), strict=False))
-        untold |= {name for name, step in STEPS.items() if reached.get(step) is None}
-        told = {name: none_or_all(value) if name in untold else value for name, value in figures.items()}
-        one["figures"] = {name: value for name, value in told.items() if value is not None}
-        one["evidence"] = [
-            _without_few({**proof, "value": told.get(proof["figure"], proof["value"])}, size, min_group)
-            for proof in one["evidence"]
-            if told.get(proof["figure"], proof["value"]) is not None
+    for segment in table:
+        segment_id, figures, size = segment["segment_id"], segment["figures"], segment["customer_count"]
+        marks = hidden.loc[segment_id] if segment_id in hidden.index else pd.Series(dtype=bool)
+        unsafe = {f"stage_{stage}_share" for stage in marks.index[marks]}
+        for name, covered in STAGES_BY_SHARE.items():
+            if not is_safe_sum(marks.to_numpy(bool), marks.index.isin(covered)):
+                unsafe.add(name)
+        unsafe |= {name for name in figures.keys() & COUNTED_SHARES if _reveals_few(figures[name], size, min_group)}
+        reached = dict(zip(steps["steps"], steps["segments"].get(segment_id, ()), strict=False))
+        unsafe |= {name for name, step in FUNNEL_STEPS.items() if reached.get(step) is None}
+        shown = {name: rounded_extreme(value) if name in unsafe else value for name, value in figures.items()}
+        segment["figures"] = {name: value for name, value in shown.items() if value is not None}
+        segment["evidence"] = [
+            _hide_small_evidence({**item, "value": shown.get(item["figure"], item["value"])}, size, min_group)
+            for item in segment["evidence"]
+            if shown.get(item["figure"], item["value"]) is not None
         ]
 
 
-def _without_few(proof: dict[str, Any], size: int, min_group: int) -> dict[str, Any]:
-    """The evidence, whose shares of the segment's customers (``..._share`` beside the figure) tell of no few."""
-    kept = dict(proof)
-    for name in HELD:
+def _reveals_few(share: float, size: int, min_group: int) -> bool:
+    """Whether a share, or its complement, stands for 1 to ``min_group`` - 1 of ``size`` customers."""
+    return any(0 < round(part * size) < min_group for part in (share, 1.0 - share))
+
+
+def _hide_small_evidence(item: dict[str, Any], size: int, min_group: int) -> dict[str, Any]:
+    """The evidence item without its `EVIDENCE_SHARES` that would reveal too few customers."""
+    kept = dict(item)
+    for name in EVIDENCE_SHARES:
         share = kept.get(name)
-        if share is not None and any(0 < round(part * size) < min_group for part in (share, 1.0 - share)):
-            whole = none_or_all(share)
-            kept = {key: value for key, value in kept.items() if key != name} | ({} if whole is None else {name: whole})
+        if share is not None and _reveals_few(share, size, min_group):
+            rounded = rounded_extreme(share)
+            kept = {key: value for key, value in kept.items() if key != name}
+            kept |= {} if rounded is None else {name: rounded}
     return kept

@@ -1,4 +1,4 @@
-"""How a segment reads as a rule on columns of the profile, in their own units."""
+"""Describe each segment by a rule of thumb: conditions on profile columns, in the units of the columns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from features.interests import SHARE_PREFIX
 from features.profile import Column
 from models.clusterers import sampled_rows
 
-NOT_TOLD = (SHARE_PREFIX + OTHER, "activity")
-"""Columns that nobody has a feeling for."""
+EXCLUDED_COLUMNS = (SHARE_PREFIX + OTHER, "activity")
+"""Columns without an intuitive meaning."""
 LAST_ORDER, ORDERS, SPEND = "days_since_last_purchase", "order_count", "spend"
-Ends = tuple[float, float]
-"""Of a column: what nearly all have at least who have any, and at most."""
+Range = tuple[float, float]
+"""Typical range of a column: a lower limit of nearly all positive values, and an upper limit of nearly all values."""
 NEARLY_ALL = 0.99
-"""Of the customers of whom a column is known: a bound that they keep says nothing."""
+"""A bound that this share of the customers with a known value meets says nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Condition:
 
 @dataclass(frozen=True)
 class Rule:
-    """Conditions that all hold, and how well they tell one segment.
+    """Conditions that must all hold, and how well they identify one segment.
 
     Attributes
     ----------
     precision : float
-        Share of the customers for whom the rule holds who are in the segment; NaN where it holds for nobody.
+        Share of the customers matched by the rule who are in the segment; NaN if it matches no customer.
     coverage : float
-        Share of the segment's customers for whom the rule holds.
+        Share of the segment's customers matched by the rule.
     """
 
     conditions: tuple[Condition, ...]
@@ -64,113 +64,124 @@ def segment_rules(
     sensitive: Sequence[str],
     seed: int,
 ) -> tuple[dict[str, Rule], float]:
-    """One rule a segment, and the share of customers whom all rules together put where they are.
+    """One rule per segment, and the share of customers whose segment the rules predict correctly.
 
-    A shallow tree parts each segment from all others; of its nodes the one with the best F1 is the rule. Trees are
-    grown on one half of a sample; precision, coverage and fidelity are of the other half. Where rules overlap, the
-    more precise one counts; a customer for whom none holds counts as put wrong.
+    A shallow tree separates each segment from all others; its node with the best F1 becomes the rule. Trees are grown
+    on one half of a sample; precision, coverage and fidelity are measured on the other half. If several rules match,
+    the most precise one counts. A customer matched by no rule counts as an error.
 
     Parameters
     ----------
     profile : DataFrame, n rows, sorted by customer
     segment_ids : array of str, shape (n,)
     columns : sequence of Column
-        Rates are left out: they are no columns of the profile. Nulls stand for what they stand for in clustering
+        Rates are left out, because they are not columns of the profile. Nulls are replaced as in clustering
         (`Column.missing`, else the mean).
     max_conditions : int
         Depth of the trees.
     min_customers : int
-        Customers of the half that a rule must hold for.
+        A rule must match at least this many customers of the training half.
     sensitive : sequence of str
-        Patterns such as ``*gender*``; a column that matches one is in no rule.
+        Patterns such as ``*gender*``. A column that matches one is never used in a rule.
 
     Returns
     -------
     (dict of str to Rule, float)
-        By segment_id; fidelity in 0..1. Segments without a customer in either half have no rule.
+        By segment_id; fidelity in 0..1. A segment must have customers in both halves to get a rule.
     """
-    values, ends = _values(profile, [one for one in columns if one.counts is None and _is_told(one.name, sensitive)])
+    allowed = [column for column in columns if column.counts is None and _is_allowed(column.name, sensitive)]
+    values, ranges = _values(profile, allowed)
     rows = np.random.default_rng(seed).permutation(sampled_rows(len(values), sample_customers, seed))
-    grown, held = np.sort(rows[::2]), np.sort(rows[1::2])
-    if values.empty or not len(held):
+    train, test = np.sort(rows[::2]), np.sort(rows[1::2])
+    if values.empty or not len(test):
         return {}, float("nan")
     rules: dict[str, Rule] = {}
-    holds: dict[str, NDArray[np.bool_]] = {}
-    for segment_id in sorted(set(segment_ids[grown]) & set(segment_ids[held])):
+    matches: dict[str, NDArray[np.bool_]] = {}
+    for segment_id in sorted(set(segment_ids[train]) & set(segment_ids[test])):
         inside = segment_ids == segment_id
-        conditions = _best_node(values.iloc[grown], inside[grown], ends, max_conditions, min_customers, seed)
-        matched = _hold(values.iloc[held], conditions)
-        both = (matched & inside[held]).sum()
+        conditions = _best_node(values.iloc[train], inside[train], ranges, max_conditions, min_customers, seed)
+        matched = _matched(values.iloc[test], conditions)
+        both = (matched & inside[test]).sum()
         precision = float(both / matched.sum()) if matched.any() else float("nan")
-        rules[segment_id] = Rule(conditions, precision, float(both / inside[held].sum()))
-        holds[segment_id] = matched
-    return rules, _fidelity(rules, holds, segment_ids[held])
+        rules[segment_id] = Rule(conditions, precision, float(both / inside[test].sum()))
+        matches[segment_id] = matched
+    return rules, _fidelity(rules, matches, segment_ids[test])
 
 
-def _is_told(name: str, sensitive: Sequence[str]) -> bool:
-    return name not in NOT_TOLD and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
+def _is_allowed(name: str, sensitive: Sequence[str]) -> bool:
+    return name not in EXCLUDED_COLUMNS and not any(fnmatchcase(name.lower(), pattern.lower()) for pattern in sensitive)
 
 
-def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame, dict[str, Ends]]:
-    """The columns as numbers without nulls, those that say the same of everybody left out; and their `Ends`."""
-    known = profile[[one.name for one in columns]].astype(np.float64).replace([np.inf, -np.inf], np.nan)
-    stand_ins = {
-        one.name: one.missing if one.missing is not None else np.nan_to_num(known[one.name].mean()) for one in columns
+def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFrame, dict[str, Range]]:
+    """The columns as numbers without nulls, without constant columns; and the `Range` of each column."""
+    known = profile[[column.name for column in columns]].astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    replacements = {
+        column.name: column.missing if column.missing is not None else np.nan_to_num(known[column.name].mean())
+        for column in columns
     }
-    filled = known.fillna(stand_ins)
+    filled = known.fillna(replacements)
     least, most = known.where(known > 0).quantile(1.0 - NEARLY_ALL), known.quantile(NEARLY_ALL)
-    ends = {str(name): (float(low), float(high)) for name, low, high in zip(known, least, most, strict=True)}
-    return filled.loc[:, filled.nunique() > 1], ends
+    ranges = {str(name): (float(low), float(high)) for name, low, high in zip(known, least, most, strict=True)}
+    return filled.loc[:, filled.nunique() > 1], ranges
 
 
 def _best_node(
     values: pd.DataFrame,
     inside: NDArray[np.bool_],
-    ends: Mapping[str, Ends],
+    ranges: Mapping[str, Range],
     depth: int,
     min_customers: int,
     seed: int,
 ) -> tuple[Condition, ...]:
-    """The conditions on the way to the node that parts ``inside`` from the others best, with round bounds."""
+    """The conditions of the node that best separates ``inside`` from the others, with rounded bounds."""
     tree = DecisionTreeClassifier(max_depth=depth, min_samples_leaf=min_customers, random_state=seed)
-    paths = _paths(tree.fit(values.to_numpy(), inside).tree_, list(values.columns), ends)
-    matches = [_hold(values, path) for path in paths]
+    paths = _paths(tree.fit(values.to_numpy(), inside).tree_, list(values.columns), ranges)
+    matches = [_matched(values, path) for path in paths]
     f1 = [2 * (matched & inside).sum() / (matched.sum() + inside.sum()) for matched in matches]
     best = int(np.argmax(f1))
     kept = paths[best]
-    for one in paths[best]:
-        # A round bound may leave nothing to say.
-        without = tuple(other for other in kept if other != one)
-        kept = without if (_hold(values, without) == matches[best]).all() else kept
+    for condition in paths[best]:
+        # After rounding, a condition may exclude no customer.
+        without = tuple(other for other in kept if other != condition)
+        kept = without if (_matched(values, without) == matches[best]).all() else kept
     return kept
 
 
-def _paths(tree: Any, names: Sequence[str], ends: Mapping[str, Ends]) -> list[tuple[Condition, ...]]:
-    """The conditions that lead to each node, the root first; of two bounds on one side of a column, the tighter."""
+def _paths(tree: Any, names: Sequence[str], ranges: Mapping[str, Range]) -> list[tuple[Condition, ...]]:
+    """The conditions that lead to each node, root first; of two bounds on one side of a column, only the tighter."""
     paths: list[tuple[Condition, ...]] = [()] * tree.node_count
     for node in range(tree.node_count):
         for child, is_above in ((tree.children_left[node], False), (tree.children_right[node], True)):
             if child >= 0:
-                found = _condition(names[tree.feature[node]], is_above, float(tree.threshold[node]), names, ends)
-                own = [one for one in paths[node] if (one.column, one.is_above) == (found.column, found.is_above)]
-                tighter = (max if found.is_above else min)([*own, found], key=lambda one: one.bound)
-                paths[child] = (*(one for one in paths[node] if one not in own), tighter)
+                added = _condition(names[tree.feature[node]], is_above, float(tree.threshold[node]), names, ranges)
+                same_side = [
+                    condition
+                    for condition in paths[node]
+                    if (condition.column, condition.is_above) == (added.column, added.is_above)
+                ]
+                tighter = (max if added.is_above else min)([*same_side, added], key=lambda condition: condition.bound)
+                paths[child] = (*(condition for condition in paths[node] if condition not in same_side), tighter)
     return paths
 
 
-def _condition(name: str, is_above: bool, bound: float, names: Sequence[str], ends: Mapping[str, Ends]) -> Condition:
-    """A bound as a round one; on a last order longer ago than nearly all's, or less spend, one on having ordered."""
-    if name == LAST_ORDER and ORDERS in names and bound >= ends[name][1]:
+def _condition(name: str, is_above: bool, bound: float, names: Sequence[str], ranges: Mapping[str, Range]) -> Condition:
+    """A condition with a rounded bound.
+
+    A bound on the last order or the spend that is outside the typical range separates customers with and without
+    orders. It is replaced by a bound on the number of orders.
+    """
+    if name == LAST_ORDER and ORDERS in names and bound >= ranges[name][1]:
         return Condition(ORDERS, not is_above, 0.0)
-    if name == SPEND and ORDERS in names and bound < ends[name][0]:
+    if name == SPEND and ORDERS in names and bound < ranges[name][0]:
         return Condition(ORDERS, is_above, 0.0)
-    return Condition(name, is_above, _round(name, bound, ends[name][1]))
+    return Condition(name, is_above, _round(name, bound, ranges[name][1]))
 
 
 def _round(column: str, bound: float, longest: float) -> float:
-    """As people say it: whole days and counts (the bound stays under the next one), percents, else two digits.
+    """A readable bound: whole counts (rounded down), whole days, whole percents, otherwise two digits.
 
-    Days stay below the ``longest`` that nearly all have, or the bound would be met by all.
+    Days are rounded down if they would reach ``longest``, the upper limit of nearly all values: all customers would
+    meet that bound.
     """
     if column.endswith("_count"):
         return float(np.floor(bound))
@@ -182,22 +193,23 @@ def _round(column: str, bound: float, longest: float) -> float:
 
 
 def is_share(column: str) -> bool:
-    """Whether a column is a share of something, told in percent."""
+    """Whether a column is a share, shown in percent."""
     return column.startswith((SHARE_PREFIX, CHANNEL_PREFIX)) or column.endswith(("_share", "_rate", "_loyalty"))
 
 
-def _hold(values: pd.DataFrame, conditions: Sequence[Condition]) -> NDArray[np.bool_]:
+def _matched(values: pd.DataFrame, conditions: Sequence[Condition]) -> NDArray[np.bool_]:
     matched = np.ones(len(values), dtype=bool)
-    for one in conditions:
-        column = values[one.column].to_numpy()
-        matched &= (column > one.bound) if one.is_above else (column <= one.bound)
+    for condition in conditions:
+        column = values[condition.column].to_numpy()
+        matched &= (column > condition.bound) if condition.is_above else (column <= condition.bound)
     return matched
 
 
 def _fidelity(
-    rules: Mapping[str, Rule], holds: Mapping[str, NDArray[np.bool_]], segment_ids: NDArray[np.object_]
+    rules: Mapping[str, Rule], matches: Mapping[str, NDArray[np.bool_]], segment_ids: NDArray[np.object_]
 ) -> float:
-    told = np.full(len(segment_ids), None, dtype=object)
-    for segment_id in sorted(rules, key=lambda one: (np.nan_to_num(rules[one].precision), one)):
-        told[holds[segment_id]] = segment_id
-    return float((told == segment_ids).mean())
+    predicted = np.full(len(segment_ids), None, dtype=object)
+    by_precision = sorted(rules, key=lambda segment_id: (np.nan_to_num(rules[segment_id].precision), segment_id))
+    for segment_id in by_precision:
+        predicted[matches[segment_id]] = segment_id
+    return float((predicted == segment_ids).mean())

@@ -1,4 +1,4 @@
-"""Two facets of the same customers, crossed: how many are in both segments, compared with independence."""
+"""Crosstab of two facets: customers in each pair of segments, compared with the count expected by independence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.disclosure import hidden_cells
-from models.identity import STANDING
+from models.identity import RULE_GROUP_PREFIX
 
 MAX_P, MIN_RATIO = 0.01, 1.25
 """As in `models.crosstabs.crossing`."""
@@ -27,9 +27,9 @@ def cross_facets(
 ) -> dict[str, Any]:
     """Customers of each pair of segments, their share of spend, and their lift.
 
-    Lift is the count as a multiple of what it would be if the two facets were independent, among the segments that are
-    not by rule (`lifts_of_shown`). Cells of fewer than ``min_group`` customers are hidden, the spend of fewer buyers
-    too, and so many more that none can be found by subtraction.
+    Lift is the count divided by the count expected if the two facets were independent. It leaves out rule-based groups
+    (`visible_lifts`). Cells of fewer than ``min_group`` customers are hidden, and so is the spend of cells with fewer
+    buyers. Enough other cells are hidden that none can be found by subtraction.
 
     Parameters
     ----------
@@ -41,20 +41,23 @@ def cross_facets(
     Returns
     -------
     dict
-        rows, columns: segment_ids; counts, spend_shares, lifts: a list for each row, None where hidden.
+        rows, columns: segment_ids; counts, spend_shares, lifts: a list for each row, None if hidden.
     """
     rows, columns = pd.Series(first, name="first"), pd.Series(second, name="second")
     counts = pd.crosstab(rows, columns)
     money, buyers = (
-        pd.crosstab(rows, columns, values=one, aggfunc="sum").fillna(0.0)
-        for one in (pd.Series(spend), pd.Series(is_buyer, dtype="float64"))
+        pd.crosstab(rows, columns, values=values, aggfunc="sum").fillna(0.0)
+        for values in (pd.Series(spend), pd.Series(is_buyer, dtype="float64"))
     )
     hidden = hidden_cells(counts.to_numpy(np.float64), min_group)
-    spent = float(np.sum(spend))
-    shares = money.to_numpy(np.float64) / spent if spent > 0 else np.zeros(counts.shape)
-    by_rule = [np.array([str(one).startswith(STANDING) for one in names]) for names in (counts.index, counts.columns)]
-    takes_part = ~hidden & ~by_rule[0][:, None] & ~by_rule[1][None, :]
-    lifts, _ = lifts_of_shown(np.where(takes_part, counts.to_numpy(np.float64), np.nan))
+    total_spend = float(np.sum(spend))
+    shares = money.to_numpy(np.float64) / total_spend if total_spend > 0 else np.zeros(counts.shape)
+    by_rule = [
+        np.array([str(segment_id).startswith(RULE_GROUP_PREFIX) for segment_id in ids])
+        for ids in (counts.index, counts.columns)
+    ]
+    is_included = ~hidden & ~by_rule[0][:, None] & ~by_rule[1][None, :]
+    lifts, _ = visible_lifts(np.where(is_included, counts.to_numpy(np.float64), np.nan))
     return {
         "rows": [str(name) for name in counts.index],
         "columns": [str(name) for name in counts.columns],
@@ -71,25 +74,25 @@ def _shown(values: NDArray[Any], hidden: NDArray[np.bool_], kind: type) -> list[
     ]
 
 
-def lifts_of_shown(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Counts as multiples of what independence would give among the cells that are shown, and which chance explains.
+def visible_lifts(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Counts divided by those expected from independence among the visible cells, and which lifts are significant.
 
-    Quasi-independence (Goodman 1968): cells without a count take no part, so that nothing of them can be worked out
-    from the lifts. Customers who did too little for one of the facets must be no cells here: who did little in one did
-    little in the other, and all other pairs would seem more frequent than chance.
+    Quasi-independence (Goodman 1968): cells without a count are left out, so they cannot be derived from the lifts.
+    Customers with too little activity for a facet must not be included. They are mostly the same in both facets, which
+    would make all other pairs seem more frequent than chance.
 
     Parameters
     ----------
     counts : array, shape (n, m)
-        NaN where hidden, and where a cell takes no part.
+        NaN if a cell is hidden or left out.
 
     Returns
     -------
     lifts : array, shape (n, m)
-        NaN where there is no count.
-    is_sure : array of bool, shape (n, m)
-        Adjusted residual with a two-sided p below `MAX_P`, corrected for the number of cells, and at least `MIN_RATIO`
-        times or at most its inverse.
+        NaN if there is no count.
+    is_significant : array of bool, shape (n, m)
+        Whether the adjusted residual has a two-sided p below `MAX_P`, corrected for the number of cells, and the lift
+        is at least `MIN_RATIO` or at most its inverse.
     """
     shown = ~np.isnan(counts)
     observed = np.where(shown, counts, 0.0)
@@ -102,14 +105,16 @@ def lifts_of_shown(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], ND
         lifts = np.where(expected > 0, observed / expected, np.nan)
         spread = expected * np.outer(1 - rows / total, 1 - columns / total)
         residual = np.where(spread > 0, (observed - expected) / np.sqrt(spread), 0.0)
-    furthest = -NormalDist().inv_cdf(MAX_P / (2 * max(int(shown.sum()), 1)))
-    return lifts, (np.abs(residual) > furthest) & ((lifts >= MIN_RATIO) | (lifts <= 1 / MIN_RATIO))
+    critical = -NormalDist().inv_cdf(MAX_P / (2 * max(int(shown.sum()), 1)))
+    return lifts, (np.abs(residual) > critical) & ((lifts >= MIN_RATIO) | (lifts <= 1 / MIN_RATIO))
 
 
 def _expected(shown: NDArray[np.bool_], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Products of a factor of the row and one of the column that have these sums where shown; NaN elsewhere."""
-    across, down = np.ones(len(rows)), np.ones(len(columns))
+    """Products of a row factor and a column factor that match the row and column sums where shown; NaN elsewhere."""
+    row_factor, column_factor = np.ones(len(rows)), np.ones(len(columns))
     for _ in range(ROUNDS):
-        across = np.divide(rows, shown @ down, out=np.zeros_like(across), where=(shown @ down) > 0)
-        down = np.divide(columns, shown.T @ across, out=np.zeros_like(down), where=(shown.T @ across) > 0)
-    return np.where(shown, np.outer(across, down), np.nan)
+        row_sum = shown @ column_factor
+        row_factor = np.divide(rows, row_sum, out=np.zeros_like(row_factor), where=row_sum > 0)
+        column_sum = shown.T @ row_factor
+        column_factor = np.divide(columns, column_sum, out=np.zeros_like(column_factor), where=column_sum > 0)
+    return np.where(shown, np.outer(row_factor, column_factor), np.nan)

@@ -1,7 +1,7 @@
-"""The interest formula on counts in memory, and its settings fitted to what people bought next.
+"""The interest formula on counts in memory, and fitting its settings to later purchases.
 
-`features.interests` is the formula on a whole log; this is the same on the counts of `features.signals`, where trying a
-setting takes milliseconds.
+`features.interests` applies the formula to a whole log. This module applies it to the counts of `features.signals`,
+where evaluating one setting takes milliseconds.
 """
 
 from __future__ import annotations
@@ -14,39 +14,39 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from models.tree import divided, tree_levels
+from models.tree import child_share, tree_levels
 
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Floats, Ints
 
 
 TINY = 1e-12
-LITTLE_ACTIVITY = 1e-3
-"""Added before the logarithm, in views: whoever did nothing lately is far from buying, but not infinitely."""
+ACTIVITY_OFFSET = 1e-3
+"""Added to activity (in views) before the logarithm, so that it stays finite for inactive customers."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was known of some customers at a cutoff, and what they bought after it.
+    """What was known about customers at a cutoff, and what they bought afterwards.
 
     Attributes
     ----------
     customer, column, kind : int arrays of shape (n_rows,)
-        Places among the customers, the categories, and ``kinds``.
+        Index of the customer, of the category, and of the event type in ``kinds``.
     event_count, mean_age_days, min_age_days : float arrays of shape (n_rows,)
-        A search counts by P(category | query).
+        A search counts with P(category | query).
     kinds : tuple of str
         Event types.
     paths : tuple of tuple of str, one per category
-        From the root; the last is OTHER, which is no category to be bought in.
+        From the root; the last is OTHER, in which purchases are not counted.
     level : int
         Depth of the tree down to the categories.
     mix : float array of shape (n_categories,)
-        The shop's.
+        The shop's category mix.
     last_age_days : float array of shape (n_customers,)
-        Age of each customer's last event that counts for interests (`features.interests.is_counted`); 0 without any.
+        Age of each customer's last event that counts for interests (`features.interests.is_counted`); 0 without one.
     bought : bool array of shape (n_customers, n_categories - 1)
-        In the horizon after the cutoff; without OTHER.
+        Purchases within the horizon after the cutoff, without OTHER.
     """
 
     customer: Ints
@@ -72,7 +72,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Decay:
-    """What an event counts: the weight of its type, halved with every half-life between it and a later moment."""
+    """Weight of an event: the weight of its type, halved for every half-life up to a later moment."""
 
     signal_weights: Mapping[str, float]
     half_life_days: float
@@ -98,11 +98,11 @@ class Formula:
     Attributes
     ----------
     interest : Decay
-        What a customer turns to: the share of each category.
+        Weights for the interest share of each category.
     kappa : float
-        Evidence at which a customer's own counts as much as the shop's mix.
+        Amount of evidence at which a customer's own mix and the shop's mix count equally.
     activity : Decay
-        How likely a customer is to buy at all.
+        Weights for the activity, which measures how likely a customer is to buy at all.
     """
 
     interest: Decay
@@ -111,28 +111,28 @@ class Formula:
 
 
 def interest_shares(snapshot: Snapshot, interest: Decay, kappa: float) -> Floats:
-    """share(u,c) of features/interests.py: shape (n_customers, n_categories)."""
+    """share(u,c) as in `features.interests`: shape (n_customers, n_categories)."""
     own = snapshot.table(interest.own(snapshot))
     above, share = own.sum(axis=1, keepdims=True), np.ones((len(own), 1))
     node = np.zeros(len(snapshot.mix), dtype=np.int64)
     for level in tree_levels(snapshot.paths, snapshot.level, snapshot.mix):
         evidence = level.sums(own)
-        share = divided(share[:, level.parent], evidence, above[:, level.parent], level.spread, kappa)
+        share = child_share(share[:, level.parent], evidence, above[:, level.parent], level.spread, kappa)
         above, node = evidence, level.node
     return share[:, node]
 
 
 def activity(snapshot: Snapshot, decay: Decay) -> Floats:
-    """The decayed sum over all categories: shape (n_customers,)."""
+    """Decayed sum of events over all categories: shape (n_customers,)."""
     summed = np.bincount(snapshot.customer, weights=decay.of(snapshot), minlength=len(snapshot.bought))
     return np.asarray(summed, dtype=np.float64)
 
 
 def purchase_scores(snapshot: Snapshot, formula: Formula) -> Floats:
-    """activity(u) * share(u,c): who buys, times what.
+    """activity(u) * share(u,c): how likely the customer buys, times what.
 
-    Within a customer it ranks categories as the share does. A share alone forgets how active a customer is, and S(u,c)
-    with the shop's part alone puts whom nothing is known of above the active customers of other categories.
+    Within a customer, categories rank by share. The share alone ignores how active a customer is. Shrunk evidence
+    alone would rank unknown customers above active customers of other categories.
 
     Returns
     -------
@@ -142,90 +142,92 @@ def purchase_scores(snapshot: Snapshot, formula: Formula) -> Floats:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What fitting gave.
+class FittedFormula:
+    """The result of fitting the formula.
 
     Attributes
     ----------
     formula : Formula
     is_fitted : bool
-        False: the defaults stayed.
+        False if the configured formula was kept.
     reason : str
-        Why, in words.
-    seen : tuple of str
-        Event types that there was something of, the commonest first.
+        The reason, in words.
+    event_types : tuple of str
+        Event types with any events, most common first.
     """
 
     formula: Formula
     is_fitted: bool
     reason: str
-    seen: tuple[str, ...]
+    event_types: tuple[str, ...]
 
 
-def fit_formula(snapshots: Sequence[Snapshot], start: Formula, *, min_purchases: int, prior_strength: float) -> Fitted:
-    """The formula under which later purchases are likeliest, drawn toward ``start``.
+def fit_formula(
+    snapshots: Sequence[Snapshot], start: Formula, *, min_purchases: int, prior_strength: float
+) -> FittedFormula:
+    """The formula that maximises the likelihood of later purchases, regularised towards ``start``.
 
-    Interest is fitted to *what* buyers bought: the chance of each category among those of a customer is proportional to
-    a power of its share (a conditional logit; McFadden, 1974). Activity is fitted to *who* bought at all: a logistic in
-    its logarithm. Weights that ``start`` gives above 0, half-lives and kappa move on a logarithmic scale; the commonest
-    signal keeps its weight, since only ratios matter. For each, ``prior_strength`` times its squared logarithmic
-    change is taken from the log-likelihood.
+    Interest is fitted to *what* buyers bought: the probability of each category for a customer is proportional to a
+    power of its share (a conditional logit; McFadden, 1974). Activity is fitted to *who* bought at all, by a logistic
+    regression on log activity. Weights above 0 in ``start``, half-lives and kappa are fitted on a log scale. The most
+    common event type keeps its weight, because only ratios matter. The penalty of each parameter is
+    ``prior_strength`` times its squared logarithmic change.
 
     Parameters
     ----------
     snapshots : sequence of Snapshot
-        Cutoffs before the one that is reported.
+        Cutoffs before the reported one.
     min_purchases : int
-        Customer-category purchases below which the defaults stay.
+        Minimum number of customer-category purchases; with fewer, ``start`` is kept.
     """
-    seen = seen_kinds(snapshots)
+    event_types = observed_event_types(snapshots)
     purchases = int(sum(snapshot.bought.sum() for snapshot in snapshots))
     if purchases < min_purchases:
-        reason = f"given weights stay: {purchases:,} purchases to learn from, fewer than {min_purchases:,}"
-        return Fitted(start, False, reason, seen)
+        reason = f"the configured weights are kept: {purchases:,} purchases, but fitting needs {min_purchases:,}"
+        return FittedFormula(start, False, reason, event_types)
     buyers = [only_buyers(snapshot) for snapshot in snapshots]
 
-    def choice(interest: Decay, more: Floats) -> float:
-        log_kappa, slope = more
+    def choice_likelihood(interest: Decay, extra: Floats) -> float:
+        log_kappa, slope = extra
         kappa, total = start.kappa * float(np.exp(log_kappa)), -prior_strength * float(log_kappa**2)
-        for one in buyers:
-            value = slope * np.log(np.maximum(interest_shares(one, interest, kappa)[:, :-1], TINY))
+        for snapshot in buyers:
+            value = slope * np.log(np.maximum(interest_shares(snapshot, interest, kappa)[:, :-1], TINY))
             chance = value - np.logaddexp.reduce(value, axis=1, keepdims=True)
-            total += float(chance[one.bought].sum())
+            total += float(chance[snapshot.bought].sum())
         return total
 
-    def propensity(decay: Decay, more: Floats) -> float:
-        intercept, slope = more
+    def purchase_likelihood(decay: Decay, extra: Floats) -> float:
+        intercept, slope = extra
         total = 0.0
-        for one in snapshots:
-            value = intercept + slope * np.log(activity(one, decay) + LITTLE_ACTIVITY)
-            total += float(value[one.bought.any(axis=1)].sum() - np.logaddexp(0.0, value).sum())
+        for snapshot in snapshots:
+            value = intercept + slope * np.log(activity(snapshot, decay) + ACTIVITY_OFFSET)
+            total += float(value[snapshot.bought.any(axis=1)].sum() - np.logaddexp(0.0, value).sum())
         return total
 
-    interest, (log_kappa, _) = _likeliest(choice, start.interest, snapshots, prior_strength, more=(0.0, 1.0))
-    decay, _ = _likeliest(propensity, start.activity, snapshots, prior_strength, more=(-3.0, 1.0))
+    interest, (log_kappa, _) = _maximise(choice_likelihood, start.interest, snapshots, prior_strength, extra=(0.0, 1.0))
+    decay, _ = _maximise(purchase_likelihood, start.activity, snapshots, prior_strength, extra=(-3.0, 1.0))
     formula = Formula(interest, _three_digits(start.kappa * float(np.exp(log_kappa))), decay)
-    return Fitted(formula, True, f"fitted to {purchases:,} purchases after earlier cutoffs", seen)
+    return FittedFormula(formula, True, f"fitted to {purchases:,} purchases after earlier cutoffs", event_types)
 
 
-def seen_kinds(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
-    """Event types with any events, the commonest first."""
+def observed_event_types(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:
+    """Event types with any events, most common first."""
     counts: dict[str, float] = {}
-    for one in snapshots:
-        found = np.bincount(one.kind, weights=one.event_count, minlength=len(one.kinds))
-        for kind, count in zip(one.kinds, found.tolist(), strict=True):
+    for snapshot in snapshots:
+        sums = np.bincount(snapshot.kind, weights=snapshot.event_count, minlength=len(snapshot.kinds))
+        for kind, count in zip(snapshot.kinds, sums.tolist(), strict=True):
             counts[kind] = counts.get(kind, 0.0) + count
     return tuple(sorted((kind for kind in counts if counts[kind] > 0), key=lambda kind: (-counts[kind], kind)))
 
 
 def only_buyers(snapshot: Snapshot) -> Snapshot:
-    """The same, of those customers alone who bought after it."""
+    """The snapshot restricted to customers who bought after the cutoff."""
     buys = np.asarray(snapshot.bought.any(axis=1))
-    place = np.cumsum(buys) - 1
+    index = np.cumsum(buys) - 1
     rows = buys[snapshot.customer]
     return replace(
         snapshot,
-        customer=place[snapshot.customer[rows]],
+        customer=index[snapshot.customer[rows]],
         column=snapshot.column[rows],
         kind=snapshot.kind[rows],
         event_count=snapshot.event_count[rows],
@@ -236,16 +238,16 @@ def only_buyers(snapshot: Snapshot) -> Snapshot:
     )
 
 
-def _likeliest(
+def _maximise(
     likelihood: Callable[[Decay, Floats], float],
     start: Decay,
     snapshots: Sequence[Snapshot],
     prior_strength: float,
     *,
-    more: tuple[float, float],
+    extra: tuple[float, float],
 ) -> tuple[Decay, Floats]:
-    """The decay, and two more numbers, that make ``likelihood`` less the prior's pull largest."""
-    free = [kind for kind in seen_kinds(snapshots) if start.signal_weights.get(kind)][1:]
+    """The decay and two extra parameters that maximise ``likelihood`` minus the penalty."""
+    free = [kind for kind in observed_event_types(snapshots) if start.signal_weights.get(kind)][1:]
 
     def decay_at(point: Floats) -> Decay:
         moved = {kind: start.signal_weights[kind] * float(np.exp(by)) for kind, by in zip(free, point, strict=False)}
@@ -255,12 +257,14 @@ def _likeliest(
         return prior_strength * float((point[:-2] ** 2).sum()) - likelihood(decay_at(point), point[-2:])
 
     bounds = [(-4.0, 4.0)] * (len(free) + 1) + [(-30.0, 30.0), (0.0, 10.0)]
-    found = minimize(loss, [0.0] * (len(free) + 1) + [*more], method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-6})
-    decay = decay_at(found.x)
+    result = minimize(
+        loss, [0.0] * (len(free) + 1) + [*extra], method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-6}
+    )
+    decay = decay_at(result.x)
     weights = {kind: _three_digits(weight) for kind, weight in decay.signal_weights.items()}
-    return Decay(weights, _three_digits(decay.half_life_days)), found.x[-2:]
+    return Decay(weights, _three_digits(decay.half_life_days)), result.x[-2:]
 
 
 def _three_digits(value: float) -> float:
-    """What is printed is what is used."""
+    """Round to three significant digits, so that the printed values are those in use."""
     return float(f"{value:.3g}")

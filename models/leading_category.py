@@ -1,6 +1,6 @@
-"""Groups of interest by a rule: the category that a customer turns to most, where no clustering comes back.
+"""Interest groups by a rule: each customer's most distinctive category. Used where clusters of interests are unstable.
 
-A rule has no borders to draw: whoever likes what they liked is in the same group on every resample.
+A rule does not depend on the sample: a customer with unchanged interests is in the same group on every resample.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class LeadingRule:
     Attributes
     ----------
     cut : CategoryCut
-        Columns of interest, their tree and the shop's mix.
+        Interest columns, their tree and the shop's mix.
     kappa : float
         Weight of the shop's mix in shares, in units of evidence.
     min_lift : float
-        Share compared with the shop's.
+        Minimum share, as a multiple of the shop's.
     min_errors : float
-        Standard errors that the share must be above the shop's.
+        Minimum number of standard errors by which the share exceeds the shop's.
     min_share : float
-        A category that leads for a smaller share of the customers leads nobody.
+        A category that leads for a smaller share of customers forms no group.
     """
 
     cut: CategoryCut
@@ -44,7 +44,7 @@ class LeadingRule:
     min_share: float
 
     def scaling(self) -> dict[str, Any]:
-        """For `models.scorer.to_space`: shares and evidence as they are."""
+        """The scaling for `models.scorer.to_space`: shares and evidence unchanged."""
         names = [*(SHARE_PREFIX + category for category in self.cut.categories), EVIDENCE]
         return {
             "names": names,
@@ -56,33 +56,33 @@ class LeadingRule:
 
 
 def fit_leading_category(space: Floats, seed: int, *, rule: LeadingRule) -> Clusters:
-    """The level of the tree at which most customers have a leading category; groups are its categories.
+    """Group customers by leading category, at the tree level where most customers have one.
 
     Parameters
     ----------
     space : array of shape (n, c + 1)
-        `LeadingRule.scaling`: shares of the columns of interest, and the evidence.
+        Points by `LeadingRule.scaling`: shares of the interest columns, and the evidence.
     seed : int
-        Unused: nothing is drawn.
+        Unused: the rule is deterministic.
 
     Returns
     -------
     Clusters
-        Noise: customers without a leading category.
+        Customers without a leading category are noise.
     """
-    found = [_without_small_groups(space, model, rule.min_share * len(space)) for model in _levels(rule)]
-    counts = [int((labels != NOISE).sum()) for _, labels in found]
-    model, labels = found[int(np.argmax(counts))]  # of equals the upper level
+    candidates = [_without_small_groups(space, model, rule.min_share * len(space)) for model in _levels(rule)]
+    counts = [int((labels != NOISE).sum()) for _, labels in candidates]
+    model, labels = candidates[int(np.argmax(counts))]  # on a tie, the upper level
     return _numbered(model, labels)
 
 
 def _levels(rule: LeadingRule) -> Iterator[dict[str, Any]]:
-    """The rule at each level of the tree, from the root down; what is left over cannot lead."""
+    """The rule at each level of the tree, from the root down; OTHER cannot lead."""
     paths = [lowered_parts(category) for category in rule.cut.categories]
     for level in range(1, rule.cut.level + 1):
         names = [path[:level] for path in paths]
-        known = {name: place for place, name in enumerate(dict.fromkeys(name for name in names if name != (OTHER,)))}
-        nodes = np.array([known.get(name, NOISE) for name in names], dtype=np.int64)
+        codes = {name: code for code, name in enumerate(dict.fromkeys(name for name in names if name != (OTHER,)))}
+        nodes = np.array([codes.get(name, NOISE) for name in names], dtype=np.int64)
         yield _rule_model(rule, nodes, np.array(rule.cut.mix))
 
 
@@ -99,7 +99,7 @@ def _rule_model(rule: LeadingRule, nodes: Ints, mix: Floats) -> dict[str, Any]:
 
 
 def _without_small_groups(space: Floats, model: dict[str, Any], least: float) -> tuple[dict[str, Any], Ints]:
-    """The rule without categories that fewer than ``least`` customers lead in, and the group of each customer."""
+    """The rule without categories that lead for fewer than ``least`` customers, and the group of each customer."""
     while True:
         labels = _labels(space, model)
         counts = np.bincount(labels[labels != NOISE], minlength=len(model["mix"]))
@@ -113,20 +113,20 @@ def _without_small_groups(space: Floats, model: dict[str, Any], least: float) ->
 def _labels(space: Floats, model: Mapping[str, Any]) -> Ints:
     if not len(model["mix"]):
         return np.full(len(space), NOISE, dtype=np.int64)
-    found: Ints = leading_category(space, model)["cluster_id"]
-    return found
+    labels: Ints = leading_category(space, model)["cluster_id"]
+    return labels
 
 
 def _renumbered(model: dict[str, Any], order: Ints) -> dict[str, Any]:
-    """The groups of ``order`` alone, in that order."""
-    rank = np.full(len(model["mix"]) + 1, NOISE, dtype=np.int64)  # the last place is that of columns without a group
+    """The rule with only the groups in ``order``, in that order."""
+    rank = np.full(len(model["mix"]) + 1, NOISE, dtype=np.int64)  # the last entry serves columns without a group
     rank[order] = np.arange(len(order))
     return {**model, "nodes": rank[model["nodes"]], "mix": model["mix"][order]}
 
 
 def _numbered(model: dict[str, Any], labels: Ints) -> Clusters:
-    """Groups numbered by size, as clusters are."""
-    led = labels[labels != NOISE]
-    order = canonical_order(led, model["mix"][:, None]) if len(led) else np.empty(0, dtype=np.int64)
+    """Number the groups by size, in the same way as clusters."""
+    grouped = labels[labels != NOISE]
+    order = canonical_order(grouped, model["mix"][:, None]) if len(grouped) else np.empty(0, dtype=np.int64)
     rank = np.append(np.argsort(order), NOISE)
     return Clusters(_renumbered(model, order), rank[labels])

@@ -1,4 +1,4 @@
-"""What segments turn to beside the shop, how sure that is, and what categories are called."""
+"""Interests of segments compared with the shop, their statistical certainty, and short category labels."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
-from models.identity import STANDING
+from models.identity import RULE_GROUP_PREFIX
 
 LIFT_DIGITS = 1
-"""After the point, as lifts are told."""
+"""Decimal places of a lift in the report."""
 
 
 @dataclass(frozen=True)
 class Interest:
-    """A category that a segment turns to.
+    """A category in which a segment is especially interested.
 
     Attributes
     ----------
     share : float
         Mean over the segment's customers.
     lift, lift_low : float
-        The share beside the shop's at the same times, and what it is at least.
+        The share divided by the shop's over the same period, and its lower bound.
     customer_count : int
-        Who show it.
+        Customers who show this interest.
     """
 
     category: str
@@ -42,56 +42,57 @@ def segment_lifts(
     profile: pd.DataFrame,
     ids: np.ndarray,
     names: list[str],
-    leaning: pd.DataFrame | None,
+    seasonal_lift: pd.DataFrame | None,
     *,
     min_lift: float,
     lift_errors: float,
     min_group: int,
 ) -> dict[str, pd.DataFrame]:
-    """Segment x category: mean share, its lift beside all customers at the same times, and how sure it is.
+    """Segment x category: mean share, its lift compared with all customers over the same period, and significance.
 
-    ``lift_low`` is the lift less ``lift_errors`` standard errors over the segment's customers; ``customer_count``
-    says how many show a lift of ``min_lift``. A lift is sure that lies so far from 1, is not told as 1.0 and, where it
-    is above, that enough customers show. Categories come in the order of how much of their interest the segments differ
-    in.
+    ``lift_low`` is the lift minus ``lift_errors`` standard errors over the segment's customers. ``customer_count`` is
+    the number of customers with a lift of at least ``min_lift``. A lift is significant if it is at least
+    ``lift_errors`` standard errors from 1 and does not round to 1.0. A lift of ``min_lift`` or more also needs
+    ``min_group`` customers who show it. Categories are ordered by how much the segments differ in them.
     """
-    own = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
-    by_segment = own.groupby(ids, sort=True)
+    customer_shares = profile[[SHARE_PREFIX + name for name in names]].set_axis(names, axis=1)
+    by_segment = customer_shares.groupby(ids, sort=True)
     shares = by_segment.mean()
-    is_standing = shares.index.str.startswith(STANDING)
-    spread = shares[is_standing.all() | ~is_standing].agg(np.ptp).drop(OTHER, errors="ignore")
+    is_rule_group = shares.index.str.startswith(RULE_GROUP_PREFIX)
+    spread = shares[is_rule_group.all() | ~is_rule_group].agg(np.ptp).drop(OTHER, errors="ignore")
     order = spread.sort_values(ascending=False, kind="stable").index
-    expected = pd.DataFrame(1.0, shares.index, shares.columns) * own.mean().where(own.mean() > 0)
-    if leaning is not None:
-        expected *= leaning.reindex(index=shares.index, columns=shares.columns).fillna(1.0)
-    # Of one customer alone nothing is sure.
+    overall = customer_shares.mean()
+    expected = pd.DataFrame(1.0, shares.index, shares.columns) * overall.where(overall > 0)
+    if seasonal_lift is not None:
+        expected *= seasonal_lift.reindex(index=shares.index, columns=shares.columns).fillna(1.0)
+    # A single customer gives no standard error, so nothing is significant.
     error = lift_errors * by_segment.std().fillna(np.inf).div(np.sqrt(by_segment.size()), axis=0)
-    counts = (own >= min_lift * own.mean()).groupby(ids, sort=True).sum()
+    counts = (customer_shares >= min_lift * overall).groupby(ids, sort=True).sum()
     lifts = shares / expected
     is_shown = ((shares < min_lift * expected) | (counts >= min_group)) & (lifts.round(LIFT_DIGITS) != 1.0)
-    found = {
+    tables = {
         "share": shares,
         "lift": lifts,
         "lift_low": (shares - error) / expected,
         "customer_count": counts,
-        "is_sure": ((shares - expected).abs() > error) & is_shown,
+        "is_significant": ((shares - expected).abs() > error) & is_shown,
     }
-    return {name: table[order] for name, table in found.items()}
+    return {name: table[order] for name, table in tables.items()}
 
 
 def top_interests(
     table: pd.DataFrame, *, min_lift: float, min_share: float, min_count: float, most: int, labels: Mapping[str, str]
 ) -> list[Interest]:
-    """Distinctive interests of one segment, the highest lift first; OTHER is none.
+    """Distinctive interests of one segment, highest lift first; OTHER is never included.
 
     Parameters
     ----------
     table : DataFrame by category
-        share: the segment's mean; lift: that beside the shop's; lift_low: its lower bound, which must be above 1;
-        customer_count: those who show it. An interest that fewer than ``min_count`` show is theirs, not the segment's,
-        however high its lift.
+        share: the segment's mean; lift: the share divided by the shop's; lift_low: its lower bound, which must be above
+        1; customer_count: customers who show the interest. An interest shown by fewer than ``min_count`` customers is
+        not an interest of the segment, however high its lift.
     """
-    # Not by `query`: pandas silences a warning of its own there, which threads take from one another.
+    # Not with `query`: pandas changes the warning filters there, which is not thread-safe.
     kept = table.drop(index=OTHER, errors="ignore")
     is_high = (kept["lift"] >= min_lift) & (kept["lift_low"] > 1)
     kept = kept[is_high & (kept["share"] >= min_share) & (kept["customer_count"] >= min_count)]
@@ -110,7 +111,7 @@ def top_interests(
 
 
 def category_labels(categories: Sequence[str], *, most_chars: int = 40) -> dict[str, str]:
-    """The last part of each path, with the part above it where two would be alike; shortened for people.
+    """Short labels: the last part of each path, with the parts above it if two labels would be the same.
 
     Examples
     --------
@@ -122,7 +123,11 @@ def category_labels(categories: Sequence[str], *, most_chars: int = 40) -> dict[
     while True:
         labels = {category: " › ".join(path[-depth[category] :]) for category, path in parts.items()}
         counts = pd.Series(labels).value_counts()
-        clashing = [one for one in categories if counts[labels[one]] > 1 and depth[one] < len(parts[one])]
+        clashing = [
+            category
+            for category in categories
+            if counts[labels[category]] > 1 and depth[category] < len(parts[category])
+        ]
         if not clashing:
             break
         for category in clashing:

@@ -1,4 +1,4 @@
-"""Names that outlast a training: of segments that are still of one kind, and those given by hand."""
+"""Names that survive retraining: segments of the same kind keep their names, and manual names stay reserved."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ def keep_names(
     figures: pd.DataFrame,
     traits: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Give segments that are still of one kind the names they had, but those that another one is called now.
+    """Keep the previous name of every segment that is still of the same kind, unless another segment has it now.
 
-    A name whose trait (`naming.name_segments`) figures contradict is given up: customers called "viewing more" must not
-    view less than those of any other segment of their kind; without any other, there is nobody to view more than.
+    A name whose trait (`naming.name_segments`) contradicts the figures is dropped: customers called "viewing more" must
+    not view less than those of any other segment of their kind. Without another segment of the kind, the comparison
+    has no meaning, and the name is dropped as well.
 
     Parameters
     ----------
     figures : DataFrame
-        `segment_metrics.segment_figures` of today's segments, and "shop".
+        `segment_metrics.segment_figures` of the current segments, and of "shop".
     """
     kept = {
-        segment_id: {**one, "names": dict(known[segment_id]["names_by_figures"])}
-        for segment_id, one in named.items()
+        segment_id: {**segment, "names": dict(known[segment_id]["names_by_figures"])}
+        for segment_id, segment in named.items()
         if segment_id in known
-        and _kind(known[segment_id]) == _kind(one)
+        and _kind(known[segment_id]) == _kind(segment)
         and _trait_holds(known[segment_id]["names_by_figures"]["en"], segment_id, named, figures, traits)
     }
     while True:
-        called = {segment_id: json.dumps(one["names"], sort_keys=True) for segment_id, one in {**named, **kept}.items()}
-        times = Counter(called.values())
-        clashing = [segment_id for segment_id in kept if times[called[segment_id]] > 1]
+        segments = {**named, **kept}
+        names = {segment_id: json.dumps(segment["names"], sort_keys=True) for segment_id, segment in segments.items()}
+        counts = Counter(names.values())
+        clashing = [segment_id for segment_id in kept if counts[names[segment_id]] > 1]
         if not clashing:
             break
         for segment_id in clashing:
@@ -52,13 +54,14 @@ def _trait_holds(
     figures: pd.DataFrame,
     traits: Sequence[Mapping[str, Any]],
 ) -> bool:
-    """Whether today's figures bear the trait that a name ends in; one without any needs none."""
-    like = [one for one in named if one != segment_id and _kind(named[one]) == _kind(named[segment_id])]
+    """Whether the current figures support the trait at the end of a name; True for a name without a trait."""
+    kind = _kind(named[segment_id])
+    peers = [other for other in named if other != segment_id and _kind(named[other]) == kind]
     for trait, word in product(traits, ("above", "below", "between")):
         if not trait[word] or not name.endswith(f", {trait[word]['en']}"):
             continue
         own = figures.loc[segment_id, trait["figure"]]
-        others = figures.loc[like, trait["figure"]]
+        others = figures.loc[peers, trait["figure"]]
         if others.empty:
             return False
         if word == "between":
@@ -67,19 +70,19 @@ def _trait_holds(
     return True
 
 
-def leave_names(named: dict[str, dict[str, Any]], given: Mapping[str, str]) -> None:
-    """Number a segment whose name by figures is what another one is called by hand."""
-    for segment_id, one in named.items():
-        by_hand = {name for other, name in given.items() if other != segment_id}
+def avoid_manual_names(named: dict[str, dict[str, Any]], given: Mapping[str, str]) -> None:
+    """Add a number to the name of a segment if another segment was given that name by hand."""
+    for segment_id, segment in named.items():
+        manual = {name for other, name in given.items() if other != segment_id}
         names = {}
-        for language, name in one["names"].items():
-            taken = by_hand | {other["names"][language] for other in named.values()}
+        for language, name in segment["names"].items():
+            taken = manual | {other["names"][language] for other in named.values()}
             numbered = (f"{name} {number}" for number in count(2))
-            names[language] = next(free for free in numbered if free not in taken) if name in by_hand else name
-        one["names"] = names
+            names[language] = next(free for free in numbered if free not in taken) if name in manual else name
+        segment["names"] = names
 
 
 def _kind(segment: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a name says before it is told apart from its like: the archetype, else the figure that it rests on."""
+    """What a name means before any addition that makes it unique: the archetype, else the figure it is based on."""
     first = segment["evidence"][0] if segment["evidence"] and not segment["archetype"] else {}
     return segment["archetype"], first.get("figure"), tuple(first.get("condition", ()))

@@ -1,4 +1,4 @@
-"""How few customers bring most of the revenue: the share of each value tier, and the curve."""
+"""Revenue concentration: the share of each value tier, and the Pareto curve."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import numpy as np
 import pandas as pd
 
 STEPS = 20
-"""Points of the curve: every twentieth of the buyers."""
+"""Number of points on the curve: one per 5% of the buyers."""
 
 
 def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, Any] | None:
-    """Shares of revenue by value tier, and Pareto's curve.
+    """Shares of revenue by value tier, and the Pareto curve.
 
     Parameters
     ----------
     spend : Series of float, n rows
-        Of each customer.
+        Spend of each customer.
     tiers : Series of str, n rows
-        Value tier; null for who never bought, who is left out.
+        Value tier; null for customers who never bought. They are left out.
     min_group : int
-        Of a tier of fewer customers nothing is told, nor of the smallest of the others until as many are hidden
-        together, since all others give the rest away. As many buyers at least lie between two points of the curve.
+        Tiers with fewer customers are hidden. If any is, the smallest other tiers are hidden too until at least this
+        many customers are hidden together, so that no small tier can be found by subtraction. Two neighbouring points
+        of the curve are also at least this many buyers apart.
 
     Returns
     -------
     dict or None
-        tiers: tier, customer_count, customer_share, spend_share, by spend, the highest first (shares are of all
-        buyers); curve: customer_share, spend_share, the best buyers first, from (0, 0) to (1, 1). None without
-        revenue, or with fewer buyers than ``min_group``.
+        tiers: tier, customer_count, customer_share, spend_share, highest spend first (shares are of all buyers).
+        curve: customer_share, spend_share, best buyers first, from (0, 0) to (1, 1). None without revenue, or with
+        fewer buyers than ``min_group``.
     """
     is_buyer = tiers.notna()
-    # Sums of floats depend on the order of rows, which must not matter.
+    # Sorted because a sum of floats depends on the order of rows, and the result must not.
     spend = spend[is_buyer].sort_values(ascending=False)
     tiers = tiers[spend.index]
     ranked = spend.to_numpy(dtype=np.float64).cumsum()
@@ -44,7 +45,7 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, 
     small_count = int((by_size < min_group).sum())
     enough_count = int(np.searchsorted(by_size.cumsum(), min_group)) + 1
     hidden = by_size.index[: max(small_count, enough_count) if small_count else 0]
-    told = [
+    tier_rows = [
         {
             "tier": str(tier),
             "customer_count": int(row["size"]),
@@ -59,4 +60,4 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, 
     curve = [
         {"customer_share": count / len(spend), "spend_share": float(ranked[count - 1] / total)} for count in counts
     ]
-    return {"tiers": told, "curve": [{"customer_share": 0.0, "spend_share": 0.0}, *curve]}
+    return {"tiers": tier_rows, "curve": [{"customer_share": 0.0, "spend_share": 0.0}, *curve]}

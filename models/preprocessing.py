@@ -1,4 +1,4 @@
-"""Blocks of columns, their scaling and their weights: how profiles become points that distances make sense between."""
+"""Scale and weight blocks of profile columns, so that distances between customers are meaningful."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from models.scorer import Floats, posterior_mean, transformed
 def fit_scaling(
     profile: pd.DataFrame, columns: Sequence[Column], *, block_weights: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Centre and scale of every column.
+    """Compute the centre and scale of every column.
 
-    Interest columns are roots of shares and only centred, so that distances among them stay Hellinger's; all others are
-    standardised. Then each block is scaled to a total variance of its weight squared: forty interests must not outvote
-    three figures of value. Rates alone share their block evenly and are multiplied by the root of their reliability
-    (`models.rates.reliability`), so that its total variance is the weight squared times their mean reliability: what
-    a log does not show must not lend its weight to what little it does.
+    Interest columns are square roots of shares. They are only centred, so that distances among them remain Hellinger
+    distances. All other columns are standardised. Then each block is scaled to a total variance of its weight squared,
+    so that forty interest columns do not outweigh three value columns. Rates share their block evenly, and each is
+    multiplied by the square root of its reliability (`models.rates.reliability`). The block's total variance is then
+    the weight squared times the mean reliability, so a rate that the log does not show passes no weight to the others.
 
     Parameters
     ----------
     profile : DataFrame, n rows
-        Sorted by customer, so that sums do not depend on the order that rows came in.
+        Sorted by customer, so that sums do not depend on the original row order.
     block_weights : mapping of str to float, >= 0
-        One for every block that has a column.
+        One weight for every block that has a column.
 
     Returns
     -------
     dict
-        names, transforms: lists of str; counts: list of [numerator, denominator], or None for what is no rate; missing,
-        centre, scale, alpha, beta: float64 arrays of shape (d,). d is the number of columns of blocks with a weight
-        above 0; where no block has one, of all. A column without variance has scale 0, and so no say. Alpha and beta
-        are those of a rate's prior, 0 for other columns.
+        names, transforms: lists of str. counts: list of [numerator, denominator], or None if the column is not a rate.
+        missing, centre, scale, alpha, beta: float64 arrays of shape (d,). d is the number of columns in blocks with a
+        weight above 0, or of all columns if no block has one. A column without variance has scale 0 and no influence.
+        alpha and beta belong to a rate's prior; they are 0 for other columns.
 
     Raises
     ------
@@ -46,10 +46,10 @@ def fit_scaling(
     """
     unweighted = sorted({column.block for column in columns} - set(block_weights))
     if unweighted:
-        raise ValueError(f"expected a weight for every block of columns, found none for {', '.join(unweighted)}.")
+        raise ValueError(f"expected a weight for every block of columns, got none for {', '.join(unweighted)}.")
     columns = [column for column in columns if block_weights[column.block] > 0] or list(columns)
     fitted = [_fitted(profile, column) for column in columns]
-    figures = {name: np.array([one[name] for one in fitted]) for name in fitted[0]}
+    figures = {name: np.array([column[name] for column in fitted]) for name in fitted[0]}
     spread, certainty = figures.pop("spread"), figures.pop("certainty")
     return {
         "names": [column.name for column in columns],
@@ -61,7 +61,7 @@ def fit_scaling(
 
 
 def _fitted(profile: pd.DataFrame, column: Column) -> dict[str, float]:
-    """missing, centre, alpha, beta; spread: the standard deviation once transformed; certainty: the reliability."""
+    """missing, centre, alpha, beta, spread (standard deviation after the transform) and certainty (reliability)."""
     alpha, beta, certainty = 0.0, 0.0, 1.0
     if column.counts:
         values, alpha, beta, certainty = _shrunk(profile, column.counts)
@@ -71,7 +71,7 @@ def _fitted(profile: pd.DataFrame, column: Column) -> dict[str, float]:
     missing = column.missing if column.missing is not None else (known.mean() if len(known) else 0.0)
     values[~np.isfinite(values)] = missing
     points = transformed(values, column.transform)
-    # The mean of equal numbers is not always that number: what is below rounding is no spread.
+    # The mean of equal floats may differ from them by rounding, so a spread below rounding error counts as 0.
     spread = points.std() if points.std() > 1e-12 * max(1.0, abs(points.mean())) else 0.0
     return {
         **{"missing": float(missing), "centre": float(points.mean()), "spread": float(spread)},
@@ -80,7 +80,7 @@ def _fitted(profile: pd.DataFrame, column: Column) -> dict[str, float]:
 
 
 def _numbers(profile: pd.DataFrame, name: str) -> Floats:
-    """A copy; nulls are NaN."""
+    """A copy of the column as floats; nulls become NaN."""
     values: Floats = profile[name].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     return values
 
@@ -88,8 +88,8 @@ def _numbers(profile: pd.DataFrame, name: str) -> Floats:
 def _shrunk(profile: pd.DataFrame, counts: tuple[str, str]) -> tuple[Floats, float, float, float]:
     """Posterior means of a rate, the alpha and beta of its prior, and its reliability.
 
-    Where there is no rate to speak of (`models.rates.beta_prior`), or the log has more events than trials, so that it
-    does not show the trials, all are alike, and the reliability is 0.
+    All values are equal and the reliability is 0 if no prior can be fitted (`models.rates.beta_prior`), or if the log
+    has more events than trials and therefore does not record all trials.
     """
     events, trials = (np.maximum(np.nan_to_num(_numbers(profile, name), posinf=0.0), 0.0) for name in counts)
     shows_trials = events.sum() <= trials.sum()
@@ -101,12 +101,12 @@ def _shrunk(profile: pd.DataFrame, counts: tuple[str, str]) -> tuple[Floats, flo
 
 
 def _scale(columns: Sequence[Column], spread: Floats, certainty: Floats, block_weights: Mapping[str, float]) -> Floats:
-    """Factor of each column.
+    """Scale factor of each column.
 
     Parameters
     ----------
     spread : array of shape (d,)
-        Standard deviation of each transformed column, 0 where there is none.
+        Standard deviation of each transformed column; 0 for a constant column.
     certainty : array of shape (d,)
         Reliability of each column, in 0..1.
     """

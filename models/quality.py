@@ -1,4 +1,4 @@
-"""How well clusters are shaped: silhouette and its kin, density validity."""
+"""Cluster quality: silhouette and related indices, and density validity."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from models.scorer import NOISE, Floats, Ints
 def cluster_quality(
     space: Floats, labels: Ints, *, sample_customers: int, seed: int, is_density: bool
 ) -> dict[str, float | None]:
-    """Shape of the clusters, on a sample.
+    """Quality indices of the clusters, computed on a sample.
 
     Parameters
     ----------
     space : array of shape (n, d)
     labels : array of shape (n,)
-        -1 is noise, and left out of all figures but its share.
+        -1 is noise. Noise counts only in ``noise_share``.
 
     Returns
     -------
     dict
-        silhouette (-1..1), davies_bouldin (lower is better), calinski_harabasz, density_validity (-1..1; for density
-        clusters only), noise_share, smallest_share; None where undefined.
+        silhouette (-1..1), davies_bouldin (lower is better), calinski_harabasz, density_validity (-1..1; only for
+        density clusters), noise_share, smallest_share; None where undefined.
     """
     clustered = labels != NOISE
     sizes = np.bincount(labels[clustered]) if clustered.any() else np.array([0])
@@ -52,7 +52,7 @@ def cluster_quality(
 
 
 def _density_validity(points: Floats, labels: Ints, seed: int) -> float | None:
-    """DBCV (Moulavi et al., 2014) on at most 2000 rows, as it grows with the square of their number."""
+    """DBCV (Moulavi et al., 2014) on at most 2,000 rows, because its cost grows with the square of the row count."""
     from hdbscan.validity import validity_index
 
     rows = sampled_rows(len(points), 2_000, seed)

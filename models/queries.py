@@ -1,11 +1,11 @@
-"""What a query means: learned where many typed it, and by its text where few did.
+"""Assign categories to search queries: frequent queries are learned from clicks, rare ones are classified by text.
 
-The text of a query that is not learned goes to a classifier of learned queries and of the catalogue's names, read as
-typed, or as typed on the wrong keyboard where that is more like them. How sure it is, is fitted on queries that it was
-not fitted to: those that few customers typed, by what they led to; where they are too few, learned ones held out in
-turn. A query of which it is less sure than ``min_confidence`` has no meaning.
+The text classifier is trained on learned queries and on category names of the catalogue. If a text does not resemble
+them, it is also read as typed on the wrong keyboard. The confidence of the classifier is calibrated on queries outside
+its training set: rare queries with known outcomes or, if there are too few, held-out learned queries. A query with a
+confidence below ``min_confidence`` gets no category.
 
-Only learned queries are stored. Of the others a model keeps what they say together: how sure it may be.
+Privacy: only learned queries are stored. Rare queries enter the model only through the confidence calibration.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
 WAYS = ("learned", "text", "keyboard", "abstained")
 LEARNED, TEXT, KEYBOARD, ABSTAINED = range(len(WAYS))
 NAME_WEIGHT = 0.3
-"""What a name in the catalogue counts, a query after which every search led somewhere being 1."""
+"""Weight of a catalogue name. A query whose every search was followed by a click has weight 1."""
 ARRAYS = ("probabilities", "name_probabilities", "weights", "intercepts")
 FOLDS = 8
 MIN_RARE = 200
-"""Rare queries below which learned ones say how sure a guess is."""
+"""With fewer rare queries, the confidence is calibrated on held-out learned queries."""
 MIN_LEARNED = 20
-"""Learned queries below which nothing can be said of that: all others have no meaning then."""
-UNLIKE = 0.5
-"""Known share of a text below which it may have been typed on the wrong keyboard ..."""
-LIKER = 0.2
-"""... if so much more of it is known then."""
+"""With fewer learned queries, no classifier is fitted and other queries get no category."""
+MAX_KNOWN_SHARE = 0.5
+"""Other keyboards are tried for a text if less than this share of it is known ..."""
+MIN_KNOWN_GAIN = 0.2
+"""... and used if the known share rises by more than this."""
 
 
 @dataclass(frozen=True)
 class Meanings:
-    """What queries mean.
+    """Categories of queries.
 
     Attributes
     ----------
     probabilities : float array of shape (n_queries, n_categories)
-        P(category | query); rows sum to at most 1, and to 0 where there is no meaning.
+        P(category | query); rows sum to at most 1, and to 0 without a category.
     confidence : float array of shape (n_queries,)
-        Chance that the first category is the right one; 0 without a meaning, 1 for learned queries.
+        Probability that the top category is right; 0 without a category, 1 for learned queries.
     way : int array of shape (n_queries,)
-        Place in `WAYS`.
+        Index into `WAYS`: how the category was found.
     """
 
     probabilities: Floats
@@ -62,7 +62,7 @@ class Meanings:
     way: Ints
 
     def counts(self) -> dict[str, int]:
-        """Queries by way, every way named."""
+        """Number of queries per way; all ways are present."""
         return dict(zip(WAYS, np.bincount(self.way, minlength=len(WAYS)).tolist(), strict=True))
 
 
@@ -76,12 +76,12 @@ class QueryModel:
         Learned queries as `features.searches.normalised_query` gives them, sorted.
     probabilities : float array of shape (n_queries, n_categories)
     names : tuple of str
-        Parts of the catalogue's paths, folded and sorted.
+        Category names of all levels of the catalogue, folded and sorted.
     name_probabilities : float array of shape (n_names, n_categories)
-        Share of the paths with that name that lie in each category.
+        For each name, the share of its paths that lie in each category.
     weights, intercepts : float arrays of shape (n_used, n_categories) and (n_categories,)
-        Of `QueryClassifier`; empty where it was not fitted.
-    confidence : Confidence, or None where the classifier was not fitted
+        Parameters of `QueryClassifier`; empty if it was not fitted.
+    confidence : Confidence, or None if the classifier was not fitted
     min_confidence : float, 0 to 1
     """
 
@@ -93,63 +93,64 @@ class QueryModel:
     intercepts: Floats
     confidence: Confidence | None
     min_confidence: float
-    _ready: list[QueryClassifier] = field(default_factory=list, repr=False, compare=False)
+    _classifiers: list[QueryClassifier] = field(default_factory=list, repr=False, compare=False)
 
     def predict(self, queries: Sequence[str]) -> Meanings:
-        """What normalised ``queries`` mean."""
+        """Categories of normalised ``queries``."""
         shape = (len(queries), self.probabilities.shape[1])
-        found = Meanings(np.zeros(shape), np.zeros(len(queries)), np.full(len(queries), ABSTAINED))
-        place = {query: number for number, query in enumerate(self.queries)}
-        known = np.array([place.get(query, -1) for query in queries], dtype=np.int64)
+        meanings = Meanings(np.zeros(shape), np.zeros(len(queries)), np.full(len(queries), ABSTAINED))
+        index = {query: row for row, query in enumerate(self.queries)}
+        known = np.array([index.get(query, -1) for query in queries], dtype=np.int64)
         is_known = known >= 0
-        found.probabilities[is_known] = self.probabilities[known[is_known]]
-        found.confidence[is_known], found.way[is_known] = 1.0, LEARNED
+        meanings.probabilities[is_known] = self.probabilities[known[is_known]]
+        meanings.confidence[is_known], meanings.way[is_known] = 1.0, LEARNED
         others = np.flatnonzero(~is_known)
         if self.confidence is None or not len(others):
-            return found
-        counts, is_other = _read(self.classifier, [queries[row] for row in others.tolist()])
-        chances, signs = self.classifier.predict(counts)
-        confidence = np.where(signs[:, 1] > UNKNOWN, self.confidence(signs), 0.0)
-        is_sure = (confidence >= self.min_confidence) & (confidence > 0)
-        sure = others[is_sure]
-        # As many of the searches lead nowhere as of learned queries.
-        scale = confidence[is_sure] * self.probabilities.sum(axis=1).mean()
-        found.probabilities[sure] = scale[:, None] * chances[is_sure]
-        found.confidence[sure] = confidence[is_sure]
-        found.way[sure] = np.where(is_other[is_sure], KEYBOARD, TEXT)
-        return found
+            return meanings
+        counts, is_retyped = _hash_as_typed(self.classifier, [queries[row] for row in others.tolist()])
+        chances, indicators = self.classifier.predict(counts)
+        confidence = np.where(indicators[:, 1] > UNKNOWN, self.confidence(indicators), 0.0)
+        is_confident = (confidence >= self.min_confidence) & (confidence > 0)
+        confident = others[is_confident]
+        # Assume the same share of searches without a click as for learned queries.
+        scale = confidence[is_confident] * self.probabilities.sum(axis=1).mean()
+        meanings.probabilities[confident] = scale[:, None] * chances[is_confident]
+        meanings.confidence[confident] = confidence[is_confident]
+        meanings.way[confident] = np.where(is_retyped[is_confident], KEYBOARD, TEXT)
+        return meanings
 
     @property
     def classifier(self) -> QueryClassifier:
-        """The classifier, made ready when first asked for."""
-        if not self._ready:
+        """The classifier, built on first use."""
+        if not self._classifiers:
             counts, labels = _examples(self.queries, self.probabilities, self.names, self.name_probabilities)
-            self._ready.append(QueryClassifier.of(counts, labels, self.weights, self.intercepts))
-        return self._ready[0]
+            self._classifiers.append(QueryClassifier.of(counts, labels, self.weights, self.intercepts))
+        return self._classifiers[0]
 
     def save(self, folder: Path) -> None:
-        """Write queries.json and queries.npz: the same bytes for the same content, and no pickle."""
-        plain = {"queries": self.queries, "names": self.names, "min_confidence": self.min_confidence}
-        (folder / "queries.json").write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
+        """Write queries.json and queries.npz: the same bytes for the same content, without pickle."""
+        settings = {"queries": self.queries, "names": self.names, "min_confidence": self.min_confidence}
+        (folder / "queries.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        sure = self.confidence
-        if sure is not None:
-            arrays |= {"confidence_weights": sure.weights, "knots": sure.knots, "heights": sure.heights}
+        confidence = self.confidence
+        if confidence is not None:
+            arrays |= {"confidence_weights": confidence.weights}
+            arrays |= {"knots": confidence.knots, "heights": confidence.heights}
         save_arrays(folder / "queries.npz", arrays)
 
     @staticmethod
     def load(folder: Path) -> QueryModel:
-        """What `save` wrote."""
-        plain = json.loads((folder / "queries.json").read_text(encoding="utf-8"))
+        """Read a model that `save` wrote."""
+        settings = json.loads((folder / "queries.json").read_text(encoding="utf-8"))
         with np.load(folder / "queries.npz", allow_pickle=False) as arrays:
-            sure = None
+            confidence = None
             if "knots" in arrays:
-                sure = Confidence(arrays["confidence_weights"], arrays["knots"], arrays["heights"])
+                confidence = Confidence(arrays["confidence_weights"], arrays["knots"], arrays["heights"])
             return QueryModel(
-                queries=tuple(plain["queries"]),
-                names=tuple(plain["names"]),
-                confidence=sure,
-                min_confidence=plain["min_confidence"],
+                queries=tuple(settings["queries"]),
+                names=tuple(settings["names"]),
+                confidence=confidence,
+                min_confidence=settings["min_confidence"],
                 **{name: arrays[name] for name in ARRAYS},
             )
 
@@ -165,7 +166,7 @@ def fit_query_model(
     rare_probabilities: Floats | None = None,
     purity: float = 1.0,
 ) -> QueryModel:
-    """A model of learned queries and a catalogue; the same whatever their order.
+    """Fit a model on learned queries and the catalogue. The result does not depend on their order.
 
     Parameters
     ----------
@@ -173,78 +174,83 @@ def fit_query_model(
     probabilities : float array of shape (n, n_categories)
         P(category | query), rows summing to at most 1.
     paths : sequence of m sequences of str
-        Parts of each path of the catalogue, from the root.
+        Category names along each path of the catalogue, from the root.
     path_categories : int array of shape (m,)
-        Category that each path belongs to.
+        Category of each path.
     rare : k distinct normalised queries
-        Those that too few customers typed to be learned, and led somewhere: they say how sure a guess is.
-    rare_probabilities : float array of shape (k, n_categories), or None where there are none
+        Queries typed by too few customers to be learned, but followed by clicks: they calibrate the confidence.
+    rare_probabilities : float array of shape (k, n_categories), or None without rare queries
     purity : float, 0 to 1
-        Mean share of the first category in what follows a learned query: clicks go astray after clear ones, too.
+        Mean share of the top category in the clicks after a learned query. Some clicks go elsewhere even then.
     """
-    order = sorted(range(len(queries)), key=lambda place: queries[place])
-    learned, labels = tuple(queries[place] for place in order), probabilities[order]
+    order = sorted(range(len(queries)), key=lambda row: queries[row])
+    learned, labels = tuple(queries[row] for row in order), probabilities[order]
     names, name_labels = _names(paths, path_categories, probabilities.shape[1])
-    nothing = np.zeros((0, labels.shape[1])), np.zeros(0)
-    plain = QueryModel(learned, labels, names, name_labels, *nothing, None, min_confidence)
+    no_parameters = np.zeros((0, labels.shape[1])), np.zeros(0)
+    learned_only = QueryModel(learned, labels, names, name_labels, *no_parameters, None, min_confidence)
     if min_confidence >= 1.0 or len(learned) < MIN_LEARNED or not any(map(folded, learned)):
-        return plain
+        return learned_only
     classifier = QueryClassifier.fit(*_examples(learned, labels, names, name_labels))
     if len(rare) >= MIN_RARE and rare_probabilities is not None:
-        confidence = _by_rare(classifier, rare, rare_probabilities, purity)
+        confidence = _confidence_from_rare(classifier, rare, rare_probabilities, purity)
     else:
-        confidence = _by_held_out(learned, labels, names, name_labels)
-    return replace(plain, weights=classifier.weights, intercepts=classifier.intercepts, confidence=confidence)
+        confidence = _confidence_from_held_out(learned, labels, names, name_labels)
+    return replace(learned_only, weights=classifier.weights, intercepts=classifier.intercepts, confidence=confidence)
 
 
 def _examples(
     queries: Sequence[str], labels: Floats, names: Sequence[str], name_labels: Floats
 ) -> tuple[sparse.csr_matrix, Floats]:
-    """Hashed counts and soft labels of learned queries, then of names."""
+    """Hashed counts and soft labels of the learned queries, followed by those of the catalogue names."""
     counts = hashed([*map(folded, queries), *names])
     return counts, np.concatenate([labels, NAME_WEIGHT * name_labels])
 
 
-def _read(classifier: QueryClassifier, queries: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Hashed counts, and whether the text was read as typed on another keyboard."""
+def _hash_as_typed(classifier: QueryClassifier, queries: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Hashed counts, and whether each text was read as typed on the wrong keyboard."""
     texts = [folded(query) for query in queries]
     known = classifier.vectors.known_share(hashed(texts))
-    unlike, is_other = np.flatnonzero(known < UNLIKE), np.zeros(len(queries), dtype=bool)
-    least = known + LIKER
-    for keyboard in WRONG_KEYBOARDS if len(unlike) else ():
-        typed = [folded(queries[row].translate(keyboard)) for row in unlike.tolist()]
-        for row, text, share in zip(unlike.tolist(), typed, classifier.vectors.known_share(hashed(typed)), strict=True):
+    unknown, is_retyped = np.flatnonzero(known < MAX_KNOWN_SHARE), np.zeros(len(queries), dtype=bool)
+    least = known + MIN_KNOWN_GAIN
+    for keyboard in WRONG_KEYBOARDS if len(unknown) else ():
+        retyped = [folded(queries[row].translate(keyboard)) for row in unknown.tolist()]
+        shares = classifier.vectors.known_share(hashed(retyped))
+        for row, text, share in zip(unknown.tolist(), retyped, shares, strict=True):
             if share > least[row]:
-                texts[row], least[row], is_other[row] = text, share, True
-    return hashed(texts), is_other
+                texts[row], least[row], is_retyped[row] = text, share, True
+    return hashed(texts), is_retyped
 
 
-def _by_rare(classifier: QueryClassifier, rare: Sequence[str], led_to: Floats, purity: float) -> Confidence:
-    """How sure guesses are of queries that few typed, by what these led to."""
-    order = sorted(range(len(rare)), key=lambda place: rare[place])
-    counts, _ = _read(classifier, [rare[place] for place in order])
-    chances, signs = classifier.predict(counts)
+def _confidence_from_rare(
+    classifier: QueryClassifier, rare: Sequence[str], led_to: Floats, purity: float
+) -> Confidence:
+    """Calibrate the confidence on rare queries, by the categories they led to."""
+    order = sorted(range(len(rare)), key=lambda row: rare[row])
+    counts, _ = _hash_as_typed(classifier, [rare[row] for row in order])
+    chances, indicators = classifier.predict(counts)
     shares = led_to[order] / np.maximum(led_to[order].sum(axis=1, keepdims=True), 1e-12)
-    return Confidence.fit(signs, shares[np.arange(len(order)), chances.argmax(axis=1)], purity)
+    return Confidence.fit(indicators, shares[np.arange(len(order)), chances.argmax(axis=1)], purity)
 
 
-def _by_held_out(queries: Sequence[str], labels: Floats, names: Sequence[str], name_labels: Floats) -> Confidence:
-    """How sure guesses are of learned queries, a fold of them held out at a time."""
+def _confidence_from_held_out(
+    queries: Sequence[str], labels: Floats, names: Sequence[str], name_labels: Floats
+) -> Confidence:
+    """Calibrate the confidence by cross-validation on learned queries."""
     counts, with_names = _examples(queries, labels, names, name_labels)
     fold = np.random.default_rng(0).permutation(len(queries)) % FOLDS
-    of_all = np.r_[fold, np.full(len(names), FOLDS)]
-    hits, signs = np.zeros(len(queries)), np.zeros((len(queries), 3))
+    all_folds = np.r_[fold, np.full(len(names), FOLDS)]
+    hits, indicators = np.zeros(len(queries)), np.zeros((len(queries), 3))
     for number in range(FOLDS):
-        others = np.flatnonzero(of_all != number)
+        others = np.flatnonzero(all_folds != number)
         classifier = QueryClassifier.fit(counts[others], with_names[others])
         rows = np.flatnonzero(fold == number)
-        chances, signs[rows] = classifier.predict(counts[rows])
+        chances, indicators[rows] = classifier.predict(counts[rows])
         hits[rows] = chances.argmax(axis=1) == labels[rows].argmax(axis=1)
-    return Confidence.fit(signs, hits, 1.0)
+    return Confidence.fit(indicators, hits, 1.0)
 
 
 def _names(paths: Sequence[Sequence[str]], path_categories: Ints, n_categories: int) -> tuple[tuple[str, ...], Floats]:
-    """Names of all levels, and for each the share of its paths that lie in each category."""
+    """Category names of all levels and, for each, the share of its paths that lie in each category."""
     pairs = sorted(
         {
             (folded(name), category, tuple(path))
@@ -253,9 +259,9 @@ def _names(paths: Sequence[Sequence[str]], path_categories: Ints, n_categories: 
         }
     )
     names = tuple(dict.fromkeys(name for name, _, _ in pairs if name))
-    place = {name: number for number, name in enumerate(names)}
-    found = np.zeros((len(names), n_categories))
+    index = {name: row for row, name in enumerate(names)}
+    path_counts = np.zeros((len(names), n_categories))
     for name, category, _ in pairs:
         if name:
-            found[place[name], category] += 1.0
-    return names, found / np.maximum(found.sum(axis=1, keepdims=True), 1.0)
+            path_counts[index[name], category] += 1.0
+    return names, path_counts / np.maximum(path_counts.sum(axis=1, keepdims=True), 1.0)

@@ -1,6 +1,7 @@
-"""How sure a guess is: the chance that the category named first is the right one, from signs of it.
+"""Calibrated confidence of a prediction: the probability that the top category is right.
 
-A logistic of the signs, then bent to what was right: a monotone curve through means of equally many guesses.
+A logistic regression on the confidence indicators is followed by a monotone calibration curve. The curve passes through
+the means of equal-sized bins of predictions.
 """
 
 from __future__ import annotations
@@ -15,66 +16,66 @@ if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Floats
 
 PRIOR = np.array([0.0, 1.0, 1.0, 1.0])
-"""Intercept and weights from nothing: a guess is as sure as its first chance, and less where little is known of it."""
+"""Prior mean of intercept and weights: the probability of the top category, lowered if little of the text is known."""
 PER_KNOT = 100
 MAX_KNOTS = 20
 STEEPNESS = 0.1
-"""What the logistic weighs in the curve, so that it is level nowhere, and a surer guess stays surer."""
+"""Weight of the logistic in the curve. It keeps the curve strictly increasing, so the ranking is preserved."""
 KNOT_PRIOR = 20.0
-"""Guesses that the logistic counts at each knot."""
+"""Weight of the logistic at each knot, in predictions."""
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """Signs to chance of being right.
+    """Maps confidence indicators to the probability of being right.
 
     Attributes
     ----------
-    weights : float array of shape (1 + n_signs,)
+    weights : float array of shape (1 + n_indicators,)
         The intercept first.
     knots, heights : float arrays of shape (n_knots,)
-        The logistic's chance, and what was right there.
+        The probability of the logistic at each knot, and the calibrated probability there.
     """
 
     weights: Floats
     knots: Floats
     heights: Floats
 
-    def __call__(self, signs: Floats) -> Floats:
-        """Chance of being right: (n, n_signs) -> (n,)."""
-        chance: Floats = np.interp(_logistic(self.weights, signs), self.knots, self.heights)
+    def __call__(self, indicators: Floats) -> Floats:
+        """Probability of being right: (n, n_indicators) -> (n,)."""
+        chance: Floats = np.interp(_logistic(self.weights, indicators), self.knots, self.heights)
         return chance
 
     @staticmethod
-    def fit(signs: Floats, hits: Floats, purity: float) -> Confidence:
-        """From guesses whose category is known.
+    def fit(indicators: Floats, hits: Floats, purity: float) -> Confidence:
+        """Fit on predictions whose category is known.
 
         Parameters
         ----------
-        signs : float array of shape (n, n_signs)
+        indicators : float array of shape (n, n_indicators)
         hits : float array of shape (n,)
-            Share of what followed each query that lay in the category guessed first.
+            Share of the clicks after each query that fell into the predicted category.
         purity : float, 0 to 1
-            The same share where the guess is right: clicks go astray after clear queries, too.
+            The same share for right predictions. Some clicks go elsewhere even after a clear query.
         """
 
         def loss(weights: Floats) -> float:
-            chance = np.clip(purity * _logistic(weights, signs), 1e-9, 1.0 - 1e-9)
+            chance = np.clip(purity * _logistic(weights, indicators), 1e-9, 1.0 - 1e-9)
             fit = hits * np.log(chance) + (1.0 - hits) * np.log(1.0 - chance)
             return float(0.5 * ((weights - PRIOR) ** 2).sum() - fit.sum())
 
         bounds = [(None, None)] + [(0.0, None)] * (len(PRIOR) - 1)
         weights = minimize(loss, PRIOR, method="L-BFGS-B", bounds=bounds).x
-        return Confidence(weights, *_bent(_logistic(weights, signs), hits / purity))
+        return Confidence(weights, *_calibration_curve(_logistic(weights, indicators), hits / purity))
 
 
-def _logistic(weights: Floats, signs: Floats) -> Floats:
-    chance: Floats = 1.0 / (1.0 + np.exp(-(weights[0] + (signs * weights[1:]).sum(axis=1))))
+def _logistic(weights: Floats, indicators: Floats) -> Floats:
+    chance: Floats = 1.0 / (1.0 + np.exp(-(weights[0] + (indicators * weights[1:]).sum(axis=1))))
     return chance
 
 
-def _bent(chance: Floats, right: Floats) -> tuple[Floats, Floats]:
-    """Knots of a monotone curve from the logistic's chance to the share that was right."""
+def _calibration_curve(chance: Floats, right: Floats) -> tuple[Floats, Floats]:
+    """Knots of a monotone curve from the probability of the logistic to the share that was right."""
     from sklearn.isotonic import isotonic_regression
 
     order = np.argsort(chance, kind="stable")

@@ -1,4 +1,4 @@
-"""Texts of queries as vectors: folded to one alphabet, read on any keyboard, hashed TF-IDF of characters and words."""
+"""Query texts as vectors: text folding to the Latin alphabet, keyboard layouts, hashed TF-IDF of n-grams and words."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Floats, Ints
 
 BUCKETS = 2**15
-"""Of character pieces, and as many of words; hashed, so that a piece never seen counts in the length of a text."""
-PIECES = (3, 4)
-"""Letters of a character piece."""
+"""Hash buckets for character n-grams, and as many for words. Hashing lets unseen n-grams count in a text's length."""
+NGRAM_LENGTHS = (3, 4)
+"""Shortest and longest character n-gram."""
 WORD_WEIGHT = 0.7
-"""Length of the vector of words, that of characters being 1."""
+"""Length of the word vector relative to that of the character vector."""
 
-# Ukrainian and Russian letters as people write them in Latin ones; й, ї and ё have lost their marks by then.
+# Common transliteration of Ukrainian and Russian; й, ї and ё are already without their marks at this point.
 LATIN = str.maketrans(
     {
         **dict(zip("абвгґдезиіклмнопрстуфхыэє", "abvggdeziiklmnoprstufhiee", strict=True)),
@@ -39,7 +39,7 @@ WRONG_KEYBOARDS = tuple(
 
 
 def folded(query: str) -> str:
-    """What is compared: compatible forms one (NFKC), no case, no accents, Cyrillic in Latin letters, words and blanks.
+    """Fold a query for comparison: NFKD, no case or accents, Cyrillic transliterated, words joined by single spaces.
 
     Examples
     --------
@@ -52,24 +52,24 @@ def folded(query: str) -> str:
 
 
 def hashed(texts: Sequence[str]) -> sparse.csr_matrix:
-    """How often each piece occurs in folded texts: (n, 2 x BUCKETS), characters first, then words."""
+    """Counts of hashed n-grams and words in folded texts: (n, 2 x BUCKETS), character n-grams first, then words."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    plain = {"lowercase": False, "norm": None, "alternate_sign": False, "n_features": BUCKETS}
-    pieces = HashingVectorizer(analyzer="char_wb", ngram_range=PIECES, **plain)
-    words = HashingVectorizer(analyzer="word", token_pattern=r"\S+", **plain)
-    return sparse.hstack([pieces.transform(texts), words.transform(texts)], format="csr")
+    options = {"lowercase": False, "norm": None, "alternate_sign": False, "n_features": BUCKETS}
+    ngrams = HashingVectorizer(analyzer="char_wb", ngram_range=NGRAM_LENGTHS, **options)
+    words = HashingVectorizer(analyzer="word", token_pattern=r"\S+", **options)
+    return sparse.hstack([ngrams.transform(texts), words.transform(texts)], format="csr")
 
 
 @dataclass(frozen=True)
 class TextVectors:
-    """TF-IDF of hashed counts, by the texts that it was fitted on.
+    """TF-IDF of hashed counts, with document frequencies from the fitted texts.
 
     Attributes
     ----------
     idf : float array of shape (2 x BUCKETS,)
     used : int array of shape (n_used,)
-        Buckets that occur in those texts.
+        Buckets that occur in the fitted texts.
     """
 
     idf: Floats
@@ -77,12 +77,12 @@ class TextVectors:
 
     @staticmethod
     def fit(counts: sparse.csr_matrix) -> TextVectors:
-        """Vectors of texts with these `hashed` counts."""
-        found = np.bincount(counts.indices, minlength=counts.shape[1])
-        return TextVectors(np.log((1.0 + counts.shape[0]) / (1.0 + found)) + 1.0, np.flatnonzero(found))
+        """Fit on texts with these `hashed` counts."""
+        frequency = np.bincount(counts.indices, minlength=counts.shape[1])
+        return TextVectors(np.log((1.0 + counts.shape[0]) / (1.0 + frequency)) + 1.0, np.flatnonzero(frequency))
 
     def transform(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Vectors of shape (n, n_used), of length 1 where all pieces are known."""
+        """Vectors of shape (n, n_used); their length is 1 if all n-grams and words are known."""
         weighted = counts.astype(np.float64)
         weighted.data = 1.0 + np.log(weighted.data)
         weighted = sparse.csr_matrix(weighted.multiply(self.idf))
@@ -94,7 +94,7 @@ class TextVectors:
         return weighted[:, self.used].tocsr()
 
     def known_share(self, counts: sparse.csr_matrix) -> Floats:
-        """Share of each text that is of known pieces: the square of its length, 0 to 1."""
+        """Share of each text that consists of known n-grams and words: its squared vector length, 0 to 1."""
         vectors = self.transform(counts)
         share: Floats = np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel()
         return share

@@ -1,7 +1,7 @@
-"""The MLflow model as code; it imports nothing of ours, so that two generations live side by side in one process.
+"""The MLflow model as code; it imports nothing else of Kindred, so two model versions can be loaded in one process.
 
-It also holds the arithmetic that training uses: profiles to points (`to_space`), points to clusters (`assign`). A model
-has a folder for each facet, with JSON (`model.json`) and arrays (`arrays.npz`), read without pickle.
+It also holds the arithmetic used in training: profiles to points (`to_space`), points to clusters (`assign`). A model
+has a folder for each facet, with JSON (`model.json`) and arrays (`arrays.npz`), which are read without pickle.
 """
 
 from __future__ import annotations
@@ -23,64 +23,64 @@ POINTS_AT_ONCE = 50_000
 SPARE_NEIGHBORS = 5
 FALLBACK_STAGE = "browsing"
 RATES = ("days_from_first_to_last_event", "visits_per_week", "orders_per_visit", "abandoned_carts_per_visit")
-"""Columns that follow from others of a profile; the clusterer may read any of them."""
-READ_BY_RATES = (
+"""Profile columns computed from other columns; the clusterer may read any of them."""
+RATE_INPUTS = (
     *("session_count", "order_count", "abandoned_cart_count"),
     *("days_since_first_event", "days_since_last_event"),
 )
 NOISE = -1
-NOBODY = -1
-"""Place of a segment that is not there."""
+NO_SEGMENT = -1
+"""Position that means: no segment."""
 OK, LOW, UNGROUPED = 0, 1, 2
-"""Places in a facet's ``evidence_words``: clustered, too little known, between the clusters or without a category."""
+"""Positions in a facet's ``evidence_words``: clustered; too little data; between clusters or without a category."""
 FACETS_FILE = "facets.json"
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 def to_space(profile: pd.DataFrame, scaling: Mapping[str, Any], rows: Ints | slice = slice(None)) -> Floats:
-    """Profiles as points.
+    """Convert profiles to points.
 
     Parameters
     ----------
     profile : DataFrame, n rows
         Holds at least the columns of ``scaling``. Nulls and infinities count as missing.
     scaling : mapping
-        names, transforms (none, log, root, rate), missing, centre, scale: one entry a column. Where the model has
-        rates also counts (the profile's columns of numerator and denominator; null of other columns), and alpha and
+        names, transforms (none, log, root, rate), missing, centre, scale: one entry per column. A model with rates
+        also has counts (the profile's columns of numerator and denominator; null for other columns), and alpha and
         beta of their priors.
     rows : array of int or slice
-        Those to take; all of them by default.
+        Rows to convert; all of them by default.
 
     Returns
     -------
     array of float64, shape (number of rows, len(names))
         ``(transform(value) - centre) * scale``.
     """
-    columns = [_measured(profile, index, scaling) for index in range(len(scaling["names"]))]
-    places = np.arange(len(profile))[rows]
-    space = np.empty((len(places), len(columns)))
-    # A few rows at a time, which stay in the processor's cache while column after column is put between.
-    for start in range(0, len(places), CHUNK_ROWS):
-        part = places[start : start + CHUNK_ROWS]
-        for index, column in enumerate(columns):
-            space[start : start + CHUNK_ROWS, index] = _coordinate([one[part] for one in column], index, scaling)
+    columns = [_inputs(profile, index, scaling) for index in range(len(scaling["names"]))]
+    positions = np.arange(len(profile))[rows]
+    space = np.empty((len(positions), len(columns)))
+    # A few rows at a time stay in the processor's cache while their columns are filled in.
+    for start in range(0, len(positions), CHUNK_ROWS):
+        part = positions[start : start + CHUNK_ROWS]
+        for index, inputs in enumerate(columns):
+            space[start : start + CHUNK_ROWS, index] = _coordinate([values[part] for values in inputs], index, scaling)
     return space
 
 
 def _counts(scaling: Mapping[str, Any]) -> Sequence[Sequence[str] | None]:
-    """Numerator and denominator of each column that is a rate; models trained before there were rates have none."""
+    """Numerator and denominator of each column that is a rate; models trained before rates existed have none."""
     counts: Sequence[Sequence[str] | None] = scaling.get("counts") or [None] * len(scaling["names"])
     return counts
 
 
-def _measured(profile: pd.DataFrame, index: int, scaling: Mapping[str, Any]) -> list[Floats]:
-    """What a coordinate is computed from: a column of the profile or, for a rate, two."""
+def _inputs(profile: pd.DataFrame, index: int, scaling: Mapping[str, Any]) -> list[Floats]:
+    """The inputs of a coordinate: one column of the profile or, for a rate, two."""
     return [_numbers(profile[name]) for name in _counts(scaling)[index] or [scaling["names"][index]]]
 
 
 def _numbers(column: pd.Series) -> Floats:
-    """Nulls are NaN."""
+    """The column as floats; nulls become NaN."""
     values: Floats = column.to_numpy(dtype=np.float64, na_value=np.nan)
     return values
 
@@ -88,8 +88,8 @@ def _numbers(column: pd.Series) -> Floats:
 def posterior_mean(events: Floats, trials: Floats, alpha: float, beta: float) -> Floats:
     """Rate of events per trial, shrunk towards the Beta(alpha, beta) prior: (x + alpha) / (n + alpha + beta).
 
-    The conjugate posterior of a binomial rate (Gelman et al., Bayesian Data Analysis, 3rd ed., 2.4). There are at least
-    as many trials as events: some logs miss the view before a cart. What is missing or negative counts as 0.
+    The conjugate posterior of a binomial rate (Gelman et al., Bayesian Data Analysis, 3rd ed., 2.4). Trials count as at
+    least the number of events, because some logs miss the view before a cart. Missing and negative counts count as 0.
 
     Parameters
     ----------
@@ -102,25 +102,25 @@ def posterior_mean(events: Floats, trials: Floats, alpha: float, beta: float) ->
     array of shape (n,)
         In 0..1.
     """
-    x, n = (np.maximum(np.where(np.isfinite(one), one, 0.0), 0.0) for one in (events, trials))
+    x, n = (np.maximum(np.where(np.isfinite(counts), counts, 0.0), 0.0) for counts in (events, trials))
     return np.asarray((x + alpha) / (np.maximum(n, x) + alpha + beta))
 
 
-def _coordinate(measured: Sequence[Floats], index: int, scaling: Mapping[str, Any]) -> Floats:
-    """A column of points, from what `_measured` takes of the profile."""
-    if len(measured) == 2:
-        values = posterior_mean(measured[0], measured[1], scaling["alpha"][index], scaling["beta"][index])
+def _coordinate(inputs: Sequence[Floats], index: int, scaling: Mapping[str, Any]) -> Floats:
+    """One coordinate of the points, computed from its `_inputs`."""
+    if len(inputs) == 2:
+        values = posterior_mean(inputs[0], inputs[1], scaling["alpha"][index], scaling["beta"][index])
     else:
-        values = measured[0]
+        values = inputs[0]
     known = np.where(np.isfinite(values), values, scaling["missing"][index])
     return (transformed(known, scaling["transforms"][index]) - scaling["centre"][index]) * scaling["scale"][index]
 
 
 def transformed(values: Floats, transform: str) -> Floats:
-    """none; log: log(1 + x); root: square root, negative values count as 0 in both; rate: arcsine of the root.
+    """none; log: log(1 + x); root: square root; rate: arcsine of the square root.
 
-    The arcsine of the root makes the variance of a share nearly the same whatever the share is (Anscombe, 1948,
-    Biometrika 35).
+    Negative values count as 0 in log and root. The arcsine of the root makes the variance of a share almost independent
+    of the share (Anscombe, 1948, Biometrika 35).
     """
     if transform == "log":
         return np.log1p(np.maximum(values, 0.0))
@@ -130,27 +130,31 @@ def transformed(values: Floats, transform: str) -> Floats:
 
 
 def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Which cluster each point is in, how surely, and which is next.
+    """The cluster of each point, the strength of the assignment, and the next nearest cluster.
 
     Parameters
     ----------
     space : array of shape (n, d)
     clusters : mapping
-        Either ``centres`` (k, d): the nearest centre; strength is the membership of fuzzy c-means with m = 2
-        (Bezdek, 1981), margin ``1 - d1 / d2``. Or ``nodes`` (d - 1,): a rule, see `leading_category`. Or ``exemplars``
-        (m, d), ``labels`` (m,) and ``vote_neighbors``: a
-        vote of the nearest labelled rows, each with weight 1 / (distance + distance of the farthest of them); strength
-        is the winner's share of it, margin its lead. Noise is labelled -1 and votes too; with ``noise`` = nearest the
-        point is then given to a cluster all the same. A row's answer does not depend on the rows beside it. With
-        ``staying_clusters`` (k,), ``staying_margins`` (b,) and ``staying_rates`` (k, b), strength is what was observed
-        of the margin: the share of customers who stay when others are clustered (`models.stability.staying`).
+        One of three kinds:
+
+        - ``centres`` (k, d): the nearest centre. Strength is the membership of fuzzy c-means with m = 2 (Bezdek, 1981),
+          margin is ``1 - d1 / d2``.
+        - ``nodes`` (d - 1,): a rule, see `leading_category`.
+        - ``exemplars`` (m, d), ``labels`` (m,) and ``vote_neighbors``: a vote of the nearest labelled rows, each with
+          weight 1 / (distance + distance of the farthest of them). Strength is the winner's share of the vote, margin
+          its lead. Noise is labelled -1 and votes too. With ``noise`` = nearest, a noise point still gets a cluster.
+
+        The result for a row does not depend on the other rows. With ``staying_clusters`` (k,), ``staying_margins``
+        (b,) and ``staying_rates`` (k, b), strength is the rate observed for the margin: the share of customers who keep
+        their cluster when other customers are clustered (`models.stability.staying`).
 
     Returns
     -------
     dict of arrays of shape (n,)
-        cluster_id, next_cluster_id (the same where no other is near), strength and margin in 0..1, is_noise.
+        cluster_id, next_cluster_id (the same if no other is near), strength and margin in 0..1, is_noise.
     """
-    # Rows must lie one after another in memory: the layout is the order in which numpy adds.
+    # The memory layout decides in which order numpy adds, so rows must be contiguous.
     space = np.ascontiguousarray(space, dtype=np.float64)
     memberships = _memberships(clusters)
     parts = [memberships(space[start : start + CHUNK_ROWS]) for start in range(0, len(space), CHUNK_ROWS)]
@@ -161,12 +165,12 @@ def assign(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]
         "margin": np.empty(0),
         "is_noise": np.empty(0, bool),
     }
-    found = {name: np.concatenate([part[name] for part in parts]) if parts else empty[name] for name in empty}
-    for place, cluster in enumerate(clusters.get("staying_clusters", ())):
-        own = found["cluster_id"] == cluster
-        rates = clusters["staying_rates"][place]
-        found["strength"][own] = np.interp(found["margin"][own], clusters["staying_margins"], rates)
-    return found
+    assigned = {name: np.concatenate([part[name] for part in parts]) if parts else empty[name] for name in empty}
+    for position, cluster in enumerate(clusters.get("staying_clusters", ())):
+        in_cluster = assigned["cluster_id"] == cluster
+        rates = clusters["staying_rates"][position]
+        assigned["strength"][in_cluster] = np.interp(assigned["margin"][in_cluster], clusters["staying_margins"], rates)
+    return assigned
 
 
 def _memberships(clusters: Mapping[str, Any]) -> Callable[[Floats], dict[str, NDArray[Any]]]:
@@ -176,30 +180,31 @@ def _memberships(clusters: Mapping[str, Any]) -> Callable[[Floats], dict[str, ND
 
 
 def leading_category(space: Floats, rule: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """The category that each customer turns to most, compared with the shop; noise where none stands out.
+    """Each customer's most distinctive category compared with the shop; noise if none stands out.
 
     A share of the interest formula is the mean of a Beta distribution of S(u) + kappa observations, so its distance
-    from the shop's share has a standard error. A category leads when its share is ``min_lift`` times the shop's, the
-    distance is ``min_errors`` standard errors, and no other category is as many errors away.
+    from the shop's share has a standard error. A category leads if its share is at least ``min_lift`` times the shop's
+    and at least ``min_errors`` standard errors above it, and no other category is as many standard errors above.
 
     Parameters
     ----------
     space : array of shape (n, c + 1)
-        Shares of the columns of interest, and the evidence S(u).
+        Shares of the interest columns, and the evidence S(u).
     rule : mapping
-        ``nodes`` (c,): the group of each column, -1 for columns that cannot lead; ``mix`` (k,): the shop's share of
+        ``nodes`` (c,): the group of each column, -1 for columns that cannot lead; ``mix`` (k,): the shop's share for
         each group; ``kappa``, ``min_lift``, ``min_errors``.
 
     Returns
     -------
     dict of arrays of shape (n,)
-        As `assign`. Strength is the chance that the share is above the shop's, margin the lead over the next category.
+        As in `assign`. Strength is the probability that the share is above the shop's; margin is the lead over the
+        next category.
     """
     nodes, mix = np.asarray(rule["nodes"]), np.asarray(rule["mix"], dtype=np.float64)
     if not len(mix):
-        mix = np.array([np.inf])  # of a category that leads nobody, where none leads anybody
+        mix = np.array([np.inf])  # without groups: one category that can never lead
     share = np.zeros((len(space), len(mix)))
-    for column, node in enumerate(nodes):  # column by column: a matrix product adds in an order of its own
+    for column, node in enumerate(nodes):  # column by column: the order of additions in a matrix product is not fixed
         if node >= 0:
             share[:, node] += space[:, column]
     error = np.sqrt(share * (1.0 - share) / (space[:, -1:] + float(rule["kappa"]) + 1.0))
@@ -224,19 +229,19 @@ def leading_category(space: Floats, rule: Mapping[str, Any]) -> dict[str, NDArra
 def _normal_cdf(value: Floats) -> Floats:
     from scipy.special import ndtr
 
-    chance: Floats = ndtr(value)
-    return chance
+    probability: Floats = ndtr(value)
+    return probability
 
 
 def _centre_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     centres = np.asarray(clusters["centres"], dtype=np.float64)
-    # One centre at a time: the sum over columns is then the same whatever rows stand beside.
+    # One centre at a time, so the sum over columns does not depend on the other rows.
     squared = np.stack([((space - centre) ** 2).sum(axis=1) for centre in centres], axis=1)
     rows = np.arange(len(space))
     first = squared.argmin(axis=1)
     if len(centres) == 1:
-        one, none = np.ones(len(space)), np.zeros(len(space), dtype=bool)
-        return {"cluster_id": first, "next_cluster_id": first, "strength": one, "margin": one, "is_noise": none}
+        full, is_noise = np.ones(len(space)), np.zeros(len(space), dtype=bool)
+        return {"cluster_id": first, "next_cluster_id": first, "strength": full, "margin": full, "is_noise": is_noise}
     others = squared.copy()
     others[rows, first] = np.inf
     second = others.argmin(axis=1)
@@ -245,50 +250,56 @@ def _centre_memberships(space: Floats, clusters: Mapping[str, Any]) -> dict[str,
     strength = 1.0 / (floor / np.maximum(squared, floor)).sum(axis=1)
     with np.errstate(invalid="ignore"):
         margin = np.where(next_nearest > 0, 1.0 - np.sqrt(nearest / np.where(next_nearest > 0, next_nearest, 1.0)), 0.0)
-    none = np.zeros(len(space), dtype=bool)
-    return {"cluster_id": first, "next_cluster_id": second, "strength": strength, "margin": margin, "is_noise": none}
+    is_noise = np.zeros(len(space), dtype=bool)
+    return {
+        "cluster_id": first,
+        "next_cluster_id": second,
+        "strength": strength,
+        "margin": margin,
+        "is_noise": is_noise,
+    }
 
 
 def _voter(clusters: Mapping[str, Any]) -> Callable[[Floats], dict[str, NDArray[Any]]]:
     exemplars = np.ascontiguousarray(clusters["exemplars"], dtype=np.float64)
-    labels, most = np.asarray(clusters["labels"]), int(clusters["vote_neighbors"])
-    vote = _ballot(exemplars, labels, most)
+    labels, n_voters = np.asarray(clusters["labels"]), int(clusters["vote_neighbors"])
+    vote = _ballot(exemplars, labels, n_voters)
     clustered = labels != NOISE
     if clusters.get("noise") != "nearest" or clustered.all():
         return lambda space: _vote_outcome(*vote(space))
-    vote_among_clusters = _ballot(exemplars[clustered], labels[clustered], most)
+    vote_among_clusters = _ballot(exemplars[clustered], labels[clustered], n_voters)
 
     def memberships(space: Floats) -> dict[str, NDArray[Any]]:
         votes, known = vote(space)
         is_noise = known[votes.argmax(axis=1)] == NOISE
-        given = votes[:, known != NOISE]
+        cluster_votes = votes[:, known != NOISE]
         if is_noise.any():
-            given[is_noise] = vote_among_clusters(space[is_noise])[0]
-        given /= given.sum(axis=1, keepdims=True)
-        return {**_vote_outcome(given, known[known != NOISE]), "is_noise": is_noise}
+            cluster_votes[is_noise] = vote_among_clusters(space[is_noise])[0]
+        cluster_votes /= cluster_votes.sum(axis=1, keepdims=True)
+        return {**_vote_outcome(cluster_votes, known[known != NOISE]), "is_noise": is_noise}
 
     return memberships
 
 
-def _ballot(exemplars: Floats, labels: NDArray[Any], most: int) -> Callable[[Floats], tuple[Floats, NDArray[Any]]]:
-    """Points -> share of the votes of each label, and the labels."""
+def _ballot(exemplars: Floats, labels: NDArray[Any], n_voters: int) -> Callable[[Floats], tuple[Floats, NDArray[Any]]]:
+    """A function from points to each label's share of the votes, and the labels."""
     from sklearn.neighbors import NearestNeighbors
 
     known, known_index = np.unique(labels, return_inverse=True)
-    count = min(most, len(exemplars))
+    count = min(n_voters, len(exemplars))
     finder = NearestNeighbors(
         n_neighbors=min(count + SPARE_NEIGHBORS, len(exemplars)),
         algorithm="brute" if exemplars.shape[1] > 15 else "kd_tree",
     ).fit(exemplars)
 
     def vote(space: Floats) -> tuple[Floats, NDArray[Any]]:
-        # The finder's own distances come from a matrix product, whose last digits depend on the rows beside: they only
-        # propose, and distances are taken anew, pair by pair.
+        # The finder's distances come from a matrix product, whose last digits depend on the other rows. They only
+        # select candidates; the distances are then recomputed pair by pair.
         neighbour = np.sort(finder.kneighbors(space, return_distance=False), axis=1)
         distance = np.sqrt(((space[:, None, :] - exemplars[neighbour]) ** 2).sum(axis=2))
         nearest = np.argsort(distance, axis=1, kind="stable")[:, :count]
         kept = np.take_along_axis(distance, nearest, axis=1)
-        # At most twice the farthest one's weight: a customer fitted on must not outvote all others.
+        # At most twice the weight of the farthest: a customer from the training set must not outvote all others.
         weight = 1.0 / np.maximum(kept + kept[:, -1:], 1e-9)
         voted = known_index[np.take_along_axis(neighbour, nearest, axis=1)]
         votes = np.stack([(weight * (voted == index)).sum(axis=1) for index in range(len(known))], axis=1)
@@ -313,7 +324,7 @@ def _vote_outcome(votes: Floats, known: NDArray[Any]) -> dict[str, NDArray[Any]]
 
 
 def score_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataFrame:
-    """The segment columns of all facets, side by side; those of the first have no prefix (`facet_column`)."""
+    """The segment columns of all facets in one table; those of the first facet have no prefix (`facet_column`)."""
     columns: dict[str, pd.Series] = {}
     for facet in model["facets"]:
         for name, column in segment_columns(profile, facet).items():
@@ -322,16 +333,16 @@ def score_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataFra
 
 
 def facet_column(name: str, prefix: str) -> str:
-    """What a segment column of a facet is called in the scores.
+    """The name of a facet's segment column in the scores.
 
     Examples
     --------
     >>> facet_column("segment", "interest_"), facet_column("next_segment", "interest_"), facet_column("margin", "")
     ('interest_segment', 'next_interest_segment', 'margin')
     """
-    for beginning in ("next_", "is_"):
-        if name.startswith(beginning):
-            return f"{beginning}{prefix}{name.removeprefix(beginning)}"
+    for start in ("next_", "is_"):
+        if name.startswith(start):
+            return f"{start}{prefix}{name.removeprefix(start)}"
     return prefix + name
 
 
@@ -342,52 +353,53 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
      -> scores (segment_id, segment, cluster_id, strength, next_segment_id, next_segment, margin, is_border,
                 what_would_move (where the facet has ``moves``), is_stable, evidence)
 
-    Customers without ``min_events`` events and ``min_evidence`` are not assigned to a cluster: they get the group of
-    the column ``grouped_by`` (lifecycle stage; the first group for a value that the model does not know; all the same
-    group where it is None), with evidence ``low``. Customers between the dense regions of HDBSCAN, or in a segment of
-    no category, have the third of ``evidence_words``; where the model has no segment for them (its ``segment_id`` of
-    cluster -1 is null), they get that group too.
+    Customers with fewer than ``min_events`` events or less than ``min_evidence`` are not assigned to a cluster. They
+    get a rule-based group by the column ``grouped_by`` (the lifecycle stage; a default group for a value unknown to the
+    model; one group for all if it is None), and evidence ``low``. Customers between the dense regions of HDBSCAN, or in
+    a segment without a category, have the third of ``evidence_words``. If the model has no segment for them (its
+    ``segment_id`` of cluster -1 is null), they also get a rule-based group.
     """
-    # What has few different values is kept as places among them: texts of a million customers are slow to handle.
-    found = _located(profile, model)
-    standing, segments = list(model["standing"].values()), _by_cluster(model)
-    ids, names = ([item[key] for item in (*standing, *segments)] for key in ("segment_id", "name"))
-    next_ids, next_names = ids[len(standing) :], names[len(standing) :]
-    is_stable = np.array([*(True for _ in standing), *(item["is_stable"] for item in segments)])
+    # Columns with few distinct values are kept as positions: texts for a million customers are slow.
+    located = _locate(profile, model)
+    groups, segments = list(model["standing"].values()), _by_cluster(model)
+    ids, names = ([item[key] for item in (*groups, *segments)] for key in ("segment_id", "name"))
+    next_ids, next_names = ids[len(groups) :], names[len(groups) :]
+    is_stable = np.array([*(True for _ in groups), *(item["is_stable"] for item in segments)])
     columns = {
-        "segment_id": _texts(ids, found["place"]),
-        "segment": _texts(names, found["place"]),
-        "cluster_id": pd.arrays.IntegerArray(found["cluster_id"], found["evidence"] == LOW),
-        "strength": found["strength"],
-        "next_segment_id": _texts(next_ids, found["next_place"]),
-        "next_segment": _texts(next_names, found["next_place"]),
-        "margin": found["margin"],
-        "is_border": found["is_border"],
+        "segment_id": _texts(ids, located["position"]),
+        "segment": _texts(names, located["position"]),
+        "cluster_id": pd.arrays.IntegerArray(located["cluster_id"], located["evidence"] == LOW),
+        "strength": located["strength"],
+        "next_segment_id": _texts(next_ids, located["next_position"]),
+        "next_segment": _texts(next_names, located["next_position"]),
+        "margin": located["margin"],
+        "is_border": located["is_border"],
         "what_would_move": _texts(
-            [f"{move['text']} -> {name}" for move in model.get("moves", ()) for name in next_names], found["would_move"]
+            [f"{move['text']} -> {name}" for move in model.get("moves", ()) for name in next_names],
+            located["would_move"],
         ),
-        "is_stable": is_stable[found["place"]],
-        "evidence": _texts(model["evidence_words"], found["evidence"]),
+        "is_stable": is_stable[located["position"]],
+        "evidence": _texts(model["evidence_words"], located["evidence"]),
     }
     return pd.DataFrame({name: columns[name] for name in columns if name != "what_would_move" or "moves" in model})
 
 
-def _located(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Where customers are: the place of the segment among the groups by rule and, after them, those of clusters.
+def _locate(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The segment of each customer, as a position: rule-based groups come first, then the segments of clusters.
 
     Returns
     -------
     dict of arrays of shape (n,)
-        place; next_place, in `_by_cluster`; would_move, as in `_what_would_move`; evidence, in ``evidence_words``;
-        cluster_id, strength, margin, is_border. Of customers in no cluster: next_place and would_move are NOBODY, the
-        others 0.
+        position; next_position, in `_by_cluster`; would_move, as in `_what_would_move`; evidence, in
+        ``evidence_words``; cluster_id, strength, margin, is_border. For customers in no cluster, next_position and
+        would_move are NO_SEGMENT, the others 0.
     """
     rows = np.flatnonzero(is_known(profile, model)) if model["segments"] else np.empty(0, dtype=np.int64)
     count = len(profile)
     columns: dict[str, NDArray[Any]] = {
-        "place": _group_place(profile, model),
-        "next_place": np.full(count, NOBODY),
-        "would_move": np.full(count, NOBODY),
+        "position": _rule_group_position(profile, model),
+        "next_position": np.full(count, NO_SEGMENT),
+        "would_move": np.full(count, NO_SEGMENT),
         "evidence": np.full(count, LOW),
         "cluster_id": np.zeros(count, dtype=np.int64),
         **{name: np.zeros(count) for name in ("strength", "margin")},
@@ -395,43 +407,43 @@ def _located(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArr
     }
     is_broad = np.array([item.get("is_broad", False) for item in _by_cluster(model)], dtype=bool)
     borders: list[tuple[Ints, Ints, Floats]] = []
-    # Never all points at once: of a million customers they take half a gigabyte.
+    # Never all points at once: for a million customers they take half a gigabyte.
     for start in range(0, len(rows), POINTS_AT_ONCE):
-        own = rows[start : start + POINTS_AT_ONCE]
-        space = to_space(profile, model["scaling"], own)
-        found = _placed(space, model)
-        has_segment, is_border = found["place"] != NOBODY, found["is_border"]
-        is_ungrouped = found["is_noise"] | (is_broad[found["place"]] & has_segment)
-        columns["evidence"][own] = np.where(is_ungrouped, UNGROUPED, OK)
-        columns["cluster_id"][own] = found["cluster_id"]
-        kept = own[has_segment]
-        for name in ("next_place", "strength", "margin", "is_border"):
-            columns[name][kept] = found[name][has_segment]
-        columns["place"][kept] = len(model["standing"]) + found["place"][has_segment]
-        borders.append((own[is_border], found["place"][is_border], space[is_border]))
+        chunk = rows[start : start + POINTS_AT_ONCE]
+        space = to_space(profile, model["scaling"], chunk)
+        assigned = _assign_segments(space, model)
+        has_segment, is_border = assigned["position"] != NO_SEGMENT, assigned["is_border"]
+        is_ungrouped = assigned["is_noise"] | (is_broad[assigned["position"]] & has_segment)
+        columns["evidence"][chunk] = np.where(is_ungrouped, UNGROUPED, OK)
+        columns["cluster_id"][chunk] = assigned["cluster_id"]
+        in_segment = chunk[has_segment]
+        for name in ("next_position", "strength", "margin", "is_border"):
+            columns[name][in_segment] = assigned[name][has_segment]
+        columns["position"][in_segment] = len(model["standing"]) + assigned["position"][has_segment]
+        borders.append((chunk[is_border], assigned["position"][is_border], space[is_border]))
     if borders and model.get("moves"):
-        border, place, space = (np.concatenate(part) for part in zip(*borders, strict=True))
-        columns["would_move"][border] = _what_would_move(profile, border, space, place, model)
+        border, position, space = (np.concatenate(part) for part in zip(*borders, strict=True))
+        columns["would_move"][border] = _what_would_move(profile, border, space, position, model)
     return columns
 
 
 def is_known(profile: pd.DataFrame, model: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Customers with enough events and evidence to be clustered, by ``min_events`` and ``min_evidence``: shape (n,)."""
+    """Whether each customer has enough events and evidence to be clustered (``min_events``, ``min_evidence``)."""
     known: NDArray[np.bool_] = _numbers(profile["event_count"]) >= model["min_events"]
     if model["min_evidence"] > 0.0:
         known &= _numbers(profile["evidence"]) >= model["min_evidence"]
     return known
 
 
-def _texts(choices: Sequence[str | None], place: Ints) -> Any:
-    """The text at each place of ``choices``; null for NOBODY."""
-    return pd.array([*choices, None], dtype="str").take(place)
+def _texts(choices: Sequence[str | None], position: Ints) -> Any:
+    """The text of ``choices`` at each position; null for NO_SEGMENT."""
+    return pd.array([*choices, None], dtype="str").take(position)
 
 
 def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: Ints, model: Mapping[str, Any]) -> Ints:
-    """The first of the model's ``moves`` that leads each customer into another segment, and which; else NOBODY.
+    """The first of the model's ``moves`` that takes each customer to another segment, and which one; else NO_SEGMENT.
 
-    A move stands as one or more changes of columns, (factor, addend) each; all of them must lead to one segment.
+    A move is one or more changes of columns, (factor, addend) each. All of its changes must lead to the same segment.
 
     Parameters
     ----------
@@ -440,55 +452,58 @@ def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: In
     space : array of shape (n, d)
         Their points.
     own : array of int
-        Place of each customer's segment in `_by_cluster`.
+        Position of each customer's segment in `_by_cluster`.
 
     Returns
     -------
     array of int
-        Number of the move times the number of segments, plus the place of the segment.
+        Number of the move times the number of segments, plus the position of the segment.
     """
     segments, moves = _by_cluster(model), model.get("moves", ())
-    told = np.full(len(space), NOBODY)
-    read = {*RATES, *READ_BY_RATES, *(name for move in moves for change in move["changes"] for name in change)}
+    outcome = np.full(len(space), NO_SEGMENT)
+    read = {*RATES, *RATE_INPUTS, *(name for move in moves for change in move["changes"] for name in change)}
     read |= {name for pair in _counts(model["scaling"]) for name in pair or ()}
     profile = profile[[name for name in profile if name in read]].iloc[border]
-    same, _ = pd.factorize(np.array([item["segment_id"] for item in segments], dtype=object))
+    code, _ = pd.factorize(np.array([item["segment_id"] for item in segments], dtype=object))
     for number, move in enumerate(moves):
-        rows = np.flatnonzero(told == NOBODY)
-        places = [
-            _placed(_moved(profile.iloc[rows], space[rows], change, model["scaling"]), model)["place"]
+        rows = np.flatnonzero(outcome == NO_SEGMENT)
+        positions = [
+            _assign_segments(_moved(profile.iloc[rows], space[rows], change, model["scaling"]), model)["position"]
             for change in move["changes"]
         ]
-        first = places[0]
-        agree = np.all([same[one] == same[first] for one in places], axis=0)
-        moved = agree & (first != NOBODY) & (same[first] != same[own[rows]])
-        told[rows[moved]] = number * len(segments) + first[moved]
-    return told
+        first = positions[0]
+        agree = np.all([code[position] == code[first] for position in positions], axis=0)
+        moved = agree & (first != NO_SEGMENT) & (code[first] != code[own[rows]])
+        outcome[rows[moved]] = number * len(segments) + first[moved]
+    return outcome
 
 
 def _moved(
     profile: pd.DataFrame, space: Floats, change: Mapping[str, tuple[float, float]], scaling: Mapping[str, Any]
 ) -> Floats:
-    """The points of ``profile`` after a change; ``space`` is where they were, which is written over."""
+    """The points of ``profile`` after a change; ``space`` holds the points before it and is overwritten."""
     changed = _changed(profile, change)
     for index, name in enumerate(scaling["names"]):
         counts = _counts(scaling)[index]
-        if name in RATES or any(one in change for one in counts or [name]):
-            space[:, index] = _coordinate(_measured(changed, index, scaling), index, scaling)
+        if name in RATES or any(column in change for column in counts or [name]):
+            space[:, index] = _coordinate(_inputs(changed, index, scaling), index, scaling)
     return space
 
 
 def _changed(profile: pd.DataFrame, change: Mapping[str, tuple[float, float]]) -> pd.DataFrame:
-    known = {name: both for name, both in change.items() if name in profile}
+    present = {name: effect for name, effect in change.items() if name in profile}
     return with_rates(
         profile.assign(
-            **{name: profile[name] * factor + addend if factor else addend for name, (factor, addend) in known.items()}
+            **{
+                name: profile[name] * factor + addend if factor else addend
+                for name, (factor, addend) in present.items()
+            }
         )
     )
 
 
 def with_rates(profile: pd.DataFrame) -> pd.DataFrame:
-    """The rates that follow from counts and days, anew; the same as in `features.profile.profile_table`."""
+    """Recompute the rates from counts and days, with the formulas of `features.profile.profile_table`."""
     if not any(rate in profile for rate in RATES):
         return profile
     visits = profile["session_count"].clip(lower=1.0)
@@ -501,43 +516,43 @@ def with_rates(profile: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _group_place(profile: pd.DataFrame, model: Mapping[str, Any]) -> Ints:
-    """The place of each customer's group by rule; the first where it is unknown, or where there is but one."""
+def _rule_group_position(profile: pd.DataFrame, model: Mapping[str, Any]) -> Ints:
+    """Position of each customer's rule-based group; a default group for an unknown value, 0 if there is only one."""
     if model["grouped_by"] is None:
         return np.zeros(len(profile), dtype=np.int64)
-    own, known = pd.factorize(profile[model["grouped_by"]], use_na_sentinel=False)
+    codes, stages = pd.factorize(profile[model["grouped_by"]], use_na_sentinel=False)
     names = list(model["standing"])
     fallback = names.index(FALLBACK_STAGE) if FALLBACK_STAGE in names else 0
-    places = [names.index(str(stage)) if str(stage) in names else fallback for stage in known]
-    return np.array(places, dtype=np.int64)[own]
+    positions = [names.index(str(stage)) if str(stage) in names else fallback for stage in stages]
+    return np.array(positions, dtype=np.int64)[codes]
 
 
 def _by_cluster(model: Mapping[str, Any]) -> list[Any]:
-    """The segments of clusters, in the order of these."""
+    """The segments of clusters, ordered by cluster number."""
     return sorted(model["segments"], key=lambda item: item["cluster_id"])
 
 
-def _placed(space: Floats, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Points as `assign` has them, with the place of the segment, and of the next, in `_by_cluster`, and is_border.
+def _assign_segments(space: Floats, model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The result of `assign`, plus is_border and the positions of the segment and the next one in `_by_cluster`.
 
-    The place is NOBODY where the cluster has no segment, the next also where no other cluster is near. Who has no
-    segment is on no border.
+    A position is NO_SEGMENT if the cluster has no segment; next_position also if no other cluster is near. A customer
+    without a segment is on no border.
     """
-    found, segments = assign(space, model["clusters"]), _by_cluster(model)
+    assigned, segments = assign(space, model["clusters"]), _by_cluster(model)
     numbers = np.array([item["cluster_id"] for item in segments])
     has_segment = np.array([item["segment_id"] is not None for item in segments])
-    first, second = (np.searchsorted(numbers, found[name]) for name in ("cluster_id", "next_cluster_id"))
+    first, second = (np.searchsorted(numbers, assigned[name]) for name in ("cluster_id", "next_cluster_id"))
     has_next = (first != second) & has_segment[first] & has_segment[second]
     return {
-        **found,
-        "place": np.where(has_segment[first], first, NOBODY),
-        "next_place": np.where(has_next, second, NOBODY),
-        "is_border": (found["margin"] < model["border_margin"]) & has_next,
+        **assigned,
+        "position": np.where(has_segment[first], first, NO_SEGMENT),
+        "next_position": np.where(has_next, second, NO_SEGMENT),
+        "is_border": (assigned["margin"] < model["border_margin"]) & has_next,
     }
 
 
 def read_model(folder: Path) -> dict[str, Any]:
-    """A saved segmentation: the facets in order, each JSON with the arrays put in their places."""
+    """Read a saved segmentation: the facets in order, each a JSON with its arrays put back."""
     names: list[str] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
     return {"facets": [_read_facet(folder / name) for name in names]}
 
@@ -555,11 +570,11 @@ class Scorer(PythonModel):
     """Profile rows in, segment columns out."""
 
     def load_context(self, context: Any) -> None:
-        """Read the arrays and JSON that came with the model."""
+        """Read the arrays and JSON stored with the model."""
         self.model = read_model(Path(context.artifacts["segmentation"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        """The segment columns of scores, one row per profile row."""
+        """The segment columns of the scores, one row per profile row."""
         return score_columns(model_input, self.model)
 
 

@@ -1,4 +1,4 @@
-"""What each segment is and does, as numbers that names and cards rest on."""
+"""Figures per segment and per customer, used for names and profile cards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.journey import STAGES
-from models.disclosure import is_of_one
+from models.disclosure import is_dominated
 
 MEANS = {
     "events_per_customer": "event_count",
@@ -40,7 +40,7 @@ MEANS = {
         )
     },
 }
-"""Figure -> the profile's column that it is the mean of."""
+"""Figure -> the profile column of which it is the mean."""
 RATES = {
     "buyer_share": ("is_buyer", "customers"),
     "repeat_buyer_share": ("is_repeat_buyer", "customers"),
@@ -57,37 +57,38 @@ RATES = {
     "views_per_order": ("view_count", "order_count"),
     **{f"stage_{stage}_share": (f"is_{stage}", "customers") for stage in STAGES},
 }
-"""Figure -> the two columns whose sums it is the ratio of."""
+"""Figure -> (numerator, denominator): the columns whose sums give the ratio."""
 FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_share"})
-"""All that an archetype or a trait may ask for."""
+"""All figures that an archetype or a trait may use."""
 BACK_DAYS = 7.0
-"""Days from the last order to the last event, from which a buyer has been back since without an order."""
+"""A buyer is back without an order if the last event is at least this many days after the last order."""
 
 
 def segment_figures(
     profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray, *, max_one_customer_share: float
 ) -> pd.DataFrame:
-    """What each segment is and does, as numbers.
+    """Figures that describe each segment and its behaviour.
 
         profile (one row per customer), segment_ids (n,)
-     -> figures (segment_id, <figure>...)     one row per segment, and one named "shop" for everybody
+     -> figures (segment_id, <figure>...)     one row per segment, and one named "shop" for all customers
 
-    Means are over the customers for whom the measure is known; rates are pooled, such as returned items over bought
-    items, and null where one customer makes them (`models.disclosure.is_of_one`, ``max_one_customer_share``).
-    ``stage_<name>_share`` is the share of customers in each lifecycle stage; past buyers are slipping, lapsed or
-    lost, lapsed ones lapsed or lost; ``back_without_order_share`` is of buyers whose last event is `BACK_DAYS` or more
-    after their last order. Null: cannot be said. Spend is what the shop kept, but for ``paid_per_customer``;
-    ``returned_spend_share`` is of what was paid. Where the shop earned nothing all shares of spend are 0.
+    Means are over the customers with a known value. Rates are pooled, such as returned items over bought items. A rate
+    is null if one customer dominates it (`models.disclosure.is_dominated`, ``max_one_customer_share``).
+    ``stage_<name>_share`` is the share of customers in each lifecycle stage. Past buyers are slipping, lapsed or lost;
+    lapsed buyers are lapsed or lost. ``back_without_order_share`` is the share of customers whose last event is at
+    least `BACK_DAYS` after their last order. Null means unknown. Spend is net of refunds, except in
+    ``paid_per_customer``; ``returned_spend_share`` is a share of the amount paid. If the shop's net spend is not
+    positive, all shares of spend are 0.
     """
     table = _with_parts(profile).assign(segment_id=np.asarray(segment_ids, dtype=object))
     spend = float(profile.net_spend.sum())
     grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
     sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
-    rates = {name: sums[above] / sums[below].where(sums[below] > 0) for name, (above, below) in RATES.items()}
-    for name, (above, below) in RATES.items():
-        # Shares of customers weigh everybody alike: what they tell of few is hidden by their number.
-        if not above.startswith("is_"):
-            rates[name] = rates[name].mask(is_of_one(grouped, above, below, max_share=max_one_customer_share))
+    rates = {name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()}
+    for name, (top, bottom) in RATES.items():
+        # Shares of customers give all customers the same weight; small groups among them are hidden by count.
+        if not top.startswith("is_"):
+            rates[name] = rates[name].mask(is_dominated(grouped, top, bottom, max_share=max_one_customer_share))
     return pd.DataFrame(
         {
             **{name: grouped[column].mean() for name, column in MEANS.items()},
@@ -100,25 +101,25 @@ def segment_figures(
 
 
 def member_figures(profile: pd.DataFrame) -> pd.DataFrame:
-    """The figures of each customer alone: what a mean is the mean of, and the customer's own ratio for a pooled rate.
+    """The figures of each individual customer: the value behind a mean, and the customer's own ratio for a pooled rate.
 
         profile (one row per customer)
-     -> members (<figure>...)     one row per customer, in the same order; null where it cannot be said of a customer
+     -> members (<figure>...)     one row per customer, in the same order; null if unknown for a customer
 
-    Shares of customers have no column: they already say for how many something holds.
+    Shares of customers have no column, because they already count customers.
     """
     table = _with_parts(profile)
     means = {name: table[column].astype(float) for name, column in MEANS.items()}
     pooled = {name: pair for name, pair in RATES.items() if not pair[0].startswith("is_")}
     rates = {
-        name: table[above].astype(float) / table[below].astype(float).where(table[below] > 0)
-        for name, (above, below) in pooled.items()
+        name: table[top].astype(float) / table[bottom].astype(float).where(table[bottom] > 0)
+        for name, (top, bottom) in pooled.items()
     }
     return pd.DataFrame({**means, **rates}, index=profile.index)
 
 
 def _with_parts(profile: pd.DataFrame) -> pd.DataFrame:
-    """The columns of the profile that figures rest on, and those made of them."""
+    """The profile columns used by figures, and the columns derived from them."""
     stage = profile["lifecycle_stage"].astype(str)
     used = {*MEANS.values(), *(column for pair in RATES.values() for column in pair)}
     return profile[[name for name in profile if name in used]].assign(

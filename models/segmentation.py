@@ -1,4 +1,4 @@
-"""Segmentation: what is fitted for each facet, saved, loaded and scored."""
+"""Fit the clusters of a facet; save, load and apply a segmentation."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from models.preprocessing import fit_scaling
 from models.quality import cluster_quality
 from models.scorer import FACETS_FILE, NOISE, Floats, Ints, assign, is_known, read_model, score_columns, to_space
 from models.selection import Candidate
-from models.stability import resample, staying
-from models.what_if import CHANGED
+from models.stability import resample, stay_rates
+from models.what_if import CHANGED_COLUMNS
 
 
 def input_columns(columns: Sequence[Column]) -> list[str]:
-    """Columns that a model asks for: of the clusters, of what moves change, and of the groups by rule."""
+    """Columns that a model needs: for the clusters, for the changes of moves, and for the rule-based groups."""
     return [
-        *dict.fromkeys([*(name for column in columns for name in column.reads), *CHANGED]),
+        *dict.fromkeys([*(name for column in columns for name in column.reads), *CHANGED_COLUMNS]),
         "evidence",
         "lifecycle_stage",
     ]
@@ -36,16 +36,16 @@ def input_columns(columns: Sequence[Column]) -> list[str]:
 
 @dataclass(frozen=True)
 class FacetIdentity:
-    """How the segments of one facet are marked.
+    """How the segments of one facet are identified.
 
     Attributes
     ----------
     name : str
         As in params.yaml.
     id_prefix : str
-        What a segment_id begins with, before its number: s01, i01.
+        Prefix of a segment_id, before its number, as in s01 and i01.
     noise_id : str
-        segment_id of the customers between the clusters.
+        segment_id of customers between the clusters.
     """
 
     name: str
@@ -55,23 +55,23 @@ class FacetIdentity:
 
 @dataclass(frozen=True)
 class FittedClusters:
-    """Clusters of a shop's customers, and how good they are.
+    """Clusters of a shop's customers, and their quality.
 
     Attributes
     ----------
     is_clustered : bool array of shape (n,)
         Rows of the profile with enough events to be clustered.
     labels : int array of shape (number clustered,)
-        Cluster of each of them; -1 is noise.
+        Cluster of each clustered customer; -1 is noise.
     space : array of shape (number clustered, d)
     quality : dict
         Figures of `cluster_quality`.
     stability : dict of int to float
         Mean Jaccard per cluster.
     candidates : list of Candidate
-        What was tried, when the number of segments was chosen.
+        Settings tried when the number of segments was chosen.
     ids : dict of int to str
-        Cluster -> segment_id, where it was matched with an earlier training (`models.identity`).
+        Cluster -> segment_id, if it was matched with an earlier training (`models.identity`).
     """
 
     facet: FacetIdentity
@@ -89,15 +89,15 @@ class FittedClusters:
     ids: dict[int, str] = field(default_factory=dict)
 
     def segment_id(self, cluster: int) -> str:
-        """The identity of a cluster: what training gave it, and before that its number."""
+        """The id of a cluster: the one that training assigned, and before that its number."""
         if cluster == NOISE:
             return self.facet.noise_id
-        # Where some have an id, a number might be another one's.
+        # Once ids are assigned, a plain number could be the id of another cluster.
         return self.ids[cluster] if self.ids else f"{self.facet.id_prefix}{cluster + 1:02}"
 
     @property
     def model_clusters(self) -> list[int]:
-        """All clusters the model can put somebody in, in order; those of nobody today among them, noise not."""
+        """All clusters to which the model can assign customers, in order: also those now empty, but not noise."""
         for kind in ("centres", "mix"):
             if kind in self.clusters.model:
                 return list(range(len(self.clusters.model[kind])))
@@ -106,36 +106,36 @@ class FittedClusters:
 
     @property
     def n_segments(self) -> int:
-        """Clusters found, noise not counted."""
+        """Number of clusters, without noise."""
         return len(set(self.labels.tolist()) - {NOISE})
 
     @property
     def mean_stability(self) -> float:
-        """Mean over clusters, 0 where there are none."""
+        """Mean over clusters; 0 without clusters."""
         return float(np.mean(list(self.stability.values()))) if self.stability else 0.0
 
     def stable_share(self, min_stability: float) -> float:
-        """Customers in clusters of at least that stability, as a share of those in any; 0 where there are none."""
-        of_each = [self.stability.get(label, 0.0) for label in self.labels[self.labels != NOISE].tolist()]
-        return float(np.mean(np.array(of_each) >= min_stability)) if of_each else 0.0
+        """Share of clustered customers whose cluster has at least that stability; 0 without clusters."""
+        values = [self.stability.get(label, 0.0) for label in self.labels[self.labels != NOISE].tolist()]
+        return float(np.mean(np.array(values) >= min_stability)) if values else 0.0
 
 
 @dataclass(frozen=True)
-class Places:
+class ClusterInput:
     """Customers as points.
 
     Attributes
     ----------
-    space, judged_space : arrays of shape (number clustered, d)
-        Where they are clustered, and where it is judged how clearly clusters part.
+    space, quality_space : arrays of shape (number clustered, d)
+        Points for clustering, and points on which the separation of clusters is measured.
     scaling : dict
-        How profiles become points of ``space``.
+        How profiles are converted to points of ``space``.
     is_clustered : bool array of shape (n,)
         Rows of the profile that are clustered.
     """
 
     space: Floats
-    judged_space: Floats
+    quality_space: Floats
     scaling: dict[str, Any]
     is_clustered: np.ndarray
 
@@ -157,36 +157,39 @@ def fit_segmentation(
     seed: int,
     starts: Mapping[str, Ints] = MappingProxyType({}),
 ) -> FittedClusters:
-    """Cluster the customers who have at least ``min_events`` events and ``min_evidence``, by the blocks with a weight.
+    """Cluster customers with at least ``min_events`` events and ``min_evidence``, using the blocks that have a weight.
 
     Parameters
     ----------
     profile : DataFrame, n rows, sorted by customer_id
     algorithm : str
-        kmeans; hdbscan; rule: by ``leading_rule``, or nobody where it is None.
+        kmeans; hdbscan; rule: by ``leading_rule``, or no clusters if it is None.
     n_segments : int
-        For KMeans; the others find their own number.
+        For KMeans; the other algorithms choose the number themselves.
     starts : mapping
-        For KMeans, see `clusterers.fit_kmeans`; of all n rows.
+        For KMeans, see `clusterers.fit_kmeans`; for all n rows.
 
     Raises
     ------
     ValueError
-        Nobody has enough events, or the facet has no column.
+        No customer has enough events, or the facet has no column.
     """
     columns = [column for column in columns if block_weights.get(column.block, 0.0) > 0.0]
     if not columns:
-        raise ValueError(f"facets.{facet.name}: expected columns to cluster by, found none with a weight.")
+        raise ValueError(
+            f"facets.{facet.name}: expected columns to cluster by, found none with a weight. "
+            f"Set a weight above 0 in facets.{facet.name}.block_weights."
+        )
     if algorithm == "rule" and leading_rule is None:
-        return _nobody_clustered(profile, facet, fit_scaling(profile, columns, block_weights=block_weights))
+        return _without_clusters(profile, facet, fit_scaling(profile, columns, block_weights=block_weights))
     is_clustered = is_known(profile, {"min_events": min_events, "min_evidence": min_evidence})
     if not is_clustered.any():
-        raise ValueError(_nobody_is_known(facet, len(profile), min_events, min_evidence))
+        raise ValueError(_too_little_data(facet, len(profile), min_events, min_evidence))
     clustered = profile[is_clustered]
     scaling = fit_scaling(clustered, columns, block_weights=block_weights)
     space = to_space(clustered, scaling)
-    # The rule reads shares as they are; how clearly its groups part is judged where the clusters are.
-    judged = space
+    # The rule uses unscaled shares. The separation of its groups is measured in the same space as for clusters.
+    quality_space = space
     if algorithm == "rule" and leading_rule is not None:
         scaling = leading_rule.scaling()
         space = to_space(clustered, scaling)
@@ -194,26 +197,26 @@ def fit_segmentation(
         clusters = fit(space, seed)
     elif algorithm == "hdbscan":
         clusters = fit_hdbscan(space, seed, **hdbscan)
-        # Resamples do as the whole did.
+        # Resamples use the same dimensions as the full data.
         reduce = "always" if clusters.is_reduced else "never"
         fit = functools.partial(fit_hdbscan, **{**hdbscan, "reduce": reduce})
     else:
-        # Resamples begin afresh, so that stability shows what the customers alone bring back.
+        # Resamples do not use the known starts, so stability depends on the customers alone.
         fit = functools.partial(fit_kmeans, n_segments=n_segments, **kmeans)
-        known = {whose: of[is_clustered] for whose, of in starts.items()}
-        clusters = fit_kmeans(space, seed, n_segments=n_segments, **kmeans, starts=known)
-    places = Places(space, judged, scaling, is_clustered)
-    return _judged(facet, algorithm, clusters, fit, places, quality=quality, seed=seed)
+        own_starts = {source: labels[is_clustered] for source, labels in starts.items()}
+        clusters = fit_kmeans(space, seed, n_segments=n_segments, **kmeans, starts=own_starts)
+    points = ClusterInput(space, quality_space, scaling, is_clustered)
+    return _evaluate(facet, algorithm, clusters, fit, points, quality=quality, seed=seed)
 
 
-def _nobody_is_known(facet: FacetIdentity, count: int, min_events: int, min_evidence: float) -> str:
+def _too_little_data(facet: FacetIdentity, count: int, min_events: int, min_evidence: float) -> str:
     return (
         f"facets.{facet.name}: expected customers with at least {min_events} events and evidence of {min_evidence:g}, "
-        f"found none among {count:,}. Lower min_events or min_evidence there, or give a longer log."
+        f"found none among {count:,}. Lower min_events or min_evidence there, or use a longer log."
     )
 
 
-def _nobody_clustered(profile: pd.DataFrame, facet: FacetIdentity, scaling: dict[str, Any]) -> FittedClusters:
+def _without_clusters(profile: pd.DataFrame, facet: FacetIdentity, scaling: dict[str, Any]) -> FittedClusters:
     space, labels = np.empty((0, len(scaling["names"]))), np.empty(0, dtype=np.int64)
     return FittedClusters(
         facet=facet,
@@ -227,25 +230,25 @@ def _nobody_clustered(profile: pd.DataFrame, facet: FacetIdentity, scaling: dict
         stability={},
         candidates=[],
         choice_reason="",
-        notes=(f"Nothing was clustered: customers are grouped by rule alone (facets.{facet.name}.algorithm=rule).",),
+        notes=(f"No clustering: customers are grouped by rules only (facets.{facet.name}.algorithm=rule).",),
     )
 
 
-def _judged(
+def _evaluate(
     facet: FacetIdentity,
     algorithm: str,
     clusters: Clusters,
     fit: Fit,
-    places: Places,
+    points: ClusterInput,
     *,
     quality: Mapping[str, Any],
     seed: int,
 ) -> FittedClusters:
-    space = places.space
-    found, is_density = assign(space, clusters.model), algorithm == "hdbscan"
-    labels = found["cluster_id"]
+    space = points.space
+    assigned, is_density = assign(space, clusters.model), algorithm == "hdbscan"
+    labels = assigned["cluster_id"]
     figures = cluster_quality(
-        places.judged_space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=is_density
+        points.quality_space, labels, sample_customers=quality["sample_customers"], seed=seed, is_density=is_density
     )
     figures["noise_share_fitted"] = float((clusters.fitted_labels == NOISE).mean())
     resampled = resample(
@@ -255,25 +258,25 @@ def _judged(
         resamples=quality["hdbscan_resamples" if is_density else "stability_resamples"],
         customers=quality["hdbscan_resample_customers" if is_density else "stability_customers"],
         seed=seed,
-        threads=1 if is_density else -1,  # UMAP's compiled code bears no second thread
+        threads=1 if is_density else -1,  # UMAP's compiled code is not thread-safe
     )
     notes = (
         *clusters.notes,
-        *_noise_notes(facet, algorithm, float(found["is_noise"].mean()), clusters.model.get("noise")),
+        *_noise_notes(facet, algorithm, float(assigned["is_noise"].mean()), clusters.model.get("noise")),
     )
-    clusters = replace(clusters, model={**clusters.model, **staying(found["margin"], labels, resampled)})
-    came_back = resampled.stability
-    notes += _stability_notes(facet, came_back, quality["min_stability"])
+    clusters = replace(clusters, model={**clusters.model, **stay_rates(assigned["margin"], labels, resampled)})
+    stability = resampled.stability
+    notes += _stability_notes(facet, stability, quality["min_stability"])
     return FittedClusters(
         facet=facet,
         algorithm=algorithm,
-        scaling=places.scaling,
+        scaling=points.scaling,
         clusters=clusters,
-        is_clustered=places.is_clustered,
+        is_clustered=points.is_clustered,
         labels=labels,
         space=space,
         quality=figures,
-        stability=came_back,
+        stability=stability,
         candidates=[],
         choice_reason="",
         notes=notes,
@@ -281,19 +284,19 @@ def _judged(
 
 
 def _noise_notes(facet: FacetIdentity, algorithm: str, share: float, policy: str | None) -> tuple[str, ...]:
-    """What became of the customers between the clusters, in words."""
+    """A note on the customers between the clusters: how many there are, and where they go."""
     if not share or policy is None:
         return ()
     if algorithm == "rule":
         return (f"{share:.0%} of the customers grouped by {facet.name} have no leading category: broad interests.",)
-    done = {
-        "nearest": "they are in the nearest segment all the same",
-        "keep": "they are a group of their own",
+    treatment = {
+        "nearest": "they are assigned to the nearest segment",
+        "keep": "they form a separate group",
         "standing": "they are grouped by rule instead",
     }[policy]
     return (
-        f"{share:.0%} of the customers clustered lie between HDBSCAN's segments of {facet.name}: {done} "
-        f"(facets.{facet.name}.noise); their evidence in the scores is {facet.noise_id}.",
+        f"{share:.0%} of the clustered customers are between HDBSCAN's segments of {facet.name}: {treatment} "
+        f"(facets.{facet.name}.noise). Their evidence in the scores is {facet.noise_id}.",
     )
 
 
@@ -301,11 +304,11 @@ def _stability_notes(facet: FacetIdentity, stability: Mapping[int, float], least
     count = sum(value < least for value in stability.values())
     if not count:
         return ()
-    comes, has = ("comes", "it has") if count == 1 else ("come", "they have")
+    reappears, has = ("reappears", "It has") if count == 1 else ("reappear", "They have")
     return (
-        f"{count} of {len(stability)} segments of {facet.name} rarely {comes} back when parts of the customers are "
-        f"clustered anew (stability below {least:g}); {has} no campaign name and no playbook. Fewer segments come back "
-        f"more often: a smaller facets.{facet.name}.n_segments, or for HDBSCAN a larger min_cluster_share there.",
+        f"{count} of {len(stability)} segments of {facet.name} rarely {reappears} when random subsets of the customers "
+        f"are re-clustered (stability below {least:g}). {has} no campaign name and no playbook. Fewer segments are "
+        f"more stable: lower facets.{facet.name}.n_segments, or for HDBSCAN raise min_cluster_share there.",
     )
 
 
@@ -316,24 +319,24 @@ class Segmentation:
     Attributes
     ----------
     facets : dict
-        Name of a facet -> what `scorer.segment_columns` reads: prefix, scaling, clusters, segments (segment_id,
-        cluster_id, name), standing (groups by rule), grouped_by, evidence_words, min_events, min_evidence,
-        border_margin, and moves where customers may be moved.
+        Name of a facet -> the input of `scorer.segment_columns`: prefix, scaling, clusters, segments (segment_id,
+        cluster_id, name), standing (rule-based groups), grouped_by, evidence_words, min_events, min_evidence,
+        border_margin, and optionally moves.
     """
 
     facets: dict[str, dict[str, Any]]
 
     @staticmethod
     def load(folder: Path) -> Segmentation:
-        """What `save` wrote."""
+        """Read what `save` wrote."""
         return Segmentation({facet["name"]: facet for facet in read_model(folder)["facets"]})
 
     def predict(self, profile: pd.DataFrame) -> pd.DataFrame:
-        """The segment columns of scores, as the saved model gives them."""
+        """The segment columns of the scores, exactly as the saved model computes them."""
         return score_columns(profile, {"facets": list(self.facets.values())})
 
     def save(self, folder: Path) -> None:
-        """Write a folder for each facet: the same bytes for the same content, and no pickle."""
+        """Write a folder for each facet: without pickle, and with identical bytes for identical content."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FACETS_FILE).write_text(json.dumps([*self.facets]), encoding="utf-8")
         for name, model in self.facets.items():

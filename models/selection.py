@@ -1,4 +1,4 @@
-"""Candidates, and the choice among them: the simplest of those that foretell about as much as the best."""
+"""Candidate settings, and the choice among them: the simplest that predicts about as well as the best."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ MAX_NOISE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Candidate:
-    """One setting, and what it gave.
+    """One setting and its results.
 
     Attributes
     ----------
     asked : int or None
-        Number of segments asked for; None for HDBSCAN, which finds its own.
+        Number of segments requested; None for HDBSCAN, which determines the number itself.
     density : float or None
-        HDBSCAN's smallest share of a cluster; None for KMeans.
+        HDBSCAN's minimum cluster size, as a share of customers; None for KMeans.
     balance : int
-        Place among the balances of blocks that were tried; 0 is the one given.
+        Index among the block balances that were tried; 0 is the configured one.
     n_segments : int
-        Found; noise is none.
+        Number of segments found, without noise.
     silhouette, density_validity : float or None
         -1..1; None where undefined.
     stability : float
-        Mean of the segments' Jaccards, 0..1.
+        Mean of the segments' Jaccard similarities over resamples, 0..1.
     stable_share : float
-        Customers in segments that are stable, as a share of those in any, 0..1.
+        Customers in stable segments, as a share of customers in any segment, 0..1.
     smallest_count, smallest_share : float
-        Of the customers clustered, reckoned from the sample.
+        Size of the smallest segment among all clustered customers, estimated from the sample.
     noise_share : float
-        0..1, of the customers clustered.
+        Share of noise among the clustered customers, 0..1.
     named_apart : int
-        Segments whose name is told apart by more than a number.
+        Segments whose name is distinct without a number.
     buys_auc, spend_r2, category_auc : float or None
-        What the segments foretold, mean over the earlier cutoffs; None where it could not be measured.
+        Predictive figures of the segments, mean over the earlier cutoffs; None if not measurable.
     """
 
     algorithm: str
@@ -68,27 +68,27 @@ class Candidate:
 
     @property
     def separation(self) -> float | None:
-        """The silhouette of all customers clustered, noise counting as 0: as it is in no group, nothing parts it."""
+        """Silhouette over all clustered customers; noise belongs to no group and counts as 0."""
         return None if self.silhouette is None else self.silhouette * (1.0 - self.noise_share)
 
     @property
     def simplicity(self) -> tuple[int, int]:
-        """Lower is simpler: KMeans before HDBSCAN, few segments before many."""
+        """Sort key, lower is simpler: KMeans before HDBSCAN, fewer segments before more."""
         return ("kmeans", "hdbscan", "rule").index(self.algorithm), self.n_segments
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate taken.
+    """The chosen candidate.
 
     Attributes
     ----------
     chosen, best : Candidate
-        The one taken; the one of the highest score (`scores`) among those that were good enough.
+        The chosen candidate; the candidate with the highest score (`scores`) among those that qualify.
     reason : str
-        Why, in a sentence or two.
+        Why it was chosen, in a sentence or two.
     notes : tuple of str
-        What the user should know of the grid.
+        What the user should know about the search space.
     """
 
     chosen: Candidate
@@ -98,17 +98,17 @@ class Choice:
 
 
 def scores(candidates: Sequence[Candidate], chosen_by: Sequence[str]) -> list[float]:
-    """What each candidate reaches in the figures of ``chosen_by``, 0..1: as a share of the highest, mean over figures.
+    """Score of each candidate, 0..1: its figures of ``chosen_by`` as shares of the highest, averaged over figures.
 
-    Of an AUROC the gain over chance counts. Where none of the figures is known of any, the silhouettes.
+    For an AUROC, the gain over chance is used. If no candidate has any of the figures, the scores are the silhouettes.
     """
     gains = [
-        [max((getattr(one, name) or chance) - chance, 0.0) for one in candidates]
+        [max((getattr(candidate, name) or chance) - chance, 0.0) for candidate in candidates]
         for name, chance in ((name, CHANCE.get(name, 0.0)) for name in chosen_by)
     ]
     shares = [[gain / max(row) for gain in row] for row in gains if max(row, default=0.0) > 0.0]
     if not shares:
-        return [-1.0 if one.silhouette is None else one.silhouette for one in candidates]
+        return [-1.0 if candidate.silhouette is None else candidate.silhouette for candidate in candidates]
     return [sum(row) / len(row) for row in zip(*shares, strict=True)]
 
 
@@ -122,70 +122,84 @@ def choose(
     min_stable_share: float,
     min_separation: float | None = None,
 ) -> Choice | None:
-    """The simplest candidate within ``tolerance`` of the best score, and why; None where none will do.
+    """The simplest candidate within ``tolerance`` of the best score, and the reason; None if no candidate qualifies.
 
-    Good enough is: at least two segments, none smaller than ``min_customers`` and ``min_segment_share``, noise not the
-    greater part, and ``min_stable_share`` of the customers in stable segments. Where none is good enough, stability is
-    asked for as far as any comes, then the share is let go, and it is said; the number of customers never is. With
-    ``min_separation``, groups must part so clearly and be stable, or there are none.
+    A candidate qualifies with at least two segments, no segment below ``min_customers`` or ``min_segment_share``, at
+    most half of the customers noise, and ``min_stable_share`` of the customers in stable segments. If no candidate
+    qualifies, the stability requirement is lowered to the highest value reached, then the minimum share is dropped;
+    the reason says so. ``min_customers`` is never relaxed. With ``min_separation``, candidates must also reach this
+    separation and nothing is relaxed, so the result may be None.
     """
-    large = [one for one in candidates if one.n_segments >= 2 and one.smallest_count >= min_customers]
-    fair = [one for one in large if one.smallest_share >= min_segment_share and one.noise_share <= MAX_NOISE_SHARE]
+    large = [
+        candidate for candidate in candidates if candidate.n_segments >= 2 and candidate.smallest_count >= min_customers
+    ]
+    fair = [
+        candidate
+        for candidate in large
+        if candidate.smallest_share >= min_segment_share and candidate.noise_share <= MAX_NOISE_SHARE
+    ]
     if min_separation is None:
-        stable_share = min(min_stable_share, max((one.stable_share for one in fair), default=0.0))
-        good = [one for one in fair if one.stable_share >= stable_share] or large
+        stable_share = min(min_stable_share, max((candidate.stable_share for candidate in fair), default=0.0))
+        qualified = [candidate for candidate in fair if candidate.stable_share >= stable_share] or large
     else:
         stable_share = min_stable_share
-        good = [one for one in fair if one.stable_share >= stable_share and (one.separation or -1.0) >= min_separation]
-    if not good:
+        qualified = [
+            candidate
+            for candidate in fair
+            if candidate.stable_share >= stable_share and (candidate.separation or -1.0) >= min_separation
+        ]
+    if not qualified:
         return None
-    of_each = dict(zip(candidates, scores(candidates, chosen_by), strict=True))
-    chosen, best = _taken(good, of_each, tolerance=tolerance, is_number_found=min_separation is not None)
-    asked = f"no segment under {min_customers:g} customers"
-    asked += f" or {min_segment_share:.0%} of them" if fair else ""
-    asked += f", and {stable_share:.0%} of their customers in segments that come back on resamples" if fair else ""
-    is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
-    what = f"the best of them in {_titles(chosen_by)}" if is_predicted else "the best silhouette among them"
-    reason = f"Of {len(candidates)} candidates, {len(good)} had {asked}. The simplest within {tolerance:.0%} of {what} "
-    reason += (
-        f"is {chosen.name}" + ("" if chosen == best else f"; the best is {best.name}") + f" ({_beside(chosen, best)})."
+    score_of = dict(zip(candidates, scores(candidates, chosen_by), strict=True))
+    chosen, best = _simplest_and_best(
+        qualified, score_of, tolerance=tolerance, is_number_found=min_separation is not None
     )
+    conditions = f"no segment under {min_customers:g} customers"
+    conditions += f" or {min_segment_share:.0%} of customers" if fair else ""
+    conditions += f", at least {stable_share:.0%} of customers in stable segments" if fair else ""
+    is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
+    score_title = f"the best score in {_titles(chosen_by)}" if is_predicted else "the best silhouette"
+    reason = f"{len(qualified)} of {len(candidates)} candidates qualify ({conditions}). "
+    reason += f"The simplest within {tolerance:.0%} of {score_title} is {chosen.name}"
+    reason += ("" if chosen == best else f"; the best is {best.name}") + f" ({_comparison(chosen, best)})."
     if not fair:
-        reason += " None had all segments large."
+        reason += " No candidate had only large segments."
     elif stable_share < min_stable_share:
-        reason += f" None had {min_stable_share:.0%} of them there (sweep.min_stable_share)."
-    fewest = min((one.asked for one in candidates if one.asked), default=None)
-    notes = _edges(best, candidates)
+        reason += f" No candidate had {min_stable_share:.0%} in stable segments (sweep.min_stable_share)."
+    fewest = min((candidate.asked for candidate in candidates if candidate.asked), default=None)
+    notes = _edge_notes(best, candidates)
     if chosen != best and len(candidates) > 1 and chosen.asked is not None and chosen.asked == fewest:
-        notes += (f"The candidate taken has the fewest of try_n_segments ({fewest}): fewer may do as well.",)
+        notes += (f"The chosen candidate has the lowest of try_n_segments ({fewest}); fewer may do as well.",)
     return Choice(chosen, best, reason, notes)
 
 
-def _taken(
-    good: Sequence[Candidate], of_each: Mapping[Candidate, float], *, tolerance: float, is_number_found: bool
+def _simplest_and_best(
+    qualified: Sequence[Candidate], score_of: Mapping[Candidate, float], *, tolerance: float, is_number_found: bool
 ) -> tuple[Candidate, Candidate]:
-    """The simplest within ``tolerance`` of the best score, and the best, of the balance that is taken.
+    """The simplest candidate within ``tolerance`` of the best score, and the best, both of the selected balance.
 
-    The balance given stays, unless the best candidate of others is better by more than ``tolerance``. Where the number
-    of groups shows in the data (``is_number_found``), simplicity does not decide it: of one algorithm the best wins.
+    The configured balance is kept unless the best candidate of another balance is better by more than ``tolerance``.
+    If the data determine the number of groups (``is_number_found``), the best candidate of an algorithm wins over
+    simpler ones of the same algorithm.
     """
 
-    def best_of(some: Sequence[Candidate]) -> Candidate:
-        return min(some, key=lambda one: (-of_each[one], one.simplicity, one.balance))
+    def best_of(options: Sequence[Candidate]) -> Candidate:
+        return min(options, key=lambda option: (-score_of[option], option.simplicity, option.balance))
 
-    def within(some: Sequence[Candidate], best: Candidate) -> list[Candidate]:
-        return [one for one in some if of_each[one] >= of_each[best] - tolerance * abs(of_each[best])]
+    def within(options: Sequence[Candidate], best: Candidate) -> list[Candidate]:
+        least = score_of[best] - tolerance * abs(score_of[best])
+        return [option for option in options if score_of[option] >= least]
 
-    best = best_of(good)
-    as_given = [one for one in good if one.balance == 0]
-    if within(as_given, best):
-        good, best = as_given, best_of(as_given)
+    best = best_of(qualified)
+    configured = [candidate for candidate in qualified if candidate.balance == 0]
+    if within(configured, best):
+        qualified, best = configured, best_of(configured)
 
-    def order(one: Candidate) -> tuple[float, ...]:
-        algorithm, number = one.simplicity
-        return algorithm, 0 if is_number_found else number, -of_each[one], number, one.balance
+    def order(candidate: Candidate) -> tuple[float, ...]:
+        algorithm, number = candidate.simplicity
+        return algorithm, 0 if is_number_found else number, -score_of[candidate], number, candidate.balance
 
-    return min(within(good, best), key=order), best
+    return min(within(qualified, best), key=order), best
 
 
 TITLES = {
@@ -203,7 +217,7 @@ def _titles(chosen_by: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _beside(chosen: Candidate, best: Candidate) -> str:
+def _comparison(chosen: Candidate, best: Candidate) -> str:
     compared = []
     for name, title in TITLES.items():
         own, other = getattr(chosen, name), getattr(best, name)
@@ -212,17 +226,22 @@ def _beside(chosen: Candidate, best: Candidate) -> str:
     return ", ".join(compared)
 
 
-def _edges(best: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """Where the best lies at an end of what was tried, so that more may lie beyond."""
-    alike = [one for one in candidates if one.algorithm == best.algorithm]
+def _edge_notes(best: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """A note if the best candidate is at an end of the search space, so that values beyond it may be better."""
+    comparable = [candidate for candidate in candidates if candidate.algorithm == best.algorithm]
     key, own, tried = (
-        ("try_n_segments", best.asked, {one.asked for one in alike if one.asked})
+        ("try_n_segments", best.asked, {candidate.asked for candidate in comparable if candidate.asked})
         if best.asked
-        else ("try_min_cluster_share", best.density, {one.density for one in alike if one.density})
+        else (
+            "try_min_cluster_share",
+            best.density,
+            {candidate.density for candidate in comparable if candidate.density},
+        )
     )
     if own is None or len(tried) < 2 or min(tried) < own < max(tried):
         return ()
     end, beyond = ("highest", "higher") if own == max(tried) else ("lowest", "lower")
     return (
-        f"The best candidate ({best.name}) is at the {end} of {key}: {beyond} ones may be better, and were not tried.",
+        f"The best candidate ({best.name}) is at the {end} value of {key}; "
+        f"{beyond} values were not tried and may be better.",
     )

@@ -1,4 +1,4 @@
-"""What a segment has more of than the shop: tests, their correction for many tests, and what is too few to be shown."""
+"""Test what is more common in a segment than in the shop, correct for multiple tests, and suppress small cells."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ CELL = ["topic", "value", "segment_id"]
 
 
 def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame, min_group: int) -> pd.DataFrame:
-    """Customers of each segment who carry a value, beside the shop's.
+    """Share of each segment's customers with a value, compared with the share in the shop.
 
         counts (topic, value, segment_id, customer_count), known (topic, segment_id, known_count)
      -> compared (topic, value, segment_id, customer_count, known_count, shop_count, shop_known_count,
                   figure, shop, lift, p_value, q_value)     one row per value and segment
 
-    The test is the hypergeometric one, exact: of ``shop_known_count`` customers ``shop_count`` carry the value; how
-    likely are ``customer_count`` or more of them among ``known_count`` drawn without putting back (Fisher, one-sided)?
-    q-values: `with_q_values`, over all rows. Values and segments too small to be shown, whatever is found of them (see
-    `shown_counts`), have no row: what the totals alone decide biases no test, and spares the others some correction.
+    The test is Fisher's exact test, one-sided. Of ``shop_known_count`` customers, ``shop_count`` have the value. The
+    p-value is the hypergeometric probability of ``customer_count`` or more of them among ``known_count`` customers,
+    drawn without replacement. q-values (`with_q_values`) cover all rows. Values and segments that are always too small
+    to be shown (see `shown_counts`) have no row. This depends only on totals, so it does not bias the tests, and fewer
+    tests need less correction.
     """
     values = counts[["topic", "value"]].drop_duplicates()
     cells = values.merge(known, on="topic").merge(counts, on=CELL, how="left")
@@ -33,7 +34,7 @@ def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame, min_group: int)
     cells["figure"] = cells.customer_count / cells.known_count
     cells["shop"] = cells.shop_count / cells.shop_known_count
     cells["lift"] = cells.figure / cells.shop
-    # Above k - 1 is k or more.
+    # sf(k - 1) is the probability of k or more.
     cells["p_value"] = stats.hypergeom.sf(
         cells.customer_count - 1, cells.shop_known_count, cells.shop_count, cells.known_count
     )
@@ -41,21 +42,21 @@ def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame, min_group: int)
 
 
 def compare_means(sums: pd.DataFrame) -> pd.DataFrame:
-    """Mean over the customers of each segment, beside that over the shop's.
+    """Mean over the customers of each segment, compared with the mean over the shop.
 
         sums (topic, value, segment_id, known_count, total, squares, customer_count)
-     -> compared (..., figure, shop, lift, p_value, q_value)     rows of two customers or more, with as many elsewhere
+     -> compared (..., figure, shop, lift, p_value, q_value)     rows with at least two customers here and elsewhere
 
-    Welch's t-test, two-sided, of the segment's customers against all others; a customer is one observation, whatever
-    the number of visits behind it. Where no figure varies there is nothing to test, and no row.
+    Two-sided Welch's t-test of the segment's customers against all others. Each customer is one observation, regardless
+    of the number of visits. There is no row where the figure does not vary.
     """
-    of_shop = sums.groupby(["topic", "value"], dropna=False)[["known_count", "total", "squares"]].transform("sum")
-    others = of_shop - sums[["known_count", "total", "squares"]]
+    shop_sums = sums.groupby(["topic", "value"], dropna=False)[["known_count", "total", "squares"]].transform("sum")
+    others = shop_sums - sums[["known_count", "total", "squares"]]
     is_enough = (sums.known_count >= 2) & (others.known_count >= 2)
-    cells, of_shop, others = sums[is_enough].copy(), of_shop[is_enough], others[is_enough]
+    cells, shop_sums, others = sums[is_enough].copy(), shop_sums[is_enough], others[is_enough]
     mean, variance = _moments(cells)
     mean_of_others, variance_of_others = _moments(others)
-    cells["figure"], cells["shop"] = mean, of_shop.total / of_shop.known_count
+    cells["figure"], cells["shop"] = mean, shop_sums.total / shop_sums.known_count
     cells["lift"] = cells.figure / cells.shop.where(cells.shop != 0)
     varies = (variance > 0) | (variance_of_others > 0)
     error, error_of_others = variance / cells.known_count, variance_of_others / others.known_count
@@ -69,50 +70,50 @@ def compare_means(sums: pd.DataFrame) -> pd.DataFrame:
 
 
 def _moments(sums: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Mean and sample variance; a variance below what sums of a billionth's grain can tell is 0."""
+    """Mean and sample variance; a variance below the rounding of the sums (about 1e-9) counts as 0."""
     mean = sums.total / sums.known_count
     variance = (sums.squares - sums.total * mean) / (sums.known_count - 1)
     return mean, variance.where(variance > 1e-8, 0.0)
 
 
 def with_q_values(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells with q_value: Benjamini and Hochberg (1995) over all of them."""
+    """Add q_value, by Benjamini and Hochberg (1995) over all cells."""
     q = stats.false_discovery_control(cells.p_value, method="bh") if len(cells) else []
     return cells.assign(q_value=np.asarray(q, dtype=np.float64))
 
 
-def shown_counts(cells: pd.DataFrame, *, min_group: int, is_told: pd.Series) -> pd.DataFrame:
-    """Of the cells that are told, those that give no small group away.
+def shown_counts(cells: pd.DataFrame, *, min_group: int, is_reported: pd.Series) -> pd.DataFrame:
+    """The reported cells from which no small group can be derived.
 
-    A cell is left out when fewer than ``min_group`` customers are in it, in the rest of its segment, in the rest of its
-    value, or in neither; and so is the smallest of a row or column of cells as long as what is left of its total after
-    taking all shown ones away is fewer.
+    A cell is hidden if fewer than ``min_group`` customers are in the cell, in the rest of its segment, in the rest of
+    its value, or in neither. Further cells are hidden, smallest first, until at least ``min_group`` customers
+    remain in every row and column total after subtracting its shown cells.
 
     Parameters
     ----------
     cells : DataFrame
-        As of `compare_counts`.
-    is_told : Series of bool, by the index of ``cells``
-        Those that are to be shown if nothing speaks against it.
+        Result of `compare_counts`.
+    is_reported : Series of bool, by the index of ``cells``
+        Cells to show unless they must be hidden.
     """
     inside, segment, value = cells.customer_count, cells.known_count, cells.shop_count
     neither = cells.shop_known_count - segment - value + inside
     is_large = np.minimum.reduce([inside, segment - inside, value - inside, neither]) >= min_group
-    shown = cells[is_told & is_large].sort_values(CELL)
+    shown = cells[is_reported & is_large].sort_values(CELL)
     while len(shown):
         few = [
             _smallest_where_few(shown, total, by, min_group=min_group)
             for total, by in (("shop_count", ["topic", "value"]), ("known_count", ["topic", "segment_id"]))
         ]
-        gone = few[0].union(few[1])
-        if gone.empty:
+        hidden = few[0].union(few[1])
+        if hidden.empty:
             break
-        shown = shown.drop(gone)
+        shown = shown.drop(hidden)
     return shown
 
 
 def _smallest_where_few(shown: pd.DataFrame, total: str, by: list[str], *, min_group: int) -> pd.Index:
-    """Of each group whose cells leave fewer than ``min_group`` of its total, the place of its smallest cell."""
+    """Index of the smallest cell in each group whose total minus its shown cells is below ``min_group``."""
     groups = shown.groupby(by)
     left = groups[total].transform("first") - groups.customer_count.transform("sum")
     few = shown[left < min_group].sort_values(["customer_count", *CELL])

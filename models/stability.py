@@ -1,4 +1,4 @@
-"""How surely clusters come back, and customers stay in theirs, when parts of the customers are clustered anew."""
+"""Stability under resampling: how well clusters recur, and how often customers keep theirs."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ MIN_PER_BIN = 50
 
 @dataclass(frozen=True)
 class Resampled:
-    """What became of the clusters of a sample when parts of it were clustered anew.
+    """Results of re-clustering random subsets of a sample.
 
     Attributes
     ----------
     stability : dict of int to float
-        Cluster -> mean over resamples of its best Jaccard, 0..1.
+        Cluster -> mean over resamples of its best Jaccard similarity, 0..1.
     rows : array of int, shape (m,)
-        The sample, as rows of the points.
+        The sample, as row numbers of the points.
     drawn : bool array of shape (resamples, m)
-        Who was clustered anew.
+        Which customers were part of each resample.
     stayed : bool array of shape (resamples, m)
-        Who came, drawn or not, into the new cluster that stands for their old one.
+        Which customers, drawn or not, were assigned to the new cluster that matches their old one.
     """
 
     stability: dict[int, float]
@@ -43,7 +43,7 @@ class Resampled:
 def resample(
     space: Floats, labels: Ints, fit: Fit, *, resamples: int, customers: int, seed: int, threads: int = 1
 ) -> Resampled:
-    """Cluster parts of the customers anew: by turns a bootstrap, whose repeats count once, and a half.
+    """Re-cluster subsets of the customers, alternating bootstraps (without duplicates) and random halves.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ def resample(
     fit : callable
         Points and a seed -> Clusters, with the settings that gave ``labels``.
     customers : int
-        Size of the sample at most.
+        Maximum size of the sample.
 
     References
     ----------
     Hennig, Cluster-wise assessment of cluster stability, Computational Statistics & Data Analysis 52 (2007), as
-    clusterboot of the R package fpc has it.
+    implemented by clusterboot of the R package fpc.
     """
     rows = sampled_rows(len(space), customers, seed)
     points, known = space[rows], labels[rows]
@@ -65,19 +65,19 @@ def resample(
     draws = [_draw(len(points), generator, is_bootstrap=number % 2 == 0) for number in range(resamples)]
     seeds = generator.integers(2**31 - 1, size=resamples).tolist()
 
-    def again(inside: Ints, start: int) -> Ints:
-        found: Ints = assign(points, fit(points[inside], start).model)["cluster_id"]
-        return found
+    def recluster(inside: Ints, start: int) -> Ints:
+        labels: Ints = assign(points, fit(points[inside], start).model)["cluster_id"]
+        return labels
 
     with threadpool_limits(limits=1):
-        found = Parallel(n_jobs=threads, prefer="threads")(map(delayed(again), draws, seeds))
+        reclustered = Parallel(n_jobs=threads, prefer="threads")(map(delayed(recluster), draws, seeds))
     best: dict[int, list[float]] = {number: [] for number in _clusters(known).tolist()}
     drawn, stayed = (np.zeros((resamples, len(points)), dtype=bool) for _ in range(2))
-    for number, (inside, new) in enumerate(zip(draws, found, strict=True)):
+    for number, (inside, new) in enumerate(zip(draws, reclustered, strict=True)):
         for cluster, jaccard in _best_jaccards(known[inside], new[inside]).items():
             best[cluster].append(jaccard)
         drawn[number, inside] = True
-        stayed[number] = _renamed(new, known, inside) == known
+        stayed[number] = _match_to_known(new, known, inside) == known
     means = {number: float(np.mean(values)) if values else 0.0 for number, values in best.items()}
     return Resampled(means, rows, drawn, stayed)
 
@@ -88,64 +88,65 @@ def _draw(count: int, generator: np.random.Generator, *, is_bootstrap: bool) -> 
     return np.sort(generator.choice(count, size=max(2, count // 2), replace=False))
 
 
-def _best_jaccards(known: Ints, again: Ints) -> dict[int, float]:
-    """For each known cluster with members here, the Jaccard of the new cluster most like it; noise is no cluster."""
-    old, fresh = _clusters(known), _clusters(again)
-    shared = _shared(known, again, old, fresh)
-    before = np.array([(known == one).sum() for one in old])[:, None]
-    after = np.array([(again == one).sum() for one in fresh])[None, :]
+def _best_jaccards(known: Ints, new: Ints) -> dict[int, float]:
+    """For each known cluster with members here, the Jaccard similarity of the most similar new one; without noise."""
+    known_ids, new_ids = _clusters(known), _clusters(new)
+    shared = _shared(known, new, known_ids, new_ids)
+    before = np.array([(known == cluster).sum() for cluster in known_ids])[:, None]
+    after = np.array([(new == cluster).sum() for cluster in new_ids])[None, :]
     jaccards = shared / (before + after - shared)
-    return dict(zip(old.tolist(), jaccards.max(axis=1, initial=0.0).tolist(), strict=True))
+    return dict(zip(known_ids.tolist(), jaccards.max(axis=1, initial=0.0).tolist(), strict=True))
 
 
 def _clusters(labels: Ints) -> Ints:
     return np.unique(labels[labels != NOISE])
 
 
-def _shared(known: Ints, again: Ints, old: Ints, fresh: Ints) -> Ints:
-    """How many customers each old cluster and each new one have in common: shape (number old, number new)."""
-    counts = [[((known == one) & (again == other)).sum() for other in fresh] for one in old]
-    return np.array(counts, dtype=np.int64).reshape(len(old), len(fresh))
+def _shared(known: Ints, new: Ints, known_ids: Ints, new_ids: Ints) -> Ints:
+    """Number of customers that each known and each new cluster share: shape (known clusters, new clusters)."""
+    counts = [[((known == known_id) & (new == new_id)).sum() for new_id in new_ids] for known_id in known_ids]
+    return np.array(counts, dtype=np.int64).reshape(len(known_ids), len(new_ids))
 
 
-def _renamed(new: Ints, known: Ints, inside: Ints) -> Ints:
-    """New clusters under the numbers of the old, each old one once, so that most of those drawn keep theirs.
+def _match_to_known(new: Ints, known: Ints, inside: Ints) -> Ints:
+    """New clusters renumbered by a one-to-one match with the known ones that keeps most drawn customers in place.
 
-    Noise stays noise; a new cluster that stands for no old one is -2.
+    Noise stays noise; a new cluster without a match becomes -2.
     """
-    old, fresh = _clusters(known), _clusters(new)
-    shared = _shared(known[inside], new[inside], old, fresh)
-    renamed = np.where(new == NOISE, NOISE, -2)
+    known_ids, new_ids = _clusters(known), _clusters(new)
+    shared = _shared(known[inside], new[inside], known_ids, new_ids)
+    matched = np.where(new == NOISE, NOISE, -2)
     for row, column in zip(*linear_sum_assignment(shared, maximize=True), strict=True):
-        renamed[new == fresh[column]] = old[row]
-    return renamed
+        matched[new == new_ids[column]] = known_ids[row]
+    return matched
 
 
-def staying(margins: Floats, labels: Ints, resampled: Resampled) -> dict[str, NDArray[np.float64] | Ints]:
-    """How a margin is to be read: the share of the customers with it who stay in their segment on a resample.
+def stay_rates(margins: Floats, labels: Ints, resampled: Resampled) -> dict[str, NDArray[np.float64] | Ints]:
+    """Calibrate margins: the share of customers with a given margin who keep their segment on a resample.
 
-    Counted over customers who were not drawn, as those scored later are not either; in bins of equal numbers of
-    customers within each cluster, made monotone (Zadrozny and Elkan, 2002). Few customers are one bin: their mean.
+    Only customers outside the resample are counted, because customers scored later are also outside the fitted data.
+    Rates are averaged in equal-sized bins within each cluster and made monotone (Zadrozny and Elkan, 2002). A small
+    cluster is a single bin.
 
     Parameters
     ----------
     margins, labels : arrays of shape (n,)
-        Of all points; `Resampled.rows` are places among them.
+        Margins and clusters of all points; `Resampled.rows` are row numbers of these.
 
     Returns
     -------
     dict
-        staying_clusters (k,), staying_margins (b,) rising, staying_rates (k, b); for `scorer.assign`. Empty where
-        everybody was drawn each time.
+        staying_clusters (k,), staying_margins (b,) ascending, staying_rates (k, b), for `scorer.assign`. Empty if all
+        customers were drawn every time.
     """
     counts = (~resampled.drawn).sum(axis=0)
     if not counts.any():
         return {}
-    seen = counts > 0
-    margin, label = margins[resampled.rows][seen], labels[resampled.rows][seen]
-    rate = (resampled.stayed & ~resampled.drawn).sum(axis=0)[seen] / counts[seen]
+    is_counted = counts > 0
+    margin, label = margins[resampled.rows][is_counted], labels[resampled.rows][is_counted]
+    rate = (resampled.stayed & ~resampled.drawn).sum(axis=0)[is_counted] / counts[is_counted]
     knots = np.unique(np.concatenate([[0.0], np.quantile(margin, np.linspace(0.0, 1.0, BINS + 1))]))
-    clusters, weight = np.unique(label), counts[seen].astype(np.float64)
+    clusters, weight = np.unique(label), counts[is_counted].astype(np.float64)
     members = [np.flatnonzero(label == cluster) for cluster in clusters]
     curves = [_monotone(margin[own], rate[own], weight[own], knots) for own in members]
     return {"staying_clusters": clusters, "staying_margins": knots, "staying_rates": np.stack(curves)}
@@ -154,9 +155,9 @@ def staying(margins: Floats, labels: Ints, resampled: Resampled) -> dict[str, ND
 def _monotone(margin: Floats, rate: Floats, weight: Floats, knots: Floats) -> Floats:
     order = np.argsort(margin, kind="stable")
     bins = np.array_split(order, max(1, min(BINS, len(order) // MIN_PER_BIN)))
-    centre = np.array([margin[one].mean() for one in bins])
-    height = np.array([np.average(rate[one], weights=weight[one]) for one in bins])
-    size = np.array([weight[one].sum() for one in bins])
+    centre = np.array([margin[rows].mean() for rows in bins])
+    height = np.array([np.average(rate[rows], weights=weight[rows]) for rows in bins])
+    size = np.array([weight[rows].sum() for rows in bins])
     rising = IsotonicRegression(y_min=0.0, y_max=1.0).fit_transform(centre, height, sample_weight=size)
     curve: Floats = np.interp(knots, centre, rising)
     return curve

@@ -1,4 +1,4 @@
-"""What segments tell of the weeks after they were fixed, beside what the whole profile tells."""
+"""How well fixed segments predict the weeks that follow, compared with predictions from the whole profile."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from models.scorer import Floats, Ints
 
 FOLDS = 5
 CHANCE = {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
-"""Figure -> its value where nothing is known."""
+"""Figure -> its value for a prediction without any information."""
 FIRST_CATEGORY = 2
 """Column of `Outcomes.matrix`."""
 FITTING_ROUNDS = 4
-"""Past which figures change by less than a thousandth."""
+"""With more rounds, figures change by less than 0.001."""
 LOGISTIC_C = 0.01
-PAIRS = 30_000
-"""Pairs of customer and category that boosted trees learn from, at most."""
-MOST_SPREADS = 4.0
+MAX_PAIRS = 30_000
+"""Maximum number of (customer, category) pairs for fitting boosted trees."""
+MAX_DEVIATIONS = 4.0
 RIDGE_ALPHAS = np.logspace(0.0, 5.0, 11)
 TREES = {"max_iter": 60, "max_leaf_nodes": 8, "min_samples_leaf": 20, "early_stopping": False, "random_state": 0}
 
 Learner = Callable[[Floats, Floats, Floats], Floats]
-"""Points and outcomes to learn from, and points to predict -> predictions."""
+"""Training points, training outcomes, points to predict -> predictions."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Outcomes:
     ----------
     bought : bool array of shape (n,)
     spend : float array of shape (n,)
-        In the shop's currency; all 0 where the log has no prices.
+        In the shop's currency; all 0 if the log has no prices.
     categories : bool array of shape (n, m)
-        Who bought what; of categories that buyers enough bought (`models.backtest.often_bought`).
+        Which categories each customer bought; only categories with enough buyers (`models.backtest.often_bought`).
     """
 
     bought: NDArray[np.bool_]
@@ -56,22 +56,23 @@ class Outcomes:
     categories: NDArray[np.bool_]
 
     def of(self, rows: Ints) -> Outcomes:
-        """The outcomes of some of the customers."""
+        """The outcomes of the customers ``rows``."""
         return Outcomes(self.bought[rows], self.spend[rows], self.categories[rows])
 
     @property
     def matrix(self) -> Floats:
-        """Bought, log of 1 + spend, categories side by side: shape (n, 2 + m)."""
+        """Columns bought, log(1 + spend), then categories: shape (n, 2 + m)."""
         log_spend = np.log1p(np.maximum(self.spend, 0.0))
         return np.column_stack([self.bought, log_spend, self.categories]).astype(np.float64)
 
 
 def predicted_by_groups(groups: Sequence[NDArray[Any]], outcomes: Outcomes, *, seed: int) -> Floats:
-    """Outcomes predicted, out of fold, by one grouping or several: the overall mean times an effect of each group.
+    """Predict outcomes out of fold from one or more groupings: the overall mean times an effect of each group.
 
-    Main effects of a log-linear model, fitted so that in each group the predictions add up to what was observed
-    (iterative proportional fitting; Deming and Stephan, 1940). As few buy in one category, an effect on a category is
-    drawn to the group's effect on buying at all, with the weight of one buyer (a Gamma prior of a Poisson rate).
+    The effects are main effects of a log-linear model. They are fitted so that predictions add up to the observed sums
+    in each group (iterative proportional fitting; Deming and Stephan, 1940). A single category has few buyers, so a
+    group's effect on a category is shrunk towards its effect on buying at all, with the weight of one buyer (a Gamma
+    prior on a Poisson rate).
 
     Parameters
     ----------
@@ -84,19 +85,19 @@ def predicted_by_groups(groups: Sequence[NDArray[Any]], outcomes: Outcomes, *, s
     """
     matrix = outcomes.matrix
     fold, folds = _folds(len(matrix), seed)
-    found = np.full(matrix.shape, np.nan)
+    predicted = np.full(matrix.shape, np.nan)
     codes = [np.unique(group, return_inverse=True)[1] for group in groups]
     for held_out in range(folds if folds > 1 else 0):
         known, new = fold != held_out, fold == held_out
         effects = _main_effects([code[known] for code in codes], [code.max() + 1 for code in codes], matrix[known])
-        found[new] = matrix[known].mean(axis=0)
+        predicted[new] = matrix[known].mean(axis=0)
         for code, effect in zip(codes, effects, strict=True):
-            found[new] *= effect[code[new]]
-    return found
+            predicted[new] *= effect[code[new]]
+    return predicted
 
 
 def _main_effects(codes: Sequence[Ints], counts: Sequence[int], matrix: Floats) -> list[Floats]:
-    """What each group multiplies the overall mean by: an array (number of groups, 2 + m) for each grouping."""
+    """The factor of each group on the overall mean: one array of shape (number of groups, 2 + m) per grouping."""
     members = [indicator(code, count) for code, count in zip(codes, counts, strict=True)]
     effects = [np.ones((count, matrix.shape[1])) for count in counts]
     predicted = np.tile(matrix.mean(axis=0), (len(matrix), 1))
@@ -114,13 +115,13 @@ def _main_effects(codes: Sequence[Ints], counts: Sequence[int], matrix: Floats) 
 
 
 def _folds(count: int, seed: int) -> tuple[Ints, int]:
-    """Fold of each row, and how many there are."""
+    """Fold of each row, and the number of folds."""
     folds = min(FOLDS, count)
     return np.random.default_rng(seed).permutation(count) % max(folds, 1), folds
 
 
 def predicted_by_profile(points: Floats, shares: Floats, outcomes: Outcomes, *, seed: int) -> dict[str, Floats]:
-    """Outcomes predicted, out of fold, by the whole profile: by regularised linear models, and by boosted trees.
+    """Predict outcomes out of fold from the whole profile, with regularised linear models and with boosted trees.
 
     Parameters
     ----------
@@ -132,11 +133,12 @@ def predicted_by_profile(points: Floats, shares: Floats, outcomes: Outcomes, *, 
     Returns
     -------
     dict
-        linear, trees: arrays of the shape of `Outcomes.matrix`. Trees judge all pairs of customer and category at
-        once, by profile, share and how often the category is bought; logistic regression judges each category alone.
+        linear, trees: arrays of the shape of `Outcomes.matrix`. One boosted model predicts all pairs of customer and
+        category, from profile, interest share and the category's purchase rate. Logistic regression fits each
+        category separately.
     """
     matrix, names = outcomes.matrix, ("linear", "trees")
-    found = {name: np.full(matrix.shape, np.nan) for name in names}
+    predicted = {name: np.full(matrix.shape, np.nan) for name in names}
     fold, folds = _folds(len(matrix), seed)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", category=ConvergenceWarning)
@@ -144,28 +146,28 @@ def predicted_by_profile(points: Floats, shares: Floats, outcomes: Outcomes, *, 
             known, new = fold != held_out, fold == held_out
             learners: dict[str, tuple[Learner, Learner]] = {"linear": (_logistic, _ridge), "trees": (_trees, _boosted)}
             for name, (classify, regress) in learners.items():
-                found[name][new, 0] = classify(points[known], matrix[known, 0], points[new])
-                found[name][new, 1] = regress(points[known], matrix[known, 1], points[new])
+                predicted[name][new, 0] = classify(points[known], matrix[known, 0], points[new])
+                predicted[name][new, 1] = regress(points[known], matrix[known, 1], points[new])
             for column in range(2, matrix.shape[1]):
-                found["linear"][new, column] = _logistic(points[known], matrix[known, column], points[new])
+                predicted["linear"][new, column] = _logistic(points[known], matrix[known, column], points[new])
             if matrix.shape[1] > 2:
                 base = matrix[known, 2:].mean(axis=0)
-                seen, unseen = (_pairs(points[rows], shares[rows], base) for rows in (known, new))
-                drawn = sampled_rows(len(seen), PAIRS, seed)
-                told = _trees(seen[drawn], matrix[known, 2:].ravel()[drawn], unseen)
-                found["trees"][new, 2:] = told.reshape(new.sum(), -1)
-    return found
+                known_pairs, new_pairs = (_pairs(points[rows], shares[rows], base) for rows in (known, new))
+                drawn = sampled_rows(len(known_pairs), MAX_PAIRS, seed)
+                by_pair = _trees(known_pairs[drawn], matrix[known, 2:].ravel()[drawn], new_pairs)
+                predicted["trees"][new, 2:] = by_pair.reshape(new.sum(), -1)
+    return predicted
 
 
 def _pairs(points: Floats, shares: Floats, base: Floats) -> Floats:
-    """A row per customer and category."""
+    """Features of each pair of customer and category, one row per pair."""
     own = np.column_stack([shares.ravel(), np.tile(base, len(points))])
     return np.column_stack([np.repeat(points, shares.shape[1], axis=0), own])
 
 
 def _standardised() -> tuple[StandardScaler, FunctionTransformer]:
-    """Without far outliers: on a column that nearly all customers have alike, one customer would be told anything."""
-    return StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -MOST_SPREADS, "a_max": MOST_SPREADS})
+    """Standardise and clip outliers: in a nearly constant column, a single customer could get an extreme prediction."""
+    return StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -MAX_DEVIATIONS, "a_max": MAX_DEVIATIONS})
 
 
 def _logistic(known: Floats, outcome: Floats, new: Floats) -> Floats:
@@ -190,7 +192,7 @@ def _boosted(known: Floats, outcome: Floats, new: Floats) -> Floats:
 
 
 def figures_of(predicted: Floats, outcomes: Outcomes, weights: Floats) -> dict[str, Figure]:
-    """How well predictions of the shape of `Outcomes.matrix` foretell the outcomes, with intervals over customers.
+    """How well predictions of the shape of `Outcomes.matrix` match the outcomes, with intervals over customers.
 
     Parameters
     ----------
@@ -200,10 +202,10 @@ def figures_of(predicted: Floats, outcomes: Outcomes, weights: Floats) -> dict[s
     Returns
     -------
     dict
-        buys_auc; spend_r2, of the log of 1 + spend; category_auc, mean over categories. What is undefined is left
-        out: everybody bought, or nobody; nobody's spend is known; no category has buyers enough.
+        buys_auc; spend_r2, of log(1 + spend); category_auc, mean over categories. Undefined figures are left out:
+        everybody or nobody bought, no spend is known, or no category has enough buyers.
     """
-    found = {
+    values = {
         "buys_auc": weighted_auc(predicted[:, 0], outcomes.bought, weights),
         "spend_r2": _r2(predicted[:, 1], outcomes.matrix[:, 1], weights),
     }
@@ -214,8 +216,8 @@ def figures_of(predicted: Floats, outcomes: Outcomes, weights: Floats) -> dict[s
     if by_category:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Mean of empty slice")
-            found["category_auc"] = np.nanmean(by_category, axis=0)
-    return {name: figure_of(values) for name, values in found.items() if np.isfinite(values[0])}
+            values["category_auc"] = np.nanmean(by_category, axis=0)
+    return {name: figure_of(own) for name, own in values.items() if np.isfinite(own[0])}
 
 
 def _r2(predicted: Floats, outcome: Floats, weights: Floats) -> Floats:
@@ -226,21 +228,23 @@ def _r2(predicted: Floats, outcome: Floats, weights: Floats) -> Floats:
 
 
 def predictive_validity(segment: NDArray[Any], outcomes: Outcomes, *, seed: int) -> dict[str, float]:
-    """What the segment alone tells of the weeks after it was fixed: `figures_of`, without intervals."""
-    found = figures_of(predicted_by_groups([segment], outcomes, seed=seed), outcomes, np.ones((1, len(segment))))
-    return {name: figure.mean for name, figure in found.items()}
+    """How well the segment alone predicts the weeks after it was fixed: `figures_of`, without intervals."""
+    figures = figures_of(predicted_by_groups([segment], outcomes, seed=seed), outcomes, np.ones((1, len(segment))))
+    return {name: figure.mean for name, figure in figures.items()}
 
 
-def better_of(rows: Mapping[str, Mapping[str, Figure]]) -> dict[str, Figure]:
-    """The highest of each figure over rows."""
+def best_figures(rows: Mapping[str, Mapping[str, Figure]]) -> dict[str, Figure]:
+    """The highest value of each figure over all rows."""
     names = [name for name in CHANCE if any(name in row for row in rows.values())]
-    return {name: max((row[name] for row in rows.values() if name in row), key=lambda one: one.mean) for name in names}
+    return {
+        name: max((row[name] for row in rows.values() if name in row), key=lambda figure: figure.mean) for name in names
+    }
 
 
-def kept_gain(found: Mapping[str, Figure], ceiling: Mapping[str, Figure]) -> dict[str, float]:
-    """Share of the ceiling's gain over chance that is kept; left out where the ceiling gains nothing."""
+def kept_gain(figures: Mapping[str, Figure], ceiling: Mapping[str, Figure]) -> dict[str, float]:
+    """Share of the ceiling's gain over chance that is retained; left out where the ceiling gains nothing."""
     return {
         name: (figure.mean - CHANCE[name]) / (ceiling[name].mean - CHANCE[name])
-        for name, figure in found.items()
+        for name, figure in figures.items()
         if name in ceiling and ceiling[name].mean > CHANCE[name]
     }

@@ -1,4 +1,4 @@
-"""What a customer might do next, as changes of the profile: which of it would move one on the border."""
+"""Possible next actions of a customer as profile changes, to see which would move a customer to another segment."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from typing import Any
 
 from features.events import EventType
 
-VISITING = (
+VISIT_EVENTS = (
     *(EventType.VIEW, EventType.SEARCH, EventType.FAVOURITE),
     *(EventType.CART, EventType.REMOVE_FROM_CART, EventType.EMAIL_CLICK),
 )
-"""What shows a visit in which nothing is ordered."""
-CHANGED = (
+"""Event types that show a visit without an order."""
+CHANGED_COLUMNS = (
     *("days_since_first_event", "days_since_last_event", "days_since_last_purchase"),
     *("session_count", "event_count", "view_count", "cart_count", "abandoned_cart_count", "order_count", "spend"),
     *("cart_session_count", "purchase_count", "activity"),
 )
-"""Columns that a move may change; the rates among the clusterer's columns follow from them."""
-DONE = (EventType.VIEW, EventType.CART, EventType.PURCHASE)
-"""What a move counts as views, carts and orders."""
+"""Columns that a move may change; the rates among the clusterer's columns are recomputed from them."""
+MOVE_EVENTS = (EventType.VIEW, EventType.CART, EventType.PURCHASE)
+"""Event types of the views, carts and orders of a move."""
 Change = dict[str, tuple[float, float]]
-"""Column -> (factor, addend): what the column becomes. Factor 0: whatever it was, null too."""
+"""Column -> (factor, addend). With factor 0 the new value is the addend, even if the old value was null."""
 
 
 def possible_moves(moves: Sequence[Mapping[str, Any]], event_counts: Mapping[EventType, float]) -> list[dict[str, Any]]:
-    """The moves that the shop's log could show, without the views and carts that it never shows.
+    """The moves that the shop's log can record, without views and carts if the log has none.
 
-    A log of orders alone shows no visit without an order, and one without carts no cart that is filled and left.
+    A log with orders only cannot show a visit without an order. A log without carts cannot show an abandoned cart.
 
     Parameters
     ----------
     moves : sequence of mapping
-        As `moves_as_changes` takes them.
+        As in `moves_as_changes`.
     event_counts : mapping
         `EventType` -> number of such events at training.
     """
-    shows_visits, shows_views, shows_carts = (
-        any(event_counts[kind] > 0 for kind in kinds) for kinds in (VISITING, (EventType.VIEW,), (EventType.CART,))
+    has_visits, has_views, has_carts = (
+        any(event_counts[kind] > 0 for kind in kinds) for kinds in (VISIT_EVENTS, (EventType.VIEW,), (EventType.CART,))
     )
     return [
-        {**move, "views": move["views"] * shows_views, "carts": move["carts"] * shows_carts}
+        {**move, "views": move["views"] * has_views, "carts": move["carts"] * has_carts}
         for move in moves
-        if move["orders"] or ((shows_visits or not move["visits"]) and (shows_carts or not move["carts"]))
+        if move["orders"] or ((has_visits or not move["visits"]) and (has_carts or not move["carts"]))
     ]
 
 
@@ -56,24 +56,24 @@ def moves_as_changes(
     half_life_days: float = math.inf,
     signal_weights: Mapping[EventType, float] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """Each move as the changes of a profile that it may mean; a customer moves if each of them leads to one segment.
+    """The possible profile changes of each move; a customer moves only if all of them lead to the same segment.
 
-    What is done within some days may be done at once or at their end, so both are tried; doing nothing, at their end.
-    Interests, habits and discounts are left as they are: they change slowly, and which way is not known.
+    An action within some days may happen at once or on the last day, so both are tried. Doing nothing is tried on the
+    last day only. Interests, habits and discounts stay unchanged: they change slowly, and the direction is unknown.
 
     Parameters
     ----------
     moves : sequence of mapping
         text, days, visits, views, carts, orders.
     spend_per_order : float
-        Of a usual order.
+        Value of a typical order.
     half_life_days, signal_weights : float, mapping of EventType to float
-        Of activity; without them it is left as it is.
+        Parameters of activity; without them activity stays unchanged.
 
     Returns
     -------
     list of dict
-        text; changes: list of `Change`. Plain values, for the model's JSON.
+        text; changes: list of `Change`. Only plain values, so the model can be saved as JSON.
     """
     change = functools.partial(
         _change, spend_per_order=spend_per_order, half_life_days=half_life_days, signal_weights=signal_weights
@@ -95,15 +95,15 @@ def _change(
     half_life_days: float,
     signal_weights: Mapping[EventType, float],
 ) -> Change:
-    """What a profile becomes when the move is made ``days`` from now."""
+    """The profile change if the move happens ``days`` from now."""
     views, carts, orders = (float(move[name]) for name in ("views", "carts", "orders"))
-    weighed = zip((signal_weights.get(kind, 0.0) for kind in DONE), (views, carts, orders), strict=True)
+    weighted = zip((signal_weights.get(kind, 0.0) for kind in MOVE_EVENTS), (views, carts, orders), strict=True)
     return {
         "days_since_first_event": (1.0, days),
         "days_since_last_event": (0.0, 0.0) if move["visits"] else (1.0, days),
         "days_since_last_purchase": (0.0, 0.0) if orders else (1.0, days),
         "session_count": (1.0, float(move["visits"])),
-        # A visit is seen by what is done in it.
+        # A visit has at least one event.
         "event_count": (1.0, max(views + carts + orders, float(move["visits"]))),
         "view_count": (1.0, views),
         "cart_count": (1.0, carts),
@@ -111,7 +111,7 @@ def _change(
         "abandoned_cart_count": (1.0, float(carts > 0 and not orders)),
         "order_count": (1.0, orders),
         "purchase_count": (1.0, orders),
-        # What was done before has aged, what is done now has not.
-        "activity": (0.5 ** (days / half_life_days), sum(weight * done for weight, done in weighed)),
+        # Earlier activity decays; the new actions count in full.
+        "activity": (0.5 ** (days / half_life_days), sum(weight * done for weight, done in weighted)),
         "spend": (1.0, orders * spend_per_order),
     }

@@ -1,1 +1,1 @@
-"""Floor 3: order of steps, files, databases, MLflow, the command line."""
+"""Layer 3: the steps of each command, files, databases, MLflow, and the command line."""

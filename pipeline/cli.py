@@ -1,4 +1,4 @@
-"""`kindred`: the command line. Imports late, so that --help answers at once."""
+"""`kindred`: the command line. Each command imports its code only when it runs, so --help answers at once."""
 
 from __future__ import annotations
 
@@ -14,48 +14,49 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-EXIT_USER_MISTAKE = 2
+EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
 OBJECTS_BEFORE_COLLECTION = 200_000
+MODEL_HELP = "model to use (default: models:/<model_name>@champion)"
+RUN_HELP = "run id, or its first characters"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 2 for a user's mistake, 1 for anything else."""
+    """Run one command. Returns 0 on success, 2 for a user error and 1 for any other failure."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    for chatty in ("mlflow", "alembic", "numba", "matplotlib"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    for library in ("mlflow", "alembic", "numba", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     if not options.debug:
         warnings.filterwarnings("ignore")
     from pipeline.config.errors import UserError
 
     try:
-        with few_collections():
+        with rare_garbage_collection():
             return int(options.run(options) or 0)
     except UserError as error:
         print(f"kindred: {error}", file=sys.stderr)
-        return EXIT_USER_MISTAKE
+        return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("kindred: stopped; nothing half written.", file=sys.stderr)
+        print("kindred: stopped. No partial files were left behind.", file=sys.stderr)
         return EXIT_FAILURE
     except Exception as error:
         if options.debug:
             raise
-        # The text of an unforeseen error may hold rows of data: its kind and place are told, its text only on demand.
-        place = _innermost(error)
+        # The text of an unexpected error may contain customer data, so only its type and location are printed.
         print(
-            f"kindred: an error that Kindred did not foresee: {type(error).__name__} at {place}. "
-            "Run the command again with --debug for the whole of it.",
+            f"kindred: unexpected error: {type(error).__name__} at {_error_location(error)}. "
+            "Run the command again with --debug to see the full traceback.",
             file=sys.stderr,
         )
         return EXIT_FAILURE
 
 
 @contextmanager
-def few_collections() -> Iterator[None]:
-    """Python looks for cycles of garbage rarely, and not at its end.
+def rare_garbage_collection() -> Iterator[None]:
+    """Run the garbage collector rarely, and skip its final pass at exit.
 
-    Imports and plans of queries make a million objects that stay: looking through them takes seconds.
+    Imports and query plans create about a million long-lived objects, and each full pass over them takes seconds.
     """
     before = gc.get_threshold()
     gc.set_threshold(OBJECTS_BEFORE_COLLECTION, *before[1:])
@@ -66,125 +67,179 @@ def few_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _innermost(error: BaseException) -> str:
+def _error_location(error: BaseException) -> str:
     frame = error.__traceback__
-    place = "an unknown place"
+    location = "an unknown location"
     while frame is not None:
-        place = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
+        location = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
         frame = frame.tb_next
-    return place
+    return location
 
 
 class Progress:
-    """Steps of a long command on standard error, with the seconds since its start."""
+    """Prints the steps of a long command to standard error, with the seconds since it started."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
 
     def __call__(self, step: str) -> None:
-        """Tell that ``step`` begins."""
+        """Print that ``step`` begins."""
         print(f"[{time.monotonic() - self.started:6.1f} s] {step}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="kindred", description="Finds the kinds of customers a shop has, from what they do."
+        prog="kindred", description="Group a shop's customers into named segments, based on what they do."
     )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and warnings of libraries")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and library warnings")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     with_params = argparse.ArgumentParser(add_help=False)
-    with_params.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
     with_params.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of params.yaml for this run"
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="settings file (default: params.yaml)"
+    )
+    with_params.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one setting for this run; can be repeated",
     )
 
-    train = commands.add_parser("train", parents=[with_params], help="find and name segments, track the run")
+    train = commands.add_parser("train", parents=[with_params], help="find and name segments, and write a report")
     train.add_argument(
-        "--sweep", action="store_true", help="choose among all of `sweep`, HDBSCAN too, and tell of each"
+        "--sweep",
+        action="store_true",
+        help="try every candidate in the sweep settings, including HDBSCAN, and show how each did",
     )
-    train.add_argument("--language", default=None, choices=("en", "uk", "ru", "sq"), help="same as --set language=...")
+    train.add_argument(
+        "--language",
+        default=None,
+        choices=("en", "uk", "ru", "sq"),
+        help="language of the report; same as --set language=...",
+    )
     train.set_defaults(run=_train)
 
-    score = commands.add_parser("score", parents=[with_params], help="give every customer a segment")
-    score.add_argument("--model", default=None, metavar="URI", help="default: models:/<model_name>@champion")
-    score.add_argument("--out", default=None, metavar="FILE", help="default: outputs.scores of params.yaml")
-    score.add_argument("--update", action="store_true", help="from the state of the last --update and the events since")
-    score.add_argument("--force", action="store_true", help="though the model looks like another shop's")
+    score = commands.add_parser("score", parents=[with_params], help="assign every customer to a segment")
+    score.add_argument("--model", default=None, metavar="URI", help=MODEL_HELP)
+    score.add_argument("--out", default=None, metavar="FILE", help="score file (default: the outputs.scores setting)")
+    score.add_argument(
+        "--update", action="store_true", help="read only the events added since the last --update, to save time"
+    )
+    score.add_argument("--force", action="store_true", help="score even if the model seems to belong to another shop")
     score.set_defaults(run=_score)
 
     _add_history(commands, with_params)
 
-    compare = commands.add_parser("compare", parents=[with_params], help="two or more runs side by side")
-    compare.add_argument("runs", nargs="+", metavar="RUN")
-    compare.add_argument("--flow", action="store_true", help="score the source with each model: who goes where")
+    compare = commands.add_parser("compare", parents=[with_params], help="compare two or more training runs")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help=RUN_HELP)
     compare.add_argument(
-        "--language", choices=("en", "uk", "ru", "sq"), help="of the page; default: language in params"
+        "--flow", action="store_true", help="score the customers with each model and show how their segments change"
+    )
+    compare.add_argument(
+        "--language", choices=("en", "uk", "ru", "sq"), help="language of the page (default: the language setting)"
     )
     compare.set_defaults(run=_compare)
 
-    promote = commands.add_parser("promote", parents=[with_params], help="make the model of a run the champion")
-    promote.add_argument("run_id", metavar="RUN")
-    promote.add_argument("--force", action="store_true", help="though it is worse; recorded with the version")
+    promote = commands.add_parser("promote", parents=[with_params], help="make a run's model the champion")
+    promote.add_argument("run_id", metavar="RUN", help=RUN_HELP)
+    promote.add_argument(
+        "--force", action="store_true", help="promote even if the run is worse; the model version records this"
+    )
     promote.set_defaults(run=_promote)
 
-    rename = commands.add_parser("rename", parents=[with_params], help="give a segment a name that lasts")
-    rename.add_argument("segment", metavar="SEGMENT", help="its segment_id, or what it is called now")
-    rename.add_argument("name", nargs="?", metavar="NAME")
-    rename.add_argument("--reset", action="store_true", help="take the given name back")
+    rename = commands.add_parser(
+        "rename", parents=[with_params], help="give a segment a name that later trainings keep"
+    )
+    rename.add_argument("segment", metavar="SEGMENT", help="segment_id or current name")
+    rename.add_argument("name", nargs="?", metavar="NAME", help="new name")
+    rename.add_argument("--reset", action="store_true", help="go back to the automatic name")
     rename.set_defaults(run=_rename)
 
     _add_report(commands, with_params)
 
     backtest = commands.add_parser(
-        "backtest", parents=[with_params], help="how well interests foretell purchases, beside other ways to score them"
+        "backtest",
+        parents=[with_params],
+        help="measure how well interests predict purchases, compared with other scoring methods",
     )
     backtest.set_defaults(run=_backtest)
 
     explain = commands.add_parser(
-        "explain", parents=[with_params], help="what one customer did, what it counted for, and the segment it led to"
+        "explain", parents=[with_params], help="show why a customer is in a segment, and which events counted"
     )
-    explain.add_argument("customer", metavar="CUSTOMER", help="an id as it stands in the log")
-    explain.add_argument("--category", default=None, metavar="PATH", help="every event that counted for one category")
-    explain.add_argument("--model", default=None, metavar="URI", help="default: models:/<model_name>@champion")
+    explain.add_argument("customer", metavar="CUSTOMER", help="customer id, exactly as in the log")
+    explain.add_argument("--category", default=None, metavar="PATH", help="list every event counted for one category")
+    explain.add_argument("--model", default=None, metavar="URI", help=MODEL_HELP)
     explain.set_defaults(run=_explain)
 
-    simulate = commands.add_parser("simulate", help="write a made-up shop with planted segments")
-    simulate.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    simulate.add_argument("--customers", type=int, default=20_000, metavar="N")
-    simulate.add_argument("--days", type=int, default=395, metavar="N")
-    simulate.add_argument("--seed", type=int, default=7, metavar="N")
+    simulate = commands.add_parser("simulate", help="write a simulated shop with known customer types")
+    simulate.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to write the shop to")
     simulate.add_argument(
-        "--kind", choices=("usual", "busy"), default="usual", help="busy: about 100 events a customer"
+        "--customers", type=int, default=20_000, metavar="N", help="number of customers (default: %(default)s)"
     )
-    simulate.add_argument("--format", choices=("parquet", "csv"), default="parquet")
+    simulate.add_argument("--days", type=int, default=395, metavar="N", help="days of history (default: %(default)s)")
+    simulate.add_argument("--seed", type=int, default=7, metavar="N", help="random seed (default: %(default)s)")
+    simulate.add_argument(
+        "--kind",
+        choices=("usual", "busy"),
+        default="usual",
+        help="busy: about 100 events per customer (default: %(default)s)",
+    )
+    simulate.add_argument(
+        "--format", choices=("parquet", "csv"), default="parquet", help="file format (default: %(default)s)"
+    )
     simulate.set_defaults(run=_simulate)
 
-    check = commands.add_parser("check", parents=[with_params], help="read and check the source, train nothing")
+    check = commands.add_parser("check", parents=[with_params], help="read and check the log without training")
     check.set_defaults(run=_check)
     return parser
 
 
 def _add_history(commands: Any, with_params: argparse.ArgumentParser) -> None:
-    history = commands.add_parser("history", parents=[with_params], help="score several moments in one pass: who moved")
-    history.add_argument("--every", choices=("week", "month", "quarter"), default="month", help="default: month")
-    history.add_argument("--from", dest="since", default=None, metavar="DATE", help="default: a year before as_of")
-    history.add_argument("--model", default=None, metavar="URI", help="default: models:/<model_name>@champion")
-    history.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: history.parquet in outputs")
+    history = commands.add_parser(
+        "history", parents=[with_params], help="score past dates in one pass and show who moved"
+    )
+    history.add_argument(
+        "--every", choices=("week", "month", "quarter"), default="month", help="time between dates (default: month)"
+    )
+    history.add_argument(
+        "--from", dest="since", default=None, metavar="DATE", help="earliest date (default: a year before as_of)"
+    )
+    history.add_argument("--model", default=None, metavar="URI", help=MODEL_HELP)
+    history.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="history file (default: history.parquet in the outputs folder)",
+    )
     history.set_defaults(run=_history)
 
-    migration = commands.add_parser("migration", parents=[with_params], help="two files of scores: who moved where")
-    migration.add_argument("scores", nargs=2, type=Path, metavar="SCORES")
-    migration.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: in outputs")
+    migration = commands.add_parser(
+        "migration", parents=[with_params], help="compare two score files and show who moved"
+    )
+    migration.add_argument("scores", nargs=2, type=Path, metavar="SCORES", help="score file")
+    migration.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="file of moves (default: migration.parquet in the outputs folder)",
+    )
     migration.set_defaults(run=_migration)
 
 
 def _add_report(commands: Any, with_params: argparse.ArgumentParser) -> None:
-    report = commands.add_parser("report", parents=[with_params], help="the report of a run again, or its tables")
-    report.add_argument("run_id", nargs="?", metavar="RUN", help="its id or the beginning; default: the champion's")
-    report.add_argument("--language", choices=("en", "uk", "ru", "sq"), help="default: the run's")
-    report.add_argument("--xlsx", action="store_true", help="a workbook instead, one sheet per table")
-    report.add_argument("--out", type=Path, default=None, metavar="FILE", help="default: in the outputs folder")
+    report = commands.add_parser("report", parents=[with_params], help="rebuild a run's report, or export its tables")
+    report.add_argument("run_id", nargs="?", metavar="RUN", help=f"{RUN_HELP} (default: the champion)")
+    report.add_argument(
+        "--language", choices=("en", "uk", "ru", "sq"), help="language of the report (default: the run's)"
+    )
+    report.add_argument("--xlsx", action="store_true", help="write an Excel workbook instead, one sheet per table")
+    report.add_argument(
+        "--out", type=Path, default=None, metavar="FILE", help="output file (default: in the outputs folder)"
+    )
     report.set_defaults(run=_report)
 
 
@@ -204,24 +259,24 @@ def _score(options: argparse.Namespace) -> None:
     params = load_params(options.params, options.set)
     model = options.model or params.tracking.champion_uri
     out = Path(options.out).resolve() if options.out else params.path(params.outputs.scores)
-    done = score(params, model_uri=model, out=out, progress=Progress(), update=options.update, force=options.force)
-    print(done.as_text())
+    result = score(params, model_uri=model, out=out, progress=Progress(), update=options.update, force=options.force)
+    print(result.as_text())
 
 
 def _history(options: argparse.Namespace) -> None:
-    from pipeline.commands.history import a_date, history
+    from pipeline.commands.history import history, parse_date
     from pipeline.config.load import load_params
 
     params = load_params(options.params, options.set)
-    told = history(
+    text = history(
         params,
         every=options.every,
-        since=a_date(options.since) if options.since else None,
+        since=parse_date(options.since) if options.since else None,
         model_uri=options.model or params.tracking.champion_uri,
         out=(options.out or params.path(params.outputs.folder) / "history.parquet").resolve(),
         progress=Progress(),
     )
-    print(told)
+    print(text)
 
 
 def _migration(options: argparse.Namespace) -> None:
@@ -255,7 +310,7 @@ def _rename(options: argparse.Namespace) -> None:
     from pipeline.config.load import load_params
 
     if (options.name is None) != options.reset:
-        raise UserError("kindred rename: expected SEGMENT and NAME, or SEGMENT and --reset.")
+        raise UserError("kindred rename: expected SEGMENT and either NAME or --reset.")
     print(rename(load_params(options.params, options.set), options.segment, options.name))
 
 
@@ -280,8 +335,8 @@ def _explain(options: argparse.Namespace) -> None:
 
     params = load_params(options.params, options.set)
     model = options.model or params.tracking.champion_uri
-    told = explain(params, customer=options.customer, category=options.category, model_uri=model, progress=Progress())
-    print(told)
+    text = explain(params, customer=options.customer, category=options.category, model_uri=model, progress=Progress())
+    print(text)
 
 
 def _simulate(options: argparse.Namespace) -> None:

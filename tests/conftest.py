@@ -1,4 +1,4 @@
-"""What every test may use: a database in memory and events made from a few words each."""
+"""Shared fixtures: an in-memory database, event tables from short dicts, and expensive results built once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads that wait for one another only heat them
+if "PYTEST_XDIST_WORKER" in os.environ:  # parallel workers share the cores, so more threads only slow each other down
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 import ibis
@@ -25,53 +25,53 @@ from features.events import EVENT_SCHEMA, ObservationWindow
 
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-MadeOnce = Callable[[str, Callable[[Path], Any]], tuple[Path, Any]]
+BuildOnce = Callable[[str, Callable[[Path], Any]], tuple[Path, Any]]
 
 
 def pytest_collection_finish() -> None:
-    """What libraries made at their import is not searched for garbage again and again: a fourteenth of the time."""
+    """Exclude objects from library imports from garbage collection; this saves 7% of the run time."""
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
-    """Make what takes long once for all workers: the first to ask makes it in a folder, the others wait and read it."""
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildOnce:
+    """Build an expensive result once for all workers: the first caller builds it, the others wait and load it."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
 
-    def making(name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
+    def build(name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
         folder, result = root / f"once-{name}", root / f"once-{name}.pickle"
         with FileLock(root / f"once-{name}.lock"):
             if not result.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # what a worker left that failed
+                shutil.rmtree(folder, ignore_errors=True)  # left over from a failed worker
                 folder.mkdir()
                 result.write_bytes(pickle.dumps(make(folder)))
         return folder, pickle.loads(result.read_bytes())
 
-    return making
+    return build
 
 
 @pytest.fixture(scope="session")
-def mlflow_store(made_once: MadeOnce) -> Path:
-    """The folder of a migrated store without runs: making one takes seconds, copying it none."""
+def mlflow_store(build_once: BuildOnce) -> Path:
+    """The folder of a migrated MLflow store without runs. Migrating takes seconds; copying is fast."""
 
     def make(folder: Path) -> None:
         from pipeline.config.load import load_params
         from pipeline.stores import mlflow_runs
 
-        places = (f"tracking.uri=sqlite:///{folder / 'mlflow.db'}", f"tracking.artifacts={folder / 'artifacts'}")
-        mlflow_runs.open_store(load_params(PARAMS, places))
+        overrides = (f"tracking.uri=sqlite:///{folder / 'mlflow.db'}", f"tracking.artifacts={folder / 'artifacts'}")
+        mlflow_runs.open_store(load_params(PARAMS, overrides))
 
-    return made_once("store", make)[0]
+    return build_once("store", make)[0]
 
 
 def copy_store(source: Path, folder: Path) -> None:
-    """All that lies in ``source`` in ``folder``, as if it had been made there: the store keeps absolute addresses."""
+    """Copy the store in ``source`` to ``folder`` and update the absolute paths in its database."""
     from mlflow.tracking._tracking_service import utils
 
-    utils._artifact_repos_cache.clear()  # by the id of a run, whatever store it is in
+    utils._artifact_repos_cache.clear()  # this cache is keyed by run id, regardless of the store
     shutil.copytree(source, folder, dirs_exist_ok=True)
     with closing(sqlite3.connect(folder / "mlflow.db")) as con, con:
         tables = [name for (name,) in con.execute("select name from sqlite_master where type = 'table'")]
@@ -95,7 +95,7 @@ def window() -> ObservationWindow:
 
 
 def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Events from dicts; what a row does not name is null, quantity 1."""
+    """Events from dicts; missing values are null, except quantity, which is 1."""
     frame = pd.DataFrame([{"quantity": 1.0, **row} for row in rows], columns=list(EVENT_SCHEMA))
     frame["occurred_at"] = pd.to_datetime(frame["occurred_at"])
     for name in ("quantity", "unit_price", "discount"):
@@ -106,7 +106,7 @@ def event_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 @pytest.fixture
 def events_table() -> Any:
     def make(rows: list[dict[str, Any]], **extra: str) -> Any:
-        """Extra columns, such as column="int64", come with their type."""
+        """A table of events; ``extra`` columns are given with their type, such as column="int64"."""
         frame = event_frame(rows)
         for name in extra:
             frame[name] = [row.get(name) for row in rows]

@@ -1,1 +1,1 @@
-"""What `kindred` can be told to do, a module for each command."""
+"""The commands of `kindred`, one module each."""

@@ -1,4 +1,4 @@
-"""`kindred backtest`: how well interests foretell purchases, tracked as a run."""
+"""`kindred backtest`: measures how well interests predict purchases, and logs the result as a run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pipeline.stores.database import connect
 
 
 def backtest(params: Params, *, progress: Progress) -> str:
-    """`kindred backtest`: read, measure, track; the table as text."""
+    """Read the log, run the backtest and log it; returns the table as text."""
     folder = params.path(params.outputs.folder)
     with files.lock(folder), connect(params.engine, folder=folder) as con:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
-        found = run_backtest(con, source, params, progress=progress)
+        result = run_backtest(con, source, params, progress=progress)
     mlflow = mlflow_runs.open_store(params)
     mlflow_runs.close_stale_runs(mlflow, params)
     name = f"backtest {params.as_of:%Y-%m-%d}"
     with mlflow_runs.run(mlflow, name=name, tags=mlflow_runs.run_tags(params)) as run_id:
         mlflow_runs.log_parameters(mlflow, params.redacted().flat())
-        log_backtest(mlflow, found)
-    following = f"Next     {command(params, 'train')}    # fits the same where interests.fit is auto"
-    return f"{found.as_text()}\n\nRun      {run_id}\n{following}"
+        log_backtest(mlflow, result)
+    next_line = f"Next     {command(params, 'train')}    # runs the same fit if interests.fit is auto"
+    return f"{result.as_text()}\n\nRun      {run_id}\n{next_line}"

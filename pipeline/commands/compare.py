@@ -1,4 +1,4 @@
-"""`kindred compare`: runs side by side, what came of them, how customers flow between them, and which to take."""
+"""`kindred compare`: shows runs side by side, how customers move between them, and which run to use."""
 
 from __future__ import annotations
 
@@ -21,50 +21,52 @@ SHORT_ID = 12
 
 
 def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progress) -> str:
-    """Runs in words; the same as one HTML file among the artifacts of each, with a figure of the flow.
+    """Compare runs; returns the comparison as text and logs it as an HTML page with each run.
 
-    The words are English, the file is in ``params.language``.
+    The text is in English, the page in ``params.language``. The page also has a figure of the flow.
 
     Parameters
     ----------
     flow : bool
-        Whether the customers of the source are to be scored with the model of each run.
+        Whether to score the customers of the source with each run's model.
 
     Raises
     ------
     TrackingError
-        A run does not exist, or there are fewer than two.
+        A run does not exist, or fewer than two different runs are named.
     """
     mlflow = mlflow_runs.open_store(params)
-    ids = list(dict.fromkeys(mlflow_runs.whole_run_id(mlflow, run) for run in runs))
+    ids = list(dict.fromkeys(mlflow_runs.full_run_id(mlflow, run) for run in runs))
     if len(ids) < 2:
         raise mlflow_runs.TrackingError(
-            "kindred compare: expected two different runs or more. See their ids in `make ui`."
+            "kindred compare: expected at least two different runs. Run `make ui` to see their ids."
         )
     champion = model_registry.champion_run(mlflow, params)
     given = model_registry.given_names(mlflow, params)
-    read = [_read(mlflow, run, is_champion=run == champion) for run in ids]
-    are_akin = [bool(one["line"] & other["line"]) for one, other in pairwise(read)]
-    found, reason = flows(mlflow, params, ids, are_akin=are_akin, progress=progress) if flow else ([], None)
-    best = advice(read, params)
+    read_runs = [_read(mlflow, run, is_champion=run == champion) for run in ids]
+    share_lineage = [bool(run["line"] & following["line"]) for run, following in pairwise(read_runs)]
+    flow_tables, reason = (
+        flows(mlflow, params, ids, share_lineage=share_lineage, progress=progress) if flow else ([], None)
+    )
+    best = advice(read_runs, params)
 
-    def told(language: str | None) -> dict[str, Any]:
-        """In a language; in none: in English, with names as the trainings tell them."""
-        named = [run | {"names": _names(run["summary"], given, params, language)} for run in read]
+    def contents(language: str | None) -> dict[str, Any]:
+        """The comparison in a language; None: in English, with the names the trainings used."""
+        named = [run | {"names": _names(run["summary"], given, params, language)} for run in read_runs]
         words = wording(language or "en", params.currency)
         note = words("compare.no_flow") if not flow else words("compare.flow_failed", why=reason) if reason else ""
-        return comparison(named, found, words, advice=best, flow_note=note)
+        return comparison(named, flow_tables, words, advice=best, flow_note=note)
 
-    page = render_template("compare.html.j2", words=wording(params.language), **told(params.language))
-    places = mlflow_runs.log_comparison(mlflow, ids, page)
-    return f"{as_text(told(None), wording('en'))}\n\nReport   {places[0]}"
+    page = render_template("compare.html.j2", words=wording(params.language), **contents(params.language))
+    paths = mlflow_runs.log_comparison(mlflow, ids, page)
+    return f"{as_text(contents(None), wording('en'))}\n\nReport   {paths[0]}"
 
 
 def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> dict[str, Any]:
     settings, figures, summary = mlflow_runs.read_run(mlflow, run_id)
     try:
         line = {str(row["run_id"]) for row in mlflow_runs.read_lineage(mlflow, run_id, LINEAGE)}
-    except mlflow_runs.TrackingError:  # damaged
+    except mlflow_runs.TrackingError:  # the lineage file is damaged
         line = set()
     label = run_id[:SHORT_ID] + (" (champion)" if is_champion else "")
     return {
@@ -76,19 +78,19 @@ def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> dict[str, Any]:
 def _names(
     summary: Mapping[str, Any], given: Mapping[str, str], params: Params, language: str | None
 ) -> dict[str, str]:
-    """segment_id -> the name given by hand, else the one by figures in a language, or as the training has it."""
-    # Of groups that nobody was in at training the summary says nothing.
+    """segment_id -> manual name, or else the automatic name in ``language`` or, without one, as the training had it."""
+    # The summary has no row for rule-based groups that were empty at training.
     return names_by_rule(params, language or summary.get("language", params.language)) | {
-        one["segment_id"]: given.get(one["segment_id"])
-        or (one.get("names_by_figures", one["names"])[language] if language else one["name"])
-        for one in summary.get("segments", [])
+        segment["segment_id"]: given.get(segment["segment_id"])
+        or (segment.get("names_by_figures", segment["names"])[language] if language else segment["name"])
+        for segment in summary.get("segments", [])
     }
 
 
 def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
-    """Which run to take, and why: one that is worse than no other, in what `kindred promote` looks at.
+    """Recommend a run that is not worse than any other in the metrics of `kindred promote`.
 
-    The champion stays where it is one of these; else the fewest segments count, then stability.
+    If several qualify, the champion is kept; otherwise the run with fewest segments wins, then the most stable.
 
     Parameters
     ----------
@@ -96,20 +98,20 @@ def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
         label, is_champion, figures, params, summary.
     """
     figures = [run["figures"] for run in runs]
-    judged = {name for one in figures for name in tolerances(one, params)}
-    if not any(sum(name in one for one in figures) > 1 for name in judged):
+    judged = {name for run_figures in figures for name in tolerances(run_figures, params)}
+    if not any(sum(name in run_figures for run_figures in figures) > 1 for name in judged):
         return Advice("none", judged=(*STABILITY, *VALIDITY))
-    lost = [[worse_in(one, other, params) for other in figures] for one in figures]
-    good = [place for place in range(len(runs)) if not any(lost[place])]
-    beware = _unlike_data(runs)
+    worse = [[worse_in(run_figures, other, params) for other in figures] for run_figures in figures]
+    good = [index for index in range(len(runs)) if not any(worse[index])]
+    warning = _data_difference(runs)
     if not good:
-        behind = {run["label"]: sorted(set().union(*rows)) for run, rows in zip(runs, lost, strict=True)}
-        return Advice("undecided", behind=behind, beware=beware)
-    order = {place: _preference(runs[place]) for place in good}
+        behind = {run["label"]: sorted(set().union(*rows)) for run, rows in zip(runs, worse, strict=True)}
+        return Advice("undecided", behind=behind, warning=warning)
+    order = {index: _preference(runs[index]) for index in good}
     best = min(good, key=order.__getitem__)
-    behind = {run["label"]: rows[best] for run, rows in zip(runs, lost, strict=True) if rows[best]}
+    behind = {run["label"]: rows[best] for run, rows in zip(runs, worse, strict=True) if rows[best]}
     verdict = "keep" if runs[best]["is_champion"] else "take_fewest" if len(good) > 1 else "take"
-    return Advice(verdict, label=runs[best]["label"], behind=behind, beware=beware)
+    return Advice(verdict, label=runs[best]["label"], behind=behind, warning=warning)
 
 
 def _preference(run: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -120,8 +122,8 @@ def _preference(run: Mapping[str, Any]) -> tuple[Any, ...]:
     return not run["is_champion"], sums["n_segments"], -sums["stability_mean"], run["label"]
 
 
-def _unlike_data(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Why figures are not of the same data: moments, data; empty where they are."""
+def _data_difference(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Why the runs are not comparable: "dates" or "data", whichever differs; empty if they are."""
     dates = {run["params"].get("as_of") for run in runs}
     digests = {run["summary"].get("reading", {}).get("digest") for run in runs}
-    return "moments" if len(dates) > 1 else "data" if len(digests) > 1 else ""
+    return "dates" if len(dates) > 1 else "data" if len(digests) > 1 else ""

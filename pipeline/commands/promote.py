@@ -1,4 +1,4 @@
-"""`kindred promote RUN`: which model scores from now on, unless it is worse than the one that does."""
+"""`kindred promote RUN`: makes a run's model the champion, unless it is worse than the current one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipeline.report import publish
 from pipeline.stores import files, mlflow_runs, model_registry
 
 STABILITY = ("stability_mean", "stability_min")
-"""Figures of each facet, after its name and a slash."""
+"""Metrics of each facet; the full name is the facet, a slash and the metric."""
 VALIDITY = ("validity_buys_auc", "validity_spend_r2", "validity_category_auc")
-"""What segments predict of the time after as_of; only trainings that could measure it have these."""
+"""How well segments predict behaviour after as_of; only trainings that could measure it have these metrics."""
 
 
 def tolerances(figures: Mapping[str, float], params: Params) -> dict[str, float]:
-    """The figures of a run that runs are judged by, and by how much each may be worse."""
+    """The metrics that decide a promotion, and how much worse each may be."""
     settings = params.promote
     stability = [name for name in figures if name.rpartition("/")[2] in STABILITY]
     return dict.fromkeys(stability, settings.tolerance) | {
@@ -26,7 +26,7 @@ def tolerances(figures: Mapping[str, float], params: Params) -> dict[str, float]
 
 
 def worse_in(figures: Mapping[str, float], other: Mapping[str, float], params: Params) -> list[str]:
-    """Figures in which a run is worse than another by more than is tolerated; those that both have are looked at."""
+    """Metrics in which a run is worse than another by more than the tolerance; only metrics that both have count."""
     return [
         name
         for name, tolerance in tolerances(figures, params).items()
@@ -35,12 +35,13 @@ def worse_in(figures: Mapping[str, float], other: Mapping[str, float], params: P
 
 
 def promote(params: Params, run: str, *, force: bool) -> str:
-    """Make the model of a run the champion, and its report and segments those of the outputs folder.
+    """Make the model of a run the champion, and put its report and segments in the outputs folder.
 
     Raises
     ------
     UserError
-        There is no such run, it has no model, or, unforced, a figure is worse by more than `promote` tolerates.
+        The run does not exist or has no model, or a metric is worse by more than the tolerance and ``force`` is not
+        set.
     """
     with files.lock(params.path(params.outputs.folder)):
         return _promote(params, run, force=force)
@@ -62,24 +63,26 @@ def _promote(params: Params, run: str, *, force: bool) -> str:
         if worse and not force:
             raise UserError(
                 f"expected a run no worse than the champion by more than {params.promote.tolerance:g} in stability and "
-                f"{params.promote.validity_tolerance:g} in what segments foretell (see promote in params.yaml); "
-                f"{' and '.join(worse)} {'is' if len(worse) == 1 else 'are'}:\n  "
+                f"{params.promote.validity_tolerance:g} in prediction (see promote in params.yaml), but it is worse in "
+                f"{' and '.join(worse)}:\n  "
                 + "\n  ".join(lines)
-                + "\nLook at both with `kindred compare`; to promote it all the same, add --force, which is recorded."
+                + "\nCompare both with `kindred compare`. To promote the run anyway, add --force; this is recorded."
             )
         model_registry.promote(mlflow, params, version, forced=worse)
-    forced = f"Forced, though worse in {' and '.join(worse)}; noted with the version" if worse else ""
-    lines.append(f"models:/{params.tracking.model_name}/{version} is the champion: kindred score uses it from now on")
-    return "\n".join([*lines, *([forced] if forced else []), _put_in_place(mlflow, params, run_id)])
+    forced = (
+        f"Forced, although worse in {' and '.join(worse)}; this is recorded with the model version" if worse else ""
+    )
+    lines.append(f"models:/{params.tracking.model_name}/{version} is the champion: kindred score will now use it")
+    return "\n".join([*lines, *([forced] if forced else []), _publish_report(mlflow, params, run_id)])
 
 
-def _put_in_place(mlflow: Any, params: Params, run_id: str) -> str:
+def _publish_report(mlflow: Any, params: Params, run_id: str) -> str:
     """Where its report is now; a run of an older version, which has none that can be made again, is promoted too."""
     try:
-        told = publish.remade(mlflow, params, run_id)
-        path = publish.put_in_place(mlflow, params, mlflow_runs.origin(mlflow, run_id), told)
+        summary = publish.current_summary(mlflow, params, run_id)
+        path = publish.publish_run(mlflow, params, mlflow_runs.origin(mlflow, run_id), summary)
     except files.OutputError as error:
-        raise UserError(f"The run is the champion now, but its report is not in place. {error}") from None
+        raise UserError(f"The run is now the champion, but its report could not be written. {error}") from None
     except UserError as error:
-        return f"Its report and segments could not be put in the outputs folder, which holds the last ones: {error}"
-    return f"Report   {path} and the segments beside it are now those of run {run_id}"
+        return f"Its report and segments could not be written; the outputs folder still has the previous ones: {error}"
+    return f"Report   {path} and its segments now come from run {run_id}"

@@ -1,4 +1,4 @@
-"""`kindred train`: read, profile, cluster each facet, name, report, track. Top to bottom."""
+"""`kindred train`: reads the log, builds profiles, clusters each facet, names segments, and reports and logs them."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from pipeline.report.markdown import as_markdown
 from pipeline.report.pages.facet_table import facet_table
 from pipeline.report.pages.render import render
 from pipeline.report.publish import REPORT, flat_segments, results_folder, write_results
-from pipeline.report.training_result import Trained
+from pipeline.report.training_result import TrainingResult
 from pipeline.segmentation import sanity_checks
-from pipeline.segmentation.choose import candidates_text, choose_and_fit, clustered, is_to_choose
+from pipeline.segmentation.choose import candidates_text, choose_and_fit, clustered, needs_choice
 from pipeline.segmentation.cluster import cluster
 from pipeline.segmentation.data_requirements import require_enough
-from pipeline.segmentation.describe import Segments, describe_segments, seasonal_leaning
-from pipeline.segmentation.lineage import Champion, Identified, ask_champion, identify, with_names
-from pipeline.segmentation.name_proposals import require_proposer, with_proposals
-from pipeline.segmentation.predictive_validity import Past, foretell, pasts
-from pipeline.segmentation.profile_cards import with_cards
-from pipeline.segmentation.retention import with_staying
-from pipeline.segmentation.training_summary import Found, FoundFacet, metrics, training_summary
+from pipeline.segmentation.describe import Segments, describe_segments, seasonal_lifts
+from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
+from pipeline.segmentation.name_proposals import add_proposals, require_proposer
+from pipeline.segmentation.predictive_validity import CutoffData, build_cutoffs, measure_latest_validity
+from pipeline.segmentation.profile_cards import add_cards
+from pipeline.segmentation.retention import add_retention
+from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, metrics, training_summary
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.database import TEMPORARY, connect
 from pipeline.stores.mlflow_runs import LINEAGE
@@ -49,11 +49,11 @@ from pipeline.stores.mlflow_runs import LINEAGE
 
 @dataclass(frozen=True)
 class ReadLog:
-    """What a training starts from: the log, its profiles now and at earlier cutoffs, and what was noticed."""
+    """The input of a training: the log, its profiles now and at earlier cutoffs, and notes on the data."""
 
     source: Source
     profiles: Profiles
-    past: list[Past]
+    past: list[CutoffData]
     backtest: Backtest | None
     notes: tuple[str, ...]
 
@@ -64,101 +64,106 @@ class ClusteredFacet:
 
     Attributes
     ----------
-    tried : str
-        The candidates, in words; empty where nothing was chosen.
+    candidates : str
+        The candidates that were tried, as text; empty if there was no choice.
     """
 
     facet: Facet
     fitted: FittedClusters
-    known: Identified
-    tried: str
+    identity: SegmentIdentity
+    candidates: str
 
 
-def train(params: Params, *, sweep: bool, progress: Progress) -> Trained:
-    """Find, name, judge and track the segments of a shop.
+def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
+    """Find, name and evaluate the segments of a shop, and log the run.
 
     Raises
     ------
     UserError
-        The source, the parameters or the store cannot be used; nothing half written remains.
+        The source, the parameters or the store cannot be used. No partial output is left behind.
     """
     require_proposer(params)
     folder = params.path(params.outputs.folder)
     with files.lock(folder), connect(params.engine, folder=folder) as con:
         params, log = _read(con, params, folder, sweep=sweep, progress=progress)
-        facets, left_out = _facets_with_columns(log.profiles, params)
+        facets, facet_notes = _usable_facets(log.profiles, params)
         mlflow = mlflow_runs.open_store(params)
         mlflow_runs.close_stale_runs(mlflow, params)
         name = f"{'sweep of ' if sweep else ''}segments {params.as_of:%Y-%m-%d}"
         with mlflow_runs.run(mlflow, name=name, tags=mlflow_runs.run_tags(params)) as run_id:
-            champion = ask_champion(mlflow, log.profiles, params)
-            found_facets = [
-                _clustered(mlflow, log, champion, params, facet, run_id, sweep=sweep, progress=progress)
+            champion = champion_assignments(mlflow, log.profiles, params)
+            clustered_facets = [
+                _cluster_facet(mlflow, log, champion, params, facet, run_id, sweep=sweep, progress=progress)
                 for facet in facets
             ]
-            params = with_facets(params, [one.facet for one in found_facets])
+            params = with_facets(params, [item.facet for item in clustered_facets])
             progress("naming and describing")
-            found = _described(con, log, found_facets, params, notes=left_out, progress=progress)
+            findings = _describe(con, log, clustered_facets, params, notes=facet_notes, progress=progress)
             is_fitted = log.backtest is not None and log.backtest.fitted.is_fitted
-            summary = training_summary(params, found, run_id, is_fitted=is_fitted)
+            summary = training_summary(params, findings, run_id, is_fitted=is_fitted)
             report = render(summary, params.language)
             progress("tracking")
-            _log_run(mlflow, params.redacted(), log, found, summary, report, sweep=sweep)
-            with mlflow_runs.one_at_a_time(params):  # or two first trainings would both be the champion
-                # Before the model is registered: a full disk must not leave a champion of a run that failed.
-                place = results_folder(
+            _log_run(mlflow, params.redacted(), log, findings, summary, report, sweep=sweep)
+            with mlflow_runs.one_at_a_time(params):  # otherwise two first trainings could both become champion
+                # Written before the model is registered, so a full disk cannot leave a failed run as champion.
+                results = results_folder(
                     params, "challenger" if model_registry.has_champion(mlflow, params) else "champion"
                 )
-                write_results(place, summary, report, params_digest=params.digest(), versions=mlflow_runs.versions())
-                uri, alias = _log_model(mlflow, params.redacted(), found)
-    return Trained(
+                write_results(results, summary, report, params_digest=params.digest(), versions=mlflow_runs.versions())
+                uri, alias = _log_model(mlflow, params.redacted(), findings)
+    return TrainingResult(
         run_id=run_id,
         model_uri=uri,
         alias=alias,
-        segments=pd.concat([one.segments.frame() for one in found.facets], ignore_index=True),
-        report_path=place / REPORT,
-        notes=(*found.notes, *(one.fitted.choice_reason for one in found.facets if one.fitted.choice_reason)),
-        lineage=found.lineage,
+        segments=pd.concat([facet.segments.frame() for facet in findings.facets], ignore_index=True),
+        report_path=results / REPORT,
+        notes=(
+            *findings.notes,
+            *(facet.fitted.choice_reason for facet in findings.facets if facet.fitted.choice_reason),
+        ),
+        lineage=findings.lineage,
         params=params,
-        predicted=found.validity.as_line() if found.validity else "",
-        candidates="\n\n".join(one.tried for one in found_facets if one.tried) if sweep else "",
+        predicted=findings.validity.as_line() if findings.validity else "",
+        candidates="\n\n".join(facet.candidates for facet in clustered_facets if facet.candidates) if sweep else "",
     )
 
 
 def _read(con: Any, params: Params, folder: Path, *, sweep: bool, progress: Progress) -> tuple[Params, ReadLog]:
-    """The log, its profiles and those of earlier cutoffs; and the parameters with the interest formula fitted."""
+    """Read the log and build profiles now and at earlier cutoffs; also returns params with the fitted interests."""
     progress("reading and checking")
     source = read_source(con, params, rejected_path=folder / "rejected.parquet")
     _require_recent_events(source, params)
-    params, measured, note = fitted_params(con, source, params, progress=progress)
-    last_only = not any(is_to_choose(facet, sweep=sweep) for facet in facets_of(params))
-    past, unmeasured = pasts(con, source, params, last_only=last_only, progress=progress)
+    params, backtest, note = fitted_params(con, source, params, progress=progress)
+    last_only = not any(needs_choice(facet, sweep=sweep) for facet in facets_of(params))
+    past, cutoffs_note = build_cutoffs(con, source, params, last_only=last_only, progress=progress)
     profiles = build_profiles(con, source, params, progress=progress)
-    notes = (*_doubts(con, source, profiles, params), note, unmeasured, counts_text(profiles.query_counts))
-    return params, ReadLog(source, profiles, past, measured, tuple(text for text in notes if text))
+    notes = (*_data_warnings(con, source, profiles, params), note, cutoffs_note, counts_text(profiles.query_counts))
+    return params, ReadLog(source, profiles, past, backtest, tuple(text for text in notes if text))
 
 
-def _facets_with_columns(profiles: Profiles, params: Params) -> tuple[list[Facet], list[str]]:
-    """The facets that there is something to cluster by for, and a note on each that is left out."""
-    kept, notes = [], []
+def _usable_facets(profiles: Profiles, params: Params) -> tuple[list[Facet], list[str]]:
+    """The facets with enough data to cluster, and a note on each facet that is left out."""
+    usable, notes = [], []
     categories = [name for name in profiles.shop.spec.cut.categories if name != OTHER]
     for facet in facets_of(params):
-        count, least = int(clustered(profiles.table, facet).sum()), params.minimum.customers
+        count, minimum = int(clustered(profiles.table, facet).sum()), params.minimum.customers
         reason = ""
-        if facet.names_interests and len(categories) < 2:
+        if facet.is_named_by_interests and len(categories) < 2:
             reason = "the log has fewer than two categories"
-        elif not facet.is_first and count < max(least, 1):
-            reason = f"{count:,} customers have enough events and evidence (minimum.customers: {least})"
+        elif not facet.is_first and count < max(minimum, 1):
+            reason = f"{count:,} customers have enough events and evidence (minimum.customers: {minimum})"
         if reason and facet.is_first:
-            raise UserError(f"facets.{facet.name}: expected something to segment by; {reason}. Put another first.")
+            raise UserError(
+                f"facets.{facet.name}: expected data to segment by, but {reason}. List another facet first."
+            )
         if reason:
             notes.append(f"No segments by {facet.name}: {reason}.")
         else:
-            kept.append(facet)
-    return kept, notes
+            usable.append(facet)
+    return usable, notes
 
 
-def _clustered(
+def _cluster_facet(
     mlflow: Any,
     log: ReadLog,
     champion: Champion | None,
@@ -169,21 +174,21 @@ def _clustered(
     sweep: bool,
     progress: Progress,
 ) -> ClusteredFacet:
-    """A facet with its settings chosen, clustered, and matched with the champion's segments."""
-    starts, tried = champion.starts(facet) if champion else {}, ""
-    if is_to_choose(facet, sweep=sweep):
-        made = choose_and_fit(
+    """Choose the settings of a facet, cluster it, and match its segments with the champion's."""
+    starts, candidates = champion.starts(facet) if champion else {}, ""
+    if needs_choice(facet, sweep=sweep):
+        choice = choose_and_fit(
             mlflow, log.profiles, log.past[:-1], params, facet, starts, sweep=sweep, progress=progress
         )
-        facet, fitted, tried = made.facet, made.fitted, candidates_text(made.tried, params, made.facet)
+        facet, fitted, candidates = choice.facet, choice.fitted, candidates_text(choice.trials, params, choice.facet)
     else:
         progress(f"clustering {facet.name} with {facet.settings.algorithm}")
         fitted = cluster(log.profiles, params, facet, starts=starts)
-    known = identify(mlflow, champion, fitted, params, facet, run_id=run_id)
-    return ClusteredFacet(facet, replace(fitted, ids=known.ids), known, tried)
+    identity = identify(mlflow, champion, fitted, params, facet, run_id=run_id)
+    return ClusteredFacet(facet, replace(fitted, ids=identity.ids), identity, candidates)
 
 
-def _described(
+def _describe(
     con: Any,
     log: ReadLog,
     facets: Sequence[ClusteredFacet],
@@ -191,78 +196,78 @@ def _described(
     *,
     notes: Sequence[str],
     progress: Progress,
-) -> Found:
-    """The facets with names, cards, what is proposed, who stayed and what they predict; and what to know of them."""
-    described = [_described_facet(log.profiles, one, params) for one in facets]
-    progress("who, what, why, when and where")
-    described, cards = with_cards(log.source, log.profiles, described, params)
-    described, doubt = with_proposals(described, params, progress=progress)
-    progress("who stayed")
-    described = with_staying(con, log.source, log.past, log.profiles, described, params)
-    progress("what segments predict")
-    validity, unmeasured = foretell(log.past, params)
-    found_notes = (
-        *(text for one in facets for text in one.fitted.notes),
+) -> TrainingFindings:
+    """Describe the facets: names, cards, proposed names, retention and predictive validity, with all notes."""
+    described = [_describe_facet(log.profiles, facet, params) for facet in facets]
+    progress("building segment cards")
+    described, cards = add_cards(log.source, log.profiles, described, params)
+    described, proposals_note = add_proposals(described, params, progress=progress)
+    progress("measuring retention")
+    described = add_retention(con, log.source, log.past, log.profiles, described, params)
+    progress("measuring predictive validity")
+    validity, validity_notes = measure_latest_validity(log.past, params)
+    all_notes = (
+        *(text for facet in facets for text in facet.fitted.notes),
         *notes,
         *log.notes,
-        *(one.known.note for one in facets),
+        *(facet.identity.note for facet in facets),
         *cards.notes,
-        doubt,
-        *unmeasured,
+        proposals_note,
+        *validity_notes,
     )
-    return Found(
+    return TrainingFindings(
         source=log.source,
         profiles=log.profiles,
         facets=[
-            FoundFacet(one.fitted, segments, with_names(one.known.lineage, segments.table))
-            for one, segments in zip(facets, described, strict=True)
+            FacetFindings(facet.fitted, segments, with_names(facet.identity.lineage, segments.table))
+            for facet, segments in zip(facets, described, strict=True)
         ],
         cards=cards,
         validity=validity,
-        moved=_moved(log.past, log.profiles, params),
-        notes=tuple(text for text in found_notes if text),
+        moved=_stage_moves(log.past, log.profiles, params),
+        notes=tuple(text for text in all_notes if text),
     )
 
 
-def _described_facet(profiles: Profiles, one: ClusteredFacet, params: Params) -> Segments:
+def _describe_facet(profiles: Profiles, facet: ClusteredFacet, params: Params) -> Segments:
     return describe_segments(
         profiles,
-        one.fitted,
+        facet.fitted,
         params,
-        one.facet,
-        leaning=seasonal_leaning(profiles, one.fitted, params, one.facet),
-        known_names=one.known.names,
-        given_names=one.known.given,
+        facet.facet,
+        seasonal_lift=seasonal_lifts(profiles, facet.fitted, params, facet.facet),
+        known_names=facet.identity.champion_rows,
+        given_names=facet.identity.given_names,
     )
 
 
-def _doubts(con: Any, source: Source, profiles: Profiles, params: Params) -> list[str]:
-    """What makes the log less than one would wish for.
+def _data_warnings(con: Any, source: Source, profiles: Profiles, params: Params) -> list[str]:
+    """Warnings and notes about the quality of the log.
 
     Raises
     ------
     UserError
-        It is not enough.
+        The log does not have enough data.
     """
     transactions = con.table("transactions", database=TEMPORARY)
-    doubts = (
-        sanity_checks.of_moment(params, source.summary)
-        + sanity_checks.of_spend(transactions)
-        + sanity_checks.of_items(transactions, source.products)
-        + sanity_checks.of_contacts(profiles.table)
-        + sanity_checks.of_categories(profiles)
+    warnings = (
+        sanity_checks.check_as_of_age(params, source.summary)
+        + sanity_checks.check_row_totals(transactions)
+        + sanity_checks.check_units(transactions, source.products)
+        + sanity_checks.check_contact_events(profiles.table)
+        + sanity_checks.check_category_coverage(profiles)
     )
     short = require_enough(source, profiles, params)
-    absent = sanity_checks.of_absences(profiles.table)
-    return [*(f"Beware: {text}" for text in doubts), *short, *absent, unlisted_note(source.summary.as_dict())]
+    missing = sanity_checks.check_missing_event_types(profiles.table)
+    return [*(f"Warning: {text}" for text in warnings), *short, *missing, unlisted_note(source.summary.as_dict())]
 
 
-def _moved(past: list[Past], profiles: Profiles, params: Params) -> dict[str, object] | None:
-    """Who moved in the lifecycle since the last cutoff, of the customers looked at then."""
+def _stage_moves(past: list[CutoffData], profiles: Profiles, params: Params) -> dict[str, object] | None:
+    """Lifecycle moves since the last cutoff, for the customers known then; None without a cutoff."""
     if not past:
         return None
-    then, least = past[-1], params.naming.min_group
-    return stage_moves(then.profiles.table, profiles.table, since=f"{then.cutoff:%Y-%m-%d %H:%M}", min_group=least)
+    then, min_group = past[-1], params.naming.min_group
+    return stage_moves(then.profiles.table, profiles.table, since=f"{then.cutoff:%Y-%m-%d %H:%M}", min_group=min_group)
 
 
 def _require_recent_events(source: Source, params: Params) -> None:
@@ -270,45 +275,54 @@ def _require_recent_events(source: Source, params: Params) -> None:
     if last < ObservationWindow(params.as_of, params.history_days).start:
         raise UserError(
             f"as_of: expected events in the {params.history_days:g} days (history_days) before "
-            f"{params.as_of:%Y-%m-%d %H:%M}, found none. The last event was at {last:%Y-%m-%d %H:%M}; name a moment "
+            f"{params.as_of:%Y-%m-%d %H:%M}, found none. The last event was at {last:%Y-%m-%d %H:%M}; choose a date "
             "soon after it."
         )
 
 
 def _log_run(
-    mlflow: Any, params: Params, log: ReadLog, found: Found, summary: dict[str, Any], report: str, *, sweep: bool
+    mlflow: Any,
+    params: Params,
+    log: ReadLog,
+    findings: TrainingFindings,
+    summary: dict[str, Any],
+    report: str,
+    *,
+    sweep: bool,
 ) -> None:
-    """Log parameters, figures and texts; ``params`` hold no password."""
-    counts = " and ".join(f"{one.fitted.n_segments} by {one.segments.facet.name}" for one in found.facets)
+    """Log parameters, metrics, figures and texts; ``params`` must not contain passwords."""
+    counts = " and ".join(f"{facet.fitted.n_segments} by {facet.segments.facet.name}" for facet in findings.facets)
     name = f"{counts}, {params.as_of:%Y-%m-%d}"
     mlflow_runs.describe_run(mlflow, name=f"sweep: {name}" if sweep else name, text=as_markdown(summary))
     if log.backtest:
         log_backtest(mlflow, log.backtest)
     mlflow_runs.log_parameters(mlflow, params.flat())
-    mlflow.log_metrics(metrics(found.facets) | query_metrics(found.profiles.query_counts))
-    mlflow.log_metrics(found.validity.metrics() if found.validity else {})
+    mlflow.log_metrics(metrics(findings.facets) | query_metrics(findings.profiles.query_counts))
+    mlflow.log_metrics(findings.validity.metrics() if findings.validity else {})
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
     mlflow.log_dict(summary, "summary.json")
     mlflow.log_text(report, "report.html")
     mlflow.log_table(flat_segments(summary).to_dict(orient="list"), "segments.json")
-    mlflow.log_text(json.dumps(found.lineage, ensure_ascii=False, indent=1), LINEAGE)
-    columns = found.source.events.limit(0).to_pandas()
+    mlflow.log_text(json.dumps(findings.lineage, ensure_ascii=False, indent=1), LINEAGE)
+    columns = findings.source.events.limit(0).to_pandas()
     mlflow_runs.log_source(mlflow, digest=summary["reading"]["digest"], columns=columns)
-    for one in found.facets:
-        drawn = plots.figures(one.segments, one.fitted, seed=params.seed)
-        mlflow_runs.log_figures(mlflow, {f"{one.segments.facet.name}/{key}": figure for key, figure in drawn.items()})
+    for facet in findings.facets:
+        figures = plots.figures(facet.segments, facet.fitted, seed=params.seed)
+        mlflow_runs.log_figures(
+            mlflow, {f"{facet.segments.facet.name}/{key}": figure for key, figure in figures.items()}
+        )
     if table := facet_table(summary):
         mlflow_runs.log_figures(mlflow, {"crossing": plots.crossing_figure(table)})
 
 
-def _log_model(mlflow: Any, params: Params, found: Found) -> tuple[str, str]:
-    """Log and register the model; gives its URI and alias. ``params`` go with it, and hold no password."""
-    profiles = found.profiles
-    segmentation = Segmentation({one.segments.facet.name: one.segments.model for one in found.facets})
-    with tempfile.TemporaryDirectory(prefix="kindred-") as place:
-        model = Path(place)
-        segmentation.save(model / model_registry.MODEL_FOLDER)
-        save_shop(profiles.shop, params, model / model_registry.SHOP_FOLDER)
+def _log_model(mlflow: Any, params: Params, findings: TrainingFindings) -> tuple[str, str]:
+    """Log and register the model; returns its URI and alias. ``params`` are saved with it, without passwords."""
+    profiles = findings.profiles
+    segmentation = Segmentation({facet.segments.facet.name: facet.segments.model for facet in findings.facets})
+    with tempfile.TemporaryDirectory(prefix="kindred-") as temporary:
+        folder = Path(temporary)
+        segmentation.save(folder / model_registry.MODEL_FOLDER)
+        save_shop(profiles.shop, params, folder / model_registry.SHOP_FOLDER)
         example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)
-        return model_registry.log_model(mlflow, params, folder=model, example=example, predicted=predicted)
+        return model_registry.log_model(mlflow, params, folder=folder, example=example, predicted=predicted)

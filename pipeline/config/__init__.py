@@ -1,1 +1,1 @@
-"""params.yaml as checked objects, and the errors that name what to mend in it."""
+"""params.yaml as checked objects, and errors that name what to fix in it."""

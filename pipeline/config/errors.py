@@ -1,4 +1,4 @@
-"""Mistakes that the user can mend, and texts without passwords."""
+"""Errors that the user can fix, and texts without passwords."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ SECRETS = r"password|passwd|pwd|secret\w*|token|\w*access_?key\w*|api_?key|signa
 
 
 class UserError(ValueError):
-    """A mistake the user can mend: the command line prints its message, without a traceback, and exits with 2."""
+    """A mistake the user can fix: the command line prints its message, without a traceback, and exits with 2."""
 
 
 class ParamsError(UserError):
-    """params.yaml or a ``--set`` holds something that cannot be used."""
+    """params.yaml or a ``--set`` has a value or key that cannot be used."""
 
 
 def without_passwords(text: str) -> str:
-    """``text`` with what stands before the @ of an address, and after ``password=`` and its like, replaced.
+    """``text`` with passwords replaced: before the @ of an address, and after ``password=`` and similar keys.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Reads params.yaml: its base, ``--set``, and errors that name the line."""
+"""Reads params.yaml over its base and over archetypes.yaml, applies ``--set``, and names the line of each error."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from pipeline.config.errors import ParamsError, without_passwords
 from pipeline.config.params import Params
 
 DEFAULT = Path("params.yaml")
+ARCHETYPES = Path(__file__).with_name("archetypes.yaml")
+"""Names and playbooks: the defaults below every params file."""
 Key = tuple[str, ...]
-NOT_GIVEN = ("folder", "called_with")
-"""Fields of the parameters that no file gives."""
-ONE_OF = ("path", "query")
-"""Where a table lies: one of them."""
+NOT_IN_FILES = ("folder", "called_with")
+"""Fields of the parameters that are not read from a file."""
+TABLE_LOCATIONS = ("path", "query")
+"""Keys for the location of a table, which has exactly one of them."""
+NAMED_LISTS: dict[Key, str] = {("naming", "archetypes"): "id", ("naming", "traits"): "figure"}
+"""Lists whose entries are addressed by name -> the key that holds the name."""
+OPTIONAL_ENTRIES: tuple[Key, ...] = (("cards", "occasions"),)
+"""Sections from which null drops an entry and ``{}`` drops all. In any other section, ``{}`` changes nothing."""
 MOVED: dict[Key, str] = {
     **{
         ("clustering", key): f"facets.behaviour.{key}"
@@ -34,39 +40,39 @@ MOVED: dict[Key, str] = {
 }
 """Keys of earlier versions, and where they are now."""
 FACETS = ("behaviour", "interest")
-"""Those of the params.yaml that comes with Kindred; a file may name others."""
+"""Facets in the params.yaml that comes with Kindred; other names are allowed."""
 UNQUOTED = {
     bool: ("true or false, which YAML also reads in yes, no, on and off", '"yes"'),
     int | float: ("the number {}", '"{}"'),
     date: ("the date {}", '"{}"'),
 }
-"""What YAML makes of a text without quotes -> what it is called, and the text in quotes."""
-# Ten times as fast as the one in Python, which takes a tenth of a second of every command.
+"""Type that YAML reads an unquoted text as -> its description, and the text in quotes."""
+# Ten times as fast as the loader in pure Python, which would add a tenth of a second to every command.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Read params.yaml and apply ``section.key=value`` overrides.
 
-    A params file may say ``base: other.yaml`` and then holds only what differs from that file.
+    A params file with ``base: other.yaml`` holds only what differs from that file. Names and playbooks that no file
+    sets are those of `ARCHETYPES`.
 
     Raises
     ------
     ParamsError
-        The file is missing or no YAML; a key is unknown or there twice; a value has the wrong type or is out of
-        its bounds. The message names the ``--set``, or the file and the line, and what was expected.
+        The file is missing or is not YAML; a key is unknown or repeated; a value has the wrong type or is out of
+        bounds. The message names the ``--set``, or the file and the line, and what was expected.
     """
-    values, lines = _read_values(path)
-    places = {key: f"{path}, line {line}" for key, line in lines.items()}
-    beside = {override.partition("=")[0] for override in overrides}
-    places |= {_apply(values, override, beside): f"--set {_shown(override)}" for override in overrides}
+    values, sources = _read_values(path)
+    overridden = {override.partition("=")[0] for override in overrides}
+    sources |= {_apply(values, override, overridden): f"--set {_redacted(override)}" for override in overrides}
     called_with = [*(["--params", str(path)] if path != DEFAULT else [])]
     called_with += [word for override in overrides for word in ("--set", override)]
-    return _validated(values | {"folder": path.resolve().parent, "called_with": called_with}, path, places)
+    return _validated(values | {"folder": path.resolve().parent, "called_with": called_with}, path, sources)
 
 
-def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[Key, int]]:
-    """Keys and values of the file, over those of its base; and the line of each key."""
+def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[Key, str]]:
+    """The file's values, merged over those of its base and of `ARCHETYPES`; and the file and line of each key."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -81,45 +87,103 @@ def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: expected YAML. {error}") from None
     except ValueError as error:
-        line = _line_of_impossible_date(node) if node else 1
+        line = _impossible_date_line(node) if node else 1
         raise ParamsError(f"{path}, line {line}: expected a date that exists, such as 2025-11-01. {error}.") from None
     if lines is None:
         raise ParamsError(f"{path}: expected keys and values, as in the params.yaml that comes with Kindred.")
+    sources = {key: f"{path}, line {line}" for key, line in lines.items()}
     base = values.pop("base", None)
     if base is None:
-        return values, lines
+        return _merged(yaml.load(ARCHETYPES.read_text(encoding="utf-8"), Loader=LOADER), values), sources
     chain = (*above, path.resolve())
     if (path.parent / str(base)).resolve() in chain:
         raise ParamsError(f"{path}, line {lines[('base',)]}: expected another file as `base`; {base} leads back here.")
-    below, _ = _read_values(path.parent / str(base), chain)
-    return _merged(below, values), lines
+    below, base_sources = _read_values(path.parent / str(base), chain)
+    return _merged(below, values), base_sources | sources
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def _merged(below: dict[str, Any], above: dict[str, Any], at: Key = ()) -> dict[str, Any]:
     """``above`` over ``below``, section by section.
 
-    What a table that lies elsewhere does not say is as in the base; what it says of columns and event types is all.
+    Where ``above`` moves a table to another ``path`` or ``query``, its ``columns`` and ``event_types`` replace those
+    below, and the table's other keys stay. A section over a list of `NAMED_LISTS` changes its entries by name.
     """
     merged = dict(below)
-    is_elsewhere = any(above.get(key) is not None for key in ONE_OF)
+    is_moved_table = any(above.get(key) is not None for key in TABLE_LOCATIONS)
     for key, value in above.items():
-        is_section = isinstance(value, dict) and isinstance(below.get(key), dict) and not is_elsewhere
-        merged[key] = _merged(below[key], value) if is_section else value
-    if is_elsewhere:
-        merged |= {key: above.get(key) for key in ONE_OF}
+        place, current = (*at, key), below.get(key)
+        if isinstance(value, dict) and isinstance(current, list) and place in NAMED_LISTS:
+            merged[key] = _merged_entries(current, value, place)
+        elif value is None and key in below and (at in OPTIONAL_ENTRIES or _is_conditions(at)):
+            del merged[key]
+        elif isinstance(value, dict) and isinstance(current, dict) and not is_moved_table:
+            merged[key] = _merged(current, value, place) if value or place not in OPTIONAL_ENTRIES else {}
+        else:
+            merged[key] = value
+    if is_moved_table:
+        merged |= {key: above.get(key) for key in TABLE_LOCATIONS}
     return merged
 
 
-def _validated(values: dict[str, Any], path: Path, places: dict[Key, str]) -> Params:
+def _merged_entries(entries: list[Any], changes: dict[str, Any], at: Key) -> list[Any]:
+    """The list at ``at`` with its entries changed by name: null drops an entry, an unknown name adds one."""
+    merged = list(entries)
+    for name, change in changes.items():
+        index = _index_of(merged, str(name), at)
+        if index is None:
+            merged.append({NAMED_LISTS[at]: name, **change} if isinstance(change, dict) else {NAMED_LISTS[at]: name})
+        elif change is None:
+            del merged[index]
+        else:
+            is_section = isinstance(change, dict) and isinstance(merged[index], dict)
+            merged[index] = _merged(merged[index], change, (*at, name)) if is_section else change
+    return merged
+
+
+def _is_conditions(at: Key) -> bool:
+    """Whether ``at`` is an archetype's ``when``, from which null drops a condition."""
+    return at[:2] == ("naming", "archetypes") and at[3:] == ("when",)
+
+
+def _index_of(entries: list[Any], name: str, at: Key) -> int | None:
+    """Where the list at ``at`` has the entry ``name``: an index, or in `NAMED_LISTS` also a name."""
+    if name.isdigit() and int(name) < len(entries):
+        return int(name)
+    names = [entry.get(NAMED_LISTS.get(at)) if isinstance(entry, dict) else None for entry in entries]
+    return names.index(name) if name in names else None
+
+
+def _with_names(at: Key, values: dict[str, Any]) -> Key:
+    """``at`` with the names of entries of `NAMED_LISTS` instead of their indices."""
+    for key, name_key in NAMED_LISTS.items():
+        if len(at) > len(key) and at[: len(key)] == key and at[len(key)].isdigit():
+            entry = dict(enumerate(values[key[0]][key[1]])).get(int(at[len(key)]))
+            name = entry.get(name_key) if isinstance(entry, dict) else None
+            return (*key, name, *at[len(key) + 1 :]) if isinstance(name, str) else at
+    return at
+
+
+def _validated(values: dict[str, Any], path: Path, sources: dict[Key, str]) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        told = [_explain(problem, path, places) for problem in error.errors(include_url=False)]
-        raise ParamsError("\n".join(dict.fromkeys(told))) from None
+        problems = [(_with_names(_key_of(problem), values), problem) for problem in error.errors(include_url=False)]
+        messages = [_explain(problem, at, path, sources) for at, problem in problems]
+        raise ParamsError("\n".join(dict.fromkeys(messages))) from None
+
+
+def _key_of(problem: Any) -> Key:
+    return tuple(str(part) for part in problem["loc"] if part != "[key]")
+
+
+def _archetype_sources() -> dict[Key, str]:
+    """The line of each key of `ARCHETYPES`; read only when there is an error to report."""
+    node = yaml.compose(ARCHETYPES.read_text(encoding="utf-8"), Loader=LOADER)
+    return {key: f"{ARCHETYPES}, line {line}" for key, line in (_key_lines(node, ARCHETYPES) if node else ())}
 
 
 def _key_lines(node: yaml.Node, path: Path, at: Key = ()) -> Iterator[tuple[Key, int]]:
-    """Each key's place in the tree and its line; a key that stands twice is an error."""
+    """Each key's place in the tree and its line; a repeated key is an error."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -128,22 +192,28 @@ def _key_lines(node: yaml.Node, path: Path, at: Key = ()) -> Iterator[tuple[Key,
                 name = ".".join((*at, key.value))
                 raise ParamsError(
                     f"{path}, line {line}: expected each key once. "
-                    f"`{name}` stands in line {seen[key.value]} already; delete one of the two."
+                    f"`{name}` is already in line {seen[key.value]}; delete one of the two."
                 )
             seen[key.value] = line
             yield (*at, key.value), line
             yield from _key_lines(value, path, (*at, key.value))
     elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _key_lines(value, path, (*at, str(index)))
+        for index, entry in enumerate(node.value):
+            yield from _key_lines(entry, path, (*at, _entry_name(entry, at) or str(index)))
 
 
-def _line_of_impossible_date(node: yaml.Node) -> int:
-    """Where a scalar looks like a date and is none; YAML itself does not say."""
+def _entry_name(entry: yaml.Node, at: Key) -> str | None:
+    """Name of an entry in the list at ``at``, if that is one of `NAMED_LISTS`."""
+    pairs = entry.value if isinstance(entry, yaml.MappingNode) and at in NAMED_LISTS else []
+    return next((str(value.value) for key, value in pairs if key.value == NAMED_LISTS[at]), None)
+
+
+def _impossible_date_line(node: yaml.Node) -> int:
+    """Line of a value that has the form of a date but is not one. YAML's own error does not name the line."""
     if isinstance(node, yaml.MappingNode):
-        return max(_line_of_impossible_date(value) for _, value in node.value) if node.value else 0
+        return max(_impossible_date_line(value) for _, value in node.value) if node.value else 0
     if isinstance(node, yaml.SequenceNode):
-        return max(map(_line_of_impossible_date, node.value), default=0)
+        return max(map(_impossible_date_line, node.value), default=0)
     try:
         yaml.safe_load(str(node.value))
     except ValueError:
@@ -153,15 +223,15 @@ def _line_of_impossible_date(node: yaml.Node) -> int:
     return 0
 
 
-def _apply(values: dict[str, Any], override: str, beside: Collection[str]) -> Key:
-    """Set one key of ``values``; gives its place in the tree. ``beside``: all keys that are set, as they were given."""
+def _apply(values: dict[str, Any], override: str, overridden: Collection[str]) -> Key:
+    """Set one key of ``values`` and return its place in the tree. ``overridden``: the keys of every ``--set``."""
     key, equals, text = override.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
         raise ParamsError(f"--set {override}: expected section.key=value, such as facets.behaviour.n_segments=8.")
     *sections, last = key.split(".")
     place: Any = values
     for depth, section in enumerate(sections):
-        place = _child(place, section, known=_known_keys(tuple(sections[:depth])))
+        place = _child(place, section, at=tuple(sections[:depth]))
         if place is None:
             missing = tuple(sections[: depth + 1])
             raise ParamsError(f"--set {override}: there is no section `{'.'.join(missing)}`.{_did_you_mean(missing)}")
@@ -170,70 +240,90 @@ def _apply(values: dict[str, Any], override: str, beside: Collection[str]) -> Ke
     except (yaml.YAMLError, ValueError):
         value = text
     if isinstance(place, list):
-        if not (last.isdigit() and int(last) < len(place)):
-            raise ParamsError(f"--set {override}: expected a place in a list of {len(place)}, counted from 0.")
-        place[int(last)] = value
+        if last.isdigit() and int(last) < len(place):
+            place[int(last)] = value
+        elif tuple(sections) in NAMED_LISTS and not last.isdigit():
+            place[:] = _merged_entries(place, {last: value}, tuple(sections))
+        else:
+            raise ParamsError(f"--set {override}: expected an index from 0 to {len(place) - 1}, as the list has.")
+    elif value is None and tuple(sections) in OPTIONAL_ENTRIES and last in place:
+        del place[last]
     else:
         place[last] = value
-        other = next((one for one in ONE_OF if one != last), "") if last in ONE_OF and value is not None else ""
-        if other in place and ".".join((*sections, other)) not in beside:
-            place[other] = None  # a table that lies elsewhere, as in a file over its base
-    return (*sections, last)
+        other = {"path": "query", "query": "path"}.get(last, "") if value is not None else ""
+        if other in place and ".".join((*sections, other)) not in overridden:
+            place[other] = None  # a moved table, as in a file over its base
+    return _with_names((*sections, last), values)
 
 
-def _child(place: Any, section: str, *, known: list[str]) -> Any:
-    """The section below ``place``; one that is null or left out, such as source.categories, is opened."""
-    if isinstance(place, list) and section.isdigit() and int(section) < len(place):
-        return place[int(section)]
-    if isinstance(place, dict) and (section in place or section in known):
+def _child(place: Any, section: str, *, at: Key) -> Any:
+    """The section below ``place``, which is at ``at``; one that is null or left out is created empty."""
+    if isinstance(place, list):
+        index = _index_of(place, section, at)
+        return None if index is None else place[index]
+    if isinstance(place, dict) and (section in place or section in _known_keys(at)):
         if place.get(section) is None:
             place[section] = {}
         return place[section] if isinstance(place[section], dict | list) else None
     return None
 
 
-def _shown(override: str) -> str:
-    """An override for a message: of a list, in which any word may be a password, the key alone."""
+def _redacted(override: str) -> str:
+    """An override as messages show it: without passwords. For a list, in which any word may be one, only the key."""
     key, _, value = override.partition("=")
     return key if value.lstrip().startswith("[") else without_passwords(override)
 
 
-def _explain(problem: Any, path: Path, places: dict[Key, str]) -> str:
-    at = tuple(str(part) for part in problem["loc"] if part != "[key]")
-    while at and at not in places and at[:-1] in places and problem["type"] not in ("missing", "extra_forbidden"):
+def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
+    """The message for one problem at ``at``. ``own``: sources of the keys that params files and ``--set`` give."""
+    if problem["type"] == "missing":
+        source = _override_source(at, own) or own.get(at[:-1]) or str(path)
+        return f"{source}: `{'.'.join(at)}` is missing.{_where_to_copy_from(at)}"
+    sources = _archetype_sources() | own
+    while at and at not in sources and at[:-1] in sources and problem["type"] != "extra_forbidden":
         at = at[:-1]
-    place = _place(at, places) or str(path)
+    place = _override_source(at, sources) or sources.get(at) or str(path)
     name = ".".join(at) or "the file"
     if problem["type"] == "extra_forbidden":
-        return f"{place}: `{name}` is no key that Kindred knows.{_did_you_mean(at)}"
-    if problem["type"] == "missing":
-        return f"{place}: `{name}` is missing. Copy it from the params.yaml that comes with Kindred."
+        return f"{place}: `{name}` is not a key that Kindred knows.{_did_you_mean(at)}"
     got = problem.get("input")
     if problem["type"] == "string_type" and isinstance(got, tuple(UNQUOTED)):
-        # Taken for its text it could be another: 01 and 0x1 are read as 1, and yes as True.
-        kind, example = next(told for one, told in UNQUOTED.items() if isinstance(got, one))
-        told = f"expected text, got {kind.format(got)}. Write what stands there in quotes, as in {example.format(got)}."
-        return f"{place}: `{name}`: {told}"
+        # The text cannot be recovered from the value: YAML reads 01 and 0x1 as 1, and yes as True.
+        kind, example = next(words for type_, words in UNQUOTED.items() if isinstance(got, type_))
+        message = f"expected text, got {kind.format(got)}. Put the value in quotes, as in {example.format(got)}."
+        return f"{place}: `{name}`: {message}"
     message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(got, dict | list) else f" Got {got if isinstance(got, date) else repr(got)}."
-    return f"{place}: `{name}`: {message}.{shown}".replace("..", ".")
+    found = "" if isinstance(got, dict | list) else f" Got {got if isinstance(got, date) else repr(got)}."
+    return f"{place}: `{name}`: {message}.{found}".replace("..", ".")
 
 
-def _place(at: Key, places: dict[Key, str]) -> str | None:
-    """Where the value at ``at`` was given: by a ``--set`` of it, of what holds it or of what it holds, or in a line."""
-    overrides = [key for key, place in places.items() if place.startswith("--set ")]
+def _override_source(at: Key, sources: dict[Key, str]) -> str | None:
+    """The last ``--set`` of the value at ``at``, of a section around it, or of a key in it."""
+    overrides = [key for key, source in sources.items() if source.startswith("--set ")]
     near = [key for key in overrides if key == at[: len(key)] or at == key[: len(at)]]
-    return places[near[-1]] if near else places.get(at)
+    return sources[near[-1]] if near else None
+
+
+def _where_to_copy_from(at: Key) -> str:
+    if at[:2] not in _archetype_sources() and at[0] != "moves":
+        return " Copy it from the params.yaml that comes with Kindred."
+    is_known_entry = at[0] == "moves" or {*at[2:3]} <= _entry_names(at[:2])
+    return f"{'' if is_known_entry else _did_you_mean(at[:3])} Copy it from {ARCHETYPES}."
+
+
+def _entry_names(at: Key) -> set[str]:
+    """Names of the entries that `ARCHETYPES` has at ``at``."""
+    return {key[len(at)] for key in _archetype_sources() if key[: len(at)] == at and len(key) > len(at)}
 
 
 def _did_you_mean(at: Key) -> str:
-    """The nearest key beside an unknown one, else the nearest anywhere."""
+    """The nearest key in the same section, else the nearest in any section."""
     if at in MOVED:
         return f" It is `{MOVED[at]}` now."
-    near = difflib.get_close_matches(at[-1], _known_keys(at[:-1]), n=1)
+    near = difflib.get_close_matches(at[-1], {*_known_keys(at[:-1]), *_entry_names(at[:-1])}, n=1)
     if not near:
         anywhere = {key[-1]: ".".join(key) for key in reversed([*_all_keys()])}
-        near = [anywhere[one] for one in difflib.get_close_matches(at[-1], anywhere, n=1, cutoff=0.8)]
+        near = [anywhere[key] for key in difflib.get_close_matches(at[-1], anywhere, n=1, cutoff=0.8)]
     return f" Did you mean `{near[0]}`?" if near else ""
 
 
@@ -246,18 +336,18 @@ def _all_keys(at: Key = ()) -> Iterator[Key]:
 def _known_keys(at: Key) -> list[str]:
     model: Any = Params
     for part in at:
-        if get_origin(model) is dict:  # such as facets, whose keys are names
-            model = _section_in(get_args(model)[1])
+        if get_origin(model) in (dict, list):  # such as facets, whose keys are names
+            model = _section_in(get_args(model)[-1])
             continue
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         if field is None:
             return []
-        model = _section_in(field.annotation)
+        model = field.annotation if get_origin(field.annotation) in (dict, list) else _section_in(field.annotation)
     if get_origin(model) is dict and at == ("facets",):
         return [*FACETS]
-    return [key for key in getattr(model, "model_fields", {}) if key not in NOT_GIVEN]
+    return [key for key in getattr(model, "model_fields", {}) if key not in NOT_IN_FILES]
 
 
 def _section_in(annotation: Any) -> Any:
-    """The section that a value of this type may be, else the type."""
-    return next((one for one in get_args(annotation) if hasattr(one, "model_fields")), annotation)
+    """The section among the types that ``annotation`` allows, else ``annotation`` itself."""
+    return next((type_ for type_ in get_args(annotation) if hasattr(type_, "model_fields")), annotation)

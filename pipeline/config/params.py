@@ -1,6 +1,6 @@
-"""params.yaml as checked, frozen objects: unknown keys, duplicate keys and wrong types are errors that name the line.
+"""Types and bounds of params.yaml as frozen objects. Unknown keys and wrong types are errors.
 
-The comments of params.yaml are the documentation of each value; here stand only types and bounds.
+The comments of params.yaml document each value.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ from pipeline.config.segment_params import (
 from pipeline.config.types import Language, NonNegative, Section, Share
 
 COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
-"""Columns of scores begin with these; a facet's own columns begin with its name."""
+"""First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
 
 
 class EngineParams(Section):
-    """The database."""
+    """The database engine."""
 
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
     threads: Annotated[int, Field(ge=0)]
     temp_directory: str | None
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
-    _starts_at: Path = PrivateAttr(default=Path())
+    _params_folder: Path = PrivateAttr(default=Path())
 
     @property
     def temp_folder(self) -> Path | None:
-        """``temp_directory`` from the folder of params.yaml on."""
-        return None if self.temp_directory is None else self._starts_at / self.temp_directory
+        """``temp_directory``, relative to the folder of params.yaml."""
+        return None if self.temp_directory is None else self._params_folder / self.temp_directory
 
 
 class ScoreParams(Section):
-    """Scoring from yesterday's state."""
+    """Scoring: incremental updates and hysteresis."""
 
     late_days: NonNegative
     hysteresis: Share = 0.0
 
 
 class OutputsParams(Section):
-    """Where results go."""
+    """Locations of results."""
 
     folder: str
     scores: Annotated[str, Field(pattern=r"\.(parquet|csv)$")]
@@ -85,7 +85,7 @@ class TrackingParams(Section):
 
     @property
     def champion_uri(self) -> str:
-        """The model that scores unless another is named."""
+        """URI of the model that scores by default."""
         return f"models:/{self.model_name}@champion"
 
 
@@ -93,9 +93,9 @@ FacetName = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
 
 
 class Params(Section):
-    """All of params.yaml; and what is no part of the digest.
+    """All of params.yaml, and two fields that are not part of the digest.
 
-    ``folder`` is where relative paths start, ``called_with`` are the words of the command line that gave these values.
+    Relative paths start at ``folder``. ``called_with`` has the command-line words that led to these values.
     """
 
     as_of: datetime
@@ -122,7 +122,7 @@ class Params(Section):
     engine: EngineParams
     outputs: OutputsParams
     tracking: TrackingParams
-    # Models trained before there were these sections have none in their params.
+    # Older models have no such sections in their params.
     score: ScoreParams = ScoreParams(late_days=3)
     minimum: MinimumParams = MinimumParams(customers=0, history_days=0, orders=0, usual_history_days=0)
     moves: tuple[Move, ...] = ()
@@ -135,54 +135,56 @@ class Params(Section):
     @classmethod
     def _known_currency(cls, value: str | None) -> str | None:
         if value is not None and not is_currency(value):
-            raise ValueError("expected the code of a currency in ISO 4217, such as EUR, UAH, ALL or USD")
+            raise ValueError("expected an ISO 4217 currency code, such as EUR, UAH, ALL or USD")
         return value
 
     @field_validator("facets")
     @classmethod
-    def _facets_apart(cls, value: dict[str, FacetParams | None]) -> dict[str, FacetParams | None]:
+    def _distinct_facets(cls, value: dict[str, FacetParams | None]) -> dict[str, FacetParams | None]:
         facets = {name: facet for name, facet in value.items() if facet is not None}
-        kept = list(facets)
-        if not kept:
+        names = list(facets)
+        if not names:
             raise ValueError("expected at least one facet")
-        if len({name[0] for name in kept[1:]} - {"s"}) < len(kept) - 1:
-            raise ValueError("expected facets whose names begin with different letters, and none but the first with s")
-        taken = sorted(COLUMN_WORDS & set(kept[1:]))
+        if len({name[0] for name in names[1:]} - {"s"}) < len(names) - 1:
+            raise ValueError(
+                "expected facet names that start with different letters, and only the first may start with s"
+            )
+        taken = sorted(COLUMN_WORDS & set(names[1:]))
         if taken:
-            raise ValueError(f"expected facets with names that are no part of a column of scores, got {taken[0]!r}")
-        ways = [facet.names for facet in facets.values()]
-        if len(set(ways)) < len(ways):
-            raise ValueError("expected one facet named by archetypes and one by interests at most, as they share ids")
+            raise ValueError(f"expected facet names that start no column of the scores, got {taken[0]!r}")
+        naming = [facet.names for facet in facets.values()]
+        if len(set(naming)) < len(naming):
+            raise ValueError("expected at most one facet named by archetypes and one by interests, as they share ids")
         return value
 
     @field_validator("as_of")
     @classmethod
     def _utc(cls, value: datetime) -> datetime:
         if value.tzinfo is None:
-            raise ValueError("expected a moment with its offset, such as 2025-11-01T00:00:00Z")
+            raise ValueError("expected a date and time with an offset, such as 2025-11-01T00:00:00Z")
         return value.astimezone(UTC)
 
     @model_validator(mode="after")
     def _relative_paths_start_here(self) -> Params:
-        self.engine._starts_at = self.folder
+        self.engine._params_folder = self.folder
         return self
 
     @property
     def local_timezone(self) -> str:
-        """Of the hours and days that customers live by: ``cards.timezone``, else that of the log."""
+        """Customers' time zone: ``cards.timezone``, or else that of the log."""
         return self.cards.timezone or self.source.events.timezone
 
     def path(self, value: str) -> Path:
-        """``value`` as an absolute path, relative ones starting at the folder of params.yaml."""
+        """``value`` as an absolute path; relative paths start at the folder of params.yaml."""
         return (self.folder / value).resolve()
 
     def digest(self) -> str:
-        """SHA-256 over all values but passwords, the same whatever the order of keys."""
+        """SHA-256 of all values except passwords, independent of the order of keys."""
         text = json.dumps(self.redacted().model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def redacted(self) -> Params:
-        """The same without passwords: what may be kept with a run, a model, or shown."""
+        """The same parameters without passwords, to save with a run or model, or to show."""
 
         def clean(value: Any) -> Any:
             if isinstance(value, dict):
@@ -198,7 +200,7 @@ class Params(Section):
         return self.model_copy(update={**changed, "called_with": ()})
 
     def flat(self) -> dict[str, str]:
-        """All values as ``section.key: text``, for the tracker; archetypes and texts are left to the artifact."""
+        """All values as ``section.key: text``, for MLflow; archetypes and texts are only in the artifact."""
         dumped = self.model_dump(mode="json")
         del dumped["moves"]
         dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing", "traits")}
@@ -219,21 +221,21 @@ def params_from_json(text: str, folder: Path) -> Params:
     Raises
     ------
     ParamsError
-        Another version of Kindred wrote them, with keys that this one does not know.
+        They come from another version of Kindred and have other keys.
     """
     try:
         return Params.model_validate({**json.loads(text), "folder": folder}, context={"is_saved": True})
     except ValidationError:
         raise ParamsError(
-            "expected a model of this version of Kindred; its parameters have other keys. Train again, or score with "
-            "the version that trained it."
+            "expected a model of this version of Kindred, but its parameters have other keys. Train again, or score "
+            "with the version that trained it."
         ) from None
 
 
-def description(params: Params) -> str:
-    """SHA-256 of how the source is read; where it lies may change, since logs are rotated, and so may passwords."""
-    described = params.redacted().source.model_dump(mode="json")
-    for table in described.values():
+def source_fingerprint(params: Params) -> str:
+    """SHA-256 of how the source is read, without paths and passwords, which change as logs are rotated."""
+    source = params.redacted().source.model_dump(mode="json")
+    for table in source.values():
         if isinstance(table, dict):
             table.pop("path", None)
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()

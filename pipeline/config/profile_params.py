@@ -1,4 +1,4 @@
-"""Sections of params.yaml on the way from the log to profiles: types and bounds."""
+"""Sections of params.yaml for reading the log and computing profiles: types and bounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.config.types import Count, NonNegative, Positive, Section, Share, 
 
 
 class Table(Section):
-    """Where a table lies, and what its columns are called there."""
+    """Location of a table, and the names of its columns."""
 
     path: str | list[str] | None = None
     query: str | None = None
@@ -28,30 +28,30 @@ class Table(Section):
 
 
 class TimedTable(Table):
-    """A table with a moment in it."""
+    """A table with times."""
 
     time_format: str = "auto"
     timezone: Timezone = "UTC"
 
 
 class EventsTable(TimedTable):
-    """The log: one row per thing done."""
+    """The log: one row per event."""
 
     event_types: dict[EventType, list[str]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _each_once(self) -> EventsTable:
         seen: dict[str, EventType] = {}
-        for ours, theirs in self.event_types.items():
-            for name in theirs:
+        for event_type, names in self.event_types.items():
+            for name in names:
                 if name in seen:
-                    raise ValueError(f"event type {name!r} is mapped to both {seen[name]} and {ours}")
-                seen[name] = ours
+                    raise ValueError(f"event type {name!r} is mapped to both {seen[name]} and {event_type}")
+                seen[name] = event_type
         return self
 
 
 class SourceParams(Section):
-    """What is read."""
+    """The tables to read."""
 
     events: EventsTable
     products: Table | None = None
@@ -63,7 +63,7 @@ class SourceParams(Section):
 
 
 class Threshold(Section):
-    """Shares of rows past which a rule is told (warn) and past which the run stops (error)."""
+    """Shares of rows above which Kindred warns (warn) and stops (error)."""
 
     warn: Share
     error: Share
@@ -96,7 +96,7 @@ class SessionsParams(Section):
 
 
 class SearchesParams(Section):
-    """P(category | query)."""
+    """How P(category | query) is learned."""
 
     window_minutes: Positive
     min_customers: Count
@@ -108,7 +108,7 @@ class SearchesParams(Section):
 
 
 class DecayParams(Section):
-    """What an event counts, and how fast that fades."""
+    """Weights of events, and how fast they decay."""
 
     half_life_days: Positive
     signal_weights: dict[EventType, Weight]
@@ -126,13 +126,13 @@ class InterestsParams(DecayParams):
 
     @field_validator("fit", mode="before")
     @classmethod
-    def _off_is_no_boolean(cls, value: object) -> object:
+    def _off_as_text(cls, value: object) -> object:
         """YAML reads off as false."""
         return "off" if value is False else value
 
 
 class BacktestParams(Section):
-    """What the past is asked."""
+    """Earlier cutoffs to predict from."""
 
     horizon_days: Annotated[int, Field(ge=1)]
     cutoffs: Annotated[int, Field(ge=1, le=24)]
@@ -145,7 +145,7 @@ Scores = tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=1, le
 
 
 class RFMGroupParams(Section):
-    """Scores that a group of RFM takes, lowest and highest."""
+    """An RFM group: ranges of scores, lowest and highest."""
 
     group: str
     recency: Scores = (1, 10)
@@ -156,7 +156,7 @@ class RFMGroupParams(Section):
 
 
 class RFMCuts(Section):
-    """Bounds between scores, ascending; as many as there are quantiles, less one."""
+    """Ascending bounds between scores; one fewer than there are quantiles."""
 
     days_since_last_purchase: list[NonNegative]
     order_count: list[NonNegative]
@@ -166,7 +166,7 @@ class RFMCuts(Section):
 class ValueParams(Section):
     """RFM and value tiers."""
 
-    rfm_quantiles: Annotated[int, Field(ge=4, le=10)]  # the groups need two best and two last scores
+    rfm_quantiles: Annotated[int, Field(ge=4, le=10)]  # the groups need two high and two low scores
     rfm_cuts: RFMCuts | None
     rfm_money: Literal["spend", "average_order_value"]
     rfm_form: str
@@ -188,7 +188,7 @@ class ValueParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _form_is_whole(self) -> ValueParams:
+    def _form_covers_all_buyers(self) -> ValueParams:
         if self.rfm_form not in self.rfm_forms:
             raise ValueError(f"rfm_form: expected one of rfm_forms: {', '.join(self.rfm_forms)}")
         for name, cuts in (self.rfm_cuts.model_dump() if self.rfm_cuts else {}).items():
@@ -197,40 +197,40 @@ class ValueParams(Section):
         scores = range(1, self.rfm_quantiles + 1)
         for recency, frequency, money in itertools.product(scores, scores, scores):
             if not any(
-                one.max_orders is None
-                and one.min_silent_days is None
+                group.max_orders is None
+                and group.min_silent_days is None
                 and all(
                     low <= score <= high
                     for score, (low, high) in zip(
-                        (recency, frequency, money), (one.recency, one.frequency, one.money), strict=True
+                        (recency, frequency, money), (group.recency, group.frequency, group.money), strict=True
                     )
                 )
-                for one in self.rfm_forms[self.rfm_form]
+                for group in self.rfm_forms[self.rfm_form]
             ):
                 raise ValueError(
-                    f"rfm_forms.{self.rfm_form}: expected a group for every customer; none takes recency {recency}, "
+                    f"rfm_forms.{self.rfm_form}: expected a group for every customer; none matches recency {recency}, "
                     f"frequency {frequency}, money {money}"
                 )
         return self
 
     def rfm_groups(self) -> list[RFMGroup]:
-        """The groups of the form chosen, in order."""
+        """The groups of ``rfm_form``, in order."""
         return [
-            RFMGroup(one.group, one.recency, one.frequency, one.money, one.max_orders, one.min_silent_days)
-            for one in self.rfm_forms[self.rfm_form]
+            RFMGroup(group.group, group.recency, group.frequency, group.money, group.max_orders, group.min_silent_days)
+            for group in self.rfm_forms[self.rfm_form]
         ]
 
-    def decided_by(self, *, has_prices: bool) -> str:
-        """What value tiers go by; without prices everybody would be alike in spend."""
+    def tier_measure(self, *, has_prices: bool) -> str:
+        """The measure of value tiers: orders if there are no prices, as every customer's spend would be 0."""
         return self.tier_by if has_prices else "order_count"
 
-    def given_cuts(self, *, is_known: bool) -> dict[str, list[float]]:
-        """Cuts that take the place of quantiles; none where nobody had bought."""
+    def fixed_cuts(self, *, is_known: bool) -> dict[str, list[float]]:
+        """Cuts to use instead of quantiles; none if nobody has bought."""
         return self.rfm_cuts.model_dump() if self.rfm_cuts and is_known else {}
 
 
 class JourneyEventsParams(Section):
-    """Since when something on the journey is told."""
+    """For how many days each journey event is reported."""
 
     visit_days: Positive
     second_order_days: Positive
@@ -265,16 +265,16 @@ class JourneyParams(Section):
         return self
 
 
-def _spans(texts: list[str]) -> list[str]:
+def _readable_spans(texts: list[str]) -> list[str]:
     spans(texts, range(2024, 2026))
     return texts
 
 
-Spans = Annotated[list[str], AfterValidator(_spans)]
+Spans = Annotated[list[str], AfterValidator(_readable_spans)]
 
 
 class Country(Section):
-    """Days on which people of a country shop for a reason."""
+    """Days of a country with a reason to shop."""
 
     holiday: Spans
     gift: Spans
@@ -282,20 +282,20 @@ class Country(Section):
 
 
 class CalendarParams(Section):
-    """Which country's days."""
+    """Countries and the one that applies."""
 
     country: str | None
     payday_days: Annotated[int, Field(ge=1, le=14)]
     countries: dict[str, Country]
 
     @model_validator(mode="after")
-    def _country_is_there(self) -> CalendarParams:
+    def _country_is_known(self) -> CalendarParams:
         if self.country is not None and self.country not in self.countries:
             raise ValueError(f"country: expected null or one of calendar.countries: {', '.join(self.countries)}")
         return self
 
-    def of_country(self) -> dict[str, Any]:
-        """Arguments of `features.calendar.occasion_shares`; nothing is known without a country."""
+    def country_days(self) -> dict[str, Any]:
+        """Arguments of `features.calendar.occasion_shares`; without a country, there are no such days."""
         chosen = self.countries[self.country] if self.country else Country(holiday=[], gift=[], paydays=[])
         return {
             "days": {"holiday": chosen.holiday, "gift": chosen.gift},

@@ -1,4 +1,4 @@
-"""Sections of params.yaml on the way from profiles to named segments: types and bounds."""
+"""Sections of params.yaml for clustering, choosing and naming segments: types and bounds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KMeansParams(Section):
     n_init: Count
     max_iter: Count
     fit_customers: Count
-    # Models trained before there was this key have none in their params.
+    # Older models have no such key in their params.
     start_tolerance: Share = 0.0
 
 
@@ -42,19 +42,19 @@ class HDBSCANParams(Section):
 
 Algorithm = Literal["kmeans", "hdbscan"]
 Question = Literal["buys", "spend", "categories", "stability", "separation"]
-"""What segments are chosen by: who buys, how much, which categories; whether they come back; how clearly they part."""
+"""What candidates are compared by: predicting buyers, spend and categories; stability; separation."""
 SegmentCount = Annotated[int, Field(ge=1, le=100)]
 
 
 def _journey_column(name: str) -> str:
     if name not in JOURNEY:
         near = difflib.get_close_matches(name, sorted(JOURNEY), n=1)
-        raise ValueError("no column of the journey" + (f"; nearest: {near[0]}" if near else ""))
+        raise ValueError("expected a column of the journey" + (f"; nearest: {near[0]}" if near else ""))
     return name
 
 
 class FacetParams(Section):
-    """One way to segment: by which columns, with which algorithm, which customers, and what decides."""
+    """One way to segment: columns, algorithm, customers, and how candidates are compared."""
 
     block_weights: Annotated[dict[Block, NonNegative], Field(min_length=1)]
     algorithm: Literal["kmeans", "hdbscan", "auto", "rule"]
@@ -78,14 +78,14 @@ class FacetParams(Section):
 
 
 class LeadingCategoryParams(Section):
-    """When a customer's leading category is certain."""
+    """When a category counts as a customer's leading one."""
 
     min_lift: Annotated[float, Field(ge=1)]
     min_errors: NonNegative
 
 
 class ClusteringParams(Section):
-    """How the algorithms work, whichever facet they are used for."""
+    """Settings of the algorithms, for all facets."""
 
     journey_columns: list[Annotated[str, AfterValidator(_journey_column)]]
     kmeans: KMeansParams
@@ -95,7 +95,7 @@ class ClusteringParams(Section):
 
 
 class MinimumParams(Section):
-    """What a log needs to be segmented."""
+    """What a log needs before it can be segmented."""
 
     customers: Annotated[int, Field(ge=0)]
     history_days: NonNegative
@@ -116,14 +116,14 @@ class QualityParams(Section):
     good_stability: Share
     high_stability: Share
     min_segment_share: Share
-    # Models trained before there were these keys have none in their params.
+    # Older models have no such keys in their params.
     min_segment_customers: Count | None = None
     validity: bool = True
     ceiling_customers: Count = 6_000
 
 
 class IdentityParams(Section):
-    """When a segment is the one of an earlier training."""
+    """When a segment is the same as one of an earlier training."""
 
     min_jaccard: Share
     min_part: Share
@@ -133,12 +133,12 @@ class PromoteParams(Section):
     """When a challenger may become the champion."""
 
     tolerance: Share
-    # Models trained before there was this key have none in their params.
+    # Older models have no such key in their params.
     validity_tolerance: Share = 0.02
 
 
 class SweepParams(Section):
-    """The settings that are chosen among."""
+    """The candidates to choose from, and how."""
 
     algorithm: Annotated[list[Algorithm], Field(min_length=1)]
     tolerance: Share
@@ -150,7 +150,7 @@ class SweepParams(Section):
 
 
 class Bounds(Section):
-    """Conditions on one figure of a segment; ratios are beside the shop's; from ``enough`` on nothing else is asked."""
+    """Conditions on one figure of a segment. Ratios are to the shop's; from ``enough`` on, it always holds."""
 
     min: float | None = None
     max: float | None = None
@@ -162,7 +162,7 @@ class Bounds(Section):
 def _known(figure: str) -> str:
     if figure not in FIGURES:
         near = difflib.get_close_matches(figure, sorted(FIGURES), n=1)
-        raise ValueError("no figure of a segment that Kindred knows" + (f"; nearest: {near[0]}" if near else ""))
+        raise ValueError("expected a figure of segments that Kindred knows" + (f"; nearest: {near[0]}" if near else ""))
     return figure
 
 
@@ -170,7 +170,7 @@ Figure = Annotated[str, AfterValidator(_known)]
 
 
 class Archetype(Section):
-    """A kind of customer, as a rule over a segment's figures."""
+    """A kind of customer, defined by conditions on a segment's figures."""
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     priority: int
@@ -181,7 +181,7 @@ class Archetype(Section):
 
 
 class Trait(Section):
-    """A figure that tells segments of one name apart; words for the one above its like, below, the middle of three."""
+    """A figure that distinguishes segments of one archetype: words for the highest, lowest and middle one."""
 
     figure: Figure
     above: Text
@@ -190,7 +190,7 @@ class Trait(Section):
 
 
 class Standing(Section):
-    """What customers with too little evidence to cluster are called."""
+    """Name and playbook of a rule-based group: customers with too few events to cluster, by lifecycle stage."""
 
     name: Text
     playbook: Text
@@ -202,17 +202,16 @@ Word = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 def _without_password(words: list[str]) -> list[str]:
     # The word after a flag may be its value.
-    told = [f"{word.replace('-', '_')}=." if word.startswith("-") else word for word in words]
-    if any(without_passwords(one) != one for one in told):
+    assignments = [f"{word.replace('-', '_')}=." if word.startswith("-") else word for word in words]
+    if any(without_passwords(text) != text for text in assignments):
         raise ValueError(
-            "expected no password among the words, which are kept with every run; let the program find it in its "
-            "environment"
+            "expected no password among the words, as they are saved with every run; pass it in an environment variable"
         )
     return words
 
 
 class NamingParams(Section):
-    """Names of segments."""
+    """How segments are named."""
 
     min_lift: Positive
     lift_errors: Positive
@@ -221,13 +220,13 @@ class NamingParams(Section):
     min_interest_customers: Share
     top_categories: Count
     min_group: Count
-    # Models trained before there were these keys have none in their params.
+    # Older models have no such keys in their params.
     max_one_customer_share: Share = 0.5
     min_held_share: Share = 0.75
     min_contrast: Annotated[float, Field(ge=1)]
     min_gap: NonNegative
     min_share_gap: Share
-    # Models trained before there were these keys have none in their params.
+    # Older models have no such keys in their params.
     proposer: Annotated[list[Word], Field(min_length=1), AfterValidator(_without_password)] | None = None
     proposer_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     interest_playbook: Text
@@ -238,20 +237,22 @@ class NamingParams(Section):
     @model_validator(mode="after")
     def _complete(self, info: ValidationInfo) -> NamingParams:
         missing = sorted(set(STAGES) - set(self.standing))
-        # A model trained before there was a stage has no standing for it.
+        # Older models lack the stages that were added later.
         if missing and not (info.context or {}).get("is_saved"):
-            raise ValueError(f"expected a standing for every lifecycle stage; missing: {', '.join(missing)}")
+            raise ValueError(f"expected a name in `standing` for every lifecycle stage; missing: {', '.join(missing)}")
         kinds: list[Archetype | Standing] = [*self.archetypes, *self.standing.values()]
         for language in Text.model_fields:
             names = [getattr(kind.name, language) for kind in kinds]
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
-                raise ValueError(f"expected another name for each archetype and standing; twice: {', '.join(twice)}")
+                raise ValueError(
+                    f"expected a different name for each archetype and lifecycle stage; twice: {', '.join(twice)}"
+                )
         return self
 
 
 class Move(Section):
-    """Something that a customer might do next."""
+    """A possible next action of a customer."""
 
     text: Text
     days: Positive
@@ -262,7 +263,7 @@ class Move(Section):
 
 
 class RulesParams(Section):
-    """Segments as readable rules."""
+    """Readable rules that approximate segments."""
 
     max_conditions: Annotated[int, Field(ge=1, le=6)]
     sample_customers: Annotated[int, Field(ge=2)]
@@ -273,12 +274,12 @@ def _month_day(value: str) -> tuple[int, int]:
     try:
         at = datetime.strptime(f"2024-{value}", "%Y-%m-%d")
     except ValueError:
-        raise ValueError(f"expected a month and a day, such as 12-24; found {value!r}") from None
+        raise ValueError(f"expected a month and a day, such as 12-24; got {value!r}") from None
     return at.month, at.day
 
 
 class Occasion(Section):
-    """Days of every year on which people shop for a reason."""
+    """Days of every year with a reason to shop."""
 
     name: Text
     first: str
@@ -297,7 +298,7 @@ class Occasion(Section):
 
 
 class CardsParams(Section):
-    """The 5W card: what a segment has more of than the shop."""
+    """The 5W card: how a segment differs from the shop."""
 
     false_discovery_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
     min_lift: Annotated[float, Field(gt=1)] = 1.2

@@ -1,4 +1,4 @@
-"""What sections of params.yaml are made of."""
+"""Types that sections of params.yaml share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Language = Literal["en", "uk", "ru", "sq"]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-MOST_WEIGHT = 1e6
+MAX_WEIGHT = 1e6
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -21,15 +21,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _no_more_than_counts(value: float) -> float:
-    if value > MOST_WEIGHT:
+def _not_above_max_weight(value: float) -> float:
+    if value > MAX_WEIGHT:
         raise ValueError(
-            f"expected at most {MOST_WEIGHT:,.0f} times what a weight of 1 counts; past it nothing else would be seen"
+            f"expected at most {MAX_WEIGHT:,.0f} times a weight of 1, as other events would no longer count"
         )
     return value
 
 
-Weight = Annotated[NonNegative, AfterValidator(_no_more_than_counts)]
+Weight = Annotated[NonNegative, AfterValidator(_not_above_max_weight)]
 
 
 def _known_zone(value: str) -> str:

@@ -1,1 +1,1 @@
-"""The user's files -> checked events, products and customers; what is set aside is counted."""
+"""Reads the user's files into checked events, products and customers, and counts the rows it rejects."""

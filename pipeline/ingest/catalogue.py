@@ -1,4 +1,4 @@
-"""Products with one category path each, and customers with their attributes."""
+"""Reads products, with one category path each, and customers, with their attributes."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from pipeline.ingest.column_sql import SEPARATOR, as_category_path, as_text, as_
 from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_raw
 
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))
-LOOKED_AT = 10_000
-"""Rows that are enough to see that a column is no name."""
-KNOWN_PRODUCT = ("product_id", "category_path", "category_id", "brand", *LEVELS)
+SAMPLE_ROWS = 10_000
+"""Rows that are enough to see that a column holds numbers and not names."""
+PRODUCT_COLUMNS = ("product_id", "category_path", "category_id", "brand", *LEVELS)
 
 
 @dataclass
 class Findings:
-    """What is told of the tables beside the events.
+    """The tables that were read, and warnings about them.
 
     Attributes
     ----------
     tables : dict of str to RawTable
-        What was read, by the key in params.yaml's `source`.
+        Tables by their key in `source` of params.yaml.
     warnings : list of str
-        What was odd, in plain words and without a value of anybody.
+        In plain words, without any customer's data.
     """
 
     tables: dict[str, RawTable] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def add(self, key: str, raw: RawTable) -> RawTable:
-        """Note a table that was read."""
+        """Record a table that was read."""
         self.tables[key] = raw
         if raw.unreadable:
-            self.warnings.append(f"{key}: {len(raw.unreadable):,} rows could not be read; left out")
+            self.warnings.append(f"{key}: {len(raw.unreadable):,} rows could not be read and were left out")
         return raw
 
 
 def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | None:
-    """Table ``products`` (product_id, category_path, brand), one row per product; None where the source names none.
+    """Table ``products`` (product_id, category_path, brand), one row per product; None if the source has no products.
 
     The path comes from category_path, from level columns, or from category_id through the categories table.
     """
@@ -50,23 +50,25 @@ def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | No
     if source.products is None:
         return None
     raw = findings.add("products", read_raw(con, source.products, params, name="raw_products", key="source.products"))
-    theirs = map_columns(raw, source.products.columns, list(KNOWN_PRODUCT), ("product_id",), key="source.products")
+    user_columns = map_columns(
+        raw, source.products.columns, list(PRODUCT_COLUMNS), ("product_id",), key="source.products"
+    )
 
     def text(name: str) -> str:
-        return as_text(theirs[name], raw.columns[theirs[name]])
+        return as_text(user_columns[name], raw.columns[user_columns[name]])
 
     for name in ("category_path", *LEVELS):
-        if name in theirs:
-            refuse_decimals(con, raw, theirs[name], key=f"source.products.columns.{name}")
+        if name in user_columns:
+            refuse_decimals(con, raw, user_columns[name], key=f"source.products.columns.{name}")
     rows = "raw_products"
-    levels = [name for name in LEVELS if name in theirs]
+    levels = [name for name in LEVELS if name in user_columns]
     if levels:
         path = f"nullif(concat_ws(' > ', {', '.join(_level(text(name)) for name in levels)}), '')"
-    elif "category_path" in theirs:
+    elif "category_path" in user_columns:
         path = as_category_path(text("category_path"), source.category_separator)
-    elif "category_id" in theirs and source.categories is not None:
+    elif "category_id" in user_columns and source.categories is not None:
         _category_paths(con, params, findings)
-        # Not `category_id`, which is a column of theirs as well.
+        # Named unlike `category_id`, which is also a column of the raw table.
         path = "tree_path"
         rows = f"raw_products left join category_tree on tree_id = {text('category_id')}"
     else:
@@ -74,7 +76,7 @@ def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | No
             "source.products: expected category_path, level_1 ..., or category_id with source.categories. "
             f"Found: {', '.join(raw.columns)}."
         )
-    brand = text("brand") if "brand" in theirs else "null::varchar"
+    brand = text("brand") if "brand" in user_columns else "null::varchar"
     con.con.execute(
         f"create or replace table products as select product_id, min(category_path) as category_path, "
         f"min(brand) as brand, count(distinct category_path) > 1 as is_ambiguous from "
@@ -84,7 +86,7 @@ def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | No
     ambiguous = con.con.execute("select count(*) from products where is_ambiguous").fetchone()[0]
     if ambiguous:
         findings.warnings.append(
-            f"products: {ambiguous:,} stand in several categories; the first in alphabetical order was taken"
+            f"products: {ambiguous:,} are in several categories; the first in alphabetical order was taken"
         )
     con.con.execute("alter table products drop column is_ambiguous")
     products: ir.Table = con.table("products")
@@ -92,35 +94,35 @@ def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | No
 
 
 def refuse_decimals(con: Any, raw: RawTable, column: str, *, key: str) -> None:
-    """Stop where most of what should name categories has decimals: a price or a weight in the wrong place.
+    """Refuse a category column in which most values have decimals, such as a price or a weight.
 
     Raises
     ------
     SourceError
-        Names the column, and the key that says so.
+        Names the column, and the key in params.yaml that maps it.
     """
     number = f"try_cast({quoted(column)} as double)"
     share = con.con.execute(
         f"select avg(coalesce({number} <> floor({number}), false)::int) from (select {quoted(column)} from {raw.name} "
-        f"where {quoted(column)} is not null limit {LOOKED_AT})"
+        f"where {quoted(column)} is not null limit {SAMPLE_ROWS})"
     ).fetchone()[0]
     if share and share > 0.5:
         raise SourceError(f"{key}: expected names of categories; column {column!r} holds numbers with decimals.")
 
 
 def _level(text: str) -> str:
-    """A level's name, in which the separator would be read as two levels."""
+    """SQL for a level's name; a separator in it is replaced, as it would be read as two levels."""
     return f"nullif(trim(replace({text}, {literal(SEPARATOR)}, ' / ')), '')"
 
 
 def _category_paths(con: Any, params: Params, findings: Findings) -> None:
-    """Table category_tree (tree_id, tree_path), one row per category, walked down from the roots."""
+    """Table category_tree (tree_id, tree_path), one row per category, built from the roots down."""
     table = params.source.categories
     assert table is not None
     raw = findings.add("categories", read_raw(con, table, params, name="raw_categories", key="source.categories"))
     needed = ("category_id", "parent_id", "name")
-    theirs = map_columns(raw, table.columns, list(needed), needed, key="source.categories")
-    own, parent, name = (as_text(theirs[column], raw.columns[theirs[column]]) for column in needed)
+    user_columns = map_columns(raw, table.columns, list(needed), needed, key="source.categories")
+    own, parent, name = (as_text(user_columns[column], raw.columns[user_columns[column]]) for column in needed)
     con.con.execute(
         f"create or replace table category_nodes as select distinct on (category_id) * from "
         f"(select {own} as category_id, {parent} as parent_id, coalesce({_level(name)}, {own}) as name "
@@ -140,11 +142,13 @@ def _category_paths(con: Any, params: Params, findings: Findings) -> None:
     ).fetchone()
     if reached < total:
         raise SourceError(
-            f"source.categories: expected a tree; {total - reached:,} of {total:,} categories lie in or below a cycle "
-            "of parent_id. Mend the table."
+            f"source.categories: expected a tree; {total - reached:,} of {total:,} categories are in or below a cycle "
+            "of parent_id. Fix the table."
         )
     if orphans:
-        findings.warnings.append(f"categories: {orphans:,} name a parent that is not in the table; taken as roots")
+        findings.warnings.append(
+            f"categories: {orphans:,} have a parent that is not in the table and were taken as roots"
+        )
     if total < rows:
         findings.warnings.append(
             f"categories: {rows - total:,} of {rows:,} rows repeat a category_id or have none; "
@@ -153,48 +157,53 @@ def _category_paths(con: Any, params: Params, findings: Findings) -> None:
 
 
 def read_customers(con: Any, params: Params, findings: Findings) -> ir.Table | None:
-    """Table ``customers`` (customer_id, registered_at if there, attributes), one row per customer; None without."""
+    """Table ``customers`` (customer_id, registered_at if known, attributes), one row per customer.
+
+    None if the source has no customers.
+    """
     table = params.source.customers
     if table is None:
         return None
     raw = findings.add("customers", read_raw(con, table, params, name="raw_customers", key="source.customers"))
-    theirs = map_columns(raw, table.columns, ["customer_id"], ("customer_id",), key="source.customers")
+    user_columns = map_columns(raw, table.columns, ["customer_id"], ("customer_id",), key="source.customers")
     at = table.columns.get("registered_at", "registered_at")
-    picked = [f"{as_text(theirs['customer_id'], raw.columns[theirs['customer_id']])} as customer_id"]
+    selected = [f"{as_text(user_columns['customer_id'], raw.columns[user_columns['customer_id']])} as customer_id"]
     if at in raw.columns:
-        picked.append(f"{_moment(con, raw, table, at)} as registered_at")
-    taken = {theirs["customer_id"], at}
-    renamed = {theirs[ours]: ours for ours in table.columns if theirs[ours] not in taken}
+        selected.append(f"{_time_sql(con, raw, table, at)} as registered_at")
+    taken = {user_columns["customer_id"], at}
+    renamed = {user_columns[ours]: ours for ours in table.columns if user_columns[ours] not in taken}
     names = {column: renamed.get(column, column) for column in raw.columns if column not in taken}
-    # Ours come first where a table of theirs has a column of the same name beside the one that is mapped.
+    # A mapped column wins over another column of the table that already has our name.
     names = {column: name for column, name in names.items() if name not in ("customer_id", "registered_at")}
-    picked += [f"{quoted(column)} as {quoted(name)}" for column, name in names.items()]
+    selected += [f"{quoted(column)} as {quoted(name)}" for column, name in names.items()]
     db = con.con
     db.execute(
-        f"create or replace table customers as select * from (select {', '.join(picked)} from raw_customers) "
+        f"create or replace table customers as select * from (select {', '.join(selected)} from raw_customers) "
         "where trim(customer_id) <> ''"
     )
-    named, different = db.execute("select count(*), count(distinct customer_id) from customers").fetchone()
-    if different < named:  # else they need not be ordered
+    with_id, distinct = db.execute("select count(*), count(distinct customer_id) from customers").fetchone()
+    if distinct < with_id:  # otherwise no sorting is needed
         one_each = "select distinct on (customer_id) * from customers order by all"
         db.execute(f"create or replace table customers as {one_each}")
     read = db.execute("select count(*) from raw_customers").fetchone()[0]
-    if different < read:
+    if distinct < read:
         findings.warnings.append(
-            f"customers: {read - different:,} of {read:,} rows repeat a customer or name none; left out"
+            f"customers: {read - distinct:,} of {read:,} rows repeat a customer or have no customer_id; left out"
         )
     if at in raw.columns:
-        unread = con.con.execute(
-            f"select count(*) from (select {quoted(at)} as given, {_moment(con, raw, table, at)} as moment "
-            "from raw_customers) where given is not null and trim(given::varchar) <> '' and moment is null"
+        unreadable = con.con.execute(
+            f"select count(*) from (select {quoted(at)} as text, {_time_sql(con, raw, table, at)} as moment "
+            "from raw_customers) where text is not null and trim(text::varchar) <> '' and moment is null"
         ).fetchone()[0]
-        if unread:
-            findings.warnings.append(f"customers: {unread:,} of {read:,} registered_at could not be read; left empty")
+        if unreadable:
+            findings.warnings.append(
+                f"customers: {unreadable:,} of {read:,} values of registered_at could not be read and were left empty"
+            )
     customers: ir.Table = con.table("customers")
     return customers
 
 
-def _moment(con: Any, raw: RawTable, table: TimedTable, column: str) -> str:
+def _time_sql(con: Any, raw: RawTable, table: TimedTable, column: str) -> str:
     kind, largest = raw.columns[column], None
     if is_number(kind):
         largest = con.con.execute(f"select max({quoted(column)})::double from {raw.name}").fetchone()[0]

@@ -1,6 +1,6 @@
-"""A user's columns as ours: DuckDB expressions that read texts, numbers and times without a silent change.
+"""DuckDB expressions that turn the user's columns into ours without changing a value silently.
 
-Texts, times and numbers that cannot be read become null, with a flag, and the row rules set them aside.
+Numbers and times that cannot be read become null, with a flag, and the row rules reject those rows.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ FILE, ROW = "kindred_file", "kindred_row"
 
 
 class ParsingError(UserError):
-    """A column is of a type that Kindred cannot read as what it is named to be."""
+    """The type of a column does not fit its meaning, or its format is unclear."""
 
 
 def quoted(identifier: str) -> str:
-    """An identifier for SQL."""
+    """An identifier, quoted for SQL."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """A text for SQL."""
+    """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -44,16 +44,16 @@ def is_number(kind: str) -> bool:
 
 
 def as_text(column: str, kind: str, *, has_empty: bool = True) -> str:
-    """An id or a word: 17850.0 in a column of floats is 17850; a text stays as it is, zeros in front included.
+    """SQL for an id or a word: 17850.0 in a column of floats is 17850; a text stays as it is, with leading zeros.
 
     Parameters
     ----------
     has_empty : bool
-        Texts may be empty, which is null. A bare column is read by the dictionary that Parquet keeps of it, and hashed
-        and grouped in half the time.
+        Some texts are empty, which means null. A column without empty texts is used directly: DuckDB then works on its
+        Parquet dictionary, and hashes and groups it in half the time.
     """
     if kind.endswith("]") or kind.startswith(NESTED):
-        raise ParsingError(f"column {column!r}: expected a text or a number, came {kind}. Name another column.")
+        raise ParsingError(f"column {column!r}: expected text or numbers, got {kind}. Name another column.")
     name = quoted(column)
     if kind == "VARCHAR":
         return f"nullif({name}, '')" if has_empty else name
@@ -64,59 +64,59 @@ def as_text(column: str, kind: str, *, has_empty: bool = True) -> str:
 
 
 def as_number(column: str, kind: str) -> str:
-    """A finite float64, or null."""
+    """SQL for a finite float64, or null."""
     if not (kind == "VARCHAR" or is_number(kind)):
-        raise ParsingError(f"column {column!r}: expected numbers, came {kind}. Name another column.")
+        raise ParsingError(f"column {column!r}: expected numbers, got {kind}. Name another column.")
     value = f"try_cast({quoted(column)} as double)"
     return f"case when isfinite({value}) then {value} end" if kind == "VARCHAR" or kind in FLOATS else value
 
 
 def is_unreadable_number(column: str, kind: str) -> str:
-    """Something stands there, and it is no number."""
+    """SQL for whether the column has a value that is not a number."""
     name = quoted(column)
-    there = f"trim({name}) <> ''" if kind == "VARCHAR" else f"{name} is not null"
-    return f"({there} and ({as_number(column, kind)}) is null)"
+    has_value = f"trim({name}) <> ''" if kind == "VARCHAR" else f"{name} is not null"
+    return f"({has_value} and ({as_number(column, kind)}) is null)"
 
 
-def has_long_text(columns: Sequence[str], most: int) -> str:
-    """Whether a text has more characters; few have as many bytes, and only of those are characters counted."""
+def has_long_text(columns: Sequence[str], max_chars: int) -> str:
+    """SQL for whether a text is too long. Bytes are checked first, as characters are slower to count."""
     if not columns:
         return "false"
-    bytes_of = [f"strlen({column})" for column in columns]
-    longest = f"greatest({', '.join(bytes_of)})" if len(columns) > 1 else bytes_of[0]
-    is_long = " or ".join(f"coalesce(length({column}) > {most}, false)" for column in columns)
-    return f"case when {longest} > {most} then {is_long} else false end"
+    byte_counts = [f"strlen({column})" for column in columns]
+    longest = f"greatest({', '.join(byte_counts)})" if len(columns) > 1 else byte_counts[0]
+    is_long = " or ".join(f"coalesce(length({column}) > {max_chars}, false)" for column in columns)
+    return f"case when {longest} > {max_chars} then {is_long} else false end"
 
 
 def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest: float | None) -> str:
-    """A moment in UTC without a zone, or null.
+    """SQL for a moment in UTC without a zone, or null.
 
     Parameters
     ----------
     largest : float or None
-        Largest value of a column of numbers, from which the message proposes a unit.
+        Largest value of a column of numbers, by which the error suggests a unit.
 
     Raises
     ------
     ParsingError
-        Numbers without a declared unit, or a format that is none.
+        Numbers without a declared unit, or an invalid format.
     """
     if kind == "TIMESTAMP WITH TIME ZONE":
         return _from_microseconds(f"epoch_us({quoted(column)})")
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
         return _to_utc(f"{quoted(column)}::timestamp", timezone)
     if not (kind == "VARCHAR" or is_number(kind)):
-        raise ParsingError(f"column {column!r}: expected times, came {kind}. Name another column.")
+        raise ParsingError(f"column {column!r}: expected times, got {kind}. Name another column.")
     if time_format in EPOCH_MICROSECONDS:
-        # As double, nanoseconds of today lose their last three digits.
+        # A double would lose the last three digits of current times in nanoseconds.
         number = f"try_cast({quoted(column)} as {'hugeint' if time_format == 'epoch_ns' else 'double'})"
         return _from_microseconds(f"try_cast(round({number} * {EPOCH_MICROSECONDS[time_format]!r}) as bigint)")
     if time_format != "auto":
         return _declared(f"trim({quoted(column)}::varchar)", time_format, timezone)
     if is_number(kind):
         raise ParsingError(
-            f"column {column!r}: expected times, came numbers (largest {largest or 0:.0f}). Say what they count "
-            f"with time_format: {likely_unit(largest)}."
+            f"column {column!r}: expected times, got numbers (largest {largest or 0:.0f}). Declare their unit, "
+            f"probably with time_format: {likely_unit(largest)}."
         )
     return _iso(f"trim({quoted(column)})", timezone)
 
@@ -134,10 +134,10 @@ def _declared(text: str, time_format: str, timezone: str) -> str:
 
 
 def _iso(text: str, timezone: str) -> str:
-    """ISO 8601: with its own offset, or in ``timezone``.
+    """SQL for an ISO 8601 text with its own offset, or else in ``timezone``.
 
-    DuckDB drops an offset in silence when it reads a timestamp without a zone, so a text with a sign after its date
-    is read with a zone or not at all. A date alone ends like an offset: 2025-10-01.
+    DuckDB silently drops an offset when it reads a timestamp without a zone, so a text with a plus or minus sign after
+    its date is read with a zone or not at all. A text of ten characters has no offset, though 2025-10-01 ends like one.
     """
     has_offset = f"length({text}) > 10 and regexp_matches({text}, {literal(OFFSET)})"
     joined = f"regexp_replace(regexp_replace({text}, '(?i) ?(utc|gmt)$', 'Z'), ' ([+-][0-9:]+)$', '\\1')"
@@ -150,19 +150,19 @@ def _iso(text: str, timezone: str) -> str:
 
 
 def _to_utc(naive: str, timezone: str) -> str:
-    """A local time in UTC; one that the clocks skipped in spring is null, one they showed twice is the later.
+    """SQL for a local time in UTC. A time skipped in spring is null; of a time repeated in autumn, the later is taken.
 
-    A midnight that was skipped, as in Santiago and Cairo, is the date of a log without hours: its first moment.
+    A skipped midnight, as in Santiago and Cairo, comes from a log of dates without hours and is the day's first moment.
     """
     if timezone == "UTC":
         return naive
     moment = f"timezone({literal(timezone)}, {naive})"
-    is_there = f"timezone({literal(timezone)}, {moment}) = {naive} or date_trunc('day', {naive}) = {naive}"
-    return f"case when {is_there} then timezone('UTC', {moment}) end"
+    exists = f"timezone({literal(timezone)}, {moment}) = {naive} or date_trunc('day', {naive}) = {naive}"
+    return f"case when {exists} then timezone('UTC', {moment}) end"
 
 
 def likely_unit(largest: float | None) -> str:
-    """The epoch unit in which a number of this size is a time of our days."""
+    """The epoch unit in which a number of this size is a recent date."""
     for unit, bound in (("epoch_s", 1e11), ("epoch_ms", 1e14), ("epoch_us", 1e17)):
         if (largest or 0) < bound:
             return unit
@@ -182,9 +182,9 @@ def _check_format(time_format: str) -> None:
 
 
 def as_category_path(text: str, separator: str) -> str:
-    """A path with ` > ` between its levels, without the room around them.
+    """SQL for a path with ` > ` between trimmed levels.
 
-    A level in which ` > ` is no separator gets a slash instead; empty levels fall out.
+    If the separator is another one, a ` > ` within a level becomes a slash. Empty levels are dropped.
     """
     level = "trim(level)" if separator in SEPARATOR else f"replace(trim(level), {literal(SEPARATOR)}, ' / ')"
     levels = f"list_transform(string_split({text}, {literal(separator)}), lambda level: {level})"
@@ -192,12 +192,12 @@ def as_category_path(text: str, separator: str) -> str:
 
 
 def as_event_type(column: str, kind: str, events: EventsTable) -> str:
-    """Ours for theirs; what is in no list is `other`."""
+    """SQL for our event type; types in no list become `other`."""
     text = as_text(column, kind, has_empty=False)
     mapping = events.event_types or {ours: [str(ours)] for ours in EventType}
-    pairs = [(name, str(ours)) for ours, theirs in mapping.items() for name in theirs if name]
-    # Names that are ours already are found in one look, and once per word of Parquet's dictionary.
-    same = ", ".join(literal(name) for name, ours in pairs if name == ours)
-    cases = f" when list_contains([{same}], {text}) then {text}" if same else ""
+    pairs = [(name, str(ours)) for ours, names in mapping.items() for name in names if name]
+    # Types that already have our name are matched in one step, once per word of Parquet's dictionary.
+    unchanged = ", ".join(literal(name) for name, ours in pairs if name == ours)
+    cases = f" when list_contains([{unchanged}], {text}) then {text}" if unchanged else ""
     cases += "".join(f" when {text} = {literal(name)} then {literal(ours)}" for name, ours in pairs if name != ours)
     return f"case{cases} else 'other' end" if cases else "'other'"

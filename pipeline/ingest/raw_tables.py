@@ -1,4 +1,4 @@
-"""Files of any kind as raw tables: every row with the file it stands in and its number there."""
+"""Loads files and queries as raw tables, in which each row has its file and its number in that file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ KINDS[".json"] = "json"
 COMPRESSIONS = (".gz", ".zst")
 READERS = {"parquet": "read_parquet({})", "csv": "read_csv({}, all_varchar = true)", "json": "read_json({})"}
 NEAR = 0.8
-"""Similarity of two names, 0 to 1, from which on one may be meant for the other: event_time is not event_type."""
-SAYS_THE_SAME = {
+"""Similarity of two names, 0 to 1, above which one may be a misspelling of the other; event_time is not event_type."""
+COLUMN_SYNONYMS = {
     "customer_id": ("userid", "user", "clientid", "client", "visitorid", "memberid", "buyerid"),
     "occurred_at": ("timestamp", "ts", "eventtime", "datetime", "createdat", "invoicedate", "time", "date"),
     "event_type": ("event", "eventname", "action", "actiontype", "activity", "behavior", "behaviortype", "type"),
     "product_id": ("itemid", "item", "sku", "stockcode", "productcode", "product"),
 }
-"""Column -> what other logs call it, without capitals and signs."""
+"""Column -> its names in other logs, in lower case and without punctuation."""
 WHOLE_DIGEST_BYTES = 2**30
 
 
@@ -44,14 +44,14 @@ class SourceError(UserError):
 
 @dataclass(frozen=True)
 class RawTable:
-    """A table as it stands in its files, and what could not be read at all.
+    """A table as in its files, and the rows that could not be read.
 
     Attributes
     ----------
     columns : dict of str to str
-        Their columns and DuckDB types.
+        The user's columns and their DuckDB types.
     files : list of Path
-        Column kindred_file is a place in this list; null for a query.
+        Column kindred_file is an index into this list; null for a query.
     unreadable : list of Unreadable
         Rows that could not be split into columns.
     """
@@ -65,37 +65,37 @@ class RawTable:
 
     @property
     def has_lines(self) -> bool:
-        """Whether kindred_row counts towards lines of a text file, rather than rows."""
+        """Whether the table comes from text files, so that rows can be reported by line."""
         return self.physical_line_count is not None
 
     def file_name(self, index: int | None, folder: Path) -> str:
-        """A file as params.yaml would name it."""
-        return "query" if index is None else shown(self.files[index], folder)
+        """A file relative to ``folder``, for messages."""
+        return "query" if index is None else _relative_name(self.files[index], folder)
 
 
-def resolve(table: Table, params: Params, *, key: str) -> list[Path]:
+def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
     """Files that ``table.path`` names, sorted.
 
     Raises
     ------
     SourceError
-        A path names nothing, or files of several kinds.
+        A path matches no file, or the files are of several kinds.
     """
-    given = [table.path] if isinstance(table.path, str) else table.path or []
+    texts = [table.path] if isinstance(table.path, str) else table.path or []
     found: list[Path] = []
-    for text in given:
+    for text in texts:
         place = params.path(text)
         if place.is_dir():
-            matches = sorted(path for path in place.iterdir() if _kind(path) and path.name[0] != ".")
+            matches = sorted(path for path in place.iterdir() if _file_kind(path) and path.name[0] != ".")
         else:
-            matches = _named(place)
+            matches = _matching_files(place)
         if not matches:
             raise SourceError(
                 f"{key}.path: expected Parquet, CSV or JSON lines files at {text}, found none. "
                 f"Relative paths start at {params.folder}."
             )
         found += matches
-    kinds = {_kind(path) for path in found}
+    kinds = {_file_kind(path) for path in found}
     if len(kinds) > 1 or None in kinds:
         names = ", ".join(sorted({"".join(path.suffixes) or path.name for path in found}))
         raise SourceError(
@@ -108,12 +108,12 @@ def resolve(table: Table, params: Params, *, key: str) -> list[Path]:
     return found
 
 
-def _named(place: Path) -> list[Path]:
+def _matching_files(place: Path) -> list[Path]:
     """Files that a path or a glob names, sorted."""
     if any(sign in str(place) for sign in "*?["):
         anchor = Path(place.anchor)
         return sorted(anchor.glob(str(place.relative_to(anchor))))
-    return [place] if os.path.isfile(place) else []  # a text of a query may be no name at all
+    return [place] if os.path.isfile(place) else []  # a text in a query need not be a file name
 
 
 def source_files(params: Params) -> list[Path]:
@@ -122,23 +122,23 @@ def source_files(params: Params) -> list[Path]:
     Raises
     ------
     SourceError
-        See `resolve`.
+        See `resolve_files`.
     """
     source = params.source
     tables = {name: getattr(source, name) for name in ("events", "products", "categories", "customers")}
     found: list[Path] = []
     for name, table in tables.items():
         if table is not None and table.query is not None:
-            for text in _names_in(table.query):
-                found += _named(params.path(os.path.expanduser(text)))
+            for text in _names_in_query(table.query):
+                found += _matching_files(params.path(os.path.expanduser(text)))
         elif table is not None:
-            found += resolve(table, params, key=f"source.{name}")
+            found += resolve_files(table, params, key=f"source.{name}")
     return found
 
 
-def _names_in(query: str) -> list[str]:
-    """What may be the name of a file in SQL: tables, and texts given to table functions such as read_csv."""
-    told = duckdb.execute("select json_serialize_sql(?::varchar)", [query]).fetchone()
+def _names_in_query(query: str) -> list[str]:
+    """Possible file names in SQL: table names, and texts given to table functions such as read_csv."""
+    parsed = duckdb.execute("select json_serialize_sql(?::varchar)", [query]).fetchone()
     found: list[str] = []
 
     def walk(node: Any, *, is_read: bool) -> None:
@@ -152,11 +152,11 @@ def _names_in(query: str) -> list[str]:
         for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
             walk(child, is_read=is_read)
 
-    walk(json.loads(told[0] if told else "{}"), is_read=False)
+    walk(json.loads(parsed[0] if parsed else "{}"), is_read=False)
     return found
 
 
-def _kind(path: Path) -> str | None:
+def _file_kind(path: Path) -> str | None:
     bare = path.with_suffix("") if path.suffix in COMPRESSIONS else path
     return KINDS.get(bare.suffix.lower())
 
@@ -166,24 +166,24 @@ def read_raw(con: Any, table: Table, params: Params, *, name: str, key: str) -> 
     db = con.con
     if table.query is not None:
         return _from_query(db, table.query, params, name=name, key=key)
-    files = resolve(table, params, key=key)
-    kind = _kind(files[0])
-    with _told(f"{key}.path: expected readable {kind} files."):
+    files = resolve_files(table, params, key=key)
+    kind = _file_kind(files[0])
+    with _translate_errors(f"{key}.path: expected readable {kind} files."):
         if kind == "parquet":
             _parquet_view(db, files, name)
-            rest: tuple[list[Unreadable], int | None] = ([], None)
+            line_report: tuple[list[Unreadable], int | None] = ([], None)
         else:
             try:
-                rest = load_lines(db, files, name, is_csv=kind == "csv")
+                line_report = load_lines(db, files, name, is_csv=kind == "csv")
             except LinesError as error:
                 raise SourceError(f"{key}.path: {error}") from None
         columns = _columns(db, name)
-    return RawTable(name, columns, files, files_digest(files, params.folder), *rest)
+    return RawTable(name, columns, files, files_digest(files, params.folder), *line_report)
 
 
 @contextmanager
-def _told(expected: str) -> Iterator[None]:
-    """What the database says of a table it cannot read, without the values and passwords it may quote."""
+def _translate_errors(expected: str) -> Iterator[None]:
+    """Turn database errors into a SourceError without the values and passwords that they may quote."""
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -202,53 +202,55 @@ def _columns(db: Any, name: str) -> dict[str, str]:
 
 
 def map_columns(
-    raw: RawTable, given: dict[str, str], known: list[str], required: tuple[str, ...], *, key: str
+    raw: RawTable, mapping: dict[str, str], known: list[str], required: tuple[str, ...], *, key: str
 ) -> dict[str, str]:
-    """Ours -> theirs for the columns that are there.
+    """Our column -> the user's, for the columns that the table has.
 
     Raises
     ------
     SourceError
-        A column is missing; names the nearest one found.
+        A column is missing; the message names the nearest one in the table.
     """
-    for ours in given:
+    for ours in mapping:
         if len(known) > 1 and ours not in known:
-            alike = difflib.get_close_matches(ours, known, n=1)
-            hint = f" Did you mean {alike[0]}?" if alike else ""
-            raise SourceError(f"{key}.columns: {ours!r} is no column of Kindred's.{hint} There are {', '.join(known)}.")
-    found = {ours: given.get(ours, ours) for ours in [*known, *given] if given.get(ours, ours) in raw.columns}
-    for ours in [*required, *given]:
+            similar = difflib.get_close_matches(ours, known, n=1)
+            hint = f" Did you mean {similar[0]}?" if similar else ""
+            raise SourceError(
+                f"{key}.columns: {ours!r} is not one of Kindred's columns.{hint} They are {', '.join(known)}."
+            )
+    found = {ours: mapping.get(ours, ours) for ours in [*known, *mapping] if mapping.get(ours, ours) in raw.columns}
+    for ours in [*required, *mapping]:
         if ours not in found:
-            wanted = given.get(ours, ours)
+            wanted = mapping.get(ours, ours)
             near = _nearest(ours, wanted, [name for name in raw.columns if name not in found.values()])
             line = f"{{{ours}: {json.dumps(near, ensure_ascii=False)}}}" if near else ""
-            hint = f" The nearest found is {near!r}: write {key}.columns: {line}." if near else ""
+            hint = f" The nearest is {near!r}: write {key}.columns: {line}." if near else ""
             if ours == "event_type" and not near:
-                hint = f" {_one_event_type(raw, key)}"
+                hint = f" {_single_event_type_hint(raw, key)}"
             raise SourceError(f"{key}: expected a column {wanted!r}.{hint} Found: {', '.join(raw.columns)}.")
     return found
 
 
 def _nearest(ours: str, wanted: str, names: Sequence[str]) -> str | None:
-    """The name most like ``wanted``, whatever its capitals and signs, or one that says the same as ``ours``."""
+    """The name most similar to ``wanted``, ignoring case and punctuation, or else a synonym of ``ours``."""
     plain = {re.sub(r"[\W_]+", "", name.casefold()): name for name in reversed(names)}
     near = difflib.get_close_matches(re.sub(r"[\W_]+", "", wanted.casefold()), plain, n=1, cutoff=NEAR)
-    said = near or [one for one in SAYS_THE_SAME.get(ours, ()) if one in plain]
-    return plain[said[0]] if said else None
+    candidates = near or [synonym for synonym in COLUMN_SYNONYMS.get(ours, ()) if synonym in plain]
+    return plain[candidates[0]] if candidates else None
 
 
-def _one_event_type(raw: RawTable, key: str) -> str:
-    """How a log that knows one kind of event says so."""
+def _single_event_type_hint(raw: RawTable, key: str) -> str:
+    """How to declare that all rows of a log are of one event type."""
     if not raw.files:
-        said = f"add it in {key}.query: select ..., 'purchase' as event_type from ..."
+        advice = f"add it in {key}.query: select ..., 'purchase' as event_type from ..."
     else:
         first = raw.files[0]
         suffix = "".join(first.suffixes[-2:] if first.suffix in COMPRESSIONS else first.suffixes[-1:])
         above = os.path.commonpath([path.parent for path in raw.files])
         place = f"{above}/**/*{suffix}" if len(raw.files) > 1 else str(first)
-        query = f"select *, 'purchase' as event_type from {READERS[_kind(first) or 'csv'].format(literal(place))}"
-        said = f"write {key}.path: null and {key}.query: {json.dumps(query, ensure_ascii=False)}"
-    return f"Where each row is a purchase, {said}. Where another column tells what was done, name it in {key}.columns."
+        query = f"select *, 'purchase' as event_type from {READERS[_file_kind(first) or 'csv'].format(literal(place))}"
+        advice = f"write {key}.path: null and {key}.query: {json.dumps(query, ensure_ascii=False)}"
+    return f"If every row is a purchase, {advice}. If another column holds the event type, name it in {key}.columns."
 
 
 def _parquet_view(db: Any, files: Sequence[Path], name: str) -> None:
@@ -260,8 +262,8 @@ def _parquet_view(db: Any, files: Sequence[Path], name: str) -> None:
 
 
 def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> RawTable:
-    # Relative paths start at the params file. DuckDB's file_search_path would prefer the working directory's files.
-    with _told(f"{key}.query: expected SQL that DuckDB can run."), chdir(params.folder):
+    # chdir, so that relative paths start at the params file: DuckDB's file_search_path prefers the working directory.
+    with _translate_errors(f"{key}.query: expected SQL that DuckDB can run."), chdir(params.folder):
         statements = duckdb.extract_statements(query)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise SourceError(f"{key}.query: expected one SELECT.")
@@ -271,22 +273,22 @@ def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> 
             f"select *, null::integer as {FILE}, row_number() over () as {ROW} from (\n{body}\n)"
         )
     columns = _columns(db, name)
-    # Order-free digest of what the query gave.
+    # The sum of hashes does not depend on the order of rows.
     listed = ", ".join(quoted(column) for column in columns)
     total = db.execute(f"select count(*), sum(hash({listed})::hugeint) from {name}").fetchone()
     return RawTable(name, columns, [], hashlib.sha256(f"{query}{total}".encode()).hexdigest())
 
 
-def shown(path: Path, folder: Path) -> str:
-    """A path from ``folder``, where it lies there."""
+def _relative_name(path: Path, folder: Path) -> str:
+    """A path relative to ``folder`` if it is in there, else its file name."""
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path.name)
 
 
 def files_digest(files: Sequence[Path], folder: Path) -> str:
-    """SHA-256 over names, sizes and contents; of a file beyond 1 GiB, its first and last 64 MiB."""
+    """SHA-256 over names, sizes and contents; of a file over 1 GiB, only its first and last 64 MiB."""
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{shown(path, folder)}\0{path.stat().st_size}\0".encode())
+        total.update(f"{_relative_name(path, folder)}\0{path.stat().st_size}\0".encode())
         for chunk in _digest_chunks(path):
             total.update(chunk)
     return total.hexdigest()

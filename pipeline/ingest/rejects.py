@@ -1,4 +1,4 @@
-"""What becomes of rows that break a rule: they are kept aside, told of, and past a threshold they stop the run."""
+"""Rejected rows: they are counted and written to a file, and too many of them stop the run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXPECTATIONS = {
     "discount_above_price": "a discount of at most quantity * unit_price, the price before it",
     "after_as_of": "an event before as_of",
 }
-"""Of what is found outside the row rules."""
+"""What was expected, for the checks that are not row rules."""
 
 
 def enforce_thresholds(
@@ -35,12 +35,12 @@ def enforce_thresholds(
     rules: tuple[checks.Rule, ...],
     rejected_path: Path | None,
 ) -> None:
-    """Tell of rules broken more often than their `warn`, and stop at those beyond their `error`.
+    """Warn of rules broken more often than their `warn`, and stop if one is broken more often than its `error`.
 
     Raises
     ------
     SourceError
-        A table of reasons, with what was expected and where to look; never what stands there.
+        A table of reasons, with what was expected and where to look; never the values themselves.
     """
     read, nothing_left = summary.read_count, summary.accepted_count == 0
     broken: list[tuple[str, int, float]] = []
@@ -49,8 +49,8 @@ def enforce_thresholds(
         if count / read > threshold.error or (nothing_left and count):
             broken.append((name, count, threshold.error))
         elif count / read > threshold.warn:
-            kept = "kept" if name in summary.noted_by_rule else "set aside"
-            summary.warnings.append(f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {kept}")
+            outcome = "kept" if name in summary.noted_by_rule else "rejected"
+            summary.warnings.append(f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {outcome}")
     if broken:
         expectations = {rule.name: rule.expectation for rule in rules} | EXPECTATIONS
         lines = [
@@ -58,33 +58,33 @@ def enforce_thresholds(
             f"expected {expectations[name]}{_examples(con, params, raw, name, rules)}"
             for name, count, allowed in broken
         ]
-        where = f" All of them, with their reasons: {rejected_path}." if rejected_path else ""
+        where = f" All rejected rows, with reasons: {rejected_path}." if rejected_path else ""
         hint = _epoch_hint(con, params, raw) if any("time" in name for name, _, _ in broken) else ""
-        much = "all" if nothing_left else "too many"
+        amount = "all" if nothing_left else "too many"
         raise SourceError(
-            f"source.events: {much} of the {read:,} rows cannot be used.\n"
+            f"source.events: {amount} of the {read:,} rows cannot be used.\n"
             + "\n".join(lines)
-            + f"\n{hint}Mend the log or its description in params.yaml, or raise the threshold under `checks`.{where}"
+            + f"\n{hint}Fix the log or its description in params.yaml, or raise the threshold under `checks`.{where}"
         )
 
 
 def _examples(con: Any, params: Params, raw: RawTable, name: str, rules: tuple[checks.Rule, ...]) -> str:
-    """Where to look: lines of text files, rows of others; never what stands there."""
+    """Where to look: lines of text files, rows of other files; never the values themselves."""
     bits = [bit for bit, rule in enumerate(rules) if rule.name == name]
     if name in ("unreadable_row", "broken_encoding"):
-        found = [(row.file, row.line) for row in raw.unreadable if row.reason == name][:EXAMPLES]
+        places = [(row.file, row.line) for row in raw.unreadable if row.reason == name][:EXAMPLES]
     elif bits:
         rows = f"select {FILE}, {ROW} from broken_rows where ({checks.REASONS} & {2 ** bits[0]}) <> 0"
-        place, rows = ("line", with_lines(raw.name, rows)) if raw.has_lines else (ROW, rows)
-        found = con.con.execute(f"select {FILE}, {place} from ({rows}) order by all limit {EXAMPLES}").fetchall()
+        number, rows = ("line", with_lines(raw.name, rows)) if raw.has_lines else (ROW, rows)
+        places = con.con.execute(f"select {FILE}, {number} from ({rows}) order by all limit {EXAMPLES}").fetchall()
     else:
         return ""
     word = "line" if raw.has_lines else "row"
-    return "; see " + ", ".join(f"{raw.file_name(file, params.folder)} {word} {number:,}" for file, number in found)
+    return "; see " + ", ".join(f"{raw.file_name(file, params.folder)} {word} {number:,}" for file, number in places)
 
 
 def _epoch_hint(con: Any, params: Params, raw: RawTable) -> str:
-    """What to declare where times that cannot be read are numbers of a telling size."""
+    """The time_format to try if the unreadable times are numbers."""
     table = params.source.events
     column = table.columns.get("occurred_at", "occurred_at")
     if not (table.time_format == "auto" or table.time_format.startswith("epoch_")) or (
@@ -97,7 +97,7 @@ def _epoch_hint(con: Any, params: Params, raw: RawTable) -> str:
 
 
 def write_rejected(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], path: Path) -> None:
-    """Rows set aside: file, line (text files) or row (others), reasons, detail, and the raw row as text."""
+    """Write rejected rows: file, line (text files) or row (others), reasons, detail, and the raw row as text."""
     texts = ", ".join(f"{quoted(column)} := raw.{quoted(column)}::varchar" for column in raw.columns)
     places = f"select {FILE}, {ROW}, {checks.REASONS} from broken_rows"
     if raw.has_lines:
@@ -106,7 +106,7 @@ def write_rejected(con: Any, params: Params, raw: RawTable, rules: tuple[checks.
     named = ", ".join(
         f"case when ({reason}{2**bit}) <> 0 then {literal(rule.name)} end" for bit, rule in enumerate(rules)
     )
-    unread = pa.table(
+    unreadable = pa.table(
         {
             "file": pa.array([row.file for row in raw.unreadable], pa.int32()),
             "line": pa.array([row.line for row in raw.unreadable], pa.int64()),
@@ -117,7 +117,7 @@ def write_rejected(con: Any, params: Params, raw: RawTable, rules: tuple[checks.
     )
     file_names = [raw.file_name(index, params.folder) for index in range(len(raw.files))]
     names = pa.table({"index": pa.array(range(len(file_names)), pa.int32()), "name": pa.array(file_names, pa.string())})
-    for name, table in (("unread_rows", unread), ("file_names", names)):
+    for name, table in (("unreadable_rows", unreadable), ("file_names", names)):
         con.con.register(name, table)
     query = (
         f"select places.{FILE} as file, {'places.line' if raw.has_lines else 'null::bigint'} as line, "
@@ -125,7 +125,7 @@ def write_rejected(con: Any, params: Params, raw: RawTable, rules: tuple[checks.
         f"list_filter([{named}], lambda name: name is not null) as reasons, null::varchar as detail, "
         f"to_json(struct_pack({texts}))::varchar as raw from ({places}) places "
         f"join raw_events raw on places.{FILE} is not distinct from raw.{FILE} and places.{ROW} = raw.{ROW} "
-        "union all by name select *, null::bigint as row from unread_rows"
+        "union all by name select *, null::bigint as row from unreadable_rows"
     )
     files.copy_query(
         con,
@@ -134,5 +134,5 @@ def write_rejected(con: Any, params: Params, raw: RawTable, rules: tuple[checks.
         path,
         mode=files.PRIVATE,
     )
-    for name in ("unread_rows", "file_names"):
+    for name in ("unreadable_rows", "file_names"):
         con.con.unregister(name)

@@ -1,4 +1,4 @@
-"""The user's tables -> checked events, products, customers."""
+"""Reads the user's tables and returns checked events, products and customers."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ log = logging.getLogger("kindred")
 REQUIRED = ("customer_id", "occurred_at", "event_type")
 NUMBERS = ("quantity", "unit_price", "discount")
 HASH = "kindred_hash"
-SORTED_AT_ONCE = 2**25
-"""Hashes, of eight bytes each, in memory at once."""
+MAX_SORTED_HASHES = 2**25
+"""Hashes in memory at once, of eight bytes each."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Source:
     Attributes
     ----------
     events : table
-        `EVENT_SCHEMA`, accepted rows of all times.
+        Accepted rows with the columns of `EVENT_SCHEMA`, also those from as_of on.
     products : table or None
         product_id, category_path, brand (may be null); one row per product.
     customers : table or None
@@ -62,7 +62,7 @@ class Source:
     summary: ReadingSummary
 
     def of_customer(self, customer_id: str) -> Source:
-        """The same shop, with the events of one customer alone."""
+        """The same shop with the events of one customer only."""
         customers = self.customers
         if customers is not None:
             customers = customers.filter(customers.customer_id == customer_id)
@@ -75,21 +75,21 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: 
     Parameters
     ----------
     rejected_path : Path or None
-        Parquet for the rows set aside, with file, line or row, reasons and raw values; readable by its owner only.
+        Parquet file for rejected rows, with file, line or row, reasons and raw values; only its owner can read it.
     since : datetime, optional
-        UTC without a zone. Events before it or from ``params.as_of`` on, and rows whose time cannot be read, are not
-        looked at and not counted.
+        UTC without a zone. Events before it or from ``params.as_of`` on, and rows whose time cannot be read, are
+        neither checked nor counted.
 
     Raises
     ------
     SourceError
-        A table cannot be read, lacks a column, or breaks a rule more often than `checks` allow.
+        A table cannot be read, lacks a column, or breaks a rule more often than `checks` allows.
     """
     source = params.source
     findings = catalogue.Findings()
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
     if since is not None:
-        _only_since(con, params, raw, since)
+        _keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
     rules = checks.rules(max_text_chars=source.max_text_chars)
     _check_events(con, params, raw, rules)
@@ -101,19 +101,19 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: 
         write_rejected(con, params, raw, rules, rejected_path)
     if summary.read_count == 0:
         if since is None:
-            raise SourceError("source.events: expected rows, found a table without any.")
+            raise SourceError("source.events: expected rows, found none.")
         return Source(events, products, customers, summary)
-    _refuse_a_log_of_the_future(params, summary)
+    _refuse_as_of_before_first_event(params, summary)
     enforce_thresholds(con, params, raw, summary, rules, rejected_path)
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)
     return Source(events, products, customers, summary)
 
 
-def _only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> None:
-    """Keeps of the raw events those of a span, by a filter that the scan of Parquet can use.
+def _keep_only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> None:
+    """Keep only the raw events of a period, by a filter that the Parquet scan can use.
 
-    They are few, and read several times: a table of their own spares a scan of all the log each time.
+    These events are few and read several times, so they get their own table instead of a full scan each time.
     """
     at = map_columns(raw, params.source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")[
         "occurred_at"
@@ -122,25 +122,25 @@ def _only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> Non
     kind = "view" if raw.files and not raw.has_lines else "table"
     con.con.execute(f"alter {kind} raw_events rename to all_raw_events")
     until, day = params.as_of.replace(tzinfo=None), timedelta(days=1)
-    conditions = [_between(_time_of(con, params, raw, at, rows="all_raw_events"), since, until)]
+    conditions = [_between(_time_sql(con, params, raw, at, rows="all_raw_events"), since, until)]
     if raw.columns[at] == "TIMESTAMP WITH TIME ZONE":
         conditions = [_between(quoted(at), since, until, kind="timestamptz", suffix="+00")]
     elif raw.columns[at] == "DATE" or raw.columns[at].startswith("TIMESTAMP"):
-        # Local time is less than a day from UTC, and unlike the exact condition this one is met by statistics.
+        # Local time is less than a day from UTC. Unlike the exact condition, this one can use Parquet statistics.
         conditions.append(_between(quoted(at), since - day, until + day))
     con.con.execute(f"create table raw_events as select * from all_raw_events where {' and '.join(conditions)}")
 
 
 def count_before(con: Any, params: Params, moments: list[datetime]) -> list[int]:
-    """Raw rows of the whole log from before each moment (UTC without a zone), good or not: one scan of times alone."""
+    """Raw rows of the whole log before each moment (UTC without a zone), valid or not; scans only the times."""
     tables = {row[0] for row in con.con.execute("show tables").fetchall()}
     rows = "all_raw_events" if "all_raw_events" in tables else "raw_events"
     columns = {row[0]: row[1] for row in con.con.execute(f"describe {rows}").fetchall()}
     raw = RawTable(rows, columns, [], "")
     at = params.source.events.columns.get("occurred_at", "occurred_at")
-    moment_of = _time_of(con, params, raw, at, rows=rows)
+    moment_sql = _time_sql(con, params, raw, at, rows=rows)
     counts = ", ".join(f"count(*) filter (moment < timestamp {literal(str(moment))})" for moment in moments)
-    return list(con.con.execute(f"select {counts} from (select {moment_of} as moment from {rows})").fetchone())
+    return list(con.con.execute(f"select {counts} from (select {moment_sql} as moment from {rows})").fetchone())
 
 
 def _between(moment: str, since: datetime, until: datetime, *, kind: str = "timestamp", suffix: str = "") -> str:
@@ -148,7 +148,7 @@ def _between(moment: str, since: datetime, until: datetime, *, kind: str = "time
     return f"{moment} >= {bounds[0]} and {moment} < {bounds[1]}"
 
 
-def _time_of(con: Any, params: Params, raw: RawTable, at: str, *, rows: str) -> str:
+def _time_sql(con: Any, params: Params, raw: RawTable, at: str, *, rows: str) -> str:
     """SQL for the moment of an event of ``rows``."""
     table, largest = params.source.events, None
     if is_number(raw.columns[at]):
@@ -159,8 +159,9 @@ def _time_of(con: Any, params: Params, raw: RawTable, at: str, *, rows: str) -> 
 def _check_events(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> None:
     """Table broken_rows (file, row, reasons) and view accepted_events, which has our columns.
 
-    Rows are not copied: twenty million of them take three gigabytes, and longer to write than to read again from
-    Parquet, where each later step fetches only the columns it needs. Only texts that must be read as times are kept.
+    Rows are not copied: twenty million take three gigabytes, and writing them takes longer than reading them again from
+    Parquet, where each later step reads only the columns it needs. Only logs whose times are texts are copied, so that
+    the times are parsed once.
     """
     parsed = con.sql(_parse_events(con, raw, params))
     at = params.source.events.columns.get("occurred_at", "occurred_at")
@@ -173,49 +174,53 @@ def _check_events(con: Any, params: Params, raw: RawTable, rules: tuple[checks.R
 
 
 def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
-    """SQL that gives the raw events our columns and types, and the flags that the rules need."""
+    """SQL for the raw events with our columns and types, and the flags that the rules need."""
     table = params.source.events
-    theirs = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
-    at, kind_column = theirs["occurred_at"], theirs["event_type"]
+    user_columns = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    at, kind_column = user_columns["occurred_at"], user_columns["event_type"]
 
     def text_of(column: str) -> str:
         kind = raw.columns[column]
         return as_text(column, kind, has_empty=kind == "VARCHAR" and _has_empty(con, raw, column))
 
-    picked = {
-        "occurred_at": _time_of(con, params, raw, at, rows="raw_events"),
+    selected = {
+        "occurred_at": _time_sql(con, params, raw, at, rows="raw_events"),
         "event_type": as_event_type(kind_column, raw.columns[kind_column], table),
         "source_event_type": text_of(kind_column),
     }
     for name in EVENT_SCHEMA:
-        if name in picked:
+        if name in selected:
             continue
-        if name not in theirs:
-            picked[name] = "null::double" if name in NUMBERS else "null::varchar"
+        if name not in user_columns:
+            selected[name] = "null::double" if name in NUMBERS else "null::varchar"
         elif name in NUMBERS:
-            picked[name] = as_number(theirs[name], raw.columns[theirs[name]])
+            selected[name] = as_number(user_columns[name], raw.columns[user_columns[name]])
         else:
-            picked[name] = text_of(theirs[name])
-    picked["quantity"] = f"coalesce({picked['quantity']}, 1.0)"
-    if "category_path" in theirs:
-        catalogue.refuse_decimals(con, raw, theirs["category_path"], key="source.events.columns.category_path")
-        picked["category_path"] = as_category_path(picked["category_path"], params.source.category_separator)
-    unreadable = [is_unreadable_number(theirs[n], raw.columns[theirs[n]]) for n in NUMBERS if n in theirs]
-    texts = [quoted(theirs[n]) for n in EVENT_SCHEMA if n in theirs and raw.columns[theirs[n]] == "VARCHAR"]
-    picked["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
-    picked["has_unreadable_number"] = " or ".join(unreadable) or "false"
-    listed = ", ".join(f"{value} as {name}" for name, value in picked.items())
-    same = ", ".join(EVENT_SCHEMA)
-    return f"select *, hash({same}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
+            selected[name] = text_of(user_columns[name])
+    selected["quantity"] = f"coalesce({selected['quantity']}, 1.0)"
+    if "category_path" in user_columns:
+        catalogue.refuse_decimals(con, raw, user_columns["category_path"], key="source.events.columns.category_path")
+        selected["category_path"] = as_category_path(selected["category_path"], params.source.category_separator)
+    unreadable = [
+        is_unreadable_number(user_columns[n], raw.columns[user_columns[n]]) for n in NUMBERS if n in user_columns
+    ]
+    texts = [
+        quoted(user_columns[n]) for n in EVENT_SCHEMA if n in user_columns and raw.columns[user_columns[n]] == "VARCHAR"
+    ]
+    selected["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
+    selected["has_unreadable_number"] = " or ".join(unreadable) or "false"
+    listed = ", ".join(f"{value} as {name}" for name, value in selected.items())
+    columns = ", ".join(EVENT_SCHEMA)
+    return f"select *, hash({columns}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
 
 
 def _has_empty(con: Any, raw: RawTable, column: str) -> bool:
-    """Whether an empty text stands in a column; where none does, the least text that Parquet names of it tells."""
+    """Whether a column has an empty text. Parquet's statistics answer this without a scan if it has none."""
     return bool(con.con.execute(f"select exists (from {raw.name} where {quoted(column)} = '')").fetchone()[0])
 
 
 def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
-    """View events of the accepted rows, and how many repeat another in every column (by a hash of 64 bits)."""
+    """View events of the accepted rows, and the number of rows that repeat another one (by a 64-bit hash)."""
     events = create_view(con, con.table("accepted_events", database=TEMPORARY).select(*EVENT_SCHEMA), "events")
     repeated = _repeated_count(con)
     if drop_duplicates and repeated:
@@ -226,21 +231,21 @@ def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]
 
 
 def _repeated_count(con: Any) -> int:
-    """Accepted rows that are the same as another; sorting their hashes takes half the time of a distinct count."""
+    """Accepted rows that repeat another one. Sorting their hashes takes half the time of a distinct count."""
     rows = con.con.execute(f"select count(*) from checked_rows where {checks.REASONS} = 0").fetchone()[0]
-    parts, repeated = 1 + rows // SORTED_AT_ONCE, 0
+    parts, repeated = 1 + rows // MAX_SORTED_HASHES, 0
     for part in range(parts):
-        is_mine = f"{checks.REASONS} = 0 and {HASH} % {parts} = {part}"
-        hashes = con.con.sql(f"select {HASH} from checked_rows where {is_mine}").fetchnumpy()[HASH]
+        in_part = f"{checks.REASONS} = 0 and {HASH} % {parts} = {part}"
+        hashes = con.con.sql(f"select {HASH} from checked_rows where {in_part}").fetchnumpy()[HASH]
         hashes.sort()
         repeated += int((hashes[1:] == hashes[:-1]).sum())
     con.con.execute("drop table temp.main.checked_rows")
     return repeated
 
 
-def _refuse_a_log_of_the_future(params: Params, summary: ReadingSummary) -> None:
+def _refuse_as_of_before_first_event(params: Params, summary: ReadingSummary) -> None:
     if summary.first_event_at and not summary.last_event_at:
         raise SourceError(
             f"as_of: expected a moment after the first event ({summary.first_event_at}). "
-            f"Got {params.as_of:%Y-%m-%d %H:%M:%S}, when nothing had happened yet."
+            f"Got {params.as_of:%Y-%m-%d %H:%M:%S}, before any event. Set a later as_of."
         )

@@ -1,4 +1,4 @@
-"""What was read of the user's tables, counted: counts that add up, and what looks wrongly described."""
+"""Counts of what was read from the user's tables, and warnings about tables that look wrongly described."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from pipeline.ingest.column_sql import literal
 from pipeline.ingest.raw_tables import RawTable
 
 MAX_TYPES, SHOWN_TYPES, MAX_TYPE_CHARS = 50, 5, 40
-"""More different types than that are none, but ids or texts: they are not told."""
+"""With more than MAX_TYPES different event types, the column probably holds ids or texts, and none is shown."""
 ABOVE_PRICE = "discount > quantity * unit_price * (1 + 1e-9)"
-"""A discount that is a sum of cents may be above the price in the last digit."""
+"""With a tolerance, as a discount that is a sum of cents may differ from the price in the last digit."""
 
 
 @dataclass(frozen=True)
 class ReadingSummary:
-    """What was read: counts that add up, and nothing of anybody.
+    """Counts of what was read, without any customer's data.
 
-    ``unlisted_count`` are events of types in no list of `source.events.event_types`; ``other_event_types`` the most
-    frequent of these types, cut, and none where so many differ that they may be no types.
+    ``unlisted_count`` is the number of events of types in no list of `source.events.event_types`. ``other_event_types``
+    has the most frequent of these types, shortened; it is empty if there are more than `MAX_TYPES`.
     """
 
     files: dict[str, int]
@@ -64,10 +64,10 @@ def summarise(
     products: ir.Table | None,
     duplicate_count: int,
 ) -> ReadingSummary:
-    """Count what is in the tables raw_events, broken_rows and accepted_events, and in the view ``events`` of these."""
+    """Count the rows of the tables raw_events, broken_rows and accepted_events, and of the view ``events``."""
     raw = findings.tables["events"]
     accepted, rejected, by_rule = _count_reasons(con, raw, rules)
-    # Counted anew, not summed up, so that a row lost on the way is found.
+    # Counted, not summed up, so that a lost row is noticed.
     read = con.con.execute("select count(*) from raw_events").fetchone()[0] + len(raw.unreadable)
     if read != accepted + rejected:
         raise AssertionError(f"of {read:,} rows read, {accepted:,} were accepted and {rejected:,} rejected")
@@ -85,7 +85,7 @@ def summarise(
     unknown, without_category = _count_uncategorised(con, products)
     unlisted, others = _unlisted_types(con, params) if "other" in kinds else (0, {})
     con.con.execute("drop table temp.main.events_by_product")
-    findings.warnings += _odd_kinds(kinds, unlisted, others, has_prices=has_prices)
+    findings.warnings += _event_type_warnings(kinds, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
         read_count=read,
@@ -114,7 +114,7 @@ def summarise(
 
 
 def _count_by_product(con: Any, as_of: datetime) -> None:
-    """Table events_by_product: one row per event type and product, from one look at the events."""
+    """Table events_by_product: one row per event type and product, from one scan of the events."""
     moment = f"timestamp {literal(as_of.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
     con.con.execute(
         "create or replace temp table events_by_product as select event_type, product_id, category_path is null as "
@@ -126,62 +126,66 @@ def _count_by_product(con: Any, as_of: datetime) -> None:
 
 
 def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]:
-    """Events on products that the catalogue does not know, and other events that need a category and have none."""
+    """Events of products that are not in the catalogue, and other events that lack a category they need."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
-    is_bare = f"has_no_path and event_type not in ({kinds})"
+    lacks_category = f"has_no_path and event_type not in ({kinds})"
     if products is None:
-        bare = con.con.execute(f"select sum(rows) from events_by_product where {is_bare}").fetchone()[0]
-        return 0, int(bare or 0)
+        without = con.con.execute(f"select sum(rows) from events_by_product where {lacks_category}").fetchone()[0]
+        return 0, int(without or 0)
     is_unknown = "e.product_id is not null and p.product_id is null"
     unknown, without = con.con.execute(
         f"select sum(rows) filter ({is_unknown}), sum(rows) filter (not ({is_unknown}) and p.category_path is null and "
-        f"{is_bare}) from events_by_product e left join products p on e.product_id = p.product_id"
+        f"{lacks_category}) from events_by_product e left join products p on e.product_id = p.product_id"
     ).fetchone()
     return int(unknown or 0), int(without or 0)
 
 
 def _unlisted_types(con: Any, params: Params) -> tuple[int, dict[str, int]]:
-    """Events of types that are in no list, and how often the most frequent of these types came."""
+    """Number of events of types in no list, and counts of the most frequent of these types."""
     listed = ", ".join(literal(name) for name in params.source.events.event_types.get(EventType.OTHER, ()))
     is_unlisted = "event_type = 'other'" + (f" and source_event_type not in ({listed})" if listed else "")
-    found = con.con.execute(
+    types = con.con.execute(
         f"select source_event_type, count(*), sum(count(*)) over (), count(*) over () from accepted_events "
         f"where {is_unlisted} group by 1 order by 2 desc, 1 limit {SHOWN_TYPES}"
     ).fetchall()
-    if not found:
+    if not types:
         return 0, {}
     counts: Counter[str] = Counter()
-    if found[0][3] <= MAX_TYPES:
-        for name, count, *_ in found:
+    if types[0][3] <= MAX_TYPES:
+        for name, count, *_ in types:
             counts[" ".join(name.split())[:MAX_TYPE_CHARS]] += count
-    return int(found[0][2]), dict(counts)
+    return int(types[0][2]), dict(counts)
 
 
 def unlisted_text(unlisted: int, others: dict[str, int], event_count: int) -> str:
-    """How many events are of types in no list, and which; empty where there are none."""
+    """A sentence on the events of types in no list; empty if there are none."""
     if not unlisted:
         return ""
-    rest = unlisted - sum(others.values())
-    named = [f"{name} ({count:,})" for name, count in others.items()] + [f"others ({rest:,})"] * (rest > 0)
-    which = ", ".join(named) if others else f"more than {MAX_TYPES} different ones; is event_type the right column?"
+    remaining = unlisted - sum(others.values())
+    named = [f"{name} ({count:,})" for name, count in others.items()] + [f"others ({remaining:,})"] * (remaining > 0)
+    which = ", ".join(named) if others else f"more than {MAX_TYPES} different types; is event_type the right column?"
     return (
-        f"{unlisted:,} of {event_count:,} events are of types in no list of source.events.event_types; kept as "
-        f"`other`, weight 0, and no visits: {which}"
+        f"{unlisted:,} of {event_count:,} events have types in no list of source.events.event_types. They are kept as "
+        f"`other`, with weight 0 and outside visits: {which}"
     )
 
 
-def _odd_kinds(kinds: dict[str, int], unlisted: int, others: dict[str, int], *, has_prices: bool) -> list[str]:
-    """What a wrong description of event types or prices looks like."""
-    told = [unlisted_text(unlisted, others, sum(kinds.values()))] if unlisted else []
+def _event_type_warnings(
+    kinds: dict[str, int], unlisted: int, others: dict[str, int], *, has_prices: bool
+) -> list[str]:
+    """Warnings about event types or prices that look wrongly described."""
+    warnings = [unlisted_text(unlisted, others, sum(kinds.values()))] if unlisted else []
     if not kinds.get("purchase"):
-        told.append("no event is a purchase: check source.events.event_types if the shop sells anything")
+        warnings.append("no event is a purchase: check source.events.event_types if the shop sells anything")
     elif not has_prices:
-        told.append("no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups go without it")
-    return told
+        warnings.append(
+            "no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups do not use it"
+        )
+    return warnings
 
 
 def _count_reasons(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:
-    """Rows accepted, rows set aside, and how many broke which rule."""
+    """Numbers of accepted rows, of rejected rows, and of rows that broke each rule."""
     accepted = con.con.execute("select count(*) from accepted_events").fetchone()[0]
     bits = "".join(f", count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))
     rejected, *counts = con.con.execute(f"select count(*){bits} from broken_rows").fetchone()
@@ -194,7 +198,7 @@ def _count_reasons(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...]) -> t
 
 
 def _digest(tables: dict[str, RawTable]) -> str:
-    """SHA-256 of all tables; of the events alone where there are no others."""
+    """SHA-256 of all tables, or of the events only if there are no other tables."""
     if len(tables) == 1:
         return tables["events"].digest
     return hashlib.sha256("".join(f"{key}\0{table.digest}\0" for key, table in tables.items()).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""CSV and JSON lines as raw tables of texts: rows that cannot be split are set aside, and every line is accounted for.
+"""Loads CSV and JSON lines as raw tables of texts: rows that cannot be split are rejected, and no line is lost.
 
 DuckDB numbers the rows of a text file, not its lines, and a rejected row has no number at all. Each file is therefore
-walked once more by its bytes: the lines are counted against what was read, and rejected rows, whose place in bytes
-DuckDB gives, get their line and their raw text. Table `<name>_shifts` turns the number of a row into its line.
+scanned a second time as bytes. This checks that every line was read or rejected, and finds the line and raw text of
+rejected rows, for which DuckDB gives a byte position. Table `<name>_shifts` maps row numbers to lines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENCODING = "INVALID ENCODING"
 
 
 class LinesError(ValueError):
-    """A text file that cannot be read as it stands."""
+    """A text file that cannot be read as it is."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Unreadable:
     reason : str
         Rule: unreadable_row or broken_encoding.
     detail : str
-        What was wrong, in the database's words.
+        The database's error types.
     raw : str
-        The line, bytes that are no UTF-8 as ``\xff``.
+        The line; bytes that are not UTF-8 appear as ``\xff``.
     """
 
     file: int
@@ -49,12 +49,12 @@ class Unreadable:
 
 
 def load_lines(db: Any, files: Sequence[Path], name: str, *, is_csv: bool) -> tuple[list[Unreadable], int]:
-    """Table ``name`` of all columns as text, with kindred_file and kindred_row; the rejects; the number of lines.
+    """Create table ``name`` with all columns as text, kindred_file and kindred_row; return rejects and line count.
 
     Raises
     ------
     LinesError
-        Lines are missing from what was read, or a header is no header.
+        Lines are missing from what was read, or a header is invalid.
     """
     unreadable: list[Unreadable] = []
     physical = 0
@@ -68,7 +68,7 @@ def load_lines(db: Any, files: Sequence[Path], name: str, *, is_csv: bool) -> tu
             db.execute(f"create or replace table {name} as {numbered}")
         else:
             db.execute(f"insert into {name} by name {numbered}")
-        rejects, lines = _account(db, path, name, index, has_header=is_csv)
+        rejects, lines = _check_all_lines(db, path, name, index, has_header=is_csv)
         unreadable += rejects
         physical += lines
     db.execute("set preserve_insertion_order = false")
@@ -78,7 +78,7 @@ def load_lines(db: Any, files: Sequence[Path], name: str, *, is_csv: bool) -> tu
 
 
 def with_lines(name: str, query: str) -> str:
-    """SQL: ``query`` over table ``name``, with kindred_file and kindred_row, and the line in which each row begins."""
+    """SQL: ``query`` over table ``name``, with kindred_file and kindred_row, and the first line of each row."""
     return (
         f"select numbered.*, numbered.{ROW} + shifts.shift as line from ({query}) numbered "
         f"asof left join {name}_shifts shifts "
@@ -87,7 +87,7 @@ def with_lines(name: str, query: str) -> str:
 
 
 def _csv_rows(path: Path) -> str:
-    with opened(path) as handle:
+    with open_bytes(path) as handle:
         first = handle.readline()
     if first.startswith(UTF16):
         raise LinesError(f"{path.name}: expected UTF-8, found UTF-16. Save the file as UTF-8.")
@@ -96,8 +96,8 @@ def _csv_rows(path: Path) -> str:
     names = next(csv.reader([header], delimiter=delimiter), [])
     repeated = sorted({name for name in names if sum(name.lower() == other.lower() for other in names) > 1})
     if repeated or not all(names):
-        found = f"more than once: {', '.join(repeated)}" if repeated else "one without a name"
-        raise LinesError(f"{path.name}: expected a header that names each column once. Found {found}.")
+        problem = f"more than once: {', '.join(repeated)}" if repeated else "one without a name"
+        raise LinesError(f"{path.name}: expected a header that names each column once. Found {problem}.")
     declared = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in names)
     return (
         f"read_csv({literal(str(path))}, header = true, auto_detect = false, delim = {literal(delimiter)}, "
@@ -106,7 +106,7 @@ def _csv_rows(path: Path) -> str:
 
 
 def _json_rows(path: Path) -> str:
-    # A byte that no JSON text may hold as it is.
+    # The delimiter is a byte that cannot occur unescaped in JSON.
     return (
         f"read_csv({literal(str(path))}, header = false, auto_detect = false, delim = '\x01', quote = '', "
         "escape = '', columns = {'line': 'VARCHAR'}, store_rejects = true, rejects_limit = 0)"
@@ -114,14 +114,14 @@ def _json_rows(path: Path) -> str:
 
 
 def _json_columns(db: Any, name: str) -> list[Unreadable]:
-    """Turn the table of lines into one of columns; lines that are no JSON object are given back."""
+    """Turn the table of lines into one of columns; return the lines that are not JSON objects."""
     is_object = "coalesce(case when json_valid(line) then json_type(line) = 'OBJECT' end, false)"
     db.execute(f"create or replace temp table json_lines as select *, {is_object} as is_object from {name}")
     others = f"select {FILE}, {ROW}, line as raw from json_lines where not is_object and trim(line) <> ''"
     broken = db.execute(f"select {FILE}, line, raw from ({with_lines(name, others)}) order by all").fetchall()
     keys = db.execute("select distinct unnest(json_keys(line)) from json_lines where is_object").fetchall()
     if not keys:
-        raise LinesError("expected one JSON object a line, found none with keys.")
+        raise LinesError("expected one JSON object per line, found none with keys.")
     picked = "".join(f"{_json_text(key)} as {quoted(key)}, " for (key,) in sorted(keys) if key)
     db.execute(
         f"create or replace table {name} as select {picked}{FILE}, {ROW} from json_lines where is_object; "
@@ -131,47 +131,47 @@ def _json_columns(db: Any, name: str) -> list[Unreadable]:
 
 
 def _json_text(key: str) -> str:
-    """A value as text: the number 17850.0 is 17850, as in a column of floats; the text "17850.0" stays."""
+    """SQL for a value as text: the number 17850.0 is 17850, as in a column of floats; the text "17850.0" stays."""
     pointer = literal("/" + key.replace("~", "~0").replace("/", "~1"))
     text = f"line ->> {pointer}"
     return f"case json_type(line, {pointer}) when 'DOUBLE' then regexp_replace({text}, '\\.0$', '') else {text} end"
 
 
-def _account(db: Any, path: Path, name: str, index: int, *, has_header: bool) -> tuple[list[Unreadable], int]:
-    """Every line of a file must have become a row or a reject."""
+def _check_all_lines(db: Any, path: Path, name: str, index: int, *, has_header: bool) -> tuple[list[Unreadable], int]:
+    """Refuse a file in which some line became neither a row nor a reject; return rejects and line count."""
     kinds: dict[int, set[str]] = {}
     for position, kind in db.execute("select line_byte_position, error_type::varchar from reject_errors").fetchall():
         kinds.setdefault(position, set()).add(kind)
-    rejects, blanks, lines = _walk(path, index, kinds)
+    rejects, blanks, lines = _scan_lines(path, index, kinds)
     rows, within = _rows_and_breaks(db, name, index)
     known = rows + within + len(kinds) + has_header
     if not lines - len(blanks) <= known <= lines:
-        unclosed = [reject.line for reject in rejects if "QUOTE" in reject.detail]
-        where = f" (see line {unclosed[0]:,})" if unclosed else ""
+        open_quotes = [reject.line for reject in rejects if "QUOTE" in reject.detail]
+        where = f" (see line {open_quotes[0]:,})" if open_quotes else ""
         raise LinesError(
             f"{path.name} has {lines:,} lines, but {known:,} were accounted for ({rows:,} rows read, "
-            f"{len(kinds):,} set aside). Most often a quote that is never closed swallows the lines after it{where}; "
-            "mend the file."
+            f"{len(kinds):,} rejected). The usual cause is an unclosed quote, which swallows the lines after "
+            f"it{where}. Fix the file."
         )
     extra = [reject.line for reject in rejects] + (blanks if known < lines else [])
-    _note_shifts(db, name, index, sorted(extra), has_header=has_header, has_breaks=within > 0)
+    _record_line_offsets(db, name, index, sorted(extra), has_header=has_header, has_breaks=within > 0)
     return rejects, lines
 
 
-def _walk(path: Path, index: int, kinds: dict[int, set[str]]) -> tuple[list[Unreadable], list[int], int]:
-    """Rejects with line and raw text, the lines that are blank, and the number of lines."""
-    awaited = sorted(kinds, reverse=True)
+def _scan_lines(path: Path, index: int, kinds: dict[int, set[str]]) -> tuple[list[Unreadable], list[int], int]:
+    """Rejects with line and raw text, the numbers of blank lines, and the number of lines."""
+    positions = sorted(kinds, reverse=True)
     rejects: list[Unreadable] = []
     blanks: list[int] = []
     lines = offset = 0
-    with opened(path) as handle:
+    with open_bytes(path) as handle:
         for line in handle:
             lines += 1
             offset += len(line)
             if not line.strip():
                 blanks.append(lines)
-            while awaited and awaited[-1] <= offset:
-                kind = kinds[awaited.pop()]
+            while positions and positions[-1] <= offset:
+                kind = kinds[positions.pop()]
                 reason = "broken_encoding" if ENCODING in kind else "unreadable_row"
                 raw = line.rstrip(b"\r\n").decode("utf-8", errors="backslashreplace")
                 rejects.append(Unreadable(index, lines, reason, ", ".join(sorted(kind)), raw))
@@ -179,24 +179,26 @@ def _walk(path: Path, index: int, kinds: dict[int, set[str]]) -> tuple[list[Unre
 
 
 def _rows_and_breaks(db: Any, name: str, index: int) -> tuple[int, int]:
-    """Rows of a file, and the line breaks within their values."""
+    """Numbers of rows of a file and of line breaks within their values."""
     texts = [row[0] for row in db.execute(f"describe {name}").fetchall() if row[1] == "VARCHAR"]
-    within = " + ".join(f"coalesce({_breaks(column)}, 0)" for column in texts) or "0"
-    found = db.execute(f"select count(*), coalesce(sum({within}), 0) from {name} where {FILE} = {index}").fetchone()
-    return int(found[0]), int(found[1])
+    within = " + ".join(f"coalesce({_line_breaks(column)}, 0)" for column in texts) or "0"
+    counts = db.execute(f"select count(*), coalesce(sum({within}), 0) from {name} where {FILE} = {index}").fetchone()
+    return int(counts[0]), int(counts[1])
 
 
-def _breaks(column: str) -> str:
+def _line_breaks(column: str) -> str:
     text = quoted(column)
     return f"case when contains({text}, chr(10)) then length({text}) - length(replace({text}, chr(10), '')) else 0 end"
 
 
-def _note_shifts(db: Any, name: str, index: int, extra: list[int], *, has_header: bool, has_breaks: bool) -> None:
-    """From which row on the line is how much larger than the row's number."""
+def _record_line_offsets(
+    db: Any, name: str, index: int, extra: list[int], *, has_header: bool, has_breaks: bool
+) -> None:
+    """Record by how much the line number exceeds the row number, and from which row on."""
     jumps = [(0, int(has_header))]
     if has_breaks:
         texts = [row[0] for row in db.execute(f"describe {name}").fetchall() if row[1] == "VARCHAR"]
-        many = " + ".join(f"coalesce({_breaks(column)}, 0)" for column in texts)
+        many = " + ".join(f"coalesce({_line_breaks(column)}, 0)" for column in texts)
         jumps += db.execute(
             f"select {ROW} + 1, n from (select {ROW}, {many} as n from {name} where {FILE} = {index}) where n > 0 "
             f"order by 1"
@@ -208,7 +210,7 @@ def _note_shifts(db: Any, name: str, index: int, extra: list[int], *, has_header
         shift += step
         shifts.append((start, shift))
         end = jumps[place + 1][0] if place + 1 < len(jumps) else None
-        # The row before which line `waiting[-1]` stands, were nothing else between.
+        # `waiting[-1] - shift` is the row that follows this extra line, unless a jump comes first.
         while waiting and (end is None or waiting[-1] - shift < end):
             first = waiting.pop() - shift
             shift += 1
@@ -220,8 +222,8 @@ def _note_shifts(db: Any, name: str, index: int, extra: list[int], *, has_header
     db.unregister("new_shifts")
 
 
-def opened(path: Path) -> BinaryIO:
-    """A file's bytes, unpacked."""
+def open_bytes(path: Path) -> BinaryIO:
+    """A file's bytes, decompressed."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if path.suffix == ".zst":

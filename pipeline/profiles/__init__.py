@@ -1,1 +1,1 @@
-"""From the checked log to one profile per customer, and what is learned of the shop for it."""
+"""From the checked log to one profile per customer, and the shop model that profiles need."""

@@ -1,4 +1,4 @@
-"""Runs floor 1 in order: checked events -> one profile per customer."""
+"""Builds the features in order: checked events -> one profile per customer."""
 
 from __future__ import annotations
 
@@ -28,65 +28,72 @@ from features.profile import ProfileSpec, profile_table
 from pipeline.config.params import Params
 from pipeline.config.profile_params import JourneyParams
 from pipeline.ingest.source import Source
-from pipeline.profiles.prepare_events import OBSERVED, Observed, decayed, observe, own_weight
+from pipeline.profiles.prepare_events import (
+    OBSERVED_COLUMNS,
+    PreparedEvents,
+    decayed_weight,
+    own_weight,
+    prepare_events,
+)
 from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
 from pipeline.profiles.shop import Shop
 from pipeline.stores.database import batches, fetch, leave_room, materialise
 
 MAX_CHANNELS = 6
 BYTES_PER_FIGURE = 8
-TRADED = (*OBSERVED[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
+TRANSACTION_COLUMNS = (*OBSERVED_COLUMNS[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """Profiles, and the shop they belong to.
+    """Profiles and the shop they belong to.
 
     Attributes
     ----------
     table : DataFrame
         One row per customer, sorted by customer_id.
     shop : Shop
-        Learned now, or the one that was given.
+        The shop learned from the events, or the one passed in.
     new_categories : DataFrame
-        category, event_count: unknown at training, counted as OTHER.
+        category, event_count: categories unknown at training, counted as OTHER.
     query_counts : dict
-        Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
-    said : expression, optional
-        `features.interests.event_evidence`, while the database is open; customer_id is the place in ``table``.
+        Method of `models.queries.WAYS` -> number of distinct queries it interpreted.
+    event_evidence : expression, optional
+        `features.interests.event_evidence`, usable while the database is open; customer_id is the row number in
+        ``table``.
     visits : expression, optional
-        `features.sessions.session_table`, as long, and of the same numbers.
+        `features.sessions.session_table`, usable while the database is open, with the same numbers.
     """
 
     table: pd.DataFrame
     shop: Shop
     new_categories: pd.DataFrame
     query_counts: dict[str, int]
-    said: ir.Table | None = None
+    event_evidence: ir.Table | None = None
     visits: ir.Table | None = None
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What customers' own events say of them, before they are set beside the shop.
+class RawMeasures:
+    """Measures from customers' own events, before they are compared with the shop.
 
     Attributes
     ----------
     table : expression
         One row per customer: customer_id (a number), customer_name, measures, "evidence: <category>"...
     shop : Shop
-        Learned now, or the one that was given.
+        The shop learned from the events, or the one passed in.
     customer_count : int
         Rows of ``table``.
     categories : DataFrame
         category, event_count, at the level of the cut.
     query_counts : dict
-        Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
-    said : expression
-        `features.interests.event_evidence` of the customers' numbers.
+        Method of `models.queries.WAYS` -> number of distinct queries it interpreted.
+    event_evidence : expression
+        `features.interests.event_evidence` by customer number.
     visits : expression
-        `features.sessions.session_table` of the customers' numbers.
+        `features.sessions.session_table` by customer number.
     """
 
     table: ir.Table
@@ -94,26 +101,26 @@ class Measured:
     customer_count: int
     categories: pd.DataFrame
     query_counts: dict[str, int]
-    said: ir.Table
+    event_evidence: ir.Table
     visits: ir.Table
 
 
 @dataclass(frozen=True)
-class Measures:
-    """Measures of every customer by own id, of which profiles are made, and what was noticed on the way.
+class CustomerMeasures:
+    """Measures by the customers' own ids, the input of profiles, with counts for the summary.
 
     Attributes
     ----------
     table : expression
         One row per customer: customer_id, measures, "evidence: <category>"...
     shop : Shop
-        What they are set beside.
+        The shop that customers are compared with.
     customer_count : int
-        Rows of ``table``, at most.
+        Upper bound of the rows of ``table``.
     new_categories : DataFrame
-        category, event_count: unknown at training, counted as OTHER.
+        category, event_count: categories unknown at training, counted as OTHER.
     query_counts : dict
-        Way of `models.queries.WAYS` -> distinct queries whose meaning was found so.
+        Method of `models.queries.WAYS` -> number of distinct queries it interpreted.
     """
 
     table: ir.Table
@@ -132,62 +139,64 @@ def build_profiles(
     progress: Progress = lambda step: None,
     columns: Collection[str] | None = None,
 ) -> Profiles:
-    """One profile per customer who is known at ``params.as_of``.
+    """One profile per customer known at ``params.as_of``.
 
     Parameters
     ----------
     shop : Shop, optional
-        Of the model to score with; without it, it is learned from the events.
+        Shop of the model to score with. Default: learn it from the events.
     columns : collection of str, optional
-        Those to fetch; without it, all but `features.seasons.SEASONS`.
+        Columns to fetch. Default: all but `features.seasons.SEASON_EVIDENCE`.
     """
-    with_seasons = columns is not None and seasons.SEASONS in columns
-    measured = measure(con, source, params, shop=shop, progress=progress, with_seasons=with_seasons)
-    measures = measures_of(measured)
-    frame = whole_profiles(con, measures, params, columns=columns)
+    with_seasons = columns is not None and seasons.SEASON_EVIDENCE in columns
+    raw = measure(con, source, params, shop=shop, progress=progress, with_seasons=with_seasons)
+    measures = to_customer_measures(raw)
+    frame = fetch_profiles(con, measures, params, columns=columns)
     new, counts = measures.new_categories, measures.query_counts
-    return Profiles(frame, measures.shop, new, counts, measured.said, measured.visits)
+    return Profiles(frame, measures.shop, new, counts, raw.event_evidence, raw.visits)
 
 
-def measures_of(measured: Measured) -> Measures:
-    """What was measured, as profiles are made of it."""
-    new = new_categories(measured.categories, measured.shop)
-    return Measures(by_name(measured), measured.shop, measured.customer_count, new, measured.query_counts)
+def to_customer_measures(raw: RawMeasures) -> CustomerMeasures:
+    """The raw measures in the form that profiles are built from."""
+    new = new_categories(raw.categories, raw.shop)
+    return CustomerMeasures(with_customer_ids(raw), raw.shop, raw.customer_count, new, raw.query_counts)
 
 
-def by_name(measured: Measured) -> ir.Table:
-    """The measures with the customers' own ids in place of numbers."""
-    return measured.table.drop("customer_id").rename(customer_id="customer_name")
+def with_customer_ids(raw: RawMeasures) -> ir.Table:
+    """The measures with the customers' own ids instead of numbers."""
+    return raw.table.drop("customer_id").rename(customer_id="customer_name")
 
 
 def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
-    """Of the categories ``seen`` (category, event_count), those unknown at training."""
+    """The categories in ``seen`` (category, event_count) that were unknown at training."""
     return seen[~seen.category.str.lower().isin(shop.known_categories.category.str.lower())].reset_index(drop=True)
 
 
-def whole_profiles(
-    con: ibis.BaseBackend, measures: Measures, params: Params, *, columns: Collection[str] | None = None
+def fetch_profiles(
+    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """Measures of customers as profiles, sorted: with shares beside the shop's mix, and standings."""
-    return fetch(con, _finished(con, measures, params, columns), order_by="customer_id")
+    """Profiles from measures, sorted by customer: with interest shares and rule-based groups."""
+    return fetch(con, _profile_expression(con, measures, params, columns), order_by="customer_id")
 
 
 def profile_batches(
-    con: ibis.BaseBackend, measures: Measures, params: Params, *, columns: Collection[str]
+    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, *, columns: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
-    """The same, some customers at a time and in any order."""
-    return batches(con, _finished(con, measures, params, columns))
+    """The same in batches of customers, in any order."""
+    return batches(con, _profile_expression(con, measures, params, columns))
 
 
-def _finished(con: ibis.BaseBackend, measures: Measures, params: Params, columns: Collection[str] | None) -> ir.Table:
+def _profile_expression(
+    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None
+) -> ir.Table:
     spec = measures.shop.spec
     shares = interests.interest_shares(measures.table, spec.cut, kappa=params.interests.kappa)
-    profiles = _standings(_shop_mix_where_unknown(shares, spec), spec, params)
-    if columns is not None:  # each column of a million customers takes time to compute, and more to fetch
+    profiles = _rule_based_groups(_shop_mix_where_unknown(shares, spec), spec, params)
+    if columns is not None:  # computing and fetching unused columns is slow with a million customers
         profiles = profiles.select([name for name in profiles.columns if name in columns])
-        profiles = seasons.season_columns(profiles) if seasons.SEASONS in columns else profiles
-    elif seasons.SEASONS in profiles.columns:
-        profiles = profiles.drop(seasons.SEASONS)
+        profiles = seasons.season_columns(profiles) if seasons.SEASON_EVIDENCE in columns else profiles
+    elif seasons.SEASON_EVIDENCE in profiles.columns:
+        profiles = profiles.drop(seasons.SEASON_EVIDENCE)
     leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * measures.customer_count)
     return profiles
 
@@ -200,49 +209,51 @@ def measure(
     shop: Shop | None,
     progress: Progress,
     with_seasons: bool = False,
-) -> Measured:
-    """Everything that a profile is made of, of each customer alone where ``shop`` is given.
+) -> RawMeasures:
+    """All measures behind the profiles. With ``shop`` given, each customer's depend only on that customer's events.
 
     Parameters
     ----------
     with_seasons : bool
-        With `features.seasons.season_evidence`, by which lifts are told.
+        Add `features.seasons.season_evidence`, which seasonal lifts need.
     """
     window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
-    known = observe(con, source, params, window, spec=shop.spec if shop else None)
-    observed, cut = known.observed, known.cut
+    prepared = prepare_events(con, source, params, window, spec=shop.spec if shop else None)
+    observed, cut = prepared.observed, prepared.cut
 
     progress("sessions and orders")
     visits = materialise(con, sessions.session_table(observed), "sessions")
-    traded = known.events.filter(known.events.event_type.isin([str(EventType.PURCHASE), str(EventType.RETURN)]))
-    transactions = materialise(con, traded.select(TRADED), "transactions")
+    purchases_and_returns = prepared.events.filter(
+        prepared.events.event_type.isin([str(EventType.PURCHASE), str(EventType.RETURN)])
+    )
+    transactions = materialise(con, purchases_and_returns.select(TRANSACTION_COLUMNS), "transactions")
     orders = materialise(con, value.order_table(transactions), "orders")
     tiers = params.value
     returned = value.return_table(transactions)
     has_prices = bool(shop.spec.value_cuts.money if shop else value.has_prices(orders).to_pyarrow().as_py())
-    tier_by = tiers.decided_by(has_prices=has_prices)
-    worth = value.value_measures(orders, returned, window=window, tier_by=tier_by, tier_days=tiers.tier_days)
-    measured_value = materialise(con, worth, "value")
+    tier_by = tiers.tier_measure(has_prices=has_prices)
+    value_table = value.value_measures(orders, returned, window=window, tier_by=tier_by, tier_days=tiers.tier_days)
+    measured_value = materialise(con, value_table, "value")
     progress("searches")
-    queries = shop.queries if shop else fit_queries(observed, known.columns, len(cut.categories), params)
+    queries = shop.queries if shop else fit_queries(observed, prepared.columns, len(cut.categories), params)
     meanings, query_counts = query_meanings(observed, queries, params)
     spec = (
         shop.spec
         if shop
-        else _fit_spec(*(transactions, visits, measured_value, known, window, params), has_prices=has_prices)
+        else _fit_spec(*(transactions, visits, measured_value, prepared, window, params), has_prices=has_prices)
     )
 
     progress("interests")
-    said = interests.event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, params))
-    wide = materialise(con, interests.wide_evidence(interests.category_evidence(said), cut), "wide_evidence")
-    ring = seasons.season_evidence(said, history_days=window.history_days, season_days=params.naming.season_days)
+    evidence = interests.event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, params))
+    wide = materialise(con, interests.wide_evidence(interests.category_evidence(evidence), cut), "wide_evidence")
+    ring = seasons.season_evidence(evidence, history_days=window.history_days, season_days=params.naming.season_days)
 
     progress("profiles")
-    weight, points = decayed(observed, window, params.interests.activity), _points(observed, window, params)
+    weight, points = decayed_weight(observed, window, params.interests.activity), _points(observed, window, params)
     measured_activity = journey.activity_measures(observed, window=window, activity=weight, points=points)
     activity = materialise(con, measured_activity, "activity")
     table = profile_table(
-        known.customers.drop("last_counted_at"),
+        prepared.customers.drop("last_counted_at"),
         [
             activity,
             _product_points(observed, activity, window, params.journey),
@@ -254,7 +265,7 @@ def measure(
                 orders,
                 window=window,
                 timezone=params.local_timezone,
-                **params.calendar.of_country(),
+                **params.calendar.country_days(),
             ),
             value.returned_items(returned),
             benefits.price_level(transactions, mean_prices=spec.mean_prices),
@@ -264,10 +275,11 @@ def measure(
         ],
     )
     table = seasons.zero_where_unknown(table) if with_seasons else table
-    seen = categories.roll_up(known.paths, cut.level, count="event_count").to_pandas()
-    at_training = shop.known_categories if shop else seen[["category"]]
-    customer_count = int(known.customers.count().to_pyarrow().as_py())
-    return Measured(table, Shop(spec, queries, at_training), customer_count, seen, query_counts, said, visits)
+    seen = categories.roll_up(prepared.paths, cut.level, count="event_count").to_pandas()
+    known_categories = shop.known_categories if shop else seen[["category"]]
+    customer_count = int(prepared.customers.count().to_pyarrow().as_py())
+    used_shop = Shop(spec, queries, known_categories)
+    return RawMeasures(table, used_shop, customer_count, seen, query_counts, evidence, visits)
 
 
 def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
@@ -282,7 +294,7 @@ def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.F
 def _product_points(
     observed: ir.Table, activity: ir.Table, window: ObservationWindow, rules: JourneyParams
 ) -> ir.Table:
-    # Nobody else is hot, and most customers need not be counted product by product.
+    # Only warm customers can be hot, so most need no counts by product.
     warm = activity.filter(activity.temperature_points >= rules.warm_points)
     return product_interest.product_points(
         observed.semi_join(warm, "customer_id"),
@@ -296,15 +308,15 @@ def _fit_spec(
     transactions: ir.Table,
     visits: ir.Table,
     measured_value: ir.Table,
-    known: Observed,
+    prepared: PreparedEvents,
     window: ObservationWindow,
     params: Params,
     *,
     has_prices: bool,
 ) -> ProfileSpec:
-    log = known.observed.aggregate(
-        start=known.observed.occurred_at.min(),
-        has_campaigns=known.observed.event_type.isin(journey.CAMPAIGN_EVENTS).any(),
+    log = prepared.observed.aggregate(
+        start=prepared.observed.occurred_at.min(),
+        has_campaigns=prepared.observed.event_type.isin(journey.CAMPAIGN_EVENTS).any(),
     )
     log_start, has_campaigns = log.to_pyarrow().to_pylist()[0].values()
     named = visits.filter(visits.channel.notnull())
@@ -323,13 +335,13 @@ def _fit_spec(
         .to_pylist()[0]
     )
     return ProfileSpec(
-        cut=known.cut,
+        cut=prepared.cut,
         channels=tuple(largest.channel),
-        mean_prices=tuple(prices.get(column) for column in range(len(known.cut.categories))),
+        mean_prices=tuple(prices.get(column) for column in range(len(prepared.cut.categories))),
         value_cuts=value.ValueCuts.from_lists(
-            cuts | params.value.given_cuts(is_known=bool(cuts["money"])) | ({} if has_prices else {"money": None})
+            cuts | params.value.fixed_cuts(is_known=bool(cuts["money"])) | ({} if has_prices else {"money": None})
         ),
-        has_session_ids=known.has_session_ids,
+        has_session_ids=prepared.has_session_ids,
         has_campaigns=bool(has_campaigns),
         log_start=log_start or window.start,
         history_days=params.history_days,
@@ -338,7 +350,7 @@ def _fit_spec(
 
 
 def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
-    """A customer without evidence has the shop's mix: what the formula gives for S(u) = 0."""
+    """Customers without evidence get the shop's mix, which is what the formula gives for S(u) = 0."""
     return table.mutate(
         **{
             name: table[name].fill_null(share)
@@ -351,7 +363,7 @@ def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
     )
 
 
-def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
+def _rule_based_groups(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
     rules, tiers = params.journey, params.value
     window = ObservationWindow(params.as_of, spec.history_days)
     scored = value.rfm(
@@ -361,12 +373,12 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
         history_days=spec.history_days,
         money=tiers.rfm_money,
     )
-    happened = journey.journey_events(scored, **rules.events.model_dump())
+    events = journey.journey_events(scored, **rules.events.model_dump())
     is_warm = scored.temperature_points >= rules.warm_points
     tiered = scored.mutate(
-        # Of those who were warm when they were measured, and no longer are.
+        # Customers who were warm when they were measured may have cooled down since.
         product_points=is_warm.ifelse(scored.product_points, ibis.null("float64")),
-        **{journey.JOURNEY_PREFIX + name: held for name, held in happened.items()},
+        **{journey.JOURNEY_PREFIX + name: applies for name, applies in events.items()},
         campaign_response=journey.campaign_response(scored, has_campaigns=spec.has_campaigns),
         click_rate=scored.email_click_count
         / ibis.greatest(scored.email_open_count, scored.email_click_count).nullif(0.0),
@@ -399,5 +411,5 @@ def _standings(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
             difficult_min_contacts=tiers.difficult_min_contacts,
         ),
     )
-    tier_by = tiers.decided_by(has_prices=bool(spec.value_cuts.money))
+    tier_by = tiers.tier_measure(has_prices=bool(spec.value_cuts.money))
     return tiered.mutate(**value.tier_above(tiered, cuts=spec.value_cuts, near=tiers.near_tier, tier_by=tier_by))

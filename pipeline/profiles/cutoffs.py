@@ -1,4 +1,4 @@
-"""Cutoffs in the past: what was known of some customers at each, and what they bought after it."""
+"""Past cutoffs: what was known about a sample of customers at each, and what they bought afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.scorer import Floats
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
-from pipeline.profiles.prepare_events import numbered, observe, with_columns
+from pipeline.profiles.prepare_events import prepare_events, with_columns, with_customer_numbers
 from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
 
 HASH_BUCKETS = 1_000_003
@@ -26,43 +26,43 @@ MIN_HISTORY_HORIZONS = 1
 
 
 def backtest_cutoffs(source: Source, params: Params) -> list[datetime]:
-    """Moments a horizon apart, the last one horizon before as_of, each with at least a horizon of log before it."""
+    """Cutoffs one horizon apart. The last is a horizon before as_of; each has at least a horizon of log before it."""
     horizon = timedelta(days=params.backtest.horizon_days)
     first = first_event(source, params)
-    found = [params.as_of - place * horizon for place in range(params.backtest.cutoffs, 0, -1)]
-    kept = [cutoff for cutoff in found if cutoff - MIN_HISTORY_HORIZONS * horizon >= first]
-    if not kept:
+    candidates = [params.as_of - number * horizon for number in range(params.backtest.cutoffs, 0, -1)]
+    cutoffs = [cutoff for cutoff in candidates if cutoff - MIN_HISTORY_HORIZONS * horizon >= first]
+    if not cutoffs:
         raise UserError(
             f"expected a log of at least {(MIN_HISTORY_HORIZONS + 1) * horizon.days} days before as_of for a backtest "
-            f"of {horizon.days} days; it begins on {first:%Y-%m-%d}. Lower backtest.horizon_days."
+            f"of {horizon.days} days, but the log begins on {first:%Y-%m-%d}. Lower backtest.horizon_days."
         )
-    return kept
+    return cutoffs
 
 
 def first_event(source: Source, params: Params) -> datetime:
-    """When the log begins."""
+    """Time of the first event in the log."""
     return datetime.fromisoformat(source.summary.first_event_at).replace(tzinfo=params.as_of.tzinfo)
 
 
 def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:
-    """What was known of a sample of customers at ``cutoff``, and Adobe's rule beside it (n_customers, n_categories)."""
+    """Snapshot of a sample of customers at ``cutoff``, and their Adobe affinities (n_customers, n_categories)."""
     window = ObservationWindow(cutoff, params.history_days)
     sampled = replace(sample_of(source, params), customers=None)
-    known = observe(con, sampled, params, window)
-    learned = fit_queries(known.observed, known.columns, len(known.cut.categories), params)
-    queries = query_table(con, query_meanings(known.observed, learned, params)[0])
-    given = params.interests
-    kinds = tuple(kind for kind in EventType if any(one.signal_weights.get(kind) for one in (given, given.activity)))
-    counted = signals.signal_counts(known.observed, queries, window=window, kinds=kinds)
+    prepared = prepare_events(con, sampled, params, window)
+    learned = fit_queries(prepared.observed, prepared.columns, len(prepared.cut.categories), params)
+    queries = query_table(con, query_meanings(prepared.observed, learned, params)[0])
+    decays = (params.interests, params.interests.activity)
+    kinds = tuple(kind for kind in EventType if any(decay.signal_weights.get(kind) for decay in decays))
+    counted = signals.signal_counts(prepared.observed, queries, window=window, kinds=kinds)
     rows = counted.order_by("customer_id", "column", "event_type", "age_bin").to_pyarrow().to_pandas()
     after = ObservationWindow(cutoff + timedelta(days=params.backtest.horizon_days), params.backtest.horizon_days)
-    later = with_columns(numbered(after.of(sampled.events), known.customers), sampled, known.columns)
+    later = with_columns(with_customer_numbers(after.of(sampled.events), prepared.customers), sampled, prepared.columns)
     bought = signals.purchases_by_category(later).order_by("customer_id", "column").to_pyarrow().to_pandas()
-    adobe = adobe_affinity(known.observed).order_by("customer_id", "column").to_pyarrow().to_pandas()
+    adobe = adobe_affinity(prepared.observed).order_by("customer_id", "column").to_pyarrow().to_pandas()
 
-    customers = pd.Index(np.unique(known.observed.customer_id.to_pyarrow().to_numpy()))
-    shape = (len(customers), len(known.cut.categories))
-    ages = known.customers.select("customer_id", age_days=window.age_days(known.customers.last_counted_at))
+    customers = pd.Index(np.unique(prepared.observed.customer_id.to_pyarrow().to_numpy()))
+    shape = (len(customers), len(prepared.cut.categories))
+    ages = prepared.customers.select("customer_id", age_days=window.age_days(prepared.customers.last_counted_at))
     last_age = ages.to_pyarrow().to_pandas().set_index("customer_id").age_days.reindex(customers).fillna(0.0)
     snapshot = Snapshot(
         customer=customers.get_indexer(pd.Index(rows.customer_id)).astype(np.int64),
@@ -72,9 +72,9 @@ def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> t
         mean_age_days=rows.mean_age_days.to_numpy(np.float64),
         min_age_days=rows.min_age_days.to_numpy(np.float64),
         kinds=tuple(str(kind) for kind in kinds),
-        paths=tuple(lowered_parts(category) for category in known.cut.categories),
-        level=known.cut.level,
-        mix=np.array(known.cut.mix),
+        paths=tuple(lowered_parts(category) for category in prepared.cut.categories),
+        level=prepared.cut.level,
+        mix=np.array(prepared.cut.mix),
         last_age_days=last_age.to_numpy(np.float64),
         bought=_matrix(customers, bought, np.ones(len(bought)), shape)[:, :-1] > 0,
     )
@@ -82,16 +82,16 @@ def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> t
 
 
 def _matrix(customers: pd.Index, pairs: pd.DataFrame, values: Floats, shape: tuple[int, int]) -> Floats:
-    """Values at (customer, column); pairs of customers who are not among ``customers`` are left out."""
-    place = customers.get_indexer(pd.Index(pairs.customer_id))
-    found = np.zeros(shape)
-    inside = place >= 0
-    found[place[inside], pairs.column.to_numpy(np.int64)[inside]] = values[inside]
-    return found
+    """Matrix of the values at (customer, column); pairs of other customers are left out."""
+    row = customers.get_indexer(pd.Index(pairs.customer_id))
+    matrix = np.zeros(shape)
+    inside = row >= 0
+    matrix[row[inside], pairs.column.to_numpy(np.int64)[inside]] = values[inside]
+    return matrix
 
 
 def sample_of(source: Source, params: Params) -> Source:
-    """The events and entries of at most ``backtest.sample_customers`` customers, the same at every cutoff."""
+    """The source limited to about ``backtest.sample_customers`` customers, the same at every cutoff."""
     share = params.backtest.sample_customers / max(source.summary.customer_count, 1)
     if share >= 1.0:
         return source

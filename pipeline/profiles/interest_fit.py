@@ -1,4 +1,8 @@
-"""The fit of interests: profiles from before a cutoff, purchases after it; earlier ones choose, the last reports."""
+"""Fits and backtests the interest formula on past cutoffs.
+
+Profiles from before a cutoff predict the purchases after it. The earlier cutoffs fit the formula, and the last one
+tests it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import pandas as pd
 
 from features.events import EventType
 from models.backtest import Figure, Figures, Row, baseline_scores, compare_scores, formula_scores
-from models.interests import Decay, Fitted, Formula, Snapshot, fit_formula
+from models.interests import Decay, FittedFormula, Formula, Snapshot, fit_formula
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.profile_params import DecayParams
@@ -27,35 +31,36 @@ FIGURES = {"who_auc": "who buys (AUROC)", "what_auc": "what (AUROC)", "what_ndcg
 
 @dataclass(frozen=True)
 class Backtest:
-    """What was measured.
+    """Result of a backtest.
 
     Attributes
     ----------
     cutoffs : list of datetime
-        Ascending; the last is the one reported.
+        Ascending; results are for the last one.
     rows : list of Row
-    fitted : Fitted
-        From the earlier cutoffs.
+        One per scoring method; Kindred's formula is last.
+    fitted : FittedFormula
+        The formula fitted on the earlier cutoffs.
     customer_count, buyer_count : int
-        Customers at the last cutoff, and those of them who bought something with a category after it.
+        Customers at the last cutoff, and how many of them bought something with a category after it.
     """
 
     cutoffs: list[datetime]
     rows: list[Row]
-    fitted: Fitted
+    fitted: FittedFormula
     customer_count: int
     buyer_count: int
 
     def frame(self) -> pd.DataFrame:
-        """A line per way to score: name, and mean, low and high of each figure."""
+        """One row per scoring method: its name, and mean, low and high of each figure."""
         return _frame({row.name: row.figures for row in self.rows})
 
     def leads(self) -> pd.DataFrame:
-        """The same, of how far Kindred, the last row, is ahead of each other one."""
+        """The same for the lead of Kindred, the last row, over each other method."""
         return _frame({row.name: row.lead for row in self.rows[:-1]})
 
     def as_text(self) -> str:
-        """Both tables, the formula in words, and how they came about."""
+        """Both tables, the formula as text, and how the figures were computed."""
         *others, ours = self.rows
         return "\n".join(
             [
@@ -66,10 +71,11 @@ class Backtest:
                 *(_line(row.name, map(_difference, _values(row.lead))) for row in others),
                 "",
                 f"At {self.cutoffs[-1]:%Y-%m-%d}: {self.customer_count:,} customers, of whom {self.buyer_count:,} "
-                "bought something with a category in the horizon after it; the report of a training also counts who "
-                "bought only what has none. Means, with 95% intervals over customers; those of differences are of the "
-                "same customers resampled, so that rows can differ though their own intervals overlap.",
-                f"Interests: {self.fitted.reason}. {formula_words(self.fitted)}",
+                "bought something with a category in the horizon after it. The training report also counts customers "
+                "who bought only products without a category. Figures are means with 95% intervals over customers. "
+                "Intervals of differences resample the same customers for both rows, so rows can differ even if "
+                "their own intervals overlap.",
+                f"Interests: {self.fitted.reason}. {formula_text(self.fitted)}",
             ]
         )
 
@@ -78,8 +84,8 @@ def _frame(rows: Mapping[str, Figures]) -> pd.DataFrame:
     parts = ("mean", "low", "high")
     lines = []
     for name, figures in rows.items():
-        told = {f"{figure}_{part}": getattr(getattr(figures, figure), part) for figure in FIGURES for part in parts}
-        lines.append({"scores": name, **told})
+        cells = {f"{figure}_{part}": getattr(getattr(figures, figure), part) for figure in FIGURES for part in parts}
+        lines.append({"scores": name, **cells})
     return pd.DataFrame(lines)
 
 
@@ -99,41 +105,41 @@ def _difference(figure: Figure) -> str:
     return f"{figure.mean:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
 
 
-def formula_words(fitted: Fitted) -> str:
-    """The formula in sentences that an analyst can read; of the signals that were seen."""
+def formula_text(fitted: FittedFormula) -> str:
+    """The formula in words, for the signals found in the log."""
     interest, kappa, activity = fitted.formula.interest, fitted.formula.kappa, fitted.formula.activity
-    counts = [f"a {kind.replace('_', ' ')} {interest.signal_weights.get(kind, 0.0):.3g}" for kind in fitted.seen]
-    weights = f"What each action counts: {', '.join(counts)}. " if counts else ""
+    counts = [f"a {kind.replace('_', ' ')} {interest.signal_weights.get(kind, 0.0):.3g}" for kind in fitted.event_types]
+    weights = f"Weight of each action: {', '.join(counts)}. " if counts else ""
     return (
-        f"{weights}For interests, what was done {interest.half_life_days:.3g} days before a customer's own last action "
-        f"counts half, and the shop's mix counts {kappa:.3g}. Of how likely somebody is to buy at all, half is "
-        f"forgotten after {activity.half_life_days:.3g} days."
+        f"{weights}For interests, an action {interest.half_life_days:.3g} days before the customer's last action "
+        f"counts half, and the shop's mix counts as much as {kappa:.3g} views. For the likelihood of buying at all, "
+        f"an action counts half after {activity.half_life_days:.3g} days."
     )
 
 
 def fitted_params(
     con: Any, source: Source, params: Params, *, progress: Progress
 ) -> tuple[Params, Backtest | None, str]:
-    """``params`` with the fitted formula, what was measured, and a note; as given where fitting is off or cannot be."""
+    """``params`` with the fitted formula, the backtest and a note; unchanged if fitting is off or impossible."""
     if params.interests.fit == "off":
         return params, None, ""
     try:
-        found = run_backtest(con, source, params, progress=progress)
+        backtest = run_backtest(con, source, params, progress=progress)
     except UserError as error:
         return params, None, f"Interests were not fitted: {error}"
-    note = f"Interests: {found.fitted.reason}. {formula_words(found.fitted)}"
-    return with_formula(params, found.fitted.formula), found, note
+    note = f"Interests: {backtest.fitted.reason}. {formula_text(backtest.fitted)}"
+    return with_formula(params, backtest.fitted.formula), backtest, note
 
 
-def log_backtest(mlflow: Any, found: Backtest) -> None:
-    """Figures of the last row, both tables, the formula and a figure, under the active run."""
-    last = found.rows[-1]
-    measured = {f"backtest_{name}": getattr(last.figures, name).mean for name in FIGURES}
-    mlflow.log_metrics({name: value for name, value in measured.items() if np.isfinite(value)})
-    mlflow.log_table(found.frame().to_dict(orient="list"), "backtest.json")
-    mlflow.log_table(found.leads().to_dict(orient="list"), "backtest_leads.json")
-    mlflow.log_dict(asdict(found.fitted), "interest_formula.json")
-    mlflow_runs.log_figures(mlflow, {"backtest": plots.backtest_figure(found.frame(), found.leads(), FIGURES)})
+def log_backtest(mlflow: Any, backtest: Backtest) -> None:
+    """Log the last row's figures, both tables, the formula and a plot to the active run."""
+    last = backtest.rows[-1]
+    metrics = {f"backtest_{name}": getattr(last.figures, name).mean for name in FIGURES}
+    mlflow.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
+    mlflow.log_table(backtest.frame().to_dict(orient="list"), "backtest.json")
+    mlflow.log_table(backtest.leads().to_dict(orient="list"), "backtest_leads.json")
+    mlflow.log_dict(asdict(backtest.fitted), "interest_formula.json")
+    mlflow_runs.log_figures(mlflow, {"backtest": plots.backtest_figure(backtest.frame(), backtest.leads(), FIGURES)})
 
 
 def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress) -> Backtest:
@@ -142,7 +148,7 @@ def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress
     Raises
     ------
     UserError
-        The log is too short for a cutoff with history before it and a horizon after it, or nobody bought in a category.
+        The log is too short for history before a cutoff and a horizon after it, or has no purchases with a category.
     """
     cutoffs = backtest_cutoffs(source, params)
     snapshots: list[Snapshot] = []
@@ -153,12 +159,13 @@ def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress
     *earlier, last = snapshots
     if not last.bought.any():
         raise UserError(
-            f"expected purchases in categories in the {params.backtest.horizon_days} days from {cutoffs[-1]:%Y-%m-%d}, "
-            "found none, so there is nothing to predict. Give source.products with its categories, or a later as_of."
+            f"expected purchases with a category in the {params.backtest.horizon_days} days from "
+            f"{cutoffs[-1]:%Y-%m-%d}, but found none, so there is nothing to predict. Set source.products with "
+            "categories, or change as_of."
         )
     progress("fitting and comparing")
     fitted = fit(earlier, params)
-    formulas = {"given weights": given_formula(params)}
+    formulas = {"configured weights": formula_from_params(params)}
     if fitted.is_fitted:
         formulas["fitted weights"] = fitted.formula
     rows = compare_scores(
@@ -171,22 +178,21 @@ def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress
     return Backtest(cutoffs, rows, fitted, len(last.bought), int(last.bought.any(axis=1).sum()))
 
 
-def given_formula(params: Params) -> Formula:
-    """The formula that params.yaml gives."""
-    given = params.interests
-    return Formula(interest=_decay(given), kappa=given.kappa, activity=_decay(given.activity))
+def formula_from_params(params: Params) -> Formula:
+    """The formula of params.yaml."""
+    interests = params.interests
+    return Formula(interest=_decay(interests), kappa=interests.kappa, activity=_decay(interests.activity))
 
 
-def _decay(given: DecayParams) -> Decay:
-    return Decay({str(kind): weight for kind, weight in given.signal_weights.items()}, given.half_life_days)
+def _decay(params: DecayParams) -> Decay:
+    return Decay({str(kind): weight for kind, weight in params.signal_weights.items()}, params.half_life_days)
 
 
 def with_formula(params: Params, formula: Formula) -> Params:
-    """``params`` with the settings of ``formula``; nothing is left to be fitted."""
-    given = params.interests
-    activity = given.activity.model_copy(update=_settings(formula.activity))
+    """``params`` with the settings of ``formula`` and fitting switched off."""
+    activity = params.interests.activity.model_copy(update=_settings(formula.activity))
     changes = {**_settings(formula.interest), "kappa": formula.kappa, "activity": activity, "fit": "off"}
-    return params.model_copy(update={"interests": given.model_copy(update=changes)})
+    return params.model_copy(update={"interests": params.interests.model_copy(update=changes)})
 
 
 def _settings(decay: Decay) -> dict[str, Any]:
@@ -194,11 +200,11 @@ def _settings(decay: Decay) -> dict[str, Any]:
     return {"signal_weights": weights, "half_life_days": decay.half_life_days}
 
 
-def fit(snapshots: Sequence[Snapshot], params: Params) -> Fitted:
-    """The formula fitted as ``interests`` of params.yaml says."""
+def fit(snapshots: Sequence[Snapshot], params: Params) -> FittedFormula:
+    """The formula fitted with the settings in ``interests`` of params.yaml."""
     return fit_formula(
         snapshots,
-        given_formula(params),
+        formula_from_params(params),
         min_purchases=params.interests.fit_min_purchases,
         prior_strength=params.interests.fit_prior_strength,
     )

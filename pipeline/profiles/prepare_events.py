@@ -1,4 +1,4 @@
-"""The events of a window made ready to be measured: customers numbered, visits found, categories as columns."""
+"""Prepares the events of a window: numbers customers, finds visits and maps categories to columns."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import ibis.expr.types as ir
 from features import categories, interests, searches, sessions
 from features.events import EventType, ObservationWindow, exact_sum, hashed
 from features.profile import ProfileSpec
-from models.category_cut import carve
+from models.category_cut import choose_columns
 from pipeline.config.params import Params
 from pipeline.config.profile_params import DecayParams
 from pipeline.ingest.source import Source
 from pipeline.stores.database import TEMPORARY, materialise
 
-OBSERVED = (
+OBSERVED_COLUMNS = (
     "customer_id",
     "occurred_at",
     "event_type",
@@ -32,8 +32,8 @@ FROM_BEFORE = ("is_known_from_before", "is_buyer_from_before")
 
 
 @dataclass(frozen=True)
-class Observed:
-    """The events of a window, made ready to be measured.
+class PreparedEvents:
+    """The events of a window, ready for the feature expressions.
 
     Attributes
     ----------
@@ -42,15 +42,15 @@ class Observed:
     paths : table
         category_path, evidence, event_count.
     cut : CategoryCut
-        Categories that are columns.
+        The categories that are columns.
     columns : table
         category_path, column.
     events : expression
-        All columns of the events, with the customers' numbers and the interest column.
+        All event columns, with customer numbers and the interest column.
     observed : table
-        `OBSERVED` columns of the events, with visits and normalised queries.
+        `OBSERVED_COLUMNS` of the events, with visits and normalised queries.
     has_session_ids : bool
-        Visits are the log's own, or found by gaps.
+        Whether visits come from the log; otherwise they are derived from gaps.
     """
 
     customers: ir.Table
@@ -62,32 +62,32 @@ class Observed:
     has_session_ids: bool
 
 
-def observe(
+def prepare_events(
     con: ibis.BaseBackend, source: Source, params: Params, window: ObservationWindow, *, spec: ProfileSpec | None = None
-) -> Observed:
-    """What is known at the end of ``window``; with the categories of ``spec``, or those that the events show."""
+) -> PreparedEvents:
+    """Prepare the events of ``window``, with the categories of ``spec`` or those found in the events."""
     in_window = window.of(source.events)
     customers = materialise(con, _customers(con, source, window, params), "known_customers")
     con.drop_table("customers_seen", database=TEMPORARY)
     paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
     cut = spec.cut if spec else _fit_cut(paths, params.interests.max_categories)
     columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
-    events = with_columns(numbered(in_window, customers, "last_counted_at"), source, columns)
+    events = with_columns(with_customer_numbers(in_window, customers, "last_counted_at"), source, columns)
     has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
     keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
-    # A number is grouped faster than a text; of no product there is none.
+    # Numbers are grouped faster than texts.
     product = keyed.product_id.isnull().ifelse(ibis.null(), hashed(keyed.product_id))
     keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=product)
-    observed = materialise(con, keyed.select(OBSERVED), "observed_events")
-    return Observed(customers, paths, cut, columns, events, observed, has_session_ids)
+    observed = materialise(con, keyed.select(OBSERVED_COLUMNS), "observed_events")
+    return PreparedEvents(customers, paths, cut, columns, events, observed, has_session_ids)
 
 
 def _customers(con: ibis.BaseBackend, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
-    """Everybody seen or registered before as_of, numbered: whole numbers are joined and grouped faster than texts.
+    """Customers seen or registered before as_of, numbered because integers are joined and grouped faster than texts.
 
     customers (customer_name, customer_id, is_known_from_before, is_buyer_from_before, last_counted_at); customer_id
-    counts from 0 in order of the names; from before: had an event, or a purchase, before the window began;
-    last_counted_at: of the last event before as_of that counts for interests, from which evidence is weighted back
+    counts from 0 in order of customer_name; "from before": had an event, or a purchase, before the window began;
+    last_counted_at: time of the last event before as_of that counts for interests; evidence is weighted back from it
     """
     events = source.events
     is_counted = interests.is_counted(events, params.interests.signal_weights)
@@ -107,10 +107,10 @@ def _customers(con: ibis.BaseBackend, source: Source, window: ObservationWindow,
     )
     registered = registered_customers(source, window, seen.select("customer_id", occurred_at="last_at"))
     if registered is not None:
-        silent = registered.anti_join(known, "customer_id")
-        nothing = dict.fromkeys(FROM_BEFORE, ibis.literal(False))
-        silent = silent.mutate(**nothing, last_counted_at=ibis.null(known.last_counted_at.type()))
-        known = known.union(silent.select(known.columns))
+        unseen = registered.anti_join(known, "customer_id")
+        not_before = dict.fromkeys(FROM_BEFORE, ibis.literal(False))
+        unseen = unseen.mutate(**not_before, last_counted_at=ibis.null(known.last_counted_at.type()))
+        known = known.union(unseen.select(known.columns))
     number = ibis.row_number().over(ibis.window(order_by=known.customer_id))
     return known.select(*FROM_BEFORE, "last_counted_at", customer_name="customer_id", customer_id=number)
 
@@ -118,15 +118,15 @@ def _customers(con: ibis.BaseBackend, source: Source, window: ObservationWindow,
 def registered_customers(
     source: Source, window: ObservationWindow, last_events: ir.Table | None = None
 ) -> ir.Table | None:
-    """Customers (customer_id) registered before as_of; None without a table of customers.
+    """Customers (customer_id) registered before as_of; None without a customer table.
 
-    Who has no date of registration is known from the first event on: the table is of a later day than many an as_of
-    that is looked back at. Who has no event either was always known.
+    A customer without a registration date is known from the first event on, because the table may be newer than an
+    as_of in the past. A customer without a date and without events counts as always known.
 
     Parameters
     ----------
     last_events : table, optional
-        customer_id and occurred_at of each customer's last event, which saves a look at all of them.
+        customer_id and occurred_at of each customer's last event; saves reading all events.
     """
     if source.customers is None:
         return None
@@ -139,30 +139,30 @@ def registered_customers(
     return registered.filter(is_known).select("customer_id")
 
 
-def numbered(events: ir.Table, customers: ir.Table, *carried: str) -> ir.Table:
-    """Events with the number of their customer, and more columns of the customer; those of others are left out."""
+def with_customer_numbers(events: ir.Table, customers: ir.Table, *carried: str) -> ir.Table:
+    """Events with their customer's number and ``carried`` columns; events of other customers are left out."""
     named = events.rename(customer_name="customer_id")
     return named.join(customers.select("customer_name", "customer_id", *carried), "customer_name").drop("customer_name")
 
 
 def with_columns(events: ir.Table, source: Source, columns: ir.Table) -> ir.Table:
-    """Events with the interest column of their product's category, or of their own."""
+    """Events with the interest column of their product's category, or of their own category."""
     has_own_paths = _has_any(source.events, "category_path")
     return categories.with_column(events, source.products, columns, has_own_paths=has_own_paths)
 
 
 def _has_any(events: ir.Table, column: str) -> bool:
-    """Whether a column holds anything; the first row with a value answers."""
+    """Whether a column has any value; the first row with one is enough."""
     return bool(events.filter(events[column].notnull()).limit(1).count().to_pyarrow().as_py())
 
 
 def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
-    """Paths (category_path, evidence, event_count): by product first, so that few rows meet the catalogue."""
-    # A search reaches categories through its query alone, and is no part of the shop's mix.
-    weighed = events.filter(events.event_type != str(EventType.SEARCH))
-    weighed = weighed.mutate(weight=decayed(weighed, window, params.interests))
-    by_product = weighed.group_by("product_id", "category_path").aggregate(
-        evidence=exact_sum(weighed.weight), event_count=weighed.count()
+    """Paths (category_path, evidence, event_count), summed by product first so few rows join the catalogue."""
+    # A search reaches categories only through its query and is not part of the shop's mix.
+    weighted = events.filter(events.event_type != str(EventType.SEARCH))
+    weighted = weighted.mutate(weight=decayed_weight(weighted, window, params.interests))
+    by_product = weighted.group_by("product_id", "category_path").aggregate(
+        evidence=exact_sum(weighted.weight), event_count=weighted.count()
     )
     paths = categories.with_category_path(by_product, source.products)
     paths = paths.filter(paths.category_path.notnull())
@@ -174,18 +174,18 @@ def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindo
 def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
     nodes = categories.node_evidence(paths).to_pandas()
     total = float(paths.aggregate(total=exact_sum(paths.evidence)).to_pandas().total.iloc[0])
-    columns = carve(nodes.category.tolist(), nodes.evidence.tolist(), total, max_categories)
+    columns = choose_columns(nodes.category.tolist(), nodes.evidence.tolist(), total, max_categories)
     return categories.category_cut(columns, total)
 
 
-def decayed(events: ir.Table, window: ObservationWindow, decay: DecayParams) -> ir.FloatingValue:
-    """What each event counts, decayed to the end of the window."""
+def decayed_weight(events: ir.Table, window: ObservationWindow, decay: DecayParams) -> ir.FloatingValue:
+    """Weight of each event, decayed to the end of the window."""
     return interests.decayed_weight(
         events, window=window, signal_weights=decay.signal_weights, half_life_days=decay.half_life_days
     )
 
 
 def own_weight(events: ir.Table, params: Params) -> ir.FloatingValue:
-    """What each event counts for interests, weighted back from the customer's own last counted event."""
-    given = params.interests
-    return interests.own_weight(events, signal_weights=given.signal_weights, half_life_days=given.half_life_days)
+    """Weight of each event for interests, decayed back from the customer's own last counted event."""
+    decay = params.interests
+    return interests.own_weight(events, signal_weights=decay.signal_weights, half_life_days=decay.half_life_days)

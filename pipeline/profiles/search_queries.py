@@ -1,4 +1,4 @@
-"""P(category | query): learned for what many typed, guessed from the text for what few did."""
+"""P(category | query): learned for frequent queries, predicted from the text for rare ones."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from models.queries import WAYS, QueryModel, fit_query_model
 from models.scorer import Floats
 from pipeline.config.params import Params
 
-MAX_RARE = 3_000
-"""Rare queries that say how sure guesses are; of more, evenly taken."""
+MAX_RARE_QUERIES = 3_000
+"""Most rare queries used to calibrate the confidence of predictions; larger sets are sampled evenly."""
 
 
 def learn_queries(events: ir.Table, params: Params) -> pd.DataFrame:
-    """P(category | query) of all queries that led somewhere: query, column, probability, customer_count."""
-    found = searches.query_categories(
+    """P(category | query) of all queries followed by actions: query, column, probability, customer_count."""
+    learned = searches.query_categories(
         events,
         window_minutes=params.searches.window_minutes,
         min_customers=1,
@@ -30,36 +30,38 @@ def learn_queries(events: ir.Table, params: Params) -> pd.DataFrame:
         outcome_weights=params.searches.outcome_weights,
         half_life_minutes=params.searches.half_life_minutes,
     )
-    return found.order_by("query", "column").to_pandas()
+    return learned.order_by("query", "column").to_pandas()
 
 
 def purity(typed: pd.DataFrame) -> float:
-    """Mean share of the first category in all that a query of `learn_queries` led to; 1 where there is none."""
-    by = typed.groupby("query").probability
-    return float((by.max() / by.sum()).mean()) if len(typed) else 1.0
+    """Mean share of the top category of each query of `learn_queries`; 1 without queries."""
+    by_query = typed.groupby("query").probability
+    return float((by_query.max() / by_query.sum()).mean()) if len(typed) else 1.0
 
 
-def by_query(typed: pd.DataFrame, n_categories: int) -> tuple[list[str], Floats]:
-    """Queries of `learn_queries`, and P(category | query) of each: (n, n_categories)."""
-    place, queries = pd.factorize(typed["query"])
+def probabilities_by_query(typed: pd.DataFrame, n_categories: int) -> tuple[list[str], Floats]:
+    """Queries of `learn_queries` and their P(category | query): (n, n_categories)."""
+    row, queries = pd.factorize(typed["query"])
     probabilities = np.zeros((len(queries), n_categories))
-    probabilities[place, typed.column.to_numpy(np.int64)] = typed.probability.to_numpy(np.float64)
+    probabilities[row, typed.column.to_numpy(np.int64)] = typed.probability.to_numpy(np.float64)
     return [str(query) for query in queries], probabilities
 
 
 def fit_queries(events: ir.Table, columns: ir.Table, n_categories: int, params: Params) -> QueryModel:
-    """The model of queries, from observed events and the catalogue (category_path, column).
+    """The query model, from observed events and the catalogue (category_path, column).
 
-    Queries that too few customers typed say together how sure guesses may be; no text of theirs is kept.
+    Queries that too few customers typed calibrate the confidence of predictions; their text is not kept.
     """
     typed = learn_queries(events, params)
     is_learned = typed.customer_count >= params.searches.min_customers
     learned, others = typed[is_learned], typed[~is_learned]
     names = others["query"].unique()
-    others = others[others["query"].isin(names[:: max(len(names) // MAX_RARE, 1)])]
-    queries, probabilities = by_query(learned[learned.probability >= params.searches.min_probability], n_categories)
-    rare, rare_probabilities = by_query(others, n_categories)
-    # Where nobody searches the catalogue is not asked for.
+    others = others[others["query"].isin(names[:: max(len(names) // MAX_RARE_QUERIES, 1)])]
+    queries, probabilities = probabilities_by_query(
+        learned[learned.probability >= params.searches.min_probability], n_categories
+    )
+    rare, rare_probabilities = probabilities_by_query(others, n_categories)
+    # Without queries the catalogue is not needed.
     paths = columns.order_by("category_path").limit(None if len(queries) else 0).to_pandas()
     return fit_query_model(
         queries,
@@ -74,33 +76,33 @@ def fit_queries(events: ir.Table, columns: ir.Table, n_categories: int, params: 
 
 
 def query_meanings(events: ir.Table, model: QueryModel, params: Params) -> tuple[pd.DataFrame, dict[str, int]]:
-    """P(category | query) of every query in observed events, and how many were read in which way.
+    """P(category | query) of every query in observed events, and the number of queries by method.
 
     Returns
     -------
     DataFrame
-        query, column, probability. It may hold what one customer alone typed, so it is never kept.
+        query, column, probability. It may contain queries of a single customer, so it is never stored.
     dict
-        Way of `models.queries.WAYS` -> distinct queries.
+        Method of `models.queries.WAYS` -> number of distinct queries.
     """
     if not model.queries:
         return pd.DataFrame({"query": [], "column": [], "probability": []}), dict.fromkeys(WAYS, 0)
     typed = events.filter(events.event_type == str(EventType.SEARCH), events.query.notnull())
     queries = sorted(typed.select("query").distinct().to_pyarrow()["query"].to_pylist())
-    meant = model.predict(queries)
-    query, column = np.nonzero(meant.probabilities >= max(params.searches.min_probability, 1e-9))
+    predicted = model.predict(queries)
+    query, column = np.nonzero(predicted.probabilities >= max(params.searches.min_probability, 1e-9))
     frame = pd.DataFrame(
         {
             "query": np.array(queries, dtype=object)[query],
             "column": column,
-            "probability": meant.probabilities[query, column],
+            "probability": predicted.probabilities[query, column],
         }
     )
-    return frame, meant.counts()
+    return frame, predicted.counts()
 
 
 def query_table(con: Any, queries: pd.DataFrame) -> ir.Table | None:
-    """P(category | query) in the database; None where nobody searches."""
+    """P(category | query) as a database table; None without queries."""
     if queries.empty:
         return None
     table: ir.Table = con.create_table("query_categories", queries, overwrite=True)
@@ -108,18 +110,18 @@ def query_table(con: Any, queries: pd.DataFrame) -> ir.Table | None:
 
 
 def counts_text(counts: dict[str, int]) -> str:
-    """How many distinct queries mean something, and how that is known; empty where nobody searches."""
+    """How many distinct queries were interpreted, by method; empty without queries."""
     total = sum(counts.values())
     if not total:
         return ""
-    read = ", ".join(f"{counts[way]:,} by {way}" for way in WAYS[1:-1])
+    predicted = ", ".join(f"{counts[way]:,} by {way}" for way in WAYS[1:-1])
     return (
-        f"Searches: of {total:,} different queries, {counts['learned']:,} are learned from what followed them, {read}; "
-        f"{counts['abstained']:,} are left without a meaning."
+        f"Searches: of {total:,} different queries, {counts['learned']:,} were interpreted from the actions that "
+        f"followed, {predicted}; {counts['abstained']:,} could not be interpreted."
     )
 
 
 def query_metrics(counts: dict[str, int]) -> dict[str, float]:
-    """The same as metrics: queries_learned, queries_by_text, queries_by_keyboard, queries_abstained."""
-    by = {way: f"by_{way}" for way in WAYS[1:-1]}
-    return {f"queries_{by.get(way, way)}": float(count) for way, count in counts.items()}
+    """The same counts as metrics: queries_learned, queries_by_text, queries_by_keyboard, queries_abstained."""
+    names = {way: f"by_{way}" for way in WAYS[1:-1]}
+    return {f"queries_{names.get(way, way)}": float(count) for way, count in counts.items()}

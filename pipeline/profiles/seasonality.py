@@ -1,4 +1,4 @@
-"""What the shop as a whole turned to, period by period: the mixes that customers' own lifts are beside."""
+"""The shop's category mix by period, and the expected shares that customers' lifts are compared with."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
 
-MOST = 0.5
-"""Of a window must lie in whole periods; else lifts are beside the mix of training."""
+MIN_WHOLE_SHARE = 0.5
+"""Share of the window that must lie in whole periods; otherwise lifts are compared with the mix at training."""
 
 
-def shop_sums(
+def period_totals(
     events: ir.Table,
     params: Params,
     window: ObservationWindow,
@@ -30,21 +30,21 @@ def shop_sums(
     since: datetime | None = None,
     before: ir.Table | None = None,
 ) -> ir.Table:
-    """`features.seasons.period_sums` of the periods that the window's start does not cut off.
+    """`features.seasons.weights_by_period` of the periods that lie wholly after the window's start.
 
     Parameters
     ----------
     since : datetime, optional
-        UTC without a zone. Nothing changed before it: of periods that ended by then the sums of ``before`` hold.
+        UTC without a zone. Events before it did not change, so periods that ended by then are taken from ``before``.
     before : table, optional
-        The sums of an earlier moment.
+        The totals computed at an earlier time.
     """
     days = params.naming.season_days
-    first = whole = seasons.first_whole_period(window, days)
+    first = first_whole = seasons.first_whole_period(window, days)
     if since is not None:
-        first = max(whole, seasons.period_at(since, days))
-    sums = seasons.period_sums(
-        # The scan skips what is older by its statistics of times, of which periods have none.
+        first = max(first_whole, seasons.period_at(since, days))
+    totals = seasons.weights_by_period(
+        # File statistics let the scan skip older times; periods have no such statistics.
         events.filter(events.occurred_at >= seasons.period_start(first, days)),
         window=window,
         signal_weights=params.interests.signal_weights,
@@ -52,21 +52,24 @@ def shop_sums(
         first_period=first,
     )
     if before is not None:
-        sums = before.filter(before.period >= whole, before.period < first).union(sums)
-    return sums
+        totals = before.filter(before.period >= first_whole, before.period < first).union(totals)
+    return totals
 
 
-def season_mix(sums: ir.Table, source: Source, spec: ProfileSpec, params: Params, window: ObservationWindow) -> Floats:
-    """`models.seasons.period_mixes` of ``sums``, with the categories that products have now."""
-    found = categories.with_category_path(sums, source.products)
-    found = found.filter(found.category_path.notnull())
-    columns = categories.category_columns(found.select("category_path").distinct(), spec.cut)
-    found = found.join(columns, "category_path").group_by("period", "column").aggregate(weight=exact_sum(found.weight))
+def season_mix(
+    totals: ir.Table, source: Source, spec: ProfileSpec, params: Params, window: ObservationWindow
+) -> Floats:
+    """`models.seasons.period_mixes` of ``totals``, with the current categories of products."""
+    by_path = categories.with_category_path(totals, source.products)
+    by_path = by_path.filter(by_path.category_path.notnull())
+    columns = categories.category_columns(by_path.select("category_path").distinct(), spec.cut)
+    joined = by_path.join(columns, "category_path")
+    by_column = joined.group_by("period", "column").aggregate(weight=exact_sum(by_path.weight))
     days = params.naming.season_days
     first, last = seasons.first_whole_period(window, days), seasons.period_at(window.end, days)
-    rows = found.to_pyarrow().to_pandas()
-    if (last - first) * days < MOST * window.history_days:
-        # What falls into whole periods says too little of the window, and of another part of it each night.
+    rows = by_column.to_pyarrow().to_pandas()
+    if (last - first) * days < MIN_WHOLE_SHARE * window.history_days:
+        # Whole periods cover too little of the window, and a different part of it each night.
         rows = rows.head(0)
     return period_mixes(
         rows,
@@ -74,31 +77,31 @@ def season_mix(sums: ir.Table, source: Source, spec: ProfileSpec, params: Params
         first_whole=first,
         last=last,
         slot_count=seasons.slot_count(window.history_days, days),
-        thin_evidence=params.naming.min_group * params.interests.kappa,
+        prior_evidence=params.naming.min_group * params.interests.kappa,
     )
 
 
-def season_mix_of(source: Source, spec: ProfileSpec, params: Params, window: ObservationWindow) -> Floats:
-    """The same of all events of the window."""
-    return season_mix(shop_sums(source.events, params, window), source, spec, params, window)
+def full_season_mix(source: Source, spec: ProfileSpec, params: Params, window: ObservationWindow) -> Floats:
+    """The mix by period computed from all events of the window."""
+    return season_mix(period_totals(source.events, params, window), source, spec, params, window)
 
 
-def expected_of(profile: pd.DataFrame, spec: ProfileSpec, mix: Floats, *, kappa: float) -> ExpectedShares:
-    """What the shares of ``profile`` are compared with, which has the ring of `features.seasons` as columns."""
+def expected_shares_for_batch(profile: pd.DataFrame, spec: ProfileSpec, mix: Floats, *, kappa: float) -> ExpectedShares:
+    """Expected shares of the customers in ``profile``, which has the ring of `features.seasons` as columns."""
     ring = [profile[f"{seasons.SEASON_PREFIX}{slot}"].to_numpy(np.float64) for slot in range(len(mix))]
     return expected_shares(np.array(ring), mix, cut_levels(spec.cut), kappa)
 
 
-def expected_in(profiles: Profiles, source: Source, params: Params) -> ExpectedShares:
-    """The same for all customers of ``profiles``, while the database that said what they did is open."""
+def expected_shares_for_profiles(profiles: Profiles, source: Source, params: Params) -> ExpectedShares:
+    """Expected shares of all customers in ``profiles``; their database must still be open."""
     window, days = ObservationWindow(params.as_of, params.history_days), params.naming.season_days
     spec, table = profiles.shop.spec, profiles.table
-    mix = season_mix_of(source, spec, params, window)
+    mix = full_season_mix(source, spec, params, window)
     by_slot = np.zeros((len(mix), len(table)))
-    if profiles.said is not None:
+    if profiles.event_evidence is not None:
         ring = seasons.season_columns(
-            seasons.season_evidence(profiles.said, history_days=window.history_days, season_days=days)
+            seasons.season_evidence(profiles.event_evidence, history_days=window.history_days, season_days=days)
         )
-        found = ring.to_pyarrow().to_pandas()
-        by_slot[:, found.customer_id] = found.drop(columns="customer_id").to_numpy(np.float64).T
+        by_customer = ring.to_pyarrow().to_pandas()
+        by_slot[:, by_customer.customer_id] = by_customer.drop(columns="customer_id").to_numpy(np.float64).T
     return expected_shares(by_slot, mix, cut_levels(spec.cut), params.interests.kappa)

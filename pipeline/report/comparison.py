@@ -1,4 +1,4 @@
-"""Runs side by side -> one plain dict, its text for the terminal, and the shapes of the flow figure."""
+"""Runs compared -> one plain dict, its text for the terminal, and the shapes of the flow diagram."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from models.identity import STANDING
-from pipeline.report.terminal import aligned
+from models.identity import RULE_GROUP_PREFIX
+from pipeline.report.terminal import align_columns
 from pipeline.report.texts.wording import Wording
 
 HIGHER_IS_BETTER = {
@@ -25,8 +25,8 @@ HIGHER_IS_BETTER = {
     "rules_fidelity": True,
     "segments_unstable": False,
 }
-MOST_FLOWS = 12
-"""In the terminal; the file has all."""
+MAX_FLOWS = 12
+"""Shown in the terminal; the HTML file has all flows."""
 FLOW_WIDTH, LABEL_WIDTH, NODE_WIDTH, NODE_GAP, NODE_SPACE = 960.0, 240.0, 12.0, 16.0, 38.0
 
 
@@ -39,29 +39,29 @@ class Advice:
     verdict : str
         keep, take, take_fewest, undecided or none.
     label : str
-        Of the run.
+        Label of the run.
     behind : mapping of str to sequence of str
         Label of another run -> figures in which it is worse.
     judged : tuple of str
-        Figures that could have decided.
-    beware : str
-        moments or data, where the runs do not share them.
+        Figures that the choice is based on.
+    warning : str
+        dates or data, if the runs differ in them.
     """
 
     verdict: str
     label: str = ""
     behind: Mapping[str, Sequence[str]] = field(default_factory=dict)
     judged: tuple[str, ...] = ()
-    beware: str = ""
+    warning: str = ""
 
-    def said(self, words: Wording) -> str:
-        """In a language."""
+    def text(self, words: Wording) -> str:
+        """The advice in the language of ``words``."""
         worse = "; ".join(
             words("compare.worse", label=label, figures=", ".join(names)) for label, names in self.behind.items()
         )
         why = worse or words("compare.no_better")
-        told = words(f"compare.advice.{self.verdict}", label=self.label, why=why, judged=", ".join(self.judged))
-        return f"{told} {words(f'compare.beware.{self.beware}')}" if self.beware else told
+        advice = words(f"compare.advice.{self.verdict}", label=self.label, why=why, judged=", ".join(self.judged))
+        return f"{advice} {words(f'compare.warning.{self.warning}')}" if self.warning else advice
 
 
 def comparison(
@@ -72,16 +72,15 @@ def comparison(
     advice: Advice,
     flow_note: str,
 ) -> dict[str, Any]:
-    """What two or more runs have in common and in what they differ.
+    """Compare two or more runs.
 
     Parameters
     ----------
     runs : sequence of mapping
-        label; params, figures: by name; summary: `summarise`, or empty; names: segment_id -> what it is called; line:
-        run ids of the trainings that its segment ids are shared with.
+        label; params, figures: by name; summary: `summarise`, or empty; names: segment_id -> name; line: ids of the
+        trainings whose segment ids mean the same segments.
     flows : sequence of mapping
-        `pipeline.scoring.flow.flow_table` from each run to the next; none where it was not asked for or
-        could not be had.
+        `pipeline.scoring.flow.flow_table` from each run to the next; empty if not requested or not available.
 
     Returns
     -------
@@ -89,83 +88,83 @@ def comparison(
         labels; settings, figures, segments: rows of texts; flows, with the shapes to draw; advice; notes.
     """
     settings = [run["params"] for run in runs]
-    different = [key for key in _keys(settings) if len({one.get(key) for one in settings}) > 1]
-    are_akin = all(one["line"] & other["line"] for one, other in pairwise(runs))
-    notes = [] if are_akin else [words("compare.unrelated" if flows else "compare.unrelated_ids")]
+    different = [key for key in _keys(settings) if len({params.get(key) for params in settings}) > 1]
+    are_related = all(earlier["line"] & later["line"] for earlier, later in pairwise(runs))
+    notes = [] if are_related else [words("compare.unrelated" if flows else "compare.unrelated_ids")]
     return {
         "labels": [run["label"] for run in runs],
-        "settings": [[key, *(one.get(key, "-") for one in settings)] for key in different],
+        "settings": [[key, *(params.get(key, "-") for params in settings)] for key in different],
         "figures": _figures([run["figures"] for run in runs]),
         "segments": _segments(runs, flows, words),
         "flows": [_flow(table, *pair, words) for table, pair in zip(flows, pairwise(runs), strict=bool(flows))],
-        "advice": advice.said(words),
+        "advice": advice.text(words),
         "notes": [*notes, *([flow_note] if flow_note else [])],
     }
 
 
-def as_text(told: Mapping[str, Any], words: Wording) -> str:
+def as_text(contents: Mapping[str, Any], words: Wording) -> str:
     """A comparison in English for the terminal."""
     parts = [
-        "\n".join(aligned([[words(f"compare.{name}"), *told["labels"]], *told[name]]))
+        "\n".join(align_columns([[words(f"compare.{name}"), *contents["labels"]], *contents[name]]))
         for name in ("settings", "figures", "segments")
-        if told[name]
+        if contents[name]
     ]
-    for flow in told["flows"]:
-        rows = [[one["origin"], one["destination"], one["customers"]] for one in flow["rows"]]
-        more = [f"... and {len(rows) - MOST_FLOWS} smaller ones"] if len(rows) > MOST_FLOWS else []
-        table = aligned(
-            [[f"In {flow['labels'][0]}", f"In {flow['labels'][1]}", "Customers"], *rows[:MOST_FLOWS]], right={2}
+    for flow in contents["flows"]:
+        rows = [[row["origin"], row["destination"], row["customers"]] for row in flow["rows"]]
+        more = [f"... and {len(rows) - MAX_FLOWS} smaller flows"] if len(rows) > MAX_FLOWS else []
+        table = align_columns(
+            [[f"In {flow['labels'][0]}", f"In {flow['labels'][1]}", "Customers"], *rows[:MAX_FLOWS]], right={2}
         )
         parts.append("\n".join([*table, *more, flow["text"]]))
-    return "\n\n".join([*parts, *told["notes"], told["advice"]])
+    return "\n\n".join([*parts, *contents["notes"], contents["advice"]])
 
 
 def _keys(dicts: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted({key for one in dicts for key in one})
+    return sorted({key for keys in dicts for key in keys})
 
 
 def _figures(figures: Sequence[Mapping[str, float]]) -> list[list[str]]:
-    """Those that say something: one without a better or a worse says nothing where it is 0 or unknown in all runs."""
-    told = [
+    """Rows of figures; those without a better direction are left out if they are 0 or unknown in all runs."""
+    shown = [
         key
         for key in _keys(figures)
-        if key in HIGHER_IS_BETTER or any(abs(one.get(key, 0.0)) > 0 for one in figures)  # which NaN is not
+        if key in HIGHER_IS_BETTER or any(abs(run.get(key, 0.0)) > 0 for run in figures)  # NaN is not
     ]
-    return [[key, *_marked(key, figures)] for key in told]
+    return [[key, *_mark_best(key, figures)] for key in shown]
 
 
-def _marked(key: str, figures: Sequence[Mapping[str, float]]) -> list[str]:
-    known = [one[key] for one in figures if key in one]
+def _mark_best(key: str, figures: Sequence[Mapping[str, float]]) -> list[str]:
+    known = [run[key] for run in figures if key in run]
     best = None
     if key in HIGHER_IS_BETTER and len(set(known)) > 1:
         best = max(known) if HIGHER_IS_BETTER[key] else min(known)
-    return [f"{one[key]:,.4g}{'*' if one[key] == best else ''}" if key in one else "-" for one in figures]
+    return [f"{run[key]:,.4g}{'*' if run[key] == best else ''}" if key in run else "-" for run in figures]
 
 
 def _segments(runs: Sequence[Mapping[str, Any]], flows: Sequence[Mapping[str, Any]], words: Wording) -> list[list[str]]:
-    """A row per segment, in the order of the first run that has it: by id in one line of trainings, else by flows."""
+    """A row per segment, ordered by the first run that has it: matched by id if runs are related, else by flows."""
     keys: list[dict[str, tuple[int, str]]] = []
-    found: dict[tuple[int, str], list[str]] = {}
+    rows: dict[tuple[int, str], list[str]] = {}
     for place, run in enumerate(runs):
-        akin = next((at for at, other in enumerate(runs[:place]) if run["line"] & other["line"]), place)
-        same = flows[place - 1]["same"] if flows and place and akin == place else {}
+        related = next((at for at, other in enumerate(runs[:place]) if run["line"] & other["line"]), place)
+        same = flows[place - 1]["same"] if flows and place and related == place else {}
         own: dict[str, tuple[int, str]] = {}
         names = _shown_names(run, words)
-        for one in run["summary"].get("segments", []):
-            segment_id = one["segment_id"]
-            line = 0 if segment_id.startswith(STANDING) else akin
+        for segment in run["summary"].get("segments", []):
+            segment_id = segment["segment_id"]
+            line = 0 if segment_id.startswith(RULE_GROUP_PREFIX) else related
             own[segment_id] = keys[-1].get(same.get(segment_id, ""), (line, segment_id)) if keys else (line, segment_id)
-            cells = found.setdefault(own[segment_id], ["-"] * len(runs))
-            cells[place] = f"{names[segment_id]} ({words.number(one['customer_share'], 'share')})"
+            cells = rows.setdefault(own[segment_id], ["-"] * len(runs))
+            cells[place] = f"{names[segment_id]} ({words.number(segment['customer_share'], 'share')})"
         keys.append(own)
-    return [[segment_id, *cells] for (_, segment_id), cells in found.items()]
+    return [[segment_id, *cells] for (_, segment_id), cells in rows.items()]
 
 
 def _shown_names(run: Mapping[str, Any], words: Wording) -> dict[str, str]:
-    """segment_id -> its name, and that it is unstable where it is."""
+    """segment_id -> its name, marked if the segment is unstable."""
     return {
-        one["segment_id"]: words.name({**one, "names": {words.language: run["names"][one["segment_id"]]}})
-        for one in run["summary"].get("segments", [])
+        segment["segment_id"]: words.name({**segment, "names": {words.language: run["names"][segment["segment_id"]]}})
+        for segment in run["summary"].get("segments", [])
     }
 
 
@@ -176,11 +175,11 @@ def _flow(
     origins, destinations = (run["names"] | _shown_names(run, words) for run in pair)
     rows = [
         {
-            "origin": origins.get(one["origin"], one["origin"]),
-            "destination": destinations.get(one["destination"], one["destination"]),
-            "customers": words.whole(one["customer_count"]),
+            "origin": origins.get(flow["origin"], flow["origin"]),
+            "destination": destinations.get(flow["destination"], flow["destination"]),
+            "customers": words.whole(flow["customer_count"]),
         }
-        for one in table["flows"]
+        for flow in table["flows"]
     ]
     text = words(
         "compare.flow" if before["line"] & after["line"] else "compare.flow_unrelated",
@@ -189,10 +188,10 @@ def _flow(
         agreement=words.fixed(table["agreement"]),
     )
     more = [("by_rule", table["by_rule_count"]), ("hidden", table["hidden_count"])]
-    told = [text, *(words(f"compare.flow_{name}", count=count) for name, count in more if count)]
-    # Without a word of who is unstable, as there is no room.
+    sentences = [text, *(words(f"compare.flow_{name}", count=count) for name, count in more if count)]
+    # There is no room to mark unstable segments.
     figure = flow_figure(table["flows"], [run["names"] for run in pair], words, table["same"])
-    return {"labels": [before["label"], after["label"]], "rows": rows, "text": " ".join(told), "figure": figure}
+    return {"labels": [before["label"], after["label"]], "rows": rows, "text": " ".join(sentences), "figure": figure}
 
 
 def flow_figure(
@@ -201,12 +200,12 @@ def flow_figure(
     words: Wording,
     same: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Shapes of a Sankey diagram: segments left and right, as high as their customers are many, and bands between.
+    """Shapes of a Sankey diagram: segments left and right, with heights by their customers, and bands between them.
 
     Parameters
     ----------
     same : mapping, optional
-        Segment on the right -> the same one on the left; without it, that of the same id.
+        Segment on the right -> the same segment on the left; by default the one with the same id.
 
     Returns
     -------
@@ -216,25 +215,26 @@ def flow_figure(
     if not flows:
         return {"width": 0, "height": 0, "nodes": [], "bands": []}
     sizes: list[dict[str, int]] = [{}, {}]
-    for one in flows:
+    for flow in flows:
         for side, key in enumerate(("origin", "destination")):
-            sizes[side][one[key]] = sizes[side].get(one[key], 0) + one["customer_count"]
-    left = sorted(sizes[0], key=lambda one: (one.startswith(STANDING), -sizes[0][one], one))
-    right = _beside(left, sizes[1], flows)
+            sizes[side][flow[key]] = sizes[side].get(flow[key], 0) + flow["customer_count"]
+    left = sorted(sizes[0], key=lambda name: (name.startswith(RULE_GROUP_PREFIX), -sizes[0][name], name))
+    right = _order_destinations(left, sizes[1], flows)
     height = NODE_SPACE * max(len(left), len(right))
     scale = (height - NODE_GAP * (max(len(left), len(right)) - 1)) / sum(sizes[0].values())
     tops = [_tops(order, sizes[side], scale) for side, order in enumerate((left, right))]
     xs = (LABEL_WIDTH, FLOW_WIDTH - LABEL_WIDTH - NODE_WIDTH)
     nodes = [
         {
-            **{"x": xs[side], "y": round(tops[side][one], 1), "height": round(max(sizes[side][one] * scale, 1.0), 1)},
-            **{"label": names[side].get(one, one), "label_x": xs[side] + (NODE_WIDTH + 8 if side else -8)},
+            **{"x": xs[side], "y": round(tops[side][name], 1)},
+            "height": round(max(sizes[side][name] * scale, 1.0), 1),
+            **{"label": names[side].get(name, name), "label_x": xs[side] + (NODE_WIDTH + 8 if side else -8)},
             "anchor": "start" if side else "end",
         }
         for side, order in enumerate((left, right))
-        for one in order
+        for name in order
     ]
-    ordered = sorted(flows, key=lambda one: (left.index(one["origin"]), right.index(one["destination"])))
+    ordered = sorted(flows, key=lambda flow: (left.index(flow["origin"]), right.index(flow["destination"])))
     return {
         "width": FLOW_WIDTH,
         "height": height,
@@ -243,20 +243,21 @@ def flow_figure(
     }
 
 
-def _beside(left: Sequence[str], sizes: Mapping[str, int], flows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Destinations in order of the mean place that their customers come from, so that few bands cross."""
+def _order_destinations(left: Sequence[str], sizes: Mapping[str, int], flows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Destinations ordered by the mean position of their customers' origins, so that few bands cross."""
     place = {name: index for index, name in enumerate(left)}
     means = dict.fromkeys(sizes, 0.0)
-    for one in flows:
-        means[one["destination"]] += place[one["origin"]] * one["customer_count"] / sizes[one["destination"]]
-    return sorted(means, key=lambda one: (round(means[one], 9), one))
+    for flow in flows:
+        destination = flow["destination"]
+        means[destination] += place[flow["origin"]] * flow["customer_count"] / sizes[destination]
+    return sorted(means, key=lambda name: (round(means[name], 9), name))
 
 
 def _tops(order: Sequence[str], sizes: Mapping[str, int], scale: float) -> dict[str, float]:
     tops, at = {}, 0.0
-    for one in order:
-        tops[one] = at
-        at += sizes[one] * scale + NODE_GAP
+    for name in order:
+        tops[name] = at
+        at += sizes[name] * scale + NODE_GAP
     return tops
 
 
@@ -268,23 +269,24 @@ def _bands(
     words: Wording,
     same: Mapping[str, str] | None,
 ) -> list[dict[str, str]]:
-    """Bands in the order of ``flows``, each below the ones before at both of its ends."""
-    at = [dict(one) for one in tops]
+    """Bands in the order of ``flows``, each below the previous ones at both ends."""
+    at = [dict(side) for side in tops]
     start, end = LABEL_WIDTH + NODE_WIDTH, FLOW_WIDTH - LABEL_WIDTH - NODE_WIDTH
     middle = FLOW_WIDTH / 2
     bands = []
-    for one in flows:
-        origin, destination, thick = one["origin"], one["destination"], one["customer_count"] * scale
+    for flow in flows:
+        origin, destination, thickness = flow["origin"], flow["destination"], flow["customer_count"] * scale
         y, to = at[0][origin], at[1][destination]
-        at[0][origin], at[1][destination] = y + thick, to + thick
+        at[0][origin], at[1][destination] = y + thickness, to + thickness
         path = (
             f"M{start:.1f},{y:.1f}C{middle:.1f},{y:.1f} {middle:.1f},{to:.1f} {end:.1f},{to:.1f}"
-            f"V{to + thick:.1f}C{middle:.1f},{to + thick:.1f} {middle:.1f},{y + thick:.1f} {start:.1f},{y + thick:.1f}Z"
+            f"V{to + thickness:.1f}C{middle:.1f},{to + thickness:.1f} {middle:.1f},{y + thickness:.1f} "
+            f"{start:.1f},{y + thickness:.1f}Z"
         )
         ends = " → ".join(name.get(end_id, end_id) for name, end_id in zip(names, (origin, destination), strict=True))
         is_same = origin == (destination if same is None else same.get(destination))
         kind = "same" if is_same else "moved"
         bands.append(
-            {"path": path, "kind": kind, "title": f"{ends}: {words('customers', count=one['customer_count'])}"}
+            {"path": path, "kind": kind, "title": f"{ends}: {words('customers', count=flow['customer_count'])}"}
         )
     return bands

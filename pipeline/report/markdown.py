@@ -1,4 +1,4 @@
-"""The summary of a run -> Markdown, for the descriptions in the tracker."""
+"""The summary of a run -> Markdown, for the run descriptions in MLflow."""
 
 from __future__ import annotations
 
@@ -10,26 +10,32 @@ from pipeline.report.texts.wording import number, shown_name, wording
 
 
 def as_markdown(summary: Mapping[str, Any]) -> str:
-    """A table of segments for each facet, in English but for names; signs of Markdown and HTML are escaped."""
-    facets = list(dict.fromkeys(one.get("facet", "") for one in summary["segments"]))
+    """A table of segments per facet, in English except for names; Markdown and HTML are escaped."""
+    words = wording("en")
+    facets = list(dict.fromkeys(segment.get("facet", "") for segment in summary["segments"]))
     parts: list[str] = []
     for facet in facets:
-        own = [one for one in summary["segments"] if one.get("facet", "") == facet]
-        heading = [f"### {_escaped(facet.capitalize())}"] if len(facets) > 1 else []
-        names = "; ".join(shown_name(one) for one in own if not one["is_standing"])
-        parts += [*heading, _escaped(names), _table(own)]
+        segments = [segment for segment in summary["segments"] if segment.get("facet", "") == facet]
+        title = words(f"facet.{facet}") if f"facet.{facet}" in words.texts else facet
+        heading = [f"### {_escaped(title)}"] if len(facets) > 1 else []
+        names = "; ".join(shown_name(segment) for segment in segments if not segment["is_standing"])
+        parts += [*heading, _escaped(names), _table(segments)]
     return "\n\n".join([*parts, *map(_escaped, summary["quality"]["notes"])])
 
 
 def _table(segments: Sequence[Mapping[str, Any]]) -> str:
     words = wording("en")
     rows = [
-        (shown_name(one), words.whole(one["customer_count"]), number(one["customer_share"], "share"),
-         number(one["spend_share"], "share"), f"{number(one['stability'], 'share')} {one['stability_word'] or ''}",
-         words.categories(one))
-        for one in segments
-    ]  # fmt: skip
-    head = ("Segment", "Customers", "Share", "Of spend", "Stability", "Interests")
+        (
+            *(shown_name(segment), words.whole(segment["customer_count"])),
+            *(number(segment[share], "share") for share in ("customer_share", "spend_share")),
+            f"{number(segment['stability'], 'share')} {segment['stability_word'] or ''}",
+            words.categories(segment),
+        )
+        for segment in segments
+    ]
+    sizes = (words(f"sizes.{name}") for name in ("customers", "share", "spend"))
+    head = (words("segment"), *sizes, "Stability", words("sizes.interests"))
     lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *rows)]
     return "\n".join([lines[0], "|---|--:|--:|--:|--:|---|", *lines[1:]])
 

@@ -1,4 +1,4 @@
-"""Who moved, how long people stay and where the lost come from -> one plain dict for the page, and a short text."""
+"""Moves between groups, lengths of stay and origins of lost buyers -> one plain dict for the page, and a short text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from models.migration_tables import NO_ORDER, ORDERS, UNSEEN
+from models.migration_tables import GROUP_ORDER, NO_ORDER, UNKNOWN_GROUP
 from pipeline.report.comparison import flow_figure
-from pipeline.report.terminal import aligned
+from pipeline.report.terminal import align_columns
 from pipeline.report.texts.wording import Wording
 
 COUNTS = ("stayed", "moved", "up", "down", "new", "hidden")
-MOST_MOVES = 8
-"""In the terminal; the page has all."""
+MAX_MOVES = 8
+"""Shown in the terminal; the page has all moves."""
 
 
 def page(
@@ -23,68 +23,80 @@ def page(
     tables: Mapping[str, pd.DataFrame],
     words: Wording,
     *,
-    beware: Sequence[str],
+    warnings: Sequence[str],
     min_group: int,
 ) -> dict[str, Any]:
-    """The page as texts in the language of ``words``; segments are called as they are in the scores.
+    """The page as texts in the language of ``words``.
 
     Parameters
     ----------
     groups : mapping
-        Segmentation -> group -> what it is called, in order.
+        Segmentation -> group -> its name, in order.
     tables : mapping
         moves, steps, stays, lost: `models.migration_tables.Migration`.
     min_group : int
-        Customers below which a cell was hidden.
+        Cells with fewer customers were hidden.
 
     Returns
     -------
     dict
-        start, end: dates; n_dates; step: the longest time from one to the next; fewest: customers of a cell that is
-        shown; counts: what the figures are called; beware; sections: key, title, figures (of the first date to the
-        last), has_order, moves, unseen, matrix, flow, steps, stays, lost.
+        start, end: dates; n_dates; step: the longest time between two dates; fewest: customers in the smallest
+        cell that may be shown; counts: labels of the figures; warnings; sections: key, title, figures (from the
+        first date to the last), has_order, moves, unseen, matrix, flow, steps, stays, lost.
     """
     dates = sorted({*tables["steps"].from_as_of, *tables["steps"].to_as_of})
-    of = {name: {key: rows for key, rows in table.groupby("segmentation")} for name, table in tables.items()}
-    # Where all customers are in one group at all dates, nobody can move.
-    told = {key: _called(key, names, words) for key, names in groups.items() if len(names) > 2}
+    by_segmentation = {
+        name: {key: rows for key, rows in table.groupby("segmentation")} for name, table in tables.items()
+    }
+    # With a single group next to the unknown one, nobody can move.
+    shown = {key: _group_names(key, names, words) for key, names in groups.items() if len(names) > 2}
     sections = [
-        _section(key, names, words, {name: of[name].get(key, table.iloc[:0]) for name, table in tables.items()}, dates)
-        for key, names in told.items()
+        _section(
+            key,
+            names,
+            words,
+            {name: by_segmentation[name].get(key, table.iloc[:0]) for name, table in tables.items()},
+            dates,
+        )
+        for key, names in shown.items()
     ]
     return {
         **{"start": _day(dates[0], words), "end": _day(dates[-1], words), "n_dates": len(dates)},
         "step": words("days", count=max((later - earlier).days for earlier, later in pairwise(dates))),
         "fewest": words("customers", count=min_group),
         "counts": [words(f"moves.counts.{name}") for name in COUNTS],
-        **{"beware": list(beware), "sections": sections},
+        **{"warnings": list(warnings), "sections": sections},
     }
 
 
-def as_text(told: Mapping[str, Any]) -> str:
+def as_text(contents: Mapping[str, Any]) -> str:
     """A page in English for the terminal."""
-    head = [f"{told['start']} to {told['end']}", *told["counts"]]
-    rows = [[one["title"], *one["figures"]] for one in told["sections"]]
-    parts = [aligned([head, *rows], right=range(1, 7))]
-    # Where all are in one segment, there is no section of segments.
-    nothing: dict[str, Any] = {"moves": [], "stays": [], "lost": [], "unseen": ""}
-    segments = next((one for one in told["sections"] if one["key"] == "segment"), nothing)
-    moves = [row for row in segments["moves"] if row[0] not in (row[1], segments["unseen"])][:MOST_MOVES]
+    head = [f"{contents['start']} to {contents['end']}", *contents["counts"]]
+    rows = [[section["title"], *section["figures"]] for section in contents["sections"]]
+    parts = [align_columns([head, *rows], right=range(1, 7))]
+    # If all customers are in one segment, there is no section of segments.
+    empty: dict[str, Any] = {"moves": [], "stays": [], "lost": [], "unseen": ""}
+    segments = next((section for section in contents["sections"] if section["key"] == "segment"), empty)
+    moves = [row for row in segments["moves"] if row[0] not in (row[1], segments["unseen"])][:MAX_MOVES]
     blocks = [
         (["Largest moves between segments", "to", "Customers"], moves, {2}),
-        (["How long people stay", "Half leave within", "Mean, days", "Stays seen"], segments["stays"], {1, 2, 3}),
-        (["Where lost buyers come from", "Just before", "When all was well"], segments["lost"], {1, 2}),
+        (
+            ["How long customers stay", "Half leave within, days", "Mean, days", "Stays observed"],
+            segments["stays"],
+            {1, 2, 3},
+        ),
+        (["Where lost buyers come from", "Just before", "Before slipping away"], segments["lost"], {1, 2}),
     ]
-    parts += [aligned([title, *rows], right=right) for title, rows, right in blocks if rows]
-    parts.append([f"Beware          {one}" for one in told["beware"]])
+    parts += [align_columns([title, *rows], right=right) for title, rows, right in blocks if rows]
+    parts.append([f"Warning         {warning}" for warning in contents["warnings"]])
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _called(key: str, names: Mapping[str, str], words: Wording) -> dict[str, str]:
-    """Group -> what it is called in the language of ``words``."""
-    given = {group: words.group(group) for group in names} if key in ORDERS else names
-    ours = {NO_ORDER: words("moves.no_order"), UNSEEN: words("moves.unknown")}
-    return {**given, **{group: name for group, name in ours.items() if group in names}}
+def _group_names(key: str, names: Mapping[str, str], words: Wording) -> dict[str, str]:
+    """Group -> its name in the language of ``words``."""
+    labels = {group: words.group(group) for group in names} if key in GROUP_ORDER else names
+    special = {NO_ORDER: words("moves.no_order"), UNKNOWN_GROUP: words("moves.unknown")}
+    return {**labels, **{group: name for group, name in special.items() if group in names}}
 
 
 def _day(moment: pd.Timestamp, words: Wording) -> str:
@@ -92,7 +104,7 @@ def _day(moment: pd.Timestamp, words: Wording) -> str:
 
 
 def _title(segmentation: str, words: Wording) -> str:
-    """What a way to group customers is called; a facet of another name bears its own."""
+    """The label of a segmentation; a facet without a text keeps its own name."""
     key = f"moves.ways.{segmentation}"
     return words(key) if key in words.texts else segmentation.removesuffix("_segment").replace("_", " ").capitalize()
 
@@ -101,28 +113,28 @@ def _section(
     key: str, names: Mapping[str, str], words: Wording, tables: Mapping[str, pd.DataFrame], dates: Sequence[Any]
 ) -> dict[str, Any]:
     ends = dates[0], dates[-1]
-    is_whole = {
+    is_whole_period = {
         name: (tables[name].from_as_of == ends[0]) & (tables[name].to_as_of == ends[1]) for name in ("moves", "steps")
     }
-    moves = tables["moves"][is_whole["moves"]].dropna(subset="from_group")
-    whole = tables["steps"][is_whole["steps"]].iloc[0]
-    steps = tables["steps"] if len(dates) == 2 else tables["steps"][~is_whole["steps"]]
+    moves = tables["moves"][is_whole_period["moves"]].dropna(subset="from_group")
+    whole_period = tables["steps"][is_whole_period["steps"]].iloc[0]
+    steps = tables["steps"] if len(dates) == 2 else tables["steps"][~is_whole_period["steps"]]
     flows = [
-        {"origin": one["from_group"], "destination": one["to_group"], "customer_count": int(one["customer_count"])}
-        for one in moves.to_dict("records")
+        {"origin": row["from_group"], "destination": row["to_group"], "customer_count": int(row["customer_count"])}
+        for row in moves.to_dict("records")
     ]
-    flows.sort(key=lambda one: -one["customer_count"])
+    flows.sort(key=lambda flow: -flow["customer_count"])
     return {
-        **{"key": key, "title": _title(key, words), "figures": _counts(whole, words)},
-        "has_order": pd.notna(whole.up_count),
+        **{"key": key, "title": _title(key, words), "figures": _counts(whole_period, words)},
+        "has_order": pd.notna(whole_period.up_count),
         "moves": [
-            [names[one["origin"]], names[one["destination"]], words.whole(one["customer_count"])] for one in flows
+            [names[flow["origin"]], names[flow["destination"]], words.whole(flow["customer_count"])] for flow in flows
         ],
-        "unseen": names[UNSEEN],
+        "unseen": names[UNKNOWN_GROUP],
         "matrix": _matrix(names, moves, words),
-        "flow": flow_figure([one for one in flows if one["origin"] != UNSEEN], [names, names], words),
-        "steps": [[_day(one["to_as_of"], words), *_counts(one, words)] for one in steps.to_dict("records")],
-        "stays": [_stay(one, names, words) for one in tables["stays"].to_dict("records")],
+        "flow": flow_figure([flow for flow in flows if flow["origin"] != UNKNOWN_GROUP], [names, names], words),
+        "steps": [[_day(step["to_as_of"], words), *_counts(step, words)] for step in steps.to_dict("records")],
+        "stays": [_stay(row, names, words) for row in tables["stays"].to_dict("records")],
         "lost": _lost(tables["lost"], names, words),
     }
 
@@ -133,25 +145,25 @@ def _counts(row: Any, words: Wording) -> list[str]:
 
 
 def _matrix(names: Mapping[str, str], moves: pd.DataFrame, words: Wording) -> dict[str, Any]:
-    """Customers from row to column, with the sums of what is shown."""
-    counts = {(one["from_group"], one["to_group"]): int(one["customer_count"]) for one in moves.to_dict("records")}
-    rows = [one for one in names if one in set(moves.from_group)]
-    columns = [one for one in names if one in set(moves.to_group)]
+    """Customers who moved from the row to the column, with totals of the cells shown."""
+    counts = {(row["from_group"], row["to_group"]): int(row["customer_count"]) for row in moves.to_dict("records")}
+    rows = [group for group in names if group in set(moves.from_group)]
+    columns = [group for group in names if group in set(moves.to_group)]
 
     def text(count: int) -> str:
         return words.whole(count) if count else "·"
 
     return {
-        "columns": [names[one] for one in columns],
+        "columns": [names[column] for column in columns],
         "rows": [
             {
                 "name": names[row],
-                "cells": [{"text": text(counts.get((row, one), 0)), "is_same": row == one} for one in columns],
-                "total": text(sum(counts.get((row, one), 0) for one in columns)),
+                "cells": [{"text": text(counts.get((row, column), 0)), "is_same": row == column} for column in columns],
+                "total": text(sum(counts.get((row, column), 0) for column in columns)),
             }
             for row in rows
         ],
-        "totals": [text(sum(counts.get((row, one), 0) for row in rows)) for one in columns],
+        "totals": [text(sum(counts.get((row, column), 0) for row in rows)) for column in columns],
         "total": text(sum(counts.values())),
     }
 
@@ -163,13 +175,13 @@ def _stay(row: Any, names: Mapping[str, str], words: Wording) -> list[str]:
 
 
 def _lost(table: pd.DataFrame, names: Mapping[str, str], words: Wording) -> list[list[str]]:
-    totals = [table[name].sum() for name in ("before_count", "standing_count")]
+    totals = [table[name].sum() for name in ("before_count", "last_stable_count")]
 
     def cell(count: int, total: float) -> str:
         return f"{words.whole(count)} ({words.number(count / total, 'share')})" if count else "·"
 
-    called = {**names, UNSEEN: words("moves.never_well")}
+    labels = {**names, UNKNOWN_GROUP: words("moves.always_declining")}
     return [
-        [called.get(group, words("moves.too_few")), cell(before, totals[0]), cell(standing, totals[1])]
-        for group, before, standing in zip(table.group, table.before_count, table.standing_count, strict=True)
+        [labels.get(group, words("moves.too_few")), cell(before, totals[0]), cell(last_stable, totals[1])]
+        for group, before, last_stable in zip(table.group, table.before_count, table.last_stable_count, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Commands that are told to run next: with the params file and the overrides of the one that tells them."""
+"""Suggested next commands, with the params file and the overrides of the current command."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MAKEFILE = "Makefile"
 
 
 def command(params: Params, *words: str, overrides: Mapping[str, str] | None = None) -> str:
-    """``kindred`` with ``words``, as a shell runs it; a password that was set stays out, and is to be put in again."""
+    """A ``kindred`` command line for the shell; passwords are replaced by ``***`` and must be entered again."""
     sets = [word for key, value in (overrides or {}).items() for word in ("--set", f"{key}={value}")]
     return _joined([_program("kindred"), *words, *params.called_with, *sets])
 
 
-def to_see_runs(params: Params) -> str:
-    """What shows the runs: `make ui` where they are in the store that it opens."""
+def runs_command(params: Params) -> str:
+    """The command or address that shows the runs: `make ui` if it opens the store they are in."""
     uri = tracking_uri(params)
     if uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}" and Path(MAKEFILE).exists():
         return "make ui"
@@ -36,24 +36,24 @@ def to_see_runs(params: Params) -> str:
 
 
 def _joined(words: Sequence[str]) -> str:
-    """Words as a shell reads them. Passwords go before they are quoted: quotes in one would end it too early."""
+    """Quote words for the shell. Passwords are removed first, because quoting could hide where they end."""
     return shlex.join(without_passwords(word) for word in words)
 
 
 def _program(name: str) -> str:
-    """``name`` where the shell finds it, else where it lies beside this program."""
-    beside = Path(sys.argv[0]).with_name(name)
-    return str(beside) if shutil.which(name) is None and beside.exists() else name
+    """``name`` if the shell finds it, else its path next to this program."""
+    neighbour = Path(sys.argv[0]).with_name(name)
+    return str(neighbour) if shutil.which(name) is None and neighbour.exists() else name
 
 
 def proposals_text(params: Params, segments: pd.DataFrame, *, is_champion: bool) -> list[str]:
-    """What was proposed, as lines with the command that takes each."""
+    """Proposed names as lines, each with the command that accepts it."""
     rows: list[dict[Any, Any]] = segments.to_dict("records")
-    names = [(one, proposed_name(one, params.language)) for one in rows]
+    names = [(segment, proposed_name(segment, params.language)) for segment in rows]
     lines = [
-        f"         {command(params, 'rename', one['segment_id'], name)}  # now {one['name']}"
-        for one, name in names
+        f"         {command(params, 'rename', segment['segment_id'], name)}  # now {segment['name']}"
+        for segment, name in names
         if name
     ]
-    when = "when you take it" if is_champion else "when you take it; of a new segment, once this run is promoted"
-    return [f"Names    proposed by naming.proposer, each a name {when}:", *lines] if lines else []
+    when = "" if is_champion else " Names of new segments can be accepted once this run is promoted."
+    return [f"Names    proposed by naming.proposer. To accept a name, run its command.{when}", *lines] if lines else []

@@ -1,4 +1,4 @@
-"""Figures of a run, for MLflow. Colour-blind safe (Okabe and Ito), no customer can be told from another."""
+"""Plots of a run, for MLflow: colour-blind safe (Okabe and Ito), without anything that identifies a customer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from models.clusterers import sampled_rows
-from pipeline.report.pages.facet_table import TELLING_LIFT
+from pipeline.report.pages.facet_table import MIN_MAP_LIFT
 from pipeline.report.texts.wording import shown_name
 
 if TYPE_CHECKING:
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
 LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report
 MAX_POINTS = 5_000
-MAX_CATEGORIES, MAX_LIKED = 20, 40
-"""Of a map; of the facet of interests every segment has its own."""
+MAX_CATEGORIES, MAX_INTEREST_CATEGORIES = 20, 40
+"""Shown in a map; in the interest facet, each segment has its own categories."""
 
 
 class ShownSegments(Protocol):
-    """What figures show of the segments of a facet."""
+    """The parts of a facet's segments that the plots use."""
 
     @property
     def facet(self) -> Facet:
-        """What they segment by."""
+        """The facet of the segments."""
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """A row each, in order."""
+        """One row per segment, in order."""
 
     @property
     def lifts(self) -> pd.DataFrame:
@@ -49,30 +49,32 @@ class ShownSegments(Protocol):
 
     @property
     def labels(self) -> dict[str, str]:
-        """What categories are called."""
+        """Category -> label."""
 
     @property
     def segment_ids(self) -> np.ndarray:
-        """Of each customer."""
+        """The segment of each customer."""
 
 
 def figures(segments: ShownSegments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
-    """All figures of a facet by name; without the map of interests where no segment turns clearly to any."""
-    ids = [one["segment_id"] for one in segments.table if not one["is_standing"] and not one["is_small"]]
+    """All plots of a facet by name; without the map of interests if no segment has a clear interest."""
+    ids = [
+        segment["segment_id"] for segment in segments.table if not segment["is_standing"] and not segment["is_small"]
+    ]
     highest = segments.lifts.reindex(ids).max().max() if len(segments.lifts.columns) else np.nan
-    interests = {"interests_by_segment": interest_heat_map(segments)} if highest >= TELLING_LIFT else {}
+    interests = {"interests_by_segment": interest_heat_map(segments)} if highest >= MIN_MAP_LIFT else {}
     return {
         "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
-        "value_by_segment": _bars(segments, "spend_share", "Share of spend"),
+        "value_by_segment": _bars(segments, "spend_share", "Share of revenue"),
         **interests,
-        # So many interests have no two main axes.
-        **({} if segments.facet.names_interests else {"map": customer_map(segments, fitted, seed=seed)}),
+        # Interests have too many dimensions for a map in two.
+        **({} if segments.facet.is_named_by_interests else {"map": customer_map(segments, fitted, seed=seed)}),
     }
 
 
 def _bars(segments: ShownSegments, column: str, title: str) -> Figure:
-    names = [_short(shown_name(one)) for one in reversed(segments.table)]
-    values = [100 * (one[column] or 0.0) for one in reversed(segments.table)]
+    names = [_short(shown_name(segment)) for segment in reversed(segments.table)]
+    values = [100 * (segment[column] or 0.0) for segment in reversed(segments.table)]
     figure = Figure(figsize=(8, 0.4 * len(names) + 1.4), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(range(len(names)), values, color=COLOURS[0])
@@ -86,42 +88,42 @@ def _bars(segments: ShownSegments, column: str, title: str) -> Figure:
 
 
 def interest_heat_map(segments: ShownSegments) -> Figure:
-    """Lift of each category in each segment, on a scale of doublings; of a facet of interests what they like more."""
-    shown = [one for one in segments.table if not one["is_standing"] and not one["is_small"]]
-    lifts = segments.lifts.loc[[one["segment_id"] for one in shown]]
-    if segments.facet.names_interests:  # along a diagonal, and without what is everything else
+    """Lift of each category in each segment, on a log scale; for interest segments, above-average interests only."""
+    shown = [segment for segment in segments.table if not segment["is_standing"] and not segment["is_small"]]
+    lifts = segments.lifts.loc[[segment["segment_id"] for segment in shown]]
+    if segments.facet.is_named_by_interests:  # sorted along the diagonal
         lifts = lifts.where(lifts >= 1.0)
         lifts = lifts[lifts.fillna(0.0).idxmax().map(list(lifts.index).index).sort_values(kind="stable").index]
-    kept = list(lifts.columns[: MAX_LIKED if segments.facet.names_interests else MAX_CATEGORIES])
+    kept = list(lifts.columns[: MAX_INTEREST_CATEGORIES if segments.facet.is_named_by_interests else MAX_CATEGORIES])
     return _lift_map(
         lifts[kept].to_numpy(np.float64),
-        [_short(shown_name(one)) for one in shown],
+        [_short(shown_name(segment)) for segment in shown],
         [_short(segments.labels[name], 22) for name in kept],
-        "Categories liked more than on average"
-        if segments.facet.names_interests
-        else "Interest compared with the shop's average",
+        "Above-average interests by segment"
+        if segments.facet.is_named_by_interests
+        else "Interest compared with the average",
     )
 
 
 def crossing_figure(table: FacetTable) -> Figure:
-    """Segments of interest by those of behaviour: customers, coloured by how they compare with chance."""
-    lifts = np.array([[np.nan if one.lift is None else one.lift for one in cells] for cells in table.cells])
+    """Customers by interest segment and behaviour segment, coloured by the ratio to chance."""
+    lifts = np.array([[np.nan if cell.lift is None else cell.lift for cell in cells] for cells in table.cells])
     figure = _lift_map(
         lifts,
-        [_short(shown_name(one)) for one in table.rows],
-        [_short(shown_name(one), 22) for one in table.columns],
+        [_short(shown_name(row)) for row in table.rows],
+        [_short(shown_name(column), 22) for column in table.columns],
         "Customers in both segments, compared with chance",
     )
     for row, cells in enumerate(table.cells):
-        for column, one in enumerate(cells):
-            text = "–" if one.count is None else f"{one.count:,}"
-            weight = "bold" if one.is_sure else "normal"
+        for column, cell in enumerate(cells):
+            text = "–" if cell.count is None else f"{cell.count:,}"
+            weight = "bold" if cell.is_significant else "normal"
             figure.axes[0].text(column, row, text, ha="center", va="center", fontsize=7, fontweight=weight)
     return figure
 
 
 def _lift_map(lifts: NDArray[np.float64], rows: list[str], columns: list[str], title: str) -> Figure:
-    """Cells on a scale of doublings; white where there is no lift."""
+    """Cells coloured on a log scale; white without a lift."""
     values = np.log2(np.maximum(np.nan_to_num(lifts, nan=1.0), 0.05))
     figure = Figure(figsize=(0.55 * len(columns) + 4, 0.45 * len(rows) + 2.4), layout="constrained")
     axes = figure.subplots()
@@ -135,7 +137,7 @@ def _lift_map(lifts: NDArray[np.float64], rows: list[str], columns: list[str], t
 
 
 def customer_map(segments: ShownSegments, fitted: FittedClusters, *, seed: int) -> Figure:
-    """A sample of customers on the two main axes of their profiles; no ids."""
+    """A sample of customers on the two main axes of their profiles, without ids."""
     rows = sampled_rows(len(fitted.space), MAX_POINTS, seed)
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
@@ -143,57 +145,58 @@ def customer_map(segments: ShownSegments, fitted: FittedClusters, *, seed: int) 
         points = PCA(2, svd_solver="full").fit_transform(fitted.space[rows])
         clustered = segments.segment_ids[fitted.is_clustered][rows]
         markers = ("o", "s", "^")
-        for index, one in enumerate(one for one in segments.table if not one["is_standing"]):
-            inside = clustered == one["segment_id"]
+        shown = [segment for segment in segments.table if not segment["is_standing"]]
+        for index, segment in enumerate(shown):
+            inside = clustered == segment["segment_id"]
             axes.scatter(
                 points[inside, 0],
                 points[inside, 1],
                 s=9,
                 alpha=0.6,
-                label=_short(shown_name(one)),
+                label=_short(shown_name(segment)),
                 color=COLOURS[index % len(COLOURS)],
                 marker=markers[index // len(COLOURS) % 3],
                 linewidths=0,
             )
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=2)
-    axes.set_title("Customers by their two main differences", loc="left")
+    axes.set_title("Customers on the two main axes of their profiles", loc="left")
     axes.set_xticks([])
     axes.set_yticks([])
     return figure
 
 
-def _short(text: str, most: int = 34) -> str:
-    """Shortened, and without signs that matplotlib reads as mathematics."""
+def _short(text: str, max_chars: int = 34) -> str:
+    """Shorten a text and escape what matplotlib would read as mathematics."""
     plain = text.replace("$", r"\$")
-    return plain if len(plain) <= most else plain[: most - 1] + "…"
+    return plain if len(plain) <= max_chars else plain[: max_chars - 1] + "…"
 
 
 def backtest_figure(table: pd.DataFrame, leads: pd.DataFrame, figures: Mapping[str, str]) -> Figure:
-    """A column per figure: each way to score interests, Kindred's own in another colour; below, Kindred's leads."""
+    """One column per figure: the ways to score interests, Kindred's highlighted; below, Kindred's lead over each."""
     heights = [len(table) + 2, len(leads) + 2]
     drawn = Figure(figsize=(4.2 * len(figures) + 2, 0.36 * sum(heights) + 0.6), layout="constrained")
     panels = drawn.subplots(2, len(figures), sharey="row", height_ratios=heights, squeeze=False)
     for (name, title), (above, below) in zip(figures.items(), panels.T, strict=True):
-        _draw_intervals(above, table, name, ours="weights")
+        _draw_intervals(above, table, name, highlighted="weights")
         above.set_title(title, loc="left")
-        _draw_intervals(below, leads, name, ours=None)
+        _draw_intervals(below, leads, name, highlighted=None)
         below.axvline(0.0, color="#222222", linewidth=0.8)
-        below.set_title("Kindred ahead by", loc="left")
+        below.set_title("Lead of Kindred", loc="left")
     return drawn
 
 
-def _draw_intervals(axes: Axes, table: pd.DataFrame, name: str, *, ours: str | None) -> None:
-    """A dot and its interval per row, the first on top; in another colour, where the row's name has ``ours``."""
-    for row, (_, one) in enumerate(table[::-1].iterrows()):
-        colour = COLOURS[5] if ours and ours in one.scores else COLOURS[0]
-        axes.plot([one[f"{name}_low"], one[f"{name}_high"]], [row, row], color=colour, linewidth=2)
-        axes.plot(one[f"{name}_mean"], row, "o", color=colour)
+def _draw_intervals(axes: Axes, table: pd.DataFrame, name: str, *, highlighted: str | None) -> None:
+    """A dot and its interval per row, the first on top; rows whose name contains ``highlighted`` in another colour."""
+    for place, (_, row) in enumerate(table[::-1].iterrows()):
+        colour = COLOURS[5] if highlighted and highlighted in row.scores else COLOURS[0]
+        axes.plot([row[f"{name}_low"], row[f"{name}_high"]], [place, place], color=colour, linewidth=2)
+        axes.plot(row[f"{name}_mean"], place, "o", color=colour)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_yticks(range(len(table)), table.scores.tolist()[::-1])
 
 
 def choice_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """What candidates foretell, and how surely they come back, by their number of segments; the one taken is ringed.
+    """Prediction score and stability of candidates by number of segments; the chosen one is ringed.
 
     Parameters
     ----------
@@ -201,7 +204,7 @@ def choice_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         Fields of `models.selection.Candidate`, score and is_chosen.
     """
     drawn = Figure(figsize=(11, 4.2), layout="constrained")
-    titles = {"score": "Foretold on earlier cutoffs, 1 = best in each outcome", "stability": "Stability (mean Jaccard)"}
+    titles = {"score": "Prediction score on earlier cutoffs (1 = best)", "stability": "Stability (mean Jaccard)"}
     lines = list(dict.fromkeys((row["algorithm"], row["balance_name"]) for row in rows))
     for axes, (figure, title) in zip(drawn.subplots(1, 2), titles.items(), strict=True):
         for place, line in enumerate(lines):
@@ -213,7 +216,7 @@ def choice_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
             if row["is_chosen"]:
                 axes.plot(row["n_segments"], row[figure], "o", markersize=15, fillstyle="none", color="#222222")
         axes.set_title(title, loc="left")
-        axes.set_xlabel("segments")
+        axes.set_xlabel("Segments")
         axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
     return drawn

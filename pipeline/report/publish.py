@@ -1,4 +1,4 @@
-"""What a training leaves for people, from its summary alone: so `kindred report` and `promote` can make it again."""
+"""The report and segment files of a run, made from its summary alone, so `report` and `promote` can remake them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from pipeline.stores import files, mlflow_runs, model_registry
 
 REPORT, SEGMENTS, SEGMENTS_JSON, MANIFEST = "report.html", "segments.parquet", "segments.json", "manifest.json"
 SHORT_ID = 12
-ONLY_TOLD = ("stages",)
-"""What a segment of the summary has for the report alone."""
-FLAT = (
+REPORT_ONLY_KEYS = ("stages",)
+"""Keys of a segment that only the report uses."""
+FLAT_COLUMNS = (
     *("facet", "segment_id", "name", "archetype", "is_standing", "customer_count", "customer_share", "spend_share"),
     *("stability", "stability_word", "is_stable"),
 )
-"""Columns of segments that are no nested values."""
-HINT = "Train again, or make it with the version of Kindred that trained it."
+"""Columns of segments whose values are not nested."""
+HINT = "Train again, or use the version of Kindred that trained it."
 
 
 def results_folder(params: Params, alias: str) -> Path:
-    """`outputs` holds what the champion found; the latest challenger's lies in a folder of that name below it."""
+    """The folder of the champion's results, or the subfolder named after another alias for the latest challenger."""
     folder = params.path(params.outputs.folder)
     return folder if alias == "champion" else folder / alias
 
 
 def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """The segments of a summary, one a row, with texts in the summary's language in place of nested values."""
+    """The segments of a summary, one per row, with texts in its language instead of nested values."""
     frame, language = pd.DataFrame(summary["segments"]), summary["language"]
     words = wording(language, summary.get("currency"))
-    proposed = frame.get("proposed_names")  # only where naming.proposer was asked
+    proposed = frame.get("proposed_names")  # present only if naming.proposer is set
     return pd.DataFrame(
         {
-            **{name: frame[name] for name in FLAT},
+            **{name: frame[name] for name in FLAT_COLUMNS},
             "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
             "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
             "rule": [rule and words.conditions(rule) for rule in frame.rule],
@@ -56,10 +56,10 @@ def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
 def write_results(
     folder: Path, summary: Mapping[str, Any], report: str, *, params_digest: str, versions: Mapping[str, str]
 ) -> None:
-    """Write report and segments; the manifest last."""
+    """Write the report and the segments, and then the manifest."""
     rows = [
-        {"run_id": summary["run_id"]} | {key: value for key, value in one.items() if key not in ONLY_TOLD}
-        for one in summary["segments"]
+        {"run_id": summary["run_id"]} | {key: value for key, value in segment.items() if key not in REPORT_ONLY_KEYS}
+        for segment in summary["segments"]
     ]
     files.write_text(folder / REPORT, report)
     files.write_table(folder / SEGMENTS, flat_segments(summary))
@@ -76,8 +76,8 @@ def write_results(
     )
 
 
-def is_in_place(params: Params, run_id: str) -> bool:
-    """Whether the report and the segments of the outputs folder are those of a run."""
+def is_published(params: Params, run_id: str) -> bool:
+    """Whether the outputs folder holds the report and the segments of a run."""
     try:
         manifest = json.loads((results_folder(params, "champion") / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -85,43 +85,43 @@ def is_in_place(params: Params, run_id: str) -> bool:
     return isinstance(manifest, dict) and manifest.get("run_id") == run_id
 
 
-def put_in_place(mlflow: Any, params: Params, origin: mlflow_runs.Origin, told: Mapping[str, Any]) -> Path:
-    """Make the report and the segments of a run those of the outputs folder; gives the report."""
+def publish_run(mlflow: Any, params: Params, origin: mlflow_runs.Origin, summary: Mapping[str, Any]) -> Path:
+    """Write the report and the segments of a run to the outputs folder; returns the path of the report."""
     folder = results_folder(params, "champion")
-    page = rendered(told)
-    write_results(folder, told, page, params_digest=origin.params_digest, versions=origin.versions)
+    page = render_summary(summary)
+    write_results(folder, summary, page, params_digest=origin.params_digest, versions=origin.versions)
     return folder / REPORT
 
 
-def remade(mlflow: Any, params: Params, run_id: str, language: str | None = None) -> dict[str, Any]:
-    """The summary of a run with the names its segments are called now, in ``language``.
+def current_summary(mlflow: Any, params: Params, run_id: str, language: str | None = None) -> dict[str, Any]:
+    """The summary of a run with the current names of its segments, in ``language``.
 
     Raises
     ------
     UserError
-        The run holds no summary.
+        The run has no summary, or one of another version.
     """
     summary = mlflow_runs.read_run(mlflow, run_id)[2]
     if not summary.get("segments"):
         raise UserError(
             f"run {run_id}: expected the summary of a training among its artifacts, found none. Name a run of `kindred "
-            "train` that finished; see them in `make ui`."
+            "train` that finished. `make ui` lists them."
         )
-    if any("facet" not in one for one in summary["segments"]):
-        raise of_another_version(run_id, "its segments are of no facet")
-    return told_in(summary, language or summary["language"], model_registry.given_names(mlflow, params))
+    if any("facet" not in segment for segment in summary["segments"]):
+        raise version_error(run_id, "its segments have no facet")
+    return with_current_names(summary, language or summary["language"], model_registry.given_names(mlflow, params))
 
 
-def told_in(summary: Mapping[str, Any], language: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """A summary with segments named in ``language``, or as they were by hand (``given``: segment_id -> name)."""
+def with_current_names(summary: Mapping[str, Any], language: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """A summary with segment names in ``language``, or as set by hand (``given``: segment_id -> name)."""
     segments = []
-    for one in summary["segments"]:
-        by_hand = given.get(one["segment_id"])
-        figures = one.get("names_by_figures", one["names"])
-        names = dict.fromkeys(figures, by_hand) if by_hand else figures
-        segments.append({**one, "name": names[language], "names": names})
-    names_now = {one["segment_id"]: one["name"] for one in segments}
-    lineage = [one | {"name": names_now.get(one["segment_id"], one["name"])} for one in summary["lineage"]["rows"]]
+    for segment in summary["segments"]:
+        by_hand = given.get(segment["segment_id"])
+        by_figures = segment.get("names_by_figures", segment["names"])
+        names = dict.fromkeys(by_figures, by_hand) if by_hand else by_figures
+        segments.append({**segment, "name": names[language], "names": names})
+    current = {segment["segment_id"]: segment["name"] for segment in segments}
+    lineage = [row | {"name": current.get(row["segment_id"], row["name"])} for row in summary["lineage"]["rows"]]
     return {
         **summary,
         "language": language,
@@ -130,14 +130,14 @@ def told_in(summary: Mapping[str, Any], language: str, given: Mapping[str, str])
     }
 
 
-def rendered(summary: Mapping[str, Any]) -> str:
-    """The page, in the language of the summary."""
+def render_summary(summary: Mapping[str, Any]) -> str:
+    """The report as HTML, in the language of the summary."""
     try:
         return render(dict(summary), summary["language"])
     except UndefinedError as error:
-        raise of_another_version(summary["run_id"], str(error)) from None
+        raise version_error(summary["run_id"], str(error)) from None
 
 
-def of_another_version(run_id: str, why: str) -> UserError:
-    """What is said where another version of Kindred wrote the summary."""
+def version_error(run_id: str, why: str) -> UserError:
+    """The error for a summary that another version of Kindred wrote."""
     return UserError(f"run {run_id}: expected a summary of this version of Kindred; {why}. {HINT}")

@@ -15,11 +15,13 @@ from pipeline.report.pages.facet_table import facet_table
 from pipeline.report.texts.wording import wording
 
 SIZES = ("customer_count", "customer_share", "spend_share")
-"""Told on the sheet of segments; beside the shop's they say nothing more."""
+"""Shown on the sheet of segments; comparing them with all customers adds nothing."""
 MONEY = ("spend_per_customer", "paid_per_customer", "average_order_value")
+VERDICTS = {"survived": "same"}
+"""Verdict of the lineage -> the word that the report uses."""
 TEXTS = Path(__file__).with_suffix(".yaml")
 Cell = Any
-"""A value, or a value with the format it has instead of its column's."""
+"""A value, or a tuple of a value and the format that replaces its column's."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +32,25 @@ class Sheet:
     ----------
     columns : dict of str to str
         Heading -> format, one of `pipeline.report.workbook.FORMATS`.
-    is_map : bool
-        Whether numbers are coloured by how far they lie from 1.
-    said : tuple of int
-        Columns whose texts are ours, and are told in the language of the workbook.
+    is_heat_map : bool
+        Whether numbers are coloured by their distance from 1.
+    translated : tuple of int
+        Columns whose texts are translated into the language of the workbook.
     frozen : int
-        Columns that stay in sight.
+        Columns that stay visible while scrolling.
     """
 
     name: str
     about: str
     columns: dict[str, str]
     rows: list[tuple[Cell, ...]]
-    is_map: bool = False
-    said: tuple[int, ...] = ()
+    is_heat_map: bool = False
+    translated: tuple[int, ...] = ()
     frozen: int = 1
 
 
 def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> list[Sheet]:
-    """All tables of a run; the first says what the others are."""
+    """All tables of a run; the first describes the others."""
     tables = [
         _segments(summary),
         _figures(summary),
@@ -59,22 +61,25 @@ def sheets(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> 
         _data_quality(summary),
         _playbook(summary),
     ]
-    say, told = words(summary["language"]), wording(summary["language"], timezone=_zone(summary))
-    about = say(
-        "Customer segments of run {run}, as of {as_of}; customers: {customers}. No customer is named here. Of a group "
-        "too small for more (naming.min_group in params.yaml) only the size is told."
+    translate = translator(summary["language"])
+    words = wording(summary["language"], timezone=_timezone(summary))
+    about = translate(
+        "Customer segments of run {run}, as of {as_of}. Customers: {customers}. The workbook contains no customer IDs. "
+        "For groups smaller than naming.min_group (params.yaml), only the size is shown."
     ).format(
         run=summary["run_id"],
-        as_of=told.moment(summary["as_of"]),
-        customers=told.whole(summary["customer_count"]),
+        as_of=words.moment(summary["as_of"]),
+        customers=words.whole(summary["customer_count"]),
     )
-    listed: list[tuple[Cell, ...]] = [(say(one.name), len(one.rows), say(one.about)) for one in tables]
-    columns = {"Sheet": "text", "Rows": "count", "What it says": "text"}
-    first = Sheet("README", about, columns, [(say("README"), None, about), *listed])
-    return [_in_words(one, say) for one in (first, *tables)]
+    listed: list[tuple[Cell, ...]] = [
+        (translate(table.name), len(table.rows), translate(table.about)) for table in tables
+    ]
+    columns = {"Sheet": "text", "Rows": "count", "Description": "text"}
+    first = Sheet("README", about, columns, [(translate("README"), None, about), *listed])
+    return [_translated(table, translate) for table in (first, *tables)]
 
 
-def _zone(summary: Mapping[str, Any]) -> str:
+def _timezone(summary: Mapping[str, Any]) -> str:
     return str(summary.get("method", {}).get("timezone", "UTC"))
 
 
@@ -84,55 +89,59 @@ def _texts() -> dict[str, dict[str, str]]:
     return texts
 
 
-def words(language: str) -> Callable[[str], str]:
-    """English -> the same in a language; what has no translation, as a segment's name has none, stays."""
+def translator(language: str) -> Callable[[str], str]:
+    """English text -> the same in a language; a text without a translation, such as a segment's name, is kept."""
     return lambda text: _texts().get(text, {}).get(language, text)
 
 
-def _in_words(table: Sheet, say: Callable[[str], str]) -> Sheet:
-    columns = {say(title): form for title, form in table.columns.items()}
-    rows = [tuple(say(cell) if place in table.said else cell for place, cell in enumerate(row)) for row in table.rows]
-    return replace(table, name=say(table.name), about=say(table.about), columns=columns, rows=rows)
+def _translated(table: Sheet, translate: Callable[[str], str]) -> Sheet:
+    columns = {translate(title): form for title, form in table.columns.items()}
+    rows = [
+        tuple(translate(cell) if column in table.translated else cell for column, cell in enumerate(row))
+        for row in table.rows
+    ]
+    return replace(table, name=translate(table.name), about=translate(table.about), columns=columns, rows=rows)
 
 
 def _segments(summary: Mapping[str, Any]) -> Sheet:
     columns = {
-        **{"Segment id": "text", "Segment": "text", "Facet": "text"},
+        **{"Segment ID": "text", "Segment": "text", "Facet": "text"},
         **{"Archetype (key)": "text", "Grouped by rule": "flag"},
-        **{"Customers": "count", "Share of customers": "share", "Share of spend": "share"},
-        **{"Paid for orders": "money", "Of it given back": "money"},
-        **{"Stability": "share", "Stable": "flag", "Interests": "text"},
-        **{"Rule": "text", "Rule: precision": "share", "Rule: coverage": "share"},
+        **{"Customers": "count", "Share of customers": "share", "Share of revenue": "share"},
+        **{"Paid for orders": "money", "Refunds": "money"},
+        **{"Stability": "share", "Stable": "flag", "Distinctive interests": "text"},
+        **{"Rule of thumb": "text", "Rule: precision": "share", "Rule: coverage": "share"},
     }
     rows = []
-    for one in summary["segments"]:
-        size = (one["customer_count"], one["customer_share"])
-        which = (one["segment_id"], one["name"], _facet(one.get("facet"), summary))
-        if one["is_small"]:
-            rows.append((*which, None, one["is_standing"], *size, *[None] * 9))
+    words = wording(summary["language"], summary.get("currency"))
+    for segment in summary["segments"]:
+        size = (segment["customer_count"], segment["customer_share"])
+        identity = (segment["segment_id"], segment["name"], _facet_name(segment.get("facet"), summary))
+        if segment["is_small"]:
+            rows.append((*identity, None, segment["is_standing"], *size, *[None] * 9))
             continue
-        rule = one["rule"] or {}
-        found = wording(summary["language"]).categories(one)
-        stable = one["is_stable"] if one["stability"] is not None else None
-        text = wording(summary["language"], summary.get("currency")).conditions(rule) if rule else None
-        told = (one["stability"], stable, found, text, rule.get("precision"), rule.get("coverage"))
-        kind = (one["archetype"], one["is_standing"])
-        rows.append((*which, *kind, *size, one["spend_share"], *_money(one), *told))
+        rule = segment["rule"] or {}
+        is_stable = segment["is_stable"] if segment["stability"] is not None else None
+        stability = (segment["stability"], is_stable)
+        conditions = (words.conditions(rule) if rule else None, rule.get("precision"), rule.get("coverage"))
+        kind = (segment["archetype"], segment["is_standing"])
+        revenue = (segment["spend_share"], *_paid_and_refunded(segment))
+        rows.append((*identity, *kind, *size, *revenue, *stability, words.categories(segment), *conditions))
     about = (
-        "The segments in order of value: how large they are, how sure, and the rule that tells them in short. Spend is "
-        "what was paid less what was given back."
+        "The segments in order of value, with their size, their stability and a short rule that describes them. "
+        "Revenue is what was paid for orders, minus refunds."
     )
     return Sheet("Segments", about, columns, rows, frozen=2)
 
 
-def _facet(name: str | None, summary: Mapping[str, Any]) -> str | None:
-    """What a facet is called; one of another name than ours bears its own."""
-    told = wording(summary["language"])
-    return told(f"facet.{name}") if f"facet.{name}" in told.texts else name
+def _facet_name(name: str | None, summary: Mapping[str, Any]) -> str | None:
+    """The label of a facet; its own name where there is no text for it."""
+    words = wording(summary["language"])
+    return words(f"facet.{name}") if f"facet.{name}" in words.texts else name
 
 
-def _money(segment: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """What its customers paid, and what was given back of it; None where few did, one did most, or it was not kept."""
+def _paid_and_refunded(segment: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """What its customers paid and what was refunded; None where hidden for privacy, or not stored with the run."""
     figures = segment["figures"]
     if segment["spend_share"] is None or "paid_per_customer" not in figures:
         return None, None
@@ -142,21 +151,27 @@ def _money(segment: Mapping[str, Any]) -> tuple[float | None, float | None]:
 
 def _figures(summary: Mapping[str, Any]) -> Sheet:
     words, rows = wording(summary["language"]), []
-    shops = {one["name"]: one.get("shop", summary["shop"]) for one in summary.get("facets", ())}
-    for one in summary["segments"]:
-        of_all = shops.get(one.get("facet"), summary["shop"])
-        told = {} if one["is_small"] else {name: value for name, value in one["figures"].items() if name not in SIZES}
-        for name, value in told.items():
-            # A shop without searches has no figure of them.
-            if shop := of_all.get(name):
+    shop_figures = {facet["name"]: facet.get("shop", summary["shop"]) for facet in summary.get("facets", ())}
+    for segment in summary["segments"]:
+        if segment["is_small"]:
+            continue
+        overall = shop_figures.get(segment.get("facet"), summary["shop"])
+        for name, value in segment["figures"].items():
+            # A shop without searches has no figures about searches.
+            if name not in SIZES and (shop := overall.get(name)):
                 form = _form(name)
                 figure = (words.figure(name), (value, form), (shop, form), value / shop, name)
-                rows.append((one["segment_id"], one["name"], *figure))
+                rows.append((segment["segment_id"], segment["name"], *figure))
     columns = {
-        **{"Segment id": "text", "Segment": "text", "Figure": "text"},
-        **{"They": "number", "The shop": "number", "Times the shop's": "times", "Key in params.yaml": "text"},
+        **{"Segment ID": "text", "Segment": "text", "Figure": "text"},
+        **{
+            "This segment": "number",
+            "All segmented customers": "number",
+            "Ratio": "times",
+            "Key in params.yaml": "text",
+        },
     }
-    about = "Each figure of each segment compared with that of all customers segmented in the same facet (the shop)."
+    about = "Each figure of each segment, compared with all customers segmented in the same facet."
     return Sheet("Figures", about, columns, rows, frozen=2)
 
 
@@ -168,40 +183,46 @@ def _form(figure: str) -> str:
 
 
 def _interests(summary: Mapping[str, Any]) -> Sheet:
-    shown = [one for one in summary["segments"] if not one["is_small"] and not one["is_standing"]]
+    shown = [segment for segment in summary["segments"] if not segment["is_small"] and not segment["is_standing"]]
     words = wording(summary["language"])
     rows = [
-        (words.category(one["category"]), *(one["lifts"].get(segment["segment_id"]) for segment in shown))
-        for one in summary["interests"]
+        (words.category(interest["category"]), *(interest["lifts"].get(segment["segment_id"]) for segment in shown))
+        for interest in summary["interests"]
     ]
     about = (
-        "Times the shop's: how strong the interest of each segment in each category is, beside the whole shop's at the "
-        "same times. Empty: not sure, as too few customers show it or it is too near the shop's."
+        "How strong the interest of each segment in each category is, as a multiple of the average over the same "
+        "period. Empty: no reliable difference, or too few customers."
     )
-    titles = dict.fromkeys(f"{one['name']} ({one['segment_id']})" for one in shown)
-    return Sheet("Interests", about, {"Category": "text", **dict.fromkeys(titles, "times")}, rows, is_map=True)
+    titles = dict.fromkeys(f"{segment['name']} ({segment['segment_id']})" for segment in shown)
+    return Sheet("Interests", about, {"Category": "text", **dict.fromkeys(titles, "times")}, rows, is_heat_map=True)
 
 
 def _crossing(summary: Mapping[str, Any]) -> list[Sheet]:
-    """Customers in each pair of segments of two facets, a row a pair; no sheet of one facet."""
+    """Customers in each pair of segments of two facets, one row per pair; no sheet if there is one facet."""
     table = facet_table(summary)
     if table is None:
         return []
     rows: list[tuple[Cell, ...]] = [
         (
             *(column["segment_id"], column["name"], row["segment_id"], row["name"]),
-            *(one.count, one.spend_share, one.lift, None if one.lift is None else one.is_sure),
+            *(cell.count, cell.spend_share, cell.lift, None if cell.lift is None else cell.is_significant),
         )
         for row, cells in zip(table.rows, table.cells, strict=True)
-        for column, one in zip(table.columns, cells, strict=True)
+        for column, cell in zip(table.columns, cells, strict=True)
     ]
     columns = {
-        **{"Segment id": "text", "Segment": "text", "Interest segment id": "text", "Interest segment": "text"},
-        **{"Customers": "count", "Share of spend": "share", "Times chance": "times", "Beyond chance": "flag"},
+        **{"Segment ID": "text", "Segment": "text", "Interest segment ID": "text", "Interest segment": "text"},
+        **{
+            "Customers": "count",
+            "Share of revenue": "share",
+            "Compared with chance": "times",
+            "Statistically significant": "flag",
+        },
     }
     about = (
-        "How many customers are in both of two segments, and how many times as many as if behaviour and interests had "
-        "nothing to do with each other. Empty: hidden, as the group is too small or would give another one away."
+        "How many customers are in both segments, compared with chance: 1 is the number expected if behaviour and "
+        "interests were independent. Empty: hidden, because the group is too small or a hidden "
+        "one could be worked out from it."
     )
     return [Sheet("Behaviour and interests", about, columns, rows, frozen=2)]
 
@@ -210,53 +231,55 @@ def _lineage(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -
     rows = [
         (
             *(moment(row["as_of"]), row["run_id"], row["segment_id"], name),
-            *(row["verdict"], row["is_here"], row["jaccard"], ", ".join(row["akin"])),
+            *(VERDICTS.get(row["verdict"], row["verdict"]), row["is_here"], row["jaccard"], ", ".join(row["akin"])),
         )
-        for row, name in zip(lineage, _names_then(summary, lineage), strict=True)
+        for row, name in zip(lineage, _names_at_training(summary, lineage), strict=True)
     ]
     columns = {
         **{
             "As of (UTC)": "moment",
             "Run": "text",
-            "Segment id": "text",
+            "Segment ID": "text",
             "Segment": "text",
-            "What became of it": "text",
+            "Change": "text",
         },
-        **{"Is here": "flag", "Customers in common": "share", "Akin to": "text"},
+        **{"Present": "flag", "Customers in common": "share", "Related segments": "text"},
     }
     about = (
-        "What became of each segment from training to training. Customers in common: of those in the segment then or "
-        "before, the share in both (Jaccard). Names are those of each training."
+        "What became of each segment from training to training. Customers in common: the share of the customers of "
+        "either version that are in both (Jaccard). Each training is shown with the names it used."
     )
-    return Sheet("Lineage", about, columns, rows, said=(4,))
+    return Sheet("Lineage", about, columns, rows, translated=(4,))
 
 
-def _names_then(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
-    """What each row's segment was called at its training; None where that was not kept."""
-    now = {one["segment_id"]: one["name"] for one in summary["segments"]}
-    called: dict[str, str | None] = {}
+def _names_at_training(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> Iterator[str | None]:
+    """The name of each row's segment at its training; None where it was not stored."""
+    current_names = {segment["segment_id"]: segment["name"] for segment in summary["segments"]}
+    last_names: dict[str, str | None] = {}
     for row in lineage:
         segment_id = row["segment_id"]
-        then = row.get("names", {}).get(summary["language"]) or row.get("name")
-        # One that is gone is called as it was before; those of this run as on the other sheets.
-        called[segment_id] = then or called.get(segment_id)
-        yield (row["run_id"] == summary["run_id"] and now.get(segment_id)) or called[segment_id]
+        name = row.get("names", {}).get(summary["language"]) or row.get("name")
+        # A segment that is gone keeps its last name; segments of this run have the names of the other sheets.
+        last_names[segment_id] = name or last_names.get(segment_id)
+        yield (row["run_id"] == summary["run_id"] and current_names.get(segment_id)) or last_names[segment_id]
 
 
 def _quality(summary: Mapping[str, Any]) -> Sheet:
     facets = summary.get("facets") or [{"name": None, "quality": summary["quality"]}]
     rows = [
-        (name, (value, _quality_form(name, value)), _facet(one["name"], summary))
-        for one in facets
-        for name, value in one["quality"].items()
+        (name, (value, _quality_form(name, value)), _facet_name(facet["name"], summary))
+        for facet in facets
+        for name, value in facet["quality"].items()
         if isinstance(value, int | float | str) and value != ""
     ]
-    if summary["language"] == "en":  # as the training told them
+    if summary["language"] == "en":  # notes are stored in English only
         rows += [("note", (text, "text"), None) for text in summary["quality"]["notes"]]
     else:
         rows = [row for row in rows if row[0] != "choice_reason"]
-    about = "How the segments were found, and how far to trust them; MLflow says of each figure what is better."
-    return Sheet("Quality", about, {"Figure": "text", "Value": "number", "Facet": "text"}, rows, said=(0,))
+    about = (
+        "How the segments were built, and how reliable they are. MLflow shows which values of each figure are better."
+    )
+    return Sheet("Quality", about, {"Figure": "text", "Value": "number", "Facet": "text"}, rows, translated=(0,))
 
 
 def _quality_form(name: str, value: Any) -> str:
@@ -270,48 +293,50 @@ def _data_quality(summary: Mapping[str, Any]) -> Sheet:
     read = reading["read_count"]
     counts = [
         *(("rows", key.removesuffix("_count"), reading[key]) for key in ("read_count", "accepted_count")),
-        ("rows", "set aside", reading["rejected_count"]),
+        ("rows", "rejected", reading["rejected_count"]),
         (
             "rows",
-            "repeat another; " + ("left out" if reading["duplicates_dropped"] else "kept"),
+            "repeat others; " + ("removed" if reading["duplicates_dropped"] else "kept"),
             reading["duplicate_count"],
         ),
-        *(("set aside", words(f"finding.{rule}"), count) for rule, count in reading["rejected_by_rule"].items()),
-        *(("kept", words(f"finding.{rule}"), count) for rule, count in reading["noted_by_rule"].items()),
-        *(("events", words(f"event.{kind}"), count) for kind, count in reading["event_types"].items()),
-        *(("events of a type in no list", kind, count) for kind, count in reading["other_event_types"].items()),
+        *(("rejected", words(f"finding.{rule}"), count) for rule, count in reading["rejected_by_rule"].items()),
+        *(("noted", words(f"finding.{rule}"), count) for rule, count in reading["noted_by_rule"].items()),
+        *(("actions", words(f"event.{kind}"), count) for kind, count in reading["event_types"].items()),
+        *(("actions of other types", kind, count) for kind, count in reading["other_event_types"].items()),
     ]
-    rows: list[tuple[Cell, ...]] = [(kind, what, (n, "count"), n / read if read else None) for kind, what, n in counts]
+    rows: list[tuple[Cell, ...]] = [
+        (kind, what, (count, "count"), count / read if read else None) for kind, what, count in counts
+    ]
     rows += [
-        ("events", what, (moment(reading[key]) if reading[key] else None, "moment"), None)
-        for what, key in (("the first (UTC)", "first_event_at"), ("the last before as_of (UTC)", "last_event_at"))
+        ("actions", what, (moment(reading[key]) if reading[key] else None, "moment"), None)
+        for what, key in (("first (UTC)", "first_event_at"), ("last before as_of (UTC)", "last_event_at"))
     ]
     columns = {"Kind": "text", "What": "text", "Count": "count", "Share of rows": "share"}
-    about = "What was read, what was set aside by which rule, and what was kept though odd."
-    return Sheet("Data quality", about, columns, rows, said=(0, 1))
+    about = "Rows that were read, rows that were rejected and why, and rows that were kept but noted."
+    return Sheet("Data quality", about, columns, rows, translated=(0, 1))
 
 
 def _playbook(summary: Mapping[str, Any]) -> Sheet:
     language = summary["language"]
     rows = [
         (
-            *(one["segment_id"], one["name"], one["customer_count"]),
-            *(one[texts].get(language) or None for texts in ("playbook", "avoid")),
+            *(segment["segment_id"], segment["name"], segment["customer_count"]),
+            *(segment[texts].get(language) or None for texts in ("playbook", "avoid")),
         )
-        for one in summary["segments"]
-        if one["is_stable"] and not one["is_small"]
+        for segment in summary["segments"]
+        if segment["is_stable"] and not segment["is_small"]
     ]
     columns = {
-        "Segment id": "text",
+        "Segment ID": "text",
         "Segment": "text",
         "Customers": "count",
         "What to do": "text",
         "What to avoid": "text",
     }
-    about = "What to do with each segment, and what not to; not told of those that are unstable or too small."
+    about = "What to do with each segment and what to avoid. Unstable segments and small groups are not listed."
     return Sheet("Playbook", about, columns, rows, frozen=2)
 
 
 def moment(text: str) -> datetime:
-    """UTC without a zone, as spreadsheets have it."""
+    """A UTC time without its zone, because spreadsheets have no time zones."""
     return datetime.fromisoformat(text.removesuffix(" UTC")).replace(tzinfo=None)

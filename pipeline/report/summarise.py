@@ -1,4 +1,4 @@
-"""Results -> one plain dict of numbers and keys, without a word: `report.texts.wording` says it in a language."""
+"""Results -> one plain dict of numbers and keys; `report.texts.wording` turns it into texts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pandas as pd
 
 from features.journey import RESPONSES, STAGES
 from models.crosstabs import crossing, funnel
-from models.migration_tables import ORDERS
+from models.migration_tables import GROUP_ORDER
 from models.pareto import revenue
 
 MAX_CATEGORIES = 40
-CROSSED = {
+CROSSTAB_GROUPS = {
     "lifecycle_stage": STAGES,
     "temperature": ("cold", "warm", "hot"),
     "value_tier": ("vip", "regular", "occasional", "difficult"),
-    "rfm_group": ORDERS["rfm_group"],
+    "rfm_group": GROUP_ORDER["rfm_group"],
     "campaign_response": RESPONSES,
 }
-"""Columns of the profile that segments are crossed with, where they are; their groups in order, others after them."""
+"""Profile columns crosstabulated with the segments -> their groups in order; other groups follow."""
 
 
 def summarise(
@@ -51,21 +51,21 @@ def summarise(
     Parameters
     ----------
     language : str
-        Of the training; the report may be made in another one.
+        Language of the training; the report can be made in another.
     currency : str, optional
-        Of all amounts, as in ISO 4217.
+        ISO 4217 code of all amounts.
     segments : list of dict
-        The segments contract, in the order of the report.
+        The segments, in the order of the report.
     shop : mapping
-        Figures of everybody clustered.
+        Figures of all clustered customers.
     lifts : DataFrame
-        segment_id x category, in the order to show them.
+        segment_id x category, in display order.
     lineage : mapping
         `pipeline.report.terminal.lineage_table`.
     profile, segment_ids : DataFrame, array, n rows
         One row per customer, and the segment of each.
     method : mapping
-        What the numbers rest on: history_days, min_events, min_group, min_known_share, noise_policy, interests
+        How the numbers were computed: history_days, min_events, min_group, min_known_share, noise_policy, interests
         (half_life_days, kappa, signal_weights), is_fitted, query_counts, usual_history_days.
     audiences, attributes : sequence of mapping, mapping or None
         `pipeline.segmentation.profile_cards.Cards`.
@@ -75,9 +75,9 @@ def summarise(
     Returns
     -------
     dict
-        JSON-able; no customer's id.
+        Can be stored as JSON; contains no customer ids.
     """
-    clustered = [one for one in segments if not one["is_standing"]]
+    clustered = [segment for segment in segments if not segment["is_standing"]]
     return {
         "run_id": run_id,
         "language": language,
@@ -85,14 +85,14 @@ def summarise(
         "as_of": f"{as_of:%Y-%m-%d %H:%M} UTC",
         "customer_count": len(profile),
         "clustered_count": clustered_count,
-        "segments": [{**one, "stages": _stages(one["figures"])} for one in segments],
+        "segments": [{**segment, "stages": _stages(segment["figures"])} for segment in segments],
         "shop": dict(shop),
         "totals": _totals(profile),
-        "spend_is": _spend_is(profile),
+        "spend_is": _spend_basis(profile),
         "revenue": revenue(profile.net_spend, profile.value_tier, min_group=method["min_group"])
         if "value_tier" in profile
         else None,
-        "has_spend": any((one["spend_share"] or 0.0) > 0 for one in segments),
+        "has_spend": any((segment["spend_share"] or 0.0) > 0 for segment in segments),
         "heat_map": _heat_map(clustered, lifts, labels),
         "lineage": dict(lineage),
         "funnel": funnel(profile, segment_ids, min_group=method["min_group"]),
@@ -114,7 +114,7 @@ def _stages(figures: Mapping[str, float]) -> list[dict[str, Any]]:
 
 
 def _totals(profile: pd.DataFrame) -> dict[str, float]:
-    """Sums over all customers: spend is what the shop kept of what was paid."""
+    """Sums over all customers; ``spend`` is revenue net of refunds."""
     return {
         "buyers": int((profile.order_count > 0).sum()),
         "repeat_buyers": int((profile.order_count > 1).sum()),
@@ -124,15 +124,15 @@ def _totals(profile: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _spend_is(profile: pd.DataFrame) -> str:
-    """net: less what was given back; paid: nothing came back; before: what came back has no price."""
+def _spend_basis(profile: pd.DataFrame) -> str:
+    """net: minus refunds; paid: there were no returns; before: returns have no prices, so refunds are unknown."""
     if profile.returned_spend.sum() > 0:
         return "net"
     return "before" if profile.returned_item_count.sum() > 0 else "paid"
 
 
 def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
-    ids = [one["segment_id"] for one in clustered if not one["is_small"]]
+    ids = [segment["segment_id"] for segment in clustered if not segment["is_small"]]
     columns = list(lifts.columns[:MAX_CATEGORIES]) if ids else []
     values = lifts.loc[ids, columns]
     return {
@@ -145,14 +145,16 @@ def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapp
 def _crossings(
     clustered: list[dict[str, Any]], profile: pd.DataFrame, segment_ids: np.ndarray, min_group: int
 ) -> list[dict[str, Any]]:
-    """Segments by behaviour, in their order, beside each segmentation by rule."""
-    ids = [one["segment_id"] for one in clustered if not one["is_small"]]
-    inside = np.isin(segment_ids.astype(str), ids)
-    own = pd.Series(pd.Categorical(segment_ids[inside], ids), index=profile.index[inside])
-    found = {}
-    for name, order in CROSSED.items():
+    """Crosstabs of the behaviour segments, in their order, with each rule-based segmentation."""
+    ids = [segment["segment_id"] for segment in clustered if not segment["is_small"]]
+    is_shown = np.isin(segment_ids.astype(str), ids)
+    segments = pd.Series(pd.Categorical(segment_ids[is_shown], ids), index=profile.index[is_shown])
+    tables = {}
+    for name, order in CROSSTAB_GROUPS.items():
         if name in profile:
-            groups = profile.loc[inside, name]
+            groups = profile.loc[is_shown, name]
             others = sorted(set(groups.dropna()) - set(order))
-            found[name] = crossing(own, groups.astype(pd.CategoricalDtype([*order, *others])), min_group=min_group)
-    return [{"by": name, **table} for name, table in found.items() if table]
+            tables[name] = crossing(
+                segments, groups.astype(pd.CategoricalDtype([*order, *others])), min_group=min_group
+            )
+    return [{"by": name, **table} for name, table in tables.items() if table]

@@ -1,4 +1,4 @@
-"""Tables of text for the terminal, and what became of segments as one."""
+"""Text tables for the terminal, and the history of segments as one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 
 MAX_TRAININGS = 6
 MAX_CHARS = 48
-MAX_CHARS_OF_CHANGE = 80
-"""What became of a segment, with what it was called before."""
+MAX_CHANGE_CHARS = 80
+"""The change of a segment, including its earlier name."""
 
 
-def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = (), most: int = MAX_CHARS) -> list[str]:
-    """Rows of texts, columns below one another, those of ``right`` to the right; cut after ``most`` characters."""
-    cut = [[text[:most] for text in row] for row in rows]
+def align_columns(
+    rows: Sequence[Sequence[str]], *, right: Collection[int] = (), max_chars: int = MAX_CHARS
+) -> list[str]:
+    """Lines of a table: cells cut to ``max_chars`` and padded, columns in ``right`` aligned to the right."""
+    cut = [[text[:max_chars] for text in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
     return [
         "  ".join(
@@ -36,18 +38,19 @@ def counted(count: float, noun: str) -> str:
 
 
 def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What became of each segment in the last trainings of a line.
+    """What became of each segment in the latest related trainings.
 
     Parameters
     ----------
     lineage : sequence of mappings
-        Rows of `pipeline.segmentation.lineage.Identified`, the earliest training first.
+        Rows of `pipeline.segmentation.lineage.SegmentIdentity`, the earliest training first.
 
     Returns
     -------
     dict
-        trainings: moments; rows: segment_id, name, names by language, and per training a cell: verdict, is_here, akin,
-        jaccard, and `_earlier_name`; None where there is none. Both empty before there are two trainings.
+        trainings: their as_of; rows: segment_id, name, names by language, and one cell per training: verdict, is_here,
+        akin (related segments), jaccard, and `_earlier_name`; None if there is none. Both are empty until there are two
+        trainings.
     """
     runs = dict.fromkeys(str(row["run_id"]) for row in lineage)
     shown = list(runs)[-MAX_TRAININGS:]
@@ -67,12 +70,15 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 **{key: row[key] for key in ("verdict", "is_here", "akin", "jaccard")},
                 **_earlier_name(before, before_in_languages, names[segment_id], in_languages[segment_id]),
             }
-    order = sorted(cells, key=lambda one: (len(one), one))
+    order = sorted(cells, key=lambda segment_id: (len(segment_id), segment_id))
     return {
         "trainings": [dates[run] for run in shown],
         "rows": [
-            {"segment_id": one, "name": names[one], "names": in_languages[one], "cells": list(cells[one].values())}
-            for one in order
+            {
+                **{"segment_id": segment_id, "name": names[segment_id], "names": in_languages[segment_id]},
+                "cells": list(cells[segment_id].values()),
+            }
+            for segment_id in order
         ],
     }
 
@@ -80,15 +86,17 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _earlier_name(
     before: str, before_in_languages: Mapping[str, str], name: str, in_languages: Mapping[str, str]
 ) -> dict[str, Any]:
-    """was: what a segment was called before; was_names: by language. Empty where that is its name still."""
-    # The training before may have been in another language: its name then is one of today's.
+    """was: the earlier name of a segment; was_names: by language. Empty if the name has not changed."""
+    # If the earlier training was in another language, its name may be one of the current names.
     was = "" if before in (name, *in_languages.values()) else before
-    changed = {one: text for one, text in before_in_languages.items() if text != in_languages.get(one, text)}
+    changed = {
+        language: text for language, text in before_in_languages.items() if text != in_languages.get(language, text)
+    }
     return {"was": was, "was_names": changed if before_in_languages and in_languages else None}
 
 
 def lineage_text(lineage: Sequence[Mapping[str, Any]]) -> str:
-    """`lineage_table` for the terminal; empty before there are two trainings."""
+    """`lineage_table` for the terminal; empty until there are two trainings."""
     table = lineage_table(lineage)
     if not table["rows"]:
         return ""
@@ -96,20 +104,20 @@ def lineage_text(lineage: Sequence[Mapping[str, Any]]) -> str:
         [row["segment_id"], row["name"], *(_verdict(cell) if cell else "" for cell in row["cells"])]
         for row in table["rows"]
     ]
-    dates = [one[:10] for one in table["trainings"]]
-    return "\n".join(aligned([["Segments over trainings", "", *dates], *rows], most=MAX_CHARS_OF_CHANGE))
+    dates = [moment[:10] for moment in table["trainings"]]
+    return "\n".join(align_columns([["Segments over trainings", "", *dates], *rows], max_chars=MAX_CHANGE_CHARS))
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
-    akin = ", ".join(row["akin"])
+    related = ", ".join(row["akin"])
     if row["verdict"] == "survived":
         return f"same, {row['jaccard']:.2f}" + (f"; was {row['was']}" if row["was"] else "")
-    how = {
+    changes = {
         ("new", True): "new",
-        ("split", True): f"part of {akin}",
-        ("merged", True): f"holds {akin}",
+        ("split", True): f"part of {related}",
+        ("merged", True): f"includes {related}",
         ("gone", False): "gone",
-        ("split", False): f"split: {akin}",
-        ("merged", False): f"merged: {akin}",
+        ("split", False): f"split: {related}",
+        ("merged", False): f"merged: {related}",
     }
-    return how[row["verdict"], row["is_here"]]
+    return changes[row["verdict"], row["is_here"]]

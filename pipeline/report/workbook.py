@@ -11,7 +11,7 @@ from typing import Any
 
 import xlsxwriter
 
-from pipeline.report.sheets import Cell, Sheet, moment, sheets, words
+from pipeline.report.sheets import Cell, Sheet, moment, sheets, translator
 from pipeline.stores import files
 
 FORMATS = {
@@ -25,45 +25,45 @@ FORMATS = {
     "moment": "yyyy-mm-dd hh:mm",
 }
 MAX_TEXT_CHARS = 32_767
-"""Of a cell, in Excel; a longer text would be dropped."""
+"""Excel's limit for a cell; xlsxwriter would drop a longer text."""
 MIN_WIDTH, MAX_WIDTH = 9, 60
-"""Of a column, in characters."""
+"""Width of a column, in characters."""
 MORE, LESS = "#2b6cb0", "#c05621"
-"""Blue and orange, as in the report; told apart by the colour-blind."""
+"""Blue and orange, as in the report; colour-blind readers can distinguish them."""
 
 
 def write_workbook(path: Path, summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> None:
-    """Write the workbook, whole or not at all; the same summary gives the same bytes.
+    """Write the workbook atomically; the same summary gives the same bytes.
 
     Parameters
     ----------
     summary : mapping
         `pipeline.report.summarise.summarise`, with the interests that training adds.
     lineage : sequence of mapping
-        Rows of `pipeline.segmentation.lineage.Identified`.
+        Rows of `pipeline.segmentation.lineage.SegmentIdentity`.
 
     Raises
     ------
     KeyError
-        The summary lacks a part.
+        A part of the summary is missing.
     OutputError
-        It cannot be written.
+        The file cannot be written.
     """
-    title = words(summary["language"])("Customer segments")
-    made = workbook(
+    title = translator(summary["language"])("Customer segments")
+    content = workbook(
         sheets(summary, lineage), created=moment(summary["as_of"]), title=title, currency=summary.get("currency")
     )
     with files.replacing(path) as temporary:
-        temporary.write_bytes(made)
+        temporary.write_bytes(content)
 
 
 def workbook(
     tables: Sequence[Sheet], *, created: datetime, title: str = "Customer segments", currency: str | None = None
 ) -> bytes:
-    """The tables as the bytes of an .xlsx; ``created`` is noted in it as its date, which the clock must not decide."""
-    made = io.BytesIO()
+    """The tables as the bytes of an .xlsx file, dated ``created`` so that the bytes do not depend on the clock."""
+    buffer = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
-    with xlsxwriter.Workbook(made, options) as book:
+    with xlsxwriter.Workbook(buffer, options) as book:
         book.set_properties({"title": title, "created": created})
         codes = FORMATS | ({"money": f"{FORMATS['money']} [${currency}]"} if currency else {})
         formats = {name: book.add_format({"num_format": code, "valign": "top"}) for name, code in codes.items()}
@@ -71,21 +71,21 @@ def workbook(
         head = book.add_format({"bold": True, "text_wrap": True, "valign": "top", "bottom": 1})
         for table in tables:
             _write(book.add_worksheet(table.name), table, formats, head)
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def _write(sheet: Any, table: Sheet, formats: Mapping[str, Any], head: Any) -> None:
-    for place, (title, form) in enumerate(table.columns.items()):
-        shown = [_shown(row[place]) for row in table.rows]
-        width = max([MIN_WIDTH, len(title) + 3, *(len(text) + 1 for text in shown)])
-        sheet.set_column(place, place, min(width, MAX_WIDTH))
-        sheet.write_string(0, place, title, head)
+    for column, (title, column_form) in enumerate(table.columns.items()):
+        texts = [_displayed(row[column]) for row in table.rows]
+        width = max([MIN_WIDTH, len(title) + 3, *(len(text) + 1 for text in texts)])
+        sheet.set_column(column, column, min(width, MAX_WIDTH))
+        sheet.write_string(0, column, title, head)
         for number, row in enumerate(table.rows, start=1):
-            value, own = row[place] if isinstance(row[place], tuple) else (row[place], form)
-            _put(sheet, number, place, value, formats[own])
+            value, form = row[column] if isinstance(row[column], tuple) else (row[column], column_form)
+            _write_cell(sheet, number, column, value, formats[form])
     sheet.freeze_panes(1, table.frozen)
     sheet.autofilter(0, 0, len(table.rows), len(table.columns) - 1)
-    if table.is_map and table.rows:
+    if table.is_heat_map and table.rows:
         sheet.conditional_format(
             *(1, 1, len(table.rows), len(table.columns) - 1),
             {
@@ -96,21 +96,21 @@ def _write(sheet: Any, table: Sheet, formats: Mapping[str, Any], head: Any) -> N
         )
 
 
-def _put(sheet: Any, row: int, place: int, value: Any, form: Any) -> None:
-    """One cell, of the type of its value; a text is never read as a formula, a number or an address."""
+def _write_cell(sheet: Any, row: int, column: int, value: Any, form: Any) -> None:
+    """Write one cell with the type of its value; a text never becomes a formula, a number or a link."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        sheet.write_blank(row, place, None, form)
+        sheet.write_blank(row, column, None, form)
     elif isinstance(value, bool):
-        sheet.write_boolean(row, place, value, form)
+        sheet.write_boolean(row, column, value, form)
     elif isinstance(value, int | float):
-        sheet.write_number(row, place, value, form)
+        sheet.write_number(row, column, value, form)
     elif isinstance(value, datetime):
-        sheet.write_datetime(row, place, value, form)
+        sheet.write_datetime(row, column, value, form)
     else:
-        sheet.write_string(row, place, str(value)[:MAX_TEXT_CHARS], form)
+        sheet.write_string(row, column, str(value)[:MAX_TEXT_CHARS], form)
 
 
-def _shown(cell: Cell) -> str:
+def _displayed(cell: Cell) -> str:
     value = cell[0] if isinstance(cell, tuple) else cell
     if isinstance(value, float):
         return f"{value:,.2f}"

@@ -1,1 +1,1 @@
-"""A segment for every customer: from the whole log, or from the last state and the events since."""
+"""Assigns every customer to a segment, from the whole log or from the saved state and the events since."""

@@ -1,4 +1,4 @@
-"""How customers flow from the segments of one model to those of another: both are asked about the same customers."""
+"""How customers move from the segments of one model to those of another, when both score the same customers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
-from models.identity import STANDING, match_segments
+from models.identity import RULE_GROUP_PREFIX, match_segments
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source, read_source
@@ -21,19 +21,19 @@ from pipeline.stores.database import connect
 
 
 def flows(
-    mlflow: Any, params: Params, runs: Sequence[str], *, are_akin: Sequence[bool], progress: Progress
+    mlflow: Any, params: Params, runs: Sequence[str], *, share_lineage: Sequence[bool], progress: Progress
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """`flow_table` from each run's model to the next one's, over the customers of the source at ``params.as_of``.
+    """A `flow_table` from each run's model to the next one's, for the customers known at ``params.as_of``.
 
     Parameters
     ----------
-    are_akin : sequence of bool, one less than runs
-        Whether a run and the next are of one line of trainings, in which an id is a segment's for good.
+    share_lineage : sequence of bool, one less than runs
+        Whether a run and the next share a lineage, so the same id means the same segment.
 
     Returns
     -------
     (list of dict, str or None)
-        One less than runs; or none, and why.
+        One table less than runs; or an empty list and the reason.
     """
     try:
         models = [
@@ -46,19 +46,19 @@ def flows(
             assigned = []
             for model in models:
                 progress(f"scoring with {model}")
-                assigned.append(_assigned(con, source, params, model_registry.load_model(mlflow, model)))
+                assigned.append(_assign(con, source, params, model_registry.load_model(mlflow, model)))
     except UserError as error:
         return [], str(error)
     min_group, min_jaccard = params.naming.min_group, params.identity.min_jaccard
-    pairs = zip(pairwise(assigned), are_akin, strict=True)
+    pairs = zip(pairwise(assigned), share_lineage, strict=True)
     return [
-        flow_table(one, other, min_group=min_group, min_jaccard=None if akin else min_jaccard)
-        for (one, other), akin in pairs
+        flow_table(before, after, min_group=min_group, min_jaccard=None if has_same_ids else min_jaccard)
+        for (before, after), has_same_ids in pairs
     ], None
 
 
-def _assigned(con: Any, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.Series:
-    """customer_id -> segment_id, by profiles with the model's own columns and weights."""
+def _assign(con: Any, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.Series:
+    """customer_id -> segment_id, from profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
     profiles = build_profiles(con, source, trained.model_copy(update={"as_of": params.as_of}), shop=shop).table
     return pd.Series(model.predict(profiles).segment_id.to_numpy(dtype=object), index=profiles.customer_id)
@@ -67,31 +67,33 @@ def _assigned(con: Any, source: Source, params: Params, model: model_registry.Lo
 def flow_table(
     before: pd.Series, after: pd.Series, *, min_group: int, min_jaccard: float | None = None
 ) -> dict[str, Any]:
-    """How many customers went from each segment to each; aggregates alone.
+    """How many customers moved from each segment to each other one; aggregates only.
 
     Parameters
     ----------
     before, after : Series
-        customer_id -> segment_id. Customers that one model alone knows are left out, and those that both group by rule.
+        customer_id -> segment_id. Customers known to only one model, or grouped by rule in both, are left out.
     min_group : int
-        Flows of fewer customers are counted, not shown.
+        Flows of fewer customers are counted but not shown.
     min_jaccard : float, optional
-        Where ids are of different lines: the share of customers in common from which segments are the same.
+        If the ids come from different lineages: the smallest overlap at which two segments count as the same.
 
     Returns
     -------
     dict
-        customer_count; by_rule_count: left out, as both group them by rule; same: segment after -> the same one before;
-        stayed_share: in the same segment; agreement: adjusted Rand index (Hubert and Arabie, 1985); hidden_count: flows
-        not shown; flows: origin, destination, customer_count, the largest first.
+        customer_count; by_rule_count: customers left out because both models group them by rule; same: segment
+        after -> the same segment before; stayed_share: share of customers in the same segment; agreement: adjusted
+        Rand index (Hubert and Arabie, 1985); hidden_count: flows not shown; flows: origin, destination,
+        customer_count, largest first.
     """
     both = pd.concat({"origin": before, "destination": after}, axis=1, join="inner")
-    is_by_rule = both.origin.str.startswith(STANDING) & both.destination.str.startswith(STANDING)
+    is_by_rule = both.origin.str.startswith(RULE_GROUP_PREFIX) & both.destination.str.startswith(RULE_GROUP_PREFIX)
     both = both[~is_by_rule.astype(bool)]
     counts = both.groupby(["origin", "destination"]).size().rename("customer_count").reset_index()
-    same = {one: one for one in set(both.origin) & set(both.destination)}
+    same = {segment_id: segment_id for segment_id in set(both.origin) & set(both.destination)}
     if min_jaccard is not None:
-        same = {one: one for one in same if one.startswith(STANDING)} | _alike(both, min_jaccard)
+        rule_groups = {segment_id: segment_id for segment_id in same if segment_id.startswith(RULE_GROUP_PREFIX)}
+        same = rule_groups | _matching_segments(both, min_jaccard)
     shown = counts[counts.customer_count >= min_group]
     order = shown.sort_values(["customer_count", "origin", "destination"], ascending=[False, True, True])
     return {
@@ -105,19 +107,19 @@ def flow_table(
     }
 
 
-def _alike(both: pd.DataFrame, min_jaccard: float) -> dict[str, str]:
-    """Segment after -> segment before, of those that share customers enough to be the same."""
-    before = np.array([None if one.startswith(STANDING) else one for one in both.origin], dtype=object)
-    names = sorted({one for one in both.destination if not one.startswith(STANDING)})
-    places = {one: place for place, one in enumerate(names)}
-    found = match_segments(
+def _matching_segments(both: pd.DataFrame, min_jaccard: float) -> dict[str, str]:
+    """Segment after -> segment before, for pairs that share enough customers to count as the same."""
+    before = np.array([None if name.startswith(RULE_GROUP_PREFIX) else name for name in both.origin], dtype=object)
+    names = sorted({name for name in both.destination if not name.startswith(RULE_GROUP_PREFIX)})
+    positions = {name: position for position, name in enumerate(names)}
+    match = match_segments(
         before,
-        np.array([places.get(one, -1) for one in both.destination], dtype=np.int64),
-        old_ids={one for one in before if one is not None},
+        np.array([positions.get(name, -1) for name in both.destination], dtype=np.int64),
+        old_ids={name for name in before if name is not None},
         used_ids=(),
         prefix="",
         min_jaccard=min_jaccard,
         min_part=1.0,
     )
-    survived = {row["segment_id"] for row in found.lineage if row["verdict"] == "survived"}
-    return {names[place]: one for place, one in found.ids.items() if one in survived}
+    survived = {row["segment_id"] for row in match.lineage if row["verdict"] == "survived"}
+    return {names[position]: segment_id for position, segment_id in match.ids.items() if segment_id in survived}

@@ -1,4 +1,4 @@
-"""Customers who have barely crossed a border stay where the last scores had them, so that nobody flickers."""
+"""A customer who only just crosses a border keeps the previous segment, so nobody flips back and forth."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from models.scorer import facet_column
 
-PLACED = ("segment_id", "segment", "cluster_id", "is_stable", "evidence")
-"""Columns of a facet that are needed of the last scores."""
+PREVIOUS_COLUMNS = ("segment_id", "segment", "cluster_id", "is_stable", "evidence")
+"""Columns of a facet that are read from the previous scores."""
 
 
-def needed(prefixes: Sequence[str]) -> list[str]:
-    """Columns of scores that `hold` reads, of facets with these column prefixes."""
-    return ["customer_id", "as_of", *(facet_column(name, prefix) for prefix in prefixes for name in PLACED)]
+def columns_to_keep(prefixes: Sequence[str]) -> list[str]:
+    """Score columns that `keep_previous_near_borders` reads, for the facets with these column prefixes."""
+    return ["customer_id", "as_of", *(facet_column(name, prefix) for prefix in prefixes for name in PREVIOUS_COLUMNS)]
 
 
 AS_OF = pa.timestamp("us", tz="UTC")
 
 
-def last_scores(path: Path, prefixes: Sequence[str], *, model_uri: str, as_of: datetime) -> pd.DataFrame | None:
-    """The scores at ``path``; None unless they are Parquet, of the same model, and not of a later moment."""
+def previous_scores(path: Path, prefixes: Sequence[str], *, model_uri: str, as_of: datetime) -> pd.DataFrame | None:
+    """The scores at ``path``, or None unless they are Parquet, from the same model, and no newer than ``as_of``."""
     if path.suffix != ".parquet" or not path.exists():
         return None
-    columns = [*needed(prefixes), "model_uri"]
+    columns = [*columns_to_keep(prefixes), "model_uri"]
     try:
         table = pq.read_table(path, columns=columns)
     except (pa.ArrowException, OSError):
@@ -42,68 +42,75 @@ def last_scores(path: Path, prefixes: Sequence[str], *, model_uri: str, as_of: d
     return frame if is_usable else None
 
 
-def hold(
+def keep_previous_near_borders(
     predicted: pd.DataFrame,
     customer_ids: pd.Series,
-    last: pd.DataFrame,
+    previous: pd.DataFrame,
     prefixes: Sequence[str],
     *,
     margin: float,
 ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """Give customers back to the segment they were in, where it is now the next and ``margin`` is not passed.
+    """Keep customers in their previous segment if it is now the runner-up by less than ``margin``.
 
     Parameters
     ----------
     predicted : DataFrame, n rows
-        The segment columns of scores.
-    last : DataFrame
-        `last_scores`.
+        The segment columns of the new scores.
+    previous : DataFrame
+        Result of `previous_scores`.
     prefixes : sequence of str
-        Of the segment columns of each facet.
+        Prefix of the segment columns, for each facet.
 
     Returns
     -------
     DataFrame
-        ``predicted``. Of those held the next segment is the one they are nearest to, the margin 0, the strength what
-        is left of it (they stay there on at most so many resamples), and nothing is shown to move them.
+        ``predicted``, changed for the customers who are held: the next segment is the one they are nearest to, the
+        margin is 0, the strength is 1 minus the new one (an upper bound on the share of resamples that keep them
+        there), and ``what_would_move`` is empty.
     array of bool, shape (n,)
-        Customers who were held in a facet.
+        True for customers who were held in at least one facet.
     """
     held = np.zeros(len(predicted), dtype=bool)
     for prefix in prefixes:
-        predicted, rows = _hold_facet(predicted.reset_index(drop=True), customer_ids, last, prefix, margin=margin)
+        predicted, rows = _hold_facet(predicted.reset_index(drop=True), customer_ids, previous, prefix, margin=margin)
         held[rows] = True
     return predicted, held
 
 
 def _hold_facet(
-    now: pd.DataFrame, customer_ids: pd.Series, last: pd.DataFrame, prefix: str, *, margin: float
+    now: pd.DataFrame, customer_ids: pd.Series, previous: pd.DataFrame, prefix: str, *, margin: float
 ) -> tuple[pd.DataFrame, pd.Index]:
-    own = {
+    column = {
         name: facet_column(name, prefix)
-        for name in (*PLACED, "margin", "strength", "is_border", "next_segment_id", "next_segment")
+        for name in (*PREVIOUS_COLUMNS, "margin", "strength", "is_border", "next_segment_id", "next_segment")
     }
-    # Few are so near a border, and only they are looked for in the last scores.
-    is_near = (now[own["margin"]] < margin) & now[own["cluster_id"]].notna() & now[own["next_segment_id"]].notna()
+    # Few customers are this near a border, so only they are looked up in the previous scores.
+    is_near = (
+        (now[column["margin"]] < margin) & now[column["cluster_id"]].notna() & now[column["next_segment_id"]].notna()
+    )
     near = np.flatnonzero(is_near)
     ids = customer_ids.iloc[near]
-    before = last[last.customer_id.isin(ids)].drop_duplicates("customer_id").set_index("customer_id").reindex(ids)
+    before = (
+        previous[previous.customer_id.isin(ids)].drop_duplicates("customer_id").set_index("customer_id").reindex(ids)
+    )
     before.index = pd.Index(near)
-    was = before[own["segment_id"]]
-    is_back = before[own["cluster_id"]].notna() & (was == now[own["next_segment_id"]].iloc[near])
-    before = before[is_back & (was != now[own["segment_id"]].iloc[near])]
+    previous_id = before[column["segment_id"]]
+    is_from_runner_up = before[column["cluster_id"]].notna() & (
+        previous_id == now[column["next_segment_id"]].iloc[near]
+    )
+    before = before[is_from_runner_up & (previous_id != now[column["segment_id"]].iloc[near])]
     rows = before.index
-    given = now.copy()
-    given.loc[rows, own["next_segment_id"]] = now.loc[rows, own["segment_id"]].to_numpy()
-    given.loc[rows, own["next_segment"]] = now.loc[rows, own["segment"]].to_numpy()
-    # As it is called now, whatever the last scores called it.
-    given.loc[rows, own["segment"]] = now.loc[rows, own["next_segment"]].to_numpy()
+    result = now.copy()
+    result.loc[rows, column["next_segment_id"]] = now.loc[rows, column["segment_id"]].to_numpy()
+    result.loc[rows, column["next_segment"]] = now.loc[rows, column["segment"]].to_numpy()
+    # The current name of the segment; it may have changed since the previous scores.
+    result.loc[rows, column["segment"]] = now.loc[rows, column["next_segment"]].to_numpy()
     for name in ("segment_id", "cluster_id", "is_stable", "evidence"):
-        given.loc[rows, own[name]] = before[own[name]].astype(now[own[name]].dtype).to_numpy()
-    given.loc[rows, own["strength"]] = 1.0 - now.loc[rows, own["strength"]]
-    given.loc[rows, own["margin"]] = 0.0
-    given.loc[rows, own["is_border"]] = True
-    moved = facet_column("what_would_move", prefix)
-    if moved in given:
-        given.loc[rows, moved] = None
-    return given.astype({name: now[name].dtype for name in now}), rows
+        result.loc[rows, column[name]] = before[column[name]].astype(now[column[name]].dtype).to_numpy()
+    result.loc[rows, column["strength"]] = 1.0 - now.loc[rows, column["strength"]]
+    result.loc[rows, column["margin"]] = 0.0
+    result.loc[rows, column["is_border"]] = True
+    what_would_move = facet_column("what_would_move", prefix)
+    if what_would_move in result:
+        result.loc[rows, what_would_move] = None
+    return result.astype({name: now[name].dtype for name in now}), rows

@@ -1,4 +1,4 @@
-"""Whether the log goes on where the state of `score --update` ends: no gap, no overlap, nothing that came too late."""
+"""Checks that the log continues where the state of `score --update` ends: no gap, no overlap, no late rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ def check_continuity(
     since: datetime,
     older_row_count: int,
 ) -> list[str]:
-    """Whether the source goes on from where the state ends; what to tell of events that came too late."""
+    """Check that the source continues where the state ends; returns notes on silent periods and late rows.
+
+    Raises
+    ------
+    StateError
+        The log has a gap or an overlap.
+    """
     state_end = datetime.fromisoformat(manifest["as_of"]).replace(tzinfo=None)
     end = params.as_of.replace(tzinfo=None)
     old = state.view_parts(con, folder, manifest["events"])
@@ -37,17 +43,19 @@ def check_continuity(
     if lost:
         days = ", ".join(str(row[0]) for row in lost[:5])
         raise state.StateError(
-            f"source.events: expected it still to hold the days from {since:%Y-%m-%d}, which are read again for events "
-            f"that come late (score.late_days: {params.score.late_days:g}). A gap: nothing of {days}. Bring them back."
+            f"source.events: expected the log to still contain the days from {since:%Y-%m-%d}, which are read again "
+            f"for late events (score.late_days: {params.score.late_days:g}). There is a gap: no events on {days}. "
+            "Restore those days."
         )
     last = con.con.execute("select max(occurred_at) from new_events").fetchone()[0]
     is_silent = (last is None or last < state_end) and end > state_end
-    # What comes of that time within late_days is read by the updates to come; what comes later would be lost.
+    # Events that arrive within late_days are read by the next updates; later ones would be lost.
     if is_silent and (last is None or last < end - timedelta(days=params.score.late_days)):
         raise state.StateError(
-            f"source.events: expected events from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}, since the state "
-            f"ends there; found none within score.late_days ({params.score.late_days:g}). A gap: bring the log of that "
-            "time, or wait for it; if the shop was silent, score without --update until somebody comes."
+            f"source.events: expected events from {state_end:%Y-%m-%d %H:%M}, where the state ends, to "
+            f"{end:%Y-%m-%d %H:%M}; found none for longer than score.late_days ({params.score.late_days:g}). There is "
+            "a gap: add the missing log, or wait for it. If the shop really had no visitors, score without --update "
+            "until it does."
         )
     before, now = (
         con.con.execute(f"select count(*), count(distinct hash(t)) from {name} t where {span}").fetchone()
@@ -55,19 +63,19 @@ def check_continuity(
     )
     if before[0] and now[0] >= 2 * before[0] and now[0] >= 2 * now[1]:
         raise state.StateError(
-            f"source.events: expected each event once; those from {since:%Y-%m-%d} to {state_end:%Y-%m-%d} are there "
-            "twice. An overlap: leave the files that repeat others out, or set source.drop_duplicates: true."
+            f"source.events: expected each event once; those from {since:%Y-%m-%d} to {state_end:%Y-%m-%d} appear "
+            "twice. There is an overlap: remove the duplicate files, or set source.drop_duplicates: true."
         )
-    told = []
+    notes = []
     if is_silent:
-        told.append(
-            f"No event from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: everybody is as they were, a little "
-            "older. Is the log there? If it comes, the next --update reads it"
+        notes.append(
+            f"No events from {state_end:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}: only the time since each customer's "
+            "last activity has changed. Check that the log is complete; the next --update reads events that arrive late"
         )
     late = older_row_count - manifest["older_row_count"]
     if late > 0:
-        told.append(
-            f"Too late: {late:,} rows from before {since:%Y-%m-%d %H:%M} UTC came since the last update and are not in "
-            f"the scores (score.late_days: {params.score.late_days:g}). Remove {folder} to have them counted"
+        notes.append(
+            f"Too late: {late:,} rows from before {since:%Y-%m-%d %H:%M} UTC arrived after the last update and are not "
+            f"in the scores (score.late_days: {params.score.late_days:g}). Delete {folder} to include them"
         )
-    return told
+    return notes

@@ -1,4 +1,4 @@
-"""The table of scores: profiles in, batch by batch; a row per customer out."""
+"""The table of scores: takes profiles batch by batch and returns one row per customer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
-from features.seasons import SEASONS
+from features.seasons import SEASON_EVIDENCE
 from models.scorer import Floats, facet_column
 from models.top_categories import top_categories
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
-from pipeline.profiles.build import Measures, profile_batches
-from pipeline.profiles.seasonality import expected_of
+from pipeline.profiles.build import CustomerMeasures, profile_batches
+from pipeline.profiles.seasonality import expected_shares_for_batch
 from pipeline.scoring.hysteresis import AS_OF
 from pipeline.stores import model_registry
 
@@ -38,7 +38,7 @@ FROM_PROFILE = (
     "order_count",
     "spend",
 )
-AT_THE_END = (
+APPENDED_COLUMNS = (
     "usual_interval_days",
     "interval_variation",
     "holiday_order_share",
@@ -52,68 +52,77 @@ AT_THE_END = (
     "returned_spend",
     "activity",
 )
-"""Columns of the profile that came to the scores later: their readers count columns from the left."""
+"""Profile columns added to the scores later, at the end, because some readers count columns from the left."""
 Batch = tuple[pa.RecordBatch, pd.DataFrame]
-SIGNS = ("evidence", SHARE_PREFIX + OTHER)
-"""What `sanity_checks.of_another_shop` reads of the profile."""
+DRIFT_COLUMNS = ("evidence", SHARE_PREFIX + OTHER)
+"""Profile columns that `sanity_checks.foreign_model_signs` reads."""
 
 
-def scored(
-    con: Any, measures: Measures, mix: Floats, params: Params, model: model_registry.LoadedModel, *, threads: int
+def score_profiles(
+    con: Any,
+    measures: CustomerMeasures,
+    mix: Floats,
+    params: Params,
+    model: model_registry.LoadedModel,
+    *,
+    threads: int,
 ) -> tuple[pa.Table, pd.DataFrame]:
-    """What scores tell of profiles, and the segment columns: a row per customer each, sorted by customer_id.
+    """The profile columns of the scores and the segment columns; one row per customer each, sorted by customer_id.
 
-    Profiles of a million customers take a gigabyte, of which little is kept: a few batches are there at once.
+    Profiles of a million customers take a gigabyte, so only a few batches are in memory at once.
 
     Parameters
     ----------
     mix : float array of shape (n_slots, n_categories)
-        `models.seasons.period_mixes`.
+        Result of `models.seasons.period_mixes`.
     params : Params
-        Of the model.
+        Params of the model.
     threads : int
-        0: as many as there are cores.
+        0: one per core.
 
     Returns
     -------
     Table
-        customer_id, `SIGNS`, `FROM_PROFILE`, `AT_THE_END`, top_categories, journey_events.
+        customer_id, `DRIFT_COLUMNS`, `FROM_PROFILE`, `APPENDED_COLUMNS`, top_categories, journey_events.
     DataFrame
-        What the model predicts.
+        The predictions of the model.
     """
     spec = measures.shop.spec
 
     def score_batch(batch: pa.RecordBatch) -> Batch:
         profile = batch.to_pandas(split_blocks=True)
-        # A column alone would hold on to all of its batch: it is copied.
-        told = batch.select(["customer_id", *SIGNS, *FROM_PROFILE, *AT_THE_END]).take(np.arange(len(profile)))
+        names = ["customer_id", *DRIFT_COLUMNS, *FROM_PROFILE, *APPENDED_COLUMNS]
+        # Copied with take, because a selected column would keep its whole batch in memory.
+        kept = batch.select(names).take(np.arange(len(profile)))
         top = top_categories(
             profile,
             spec,
-            expected_of(profile, spec, mix, kappa=params.interests.kappa),
-            most=params.naming.top_categories,
+            expected_shares_for_batch(profile, spec, mix, kappa=params.interests.kappa),
+            max_count=params.naming.top_categories,
             min_lift=params.naming.min_lift,
             min_share=params.naming.min_interest_share,
         )
-        told = told.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
-        return told, model.predict(profile)
+        kept = kept.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
+        return kept, model.predict(profile)
 
     batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
-    kept, predicted = zip(*_on_threads(score_batch, batches, threads or len(os.sched_getaffinity(0))), strict=True)
-    told = pa.Table.from_batches(kept).combine_chunks()
-    order = pc.sort_indices(told["customer_id"])
+    kept_batches, predicted = zip(
+        *_on_threads(score_batch, batches, threads or len(os.sched_getaffinity(0))), strict=True
+    )
+    profiles = pa.Table.from_batches(kept_batches).combine_chunks()
+    order = pc.sort_indices(profiles["customer_id"])
     rows = pd.concat(predicted, ignore_index=True).take(order.to_numpy()).reset_index(drop=True)
-    return told.take(order), rows
+    return profiles.take(order), rows
 
 
 def _on_threads(
     work: Callable[[pa.RecordBatch], Batch], batches: Iterable[pa.RecordBatch], count: int
 ) -> Iterator[Batch]:
-    """What ``work`` makes of each batch, in order; no more batches are there at once than threads, and one."""
+    """Results of ``work`` for each batch, in order; at most one batch more than there are threads is in memory."""
     waiting: deque[Future[Batch]] = deque()
-    # Each thread computes a batch of its own, and no other threads within it.
-    one = functools.partial(threadpool_limits, 1, user_api="openmp")
-    with threadpool_limits(limits=1), ThreadPoolExecutor(count, initializer=one) as pool:
+    # Each worker computes one batch on a single thread, so the libraries do not start further threads.
+    single_thread = functools.partial(threadpool_limits, 1, user_api="openmp")
+    with threadpool_limits(limits=1), ThreadPoolExecutor(count, initializer=single_thread) as pool:
         for batch in batches:
             waiting.append(pool.submit(work, batch))
             if len(waiting) > count:
@@ -122,19 +131,21 @@ def _on_threads(
             yield waiting.popleft().result()
 
 
-def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: model_registry.LoadedModel) -> pa.Table:
-    """The scores contract, row by row as ``told`` and ``predicted`` stand."""
+def score_table(
+    profiles: pa.Table, predicted: pd.DataFrame, params: Params, model: model_registry.LoadedModel
+) -> pa.Table:
+    """The table of scores, with the rows in the order of ``profiles`` and ``predicted``."""
     same = pa.array(np.zeros(len(predicted), np.int64))
-    # Columns of further facets come last, for readers that count columns from the left.
+    # Columns of further facets come last, because some readers count columns from the left.
     prefixes = [facet.column_prefix for facet in facets_of(params) if not facet.is_first]
     names = [str(name) for name in predicted]
-    beginnings = tuple(facet_column(own, prefix) for prefix in prefixes for own in ("", "next_", "is_"))
-    first = [name for name in names if not name.startswith(beginnings)]
-    further = [name for name in names if name.startswith(beginnings)]
+    further_prefixes = tuple(facet_column(start, prefix) for prefix in prefixes for start in ("", "next_", "is_"))
+    first = [name for name in names if not name.startswith(further_prefixes)]
+    further = [name for name in names if name.startswith(further_prefixes)]
 
     def as_in_history(name: str) -> pa.ChunkedArray:
-        """Texts of the kind that pandas gives, so that scores and their history go together."""
-        column = told[name]
+        """The string type that pandas writes, so scores and `kindred history` have the same schema."""
+        column = profiles[name]
         return column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
 
     columns = {
@@ -144,22 +155,31 @@ def score_table(told: pa.Table, predicted: pd.DataFrame, params: Params, model: 
         **{name: as_in_history(name) for name in (*FROM_PROFILE, "top_categories")},
         "model_uri": pa.array([model.uri]).take(same),
         "run_id": pa.array([model.run_id]).take(same),
-        **{name: told[name] for name in ("journey_events", *AT_THE_END)},
+        **{name: profiles[name] for name in ("journey_events", *APPENDED_COLUMNS)},
         **{name: pa.array(predicted[name], from_pandas=True) for name in further},
     }
     return pa.table(columns)
 
 
 def profile_columns(model: model_registry.LoadedModel, spec: ProfileSpec) -> set[str]:
-    """Columns of the profile that the model and the scores are made of."""
+    """Profile columns that the model and the scores need."""
     shares = [SHARE_PREFIX + category for category in spec.cut.categories]
     events = [JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]
-    return {"customer_id", SEASONS, *SIGNS, *model.columns, *shares, *events, *FROM_PROFILE, *AT_THE_END}
+    return {
+        "customer_id",
+        SEASON_EVIDENCE,
+        *DRIFT_COLUMNS,
+        *model.columns,
+        *shares,
+        *events,
+        *FROM_PROFILE,
+        *APPENDED_COLUMNS,
+    }
 
 
 def journey_events(profile: pd.DataFrame) -> pa.ListArray:
-    """Each customer's journey events, in the order of `features.journey.JOURNEY_EVENTS`; empty where none holds."""
-    held = profile[[JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]].to_numpy(dtype=bool)
-    offsets = np.concatenate([[0], held.sum(axis=1).cumsum()])
+    """Lists of each customer's journey events, in the order of `features.journey.JOURNEY_EVENTS`; may be empty."""
+    has_event = profile[[JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]].to_numpy(dtype=bool)
+    offsets = np.concatenate([[0], has_event.sum(axis=1).cumsum()])
     names = pa.array(JOURNEY_EVENTS, pa.string())
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(np.nonzero(held)[1])))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(np.nonzero(has_event)[1])))

@@ -1,4 +1,4 @@
-"""The choice of a facet's settings: candidates as children of one run, judged on samples and on earlier cutoffs."""
+"""Chooses the settings of a facet: candidates are judged on samples and earlier cutoffs, each logged as a child run."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from pipeline.report import plots
 from pipeline.report.next_steps import command
 from pipeline.segmentation.cluster import cluster, hdbscan_settings, segment_ids
 from pipeline.segmentation.describe import describe_segments
-from pipeline.segmentation.predictive_validity import UNJUDGED, Past
+from pipeline.segmentation.predictive_validity import NO_QUALITY_METRICS, CutoffData
 from pipeline.stores import mlflow_runs
 
-RULES_CUSTOMERS = 300
-WAYS_TO_HOLD_OUT = 3
-AS_GIVEN = "blocks as given"
-FIGURES = {
+RULE_SAMPLE_CUSTOMERS = 300
+HOLDOUT_SPLITS = 3
+DEFAULT_BALANCE = "blocks as given"
+METRIC_OF_QUESTION = {
     "buys": "buys_auc",
     "spend": "spend_r2",
     "categories": "category_auc",
     "stability": "stable_share",
     "separation": "separation",
 }
-"""Question of ``chosen_by`` -> figure of `models.selection.Candidate`."""
+"""Question of ``chosen_by`` -> attribute of `models.selection.Candidate`."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a candidate is fitted with; None where it does not apply."""
+    """The settings of a candidate; None where a setting does not apply."""
 
     algorithm: str
     n_segments: int | None
     min_cluster_share: float | None
     balance: int
     block_weights: Mapping[str, float]
-    """Those that differ from the facet's."""
+    """Only the weights that differ from the facet's."""
 
-    def of(self, facet: Facet) -> Facet:
+    def apply_to(self, facet: Facet) -> Facet:
         """The facet with this setting."""
         changes: dict[str, Any] = {"algorithm": self.algorithm, "block_weights": dict(self.block_weights)}
         if self.n_segments is not None:
@@ -63,34 +63,35 @@ class Setting:
         return facet.with_settings(**changes)
 
     def overrides(self, facet: Facet) -> dict[str, str]:
-        """The keys of params.yaml that make it."""
+        """The setting as keys and values of params.yaml."""
         section = f"facets.{facet.name}"
-        found = {f"{section}.algorithm": self.algorithm}
+        overrides = {f"{section}.algorithm": self.algorithm}
         if self.n_segments is not None:
-            found[f"{section}.n_segments"] = str(self.n_segments)
+            overrides[f"{section}.n_segments"] = str(self.n_segments)
         if self.min_cluster_share is not None:
-            found[f"{section}.min_cluster_share"] = f"{self.min_cluster_share:g}"
-        return found | {f"{section}.block_weights.{name}": f"{one:g}" for name, one in self.block_weights.items()}
+            overrides[f"{section}.min_cluster_share"] = f"{self.min_cluster_share:g}"
+        weights = {f"{section}.block_weights.{name}": f"{weight:g}" for name, weight in self.block_weights.items()}
+        return overrides | weights
 
     def command(self, params: Params, facet: Facet) -> str:
-        """What trains it in full."""
+        """The command that trains the setting in full."""
         return command(params, "train", overrides=self.overrides(facet))
 
     def balance_name(self) -> str:
         """The balance of blocks in words."""
-        return ", ".join(f"{name} {one:g}" for name, one in self.block_weights.items()) or AS_GIVEN
+        return ", ".join(f"{name} {weight:g}" for name, weight in self.block_weights.items()) or DEFAULT_BALANCE
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A setting, and what it gave.
+class Trial:
+    """A setting and its results on the sample.
 
     Attributes
     ----------
     setting : Setting
     candidate : Candidate
     scaling, model : dict
-        Of the clusters of the sample, as `models.scorer` reads them.
+        Scaling and model of the sample's clusters, as `models.scorer` reads them.
     """
 
     setting: Setting
@@ -99,40 +100,40 @@ class Tried:
     model: Mapping[str, Any]
 
     def starts(self, profile: pd.DataFrame, facet: Facet) -> dict[str, Ints]:
-        """For `models.clusterers.fit_kmeans`: the segment of each customer by the clusters of the sample."""
+        """Start for `models.clusterers.fit_kmeans`: each customer's cluster among the clusters of the sample."""
         if self.setting.algorithm != "kmeans":
             return {}
         inside = clustered(profile, facet)
         labels = np.full(len(profile), -1, dtype=np.int64)
         labels[inside] = assign(to_space(profile[inside], self.scaling), self.model)["cluster_id"]
-        return {"": labels}  # of which no reader knows
+        return {"": labels}  # this start is internal, so it is not named in the notes
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenClusters:
     """The setting chosen for a facet, trained in full.
 
     Attributes
     ----------
     facet : Facet
-        With the setting.
+        The facet with the chosen setting.
     fitted : FittedClusters
-        Of all customers.
-    tried : list of Tried
+        The clusters of all customers.
+    trials : list of Trial
     choice : Choice or None
-        None where no candidate was good enough, and fewer segments than any were made.
+        None if no candidate was good enough and a fallback was used.
     """
 
     facet: Facet
     fitted: FittedClusters
-    tried: list[Tried]
+    trials: list[Trial]
     choice: Choice | None
 
 
-def is_to_choose(facet: Facet, *, sweep: bool) -> bool:
-    """Whether settings of a facet are chosen before a training."""
-    given = facet.settings
-    return sweep or given.algorithm == "auto" or (given.algorithm == "kmeans" and given.n_segments == "auto")
+def needs_choice(facet: Facet, *, sweep: bool) -> bool:
+    """Whether the facet's settings must be chosen before it is trained."""
+    settings = facet.settings
+    return sweep or settings.algorithm == "auto" or (settings.algorithm == "kmeans" and settings.n_segments == "auto")
 
 
 def clustered(profile: pd.DataFrame, facet: Facet) -> NDArray[np.bool_]:
@@ -141,81 +142,82 @@ def clustered(profile: pd.DataFrame, facet: Facet) -> NDArray[np.bool_]:
 
 
 def search_space(params: Params, facet: Facet, *, sweep: bool) -> list[Setting]:
-    """Settings to try: those of the facet's algorithm, or with ``sweep`` of all algorithms in `sweep.algorithm`.
+    """Settings to try: for the facet's algorithm or, with ``sweep``, for all algorithms in `sweep.algorithm`.
 
-    A facet that is named by interests has its rule among them, wherever more than one algorithm is tried.
+    If more than one algorithm is tried, a facet named by interests also tries its rule.
     """
-    given = facet.settings
-    is_open = sweep or given.algorithm == "auto"
-    # A balance that says what is given already is the one given.
+    settings = facet.settings
+    tries_algorithms = sweep or settings.algorithm == "auto"
+    # A balance equal to the configured weights is not tried twice.
     balances: list[dict[str, float]] = [
-        {str(key): one for key, one in balance.items() if given.block_weights.get(key, 0.0) != one}
-        for balance in given.try_block_weights
+        {str(block): weight for block, weight in balance.items() if settings.block_weights.get(block, 0.0) != weight}
+        for balance in settings.try_block_weights
     ]
-    counts = sorted(set(given.try_n_segments)) if sweep or given.n_segments == "auto" else [given.n_segments]
-    found = []
-    for algorithm in dict.fromkeys(params.sweep.algorithm if is_open else [given.algorithm]):
-        for place, balance in enumerate([{}, *(one for one in balances if one)]):
+    counts = sorted(set(settings.try_n_segments)) if sweep or settings.n_segments == "auto" else [settings.n_segments]
+    space = []
+    for algorithm in dict.fromkeys(params.sweep.algorithm if tries_algorithms else [settings.algorithm]):
+        for index, balance in enumerate([{}, *(balance for balance in balances if balance)]):
             if algorithm == "kmeans":
-                found += [Setting(algorithm, count, None, place, balance) for count in counts]
+                space += [Setting(algorithm, count, None, index, balance) for count in counts]
             else:
-                shares = sorted(set(given.try_min_cluster_share))
-                found += [Setting(algorithm, None, share, place, balance) for share in shares]
-    if is_open and facet.names_interests:
-        found.append(Setting("rule", None, None, 0, {}))
-    return found
+                shares = sorted(set(settings.try_min_cluster_share))
+                space += [Setting(algorithm, None, share, index, balance) for share in shares]
+    if tries_algorithms and facet.is_named_by_interests:
+        space.append(Setting("rule", None, None, 0, {}))
+    return space
 
 
-def try_settings(
-    settings: Sequence[Setting], sample: Sample, earlier: Sequence[Past], params: Params, facet: Facet
-) -> list[Tried]:
-    """Fit and judge settings on a sample, several at once, and on the earlier cutoffs."""
-    # UMAP's compiled code bears no second thread; the others' workers would be slower to start than to do the work.
-    by_threads = all(one.algorithm != "hdbscan" for one in settings)
-    work = [delayed(_try)(one, sample, earlier, params, facet) for one in settings]
+def run_settings(
+    settings: Sequence[Setting], sample: Sample, earlier: Sequence[CutoffData], params: Params, facet: Facet
+) -> list[Trial]:
+    """Fit and judge settings in parallel, on a sample of today's customers and on the earlier cutoffs."""
+    # UMAP's compiled code is not thread-safe. For the others, starting processes would take longer than the work.
+    use_threads = all(setting.algorithm != "hdbscan" for setting in settings)
+    work = [delayed(_run_trial)(setting, sample, earlier, params, facet) for setting in settings]
     with threadpool_limits(limits=1):
-        found = Parallel(n_jobs=params.sweep.n_jobs, prefer="threads" if by_threads else "processes")(work)
-    return list(found)
+        trials = Parallel(n_jobs=params.sweep.n_jobs, prefer="threads" if use_threads else "processes")(work)
+    return list(trials)
 
 
-def try_candidates(
-    profiles: Profiles, earlier: Sequence[Past], params: Params, facet: Facet, *, sweep: bool
-) -> list[Tried]:
-    """Fit and judge every candidate; where groups are to part clearly, numbers near the best one are tried, too."""
+def run_trials(
+    profiles: Profiles, earlier: Sequence[CutoffData], params: Params, facet: Facet, *, sweep: bool
+) -> list[Trial]:
+    """Fit and judge every candidate. If separation decides, numbers of segments near the best are also tried."""
     sample = _sample(profiles, params, facet)
-    tried = try_settings(search_space(params, facet, sweep=sweep), sample, earlier, params, facet)
+    trials = run_settings(search_space(params, facet, sweep=sweep), sample, earlier, params, facet)
     if "separation" in facet.settings.chosen_by and (sweep or facet.settings.n_segments == "auto"):
-        while more := numbers_between(tried, facet):
-            tried += try_settings([Setting("kmeans", one, None, 0, {}) for one in more], sample, earlier, params, facet)
-    return tried
+        while counts := counts_between(trials, facet):
+            more = [Setting("kmeans", count, None, 0, {}) for count in counts]
+            trials += run_settings(more, sample, earlier, params, facet)
+    return trials
 
 
-def numbers_between(tried: Sequence[Tried], facet: Facet) -> list[int]:
-    """Numbers of segments halfway between the best KMeans candidate and its neighbours; none where these are next."""
-    own = [one for one in tried if one.setting.algorithm == "kmeans" and one.setting.balance == 0]
-    if len(own) < 2:
+def counts_between(trials: Sequence[Trial], facet: Facet) -> list[int]:
+    """Numbers of segments halfway between the best KMeans candidate and its neighbours; empty if there are none."""
+    kmeans = [trial for trial in trials if trial.setting.algorithm == "kmeans" and trial.setting.balance == 0]
+    if len(kmeans) < 2:
         return []
-    order = dict(
+    score_of = dict(
         zip(
-            (one.setting.n_segments or 0 for one in own),
-            scores([one.candidate for one in own], figures(facet)),
+            (trial.setting.n_segments or 0 for trial in kmeans),
+            scores([trial.candidate for trial in kmeans], deciding_metrics(facet)),
             strict=True,
         )
     )
-    counts = sorted(order)
-    place = counts.index(max(counts, key=lambda count: (order[count], -count)))
-    near = counts[max(place - 1, 0) : place + 2]
-    return [(low + high) // 2 for low, high in pairwise(near) if high - low > 1]
+    counts = sorted(score_of)
+    best = counts.index(max(counts, key=lambda count: (score_of[count], -count)))
+    neighbours = counts[max(best - 1, 0) : best + 2]
+    return [(low + high) // 2 for low, high in pairwise(neighbours) if high - low > 1]
 
 
-def figures(facet: Facet) -> list[str]:
-    """Figures of candidates that decide in a facet."""
-    return [FIGURES[question] for question in facet.settings.chosen_by]
+def deciding_metrics(facet: Facet) -> list[str]:
+    """Attributes of `Candidate` that decide between the facet's candidates."""
+    return [METRIC_OF_QUESTION[question] for question in facet.settings.chosen_by]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some of today's customers who did enough to be clustered, and how many there are."""
+    """A sample of today's customers with enough events to be clustered, and the number of all such customers."""
 
     profiles: Profiles
     clustered_count: int
@@ -225,26 +227,29 @@ def _sample(profiles: Profiles, params: Params, facet: Facet) -> Sample:
     inside = np.flatnonzero(clustered(profiles.table, facet))
     rows = inside[sampled_rows(len(inside), params.sweep.sample_customers, params.seed)]
     table = profiles.table.iloc[rows].reset_index(drop=True)
-    return Sample(replace(profiles, table=table, said=None), len(inside))
+    return Sample(replace(profiles, table=table, event_evidence=None), len(inside))
 
 
-def _try(setting: Setting, sample: Sample, earlier: Sequence[Past], params: Params, facet: Facet) -> Tried:
-    facet, tried = setting.of(facet), params.sweep
-    # Rules do not bear on names, and take longer than all else that is described.
-    params = params.model_copy(update={"rules": params.rules.model_copy(update={"sample_customers": RULES_CUSTOMERS})})
+def _run_trial(setting: Setting, sample: Sample, earlier: Sequence[CutoffData], params: Params, facet: Facet) -> Trial:
+    facet, sweep = setting.apply_to(facet), params.sweep
+    # Rules do not affect names, and take longer than the rest of the description.
+    params = params.model_copy(
+        update={"rules": params.rules.model_copy(update={"sample_customers": RULE_SAMPLE_CUSTOMERS})}
+    )
     quality = {
         **params.quality.model_dump(),
-        "sample_customers": tried.sample_customers,
-        **dict.fromkeys(("stability_customers", "hdbscan_resample_customers"), tried.sample_customers),
-        **dict.fromkeys(("stability_resamples", "hdbscan_resamples"), tried.resamples),
+        "sample_customers": sweep.sample_customers,
+        **dict.fromkeys(("stability_customers", "hdbscan_resample_customers"), sweep.sample_customers),
+        **dict.fromkeys(("stability_resamples", "hdbscan_resamples"), sweep.resamples),
     }
     fitted = cluster(sample.profiles, params, facet, quality=quality)
-    names = [one["name"] for one in describe_segments(sample.profiles, fitted, params, facet, leaning=None).table]
-    numbered = [found for one in names if (found := re.fullmatch(r"(.+) \d+", one)) and found[1] in names]
-    predicted: dict[str, list[float]] = {name: [] for name in CHANCE}
-    for past in earlier:
-        for name, figure in _predicted(past, params, facet).items():
-            predicted[name].append(figure)
+    segments = describe_segments(sample.profiles, fitted, params, facet, seasonal_lift=None)
+    names = [segment["name"] for segment in segments.table]
+    numbered = [match for name in names if (match := re.fullmatch(r"(.+) \d+", name)) and match[1] in names]
+    predictive: dict[str, list[float]] = {metric: [] for metric in CHANCE}
+    for data in earlier:
+        for metric, value in _predictive_metrics(data, params, facet).items():
+            predictive[metric].append(value)
     smallest, noise_share = fitted.quality["smallest_share"] or 0.0, fitted.quality["noise_share"] or 0.0
     candidate = Candidate(
         algorithm=setting.algorithm,
@@ -261,133 +266,134 @@ def _try(setting: Setting, sample: Sample, earlier: Sequence[Past], params: Para
         smallest_share=smallest,
         noise_share=noise_share,
         named_apart=fitted.n_segments - len(numbered),
-        **{name: float(np.mean(figures)) if figures else None for name, figures in predicted.items()},
+        **{metric: float(np.mean(values)) if values else None for metric, values in predictive.items()},
     )
-    return Tried(setting, candidate, fitted.scaling, fitted.clusters.model)
+    return Trial(setting, candidate, fitted.scaling, fitted.clusters.model)
 
 
-def _predicted(past: Past, params: Params, facet: Facet) -> dict[str, float]:
-    """What segments of the setting, fitted on a sample of the past, predicted of its outcomes."""
-    most = {"fit_customers": params.sweep.sample_customers}
+def _predictive_metrics(data: CutoffData, params: Params, facet: Facet) -> dict[str, float]:
+    """How well the facet's segments, fitted on a sample at a cutoff, predict the outcomes after it."""
+    limit = {"fit_customers": params.sweep.sample_customers}
     fitted = cluster(
-        past.profiles,
+        data.profiles,
         params,
         facet,
-        quality={**params.quality.model_dump(), **UNJUDGED},
-        kmeans={**params.clustering.kmeans.model_dump(), **most},
-        hdbscan={**hdbscan_settings(params, facet), **most},
+        quality={**params.quality.model_dump(), **NO_QUALITY_METRICS},
+        kmeans={**params.clustering.kmeans.model_dump(), **limit},
+        hdbscan={**hdbscan_settings(params, facet), **limit},
     )
-    ids = segment_ids(past.profiles.table, fitted, facet)
-    # Which customers are held out together is luck; a mean over several ways has less of it.
-    found = [predictive_validity(ids, past.outcomes, seed=params.seed + place) for place in range(WAYS_TO_HOLD_OUT)]
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+    ids = segment_ids(data.profiles.table, fitted, facet)
+    # The mean over several random splits varies less than a single one.
+    splits = [predictive_validity(ids, data.outcomes, seed=params.seed + split) for split in range(HOLDOUT_SPLITS)]
+    return {metric: float(np.mean([split[metric] for split in splits])) for metric in splits[0]}
 
 
 def choose_and_fit(
     mlflow: Any,
     profiles: Profiles,
-    earlier: Sequence[Past],
+    earlier: Sequence[CutoffData],
     params: Params,
     facet: Facet,
     starts: Mapping[str, Ints],
     *,
     sweep: bool,
     progress: Progress,
-) -> Chosen:
-    """Try the candidates, log each as a child of the active run, and train the one chosen in full.
+) -> ChosenClusters:
+    """Try the candidates, log each as a child of the active run, and train the chosen one in full.
 
-    A candidate is judged on a sample; one that turns out to have too small a segment among all customers is passed
-    over. Where none is left, the facet falls back: on its rule where it is named by interests, else on fewer segments
-    than any candidate's, and on one where nothing else will do. A cutoff at which fewer than ``minimum.customers`` had
-    done enough to be clustered does not judge.
+    Candidates are judged on a sample. A candidate that has too small a segment among all customers is skipped. If none
+    is left, a facet named by interests falls back on its rule. Any other facet falls back on fewer segments than any
+    candidate has, if necessary on one. A cutoff is not used if fewer than ``minimum.customers`` had enough events to be
+    clustered.
 
     Parameters
     ----------
     starts : mapping
-        `identity.Champion.starts`; for the training in full, which else goes on from the candidate that was judged.
+        `lineage.Champion.starts`. The full training tries them as well as the candidate's own clusters.
     """
     progress(f"trying candidates for {facet.name}")
-    earlier = [past for past in earlier if _clustered_count(past.profiles, facet) >= max(params.minimum.customers, 1)]
-    tried = try_candidates(profiles, earlier, params, facet, sweep=sweep)
-    least = params.quality.min_segment_customers or params.naming.min_group
-    left = {one.candidate: one for one in tried if one.setting.algorithm != "rule"}
+    min_clustered = max(params.minimum.customers, 1)
+    earlier = [data for data in earlier if _clustered_count(data.profiles, facet) >= min_clustered]
+    trials = run_trials(profiles, earlier, params, facet, sweep=sweep)
+    min_customers = params.quality.min_segment_customers or params.naming.min_group
+    remaining = {trial.candidate: trial for trial in trials if trial.setting.algorithm != "rule"}
     while choice := choose(
-        list(left),
-        chosen_by=figures(facet),
+        list(remaining),
+        chosen_by=deciding_metrics(facet),
         tolerance=params.sweep.tolerance,
-        min_customers=least,
+        min_customers=min_customers,
         min_segment_share=params.quality.min_segment_share,
         min_stable_share=params.sweep.min_stable_share,
         min_separation=params.sweep.min_separation if "separation" in facet.settings.chosen_by else None,
     ):
-        given = left[choice.chosen].setting.of(facet)
+        chosen = remaining[choice.chosen].setting.apply_to(facet)
         progress(f"clustering {facet.name}: {choice.chosen.name}")
-        own = left[choice.chosen].starts(profiles.table, given)
-        fitted = cluster(profiles, params, given, starts={**starts, **own})
-        if starts and _smallest(fitted) < least:  # of the champion's segments; others may all be large enough
-            fitted = cluster(profiles, params, given, starts=own)
-        if _smallest(fitted) >= least:
-            log_candidates(mlflow, tried, choice.chosen, params, facet)
-            samples = _samples(profiles, earlier, params, facet)
+        own_starts = remaining[choice.chosen].starts(profiles.table, chosen)
+        fitted = cluster(profiles, params, chosen, starts={**starts, **own_starts})
+        if starts and _smallest(fitted) < min_customers:  # without the champion's start, all may be large enough
+            fitted = cluster(profiles, params, chosen, starts=own_starts)
+        if _smallest(fitted) >= min_customers:
+            log_candidates(mlflow, trials, choice.chosen, params, facet)
+            samples = _describe_samples(profiles, earlier, params, facet)
             fitted = replace(
                 fitted,
-                candidates=[one.candidate for one in tried],
+                candidates=[trial.candidate for trial in trials],
                 choice_reason=f"{choice.reason} {samples}",
                 notes=(*fitted.notes, *choice.notes),
             )
-            return Chosen(given, fitted, tried, choice)
-        del left[choice.chosen]
-    return _by_leading_category(mlflow, profiles, params, facet, tried) or _fewer(
-        mlflow, profiles, params, facet, starts, tried, least
+            return ChosenClusters(chosen, fitted, trials, choice)
+        del remaining[choice.chosen]
+    return _by_leading_category(mlflow, profiles, params, facet, trials) or _fallback_k(
+        mlflow, profiles, params, facet, starts, trials, min_customers
     )
 
 
 def _by_leading_category(
-    mlflow: Any, profiles: Profiles, params: Params, facet: Facet, tried: list[Tried]
-) -> Chosen | None:
-    """The rule of a facet that is named by interests, where no clustering was good enough; else None."""
-    rule = next((one for one in tried if one.setting.algorithm == "rule"), None)
+    mlflow: Any, profiles: Profiles, params: Params, facet: Facet, trials: list[Trial]
+) -> ChosenClusters | None:
+    """Group customers by the rule of a facet named by interests; None if the facet has no such rule."""
+    rule = next((trial for trial in trials if trial.setting.algorithm == "rule"), None)
     if rule is None:
         return None
-    log_candidates(mlflow, tried, rule.candidate, params, facet)
-    given = rule.setting.of(facet)
+    log_candidates(mlflow, trials, rule.candidate, params, facet)
+    chosen = rule.setting.apply_to(facet)
     reason = (
-        f"Customers form a continuum of interests: none of {len(tried) - 1} clusterings parted clearly "
-        f"(sweep.min_separation, {params.sweep.min_separation:g}) and came back on resamples "
+        f"Customers form a continuum of interests: none of {len(trials) - 1} clusterings was both clearly separated "
+        f"(sweep.min_separation, {params.sweep.min_separation:g}) and stable on resamples "
         f"(sweep.min_stable_share, {params.sweep.min_stable_share:g}). They are grouped by their leading category."
     )
-    fitted = cluster(profiles, params, given)
-    fitted = replace(fitted, candidates=[one.candidate for one in tried], choice_reason=reason)
-    return Chosen(given, fitted, tried, None)
+    fitted = cluster(profiles, params, chosen)
+    fitted = replace(fitted, candidates=[trial.candidate for trial in trials], choice_reason=reason)
+    return ChosenClusters(chosen, fitted, trials, None)
 
 
-def _fewer(
+def _fallback_k(
     mlflow: Any,
     profiles: Profiles,
     params: Params,
     facet: Facet,
     starts: Mapping[str, Ints],
-    tried: list[Tried],
-    least: int,
-) -> Chosen:
-    """KMeans with the most segments below the grid of which none is too small; one segment always is."""
-    log_candidates(mlflow, tried, None, params, facet)
+    trials: list[Trial],
+    min_customers: int,
+) -> ChosenClusters:
+    """KMeans with the most segments below the search space that are all large enough; at worst one segment."""
+    log_candidates(mlflow, trials, None, params, facet)
     fewest = min(facet.settings.try_n_segments)
     for count in range(max(fewest - 1, 1), 0, -1):
-        given = Setting("kmeans", count, None, 0, {}).of(facet)
-        fitted = cluster(profiles, params, given, starts=starts)
-        if _smallest(fitted) >= least:
+        chosen = Setting("kmeans", count, None, 0, {}).apply_to(facet)
+        fitted = cluster(profiles, params, chosen, starts=starts)
+        if _smallest(fitted) >= min_customers:
             break
     reason = (
-        f"None of {len(tried)} candidates had {least} customers in every segment "
-        f"(quality.min_segment_customers); {count} segment{'s' * (count > 1)} can have."
+        f"None of {len(trials)} candidates had {min_customers} customers in every segment "
+        f"(quality.min_segment_customers), so {count} segment{'s' * (count > 1)} {'are' if count > 1 else 'is'} used."
     )
-    fitted = replace(fitted, candidates=[one.candidate for one in tried], choice_reason=reason)
-    return Chosen(given, fitted, tried, None)
+    fitted = replace(fitted, candidates=[trial.candidate for trial in trials], choice_reason=reason)
+    return ChosenClusters(chosen, fitted, trials, None)
 
 
 def _smallest(fitted: FittedClusters) -> int:
-    """Customers in the smallest cluster; noise is none."""
+    """Customers in the smallest cluster, not counting noise."""
     labels = fitted.labels[fitted.labels != NOISE]
     return int(np.unique(labels, return_counts=True)[1].min()) if len(labels) else 0
 
@@ -396,22 +402,22 @@ def _clustered_count(profiles: Profiles, facet: Facet) -> int:
     return int(clustered(profiles.table, facet).sum())
 
 
-def _samples(profiles: Profiles, earlier: Sequence[Past], params: Params, facet: Facet) -> str:
-    """On which customers the candidates were judged, in words."""
+def _describe_samples(profiles: Profiles, earlier: Sequence[CutoffData], params: Params, facet: Facet) -> str:
+    """The customers on whom the candidates were judged, in words."""
     count = _clustered_count(profiles, facet)
     used = min(count, params.sweep.sample_customers)
-    text = f"Candidates were fitted on {used:,} of {count:,} customers and {params.sweep.resamples} resamples of them"
-    past = " and ".join(f"{len(one.profiles.table):,} customers on {one.cutoff:%Y-%m-%d}" for one in earlier)
-    return f"{text}; what they predicted was measured on {past}." if past else f"{text}."
+    text = f"Candidates were fitted on {used:,} of {count:,} customers and {params.sweep.resamples} resamples of them."
+    cutoffs = " and ".join(f"{len(data.profiles.table):,} customers on {data.cutoff:%Y-%m-%d}" for data in earlier)
+    return f"{text} Their predictions were measured for {cutoffs}." if cutoffs else text
 
 
-def log_candidates(mlflow: Any, tried: list[Tried], chosen: Candidate | None, params: Params, facet: Facet) -> None:
-    """A child run for each candidate, with the command that trains it; one table and a figure of all of them."""
-    of_each = scores([one.candidate for one in tried], figures(facet))
+def log_candidates(mlflow: Any, trials: list[Trial], chosen: Candidate | None, params: Params, facet: Facet) -> None:
+    """Log a child run per candidate, with the command that trains it, and a table and a figure of all of them."""
+    candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
     rows = []
-    for one, score in zip(tried, of_each, strict=True):
-        row = {**vars(one.candidate), "score": score, "command": one.setting.command(params, facet)}
-        row["is_chosen"] = one.candidate == chosen
+    for trial, score in zip(trials, candidate_scores, strict=True):
+        row = {**vars(trial.candidate), "score": score, "command": trial.setting.command(params, facet)}
+        row["is_chosen"] = trial.candidate == chosen
         rows.append(row)
         tags = {
             "candidate": "true",
@@ -419,25 +425,25 @@ def log_candidates(mlflow: Any, tried: list[Tried], chosen: Candidate | None, pa
             "command": row["command"],
             "is_chosen": str(row["is_chosen"]).lower(),
         }
-        with mlflow_runs.run(mlflow, name=f"{facet.name}: {one.candidate.name}", tags=tags, nested=True):
-            mlflow.log_params(one.setting.overrides(facet))
+        with mlflow_runs.run(mlflow, name=f"{facet.name}: {trial.candidate.name}", tags=tags, nested=True):
+            mlflow.log_params(trial.setting.overrides(facet))
             numbers = {key: value for key, value in row.items() if isinstance(value, float | int)}
             mlflow.log_metrics({key: float(value) for key, value in numbers.items() if key not in ("asked", "balance")})
     mlflow.log_table({key: [row[key] for row in rows] for key in rows[0]}, f"{facet.name}/candidates.json")
     mlflow_runs.log_figures(mlflow, {f"{facet.name}/choice": plots.choice_figure(rows)})
 
 
-def candidates_text(tried: Sequence[Tried], params: Params, facet: Facet) -> str:
-    """A line per candidate, the highest score first, and the command that trains it in full."""
-    of_each = scores([one.candidate for one in tried], figures(facet))
-    lines = [f"{'Score':>5}  {'Stable':>6}  {'Smallest':>8}  {'Apart':>5}  Train {facet.name} in full"]
-    for score, one in sorted(
-        zip(of_each, tried, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.simplicity)
+def candidates_text(trials: Sequence[Trial], params: Params, facet: Facet) -> str:
+    """A line per candidate, highest score first, with the command that trains it in full."""
+    candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
+    lines = [f"{'Score':>5}  {'Stable':>6}  {'Smallest':>8}  {'Named':>5}  Train {facet.name} in full"]
+    for score, trial in sorted(
+        zip(candidate_scores, trials, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.simplicity)
     ):
-        found = one.candidate
+        candidate = trial.candidate
         lines.append(
-            f"{score:5.2f}  {found.stable_share:6.0%}  {found.smallest_count:8,.0f}  "
-            f"{found.named_apart:>2}/{found.n_segments:<2}  "
-            f"{one.setting.command(params, facet)}"
+            f"{score:5.2f}  {candidate.stable_share:6.0%}  {candidate.smallest_count:8,.0f}  "
+            f"{candidate.named_apart:>2}/{candidate.n_segments:<2}  "
+            f"{trial.setting.command(params, facet)}"
         )
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.identity import STANDING
+from models.identity import RULE_GROUP_PREFIX
 from models.leading_category import LeadingRule
 from models.scorer import NOISE, is_known
 from models.segmentation import FittedClusters, fit_segmentation
@@ -18,19 +18,19 @@ from pipeline.profiles.build import Profiles
 
 
 def cluster(profiles: Profiles, params: Params, facet: Facet, **changes: Any) -> FittedClusters:
-    """Cluster the profiles by one facet; ``changes`` go before the settings of ``params``.
+    """Cluster the profiles by one facet; ``changes`` override the settings of ``params``.
 
     Raises
     ------
     UserError
-        There are no customers, or none with enough events.
+        There are no customers, none has enough events, or the algorithm or number of segments is not set.
     """
     if profiles.table.empty:
         raise UserError(f"expected customers before as_of {params.as_of:%Y-%m-%d %H:%M}, found none. Check as_of.")
     settings, shared = facet.settings, params.clustering
     if settings.algorithm == "auto" or (settings.algorithm == "kmeans" and settings.n_segments == "auto"):
         raise UserError(f"facets.{facet.name}: expected an algorithm and a number of segments; auto is for training.")
-    given = {
+    arguments = {
         "facet": facet.identity,
         "algorithm": settings.algorithm,
         "n_segments": settings.n_segments,
@@ -39,53 +39,55 @@ def cluster(profiles: Profiles, params: Params, facet: Facet, **changes: Any) ->
         "block_weights": settings.block_weights,
         "kmeans": shared.kmeans.model_dump(),
         "hdbscan": hdbscan_settings(params, facet),
-        "leading_rule": _leading_rule(profiles, params, facet) if facet.names_interests else None,
+        "leading_rule": _leading_rule(profiles, params, facet) if facet.is_named_by_interests else None,
         "quality": params.quality.model_dump(),
         "seed": params.seed,
     }
     try:
-        return fit_segmentation(profiles.table, profiles.shop.spec.columns(), **{**given, **changes})
+        return fit_segmentation(profiles.table, profiles.shop.spec.columns(), **{**arguments, **changes})
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
 def hdbscan_settings(params: Params, facet: Facet) -> dict[str, Any]:
-    """What `models.clusterers.fit_hdbscan` is given in a facet."""
-    own = facet.settings.model_dump(include={"noise", "min_cluster_share"})
-    return {**params.clustering.hdbscan.model_dump(), **own}
+    """Arguments for `models.clusterers.fit_hdbscan` in a facet."""
+    facet_settings = facet.settings.model_dump(include={"noise", "min_cluster_share"})
+    return {**params.clustering.hdbscan.model_dump(), **facet_settings}
 
 
 def _leading_rule(profiles: Profiles, params: Params, facet: Facet) -> LeadingRule:
-    given = params.clustering.leading_category
-    least = params.quality.min_segment_customers or params.naming.min_group
+    settings = params.clustering.leading_category
+    min_customers = params.quality.min_segment_customers or params.naming.min_group
     customer_count = int(is_known(profiles.table, facet.settings.model_dump()).sum())
     return LeadingRule(
         cut=profiles.shop.spec.cut,
         kappa=params.interests.kappa,
-        min_lift=given.min_lift,
-        min_errors=given.min_errors,
-        min_share=max(params.quality.min_segment_share, least / max(customer_count, 1)),
+        min_lift=settings.min_lift,
+        min_errors=settings.min_errors,
+        min_share=max(params.quality.min_segment_share, min_customers / max(customer_count, 1)),
     )
 
 
 def segment_ids(profile: pd.DataFrame, fitted: FittedClusters, facet: Facet) -> np.ndarray:
-    """The segment of each customer trained on: the cluster's, or that of the group by rule."""
-    ids = groups_by_rule(profile, facet)
-    given = fitted.labels != NOISE if noise_policy(fitted) == "standing" else np.ones(len(fitted.labels), dtype=bool)
-    rows = np.flatnonzero(fitted.is_clustered)[given]
-    known, place = np.unique(fitted.labels[given], return_inverse=True)
-    ids[rows] = np.array([fitted.segment_id(number) for number in known.tolist()], dtype=object)[place]
+    """segment_id of each training customer: that of the cluster, or that of the rule-based group."""
+    ids = rule_based_groups(profile, facet)
+    in_cluster = np.ones(len(fitted.labels), dtype=bool)
+    if noise_policy(fitted) == "standing":
+        in_cluster = fitted.labels != NOISE
+    rows = np.flatnonzero(fitted.is_clustered)[in_cluster]
+    clusters, index = np.unique(fitted.labels[in_cluster], return_inverse=True)
+    ids[rows] = np.array([fitted.segment_id(number) for number in clusters.tolist()], dtype=object)[index]
     return ids
 
 
-def groups_by_rule(profile: pd.DataFrame, facet: Facet) -> np.ndarray:
-    """segment_id of customers who are not clustered: by lifecycle stage, or one group of unknown interests."""
-    if facet.names_interests:
-        return np.full(len(profile), STANDING + UNKNOWN_ID, dtype=object)
-    return (STANDING + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object, copy=True)
+def rule_based_groups(profile: pd.DataFrame, facet: Facet) -> np.ndarray:
+    """segment_id of customers who are not clustered: one group per lifecycle stage, or one for unknown interests."""
+    if facet.is_named_by_interests:
+        return np.full(len(profile), RULE_GROUP_PREFIX + UNKNOWN_ID, dtype=object)
+    return (RULE_GROUP_PREFIX + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object, copy=True)
 
 
 def noise_policy(fitted: FittedClusters) -> str | None:
-    """keep, nearest or standing; None of an algorithm that knows no noise."""
+    """keep, nearest or standing; None if the algorithm has no noise."""
     policy: str | None = fitted.clusters.model.get("noise")
     return policy

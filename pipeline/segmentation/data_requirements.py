@@ -1,4 +1,4 @@
-"""Whether a log is enough to be segmented: refused below a minimum, warned of when it is short."""
+"""Requires a log long enough to segment; warns if it is shorter than usual."""
 
 from __future__ import annotations
 
@@ -13,49 +13,50 @@ from pipeline.profiles.build import Profiles
 
 
 def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[str, ...]:
-    """Notes on a log that is short; none where it is not, and where customers are only grouped by rule.
+    """Notes on a short log; none if it is long enough, or if customers are only grouped by rule.
 
     Raises
     ------
     UserError
-        The log is below `minimum`: what is missing, how far off it is, and what can be done.
+        The log is below `minimum`. The message lists what is missing, by how much, and what to do.
     """
     facet = facets_of(params)[0]
     if facet.settings.algorithm == "rule":
         return ()
-    profile, least, events = profiles.table, params.minimum, facet.settings.min_events
+    profile, minimum, events = profiles.table, params.minimum, facet.settings.min_events
     days = history_days(source, params)
     customers, orders = int((profile.event_count >= events).sum()), int(profile.order_count.sum())
-    found = [
-        (f"customers with {events} events or more", "customers", customers, least.customers),
-        ("days from the first event to the last", "history_days", days, least.history_days),
-        ("orders", "orders", orders, least.orders),
+    requirements = [
+        (f"customers with {events} events or more", "customers", customers, minimum.customers),
+        ("days from the first event to the last", "history_days", days, minimum.history_days),
+        ("orders", "orders", orders, minimum.orders),
     ]
     short = [
         f"  {what}: {count:,.3g} found, {need:,g} needed (minimum.{key}), {need - count:,.3g} short"
         if isinstance(count, float)
         else f"  {what}: {count:,} found, {need:,} needed (minimum.{key}), {need - count:,} short"
-        for what, key, count, need in found
+        for what, key, count, need in requirements
         if count < need
     ]
     if short:
         raise UserError(
             "\n".join(
                 [
-                    f"expected enough to tell kinds of customers apart in the {params.history_days:g} days before "
+                    f"expected enough data to distinguish segments in the {params.history_days:g} days before "
                     f"{params.as_of:%Y-%m-%d %H:%M}; the log falls short:",
                     *short,
-                    "Give a longer log, or check as_of, history_days and source.event_types. With this one, `kindred "
-                    f"train --set facets.{facet.name}.algorithm=rule` groups everybody by rule, by lifecycle stage. To "
-                    "have it segmented all the same, lower the minimum.",
+                    "Give a longer log, or check as_of, history_days and source.event_types. With this log, `kindred "
+                    f"train --set facets.{facet.name}.algorithm=rule` groups all customers by lifecycle stage. To "
+                    "segment it anyway, lower the minimum.",
                 ]
             )
         )
-    if days < least.usual_history_days:
-        told = f"{days * 24:,.1f} hours" if days < 2 else f"{days:,.1f} days"
+    if days < minimum.usual_history_days:
+        length = f"{days * 24:,.1f} hours" if days < 2 else f"{days:,.1f} days"
         return (
-            f"Short log: {told} from the first event to the last. Segments tell of these alone: who comes back, who "
-            f"lapses and what people buy over time is not seen yet ({least.usual_history_days:g} days are usual).",
+            f"Short log: {length} from the first event to the last. Segments describe only this period: they cannot "
+            "show yet who comes back, who lapses or what customers buy over time. "
+            f"{minimum.usual_history_days:g} days or more are usual.",
         )
     return ()
 

@@ -1,4 +1,4 @@
-"""Clusters of a facet -> segments: identities, names, figures; and the model that is saved."""
+"""Clusters of a facet -> segments with ids, names and figures, and the model that is saved."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 
 from features.events import EventType, ObservationWindow
-from features.interests import voices
+from features.interests import segment_weights
 from features.journey import STAGES
 from models import naming
 from models.crosstabs import funnel
-from models.disclosure import hide_shares_of_few, hide_spend_of_few
+from models.disclosure import hide_small_shares, hide_small_spend
 from models.explanations import segment_rules
-from models.identity import STANDING
+from models.identity import RULE_GROUP_PREFIX
 from models.interest_names import Node, category_nodes, name_by_interests, node_figures
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
-from models.name_continuity import keep_names, leave_names
+from models.name_continuity import avoid_manual_names, keep_names
 from models.scorer import NOISE
-from models.seasons import seasonal_lean
+from models.seasons import segment_seasonal_lift
 from models.segment_metrics import member_figures, segment_figures
 from models.segmentation import FittedClusters
 from models.what_if import moves_as_changes, possible_moves
@@ -32,8 +32,8 @@ from pipeline.profiles.build import Profiles
 from pipeline.segmentation.cluster import noise_policy, segment_ids
 from pipeline.segmentation.segment_rows import is_stable, rule_of, segment_row, stability_of, with_given_name
 
-SHOWN_OF_STANDINGS = ("events_per_customer", "days_since_last_event")
-"""The figures that show how little a group by rule has done."""
+RULE_GROUP_FIGURES = ("events_per_customer", "days_since_last_event")
+"""The figures that show how inactive a rule-based group is."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,16 @@ class Segments:
     Attributes
     ----------
     table : list of dict
-        One segment each, in order of spend; the contract of design: segment_id, name, names, archetype, ...
+        One row per segment, sorted by spend: segment_id, name, names, archetype, ...
     shop : dict
-        The figures of all customers who were clustered.
+        The figures of all clustered customers.
     lifts : DataFrame
-        segment_id x category, those first in which segments differ most. Null: too few customers show it.
+        segment_id x category; the categories in which segments differ most come first. Null if too few customers show
+        the interest.
     model : dict
-        What `models.scorer.segment_columns` reads.
+        The model as `models.scorer.segment_columns` reads it.
     rules_fidelity : float
-        Share of customers whom all rules together put where they are.
+        Share of customers whom all rules together assign to their own segment.
     """
 
     facet: Facet
@@ -64,13 +65,13 @@ class Segments:
     rules_fidelity: float
 
     def frame(self) -> pd.DataFrame:
-        """The table, one row a segment."""
+        """The table, one row per segment."""
         return pd.DataFrame(self.table)
 
 
-def seasonal_leaning(profiles: Profiles, fitted: FittedClusters, params: Params, facet: Facet) -> pd.DataFrame | None:
-    """Segment x category: how the shop leaned while the segment was there; needs the open database."""
-    if profiles.said is None:
+def seasonal_lifts(profiles: Profiles, fitted: FittedClusters, params: Params, facet: Facet) -> pd.DataFrame | None:
+    """Segment x category: the shop's seasonal lift while the segment was active; needs the open database."""
+    if profiles.event_evidence is None:
         return None
     profile = profiles.table
     customers = pd.DataFrame(
@@ -81,12 +82,14 @@ def seasonal_leaning(profiles: Profiles, fitted: FittedClusters, params: Params,
         }
     )
     window = ObservationWindow(params.as_of, params.history_days)
-    said = voices(profiles.said, ibis.memtable(customers), window=window, period_days=params.naming.season_days)
-    categories = profiles.shop.spec.cut.categories
-    lean = seasonal_lean(
-        said.to_pyarrow().to_pandas(), n_categories=len(categories), thin_voices=float(params.naming.min_group)
+    weights = segment_weights(
+        profiles.event_evidence, ibis.memtable(customers), window=window, period_days=params.naming.season_days
     )
-    return lean.set_axis(list(categories), axis=1)
+    categories = profiles.shop.spec.cut.categories
+    lifts = segment_seasonal_lift(
+        weights.to_pyarrow().to_pandas(), n_categories=len(categories), prior_weight=float(params.naming.min_group)
+    )
+    return lifts.set_axis(list(categories), axis=1)
 
 
 def describe_segments(
@@ -95,39 +98,39 @@ def describe_segments(
     params: Params,
     facet: Facet,
     *,
-    leaning: pd.DataFrame | None,
+    seasonal_lift: pd.DataFrame | None,
     known_names: Mapping[str, Mapping[str, Any]] | None = None,
     given_names: Mapping[str, str] | None = None,
 ) -> Segments:
-    """Name every cluster and every group by rule of a facet, and gather what is to be said of them.
+    """Name and describe every cluster and every rule-based group of a facet.
 
     Parameters
     ----------
-    leaning : DataFrame or None
-        `seasonal_leaning`; None: lifts are compared with the whole window.
+    seasonal_lift : DataFrame or None
+        `seasonal_lifts`. If None, interests are compared with the whole window.
     known_names : mapping, optional
-        segment_id -> the champion's row of ``table``, whose name a segment of the same kind keeps.
+        segment_id -> the champion's row of ``table``. A segment of the same kind keeps its name.
     given_names : mapping, optional
-        segment_id -> the name that was given by hand, in all languages.
+        segment_id -> the name given by hand, in all languages.
     """
     profile = profiles.table
     ids = segment_ids(profile, fitted, facet)
     labels = category_labels(profiles.shop.spec.cut.categories)
-    settings, given = params.naming, given_names or {}
-    lifts, interests = _interests(profiles, ids, leaning, labels, params)
+    settings, by_hand = params.naming, given_names or {}
+    lifts, interests = _interests(profiles, ids, seasonal_lift, labels, params)
     one_share = settings.max_one_customer_share
-    everybody = segment_figures(profile, ids, max_one_customer_share=one_share)
-    inside = np.array([not one.startswith(STANDING) for one in ids], dtype=bool)
-    # Where nobody was clustered, the shop is everybody.
-    figures = everybody.loc[["shop"]]
+    all_figures = segment_figures(profile, ids, max_one_customer_share=one_share)
+    inside = np.array([not segment_id.startswith(RULE_GROUP_PREFIX) for segment_id in ids], dtype=bool)
+    # If nobody was clustered, the shop's figures include all customers.
+    figures = all_figures.loc[["shop"]]
     if inside.any():
         figures = segment_figures(profile[inside], ids[inside], max_one_customer_share=one_share)
-    if facet.names_interests:
+    if facet.is_named_by_interests:
         named = _named_by_interests(profiles, ids, lifts, fitted, params)
     else:
         named = _named_by_archetypes(figures, interests, member_figures(profile[inside]), ids[inside], fitted, params)
-    keep_names(named, known_names or {}, figures, [one.model_dump() for one in settings.traits])
-    leave_names(named, given)
+    keep_names(named, known_names or {}, figures, [trait.model_dump() for trait in settings.traits])
+    avoid_manual_names(named, by_hand)
     rules, fidelity = segment_rules(
         profile[inside],
         ids[inside],
@@ -136,23 +139,23 @@ def describe_segments(
         min_customers=settings.min_group,
         seed=params.seed,
     )
-    shop = _plain(figures.loc["shop"])
+    shop = _without_nulls(figures.loc["shop"])
     table = []
-    for segment_id, own in interests.items():
-        numbers = _plain(everybody.loc[segment_id])
-        row = segment_row(segment_id, numbers, named.get(segment_id), own, fitted, params, facet)
-        row = with_given_name(row, given.get(segment_id))
+    for segment_id, top_categories in interests.items():
+        figures_of_segment = _without_nulls(all_figures.loc[segment_id])
+        row = segment_row(segment_id, figures_of_segment, named.get(segment_id), top_categories, fitted, params, facet)
+        row = with_given_name(row, by_hand.get(segment_id))
         row["rule"] = rule_of(row, rules.get(segment_id), labels, noise_policy(fitted), params, facet)
         table.append(_with_activity(row, shop))
-    table.sort(key=lambda one: (one["is_standing"], -one["spend_share"], -one["customer_count"], one["segment_id"]))
-    hide_spend_of_few(table, settings.min_group)
+    table.sort(key=lambda row: (row["is_standing"], -row["spend_share"], -row["customer_count"], row["segment_id"]))
+    hide_small_spend(table, settings.min_group)
     steps = funnel(profile, ids, min_group=settings.min_group)
-    hide_shares_of_few(table, _stages(profile, ids, table), steps, settings.min_group)
+    hide_small_shares(table, _stages(profile, ids, table), steps, settings.min_group)
     return Segments(
         facet=facet,
         table=table,
         shop=shop,
-        lifts=lifts["lift"].where(lifts["is_sure"]),
+        lifts=lifts["lift"].where(lifts["is_significant"]),
         labels=labels,
         model=_facet_model(facet, fitted, named, _moves(profile[inside], params), params),
         segment_ids=ids,
@@ -161,11 +164,11 @@ def describe_segments(
 
 
 def _with_activity(row: dict[str, Any], shop: Mapping[str, float]) -> dict[str, Any]:
-    """The row of a group by rule, with the figures that show how little it has done as evidence; others as they are."""
+    """Add the figures that show how inactive a rule-based group is, as its evidence; other rows are unchanged."""
     if not row["is_standing"]:
         return row
-    known = [name for name in SHOWN_OF_STANDINGS if name in row["figures"] and name in shop]
-    return {**row, "evidence": [naming.proof(name, row["figures"], shop, {}) for name in known]}
+    known = [name for name in RULE_GROUP_FIGURES if name in row["figures"] and name in shop]
+    return {**row, "evidence": [naming.evidence_item(name, row["figures"], shop, {}) for name in known]}
 
 
 def _named_by_archetypes(
@@ -176,37 +179,37 @@ def _named_by_archetypes(
     fitted: FittedClusters,
     params: Params,
 ) -> dict[str, dict[str, Any]]:
-    """`models.naming.name_segments` as the parameters say."""
+    """`models.naming.name_segments` with the configured parameters."""
     settings = params.naming
     return naming.name_segments(
         figures,
         interests,
-        [one.model_dump() for one in settings.archetypes],
-        traits=[one.model_dump() for one in settings.traits],
+        [archetype.model_dump() for archetype in settings.archetypes],
+        traits=[trait.model_dump() for trait in settings.traits],
         min_contrast=settings.min_contrast,
         min_gap=settings.min_gap,
         min_share_gap=settings.min_share_gap,
         members=members.set_axis(ids, axis=0),
         min_held_share=settings.min_held_share,
-        unstable=[one for one in interests if not is_stable(stability_of(one, fitted), params)],
+        unstable=[segment_id for segment_id in interests if not is_stable(stability_of(segment_id, fitted), params)],
     )
 
 
 def _named_by_interests(
     profiles: Profiles, ids: np.ndarray, lifts: Mapping[str, pd.DataFrame], fitted: FittedClusters, params: Params
 ) -> dict[str, dict[str, Any]]:
-    """`models.interest_names.name_by_interests` as the parameters say, of the segments that are not by rule."""
+    """`models.interest_names.name_by_interests` with the configured parameters, for all but the rule-based groups."""
     settings, cut = params.naming, profiles.shop.spec.cut
-    known = sorted({str(one) for one in ids if not one.startswith(STANDING)})
-    if not known:
+    clustered_ids = sorted({str(segment_id) for segment_id in ids if not segment_id.startswith(RULE_GROUP_PREFIX)})
+    if not clustered_ids:
         return {}
     nodes = category_nodes(cut.categories, cut.level)
-    inside = np.array([not one.startswith(STANDING) for one in ids], dtype=bool)
+    inside = np.array([not segment_id.startswith(RULE_GROUP_PREFIX) for segment_id in ids], dtype=bool)
     expected = (lifts["share"] / lifts["lift"].where(lifts["lift"] > 0)).reindex(columns=list(cut.categories))
     figures = node_figures(
         profiles.table[inside],
-        pd.Index(known).get_indexer(pd.Index(ids[inside])).astype(np.int64),
-        expected.loc[known].fillna(0.0),
+        pd.Index(clustered_ids).get_indexer(pd.Index(ids[inside])).astype(np.int64),
+        expected.loc[clustered_ids].fillna(0.0),
         nodes,
         cut.categories,
         lift_errors=settings.lift_errors,
@@ -214,7 +217,7 @@ def _named_by_interests(
     )
     return name_by_interests(
         figures,
-        known,
+        clustered_ids,
         nodes,
         min_lift=settings.min_lift,
         min_share=settings.min_interest_share,
@@ -225,25 +228,25 @@ def _named_by_interests(
 
 
 def _leading_nodes(fitted: FittedClusters, nodes: Sequence[Node]) -> dict[str, int]:
-    """segment_id -> place of its category, of customers grouped by leading category; empty for clusters."""
+    """segment_id -> index of its category node, if customers are grouped by leading category; else empty."""
     groups = fitted.clusters.model.get("nodes")
     if groups is None:
         return {}
-    places = {tuple(node.columns.tolist()): place for place, node in enumerate(nodes)}
+    node_index = {tuple(node.columns.tolist()): index for index, node in enumerate(nodes)}
     columns = {group: tuple(np.flatnonzero(groups == group).tolist()) for group in fitted.model_clusters}
-    return {fitted.segment_id(group): places[own] for group, own in columns.items() if own in places}
+    return {fitted.segment_id(group): node_index[key] for group, key in columns.items() if key in node_index}
 
 
 def _interests(
-    profiles: Profiles, ids: np.ndarray, leaning: pd.DataFrame | None, labels: dict[str, str], params: Params
+    profiles: Profiles, ids: np.ndarray, seasonal_lift: pd.DataFrame | None, labels: dict[str, str], params: Params
 ) -> tuple[dict[str, pd.DataFrame], dict[str, list[Interest]]]:
-    """`models.lifts.segment_lifts`, and of each segment those interests that are told."""
+    """`models.lifts.segment_lifts`, and the interests to show for each segment."""
     settings = params.naming
     lifts = segment_lifts(
         profiles.table,
         ids,
         list(profiles.shop.spec.cut.categories),
-        leaning,
+        seasonal_lift,
         min_lift=settings.min_lift,
         lift_errors=settings.lift_errors,
         min_group=settings.min_group,
@@ -264,13 +267,13 @@ def _interests(
 
 
 def _stages(profile: pd.DataFrame, ids: np.ndarray, table: list[dict[str, Any]]) -> pd.DataFrame:
-    """Customers by segment and lifecycle stage, of the segments that the report crosses with stages."""
-    crossed = [one["segment_id"] for one in table if not one["is_standing"] and not one["is_small"]]
-    inside = np.isin(ids.astype(str), crossed)
-    return pd.crosstab(pd.Categorical(ids[inside], crossed), pd.Categorical(profile.lifecycle_stage[inside], STAGES))
+    """Customers by segment and lifecycle stage, for the segments shown in that chart of the report."""
+    shown = [row["segment_id"] for row in table if not row["is_standing"] and not row["is_small"]]
+    inside = np.isin(ids.astype(str), shown)
+    return pd.crosstab(pd.Categorical(ids[inside], shown), pd.Categorical(profile.lifecycle_stage[inside], STAGES))
 
 
-def _plain(figures: Any) -> dict[str, float]:
+def _without_nulls(figures: Any) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items() if not np.isnan(value)}
 
 
@@ -293,51 +296,53 @@ def _facet_model(
         "segments": [
             {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, params)} for cluster in clusters
         ],
-        "standing": _groups_by_rule(facet, params),
-        "grouped_by": None if facet.names_interests else "lifecycle_stage",
-        "evidence_words": ["ok", "low", "broad" if facet.names_interests else "noise"],
+        "standing": _rule_based_groups(facet, params),
+        "grouped_by": None if facet.is_named_by_interests else "lifecycle_stage",
+        "evidence_words": ["ok", "low", "broad" if facet.is_named_by_interests else "noise"],
         "min_events": facet.settings.min_events,
         "min_evidence": facet.settings.min_evidence,
         "border_margin": params.clustering.border_margin,
-        **({} if facet.names_interests else {"moves": moves}),
+        **({} if facet.is_named_by_interests else {"moves": moves}),
     }
 
 
-def _groups_by_rule(facet: Facet, params: Params) -> dict[str, dict[str, str]]:
-    """Value of the column that customers are grouped by -> the group."""
-    if facet.names_interests:
+def _rule_based_groups(facet: Facet, params: Params) -> dict[str, dict[str, str]]:
+    """Value of the grouping column -> the rule-based group."""
+    if facet.is_named_by_interests:
         name = naming.in_languages("unknown")[params.language]
-        return {UNKNOWN_ID: {"segment_id": STANDING + UNKNOWN_ID, "name": name}}
+        return {UNKNOWN_ID: {"segment_id": RULE_GROUP_PREFIX + UNKNOWN_ID, "name": name}}
     return {
-        stage: {"segment_id": STANDING + stage, "name": getattr(one.name, params.language)}
-        for stage, one in params.naming.standing.items()
+        stage: {"segment_id": RULE_GROUP_PREFIX + stage, "name": getattr(group.name, params.language)}
+        for stage, group in params.naming.standing.items()
     }
 
 
 def _model_segment(
     cluster: int, fitted: FittedClusters, named: Mapping[str, Mapping[str, Any]], params: Params
 ) -> dict[str, Any]:
-    """What the model says of a cluster; nulls where its customers get the segment of their lifecycle stage."""
+    """A cluster's segment in the model; nulls if its customers are grouped by their lifecycle stage."""
     if cluster == NOISE and noise_policy(fitted) == "standing":
         return {"segment_id": None, "name": None, "is_stable": True}
     segment_id = fitted.segment_id(cluster)
-    own = named.get(segment_id, {"names": naming.in_languages("broad" if segment_id == BROAD_ID else "noise")})
+    naming_result = named.get(
+        segment_id, {"names": naming.in_languages("broad" if segment_id == BROAD_ID else "noise")}
+    )
     return {
         "segment_id": segment_id,
-        "name": own["names"][params.language],
+        "name": naming_result["names"][params.language],
         "is_stable": is_stable(fitted.stability.get(cluster), params),
-        "is_broad": bool(own.get("is_broad", False)),
+        "is_broad": bool(naming_result.get("is_broad", False)),
     }
 
 
 def _moves(clustered: pd.DataFrame, params: Params) -> list[dict[str, Any]]:
-    texts = [getattr(one.text, params.language).format(days=f"{one.days:g}") for one in params.moves]
-    told = [{**one.model_dump(), "text": text} for one, text in zip(params.moves, texts, strict=True)]
+    texts = [getattr(move.text, params.language).format(days=f"{move.days:g}") for move in params.moves]
+    moves = [{**move.model_dump(), "text": text} for move, text in zip(params.moves, texts, strict=True)]
     event_counts = {kind: float(clustered[f"{kind}_count"].sum()) for kind in EventType}
     spend_per_order = (clustered.spend / clustered.order_count.where(clustered.order_count > 0)).median()
     activity = params.interests.activity
     return moves_as_changes(
-        possible_moves(told, event_counts),
+        possible_moves(moves, event_counts),
         spend_per_order=float(np.nan_to_num(spend_per_order)),
         half_life_days=activity.half_life_days,
         signal_weights=activity.signal_weights,

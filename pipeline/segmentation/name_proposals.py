@@ -1,4 +1,4 @@
-"""Names that a program of the user's own proposes from aggregates alone; a person takes one with `kindred rename`."""
+"""Name proposals from the user's own program, which sees only aggregates; `kindred rename` accepts one."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from pipeline.config.params import Params
 from pipeline.segmentation.describe import Segments
 
 MAX_NAME_CHARS = 80
-"""Longer ones are cut in tables and figures."""
+"""Longer names would be cut off in tables and figures."""
 
-TOLD = ("facet", "segment_id", "names_by_figures", "archetype", "evidence", "top_categories", "figures")
-"""All that the program is told of a segment, as in segments.json."""
+SENT_KEYS = ("facet", "segment_id", "names_by_figures", "archetype", "evidence", "top_categories", "figures")
+"""Everything the program receives about a segment, as in segments.json."""
 MAX_ANSWER_BYTES = 2**20
-MOST_REASONS = 3
-"""Proposals left out, of which the warning says why."""
+MAX_REASONS = 3
+"""Rejected proposals for which the warning gives a reason."""
 
 
-class NoProposals(UserError):
-    """The program did not answer as it should; a training goes on without it."""
+class NoProposalsError(UserError):
+    """The program failed or gave no usable answer; the training continues without it."""
 
 
 def require_proposer(params: Params) -> None:
-    """Nothing, where `naming.proposer` is null or names a program.
+    """Check that `naming.proposer` is null or names a program.
 
     Raises
     ------
     UserError
-        There is no such program, or it may not be run.
+        The program does not exist, or is not executable.
     """
     words = params.naming.proposer
     if words is None or _program(words[0], params) is not None:
@@ -51,12 +51,12 @@ def require_proposer(params: Params) -> None:
     path = _below(words[0], params)
     if path.is_file():
         raise UserError(
-            f"naming.proposer: expected a program that can be run; {path} is there and not executable. Make it so with "
-            f"{shlex.join(['chmod', '+x', str(path)])}, or set naming.proposer to null."
+            f"naming.proposer: expected a program that can be run, but {path} is not executable. Make it executable "
+            f"with {shlex.join(['chmod', '+x', str(path)])}, or set naming.proposer to null."
         )
     raise UserError(
-        f"naming.proposer: expected a program that can be run, found none called {words[0]!r} on the PATH, nor "
-        f"from {params.folder} on. Name another, or set it to null."
+        f"naming.proposer: expected a program that can be run, found none called {words[0]!r} on the PATH or in "
+        f"{params.folder}. Name another program, or set naming.proposer to null."
     )
 
 
@@ -65,171 +65,179 @@ def _below(word: str, params: Params) -> Path:
 
 
 def _program(word: str, params: Params) -> str | None:
-    """Where the program lies; a link to it is left as it is, as Python knows its environment by it."""
+    """The path of the program. Links are not resolved, because Python finds its environment through them."""
     below = shutil.which(str(_below(word, params)))
     return below if os.sep in word else shutil.which(word) or below
 
 
-def with_proposals(
+def add_proposals(
     facets: Sequence[Segments], params: Params, *, progress: Callable[[str], None]
 ) -> tuple[list[Segments], str]:
-    """Segments whose rows have ``proposed_names``, and a warning where the program did not do as expected.
+    """Add ``proposed_names`` to the rows of the segments. The text is a warning if the program failed.
 
-    A proposal changes no name. Without `naming.proposer` there is no such key, and no warning. Asked for are the names
-    of segments, of all facets, that can be renamed, that are not small and that have no name by hand.
+    A proposal changes no name. The program is asked about segments of all facets, except small segments, rule-based
+    groups and segments named by hand. Without `naming.proposer`, nothing is added.
     """
     if params.naming.proposer is None:
         return list(facets), ""
-    rows = [one for segments in facets for one in segments.table]
-    asked = [one for one in rows if _is_asked(one)]
+    rows = [row for segments in facets for row in segments.table]
+    candidates = [row for row in rows if _needs_proposal(row)]
     proposed: dict[str, dict[str, str]] = {}
-    doubt = ""
-    if asked:
+    problem = ""
+    if candidates:
         progress("asking naming.proposer for names")
         try:
-            answer = _parsed(_answer(_question(asked, facets[0].shop, params), params))
-            proposed, doubt = _checked(answer, asked, rows)
-        except NoProposals as error:
-            doubt = str(error)
-    found = [
-        replace(segments, table=[{**one, "proposed_names": proposed.get(one["segment_id"])} for one in segments.table])
+            answer = _parsed(_answer(_question(candidates, facets[0].shop, params), params))
+            proposed, problem = _valid_proposals(answer, candidates, rows)
+        except NoProposalsError as error:
+            problem = str(error)
+    with_proposals = [
+        replace(segments, table=[{**row, "proposed_names": proposed.get(row["segment_id"])} for row in segments.table])
         for segments in facets
     ]
-    return found, doubt and f"Beware: naming.proposer: {doubt}"
+    return with_proposals, problem and f"Warning: naming.proposer: {problem}"
 
 
-def _is_asked(segment: Mapping[str, Any]) -> bool:
+def _needs_proposal(segment: Mapping[str, Any]) -> bool:
     is_by_figures = segment["names"] == segment["names_by_figures"]
     return is_by_figures and not segment["is_small"] and not segment["is_standing"]
 
 
-def _question(asked: list[dict[str, Any]], shop: Mapping[str, float], params: Params) -> bytes:
-    told = {
+def _question(candidates: list[dict[str, Any]], shop: Mapping[str, float], params: Params) -> bytes:
+    question = {
         "language": params.language,
         "languages": LANGUAGES,
-        "segments": [{name: one[name] for name in TOLD} for one in asked],
+        "segments": [{key: segment[key] for key in SENT_KEYS} for segment in candidates],
         "shop": shop,
     }
-    return json.dumps(told, sort_keys=True, allow_nan=False).encode()
+    return json.dumps(question, sort_keys=True, allow_nan=False).encode()
 
 
 def _answer(question: bytes, params: Params) -> bytes:
-    """What the program writes when it reads ``question``; what it says beside that is not kept, as it may be anything.
+    """The program's output for ``question``. Its error output is discarded, because it may contain anything.
 
     Raises
     ------
-    NoProposals
-        It does not start, fails, takes too long or writes too much.
+    NoProposalsError
+        The program does not start, fails, takes too long or writes too much.
     """
     words, seconds = params.naming.proposer or [], params.naming.proposer_seconds
     deadline = time.monotonic() + seconds
-    with tempfile.TemporaryFile() as asked:  # and no pipe: it may answer before it has read all, or read nothing
-        asked.write(question)
-        asked.seek(0)
+    # A file rather than a pipe: the program may answer before it has read everything, or read nothing.
+    with tempfile.TemporaryFile() as question_file:
+        question_file.write(question)
+        question_file.seek(0)
         try:
             process = subprocess.Popen(
                 [_program(words[0], params) or words[0], *words[1:]],
-                stdin=asked,
+                stdin=question_file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd=params.folder,
                 start_new_session=True,
             )
         except OSError as error:
-            raise NoProposals(f"expected a program that starts, found one that does not: {error.strerror}.") from None
+            raise NoProposalsError(f"the program could not be started: {error.strerror}.") from None
     with process:
         try:
-            found = _read(process.stdout, deadline)
-            code = process.wait(max(0.0, deadline - time.monotonic())) if len(found) <= MAX_ANSWER_BYTES else 0
+            answer = _read(process.stdout, deadline)
+            code = process.wait(max(0.0, deadline - time.monotonic())) if len(answer) <= MAX_ANSWER_BYTES else 0
         except subprocess.TimeoutExpired:
-            raise NoProposals(
-                f"expected an answer within {seconds:g} seconds (naming.proposer_seconds), none came."
+            raise NoProposalsError(
+                f"expected an answer within {seconds:g} seconds (naming.proposer_seconds), got none."
             ) from None
         finally:
             if process.returncode is None:
                 with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)  # and what it started
-    if len(found) > MAX_ANSWER_BYTES:
-        raise NoProposals(f"expected an answer of at most {MAX_ANSWER_BYTES:,} bytes, more came.")
+                    os.killpg(process.pid, signal.SIGKILL)  # includes its child processes
+    if len(answer) > MAX_ANSWER_BYTES:
+        raise NoProposalsError(f"expected an answer of at most {MAX_ANSWER_BYTES:,} bytes, got more.")
     if code:
-        how = f"its exit code was {code}" if code > 0 else f"signal {-code} ended it"
-        raise NoProposals(f"expected a program that ends with exit code 0; {how}.")
-    return found
+        outcome = f"its exit code was {code}" if code > 0 else f"it was ended by signal {-code}"
+        raise NoProposalsError(f"expected the program to end with exit code 0, but {outcome}.")
+    return answer
 
 
 def _read(pipe: IO[bytes] | None, deadline: float) -> bytes:
-    """All that is written, or a little more than may be."""
+    """The whole output, or its beginning if it is larger than `MAX_ANSWER_BYTES`."""
     assert pipe is not None
-    found = bytearray()
+    output = bytearray()
     with selectors.DefaultSelector() as ready:
         ready.register(pipe, selectors.EVENT_READ)
         while ready.select(max(0.0, deadline - time.monotonic())):
             part = os.read(pipe.fileno(), 2**16)
-            found += part
-            if not part or len(found) > MAX_ANSWER_BYTES:
-                return bytes(found)
+            output += part
+            if not part or len(output) > MAX_ANSWER_BYTES:
+                return bytes(output)
     raise subprocess.TimeoutExpired("naming.proposer", deadline)
 
 
 def _parsed(answer: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(answer)
+        proposals = json.loads(answer)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
-        raise NoProposals(
-            f'expected JSON such as {{"s01": "Friends of the house"}}, found {len(answer):,} bytes that are none.'
+        proposals = None
+    if not isinstance(proposals, dict):
+        raise NoProposalsError(
+            f'expected a JSON object such as {{"s01": "Loyal friends"}}, found {len(answer):,} bytes of something else.'
         )
-    return told
+    return proposals
 
 
-def _checked(
-    answer: Mapping[str, Any], asked: list[dict[str, Any]], table: list[dict[str, Any]]
+def _valid_proposals(
+    answer: Mapping[str, Any], candidates: list[dict[str, Any]], table: list[dict[str, Any]]
 ) -> tuple[dict[str, dict[str, str]], str]:
-    """Proposals that could be names: segment_id -> language -> name; and what was left out, and why."""
-    found: dict[str, dict[str, str]] = {}
-    left_out: dict[str, str] = {}
-    told = {one["segment_id"]: answer[one["segment_id"]] for one in asked if answer.get(one["segment_id"]) is not None}
-    for segment_id, names in told.items():
-        others = [one for one in table if one["segment_id"] != segment_id]
-        try:
-            found[segment_id] = _names(names)
-        except UserError as error:
-            left_out[segment_id] = str(error).rstrip(".")
+    """Proposals that are valid names, as segment_id -> language -> name, and a text on those that are rejected."""
+    valid: dict[str, dict[str, str]] = {}
+    rejected: dict[str, str] = {}
+    candidate_ids = [segment["segment_id"] for segment in candidates]
+    for segment_id in candidate_ids:
+        if answer.get(segment_id) is None:
             continue
-        if _alike(found[segment_id]) & {name for one in others for name in _alike(one["names"]) | {one["segment_id"]}}:
-            left_out[segment_id] = "another segment is called so"
-            del found[segment_id]
-    times = Counter(name for names in found.values() for name in _alike(names))
-    twice = {one for one, names in found.items() if any(times[name] > 1 for name in _alike(names))}
-    left_out |= dict.fromkeys(sorted(twice), "proposed for more than one segment")
-    unknown = len(answer.keys() - {one["segment_id"] for one in asked})
-    return {one: names for one, names in found.items() if one not in twice}, _in_words(left_out, unknown)
+        try:
+            names = _names(answer[segment_id])
+        except UserError as error:
+            rejected[segment_id] = str(error).rstrip(".")
+            continue
+        others = [row for row in table if row["segment_id"] != segment_id]
+        taken = {name for row in others for name in _casefolded(row["names"]) | {row["segment_id"]}}
+        if _casefolded(names) & taken:
+            rejected[segment_id] = "another segment has this name"
+        else:
+            valid[segment_id] = names
+    counts = Counter(name for names in valid.values() for name in _casefolded(names))
+    repeated = {
+        segment_id for segment_id, names in valid.items() if any(counts[name] > 1 for name in _casefolded(names))
+    }
+    rejected |= dict.fromkeys(sorted(repeated), "proposed for more than one segment")
+    unknown_count = len(answer.keys() - set(candidate_ids))
+    unique = {segment_id: names for segment_id, names in valid.items() if segment_id not in repeated}
+    return unique, _rejections_text(rejected, unknown_count)
 
 
-def _in_words(left_out: Mapping[str, str], unknown: int) -> str:
-    """Which proposals were left out; not what they were, which may be anything."""
-    reasons = [f"{segment_id}: {why}" for segment_id, why in left_out.items()]
-    more = len(reasons) - MOST_REASONS
-    told = [*reasons[:MOST_REASONS], *([f"and {more} more"] if more > 0 else [])]
-    told += [f"{unknown} for what is no segment that was asked for"] if unknown else []
-    return f"left out of what was proposed: {'; '.join(told)}." if told else ""
+def _rejections_text(rejected: Mapping[str, str], unknown_count: int) -> str:
+    """The rejected proposals and the reasons. The proposals are not quoted, because they may contain anything."""
+    reasons = [f"{segment_id}: {reason}" for segment_id, reason in rejected.items()]
+    more = len(reasons) - MAX_REASONS
+    parts = [*reasons[:MAX_REASONS], *([f"and {more} more"] if more > 0 else [])]
+    parts += [f"{unknown_count} for segments that were not asked about"] if unknown_count else []
+    return f"proposals rejected: {'; '.join(parts)}." if parts else ""
 
 
-def _alike(names: Mapping[str, str]) -> set[str]:
-    """Names in all languages, whatever their case: one that is taken is the name in each."""
+def _casefolded(names: Mapping[str, str]) -> set[str]:
+    """The names in all languages, without case: a name taken in one language is taken in all."""
     return {name.casefold() for name in names.values()}
 
 
-def _names(told: object) -> dict[str, str]:
-    """Language -> name, of one text or of a text per language.
+def _names(proposal: object) -> dict[str, str]:
+    """Language -> name, from one text or from a text per language.
 
     Raises
     ------
     UserError
-        It is neither, or one of them cannot be a name.
+        The proposal is neither, or one of its texts is not a valid name.
     """
-    names = dict.fromkeys(LANGUAGES, told) if isinstance(told, str) else told
+    names = dict.fromkeys(LANGUAGES, proposal) if isinstance(proposal, str) else proposal
     if not isinstance(names, dict) or names.keys() != set(LANGUAGES):
         raise UserError(f"expected a text, or one for each of {', '.join(LANGUAGES)}")
     return {language: _name(names[language]) for language in LANGUAGES}
@@ -237,10 +245,10 @@ def _names(told: object) -> dict[str, str]:
 
 def _name(text: object) -> str:
     if not isinstance(text, str):
-        raise UserError("expected a name that is a text")
+        raise UserError("expected the name to be a text")
     clean = " ".join(text.split())
     if len(text.strip().splitlines()) != 1 or not clean.isprintable() or clean.startswith("-"):
-        raise UserError("expected one line of printable characters that begins with no dash")
+        raise UserError("expected one line of printable characters that does not begin with a dash")
     return clean_name(clean)
 
 
@@ -254,7 +262,7 @@ def clean_name(name: str) -> str:
     """
     clean = " ".join(name.split())
     if not clean:
-        raise UserError("expected a name with a letter in it; to take a given name back, use --reset.")
+        raise UserError("expected a name that is not empty. To remove a name given by hand, use --reset.")
     if len(clean) > MAX_NAME_CHARS:
         raise UserError(f"expected a name of at most {MAX_NAME_CHARS} characters, found {len(clean)}.")
     return clean

@@ -1,4 +1,4 @@
-"""The 5W card of each segment: who, what, why, when, where; each line with the shop's figure, none that is not sure."""
+"""The 5W card of each segment: who, what, why, when, where. It shows only reliable differences from the shop."""
 
 from __future__ import annotations
 
@@ -16,46 +16,45 @@ from features import attributes, occasions
 from features.categories import OTHER
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
-from models.audiences import audience_counts, audiences, drawn_to
-from models.identity import STANDING
+from models.audiences import audience_counts, audience_membership, audiences
+from models.identity import RULE_GROUP_PREFIX
 from models.naming import category_in_languages
 from models.significance import CELL, compare_counts, compare_means, shown_counts
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
-from pipeline.profiles.seasonality import expected_in
+from pipeline.profiles.seasonality import expected_shares_for_profiles
 from pipeline.segmentation.describe import Segments
 
 ATTRIBUTE = "attribute: "
-"""What a topic begins with that is a column of the customers' table, so that it is not taken for another topic."""
+"""Prefix of topics that are columns of the customers' table, so they cannot be confused with other topics."""
 QUESTIONS = ("who", "what", "why", "when", "where")
 WHY = ("discount_share", "price_level", "brand_loyalty", "novelty_share", "views_per_order")
 GROWS_WITH_ORDERS = ("brand_loyalty", "novelty_share")
-PLACE_OF = {"occasion": "why", "channel": "where", "category": "what", "categories": "what"}
-"""Topic -> question; other visits are told under when, and attributes under who or, of a place, where."""
-SHARED_BY = 0.5
-"""A column is told whose values are so widely shared: at least so many of its customers have one in common with
-``min_group`` others or more."""
-FEW_NUMBERS = 10
-"""So many different numbers, or fewer, are told one by one."""
+QUESTION_OF_TOPIC = {"occasion": "why", "channel": "where", "category": "what", "categories": "what"}
+"""Topic -> question. Other visit topics belong to when, and attributes to who or, for places, to where."""
+MIN_SHARED_VALUES = 0.5
+"""A column is shown only if at least this share of its customers have a value in common with ``min_group`` others."""
+MAX_SINGLE_NUMBERS = 10
+"""A column with at most this many different numbers is shown number by number; with more, in bands."""
 
 
 @dataclass(frozen=True)
 class Cards:
-    """What all cards say.
+    """The contents of all cards.
 
     Attributes
     ----------
     five_w : dict
-        segment_id -> question of `QUESTIONS` -> lines, the most telling first. A line: topic, is_attribute, value,
-        figure, shop, lift, q_value, customer_count, and names (per language) where there are.
+        segment_id -> question of `QUESTIONS` -> lines, the most distinctive first. A line: topic, is_attribute, value,
+        figure, shop, lift, q_value, customer_count and, for occasions and categories, names (per language).
     audiences : list of dict
-        category, customer_count, customer_share; of all customers who were clustered.
+        category, customer_count, customer_share; of all clustered customers.
     attributes : dict or None
-        columns of the customers' table that were looked at; customer_count: of how many the best known of them is
-        known; is_told: whether any card says one. None without any.
+        columns: the columns of the customers' table that were examined; customer_count: customers with a value in the
+        most complete of them; is_shown: whether any card shows one. None if there are no such columns.
     notes : tuple of str
-        Columns of customers that are left out, and why.
+        Columns of the customers' table that are left out, and why.
     """
 
     five_w: dict[str, dict[str, list[dict[str, Any]]]]
@@ -64,79 +63,82 @@ class Cards:
     notes: tuple[str, ...]
 
 
-def with_cards(
+def add_cards(
     source: Source, profiles: Profiles, facets: Sequence[Segments], params: Params
 ) -> tuple[list[Segments], Cards]:
-    """Segments of all facets, whose rows have their card as ``five_w``; needs the open database.
+    """Add the card, as ``five_w``, to the rows of all facets' segments; needs the open database.
 
-    Audiences and attributes are those of the first facet.
+    The returned cards are those of the first facet, including its audiences and attributes.
     """
-    drawn = _drawn(source, profiles, params)
-    all_cards = [build_cards(source, profiles, segments, drawn, params) for segments in facets]
-    found = [
-        replace(segments, table=[{**one, "five_w": cards.five_w[one["segment_id"]]} for one in segments.table])
+    in_audience = _customers_in_audiences(source, profiles, params)
+    all_cards = [build_cards(source, profiles, segments, in_audience, params) for segments in facets]
+    with_five_w = [
+        replace(segments, table=[{**row, "five_w": cards.five_w[row["segment_id"]]} for row in segments.table])
         for segments, cards in zip(facets, all_cards, strict=True)
     ]
-    return found, all_cards[0]
+    return with_five_w, all_cards[0]
 
 
-def build_cards(source: Source, profiles: Profiles, segments: Segments, drawn: pd.DataFrame, params: Params) -> Cards:
-    """The cards of all segments: those found compared with one another, and those by rule.
+def build_cards(
+    source: Source, profiles: Profiles, segments: Segments, in_audience: pd.DataFrame, params: Params
+) -> Cards:
+    """The cards of all segments. Clustered segments are compared with each other, and so are rule-based groups.
 
     Parameters
     ----------
-    drawn : DataFrame
-        `models.audiences.drawn_to` of all customers.
+    in_audience : DataFrame
+        `models.audiences.audience_membership` of all customers.
     """
     ids = segments.segment_ids
     counts, known, notes = _attribute_counts(source, profiles, ids, params)
     sizes = pd.Series(ids).value_counts().rename_axis("segment_id").rename("known_count").reset_index()
     size_of = sizes.set_index("segment_id").known_count
-    interests = audience_counts(drawn, ids)
+    interests = audience_counts(in_audience, ids)
     interests_known = sizes.merge(pd.DataFrame({"topic": ["category", "categories"]}), how="cross")
     visits, benefits = _visit_sums(profiles, ids, params), _benefit_sums(profiles.table, ids)
     five_w: dict[str, dict[str, list[dict[str, Any]]]] = {
-        one["segment_id"]: {question: [] for question in QUESTIONS} for one in segments.table
+        row["segment_id"]: {question: [] for question in QUESTIONS} for row in segments.table
     }
-    names, seasonal = _names(segments, params), _in_season(segments)
-    for part in (True, False):
-        here = [one["segment_id"] for one in segments.table if one["is_standing"] is part]
+    names, reliable_interests = _names(segments, params), _reliable_interests(segments)
+    for is_standing in (True, False):
+        compared = [row["segment_id"] for row in segments.table if row["is_standing"] is is_standing]
 
-        def of_part(table: pd.DataFrame, here: list[str] = here) -> pd.DataFrame:
-            return table[table.segment_id.isin(here)].assign(segment_size=table.segment_id.map(size_of))
+        def with_size(table: pd.DataFrame, compared: list[str] = compared) -> pd.DataFrame:
+            return table[table.segment_id.isin(compared)].assign(segment_size=table.segment_id.map(size_of))
 
+        interest_counts = interests[interests.segment_id.isin(compared)]
         for lines in (
-            _told_counts(counts[counts.segment_id.isin(here)], of_part(known), params),
-            _told_counts(interests[interests.segment_id.isin(here)], of_part(interests_known), params, seasonal),
-            _told_means(of_part(visits), params, two_sided=False),
-            _told_means(of_part(benefits), params, two_sided=True),
+            _lines_of_counts(counts[counts.segment_id.isin(compared)], with_size(known), params),
+            _lines_of_counts(interest_counts, with_size(interests_known), params, reliable_interests),
+            _lines_of_means(with_size(visits), params, two_sided=False),
+            _lines_of_means(with_size(benefits), params, two_sided=True),
         ):
-            _place(five_w, lines, names, params)
-    inside = ~pd.Series(ids).str.startswith(STANDING).to_numpy()
-    told = drawn[inside] if inside.any() else drawn
+            _add_lines(five_w, lines, names, params)
+    inside = ~pd.Series(ids).str.startswith(RULE_GROUP_PREFIX).to_numpy()
+    of_clustered = in_audience[inside] if inside.any() else in_audience
     labels = segments.labels
-    of_shop = [
-        {**one, "label": labels.get(str(one["category"]), one["category"])}
-        for one in audiences(told, min_group=params.naming.min_group)
+    audience_rows = [
+        {**audience, "label": labels.get(str(audience["category"]), audience["category"])}
+        for audience in audiences(of_clustered, min_group=params.naming.min_group)
     ]
-    return Cards(five_w, of_shop, _looked_at(known, five_w), notes)
+    return Cards(five_w, audience_rows, _examined_attributes(known, five_w), notes)
 
 
-def _told_counts(
-    counts: pd.DataFrame, known: pd.DataFrame, params: Params, may_tell: set[tuple[str, str]] | None = None
+def _lines_of_counts(
+    counts: pd.DataFrame, known: pd.DataFrame, params: Params, allowed: set[tuple[str, str]] | None = None
 ) -> pd.DataFrame:
     if counts.empty:
         return pd.DataFrame()
     cells, settings = compare_counts(counts, known=known, min_group=params.naming.min_group), params.cards
-    is_told = (cells.q_value <= settings.false_discovery_rate) & (cells.lift >= settings.min_lift)
-    is_told &= _is_known_of_enough(cells, params)
-    if may_tell is not None:
+    is_reported = (cells.q_value <= settings.false_discovery_rate) & (cells.lift >= settings.min_lift)
+    is_reported &= _is_known_of_enough(cells, params)
+    if allowed is not None:
         pairs = zip(cells.segment_id, cells.value, strict=True)
-        is_told &= (cells.topic != "category") | np.array([pair in may_tell for pair in pairs], dtype=bool)
-    return shown_counts(cells, min_group=params.naming.min_group, is_told=is_told)
+        is_reported &= (cells.topic != "category") | np.array([pair in allowed for pair in pairs], dtype=bool)
+    return shown_counts(cells, min_group=params.naming.min_group, is_reported=is_reported)
 
 
-def _told_means(sums: pd.DataFrame, params: Params, *, two_sided: bool) -> pd.DataFrame:
+def _lines_of_means(sums: pd.DataFrame, params: Params, *, two_sided: bool) -> pd.DataFrame:
     if sums.empty:
         return pd.DataFrame()
     cells, settings = compare_means(sums), params.cards
@@ -146,39 +148,39 @@ def _told_means(sums: pd.DataFrame, params: Params, *, two_sided: bool) -> pd.Da
 
 
 def _is_known_of_enough(cells: pd.DataFrame, params: Params) -> pd.Series:
-    """Cells that speak for the segment: what sixteen of a thousand bought is not why the thousand come."""
+    """Cells known of enough customers to represent the segment: 16 buyers out of 1,000 do not explain the others."""
     return cells.known_count >= params.cards.min_known_share * cells.segment_size
 
 
-def _in_season(segments: Segments) -> set[tuple[str, str]]:
-    """(segment_id, category) of which more is sure beside the same times: a Christmas rush is no interest."""
+def _reliable_interests(segments: Segments) -> set[tuple[str, str]]:
+    """(segment_id, category) with a reliable lift over the same period, so a Christmas rush does not count."""
     lifts = segments.lifts
     row, column = np.nonzero(lifts.to_numpy(np.float64) > 1.0)
     return set(zip(lifts.index[row], lifts.columns[column], strict=True))
 
 
 def _names(segments: Segments, params: Params) -> dict[str, dict[str, str]]:
-    """What occasions and categories are called, per language."""
+    """Names of occasions and categories, per language."""
     categories = {name: category_in_languages(label) for name, label in segments.labels.items()}
-    return categories | {name: one.name.model_dump() for name, one in params.cards.occasions.items()}
+    return categories | {name: occasion.name.model_dump() for name, occasion in params.cards.occasions.items()}
 
 
-def _place(
+def _add_lines(
     five_w: dict[str, dict[str, list[dict[str, Any]]]],
     lines: pd.DataFrame,
     names: Mapping[str, dict[str, str]],
     params: Params,
 ) -> None:
-    """Put lines under their questions, the greatest departure from the shop first, of each topic the first few."""
+    """Add lines to their questions: the largest differences from the shop first, and a few for each topic."""
     if lines.empty:
         return
-    lines = lines.assign(far=np.abs(np.log(lines.lift.clip(lower=1e-9)))).sort_values(
-        ["far", *CELL], ascending=[False, True, True, True]
+    lines = lines.assign(distance=np.abs(np.log(lines.lift.clip(lower=1e-9)))).sort_values(
+        ["distance", *CELL], ascending=[False, True, True, True]
     )
     lines = lines.groupby(["segment_id", "topic"], sort=False).head(params.cards.most_lines)
     for line in lines.to_dict("records"):
         topic, value = line["topic"], line["value"]
-        told = {
+        entry = {
             "topic": topic.removeprefix(ATTRIBUTE),
             "is_attribute": topic.startswith(ATTRIBUTE),
             "value": value,
@@ -186,95 +188,97 @@ def _place(
             "customer_count": int(line["customer_count"]),
         }
         if topic in ("occasion", "category"):
-            told["names"] = names[value]
-        five_w[line["segment_id"]][_question(topic, params)].append(told)
+            entry["names"] = names[value]
+        five_w[line["segment_id"]][_question(topic, params)].append(entry)
 
 
 def _question(topic: str, params: Params) -> str:
     if topic.startswith(ATTRIBUTE):
         places = [place.lower() for place in params.cards.place_columns]
         return "where" if topic.removeprefix(ATTRIBUTE).lower() in places else "who"
-    return PLACE_OF.get(topic, "why" if topic in WHY else "when")
+    return QUESTION_OF_TOPIC.get(topic, "why" if topic in WHY else "when")
 
 
 def _attribute_counts(
     source: Source, profiles: Profiles, ids: np.ndarray, params: Params
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
-    """Counts and known counts (see `compare_counts`) of the columns that may be told, and what was left out."""
-    nothing = pd.DataFrame(columns=[*CELL, "customer_count", "known_count"])
+    """Counts and known counts (see `compare_counts`) of the columns to show, and notes on the others."""
+    empty = pd.DataFrame(columns=[*CELL, "customer_count", "known_count"])
     if source.customers is None:
-        return nothing, nothing, ()
+        return empty, empty, ()
     customers = source.customers
-    columns, bounds, notes = _told_columns(customers, params)
+    columns, bounds, notes = _columns_to_show(customers, params)
     if not columns:
-        return nothing, nothing, notes
+        return empty, empty, notes
     membership = ibis.memtable(pd.DataFrame({"customer_id": profiles.table.customer_id, "segment_id": ids}))
     counts = attributes.value_counts(customers, membership, columns, bounds).to_pyarrow().to_pandas()
     counts["topic"] = ATTRIBUTE + counts.topic
     known = counts.groupby(["topic", "segment_id"]).customer_count.sum().rename("known_count").reset_index()
-    of_value = counts.groupby(["topic", "value"]).customer_count.transform("sum")
-    return counts[of_value >= params.naming.min_group].sort_values(CELL), known, notes
+    value_totals = counts.groupby(["topic", "value"]).customer_count.transform("sum")
+    return counts[value_totals >= params.naming.min_group].sort_values(CELL), known, notes
 
 
-def _looked_at(known: pd.DataFrame, five_w: Mapping[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any] | None:
+def _examined_attributes(
+    known: pd.DataFrame, five_w: Mapping[str, dict[str, list[dict[str, Any]]]]
+) -> dict[str, Any] | None:
     """`Cards.attributes`."""
     if known.empty:
         return None
     by_column = known.groupby("topic").known_count.sum()
-    lines = (line for card in five_w.values() for told in card.values() for line in told)
+    lines = (line for card in five_w.values() for question_lines in card.values() for line in question_lines)
     return {
         "columns": [topic.removeprefix(ATTRIBUTE) for topic in by_column.index],
         "customer_count": int(by_column.max()),
-        "is_told": any(line["is_attribute"] for line in lines),
+        "is_shown": any(line["is_attribute"] for line in lines),
     }
 
 
-def _told_columns(customers: ir.Table, params: Params) -> tuple[list[str], dict[str, list[float]], tuple[str, ...]]:
-    """Columns that may be told, the bounds of those in bands, and a line on each that is left out."""
+def _columns_to_show(customers: ir.Table, params: Params) -> tuple[list[str], dict[str, list[float]], tuple[str, ...]]:
+    """Columns to show, the bounds of those shown in bands, and a note on each column that is left out."""
     columns: list[str] = []
     bounds: dict[str, list[float]] = {}
     notes: list[str] = []
     for name, kind in sorted(attributes.column_kinds(customers).items()):
-        found, reason = None, ""
+        spread, reason = None, ""
         if any(fnmatchcase(name.lower(), pattern.lower()) for pattern in params.cards.left_out):
-            reason = "cards.left_out names it"
+            reason = "it is listed in cards.left_out"
         elif kind == "other":
             reason = "it holds neither texts nor numbers"
         else:
-            found = attributes.spread(customers, name, min_group=params.naming.min_group).to_pyarrow().to_pylist()[0]
-            reason = _too_fine(kind, found)
-        if reason or found is None:
-            notes.append(f"customers: column {name!r} is not told on the cards: {reason}")
+            spread = attributes.spread(customers, name, min_group=params.naming.min_group).to_pyarrow().to_pylist()[0]
+            reason = _reason_to_hide(kind, spread)
+        if reason or spread is None:
+            notes.append(f"customers: column {name!r} is not shown on the cards: {reason}")
             continue
-        if kind == "number" and found["value_count"] > FEW_NUMBERS:
+        if kind == "number" and spread["value_count"] > MAX_SINGLE_NUMBERS:
             table = attributes.quantiles(customers, name, bands=params.cards.attribute_bands)
-            # A bound is what one customer has; rounded, it is nobody's.
+            # An exact bound would reveal the value of one customer, so it is rounded.
             rounded = {float(f"{value:.2g}") for value in table.to_pyarrow().to_pylist()[0].values()}
             bounds[name] = sorted(rounded)
         columns.append(name)
     return columns, bounds, tuple(notes)
 
 
-def _too_fine(kind: str, found: Mapping[str, Any]) -> str:
-    """Why a column is left out; nothing of one that may be told."""
-    if not found["known_count"]:
+def _reason_to_hide(kind: str, spread: Mapping[str, Any]) -> str:
+    """Why a column must not be shown; empty if it may be."""
+    if not spread["known_count"]:
         return "it is empty"
-    is_number = kind == "number" and found["value_count"] > FEW_NUMBERS
-    if is_number and found["is_whole"] and found["value_count"] == found["known_count"]:
-        return "no two customers share a number in it, as with numbers that identify"
-    if not is_number and found["shared_count"] < SHARED_BY * found["known_count"]:
+    is_number = kind == "number" and spread["value_count"] > MAX_SINGLE_NUMBERS
+    if is_number and spread["is_whole"] and spread["value_count"] == spread["known_count"]:
+        return "every customer has a different number in it, like an id"
+    if not is_number and spread["shared_count"] < MIN_SHARED_VALUES * spread["known_count"]:
         return "too few customers share a value in it, as with names and addresses"
     return ""
 
 
-def _drawn(source: Source, profiles: Profiles, params: Params) -> pd.DataFrame:
+def _customers_in_audiences(source: Source, profiles: Profiles, params: Params) -> pd.DataFrame:
     columns = {name: column for column, name in enumerate(profiles.shop.spec.cut.categories) if name != OTHER}
     shares = profiles.table[[SHARE_PREFIX + name for name in columns]].set_axis(list(columns), axis=1)
-    expected, everybody = expected_in(profiles, source, params), np.arange(len(shares))
-    return drawn_to(
+    expected, all_rows = expected_shares_for_profiles(profiles, source, params), np.arange(len(shares))
+    return audience_membership(
         shares,
         profiles.table.evidence,
-        pd.DataFrame({name: expected.of(column, everybody) for name, column in columns.items()}, index=shares.index),
+        pd.DataFrame({name: expected.of(column, all_rows) for name, column in columns.items()}, index=shares.index),
         kappa=params.interests.kappa,
         min_lift=params.naming.min_lift,
         certainty=params.cards.certainty,
@@ -283,9 +287,9 @@ def _drawn(source: Source, profiles: Profiles, params: Params) -> pd.DataFrame:
 
 def _visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataFrame:
     """Sums (see `compare_means`) of the shares of visits by time and channel."""
-    nothing = pd.DataFrame(columns=[*CELL, "known_count"])
+    empty = pd.DataFrame(columns=[*CELL, "known_count"])
     if profiles.visits is None:
-        return nothing
+        return empty
     settings = params.cards
     membership = ibis.memtable(pd.DataFrame({"customer_id": np.arange(len(ids)), "segment_id": ids}))
     sums, keys = occasions.visit_sums(
@@ -294,30 +298,30 @@ def _visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataF
         window=ObservationWindow(params.as_of, params.history_days),
         timezone=params.local_timezone,
         channels=profiles.shop.spec.channels,
-        occasions={name: one.days for name, one in settings.occasions.items()},
+        occasions={name: occasion.days for name, occasion in settings.occasions.items()},
         margin_days=settings.season_margin_days,
     )
     wide = sums.to_pyarrow().to_pandas().sort_values("segment_id")
     figures = {"n": "known_count", "total": "total", "squares": "squares", "customers": "customer_count"}
     tables = [
-        pd.DataFrame({"segment_id": wide.segment_id, **{name: wide[f"{key}{place}"] for key, name in figures.items()}})
-        .assign(topic=topic, value=value) for place, (topic, value) in enumerate(keys)
+        pd.DataFrame({"segment_id": wide.segment_id, **{name: wide[f"{key}{index}"] for key, name in figures.items()}})
+        .assign(topic=topic, value=value) for index, (topic, value) in enumerate(keys)
     ]  # fmt: skip
-    return pd.concat(tables, ignore_index=True) if tables else nothing
+    return pd.concat(tables, ignore_index=True) if tables else empty
 
 
 def _benefit_sums(profile: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
-    """Sums (see `compare_means`) of what buyers look for.
+    """Sums (see `compare_means`) of the figures that show what buyers look for.
 
-    Two orders are of one brand more easily than twenty, and less often of something known: such figures are told as if
-    all ordered as often, by what is usual among buyers with about as many orders.
+    Brand loyalty and novelty depend on the number of orders: two orders share a brand more often than twenty do. Such
+    figures are adjusted by the mean of buyers with a similar number of orders.
     """
     tables = []
-    alike = np.round(2.0 * np.log2(profile.order_count.fillna(0.0) + 1.0))
+    order_band = np.round(2.0 * np.log2(profile.order_count.fillna(0.0) + 1.0))
     for name in WHY:
         values = profile[name].astype("float64")
         if name in GROWS_WITH_ORDERS:
-            values = values - values.groupby(alike).transform("mean") + values.mean()
+            values = values - values.groupby(order_band).transform("mean") + values.mean()
         by_segment = pd.DataFrame({"total": values, "squares": values**2, "known_count": values.notna()}).groupby(ids)
         sums = by_segment.sum().rename_axis("segment_id").reset_index()
         tables.append(sums.assign(topic=name, value="", customer_count=sums.known_count))

@@ -1,4 +1,4 @@
-"""How many of the customers who were in a segment a while before are in it still."""
+"""Retention: the share of a segment's earlier customers who are still in it."""
 
 from __future__ import annotations
 
@@ -18,50 +18,56 @@ from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import first_event, sample_of
 from pipeline.profiles.shop import Shop
 from pipeline.segmentation.describe import Segments
-from pipeline.segmentation.predictive_validity import SAMPLED_EVENTS, Past
+from pipeline.segmentation.predictive_validity import SAMPLED_EVENTS, CutoffData
 from pipeline.stores.database import TEMPORARY
 
-AS_FULL = 0.9
-"""Share of the days that the window holds now, which it must have held then."""
+MIN_WINDOW_RATIO = 0.9
+"""The window at the cutoff must have held at least this share of the days of log that it holds now."""
 
 
-def with_staying(
-    con: Any, source: Source, past: Sequence[Past], profiles: Profiles, facets: Sequence[Segments], params: Params
+def add_retention(
+    con: Any,
+    source: Source,
+    cutoffs: Sequence[CutoffData],
+    profiles: Profiles,
+    facets: Sequence[Segments],
+    params: Params,
 ) -> list[Segments]:
-    """Segments whose rows have ``staying``: days, of who was there so long ago the share who is there now, is_sample.
+    """Add ``retention`` to each row of the segments: days, share, is_sample.
 
-    That is at the last cutoff of ``past``, at which its sample of customers is put into today's segments. None where
-    there is no cutoff, the log was too young at it, or few of the sample were there, stayed or left. Tables of profiles
-    are made anew in the open database.
+    ``share`` is the share of the customers in the segment ``days`` ago who are in it now. It is measured from the last
+    of ``cutoffs``: its sample of customers is assigned to today's segments by their profiles at that time.
+    ``retention`` is None if there is no cutoff, if the log was too short then, or if too few of the sample were in the
+    segment, stayed or left. The tables of profiles in the open database are replaced.
     """
-    days = {"days": params.backtest.horizon_days, "is_sample": sample_of(source, params) is not source}
+    basis = {"days": params.backtest.horizon_days, "is_sample": sample_of(source, params) is not source}
     then = None
-    if past and _is_as_full(source, past[-1].cutoff, params):
-        then = _profiles_at(con, source, past[-1].cutoff, profiles.shop, params)
-    return [_with_shares(segments, then, profiles, days, params) for segments in facets]
+    if cutoffs and _has_comparable_window(source, cutoffs[-1].cutoff, params):
+        then = _profiles_at(con, source, cutoffs[-1].cutoff, profiles.shop, params)
+    return [_with_shares(segments, then, profiles, basis, params) for segments in facets]
 
 
 def _with_shares(
-    segments: Segments, then: pd.DataFrame | None, profiles: Profiles, days: dict[str, Any], params: Params
+    segments: Segments, then: pd.DataFrame | None, profiles: Profiles, basis: dict[str, Any], params: Params
 ) -> Segments:
     shares: dict[str, float] = {}
     if then is not None:
-        was = segment_columns(then, segments.model).segment_id
-        before = pd.DataFrame({"customer_id": then.customer_id, "segment_id": was})
+        ids_then = segment_columns(then, segments.model).segment_id
+        before = pd.DataFrame({"customer_id": then.customer_id, "segment_id": ids_then})
         now = pd.DataFrame({"customer_id": profiles.table.customer_id, "segment_id": segments.segment_ids})
         shares = stayed_shares(before, now, min_group=params.naming.min_group)
     table = []
-    for one in segments.table:
-        share = None if one["is_small"] else shares.get(one["segment_id"])
-        table.append({**one, "staying": None if share is None else {**days, "share": share}})
+    for row in segments.table:
+        share = None if row["is_small"] else shares.get(row["segment_id"])
+        table.append({**row, "retention": None if share is None else {**basis, "share": share}})
     return replace(segments, table=table)
 
 
-def _is_as_full(source: Source, cutoff: datetime, params: Params) -> bool:
-    """Whether the window at ``cutoff`` held nearly as many days of the log as now; if not, all have moved for that."""
-    first, whole = first_event(source, params), timedelta(days=params.history_days)
-    then, now = (min(moment - first, whole) for moment in (cutoff, params.as_of))
-    return then >= AS_FULL * now
+def _has_comparable_window(source: Source, cutoff: datetime, params: Params) -> bool:
+    """Whether the window at ``cutoff`` held nearly as many days of log as now; if not, that alone moves customers."""
+    first, full_window = first_event(source, params), timedelta(days=params.history_days)
+    then, now = (min(moment - first, full_window) for moment in (cutoff, params.as_of))
+    return then >= MIN_WINDOW_RATIO * now
 
 
 def _profiles_at(con: Any, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What to know before a result is believed: signs that the moment, the model or the categories are wrong."""
+"""Checks that a result can be trusted: signs that as_of, the log, the model or the categories are wrong."""
 
 from __future__ import annotations
 
@@ -14,228 +14,239 @@ from features.categories import OTHER, CategoryCut, at_level, with_category_path
 from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.occasions import local_time
-from pipeline.config.params import Params, description
+from pipeline.config.params import Params, source_fingerprint
 from pipeline.ingest.source import Source
 from pipeline.ingest.summary import ReadingSummary
 from pipeline.profiles.build import Profiles
 
-MUCH_UNKNOWN = 0.3
-"""Share of interests in unknown categories, above that of training, at which a model looks like another shop's."""
-MOSTLY = 0.5
-"""Share of interests outside the columns, of spend that a few rows bring, and of customers moved, that is told."""
+MAX_UNKNOWN_INCREASE = 0.3
+"""A model looks like another shop's if the share of unknown interests exceeds that at training by more than this."""
+MAJORITY = 0.5
+"""A share above this causes a warning: interests outside the columns, spend of a few rows, customers who moved."""
 
 NIGHT_HOURS = 6
-"""From midnight on; a shop's quietest, with a twentieth of all or less where the time zone is right."""
-AT_NIGHT = 1 / 3
-"""Share of what customers do at night past which the clock is told to be wrong; at all hours alike it is a quarter."""
-FEW, LEAST_PAID = 0.01, 1_000
-"""Share of purchases, the largest, that have `MOSTLY` of spend or items only by mistake; and purchases to judge by."""
-LEAST_TIMED, LEAST_DAYS = 1_000, 7
-"""Events with an hour, and days with any, below which nothing is said: a sample of one night is no mistake."""
-UNLIKE = 10
-"""Items a row, beside all other rows, from which on a category is told to be counted in another unit."""
-LEAST_CONTACTS = 100
-"""Contacts below which nothing is said of them."""
-OWN_DOING = (EventType.VIEW, EventType.SEARCH, EventType.FAVOURITE, EventType.CART, EventType.PURCHASE)
+"""Hours from midnight. They are a shop's quietest: at most a twentieth of events if the time zone is right."""
+MAX_NIGHT_SHARE = 1 / 3
+"""A larger share of events at night suggests a wrong time zone. Events spread evenly over the day give a quarter."""
+TOP_SHARE = 0.01
+"""The largest purchases, as a share of all. If they hold the `MAJORITY` of spend or items, it is by mistake."""
+MIN_PURCHASES = 1_000
+"""Fewer purchases are not checked."""
+MIN_TIMED_EVENTS, MIN_DAYS = 1_000, 7
+"""Fewer events with an hour, or fewer days with such events, are not checked: a sample of one night is no mistake."""
+UNIT_RATIO = 10
+"""A category with this many times the items per row of all others is probably counted in another unit."""
+MIN_CONTACTS = 100
+"""Fewer contacts are not checked."""
+CUSTOMER_ACTIONS = (EventType.VIEW, EventType.SEARCH, EventType.FAVOURITE, EventType.CART, EventType.PURCHASE)
 
 
-def of_moment(params: Params, reading: ReadingSummary) -> list[str]:
-    """Whether as_of lies long after the log's end: everybody would look that much longer away."""
-    if not reading.last_event_at:  # an update that had nothing new to read
+def check_as_of_age(params: Params, reading: ReadingSummary) -> list[str]:
+    """Warn if as_of lies long after the end of the log, which makes every customer look less recent."""
+    if not reading.last_event_at:  # an update that read nothing new
         return []
     last = datetime.fromisoformat(reading.last_event_at).replace(tzinfo=params.as_of.tzinfo)
     days = (params.as_of - last).total_seconds() / 86_400
     if days <= params.minimum.usual_silence_days:
         return []
     return [
-        f"as_of ({params.as_of:%Y-%m-%d}) is {days:,.0f} days after the last event ({last:%Y-%m-%d}), so that "
-        "everybody looks that much longer away. Name a moment soon after it, or bring the rest of the log"
+        f"as_of ({params.as_of:%Y-%m-%d}) is {days:,.0f} days after the last event ({last:%Y-%m-%d}), so every "
+        "customer looks inactive for that much longer. Set as_of soon after the last event, or add the rest of the log"
     ]
 
 
-def of_hours(params: Params, source: Source) -> list[str]:
-    """Whether most is done at night, as by a clock that is many hours wrong; nothing of logs whose times are dates.
+def check_timezone(params: Params, source: Source) -> list[str]:
+    """Warn if customers are unusually active at night, which suggests that the time zone is wrong by many hours.
 
-    A clock that is wrong by a few hours is not seen.
+    An error of a few hours is not detected. Logs whose times are dates are not checked.
     """
     window = ObservationWindow(params.as_of, params.history_days)
-    read_in, told_in = params.source.events.timezone, params.local_timezone
+    source_zone, local_zone = params.source.events.timezone, params.local_timezone
     events = window.of(source.events)
-    events = events.filter(events.event_type.isin([str(kind) for kind in OWN_DOING]))
-    clocks = {zone: local_time(events.occurred_at, timezone=zone, window=window) for zone in ("UTC", read_in, told_in)}
-    # Midnight, by the clock that wrote it, is what a date without an hour becomes.
-    is_timed = ibis.and_(*((clocks[zone].truncate("D") != clocks[zone]) for zone in dict.fromkeys(("UTC", read_in))))
-    at = clocks[told_in]
-    found = events.aggregate(
+    events = events.filter(events.event_type.isin([str(kind) for kind in CUSTOMER_ACTIONS]))
+    zones = ("UTC", source_zone, local_zone)
+    clocks = {zone: local_time(events.occurred_at, timezone=zone, window=window) for zone in zones}
+    # A date without an hour becomes midnight in the zone in which it was written.
+    is_timed = ibis.and_(
+        *((clocks[zone].truncate("D") != clocks[zone]) for zone in dict.fromkeys(("UTC", source_zone)))
+    )
+    at = clocks[local_zone]
+    totals = events.aggregate(
         count=events.count(),
         timed=is_timed.sum(),
         night=(is_timed & (at.hour() < NIGHT_HOURS)).sum(),
         days=at.date().nunique(where=is_timed),
     )
-    count, timed, night, days = (value or 0 for value in found.to_pyarrow().to_pylist()[0].values())
-    if timed < max(LEAST_TIMED, count / 2) or days < LEAST_DAYS or night <= AT_NIGHT * timed:
+    count, timed, night, days = (value or 0 for value in totals.to_pyarrow().to_pylist()[0].values())
+    if timed < max(MIN_TIMED_EVENTS, count / 2) or days < MIN_DAYS or night <= MAX_NIGHT_SHARE * timed:
         return []
     return [
-        f"{night / timed:.0%} of what customers do is done from 0:00 to {NIGHT_HOURS}:00 in {told_in}, when most "
-        "people sleep. Times without an offset are read in source.events.timezone; name the customers' own in "
-        "cards.timezone where the log is in another, such as UTC"
+        f"{night / timed:.0%} of customer activity takes place from 0:00 to {NIGHT_HOURS}:00 in {local_zone}, when "
+        "most people sleep. Times without an offset are read in source.events.timezone. If the log is in another zone "
+        "than the customers' own, such as UTC, set theirs in cards.timezone"
     ]
 
 
-def of_spend(events: ir.Table) -> list[str]:
-    """Whether a few rows bring most of the spend, as where the price of a whole row is taken for that of one item.
+def check_row_totals(events: ir.Table) -> list[str]:
+    """Warn if a few rows hold most of the spend, which suggests that row totals were read as unit prices.
 
-    events (event_type, quantity, unit_price)     of the window; purchases alone count
+    events (event_type, quantity, unit_price)     of the window; only purchases count
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
     paid = _with_largest(bought.select(paid=bought.quantity * bought.unit_price), "paid")
     brought = paid.paid.sum(where=paid.is_large) / paid.paid.sum()
     count, share = paid.aggregate(count=paid.count(), share=brought).to_pyarrow().to_pylist()[0].values()
-    if count < LEAST_PAID or (share or 0.0) <= MOSTLY:
+    if count < MIN_PURCHASES or (share or 0.0) <= MAJORITY:
         return []
     return [
-        f"{FEW:.0%} of the purchases bring {share:.0%} of the spend. Spend is quantity times unit_price; if the "
-        "column holds the price of the whole row, divide it in source.events.query: amount / quantity as price"
+        f"{TOP_SHARE:.0%} of purchases account for {share:.0%} of the spend. Spend is quantity times unit_price. If "
+        "the column holds the price of the whole row, divide it in source.events.query: amount / quantity as price"
     ]
 
 
 def _with_largest(rows: ir.Table, amount: str) -> ir.Table:
-    """Rows with an ``amount`` above 0, and whether it is among the largest `FEW` (is_large)."""
-    some = rows.filter(rows[amount] > 0)
-    beside = some.cross_join(some.aggregate(bound=some[amount].quantile(1.0 - FEW)))
-    return beside.mutate(is_large=beside[amount] > beside.bound)
+    """Rows with an ``amount`` above 0; is_large marks the largest `TOP_SHARE` of them."""
+    positive = rows.filter(rows[amount] > 0)
+    bounded = positive.cross_join(positive.aggregate(bound=positive[amount].quantile(1.0 - TOP_SHARE)))
+    return bounded.mutate(is_large=bounded[amount] > bounded.bound)
 
 
-def of_items(events: ir.Table, products: ir.Table | None) -> list[str]:
-    """Whether a few rows or categories hold most of all items, as where petrol is counted in thousandths of a litre.
+def check_units(events: ir.Table, products: ir.Table | None) -> list[str]:
+    """Warn if a few rows or categories hold most items, for example because petrol is counted in millilitres.
 
-    events (event_type, product_id, quantity, and category_path if it is known)     of the window; purchases alone count
+    events (event_type, product_id, quantity, and category_path if it is known)     of the window; only purchases count
     products (product_id, category_path) or None
     """
     bought = events.filter(events.event_type == str(EventType.PURCHASE))
     own_path = bought.category_path if "category_path" in bought.columns else ibis.null("string")
     bought = with_category_path(bought.mutate(category_path=own_path), products)
     items = _with_largest(bought.select("quantity", category=at_level(bought.category_path, 1)), "quantity")
-    # Rows without a category are one of their own.
+    # Rows without a category form a category.
     by_category = items.group_by(category=items.category.fill_null("")).aggregate(
         count=items.count(), items=items.quantity.sum(), large=items.quantity.sum(where=items.is_large)
     )
-    found = by_category.to_pandas().astype({"items": "float64", "large": "float64"}).fillna({"large": 0.0})
-    count, total = found["count"].sum(), found["items"].sum()
-    others = (total - found["items"]) / (count - found["count"]).replace(0, np.nan)
-    unlike = found[found["items"] / found["count"] >= UNLIKE * others].sort_values("items", ascending=False)
-    names = ", ".join(repr(name[:40]) for name in unlike.category[unlike.category != ""][:3])
-    told = [(f"{FEW:.0%} of the purchases", found.large.sum())]
+    categories = by_category.to_pandas().astype({"items": "float64", "large": "float64"}).fillna({"large": 0.0})
+    count, total = categories["count"].sum(), categories["items"].sum()
+    others = (total - categories["items"]) / (count - categories["count"]).replace(0, np.nan)
+    has_other_unit = categories["items"] / categories["count"] >= UNIT_RATIO * others
+    suspicious = categories[has_other_unit].sort_values("items", ascending=False)
+    names = ", ".join(repr(name[:40]) for name in suspicious.category[suspicious.category != ""][:3])
+    groups = [(f"{TOP_SHARE:.0%} of purchases", categories.large.sum())]
     if names:
-        told.insert(0, (f"purchases in {names}", unlike["items"].sum()))
-    held = [(who, amount / total) for who, amount in told if amount > MOSTLY * total]
-    if count < LEAST_PAID or not held:
+        groups.insert(0, (f"purchases in {names}", suspicious["items"].sum()))
+    held = [(label, amount / total) for label, amount in groups if amount > MAJORITY * total]
+    if count < MIN_PURCHASES or not held:
         return []
     return [
         f"{held[0][0]} hold {held[0][1]:.1%} of all items. If they are counted in another unit than the rest, such as "
         "millilitres or grams, count each such row as one item in source.events.query, with the price of the whole "
-        "row; else figures of items tell of little but these"
+        "row. Otherwise these rows dominate every figure about items"
     ]
 
 
-def of_contacts(customers: pd.DataFrame) -> list[str]:
-    """Whether so many contact the shop that it must be mails to them, or else, that were taken for contacts.
+def check_contact_events(customers: pd.DataFrame) -> list[str]:
+    """Warn if there are so many contacts that emails from the shop were probably read as contacts.
 
     customers (contact_count, order_count)
     """
     contacts, orders = customers.contact_count.sum(), customers.order_count.sum()
-    asking, buyers = (customers.contact_count > 0).sum(), (customers.order_count > 0).sum()
-    if contacts < LEAST_CONTACTS or (contacts <= orders and asking <= MOSTLY * buyers):
+    contacting, buyers = (customers.contact_count > 0).sum(), (customers.order_count > 0).sum()
+    if contacts < MIN_CONTACTS or (contacts <= orders and contacting <= MAJORITY * buyers):
         return []
     return [
-        f"{contacts:,.0f} contacts of {asking:,} customers stand beside {orders:,.0f} orders of {buyers:,}. A contact "
-        "is a customer who writes or calls; mails of the shop are email_open and email_click, or in no list of "
-        "source.events.event_types"
+        f"the log has {contacts:,.0f} contacts of {contacting:,} customers, but {orders:,.0f} orders of {buyers:,}. A "
+        "contact is a customer who writes or calls. List emails from the shop under email_open and email_click, or "
+        "remove them from source.events.event_types"
     ]
 
 
-ABSENCES = (
-    ("views", ("view_count",), "how near a purchase people are: few or none are warm"),
-    ("searches", ("search_count",), "which products were looked for"),
+OPTIONAL_EVENTS = (
+    ("views", ("view_count",), "how close customers are to a purchase (few or none are warm)"),
+    ("searches", ("search_count",), "which products customers searched for"),
     ("carts", ("cart_count",), "left_cart and the stage `cart`"),
     ("contacts", ("contact_count",), "silent_after_contact"),
-    ("letters or coupons", ("email_open_count", "email_click_count", "redemption_count"), "campaign_response"),
+    ("emails or coupons", ("email_open_count", "email_click_count", "redemption_count"), "campaign_response"),
 )
-"""What a log may lack, columns of the profile that would show it, what cannot be told without. Prices: see reading."""
+"""Events that a log may lack, the profile columns that count them, what they are needed for. Prices: see reading."""
 
 
-def of_absences(profile: pd.DataFrame) -> list[str]:
-    """What the log holds none of, in one line, and what is not told for that."""
-    lacking = [(name, lost) for name, columns, lost in ABSENCES if not profile[list(columns)].to_numpy().any()]
-    if not lacking:
+def check_missing_event_types(profile: pd.DataFrame) -> list[str]:
+    """Name the event types that the log lacks, and the results that are missing without them, in one line."""
+    missing = [(name, lost) for name, columns, lost in OPTIONAL_EVENTS if not profile[list(columns)].to_numpy().any()]
+    if not missing:
         return []
-    names, losses = zip(*lacking, strict=True)
-    return [f"The log has {', '.join(f'no {name}' for name in names)}, so that it cannot tell {'; '.join(losses)}"]
+    names, losses = zip(*missing, strict=True)
+    return [f"The log has {', '.join(f'no {name}' for name in names)}, so it cannot show {'; '.join(losses)}"]
 
 
-def of_categories(profiles: Profiles) -> list[str]:
-    """Whether most of what customers like lies outside the categories that are columns, or there are none."""
+def check_category_coverage(profiles: Profiles) -> list[str]:
+    """Warn if most interests lie outside the categories that are columns, or if there are no categories."""
     cut = profiles.shop.spec.cut
     other = cut.mix[cut.other_index]
-    if other <= MOSTLY:
+    if other <= MAJORITY:
         return []
     if len(cut.categories) == 1:
         return [
-            "nothing that customers did has a category, so that no interests are told. Name the catalogue in "
-            "source.products, or the column of category_path in source.events.columns"
+            "no event has a category, so no interests are shown. Name the catalogue in source.products, or the column "
+            "of category_path in source.events.columns"
         ]
     return [
         f"{other:.0%} of interests lie outside the {len(cut.categories) - 1} categories that are columns, and count as "
-        "one. Raise interests.max_categories, or give products a category_path with fewer, broader levels"
+        "one category. Raise interests.max_categories, or give products a category_path with fewer, broader levels"
     ]
 
 
-def of_champion(params: Params, trained: Params) -> str:
-    """Whether the champion that segments are matched with is another shop's; goes on a sentence. ``trained``: of it."""
-    if description(params) == description(trained):
+def check_champion_source(params: Params, trained: Params) -> str:
+    """Warning that the champion may be another shop's, to append to a sentence; else empty.
+
+    ``trained`` holds the champion's parameters.
+    """
+    if source_fingerprint(params) == source_fingerprint(trained):
         return ""
     return (
-        " Beware: `source` describes other columns or event types than at the champion's training. If this is another "
-        "shop, name it in tracking.model_name and outputs.folder, and train again"
+        " Warning: `source` describes other columns or event types than when the champion was trained. If this is "
+        "another shop, set its own tracking.model_name and outputs.folder, and train again"
     )
 
 
-def of_another_shop(
+def foreign_model_signs(
     params: Params, trained: Params, cut: CategoryCut, profile: pd.DataFrame, drift: float | None = None
 ) -> list[str]:
-    """Signs that a model is another shop's; one alone may be a shop that changed. ``trained``: of the model.
+    """Signs that a model was trained on another shop. A single sign may only mean that the shop changed.
 
     Parameters
     ----------
+    trained : Params
+        The model's parameters.
     profile : DataFrame
         evidence, and the share of OTHER.
     drift : float, optional
         Share of the customers that would have to move for the segments to be as large as at training.
     """
     evidence = profile.evidence.fillna(0.0)
-    # Weighed, since whoever did little has the shares of the shop that the model knows.
+    # Weighted by evidence, because customers with little of it have the average shares of the model's shop.
     unknown = float((profile[SHARE_PREFIX + OTHER] * evidence).sum() / max(evidence.sum(), 1e-9))
-    unlike = []
-    if description(params) != description(trained):
-        unlike.append("`source` describes other columns or event types than at its training")
-    if unknown > cut.mix[cut.other_index] + MUCH_UNKNOWN:
-        unlike.append(f"{unknown:.0%} of its customers' interests are in categories that the model does not know")
-    if (drift or 0.0) > MOSTLY:
-        unlike.append(f"{drift:.0%} of its customers would have to move for the segments to be as large as at training")
-    return unlike
+    signs = []
+    if source_fingerprint(params) != source_fingerprint(trained):
+        signs.append("`source` describes other columns or event types than when it was trained")
+    if unknown > cut.mix[cut.other_index] + MAX_UNKNOWN_INCREASE:
+        signs.append(f"{unknown:.0%} of its customers' interests are in categories that the model does not know")
+    if (drift or 0.0) > MAJORITY:
+        signs.append(f"{drift:.0%} of its customers would have to move for the segments to be as large as at training")
+    return signs
 
 
-def of_model(params: Params, trained: Params, signs: Sequence[str]) -> list[str]:
-    """Whether a model may be another shop's, by the ``signs`` of it, or knows a later time than as_of."""
-    told = []
+def check_model(params: Params, trained: Params, signs: Sequence[str]) -> list[str]:
+    """Warn if ``signs`` suggest that the model is another shop's, or if it was trained on data after as_of."""
+    warnings = []
     if signs:
-        told.append(
-            f"the model may be another shop's: {', and '.join(signs)}. Train on this log, or name its model "
+        warnings.append(
+            f"the model may be another shop's: {', and '.join(signs)}. Train on this log, or name this shop's model "
             "with --model"
         )
     if params.as_of < trained.as_of:
-        told.append(
-            f"as_of ({params.as_of:%Y-%m-%d}) is before the model's training ({trained.as_of:%Y-%m-%d}), which has "
-            "seen what comes after it. Do not judge the model by these scores"
+        warnings.append(
+            f"as_of ({params.as_of:%Y-%m-%d}) is before the model's training ({trained.as_of:%Y-%m-%d}), so the model "
+            "has seen later data. Do not judge the model by these scores"
         )
-    return told
+    return warnings

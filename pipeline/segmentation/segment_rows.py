@@ -1,4 +1,4 @@
-"""What is told of one segment: its row of the table of segments, its stability and its rule."""
+"""The description of one segment: its row in the table of segments, its stability and its rule."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from features.interests import SHARE_PREFIX
-from models.disclosure import well_founded
+from models.disclosure import drop_small_base_figures
 from models.explanations import Rule, is_share
-from models.identity import STANDING
+from models.identity import RULE_GROUP_PREFIX
 from models.lifts import Interest
 from models.naming import in_languages
 from models.segmentation import FittedClusters
@@ -26,27 +26,27 @@ def rule_of(
     params: Params,
     facet: Facet,
 ) -> dict[str, Any] | None:
-    """The rule as data and in words, and how well it holds; None of a small group, and where none tells it apart."""
+    """The rule as data and in words, and how well it fits; None for a small segment, or if no rule describes it."""
     if segment["is_standing"]:
-        told = _rule_of_group(segment["segment_id"].removeprefix(STANDING), noise_policy, facet)
+        summary = _rule_of_group(segment["segment_id"].removeprefix(RULE_GROUP_PREFIX), noise_policy, facet)
     elif segment["is_small"] or rule is None or not rule.conditions or np.isnan(rule.precision):
         return None
     else:
         conditions = [
-            {**vars(one), "is_share": is_share(one.column), "label": _label(one.column, labels)}
-            for one in rule.conditions
+            {**vars(condition), "is_share": is_share(condition.column), "label": _label(condition.column, labels)}
+            for condition in rule.conditions
         ]
-        told = {"conditions": conditions, "precision": rule.precision, "coverage": rule.coverage}
-    return {"text": wording(params.language, params.currency).conditions(told), **told}
+        summary = {"conditions": conditions, "precision": rule.precision, "coverage": rule.coverage}
+    return {"text": wording(params.language, params.currency).conditions(summary), **summary}
 
 
 def _rule_of_group(group: str, noise_policy: str | None, facet: Facet) -> dict[str, Any]:
-    """The rule of a group by rule, which holds of all its customers and of nobody else."""
-    given = facet.settings
-    found = {"min_events": given.min_events, "precision": 1.0, "coverage": 1.0}
-    if facet.names_interests:
-        return {"min_evidence": given.min_evidence, **found}
-    return {"stage": group, "with_noise": noise_policy == "standing", **found}
+    """The rule of a rule-based group. It matches all of the group's customers and nobody else."""
+    settings = facet.settings
+    rule = {"min_events": settings.min_events, "precision": 1.0, "coverage": 1.0}
+    if facet.is_named_by_interests:
+        return {"min_evidence": settings.min_evidence, **rule}
+    return {"stage": group, "with_noise": noise_policy == "standing", **rule}
 
 
 def _label(column: str, labels: dict[str, str]) -> str:
@@ -55,12 +55,12 @@ def _label(column: str, labels: dict[str, str]) -> str:
 
 
 def stability_of(segment_id: str, fitted: FittedClusters) -> float | None:
-    """Mean Jaccard of a segment's cluster; None of a standing and of noise."""
+    """Mean Jaccard similarity of a segment's cluster over resamples; None for a rule-based group and for noise."""
     return {fitted.segment_id(cluster): value for cluster, value in fitted.stability.items()}.get(segment_id)
 
 
 def is_stable(stability: float | None, params: Params) -> bool:
-    """Whether a campaign may rest on a segment; so on one by rule, which has no stability."""
+    """Whether a segment is stable enough for a campaign. A rule-based group, which has no stability, always is."""
     return stability is None or stability >= params.quality.min_stability
 
 
@@ -82,39 +82,42 @@ def segment_row(
     params: Params,
     facet: Facet,
 ) -> dict[str, Any]:
-    """All that is shown of a segment but its rule; ``named``: by figures or interests, None of a group by rule."""
-    named = named or _named_by_rule(segment_id.removeprefix(STANDING), params)
-    came_back = stability_of(segment_id, fitted)
+    """Everything shown of a segment except its rule.
+
+    ``named`` holds the name by figures or interests; None for a rule-based group.
+    """
+    named = named or _rule_group_texts(segment_id.removeprefix(RULE_GROUP_PREFIX), params)
+    stability = stability_of(segment_id, fitted)
     return {
         "facet": facet.name,
         "segment_id": segment_id,
         "name": named["names"][params.language],
         "names": named["names"],
         "archetype": named["archetype"],
-        "is_standing": segment_id.startswith(STANDING),
+        "is_standing": segment_id.startswith(RULE_GROUP_PREFIX),
         "customer_count": int(figures["customer_count"]),
         "customer_share": figures["customer_share"],
         "spend_share": figures["spend_share"],
         "top_categories": [vars(interest) for interest in interests],
         "evidence": named["evidence"],
-        "stability": came_back,
-        "is_stable": is_stable(came_back, params),
-        "stability_word": _stability_word(came_back, params),
+        "stability": stability,
+        "is_stable": is_stable(stability, params),
+        "stability_word": _stability_word(stability, params),
         "playbook": named["playbook"],
         "avoid": named["avoid"],
         "is_small": figures["customer_count"] < params.naming.min_group,
-        "figures": well_founded(figures, params.naming.min_group),
+        "figures": drop_small_base_figures(figures, params.naming.min_group),
     }
 
 
 def with_given_name(row: dict[str, Any], by_hand: str | None) -> dict[str, Any]:
-    """The row with the name given by hand, in all languages; the name by figures stays with it, as one can go back."""
+    """Add the name given by hand, in all languages. The name by figures is kept, so it can be restored."""
     named = {**row, "names_by_figures": row["names"]}
     return {**named, "name": by_hand, "names": dict.fromkeys(row["names"], by_hand)} if by_hand else named
 
 
-def _named_by_rule(group: str, params: Params) -> dict[str, Any]:
-    """What a group by rule is called: by its lifecycle stage, or as customers whose interests are not known."""
+def _rule_group_texts(group: str, params: Params) -> dict[str, Any]:
+    """Name and texts of a rule-based group: a lifecycle stage, or customers with unknown interests."""
     texts = params.naming.standing.get(group)
     return {
         "archetype": None,

@@ -1,4 +1,4 @@
-"""What the simulated shop sells: leaves with their products, prices, popularity and the offers of each week."""
+"""The catalogue of the simulated shop: leaf categories with products, prices, popularity and weekly offers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BRANDS = 40
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Second levels, leaves and products, each numbered; those below one another adjoin.
+    """Second-level categories, leaves and products, each numbered so that children of a parent are adjacent.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class Catalogue:
     leaf_seconds : by leaf
     product_leaves, prices, brands : by product
     shelf : by product
-        Number of the leaf, plus the cumulative share in its sales: an even draw on a shelf finds a product.
+        Index of the leaf plus the cumulative share of its sales, so that a uniform draw in a leaf finds a product.
     offers : (weeks, products)
-        Share of the price taken off in that week; 0 for most.
+        Discount in that week, as a share of the price; 0 for most.
     words : tuple of mapping
-        Language -> words; of the second levels, then of the leaves, then the vague ones.
+        Language -> words: for the second levels, then the leaves, then the vague words.
     """
 
     second_paths: tuple[str, ...]
@@ -57,15 +57,15 @@ class Catalogue:
     words: tuple[Mapping[str, list[str]], ...]
 
     def product_ids(self) -> list[str]:
-        """By product."""
+        """Identifiers of all products."""
         return [f"p{number:05}" for number in range(len(self.prices))]
 
-    def products_of(self, leaves: Array, places: Floats) -> Ints:
-        """The product at each place, 0 to 1, on a leaf's shelf."""
-        return np.minimum(np.searchsorted(self.shelf, leaves + places, side="right"), len(self.shelf) - 1)
+    def products_of(self, leaves: Array, positions: Floats) -> Ints:
+        """The product at each position, 0 to 1, of a leaf's shelf."""
+        return np.minimum(np.searchsorted(self.shelf, leaves + positions, side="right"), len(self.shelf) - 1)
 
     def as_table(self) -> pa.Table:
-        """Products (product_id, category_path, brand, price)."""
+        """Products as a table (product_id, category_path, brand, price)."""
         return pa.table(
             {
                 "product_id": self.product_ids(),
@@ -83,19 +83,19 @@ def _source() -> dict[str, Any]:
 
 
 def make_catalogue(generator: np.random.Generator, *, starts_at: datetime, days: int) -> Catalogue:
-    """The catalogue of one shop: catalogue.yaml, with products drawn for its leaves."""
+    """Build the catalogue from catalogue.yaml, with random products for each leaf."""
     source = _source()
     seconds = [
-        (number, f"{root}{SEPARATOR}{name}", about)
+        (number, f"{root}{SEPARATOR}{name}", settings)
         for number, (root, below) in enumerate(source["categories"].items())
-        for name, about in below.items()
+        for name, settings in below.items()
     ]
     leaves = [
         (number, f"{path}{SEPARATOR}{name}", leaf)
-        for number, (_, path, about) in enumerate(seconds)
-        for name, leaf in about["leaves"].items()
+        for number, (_, path, settings) in enumerate(seconds)
+        for name, leaf in settings["leaves"].items()
     ]
-    leaf_counts = np.array([len(about["leaves"]) for *_, about in seconds])
+    leaf_counts = np.array([len(settings["leaves"]) for *_, settings in seconds])
     products_per_leaf = generator.integers(*PRODUCTS_PER_LEAF, len(leaves))
     product_leaves = np.repeat(np.arange(len(leaves)), products_per_leaf)
     count = len(product_leaves)
@@ -104,9 +104,9 @@ def make_catalogue(generator: np.random.Generator, *, starts_at: datetime, days:
         second_paths=tuple(path for _, path, _ in seconds),
         leaf_paths=tuple(path for _, path, _ in leaves),
         second_roots=np.array([root for root, *_ in seconds]),
-        seasons=tuple(about["season"] for *_, about in seconds),
-        popularity=np.array([about["popularity"] for *_, about in seconds], dtype=np.float64),
-        returns=np.array([about["returns"] for *_, about in seconds], dtype=np.float64),
+        seasons=tuple(settings["season"] for *_, settings in seconds),
+        popularity=np.array([settings["popularity"] for *_, settings in seconds], dtype=np.float64),
+        returns=np.array([settings["returns"] for *_, settings in seconds], dtype=np.float64),
         first_leaf=np.cumsum(leaf_counts) - leaf_counts,
         leaf_counts=leaf_counts,
         leaf_seconds=np.array([second for second, *_ in leaves]),
@@ -115,12 +115,16 @@ def make_catalogue(generator: np.random.Generator, *, starts_at: datetime, days:
         brands=np.floor(BRANDS * generator.random(count) ** 2).astype(np.int64),
         shelf=_shelf(generator, product_leaves, len(leaves)),
         offers=_offers(generator, count, starts_at, days),
-        words=(*(about["words"] for *_, about in seconds), *(leaf["words"] for *_, leaf in leaves), source["vague"]),
+        words=(
+            *(settings["words"] for *_, settings in seconds),
+            *(leaf["words"] for *_, leaf in leaves),
+            source["vague"],
+        ),
     )
 
 
 def _shelf(generator: np.random.Generator, product_leaves: Ints, leaf_count: int) -> Floats:
-    """Long-tailed popularity: within a leaf, sales fall with the rank."""
+    """Long-tailed popularity of products within each leaf."""
     popularity = generator.pareto(1.2, len(product_leaves)) + 0.08
     total = np.bincount(product_leaves, popularity, minlength=leaf_count)
     before = np.cumsum(total) - total

@@ -1,4 +1,4 @@
-"""Small draws that the simulation shares. Everything is an array; nothing loops over customers or events."""
+"""Random draws shared by the simulation, all vectorised over customers or events."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 def choose(generator: np.random.Generator, cumulative: Floats) -> Ints:
-    """One column per row of cumulative shares (n, m), the last of which is 1."""
+    """Draw a column for each row of cumulative shares (n, m), whose last value is 1."""
     chosen = (generator.random(len(cumulative))[:, None] >= cumulative).sum(axis=1)
     return np.asarray(np.minimum(chosen, cumulative.shape[1] - 1), dtype=np.int64)
 
 
 def chance(generator: np.random.Generator, chances: Floats) -> Flags:
-    """True with each row's chance."""
+    """True with the probability of each row."""
     return generator.random(len(chances)) < chances
 
 
 def jitter(generator: np.random.Generator, mean: Floats, *, strength: float = 14.0) -> Floats:
-    """Chances of one's own around the kind's, Beta with that mean; 0 stays 0."""
+    """Individual probabilities from a Beta distribution around ``mean``; 0 stays 0."""
     drawn = generator.beta(np.maximum(mean * strength, 1e-6), np.maximum((1.0 - mean) * strength, 1e-6))
     return np.where(mean > 0.0, drawn, 0.0)
 
 
 def scale_odds(chances: Floats, factor: Floats) -> Floats:
-    """Chances whose odds are multiplied by ``factor``."""
+    """Probabilities with their odds multiplied by ``factor``."""
     return chances * factor / (1.0 - chances + chances * factor)
 
 
 def place_in_group(counts: Ints) -> Ints:
-    """0, 1, 2, ... within each of the groups of ``counts`` rows."""
+    """0, 1, 2, ... within each group of ``counts`` rows."""
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 

@@ -1,4 +1,4 @@
-"""Files and folders of the simulated shop: whole or not at all."""
+"""Write files and folders of the simulated shop atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.config.errors import UserError
 
 @contextmanager
 def growing(path: Path) -> Iterator[Callable[[pa.Table], None]]:
-    """A Parquet file that grows by a table at a time."""
+    """Write a Parquet file one table at a time; yields the function that appends a table."""
     writer: pyarrow.parquet.ParquetWriter | None = None
 
     def add(table: pa.Table) -> None:
@@ -35,20 +35,20 @@ def growing(path: Path) -> Iterator[Callable[[pa.Table], None]]:
 
 @contextmanager
 def replacing_folder(folder: Path, *, marker: str) -> Iterator[Path]:
-    """A folder beside ``folder`` to write into; it takes that one's place when all went well.
+    """Yield a temporary folder next to ``folder``, which replaces ``folder`` if everything succeeds.
 
     Raises
     ------
     UserError
-        ``folder`` holds files but no ``marker``, the disk is full, or the folder cannot be written.
+        ``folder`` has files but no ``marker``, the disk is full, or the folder is not writable.
     """
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: expected a folder, or none. Got a file; name another with --out.")
+        raise UserError(f"{folder}: expected a folder or a new path. Got a file; choose another path with --out.")
     if folder.exists() and any(folder.iterdir()) and not (folder / marker).is_file():
         raise UserError(
-            f"{folder}: expected no folder, an empty one, or one with a simulated shop ({marker}). It holds other "
-            "files, which stay as they are; name another folder with --out."
+            f"{folder}: expected a new folder, an empty one, or one with a simulated shop ({marker}). Got other files, "
+            "which were not changed; choose another folder with --out."
         )
     work, old = (folder.with_name(f".{what}-{os.getpid()}-{folder.name}") for what in ("part", "old"))
     try:
@@ -60,10 +60,12 @@ def replacing_folder(folder: Path, *, marker: str) -> Iterator[Path]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise UserError(
-                f"{folder}: expected room for the shop; the disk is full. Fewer --customers need less."
+                f"{folder}: expected enough disk space for the shop. The disk is full; use fewer --customers."
             ) from None
         if isinstance(error, PermissionError):
-            raise UserError(f"{folder}: expected a folder that can be written to. Check its permissions.") from None
+            raise UserError(
+                f"{folder}: expected a writable folder. Got permission denied; check its permissions."
+            ) from None
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)

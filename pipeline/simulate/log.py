@@ -1,4 +1,4 @@
-"""The log as a file: events in the columns of the contract, in order of time, some rows spoilt and counted."""
+"""Write the log: events in the contract's columns, sorted by time, with a counted share of corrupted rows."""
 
 from __future__ import annotations
 
@@ -16,57 +16,64 @@ from pipeline.simulate.draws import Array, Ints
 from pipeline.simulate.events import EVENT_TYPES, Events
 from pipeline.simulate.personas import CHANNELS
 
-NOBODY = -1
+NO_CUSTOMER = -1
 UNKNOWN_PRODUCT = "p99999"
 FAR_FUTURE = np.array(["2099-01-01", "2098-12-31"], dtype="datetime64[ms]").astype(np.int64)
 NOT_A_DATE = np.array(["1970-01-01", "2199-12-31"], dtype="datetime64[ms]").astype(np.int64)
-DIRT = ("missing_customer_id", "time_out_of_range", "far_future_time", "negative_price", "unknown_product", "duplicate")
-CSV_DIRT = (*DIRT, "unreadable_time", "unreadable_number", "broken_encoding")
-"""What may be wrong with a row, numbered as in `Events.flaw`. A row is spoilt in one way; a copy is as its original."""
+FLAWS = (
+    "missing_customer_id",
+    "time_out_of_range",
+    "far_future_time",
+    "negative_price",
+    "unknown_product",
+    "duplicate",
+)
+CSV_FLAWS = (*FLAWS, "unreadable_time", "unreadable_number", "broken_encoding")
+"""Possible flaws of a row, numbered as in `Events.flaw`. A row has at most one; duplicates equal their originals."""
 BAD_TIMES = ("yesterday", "2025-13-45 10:00:00", "31/31/2025")
 BAD_NUMBERS = ("12,50 lei", "n/a", "free")
-# A private-use letter stands for bytes that are not UTF-8 until the text has become bytes.
+# A private-use character marks where bytes that are not UTF-8 are inserted after encoding.
 MARK, BROKEN_BYTES = "\ue000", "корм".encode("cp1251")
 
 
-def spoil(
-    generator: np.random.Generator, events: Events, *, dirt: tuple[str, ...], share: float, product_count: int
+def corrupt_rows(
+    generator: np.random.Generator, events: Events, *, flaws: tuple[str, ...], share: float, product_count: int
 ) -> tuple[Events, dict[str, int]]:
-    """Events with about ``share`` of them spoilt or repeated, in equal parts, and how many of each.
+    """Corrupt or duplicate about ``share`` of the events, in equal parts per flaw, and count each flaw.
 
-    What only text can get wrong is marked here and written by `write_csv`.
+    Flaws that exist only in text are marked here and written by `write_csv`.
     """
     priced, searches = np.flatnonzero(~np.isnan(events.price)), np.flatnonzero(events.query >= 0)
-    each = min(int(len(events.at) * share / len(dirt)), len(priced) // len(dirt), len(searches))
-    chosen = generator.choice(priced, each * len(dirt), replace=False).reshape(len(dirt), each).astype(np.int64)
-    for number, name in enumerate(dirt):
+    each = min(int(len(events.at) * share / len(flaws)), len(priced) // len(flaws), len(searches))
+    chosen = generator.choice(priced, each * len(flaws), replace=False).reshape(len(flaws), each).astype(np.int64)
+    for number, name in enumerate(flaws):
         rows = generator.choice(searches, each, replace=False) if name == "broken_encoding" else chosen[number]
         events.flaw[rows] = number
-    nobody, timeless, future, negative, unknown, twice = chosen[: len(DIRT)]
-    events.who[nobody] = NOBODY
-    events.at[timeless] = generator.choice(NOT_A_DATE, each)
+    no_customer, invalid_time, future, negative, unknown, duplicated = chosen[: len(FLAWS)]
+    events.customer[no_customer] = NO_CUSTOMER
+    events.at[invalid_time] = generator.choice(NOT_A_DATE, each)
     events.at[future] = generator.choice(FAR_FUTURE, each)
     events.price[negative] *= -1.0
     events.product[unknown] = product_count
-    return events.take(np.concatenate([np.arange(len(events.at)), twice])), dict.fromkeys(dirt, each)
+    return events.take(np.concatenate([np.arange(len(events.at)), duplicated])), dict.fromkeys(flaws, each)
 
 
 def in_order(events: Events) -> Events:
-    """By time, then customer, type and product."""
-    rest = (events.who + 1) * 10_000_000 + events.type * 1_000_000 + events.product + 1
-    return events.take(np.lexsort((rest, events.at)))
+    """Sort by time, then customer, type and product."""
+    tie_breaker = (events.customer + 1) * 10_000_000 + events.type * 1_000_000 + events.product + 1
+    return events.take(np.lexsort((tie_breaker, events.at)))
 
 
 def as_table(
     events: Events, *, numbers: Ints, visit_count: int, chunk: int, product_ids: list[str], texts: tuple[str, ...]
 ) -> pa.Table:
-    """Events in the columns of the contract. Texts are dictionaries, as Parquet stores them."""
+    """Events as a table with the contract's columns; text columns are dictionary-encoded."""
     visit_numbers = np.arange(visit_count)
     sessions, orders = (ids(f"{letter}{chunk:05}-", visit_numbers, 6) for letter in "so")
     customers = pa.concat_arrays([ids("c", numbers, 7)])
     return pa.table(
         {
-            "customer_id": _text(customers, events.who),
+            "customer_id": _text(customers, events.customer),
             "occurred_at": moments(events.at),
             "event_type": _text(pa.array(EVENT_TYPES), events.type),
             "product_id": _text(pa.array([*product_ids, UNKNOWN_PRODUCT]), events.product),
@@ -90,19 +97,19 @@ def _number(values: Array) -> pa.Array:
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
-    """Plain columns: what reads the file does not learn that they were dictionaries."""
+    """Write plain columns: the stored schema does not mention dictionary encoding."""
     pyarrow.parquet.write_table(table, path, compression="zstd", store_schema=False)
 
 
 def write_csv(path: Path, table: pa.Table, flaw: Ints) -> None:
-    """The same as CSV, with what only text can get wrong: times, numbers, and bytes that are not UTF-8."""
+    """Write CSV, with flaws that exist only in text: unreadable times and numbers, and bytes that are not UTF-8."""
     columns = {name: _as_text(table[name].combine_chunks()) for name in table.column_names}
     for column, name, texts in (
         ("occurred_at", "unreadable_time", BAD_TIMES),
         ("unit_price", "unreadable_number", BAD_NUMBERS),
         ("query", "broken_encoding", (MARK,)),
     ):
-        is_flawed = flaw == CSV_DIRT.index(name)
+        is_flawed = flaw == CSV_FLAWS.index(name)
         replacements = pa.array(np.resize(np.array(texts), is_flawed.sum()), pa.string())
         columns[column] = pc.replace_with_mask(columns[column], pa.array(is_flawed), replacements)
     sink = io.BytesIO()

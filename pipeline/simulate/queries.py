@@ -1,4 +1,4 @@
-"""What customers type into the search box: words with a known meaning, written with care or mistyped."""
+"""Search queries of the simulated customers: words with a known meaning, spelled correctly or mistyped."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ KEYBOARDS["en"] = {latin: cyrillic for cyrillic, latin in KEYBOARDS["uk"].items(
 
 @dataclass(frozen=True)
 class Queries:
-    """Distinct texts: the words by language and meaning first, then their typing errors.
+    """Distinct texts: first the words by language and meaning, then their misspellings.
 
     Attributes
     ----------
     first_word, word_counts : (languages, meanings)
-        Meanings are the catalogue's second levels, its leaves, and last nothing in particular.
+        Meanings are the catalogue's second levels, then its leaves, and last a vague meaning without a category.
     first_typo, typo_counts : by word
     """
 
@@ -41,12 +41,12 @@ class Queries:
     typo_counts: Ints
 
     @property
-    def nothing(self) -> int:
-        """The meaning of a query that means no category in particular."""
+    def vague(self) -> int:
+        """The meaning of a query without a particular category."""
         return len(self.paths) - 1
 
     def draw(self, generator: np.random.Generator, language: Ints, meaning: Ints) -> tuple[Ints, Flags]:
-        """A text for each language and meaning, the first words oftener, and whether it is mistyped."""
+        """Draw a text for each language and meaning, first words more often, and whether it is mistyped."""
         counts = self.word_counts[language, meaning]
         place = np.floor(counts * generator.random(len(counts)) ** 1.4).astype(np.int64)
         word = self.first_word[language, meaning] + place
@@ -56,7 +56,7 @@ class Queries:
         return np.where(is_typo, self.first_typo[word] + slip, word), is_typo
 
     def as_table(self, is_used: Flags) -> pa.Table:
-        """Queries (query, language, is_typo, category_path) that occur, one row each."""
+        """Queries that occur, as a table (query, language, is_typo, category_path)."""
         kept = pa.array(np.flatnonzero(is_used))
         table = pa.table(
             {
@@ -70,7 +70,7 @@ class Queries:
 
 
 def make_queries(generator: np.random.Generator, catalogue: Catalogue) -> Queries:
-    """Every word of the catalogue with its typing errors. A text has one meaning: who names it first keeps it."""
+    """All words of the catalogue with their misspellings. The first meaning of a text is used."""
     rows: list[tuple[str, int, int]] = []
     word_counts = np.zeros((len(LANGUAGES), len(catalogue.words)), dtype=np.int64)
     taken: set[str] = set()
@@ -78,7 +78,7 @@ def make_queries(generator: np.random.Generator, catalogue: Catalogue) -> Querie
         for meaning, words in enumerate(catalogue.words):
             own = [word for word in dict.fromkeys(words[name]) if word not in taken]
             if not own:
-                raise ValueError(f"catalogue.yaml: expected a word of its own in {name} for {words}. Got none.")
+                raise ValueError(f"catalogue.yaml: expected a unique word in {name} for {words}. Got none.")
             taken.update(own)
             rows += [(word, language, meaning) for word in own]
             word_counts[language, meaning] = len(own)
@@ -104,15 +104,15 @@ def make_queries(generator: np.random.Generator, catalogue: Catalogue) -> Querie
 
 
 def _typos(generator: np.random.Generator, word: str, language: str) -> list[str]:
-    """Ways to mistype a word: letters swapped, dropped or doubled; the wrong keyboard; Albanian without its marks."""
+    """Misspellings of a word: letters swapped, dropped or doubled; the wrong keyboard; Albanian without diacritics."""
     places = generator.integers(0, len(word) - 1, TYPOS_PER_WORD).tolist()
     ways = generator.integers(0, 3, TYPOS_PER_WORD).tolist()
-    found = [_slip(word, place, way) for place, way in zip(places, ways, strict=True)]
+    typos = [_slip(word, place, way) for place, way in zip(places, ways, strict=True)]
     if language in KEYBOARDS:
-        found.insert(3, "".join(KEYBOARDS[language].get(letter, letter) for letter in word))
+        typos.insert(3, "".join(KEYBOARDS[language].get(letter, letter) for letter in word))
     else:
-        found.insert(0, word.replace("ë", "e").replace("ç", "c"))
-    return [typo for typo in dict.fromkeys(found) if typo != word]
+        typos.insert(0, word.replace("ë", "e").replace("ç", "c"))
+    return [typo for typo in dict.fromkeys(typos) if typo != word]
 
 
 def _slip(word: str, place: int, way: int) -> str:

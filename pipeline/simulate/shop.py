@@ -1,4 +1,4 @@
-"""`simulate`: a whole shop into a folder, chunk by chunk; the old folder is replaced only when the new one is whole."""
+"""`simulate`: write a shop into a folder, chunk by chunk; an old shop is replaced only after success."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from pipeline.config.errors import UserError
 from pipeline.simulate.calendar import DAY, Calendar, make_calendar
 from pipeline.simulate.catalogue import Catalogue, make_catalogue
-from pipeline.simulate.customers import Crowd, customers_table, make_crowd, truth_table
+from pipeline.simulate.customers import CustomerBatch, customers_table, make_customers, truth_table
 from pipeline.simulate.draws import Flags, Ints
 from pipeline.simulate.events import Events, make_events
 from pipeline.simulate.folders import growing, replacing_folder
-from pipeline.simulate.log import CSV_DIRT, DIRT, as_table, in_order, spoil, write_csv, write_parquet
-from pipeline.simulate.personas import KINDS, VISITS_TIMES
+from pipeline.simulate.log import CSV_FLAWS, FLAWS, as_table, corrupt_rows, in_order, write_csv, write_parquet
+from pipeline.simulate.personas import PERSONAS, VISIT_FACTORS
 from pipeline.simulate.queries import Queries, make_queries
 from pipeline.simulate.visits import make_visits
 
@@ -27,18 +27,18 @@ VERSION = 2
 ENDS_AT = datetime(2025, 12, 1, tzinfo=UTC)
 DAYS_AFTER_TRAINING = 30
 TRAINING_AS_OF = ENDS_AT - timedelta(days=DAYS_AFTER_TRAINING)
-LEAST_DAYS = 60
+MIN_DAYS = 60
 CHUNK_CUSTOMERS = 20_000
 FORMATS = ("parquet", "csv")
 MARKER = "shop.json"
 DEMO = Path("demo/shop")
-"""Where params.yaml looks for one."""
-MOST_DIRTY = 0.5
+"""The folder that params.yaml reads by default."""
+MAX_DIRTY_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class SimulatedShop:
-    """What was written, and where. ``dirty`` says how many rows were spoilt, by what is wrong with them."""
+    """A summary of the written shop. ``dirty`` is the number of corrupted rows per flaw."""
 
     folder: str
     seed: int
@@ -58,16 +58,18 @@ class SimulatedShop:
     version: int = VERSION
 
     def as_text(self) -> str:
-        """What was written, and what to do next."""
-        sets = [f"as_of={self.training_as_of}"]
+        """A summary, and the command to run next."""
+        overrides = [f"as_of={self.training_as_of}"]
         if Path(self.folder) != DEMO:
             paths = {"events": "events", "products": "products.parquet", "customers": "customers.parquet"}
-            sets += [f"source.{table}.path={Path(self.folder).resolve() / name}" for table, name in paths.items()]
-        following = shlex.join(["kindred", "train", *(word for one in sets for word in ("--set", one))])
+            overrides += [f"source.{table}.path={Path(self.folder).resolve() / name}" for table, name in paths.items()]
+        next_command = shlex.join(
+            ["kindred", "train", *(word for override in overrides for word in ("--set", override))]
+        )
         return (
             f"{self.event_count:,} events of {self.customers:,} customers in {self.folder}, "
             f"{self.starts_at[:10]} to {self.ends_at[:10]}.\n"
-            f"Next     {following}"
+            f"Next     {next_command}"
         )
 
 
@@ -82,29 +84,29 @@ def simulate(
     dirty_share: float = 0.002,
     progress: Callable[[str], None] | None = None,
 ) -> SimulatedShop:
-    """Write a shop into ``folder``: events, products, customers, and the truth about them.
+    """Write a shop into ``folder``: events, products, customers, and the ground truth.
 
     Parameters
     ----------
     folder : Path
-        A new one, an empty one, or one with a simulated shop, which is replaced.
+        A new folder, an empty one, or one with a simulated shop, which is replaced.
     customers : int, >= 1
-        Everybody, passers-by and those who never come included; about 20 events each.
+        All customers, including one-time visitors and those without events; about 20 events each.
     days : int, >= 60
         Length of the log. It ends at 2025-12-01 UTC, and the training date is 30 days before its end.
     seed : int, >= 0
-        Same seed and arguments, same bytes.
+        The same seed and arguments give the same bytes.
     kind : str
-        usual, or busy: customers who come again visit five times as often.
+        usual, or busy: returning customers visit five times as often.
     file_format : str
-        Of the events: parquet or csv. CSV is dirty in three ways more: times, numbers, and bytes that are not UTF-8.
+        Format of the events: parquet or csv. CSV has three more flaws: unreadable times, numbers and encoding.
     dirty_share : float, 0 to 0.5
-        Of the events, in all.
+        Share of events with any flaw.
 
     Raises
     ------
     UserError
-        The folder holds something else or cannot be written, or an argument is out of its range.
+        The folder has other files or is not writable, or an argument is out of range.
     """
     _check(customers=customers, days=days, seed=seed, file_format=file_format, dirty_share=dirty_share)
     report = progress or (lambda step: None)
@@ -141,23 +143,23 @@ def _iso(moment: datetime) -> str:
 
 
 def _check(*, customers: int, days: int, seed: int, file_format: str, dirty_share: float) -> None:
-    for name, value, least in (("customers", customers, 1), ("days", days, LEAST_DAYS), ("seed", seed, 0)):
-        if value < least:
-            raise UserError(f"The {name} of a simulated shop must be {least} or more. Got {value}.")
+    for name, value, minimum in (("customers", customers, 1), ("days", days, MIN_DAYS), ("seed", seed, 0)):
+        if value < minimum:
+            raise UserError(f"The {name} of a simulated shop must be {minimum} or more. Got {value}.")
     if file_format not in FORMATS:
         raise UserError(
             f"The file_format of a simulated shop must be one of {', '.join(FORMATS)}. Got {file_format!r}."
         )
-    if not 0.0 <= dirty_share <= MOST_DIRTY:
-        raise UserError(f"The dirty_share of a simulated shop must be from 0 to {MOST_DIRTY}. Got {dirty_share}.")
+    if not 0.0 <= dirty_share <= MAX_DIRTY_SHARE:
+        raise UserError(f"The dirty_share of a simulated shop must be from 0 to {MAX_DIRTY_SHARE}. Got {dirty_share}.")
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What all chunks share."""
+    """Settings and data shared by all chunks."""
 
     seed: int
-    visits_times: float
+    visit_factor: float
     training_day: int
     catalogue: Catalogue
     queries: Queries
@@ -169,7 +171,7 @@ def _plan(seed: int, days: int, kind: str) -> _Plan:
     catalogue = make_catalogue(np.random.default_rng([seed, 0]), starts_at=starts_at, days=days)
     return _Plan(
         seed=seed,
-        visits_times=VISITS_TIMES[kind],
+        visit_factor=VISIT_FACTORS[kind],
         training_day=days - DAYS_AFTER_TRAINING,
         catalogue=catalogue,
         queries=make_queries(np.random.default_rng([seed, 1]), catalogue),
@@ -179,7 +181,7 @@ def _plan(seed: int, days: int, kind: str) -> _Plan:
 
 @dataclass
 class _Counts:
-    """What was written so far."""
+    """Totals of what has been written so far."""
 
     is_used: Flags
     events: int = 0
@@ -196,15 +198,15 @@ def _write_chunks(
         for chunk, start in enumerate(range(0, customers, CHUNK_CUSTOMERS)):
             numbers = np.arange(start, min(start + CHUNK_CUSTOMERS, customers))
             generator = np.random.default_rng([plan.seed, 2, chunk])
-            crowd, events, visit_count = _draw_chunk(generator, plan, numbers)
-            first_seen = _first_seen(generator, crowd, events, plan.calendar)
-            registered = customers_table(generator, crowd, first_seen)
-            truth = truth_table(crowd, plan.catalogue, first_seen, _milliseconds(TRAINING_AS_OF))
+            batch, events, visit_count = _draw_chunk(generator, plan, numbers)
+            first_seen = _first_seen(generator, batch, events, plan.calendar)
+            registered = customers_table(generator, batch, first_seen)
+            truth = truth_table(batch, plan.catalogue, first_seen, _milliseconds(TRAINING_AS_OF))
             add_customers(registered)
             add_truth(truth)
-            dirt = CSV_DIRT if file_format == "csv" else DIRT
+            flaws = CSV_FLAWS if file_format == "csv" else FLAWS
             count = len(plan.catalogue.prices)
-            events, dirty = spoil(generator, events, dirt=dirt, share=dirty_share, product_count=count)
+            events, dirty = corrupt_rows(generator, events, flaws=flaws, share=dirty_share, product_count=count)
             events = in_order(events)
             table = as_table(
                 events,
@@ -222,39 +224,39 @@ def _write_chunks(
             counts.is_used[events.query[events.query >= 0]] = True
             counts.events += table.num_rows
             counts.registered += registered.num_rows
-            _add(counts.kinds, _kind_counts(crowd))
+            _add(counts.kinds, _kind_counts(batch))
             _add(counts.dirty, dirty)
             report(f"{counts.events:,} events of {numbers[-1] + 1:,} customers")
     return counts
 
 
-def _draw_chunk(generator: np.random.Generator, plan: _Plan, numbers: Ints) -> tuple[Crowd, Events, int]:
-    """Customers, their events, and the number of their visits."""
-    crowd = make_crowd(
+def _draw_chunk(generator: np.random.Generator, plan: _Plan, numbers: Ints) -> tuple[CustomerBatch, Events, int]:
+    """Customers, their events, and the number of visits."""
+    batch = make_customers(
         generator,
         numbers,
         plan.catalogue,
         days=plan.calendar.days,
         training_day=plan.training_day,
-        visits_times=plan.visits_times,
+        visit_factor=plan.visit_factor,
     )
-    visits, steps = make_visits(generator, crowd, plan.catalogue, plan.queries, plan.calendar)
-    events = make_events(generator, crowd, plan.catalogue, plan.calendar, visits, steps)
-    return crowd, events, len(visits.who)
+    visits, steps = make_visits(generator, batch, plan.catalogue, plan.queries, plan.calendar)
+    events = make_events(generator, batch, plan.catalogue, plan.calendar, visits, steps)
+    return batch, events, len(visits.customer)
 
 
-def _first_seen(generator: np.random.Generator, crowd: Crowd, events: Events, calendar: Calendar) -> Ints:
-    """The moment of each customer's first event; of those who have none, a moment of their first day."""
+def _first_seen(generator: np.random.Generator, batch: CustomerBatch, events: Events, calendar: Calendar) -> Ints:
+    """Timestamp of each customer's first event; for customers without events, one on their first day."""
     never = np.iinfo(np.int64).max
-    first = np.full(len(crowd.numbers), never)
-    np.minimum.at(first, events.who, events.at)
-    unseen = calendar.starts_at + crowd.first_day * DAY + generator.integers(0, DAY, len(first))
+    first = np.full(len(batch.numbers), never)
+    np.minimum.at(first, events.customer, events.at)
+    unseen = calendar.starts_at + batch.first_day * DAY + generator.integers(0, DAY, len(first))
     return np.where(first == never, unseen, first)
 
 
-def _kind_counts(crowd: Crowd) -> dict[str, int]:
-    found = np.bincount(crowd.kind, minlength=len(KINDS)).tolist()
-    return {kind.name: count for kind, count in zip(KINDS, found, strict=True)}
+def _kind_counts(batch: CustomerBatch) -> dict[str, int]:
+    counts = np.bincount(batch.persona, minlength=len(PERSONAS)).tolist()
+    return {persona.name: count for persona, count in zip(PERSONAS, counts, strict=True)}
 
 
 def _add(totals: dict[str, int], counts: dict[str, int]) -> None:

@@ -1,1 +1,1 @@
-"""Where things are kept: the database, files of results, and MLflow."""
+"""Storage: the database, result files, and MLflow."""

@@ -1,7 +1,7 @@
-"""The only file that writes results: whole or not at all.
+"""Writes all results, each completely or not at all.
 
-Everything is written under a temporary name in the same folder, synced, and renamed over the old result, so that a
-reader sees the whole old file or the whole new one at any moment of a crash.
+Every file is written under a temporary name in the same folder, synced, and renamed over the old one. After a crash, a
+reader finds the complete old file or the complete new one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.stores.database import is_disk_full
 
 PRIVATE = 0o600
 SMALL, FAST = "compression zstd", "compression lz4_raw, parquet_version v2"
-"""How Parquet is written by the database."""
+"""DuckDB's options for writing Parquet."""
 TEMPORARY = ".part-"
 
 
@@ -37,14 +37,14 @@ class OutputError(UserError):
 
 @contextmanager
 def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
-    """A temporary file beside ``path`` to write to; it takes the place of ``path`` when all went well.
+    """A temporary file next to ``path`` to write to; it replaces ``path`` if all goes well.
 
     Raises
     ------
     OutputError
-        The disk is full or the folder cannot be written; nothing remains of the attempt.
+        The disk is full or the folder is not writable; the temporary file is deleted.
     """
-    _require_place(path)
+    _require_writable_path(path)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         temporary.touch(mode=mode or 0o644)
@@ -56,11 +56,11 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     except Exception as error:
         if is_disk_full(error):
             raise OutputError(
-                f"{path}: expected room for the result; the disk is full ({_room(temporary)}). The old file, if any, "
-                "is as it was. Free some space or change `outputs` in params.yaml."
+                f"{path}: expected space for the result, but the disk is full ({_space(temporary)}). The old file, if "
+                "any, is unchanged. Free some space or change `outputs` in params.yaml."
             ) from None
         if isinstance(error, PermissionError):
-            raise OutputError(f"{path}: expected a folder that can be written to. Check its permissions.") from None
+            raise OutputError(f"{path}: expected a writable folder. Check its permissions.") from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -72,25 +72,25 @@ def require_not_read(path: Path, read: Iterable[Path]) -> None:
     Raises
     ------
     OutputError
-        ``path`` is one of them, by whatever name.
+        ``path`` is one of them, even under another name.
     """
-    if path.exists() and any(one.exists() and path.samefile(one) for one in read):
-        raise OutputError(f"{path}: expected a file of its own for the result; this one is read. Name another.")
+    if path.exists() and any(source.exists() and path.samefile(source) for source in read):
+        raise OutputError(f"{path}: this file is an input, so the result cannot be written to it. Name another file.")
 
 
-def _require_place(path: Path) -> None:
+def _require_writable_path(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: expected a folder that can be written to. {error.strerror}.") from None
+        raise OutputError(f"{path}: expected a writable folder. {error.strerror}.") from None
     if path.is_dir():
-        raise OutputError(f"{path}: expected the name of a file; this is a folder.")
+        raise OutputError(f"{path}: expected a file name, but this is a folder.")
 
 
-def _room(temporary: Path) -> str:
+def _space(temporary: Path) -> str:
     written = temporary.stat().st_size if temporary.exists() else 0
     free = shutil.disk_usage(temporary.parent).free
-    return f"{temporary.parent} had {(written + free) / 2**20:,.1f} MiB for it; it needs more"
+    return f"{temporary.parent} had {(written + free) / 2**20:,.1f} MiB free, which is too little"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -103,7 +103,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Only one command at a time writes into ``folder``; leftovers of a crashed one are swept away.
+    """Let only one command at a time write into ``folder``, and delete what a crashed one left there.
 
     Raises
     ------
@@ -114,13 +114,13 @@ def lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = (folder / ".lock").open("w")
     except OSError as error:
-        raise OutputError(f"{folder}: expected a folder that can be written to. {error.strerror}.") from None
+        raise OutputError(f"{folder}: expected a writable folder. {error.strerror}.") from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
-                f"{folder}: another kindred command is writing here. Wait for it, or set outputs.folder to another."
+                f"{folder}: another kindred command is writing here. Wait until it ends, or change outputs.folder."
             ) from None
         for leftover in folder.glob(f"{TEMPORARY}*"):
             leftover.unlink(missing_ok=True)
@@ -128,21 +128,21 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``text`` as UTF-8."""
+    """Write ``text`` as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """``value`` as JSON, keys sorted."""
+    """Write ``value`` as JSON with sorted keys."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None = None) -> None:
-    """A table as Parquet or, by the suffix, CSV.
+    """Write a table as CSV if the suffix is .csv, else as Parquet.
 
-    In CSV, lists are joined by `; ` and a text that a spreadsheet would run as a formula gets a leading apostrophe; a
-    number such as +380441234567, which is an id to somebody, does not.
+    In CSV, lists are joined by `; `, and a text that a spreadsheet would run as a formula gets a leading apostrophe. A
+    number such as +380441234567 gets none, as it may be an id.
     """
     arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
     arrow = arrow.replace_schema_metadata(None)
@@ -152,19 +152,19 @@ def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None 
         else:
             pyarrow.parquet.write_table(arrow, temporary, compression="zstd")
             if pyarrow.parquet.read_metadata(temporary).num_rows != arrow.num_rows:
-                raise OutputError(f"{path}: expected {arrow.num_rows:,} rows to be written; the file holds others.")
+                raise OutputError(
+                    f"{path}: expected {arrow.num_rows:,} rows in the written file. Run the command again."
+                )
 
 
 def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None, storage: str = SMALL) -> None:
-    """What the database answers to ``query`` as Parquet, row by row: it need not fit in memory.
-
-    Rows stand in the order that ``query`` asks for.
+    """Write the result of ``query`` as Parquet, in the order of the query; it need not fit in memory.
 
     Parameters
     ----------
     storage : str
-        `SMALL`, for files that are kept; `FAST`, for those that are read every night: a sixth larger, and read in a
-        fifth less time.
+        `SMALL` for files that are kept; `FAST` for files that are read every night, which are a sixth larger and take a
+        fifth less time to read.
     """
     with replacing(path, mode=mode) as temporary:
         target = str(temporary).replace("'", "''")
@@ -172,14 +172,14 @@ def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None, sto
             f"copy ({query}) to '{target}' (format parquet, {storage}, use_tmp_file false)"
         ).fetchone()[0]
         if pyarrow.parquet.read_metadata(temporary).num_rows != count:
-            raise OutputError(f"{path}: expected {count:,} rows to be written; the file holds others.")
+            raise OutputError(f"{path}: expected {count:,} rows in the written file. Run the command again.")
 
 
 FORMULA = r"([=@\t\r]|[+\-](\d*\D|$))"
 
 
 def from_spreadsheet(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts of a CSV that `write_table` wrote, without the apostrophes before what looks like a formula."""
+    """Texts of a CSV from `write_table`, without the apostrophes that it put before formulas."""
     return pc.if_else(pc.match_substring_regex(texts, f"^'{FORMULA}"), pc.utf8_slice_codeunits(texts, 1), texts)
 
 
@@ -213,7 +213,7 @@ def write_manifest(
     versions: Mapping[str, str],
     row_counts: Mapping[str, int],
 ) -> None:
-    """What a command read and wrote, with which run. Written last: a result without its manifest is not finished."""
+    """Write the inputs, outputs and run of a result. It is written last: without a manifest, a result is incomplete."""
     write_json(
         path,
         {

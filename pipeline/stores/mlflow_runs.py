@@ -1,4 +1,4 @@
-"""MLflow's store and runs; the registered model is in `model_registry`. Nothing else talks to MLflow."""
+"""MLflow's store and runs; `model_registry` has the registered model. No other module uses MLflow."""
 
 from __future__ import annotations
 
@@ -35,47 +35,47 @@ MAX_DESCRIPTION_CHARS = 5000
 LINEAGE = "lineage.json"
 LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard", "akin")
 ABOUT_EXPERIMENT = """\
-Each run is one training of customer segments: `kindred train`. Open a run for its segments; `report.html` among its
-artifacts is what a CRM analyst reads. Metrics of one facet have its name before them, as in behaviour/stability_mean;
-those without are of the whole run.
+Each run is one training of customer segments by `kindred train`. Open a run to see its segments; its artifact
+`report.html` is the report for CRM analysts. Metrics of a facet start with the facet's name, as in
+behaviour/stability_mean; metrics without a prefix are of the whole run.
 
-| metric | what it says | better |
+| metric | meaning | better |
 |---|---|---|
-| stability_mean, stability_min | how much of a segment is found again among parts of the customers, 0 to 1 | higher |
-| silhouette | how far segments lie apart, -1 to 1; 0.1 to 0.3 is usual for customers | higher |
-| davies_bouldin | spread within segments beside the distance between them | lower |
-| calinski_harabasz | variance between segments beside that within; grows with customers | higher |
-| density_validity | how dense segments are beside what lies between, -1 to 1; HDBSCAN only | higher |
-| noise_share | share of customers that HDBSCAN left in no segment | lower |
-| noise_share_fitted | share of customers that HDBSCAN found in no dense region | lower |
+| stability_mean, stability_min | share of a segment that re-clustering samples of customers recovers, 0 to 1 | higher |
+| silhouette | separation of segments, -1 to 1; 0.1 to 0.3 is usual for customers | higher |
+| davies_bouldin | spread within segments compared with the distance between them | lower |
+| calinski_harabasz | variance between segments compared with that within; grows with the number of customers | higher |
+| density_validity | density within segments compared with that between them, -1 to 1; HDBSCAN only | higher |
+| noise_share | share of customers that HDBSCAN assigned to no segment | lower |
+| noise_share_fitted | share of the customers fitted on that HDBSCAN found outside dense regions | lower |
 | smallest_share, largest_segment_share | share of customers in the smallest and the largest segment | |
-| low_evidence_share | share of customers with too few events to be clustered; they are grouped by rule | |
-| queries_learned, queries_by_text, queries_by_keyboard | different queries whose meaning is known: from what followed \
-them, by their text, or by their text as typed on the wrong keyboard | |
-| queries_abstained | different queries without a meaning, as nothing was sure | |
-| n_segments, segments_with_archetype | segments found; those that a rule of params.yaml names | |
-| rules_fidelity | share of customers whom the rules in words put into their segment; on held-out customers | higher |
-| validity_buys_auc, validity_category_auc | who buys at all, and who in a category, in the time after a cutoff, \
-foretold by the segment alone; 0.5 is chance | higher |
-| validity_spend_r2 | how much of spend's spread (of its log) the segment foretold | higher |
-| validity_kept_buys_auc, validity_kept_spend_r2, validity_kept_category_auc | share of what the whole profile could \
-foretell at best (ceiling_buys_auc, ceiling_spend_r2, ceiling_category_auc) that segments keep | higher |
-| rfm_buys_auc, rfm_spend_r2, rfm_category_auc | the same foretold by as many groups of RFM scores | |
+| low_evidence_share | share of customers with too few events to cluster; they are in rule-based groups | |
+| queries_learned, queries_by_text, queries_by_keyboard | different queries with a meaning: learned from the actions \
+after them, guessed from their text, or guessed from their text as typed in the wrong keyboard layout | |
+| queries_abstained | different queries without a meaning, as no guess was confident enough | |
+| n_segments, segments_with_archetype | segments found; segments named by an archetype | |
+| rules_fidelity | share of held-out customers that the readable rules put into their own segment | higher |
+| validity_buys_auc, validity_category_auc | prediction by the segment alone of who buys after a cutoff, \
+at all and in a category; 0.5 is chance | higher |
+| validity_spend_r2 | share of the variance of log spend that the segment predicted | higher |
+| validity_kept_buys_auc, validity_kept_spend_r2, validity_kept_category_auc | share of the best possible prediction \
+from the full profile (ceiling_buys_auc, ceiling_spend_r2, ceiling_category_auc) that segments retain | higher |
+| rfm_buys_auc, rfm_spend_r2, rfm_category_auc | the same prediction by as many groups of RFM scores | |
 | counts_buys_auc, counts_spend_r2, counts_category_auc | the same by as many groups of raw counts per category | |
 | log_rfm_buys_auc, log_rfm_spend_r2, log_rfm_category_auc | the same by as many groups of log RFM | |
 | log_rfm_activity_shares_buys_auc, log_rfm_activity_shares_spend_r2, log_rfm_activity_shares_category_auc | the same \
 by as many groups of log RFM, activity and shares of interests | |
-| segments_unstable | segments that rarely come back (quality.min_stability): no name to campaign on | lower |
+| segments_unstable | segments that re-clustering rarely recovers (quality.min_stability): no campaign name | lower |
 """
 
 
 class TrackingError(UserError):
-    """The MLflow store, a run or a model cannot be used."""
+    """An MLflow store, run or model that cannot be used."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A training: its id, the digest of its parameters, and the versions of the packages it was made with."""
+    """A training: its run id, the digest of its parameters, and the package versions it used."""
 
     run_id: str
     params_digest: str
@@ -83,17 +83,17 @@ class Origin:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results."""
+    """Versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def open_store(params: Params) -> Any:
-    """The MLflow module, set to the store and experiment of ``params``; made first where there is none.
+    """The MLflow module, set to the store and experiment of ``params``, which are created if missing.
 
     Raises
     ------
     TrackingError
-        The store does not answer.
+        The store does not respond.
     """
     import mlflow
 
@@ -112,9 +112,9 @@ def open_store(params: Params) -> Any:
                     params.tracking.experiment, artifact_location=location, tags={DESCRIPTION: ABOUT_EXPERIMENT}
                 )
         mlflow.set_experiment(params.tracking.experiment)
-    except Exception as error:  # a missing driver, a refused connection, a broken file: each has errors of its own
+    except Exception as error:  # a missing driver, a refused connection and a broken file raise different errors
         raise TrackingError(
-            f"tracking.uri: expected a store that answers, got none. {first_line(error)} Check `tracking` in "
+            f"tracking.uri: expected an MLflow store that responds. {first_line(error)} Check `tracking` in "
             "params.yaml."
         ) from None
     return mlflow
@@ -129,14 +129,14 @@ def tracking_uri(params: Params) -> str:
 
 
 def has_store(params: Params) -> bool:
-    """Whether the store's SQLite file is there; a server is taken to be."""
+    """Whether the store's SQLite file exists; a server is assumed to exist."""
     uri = tracking_uri(params)
     return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///").partition("?")[0]).exists()
 
 
 @contextmanager
 def one_at_a_time(params: Params) -> Iterator[None]:
-    """What several processes on this machine must not do to one store at once, such as to make it."""
+    """A lock for what only one process on this machine may do to a store at a time, such as creating it."""
     path = params.path(params.tracking.artifacts)
     path.mkdir(parents=True, exist_ok=True)
     with (path / ".lock").open("w") as lock:
@@ -144,18 +144,18 @@ def one_at_a_time(params: Params) -> Iterator[None]:
         yield
 
 
-def _process() -> str:
-    """Machine and process, without the name of the machine."""
+def _process_id() -> str:
+    """Machine and process; the machine name is hashed."""
     return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:12]}:{os.getpid()}"
 
 
 def close_stale_runs(mlflow: Any, params: Params) -> int:
-    """Mark runs that this machine began and no longer runs as KILLED; returns how many."""
+    """Mark runs as KILLED whose process on this machine is gone; return their number."""
     experiment = mlflow.get_experiment_by_name(params.tracking.experiment)
     open_runs = mlflow.search_runs(
         [experiment.experiment_id], filter_string="attributes.status = 'RUNNING'", output_format="list"
     )
-    machine = _process().partition(":")[0]
+    machine = _process_id().partition(":")[0]
     stale = 0
     for run in open_runs:
         owner, _, process = run.data.tags.get("kindred.process", "").partition(":")
@@ -177,19 +177,19 @@ def _is_alive(process: int) -> bool:
 
 @contextmanager
 def run(mlflow: Any, *, name: str, tags: Mapping[str, str], nested: bool = False) -> Iterator[str]:
-    """An MLflow run: FINISHED at the end, FAILED when it breaks; gives its id."""
-    ours = {"kindred.process": _process(), "mlflow.user": "kindred", "mlflow.source.name": "kindred", **tags}
-    with mlflow.start_run(run_name=name, tags=ours, nested=nested) as active:
+    """An MLflow run: FINISHED at the end, FAILED after an error. Yields its id."""
+    all_tags = {"kindred.process": _process_id(), "mlflow.user": "kindred", "mlflow.source.name": "kindred", **tags}
+    with mlflow.start_run(run_name=name, tags=all_tags, nested=nested) as active:
         yield active.info.run_id
 
 
 def describe_run(mlflow: Any, *, name: str, text: str) -> None:
-    """Name the active run, and say in Markdown what came of it."""
+    """Give the active run a name and a description in Markdown."""
     mlflow.set_tags({"mlflow.runName": name, DESCRIPTION: text[:MAX_DESCRIPTION_CHARS]})
 
 
 def run_tags(params: Params) -> dict[str, str]:
-    """Commit, versions and digests that say where a run comes from."""
+    """Commit, versions and digests from which a run can be reproduced."""
     commit = _git_commit(Path(__file__).parent)
     tags = {f"version.{name}": value for name, value in versions().items()}
     tags |= {"as_of": params.as_of.isoformat(), "params.digest": params.digest()}
@@ -198,27 +198,27 @@ def run_tags(params: Params) -> dict[str, str]:
 
 def _git_commit(folder: Path) -> str | None:
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 def log_parameters(mlflow: Any, values: Mapping[str, str]) -> None:
-    """Parameters as texts, cut at MLflow's 6000 characters."""
+    """Log parameters as texts, cut at MLflow's limit of 6000 characters."""
     mlflow.log_params({key: value[:6000] for key, value in values.items()})
 
 
 def log_figures(mlflow: Any, figures: Mapping[str, Figure]) -> None:
-    """Figures as PNG under figures/."""
+    """Log figures as PNG under figures/."""
     for name, figure in figures.items():
         mlflow.log_figure(figure, f"figures/{name}.png")
 
 
 def log_source(mlflow: Any, *, digest: str, columns: pd.DataFrame) -> None:
-    """The source's digest and column names; no rows, no address.
+    """Log the source's digest and column names; no rows, no address.
 
     Parameters
     ----------
@@ -229,49 +229,49 @@ def log_source(mlflow: Any, *, digest: str, columns: pd.DataFrame) -> None:
     mlflow.log_input(dataset, context="training")
 
 
-def whole_run_id(mlflow: Any, beginning: str) -> str:
-    """The one run whose id begins so; what was given where there is none, or more than one."""
+def full_run_id(mlflow: Any, beginning: str) -> str:
+    """The id of the only run that begins with ``beginning``; ``beginning`` if there is none or more than one."""
     if len(beginning) >= RUN_ID_LENGTH:
         return beginning
-    known = mlflow.search_runs(search_all_experiments=True, output_format="list")
-    found = [run.info.run_id for run in known if run.info.run_id.startswith(beginning)]
-    return found[0] if len(found) == 1 else beginning
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    matches = [run.info.run_id for run in runs if run.info.run_id.startswith(beginning)]
+    return matches[0] if len(matches) == 1 else beginning
 
 
-def known_run(mlflow: Any, run: str) -> Any:
-    """The run, its id given whole or by its beginning.
+def find_run(mlflow: Any, run: str) -> Any:
+    """The run with this id, or with this beginning of an id.
 
     Raises
     ------
     TrackingError
-        There is no such run.
+        There is no run with this id.
     """
     from mlflow.exceptions import MlflowException
 
     try:
-        return mlflow.get_run(whole_run_id(mlflow, run))
+        return mlflow.get_run(full_run_id(mlflow, run))
     except MlflowException as error:
         raise TrackingError(
-            f"{run}: expected the id of a run, or its beginning. {first_line(error)} See them in `make ui`."
+            f"{run}: expected the id of a run, or its beginning. {first_line(error)} `make ui` shows all runs."
         ) from None
 
 
 def origin(mlflow: Any, run: str) -> Origin:
-    """Where the results of a run, its id given whole or by its beginning, come from.
+    """Run id, digest of parameters and package versions of a run, by its id or the beginning of it.
 
     Raises
     ------
     TrackingError
-        There is no such run.
+        There is no run with this id.
     """
-    found = known_run(mlflow, run)
-    tags = found.data.tags
-    made_with = {key.removeprefix("version."): text for key, text in tags.items() if key.startswith("version.")}
-    return Origin(found.info.run_id, tags.get("params.digest", ""), made_with)
+    mlflow_run = find_run(mlflow, run)
+    tags = mlflow_run.data.tags
+    packages = {key.removeprefix("version."): text for key, text in tags.items() if key.startswith("version.")}
+    return Origin(mlflow_run.info.run_id, tags.get("params.digest", ""), packages)
 
 
 def log_comparison(mlflow: Any, run_ids: Sequence[str], html: str) -> list[str]:
-    """Keep a comparison with each of its runs; gives where."""
+    """Log a comparison to each of its runs; return the addresses."""
     places = []
     for run_id in run_ids:
         name = f"compare/with-{'-'.join(other[:8] for other in run_ids if other != run_id)[:80]}.html"
@@ -281,12 +281,12 @@ def log_comparison(mlflow: Any, run_ids: Sequence[str], html: str) -> list[str]:
 
 
 def read_lineage(mlflow: Any, run_id: str, name: str) -> list[dict[str, Any]]:
-    """Artifact ``name`` of a run, a list of rows; empty where the run or the artifact is gone.
+    """Artifact ``name`` of a run, a list of rows; empty if the run or the artifact is gone.
 
     Raises
     ------
     TrackingError
-        It is there, and holds something else.
+        The artifact has other content.
     """
     from mlflow.exceptions import MlflowException
 
@@ -301,7 +301,7 @@ def read_lineage(mlflow: Any, run_id: str, name: str) -> list[dict[str, Any]]:
     except ValueError:
         rows = None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and set(LINEAGE_KEYS) <= set(row) for row in rows):
-        raise TrackingError(f"{name} of run {run_id}: expected the rows of a line of trainings; the file is damaged.")
+        raise TrackingError(f"{name} of run {run_id}: expected rows of lineage; the file is damaged.")
     return rows
 
 
@@ -311,20 +311,20 @@ def read_run(mlflow: Any, run_id: str) -> tuple[dict[str, str], dict[str, float]
     Raises
     ------
     TrackingError
-        There is no such run, or its summary is damaged.
+        There is no run with this id, or its summary is damaged.
     """
     from mlflow.exceptions import MlflowException
 
-    found = known_run(mlflow, run_id)
+    mlflow_run = find_run(mlflow, run_id)
     try:
-        summary = json.loads(mlflow.artifacts.load_text(f"{found.info.artifact_uri}/summary.json"))
+        summary = json.loads(mlflow.artifacts.load_text(f"{mlflow_run.info.artifact_uri}/summary.json"))
     except (MlflowException, OSError):
         summary = {}
     except ValueError:
         raise TrackingError(f"summary.json of run {run_id}: expected JSON; the file is damaged.") from None
-    return dict(found.data.params), dict(found.data.metrics), summary
+    return dict(mlflow_run.data.params), dict(mlflow_run.data.metrics), summary
 
 
 def first_line(error: BaseException) -> str:
-    """What went wrong, as a sentence without passwords; what follows in MLflow's texts is its own traceback."""
+    """The first line of an error, without passwords; in MLflow's errors, the other lines are a traceback."""
     return without_passwords(str(error)).strip().partition("\n")[0][:300].rstrip(". ") + "."

@@ -1,4 +1,4 @@
-"""The registered model in MLflow: its versions, the champion, and what is noted of its segments."""
+"""The registered model in MLflow: its versions, the champion, and the names and numbers of its segments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
-from pipeline.stores.mlflow_runs import DESCRIPTION, TrackingError, first_line, known_run
+from pipeline.stores.mlflow_runs import DESCRIPTION, TrackingError, find_run, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,21 +23,21 @@ SCORER_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn")
 GIVEN_NAME = "name."
 LAST_SEGMENT = "last_segment."
 ABOUT_MODEL = """\
-Puts customers into segments. `champion` is what `kindred score` uses unless told otherwise; `challenger` is the latest
-training. `kindred promote RUN` makes a version the champion.
+Puts customers into segments. `kindred score` uses `champion` by default; `challenger` is the latest training. `kindred
+promote RUN` makes a version the champion.
 """
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A registered or logged model, on this disk as long as this object is there.
+    """A registered or logged model, on disk as long as this object exists.
 
     Attributes
     ----------
     uri : str
-        With the version spelt out, never an alias.
+        With a version number, never an alias.
     columns : list of str
-        Columns of the profile that it reads.
+        Profile columns that the model reads.
     predict : callable
         Profile rows (DataFrame) -> segment columns of the scores.
     shop_folder : Path
@@ -61,19 +61,19 @@ def log_model(
     folder : Path
         Holds the folders ``segmentation`` and ``shop``.
     example, predicted : DataFrame
-        Give the signature's columns and types; no row of them is logged.
+        Columns and types for the signature; no row of them is logged.
 
     Returns
     -------
     (str, str)
-        Model URI with its version, and the alias it got.
+        Model URI with its version, and the alias of that version.
     """
     from mlflow.models import infer_signature
 
     import models
 
     name = params.tracking.model_name
-    with redirect_stderr(StringIO()):  # MLflow tells there of a registered model that is there already, as of a mishap
+    with redirect_stderr(StringIO()):  # MLflow reports an existing registered model there, as if it were an error
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(models.__file__).parent / "scorer.py"),
@@ -84,9 +84,9 @@ def log_model(
             await_registration_for=0,
         )
     client = mlflow.MlflowClient()
-    told = client.get_run(mlflow.active_run().info.run_id).data.tags.get(DESCRIPTION, "")
+    description = client.get_run(mlflow.active_run().info.run_id).data.tags.get(DESCRIPTION, "")
     client.update_registered_model(name, ABOUT_MODEL)
-    client.update_model_version(name, info.registered_model_version, told)
+    client.update_model_version(name, info.registered_model_version, description)
     client.set_model_version_tag(name, info.registered_model_version, "as_of", f"{params.as_of:%Y-%m-%d %H:%M} UTC")
     alias = "challenger" if "champion" in client.get_registered_model(name).aliases else "champion"
     client.set_registered_model_alias(name, alias, str(info.registered_model_version))
@@ -99,11 +99,11 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
     Raises
     ------
     TrackingError
-        There is no such model; names those there are.
+        There is no model at this URI; the message lists the models there are.
     """
-    place = mkdtemp(prefix="kindred-model-")  # MLflow would leave what it downloads from a remote store
+    place = mkdtemp(prefix="kindred-model-")  # deleted at the end, which MLflow would not do after a download
     try:
-        loaded = _loaded(mlflow, uri, place)
+        loaded = _load(mlflow, uri, place)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -111,7 +111,7 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
     return loaded
 
 
-def _loaded(mlflow: Any, uri: str, place: str) -> LoadedModel:
+def _load(mlflow: Any, uri: str, place: str) -> LoadedModel:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -123,17 +123,18 @@ def _loaded(mlflow: Any, uri: str, place: str) -> LoadedModel:
             f"{uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
         ) from None
     if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
-        raise TrackingError(f"{uri}: expected a model that Kindred trained; this one holds no shop.")
+        raise TrackingError(f"{uri}: expected a model that Kindred trained; this one has no `shop` folder.")
 
     scorer = model.unwrap_python_model()
 
     def predict(profile: pd.DataFrame) -> pd.DataFrame:
         try:
-            # Columns and types are checked on a table without rows, since MLflow copies what it checks.
+            # Checked on a table without rows, since MLflow copies the rows it checks.
             model.predict(profile.head(0))
         except MlflowException:
             raise TrackingError(
-                f"{uri}: the profiles do not have the columns or types that the model was trained on."
+                f"{uri}: expected profiles with the columns and types that the model was trained on. Train again, or "
+                "score with the version that trained it."
             ) from None
         predicted: pd.DataFrame = scorer.predict(None, profile)
         return predicted
@@ -167,46 +168,46 @@ def _known_models(mlflow: Any) -> str:
         for model in mlflow.MlflowClient().search_registered_models()
         for alias in sorted(model.aliases)
     ]
-    return f"There are: {', '.join(known)}." if known else "There is none yet: run `kindred train` first."
+    return f"There are: {', '.join(known)}." if known else "There is no model yet: run `kindred train` first."
 
 
 def _registered_model(mlflow: Any, params: Params) -> Any | None:
     """The registered model with its aliases and tags; None before the first training."""
-    found = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
-    return found[0] if found else None
+    models = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
+    return models[0] if models else None
 
 
 def has_champion(mlflow: Any, params: Params) -> bool:
-    """Whether a model is registered as the one to score with."""
+    """Whether the registered model has a champion."""
     model = _registered_model(mlflow, params)
     return model is not None and "champion" in model.aliases
 
 
 def version_of_run(mlflow: Any, params: Params, run: str) -> tuple[str, str]:
-    """Id of a run, given whole or by its beginning, and the version of the model that it registered.
+    """Id of a run, from the id or the beginning of it, and the version of the model that the run registered.
 
     Raises
     ------
     TrackingError
-        There is no such run, or it registered none.
+        There is no run with this id, or it registered no model.
     """
-    run_id = known_run(mlflow, run).info.run_id
-    found = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
-    own = [one for one in found if one.name == params.tracking.model_name]
+    run_id = find_run(mlflow, run).info.run_id
+    versions = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
+    own = [version for version in versions if version.name == params.tracking.model_name]
     if not own:
-        raise TrackingError(f"{run}: expected a run that trained a model; this one registered none.")
+        raise TrackingError(f"{run}: expected a run that trained a model; this one registered no model.")
     return run_id, str(own[0].version)
 
 
 def champion_run(mlflow: Any, params: Params) -> str | None:
-    """Id of the run that the champion comes from; None where there is no champion."""
+    """Id of the run that trained the champion; None if there is no champion."""
     if not has_champion(mlflow, params):
         return None
     return str(mlflow.MlflowClient().get_model_version_by_alias(params.tracking.model_name, "champion").run_id)
 
 
 def promote(mlflow: Any, params: Params, version: str, *, forced: list[str]) -> None:
-    """Make a version the champion; ``forced`` names the figures in which it is worse, which is recorded."""
+    """Make a version the champion; ``forced`` lists the figures in which it is worse, for the record."""
     client, model = mlflow.MlflowClient(), params.tracking.model_name
     if forced:
         client.set_model_version_tag(model, version, "promoted_though_worse_in", ", ".join(forced))
@@ -214,14 +215,14 @@ def promote(mlflow: Any, params: Params, version: str, *, forced: list[str]) -> 
 
 
 def given_names(mlflow: Any, params: Params) -> dict[str, str]:
-    """segment_id -> the name that was given by hand; they are tags of the registered model."""
+    """segment_id -> the name given by hand, from the tags of the registered model."""
     model = _registered_model(mlflow, params)
     tags = dict(model.tags) if model else {}
     return {key.removeprefix(GIVEN_NAME): str(name) for key, name in tags.items() if key.startswith(GIVEN_NAME)}
 
 
-def give_name(mlflow: Any, params: Params, segment_id: str, name: str | None) -> None:
-    """Note a name given by hand; None takes it back."""
+def set_given_name(mlflow: Any, params: Params, segment_id: str, name: str | None) -> None:
+    """Save a name given by hand; None removes it."""
     client, model = mlflow.MlflowClient(), params.tracking.model_name
     if name is not None:
         client.set_registered_model_tag(model, GIVEN_NAME + segment_id, name)
@@ -229,23 +230,23 @@ def give_name(mlflow: Any, params: Params, segment_id: str, name: str | None) ->
         client.delete_registered_model_tag(model, GIVEN_NAME + segment_id)
 
 
-def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+def with_given_names(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     """Segment columns of scores, of every facet, with the names given by hand."""
     if not names:
         return predicted
     changes: dict[str, Any] = {}
-    called: dict[str, str] = {}
-    for segment_id in [str(one) for one in predicted if str(one).endswith("segment_id")]:
+    new_names: dict[str, str] = {}
+    for segment_id in [str(column) for column in predicted if str(column).endswith("segment_id")]:
         segment = segment_id.removesuffix("_id")
         by_hand = predicted[segment_id].map(names)
         is_given = by_hand.notna()
-        called |= dict(zip(predicted[segment][is_given], by_hand[is_given], strict=True))
+        new_names |= dict(zip(predicted[segment][is_given], by_hand[is_given], strict=True))
         changes[segment] = predicted[segment].where(~is_given, by_hand)
     if "what_would_move" in predicted:
-        # A move ends in the name of the segment that it leads to.
+        # A move ends with the name of the segment that it leads to.
         moves = {
             text: next(
-                (text.removesuffix(old) + new for old, new in called.items() if text.endswith(f" -> {old}")), text
+                (text.removesuffix(old) + new for old, new in new_names.items() if text.endswith(f" -> {old}")), text
             )
             for text in predicted.what_would_move.dropna().unique()
         }
@@ -253,16 +254,16 @@ def renamed(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     return predicted.assign(**changes).astype(predicted.dtypes.to_dict())
 
 
-def last_segment(mlflow: Any, params: Params, prefix: str) -> int:
-    """The highest number that any training gave to a segment with a prefix; 0 where none was registered."""
+def last_segment_number(mlflow: Any, params: Params, prefix: str) -> int:
+    """The highest number that any training gave to a segment with a prefix; 0 if no model is registered."""
     model = _registered_model(mlflow, params)
     return int(model.tags.get(LAST_SEGMENT + prefix, 0)) if model else 0
 
 
-def note_last_segment(mlflow: Any, params: Params, prefix: str, number: int) -> None:
-    """Keep ``number`` from being given to another segment; the registered model notes it, before its first version."""
+def record_last_segment_number(mlflow: Any, params: Params, prefix: str, number: int) -> None:
+    """Save ``number`` as used, so no other segment gets it; creates the registered model if there is none."""
     client, model = mlflow.MlflowClient(), params.tracking.model_name
     if _registered_model(mlflow, params) is None:
         client.create_registered_model(model, description=ABOUT_MODEL)
-    if number > last_segment(mlflow, params, prefix):
+    if number > last_segment_number(mlflow, params, prefix):
         client.set_registered_model_tag(model, LAST_SEGMENT + prefix, str(number))

@@ -1,11 +1,11 @@
-"""Whether neighbours put customers where HDBSCAN itself would, and what a million customers cost.
+"""Whether neighbour votes assign customers like HDBSCAN itself does, and the cost for a million customers.
 
 python tests/benchmarks/density.py [LOG or SHOP ...]
 
-Of each real log, or each folder of a simulated shop: half of the customers who are clustered, at most
-`clustering.hdbscan.fit_customers`, are fitted on, the other half are put among them by our vote of neighbours and by
-HDBSCAN's own `approximate_predict`, for which UMAP transforms them. Then everybody is clustered as in a training, but
-for its judgement, and timed.
+For each real log or simulated shop, the model is fitted on half of the clustered customers, at most
+`clustering.hdbscan.fit_customers`. The other half is assigned by our neighbour votes and by HDBSCAN's own
+`approximate_predict`, after a UMAP transform. Then the clustering of all customers is timed, as in training but without
+quality metrics.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import umap
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parent))
-import foretold
+import predictive_validity
 import run
 
 from models import clusterers
@@ -42,11 +42,13 @@ def main() -> None:
     """Print a row per log."""
     warnings.filterwarnings("ignore")
     print(
-        "| log | clusters, noise | same, of those both cluster | of all | everybody: customers, CPU s, by the clock |"
+        "| log | clusters, noise | same among customers clustered by both | same among all | all: customers, CPU s, wall s |"
     )
     print("|---|---|---|---|---|")
-    for log in sys.argv[1:] or foretold.LOGS:
-        params = foretold.given(log) if log in foretold.LOGS else run.params(Path(log).resolve())
+    for log in sys.argv[1:] or predictive_validity.LOGS:
+        params = (
+            predictive_validity.params_of(log) if log in predictive_validity.LOGS else run.params(Path(log).resolve())
+        )
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
         columns = profiles.shop.spec.columns()
@@ -56,42 +58,42 @@ def main() -> None:
             table, fit_scaling(table, behaviour.columns(columns), block_weights=behaviour.settings.block_weights)
         )
         settings = hdbscan_settings(params, behaviour) | {"noise": "keep"}
-        found, both, all_ = agreement(space, settings, params.seed)
+        clusters, both, all_ = agreement(space, settings, params.seed)
         cpu, wall = time.process_time(), time.monotonic()
         assign(space, clusterers.fit_hdbscan(space, params.seed, **settings).model)
-        taken = f"{len(space):,}, {time.process_time() - cpu:.0f}, {time.monotonic() - wall:.0f}"
-        print(f"| {Path(log).name} | {found} | {both:.3f} | {all_:.3f} | {taken} |", flush=True)
+        timing = f"{len(space):,}, {time.process_time() - cpu:.0f}, {time.monotonic() - wall:.0f}"
+        print(f"| {Path(log).name} | {clusters} | {both:.3f} | {all_:.3f} | {timing} |", flush=True)
 
 
 def agreement(space: np.ndarray, settings: dict[str, Any], seed: int) -> tuple[str, float, float]:
-    """Clusters and share of noise; share of the customers held out who are put alike, of those clustered and of all."""
+    """Clusters and noise share; share of held-out customers assigned equally, among those clustered and among all."""
     order = np.random.default_rng(seed).permutation(len(space))
-    most = min(len(space) // 2, int(settings["fit_customers"]))
-    fitted, held_out = space[np.sort(order[:most])], space[order[most : 2 * most]]
-    kept: dict[str, Any] = {}
+    count = min(len(space) // 2, int(settings["fit_customers"]))
+    fitted, held_out = space[np.sort(order[:count])], space[order[count : 2 * count]]
+    captured: dict[str, Any] = {}
 
-    def keeping(made: type, **more: object) -> Callable[..., object]:
-        def make(**given: object) -> object:
-            kept[made.__name__] = made(**given, **more)
-            return kept[made.__name__]
+    def capture(factory: type, **extra: object) -> Callable[..., object]:
+        def make(**settings: object) -> object:
+            captured[factory.__name__] = factory(**settings, **extra)
+            return captured[factory.__name__]
 
         return make
 
     density, reducer = hdbscan.HDBSCAN, umap.UMAP
-    hdbscan.HDBSCAN, umap.UMAP = keeping(density, prediction_data=True), keeping(reducer)
+    hdbscan.HDBSCAN, umap.UMAP = capture(density, prediction_data=True), capture(reducer)
     try:
         ours = clusterers.fit_hdbscan(fitted, seed, **settings)
     finally:
         hdbscan.HDBSCAN, umap.UMAP = density, reducer
-    reduced = kept["UMAP"].transform(held_out).astype(np.float64) if ours.is_reduced else held_out
-    theirs, _ = hdbscan.approximate_predict(kept["HDBSCAN"], np.array(reduced, order="C", copy=True))
-    numbers = {NOISE: NOISE} | dict(zip(kept["HDBSCAN"].labels_.tolist(), ours.fitted_labels.tolist(), strict=True))
-    expected = np.array([numbers[one] for one in theirs.tolist()])
-    given = assign(held_out, ours.model)["cluster_id"]
-    is_clustered = (expected != NOISE) & (given != NOISE)
+    reduced = captured["UMAP"].transform(held_out).astype(np.float64) if ours.is_reduced else held_out
+    theirs, _ = hdbscan.approximate_predict(captured["HDBSCAN"], np.array(reduced, order="C", copy=True))
+    numbers = {NOISE: NOISE} | dict(zip(captured["HDBSCAN"].labels_.tolist(), ours.fitted_labels.tolist(), strict=True))
+    expected = np.array([numbers[label] for label in theirs.tolist()])
+    assigned = assign(held_out, ours.model)["cluster_id"]
+    is_clustered = (expected != NOISE) & (assigned != NOISE)
     labels = ours.fitted_labels
-    found = f"{len(set(labels.tolist()) - {NOISE})}, {(labels == NOISE).mean():.0%}"
-    return found, float((given == expected)[is_clustered].mean()), float((given == expected).mean())
+    clusters = f"{len(set(labels.tolist()) - {NOISE})}, {(labels == NOISE).mean():.0%}"
+    return clusters, float((assigned == expected)[is_clustered].mean()), float((assigned == expected).mean())
 
 
 if __name__ == "__main__":

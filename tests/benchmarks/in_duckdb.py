@@ -1,4 +1,4 @@
-"""Kindred's profile as one would write it by hand for DuckDB: in_duckdb.sql, with the columns of interest filled in."""
+"""Kindred's profile in hand-written DuckDB SQL: in_duckdb.sql with the interest columns filled in."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ EVIDENCE = """
 
 
 def statements(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
-    """The SQL for the categories of that shop."""
+    """The SQL for the categories of this shop."""
     column_of = columns_of(dict(con.execute(EVIDENCE.format(folder=folder)).fetchall()))
     names = sorted(set(column_of.values()))
     quoted = {path: path.replace("'", "''") for path in column_of}
     columns = ", ".join(f"('{quoted[path]}', {names.index(name)})" for path, name in column_of.items())
-    sums: dict[str, str] = {}  # columns of a category -> the variable that holds the shop's mix of it
-    # Of each category above: its share for a unit of evidence below it.
+    sums: dict[str, str] = {}  # columns of a category -> the SQL variable with the shop's mix of them
+    # For each parent category: its share per unit of evidence below it.
     worth, mix_above, table = {"": f"1.0 / (evidence + {KAPPA})"}, {"": "1.0"}, "totals"
     levels = levels_of(names)
     for level, nodes in enumerate(levels, start=1):

@@ -1,4 +1,4 @@
--- Kindred's profile as one would write it by hand for DuckDB.
+-- Kindred's profile in hand-written SQL for DuckDB.
 create temp table checked as
   select customer_id, timezone('UTC', occurred_at)::timestamp as occurred_at, event_type, product_id,
          nullif(trim(regexp_replace(regexp_replace(lower(query), '[''`’ʼ´]', '', 'g'), '[^\p{{L}}\p{{M}}\p{{N}}]+', ' ', 'g')), '') as query,

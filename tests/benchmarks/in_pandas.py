@@ -1,4 +1,4 @@
-"""Kindred's profile as one would write it in pandas: dictionary-encoded keys, one group-by a table, no row loops."""
+"""Kindred's profile in idiomatic pandas: dictionary-encoded keys, one group-by per table, no row loops."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ def profiles(folder: Path) -> pd.DataFrame:
     by_path = events[events.path >= 0].groupby("path").weight.sum()
     column_of = columns_of(dict(zip(path.cat.categories[by_path.index], by_path, strict=True)))
     names = sorted(set(column_of.values()))
-    column = [names.index(column_of[one]) if one in column_of else -1 for one in path.cat.categories]
+    column = [names.index(column_of[name]) if name in column_of else -1 for name in path.cat.categories]
     events["column"] = np.where(events.path >= 0, np.array(column)[events.path], -1)
-    shown = events[events["column"] >= 0]
-    mix = shown.groupby("column").weight.sum().reindex(range(len(names)), fill_value=0.0)
-    own = shown.groupby(["customer", "column"]).weight.sum()
+    with_column = events[events["column"] >= 0]
+    mix = with_column.groupby("column").weight.sum().reindex(range(len(names)), fill_value=0.0)
+    own = with_column.groupby(["customer", "column"]).weight.sum()
     searched = events.loc[events.event_type == "search", ["customer", "query", "weight"]]
     meant = searched.merge(meanings(events), on="query")
     meant["weight"] *= meant.probability
     evidence = own.add(meant.groupby(["customer", "column"]).weight.sum(), fill_value=0.0).unstack(fill_value=0.0)
     evidence = evidence.reindex(columns=range(len(names)), fill_value=0.0)
-    says_of_what = np.where(events.event_type == "search", events["query"] >= 0, events.product_id.notna())
+    has_subject = np.where(events.event_type == "search", events["query"] >= 0, events.product_id.notna())
     last_age = (
-        AS_OF - events[says_of_what & (events.weight > 0)].groupby("customer").occurred_at.max()
+        AS_OF - events[has_subject & (events.weight > 0)].groupby("customer").occurred_at.max()
     ).dt.total_seconds()
     evidence = evidence.mul(np.exp2(last_age / 86_400 / HALF_LIFE_DAYS).reindex(evidence.index), axis=0)
 
     mix = mix / mix.sum()
     interest = shares(evidence, mix, names)
-    found = pd.concat([activity(events), visits(events), value(events), interest], axis=1)
-    found.index = events.customer_id.cat.categories.take(found.index)
-    everybody = pd.Index(sorted(known(events, folder)), name="customer_id")
-    nothing_known = dict(zip([f"interest: {name}" for name in names], mix, strict=True))
-    return found.reindex(everybody).fillna(nothing_known).reset_index()
+    table = pd.concat([activity(events), visits(events), value(events), interest], axis=1)
+    table.index = events.customer_id.cat.categories.take(table.index)
+    customers = pd.Index(sorted(known(events, folder)), name="customer_id")
+    defaults = dict(zip([f"interest: {name}" for name in names], mix, strict=True))
+    return table.reindex(customers).fillna(defaults).reset_index()
 
 
 def checked(events: pd.DataFrame) -> pd.DataFrame:
-    """Rows that break no rule and lie in the window."""
+    """Valid rows within the window."""
     events["occurred_at"] = events.occurred_at.dt.tz_localize(None)
     kind = events.event_type
     good = events.customer_id.notna() & (events.occurred_at >= START) & (events.occurred_at < AS_OF)
@@ -68,7 +68,7 @@ def checked(events: pd.DataFrame) -> pd.DataFrame:
     events = events[good].copy()
     events["quantity"] = events.quantity.fillna(1.0)
     events["customer"] = events.customer_id.cat.codes
-    # Whoever clicks a mail has no session: the visit is that of the day.
+    # Email clicks have no session: their visit is the day.
     day = -1 - events.occurred_at.to_numpy().astype("datetime64[D]").astype(np.int64)
     events["session"] = np.where(events.session_id.isna(), day, events.session_id.cat.codes)
     events["is_visit"] = ~events.event_type.isin(["email_open", "contact", "redemption", "other"])
@@ -80,14 +80,14 @@ def checked(events: pd.DataFrame) -> pd.DataFrame:
 
 
 def known(events: pd.DataFrame, folder: Path) -> set[str]:
-    """Everybody seen or registered."""
+    """All customers seen or registered."""
     customers = pd.read_parquet(folder / "customers.parquet", columns=["customer_id", "registered_at"])
     seen = events.customer_id.cat.remove_unused_categories().cat.categories
     return set(seen) | set(customers.customer_id[customers.registered_at.dt.tz_localize(None) < AS_OF])
 
 
 def weights(kind: pd.Series, of: dict[str, float]) -> np.ndarray:
-    """The weight of each event's type."""
+    """The weight of each event, by its type."""
     return np.array([of.get(name, 0.0) for name in kind.cat.categories])[kind.cat.codes]
 
 
@@ -218,6 +218,6 @@ def shares(evidence: pd.DataFrame, mix: pd.Series, names: list[str]) -> pd.DataF
         own, node_mix = evidence.T.groupby(nodes).sum().T, mix.groupby(nodes).sum()
         above = [parent(node, level) for node in own.columns]
         worth = share[above].to_numpy() / (whole[above].to_numpy() + KAPPA)
-        found = worth * (own.to_numpy() + KAPPA * (node_mix.to_numpy() / mix_above[above].to_numpy()))
-        share, whole, mix_above = pd.DataFrame(found, evidence.index, own.columns), own, node_mix
+        child_shares = worth * (own.to_numpy() + KAPPA * (node_mix.to_numpy() / mix_above[above].to_numpy()))
+        share, whole, mix_above = pd.DataFrame(child_shares, evidence.index, own.columns), own, node_mix
     return share.add_prefix("interest: ").assign(evidence=total)

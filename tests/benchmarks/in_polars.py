@@ -1,4 +1,4 @@
-"""Kindred's profile as one would write it in Polars: lazy queries on its streaming engine."""
+"""Kindred's profile in idiomatic Polars: lazy queries on the streaming engine."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def profiles(folder: Path) -> pl.DataFrame:
     by_path = has_path.group_by("column").agg(pl.col("weight").sum()).collect(engine="streaming")
     column_of = columns_of(dict(by_path.iter_rows()))
     events = events.with_columns(column=pl.col("column").replace_strict(column_of, default=None))
-    shown = events.filter(pl.col("column").is_not_null())
-    mix = {row[0]: row[1] for row in shown.group_by("column").agg(pl.col("weight").sum()).collect().iter_rows()}
+    with_column = events.filter(pl.col("column").is_not_null())
+    mix = {row[0]: row[1] for row in with_column.group_by("column").agg(pl.col("weight").sum()).collect().iter_rows()}
     whole = sum(mix.values())
     searched = events.filter(kind == "search").join(meanings(events), on="query")
     pairs = ["customer_id", "column", "weight"]
     both = pl.concat(
         [
-            shown.select(pairs),
+            with_column.select(pairs),
             searched.with_columns(column="meant", weight=pl.col("weight") * pl.col("p")).select(pairs),
         ]
     )
-    says_of_what = (
+    has_subject = (
         pl.when(kind == "search").then(pl.col("query").is_not_null()).otherwise(pl.col("product_id").is_not_null())
     )
-    last = events.filter(says_of_what, pl.col("weight") > 0).group_by("customer_id").agg(last_at=at.max())
+    last = events.filter(has_subject, pl.col("weight") > 0).group_by("customer_id").agg(last_at=at.max())
     days = (pl.lit(AS_OF) - pl.col("last_at")).dt.total_microseconds() / 86_400e6
     summed = both.group_by("customer_id", "column").agg(pl.col("weight").sum()).join(last, on="customer_id")
     renewed = summed.with_columns(weight=pl.col("weight") * 2.0 ** (days / HALF_LIFE_DAYS)).drop("last_at")
@@ -49,15 +49,15 @@ def profiles(folder: Path) -> pl.DataFrame:
     mix = {name: weight / whole for name, weight in mix.items()}
     interest = shares(wide, mix)
     tables = [activity(events), visits(events), value(events), returned(events), price_level(events)]
-    everybody = known(events, folder).lazy()
+    customers_table = known(events, folder).lazy()
     for table in [*tables, interest.lazy()]:
-        everybody = everybody.join(table, on="customer_id", how="left")
-    nothing_known = [pl.col(f"interest: {name}").fill_null(share) for name, share in mix.items()]
-    return everybody.with_columns(nothing_known).sort("customer_id").collect(engine="streaming")
+        customers_table = customers_table.join(table, on="customer_id", how="left")
+    defaults = [pl.col(f"interest: {name}").fill_null(share) for name, share in mix.items()]
+    return customers_table.with_columns(defaults).sort("customer_id").collect(engine="streaming")
 
 
 def observed(folder: Path) -> pl.LazyFrame:
-    """Rows that break no rule and lie in the window, with their column, weight and points."""
+    """Valid rows within the window, with column, weight and points."""
     events = pl.scan_parquet(str(folder / "events" / "*.parquet")).filter(
         pl.col("customer_id").is_not_null(),
         at >= START,
@@ -76,7 +76,7 @@ def observed(folder: Path) -> pl.LazyFrame:
     )
     return events.join(products, on="product_id", how="left").with_columns(
         query=pl.when(query != "").then(query),
-        # Whoever clicks a mail has no session: the visit is that of the day.
+        # Email clicks have no session: their visit is the day.
         session_id=pl.coalesce("session_id", at.dt.strftime("%Y-%m-%d")),
         quantity=pl.col("quantity").fill_null(1.0),
         weight=kind.replace_strict(WEIGHTS, default=0.0, return_dtype=pl.Float64) * (2.0 ** (-age / HALF_LIFE_DAYS)),
@@ -101,7 +101,7 @@ def meanings(events: pl.LazyFrame) -> pl.LazyFrame:
         kind.is_in(["view", "favourite", "cart", "purchase"]),
         pl.col("column").is_not_null(),
     )
-    # Only visits with a search: the join in time needs both sides sorted.
+    # Only visits with a search, because the as-of join needs both sides sorted.
     actions = actions.select(*visit, "column", at).join(searches.lazy(), on=visit, how="semi")
     followed = (
         actions.collect(engine="streaming")
@@ -118,9 +118,9 @@ def meanings(events: pl.LazyFrame) -> pl.LazyFrame:
     share = 1.0 / pl.len().over(*visit, "searched_at")
     led_to = followed.with_columns(share=share).group_by("query", meant="column").agg(led_to=pl.col("share").sum())
     made = searches.group_by("query").agg(searches=pl.len(), customers=pl.col("customer_id").n_unique())
-    found = led_to.join(made.filter(pl.col("customers") >= 5), on="query")
-    found = found.select("query", "meant", p=pl.col("led_to") / (pl.col("searches") + 2.0))
-    return found.filter(pl.col("p") >= 0.02).lazy()
+    probabilities = led_to.join(made.filter(pl.col("customers") >= 5), on="query")
+    probabilities = probabilities.select("query", "meant", p=pl.col("led_to") / (pl.col("searches") + 2.0))
+    return probabilities.filter(pl.col("p") >= 0.02).lazy()
 
 
 def activity(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -184,13 +184,13 @@ def value(events: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def returned(events: pl.LazyFrame) -> pl.LazyFrame:
-    """Items sent back."""
+    """Returned items."""
     back = events.filter(kind == "return").group_by("customer_id")
     return back.agg(returned_item_count=pl.col("quantity").sum())
 
 
 def price_level(events: pl.LazyFrame) -> pl.LazyFrame:
-    """What was paid beside what the same categories cost on average."""
+    """Prices paid, compared with the average prices of the same categories."""
     priced = events.filter(
         kind == "purchase", pl.col("unit_price") > 0, pl.col("column").is_not_null(), pl.col("quantity") > 0
     )

@@ -1,8 +1,8 @@
-"""How well segments by behaviour find the planted kinds of simulated shops, by balance of blocks and journey columns.
+"""How well behaviour segments recover the planted personas of simulated shops, by block balance and journey columns.
 
 python tests/benchmarks/rates.py SHOP [SHOP ...]
 
-Adjusted Rand index with the kinds, among the customers who are clustered: mean over shops and three starts of KMeans.
+Adjusted Rand index with the personas among clustered customers; means over shops and three KMeans starts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline.segmentation.choose import clustered
 from pipeline.stores.database import connect
 
 COUNTS, STARTS = (8, 9, 10, 12), range(3)
-AS_IT_WAS = {"interest": 0.0, "value": 1.5, "journey": 1.0, "context": 0.25, "benefits": 0.25, "rates": 0.0}
+EARLIER_WEIGHTS = {"interest": 0.0, "value": 1.5, "journey": 1.0, "context": 0.25, "benefits": 0.25, "rates": 0.0}
 DAYS = ("visits_per_week", "days_since_last_event", "days_from_first_to_last_event")
 JOURNEYS = {
     "with abandoned carts": ("event_count", "abandoned_carts_per_visit", *DAYS),
@@ -47,17 +47,17 @@ BALANCES: tuple[dict[str, float], ...] = (
 
 
 def read(folder: Path) -> tuple[Profiles, pd.DataFrame, np.ndarray]:
-    """Profiles, the table of those who are clustered, and their kinds."""
-    given = params(folder)
-    with connect(given.engine, folder=folder) as con:
-        profiles = build_profiles(con, read_source(con, given, rejected_path=None), given)
+    """Profiles, the table of clustered customers, and their personas."""
+    settings = params(folder)
+    with connect(settings.engine, folder=folder) as con:
+        profiles = build_profiles(con, read_source(con, settings, rejected_path=None), settings)
     truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id")
-    table = profiles.table[clustered(profiles.table, facets_of(given)[0])]
+    table = profiles.table[clustered(profiles.table, facets_of(settings)[0])]
     return profiles, table, truth.reindex(table.customer_id).kind.to_numpy(dtype=str)
 
 
 def agreement(shop: tuple[Profiles, pd.DataFrame, np.ndarray], journey: tuple[str, ...], weights: Any) -> list[float]:
-    """Adjusted Rand index by `COUNTS`, mean over starts."""
+    """Adjusted Rand index for each of `COUNTS`, mean over starts."""
     profiles, table, kinds = shop
     columns = replace(profiles.shop.spec, journey_columns=journey).columns()
     space = to_space(table, fit_scaling(table, columns, block_weights=weights))
@@ -65,8 +65,8 @@ def agreement(shop: tuple[Profiles, pd.DataFrame, np.ndarray], journey: tuple[st
         float(
             np.mean(
                 [
-                    adjusted_rand_score(kinds, KMeans(k, n_init=10, random_state=one).fit_predict(space))
-                    for one in STARTS
+                    adjusted_rand_score(kinds, KMeans(k, n_init=10, random_state=start).fit_predict(space))
+                    for start in STARTS
                 ]
             )
         )
@@ -81,10 +81,14 @@ def main() -> None:
     with threadpool_limits(limits=1):
         for name, journey in JOURNEYS.items():
             for balance in BALANCES:
-                found = np.mean([agreement(shop, journey, {**AS_IT_WAS, **balance}) for shop in shops], axis=0)
-                balance_name = ", ".join(f"{block} {weight:g}" for block, weight in balance.items()) or "as it was"
+                scores = np.mean([agreement(shop, journey, {**EARLIER_WEIGHTS, **balance}) for shop in shops], axis=0)
+                balance_name = (
+                    ", ".join(f"{block} {weight:g}" for block, weight in balance.items()) or "earlier weights"
+                )
                 print(
-                    f"| {name} | {balance_name} | " + " | ".join(f"{one:.3f}" for one in [*found, found.mean()]) + " |",
+                    f"| {name} | {balance_name} | "
+                    + " | ".join(f"{value:.3f}" for value in [*scores, scores.mean()])
+                    + " |",
                     flush=True,
                 )
 

@@ -1,10 +1,10 @@
-"""`make bench`: whole steps beside what a user would pick instead, each in a process of its own, in turn, medians.
+"""`make bench`: whole steps compared with alternatives, each in its own process, alternating, medians.
 
     python tests/benchmarks/run.py [--events 20] [--runs 3] [--growth 2,10,20,50]
 
-All contenders start from the same Parquet files of a simulated shop, leave out the same bad rows, and end with the same
-figures per customer: interests (what searches mean included), visits, orders, counts, times, channels, prices. Before
-anything is timed, their figures are compared on a small shop. Only Kindred says which rows it left out and why, counts
+All contenders read the same Parquet files of a simulated shop, skip the same invalid rows, and compute the same figures
+per customer: interests (including those from searches), visits, orders, counts, times, channels and prices. Before the
+timing, their figures are compared on a small shop. Only Kindred reports which rows were rejected and why, counts
 duplicates, and adds RFM scores, lifecycle stages and tiers.
 """
 
@@ -27,7 +27,7 @@ OTHERS = ("in_pandas", "in_polars", "in_duckdb")
 
 
 def shop(millions: float) -> Path:
-    """A simulated shop of about that many events, made once."""
+    """A simulated shop with about this many events, built once."""
     folder = BENCH / f"shop-{millions:g}m"
     if not (folder / "shop.json").exists():
         from pipeline.simulate import simulate
@@ -37,7 +37,7 @@ def shop(millions: float) -> Path:
 
 
 def settings(folder: Path) -> list[str]:
-    """What `--set` is given, to read and write under ``folder``."""
+    """Overrides for `--set`, to read and write under ``folder``."""
     return [
         f"source.events.path={folder}/events",
         f"source.products.path={folder}/products.parquet",
@@ -64,32 +64,32 @@ def with_kindred(folder: Path) -> None:
     from pipeline.profiles.build import build_profiles
     from pipeline.stores.database import connect
 
-    # The others weigh searches plainly, and know only learned queries.
-    plain = [f"searches.outcome_weights.{kind}=1" for kind in ("view", "favourite", "cart", "purchase")]
-    # One in fifty is 0.02 to the others, and to sums in whole numbers of 2^-30 a billionth less.
-    plain.append("searches.min_probability=0.019999999")
-    given = params(folder, *plain, "searches.half_life_minutes=1e12", "searches.min_confidence=1")
-    with connect(given.engine, folder=folder) as con:
-        source = read_source(con, given, rejected_path=None)
-        build_profiles(con, source, given).table.to_parquet(output(folder, "kindred"))
+    # The other contenders weigh all search outcomes equally and use only learned queries.
+    simple = [f"searches.outcome_weights.{kind}=1" for kind in ("view", "favourite", "cart", "purchase")]
+    # The others compare with 0.02 in floats; exact sums in steps of 2^-30 can be 1e-9 below it.
+    simple.append("searches.min_probability=0.019999999")
+    settings_used = params(folder, *simple, "searches.half_life_minutes=1e12", "searches.min_confidence=1")
+    with connect(settings_used.engine, folder=folder) as con:
+        source = read_source(con, settings_used, rejected_path=None)
+        build_profiles(con, source, settings_used).table.to_parquet(output(folder, "kindred"))
 
 
 def with_profiles_alone(folder: Path) -> None:
-    """The same without the segmentations by rule, and what only they ask for."""
+    """The same without rule-based segmentations and the computations that only they need."""
     from pipeline.profiles import build
 
-    def nothing(*tables, **settings):
+    def skip(*tables, **settings):
         return None
 
     join = build.profile_table
-    build.profile_table = lambda customers, blocks: join(customers, [one for one in blocks if one is not None])
-    build.product_interest.product_points = build.rhythm.order_rhythm = build.calendar.occasion_shares = nothing
-    build._standings = lambda table, spec, params: table
+    build.profile_table = lambda customers, blocks: join(customers, [block for block in blocks if block is not None])
+    build.product_interest.product_points = build.rhythm.order_rhythm = build.calendar.occasion_shares = skip
+    build._rule_based_groups = lambda table, spec, params: table
     with_kindred(folder)
 
 
 def with_sklearn(folder: Path) -> None:
-    """scikit-learn's KMeans alone on the matrix that Kindred's profiles give; run after `kindred`."""
+    """scikit-learn's KMeans alone on the matrix of Kindred's profiles; run after `kindred`."""
     import pandas as pd
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
@@ -99,27 +99,32 @@ def with_sklearn(folder: Path) -> None:
 
 
 def with_train(folder: Path, *more: str) -> None:
-    """`kindred train` as a whole, backtest and fitting of interests included."""
+    """The whole of `kindred train`, including the backtest and the fitting of interests."""
     from pipeline.commands.train import train
 
     train(params(folder, *more), sweep=False, progress=lambda step: None)
 
 
 def with_train_unfitted(folder: Path) -> None:
-    """The same with the weights that params.yaml gives."""
+    """The same with the weights of params.yaml."""
     with_train(folder, "interests.fit=off")
 
 
 def with_score(folder: Path) -> None:
-    """`kindred score` as a whole; run after `train`."""
+    """The whole of `kindred score`; run after `train`."""
     from pipeline.commands.score import score
 
-    given = params(folder)
-    score(given, model_uri="models:/kindred@champion", out=given.path(given.outputs.scores), progress=lambda step: None)
+    settings_used = params(folder)
+    score(
+        settings_used,
+        model_uri="models:/kindred@champion",
+        out=settings_used.path(settings_used.outputs.scores),
+        progress=lambda step: None,
+    )
 
 
 def with_other(name: str, folder: Path) -> None:
-    """Profiles written in something else."""
+    """Profiles by another contender."""
     table = importlib.import_module(name).profiles(folder)
     write = table.write_parquet if hasattr(table, "write_parquet") else table.to_parquet
     write(str(output(folder, name)))
@@ -142,7 +147,7 @@ def output(folder: Path, name: str) -> Path:
 
 
 def compare_figures(folder: Path) -> None:
-    """Stop when a contender's figures are not Kindred's."""
+    """Exit if the figures of a contender differ from Kindred's."""
     import pandas as pd
 
     tables = {}
@@ -153,11 +158,11 @@ def compare_figures(folder: Path) -> None:
     for name in OTHERS:
         theirs = tables[name]
         shared = [column for column in theirs if column in ours]
-        # Nothing known is 0 or the shop's mix with Kindred, and null where nobody filled it in.
+        # Without evidence, Kindred has 0 or the shop's mix; the others may have null.
         difference = (theirs[shared].astype("float64") - ours[shared].astype("float64")).abs().max()
         wrong = difference[difference > 1e-5]
         if len(shared) < 50 or not ours.index.equals(theirs.index) or len(wrong):
-            raise SystemExit(f"{name} does not give Kindred's figures: {dict(wrong)}")
+            raise SystemExit(f"{name}: expected the same figures as Kindred. Got other values for {dict(wrong)}")
 
 
 def measure(name: str, folder: Path) -> tuple[float, float]:
@@ -170,7 +175,7 @@ def measure(name: str, folder: Path) -> tuple[float, float]:
     return float(seconds), float(peak)
 
 
-def alone(name: str, folder: str) -> None:
+def run_contender(name: str, folder: str) -> None:
     """Run one contender and print its seconds and peak memory in GB."""
     started = time.monotonic()
     CONTENDERS[name](Path(folder))
@@ -191,17 +196,17 @@ def main() -> None:
         for name in CONTENDERS:
             runs[name].append(measure(name, folder))
             print(f"run {number + 1}: {name} {runs[name][-1][0]:.1f} s", file=sys.stderr, flush=True)
-    seconds = {name: statistics.median(one for one, _ in found) for name, found in runs.items()}
-    peak = {name: statistics.median(one for _, one in found) for name, found in runs.items()}
+    seconds = {name: statistics.median(time for time, _ in results) for name, results in runs.items()}
+    peak = {name: statistics.median(memory for _, memory in results) for name, results in runs.items()}
     print(
-        f"\n{options.events:g} M events, median of {options.runs}\n\n| | seconds | peak GB | beside |\n|---|---|---|---|"
+        f"\n{options.events:g} M events, median of {options.runs}\n\n| | seconds | peak GB | compared with |\n|---|---|---|---|"
     )
-    beside = {name: f"{seconds[name] / seconds['kindred']:.2f}x Kindred's profiles" for name in (*OTHERS, "score")}
-    beside["kindred"] = f"{seconds['kindred'] / seconds['profiles_alone']:.2f}x profiles alone"
+    comparison = {name: f"{seconds[name] / seconds['kindred']:.2f}x Kindred's profiles" for name in (*OTHERS, "score")}
+    comparison["kindred"] = f"{seconds['kindred'] / seconds['profiles_alone']:.2f}x profiles alone"
     for name in ("train", "train_unfitted"):
-        beside[name] = f"{seconds[name] / (seconds['kindred'] + seconds['sklearn']):.2f}x (profiles + scikit-learn)"
+        comparison[name] = f"{seconds[name] / (seconds['kindred'] + seconds['sklearn']):.2f}x (profiles + scikit-learn)"
     for name in CONTENDERS:
-        print(f"| {name} | {seconds[name]:.1f} | {peak[name]:.1f} | {beside.get(name, '')} |")
+        print(f"| {name} | {seconds[name]:.1f} | {peak[name]:.1f} | {comparison.get(name, '')} |")
     if options.growth:
         print("\n| events | profiles, s | peak GB | train, s | peak GB |\n|---|---|---|---|---|")
         for millions in map(float, options.growth.split(",")):

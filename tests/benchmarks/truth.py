@@ -1,9 +1,9 @@
-"""How much of what was planted in a simulated shop the segments find, beside log RFM and beside trees that know it.
+"""How well segments recover the planted truth of a simulated shop, compared with log RFM and with supervised trees.
 
 python tests/benchmarks/truth.py SHOP
 
-Adjusted Rand index, among the customers who are clustered, with the planted kinds and with the planted first interests
-(the upper level). The ceiling is what boosted trees predict out of fold from the same columns.
+Adjusted Rand index among clustered customers, with the planted personas and with the planted first interests (first
+level). The ceiling is the out-of-fold prediction of boosted trees trained on the truth, from the same columns.
 """
 
 from __future__ import annotations
@@ -33,47 +33,47 @@ STARTS = range(3)
 
 
 def main() -> None:
-    """Print a row per method: its index with the kinds and with the interests, means over starts."""
+    """Print a row per method: its index with the personas and with the interests, means over starts."""
     folder = Path(sys.argv[1]).resolve()
-    given = params(folder)
-    with connect(given.engine, folder=folder) as con:
-        profiles = build_profiles(con, read_source(con, given, rejected_path=None), given)
+    settings = params(folder)
+    with connect(settings.engine, folder=folder) as con:
+        profiles = build_profiles(con, read_source(con, settings, rejected_path=None), settings)
     truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id")
-    behaviour, interest = facets_of(given)
+    behaviour, interest = facets_of(settings)
     table = profiles.table[clustered(profiles.table, behaviour)]
     planted = truth.reindex(table.customer_id)
     kinds = planted.kind.to_numpy(dtype=str)
     interests = np.array([paths[0].split(SEPARATOR)[0] if len(paths) else "" for paths in planted.interests])
 
-    def told(method: str, groups: list[np.ndarray]) -> None:
-        indices = [[adjusted_rand_score(truth, one) for one in groups] for truth in (kinds, interests)]
-        print(f"| {method} | " + " | ".join(f"{np.mean(one):.3f}" for one in indices) + " |", flush=True)
+    def print_row(method: str, groups: list[np.ndarray]) -> None:
+        indices = [[adjusted_rand_score(labels, group) for group in groups] for labels in (kinds, interests)]
+        print(f"| {method} | " + " | ".join(f"{np.mean(values):.3f}" for values in indices) + " |", flush=True)
 
-    print("| method | kinds | interests |\n|---|---|---|")
+    print("| method | personas | interests |\n|---|---|---|")
     for count in (8, 10, 12):
         kmeans = behaviour.with_settings(algorithm="kmeans", n_segments=count)
-        fits = [cluster(profiles, given, kmeans, seed=seed) for seed in STARTS]
-        told(f"KMeans by behaviour, {count} segments", [one.labels for one in fits])
-    densities = cluster(profiles, given, behaviour.with_settings(algorithm="hdbscan"))
-    told(f"HDBSCAN by behaviour, {densities.n_segments} segments", [densities.labels])
+        fits = [cluster(profiles, settings, kmeans, seed=seed) for seed in STARTS]
+        print_row(f"KMeans by behaviour, {count} segments", [fit.labels for fit in fits])
+    densities = cluster(profiles, settings, behaviour.with_settings(algorithm="hdbscan"))
+    print_row(f"HDBSCAN by behaviour, {densities.n_segments} segments", [densities.labels])
     inside = clustered(profiles.table, behaviour)
-    fits_by_name = {"leading category": [cluster(profiles, given, interest.with_settings(algorithm="rule"))]}
+    fits_by_name = {"leading category": [cluster(profiles, settings, interest.with_settings(algorithm="rule"))]}
     for count in (8, 16, 22):
         kmeans = interest.with_settings(algorithm="kmeans", n_segments=count)
-        fits_by_name[f"KMeans, {count} segments"] = [cluster(profiles, given, kmeans, seed=seed) for seed in STARTS]
+        fits_by_name[f"KMeans, {count} segments"] = [cluster(profiles, settings, kmeans, seed=seed) for seed in STARTS]
     for name, fits in fits_by_name.items():
-        # Of those whose interests are not known, all are in one group.
-        told(f"{name} by interest", [segment_ids(profiles.table, one, interest)[inside] for one in fits])
+        # Customers without known interests form one group.
+        print_row(f"{name} by interest", [segment_ids(profiles.table, fit, interest)[inside] for fit in fits])
     measures = table[["days_since_last_purchase", "order_count", "spend"]].fillna(
-        {"days_since_last_purchase": given.history_days}
+        {"days_since_last_purchase": settings.history_days}
     )
     points = np.log1p(measures.to_numpy(dtype=np.float64))
     points = (points - points.mean(axis=0)) / points.std(axis=0)
     for count in (8, 10, 12):
         groups = [KMeans(count, n_init=10, random_state=seed).fit_predict(points) for seed in STARTS]
-        told(f"k-means on log RFM, {count}", groups)
-    read = dict.fromkeys(name for column in profiles.shop.spec.columns() for name in column.reads)
-    columns = table[list(read)].to_numpy(dtype=np.float64, na_value=np.nan)
+        print_row(f"k-means on log RFM, {count}", groups)
+    used = dict.fromkeys(name for column in profiles.shop.spec.columns() for name in column.reads)
+    columns = table[list(used)].to_numpy(dtype=np.float64, na_value=np.nan)
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     ceiling = [
         adjusted_rand_score(
@@ -87,7 +87,7 @@ def main() -> None:
         )
         for planted in (kinds, interests)
     ]
-    print("| boosted trees that know the truth | " + " | ".join(f"{one:.3f}" for one in ceiling) + " |")
+    print("| boosted trees trained on the truth | " + " | ".join(f"{value:.3f}" for value in ceiling) + " |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shop and the trainings of the tests of the pipeline, for whole runs, too."""
+"""The shop and trainings of the pipeline tests, shared with the end-to-end tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users get wrong: a clear message or a sensible result, and nothing half written."""
+"""Mistakes users make: each gives a clear message or a sensible result, and leaves no partial files."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def quiet(step: str) -> None:
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Any]:
-    """Read a log of the given text or rows; gives its summary and its accepted events."""
+    """Read a log from text or rows; returns its summary and its accepted events."""
 
-    def reading(content: str | bytes | None, *more: str, name: str = "log.csv") -> Any:
+    def read_log(content: str | bytes | None, *more: str, name: str = "log.csv") -> Any:
         path = tmp_path / name
         if content is not None:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-        given = (f"source.events.path={path}", "source.products=null", "source.customers=null")
-        params = load_params(PARAMS, [*given, *more])
+        settings = (f"source.events.path={path}", "source.products=null", "source.customers=null")
+        params = load_params(PARAMS, [*settings, *more])
         with connect(params.engine, folder=tmp_path / "work") as con:
             source = read_source(con, params, rejected_path=tmp_path / "rejected.parquet")
             return source.summary, con.to_pandas(source.events)
 
-    return reading
+    return read_log
 
 
 def rows(*times: str) -> str:
@@ -74,7 +74,7 @@ LENIENT = tuple(
         ("2025-01-01", "2024-12-31 22:00:00"),
     ],
 )
-def test_times_are_never_shifted_in_silence(read: Callable[..., Any], text: str, expected: str) -> None:
+def test_times_are_converted_from_the_declared_time_zone(read: Callable[..., Any], text: str, expected: str) -> None:
     _, events = read(rows(text), "source.events.timezone=Europe/Kyiv")
     assert events.occurred_at.tolist() == [pd.Timestamp(expected)]
 
@@ -131,21 +131,21 @@ def test_counts_add_up_and_reasons_are_kept(read: Callable[..., Any], tmp_path: 
     assert len(events) == 2
 
 
-def test_past_the_threshold_the_run_stops_and_shows_no_values(read: Callable[..., Any]) -> None:
+def test_a_run_over_the_threshold_stops_and_shows_no_values(read: Callable[..., Any]) -> None:
     log = rows("2025-01-01") + "secret@example.org,never,view,p1,A,1\n"
     with pytest.raises(SourceError, match=r"unreadable_time +1 rows +50.00%.*line 3") as caught:
         read(log)
     assert "secret" not in str(caught.value)
 
 
-def test_broken_encoding_is_set_aside_by_row(read: Callable[..., Any]) -> None:
+def test_rows_with_broken_encoding_are_rejected(read: Callable[..., Any]) -> None:
     log = rows("2025-01-01").encode() + b"c9,2025-01-01,view,p\xff1,A,1\n" + b"c8,2025-01-02,view,p1,A,1\n"
     summary, events = read(log, *LENIENT)
     assert summary.rejected_by_rule["broken_encoding"] == 1
     assert sorted(events.customer_id) == ["c0", "c8"]
 
 
-def test_an_unclosed_quote_is_not_swallowed(read: Callable[..., Any]) -> None:
+def test_an_unclosed_quote_is_reported(read: Callable[..., Any]) -> None:
     log = rows("2025-01-01") + 'c1,2025-01-01,view,"p1,A,1\nc2,2025-01-01,view,p1,A,1\nc3,2025-01-01,view,p1,A,1\n'
     try:
         summary, _ = read(log, *LENIENT)
@@ -167,7 +167,7 @@ def test_duplicates_are_counted_and_dropped_only_on_demand(read: Callable[..., A
 def test_duplicates_of_a_log_too_long_to_sort_at_once(
     read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.ingest.source.SORTED_AT_ONCE", 4)
+    monkeypatch.setattr("pipeline.ingest.source.MAX_SORTED_HASHES", 4)
     days = [f"2025-01-{1 + day % 15:02d}" for day in range(20)]
     assert read(rows(*days))[0].duplicate_count == 0
     log = rows(*days) + "".join(f"c{day},2025-01-{1 + day % 15:02d},view,p1,Pets > Cats,2.5\n" for day in range(7))
@@ -193,51 +193,51 @@ def test_unmapped_event_types_are_other(read: Callable[..., Any]) -> None:
     assert events.event_type.tolist() == ["other"]
 
 
-def test_types_in_no_list_are_counted_whole_and_told_in_part(read: Callable[..., Any]) -> None:
+def test_unlisted_types_are_all_counted_and_the_first_are_shown(read: Callable[..., Any]) -> None:
     log = HEADER + "".join(f"c{i},2025-01-01,kind {i % 7},p1,Pets,1\n" for i in range(14))
     log += "c9,2025-01-01,view,p1,Pets,1\nc9,2025-01-01,logout,p1,Pets,1\nc9,2025-01-01," + "x" * 90 + ",p1,Pets,1\n"
     summary, _ = read(log, "source.events.event_types.other=[logout]")
     assert summary.unlisted_count == 15
-    told = unlisted_text(summary.unlisted_count, summary.other_event_types, summary.accepted_count)
-    assert told.startswith("15 of 17 events are of types in no list") and "logout" not in told
-    assert told.endswith("kind 0 (2), kind 1 (2), kind 2 (2), kind 3 (2), kind 4 (2), others (5)")
+    text = unlisted_text(summary.unlisted_count, summary.other_event_types, summary.accepted_count)
+    assert text.startswith("15 of 17 events have types in no list") and "logout" not in text
+    assert text.endswith("kind 0 (2), kind 1 (2), kind 2 (2), kind 3 (2), kind 4 (2), others (5)")
     summary, _ = read(log.replace("kind", "x" * 90))
     assert max(map(len, summary.other_event_types)) == 40
 
 
-def test_what_can_be_no_types_is_not_told(read: Callable[..., Any]) -> None:
-    """As when the column of event types is that of ids."""
+def test_values_that_cannot_be_types_are_not_shown(read: Callable[..., Any]) -> None:
+    """For example, if the event type column contains ids."""
     log = HEADER + "".join(f"c{i},2025-01-01,anna{i}@example.org,p1,Pets,1\n" for i in range(51))
     summary, _ = read(log)
     assert (summary.unlisted_count, summary.other_event_types) == (51, {})
-    assert "more than 50 different ones; is event_type the right column?" in summary.warnings[0]
+    assert "more than 50 different types; is event_type the right column?" in summary.warnings[0]
     assert "anna" not in str(summary)
 
 
-def test_check_tells_of_types_in_no_list(tmp_path: Path, shop: Path) -> None:
-    given = params_in(tmp_path, shop, "source.events.event_types={view: [view], purchase: [purchase]}")
-    assert re.search(r"Beware +[\d,]+ of [\d,]+ events are of types in no list .*cart \([\d,]+\)", checked(given))
-    assert "Beware" not in checked(params_in(tmp_path, shop))
+def test_check_warns_about_unlisted_types(tmp_path: Path, shop: Path) -> None:
+    params = params_in(tmp_path, shop, "source.events.event_types={view: [view], purchase: [purchase]}")
+    assert re.search(r"Warning +[\d,]+ of [\d,]+ events have types in no list .*cart \([\d,]+\)", checked(params))
+    assert "Warning" not in checked(params_in(tmp_path, shop))
 
 
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        (["source.events.timezone=UTC"], "2025-06-30 22:30:00 to 2025-10-31 23:15:00, by the clock of UTC"),
+        (["source.events.timezone=UTC"], "2025-06-30 22:30:00 to 2025-10-31 23:15:00 (time zone UTC)"),
         (
             ["source.events.timezone=UTC", "cards.timezone=Europe/Kyiv"],
-            "2025-07-01 01:30:00 to 2025-11-01 01:15:00, by the clock of Europe/Kyiv",
+            "2025-07-01 01:30:00 to 2025-11-01 01:15:00 (time zone Europe/Kyiv)",
         ),
         (
             ["source.events.timezone=Europe/Kyiv"],
-            "2025-06-30 22:30:00 to 2025-10-31 23:15:00, by the clock of Europe/Kyiv",
+            "2025-06-30 22:30:00 to 2025-10-31 23:15:00 (time zone Europe/Kyiv)",
         ),
     ],
 )
-def test_check_tells_times_by_the_clock_of_the_reports(tmp_path: Path, more: list[str], expected: str) -> None:
+def test_check_shows_times_in_the_time_zone_of_the_reports(tmp_path: Path, more: list[str], expected: str) -> None:
     log = tmp_path / "log.csv"
     log.write_text(rows("2025-06-30 22:30:00", "2025-10-31 23:15:00"))
-    assert f"From      {expected}" in checked(params_in(tmp_path, tmp_path, *without_tables(log), *more)).splitlines()
+    assert f"Period    {expected}" in checked(params_in(tmp_path, tmp_path, *without_tables(log), *more)).splitlines()
 
 
 def without_tables(log: Path) -> tuple[str, ...]:
@@ -251,21 +251,21 @@ def checked(params: Params) -> str:
 LOG = "CustomerID,InvoiceDate,StockCode,Quantity,Description\n007,2025-01-01,p1,2,a mug\n"
 
 
-def test_a_query_that_fails_does_not_tell_its_password(tmp_path: Path, shop: Path) -> None:
+def test_a_failing_query_does_not_reveal_its_password(tmp_path: Path, shop: Path) -> None:
     query = "select * from read_parquet('nosuch/secret_key=hunter2/x.parquet')"
-    given = params_in(tmp_path, shop, "source.events.path=null", f"source.events.query={query}")
+    params = params_in(tmp_path, shop, "source.events.path=null", f"source.events.query={query}")
     with pytest.raises(SourceError, match="No files found") as caught:
-        checked(given)
+        checked(params)
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_log_of_purchases_alone(read: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_log_with_only_purchases(read: Callable[..., Any], tmp_path: Path) -> None:
     columns = "source.events.columns={customer_id: CustomerID, occurred_at: InvoiceDate, product_id: StockCode}"
     with pytest.raises(SourceError, match="expected a column 'event_type'") as caught:
         read(LOG, columns)
-    told = str(caught.value)
-    assert "nearest" not in told
-    query = re.search(r'write source.events.path: null and source.events.query: (".*?")\. Where', told)
+    message = str(caught.value)
+    assert "nearest" not in message
+    query = re.search(r'write source.events.path: null and source.events.query: (".*?")\. If', message)
     assert query
     more = (columns, "source.events.path=null", f"source.events.query={query[1]}")
     summary, events = read(LOG, *more)
@@ -287,10 +287,10 @@ def test_a_log_of_purchases_alone(read: Callable[..., Any], tmp_path: Path) -> N
         ("customer_id,weather,event_type", None),
     ],
 )
-def test_only_sensible_columns_are_proposed(read: Callable[..., Any], header: str, nearest: str | None) -> None:
+def test_only_plausible_columns_are_suggested(read: Callable[..., Any], header: str, nearest: str | None) -> None:
     with pytest.raises(SourceError, match="expected a column") as caught:
         read(f"{header}\na,b,c\n")
-    found = re.search(r"The nearest found is '(\w+)'", str(caught.value))
+    found = re.search(r"The nearest is '(\w+)'", str(caught.value))
     assert (found and found[1]) == nearest
 
 
@@ -301,7 +301,7 @@ def test_several_files_of_purchases(read: Callable[..., Any], tmp_path: Path) ->
     places = f"source.events.path=[{tmp_path}/log/a.csv, {tmp_path}/log/b/c.csv]"
     with pytest.raises(SourceError) as caught:
         read(None, places)
-    query = re.search(r'query: (".*?")\. Where', str(caught.value))
+    query = re.search(r'query: (".*?")\. If', str(caught.value))
     assert query
     assert read(None, "source.events.path=null", f"source.events.query={query[1]}")[0].accepted_count == 2
 
@@ -311,8 +311,8 @@ def test_several_files_of_purchases(read: Callable[..., Any], tmp_path: Path) ->
     [
         (None, "found none"),
         ("", "Empty: log.csv"),
-        (HEADER, "found a table without any"),
-        ("customer,occurred_at,event_type\na,2025-01-01,view\n", "nearest found is 'customer'"),
+        (HEADER, "expected rows, found none"),
+        ("customer,occurred_at,event_type\na,2025-01-01,view\n", "nearest is 'customer'"),
         (rows("never"), "cannot be used"),
     ],
 )
@@ -330,7 +330,7 @@ def test_a_folder_without_matches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["drop table x", "select 1; select 2", "selekt"])
-def test_a_query_is_one_select(tmp_path: Path, query: str) -> None:
+def test_a_query_must_be_a_single_select(tmp_path: Path, query: str) -> None:
     params = load_params(PARAMS, ["source.events.path=null", f"source.events.query='{query}'"])
     with connect(params.engine, folder=tmp_path) as con, pytest.raises(SourceError, match=r"SELECT|SQL"):
         read_source(con, params, rejected_path=None)
@@ -343,18 +343,18 @@ NO_MINIMUM = ("minimum.customers=0", "minimum.history_days=0", "minimum.orders=0
 def small_log(tmp_path: Path, mlflow_store: Path) -> Callable[..., Any]:
     """Train on the rows of a frame."""
 
-    def training(frame: pd.DataFrame, *more: str) -> Any:
+    def train_small(frame: pd.DataFrame, *more: str) -> Any:
         copy_store(mlflow_store, tmp_path)
         frame.to_parquet(tmp_path / "log.parquet")
-        given = (
+        settings = (
             f"source.events.path={tmp_path / 'log.parquet'}",
             *("source.products=null", "source.customers=null", "facets.behaviour.n_segments=4"),
             *("quality.stability_resamples=1", f"outputs.folder={tmp_path / 'outputs'}"),
             *(f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}", f"tracking.artifacts={tmp_path / 'artifacts'}"),
         )
-        return train(load_params(PARAMS, [*given, *NO_MINIMUM, *more]), sweep=False, progress=quiet)
+        return train(load_params(PARAMS, [*settings, *NO_MINIMUM, *more]), sweep=False, progress=quiet)
 
-    return training
+    return train_small
 
 
 def log_of(customers: int, events: int, **columns: Any) -> pd.DataFrame:
@@ -388,7 +388,15 @@ ODD = "Cats \"q\" 'q' <b>x</b> 🐈 " + "x" * 9_900
         (log_of(40, 6, category_path=np.tile([ODD, "B $x$ > é"], 120)), 4),
         (log_of(60, 5, category_path=[f"leaf {i}" for i in range(300)]), 4),
     ],
-    ids=["one customer", "one category", "all alike", "fewer than segments", "no purchases", "odd texts", "flat tree"],
+    ids=[
+        "one customer",
+        "one category",
+        "all the same",
+        "fewer than segments",
+        "no purchases",
+        "odd texts",
+        "flat tree",
+    ],
 )
 def test_small_and_odd_shops_train(small_log: Callable[..., Any], frame: pd.DataFrame, names: int) -> None:
     trained = small_log(frame)
@@ -398,7 +406,7 @@ def test_small_and_odd_shops_train(small_log: Callable[..., Any], frame: pd.Data
     assert "<b>x</b>" not in trained.report_path.read_text()
 
 
-def test_nobody_has_enough_events(small_log: Callable[..., Any], tmp_path: Path) -> None:
+def test_no_customer_has_enough_events(small_log: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"at least 3 events and evidence of 0, found none among 5"):
         small_log(log_of(5, 2))
     assert not (tmp_path / "outputs" / "report.html").exists()
@@ -413,10 +421,10 @@ def test_a_million_categories(small_log: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("clusterin: {}", "no key that Kindred knows. Did you mean `clustering`"),
+        ("clusterin: {}", "not a key that Kindred knows. Did you mean `clustering`"),
         ("seed: 1\nseed: 2", "each key once"),
         ("seed: many", "line 2: `seed`: Input should be a valid integer"),
-        ("as_of: 2025-01-01T00:00:00", "with its offset"),
+        ("as_of: 2025-01-01T00:00:00", "with an offset"),
         ("seed: [", "expected YAML"),
     ],
 )
@@ -438,13 +446,13 @@ def test_params_that_cannot_be_used(tmp_path: Path, change: str, message: str) -
         ("xyz.here=1", "there is no section `xyz`."),
     ],
 )
-def test_a_misspelt_key_has_its_nearest(override: str, message: str) -> None:
+def test_a_misspelt_key_gets_a_suggestion(override: str, message: str) -> None:
     with pytest.raises(ParamsError) as caught:
         load_params(PARAMS, [override])
     assert str(caught.value).endswith(message)
 
 
-def test_messages_say_a_thing_once(tmp_path: Path) -> None:
+def test_messages_do_not_repeat_themselves(tmp_path: Path) -> None:
     with pytest.raises(ParamsError) as caught:
         load_params(PARAMS, ["source.events.timezone=Kyiv"])
     assert str(caught.value).endswith("expected a time zone such as UTC or Europe/Kyiv. Got 'Kyiv'.")

@@ -1,4 +1,4 @@
-"""Rates and activity among the columns of a model, from training to scores."""
+"""A model with rates and activity as columns, from training to scores."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def quiet(step: str) -> None:
 
 
 def test_a_model_with_rates_scores_as_it_was_trained(params: Callable[..., Params], tmp_path: Path) -> None:
-    given = params(JOURNEY, "facets.behaviour.block_weights.value=1.0", "facets.behaviour.block_weights.rates=1.2")
-    trained = train(given, sweep=False, progress=quiet)
-    found = score(given, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
-    sizes = pd.read_parquet(found.path).segment_id.value_counts()
+    settings = params(JOURNEY, "facets.behaviour.block_weights.value=1.0", "facets.behaviour.block_weights.rates=1.2")
+    trained = train(settings, sweep=False, progress=quiet)
+    scores = score(settings, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    sizes = pd.read_parquet(scores.path).segment_id.value_counts()
     own = trained.segments[trained.segments.facet == "behaviour"].set_index("segment_id")
     assert sizes.to_dict() == own.customer_count.to_dict()
-    model = model_registry.load_model(mlflow_runs.open_store(given), trained.model_uri)
+    model = model_registry.load_model(mlflow_runs.open_store(settings), trained.model_uri)
     assert {name for pair in RATES.values() for name in pair} | {"activity"} <= set(model.columns)
 
 
-def test_a_block_that_is_not_named_has_no_weight(params: Callable[..., Params]) -> None:
+def test_a_block_without_a_weight_is_left_out(params: Callable[..., Params]) -> None:
     (facet, *_) = facets_of(params("facets.behaviour.block_weights={interest: 1.0, value: 1.5}"))
     columns = [Column(name, block, "none", 0.0) for name, block in (("spend", "value"), ("orders_per_cart", "rates"))]
     assert facet.columns(columns) == columns[:1]

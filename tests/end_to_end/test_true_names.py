@@ -1,8 +1,8 @@
-"""Names of segments are true of most of their customers: on simulated shops, whose customers are of a planted kind.
+"""Segment names must be true of most of their customers. Tested on simulated shops, where each customer has a known type.
 
-Two things make a name true. Names of a kind of customer (VIP, cart abandoners) must describe the planted kind of most of
-the members. Names that only state what happened (filled a cart, no order) may be true of many kinds: they are compared with
-the log itself. Neither looks at the figures that the names were chosen by.
+A name that describes a type of customer (VIP, cart abandoners) must match the simulated type of most members. A name that
+only states what happened (filled a cart, no order) can be true of many types, so it is compared with the log itself.
+Neither test uses the figures by which the names were chosen.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.pipeline.conftest import params_in
 
 SEEDS = (1, 2, 3, 4, 5)
 CUSTOMERS = 6_000
-LEAST = 0.7
+MIN_SHARE = 0.7
 DAYS = 365
 SETTINGS = (
     "quality.stability_resamples=1",
@@ -39,29 +39,29 @@ SETTINGS = (
 )
 
 COMES_AND_BUYS = {"vip", "regular", "bargain_hunter", "heavy_returner"}
-"""Twelve visits a year or more until the training date, each with a chance of a cart and an order."""
+"""At least twelve visits a year up to the training date, each of which may lead to a cart and an order."""
 GONE = {"lapsed", "lost"}
-"""Bought, and were last there 148 days before the training date, or earlier."""
-KINDS: dict[str, set[str]] = {
+"""Bought, and last visited at least 148 days before the training date."""
+TYPES: dict[str, set[str]] = {
     "difficult": {"heavy_returner"},
     "open_cart": {"cart_abandoner"},
     "cart_abandoner": {"cart_abandoner"},
-    "vip": {"vip"},  # not the regular customers who happen to spend as much
+    "vip": {"vip"},  # not regular customers who happen to spend as much
     "bargain_hunter": {"bargain_hunter"},
-    "high_spender": COMES_AND_BUYS,  # every one of these may; which do, the log says: see FACTS
+    "high_spender": COMES_AND_BUYS,  # all of these can be; FACTS checks the log for those who are
     "regular": COMES_AND_BUYS,
     "lapsed_repeat": GONE,
-    "lost": GONE | {"one_time"},  # whose stay ends twenty days after it began, with the one order
+    "lost": GONE | {"one_time"},  # one-time buyers leave twenty days after their only order
     "lapsed": GONE | {"one_time"},
     "at_risk": GONE,
-    "new": {"new", "one_time"},  # of whose first order nobody can tell yet that it was the last
+    "new": {"new", "one_time"},  # it is not yet known whether the first order is the last
     "one_time": {"one_time"},
-    "paused": COMES_AND_BUYS | {"cart_abandoner"},  # who bought once, and goes on leaving carts
+    "paused": COMES_AND_BUYS | {"cart_abandoner"},  # cart abandoners who bought once
     "recent": COMES_AND_BUYS | {"new", "one_time"},
-    "promising": COMES_AND_BUYS | {"new", "browser", "cart_abandoner"},  # all who come back
-    "browser": {"browser", "passer_by"},  # a chance of a cart of 1% a view
+    "promising": COMES_AND_BUYS | {"new", "browser", "cart_abandoner"},  # all types that return
+    "browser": {"browser", "passer_by"},  # 1% of their views lead to a cart
 }
-"""Archetype -> planted kinds that the name describes."""
+"""Archetype -> simulated customer types that the name describes."""
 
 FACTS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "high_spender": lambda log: log.kept >= 2 * log.kept.mean(),
@@ -80,11 +80,11 @@ FACTS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "glance": lambda log: (log.orders == 0) & (log.visit_days <= 2),
     "visitor": lambda log: log.orders == 0,
 }
-"""Archetype -> what its name says happened, of the customers of the log."""
+"""Archetype -> whether what its name says happened, per customer of the log."""
 
 
 def facts(shop: Path, params: Params, customers: pd.Series) -> pd.DataFrame:
-    """What the log says of each of the customers: read plainly, without profiles.
+    """Facts about each customer, computed directly from the log without profiles.
 
     orders, carts, visit_days (count), kept (money), silent, known, since_order (days)
     """
@@ -119,34 +119,34 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     params = params_in(folder, folder / "shop", *SETTINGS)
     with connect(params.engine, folder=folder) as con:
         profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
-    return folder / "shop", params, replace(profiles, said=None, visits=None)
+    return folder / "shop", params, replace(profiles, event_evidence=None, visits=None)
 
 
-def test_every_archetype_is_asked_for() -> None:
-    assert KINDS.keys() | FACTS.keys() == {one.id for one in load_params(PARAMS).naming.archetypes}
+def test_every_archetype_is_covered() -> None:
+    assert TYPES.keys() | FACTS.keys() == {archetype.id for archetype in load_params(PARAMS).naming.archetypes}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "count"), [("kmeans", 8), ("kmeans", 10), ("hdbscan", 8)])
-def test_names_describe_the_planted_kinds(shop: tuple[Path, Params, Profiles], algorithm: str, count: int) -> None:
+def test_names_describe_the_simulated_types(shop: tuple[Path, Params, Profiles], algorithm: str, count: int) -> None:
     folder, params, profiles = shop
     customers = profiles.table.customer_id
     (facet, *_) = facets_of(params)
     fitted = cluster(profiles, params, facet, algorithm=algorithm, n_segments=count)
-    segments = describe_segments(profiles, fitted, params, facet, leaning=None)
+    segments = describe_segments(profiles, fitted, params, facet, seasonal_lift=None)
     kinds = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id").kind.reindex(customers)
     log = facts(folder, params, customers)
     clustered = log[fitted.is_clustered]
     wrong, named = {}, 0
-    for one in segments.table:
-        archetype = one["archetype"]
-        if archetype is None or one["is_standing"]:
+    for segment in segments.table:
+        archetype = segment["archetype"]
+        if archetype is None or segment["is_standing"]:
             continue
-        members = customers[segments.segment_ids == one["segment_id"]]
+        members = customers[segments.segment_ids == segment["segment_id"]]
         named += len(members)
-        if archetype in KINDS and (share := kinds[members].isin(KINDS[archetype]).mean()) < LEAST:
-            wrong[one["name"], "kinds"] = (share, kinds[members].value_counts(normalize=True).head(4).to_dict())
-        if archetype in FACTS and (share := FACTS[archetype](clustered)[members].mean()) < LEAST:
-            wrong[one["name"], "log"] = share
+        if archetype in TYPES and (share := kinds[members].isin(TYPES[archetype]).mean()) < MIN_SHARE:
+            wrong[segment["name"], "kinds"] = (share, kinds[members].value_counts(normalize=True).head(4).to_dict())
+        if archetype in FACTS and (share := FACTS[archetype](clustered)[members].mean()) < MIN_SHARE:
+            wrong[segment["name"], "log"] = share
     assert not wrong
-    assert named / fitted.is_clustered.sum() > 0.9  # a name that says nothing is true of everybody
+    assert named / fitted.is_clustered.sum() > 0.9  # without this, names that say nothing would pass

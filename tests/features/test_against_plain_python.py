@@ -1,4 +1,4 @@
-"""Profiles from random small logs beside the same computed in plain Python, customer by customer."""
+"""Profiles of small random logs compared with the same profiles computed in plain Python."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Event = dict[str, Any]
 
 
 def random_log(seed: int, *, by_day: bool) -> list[Event]:
-    """A log of few customers, whose moments fall on the bounds of window, visits and stages."""
+    """A log of few customers whose times fall on the bounds of the window, visits and stages."""
     draw = random.Random(seed)
     days = [0.0, 1 / 86_400, 0.5, 1.0, 29.99, 30.0, 59.0, 60.0, 61.0, 119.0, 121.0, 240.0, 241.0, 250.0, 250.01]
     ago = [draw.choice(days) * 86_400 + draw.choice([0, 0, 60, 1_799, 1_800, 1_801]) for _ in range(150)]
@@ -57,8 +57,8 @@ def random_log(seed: int, *, by_day: bool) -> list[Event]:
     ]
 
 
-def built(folder: Path, log: list[Event], *more: str) -> tuple[Params, pd.DataFrame, Any]:
-    """Profiles by the pipeline: parameters, one row per customer, what was learned about the shop."""
+def profiles_of(folder: Path, log: list[Event], *more: str) -> tuple[Params, pd.DataFrame, Any]:
+    """Profiles from the pipeline: parameters, one row per customer, and the learned shop."""
     pd.DataFrame(log).astype({"session_id": "str"}).to_parquet(folder / "log.parquet")
     pd.DataFrame(PRODUCTS.items(), columns=["product_id", "category_path"]).to_parquet(folder / "products.parquet")
     params = load_params(
@@ -82,7 +82,7 @@ def age_days(event: Event) -> float:
 
 
 def orders_of(events: list[Event]) -> list[tuple[datetime, float]]:
-    """(moment, spend) of each order: what shares an order_id, else a day."""
+    """(time, spend) of each order: purchases with the same order_id, otherwise of the same day."""
     orders: dict[str, list[Event]] = defaultdict(list)
     for event in events:
         if event["event_type"] == "purchase":
@@ -111,18 +111,18 @@ def session_count(events: list[Event], gap_minutes: float, *, has_session_ids: b
 
 def lifecycle_stage(events: list[Event], before: list[Event], age_of_log: float, params: Params) -> str:
     rules, orders = params.journey, orders_of(events)
-    has_given_back = any(event["event_type"] == "return" for event in events)
+    has_returned_items = any(event["event_type"] == "return" for event in events)
     is_buyer = any(event["event_type"] == "purchase" for event in before)
     if before and not events:
         return "lost" if is_buyer else "inactive"
-    if not orders and (has_given_back or is_buyer):
+    if not orders and (has_returned_items or is_buyer):
         stages = ((rules.lost_days, "lost"), (rules.lapsed_days, "lapsed"), (rules.active_days, "slipping"))
         return next((stage for days, stage in stages if age_of_log > days), "active")
     if not orders:
         last_at = max((event["occurred_at"] for event in events), default=END)
         has_cart = any(event["event_type"] == "cart" for event in events)
-        here = "cart" if has_cart else "browsing" if events else "newcomer"
-        return "inactive" if (END - last_at).total_seconds() / 86_400 > rules.lost_days else here
+        stage = "cart" if has_cart else "browsing" if events else "newcomer"
+        return "inactive" if (END - last_at).total_seconds() / 86_400 > rules.lost_days else stage
     last = orders[-1][0]
     since = (END - last).total_seconds() / 86_400
     if since > rules.lapsed_days:
@@ -153,7 +153,7 @@ def rolled_up(event: Event, categories: tuple[str, ...]) -> str | None:
 
 
 def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str, float]:
-    """The formula of features/interests.py, from the root down; nobody searches with a query here."""
+    """The formula of features/interests.py, from the root down; no search has a query here."""
     rules, cut = params.interests, shop.spec.cut
     mix = dict(zip(cut.categories, cut.mix, strict=True))
     evidence = dict.fromkeys(cut.categories, 0.0)
@@ -178,7 +178,7 @@ def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str,
     shares = {(): 1.0}
     for category in cut.categories:
         path = tuple(category.split(" > "))
-        # A path that ends above the level of the cut is its own parent, once for each level that it lacks.
+        # A path that ends above the level of the cut is its own parent at each missing level.
         nodes = [path[:depth] for depth in range(1, cut.level + 1)]
         share, parent_mix, parent_evidence = 1.0, 1.0, total
         for node in nodes:
@@ -193,13 +193,13 @@ def interest_shares(events: list[Event], shop: Any, params: Params) -> dict[str,
     ("seed", "by_day", "has_session_ids", "column_count", "max_categories"),
     [(1, False, False, 3, 3), (2, True, False, 2, 2), (3, False, True, 5, 10)],
 )
-def test_profiles_are_those_of_plain_python(
+def test_profiles_match_plain_python(
     tmp_path: Path, seed: int, by_day: bool, has_session_ids: bool, column_count: int, max_categories: int
 ) -> None:
     log = random_log(seed, by_day=by_day)
-    for place, event in enumerate(log):
-        event["session_id"] = ["s1", "s2", None][place % 3] if has_session_ids else None
-    params, table, shop = built(tmp_path, log, f"interests.max_categories={max_categories}")
+    for number, event in enumerate(log):
+        event["session_id"] = ["s1", "s2", None][number % 3] if has_session_ids else None
+    params, table, shop = profiles_of(tmp_path, log, f"interests.max_categories={max_categories}")
     assert len(shop.spec.cut.categories) == column_count
     known = [event for event in log if event["occurred_at"] < END]
     age_of_log = max(age_days(event) for event in known if age_days(event) <= params.history_days)
@@ -213,28 +213,28 @@ def test_profiles_are_those_of_plain_python(
             assert row[f"{kind}_count"] == sum(event["event_type"] == kind for event in events)
         assert row.order_count == len(orders)
         assert row.spend == pytest.approx(sum(spend for _, spend in orders), abs=1e-6)
-        back = sum(
-            max(one["quantity"] * one["unit_price"] - (one["discount"] or 0.0), 0.0)
-            for one in events
-            if one["event_type"] == "return" and one["unit_price"] is not None
+        refunded = sum(
+            max(event["quantity"] * event["unit_price"] - (event["discount"] or 0.0), 0.0)
+            for event in events
+            if event["event_type"] == "return" and event["unit_price"] is not None
         )
-        assert row.returned_spend == pytest.approx(back, abs=1e-6)
-        assert row.net_spend == pytest.approx(min(row.spend, max(row.spend - back, 0.0)), abs=1e-6)
+        assert row.returned_spend == pytest.approx(refunded, abs=1e-6)
+        assert row.net_spend == pytest.approx(min(row.spend, max(row.spend - refunded, 0.0)), abs=1e-6)
         if orders:
             since = (END - orders[-1][0]).total_seconds() / 86_400
             assert row.days_since_last_purchase == pytest.approx(since)
         else:
             assert pd.isna(row.days_since_last_purchase)
-        found = session_count(events, params.sessions.gap_minutes, has_session_ids=has_session_ids)
-        assert row.session_count == found
+        visits = session_count(events, params.sessions.gap_minutes, has_session_ids=has_session_ids)
+        assert row.session_count == visits
         before = [event for event in own if age_days(event) > params.history_days]
         assert row.lifecycle_stage == lifecycle_stage(events, before, age_of_log, params)
         for category, share in interest_shares(events, shop, params).items():
             assert row[f"interest: {category}"] == pytest.approx(share, abs=1e-7)
 
 
-def test_the_random_logs_reach_every_stage(tmp_path: Path) -> None:
+def test_random_logs_reach_every_stage(tmp_path: Path) -> None:
     stages: set[str] = set()
     for seed in (1, 2, 3):
-        stages |= set(built(tmp_path, random_log(seed, by_day=seed == 2))[1].lifecycle_stage)
+        stages |= set(profiles_of(tmp_path, random_log(seed, by_day=seed == 2))[1].lifecycle_stage)
     assert stages == set(STAGES) - {"newcomer"}

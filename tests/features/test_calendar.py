@@ -1,4 +1,4 @@
-"""Calendars on dates known from almanacs, and shares of orders by hand."""
+"""Calendar dates checked against almanacs, and order shares computed by hand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from features.journey import campaign_response
         (2026, date(2026, 4, 5), date(2026, 4, 12)),
     ],
 )
-def test_easters_of_the_almanac(year: int, west: date, east: date) -> None:
+def test_easter_dates_match_almanacs(year: int, west: date, east: date) -> None:
     assert (easter(year), orthodox_easter(year)) == (west, east)
 
 
@@ -37,32 +37,32 @@ def test_spans_by_hand() -> None:
 @pytest.mark.parametrize(
     "text", ["13-01", "02-29", "12-1", "ester", "2025-03-30..2025-03-01", "..12-01", "12-01..", ""]
 )
-def test_what_is_no_span_says_so(text: str) -> None:
+def test_an_invalid_span_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         spans([text], [2025])
 
 
 def test_shares_of_orders_by_hand(con: Any, window: Any) -> None:
-    # In Kyiv two hours later in winter, three in summer: 21:30 on the 5th of July is the 6th.
+    # Kyiv is two hours ahead in winter and three in summer: 21:30 UTC on 4 July is 5 July there.
     days = ["2025-04-20 09:00", "2024-12-31 12:00", "2025-07-04 21:30", "2025-07-07 21:30"]
     orders = ibis.memtable({"customer_id": ["ann"] * 4, "ordered_at": days})
     orders = orders.mutate(ordered_at=orders.ordered_at.cast("timestamp"))
 
-    def shares(**chosen: Any) -> dict[str, float | None]:
-        given = {"days": {"holiday": ["easter", "12-30..01-06"], "gift": []}, "paydays": [5], "payday_days": 3}
-        found = occasion_shares(orders, window=window, timezone="Europe/Kyiv", **{**given, **chosen})
-        return con.to_pandas(found).drop(columns="customer_id").iloc[0].to_dict()
+    def shares(**changes: Any) -> dict[str, float | None]:
+        settings = {"days": {"holiday": ["easter", "12-30..01-06"], "gift": []}, "paydays": [5], "payday_days": 3}
+        by_default = occasion_shares(orders, window=window, timezone="Europe/Kyiv", **{**settings, **changes})
+        return con.to_pandas(by_default).drop(columns="customer_id").iloc[0].to_dict()
 
-    found = shares()
-    assert found["holiday_order_share"] == 0.5
-    assert found["payday_order_share"] == 0.25  # 5 July, not 8 July
-    assert found["gift_order_share"] is None or found["gift_order_share"] != found["gift_order_share"]
+    by_default = shares()
+    assert by_default["holiday_order_share"] == 0.5
+    assert by_default["payday_order_share"] == 0.25  # 5 July, not 8 July
+    assert by_default["gift_order_share"] is None or by_default["gift_order_share"] != by_default["gift_order_share"]
     assert shares(payday_days=4)["payday_order_share"] == 0.5
     assert shares(paydays=[31])["payday_order_share"] == 0.25  # 31 December
     assert shares(days={"gift": ["02-01"]})["gift_order_share"] == 0.0
 
 
-def test_response_to_letters_and_coupons(con: Any) -> None:
+def test_response_to_emails_and_coupons(con: Any) -> None:
     table = ibis.memtable(
         {
             "redemption_count": [0.0, 0.0, 0.0, 0.0, 2.0],
@@ -70,8 +70,8 @@ def test_response_to_letters_and_coupons(con: Any) -> None:
             "email_open_count": [2.0, 1.0, 0.0, 0.0, 5.0],
         }
     )
-    answers = con.execute(campaign_response(table, has_campaigns=True)).tolist()
-    assert answers == ["clicked", "opened", "none", "clicked", "redeemed"]
-    # What a shop without campaigns at training has begun since is told of those who answer.
-    begun = con.execute(campaign_response(table, has_campaigns=False))
-    assert begun.fillna("").tolist() == ["clicked", "opened", "", "clicked", "redeemed"]
+    responses = con.execute(campaign_response(table, has_campaigns=True)).tolist()
+    assert responses == ["clicked", "opened", "none", "clicked", "redeemed"]
+    # If campaigns began after training, only customers who responded get a value.
+    without_campaigns = con.execute(campaign_response(table, has_campaigns=False))
+    assert without_campaigns.fillna("").tolist() == ["clicked", "opened", "", "clicked", "redeemed"]

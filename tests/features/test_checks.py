@@ -1,4 +1,4 @@
-"""Row rules: one broken row each, computed by hand."""
+"""Row rules: hand-made rows that each break certain rules."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from features.events import EVENT_SCHEMA
 from pipeline.config.profile_params import ChecksParams
 
 RULES = checks.rules(max_text_chars=10)
-# Found while files are read, or against other tables.
-ELSEWHERE = {
+# Checked while files are read, or against other tables.
+CHECKED_ELSEWHERE = {
     "unreadable_row",
     "broken_encoding",
     "unknown_product",
@@ -35,13 +35,13 @@ def parsed(*rows: dict[str, Any], places: dict[str, str] | None = None) -> Any:
 
 
 def broken(con: Any, *rows: dict[str, Any]) -> list[list[str]]:
-    numbers = [{"order_id": str(place), **row} for place, row in enumerate(rows)]
-    found = con.to_pyarrow(checks.with_reasons(parsed(*numbers), RULES).order_by("order_id")).to_pylist()
-    return [list(checks.reason_names(row[checks.REASONS], RULES)) for row in found]
+    numbers = [{"order_id": str(number), **row} for number, row in enumerate(rows)]
+    checked = con.to_pyarrow(checks.with_reasons(parsed(*numbers), RULES).order_by("order_id")).to_pylist()
+    return [list(checks.reason_names(row[checks.REASONS], RULES)) for row in checked]
 
 
-def test_every_rule_has_a_threshold_and_every_threshold_a_rule() -> None:
-    assert {rule.name for rule in RULES} | ELSEWHERE == set(ChecksParams.model_fields)
+def test_rules_and_thresholds_match() -> None:
+    assert {rule.name for rule in RULES} | CHECKED_ELSEWHERE == set(ChecksParams.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -75,22 +75,22 @@ def test_every_rule_has_a_threshold_and_every_threshold_a_rule() -> None:
         ({"customer_id": None, "occurred_at": None, "quantity": -1.0}, ["missing_customer_id", "unreadable_time", "negative_quantity"]),
     ],
 )  # fmt: skip
-def test_what_breaks_what(con: Any, row: dict[str, Any], reasons: list[str]) -> None:
+def test_each_row_breaks_the_expected_rules(con: Any, row: dict[str, Any], reasons: list[str]) -> None:
     assert broken(con, row) == [reasons]
 
 
-def test_accepted_and_rejected_share_the_rows(con: Any) -> None:
+def test_every_row_is_either_accepted_or_rejected(con: Any) -> None:
     rows: list[dict[str, Any]] = [{}, {"quantity": -1.0}, {"customer_id": None}, {}]
     places: list[dict[str, Any]] = [{"row": 1}, {"row": 2}, {"file": 0, "row": 1}, {"file": 0, "row": 2}]
-    given = [row | place for row, place in zip(rows, places, strict=True)]
-    table = checks.with_reasons(parsed(*given, places={"file": "int64", "row": "int64"}), RULES)
+    located = [row | place for row, place in zip(rows, places, strict=True)]
+    table = checks.with_reasons(parsed(*located, places={"file": "int64", "row": "int64"}), RULES)
     broken_rows = checks.rejected(table)
-    left = checks.accepted(table, broken_rows, place=("file", "row"))
+    accepted = checks.accepted(table, broken_rows, place=("file", "row"))
     assert con.to_pyarrow(broken_rows.select("file", "row").order_by("row")).to_pylist() == [
         {"file": 0, "row": 1},
         {"file": None, "row": 2},
     ]
-    assert sorted(con.to_pyarrow(left.row).to_pylist()) == [1, 2]
+    assert sorted(con.to_pyarrow(accepted.row).to_pylist()) == [1, 2]
 
 
 def test_reasons_do_not_depend_on_the_order_of_rows(con: Any) -> None:

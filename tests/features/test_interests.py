@@ -16,7 +16,7 @@ from features.interests import (
     interest_shares,
     is_counted,
     own_weight,
-    voices,
+    segment_weights,
     wide_evidence,
 )
 
@@ -25,7 +25,7 @@ WEIGHTS = {EventType.VIEW: 1.0, EventType.SEARCH: 1.0, EventType.PURCHASE: 4.0}
 
 
 def with_last(events: Any) -> Any:
-    """Events with the moment of their customer's last counted one."""
+    """Events with the time of their customer's last counted event."""
     last = events.group_by("customer_id").aggregate(
         last_counted_at=events.occurred_at.max(where=is_counted(events, WEIGHTS))
     )
@@ -39,23 +39,23 @@ def shares(con: Any, events: Any, queries: Any = None, **changes: Any) -> pd.Dat
     return con.to_pandas(interest_shares(wide, CUT, kappa=2.0).order_by("customer_id")).set_index("customer_id")
 
 
-def rows(*given: tuple[str, str, str, int]) -> list[dict[str, Any]]:
+def rows(*events: tuple[str, str, str, int]) -> list[dict[str, Any]]:
     return [
-        {"customer_id": who, "occurred_at": when, "event_type": what, "product_id": "p", "column": column}
-        for who, when, what, column in given
+        {"customer_id": customer, "occurred_at": at, "event_type": kind, "product_id": "p", "column": column}
+        for customer, at, kind, column in events
     ]
 
 
 BASIC = rows(
-    ("ann", "2025-10-31", "view", 0),  # her last: 1
+    ("ann", "2025-10-31", "view", 0),  # her last event: 1
     ("ann", "2025-10-21", "purchase", 2),  # 10 days before it: 4 * 0.5
-    ("ann", "2025-10-30", "contact", 1),  # counts nothing
-    ("bob", "2025-02-12", "view", 1),  # his last and only one: 1, however long ago
+    ("ann", "2025-10-30", "contact", 1),  # does not count
+    ("bob", "2025-02-12", "view", 1),  # his only event: 1, however old
 )
 
 
 def test_shares_computed_by_hand(con: Any, events_table: Any, window: ObservationWindow) -> None:
-    found = shares(con, events_table(BASIC, column="int64"))
+    result = shares(con, events_table(BASIC, column="int64"))
     cats, lamps = 1.0, 2.0
     total = cats + lamps
     pets = (cats + 2.0 * 0.6) / (total + 2.0)
@@ -69,22 +69,22 @@ def test_shares_computed_by_hand(con: Any, events_table: Any, window: Observatio
         f"interest: {OTHER}": other,
     }
     for name, value in expected.items():
-        assert found.loc["ann", name] == pytest.approx(value, abs=2e-9), name
+        assert result.loc["ann", name] == pytest.approx(value, abs=2e-9), name
 
 
 def test_shares_sum_to_one(con: Any, events_table: Any, window: ObservationWindow) -> None:
-    found = shares(con, events_table(BASIC, column="int64"))
-    np.testing.assert_allclose(found.drop(columns="evidence").sum(axis=1), 1.0, atol=1e-12)
+    result = shares(con, events_table(BASIC, column="int64"))
+    np.testing.assert_allclose(result.drop(columns="evidence").sum(axis=1), 1.0, atol=1e-12)
 
 
-def test_a_little_evidence_spreads_to_the_siblings(con: Any, events_table: Any, window: ObservationWindow) -> None:
-    found = shares(con, events_table(BASIC, column="int64")).loc["bob"]
-    assert found["evidence"] == 1.0
-    assert found["interest: Pets > Cats"] > CUT.mix[0] * 2.0 / 3.0
-    assert found["interest: Home > Lamps"] < CUT.mix[2]
+def test_a_little_evidence_also_raises_siblings(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    result = shares(con, events_table(BASIC, column="int64")).loc["bob"]
+    assert result["evidence"] == 1.0
+    assert result["interest: Pets > Cats"] > CUT.mix[0] * 2.0 / 3.0
+    assert result["interest: Home > Lamps"] < CUT.mix[2]
 
 
-def test_order_of_events_changes_no_bit(con: Any, events_table: Any, window: ObservationWindow) -> None:
+def test_order_of_events_does_not_change_a_bit(con: Any, events_table: Any, window: ObservationWindow) -> None:
     generator = np.random.default_rng(3)
     many = [
         {
@@ -102,17 +102,15 @@ def test_order_of_events_changes_no_bit(con: Any, events_table: Any, window: Obs
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
-def test_scaling_all_weights_and_kappa_apart_changes_no_ranking_of_evidence(
-    con: Any, events_table: Any, window: ObservationWindow
-) -> None:
+def test_scaling_all_weights_scales_evidence(con: Any, events_table: Any, window: ObservationWindow) -> None:
     events = events_table(BASIC, column="int64")
     once = shares(con, events)
     twice = shares(con, events, signal_weights={kind: 2.0 * weight for kind, weight in WEIGHTS.items()})
     np.testing.assert_allclose(twice.evidence, 2.0 * once.evidence, atol=1e-8)
 
 
-def test_whatever_time_passes_a_customer_keeps_the_shares_they_had(con: Any, events_table: Any) -> None:
-    """Shares follow from a customer's own events: shifting all of one customer's changes nothing, nor does a contact."""
+def test_shares_do_not_change_as_time_passes(con: Any, events_table: Any) -> None:
+    """Shares depend on a customer's own events: shifting all of them changes nothing, nor does a later contact."""
     first = shares(con, events_table(BASIC, column="int64"))
     earlier = [
         {**row, "occurred_at": pd.Timestamp(row["occurred_at"]) - timedelta(days=100)}
@@ -121,17 +119,17 @@ def test_whatever_time_passes_a_customer_keeps_the_shares_they_had(con: Any, eve
         for row in BASIC
     ]
     pd.testing.assert_frame_equal(first, shares(con, events_table(earlier, column="int64")), check_exact=True)
-    wrote = [*BASIC, *rows(("ann", "2025-11-20", "contact", 0))]
-    pd.testing.assert_frame_equal(first, shares(con, events_table(wrote, column="int64")), check_exact=True)
+    with_contact = [*BASIC, *rows(("ann", "2025-11-20", "contact", 0))]
+    pd.testing.assert_frame_equal(first, shares(con, events_table(with_contact, column="int64")), check_exact=True)
 
 
-def test_a_later_view_halves_what_lies_a_half_life_before_it(con: Any, events_table: Any) -> None:
+def test_a_later_view_halves_events_one_half_life_older(con: Any, events_table: Any) -> None:
     later = [*BASIC, *rows(("ann", "2025-11-10", "view", 1))]
-    found = shares(con, events_table(later, column="int64")).loc["ann"]
-    assert found["evidence"] == pytest.approx(1.0 + 0.5 + 4.0 * 0.25, abs=2e-9)
+    result = shares(con, events_table(later, column="int64")).loc["ann"]
+    assert result["evidence"] == pytest.approx(1.0 + 0.5 + 4.0 * 0.25, abs=2e-9)
 
 
-def test_counted_is_what_has_a_weight_and_says_of_what(con: Any, events_table: Any) -> None:
+def test_counted_events_have_a_weight_and_a_category_source(con: Any, events_table: Any) -> None:
     kinds = [
         {"event_type": "view", "product_id": "p"},
         {"event_type": "view", "category_path": "Pets"},
@@ -141,18 +139,18 @@ def test_counted_is_what_has_a_weight_and_says_of_what(con: Any, events_table: A
         {"event_type": "remove_from_cart", "product_id": "p"},
     ]
     events = events_table(
-        [{"customer_id": str(place), "occurred_at": "2025-10-01", **kind} for place, kind in enumerate(kinds)]
+        [{"customer_id": str(number), "occurred_at": "2025-10-01", **kind} for number, kind in enumerate(kinds)]
     )
     counted = events.filter(is_counted(events, {**WEIGHTS, EventType.REMOVE_FROM_CART: 0.0}))
     assert sorted(con.to_pandas(counted).customer_id) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("half_life_days", [1e-3, 1e6])
-def test_what_counts_nothing_counts_nothing_however_late(con: Any, events_table: Any, half_life_days: float) -> None:
-    """A contact a year after the last view: 0 times a large power is 0, and no NaN."""
+def test_uncounted_events_never_count_however_late(con: Any, events_table: Any, half_life_days: float) -> None:
+    """A contact a year after the last view: 0 times a large power is 0 and not NaN."""
     late = [*rows(("ann", "2024-11-05", "view", 0), ("ann", "2025-10-31", "contact", 1))]
-    found = shares(con, events_table(late, column="int64"), half_life_days=half_life_days).loc["ann"]
-    assert found["evidence"] == 1.0
+    result = shares(con, events_table(late, column="int64"), half_life_days=half_life_days).loc["ann"]
+    assert result["evidence"] == 1.0
 
 
 def test_a_search_reaches_categories_only_through_its_query(
@@ -162,42 +160,42 @@ def test_a_search_reaches_categories_only_through_its_query(
     unknown = {**search, "occurred_at": "2025-11-01", "query": "unknown"}
     events = events_table([{**search, "query": "litter"}, unknown], column="int64")
     queries = ibis.memtable({"query": ["litter", "litter"], "column": [0, 1], "probability": [0.6, 0.2]})
-    found = shares(con, events, queries).loc["ann"]
-    assert found["evidence"] == pytest.approx(0.5 * 0.8, abs=2e-9)
+    result = shares(con, events, queries).loc["ann"]
+    assert result["evidence"] == pytest.approx(0.5 * 0.8, abs=2e-9)
     with_category = events_table([{**search, "query": "litter", "column": 3}, unknown], column="int64")
-    pd.testing.assert_series_equal(shares(con, with_category, queries).loc["ann"], found)
+    pd.testing.assert_series_equal(shares(con, with_category, queries).loc["ann"], result)
     assert len(shares(con, events, None)) == 0
 
 
-def test_window_leaves_out_as_of_and_what_is_older(con: Any, events_table: Any, window: ObservationWindow) -> None:
-    at = ["2025-11-01 00:00:00", "2025-10-31 23:59:59", "2024-11-01 00:00:00", "2024-10-31 23:59:59"]
+def test_window_excludes_as_of_and_older_events(con: Any, events_table: Any, window: ObservationWindow) -> None:
+    times = ["2025-11-01 00:00:00", "2025-10-31 23:59:59", "2024-11-01 00:00:00", "2024-10-31 23:59:59"]
     events = events_table(
-        [{"customer_id": str(i), "occurred_at": moment, "event_type": "view"} for i, moment in enumerate(at)]
+        [{"customer_id": str(i), "occurred_at": moment, "event_type": "view"} for i, moment in enumerate(times)]
     )
     assert sorted(con.to_pandas(window.of(events)).customer_id) == ["1", "2"]
 
 
-def test_as_of_without_a_zone_is_refused() -> None:
+def test_as_of_without_a_time_zone_is_an_error() -> None:
     with pytest.raises(ValueError, match="time zone"):
         ObservationWindow(pd.Timestamp("2025-11-01").to_pydatetime(), 365)
 
 
-def test_parents_that_differ_in_case_are_one(con: Any, events_table: Any, window: ObservationWindow) -> None:
+def test_parents_that_differ_only_in_case_are_the_same(con: Any, events_table: Any, window: ObservationWindow) -> None:
     events = events_table(BASIC, column="int64")
     events = with_last(events)
     weight = own_weight(events, signal_weights=WEIGHTS, half_life_days=10.0)
-    found = []
+    tables = []
     for dogs in ("Pets > Dogs", "PETS > Dogs"):
         cut = CategoryCut(2, ("Pets > Cats", dogs, *CUT.categories[2:]), CUT.mix)
         wide = wide_evidence(category_evidence(event_evidence(events, None, weight=weight)), cut)
         table = con.to_pandas(interest_shares(wide, cut, kappa=2.0).order_by("customer_id"))
         assert f"interest: {dogs}" in table.columns
-        found.append(table.to_numpy()[:, 1:].astype(float))
-    np.testing.assert_allclose(found[0], found[1])
+        tables.append(table.to_numpy()[:, 1:].astype(float))
+    np.testing.assert_allclose(tables[0], tables[1])
 
 
-def test_a_customer_has_one_voice_parted_among_times_and_categories(con: Any) -> None:
-    said = pd.DataFrame(
+def test_segment_weights_divide_each_customer_among_periods_and_categories(con: Any) -> None:
+    evidence = pd.DataFrame(
         {
             "customer_id": [0, 0, 0, 1],
             "occurred_at": pd.to_datetime(["2025-10-31", "2025-10-19", "2025-10-19", "2025-10-31"]),
@@ -209,19 +207,19 @@ def test_a_customer_has_one_voice_parted_among_times_and_categories(con: Any) ->
         {"customer_id": [0, 1], "segment_id": ["s1", "s1"], "share_per_evidence": [1 / (4 + 4), 1 / (12 + 4)]}
     )
     window = ObservationWindow(datetime(2025, 11, 1, tzinfo=UTC), 365)
-    found = con.to_pandas(
-        voices(ibis.memtable(said), ibis.memtable(customers), window=window, period_days=10.0)
+    weights = con.to_pandas(
+        segment_weights(ibis.memtable(evidence), ibis.memtable(customers), window=window, period_days=10.0)
     ).set_index(["period", "column"])
-    assert found.voice.to_dict() == {(0, 0): 1 / 8, (1, 0): 1 / 8, (1, 1): 2 / 8, (0, 1): 12 / 16}
-    assert set(found.segment_id) == {"s1"}
+    assert weights.weight.to_dict() == {(0, 0): 1 / 8, (1, 0): 1 / 8, (1, 1): 2 / 8, (0, 1): 12 / 16}
+    assert set(weights.segment_id) == {"s1"}
 
 
 def test_long_digits_do_not_overflow(con: Any) -> None:
-    """Digits in SQL are decimals: those of this mix times this kappa would not fit into 18."""
+    """Plain digits in SQL are decimals: this mix times this kappa would not fit into 18 digits."""
     mix = 0.00629978167116475
     cut = CategoryCut(level=1, categories=("Cats", OTHER), mix=(mix, 1.0 - mix))
     wide = ibis.memtable(
         {"customer_id": ["ann"], "evidence": [2.0], "evidence: Cats": [1.0], f"evidence: {OTHER}": [1.0]}
     )
-    found = con.to_pandas(interest_shares(wide, cut, kappa=169.0))
-    assert found["interest: Cats"][0] == pytest.approx((1.0 + 169.0 * mix) / 171.0, abs=1e-15)
+    result = con.to_pandas(interest_shares(wide, cut, kappa=169.0))
+    assert result["interest: Cats"][0] == pytest.approx((1.0 + 169.0 * mix) / 171.0, abs=1e-15)

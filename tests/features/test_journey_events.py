@@ -1,4 +1,4 @@
-"""Rhythm of orders, slipping by one's own interval, and journey events, on customers made up by hand."""
+"""Order rhythm, slipping by the customer's own interval, and journey events, on hand-made customers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from features.sessions import session_table, with_session_key
 RULES = {"visit_days": 14.0, "second_order_days": 30.0, "cart_days": 7.0, "contact_days": 60.0}
 
 
-def test_rhythm_of_orders_by_hand(con: Any) -> None:
+def test_order_rhythm_by_hand(con: Any) -> None:
     days = {
         "clock": ["2025-01-01", "2025-01-11", "2025-01-21", "2025-01-31"],
         "odd": ["2025-01-01", "2025-01-03", "2025-01-05", "2025-01-31"],
@@ -24,11 +24,11 @@ def test_rhythm_of_orders_by_hand(con: Any) -> None:
     rows = [(name, day) for name, all_days in days.items() for day in all_days]
     orders = ibis.memtable(rows, columns=["customer_id", "ordered_at"])
     orders = orders.mutate(ordered_at=orders.ordered_at.cast("timestamp"))
-    found = con.to_pandas(order_rhythm(orders)).set_index("customer_id")
-    assert found.order_day_count.to_dict() == {"clock": 4.0, "odd": 4.0, "twice a day": 2.0, "once": 1.0}
-    assert found.usual_interval_days.dropna().to_dict() == {"clock": 10.0, "odd": 10.0, "twice a day": 2.0}
-    # 2, 2 and 26 days: the squares' mean 228 less 100 is 128.
-    assert found.interval_variation.dropna().to_dict() == {"clock": 0.0, "odd": pytest.approx(128**0.5 / 10)}
+    rhythm = con.to_pandas(order_rhythm(orders)).set_index("customer_id")
+    assert rhythm.order_day_count.to_dict() == {"clock": 4.0, "odd": 4.0, "twice a day": 2.0, "once": 1.0}
+    assert rhythm.usual_interval_days.dropna().to_dict() == {"clock": 10.0, "odd": 10.0, "twice a day": 2.0}
+    # Intervals of 2, 2 and 26 days: the mean square is 228, less 10 squared is 128.
+    assert rhythm.interval_variation.dropna().to_dict() == {"clock": 0.0, "odd": pytest.approx(128**0.5 / 10)}
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_rhythm_of_orders_by_hand(con: Any) -> None:
     [
         (30.0, 4.0, 10.0, "active"),
         (30.1, 4.0, 10.0, "slipping"),
-        (30.1, 3.0, 10.0, "active"),  # too few orders for an interval to be usual
-        (20.0, 9.0, 2.0, "active"),  # ten of their intervals, and yet no silence
+        (30.1, 3.0, 10.0, "active"),  # too few orders for a usual interval
+        (20.0, 9.0, 2.0, "active"),  # ten usual intervals, but less than slipping_min_days
         (21.1, 9.0, 2.0, "slipping"),
         (60.0, 9.0, 40.0, "active"),
-        (60.1, 9.0, 40.0, "slipping"),  # within three intervals: the shop's days hold too
+        (60.1, 9.0, 40.0, "slipping"),  # within three usual intervals, but past active_days
         (121.0, 9.0, 2.0, "lapsed"),
     ],
 )
-def test_slipping_by_ones_own_interval(
+def test_slipping_by_the_customers_own_interval(
     con: Any, since: float, days_with_order: float, interval: float, stage: str
 ) -> None:
     customer = {
@@ -67,30 +67,30 @@ def test_slipping_by_ones_own_interval(
 
 LOGS = {
     # as_of is 2025-11-01
-    "looked": [("view", "2025-10-30")],
-    "looked long ago": [("view", "2025-10-01")],
+    "viewed": [("view", "2025-10-30")],
+    "viewed long ago": [("view", "2025-10-01")],
     "bought": [("view", "2025-10-29"), ("purchase", "2025-10-30")],
-    "bought, then looked": [("purchase", "2025-10-20"), ("view", "2025-10-30")],
+    "bought, then viewed": [("purchase", "2025-10-20"), ("view", "2025-10-30")],
     "bought once": [("purchase", "2025-09-01")],
     "bought again after years": [("purchase", "2025-09-01")],
     "bought twice": [("purchase", "2025-08-01"), ("purchase", "2025-09-01")],
     "left a cart": [("cart", "2025-10-30")],
     "left a cart, then bought": [("cart", "2025-10-28"), ("purchase", "2025-10-30")],
     "bought, then left a cart": [("purchase", "2025-10-28"), ("cart", "2025-10-30")],
-    "an old cart": [("cart", "2025-10-20")],
-    "asked, then silent": [("view", "2025-09-01"), ("contact", "2025-10-01"), ("email_open", "2025-10-05")],
-    "asked, then came": [("contact", "2025-10-01"), ("view", "2025-10-10")],
-    "asked long ago": [("contact", "2025-06-01")],
+    "old cart": [("cart", "2025-10-20")],
+    "contacted, then silent": [("view", "2025-09-01"), ("contact", "2025-10-01"), ("email_open", "2025-10-05")],
+    "contacted, then viewed": [("contact", "2025-10-01"), ("view", "2025-10-10")],
+    "contacted long ago": [("contact", "2025-06-01")],
 }
 
 
 def test_journey_events_by_hand(con: Any, events_table: Any, window: Any) -> None:
     events = events_table(
-        [{"customer_id": who, "event_type": kind, "occurred_at": at} for who, log in LOGS.items() for kind, at in log]
+        [{"customer_id": name, "event_type": kind, "occurred_at": at} for name, log in LOGS.items() for kind, at in log]
     )
     events = with_session_key(events, has_session_ids=False, gap_minutes=30)
-    nothing = events.quantity * 0.0
-    activity = activity_measures(events, window=window, activity=nothing, points=nothing)
+    zero = events.quantity * 0.0
+    activity = activity_measures(events, window=window, activity=zero, points=zero)
     visits = visit_measures(session_table(events), window=window)
     bought = events.filter(events.event_type == "purchase")
     orders = bought.group_by("customer_id").aggregate(
@@ -99,23 +99,23 @@ def test_journey_events_by_hand(con: Any, events_table: Any, window: Any) -> Non
     customers = activity.left_join(visits, "customer_id").drop("customer_id_right")
     customers = customers.left_join(orders, "customer_id").drop("customer_id_right")
     customers = customers.mutate(is_buyer_from_before=customers.customer_id == "bought again after years")
-    found = con.to_pandas(customers.select("customer_id", **journey_events(customers, **RULES))).set_index(
+    flags = con.to_pandas(customers.select("customer_id", **journey_events(customers, **RULES))).set_index(
         "customer_id"
     )
-    told = {who: [name for name in JOURNEY_EVENTS if found[name][who]] for who in LOGS}
-    assert told == {
-        "looked": ["visited_without_order"],
-        "looked long ago": [],
+    events_of = {name: [event for event in JOURNEY_EVENTS if flags[event][name]] for name in LOGS}
+    assert events_of == {
+        "viewed": ["visited_without_order"],
+        "viewed long ago": [],
         "bought again after years": [],
         "bought": [],
-        "bought, then looked": ["visited_without_order"],
+        "bought, then viewed": ["visited_without_order"],
         "bought once": ["bought_once"],
         "bought twice": [],
         "left a cart": ["visited_without_order", "left_cart"],
         "left a cart, then bought": [],
         "bought, then left a cart": ["visited_without_order", "left_cart"],
-        "an old cart": ["visited_without_order"],
-        "asked, then silent": ["silent_after_contact"],
-        "asked, then came": [],
-        "asked long ago": [],
+        "old cart": ["visited_without_order"],
+        "contacted, then silent": ["silent_after_contact"],
+        "contacted, then viewed": [],
+        "contacted long ago": [],
     }

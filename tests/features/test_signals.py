@@ -1,4 +1,4 @@
-"""Counts by customer, category, signal and age; and the rule they are measured beside: computed by hand."""
+"""Counts by customer, category, signal and age, and Adobe's rule for comparison; all computed by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from features.events import EventType, ObservationWindow
 from features.signals import purchases_by_category, signal_counts
 
 
-def test_counts_fall_into_bins_of_age(con: Any, events_table: Any, window: ObservationWindow) -> None:
+def test_counts_by_age_bin(con: Any, events_table: Any, window: ObservationWindow) -> None:
     events = events_table(
         [
             {"customer_id": "ann", "occurred_at": "2025-10-31 12:00:00", "event_type": "view", "column": 0},
@@ -31,19 +31,19 @@ def test_counts_fall_into_bins_of_age(con: Any, events_table: Any, window: Obser
     ]
 
 
-def test_a_search_counts_as_much_as_it_means(con: Any, events_table: Any, window: ObservationWindow) -> None:
+def test_a_search_counts_by_its_probability(con: Any, events_table: Any, window: ObservationWindow) -> None:
     events = events_table(
         [{"customer_id": "ann", "occurred_at": "2025-10-31 12:00:00", "event_type": "search", "query": "lamp"}] * 2,
         column="int64",
     )
-    meant = ibis.memtable({"query": ["lamp", "lamp", "sofa"], "column": [0, 1, 0], "probability": [0.5, 0.25, 1.0]})
-    counted = signal_counts(events, meant, window=window, kinds=[EventType.SEARCH])
+    meanings = ibis.memtable({"query": ["lamp", "lamp", "sofa"], "column": [0, 1, 0], "probability": [0.5, 0.25, 1.0]})
+    counted = signal_counts(events, meanings, window=window, kinds=[EventType.SEARCH])
     rows = con.to_pandas(counted).set_index("column")
     assert rows.event_count.to_dict() == {0: 1.0, 1: 0.5}
     assert rows.mean_age_days.to_dict() == {0: pytest.approx(0.5), 1: pytest.approx(0.5)}
 
 
-def test_purchases_count_once_a_category(con: Any, events_table: Any) -> None:
+def test_purchases_count_once_per_category(con: Any, events_table: Any) -> None:
     bought = {"customer_id": "ann", "occurred_at": "2025-10-31", "event_type": "purchase"}
     events = events_table(
         [{**bought, "column": 1}] * 2 + [bought, {**bought, "event_type": "view", "column": 2}], column="int64"
@@ -51,7 +51,7 @@ def test_purchases_count_once_a_category(con: Any, events_table: Any) -> None:
     assert con.to_pandas(purchases_by_category(events)).to_numpy().tolist() == [["ann", 1]]
 
 
-def test_adobes_rule(con: Any, events_table: Any) -> None:
+def test_adobe_affinity_by_hand(con: Any, events_table: Any) -> None:
     def seen(day: int, column: int, visit: int) -> dict[str, Any]:
         at = f"2025-10-{day:02} 10:{column:02}:00"
         return {"customer_id": "ann", "occurred_at": at, "event_type": "view", "column": column, "session_key": visit}
@@ -59,9 +59,9 @@ def test_adobes_rule(con: Any, events_table: Any) -> None:
     events = events_table(
         [seen(1, 0, 7), seen(1, 1, 7), seen(2, 0, 8), seen(2, 2, 8)], column="int64", session_key="int64"
     )
-    found = con.to_pandas(adobe_affinity(events)).set_index("column").affinity.to_dict()
-    # Two visits ended since the first day's events, one since the second's.
-    assert found == {
+    affinity_by_column = con.to_pandas(adobe_affinity(events)).set_index("column").affinity.to_dict()
+    # Two visits ended after the events of the first day, one after those of the second.
+    assert affinity_by_column == {
         0: pytest.approx(10 / 4 + 5 / 2 - 1 / 4 - 1 / 2, abs=1e-8),
         1: pytest.approx(10 / 4 - 1 / 2, abs=1e-8),
         2: pytest.approx(10 / 2, abs=1e-8),

@@ -1,4 +1,4 @@
-"""The figures of a backtest beside scikit-learn's, and on cases computed by hand."""
+"""Backtest figures compared with scikit-learn, and on cases computed by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.backtest import (
 from models.interests import Snapshot
 
 
-def test_auc_is_scikit_learns_with_ties_and_weights() -> None:
+def test_auc_equals_scikit_learn_with_ties_and_weights() -> None:
     generator = np.random.default_rng(1)
     score = generator.integers(0, 6, 200).astype(float)
     bought = generator.random(200) < 0.3
@@ -32,18 +32,18 @@ def test_auc_without_buyers_is_undefined() -> None:
     assert np.isnan(weighted_auc(np.arange(3.0), np.zeros(3, dtype=bool), np.ones((1, 3)))).all()
 
 
-def test_within_a_customer() -> None:
+def test_figures_within_a_customer_equal_scikit_learn() -> None:
     generator = np.random.default_rng(2)
     score = generator.integers(0, 5, (40, 9)).astype(float)
     bought = generator.random((40, 9)) < 0.3
     bought[:, 0], bought[:, 1] = True, False
-    expected = [roc_auc_score(one, value) for one, value in zip(bought, score, strict=True)]
+    expected = [roc_auc_score(row, value) for row, value in zip(bought, score, strict=True)]
     np.testing.assert_allclose(auc_within(score, bought), expected)
-    expected = [ndcg_score([one], [value], k=5) for one, value in zip(bought.astype(float), score, strict=True)]
+    expected = [ndcg_score([row], [value], k=5) for row, value in zip(bought.astype(float), score, strict=True)]
     np.testing.assert_allclose(ndcg(score, bought), expected)
 
 
-def test_the_truth_beats_chance_and_intervals_hold_the_mean() -> None:
+def test_the_truth_beats_chance_and_intervals_contain_the_mean() -> None:
     generator = np.random.default_rng(3)
     truth = generator.random((400, 6))
     bought = generator.random((400, 6)) < truth**3
@@ -57,8 +57,8 @@ def test_the_truth_beats_chance_and_intervals_hold_the_mean() -> None:
     assert chance.figures.what_auc.mean == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_lead_is_of_the_same_resamples() -> None:
-    """The interval of a difference is of differences, not of what two intervals leave between them."""
+def test_a_lead_is_computed_on_the_same_resamples() -> None:
+    """The interval is that of paired differences, not the gap between two separate intervals."""
     generator = np.random.default_rng(4)
     truth = generator.random((300, 5))
     bought = generator.random((300, 5)) < truth**3
@@ -68,25 +68,25 @@ def test_a_lead_is_of_the_same_resamples() -> None:
     zero = Figure(0.0, 0.0, 0.0)
     assert again.lead == ours.lead == Figures(zero, zero, zero)
     for name in ("who_auc", "what_auc", "what_ndcg"):
-        lead, mine, others = (getattr(one, name) for one in (worse.lead, ours.figures, worse.figures))
+        lead, mine, others = (getattr(figures, name) for figures in (worse.lead, ours.figures, worse.figures))
         assert lead.mean == pytest.approx(mine.mean - others.mean)
         assert lead.low < lead.mean < lead.high
         assert lead.high - lead.low < min(mine.high - mine.low, others.high - others.low)
     weights = customer_weights(300, 60, 0)
     buyers = bought.any(axis=1) & ~bought.all(axis=1)
     gain = ndcg(truth[buyers], bought[buyers]) - ndcg((truth + noise)[buyers], bought[buyers])
-    expected = np.percentile([np.average(gain, weights=one[buyers]) for one in weights[1:]], [2.5, 97.5])
+    expected = np.percentile([np.average(gain, weights=weight[buyers]) for weight in weights[1:]], [2.5, 97.5])
     assert [worse.lead.what_ndcg.low, worse.lead.what_ndcg.high] == pytest.approx(expected)
 
 
-def test_nobody_bought() -> None:
+def test_figures_are_undefined_if_nobody_bought() -> None:
     (row,) = compare_scores({"any": np.ones((5, 3))}, np.zeros((5, 3), dtype=bool), min_buyers=1, resamples=3, seed=0)
-    for told in (row.figures, row.lead):
-        assert np.isnan([told.who_auc.mean, told.what_auc.mean, told.what_ndcg.mean]).all()
+    for figures in (row.figures, row.lead):
+        assert np.isnan([figures.who_auc.mean, figures.what_auc.mean, figures.what_ndcg.mean]).all()
 
 
 @pytest.mark.parametrize("kinds", [("purchase", "view"), ("view",)])
-def test_purchases_that_count_nothing_are_no_baseline(kinds: tuple[str, ...]) -> None:
+def test_there_is_no_purchases_baseline_if_snapshots_count_no_purchases(kinds: tuple[str, ...]) -> None:
     snapshot = Snapshot(
         customer=np.array([0, 1, 1]),
         column=np.array([0, 1, 0]),
@@ -101,7 +101,7 @@ def test_purchases_that_count_nothing_are_no_baseline(kinds: tuple[str, ...]) ->
         last_age_days=np.ones(2),
         bought=np.eye(2, dtype=bool),
     )
-    found = baseline_scores([snapshot], snapshot, np.zeros((2, 3)))
-    assert len(found) == 5 + ("purchase" in kinds)
+    scores = baseline_scores([snapshot], snapshot, np.zeros((2, 3)))
+    assert len(scores) == 5 + ("purchase" in kinds)
     if "purchase" in kinds:
-        assert found["purchases only"].tolist() == [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+        assert scores["purchases only"].tolist() == [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]

@@ -31,71 +31,75 @@ def blobs(seed: int = 0, sizes: tuple[int, ...] = (120, 80, 50), d: int = 3) -> 
 
 
 def test_kmeans_on_four_points_by_hand() -> None:
-    found = fit_kmeans(FOUR, 0, n_segments=2, **KMEANS)
-    np.testing.assert_allclose(found.model["centres"], [[0.25, 0.0], [0.75, 1.0]])
-    given = assign(FOUR, found.model)
-    assert given["cluster_id"].tolist() == [0, 0, 1, 1]
-    assert given["next_cluster_id"].tolist() == [1, 1, 0, 0]
+    clusters = fit_kmeans(FOUR, 0, n_segments=2, **KMEANS)
+    np.testing.assert_allclose(clusters.model["centres"], [[0.25, 0.0], [0.75, 1.0]])
+    assigned = assign(FOUR, clusters.model)
+    assert assigned["cluster_id"].tolist() == [0, 0, 1, 1]
+    assert assigned["next_cluster_id"].tolist() == [1, 1, 0, 0]
     near, far = 0.25**2, 0.75**2 + 1.0
-    assert given["margin"][0] == pytest.approx(1 - np.sqrt(near / far))
-    assert given["strength"][0] == pytest.approx((1 / near) / (1 / near + 1 / far))
+    assert assigned["margin"][0] == pytest.approx(1 - np.sqrt(near / far))
+    assert assigned["strength"][0] == pytest.approx((1 / near) / (1 / near + 1 / far))
 
 
 RECTANGLE = np.array([[0.0, 0.0], [0.0, 1.0], [4.0, 0.0], [4.0, 1.0]])
-"""By its long side, squares add up to 4 * 2² = 16; by its short side to 4 * 0.5² = 1."""
+"""Split along the long side, the sum of squares is 4 * 2² = 16; across it, 4 * 0.5² = 1."""
 
 
-def divided(tolerance: float, *known: list[int], points: np.ndarray = RECTANGLE, seed: int = 0) -> tuple[list, str]:
-    starts = {f"Division {number}": np.array(groups) for number, groups in enumerate(known, 1)}
-    found = fit_kmeans(points, seed, n_segments=2, **{**KMEANS, "start_tolerance": tolerance}, starts=starts)
-    return sorted(found.model["centres"].tolist()), " ".join(found.notes)
+def fit_from_known(
+    tolerance: float, *known: list[int], points: np.ndarray = RECTANGLE, seed: int = 0
+) -> tuple[list, str]:
+    starts = {f"The segments of run {number}": np.array(groups) for number, groups in enumerate(known, 1)}
+    clusters = fit_kmeans(points, seed, n_segments=2, **{**KMEANS, "start_tolerance": tolerance}, starts=starts)
+    return sorted(clusters.model["centres"].tolist()), " ".join(clusters.notes)
 
 
 ACROSS, ALONG = [[0.0, 0.5], [4.0, 0.5]], [[2.0, 0.0], [2.0, 1.0]]
 
 
-def test_known_segments_are_kept_unless_fresh_ones_fit_better() -> None:
-    centres, note = divided(14.9, [0, 1, 0, 1])
+def test_known_segments_are_kept_unless_a_new_start_fits_better() -> None:
+    centres, note = fit_from_known(14.9, [0, 1, 0, 1])
     assert centres == ACROSS
-    assert note == "Division 1 were not kept: fresh ones fit 1500.0% better (clustering.kmeans.start_tolerance)."
-    centres, note = divided(15.1, [0, 1, 0, 1])
-    assert centres == ALONG and note.endswith("and kept: fresh ones would fit 1500.0% better.")
-    centres, note = divided(0.0, [0, -1, 1, 1])  # whoever was in none joins one
-    assert centres == ACROSS and note.endswith("and kept: fresh ones fit no better.")
+    assert note == (
+        "The segments of run 1 were not kept: a new start fits 1500.0% better (clustering.kmeans.start_tolerance)."
+    )
+    centres, note = fit_from_known(15.1, [0, 1, 0, 1])
+    assert centres == ALONG and note.endswith("and kept: a new start would fit 1500.0% better.")
+    centres, note = fit_from_known(0.0, [0, -1, 1, 1])  # a customer without a segment joins one
+    assert centres == ACROSS and note.endswith("and kept: a new start fits no better.")
 
 
-def test_of_known_segments_the_first_that_fits_is_kept() -> None:
-    centres, note = divided(1.0, [0, 1, 2, 3], [0, 1, 0, 1], [0, 0, 1, 1])  # four are not two
+def test_the_first_known_segments_that_fit_are_kept() -> None:
+    centres, note = fit_from_known(1.0, [0, 1, 2, 3], [0, 1, 0, 1], [0, 0, 1, 1])  # four segments instead of two
     assert centres == ACROSS
     assert note.startswith(
-        "Division 1 were not kept: 4 of them hold customers, and 2 were asked for. Division 2 were not"
+        "The segments of run 1 were not kept: 4 of them have customers today, but 2 were requested. The segments of run 2"
     )
-    assert "Division 3 were fitted" in note
+    assert "The segments of run 3 were refitted" in note
 
 
-def test_of_known_segments_without_a_name_no_note_tells() -> None:
+def test_known_segments_with_an_empty_label_give_no_note() -> None:
     along = {"": np.array([0, 1, 0, 1])}
     for tolerance, expected in ((15.1, ALONG), (14.9, ACROSS)):
-        found = fit_kmeans(RECTANGLE, 0, n_segments=2, **{**KMEANS, "start_tolerance": tolerance}, starts=along)
-        assert (sorted(found.model["centres"].tolist()), found.notes) == (expected, ())
+        clusters = fit_kmeans(RECTANGLE, 0, n_segments=2, **{**KMEANS, "start_tolerance": tolerance}, starts=along)
+        assert (sorted(clusters.model["centres"].tolist()), clusters.notes) == (expected, ())
 
 
-def test_customers_who_differ_by_rounding_alone_have_no_better_division() -> None:
+def test_no_start_is_better_if_customers_differ_only_by_rounding() -> None:
     points = np.repeat([[0.0, 0.0], [0.0, 1.0]], 20, axis=0) + 1e-17 * np.random.default_rng(0).normal(size=(40, 2))
-    assert divided(0.0, [0] * 20 + [1] * 20, points=points)[1].endswith("fresh ones fit no better.")
+    assert fit_from_known(0.0, [0] * 20 + [1] * 20, points=points)[1].endswith("a new start fits no better.")
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_of_two_that_fit_alike_the_known_one_is_taken(seed: int) -> None:
+def test_of_two_equally_good_partitions_the_known_one_is_kept(seed: int) -> None:
     square = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    assert divided(0.0, [0, 0, 1, 1], points=square, seed=seed)[0] == [[0.0, 0.5], [1.0, 0.5]]
-    assert divided(0.0, [0, 1, 0, 1], points=square, seed=seed)[0] == [[0.5, 0.0], [0.5, 1.0]]
+    assert fit_from_known(0.0, [0, 0, 1, 1], points=square, seed=seed)[0] == [[0.0, 0.5], [1.0, 0.5]]
+    assert fit_from_known(0.0, [0, 1, 0, 1], points=square, seed=seed)[0] == [[0.5, 0.0], [0.5, 1.0]]
 
 
 def test_a_customer_half_way_is_on_the_border() -> None:
-    given = assign(np.array([[0.5, 0.0]]), {"centres": np.array([[0.0, 0.0], [1.0, 0.0]])})
-    assert given["margin"].tolist() == [0.0]
-    assert given["strength"].tolist() == [0.5]
+    assigned = assign(np.array([[0.5, 0.0]]), {"centres": np.array([[0.0, 0.0], [1.0, 0.0]])})
+    assert assigned["margin"].tolist() == [0.0]
+    assert assigned["strength"].tolist() == [0.5]
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
@@ -107,7 +111,7 @@ def test_three_blobs_are_three_clusters_numbered_by_size(algorithm: str) -> None
     assert (assign(new, fit.model)["cluster_id"] == new_truth).mean() >= 0.95
 
 
-def test_rows_and_chunks_beside_do_not_change_an_assignment() -> None:
+def test_an_assignment_does_not_depend_on_the_other_rows() -> None:
     points, _ = blobs()
     fit = fit_kmeans(points, 1, n_segments=5, **KMEANS)
     whole = assign(points, fit.model)
@@ -116,17 +120,17 @@ def test_rows_and_chunks_beside_do_not_change_an_assignment() -> None:
 
 
 @pytest.mark.parametrize("policy", ["keep", "nearest", "standing"])
-def test_noise_is_kept_or_given_to_its_neighbours_and_always_told(policy: str) -> None:
+def test_noise_is_kept_or_assigned_to_neighbours_and_always_marked(policy: str) -> None:
     points, _ = blobs()
     noisy = np.vstack([points, np.random.default_rng(1).uniform(-40, 40, (25, 3))])
-    found = fit_hdbscan(noisy, 1, **{**HDBSCAN, "noise": policy})
-    given = assign(noisy, found.model)
-    assert given["is_noise"].any()
-    assert (NOISE in given["cluster_id"]) == (policy != "nearest")
-    assert (found.fitted_labels == NOISE).any()
+    clusters = fit_hdbscan(noisy, 1, **{**HDBSCAN, "noise": policy})
+    assigned = assign(noisy, clusters.model)
+    assert assigned["is_noise"].any()
+    assert (NOISE in assigned["cluster_id"]) == (policy != "nearest")
+    assert (clusters.fitted_labels == NOISE).any()
 
 
-def test_held_out_customers_are_labelled_as_the_library_itself_would() -> None:
+def test_held_out_customers_are_labelled_as_by_the_library() -> None:
     import hdbscan
 
     sizes = (600, 400, 300, 300, 200)
@@ -134,20 +138,20 @@ def test_held_out_customers_are_labelled_as_the_library_itself_would() -> None:
     new, _ = blobs(2, sizes, d=5)
     stray = np.random.default_rng(3).uniform(-5, 15, (120, 5))
     points, new = np.vstack([points, stray[:60]]), np.vstack([new, stray[60:]])
-    found = fit_hdbscan(points, 1, **{**HDBSCAN, "noise": "keep"})
+    clusters = fit_hdbscan(points, 1, **{**HDBSCAN, "noise": "keep"})
     library = hdbscan.HDBSCAN(
         min_cluster_size=round(0.05 * len(points)), min_samples=5, prediction_data=True, core_dist_n_jobs=1
     ).fit(points)
     theirs, _ = hdbscan.approximate_predict(library, new)
     numbers = {-1: -1} | {
         theirs_number: ours
-        for theirs_number, ours in zip(library.labels_.tolist(), found.fitted_labels.tolist(), strict=True)
+        for theirs_number, ours in zip(library.labels_.tolist(), clusters.fitted_labels.tolist(), strict=True)
     }
-    ours = assign(new, found.model)["cluster_id"]
+    ours = assign(new, clusters.model)["cluster_id"]
     assert len(numbers) == len(sizes) + 1
-    assert (ours == [numbers[one] for one in theirs.tolist()]).mean() >= 0.95
-    assert (theirs[-60:] == NOISE).mean() > 0.5  # what agrees is not the plain part alone
-    assert (ours[-60:] == [numbers[one] for one in theirs[-60:].tolist()]).mean() > 0.5
+    assert (ours == [numbers[label] for label in theirs.tolist()]).mean() >= 0.95
+    assert (theirs[-60:] == NOISE).mean() > 0.5  # agreement is not limited to the clear clusters
+    assert (ours[-60:] == [numbers[label] for label in theirs[-60:].tolist()]).mean() > 0.5
 
 
 def test_read_only_points_do_not_crash() -> None:
@@ -157,29 +161,29 @@ def test_read_only_points_do_not_crash() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_few_and_equal_customers(count: int) -> None:
+def test_few_identical_customers(count: int) -> None:
     points = np.zeros((count, 4))
     for fit in (fit_kmeans(points, 0, n_segments=8, **KMEANS), fit_hdbscan(points, 0, **HDBSCAN)):
         assert set(assign(points, fit.model)["cluster_id"].tolist()) == {0}
 
 
-def test_fewer_customers_than_segments_is_said() -> None:
-    found = fit_kmeans(FOUR, 0, n_segments=9, **KMEANS)
-    assert found.notes == ("4 different customers cannot make 9 segments; made 4.",)
+def test_fewer_customers_than_segments_gives_a_note() -> None:
+    clusters = fit_kmeans(FOUR, 0, n_segments=9, **KMEANS)
+    assert clusters.notes == ("Only 4 of 9 segments: there are only 4 distinct customers.",)
 
 
-def test_no_density_structure_is_said() -> None:
+def test_missing_density_structure_gives_a_note() -> None:
     points = np.random.default_rng(0).uniform(size=(150, 4))
-    assert "no density structure" in fit_hdbscan(points, 0, **HDBSCAN).notes[0]
+    assert "no clear density structure" in fit_hdbscan(points, 0, **HDBSCAN).notes[0]
 
 
-def test_canonical_order_is_by_size_then_place() -> None:
+def test_canonical_order_is_by_size_then_coordinates() -> None:
     centres = np.array([[1.0], [0.0], [5.0]])
     assert canonical_order(np.array([0, 1, 2, 2]), centres).tolist() == [2, 1, 0]
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
-def test_permuted_rows_make_the_same_partition_with_the_same_numbers(algorithm: str) -> None:
+def test_permuted_rows_give_the_same_partition_and_numbers(algorithm: str) -> None:
     points, _ = blobs()
     order = np.random.default_rng(3).permutation(len(points))
     fit = (
@@ -196,38 +200,40 @@ def test_permuted_rows_make_the_same_partition_with_the_same_numbers(algorithm: 
 
 def test_the_same_seed_gives_the_same_bytes_after_umap() -> None:
     points, truth = blobs(sizes=(120, 100, 80), d=9)
-    one, two = (fit_hdbscan(points, 1, **{**HDBSCAN, "selection": "leaf"}) for _ in range(2))
-    assert one.model["exemplars"].tobytes() == two.model["exemplars"].tobytes()
-    assert one.fitted_labels.tolist() == two.fitted_labels.tolist()
-    given = assign(points, one.model)["cluster_id"]
-    assert all(len(set(truth[given == number])) == 1 for number in np.unique(given))  # leaf may split, never mix
+    first, second = (fit_hdbscan(points, 1, **{**HDBSCAN, "selection": "leaf"}) for _ in range(2))
+    assert first.model["exemplars"].tobytes() == second.model["exemplars"].tobytes()
+    assert first.fitted_labels.tolist() == second.fitted_labels.tolist()
+    assigned = assign(points, first.model)["cluster_id"]
+    assert all(
+        len(set(truth[assigned == number])) == 1 for number in np.unique(assigned)
+    )  # leaf may split a blob but not mix two
 
 
-@pytest.mark.parametrize("different", [1, 3])
-def test_many_customers_of_few_kinds(different: int) -> None:
-    kinds = np.random.default_rng(0).normal(size=(different, 10))
-    points = np.repeat(kinds, 12_000 // different, axis=0)
-    found = fit_kmeans(points, 0, n_segments=8, **KMEANS)
-    assert found.model["centres"].shape == (different, 10)
-    assert found.notes[0].startswith(f"{different} different customer")
-    assert assign(points, found.model)["margin"].min() > 0.999999
+@pytest.mark.parametrize("distinct", [1, 3])
+def test_many_customers_with_few_distinct_profiles(distinct: int) -> None:
+    profiles = np.random.default_rng(0).normal(size=(distinct, 10))
+    points = np.repeat(profiles, 12_000 // distinct, axis=0)
+    clusters = fit_kmeans(points, 0, n_segments=8, **KMEANS)
+    assert clusters.model["centres"].shape == (distinct, 10)
+    assert clusters.notes[0].startswith(f"Only {distinct} of 8 segments")
+    assert assign(points, clusters.model)["margin"].min() > 0.999999
 
 
-def test_many_customers_all_alike_do_not_reach_umap() -> None:
-    found = fit_hdbscan(np.ones((300, 10)), 0, **HDBSCAN)
-    assert set(found.fitted_labels.tolist()) == {0}
+def test_identical_customers_are_not_passed_to_umap() -> None:
+    clusters = fit_hdbscan(np.ones((300, 10)), 0, **HDBSCAN)
+    assert set(clusters.fitted_labels.tolist()) == {0}
 
 
-def test_all_noise_is_one_cluster_and_said() -> None:
+def test_all_noise_becomes_one_cluster_and_gives_a_note() -> None:
     points = np.random.default_rng(0).normal(size=(8, 10))
-    found = fit_hdbscan(points, 0, **HDBSCAN)
-    assert set(found.fitted_labels.tolist()) == {NOISE}
-    assert "found 0 clusters and called 100% noise" in found.notes[0]
-    assert set(assign(points, found.model)["cluster_id"].tolist()) == {0}
+    clusters = fit_hdbscan(points, 0, **HDBSCAN)
+    assert set(clusters.fitted_labels.tolist()) == {NOISE}
+    assert "found 0 clusters and 100% noise" in clusters.notes[0]
+    assert set(assign(points, clusters.model)["cluster_id"].tolist()) == {0}
 
 
-def test_a_sample_is_fitted_and_everybody_assigned() -> None:
+def test_a_sample_is_fitted_and_all_customers_are_assigned() -> None:
     points, truth = blobs()
-    found = fit_kmeans(points, 1, n_segments=3, **{**KMEANS, "fit_customers": 60})
-    assert len(found.fitted_labels) == 60
-    assert len(set(zip(assign(points, found.model)["cluster_id"].tolist(), truth.tolist(), strict=True))) == 3
+    clusters = fit_kmeans(points, 1, n_segments=3, **{**KMEANS, "fit_customers": 60})
+    assert len(clusters.fitted_labels) == 60
+    assert len(set(zip(assign(points, clusters.model)["cluster_id"].tolist(), truth.tolist(), strict=True))) == 3

@@ -10,41 +10,41 @@ from models.crosstabs import crossing, funnel
 from models.disclosure import hidden_cells
 
 
-def of(counts: list[list[int]]) -> tuple[pd.Series, pd.Series]:
+def groups(counts: list[list[int]]) -> tuple[pd.Series, pd.Series]:
     rows = [(f"s{i}", f"g{j}") for i, row in enumerate(counts) for j, count in enumerate(row) for _ in range(count)]
     frame = pd.DataFrame(rows, columns=["first", "second"])
     return frame["first"], frame["second"]
 
 
-def test_cells_beside_independence_by_hand() -> None:
+def test_cells_compared_with_independence_by_hand() -> None:
     """Rows of 100 and 100, columns of 100 and 100: 50 would be expected in each cell."""
-    found = crossing(*of([[80, 20], [20, 80]]), min_group=10)
+    found = crossing(*groups([[80, 20], [20, 80]]), min_group=10)
     assert found is not None
     assert (found["rows"], found["columns"]) == (["s0", "s1"], ["g0", "g1"])
     assert found["counts"] == [[80, 20], [20, 80]]
     assert found["ratios"] == [[1.6, 0.4], [0.4, 1.6]]
 
 
-def test_independence_and_chance_tell_nothing() -> None:
-    assert crossing(*of([[50, 50], [50, 50]]), min_group=10) is None
-    assert crossing(*of([[12, 10], [10, 12]]), min_group=5) is None
-    assert crossing(*of([[30, 30]]), min_group=5) is None
+def test_no_result_for_independent_groups_or_chance_differences() -> None:
+    assert crossing(*groups([[50, 50], [50, 50]]), min_group=10) is None
+    assert crossing(*groups([[12, 10], [10, 12]]), min_group=5) is None
+    assert crossing(*groups([[30, 30]]), min_group=5) is None
 
 
 def test_customers_without_a_group_are_left_out() -> None:
-    first, second = of([[80, 20], [20, 80]])
-    more = pd.Series(["s0"] * 50), pd.Series([None] * 50, dtype=object)
-    joined = pd.concat([first, more[0]], ignore_index=True), pd.concat([second, more[1]], ignore_index=True)
+    first, second = groups([[80, 20], [20, 80]])
+    ungrouped = pd.Series(["s0"] * 50), pd.Series([None] * 50, dtype=object)
+    joined = pd.concat([first, ungrouped[0]], ignore_index=True), pd.concat([second, ungrouped[1]], ignore_index=True)
     assert crossing(*joined, min_group=10) == crossing(first, second, min_group=10)
 
 
-def test_a_small_cell_is_hidden_and_cannot_be_reckoned() -> None:
+def test_a_small_cell_is_hidden_and_cannot_be_computed() -> None:
     hidden = hidden_cells(np.array([[90.0, 3.0, 30.0], [60.0, 40.0, 20.0], [0.0, 50.0, 70.0]]), 10)
     assert hidden.tolist() == [[False, True, True], [False, True, True], [False, False, False]]
 
 
 @given(st.lists(st.lists(st.integers(0, 40), min_size=3, max_size=4), min_size=3, max_size=5))
-def test_no_line_hides_fewer_than_a_group(rows: list[list[int]]) -> None:
+def test_each_line_hides_at_least_one_full_group(rows: list[list[int]]) -> None:
     counts = np.array([[*row, 0][:4] for row in rows], dtype=float)
     hidden = hidden_cells(counts, 10)
     assert hidden[(counts > 0) & (counts < 10)].all()
@@ -54,7 +54,7 @@ def test_no_line_hides_fewer_than_a_group(rows: list[list[int]]) -> None:
             assert not mark.any() or (mark.sum() > 1 and line[mark].sum() >= 10) or mark[line > 0].all()
 
 
-def test_who_came_further_passed_the_steps_before() -> None:
+def test_a_later_step_implies_all_earlier_steps() -> None:
     profile = pd.DataFrame({
         "view_count": [0.0, 3.0, 1.0, 0.0, 2.0],
         "cart_count": [0.0, 0.0, 1.0, 0.0, 0.0],
@@ -69,6 +69,6 @@ def test_who_came_further_passed_the_steps_before() -> None:
     assert few["segments"] == {"a": [1.0, None, None, 0.0, 0.0]}
 
 
-def test_a_log_of_orders_alone_has_no_steps_before() -> None:
+def test_a_log_with_orders_only_has_no_earlier_steps() -> None:
     profile = pd.DataFrame({"view_count": [0.0, 0.0], "cart_count": [0.0, 0.0], "order_count": [1.0, 2.0]})
     assert funnel(profile, np.array(["a", "a"]), min_group=1)["steps"] == ["known", "ordered", "ordered_again"]

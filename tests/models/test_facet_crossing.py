@@ -1,4 +1,4 @@
-"""Two facets crossed: counts, spend, lift, and what is hidden."""
+"""Crosstab of two facets: counts, spend, lift, and hidden cells."""
 
 from __future__ import annotations
 
@@ -28,22 +28,24 @@ def test_a_small_cell_is_hidden_and_cannot_be_found_by_subtraction() -> None:
     counts = found["counts"]
     assert isinstance(counts, list) and counts[0][1] is None
     for line in (*counts, *zip(*counts, strict=True)):
-        assert sum(one is None for one in line) != 1
+        assert sum(count is None for count in line) != 1
     for name in ("lifts", "spend_shares"):
         table = found[name]
         assert isinstance(table, list)
-        assert [[one is None for one in row] for row in table] == [[one is None for one in row] for row in counts]
+        assert [[value is None for value in row] for row in table] == [
+            [count is None for count in row] for row in counts
+        ]
 
 
 def test_the_spend_of_few_buyers_is_hidden_with_another_cell() -> None:
     is_buyer = np.ones(40, dtype=bool)
-    is_buyer[:9] = False  # one buyer among the ten of the first cell
+    is_buyer[:9] = False  # one buyer among the ten customers of the first cell
     found = crossed([[10, 10], [10, 10]], is_buyer=is_buyer)
     assert found["counts"] == [[10, 10], [10, 10]]
     assert found["spend_shares"] == [[None, None], [None, None]]
 
 
-def test_groups_by_rule_take_no_part_in_lifts() -> None:
+def test_rule_based_groups_have_no_lifts() -> None:
     first = np.array(["s1"] * 20 + ["s2"] * 20 + ["standing-browsing"] * 400, dtype=object)
     second = np.array((["i1"] * 10 + ["i2"] * 10) * 2 + ["standing-unknown"] * 400, dtype=object)
     found = cross_facets(first, second, np.ones(440), np.ones(440, dtype=bool), min_group=3)

@@ -1,4 +1,4 @@
-"""Names of segments by what their customers like."""
+"""Names of interest segments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAYBOOK = dict.fromkeys(("en", "uk", "ru", "sq"), "News of {categories}.")
 
 
 def named(*groups: tuple[list[float], int], broad: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
-    """(shares, customers) of each segment -> names; shares vary a little from customer to customer."""
+    """(shares, customers) of each segment -> names; shares vary slightly between customers."""
     generator = np.random.default_rng(0)
     rows = np.vstack([np.tile(shares, (count, 1)) for shares, count in groups])
     rows = np.abs(rows + generator.normal(0, 0.005, rows.shape))
@@ -30,7 +30,7 @@ def named(*groups: tuple[list[float], int], broad: tuple[str, ...] = ()) -> dict
     return name_by_interests(figures, ids, nodes, min_lift=1.3, min_share=0.05, playbook=PLAYBOOK, broad=broad)
 
 
-def test_nodes_of_every_level_once() -> None:
+def test_each_category_is_a_node_once() -> None:
     nodes = category_nodes(CATEGORIES, 3)
     assert [(node.name, node.columns.tolist()) for node in nodes] == [
         ("Pets", [0, 1, 2]),
@@ -44,10 +44,10 @@ def test_nodes_of_every_level_once() -> None:
     ]
 
 
-def test_children_that_all_stand_out_are_rolled_up() -> None:
+def test_children_that_all_stand_out_are_named_by_their_parent() -> None:
     found = named(([0.4, 0.35, 0.05, 0.1, 0.1], 40), ([0.02, 0.02, 0.06, 0.8, 0.1], 40))
     assert found["i01"]["names"]["en"] == "Cats"
-    assert found["i02"]["names"]["en"] in ("Home", "Lamps")  # one and the same
+    assert found["i02"]["names"]["en"] in ("Home", "Lamps")  # the same set of columns
     (evidence,) = found["i01"]["evidence"]
     assert evidence["figure"] == "interest: Cats"
     assert evidence["first_share"] == 1.0 and evidence["customer_count"] == 40
@@ -55,16 +55,16 @@ def test_children_that_all_stand_out_are_rolled_up() -> None:
     assert found["i01"]["playbook"]["uk"] == "News of Cats."
 
 
-def test_one_child_alone_is_named_itself() -> None:
+def test_a_single_child_that_stands_out_is_named() -> None:
     found = named(([0.75, 0.03, 0.05, 0.07, 0.1], 40))
     assert found["i01"]["names"]["en"] == "Cats › Food"
 
 
-def test_two_categories_that_are_not_related() -> None:
+def test_two_unrelated_categories_are_both_named() -> None:
     assert named(([0.2, 0.2, 0.02, 0.55, 0.03], 40))["i01"]["names"]["en"] in ("Home & Cats", "Lamps & Cats")
 
 
-def test_nothing_that_stands_out_is_broad_in_four_languages() -> None:
+def test_a_segment_without_a_distinctive_category_is_broad_in_every_language() -> None:
     found = named((MIX.tolist(), 40))
     assert found["i01"]["is_broad"] and found["i01"]["evidence"] == []
     assert found["i01"]["names"] == {
@@ -75,8 +75,8 @@ def test_nothing_that_stands_out_is_broad_in_four_languages() -> None:
     }
 
 
-def test_a_name_that_few_members_would_give_themselves_is_refused() -> None:
-    # Three in ten like lamps alone, the others are as the shop: the mean stands out, the members do not.
+def test_a_category_that_few_members_prefer_does_not_name_the_segment() -> None:
+    # Three in ten like only lamps, the others are close to the shop: the mean stands out, most members do not.
     lamps, usual = [0.02, 0.02, 0.03, 0.9, 0.03], [0.14, 0.14, 0.32, 0.2, 0.2]
     generator = np.random.default_rng(1)
     rows = np.vstack([np.tile(lamps, (30, 1)), np.tile(usual, (70, 1))]) + generator.normal(0, 0.002, (100, 5))
@@ -91,7 +91,7 @@ def test_a_name_that_few_members_would_give_themselves_is_refused() -> None:
 def test_names_are_unique_and_groups_between_clusters_are_broad() -> None:
     cats = ([0.4, 0.35, 0.05, 0.1, 0.1], 40)
     found = named(cats, cats, (MIX.tolist(), 40), cats, broad=("i04",))
-    names = [one["names"]["en"] for one in found.values()]
+    names = [segment["names"]["en"] for segment in found.values()]
     assert len(set(names)) == 4
     assert names[0] == "Cats" and names[1].startswith("Cats")
     assert names[2] == "Broad interests" and names[3].startswith("Broad interests")

@@ -1,4 +1,4 @@
-"""The formula on counts: the same as on events, and its settings found again when purchases were drawn from it."""
+"""The formula on counts: it equals the formula on events, and fitting recovers settings of simulated purchases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = ("view", "cart", "purchase")
 
 
 def drawn(generator: np.random.Generator, n: int, *, rows: int = 12, kinds: tuple[str, ...] = KINDS) -> Snapshot:
-    """Customers who each prefer a category; nobody has bought yet."""
+    """Customers who each prefer a category, without purchases."""
     customer = np.repeat(np.arange(n), rows)
     preferred = generator.integers(0, 3, n)[customer]
     column = np.where(generator.random(len(customer)) < 0.6, preferred, generator.integers(0, 4, len(customer)))
@@ -55,9 +55,9 @@ def formula(half_life_days: float, kappa: float, **weights: float) -> Formula:
     return Formula(decay, kappa, decay)
 
 
-def test_shares_are_those_of_the_expressions(con: Any, events_table: Any, window: ObservationWindow) -> None:
+def test_shares_equal_those_of_the_expressions(con: Any, events_table: Any, window: ObservationWindow) -> None:
     generator = np.random.default_rng(1)
-    # Few ages, so that a bin holds one age and its mean is exact.
+    # Few distinct ages: each bin then holds one age and its mean is exact.
     days = generator.choice([0.5, 2.0, 5.0, 45.0], 60)
     rows = [
         {
@@ -102,14 +102,14 @@ def test_shares_are_those_of_the_expressions(con: Any, events_table: Any, window
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
 
 
-def test_whom_nothing_is_known_of_comes_last() -> None:
+def test_customers_without_events_rank_last() -> None:
     snapshot = drawn(np.random.default_rng(2), 5)
     known = snapshot.customer > 0
     fields = ("customer", "column", "kind", "event_count", "mean_age_days", "min_age_days")
-    alone = Snapshot(**{**vars(snapshot), **{name: getattr(snapshot, name)[known] for name in fields}})
-    scores = purchase_scores(alone, formula(30.0, 5.0, view=1.0, cart=2.0, purchase=3.0))
+    without_first = Snapshot(**{**vars(snapshot), **{name: getattr(snapshot, name)[known] for name in fields}})
+    scores = purchase_scores(without_first, formula(30.0, 5.0, view=1.0, cart=2.0, purchase=3.0))
     assert (scores[0] == 0).all() and (scores[1:] > 0).all()
-    np.testing.assert_allclose(interest_shares(alone, Decay({"view": 1.0}, 30.0), 5.0)[0], MIX)
+    np.testing.assert_allclose(interest_shares(without_first, Decay({"view": 1.0}, 30.0), 5.0)[0], MIX)
 
 
 def test_only_buyers_keeps_their_rows() -> None:
@@ -132,7 +132,7 @@ def with_purchases(snapshot: Snapshot, truth: Formula, generator: np.random.Gene
     return Snapshot(**{**vars(snapshot), "bought": bought})
 
 
-def test_fitting_finds_the_weights_that_purchases_were_drawn_with() -> None:
+def test_fitting_recovers_the_weights_of_simulated_purchases() -> None:
     generator = np.random.default_rng(4)
     truth = Formula(
         Decay({"view": 1.0, "cart": 6.0, "purchase": 0.3}, 15.0),
@@ -140,8 +140,8 @@ def test_fitting_finds_the_weights_that_purchases_were_drawn_with() -> None:
         Decay({"view": 1.0, "cart": 1.0, "purchase": 8.0}, 60.0),
     )
     snapshots = [with_purchases(drawn(generator, 6_000), truth, generator) for _ in range(8)]
-    given = formula(45.0, 8.0, view=1.0, cart=2.0, purchase=3.0)
-    found = fit_formula(snapshots, given, min_purchases=500, prior_strength=1.0)
+    start = formula(45.0, 8.0, view=1.0, cart=2.0, purchase=3.0)
+    found = fit_formula(snapshots, start, min_purchases=500, prior_strength=1.0)
     assert found.is_fitted
 
     def ratios(decay: Decay) -> tuple[float, float]:
@@ -154,17 +154,17 @@ def test_fitting_finds_the_weights_that_purchases_were_drawn_with() -> None:
     assert found.formula.activity.half_life_days == pytest.approx(60.0, rel=0.35)
 
 
-def test_with_too_little_to_learn_from_what_is_given_stays() -> None:
-    given = formula(45.0, 8.0, view=1.0, cart=2.0)
-    found = fit_formula([drawn(np.random.default_rng(5), 50)], given, min_purchases=10, prior_strength=1.0)
-    assert not found.is_fitted and found.formula == given
+def test_with_too_few_purchases_the_start_is_kept() -> None:
+    start = formula(45.0, 8.0, view=1.0, cart=2.0)
+    found = fit_formula([drawn(np.random.default_rng(5), 50)], start, min_purchases=10, prior_strength=1.0)
+    assert not found.is_fitted and found.formula == start
     assert "0 purchases" in found.reason and "10" in found.reason
 
 
-def test_a_strong_prior_keeps_what_is_given() -> None:
+def test_a_strong_prior_keeps_the_start() -> None:
     generator = np.random.default_rng(6)
-    given = formula(45.0, 8.0, view=1.0, cart=2.0, purchase=3.0)
+    start = formula(45.0, 8.0, view=1.0, cart=2.0, purchase=3.0)
     snapshot = with_purchases(drawn(generator, 2_000), formula(10.0, 1.0, view=1.0, cart=9.0, purchase=9.0), generator)
-    found = fit_formula([snapshot], given, min_purchases=1, prior_strength=1e7)
+    found = fit_formula([snapshot], start, min_purchases=1, prior_strength=1e7)
     assert found.formula.interest.half_life_days == pytest.approx(45.0, rel=0.01)
     assert found.formula.kappa == pytest.approx(8.0, rel=0.01)

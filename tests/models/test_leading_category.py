@@ -1,4 +1,4 @@
-"""The rule by which customers are grouped where no clustering of interests is stable."""
+"""The leading-category rule, used if no clustering of interests is stable."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ def test_the_share_furthest_above_the_shop_in_standard_errors_leads() -> None:
         0,
         NOISE,
         NOISE,
-    ]  # little evidence is no certainty, and the rest cannot lead
+    ]  # the second has too little evidence, the third only OTHER, which cannot lead
     assert found["next_cluster_id"].tolist() == [1, NOISE, NOISE]
     assert found["strength"][0] == pytest.approx(norm.cdf(first))
     assert found["margin"][0] == pytest.approx(1.0 - second / first)
     assert found["is_noise"].tolist() == [False, True, True]
 
 
-def people(shares: list[float], count: int, evidence: float = 50.0) -> np.ndarray:
+def customers(shares: list[float], count: int, evidence: float = 50.0) -> np.ndarray:
     return np.tile([*shares, evidence], (count, 1))
 
 
-def test_the_level_is_that_at_which_most_are_certain() -> None:
-    # Cats and dogs by halves: of Pets everybody is certain, of one of them nobody.
-    mixed = people([0.4, 0.4, 0.1, 0.1], 30, evidence=6.0)
-    lamps = people([0.05, 0.05, 0.8, 0.1], 20)
+def test_the_level_with_most_leading_categories_is_chosen() -> None:
+    # Half cats, half dogs: Pets leads with certainty for all of them, Cats or Dogs for none.
+    mixed = customers([0.4, 0.4, 0.1, 0.1], 30, evidence=6.0)
+    lamps = customers([0.05, 0.05, 0.8, 0.1], 20)
     found = fit_leading_category(np.vstack([mixed, lamps]), 0, rule=rule())
     assert found.fitted_labels.tolist() == [0] * 30 + [1] * 20
     assert found.model["nodes"].tolist() == [0, 0, 1, NOISE]
     assert found.model["mix"].tolist() == pytest.approx([0.4, 0.4])
 
 
-def test_a_category_of_few_leads_nobody() -> None:
-    space = np.vstack([people([0.8, 0.1, 0.1, 0.0], 30), people([0.1, 0.1, 0.8, 0.0], 4)])
+def test_a_category_that_leads_for_few_customers_forms_no_group() -> None:
+    space = np.vstack([customers([0.8, 0.1, 0.1, 0.0], 30), customers([0.1, 0.1, 0.8, 0.0], 4)])
     found = fit_leading_category(space, 0, rule=rule(least=0.2))
     assert found.fitted_labels.tolist() == [0] * 30 + [NOISE] * 4
     assert len(found.model["mix"]) == 1
 
 
-def test_where_nobody_is_certain_all_are_broad() -> None:
-    found = fit_leading_category(people([0.2, 0.2, 0.4, 0.2], 25), 0, rule=rule())
+def test_without_leading_categories_all_customers_are_noise() -> None:
+    found = fit_leading_category(customers([0.2, 0.2, 0.4, 0.2], 25), 0, rule=rule())
     assert set(found.fitted_labels.tolist()) == {NOISE}

@@ -1,4 +1,4 @@
-"""Moves between groups, by hand."""
+"""Moves between groups, with results computed by hand."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def test_moves_are_counted() -> None:
     assert counts.tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 0]]
 
 
-def test_small_cells_are_hidden_with_company() -> None:
+def test_small_cells_are_hidden_together_with_others() -> None:
     shown, hidden = hide_small(np.array([[50, 4], [20, 30]]), 10)
-    # Four alone would be told by the total: the next smallest is hidden with them.
+    # The total would reveal a single hidden cell of four, so the next smallest is hidden too.
     assert (shown.tolist(), hidden) == ([[50, 0], [0, 30]], 24)
     shown, hidden = hide_small(np.array([[50, 4], [6, 30]]), 10)
     assert (shown.tolist(), hidden) == ([[50, 0], [0, 30]], 10)
@@ -45,9 +45,9 @@ def test_up_and_down() -> None:
 def test_stays_by_hand() -> None:
     codes = np.array(
         [
-            [0, 1, 1, 0],  # 61 days in 1 (from 30 to 91), then 0 on the last date: nothing seen of it
-            [0, 0, 0, 0],  # the beginning is unknown
-            [-1, 1, 1, 1],  # 61 days in 1, and it goes on
+            [0, 1, 1, 0],  # 61 days in 1 (from 30 to 91), then 0 on the last date: a stay not yet observed
+            [0, 0, 0, 0],  # the start is unknown
+            [-1, 1, 1, 1],  # 61 days in 1, not over yet
             [1, 0, 1, -1],  # 31 days in 0, 30 in 1
         ]
     )
@@ -57,21 +57,21 @@ def test_stays_by_hand() -> None:
 
 
 def test_length_of_stay_by_hand() -> None:
-    # Of 4, one ends at 30 and one is seen until then only; of the 2 left one ends at 60; the last goes on till 90.
+    # Of 4 stays, one ends at 30 and one is censored then; of the other 2, one ends at 60 and one is censored at 90.
     median, mean, longest = stay_length(np.array([30.0, 30.0, 60.0, 90.0]), np.array([True, False, True, False]))
     assert (median, longest) == (60.0, 90.0)  # 0.75, then 0.375
     assert mean == pytest.approx(30 + 0.75 * 30 + 0.375 * 30)
     assert stay_length(np.array([30.0, 60.0]), np.array([False, False])) == (None, 60.0, 60.0)
 
 
-def test_without_censoring_it_is_the_plain_median_and_mean() -> None:
+def test_without_censoring_the_result_is_the_plain_median_and_mean() -> None:
     days = np.array([30.0, 31.0, 61.0, 61.0, 92.0])
     assert stay_length(days, np.ones(5, bool)) == (61.0, pytest.approx(days.mean()), 92.0)
 
 
-def test_from_where_the_lost_come() -> None:
-    # Groups: 0 good, 1 slipping, 2 lost; who was lost at first, or when first seen, has come from nowhere.
+def test_groups_before_customers_were_lost() -> None:
+    # Groups: 0 good, 1 slipping, 2 lost; customers lost at the first date, or when first seen, do not count.
     codes = np.array([[0, 1, 2, 2], [1, 1, 2, 0], [0, 2, 0, 2], [2, 2, 2, 2], [-1, 2, 2, 2]])
-    before, standing = before_lost(codes, is_lost=codes == 2, is_leaving=codes >= 1, n_groups=3)
+    before, last_stable = before_lost(codes, is_lost=codes == 2, is_leaving=codes >= 1, n_groups=3)
     assert before.tolist() == [2, 2, 0, 0]
-    assert standing.tolist() == [3, 0, 0, 1]
+    assert last_stable.tolist() == [3, 0, 0, 1]

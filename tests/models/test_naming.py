@@ -17,8 +17,8 @@ from pipeline.config.load import load_params
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NAMING = load_params(PARAMS).naming
-ARCHETYPES = [one.model_dump() for one in NAMING.archetypes]
-TRAITS = [one.model_dump() for one in NAMING.traits]
+ARCHETYPES = [archetype.model_dump() for archetype in NAMING.archetypes]
+TRAITS = [trait.model_dump() for trait in NAMING.traits]
 LANGUAGES = ("en", "uk", "ru", "sq")
 
 
@@ -34,8 +34,8 @@ def shop_figures(**segments: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame({name: {**base, **own} for name, own in {**segments, "shop": {}}.items()}).T
 
 
-def all_alike(figures: pd.DataFrame) -> pd.DataFrame:
-    """Customers of whom each is as the mean of the segment."""
+def average_members(figures: pd.DataFrame) -> pd.DataFrame:
+    """One customer per segment, equal to the mean of the segment."""
     names = [
         name
         for name in figures
@@ -63,7 +63,7 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
         ("high_spender", {**VIP, "spend_per_customer": 300.0, "repeat_buyer_share": 0.9}),
         ("lapsed", {"buyer_share": 0.9, "lapsed_buyer_share": 0.8, "days_since_last_event": 130.0}),
         ("lapsed_repeat", {"lapsed_buyer_share": 0.9, "repeat_buyer_share": 0.8, "stage_lost_share": 0.8, **AWAY}),
-        # No order for long, and still there.
+        # No recent order, but still visiting.
         (
             "paused",
             {
@@ -84,7 +84,7 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
             "one_time",
             {"buyer_share": 0.9, "orders_per_buyer": 1.1, "repeat_buyer_share": 0.1, "visits_per_customer": 2.0},
         ),
-        # Came and bought of late, and most have been silent for longer than is usual since: not new any more.
+        # First visit and order were recent, but most have been silent for unusually long since: no longer new.
         (
             "one_time",
             {
@@ -93,15 +93,15 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
                 **{"visits_per_customer": 2.0},
             },
         ),
-        # As few orders on average, but two in five have ordered again.
+        # A similar average number of orders, but two in five customers have ordered again.
         (
             "occasional",
             {"buyer_share": 1.0, "orders_per_buyer": 1.4, "repeat_buyer_share": 0.39, "days_since_last_purchase": 90.0},
         ),
-        # Half of them have never filled a cart, and half have: neither of these names is true of most.
+        # Half of the customers have filled a cart and half have not, so neither name fits most of them.
         ("visitor", {**ABANDONER, "cart_user_share": 0.5, "buyer_share": 0.02}),
         ("glance", {"buyer_share": 0.0, "visits_per_customer": 1.2}),
-        # In a shop whose buyers view much, whoever views 48 things and buys nothing is looking all the same.
+        # Even in a shop whose buyers view a lot, a customer with 48 views and no order is a browser.
         (
             "browser",
             {"buyer_share": 0.0, "cart_user_share": 0.1, "views_per_customer": 48.0, "days_since_last_event": 8.0},
@@ -118,16 +118,16 @@ def test_each_archetype_on_figures_made_for_it(expected: str, own: dict[str, flo
     figures = shop_figures(one=own)
     found, evidence = matching_archetype(
         *(figures.loc["one"].to_dict(), figures.loc["shop"].to_dict(), ARCHETYPES),
-        members=all_alike(figures),
+        members=average_members(figures),
         min_held_share=NAMING.min_held_share,
     )
     assert found is not None
     assert found["id"] == expected
     assert {item["figure"] for item in evidence} == set(found["when"])
     bounded = {name for name, bounds in found["when"].items() if any(limit is not None for limit in bounds.values())}
-    # Shares of customers say of how many they hold already.
-    held = {item["figure"]: item["held_share"] for item in evidence if "held_share" in item}
-    assert held == dict.fromkeys(bounded & set(all_alike(figures)), 1.0)
+    # Shares of customers have no held_share, because they already count customers.
+    held_shares = {item["figure"]: item["held_share"] for item in evidence if "held_share" in item}
+    assert held_shares == dict.fromkeys(bounded & set(average_members(figures)), 1.0)
 
 
 def named(
@@ -144,28 +144,28 @@ def named(
         min_contrast=NAMING.min_contrast,
         min_gap=NAMING.min_gap,
         min_share_gap=NAMING.min_share_gap,
-        members=all_alike(figures) if members is None else members,
+        members=average_members(figures) if members is None else members,
         min_held_share=NAMING.min_held_share,
         unstable=unstable,
     )
 
 
-def english(found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {segment_id: one["names"]["en"] for segment_id, one in found.items()}
+def english(segments: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {segment_id: segment["names"]["en"] for segment_id, segment in segments.items()}
 
 
 REGULAR = {"buyer_share": 0.9, "repeat_buyer_share": 0.8}
 CATS, DOGS = (Interest(f"P > {name}", name, 0.5, 3.0, 2.5, 50) for name in ("Cats", "Dogs"))
 
 
-def test_what_cannot_be_said_of_the_shop_is_no_proof() -> None:
+def test_a_figure_unknown_for_the_shop_is_no_evidence() -> None:
     shop = shop_figures(one={"stage_lost_share": 0.8, "days_since_last_event": 270.0})
     shop.loc["shop", "days_since_last_event"] = np.nan
-    assert [proof["figure"] for proof in named(shop)["one"]["evidence"]] == ["stage_lost_share"]
+    assert [item["figure"] for item in named(shop)["one"]["evidence"]] == ["stage_lost_share"]
 
 
-def test_nobody_is_a_frequent_returner_for_one_customer() -> None:
-    """A rate that one customer makes is null: `segment_figures`."""
+def test_a_null_return_rate_does_not_make_frequent_returners() -> None:
+    """`segment_figures` gives null for a rate that one customer dominates."""
     shop = shop_figures(
         one={**REGULAR, "return_rate": 0.4, "returned_items_per_customer": 4.0},
         other={**REGULAR, "return_rate": np.nan},
@@ -173,16 +173,16 @@ def test_nobody_is_a_frequent_returner_for_one_customer() -> None:
     assert english(named(shop)) == {"one": "Frequent returners", "other": "Regulars"}
 
 
-def test_buyers_most_of_whom_stopped_are_no_regulars() -> None:
+def test_past_buyers_are_not_regulars() -> None:
     assert english(named(shop_figures(one={**REGULAR, "past_buyer_share": 0.7}))) == {"one": "At risk"}
     shop = shop_figures(one={**REGULAR, "past_buyer_share": 0.7})
-    shop.loc["shop", "past_buyer_share"] = 0.7  # nothing special in this shop, and yet most have stopped
+    shop.loc["shop", "past_buyer_share"] = 0.7  # normal in this shop, but most are past buyers
     assert english(named(shop)) == {"one": "At risk"}
-    shop.loc["one", "past_buyer_share"] = 0.45  # fewer than in the shop, and not most
+    shop.loc["one", "past_buyer_share"] = 0.45  # below the shop's share, and not most
     assert english(named(shop)) == {"one": "Regulars"}
 
 
-def test_words_of_orders_are_of_days_since_the_last_order() -> None:
+def test_order_traits_use_the_last_order_and_visit_traits_the_last_visit() -> None:
     days = {"days_since_last_event": 4.0, "days_since_last_purchase": 24.0}
     found = english(
         named(shop_figures(one={**REGULAR, **days}, other={**REGULAR, **days, "days_since_last_purchase": 9.0}))
@@ -194,8 +194,8 @@ def test_words_of_orders_are_of_days_since_the_last_order() -> None:
     assert seen == {"one": "Regulars, seen more recently", "other": "Regulars, longer without a visit"}
 
 
-def test_those_who_lead_in_nothing_are_told_apart_among_themselves() -> None:
-    """As in four segments of online_retail, of which two were called Regulars and Regulars 2."""
+def test_segments_that_lead_in_nothing_are_compared_among_themselves() -> None:
+    """Four segments as in the online_retail log, where two were called Regulars and Regulars 2."""
     spends = {"one": 816.0, "two": 1631.0, "three": 3159.0, "four": 4816.0}
     orders = {"one": 3.1, "two": 4.7, "three": 9.2, "four": 11.0}
     own = {
@@ -207,14 +207,14 @@ def test_those_who_lead_in_nothing_are_told_apart_among_themselves() -> None:
         **{"one": "Regulars, spending less", "two": "Regulars", "four": "Regulars, spending more"},
         "three": "Regulars, ordering more often",
     }
-    told = {proof["figure"]: proof for proof in found["three"]["evidence"]}
-    assert told["orders_per_customer"]["nearest_like"] == orders["two"]
-    # One of their like orders clearly more often than both.
+    evidence = {item["figure"]: item for item in found["three"]["evidence"]}
+    assert evidence["orders_per_customer"]["nearest_peer"] == orders["two"]
+    # Another segment of the same name now orders clearly more often than both.
     own["four"]["orders_per_customer"] = 20.0
     assert sorted(english(named(shop_figures(**own))).values())[:2] == ["Regulars", "Regulars 2"]
 
 
-def test_what_a_few_buyers_do_is_no_word_for_those_who_look() -> None:
+def test_traits_of_a_few_buyers_do_not_name_browsers() -> None:
     browsers = {"buyer_share": 0.05, "orders_per_buyer": 1.0, "cart_user_share": 0.1}
     figures = shop_figures(
         one={**browsers, "days_since_last_purchase": 5.0, "price_level": 0.5},
@@ -223,7 +223,7 @@ def test_what_a_few_buyers_do_is_no_word_for_those_who_look() -> None:
     assert sorted(english(named(figures)).values()) == ["Browsers", "Browsers 2"]
 
 
-def test_an_unstable_segment_is_named_by_how_much_it_does_and_has_no_playbook() -> None:
+def test_an_unstable_segment_is_named_by_activity_and_has_no_playbook() -> None:
     found = named(shop_figures(one=REGULAR, two=REGULAR), {"one": [CATS]}, unstable=["one"])
     assert english(found)["two"] == "Regulars"
     assert found["one"]["names"]["en"] == "Usual visitors"
@@ -232,13 +232,13 @@ def test_an_unstable_segment_is_named_by_how_much_it_does_and_has_no_playbook() 
 
 
 def members_of(figures: pd.DataFrame, figure: str, **values: list[float]) -> pd.DataFrame:
-    """Ten customers of each segment, as its mean is but for their own ``values`` of one figure."""
-    table = all_alike(figures).loc[np.repeat(list(values), 10)]
+    """Ten customers per segment, equal to its mean except for their own ``values`` of one figure."""
+    table = average_members(figures).loc[np.repeat(list(values), 10)]
     return table.assign(**{figure: np.concatenate([*values.values()])})
 
 
-def test_a_mean_between_two_groups_is_no_name() -> None:
-    """On a shop with known kinds the mean of `Looked and left` was 238 days, over two groups."""
+def test_a_mean_between_two_groups_does_not_name_a_segment() -> None:
+    """In a simulated shop, `Looked and left` had a mean of 238 days over two different groups."""
     looked = {"buyer_share": 0.0, "cart_user_share": 0.1, "visits_per_customer": 2.0, "days_since_last_event": 150.0}
     figures = shop_figures(one=looked)
     all_gone = members_of(figures, "days_since_last_event", one=[120.0] * 3 + [165.0] * 7)
@@ -259,14 +259,14 @@ def test_a_mean_between_two_groups_is_no_name() -> None:
     assert named(figures, members=most_gone)["one"]["evidence"][-1]["held_share"] == 0.8
 
 
-def test_what_cannot_be_said_of_a_customer_does_not_hold_for_them() -> None:
+def test_a_customer_with_an_unknown_figure_does_not_meet_the_condition() -> None:
     figures = shop_figures(one={"buyer_share": 0.9, "discount_share": 0.9})
     for known, name in ((8, "Bargain hunters"), (7, "Recent buyers")):
         members = members_of(figures, "discount_share", one=[0.9] * known + [np.nan] * (10 - known))
         assert english(named(figures, members=members)) == {"one": name}
 
 
-def test_a_trait_holds_for_most_too() -> None:
+def test_a_trait_must_fit_most_customers() -> None:
     figures = shop_figures(one={**REGULAR, "spend_per_customer": 300.0}, two=REGULAR)
     two = [80.0] * 5 + [120.0] * 5
     most = members_of(figures, "spend_per_customer", one=[90.0] * 2 + [390.0] * 8, two=two)
@@ -277,7 +277,7 @@ def test_a_trait_holds_for_most_too() -> None:
     assert english(named(figures, members=one_rich)) == {"one": "Regulars 2", "two": "Regulars"}
 
 
-def test_what_is_true_of_no_most_is_called_mixed() -> None:
+def test_a_segment_without_a_majority_is_called_mixed() -> None:
     figures = shop_figures(one={"visits_per_customer": 6.0})
     halves = members_of(figures, "visits_per_customer", one=[1.0] * 5 + [11.0] * 5)
     found = named(figures, members=halves, unstable=["one"])["one"]
@@ -287,7 +287,7 @@ def test_what_is_true_of_no_most_is_called_mixed() -> None:
     assert english(named(gone, unstable=["one"])) == {"one": "Not seen for a while"}
 
 
-def test_alike_segments_are_told_apart_by_interest_first() -> None:
+def test_segments_of_the_same_name_are_distinguished_by_interest_first() -> None:
     own = {"a": REGULAR, "b": {**REGULAR, "spend_per_customer": 300.0}}
     found = named(shop_figures(**own), {"a": [CATS, DOGS], "b": [DOGS]})
     assert english(found) == {"a": "Regulars · Cats", "b": "Regulars · Dogs"}
@@ -300,7 +300,7 @@ def test_alike_segments_are_told_apart_by_interest_first() -> None:
     }
 
 
-def test_what_is_left_of_a_category_is_called_so_in_every_language() -> None:
+def test_the_remainder_of_a_category_is_translated() -> None:
     rest = Interest("Pets > Cats > other Cats", "other Cats", 0.5, 3.0, 2.5, 50)
     found = named(shop_figures(a=REGULAR, b=REGULAR), {"a": [rest], "b": [DOGS]})
     assert set(found["a"]["names"].values()) == {
@@ -309,7 +309,7 @@ def test_what_is_left_of_a_category_is_called_so_in_every_language() -> None:
     }
 
 
-def test_alike_segments_are_told_apart_by_the_first_trait_that_holds_against_all_their_like() -> None:
+def test_the_first_trait_that_leads_all_peers_distinguishes_a_segment() -> None:
     own = {
         "a": {**REGULAR, "spend_per_customer": 300.0},
         "b": {**REGULAR, "evening_share": 0.6},
@@ -323,12 +323,12 @@ def test_alike_segments_are_told_apart_by_the_first_trait_that_holds_against_all
         "c": "Regulars, more active at weekends",
         "d": "Regulars",
     }
-    proof = found["b"]["evidence"][-1]
-    assert (proof["figure"], proof["value"], proof["shop"], proof["nearest_like"]) == ("evening_share", 0.6, 0.3, 0.32)
+    item = found["b"]["evidence"][-1]
+    assert (item["figure"], item["value"], item["shop"], item["nearest_peer"]) == ("evening_share", 0.6, 0.3, 0.32)
     assert len(found["d"]["evidence"]) == len(found["b"]["evidence"]) - 1
 
 
-def test_the_middle_one_of_three_is_called_so() -> None:
+def test_the_middle_of_three_segments_gets_its_own_word() -> None:
     spend = {"low": 50.0, "middle": 100.0, "high": 300.0}
     found = named(shop_figures(**{name: {**REGULAR, "spend_per_customer": value} for name, value in spend.items()}))
     assert english(found) == {
@@ -336,20 +336,20 @@ def test_the_middle_one_of_three_is_called_so() -> None:
         "middle": "Regulars, spending moderately",
         "high": "Regulars, spending more",
     }
-    assert found["middle"]["evidence"][-1]["nearest_like"] == 50.0
-    # Alike to one of the others, it is no middle.
+    assert found["middle"]["evidence"][-1]["nearest_peer"] == 50.0
+    # A segment close to one of the others is not a middle one.
     spend["middle"] = 55.0
     found = named(shop_figures(**{name: {**REGULAR, "spend_per_customer": value} for name, value in spend.items()}))
     assert english(found)["high"] == "Regulars, spending more"
     assert "moderately" not in english(found)["middle"]
 
 
-def test_shares_of_hardly_anybody_tell_nothing_apart() -> None:
+def test_tiny_shares_do_not_distinguish_segments() -> None:
     own = {"a": {**REGULAR, "evening_share": 0.012}, "b": {**REGULAR, "evening_share": 0.021}}
     assert english(named(shop_figures(**own))) == {"a": "Regulars", "b": "Regulars 2"}
 
 
-def test_a_difference_that_is_small_or_unknown_tells_nothing_apart() -> None:
+def test_small_or_unknown_differences_do_not_distinguish_segments() -> None:
     own = {
         "a": {**REGULAR, "spend_per_customer": 120.0, "views_per_customer": 1.5, "price_level": 3.0},
         "b": {**REGULAR, "spend_per_customer": 100.0, "views_per_customer": 1.0, "price_level": np.nan},
@@ -364,11 +364,11 @@ def test_names_are_unique_in_every_language() -> None:
     found = named(shop_figures(**own), {"a": [CATS], "b": [DOGS]})
     assert found["a"]["names"]["en"] == "VIP · Cats"
     for language in LANGUAGES:
-        assert len({one["names"][language] for one in found.values()}) == 4
+        assert len({segment["names"][language] for segment in found.values()}) == 4
 
 
 def test_renumbering_clusters_changes_no_name() -> None:
-    kinds: dict[str, dict[str, float]] = {
+    groups: dict[str, dict[str, float]] = {
         "vip": VIP,
         "lost": {"stage_lost_share": 0.8},
         "spender": {**REGULAR, "spend_per_customer": 300.0},
@@ -376,19 +376,19 @@ def test_renumbering_clusters_changes_no_name() -> None:
         "larger": {**REGULAR, "customer_count": 101.0},
         "older": {**REGULAR, "days_since_first_event": 201.0},
     }
-    ids = [f"s{place:02}" for place in range(1, len(kinds) + 1)]
+    ids = [f"s{place:02}" for place in range(1, len(groups) + 1)]
 
     def names(order: tuple[str, ...]) -> dict[str, str]:
-        given = dict(zip(kinds, order, strict=True))
-        found = english(named(shop_figures(**{given[kind]: own for kind, own in kinds.items()})))
-        return {kind: found[given[kind]] for kind in kinds}
+        ids_by_group = dict(zip(groups, order, strict=True))
+        found = english(named(shop_figures(**{ids_by_group[group]: own for group, own in groups.items()})))
+        return {group: found[ids_by_group[group]] for group in groups}
 
     first = names(tuple(ids))
-    assert len(set(first.values())) == len(kinds)
+    assert len(set(first.values())) == len(groups)
     assert all(names(order) == first for order in itertools.islice(itertools.permutations(ids), 0, None, 97))
 
 
-def test_every_name_carries_the_figures_that_prove_it() -> None:
+def test_every_name_has_evidence_that_supports_it() -> None:
     own = {
         "vip": VIP,
         "cats": {"buyer_share": 0.2, "views_per_customer": 1.0},
@@ -405,9 +405,9 @@ def test_every_name_carries_the_figures_that_prove_it() -> None:
         "frequent": "Frequent visitors",
         "usual": "Usual visitors",
     }
-    for segment_id, one in found.items():
-        assert one["evidence"]
-        for item in one["evidence"]:
+    for segment_id, segment in found.items():
+        assert segment["evidence"]
+        for item in segment["evidence"]:
             if item["figure"] in FIGURES:
                 assert item["value"] == figures.loc[segment_id, item["figure"]]
             compared = {"min": item["value"], "max": item["value"]} | dict.fromkeys(
@@ -417,19 +417,25 @@ def test_every_name_carries_the_figures_that_prove_it() -> None:
                 assert compared[bound] >= limit if bound.startswith("min") else compared[bound] <= limit
 
 
-def test_noise_is_called_so_whatever_it_looks_like() -> None:
+def test_noise_is_always_named_noise() -> None:
     assert named(shop_figures(noise=VIP))["noise"]["names"] == in_languages("noise")
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("naming.archetypes.0.when={buyer_shar: {min: 1}}", r"archetypes.0.when`: no figure .*; nearest: buyer_share"),
+        (
+            "naming.archetypes.0.when={buyer_shar: {min: 1}}",
+            r"archetypes.difficult.when`: expected a figure .*; nearest: buyer_share",
+        ),
         ("naming.archetypes.0.when={}", "at least 1"),
-        ("naming.traits.0.figure=spending", r"traits.0.figure`: no figure of a segment that Kindred knows"),
+        (
+            "naming.traits.0.figure=spending",
+            r"traits.spending.figure`: expected a figure of segments that Kindred knows",
+        ),
         ("naming.archetypes.1.name.en=Passers-by", "twice: Passers-by"),
     ],
 )
-def test_rules_that_cannot_be_used(override: str, message: str) -> None:
+def test_invalid_naming_rules_are_rejected(override: str, message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         load_params(PARAMS, [override])

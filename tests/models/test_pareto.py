@@ -1,4 +1,4 @@
-"""Shares of revenue on customers made up by hand."""
+"""Shares of revenue for hand-made customers."""
 
 from __future__ import annotations
 
@@ -13,46 +13,48 @@ TIERS = pd.Series(["vip", "regular", "regular", "difficult", None])
 
 
 def test_shares_by_hand() -> None:
-    found = revenue(SPEND, TIERS, min_group=1)
-    assert found is not None
-    assert found["tiers"] == [
+    result = revenue(SPEND, TIERS, min_group=1)
+    assert result is not None
+    assert result["tiers"] == [
         {"tier": "vip", "customer_count": 1, "customer_share": 0.25, "spend_share": 0.6},
         {"tier": "regular", "customer_count": 2, "customer_share": 0.5, "spend_share": 0.3},
         {"tier": "difficult", "customer_count": 1, "customer_share": 0.25, "spend_share": 0.1},
     ]
-    curve = [(point["customer_share"], point["spend_share"]) for point in found["curve"]]
+    curve = [(point["customer_share"], point["spend_share"]) for point in result["curve"]]
     assert curve == [(0.0, 0.0), (0.25, 0.6), (0.5, 0.8), (0.75, pytest.approx(0.9)), (1.0, 1.0)]
 
 
-def test_small_tiers_cannot_be_found_by_subtraction() -> None:
+def test_a_small_tier_cannot_be_found_by_subtraction() -> None:
     tiers = pd.Series(["vip"] * 30 + ["regular"] * 12 + ["difficult"] * 3)
-    found = revenue(pd.Series(np.arange(45.0)), tiers, min_group=10)
-    assert found is not None
-    assert [one["tier"] for one in found["tiers"]] == ["vip"]
-    assert len(found["curve"]) == 1 + 4
-    assert np.diff([point["customer_share"] * 45 for point in found["curve"]]).min() >= 10
+    result = revenue(pd.Series(np.arange(45.0)), tiers, min_group=10)
+    assert result is not None
+    assert [row["tier"] for row in result["tiers"]] == ["vip"]
+    assert len(result["curve"]) == 1 + 4
+    assert np.diff([point["customer_share"] * 45 for point in result["curve"]]).min() >= 10
 
 
-def test_two_tiers_of_a_few_cannot_be_found_together() -> None:
+def test_two_small_tiers_together_cannot_be_found_by_subtraction() -> None:
     tiers = pd.Series(["occasional"] * 40 + ["regular"] * 30 + ["difficult"] * 2 + ["vip"])
-    found = revenue(pd.Series(np.arange(73.0)), tiers, min_group=10)
-    assert found is not None
-    assert [one["tier"] for one in found["tiers"]] == ["occasional"]
+    result = revenue(pd.Series(np.arange(73.0)), tiers, min_group=10)
+    assert result is not None
+    assert [row["tier"] for row in result["tiers"]] == ["occasional"]
 
 
-def test_the_curve_is_concave_and_no_order_of_rows_matters() -> None:
+def test_the_curve_is_concave_and_the_order_of_rows_does_not_matter() -> None:
     spend = pd.Series(np.random.default_rng(0).lognormal(size=1_000))
     tiers = pd.Series(np.where(spend > 3, "vip", "regular"))
-    found = revenue(spend, tiers, min_group=10)
-    assert found is not None
-    assert len(found["curve"]) == STEPS + 1
-    assert (np.diff([point["spend_share"] for point in found["curve"]], n=2) <= 1e-12).all()
-    turned = revenue(spend[::-1].reset_index(drop=True), tiers[::-1].reset_index(drop=True), min_group=10)
-    assert turned is not None
-    assert [one["customer_count"] for one in turned["tiers"]] == [one["customer_count"] for one in found["tiers"]]
-    assert turned["curve"] == found["curve"]
+    result = revenue(spend, tiers, min_group=10)
+    assert result is not None
+    assert len(result["curve"]) == STEPS + 1
+    assert (np.diff([point["spend_share"] for point in result["curve"]], n=2) <= 1e-12).all()
+    reversed_rows = revenue(spend[::-1].reset_index(drop=True), tiers[::-1].reset_index(drop=True), min_group=10)
+    assert reversed_rows is not None
+    assert [row["customer_count"] for row in reversed_rows["tiers"]] == [
+        row["customer_count"] for row in result["tiers"]
+    ]
+    assert reversed_rows["curve"] == result["curve"]
 
 
-def test_nothing_without_revenue() -> None:
+def test_no_result_without_revenue() -> None:
     assert revenue(SPEND * 0, TIERS, min_group=1) is None
     assert revenue(SPEND, TIERS, min_group=10) is None

@@ -29,7 +29,7 @@ def test_nulls_become_the_mean_before_the_transform() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6 + 0.1, 1e9 / 3])
 @pytest.mark.parametrize("block", ["value", "interest"])
-def test_a_constant_column_has_no_say(value: float, block: str) -> None:
+def test_a_constant_column_has_no_influence(value: float, block: str) -> None:
     profile = pd.DataFrame({"a": np.full(1_000, value)})
     scaling = fit_scaling(profile, [Column("a", block, "none", None)], block_weights={block: 1.0})
     assert scaling["scale"].tolist() == [0.0]
@@ -38,7 +38,7 @@ def test_a_constant_column_has_no_say(value: float, block: str) -> None:
 
 def test_a_block_without_a_weight_is_an_error() -> None:
     profile = pd.DataFrame({"a": [1.0, 2.0]})
-    with pytest.raises(ValueError, match="expected a weight for every block of columns, found none for context"):
+    with pytest.raises(ValueError, match="expected a weight for every block of columns, got none for context"):
         fit_scaling(profile, [Column("a", "context", "none", None)], block_weights={"value": 1.0})
 
 
@@ -66,4 +66,4 @@ def test_blocks_have_the_variance_of_their_weights() -> None:
     assert variance[:2].sum() == pytest.approx(1.0)
     assert variance[2:].sum() == pytest.approx(0.25)
     assert variance[4] == 0.0
-    assert scaling["scale"][0] == scaling["scale"][1]  # Hellinger's geometry within the block
+    assert scaling["scale"][0] == scaling["scale"][1]  # distances within the block remain Hellinger distances

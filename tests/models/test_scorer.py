@@ -53,15 +53,15 @@ def profile(spend: list[float], count: list[float], stage: list[str | None]) -> 
 
 
 def test_a_vote_by_hand() -> None:
-    given = assign(np.array([[0.5]]), EXEMPLARS)
+    assigned = assign(np.array([[0.5]]), EXEMPLARS)
     votes = np.array([1 / (0.5 + 2.5), 1 / (0.5 + 2.5) + 1 / (2.5 + 2.5)])
-    assert given["cluster_id"].tolist() == [1]
-    assert given["next_cluster_id"].tolist() == [0]
-    assert given["strength"][0] == pytest.approx(votes[1] / votes.sum())
-    assert given["margin"][0] == pytest.approx((votes[1] - votes[0]) / votes.sum())
+    assert assigned["cluster_id"].tolist() == [1]
+    assert assigned["next_cluster_id"].tolist() == [0]
+    assert assigned["strength"][0] == pytest.approx(votes[1] / votes.sum())
+    assert assigned["margin"][0] == pytest.approx((votes[1] - votes[0]) / votes.sum())
 
 
-def test_a_row_is_assigned_alike_whatever_stands_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_assignment_of_a_row_does_not_depend_on_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     points, order = generator.normal(size=(700, 40)), generator.permutation(700)
     voters = {
@@ -87,7 +87,7 @@ def test_one_cluster_has_no_next() -> None:
         assert not scores.is_border.any()
 
 
-def test_low_evidence_gets_its_standing() -> None:
+def test_customers_with_low_evidence_get_a_rule_based_group() -> None:
     few = profile([0.0, 0.0, 0.0, 4.0], [1.0, 2.0, np.nan, 3.0], ["lost", "unheard of", None, "lost"])
     scores = segment_columns(few, model())
     assert scores.segment_id.tolist() == ["standing-lost", "standing-browsing", "standing-browsing", "s1"]
@@ -98,7 +98,7 @@ def test_low_evidence_gets_its_standing() -> None:
     assert not low.is_border.any()
 
 
-def test_the_border_and_the_noise() -> None:
+def test_border_and_noise() -> None:
     scores = segment_columns(profile([1.95, 0.0], [9.0, 9.0], ["lost", "lost"]), model())
     assert scores.is_border.tolist() == [True, False]
     assert scores.next_segment.tolist() == ["Сегмент 1", "Сегмент 1"]
@@ -115,35 +115,37 @@ NOISY = {
 
 
 @pytest.mark.parametrize(
-    ("policy", "segment_id", "of_noise"),
+    ("policy", "segment_id", "noise_id"),
     [("nearest", "s1", None), ("keep", "noise", "noise"), ("standing", "standing-lost", None)],
 )
-def test_each_noise_policy_says_who_lies_between(policy: str, segment_id: str, of_noise: str | None) -> None:
-    more = [] if policy == "nearest" else [{"cluster_id": -1, "segment_id": of_noise, "name": of_noise}]
-    segments = [*model()["segments"], *({**one, "is_stable": True} for one in more)]
-    given = model(clusters={**NOISY, "noise": policy}, segments=segments, border_margin=1.0)
-    scores = segment_columns(profile([0.0, 2.2, 4.0, 4.0], [9.0, 9.0, 9.0, 1.0], ["lost"] * 4), given)
+def test_each_noise_policy_assigns_customers_between_clusters(
+    policy: str, segment_id: str, noise_id: str | None
+) -> None:
+    more = [] if policy == "nearest" else [{"cluster_id": -1, "segment_id": noise_id, "name": noise_id}]
+    segments = [*model()["segments"], *({**segment, "is_stable": True} for segment in more)]
+    noisy = model(clusters={**NOISY, "noise": policy}, segments=segments, border_margin=1.0)
+    scores = segment_columns(profile([0.0, 2.2, 4.0, 4.0], [9.0, 9.0, 9.0, 1.0], ["lost"] * 4), noisy)
     assert scores.segment_id.tolist() == ["s0", segment_id, "s1", "standing-lost"]
     assert scores.evidence.tolist() == ["ok", "noise", "ok", "low"]
-    assert not set(scores.next_segment_id.dropna()) - {"s0", "s1", of_noise}
+    assert not set(scores.next_segment_id.dropna()) - {"s0", "s1", noise_id}
     if policy == "standing":
         between = scores.iloc[1]
         assert (between.cluster_id, between.strength, between.margin, between.is_border) == (-1, 0.0, 0.0, False)
         assert scores.segment.notna().all()
 
 
-def test_nobody_is_next_where_no_other_is_near() -> None:
-    given = assign(np.array([[0.0]]), {**NOISY, "vote_neighbors": 2})
-    assert given["next_cluster_id"].tolist() == given["cluster_id"].tolist() == [0]
-    assert given["margin"].tolist() == [1.0]
+def test_without_a_near_cluster_the_next_cluster_is_the_same() -> None:
+    assigned = assign(np.array([[0.0]]), {**NOISY, "vote_neighbors": 2})
+    assert assigned["next_cluster_id"].tolist() == assigned["cluster_id"].tolist() == [0]
+    assert assigned["margin"].tolist() == [1.0]
 
 
-def test_a_customer_fitted_on_does_not_outvote_its_neighbours() -> None:
+def test_a_training_customer_does_not_outvote_its_neighbours() -> None:
     near = {"exemplars": np.array([[0.0], [1.0], [1.1]]), "labels": np.array([0, 1, 1]), "vote_neighbors": 3}
     assert assign(np.array([[0.0]]), near)["cluster_id"].tolist() == [1]
 
 
-def test_strength_is_what_was_observed_of_the_margin() -> None:
+def test_strength_is_the_observed_rate_for_the_margin() -> None:
     observed = {
         "staying_clusters": np.array([0, 1]),
         "staying_margins": np.array([0.0, 0.5, 1.0]),
@@ -157,7 +159,7 @@ def test_strength_is_what_was_observed_of_the_margin() -> None:
 
 
 def test_what_would_move_a_customer_on_the_border_by_hand() -> None:
-    """Centres at 0 and 4: from 1.9, one more leads over 2; from 2.1 only doing nothing leads back."""
+    """Centres at 0 and 4: from 1.9, one more crosses 2; from 2.1, only doing nothing goes back across it."""
     moves = [
         {"text": "one more", "changes": [{"spend": (1.0, 1.0), "unheard of": (1.0, 5.0)}]},
         {"text": "now or later", "changes": [{"spend": (1.0, 9.0)}, {"spend": (0.0, 0.0)}]},
@@ -169,7 +171,7 @@ def test_what_would_move_a_customer_on_the_border_by_hand() -> None:
     assert scores.what_would_move.fillna("").tolist() == ["one more -> Сегмент 1", "nothing -> Сегмент 0", "", ""]
 
 
-def test_customers_are_placed_alike_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     spend = np.random.default_rng(0).normal(2.0, 2.0, 40)
     rows = profile([*spend, np.nan], [9.0, 9.0, 1.0] * 13 + [9.0, 9.0], ["lost"] * 41)
     moves = [
@@ -177,12 +179,12 @@ def test_customers_are_placed_alike_in_blocks_of_any_size(monkeypatch: pytest.Mo
         {"text": "less", "changes": [{"spend": (0.5, 0.0)}]},
     ]
     for clusters in (model()["clusters"], {**NOISY, "noise": "nearest"}):
-        given = model(clusters=clusters, moves=moves, border_margin=0.4)
-        whole = segment_columns(rows, given)
+        moving = model(clusters=clusters, moves=moves, border_margin=0.4)
+        whole = segment_columns(rows, moving)
         assert whole.what_would_move.nunique() == 2 and whole.segment_id.nunique() == 3
         for count in (1, 7, 27):
             monkeypatch.setattr(models.scorer, "POINTS_AT_ONCE", count)
-            pd.testing.assert_frame_equal(segment_columns(rows, given), whole, check_exact=True)
+            pd.testing.assert_frame_equal(segment_columns(rows, moving), whole, check_exact=True)
         monkeypatch.undo()
 
 
@@ -192,7 +194,7 @@ def test_columns_keep_their_types_without_rows() -> None:
 
 
 @pytest.mark.parametrize("clusters", [model()["clusters"], EXEMPLARS], ids=["centres", "exemplars"])
-def test_mlflow_scores_as_memory_does_without_pickle(
+def test_mlflow_model_scores_the_same_as_in_memory_without_pickle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clusters: dict[str, Any]
 ) -> None:
     import mlflow
@@ -218,8 +220,8 @@ def test_mlflow_scores_as_memory_does_without_pickle(
     assert not [path for path in tmp_path.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib"}]
 
 
-def test_rates_are_the_profiles_own() -> None:
-    """The formula stands here and in `features.profile`, since a model imports nothing of ours."""
+def test_rates_equal_those_of_the_profile() -> None:
+    """The formula exists in both the scorer and `features.profile`, because a model imports nothing else of Kindred."""
     measured = pd.DataFrame(
         {
             "customer_id": ["a", "b", "c"],
@@ -254,7 +256,7 @@ def test_rates_are_the_profiles_own() -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_each_rate_follows_whichever_else_the_clusterer_reads(rate: str) -> None:
+def test_each_rate_is_recomputed_even_if_it_is_the_only_one(rate: str) -> None:
     counts = {"session_count": 8.0, "order_count": 2.0, "abandoned_cart_count": 1.0}
     days = {"days_since_first_event": 40.0, "days_since_last_event": 12.0}
     expected = dict(zip(RATES, (28.0, 2.0, 0.25, 0.125), strict=True))

@@ -57,44 +57,44 @@ def test_figures_of_each_customer(profile: pd.DataFrame) -> None:
     assert members.return_rate.tolist() == pytest.approx([1 / 6, np.nan, 0.5], nan_ok=True)
     assert members.abandoned_cart_share.tolist() == pytest.approx([np.nan, np.nan, 0.5], nan_ok=True)
     assert members.spend_per_customer.tolist() == [90.0, 0.0, 10.0]
-    # The mean of a mean's column is the segment's figure.
+    # The mean over members equals the figure of the segment.
     figures = segment_figures(profile, ["a", "a", "b"], max_one_customer_share=1.0)
     assert members.views_per_customer[:2].mean() == figures.loc["a", "views_per_customer"]
 
 
-def test_back_without_an_order_is_seen_a_week_after_it(profile: pd.DataFrame) -> None:
+def test_back_without_order_requires_a_visit_a_week_after_the_order(profile: pd.DataFrame) -> None:
     rows = profile.assign(days_since_last_event=[5.0, 1.0, 293.0])  # bought 5 days ago; never; 300 days ago
     figures = segment_figures(rows, ["a", "b", "c"], max_one_customer_share=1.0)
     assert figures.back_without_order_share[["a", "b", "c"]].tolist() == [0.0, 0.0, 1.0]
 
 
-def test_shares_of_no_spend_are_none(profile: pd.DataFrame) -> None:
+def test_shares_of_spend_are_zero_without_spend(profile: pd.DataFrame) -> None:
     for spend in ([5.0, 0.0, -5.0], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]):
         figures = segment_figures(profile.assign(net_spend=spend), ["a", "a", "b"], max_one_customer_share=1.0)
         assert (figures.spend_share == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("items", "returned", "is_told"),
+    ("items", "returned", "is_shown"),
     [
         ([80_995, 5000, 5000], [80_995, 50, 50], False),
         ([50, 5000, 5000], [51, 25, 25], False),
-        # Two of them.
+        # Two customers.
         ([9000, 9000, 5000], [8000, 8000, 50], True),
-        # Sends back most, and buys most: all send back alike.
+        # The customer who returns most also buys most: all return at the same rate.
         ([9000, 500, 500], [900, 50, 50], True),
-        # Nobody else bought anything.
+        # No other customer bought anything.
         ([10, 0, 0], [5, 0, 0], False),
     ],
-    ids=["one customer's", "half and more of them, of little", "two", "as all do", "the only buyer's"],
+    ids=["one customer", "one customer with few items", "two customers", "same rate for all", "only one buyer"],
 )
-def test_a_rate_that_one_customer_makes_is_not_told(
-    profile: pd.DataFrame, items: list[float], returned: list[float], is_told: bool
+def test_a_rate_dominated_by_one_customer_is_null(
+    profile: pd.DataFrame, items: list[float], returned: list[float], is_shown: bool
 ) -> None:
     rows = profile.assign(item_count=items, returned_item_count=returned)
     figures = segment_figures(rows, ["a", "a", "a"], max_one_customer_share=0.5)
-    assert figures.return_rate.notna().tolist() == [is_told, is_told]  # the segment's, and the shop's
-    if is_told:
+    assert figures.return_rate.notna().tolist() == [is_shown, is_shown]  # of the segment and the shop
+    if is_shown:
         assert figures.loc["a", "return_rate"] == pytest.approx(sum(returned) / sum(items))
-    # Shares of customers are hidden by number, not by weight.
+    # Shares of customers are hidden by count, not by dominance.
     assert figures.loc["a", "stage_lost_share"] == pytest.approx(1 / 3)

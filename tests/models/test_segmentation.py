@@ -48,8 +48,8 @@ SETTINGS: dict[str, Any] = {
 
 def shop(sizes: tuple[int, ...] = (60, 40, 30)) -> pd.DataFrame:
     generator = np.random.default_rng(0)
-    places = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]][: len(sizes)], sizes, axis=0)
-    points = places + generator.normal(0, 0.3, places.shape)
+    centres = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]][: len(sizes)], sizes, axis=0)
+    points = centres + generator.normal(0, 0.3, centres.shape)
     table = pd.DataFrame(points, columns=["spend", "visits"])
     return table.assign(event_count=5.0, lifecycle_stage="active")
 
@@ -59,7 +59,7 @@ def fit(profile: pd.DataFrame, **changes: Any) -> FittedClusters:
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
-def test_three_kinds_are_found_and_those_with_few_events_left_out(algorithm: str) -> None:
+def test_three_groups_are_found_and_customers_with_few_events_are_excluded(algorithm: str) -> None:
     profile = shop()
     profile.loc[::10, "event_count"] = 2.0
     fitted = fit(profile, algorithm=algorithm)
@@ -70,30 +70,30 @@ def test_three_kinds_are_found_and_those_with_few_events_left_out(algorithm: str
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hdbscan"])
 @pytest.mark.parametrize("rows", [1, 2, 4])
-def test_few_customers_make_fewer_segments_and_it_is_said(algorithm: str, rows: int) -> None:
+def test_few_customers_give_fewer_segments_and_a_note(algorithm: str, rows: int) -> None:
     fitted = fit(shop((rows,)), algorithm=algorithm, n_segments=8)
     assert 1 <= fitted.n_segments <= rows
     assert fitted.notes
 
 
-def test_segments_that_do_not_come_back_are_said() -> None:
+def test_unstable_segments_are_reported() -> None:
     cloud = shop()
     cloud[["spend", "visits"]] = np.random.default_rng(3).normal(size=(len(cloud), 2))
     fitted = fit(cloud, n_segments=9)
-    shaky = sum(value < 0.6 for value in fitted.stability.values())
-    assert shaky > 0
-    assert fitted.notes[-1].startswith(f"{shaky} of 9 segments of behaviour rarely come back")
-    (one,) = _stability_notes(FACET, {0: 0.5, 1: 0.9}, 0.6)
-    assert one.startswith("1 of 2 segments of behaviour rarely comes back") and "; it has no campaign name" in one
+    n_unstable = sum(value < 0.6 for value in fitted.stability.values())
+    assert n_unstable > 0
+    assert fitted.notes[-1].startswith(f"{n_unstable} of 9 segments of behaviour rarely reappear")
+    (note,) = _stability_notes(FACET, {0: 0.5, 1: 0.9}, 0.6)
+    assert note.startswith("1 of 2 segments of behaviour rarely reappears") and ". It has no campaign name" in note
     assert fit(shop(), n_segments=3).notes == ()
 
 
-def test_customers_all_alike_are_one_segment() -> None:
+def test_identical_customers_are_one_segment() -> None:
     for algorithm in ("kmeans", "hdbscan"):
         assert fit(shop().assign(spend=1.0, visits=1.0), algorithm=algorithm).n_segments == 1
 
 
-def test_nobody_with_enough_events_is_an_error() -> None:
+def test_no_customer_with_enough_events_is_an_error() -> None:
     with pytest.raises(
         ValueError, match=r"facets\.behaviour: expected customers with at least 3 events and evidence of 0, found none"
     ):
@@ -126,5 +126,5 @@ def test_saving_and_loading_changes_no_byte(tmp_path: Path, algorithm: str) -> N
     assert scores.cluster_id.tolist() == fitted.labels.tolist()
     assert scores.taste_segment.tolist() == scores.segment.tolist()
     assert scores.next_taste_segment_id.tolist() == scores.next_segment_id.tolist()
-    assert scores.strength.between(0.5, 1.0).all()  # three plain kinds: nearly everybody stays
+    assert scores.strength.between(0.5, 1.0).all()  # three clear groups: nearly all customers stay
     assert scores.strength.tolist() == assign(fitted.space, fitted.clusters.model)["strength"].tolist()

@@ -1,4 +1,4 @@
-"""Top categories: of every branch the level that says most, by hand and compared with a plain recursion."""
+"""Top categories: the most informative level of every branch, by hand and compared with a plain recursion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from features.interests import SHARE_PREFIX
 from models.scorer import Floats
 from models.seasons import expected_shares
 from models.top_categories import nodes_by_name, top_categories
-from models.tree import cut_levels, divided
+from models.tree import child_share, cut_levels
 
 LEAVES = {
     "Pets > Cats > Food": 0.04,
@@ -30,7 +30,7 @@ LEAVES = {
     OTHER: 0.05,
 }
 CUT = CategoryCut(3, tuple(LEAVES), tuple(LEAVES.values()))
-RULES = {"most": 3, "min_lift": 1.3, "min_share": 0.05}
+RULES = {"max_count": 3, "min_lift": 1.3, "min_share": 0.05}
 
 
 def profile_of(cut: CategoryCut, own: Floats, kappa: float) -> pd.DataFrame:
@@ -38,13 +38,13 @@ def profile_of(cut: CategoryCut, own: Floats, kappa: float) -> pd.DataFrame:
     share, above, node = np.ones((len(own), 1)), own.sum(axis=1, keepdims=True), np.zeros(0, np.int64)
     for level in cut_levels(cut):
         evidence = level.sums(own)
-        share = divided(share[:, level.parent], evidence, above[:, level.parent], level.spread, kappa)
+        share = child_share(share[:, level.parent], evidence, above[:, level.parent], level.spread, kappa)
         above, node = evidence, level.node
     return pd.DataFrame(share[:, node], columns=[SHARE_PREFIX + name for name in cut.categories])
 
 
 def top(cut: CategoryCut, own: Floats, mixes: Floats | None = None, *, kappa: float = 2.0, **rules: Any) -> Any:
-    """Top categories of customers of one period each, in which the shop's mix was that of ``mixes``; else the cut's."""
+    """Top categories of customers active in one period each, with the shop mix of ``mixes`` (default: the cut's)."""
     mixes = np.tile(cut.mix, (len(own), 1)) if mixes is None else mixes
     expected = expected_shares(np.diag(own.sum(axis=1)), mixes, cut_levels(cut), kappa)
     spec = SimpleNamespace(cut=cut)
@@ -64,25 +64,25 @@ def seen(**counts: float) -> Floats:
     ("own", "expected"),
     [
         (seen(Food=9.0), ["Pets > Cats > Food"]),
-        # 10 ln(10/.4) and 10 ln(10/.4) add up to more than 20 ln(20/3): these two are what it is about.
+        # 10 ln(10/.4) and 10 ln(10/.4) sum to more than 20 ln(20/3), so both children are selected.
         (seen(Food=10.0, Litter=10.0), ["Pets > Cats > Food", "Pets > Cats > Litter"]),
-        # 3 * 4 ln(4/.48) = 25.4 are of three; two of them are 17.0, and the cats are 12 ln(12/1.8) = 22.8.
+        # Each child gains 4 ln(4/.48) = 8.5; two of them gain 17.0, but the cats gain 12 ln(12/1.8) = 22.8.
         (seen(Food=4.0, Litter=4.0, Toys=4.0), ["Pets > Cats"]),
         (seen(other_Cats=6.0), ["Pets > Cats"]),
         (seen(Food=4.0, Litter=4.0, Toys=4.0, Dogs=12.0, Fish=12.0), ["Pets"]),
-        # 9 ln(9/1.8) = 14.5 and 36 ln(36/14.4) = 33.0: the garden says more, though its lift is lower.
+        # 9 ln(9/1.8) = 14.5 and 36 ln(36/14.4) = 33.0: the garden gains more, although its lift is lower.
         (seen(Fish=9.0, Garden=36.0), ["Garden", "Pets > Fish"]),
         (seen(Ceiling=10.0, Desk_lamps=2.0), ["Home > Lamps"]),
         (seen(**{OTHER: 9.0}), []),
         (seen(), []),
     ],
 )  # fmt: skip
-def test_the_level_that_says_most(own: Floats, expected: list[str]) -> None:
+def test_the_most_informative_level_is_selected(own: Floats, expected: list[str]) -> None:
     assert top(CUT, own) == [expected]
 
 
-def test_what_is_no_higher_than_usual_at_the_time_is_no_interest() -> None:
-    """In a rush for gardens a customer who turned to gardens as all did has no top category; in quiet times they have."""
+def test_a_seasonal_rush_is_not_an_interest() -> None:
+    """Garden evidence counts as an interest in a normal period, but not during a general rush for garden products."""
     rush = np.array(CUT.mix) * 0.125
     rush[8] = 1.0 - rush.sum() + rush[8]
     own = seen(Garden=20.0, Dogs=1.0)
@@ -91,26 +91,26 @@ def test_what_is_no_higher_than_usual_at_the_time_is_no_interest() -> None:
 
 
 def test_flat_categories_by_hand() -> None:
-    """Shares from a third and lifts from 1.5 on, after two views of the shop's mix; a tie as columns stand."""
+    """Shares of at least a third and lifts of at least 1.5, with kappa 2; ties in column order."""
     cut = CategoryCut(1, ("A", "B", "C", "D", OTHER), (0.4, 0.2, 0.2, 0.1, 0.1))
     own = np.array(
         [
-            [0.0, 9.0, 9.0, 0.0, 0.0],  # B and C alike
-            [0.0, 2.0, 6.0, 6.0, 2.0],  # D 6 ln(6/1.6), C 6 ln(6/3.2); of B the share is too low
-            [8.0, 4.0, 4.0, 2.0, 2.0],  # as the shop
-            [0.0, 0.0, 0.0, 5.0, 15.0],  # of D the share is too low, and what is left over is no category
+            [0.0, 9.0, 9.0, 0.0, 0.0],  # B and C equally
+            [0.0, 2.0, 6.0, 6.0, 2.0],  # D 6 ln(6/1.6), C 6 ln(6/3.2); B's share is too low
+            [8.0, 4.0, 4.0, 2.0, 2.0],  # the shop's mix
+            [0.0, 0.0, 0.0, 5.0, 15.0],  # D's share is too low, and OTHER is not a category
         ]
     )
     assert top(cut, own, min_lift=1.5, min_share=0.33) == [["B", "C"], ["D", "C"], [], []]
-    assert top(cut, own, min_lift=1.5, min_share=0.33, most=1) == [["B"], ["D"], [], []]
+    assert top(cut, own, min_lift=1.5, min_share=0.33, max_count=1) == [["B"], ["D"], [], []]
     assert top(cut, own[:0]) == []
 
 
-def test_without_categories_there_are_none() -> None:
+def test_without_categories_the_lists_are_empty() -> None:
     assert top(CategoryCut(1, (OTHER,), (1.0,)), np.ones((2, 1))) == [[], []]
 
 
-def test_names_of_the_tree() -> None:
+def test_nodes_by_name() -> None:
     names = nodes_by_name(CUT)
     assert {*names} == {*CUT.categories, "Pets", "Pets > Cats", "Home", "Home > Lamps"}
     assert names["Pets"].columns == (0, 1, 2, 3, 4, 5)
@@ -135,35 +135,35 @@ def plain(cut: CategoryCut, own: Floats, mix: Floats, kappa: float) -> list[str]
         return found
 
     def gain(path: tuple[str, ...]) -> float:
-        seen, usual = total(own, path), evidence * total(mix, path)
+        observed, usual = total(own, path), evidence * total(mix, path)
         shares = share(own, path), share(evidence * mix, path)
         is_distinctive = shares[0] >= RULES["min_share"] and shares[0] >= RULES["min_lift"] * shares[1]
         is_category = len(path) < 2 or path[-1] != f"other {path[-2]}"
-        return seen * math.log(seen / usual) if is_category and is_distinctive and seen > usual else 0.0
+        return observed * math.log(observed / usual) if is_category and is_distinctive and observed > usual else 0.0
 
-    def named(path: tuple[str, ...]) -> list[tuple[float, str]]:
-        below = [named(one) for one in sorted(paths) if len(one) == len(path) + 1 and one[: len(path)] == path]
-        below = sorted(below, key=lambda one: -sum(gains for gains, _ in one))
+    def select(path: tuple[str, ...]) -> list[tuple[float, str]]:
+        children = [child for child in sorted(paths) if len(child) == len(path) + 1 and child[: len(path)] == path]
+        branches = sorted(map(select, children), key=lambda branch: -sum(gains for gains, _ in branch))
         if not path:
-            return [one for branch in below for one in branch]
-        found, alone = [one for branch in below[:2] for one in branch], gain(path)
+            return [category for branch in branches for category in branch]
+        found, alone = [category for branch in branches[:2] for category in branch], gain(path)
         is_own = alone > 0 and alone >= sum(gains for gains, _ in found)
-        is_own = is_own and alone > sum(gains for branch in below[:1] for gains, _ in branch)
+        is_own = is_own and alone > sum(gains for branch in branches[:1] for gains, _ in branch)
         return [(alone, SEPARATOR.join(path))] if is_own else found
 
-    return [name for _, name in sorted(named(()), key=lambda one: -one[0])[: RULES["most"]]]  # type: ignore[misc]
+    return [name for _, name in sorted(select(()), key=lambda category: -category[0])[: RULES["max_count"]]]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_same_as_a_plain_recursion_and_never_nested(seed: int) -> None:
+def test_results_equal_a_plain_recursion_and_are_never_nested(seed: int) -> None:
     draw = np.random.default_rng(seed)
     own = draw.exponential(3.0, (150, len(CUT.categories))) * (draw.random((150, len(CUT.categories))) < 0.4)
     mixes = draw.dirichlet(20.0 * np.array(CUT.mix) + 0.5, size=150)
     found = top(CUT, own, mixes, kappa=3.0)
-    assert found == [plain(CUT, one, mix, 3.0) for one, mix in zip(own, mixes, strict=True)]
-    depths = {name.count(SEPARATOR) for one in found for name in one}
+    assert found == [plain(CUT, row, mix, 3.0) for row, mix in zip(own, mixes, strict=True)]
+    depths = {name.count(SEPARATOR) for names in found for name in names}
     assert depths == {0, 1, 2}
-    for one in found:
-        assert not any(b.startswith(f"{a}{SEPARATOR}") for a in one for b in one)
-        parents = [name.rpartition(SEPARATOR)[0] for name in one]
+    for names in found:
+        assert not any(b.startswith(f"{a}{SEPARATOR}") for a in names for b in names)
+        parents = [name.rpartition(SEPARATOR)[0] for name in names]
         assert all(parents.count(parent) <= 2 for parent in parents if parent)

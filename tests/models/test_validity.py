@@ -1,4 +1,4 @@
-"""What segments foretell: by hand, beside scikit-learn's figures, and on shops where the answer is known."""
+"""Predictive validity: computed by hand, compared with scikit-learn, and on data where the answer is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from models.backtest import Figure, customer_weights, often_bought
 from models.validity import (
     Outcomes,
-    better_of,
+    best_figures,
     figures_of,
     kept_gain,
     predicted_by_profile,
@@ -26,79 +26,81 @@ def outcomes(seed: int = 0, count: int = 400) -> Outcomes:
     return Outcomes(bought, np.where(bought, generator.lognormal(3.0, 1.0, count), 0.0), categories)
 
 
-def test_figures_are_scikit_learns() -> None:
-    done, generator = outcomes(), np.random.default_rng(1)
-    predicted = np.round(generator.random(done.matrix.shape), 1)
-    found = figures_of(predicted, done, ONCE)
-    assert found["buys_auc"].mean == pytest.approx(roc_auc_score(done.bought, predicted[:, 0]))
-    assert found["spend_r2"].mean == pytest.approx(r2_score(np.log1p(done.spend), predicted[:, 1]))
-    by_category = [roc_auc_score(done.categories[:, one], predicted[:, 2 + one]) for one in range(3)]
-    assert found["category_auc"].mean == pytest.approx(np.mean(by_category))
+def test_figures_equal_scikit_learn() -> None:
+    actual, generator = outcomes(), np.random.default_rng(1)
+    predicted = np.round(generator.random(actual.matrix.shape), 1)
+    figures = figures_of(predicted, actual, ONCE)
+    assert figures["buys_auc"].mean == pytest.approx(roc_auc_score(actual.bought, predicted[:, 0]))
+    assert figures["spend_r2"].mean == pytest.approx(r2_score(np.log1p(actual.spend), predicted[:, 1]))
+    by_category = [roc_auc_score(actual.categories[:, column], predicted[:, 2 + column]) for column in range(3)]
+    assert figures["category_auc"].mean == pytest.approx(np.mean(by_category))
 
 
-def test_intervals_are_over_customers_and_narrow_with_them() -> None:
+def test_intervals_narrow_with_more_customers() -> None:
     widths = []
     for count in (400, 6_400):
-        done = outcomes(count=count)
+        actual = outcomes(count=count)
         weights = customer_weights(count, 200, 0)
         assert (weights.sum(axis=1) == count).all() and (weights[0] == 1).all()
-        guess = done.matrix + np.random.default_rng(2).normal(0, 2, done.matrix.shape)
-        figure = figures_of(guess, done, weights)["buys_auc"]
+        guess = actual.matrix + np.random.default_rng(2).normal(0, 2, actual.matrix.shape)
+        figure = figures_of(guess, actual, weights)["buys_auc"]
         assert figure.low < figure.mean < figure.high
         widths.append(figure.high - figure.low)
     assert widths[1] < 0.4 * widths[0]
 
 
-def test_the_truth_and_chance() -> None:
-    done = outcomes()
-    told = predictive_validity(done.bought.astype(int), done, seed=0)
-    assert told["buys_auc"] > 0.999
-    chance = predictive_validity(np.random.default_rng(3).integers(0, 8, 400), done, seed=0)
+def test_figures_of_the_truth_and_of_chance() -> None:
+    actual = outcomes()
+    truth = predictive_validity(actual.bought.astype(int), actual, seed=0)
+    assert truth["buys_auc"] > 0.999
+    chance = predictive_validity(np.random.default_rng(3).integers(0, 8, 400), actual, seed=0)
     assert chance["buys_auc"] == pytest.approx(0.5, abs=0.1)
     assert chance["spend_r2"] < 0.05
 
 
-def test_what_cannot_be_told_apart_is_left_out() -> None:
-    nobody = Outcomes(np.zeros(20, bool), np.zeros(20), np.zeros((20, 0), bool))
-    assert predictive_validity(np.arange(20) % 3, nobody, seed=0) == {}
+def test_undefined_figures_are_left_out() -> None:
+    no_purchases = Outcomes(np.zeros(20, bool), np.zeros(20), np.zeros((20, 0), bool))
+    assert predictive_validity(np.arange(20) % 3, no_purchases, seed=0) == {}
     unpriced = Outcomes(np.arange(20) % 2 == 0, np.zeros(20), np.zeros((20, 0), bool))
     assert set(predictive_validity(np.arange(20) % 3, unpriced, seed=0)) == {"buys_auc"}
 
 
-def test_categories_that_count() -> None:
+def test_only_categories_with_enough_buyers_count() -> None:
     bought = np.array([[1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0]], dtype=bool)
     assert often_bought(bought, 1).tolist() == [True, True, False, False]
     assert often_bought(bought, 2).tolist() == [False, True, False, False]
 
 
-def test_the_whole_profile_tells_what_is_in_it_and_no_more() -> None:
+def test_the_whole_profile_predicts_signal_but_not_noise() -> None:
     generator = np.random.default_rng(4)
     points, shares = generator.normal(size=(1_000, 4)), generator.random((1_000, 2))
     bought = points[:, 0] + generator.normal(0, 0.5, 1_000) > 0
     categories = bought[:, None] & (shares + generator.normal(0, 0.1, shares.shape) > 0.5)
-    done = Outcomes(bought, np.where(bought, np.exp(points[:, 1] + 3), 0.0), categories)
-    predicted = predicted_by_profile(np.column_stack([points, shares]), shares, done, seed=0)
+    actual = Outcomes(bought, np.where(bought, np.exp(points[:, 1] + 3), 0.0), categories)
+    predicted = predicted_by_profile(np.column_stack([points, shares]), shares, actual, seed=0)
     weights = np.ones((1, 1_000))
-    for way in ("linear", "trees"):
-        found = figures_of(predicted[way], done, weights)
-        assert found["buys_auc"].mean > 0.9 and found["category_auc"].mean > 0.9
-    noise = predicted_by_profile(generator.normal(size=(1_000, 4)), generator.random((1_000, 2)), done, seed=0)
-    for way in ("linear", "trees"):
-        assert figures_of(noise[way], done, weights)["buys_auc"].mean == pytest.approx(0.5, abs=0.07)
+    for method in ("linear", "trees"):
+        figures = figures_of(predicted[method], actual, weights)
+        assert figures["buys_auc"].mean > 0.9 and figures["category_auc"].mean > 0.9
+    noise = predicted_by_profile(generator.normal(size=(1_000, 4)), generator.random((1_000, 2)), actual, seed=0)
+    for method in ("linear", "trees"):
+        assert figures_of(noise[method], actual, weights)["buys_auc"].mean == pytest.approx(0.5, abs=0.07)
 
 
-def test_the_whole_profile_of_outcomes_that_do_not_differ() -> None:
-    nobody = Outcomes(np.zeros(30, bool), np.zeros(30), np.zeros((30, 0), bool))
-    predicted = predicted_by_profile(np.random.default_rng(0).normal(size=(30, 2)), np.zeros((30, 0)), nobody, seed=0)
+def test_the_whole_profile_if_outcomes_do_not_vary() -> None:
+    no_purchases = Outcomes(np.zeros(30, bool), np.zeros(30), np.zeros((30, 0), bool))
+    predicted = predicted_by_profile(
+        np.random.default_rng(0).normal(size=(30, 2)), np.zeros((30, 0)), no_purchases, seed=0
+    )
     assert np.abs(predicted["linear"]).max() < 1e-9
 
 
-def test_what_is_kept_of_the_gain_by_hand() -> None:
+def test_kept_gain_by_hand() -> None:
     def row(**means: float) -> dict[str, Figure]:
         return {name: Figure(mean, mean, mean) for name, mean in means.items()}
 
-    ceiling = better_of({"linear": row(buys_auc=0.8, spend_r2=0.2), "trees": row(buys_auc=0.7, spend_r2=0.4)})
-    assert {name: one.mean for name, one in ceiling.items()} == {"buys_auc": 0.8, "spend_r2": 0.4}
+    ceiling = best_figures({"linear": row(buys_auc=0.8, spend_r2=0.2), "trees": row(buys_auc=0.7, spend_r2=0.4)})
+    assert {name: figure.mean for name, figure in ceiling.items()} == {"buys_auc": 0.8, "spend_r2": 0.4}
     kept = kept_gain(row(buys_auc=0.65, spend_r2=0.3, category_auc=0.6), ceiling)
     assert kept == {"buys_auc": pytest.approx(0.5), "spend_r2": pytest.approx(0.75)}
     assert kept_gain(row(buys_auc=0.6), row(buys_auc=0.5)) == {}

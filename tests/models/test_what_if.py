@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from features.events import EventType
-from models.what_if import CHANGED, moves_as_changes, possible_moves
+from models.what_if import CHANGED_COLUMNS, moves_as_changes, possible_moves
 
 NOTHING = {"text": "nothing", "days": 30, "visits": 0, "views": 0, "carts": 0, "orders": 0}
 ORDER = {"text": "one more order", "days": 14, "visits": 1, "views": 5, "carts": 1, "orders": 1}
@@ -10,11 +10,11 @@ CART = {"text": "a cart filled", "days": 14, "visits": 1, "views": 2, "carts": 1
 SHOP = {"spend_per_order": 50.0}
 
 
-def test_an_order_is_tried_at_once_and_at_the_end() -> None:
+def test_an_order_is_tried_at_once_and_on_the_last_day() -> None:
     (order,) = moves_as_changes([ORDER], **SHOP)
     now, later = order["changes"]
     assert now["order_count"] == later["order_count"] == (1.0, 1.0)
-    assert set(now) == set(CHANGED)
+    assert set(now) == set(CHANGED_COLUMNS)
     assert now["spend"] == (1.0, 50.0)
     assert now["event_count"] == (1.0, 7.0)
     assert now["abandoned_cart_count"] == (1.0, 0.0)
@@ -22,35 +22,37 @@ def test_an_order_is_tried_at_once_and_at_the_end() -> None:
     assert (now["days_since_first_event"], later["days_since_first_event"]) == ((1.0, 0.0), (1.0, 14.0))
 
 
-def test_a_cart_without_an_order_is_left_behind() -> None:
+def test_a_cart_without_an_order_counts_as_abandoned() -> None:
     (cart,) = moves_as_changes([{**ORDER, "orders": 0}], **SHOP)
     assert cart["changes"][0]["abandoned_cart_count"] == (1.0, 1.0)
     assert cart["changes"][1]["days_since_last_purchase"] == (1.0, 14.0)
 
 
-def test_nothing_only_ages() -> None:
+def test_doing_nothing_only_adds_days() -> None:
     (nothing,) = moves_as_changes([NOTHING], **SHOP)
     (change,) = nothing["changes"]
-    aged = {name for name, both in change.items() if both == (1.0, 30.0)}
+    aged = {name for name, effect in change.items() if effect == (1.0, 30.0)}
     assert aged == {"days_since_first_event", "days_since_last_event", "days_since_last_purchase"}
-    assert {both for name, both in change.items() if name.endswith("_count")} == {(1.0, 0.0)}
+    assert {effect for name, effect in change.items() if name.endswith("_count")} == {(1.0, 0.0)}
 
 
-def test_only_what_the_log_could_show_is_offered() -> None:
+def test_only_moves_that_the_log_can_record_are_offered() -> None:
     none = dict.fromkeys(EventType, 0.0)
     moves = [VISIT, CART, ORDER, NOTHING]
-    of_orders = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.RETURN: 2.0, EventType.CONTACT: 1.0})
-    assert of_orders == [{**ORDER, "views": 0, "carts": 0}, NOTHING]
-    assert moves_as_changes(of_orders, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
+    with_orders = possible_moves(
+        moves, {**none, EventType.PURCHASE: 9.0, EventType.RETURN: 2.0, EventType.CONTACT: 1.0}
+    )
+    assert with_orders == [{**ORDER, "views": 0, "carts": 0}, NOTHING]
+    assert moves_as_changes(with_orders, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
     with_views = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.VIEW: 90.0})
     assert with_views == [VISIT, {**ORDER, "carts": 0}, NOTHING]
-    of_searches = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.SEARCH: 90.0})
-    assert [move["text"] for move in of_searches] == ["one more visit", "one more order", "nothing"]
-    assert moves_as_changes(of_searches, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
+    with_searches = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.SEARCH: 90.0})
+    assert [move["text"] for move in with_searches] == ["one more visit", "one more order", "nothing"]
+    assert moves_as_changes(with_searches, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
     assert possible_moves(moves, {**none, EventType.VIEW: 9.0, EventType.CART: 9.0}) == moves
 
 
-def test_activity_ages_and_grows_by_what_is_done() -> None:
+def test_activity_decays_and_grows_with_new_actions() -> None:
     weights = {EventType.VIEW: 1.0, EventType.CART: 2.0, EventType.PURCHASE: 3.0}
     order, nothing = moves_as_changes([ORDER, NOTHING], **SHOP, half_life_days=15.0, signal_weights=weights)
     now, later = order["changes"]

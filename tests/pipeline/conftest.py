@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.commands.train import Trained, train
+from pipeline.commands.train import TrainingResult, train
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.simulate import simulate
-from tests.conftest import PARAMS, MadeOnce, copy_store
+from tests.conftest import PARAMS, BuildOnce, copy_store
 
 
 def quiet(step: str) -> None:
@@ -21,11 +21,11 @@ def quiet(step: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def shop(made_once: MadeOnce) -> Path:
+def shop(build_once: BuildOnce) -> Path:
     def make(folder: Path) -> None:
         simulate(folder / "shop", customers=3_000, days=395, seed=5)
 
-    return made_once("shop", make)[0] / "shop"
+    return build_once("shop", make)[0] / "shop"
 
 
 def params_in(folder: Path, shop: Path, *more: str) -> Params:
@@ -49,7 +49,7 @@ def params_in(folder: Path, shop: Path, *more: str) -> Params:
     return load_params(PARAMS, [*places, *more])
 
 
-def copied(source: Path, folder: Path, *trained: Trained) -> tuple[Trained, ...]:
+def copied(source: Path, folder: Path, *trained: TrainingResult) -> tuple[TrainingResult, ...]:
     copy_store(source, folder)
     return tuple(replace(one, report_path=folder / one.report_path.relative_to(source)) for one in trained)
 
@@ -65,47 +65,49 @@ def params(tmp_path: Path, shop: Path, mlflow_store: Path) -> Callable[..., Para
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: Any, shop: Path, made_once: MadeOnce) -> tuple[Params, Trained]:
+def trained(tmp_path_factory: Any, shop: Path, build_once: BuildOnce) -> tuple[Params, TrainingResult]:
     """A training that nothing is to change: each worker has one, for all its tests."""
 
-    def make(folder: Path) -> Trained:
+    def make(folder: Path) -> TrainingResult:
         return train(params_in(folder, shop, "quality.validity=true"), sweep=False, progress=quiet)
 
-    source, made = made_once("trained", make)
+    source, made = build_once("trained", make)
     folder = tmp_path_factory.mktemp("trained")
     (found,) = copied(source, folder, made)
     return params_in(folder, shop, "quality.validity=true"), found
 
 
 @pytest.fixture(scope="session")
-def first_training(made_once: MadeOnce, mlflow_store: Path, shop: Path) -> tuple[Path, Trained]:
-    def make(folder: Path) -> Trained:
+def first_training(build_once: BuildOnce, mlflow_store: Path, shop: Path) -> tuple[Path, TrainingResult]:
+    def make(folder: Path) -> TrainingResult:
         copy_store(mlflow_store, folder)
         return train(params_in(folder, shop), sweep=False, progress=quiet)
 
-    return made_once("first", make)
+    return build_once("first", make)
 
 
 @pytest.fixture(scope="session")
 def two_trainings(
-    made_once: MadeOnce, first_training: tuple[Path, Trained], shop: Path
-) -> tuple[Path, tuple[Trained, Trained]]:
-    def make(folder: Path) -> tuple[Trained, Trained]:
+    build_once: BuildOnce, first_training: tuple[Path, TrainingResult], shop: Path
+) -> tuple[Path, tuple[TrainingResult, TrainingResult]]:
+    def make(folder: Path) -> tuple[TrainingResult, TrainingResult]:
         (champion,) = copied(first_training[0], folder, first_training[1])
         again = params_in(folder, shop).model_copy(update={"seed": 99})
         return champion, train(again, sweep=False, progress=quiet)
 
-    return made_once("two", make)
+    return build_once("two", make)
 
 
 @pytest.fixture
-def champion(first_training: tuple[Path, Trained], tmp_path: Path) -> Trained:
+def champion(first_training: tuple[Path, TrainingResult], tmp_path: Path) -> TrainingResult:
     """A first training with ``params()``, as if it had just been made; the test may do with it what it likes."""
     (found,) = copied(first_training[0], tmp_path, first_training[1])
     return found
 
 
 @pytest.fixture
-def champion_and_challenger(two_trainings: tuple[Path, tuple[Trained, Trained]], tmp_path: Path) -> tuple[Trained, ...]:
+def champion_and_challenger(
+    two_trainings: tuple[Path, tuple[TrainingResult, TrainingResult]], tmp_path: Path
+) -> tuple[TrainingResult, ...]:
     """That, and a second training with another seed."""
     return copied(two_trainings[0], tmp_path, *two_trainings[1])

@@ -1,4 +1,4 @@
-"""Trainings on real logs, beside the project in ../shared/data; skipped, saying so, where they are absent."""
+"""Trainings on real logs in ../shared/data, next to the project. Tests are skipped if the data are missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from features.events import ObservationWindow
 from models.backtest import often_bought
 from models.validity import Outcomes, figures_of, predicted_by_groups
 from pipeline.commands.score import score
-from pipeline.commands.train import Trained, train
+from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
@@ -26,23 +26,23 @@ from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.cluster import cluster, segment_ids
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
-from tests.conftest import MadeOnce, copy_store
+from tests.conftest import BuildOnce, copy_store
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared" / "data"
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"the real logs are not at {DATA.name}/ beside the project"),
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"expected the real logs in shared/{DATA.name}/ next to the project"),
 ]
-# One start is luck on logs this small: figures are means over several.
+# A single start varies too much on logs this small, so figures are means over several seeds.
 SEEDS = range(8)
-OF_INTERESTS = ("facets.interest.algorithm=rule",)
-"""What the choice falls back on where interests are a continuum."""
+INTEREST_RULE = ("facets.interest.algorithm=rule",)
+"""The fallback of the choice if interests form a continuum."""
 LOGS = ("tmall2014", "rees46", "complete_journey", "online_retail")
 
 
-def params_of(log: str, folder: Path, *more: str) -> Params:
-    places = (
+def params_of(log: str, folder: Path, *overrides: str) -> Params:
+    defaults = (
         f"outputs.folder={folder / 'outputs'}",
         f"outputs.scores={folder / 'scores.parquet'}",
         f"tracking.uri=sqlite:///{folder / 'mlflow.db'}",
@@ -50,7 +50,7 @@ def params_of(log: str, folder: Path, *more: str) -> Params:
         "quality.stability_resamples=4",
         "score.hysteresis=0",
     )
-    return load_params(HERE / f"{log}.yaml", [*places, *more])
+    return load_params(HERE / f"{log}.yaml", [*defaults, *overrides])
 
 
 def quiet(step: str) -> None:
@@ -63,40 +63,42 @@ def store(tmp_path: Path, mlflow_store: Path) -> None:
 
 
 @pytest.fixture
-def journey(made_once: MadeOnce, mlflow_store: Path, store: None, tmp_path: Path) -> tuple[Params, Trained]:
+def journey(build_once: BuildOnce, mlflow_store: Path, store: None, tmp_path: Path) -> tuple[Params, TrainingResult]:
     """The champion of complete_journey, with eight segments of each facet."""
-    of_interests = ("facets.interest.algorithm=kmeans", "facets.interest.n_segments=8")
-    given = ("interests.fit=off", "facets.behaviour.n_segments=8", *of_interests)
+    interest_settings = ("facets.interest.algorithm=kmeans", "facets.interest.n_segments=8")
+    overrides = ("interests.fit=off", "facets.behaviour.n_segments=8", *interest_settings)
 
-    def make(folder: Path) -> Trained:
+    def make(folder: Path) -> TrainingResult:
         copy_store(mlflow_store, folder)
-        return train(params_of("complete_journey", folder, *given), sweep=False, progress=quiet)
+        return train(params_of("complete_journey", folder, *overrides), sweep=False, progress=quiet)
 
-    folder, trained = made_once("journey", make)
+    folder, trained = build_once("journey", make)
     copy_store(folder, tmp_path)
-    return params_of("complete_journey", tmp_path, *given), trained
+    return params_of("complete_journey", tmp_path, *overrides), trained
 
 
 @pytest.mark.parametrize("log", LOGS)
-def test_their_clocks_are_right(log: str, tmp_path: Path) -> None:
+def test_sanity_checks_pass(log: str, tmp_path: Path) -> None:
     params = params_of(log, tmp_path)
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
-        observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
-        assert sanity_checks.of_hours(params, source) == sanity_checks.of_spend(observed) == []
-        told = sanity_checks.of_items(observed, source.products)
-        assert ["'FUEL', 'MISCELLANEOUS' hold 98.8%" in one for one in told] == [True] * (log == "complete_journey")
-        far = params.model_copy(update={"cards": params.cards.model_copy(update={"timezone": "Asia/Tokyo"})})
-        assert len(sanity_checks.of_hours(far, source)) == (log == "complete_journey")
+        events = ObservationWindow(params.as_of, params.history_days).of(source.events)
+        assert sanity_checks.check_timezone(params, source) == sanity_checks.check_row_totals(events) == []
+        warnings = sanity_checks.check_units(events, source.products)
+        assert ["'FUEL', 'MISCELLANEOUS' hold 98.8%" in warning for warning in warnings] == [True] * (
+            log == "complete_journey"
+        )
+        wrong_timezone = params.model_copy(update={"cards": params.cards.model_copy(update={"timezone": "Asia/Tokyo"})})
+        assert len(sanity_checks.check_timezone(wrong_timezone, source)) == (log == "complete_journey")
 
 
 @pytest.mark.parametrize("log", LOGS)
 def test_trains_and_scores(log: str, tmp_path: Path) -> None:
-    # Few candidates, and a ceiling of few customers: what is chosen and foretold is looked at below.
+    # Few candidates and a small ceiling sample; the choice and its predictive validity are tested below.
     few = ("facets.behaviour.try_n_segments=[4, 10, 16]", "facets.interest.try_n_segments=[4, 8]")
     params = params_of(log, tmp_path, *few, "quality.ceiling_customers=300")
     trained = train(params, sweep=False, progress=quiet)
-    facets = ["behaviour"] if log == "online_retail" else ["behaviour", "interest"]  # which has no categories
+    facets = ["behaviour"] if log == "online_retail" else ["behaviour", "interest"]  # online_retail has no categories
     assert list(trained.segments.facet.unique()) == facets
     assert any(note.startswith("No segments by interest") for note in trained.notes) == (log == "online_retail")
     for _, own in trained.segments.groupby("facet"):
@@ -106,44 +108,46 @@ def test_trains_and_scores(log: str, tmp_path: Path) -> None:
     table = pq.read_table(scored.path).to_pandas()
     assert table.customer_id.is_unique
     assert not table.customer_id.str.endswith(".0").any()
-    # At the date of training, scoring gives everybody the segment of training.
+    # At the training date, scoring gives every customer the segment from training.
     for facet, column in zip(facets, ("segment_id", "interest_segment_id"), strict=False):
         own = trained.segments[trained.segments.facet == facet].set_index("segment_id")
         assert table[column].value_counts().to_dict() == own.customer_count.to_dict()
 
 
 def outcomes(con: Any, params: Params, days: int) -> pd.DataFrame:
-    """What was bought in the ``days`` after as_of: customer_id, category (the first level), spend."""
+    """Purchases in the ``days`` after as_of: customer_id, category (first level), spend."""
     catalogue = "left join products p using (product_id)" if "products" in con.list_tables() else ""
     path = "coalesce(p.category_path, e.category_path)" if catalogue else "e.category_path"
     as_of = params.as_of.strftime("%Y-%m-%d %H:%M:%S")
-    found: pd.DataFrame = con.con.execute(
+    purchases: pd.DataFrame = con.con.execute(
         f"select customer_id, split_part({path}, ' > ', 1) as category, "
         f"sum(coalesce(quantity * unit_price - coalesce(discount, 0), 0)) as spend from events e {catalogue} "
         f"where event_type = 'purchase' and occurred_at >= timestamp '{as_of}' "
         f"and occurred_at < timestamp '{as_of}' + interval {days} days group by all"
     ).df()
-    return found
+    return purchases
 
 
 def validity(profile: pd.DataFrame, groups: list[Any], later: pd.DataFrame, *, with_spend: bool) -> dict[str, float]:
-    """What one grouping or several together predict; ``groups``: arrays of shape (n,)."""
+    """Predictive figures of one or more groupings together; ``groups`` are arrays of shape (n,)."""
     ids = pd.Index(profile.customer_id)
     later = later[later.customer_id.isin(ids)]
     spend = later.groupby("customer_id").spend.sum().reindex(ids).fillna(0.0).to_numpy()
     bought = ids.isin(later.customer_id)
     matrix = pd.crosstab(later.customer_id, later.category).reindex(ids).fillna(0).to_numpy() > 0
-    done = Outcomes(bought, spend if with_spend else 0.0 * spend, matrix[:, often_bought(matrix, 10)])
-    # Who is held out together is luck, and more so where few categories are bought often enough to count.
+    actual = Outcomes(bought, spend if with_spend else 0.0 * spend, matrix[:, often_bought(matrix, 10)])
+    # Means over several fold assignments, because the figures depend on them if few categories count.
     weights = np.ones((1, len(ids)))
-    rows = [figures_of(predicted_by_groups(groups, done, seed=seed), done, weights) for seed in range(1, 9)]
-    told = pd.DataFrame([{name: one.mean for name, one in row.items()} for row in rows])
-    return {str(name): float(mean) for name, mean in told.mean().items()}
+    rows = [figures_of(predicted_by_groups(groups, actual, seed=seed), actual, weights) for seed in range(1, 9)]
+    means = pd.DataFrame([{name: figure.mean for name, figure in row.items()} for row in rows])
+    return {str(name): float(mean) for name, mean in means.mean().items()}
 
 
 @pytest.mark.parametrize(("log", "with_spend"), [("tmall2014", False), ("complete_journey", True)])
-def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, with_spend: bool, tmp_path: Path) -> None:
-    params = params_of(log, tmp_path, "facets.behaviour.n_segments=8", *OF_INTERESTS)
+def test_segments_predict_the_next_thirty_days_better_than_raw_counts(
+    log: str, with_spend: bool, tmp_path: Path
+) -> None:
+    params = params_of(log, tmp_path, "facets.behaviour.n_segments=8", *INTEREST_RULE)
     behaviour, interest = facets_of(params)
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
@@ -167,21 +171,21 @@ def test_segments_tell_more_of_the_next_thirty_days_than_raw_counts(log: str, wi
     points = raw.reindex(profile.customer_id).fillna(0).to_numpy()
     raw_groups = [KMeans(8, n_init=10, random_state=seed).fit_predict(points) for seed in SEEDS]
     ours = pd.DataFrame([validity(profile, both, later, with_spend=with_spend) for both in groups])
-    theirs = pd.DataFrame([validity(profile, [one], later, with_spend=with_spend) for one in raw_groups])
+    theirs = pd.DataFrame([validity(profile, [group], later, with_spend=with_spend) for group in raw_groups])
     print(f"\n{log}, mean over seeds (and spread)")
-    for name, one in (("segments", ours), ("k-means on raw counts", theirs)):
-        print(f"  {name:<24}", {key: f"{one[key].mean():.3f} ({one[key].std():.3f})" for key in one})
+    for name, table in (("segments", ours), ("k-means on raw counts", theirs)):
+        print(f"  {name:<24}", {key: f"{table[key].mean():.3f} ({table[key].std():.3f})" for key in table})
     for outcome in ours:
         assert ours[outcome].mean() > theirs[outcome].mean(), outcome
 
 
 @pytest.mark.parametrize("log", ["tmall2014", "complete_journey", "online_retail"])
-def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) -> None:
-    """The balance of blocks is chosen on earlier cutoffs, the figures are of the last one: of both facets together."""
-    given = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[8]", *OF_INTERESTS)
-    later = {"as_of": given.as_of + timedelta(days=30), "history_days": given.history_days + 30}
-    result = train(given.model_copy(update=later), sweep=False, progress=quiet)
-    _, metrics, _ = mlflow_runs.read_run(mlflow_runs.open_store(given), result.run_id)
+def test_eight_segments_retain_most_of_the_achievable_signal(log: str, tmp_path: Path) -> None:
+    """The balance of blocks is chosen on earlier cutoffs; the figures are of the last one, for both facets together."""
+    params = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[8]", *INTEREST_RULE)
+    later = {"as_of": params.as_of + timedelta(days=30), "history_days": params.history_days + 30}
+    result = train(params.model_copy(update=later), sweep=False, progress=quiet)
+    _, metrics, _ = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
     figures = [
         name.removeprefix("validity_") for name in metrics if name.startswith("validity_") and "kept" not in name
     ]
@@ -190,8 +194,8 @@ def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) 
         print(
             f"  {name:<14}",
             {
-                way: round(metrics[f"{way}_{name}"], 3)
-                for way in ("validity", "rfm", "log_rfm", "log_rfm_activity_shares", "counts", "ceiling")
+                method: round(metrics[f"{method}_{name}"], 3)
+                for method in ("validity", "rfm", "log_rfm", "log_rfm_activity_shares", "counts", "ceiling")
             },
         )
         assert metrics[f"validity_{name}"] > metrics[f"counts_{name}"]
@@ -199,7 +203,7 @@ def test_eight_segments_keep_most_of_what_can_be_told(log: str, tmp_path: Path) 
     assert min(kept) > 0.8
 
 
-def test_segments_survive_another_seed_and_a_month(journey: tuple[Params, Trained]) -> None:
+def test_segments_survive_another_seed_and_a_month(journey: tuple[Params, TrainingResult]) -> None:
     params, _ = journey
     later = {"as_of": params.as_of + timedelta(days=29)}
     for change in ({"seed": 1}, later):
@@ -210,11 +214,11 @@ def test_segments_survive_another_seed_and_a_month(journey: tuple[Params, Traine
             assert [row["verdict"] for row in rows if row["facet"] == facet] == ["survived"] * 8
 
 
-def test_an_update_gives_what_a_rebuild_gives(journey: tuple[Params, Trained], tmp_path: Path) -> None:
+def test_an_update_gives_the_same_scores_as_a_full_run(journey: tuple[Params, TrainingResult], tmp_path: Path) -> None:
     params, trained = journey
     for days in (0, 1, 8):
         later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
         found = score(later, model_uri=trained.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
     expected = score(later, model_uri=trained.model_uri, out=tmp_path / "b.parquet", progress=quiet)
-    ours, theirs = (pq.read_table(one.path).to_pandas() for one in (found, expected))
+    ours, theirs = (pq.read_table(scored.path).to_pandas() for scored in (found, expected))
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)

@@ -1,4 +1,4 @@
-"""The crossing of two facets as a table for report, workbook and figures: lifts among the segments it shows."""
+"""The crosstab of two facets for report, workbook and plots, with lifts among the segments it shows."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from models.facet_crossing import lifts_of_shown
+from models.facet_crossing import visible_lifts
 
-LARGE = 0.05
-"""Share of all customers from which on a group by rule has a column."""
-TELLING_LIFT = 1.3
-"""A map of interests without such a cell says nothing: it is left out."""
+MIN_COLUMN_SHARE = 0.05
+"""A rule-based group has a column from this share of all customers."""
+MIN_MAP_LIFT = 1.3
+"""A map of interests without a cell of at least this lift shows nothing and is left out."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Customers in both of two segments; all None where hidden.
+    """Customers in both of two segments; all None if the cell is hidden.
 
     Attributes
     ----------
     lift : float or None
-        None, too, where one of the two is a group by rule that says nothing of interests.
-    is_sure : bool
-        Whether chance does not explain the lift.
+        Also None if one of the two is a rule-based group whose interests are unknown.
+    is_significant : bool
+        Whether the lift is statistically significant.
     """
 
     count: int | None = None
     spend_share: float | None = None
     lift: float | None = None
-    is_sure: bool = False
+    is_significant: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,66 +51,69 @@ class FacetTable:
 
 
 def facet_table(summary: Mapping[str, Any]) -> FacetTable | None:
-    """The crossing of `segmentation.training_summary`, its largest rows first; None where there are no two to show."""
-    found = summary.get("crossing")
-    if not found:
+    """The crosstab of `segmentation.training_summary`, largest rows first; None if there are not two facets to show."""
+    crosstab = summary.get("crossing")
+    if not crosstab:
         return None
-    by_id = {one["segment_id"]: one for one in summary["segments"]}
-    counts = np.array(found["counts"], dtype=np.float64).T  # NaN where hidden
+    by_id = {segment["segment_id"]: segment for segment in summary["segments"]}
+    counts = np.array(crosstab["counts"], dtype=np.float64).T  # NaN where hidden
     places = (
-        {one: place for place, one in enumerate(found["rows"])},
-        {one: place for place, one in enumerate(found["columns"])},
+        {segment_id: place for place, segment_id in enumerate(crosstab["rows"])},
+        {segment_id: place for place, segment_id in enumerate(crosstab["columns"])},
     )
-    rows = [by_id[one] for one in found["columns"] if not by_id[one]["is_small"]]
-    rows.sort(key=lambda one: (one["is_standing"], -one["customer_count"], one["segment_id"]))
-    known = np.array([places[1][one["segment_id"]] for one in rows if not one["is_standing"]], dtype=np.int64)
-    likes = {one: np.nansum(counts[known, place]) > 0 for one, place in places[0].items()}
-    first = [one for one in summary["segments"] if one["segment_id"] in places[0]]
-    columns = _columns(first, likes)
+    rows = [by_id[segment_id] for segment_id in crosstab["columns"] if not by_id[segment_id]["is_small"]]
+    rows.sort(key=lambda row: (row["is_standing"], -row["customer_count"], row["segment_id"]))
+    known = np.array([places[1][row["segment_id"]] for row in rows if not row["is_standing"]], dtype=np.int64)
+    has_interests = {segment_id: np.nansum(counts[known, place]) > 0 for segment_id, place in places[0].items()}
+    first = [segment for segment in summary["segments"] if segment["segment_id"] in places[0]]
+    columns = _columns(first, has_interests)
     if not rows or not columns:
         return None
-    at = np.ix_([places[1][one["segment_id"]] for one in rows], [places[0][one["segment_id"]] for one in columns])
-    spend = np.array(found["spend_shares"], dtype=np.float64).T[at]
-    is_known = np.array([not one["is_standing"] for one in rows], dtype=bool)
-    lifts, is_sure = lifts_of_shown(np.where(is_known[:, None], counts[at], np.nan))
+    at = np.ix_([places[1][row["segment_id"]] for row in rows], [places[0][column["segment_id"]] for column in columns])
+    spend = np.array(crosstab["spend_shares"], dtype=np.float64).T[at]
+    is_clustered = np.array([not row["is_standing"] for row in rows], dtype=bool)
+    lifts, is_significant = visible_lifts(np.where(is_clustered[:, None], counts[at], np.nan))
     return FacetTable(
         rows=rows,
         columns=columns,
         cells=[
             [
-                _cell(counts[at][place], spend[place], lifts[place], is_sure[place], (row, column))
+                _cell(counts[at][place], spend[place], lifts[place], is_significant[place], (row, column))
                 for place, column in (((i, j), column) for j, column in enumerate(columns))
             ]
             for i, row in enumerate(rows)
         ],
-        left_out=[one for one in first if one not in columns],
+        left_out=[segment for segment in first if segment not in columns],
     )
 
 
-def _columns(segments: Sequence[Mapping[str, Any]], likes: Mapping[str, bool]) -> list[Mapping[str, Any]]:
-    """Those clustered, and large groups by rule whose interests are known; all such groups where none is clustered."""
-    is_clustered = any(not one["is_standing"] for one in segments)
+def _columns(segments: Sequence[Mapping[str, Any]], has_interests: Mapping[str, bool]) -> list[Mapping[str, Any]]:
+    """Clustered segments, and large rule-based groups with known interests; all of these if nothing is clustered."""
+    is_clustered = any(not segment["is_standing"] for segment in segments)
     return [
-        one
-        for one in segments
-        if not one["is_small"]
+        segment
+        for segment in segments
+        if not segment["is_small"]
         and (
-            not one["is_standing"]
-            or (likes[one["segment_id"]] and (one["customer_share"] >= LARGE or not is_clustered))
+            not segment["is_standing"]
+            or (
+                has_interests[segment["segment_id"]]
+                and (segment["customer_share"] >= MIN_COLUMN_SHARE or not is_clustered)
+            )
         )
     ]
 
 
 def _cell(
-    count: float, spend: float, lift: float, is_sure: bool, segments: tuple[Mapping[str, Any], Mapping[str, Any]]
+    count: float, spend: float, lift: float, is_significant: bool, segments: tuple[Mapping[str, Any], Mapping[str, Any]]
 ) -> Cell:
     if np.isnan(count):
         return Cell()
-    # Where the spend of a segment is hidden, its cells would add up to it.
-    has_spend = all(one["spend_share"] is not None for one in segments)
+    # If the revenue of a segment is hidden, the sum of its cells would reveal it.
+    has_spend = all(segment["spend_share"] is not None for segment in segments)
     return Cell(
         count=int(count),
         spend_share=float(spend) if has_spend and not np.isnan(spend) else None,
         lift=None if np.isnan(lift) else float(lift),
-        is_sure=bool(is_sure),
+        is_significant=bool(is_significant),
     )

@@ -1,4 +1,4 @@
-"""The summary and a language -> one HTML file: no script, no outside address, everything escaped."""
+"""The summary and a language -> one HTML file, without scripts or external links, and with every text escaped."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def render(summary: dict[str, Any], language: str) -> str:
     words = wording(language, summary.get("currency"), summary["method"].get("timezone", "UTC"))
     segments = summary["segments"]
     revenue = summary["revenue"]
-    names = {one["segment_id"]: words.name(one) for one in segments}
-    # As in trainings that did not take returns off.
+    names = {segment["segment_id"]: words.name(segment) for segment in segments}
+    # Summaries of earlier versions, whose revenue is before returns, lack these keys.
     summary = {"spend_is": "before", **summary, "totals": {"paid": 0.0, **summary["totals"]}}
     return render_template(
         "report.html.j2",
@@ -33,33 +33,33 @@ def render(summary: dict[str, Any], language: str) -> str:
         funnel_segments=drawings.funnel_matrix(summary["funnel"], names, words),
         tiers=drawings.tier_bars(revenue, words) if revenue else None,
         pareto=drawings.pareto_curve(revenue, words) if revenue else None,
-        unnamed=_unnamed,
-        proposed=lambda one: proposed_name(one, language),
-        foretold=words.foretold(summary["quality"].get("validity")),
-        five_w=lambda one: five_w_texts(_not_said_yet(one), language, is_standing=one["is_standing"]),
-        crossed=[drawings.crossing(one, names, words) for one in summary["crossings"]],
+        unnamed_interests=_unnamed_interests,
+        proposed=lambda segment: proposed_name(segment, language),
+        predictions=words.predictions(summary["quality"].get("validity")),
+        five_w=lambda segment: five_w_texts(_new_lines(segment), language, is_standing=segment["is_standing"]),
+        crossed=[drawings.crossing(table, names, words) for table in summary["crossings"]],
         **{key: value for key, value in summary.items() if key not in ("language", "crossings", "facets")},
         facets=facet_sections(summary, words),
     )
 
 
-def _unnamed(segment: dict[str, Any]) -> list[dict[str, Any]]:
-    """The distinctive interests of a segment but for those that it is named by."""
-    named = {one["figure"] for one in segment["evidence"] if "first_share" in one}
-    return [one for one in segment["top_categories"] if f"interest: {one['label']}" not in named]
+def _unnamed_interests(segment: dict[str, Any]) -> list[dict[str, Any]]:
+    """The distinctive interests of a segment, without those in its name."""
+    named = {item["figure"] for item in segment["evidence"] if "first_share" in item}
+    return [interest for interest in segment["top_categories"] if f"interest: {interest['label']}" not in named]
 
 
-def _not_said_yet(segment: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The lines of a card, in one of interests without the categories that it has named already."""
-    said = {one.get("category") for one in segment["top_categories"]} if is_by_interest(segment) else set()
+def _new_lines(segment: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The 5W lines of a card; on an interest segment's card, without the categories listed above them."""
+    listed = {item.get("category") for item in segment["top_categories"]} if is_by_interest(segment) else set()
     return {
-        question: [one for one in lines if one["topic"] != "category" or one["value"] not in said]
+        question: [line for line in lines if line["topic"] != "category" or line["value"] not in listed]
         for question, lines in segment.get("five_w", {}).items()
     }
 
 
 def render_template(template: str, **values: Any) -> str:
-    """A template of ours with the style of the report; a comparison of runs has its own."""
+    """A template filled in, with the style sheet of the report."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -1,1 +1,1 @@
-"""The report's words in each language, and numbers, dates and plurals in its form."""
+"""The texts of the report in each language, with numbers, dates and plurals in its format."""

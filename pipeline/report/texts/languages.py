@@ -1,4 +1,4 @@
-"""The files of ``texts/``: texts by key in each language, held to those of English."""
+"""The files of ``texts/``: texts by key in each language, checked against the English ones."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ Text = str | dict[str, str]
 
 
 def read_texts(language: str, folder: Path = TEXTS) -> dict[str, Text]:
-    """Texts by dotted key; a mapping of plural forms where a text has them.
+    """Texts by dotted key; a mapping of plural forms for a text that has them.
 
     Raises
     ------
     ValueError
-        A key that English has is missing or too many, or a text has other placeholders or plural forms than it should.
+        The keys differ from those of English, or a text has the wrong placeholders or plural forms.
     """
-    texts, english = (_flat(_load(folder / f"{one}.yaml")) for one in (language, "en"))
+    texts, english = (_flat(_load(folder / f"{name}.yaml")) for name in (language, "en"))
     if wrong := sorted(texts.keys() ^ english.keys()):
-        raise ValueError(f"texts/{language}.yaml: expected the keys of en.yaml; missing or too many: {wrong[:5]}")
+        raise ValueError(
+            f"texts/{language}.yaml: expected the keys of en.yaml; missing or unexpected: {wrong[:5]}. Fix them."
+        )
     forms = set(Locale.parse(language).plural_form.tags) | {"other"}
     for key, text in texts.items():
         if isinstance(text, dict) != isinstance(english[key], dict) or (isinstance(text, dict) and set(text) != forms):
             raise ValueError(
-                f"texts/{language}.yaml: {key}: expected the plural forms {sorted(forms)} where English has any"
+                f"texts/{language}.yaml: {key}: expected the plural forms {sorted(forms)} if English has plural forms"
             )
         if any(
-            _fields(one) != _fields(_other(english[key]))
-            for one in (text.values() if isinstance(text, dict) else [text])
+            _fields(form) != _fields(_other(english[key]))
+            for form in (text.values() if isinstance(text, dict) else [text])
         ):
-            raise ValueError(f"texts/{language}.yaml: {key}: expected the placeholders of English")
+            raise ValueError(f"texts/{language}.yaml: {key}: expected the placeholders of the English text")
     return texts
 
 

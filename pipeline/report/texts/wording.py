@@ -1,4 +1,4 @@
-"""The texts of the report in a language: words of ``texts/``, numbers, dates and plurals in the language's form."""
+"""The texts of the report in one language: texts from ``texts/``, and numbers, dates and plurals in its format."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from features.context import CHANNEL_PREFIX
 from features.events import EventType
 from features.interests import SHARE_PREFIX
 from features.journey import PASSING_STAGES
-from models.identity import STANDING
-from models.naming import SHARE_OF, category_in_languages
+from models.identity import RULE_GROUP_PREFIX
+from models.naming import SUBGROUP_SHARE, category_in_languages
 from pipeline.report.texts.languages import Text, read_texts
 
 MONEY = {"average_order_value", "spend_per_customer", "paid_per_customer"}
-"""Figures that are told as money; those that end as below are shares, the others plain numbers."""
+"""Figures shown as money. Names that end in one of `SHARES` are shares; all others are plain numbers."""
 SHARES = ("_share", "return_rate")
 BOUNDS = {
     "days_since_last_purchase": "bought",
@@ -30,18 +30,18 @@ BOUNDS = {
     "days_from_first_to_last_event": "span",
     "spend": "spend",
 }
-"""Column of a rule -> the key of its phrase, less ``_above`` or ``_below``."""
+"""Column of a rule -> the key of its phrase, without ``_above`` or ``_below``."""
 DAY_CHARS = 10
-"""Of a day without an hour, as in 2025-11-01."""
+"""Length of a date without a time, such as 2025-11-01."""
 DATE_LOCALES = {"en": "en_GB"}
-"""Of a language whose dates are not those of its own locale: 1 November 2025, as the spelling is British."""
-ALL_STAY = 0.995
-"""From this share on, read as all of them, it is not said of a stage that customers pass through it."""
-FORETOLD = ("buys_auc", "spend_r2", "category_auc")
+"""Language -> the locale of its dates, where it differs: English is British, as in 1 November 2025."""
+ALL_RETAINED = 0.995
+"""At this share or above, the card does not say that customers pass through the stage: it would contradict itself."""
+PREDICTED = ("buys_auc", "spend_r2", "category_auc")
 
 
 def number(value: float | None, form: str = "number", language: str = "en", currency: str | None = None) -> str:
-    """A figure as people read it, money with its currency where that is known; a dash where there is none."""
+    """A figure formatted for readers, money with its currency if known; a dash for a missing value."""
     if value is None or np.isnan(value):
         return "–"
     if form == "share":
@@ -58,36 +58,36 @@ def number(value: float | None, form: str = "number", language: str = "en", curr
 
 
 def form_of(figure: str) -> str:
-    """How the number of a figure is written: share, money, number."""
+    """The format of a figure: share, money or number."""
     return "share" if figure.endswith(SHARES) else "money" if figure in MONEY else "number"
 
 
 def shown_name(segment: Mapping[str, Any], language: str | None = None) -> str:
-    """The name, and that the segment is unstable where it is."""
+    """The name of a segment, marked if the segment is unstable."""
     name = segment["names"][language] if language else segment["name"]
     return str(name) if segment["is_stable"] else wording(language or "en")("unstable", name=name)
 
 
 def proposed_name(segment: Mapping[str, Any], language: str) -> str | None:
-    """The name that `naming.proposer` proposes; None where there is none, it is so called, or a person named it."""
+    """The name that `naming.proposer` proposes; None if there is none, it is in use, or the name was set by hand."""
     proposed = (segment.get("proposed_names") or {}).get(language)
     is_by_hand = proposed is not None and segment["names"] != segment["names_by_figures"]
     return None if is_by_hand or proposed == segment["names"][language] else proposed
 
 
 def is_by_interest(segment: Mapping[str, Any]) -> bool:
-    """Whether a segment is named by what its customers like, as its evidence shows."""
-    return any("first_share" in one for one in segment["evidence"])
+    """Whether a segment is named by the interests of its customers."""
+    return any("first_share" in item for item in segment["evidence"])
 
 
 @functools.cache
 def wording(language: str, currency: str | None = None, timezone: str = "UTC") -> Wording:
-    """The wording of a language, with amounts in a currency (ISO 4217) and days of a time zone, read once."""
+    """The wording of a language, with amounts in a currency (ISO 4217) and dates in a time zone; read once."""
     return Wording(language, read_texts(language), currency, timezone)
 
 
 class Wording:
-    """Texts by key, ``words("days", count=3)``, and the phrases that are made of several."""
+    """Texts by key, such as ``words("days", count=3)``, and phrases composed of several texts."""
 
     def __init__(
         self, language: str, texts: Mapping[str, Text], currency: str | None = None, timezone: str = "UTC"
@@ -100,13 +100,13 @@ class Wording:
         self.plural = Locale.parse(language).plural_form
 
     def __call__(self, key: str, **values: Any) -> str:
-        """The text of ``key``; ``count`` chooses the plural form, and is written as a whole number."""
+        """The text of ``key``; ``count`` selects the plural form and is formatted as a whole number."""
         text = self.texts[key]
         if isinstance(text, dict):
             text = text[self.plural(values["count"])]
         if isinstance(values.get("count"), int | float):
             values["count"] = self.whole(values["count"])
-        return text.format(**values).replace("..", ".")  # after a date that ends with a point
+        return text.format(**values).replace("..", ".")  # a date may end with a full stop
 
     def whole(self, value: float) -> str:
         """A count."""
@@ -117,46 +117,46 @@ class Wording:
         return number(value, form, self.language, self.currency)
 
     def times(self, value: float | None) -> str:
-        """A multiple, with one digit."""
+        """A multiple, with one decimal."""
         return "" if value is None else format_decimal(value, "0.0" if value else "0", locale=self.language)
 
     def fixed(self, value: float) -> str:
-        """A figure with two digits after the point."""
+        """A figure with two decimals."""
         return format_decimal(value, "0.00", locale=self.language)
 
     def places(self, value: float) -> str:
-        """A figure with up to two digits after the point."""
+        """A figure with up to two decimals."""
         return format_decimal(value, "0.##", locale=self.language)
 
     def date(self, moment: str, form: str = "long") -> str:
-        """The day, where the shop is, of an ISO moment in UTC; of a day alone, itself; form: long, medium, short."""
-        return format_date(self._there(moment), form, locale=self.date_locale)
+        """The date of an ISO time (UTC) in the shop's time zone, or a plain date; form: long, medium or short."""
+        return format_date(self._local_time(moment), form, locale=self.date_locale)
 
     def moment(self, moment: str, form: str = "long") -> str:
-        """The same of an as_of, with the hour where it is not midnight there: a day of UTC may begin in the evening."""
-        at = self._there(moment)
-        day = format_date(at, form, locale=self.date_locale)
-        return day if at.time() == time() else f"{day}, {at:%H:%M}"
+        """As `date`, with the time of day unless it is midnight in the shop's time zone."""
+        local = self._local_time(moment)
+        day = format_date(local, form, locale=self.date_locale)
+        return day if local.time() == time() else f"{day}, {local:%H:%M}"
 
-    def _there(self, moment: str) -> datetime:
+    def _local_time(self, moment: str) -> datetime:
         at = datetime.fromisoformat(moment.removesuffix(" UTC"))
         is_day = len(moment) <= DAY_CHARS
         return at if is_day else at.replace(tzinfo=at.tzinfo or UTC).astimezone(ZoneInfo(self.timezone))
 
     def name(self, segment: Mapping[str, Any]) -> str:
-        """What a segment is called."""
+        """The name of a segment, marked if it is unstable."""
         return shown_name(segment, self.language)
 
     def category(self, label: str) -> str:
-        """A category as the tables call it."""
+        """The label of a category in this language."""
         return category_in_languages(label)[self.language]
 
     def categories(self, segment: Mapping[str, Any]) -> str:
-        """The distinctive interests of a segment, one after another."""
-        return "; ".join(self.category(one["label"]) for one in segment["top_categories"])
+        """The distinctive interests of a segment, as a list in one text."""
+        return "; ".join(self.category(interest["label"]) for interest in segment["top_categories"])
 
     def group(self, value: str) -> str:
-        """A group of a segmentation by rule; as it stands where it has no text."""
+        """The label of a rule-based group; its own value where there is no text for it."""
         code = value.lower().replace(" ", "_")
         for key in (f"group.{code}", f"stage.{code}"):
             if key in self.texts:
@@ -164,59 +164,67 @@ class Wording:
         return value
 
     def figure(self, name: str) -> str:
-        """The label of a figure of `models.naming`; its name where it has none."""
+        """The label of a figure of `models.naming`; its name where there is no label."""
         if name.startswith("stage_"):
             return self("figure.stage_share", name=self(f"stage.{name.removeprefix('stage_').removesuffix('_share')}"))
         key = f"figure.{name}"
         return self(key) if key in self.texts else name.replace("_", " ")
 
-    def deeds(self, event_types: Iterable[str]) -> str:
-        """What a log holds, but for what is of no known type."""
+    def event_list(self, event_types: Iterable[str]) -> str:
+        """The types of events in a log, without those of unknown type."""
         return ", ".join(self(f"event.{kind}") for kind in event_types if kind != EventType.OTHER)
 
-    def beside(
+    def differing_figures(
         self, names: Iterable[str], own: Mapping[str, float], shop: Mapping[str, float], *, min_share: float
     ) -> list[tuple[str, str, str]]:
-        """Figures of a segment beside the shop's, as texts; those that read as the shop's left out.
+        """Name, value and overall value of the figures in which a segment differs, as texts.
 
-        So are those of some customers alone, such as who had a cart, where these are less than ``min_share`` of it.
+        Figures whose texts are equal are left out. So are figures about a subgroup, such as customers with a cart, if
+        fewer than ``min_share`` of the segment belong to it.
         """
-        kept = [name for name in names if shop[name] and own.get(SHARE_OF.get(name, ""), 1.0) >= min_share]
-        told = [(name, *(self.number(one[name], form_of(name)) for one in (own, shop))) for name in kept]
-        return [(name, value, of_shop) for name, value, of_shop in told if value != of_shop]
+        kept = [name for name in names if shop[name] and own.get(SUBGROUP_SHARE.get(name, ""), 1.0) >= min_share]
+        rows = [(name, *(self.number(figures[name], form_of(name)) for figures in (own, shop))) for name in kept]
+        return [(name, value, overall) for name, value, overall in rows if value != overall]
 
-    def proofs(self, evidence: Sequence[Mapping[str, Any]], *, is_of_others: bool = False) -> list[str]:
-        """The figures that carry the name of a segment, but for those that read as everybody's.
+    def evidence(self, evidence: Sequence[Mapping[str, Any]], *, is_outside: bool = False) -> list[str]:
+        """The figures behind the name of a segment, without those that look the same as the overall figure.
 
-        ``is_of_others``: they are beside those of the customers told apart by behaviour, of whom the segment is none.
+        ``is_outside``: the segment is not part of the customers it is compared with, those clustered by behaviour.
         """
         if evidence and "first_share" in evidence[0]:
-            return [self._liked(one) for one in evidence]
-        others = self("the_told_apart" if is_of_others else "the_clustered")
-        told = [one for one in map(self._proof, evidence) if one["value"] != one["shop"] or "like" in one]
-        texts = [self("cards.proof_like" if "like" in one else "cards.proof", others=others, **one) for one in told]
-        return [
-            self("cards.proof_held", proof=text, share=one["held"]) if "held" in one else text
-            for text, one in zip(texts, told, strict=True)
+            return [self._interest_evidence(item) for item in evidence]
+        others = self("all_by_behaviour" if is_outside else "all_segmented")
+        items = [
+            item for item in map(self._evidence_texts, evidence) if item["value"] != item["shop"] or "similar" in item
         ]
+        lines = []
+        for item in items:
+            line = self("cards.evidence_similar" if "similar" in item else "cards.evidence", others=others, **item)
+            if "condition_share" in item:
+                line = self("cards.evidence_condition", evidence=line, share=item["condition_share"])
+            lines.append(line)
+        return lines
 
-    def _proof(self, evidence: Mapping[str, Any]) -> dict[str, str]:
-        """A figure beside that of all, as texts."""
+    def _evidence_texts(self, evidence: Mapping[str, Any]) -> dict[str, str]:
+        """A figure and those it is compared with, as texts."""
         figure = str(evidence["figure"])
         label, form = self.figure(figure), form_of(figure)
         if figure.startswith(SHARE_PREFIX):
-            label, form = self("cards.proof_interest", name=self.category(figure.removeprefix(SHARE_PREFIX))), "share"
-        names = {"value": "value", "shop": "shop", "like": "nearest_like"}
-        told = {ours: self.number(evidence[name], form) for ours, name in names.items() if name in evidence}
+            category = self.category(figure.removeprefix(SHARE_PREFIX))
+            label, form = self("cards.evidence_interest", name=category), "share"
+        names = {"value": "value", "shop": "shop", "similar": "nearest_peer"}
+        texts = {key: self.number(evidence[name], form) for key, name in names.items() if name in evidence}
         if "held_share" in evidence:
-            told["held"] = self.number(evidence["held_share"], "share")
-        return {"label": label, **told}
+            texts["condition_share"] = self.number(evidence["held_share"], "share")
+        return {"label": label, **texts}
 
-    def _liked(self, evidence: Mapping[str, Any]) -> str:
-        """A category that a segment by interests is named by."""
+    def _interest_evidence(self, evidence: Mapping[str, Any]) -> str:
+        """A category that an interest segment is named by."""
         shares = {name: self.number(evidence[name], "share") for name in ("value", "shop", "first_share")}
         name = self.category(str(evidence["figure"]).removeprefix(SHARE_PREFIX))
-        return self("facets.proof", name=name, share=shares["value"], shop=shares["shop"], first=shares["first_share"])
+        return self(
+            "facets.evidence", name=name, share=shares["value"], shop=shares["shop"], first=shares["first_share"]
+        )
 
     def interest(self, interest: Mapping[str, Any]) -> str:
         """A distinctive interest."""
@@ -230,65 +238,64 @@ class Wording:
         )
 
     def stability(self, segment: Mapping[str, Any]) -> str:
-        """How surely a segment comes back; empty where that is not known."""
+        """How reliably re-clustering recovers a segment; empty if not measured."""
         if segment["stability"] is None:
             return ""
         word = self(f"stability.{segment['stability_word']}")
-        told = self("cards.stability", word=word, share=self.number(segment["stability"], "share"))
-        return told if segment["is_stable"] else f"{told} {self('cards.no_campaign')}"
+        text = self("cards.stability", word=word, share=self.number(segment["stability"], "share"))
+        return text if segment["is_stable"] else f"{text} {self('cards.no_campaign')}"
 
-    def staying(self, segment: Mapping[str, Any]) -> str:
-        """How many of those who were in a segment are in it still; empty where not known, or none left."""
-        told = segment.get("staying")  # which trainings of before have not
-        if told is None:
+    def retention(self, segment: Mapping[str, Any]) -> str:
+        """The share of earlier members who are still in the segment; empty if unknown, or if nobody left a stage."""
+        retention = segment.get("retention")  # absent in runs of earlier versions
+        if retention is None:
             return ""
-        days, share = self("days", count=told["days"]), self.number(told["share"], "share")
-        is_passing = segment["segment_id"].removeprefix(STANDING) in PASSING_STAGES
-        if is_passing and told["share"] >= ALL_STAY:
+        days, share = self("days", count=retention["days"]), self.number(retention["share"], "share")
+        is_passing = segment["segment_id"].removeprefix(RULE_GROUP_PREFIX) in PASSING_STAGES
+        if is_passing and retention["share"] >= ALL_RETAINED:
             return ""
-        said = self("cards.staying_passing" if is_passing else "cards.staying", days=days, share=share)
-        return f"{said} {self('cards.staying_sample')}" if told.get("is_sample") else said
+        text = self("cards.retention_passing" if is_passing else "cards.retention", days=days, share=share)
+        return f"{text} {self('cards.retention_sample')}" if retention.get("is_sample") else text
 
     def rule(self, rule: Mapping[str, Any] | None) -> str:
-        """A segment's rule as sentences, with whom it holds for."""
+        """A segment's rule as sentences, with its coverage and precision."""
         if rule is None:
             return self("rule.none")
-        told = self.conditions(rule)
-        told = told[0].upper() + told[1:]
+        conditions = self.conditions(rule)
+        conditions = conditions[0].upper() + conditions[1:]
         if rule["precision"] == rule["coverage"] == 1:
-            return self("rule.exact", rule=told)
+            return self("rule.exact", rule=conditions)
         shares = {name: self.number(rule[name], "share") for name in ("precision", "coverage")}
-        return self("rule.holds", rule=told, **shares)
+        return self("rule.holds", rule=conditions, **shares)
 
     def conditions(self, rule: Mapping[str, Any]) -> str:
         """The conditions of a rule, in one phrase."""
         if "min_evidence" in rule:
             return self("rule.unknown", events=self("count.event", count=rule["min_events"]))
         if "stage" in rule:
-            key = "rule.standing_noise" if rule["with_noise"] else "rule.standing"
+            key = "rule.rule_based_noise" if rule["with_noise"] else "rule.rule_based"
             events = self("count.event", count=rule["min_events"])
             return self(key, events=events, stage=self(f"stage.{rule['stage']}"))
         return self("rule.and").join(map(self._condition, rule["conditions"]))
 
-    def _condition(self, one: Mapping[str, Any]) -> str:
-        column, bound, side = one["column"], one["bound"], "above" if one["is_above"] else "below"
+    def _condition(self, condition: Mapping[str, Any]) -> str:
+        column, bound, is_above = condition["column"], condition["bound"], condition["is_above"]
+        side = "above" if is_above else "below"
         if column in BOUNDS:
             return self(f"rule.{BOUNDS[column]}_{side}", **{"bound": self.number(bound, "money"), "count": bound})
         if column.endswith("_count"):
-            return self._count(column.removesuffix("_count"), bound + one["is_above"], is_above=one["is_above"])
-        form = "share" if one["is_share"] else "number"
+            return self._count(column.removesuffix("_count"), bound + is_above, is_above=is_above)
+        form = "share" if condition["is_share"] else "number"
         if column.startswith(SHARE_PREFIX):
-            what = self("rule.interest", name=self.category(one["label"]))
+            what = self("rule.interest", name=self.category(condition["label"]))
         elif column.startswith(CHANNEL_PREFIX):
             what = self("rule.channel", name=column.removeprefix(CHANNEL_PREFIX))
         elif f"rule.{column}" in self.texts:
             what = self(f"rule.{column}")
         else:
             what = self(f"rule.other_{form}", name=column.replace("_", " "))
-        told = (
-            self.number(bound, "share") if form == "share" else format_decimal(bound, "#,##0.##", locale=self.language)
-        )
-        return self(f"rule.{form}_{side}", bound=told, what=what)
+        bound_text = self.number(bound, "share") if form == "share" else self.places(bound)
+        return self(f"rule.{form}_{side}", bound=bound_text, what=what)
 
     def _count(self, kind: str, count: float, *, is_above: bool) -> str:
         if not count and f"without.{kind}" in self.texts:
@@ -307,47 +314,48 @@ class Wording:
             in_languages = cell.get("was_names")
             was = cell.get("was") if in_languages is None else in_languages.get(self.language)
             return self("changes.renamed", same=same, name=was) if was else same
-        keys = {"split": ("split", "part_of"), "merged": ("merged", "holds"), "new": ("new", "new")}
+        keys = {"split": ("split", "part_of"), "merged": ("merged", "includes"), "new": ("new", "new")}
         key = keys.get(cell["verdict"], ("gone", "gone"))[is_here]
         return self(f"changes.{key}", names=names)
 
-    def foretold(self, validity: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """What segments foretold: a text, and a table with intervals; None where nothing was measured."""
+    def predictions(self, validity: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """How well segments predict: a text, and a table with intervals; None if nothing was measured."""
         if validity is None or not validity["rows"]["segments"]:
             return None
-        shown = [name for name in FORETOLD if name in validity["rows"]["segments"]]
+        shown = [name for name in PREDICTED if name in validity["rows"]["segments"]]
 
-        def figure(one: Mapping[str, float] | None) -> str:
-            told = (
-                [format_decimal(one[name], "0.000", locale=self.language) for name in ("mean", "low", "high")]
-                if one
-                else []
+        def figure(interval: Mapping[str, float] | None) -> str:
+            if not interval:
+                return "–"
+            mean, low, high = (
+                format_decimal(interval[name], "0.000", locale=self.language) for name in ("mean", "low", "high")
             )
-            return "{} ({}–{})".format(*told) if told else "–"
+            return f"{mean} ({low}–{high})"
 
-        # One facet alone is what all of them are together.
-        alone = validity["facets"] if len(validity["facets"]) == 1 else ()
+        # With a single facet, its row would repeat the row of all segments.
+        single = validity["facets"] if len(validity["facets"]) == 1 else ()
         rows = [
-            (self._way(name, validity), [figure(row.get(one)) for one in shown])
+            (self._predictor(name, validity), [figure(row.get(outcome)) for outcome in shown])
             for name, row in validity["rows"].items()
-            if name not in alone
+            if name not in single
         ]
-        rows.append((self("foretold.kept"), [self.number(validity["kept"].get(one), "share") for one in shown]))
+        kept = [self.number(validity["kept"].get(outcome), "share") for outcome in shown]
+        rows.append((self("predicted.kept"), kept))
         text = self(
-            "foretold.intro",
+            "predicted.intro",
             date=self.moment(validity["cutoff"]),
             days=self("days", count=validity["horizon_days"]),
             customers=self.whole(validity["customer_count"]),
             bought=self.whole(validity["buyer_count"]),
             groups=self.whole(validity["group_count"]),
         )
-        return {"text": text, "head": [self(f"foretold.{name}") for name in shown], "rows": rows}
+        return {"text": text, "head": [self(f"predicted.{name}") for name in shown], "rows": rows}
 
-    def _way(self, name: str, validity: Mapping[str, Any]) -> str:
-        """A way to group customers that the future was predicted by; a facet of another name bears its own."""
-        key = "foretold.together" if name == "segments" and len(validity["facets"]) > 1 else f"foretold.{name}"
+    def _predictor(self, name: str, validity: Mapping[str, Any]) -> str:
+        """The label of what the prediction is based on; its own name where there is no text for it."""
+        key = "predicted.together" if name == "segments" and len(validity["facets"]) > 1 else f"predicted.{name}"
         return self(key) if key in self.texts else name
 
     def listed(self, names: Sequence[str]) -> str:
-        """Names one after another."""
-        return "; ".join(names) or self("nobody")
+        """Names as a list in one text."""
+        return "; ".join(names) or self("none")

@@ -1,4 +1,4 @@
-"""`kindred explain`: sums that add up, the share of the profile, and nothing of anybody else."""
+"""`kindred explain`: sums add up, shares match the profile, and other customers are never shown."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.categories import OTHER, CategoryCut
-from pipeline.commands import explain as explaining
+from pipeline.commands import explain as explain_module
 from pipeline.commands.explain import explain
 from pipeline.commands.score import score
-from pipeline.commands.train import Trained
+from pipeline.commands.train import TrainingResult
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.profiles.shop import load_shop
@@ -30,76 +30,76 @@ def quiet(step: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def scores(trained: tuple[Params, Trained], tmp_path_factory: Any) -> Any:
-    params, found = trained
+def scores(trained: tuple[Params, TrainingResult], tmp_path_factory: Any) -> Any:
+    params, result = trained
     out = tmp_path_factory.mktemp("scores") / "scores.parquet"
-    score(params, model_uri=found.model_uri, out=out, progress=quiet)
+    score(params, model_uri=result.model_uri, out=out, progress=quiet)
     return pq.read_table(out).to_pandas().set_index("customer_id")
 
 
 @pytest.fixture(scope="module")
-def told(trained: tuple[Params, Trained]) -> Callable[..., str]:
-    """What is told of a customer, made once for each question."""
-    params, found = trained
+def explained(trained: tuple[Params, TrainingResult]) -> Callable[..., str]:
+    """`explain` for a customer and an optional category, cached."""
+    params, result = trained
 
     @cache
-    def telling(customer: str, category: str | None = None) -> str:
-        return explain(params, customer=customer, category=category, model_uri=found.model_uri, progress=quiet)
+    def explain_customer(customer: str, category: str | None = None) -> str:
+        return explain(params, customer=customer, category=category, model_uri=result.model_uri, progress=quiet)
 
-    return telling
+    return explain_customer
 
 
 def table_of(text: str) -> dict[str, list[float]]:
-    """Name -> numbers with six decimals, of the lines that have any."""
+    """Name -> numbers with six decimals, for the lines that have any."""
     rows = [re.split(r"\s{2,}", line) for line in text.splitlines() if re.search(r"\d\.\d{6}(\s|$)", line)]
     return {row[0]: [float(cell) for cell in row[1:] if re.fullmatch(r"\d+\.\d{6}", cell)] for row in rows}
 
 
-def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(told: Callable[..., str], scores: Any) -> None:
+def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(explained: Callable[..., str], scores: Any) -> None:
     customer = scores[scores.order_count > 3].index[0]
-    text = told(customer)
+    text = explained(customer)
     table = {name: [round(cell * 1e6) for cell in cells] for name, cells in table_of(text).items()}
     total = table.pop("all")
     assert len(table) > 1
     for cells in [*table.values(), total]:
         assert sum(cells[:-1]) == cells[-1]
-    for place, cell in enumerate(total):
-        assert sum(cells[place] for cells in table.values()) == cell
+    for column, cell in enumerate(total):
+        assert sum(cells[column] for cells in table.values()) == cell
     row = scores.loc[customer]
     assert f"Behaviour  {row.segment} (strength {row.strength:.2f}, evidence {row.evidence})" in text
     assert f"Runner-up  {row.next_segment} (margin {row.margin:.2f};" in text
-    taste = f"strength {row.interest_strength:.2f}, evidence {row.interest_evidence})"
+    strength = f"strength {row.interest_strength:.2f}, evidence {row.interest_evidence})"
     assert re.search(
-        rf"^Interest   {re.escape(row.interest_segment)} \((unstable, )?{re.escape(taste)}", text, re.MULTILINE
+        rf"^Interest   {re.escape(row.interest_segment)} \((unstable, )?{re.escape(strength)}", text, re.MULTILINE
     )
     assert f"Runner-up  {row.next_interest_segment} (margin {row.interest_margin:.2f};" in text
     assert f"{row.segment} · {row.interest_segment}" in text.splitlines()
 
 
-def test_the_events_of_a_category_add_up_to_its_evidence_and_share(told: Callable[..., str], scores: Any) -> None:
+def test_the_events_of_a_category_add_up_to_its_evidence_and_share(explained: Callable[..., str], scores: Any) -> None:
     customer = scores[scores.order_count > 3].index[0]
-    overview = table_of(told(customer))
+    overview = table_of(explained(customer))
     category = next(iter(overview))
-    text = told(customer, category)
+    text = explained(customer, category)
     lines = [line for line in text.splitlines() if re.match(r"\d{4}-", line)]
     events = [round(float(line.split()[-1]) * 1e6) for line in lines]
     assert sum(events) == round(overview[category][-1] * 1e6) == round(table_of(text)["all"][-1] * 1e6)
     assert re.search(r"^bought \d+ items, \d+% of the purchases at a discount, at \d\.\d\d times", text, re.MULTILINE)
-    steps = [[float(one) for one in found] for found in STEP.findall(text)]
+    steps = [[float(number) for number in step] for step in STEP.findall(text)]
     assert len(steps) > 1 and steps[0][1] == 1.0
-    for (share, above, own, kappa, shop, everything), (_, before, *_) in zip(
+    for (share, parent, own, kappa, shop, everything), (_, before, *_) in zip(
         steps, [*steps[1:], steps[0]], strict=True
     ):
-        assert above * (own + kappa * shop) / (everything + kappa) == pytest.approx(share, abs=2e-6)
+        assert parent * (own + kappa * shop) / (everything + kappa) == pytest.approx(share, abs=2e-6)
         assert before in (share, 1.0)
-    assert steps[-1][0] == pytest.approx(table_share(told(customer), category), abs=6e-5)
+    assert steps[-1][0] == pytest.approx(table_share(explained(customer), category), abs=6e-5)
 
 
-def test_lifts_are_those_of_the_scores(told: Callable[..., str], scores: Any) -> None:
-    """Top categories have lifts of 1.3 or more, the highest gain first, which can be computed from what is shown."""
+def test_lifts_match_the_scores(explained: Callable[..., str], scores: Any) -> None:
+    """Top categories have a lift of at least 1.3 and are sorted by gain, and both follow from the printed figures."""
     customer = next(name for name in scores.index[scores.order_count > 3] if len(scores.top_categories[name]) > 1)
     top = list(scores.top_categories[customer])
-    overview = told(customer)
+    overview = explained(customer)
     figures = r"\s{2,}([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)%\s+([\d.]+)%\s+([\d.]+)$"
     rows = re.findall(rf"^(\S.*?){figures}", overview.split("top categories")[1], re.MULTILINE)
     assert [name for name, *_ in rows] == top
@@ -107,34 +107,34 @@ def test_lifts_are_those_of_the_scores(told: Callable[..., str], scores: Any) ->
     for category, *cells in rows:
         evidence, usual, gain, share, expected, lift = map(float, cells)
         assert evidence * math.log(evidence / usual) == pytest.approx(gain, abs=0.05 + 0.01 * evidence / usual)
-        text = told(customer, category)
-        found = re.search(r"^lift   ([\d.]+) compared with ([\d.]+), the share of a customer", text, re.MULTILINE)
-        assert found
+        text = explained(customer, category)
+        match = re.search(r"^lift   ([\d.]+) = share / ([\d.]+), the expected share of a customer", text, re.MULTILINE)
+        assert match
         steps = STEP.findall(text)
-        assert float(steps[-1][0]) / float(found[2]) == pytest.approx(float(found[1]), abs=6e-3)
-        assert [100 * float(steps[-1][0]), 100 * float(found[2])] == pytest.approx([share, expected], abs=6e-3)
-        assert float(found[1]) == pytest.approx(lift, abs=6e-3) and lift >= 1.3 and share >= 5.0
+        assert float(steps[-1][0]) / float(match[2]) == pytest.approx(float(match[1]), abs=6e-3)
+        assert [100 * float(steps[-1][0]), 100 * float(match[2])] == pytest.approx([share, expected], abs=6e-3)
+        assert float(match[1]) == pytest.approx(lift, abs=6e-3) and lift >= 1.3 and share >= 5.0
         assert float(steps[-1][2]) == pytest.approx(evidence, abs=6e-3)
         gains.append(gain)
     assert gains == sorted(gains, reverse=True)
 
 
-def test_a_category_above_the_columns_has_the_events_of_all_of_them(told: Callable[..., str], scores: Any) -> None:
+def test_a_parent_category_has_the_events_of_all_its_columns(explained: Callable[..., str], scores: Any) -> None:
     customer = scores[scores.order_count > 3].index[0]
-    overview = table_of(told(customer))
-    above = next(iter(overview)).split(" > ")[0]
-    text = told(customer, above)
+    overview = table_of(explained(customer))
+    parent = next(iter(overview)).split(" > ")[0]
+    text = explained(customer, parent)
     events = [round(float(line.split()[-1]) * 1e6) for line in text.splitlines() if re.match(r"\d{4}-", line)]
-    inside = [cells[-1] for name, cells in overview.items() if name.split(" > ")[0] == above]
-    assert sum(events) == pytest.approx(sum(round(one * 1e6) for one in inside), abs=1)
+    inside = [cells[-1] for name, cells in overview.items() if name.split(" > ")[0] == parent]
+    assert sum(events) == pytest.approx(sum(round(number * 1e6) for number in inside), abs=1)
     assert len(STEP.findall(text)) == 1
 
 
-def test_when_a_customer_left_is_not_what_counts(told: Callable[..., str], scores: Any) -> None:
-    """The last event that counts counts in full, however long ago it was: the weight of its type."""
+def test_time_since_the_last_event_does_not_matter(explained: Callable[..., str], scores: Any) -> None:
+    """The last counted event has the full weight of its type, however long ago it was."""
     lapsed = scores[(scores.lifecycle_stage == "lapsed") & (scores.order_count > 0)].index[0]
-    overview = table_of(told(lapsed))
-    texts = [told(lapsed, name) for name in overview if name not in ("all", "all others")]
+    overview = table_of(explained(lapsed))
+    texts = [explained(lapsed, name) for name in overview if name not in ("all", "all others")]
     lines = sorted(line for text in texts for line in text.splitlines() if re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d", line))
     *_, probability, counted = lines[-1].split()
     assert float(counted) >= float(probability)
@@ -146,57 +146,59 @@ STEP = re.compile(
 
 
 def table_share(text: str, category: str) -> float:
-    """The share that the overview tells of a category."""
+    """The share of a category in the overview."""
     line = next(line for line in text.splitlines() if line.startswith(category))
-    found = re.search(r"([\d.]+)%", line)
-    assert found
-    return float(found[1]) / 100.0
+    match = re.search(r"([\d.]+)%", line)
+    assert match
+    return float(match[1]) / 100.0
 
 
-def test_nobody_else_is_told_of(told: Callable[..., str], scores: Any) -> None:
+def test_no_other_customer_is_shown(explained: Callable[..., str], scores: Any) -> None:
     customer, *others = scores[scores.order_count > 3].index[:40]
-    text = told(customer)
+    text = explained(customer)
     assert not any(other in text for other in others)
 
 
-def test_who_did_nothing(told: Callable[..., str], scores: Any) -> None:
+def test_a_customer_without_activity(explained: Callable[..., str], scores: Any) -> None:
     silent = scores[scores.lifecycle_stage == "newcomer"].index[0]
-    assert "Nothing this customer did" in told(silent)
+    assert "None of this customer's events point to a category." in explained(silent)
 
 
-def test_who_bought_before_the_window_is_not_told_never_to_have_ordered(
-    told: Callable[..., str], scores: Any, trained: tuple[Params, Trained], shop: Path, tmp_path: Path
+def test_an_order_before_the_window_is_mentioned(
+    explained: Callable[..., str], scores: Any, trained: tuple[Params, TrainingResult], shop: Path, tmp_path: Path
 ) -> None:
-    given, found = trained
+    settings, result = trained
     events = pd.concat([pd.read_parquet(path) for path in sorted((shop / "events").glob("*.parquet"))])
     buyers = set(events.customer_id[events.event_type == "purchase"])
     customer = next(name for name in scores.index[scores.lifecycle_stage == "browsing"] if name not in buyers)
-    assert "; 0 orders, never ordered; " in told(customer)
+    assert "; 0 orders, has never ordered; " in explained(customer)
     purchase = events[events.event_type == "purchase"].head(1)
-    at = (given.as_of - timedelta(days=given.history_days + 1)).replace(tzinfo=events.occurred_at.dt.tz)
+    at = (settings.as_of - timedelta(days=settings.history_days + 1)).replace(tzinfo=events.occurred_at.dt.tz)
     log = pd.concat([events, purchase.assign(customer_id=customer, occurred_at=at)])
     log.to_parquet(tmp_path / "log.parquet", coerce_timestamps="us")
-    elsewhere = given.source.events.model_copy(update={"path": str(tmp_path / "log.parquet")})
-    with_one = given.model_copy(update={"source": given.source.model_copy(update={"events": elsewhere})})
-    text = explain(with_one, customer=customer, category=None, model_uri=found.model_uri, progress=quiet)
-    assert "; no order in the last 365 days, but before; " in text
+    elsewhere = settings.source.events.model_copy(update={"path": str(tmp_path / "log.parquet")})
+    with_one = settings.model_copy(update={"source": settings.source.model_copy(update={"events": elsewhere})})
+    text = explain(with_one, customer=customer, category=None, model_uri=result.model_uri, progress=quiet)
+    assert "; no orders in the last 365 days, but earlier ones; " in text
 
 
-def test_a_log_without_categories_is_told(trained: tuple[Params, Trained], monkeypatch: pytest.MonkeyPatch) -> None:
-    params, found = trained
+def test_a_log_without_categories_is_reported(
+    trained: tuple[Params, TrainingResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, result = trained
 
     def without_categories(*places: Path) -> Any:
-        shop, given = load_shop(*places)
-        return replace(shop, spec=replace(shop.spec, cut=CategoryCut(1, (OTHER,), (1.0,)))), given
+        shop, settings = load_shop(*places)
+        return replace(shop, spec=replace(shop.spec, cut=CategoryCut(1, (OTHER,), (1.0,)))), settings
 
-    monkeypatch.setattr(explaining, "load_shop", without_categories)
+    monkeypatch.setattr(explain_module, "load_shop", without_categories)
     with pytest.raises(UserError, match=r"--category: the log that the model was trained on has no categories\.$"):
-        explain(params, customer="c1", category="Cats", model_uri=found.model_uri, progress=quiet)
+        explain(params, customer="c1", category="Cats", model_uri=result.model_uri, progress=quiet)
 
 
-def test_unknown_customers_and_categories(told: Callable[..., str], scores: Any) -> None:
-    with pytest.raises(UserError, match=r"found no such customer\. Give the id as it stands") as raised:
-        told("somebody@example.com")
+def test_unknown_customers_and_categories(explained: Callable[..., str], scores: Any) -> None:
+    with pytest.raises(UserError, match=r"found none with this id\. Give the id exactly as in the log") as raised:
+        explained("somebody@example.com")
     assert "somebody" not in str(raised.value)
-    with pytest.raises(UserError, match=r"--category: expected one of"):
-        told(scores.index[0], "Cats")
+    with pytest.raises(UserError, match=r"--category: expected a category of the model"):
+        explained(scores.index[0], "Cats")

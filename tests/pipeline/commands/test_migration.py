@@ -1,4 +1,4 @@
-"""Who moved between dates: by hand, by two files of scores, and by a history of the shop."""
+"""Moves between dates: by hand, from two score files, and from a history of the shop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.migration_tables import ORDERS, migrate, places_in, stage_moves
-from pipeline.commands.history import a_date, history, moments
+from models.migration_tables import GROUP_ORDER, segmentation_columns, stage_moves, summarise_migration
+from pipeline.commands.history import history, parse_date, scoring_dates
 from pipeline.commands.migration import migration
 from pipeline.commands.rename import rename
 from pipeline.commands.score import score
@@ -30,7 +30,7 @@ from pipeline.stores.files import write_table
 from tests.pipeline.conftest import params_in
 from tests.pipeline.report.axe import barriers, needs_axe
 
-PLACES = places_in(["segment_id", "segment"])
+SEGMENTATION_COLUMNS = segmentation_columns(["segment_id", "segment"])
 DATES = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
 
 
@@ -38,21 +38,21 @@ def quiet(step: str) -> None:
     """No progress."""
 
 
-def crowd(*ways: tuple[int, list[str]]) -> pd.DataFrame:
-    """(customers, their lifecycle stage at each date; an empty one: not known yet) -> a history."""
+def build_history(*customer_paths: tuple[int, list[str]]) -> pd.DataFrame:
+    """Build a history from (customer count, lifecycle stage at each date); an empty stage means not known yet."""
     rows = []
     number = 0
-    for count, stages in ways:
+    for count, stages in customer_paths:
         for _ in range(count):
             number += 1
             for date, stage in zip(DATES, stages, strict=True):
                 row = {"customer_id": f"c{number}", "as_of": pd.Timestamp(date), "lifecycle_stage": stage}
                 rows.append(row | {"segment_id": f"s-{stage}", "segment": stage.upper()})
     frame = pd.DataFrame([row for row in rows if row["lifecycle_stage"]])
-    return frame.assign(temperature="cold", rfm_group=None, value_tier=None)[PLACES]
+    return frame.assign(temperature="cold", rfm_group=None, value_tier=None)[SEGMENTATION_COLUMNS]
 
 
-WAYS = (
+PATHS = (
     (30, ["active", "active", "active"]),
     (20, ["active", "slipping", "active"]),
     (15, ["active", "lapsed", "lost"]),
@@ -61,107 +61,114 @@ WAYS = (
 )
 
 
-def of(table: pd.DataFrame, segmentation: str) -> pd.DataFrame:
+def rows_of(table: pd.DataFrame, segmentation: str) -> pd.DataFrame:
     return table[table.segmentation == segmentation]
 
 
 def test_moves_by_hand() -> None:
-    found = migrate(crowd(*WAYS), min_group=10)
-    assert list(found.groups["lifecycle_stage"]) == [
+    result = summarise_migration(build_history(*PATHS), min_group=10)
+    assert list(result.groups["lifecycle_stage"]) == [
         *("active", "first_order", "slipping", "lapsed", "lost", "(unknown)"),
     ]
-    moves = of(found.moves, "lifecycle_stage")
+    moves = rows_of(result.moves, "lifecycle_stage")
     first = moves[(moves.from_as_of == DATES[0]) & (moves.to_as_of == DATES[1])]
     shown = first.dropna(subset="from_group").set_index(["from_group", "to_group"]).customer_count.to_dict()
-    # The three that were lost at once are hidden, and the twelve new with them: three alone would be told by the total.
+    # The three customers lost at once are hidden together with the twelve new ones, or the total would reveal them.
     assert shown == {("active", "active"): 30, ("active", "slipping"): 20, ("active", "lapsed"): 15}
     assert first[first.from_group.isna()].customer_count.tolist() == [15]
-    steps = of(found.steps, "lifecycle_stage").set_index(["from_as_of", "to_as_of"])
+    steps = rows_of(result.steps, "lifecycle_stage").set_index(["from_as_of", "to_as_of"])
     last = steps.loc[(DATES[1], DATES[2])]
     assert last[["stayed_count", "moved_count", "up_count", "down_count"]].tolist() == [30, 35, 20, 15]
     whole = steps.loc[(DATES[0], DATES[2])]
     assert whole[["stayed_count", "down_count", "new_count", "hidden_count"]].tolist() == [50, 18, 12, 0]
-    assert of(found.steps, "segment").up_count.isna().all()
+    assert rows_of(result.steps, "segment").up_count.isna().all()
 
 
 @pytest.mark.parametrize("min_group", [1, 10, 25])
 def test_rows_of_two_dates_add_up_to_all_customers(min_group: int) -> None:
-    found = migrate(crowd(*WAYS), min_group=min_group)
-    totals = found.moves.groupby(["segmentation", "from_as_of", "to_as_of"]).customer_count.sum()
+    result = summarise_migration(build_history(*PATHS), min_group=min_group)
+    totals = result.moves.groupby(["segmentation", "from_as_of", "to_as_of"]).customer_count.sum()
     assert set(totals[:, DATES[0], DATES[1]]) == {80} and set(totals[:, DATES[0], DATES[2]]) == {80}
-    assert not (found.moves.customer_count < min_group).any()
+    assert not (result.moves.customer_count < min_group).any()
 
 
 def test_stays_and_the_lost_by_hand() -> None:
-    found = migrate(crowd(*WAYS), min_group=10)
-    stays = of(found.stays, "lifecycle_stage").set_index("group")
-    # Slipping: 20 stayed 28 days; first_order: 12 are still there after 28. What began at the first or the last date
-    # tells nothing, and the three lost are too few.
+    result = summarise_migration(build_history(*PATHS), min_group=10)
+    stays = rows_of(result.stays, "lifecycle_stage").set_index("group")
+    # Slipping: 20 stayed 28 days. First order: 12 are still there after 28 days. Stays that start at the first or the
+    # last date are left out, and the three lost customers are too few to show.
     assert stays.median_days.dropna().to_dict() == {"slipping": 28.0, "lapsed": 28.0}
     assert stays.loc["first_order", ["stay_count", "mean_days", "longest_days"]].tolist() == [12, 28.0, 28.0]
     assert "lost" not in stays.index
-    lost = of(found.lost, "lifecycle_stage")
-    assert lost[lost.group.notna()][["group", "standing_count"]].to_numpy().tolist() == [["active", 18]]
-    assert (lost.before_count.sum(), lost.standing_count.sum()) == (18, 18)
-    # Where some have bought, the others who are lost do not count; three alone are not told of.
-    rows = crowd(*WAYS)
+    lost = rows_of(result.lost, "lifecycle_stage")
+    assert lost[lost.group.notna()][["group", "last_stable_count"]].to_numpy().tolist() == [["active", 18]]
+    assert (lost.before_count.sum(), lost.last_stable_count.sum()) == (18, 18)
+    # Once some customers have bought, only lost buyers count; three customers are too few to show.
+    rows = build_history(*PATHS)
     number = rows.customer_id.str.removeprefix("c").astype(int)
-    fifteen = migrate(rows.assign(value_tier=(number <= 65).map({True: "vip", False: None})), min_group=10)
-    assert of(fifteen.lost, "value_tier")[["group", "standing_count"]].to_numpy().tolist() == [["vip", 15]]
-    three = migrate(rows.assign(value_tier=(number > 65).map({True: "vip", False: None})), min_group=10)
+    fifteen = summarise_migration(rows.assign(value_tier=(number <= 65).map({True: "vip", False: None})), min_group=10)
+    assert rows_of(fifteen.lost, "value_tier")[["group", "last_stable_count"]].to_numpy().tolist() == [["vip", 15]]
+    three = summarise_migration(rows.assign(value_tier=(number > 65).map({True: "vip", False: None})), min_group=10)
     assert three.lost.empty
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
-    rows = crowd(*WAYS)
-    one, other = (migrate(frame, min_group=10) for frame in (rows, rows.sample(frac=1, random_state=1)))
-    for name, table in one.tables.items():
-        pd.testing.assert_frame_equal(table, other.tables[name])
+    rows = build_history(*PATHS)
+    first, second = (summarise_migration(frame, min_group=10) for frame in (rows, rows.sample(frac=1, random_state=1)))
+    for name, table in first.tables.items():
+        pd.testing.assert_frame_equal(table, second.tables[name])
 
 
 def test_page_and_text() -> None:
-    found = migrate(crowd(*WAYS), min_group=10)
-    told = page(found.groups, found.tables, wording("en"), beware=["mind the gap"], min_group=10)
-    assert [one["key"] for one in told["sections"]] == ["segment", "lifecycle_stage"]  # the others have one group each
-    assert (told["start"], told["end"], told["step"]) == ("1 Jan 2025", "1 Mar 2025", "31 days")
-    text = as_text(told)
+    result = summarise_migration(build_history(*PATHS), min_group=10)
+    contents = page(result.groups, result.tables, wording("en"), warnings=["mind the gap"], min_group=10)
+    assert [section["key"] for section in contents["sections"]] == [
+        "segment",
+        "lifecycle_stage",
+    ]  # the other segmentations have one group each
+    assert (contents["start"], contents["end"], contents["step"]) == ("1 Jan 2025", "1 Mar 2025", "31 days")
+    text = as_text(contents)
     assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
-    assert "Beware          mind the gap" in text and "over 28" in text
-    # Three who were not slipping are hidden with the fifteen who were, whose group is no small one.
+    assert "Warning         mind the gap" in text and "over 28" in text
+    # The three customers who were not slipping are hidden together with the fifteen who were.
     assert re.search(
-        r"Where lost buyers come from .*\n.*\nnot separated, as some groups are too small +18 \(100%\)", text
+        r"Where lost buyers come from .*\n.*\nnot shown separately: some groups are too small +18 \(100%\)", text
     )
-    matrix = told["sections"][1]["matrix"]
+    matrix = contents["sections"][1]["matrix"]
     assert [row["name"] for row in matrix["rows"]] == ["active", "not known"]
     assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
 
 
-def test_a_facet_of_another_name_bears_its_own() -> None:
-    rows = crowd(*WAYS).assign(
+def test_a_facet_with_another_name_is_shown_by_that_name() -> None:
+    rows = build_history(*PATHS).assign(
         brand_segment_id=lambda table: table.segment_id, brand_segment=lambda table: table.segment
     )
-    found = migrate(rows, min_group=10)
+    result = summarise_migration(rows, min_group=10)
     for language in ("en", "uk"):
-        told = page(found.groups, found.tables, wording(language), beware=[], min_group=10)
-        assert [one["title"] for one in told["sections"]][1] == "Brand"
+        contents = page(result.groups, result.tables, wording(language), warnings=[], min_group=10)
+        assert [section["title"] for section in contents["sections"]][1] == "Brand"
 
 
 def moves_page(language: str) -> str:
     words = wording(language)
-    found = migrate(crowd(*WAYS), min_group=10)
-    told = page(found.groups, found.tables, words, beware=["–"], min_group=10)
-    return render_template("moves.html.j2", words=words, **told)
+    result = summarise_migration(build_history(*PATHS), min_group=10)
+    contents = page(result.groups, result.tables, words, warnings=["–"], min_group=10)
+    return render_template("moves.html.j2", words=words, **contents)
 
 
 @pytest.mark.parametrize("language", ["uk", "ru", "sq"])
 def test_the_page_is_in_its_language(language: str) -> None:
-    said = re.sub(r"<style>.*?</style>|<[^>]+>", " ", moves_page(language), flags=re.DOTALL)
-    assert f'<html lang="{language}">' in moves_page(language) and "31" in said
+    visible_text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", moves_page(language), flags=re.DOTALL)
+    assert f'<html lang="{language}">' in moves_page(language) and "31" in visible_text
     english = {
         key: text for key, text in read_texts("en").items() if key.startswith("moves.") and isinstance(text, str)
     }
-    left = [text for key, text in english.items() if len(text) > 4 and text in said and text != wording(language)(key)]
-    assert left == []
+    untranslated = [
+        text
+        for key, text in english.items()
+        if len(text) > 4 and text in visible_text and text != wording(language)(key)
+    ]
+    assert untranslated == []
 
 
 @needs_axe
@@ -170,24 +177,24 @@ def test_axe_finds_no_barrier(width: int, tmp_path: Path) -> None:
     assert barriers(moves_page("uk"), tmp_path, width=width) == []
 
 
-def test_a_shop_of_one_segment() -> None:
-    found = migrate(crowd(*WAYS).assign(segment_id="s01", segment="All"), min_group=10)
-    text = as_text(page(found.groups, found.tables, wording("en"), beware=[], min_group=10))
+def test_a_shop_with_one_segment() -> None:
+    result = summarise_migration(build_history(*PATHS).assign(segment_id="s01", segment="All"), min_group=10)
+    text = as_text(page(result.groups, result.tables, wording("en"), warnings=[], min_group=10))
     assert "Lifecycle" in text and "Segment" not in text
 
 
 def test_moments() -> None:
     as_of, first = datetime(2025, 3, 31, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)
-    found = moments(as_of, "month", since=datetime(2024, 12, 31, tzinfo=UTC), first=first)
-    assert [f"{one:%m-%d}" for one in found] == ["12-31", "01-31", "02-28", "03-31"]
-    assert len(moments(as_of, "week", since=as_of - timedelta(days=21), first=first)) == 4
-    assert len(moments(as_of, "quarter", since=first, first=first)) == 5
-    assert moments(as_of, "month", since=first, first=datetime(2025, 2, 20, tzinfo=UTC))[0].month == 2
-    with pytest.raises(UserError, match="two moments or more"):
-        moments(as_of, "quarter", since=datetime(2025, 3, 1, tzinfo=UTC), first=first)
+    result = scoring_dates(as_of, "month", since=datetime(2024, 12, 31, tzinfo=UTC), first=first)
+    assert [f"{date:%m-%d}" for date in result] == ["12-31", "01-31", "02-28", "03-31"]
+    assert len(scoring_dates(as_of, "week", since=as_of - timedelta(days=21), first=first)) == 4
+    assert len(scoring_dates(as_of, "quarter", since=first, first=first)) == 5
+    assert scoring_dates(as_of, "month", since=first, first=datetime(2025, 2, 20, tzinfo=UTC))[0].month == 2
+    with pytest.raises(UserError, match="at least two dates"):
+        scoring_dates(as_of, "quarter", since=datetime(2025, 3, 1, tzinfo=UTC), first=first)
     with pytest.raises(UserError, match="expected a date"):
-        a_date("last spring")
-    assert a_date("2025-01-31") == datetime(2025, 1, 31, tzinfo=UTC)
+        parse_date("last spring")
+    assert parse_date("2025-01-31") == datetime(2025, 1, 31, tzinfo=UTC)
 
 
 def at(params: Params, as_of: datetime, **more: Any) -> Params:
@@ -195,33 +202,35 @@ def at(params: Params, as_of: datetime, **more: Any) -> Params:
 
 
 @pytest.mark.parametrize("hysteresis", [0.0, 0.2])
-def test_each_date_is_as_a_score_at_that_date(trained: Any, tmp_path: Path, hysteresis: float) -> None:
-    given, model = trained[0], trained[1].model_uri
-    given = given.model_copy(update={"score": given.score.model_copy(update={"hysteresis": hysteresis})})
+def test_each_date_equals_a_score_at_that_date(trained: Any, tmp_path: Path, hysteresis: float) -> None:
+    settings, model = trained[0], trained[1].model_uri
+    settings = settings.model_copy(update={"score": settings.score.model_copy(update={"hysteresis": hysteresis})})
     out = tmp_path / "history.parquet"
-    told = history(given, every="quarter", since=a_date("2025-05-01"), model_uri=model, out=out, progress=quiet)
-    found = pq.read_table(out)
-    assert {"interest_segment_id", "interest_segment"} <= set(found.column_names)
+    output = history(
+        settings, every="quarter", since=parse_date("2025-05-01"), model_uri=model, out=out, progress=quiet
+    )
+    result = pq.read_table(out)
+    assert {"interest_segment_id", "interest_segment"} <= set(result.column_names)
     moved = pq.read_table(tmp_path / "history-moves.parquet").to_pandas()
-    assert set(moved.segmentation) == {"segment", "interest_segment", *ORDERS}
-    dates = sorted(set(found["as_of"].to_pylist()))
-    assert dates == [given.as_of.replace(month=month) for month in (5, 8, 11)]
+    assert set(moved.segmentation) == {"segment", "interest_segment", *GROUP_ORDER}
+    dates = sorted(set(result["as_of"].to_pylist()))
+    assert dates == [settings.as_of.replace(month=month) for month in (5, 8, 11)]
     for as_of in dates:
-        one = score(at(given, as_of), model_uri=model, out=tmp_path / "scores.parquet", progress=quiet)
-        both = places_in(["segment_id", "interest_segment_id"])
-        expected = pq.read_table(one.path, columns=both)
-        mine = found.filter([date == as_of for date in found["as_of"].to_pylist()])
-        assert mine.to_pydict() == expected.to_pydict()
-        assert mine.schema.equals(expected.schema)
-    assert "before the model’s training" in told and "of the 365 days that are used" in told
+        scores = score(at(settings, as_of), model_uri=model, out=tmp_path / "scores.parquet", progress=quiet)
+        columns = segmentation_columns(["segment_id", "interest_segment_id"])
+        expected = pq.read_table(scores.path, columns=columns)
+        from_history = result.filter([date == as_of for date in result["as_of"].to_pylist()])
+        assert from_history.to_pydict() == expected.to_pydict()
+        assert from_history.schema.equals(expected.schema)
+    assert "before the model’s training" in output and "of the 365 days that are used" in output
 
 
-def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> None:
-    given, model = trained[0], trained[1].model_uri
+def test_history_writes_complete_files_without_customer_ids(trained: Any, tmp_path: Path) -> None:
+    settings, model = trained[0], trained[1].model_uri
     out = tmp_path / "history.parquet"
-    late = at(given, given.as_of + timedelta(days=90))
-    told = history(late, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
-    assert "after the last event" in told
+    late = at(settings, settings.as_of + timedelta(days=90))
+    output = history(late, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
+    assert "after the last event" in output
     ids = set(pq.read_table(out, columns=["customer_id"])["customer_id"].to_pylist())
     manifest = (tmp_path / "history-manifest.json").read_text()
     html = (tmp_path / "history.html").read_text()
@@ -234,51 +243,51 @@ def test_history_leaves_whole_files_and_no_ids(trained: Any, tmp_path: Path) -> 
     for name in ("moves", "steps", "stays", "lost"):
         table = pq.read_table(tmp_path / f"history-{name}.parquet")
         assert table.num_rows and not ids & {value for column in table.columns for value in column.to_pylist()}
-    assert not ids & set(re.findall(r"[\w-]+", html + told + manifest))
+    assert not ids & set(re.findall(r"[\w-]+", html + output + manifest))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     history(late, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    inside = late.model_copy(update={"language": "uk"})
-    history(inside, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
+    in_ukrainian = late.model_copy(update={"language": "uk"})
+    history(in_ukrainian, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
     for _, own in trained[1].segments.groupby("facet"):
         assert escape(own.names.iloc[0]["uk"]) in (tmp_path / "history.html").read_text()
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_two_files_of_scores(trained: Any, tmp_path: Path, suffix: str) -> None:
-    given, model = trained[0], trained[1].model_uri
+    settings, model = trained[0], trained[1].model_uri
     paths = [tmp_path / f"{name}.{suffix}" for name in ("one", "two")]
-    for path, as_of in zip(paths, (given.as_of - timedelta(days=90), given.as_of), strict=True):
-        score(at(given, as_of), model_uri=model, out=path, progress=quiet)
+    for path, as_of in zip(paths, (settings.as_of - timedelta(days=90), settings.as_of), strict=True):
+        score(at(settings, as_of), model_uri=model, out=path, progress=quiet)
     segment = trained[1].segments.segment_id[0]
-    rename(given, segment, "Our <gold>")
+    rename(settings, segment, "Our <gold>")
     try:
-        told = migration(given, *paths, out=tmp_path / "moves.parquet")
+        output = migration(settings, *paths, out=tmp_path / "moves.parquet")
     finally:
-        rename(given, segment, None)
-    assert "Our <gold>" in told
+        rename(settings, segment, None)
+    assert "Our <gold>" in output
     html = (tmp_path / "moves.html").read_text()
     assert "Our &lt;gold&gt;" in html and "Our <gold>" not in html
     moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
     known = trained[1].segments.query("facet == 'behaviour'").customer_count.sum()
     assert set(moves.groupby("segmentation").customer_count.sum()) == {known}
-    assert set(moves.segmentation) == {"segment", "interest_segment", *ORDERS}
-    # Whichever stands first, the earlier is the earlier.
-    migration(given, *reversed(paths), out=tmp_path / "again.parquet")
+    assert set(moves.segmentation) == {"segment", "interest_segment", *GROUP_ORDER}
+    # The order of the two files does not matter.
+    migration(settings, *reversed(paths), out=tmp_path / "again.parquet")
     again = pq.read_table(tmp_path / "again.parquet").to_pandas()
     pd.testing.assert_frame_equal(
         again.drop(columns=["from_name", "to_name"]), moves.drop(columns=["from_name", "to_name"])
     )
     before = paths[0].read_bytes()
-    with pytest.raises(UserError, match=r"this one is read\. Name another"):
-        migration(given, *paths, out=paths[0])
+    with pytest.raises(UserError, match=r"this file is an input"):
+        migration(settings, *paths, out=paths[0])
     assert paths[0].read_bytes() == before
-    with pytest.raises(UserError, match="two moments"):
-        migration(given, paths[0], paths[0], out=tmp_path / "no.parquet")
+    with pytest.raises(UserError, match="two different dates"):
+        migration(settings, paths[0], paths[0], out=tmp_path / "no.parquet")
 
 
 def scores_of(ids: list[str | None], path: Path) -> Path:
-    rows = pd.DataFrame({name: "x" for name in [*PLACES, "model_uri", "run_id"]}, index=range(len(ids)))
+    rows = pd.DataFrame({name: "x" for name in [*SEGMENTATION_COLUMNS, "model_uri", "run_id"]}, index=range(len(ids)))
     table = pa.Table.from_pandas(rows.assign(customer_id=ids).drop(columns="as_of"), preserve_index=False)
     as_of = pa.array([DATES[path.suffix == ".csv"]] * len(ids), pa.timestamp("us", tz="UTC"))
     write_table(path, table.append_column("as_of", as_of))
@@ -288,61 +297,69 @@ def scores_of(ids: list[str | None], path: Path) -> Path:
 @pytest.mark.parametrize(
     ("language", "back", "between"), [("en", "Back again", "In between"), ("sq", "Të rikthyer", "Jashtë grupeve")]
 )
-def test_groups_that_nobody_was_in_at_training_are_named_in_the_language_of_the_page(
+def test_groups_that_were_empty_at_training_are_named_in_the_language_of_the_page(
     trained: Any, tmp_path: Path, language: str, back: str, between: str
 ) -> None:
-    """The run of the scores is gone, or its summary has no such group: they are known by rule."""
+    """The run of the scores was deleted or its summary lacks the group, so the names of the rules are used."""
     groups = {"standing-returned": "Повернулися", "noise": "Поза групами", "s77": "Свої"}
-    told = {"segment_id": list(groups), "segment": list(groups.values())}
+    segments = {"segment_id": list(groups), "segment": list(groups.values())}
     for path in (tmp_path / "one.parquet", tmp_path / "two.csv"):
-        table = pq.read_table(scores_of(["a", "b", "c"], tmp_path / "raw.parquet")).drop_columns([*told, "as_of"])
+        table = pq.read_table(scores_of(["a", "b", "c"], tmp_path / "raw.parquet")).drop_columns([*segments, "as_of"])
         as_of = pa.array([DATES[path.suffix == ".csv"]] * 3, pa.timestamp("us", tz="UTC"))
-        for name, values in {**told, "as_of": as_of}.items():
+        for name, values in {**segments, "as_of": as_of}.items():
             table = table.append_column(name, pa.array(values))
         write_table(path, table)
     naming = trained[0].naming.model_copy(update={"min_group": 1})
-    given = trained[0].model_copy(update={"naming": naming, "language": language})
-    migration(given, tmp_path / "one.parquet", tmp_path / "two.csv", out=tmp_path / "moves.parquet")
+    settings = trained[0].model_copy(update={"naming": naming, "language": language})
+    migration(settings, tmp_path / "one.parquet", tmp_path / "two.csv", out=tmp_path / "moves.parquet")
     html = (tmp_path / "moves.html").read_text()
     assert back in html and between in html and "Свої" in html
     assert "Повернулися" not in html and "Поза групами" not in html
 
 
 def test_customers_are_the_same_in_csv(trained: Any, tmp_path: Path) -> None:
-    # "NA" is read as nothing by many, and what looks like a formula gets an apostrophe in CSV.
+    # Many CSV readers take "NA" as null, and ids that look like formulas get an apostrophe in CSV.
     ids: list[str | None] = ["NA", "=1", "-a", "@b", "+380", "'quoted"]
     paths = [scores_of(ids, tmp_path / name) for name in ("one.parquet", "two.csv")]
-    given = trained[0].model_copy(update={"naming": trained[0].naming.model_copy(update={"min_group": 1})})
-    migration(given, *paths, out=tmp_path / "moves.parquet")
+    settings = trained[0].model_copy(update={"naming": trained[0].naming.model_copy(update={"min_group": 1})})
+    migration(settings, *paths, out=tmp_path / "moves.parquet")
     moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
-    assert of(moves, "segment")[["from_group", "to_group", "customer_count"]].to_numpy().tolist() == [["x", "x", 6]]
-    # Written again by somebody: numbers for ids, moments without a zone.
+    assert rows_of(moves, "segment")[["from_group", "to_group", "customer_count"]].to_numpy().tolist() == [
+        ["x", "x", 6]
+    ]
+    # Rewritten by another tool: numbers for ids, times without a time zone.
     scores_of(["1", "2"], paths[1])
     again = pq.read_table(scores_of(["1", "2"], paths[0])).to_pandas()
     again = again.assign(customer_id=again.customer_id.astype(int), as_of=again.as_of.dt.tz_localize(None))
     again.to_parquet(paths[0])
-    migration(given, *paths, out=tmp_path / "moves.parquet")
+    migration(settings, *paths, out=tmp_path / "moves.parquet")
     moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
-    assert of(moves, "segment")[["from_group", "to_group", "customer_count"]].to_numpy().tolist() == [["x", "x", 2]]
+    assert rows_of(moves, "segment")[["from_group", "to_group", "customer_count"]].to_numpy().tolist() == [
+        ["x", "x", 2]
+    ]
     scores_of(["a", None], tmp_path / "three.csv")
     with pytest.raises(UserError, match="each customer once, with an id"):
-        migration(given, paths[0], tmp_path / "three.csv", out=tmp_path / "moves.parquet")
+        migration(settings, paths[0], tmp_path / "three.csv", out=tmp_path / "moves.parquet")
 
 
-def test_two_files_alone_leave_no_store(shop: Path, tmp_path: Path) -> None:
-    given, ids = params_in(tmp_path, shop), [f"c{number}" for number in range(20)]
+def test_comparing_two_files_creates_no_store(shop: Path, tmp_path: Path) -> None:
+    settings, ids = params_in(tmp_path, shop), [f"c{number}" for number in range(20)]
     place = tmp_path / "elsewhere"
     paths = [scores_of(list(ids), place / name) for name in ("one.parquet", "two.csv")]
-    migration(given, *paths, out=place / "moves.parquet")
+    migration(settings, *paths, out=place / "moves.parquet")
     assert (place / "moves.html").is_file() and list(tmp_path.iterdir()) == [place]
-    migration(given, *paths, out=tmp_path / "outputs" / "moves.parquet")
+    migration(settings, *paths, out=tmp_path / "outputs" / "moves.parquet")
     assert set(tmp_path.iterdir()) == {place, tmp_path / "outputs"}
 
 
-def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:
+def test_files_that_are_not_scores(trained: Any, tmp_path: Path) -> None:
     pd.DataFrame({"customer_id": ["c1"]}).to_parquet(tmp_path / "other.parquet")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    for name, why in (("other.parquet", "expected scores"), ("other.csv", "expected scores"), ("none.csv", "is none")):
+    for name, why in (
+        ("other.parquet", "expected a score file"),
+        ("other.csv", "expected a score file"),
+        ("none.csv", "does not exist"),
+    ):
         with pytest.raises(UserError, match=why):
             migration(trained[0], tmp_path / name, tmp_path / name, out=tmp_path / "out.parquet")
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
@@ -352,26 +369,26 @@ def test_files_that_are_no_scores(trained: Any, tmp_path: Path) -> None:
     assert model_registry.has_champion(mlflow_runs.open_store(trained[0]), trained[0])
 
 
-def test_the_log_is_not_written_over(params: Callable[..., Params], shop: Path) -> None:
+def test_the_log_is_never_overwritten(params: Callable[..., Params], shop: Path) -> None:
     products = shop / "products.parquet"
     before = products.read_bytes()
-    with pytest.raises(UserError, match=r"this one is read\. Name another"):
+    with pytest.raises(UserError, match=r"this file is an input"):
         history(params(), every="month", since=None, model_uri="x", out=products, progress=quiet)
-    with pytest.raises(UserError, match=r"this one is read\. Name another"):
+    with pytest.raises(UserError, match=r"this file is an input"):
         score(params(), model_uri="x", out=products, progress=quiet)
     assert products.read_bytes() == before
 
 
 def test_moves_of_the_report_by_hand() -> None:
-    then = pd.DataFrame({"customer_id": [f"c{one}" for one in range(30)], "lifecycle_stage": "active"})
+    then = pd.DataFrame({"customer_id": [f"c{number}" for number in range(30)], "lifecycle_stage": "active"})
     now = then.assign(lifecycle_stage=["active"] * 12 + ["slipping"] * 15 + ["lost"] * 3)
-    stranger = pd.DataFrame({"customer_id": ["new"], "lifecycle_stage": ["cart"]})
-    found = stage_moves(then, pd.concat([now, stranger]), since="2025-10-02", min_group=2)
-    assert found == {
+    new_customer = pd.DataFrame({"customer_id": ["new"], "lifecycle_stage": ["cart"]})
+    result = stage_moves(then, pd.concat([now, new_customer]), since="2025-10-02", min_group=2)
+    assert result == {
         **{"since": "2025-10-02", "customer_count": 30, "stayed_share": 0.4, "groups": ["active", "slipping", "lost"]},
         "rows": [[12, 15, 3], [0, 0, 0], [0, 0, 0]],
     }
-    # Of three too few are told, and so that nobody can reckon them, twelve with them.
+    # Three customers are too few to show, and twelve more are hidden so the three cannot be worked out.
     fewer = stage_moves(then, now, since="2025-10-02", min_group=10)
     assert fewer is not None
     assert fewer["rows"] == [[0, 15], [0, 0]]

@@ -1,4 +1,4 @@
-"""A model becomes the champion only when it is no worse, or when somebody says so."""
+"""A model becomes the champion only if it is not worse, or if promotion is forced."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.commands.promote import promote, worse_in
-from pipeline.commands.train import Trained, train
+from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.stores import mlflow_runs
 
 
-def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params], champion: Trained) -> None:
-    given, first = params(), champion
-    second = train(given, sweep=False, progress=lambda step: None)
-    mlflow = mlflow_runs.open_store(given)
+def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params], champion: TrainingResult) -> None:
+    settings, first = params(), champion
+    second = train(settings, sweep=False, progress=lambda step: None)
+    mlflow = mlflow_runs.open_store(settings)
     client = mlflow.MlflowClient()
 
     def version() -> str:
         return str(client.get_model_version_by_alias("kindred", "champion").version)
 
-    assert "is the champion" in promote(given, second.run_id[:12], force=False)
+    assert "is the champion" in promote(settings, second.run_id[:12], force=False)
     assert version() == "2"
     client.log_metric(first.run_id, "interest/stability_min", 0.01)
     client.log_metric(first.run_id, "behaviour/stability_mean", 0.9)
     with pytest.raises(
         UserError,
-        match=r"no worse than the champion .*interest/stability_min is:\n(.|\n)*interest/stability_min +0\.010",
+        match=r"no worse than the champion .*worse in interest/stability_min:\n(.|\n)*interest/stability_min +0\.010",
     ):
-        promote(given, first.run_id, force=False)
+        promote(settings, first.run_id, force=False)
     assert version() == "2"
-    assert "Forced, though worse in interest/stability_min" in promote(given, first.run_id, force=True)
+    assert "Forced, although worse in interest/stability_min" in promote(settings, first.run_id, force=True)
     assert version() == "1"
     assert client.get_model_version("kindred", "1").tags["promoted_though_worse_in"] == "interest/stability_min"
     assert "promoted_though_worse_in" not in client.get_model_version("kindred", "2").tags
 
 
-def test_what_segments_foretell_counts_where_both_measured_it(params: Callable[..., Params]) -> None:
-    given = params("promote.tolerance=0.1", "promote.validity_tolerance=0.02")
+def test_predictive_validity_counts_if_both_runs_measured_it(params: Callable[..., Params]) -> None:
+    settings = params("promote.tolerance=0.1", "promote.validity_tolerance=0.02")
     before = {
         "behaviour/stability_mean": 0.8,
         "interest/stability_mean": 0.8,
@@ -50,26 +50,26 @@ def test_what_segments_foretell_counts_where_both_measured_it(params: Callable[.
         worse_in(
             {"behaviour/stability_mean": 0.71, "interest/stability_mean": 0.9, "validity_buys_auc": 0.685},
             before,
-            given,
+            settings,
         )
         == []
     )
     assert worse_in(
-        {"behaviour/stability_mean": 0.69, "interest/stability_mean": 0.6, "validity_buys_auc": 0.67}, before, given
+        {"behaviour/stability_mean": 0.69, "interest/stability_mean": 0.6, "validity_buys_auc": 0.67}, before, settings
     ) == [
         "behaviour/stability_mean",
         "interest/stability_mean",
         "validity_buys_auc",
     ]
-    assert worse_in({"behaviour/stability_mean": 0.9, "behaviour/silhouette": -1.0}, before, given) == []
+    assert worse_in({"behaviour/stability_mean": 0.9, "behaviour/silhouette": -1.0}, before, settings) == []
 
 
 def test_a_run_without_a_model(params: Callable[..., Params]) -> None:
-    given = params()
-    mlflow = mlflow_runs.open_store(given)
+    settings = params()
+    mlflow = mlflow_runs.open_store(settings)
     with mlflow_runs.run(mlflow, name="nothing", tags={}) as run_id:
         pass
-    with pytest.raises(UserError, match="registered none"):
-        promote(given, run_id, force=False)
+    with pytest.raises(UserError, match="registered no model"):
+        promote(settings, run_id, force=False)
     with pytest.raises(UserError, match="expected the id of a run"):
-        promote(given, "nosuchrun", force=False)
+        promote(settings, "nosuchrun", force=False)

@@ -1,4 +1,4 @@
-"""Names given by hand: they last, and only a segment that is there can have one."""
+"""Manual names: they last, and only an existing segment can have one."""
 
 from __future__ import annotations
 
@@ -10,103 +10,103 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commands.promote import promote
-from pipeline.commands.rename import _called_now, rename
+from pipeline.commands.rename import current_names, rename
 from pipeline.commands.score import score
-from pipeline.commands.train import Trained, train
+from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
-from pipeline.stores.model_registry import renamed
+from pipeline.stores.model_registry import with_given_names
 
 
 def quiet(step: str) -> None:
     """No progress."""
 
 
-def names_in_place(params: Params) -> dict[str, str]:
-    """segment_id -> name, as the outputs folder has them."""
+def published_names(params: Params) -> dict[str, str]:
+    """segment_id -> name in the outputs folder."""
     table = pq.read_table(params.path(params.outputs.folder) / "segments.parquet").to_pandas()
     return dict(zip(table.segment_id, table["name"], strict=True))
 
 
-def test_a_given_name_is_in_scores_and_in_later_trainings_until_it_is_taken_back(
-    params: Callable[..., Params], champion: Trained
+def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
+    params: Callable[..., Params], champion: TrainingResult
 ) -> None:
-    given, first = params(), champion
-    own = first.segments.iloc[0]
-    told = rename(given, own["name"], "  Our   gold ")
-    assert own["name"] in told and f"Report   {first.report_path} and the segments beside it have it, too" in told
-    assert names_in_place(given)[own.segment_id] == "Our gold"
+    settings, first = params(), champion
+    segment = first.segments.iloc[0]
+    message = rename(settings, segment["name"], "  Our   gold ")
+    assert segment["name"] in message and f"Report   {first.report_path} and its segments use the new name" in message
+    assert published_names(settings)[segment.segment_id] == "Our gold"
     assert "Our gold" in first.report_path.read_text()
 
     def scored() -> pd.DataFrame:
-        out = given.path(given.outputs.scores)
-        score(given, model_uri="models:/kindred@champion", out=out, progress=quiet)
+        out = settings.path(settings.outputs.scores)
+        score(settings, model_uri="models:/kindred@champion", out=out, progress=quiet)
         return pq.read_table(out).to_pandas()
 
     scores = scored()
-    assert set(scores.segment[scores.segment_id == own.segment_id]) == {"Our gold"}
-    assert set(scores.next_segment[scores.next_segment_id == own.segment_id]) == {"Our gold"}
-    others = scores[scores.segment_id != own.segment_id]
+    assert set(scores.segment[scores.segment_id == segment.segment_id]) == {"Our gold"}
+    assert set(scores.next_segment[scores.next_segment_id == segment.segment_id]) == {"Our gold"}
+    others = scores[scores.segment_id != segment.segment_id]
     assert "Our gold" not in set(others.segment)
-    assert own["name"] not in set(scores.what_would_move.dropna().str.split(" -> ").str[1])
-    # A segment of interest has a name by hand, too, and no facet may take that of another.
-    taste = first.segments[(first.segments.facet == "interest") & ~first.segments.is_standing].iloc[0]
+    assert segment["name"] not in set(scores.what_would_move.dropna().str.split(" -> ").str[1])
+    # Interest segments can have manual names too, and a name may not repeat across facets.
+    interest = first.segments[(first.segments.facet == "interest") & ~first.segments.is_standing].iloc[0]
     with pytest.raises(UserError, match="is taken"):
-        rename(given, taste.segment_id, "Our gold")
-    rename(given, taste["name"], "Our taste")
+        rename(settings, interest.segment_id, "Our gold")
+    rename(settings, interest["name"], "Our taste")
     scores = scored()
-    assert set(scores.interest_segment[scores.interest_segment_id == taste.segment_id]) == {"Our taste"}
-    assert set(scores.next_interest_segment[scores.next_interest_segment_id == taste.segment_id]) == {"Our taste"}
-    assert "Our taste" not in set(scores.interest_segment[scores.interest_segment_id != taste.segment_id])
+    assert set(scores.interest_segment[scores.interest_segment_id == interest.segment_id]) == {"Our taste"}
+    assert set(scores.next_interest_segment[scores.next_interest_segment_id == interest.segment_id]) == {"Our taste"}
+    assert "Our taste" not in set(scores.interest_segment[scores.interest_segment_id != interest.segment_id])
     assert "Our gold" in set(scores.segment) and "Our taste" not in set(scores.segment)
-    assert names_in_place(given)[taste.segment_id] == "Our taste"
-    again = train(given.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
+    assert published_names(settings)[interest.segment_id] == "Our taste"
+    again = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
     names = again.segments.set_index("segment_id")["name"].to_dict()
-    assert names[own.segment_id] == "Our gold" and names[taste.segment_id] == "Our taste"
+    assert names[segment.segment_id] == "Our gold" and names[interest.segment_id] == "Our taste"
     assert list(names.values()).count("Our gold") == 1
-    # Taken back, it leaves no trace: not in a model trained meanwhile, and not in the trainings after that.
-    promote(given, again.run_id, force=True)
+    # After a reset the name is gone, also from a model trained in the meantime and from later trainings.
+    promote(settings, again.run_id, force=True)
     assert "Our gold" in set(scored().segment)
-    rename(given, "Our gold", None)
+    rename(settings, "Our gold", None)
     assert "Our gold" not in set(scored().segment)
-    assert own.segment_id in names_in_place(given) and "Our gold" not in names_in_place(given).values()
-    assert names_in_place(given)[taste.segment_id] == "Our taste"
-    rename(given, "Our taste", None)
+    assert segment.segment_id in published_names(settings) and "Our gold" not in published_names(settings).values()
+    assert published_names(settings)[interest.segment_id] == "Our taste"
+    rename(settings, "Our taste", None)
     assert "Our taste" not in set(scored().interest_segment)
-    assert "Our gold" not in set(train(given, sweep=False, progress=quiet).segments.name)
+    assert "Our gold" not in set(train(settings, sweep=False, progress=quiet).segments.name)
 
-    # What is in the outputs folder is of another run, or is gone: it stays as it is.
-    (given.path(given.outputs.folder) / "manifest.json").write_text('{"run_id": "another"}')
-    before = names_in_place(given)
-    assert "Report   not made again: the outputs folder holds none of the champion's" in rename(
-        given, own.segment_id, "Our silver"
+    # Results of another run in the outputs folder are left unchanged.
+    (settings.path(settings.outputs.folder) / "manifest.json").write_text('{"run_id": "another"}')
+    before = published_names(settings)
+    assert "Report   not updated: the outputs folder does not contain the champion's report" in rename(
+        settings, segment.segment_id, "Our silver"
     )
-    assert names_in_place(given) == before
-    rename(given, own.segment_id, None)
+    assert published_names(settings) == before
+    rename(settings, segment.segment_id, None)
 
-    with pytest.raises(UserError, match=r"found none called 'nothing like it'\. The nearest is"):
-        rename(given, "nothing like it", "Gold")
-    with pytest.raises(UserError, match=f"The nearest is '{re.escape(own['name'])}'"):
-        rename(given, own["name"].upper() + "!", "Gold")
+    with pytest.raises(UserError, match=r"found none named 'nothing like it'\. Did you mean"):
+        rename(settings, "nothing like it", "Gold")
+    with pytest.raises(UserError, match=f"Did you mean '{re.escape(segment['name'])}'"):
+        rename(settings, segment["name"].upper() + "!", "Gold")
     with pytest.raises(UserError, match="at most 80 characters, found 99"):
-        rename(given, own.segment_id, "x" * 99)
+        rename(settings, segment.segment_id, "x" * 99)
     with pytest.raises(UserError, match="is taken"):
-        rename(given, own.segment_id, "Passers-by")
+        rename(settings, segment.segment_id, "Passers-by")
     with pytest.raises(UserError, match="is taken"):
-        rename(given, own.segment_id, first.segments.iloc[1]["name"])
-    with pytest.raises(UserError, match="a letter in it"):
-        rename(given, own.segment_id, "  ")
+        rename(settings, segment.segment_id, first.segments.iloc[1]["name"])
+    with pytest.raises(UserError, match="not empty"):
+        rename(settings, segment.segment_id, "  ")
 
 
 def test_a_run_of_an_older_version(params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its summary does not say what segments are called by their figures."""
-    told = {"segments": [{"segment_id": "s01", "is_standing": False, "names": {"en": "A"}}], "language": "en"}
-    monkeypatch.setattr("pipeline.stores.mlflow_runs.read_run", lambda mlflow, run: ({}, {}, told))
+    """Its summary has no automatic names for the segments."""
+    summary = {"segments": [{"segment_id": "s01", "is_standing": False, "names": {"en": "A"}}], "language": "en"}
+    monkeypatch.setattr("pipeline.stores.mlflow_runs.read_run", lambda mlflow, run: ({}, {}, summary))
     monkeypatch.setattr("pipeline.stores.model_registry.given_names", lambda mlflow, params: {})
-    assert _called_now(None, params(), "x")[0] == {"s01": "A"}
+    assert current_names(None, params(), "x")[0] == {"s01": "A"}
 
 
-def test_only_names_change() -> None:
+def test_renaming_changes_only_names() -> None:
     table = pd.DataFrame(
         {
             "segment_id": ["s01", "s02"],
@@ -116,10 +116,13 @@ def test_only_names_change() -> None:
             "what_would_move": ["one more order -> B", None],
         }
     )
-    found = renamed(table, {"s02": "Z"})
-    assert found.segment.tolist() == ["A", "Z"]
-    assert found.next_segment[0] == "Z" and pd.isna(found.next_segment[1])
-    assert found.what_would_move[0] == "one more order -> Z" and pd.isna(found.what_would_move[1])
-    pd.testing.assert_frame_equal(renamed(table, {}), table)
-    others = table.assign(what_would_move=["a cart -> B", "a visit -> C"])  # nobody is in C, or near it
-    assert renamed(others, {"s02": "B -> C"}).what_would_move.tolist() == ["a cart -> B -> C", "a visit -> C"]
+    result = with_given_names(table, {"s02": "Z"})
+    assert result.segment.tolist() == ["A", "Z"]
+    assert result.next_segment[0] == "Z" and pd.isna(result.next_segment[1])
+    assert result.what_would_move[0] == "one more order -> Z" and pd.isna(result.what_would_move[1])
+    pd.testing.assert_frame_equal(with_given_names(table, {}), table)
+    other_table = table.assign(what_would_move=["a cart -> B", "a visit -> C"])  # segment C is empty
+    assert with_given_names(other_table, {"s02": "B -> C"}).what_would_move.tolist() == [
+        "a cart -> B -> C",
+        "a visit -> C",
+    ]

@@ -1,4 +1,4 @@
-"""Segments by behaviour and by interest, from training to scores: both, one alone, one of all blocks, and by rule."""
+"""Facets from training to scores: both, only one, one with all blocks, and by rule."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
-from pipeline.report.training_result import Trained
+from pipeline.report.training_result import TrainingResult
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
 from tests.conftest import PARAMS, copy_store
@@ -41,9 +41,9 @@ def quiet(step: str) -> None:
     """No progress."""
 
 
-def scores_of(given: Params, trained: Trained, out: Path, *, update: bool = False) -> pd.DataFrame:
-    found = score(given, model_uri=trained.model_uri, out=out, progress=quiet, update=update)
-    return pq.read_table(found.path).to_pandas()
+def scores_of(settings: Params, trained: TrainingResult, out: Path, *, update: bool = False) -> pd.DataFrame:
+    result = score(settings, model_uri=trained.model_uri, out=out, progress=quiet, update=update)
+    return pq.read_table(result.path).to_pandas()
 
 
 def test_names_of_facets_and_of_their_columns(params: Callable[..., Params]) -> None:
@@ -61,7 +61,7 @@ def test_names_of_facets_and_of_their_columns(params: Callable[..., Params]) -> 
 
 
 def test_one_facet_of_all_blocks_then_both(params: Callable[..., Params], tmp_path: Path) -> None:
-    """As segments were before there were facets: what customers do and what they like, in one clustering."""
+    """One clustering of what customers do and what they like, as before there were facets."""
     alone = params("facets.interest=null", ALL_BLOCKS, "facets.behaviour.block_weights.rates=1.0")
     first = train(alone, sweep=False, progress=quiet)
     assert set(first.segments.facet) == {"behaviour"}
@@ -72,54 +72,56 @@ def test_one_facet_of_all_blocks_then_both(params: Callable[..., Params], tmp_pa
     mlflow = mlflow_runs.open_store(alone)
     _, figures, summary = mlflow_runs.read_run(mlflow, first.run_id)
     assert not [name for name in figures if name.startswith("interest/")]
-    assert ([one["name"] for one in summary["facets"]], summary["crossing"]) == (["behaviour"], None)
+    assert ([facet["name"] for facet in summary["facets"]], summary["crossing"]) == (["behaviour"], None)
     model = json.loads((folder_of(mlflow, first) / "segmentation" / "behaviour" / "model.json").read_text())
     arrays = np.load(folder_of(mlflow, first) / "segmentation" / "behaviour" / "arrays.npz")
     names = [*model["scaling"]["names"]]
     assert any(name.startswith(SHARE_PREFIX) for name in names) and {"spend", "activity"} <= set(names)
     assert len(arrays["clusters.centres"]) == 6
-    told = explain(alone, customer=frame.customer_id[0], category=None, model_uri=first.model_uri, progress=quiet)
-    assert "Behaviour  " in told and "\nInterest " not in told
+    explanation = explain(
+        alone, customer=frame.customer_id[0], category=None, model_uri=first.model_uri, progress=quiet
+    )
+    assert "Behaviour  " in explanation and "\nInterest " not in explanation
 
-    # A champion of one facet says nothing of the other, which begins its own numbers.
+    # The champion has no other facet, so the ids of that one start at 1.
     both = params()
     second = train(both, sweep=False, progress=quiet)
-    (note,) = (one for one in second.notes if one.startswith("Segments of interest are numbered anew"))
+    (note,) = (note for note in second.notes if note.startswith("Segments of interest get new numbers"))
     assert "it has no facet interest" in note
     own = second.segments[~second.segments.is_standing]
     assert set(own.segment_id[own.facet == "interest"]) == {f"i{number:02}" for number in range(1, 6)}
     assert {row["facet"] for row in second.lineage} == {"behaviour", "interest"}
-    told = compare(both, [first.run_id, second.run_id], flow=True, progress=quiet)
-    assert re.search(r"interest/stability_mean +- +\d", told) and "i01" in told
+    comparison = compare(both, [first.run_id, second.run_id], flow=True, progress=quiet)
+    assert re.search(r"interest/stability_mean +- +\d", comparison) and "i01" in comparison
     promote(both, second.run_id, force=True)
     out = Path(both.path(both.outputs.folder)) / "scores.parquet"
     frame = scores_of(both, second, out)
     assert {"interest_segment_id", "interest_evidence"} <= set(frame)
     rows = json.loads((both.path(both.outputs.folder) / "segments.json").read_text())
     for prefix, facet in (("", "behaviour"), ("interest_", "interest")):
-        names = {one["segment_id"]: one["name"] for one in rows if one["facet"] == facet}
+        names = {row["segment_id"]: row["name"] for row in rows if row["facet"] == facet}
         assert frame[f"{prefix}segment"].tolist() == frame[f"{prefix}segment_id"].map(names).tolist()
         nearest = frame[facet_column("next_segment_id", prefix)]
         assert frame[facet_column("next_segment", prefix)].equals(nearest.map(names).astype("str"))
 
 
-def folder_of(mlflow: Any, trained: Trained) -> Path:
-    """Where the artifacts of a model lie."""
+def folder_of(mlflow: Any, trained: TrainingResult) -> Path:
+    """Folder of a model's artifacts."""
     return Path(mlflow.artifacts.download_artifacts(trained.model_uri)) / "artifacts"
 
 
 @pytest.fixture(scope="module")
-def by_rule(tmp_path_factory: pytest.TempPathFactory, shop: Path, mlflow_store: Path) -> tuple[Params, Trained]:
-    """Interests by the leading category."""
+def by_rule(tmp_path_factory: pytest.TempPathFactory, shop: Path, mlflow_store: Path) -> tuple[Params, TrainingResult]:
+    """A training with interests grouped by leading category."""
     folder = tmp_path_factory.mktemp("rule")
     copy_store(mlflow_store, folder)
-    given = params_in(folder, shop, "facets.interest.algorithm=rule", "facets.behaviour.n_segments=4")
-    return given, train(given, sweep=False, progress=quiet)
+    settings = params_in(folder, shop, "facets.interest.algorithm=rule", "facets.behaviour.n_segments=4")
+    return settings, train(settings, sweep=False, progress=quiet)
 
 
-def test_interests_by_the_leading_category(by_rule: tuple[Params, Trained], tmp_path: Path) -> None:
-    given, trained = by_rule
-    frame = scores_of(given, trained, tmp_path / "scores.parquet").set_index("customer_id")
+def test_interests_by_the_leading_category(by_rule: tuple[Params, TrainingResult], tmp_path: Path) -> None:
+    settings, trained = by_rule
+    frame = scores_of(settings, trained, tmp_path / "scores.parquet").set_index("customer_id")
     own = trained.segments[trained.segments.facet == "interest"].set_index("segment_id")
     assert frame.interest_segment_id.value_counts().to_dict() == own.customer_count.to_dict()
     assert frame.interest_segment.equals(frame.interest_segment_id.map(own.name).astype("str"))
@@ -128,15 +130,15 @@ def test_interests_by_the_leading_category(by_rule: tuple[Params, Trained], tmp_
     assert set(frame.interest_segment_id[frame.interest_evidence == "low"]) == {"standing-unknown"}
     assert (frame.interest_cluster_id[frame.interest_evidence == "broad"] == -1).all()
 
-    # Whom a category leads, by hand: its share is above the shop's by the most standard errors, and by enough.
-    with connect(given.engine, folder=tmp_path) as con:
-        profiles = build_profiles(con, read_source(con, given, rejected_path=None), given)
-    folder = folder_of(mlflow_runs.open_store(given), trained) / "segmentation" / "interest"
-    ids = {one["cluster_id"]: one["segment_id"] for one in json.loads((folder / "model.json").read_text())["segments"]}
-    groups, (_, facet) = np.load(folder / "arrays.npz")["clusters.nodes"], facets_of(given)
+    # Leading categories computed here: the share is most standard errors above the shop's, and far enough.
+    with connect(settings.engine, folder=tmp_path) as con:
+        profiles = build_profiles(con, read_source(con, settings, rejected_path=None), settings)
+    folder = folder_of(mlflow_runs.open_store(settings), trained) / "segmentation" / "interest"
+    ids = {row["cluster_id"]: row["segment_id"] for row in json.loads((folder / "model.json").read_text())["segments"]}
+    groups, (_, facet) = np.load(folder / "arrays.npz")["clusters.nodes"], facets_of(settings)
     shares = [SHARE_PREFIX + name for name in profiles.shop.spec.cut.categories]
     mix = [np.array(profiles.shop.spec.cut.mix)[groups == group].sum() for group in range(max(groups) + 1)]
-    rule, expected = given.clustering.leading_category, []
+    rule, expected = settings.clustering.leading_category, []
     for row in profiles.table.to_dict("records"):
         if row["event_count"] < facet.settings.min_events or row["evidence"] < facet.settings.min_evidence:
             expected.append("standing-unknown")
@@ -144,37 +146,39 @@ def test_interests_by_the_leading_category(by_rule: tuple[Params, Trained], tmp_
         leads = {-1: 0.0}
         for group, usual in enumerate(mix):
             share = sum(row[name] for name, own in zip(shares, groups, strict=True) if own == group)
-            error = (share * (1.0 - share) / (row["evidence"] + given.interests.kappa + 1.0)) ** 0.5
+            error = (share * (1.0 - share) / (row["evidence"] + settings.interests.kappa + 1.0)) ** 0.5
             if share >= rule.min_lift * usual and (share - usual) / error >= rule.min_errors:
                 leads[group] = (share - usual) / error
         expected.append(ids[max(leads, key=lambda group: leads[group])])
     assert frame.interest_segment_id[profiles.table.customer_id].tolist() == expected
-    (note,) = (one for one in trained.notes if "grouped by interest have no leading category" in one)
+    (note,) = (note for note in trained.notes if "grouped by interest have no leading category" in note)
     assert note.startswith(
         f"{(frame.interest_evidence == 'broad').sum() / (frame.interest_evidence != 'low').sum():.0%} of"
     )
-    # Every segment is called by what its customers turn to more than others.
-    for one in own[own.index.str.startswith("i")].itertuples():
-        assert one.top_categories and one.top_categories[0]["lift"] > rule.min_lift
+    # Every segment is named by a category that its customers are more interested in than others.
+    for segment in own[own.index.str.startswith("i")].itertuples():
+        assert segment.top_categories and segment.top_categories[0]["lift"] > rule.min_lift
 
 
-def test_an_update_gives_both_facets_as_a_whole_scoring(by_rule: tuple[Params, Trained], tmp_path: Path) -> None:
-    given, trained = by_rule
-    given = given.model_copy(update={"outputs": given.outputs.model_copy(update={"folder": str(tmp_path)})})
+def test_an_update_gives_the_same_segments_as_a_full_scoring(
+    by_rule: tuple[Params, TrainingResult], tmp_path: Path
+) -> None:
+    settings, trained = by_rule
+    settings = settings.model_copy(update={"outputs": settings.outputs.model_copy(update={"folder": str(tmp_path)})})
     for days in (0, 2):
-        later = given.model_copy(update={"as_of": given.as_of + timedelta(days=days)})
-        ours = scores_of(later, trained, tmp_path / "a.parquet", update=True)
-    theirs = scores_of(later, trained, tmp_path / "b.parquet")
+        later = settings.model_copy(update={"as_of": settings.as_of + timedelta(days=days)})
+        updated = scores_of(later, trained, tmp_path / "a.parquet", update=True)
+    full = scores_of(later, trained, tmp_path / "b.parquet")
     names = [facet_column(name, prefix) for prefix in ("", "interest_") for name in SEGMENT_COLUMNS]
-    assert set(names) <= set(ours)
-    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)
+    assert set(names) <= set(updated)
+    pd.testing.assert_frame_equal(updated, full, rtol=1e-9, atol=1e-9)
 
 
-def test_interests_alone(params: Callable[..., Params], tmp_path: Path) -> None:
-    given = params("facets.behaviour=null")
-    trained = train(given, sweep=False, progress=quiet)
+def test_only_the_interest_facet(params: Callable[..., Params], tmp_path: Path) -> None:
+    settings = params("facets.behaviour=null")
+    trained = train(settings, sweep=False, progress=quiet)
     assert set(trained.segments.facet) == {"interest"}
-    frame = scores_of(given, trained, tmp_path / "scores.parquet")
+    frame = scores_of(settings, trained, tmp_path / "scores.parquet")
     assert not [name for name in frame if name.startswith(("interest_", "next_interest_"))]
     assert set(frame.evidence) <= {"ok", "low", "broad"}
     assert (
@@ -182,20 +186,20 @@ def test_interests_alone(params: Callable[..., Params], tmp_path: Path) -> None:
     )
 
 
-def test_a_shop_without_categories_has_no_interests_and_says_so_once(
+def test_a_shop_without_categories_reports_once_that_it_has_no_interest_facet(
     params: Callable[..., Params], tmp_path: Path
 ) -> None:
-    given = params("source.products=null", "checks.without_category={warn: 1.0, error: 1.0}")
-    trained = train(given, sweep=False, progress=quiet)
+    settings = params("source.products=null", "checks.without_category={warn: 1.0, error: 1.0}")
+    trained = train(settings, sweep=False, progress=quiet)
     assert set(trained.segments.facet) == {"behaviour"}
     assert trained.as_text().count("No segments by interest: the log has fewer than two categories.") == 1
-    _, _, summary = mlflow_runs.read_run(mlflow_runs.open_store(given), trained.run_id)
+    _, _, summary = mlflow_runs.read_run(mlflow_runs.open_store(settings), trained.run_id)
     assert sum("No segments by interest" in note for note in summary["quality"]["notes"]) == 1
-    frame = scores_of(given, trained, tmp_path / "scores.parquet")
+    frame = scores_of(settings, trained, tmp_path / "scores.parquet")
     assert not [name for name in frame if "interest_" in name]
-    assert [one.name for one in facets_of(trained.params)] == ["behaviour"]
+    assert [facet.name for facet in facets_of(trained.params)] == ["behaviour"]
     with pytest.raises(
-        UserError, match=r"facets\.interest: expected something to segment by; the log has fewer than two"
+        UserError, match=r"facets\.interest: expected data to segment by, but the log has fewer than two"
     ):
         train(params("source.products=null", "facets.behaviour=null"), sweep=False, progress=quiet)
 
@@ -209,6 +213,6 @@ def test_a_shop_without_categories_has_no_interests_and_says_so_once(
         ("sweep.n_segments=[4]", "facets.behaviour.try_n_segments"),
     ],
 )
-def test_keys_of_before_there_were_facets_are_refused_with_the_new_name(old: str, new: str) -> None:
+def test_keys_from_before_facets_are_refused_with_the_new_key(old: str, new: str) -> None:
     with pytest.raises(ParamsError, match=rf"It is `{re.escape(new)}` now"):
         load_params(PARAMS, [old])

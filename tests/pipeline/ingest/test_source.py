@@ -1,6 +1,6 @@
-"""Reading: what comes out of which file, by hand; what is set aside, and where it is said to stand.
+"""Reading a source: rows as they should be read, rejected rows, and the lines that are reported for them.
 
-`test_bad_input.py` holds what users get wrong from end to end; here is each way of reading by itself.
+`test_bad_input.py` tests mistakes of users from end to end; this file tests each way of reading on its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LENIENT = tuple(
 
 
 class Reader:
-    """Writes a log, reads it, and keeps what came of it."""
+    """Writes a log, reads it, and keeps the results."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,8 +59,8 @@ class Reader:
         else:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def read(self, *given: str) -> Any:
-        params = load_params(PARAMS, ["source.products=null", "source.customers=null", *LENIENT, *given])
+    def read(self, *overrides: str) -> Any:
+        params = load_params(PARAMS, ["source.products=null", "source.customers=null", *LENIENT, *overrides])
         out = self.folder / "out" / "rejected.parquet"
         with connect(params.engine, folder=self.folder / "work") as con:
             source = read_source(con, params, rejected_path=out)
@@ -80,7 +80,7 @@ def read(tmp_path: Path) -> Iterator[Reader]:
 
 
 def moment(read: Reader, value: Any, *more: str) -> datetime | None:
-    """The one time of a log, or None where it was set aside as unreadable."""
+    """The only time of a log, or None if it was rejected as unreadable."""
     name = "log.csv"
     if isinstance(value, str):
         summary, events = read(HEADER + ROW + ROW.replace("2025-01-01", value), *more, name=name)
@@ -103,14 +103,14 @@ KYIV, SANTIAGO = "source.events.timezone=Europe/Kyiv", "source.events.timezone=A
         ("2025-01-01 03:00:00+0200", datetime(2025, 1, 1, 1)),
         ("2025-01-01T03:00:00-0330", datetime(2025, 1, 1, 6, 30)),
         ("2025-01-01T03:00:00.25Z", datetime(2025, 1, 1, 3, 0, 0, 250_000)),
-        ("2025-10-26 03:30:00", datetime(2025, 10, 26, 1, 30)),  # shown twice in Kyiv: the later
+        ("2025-10-26 03:30:00", datetime(2025, 10, 26, 1, 30)),  # repeated in Kyiv: the later
         ("2025-03-30 03:30:00", None),  # skipped in Kyiv
-        ("2025-01-01T03:00:00+02:00:00", None),  # DuckDB alone reads 03:00 and drops the offset
+        ("2025-01-01T03:00:00+02:00:00", None),  # DuckDB would read 03:00 and drop the offset
         ("2025-01-01 03:00:00 EST", None),
         ("01/02/2025 10:00", None),
     ],
 )
-def test_texts_of_time(read: Reader, text: str, expected: datetime | None) -> None:
+def test_times_as_text(read: Reader, text: str, expected: datetime | None) -> None:
     assert moment(read, text, KYIV) == expected
 
 
@@ -151,7 +151,7 @@ def test_typed_times(read: Reader, value: Any, more: list[str], expected: dateti
         ("01.07.2025 03:00", "%d.%m.%Y %H:%M", datetime(2025, 7, 1, 0)),
     ],
 )
-def test_formats_with_a_zone_of_their_own(read: Reader, text: str, time_format: str, expected: datetime) -> None:
+def test_time_formats_with_a_zone(read: Reader, text: str, time_format: str, expected: datetime) -> None:
     _, events = read(HEADER + ROW.replace("2025-01-01", text), KYIV, f"source.events.time_format='{time_format}'")
     assert events[0]["occurred_at"] == expected
 
@@ -164,7 +164,7 @@ def test_formats_with_a_zone_of_their_own(read: Reader, text: str, time_format: 
         ("2025-01-01", ["source.events.time_format=iso"], "a format such as %Y-%m-%d"),
     ],
 )
-def test_a_wrong_format_proposes_the_right_one(read: Reader, text: str, more: list[str], message: str) -> None:
+def test_a_wrong_time_format_suggests_the_right_one(read: Reader, text: str, more: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read(HEADER + ROW.replace("2025-01-01", text), *more)
 
@@ -172,10 +172,10 @@ def test_a_wrong_format_proposes_the_right_one(read: Reader, text: str, more: li
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("customer_id", [[1]], r"expected a text or a number, came BIGINT\[\]"),
-        ("unit_price", [{"a": 1}], "expected numbers, came STRUCT"),
-        ("unit_price", [datetime(2025, 1, 1)], "expected numbers, came TIMESTAMP"),
-        ("occurred_at", [True], "expected times, came BOOLEAN"),
+        ("customer_id", [[1]], r"expected text or numbers, got BIGINT\[\]"),
+        ("unit_price", [{"a": 1}], "expected numbers, got STRUCT"),
+        ("unit_price", [datetime(2025, 1, 1)], "expected numbers, got TIMESTAMP"),
+        ("occurred_at", [True], "expected times, got BOOLEAN"),
     ],
 )
 def test_types_that_cannot_be_read(read: Reader, column: str, value: list[Any], message: str) -> None:
@@ -186,8 +186,8 @@ def test_types_that_cannot_be_read(read: Reader, column: str, value: list[Any], 
 
 def test_ids_of_every_type(read: Reader) -> None:
     big = 2**63 - 1
-    for given, text in ((big, str(big)), (17850.0, "17850"), ("17850.0", "17850.0"), ("007", "007"), (1.5, "1.5")):
-        _, events = read(FRAME.assign(customer_id=[given]), name="log.parquet")
+    for value, text in ((big, str(big)), (17850.0, "17850"), ("17850.0", "17850.0"), ("007", "007"), (1.5, "1.5")):
+        _, events = read(FRAME.assign(customer_id=[value]), name="log.parquet")
         assert events[0]["customer_id"] == text
     _, events = read(json.dumps({**json.loads(FRAME.assign(occurred_at="2025-01-01").to_json(orient="records"))[0],
                                  "customer_id": 17850.0}) + "\n", name="log.jsonl")  # fmt: skip
@@ -195,18 +195,18 @@ def test_ids_of_every_type(read: Reader) -> None:
 
 
 @pytest.mark.parametrize("empty", ["", None])
-def test_an_empty_text_is_null_wherever_it_stands(read: Reader, empty: str | None) -> None:
-    """Columns without an empty text are read as they are, those with one are not."""
+def test_an_empty_text_is_null_in_every_column(read: Reader, empty: str | None) -> None:
+    """Columns with and without empty texts are read by different SQL."""
     sessions, orders = ("s1", empty, "s1"), ("o1", "o2", empty)
     rows = [
         FRAME.assign(customer_id=f"c{place}", session_id=sessions[place], order_id=orders[place]) for place in range(3)
     ]
     _, events = read(pd.concat(rows).assign(channel="web"), name="log.parquet")
-    found = {row["customer_id"]: (row["session_id"], row["order_id"], row["channel"]) for row in events}
-    assert found == {"c0": ("s1", "o1", "web"), "c1": (None, "o2", "web"), "c2": ("s1", None, "web")}
+    values = {row["customer_id"]: (row["session_id"], row["order_id"], row["channel"]) for row in events}
+    assert values == {"c0": ("s1", "o1", "web"), "c1": (None, "o2", "web"), "c2": ("s1", None, "web")}
 
 
-def test_words_for_event_types_of_ours_and_of_theirs(read: Reader) -> None:
+def test_event_types_are_mapped(read: Reader) -> None:
     words = ["view", "VIEW", "look", "buy", "purchase", "", None, "unheard of"]
     rows = pd.concat([FRAME.assign(event_type=word, order_id=str(place)) for place, word in enumerate(words)])
     types = json.dumps({"view": ["view", "look"], "purchase": ["buy"], "other": ["unheard of"]})
@@ -219,7 +219,7 @@ def test_words_for_event_types_of_ours_and_of_theirs(read: Reader) -> None:
 
 
 @pytest.mark.parametrize("price", ['"1,5"', "1.5 EUR", "nan", "1e999"])
-def test_numbers_that_are_none(read: Reader, price: str) -> None:
+def test_texts_that_are_not_numbers(read: Reader, price: str) -> None:
     summary, events = read(HEADER + ROW + ROW.replace("1.5", price))
     assert summary.rejected_by_rule["unreadable_number"] == 1
     assert len(events) == 1
@@ -243,15 +243,15 @@ def test_a_missing_quantity_is_one(read: Reader) -> None:
         ((HEADER + "too,few\n" + ROW + BAD).replace("\n", "\r\n"), 4),
     ],
 )
-def test_the_line_is_the_one_an_editor_shows(read: Reader, log: str, line: int) -> None:
+def test_lines_are_numbered_as_in_an_editor(read: Reader, log: str, line: int) -> None:
     read(log)
-    found = {row["reasons"][0]: row["line"] for row in read.rejected}
-    assert found["unreadable_time"] == line
+    lines_by_reason = {row["reasons"][0]: row["line"] for row in read.rejected}
+    assert lines_by_reason["unreadable_time"] == line
     lines = log.lstrip("\ufeff").splitlines()
     assert all(lines[row["line"] - 1] == row["raw"] for row in read.rejected if row["reasons"] == ["unreadable_row"])
 
 
-def test_lines_in_a_long_packed_file(read: Reader) -> None:
+def test_lines_in_a_long_compressed_file(read: Reader) -> None:
     body = [ROW] * 300_000
     body[100_000], body[200_000], body[299_999] = "too,few\n", BAD, BAD
     summary, _ = read(gzip.compress((HEADER + "".join(body)).encode(), 1), name="log.csv.gz")
@@ -259,7 +259,7 @@ def test_lines_in_a_long_packed_file(read: Reader) -> None:
     assert (summary.read_count, summary.physical_line_count) == (300_000, 300_001)
 
 
-def test_bytes_that_are_no_text_are_kept_as_they_were(read: Reader) -> None:
+def test_invalid_bytes_are_kept_in_the_rejected_row(read: Reader) -> None:
     log = (HEADER + ROW).encode() + b"c\xff9,2025-01-01,view,p1,A,1\n" + ROW.encode()
     summary, events = read(log)
     assert (summary.rejected_by_rule["broken_encoding"], summary.rejected_by_rule["unreadable_row"]) == (1, 0)
@@ -269,7 +269,7 @@ def test_bytes_that_are_no_text_are_kept_as_they_were(read: Reader) -> None:
     assert len(events) == 2
 
 
-def test_an_unclosed_quote_stops_and_says_where(read: Reader) -> None:
+def test_an_unclosed_quote_names_its_line(read: Reader) -> None:
     with pytest.raises(SourceError, match=r"has 6 lines, but 3 were accounted for .*see line 3"):
         read(HEADER + ROW + 'c1,2025-01-01,view,"p1,A,1\n' + ROW * 3)
 
@@ -287,8 +287,8 @@ def test_json_lines(read: Reader) -> None:
 
 
 @pytest.mark.parametrize("text", ['[{"customer_id": "a"}]', "{}\n", "not json\n"])
-def test_json_that_is_not_in_lines(read: Reader, text: str) -> None:
-    with pytest.raises(SourceError, match="one JSON object a line"):
+def test_json_without_one_object_per_line(read: Reader, text: str) -> None:
+    with pytest.raises(SourceError, match="one JSON object per line"):
         read(text, name="log.json")
 
 
@@ -300,7 +300,7 @@ def test_zst_and_tabs_and_semicolons(read: Reader) -> None:
         assert (events[0]["customer_id"], events[0]["category_path"]) == ("c1", "A > B")
 
 
-def test_folder_glob_and_list_of_files_of_one_name(read: Reader) -> None:
+def test_a_folder_a_glob_and_a_list_of_files(read: Reader) -> None:
     for place in ("x", "y"):
         (read.folder / place).mkdir()
         read.write(f"{place}/log.csv", HEADER + ROW.replace("c1", place) + BAD)
@@ -312,7 +312,7 @@ def test_folder_glob_and_list_of_files_of_one_name(read: Reader) -> None:
         assert [row["line"] for row in read.rejected] == [3] * count
 
 
-def test_parquet_files_name_file_and_row(read: Reader) -> None:
+def test_rejected_rows_of_parquet_name_file_and_row(read: Reader) -> None:
     good = pd.concat([FRAME] * 3)
     for index in range(3):
         read.write(f"part-{index}.parquet", good.assign(customer_id=["a", None if index == 1 else "b", "c"]))
@@ -323,7 +323,7 @@ def test_parquet_files_name_file_and_row(read: Reader) -> None:
 
 
 @pytest.mark.parametrize("column", ["line", "row", "reasons", "file", "filename", "raw", "kindred", 'odd "name"'])
-def test_columns_of_any_name_beside_ours(read: Reader, column: str) -> None:
+def test_extra_columns_may_have_any_name(read: Reader, column: str) -> None:
     read(pd.concat([FRAME, FRAME.assign(customer_id=None)]).assign(**{column: "x"}), name="log.parquet")
     assert json.loads(read.rejected[0]["raw"])[column] == "x"
     quoted = '"' + column.replace('"', '""') + '"'
@@ -338,12 +338,12 @@ def test_mapped_columns_are_quoted(read: Reader) -> None:
     assert events[0]["customer_id"] == "a"
 
 
-def test_a_header_that_names_a_column_twice(read: Reader) -> None:
+def test_a_header_with_a_repeated_column_is_refused(read: Reader) -> None:
     with pytest.raises(SourceError, match=r"names each column once\. Found more than once: product_id"):
         read(HEADER.replace("unit_price", "product_id") + ROW)
 
 
-def test_utf16_is_named(read: Reader) -> None:
+def test_utf16_is_refused(read: Reader) -> None:
     with pytest.raises(SourceError, match="expected UTF-8, found UTF-16"):
         read((HEADER + ROW).encode("utf-16"))
 
@@ -356,13 +356,13 @@ SELECT = "select '{}' as customer_id, '2025-01-01' as occurred_at, 'view' as eve
 
 
 @pytest.mark.parametrize("end", ["", ";", " -- a note", "\n-- a note\n;"])
-def test_a_query_may_end_as_people_end_queries(read: Reader, end: str) -> None:
+def test_a_query_may_end_with_a_semicolon_or_comment(read: Reader, end: str) -> None:
     summary, events = read.read(*query(SELECT.format("a") + end))
     assert [event["customer_id"] for event in events] == ["a"]
     assert summary.physical_line_count is None
 
 
-def test_a_querys_paths_start_at_the_params_file(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_in_a_query_start_at_the_params_file(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("here", "there"):
         (read.folder / place).mkdir()
         read.write(f"{place}/log.parquet", FRAME.assign(customer_id=place))
@@ -383,7 +383,7 @@ def test_messages_of_the_database_show_no_values(read: Reader) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_every_reason_of_a_row_and_all_rows_broken(read: Reader) -> None:
+def test_all_reasons_of_a_row_and_all_rows_broken(read: Reader) -> None:
     with pytest.raises(
         SourceError, match=r"all of the 1 rows cannot be used.\n  missing_customer_id .*\n.*see log.csv line 2"
     ):
@@ -399,13 +399,13 @@ def test_the_order_of_rows_changes_nothing(read: Reader) -> None:
     results = []
     for log in (rows, rows[::-1]):
         summary, events = read(HEADER + "".join(log))
-        told = {key: value for key, value in summary.as_dict().items() if key != "digest"}
-        results.append((told, sorted(map(str, events))))
+        counts = {key: value for key, value in summary.as_dict().items() if key != "digest"}
+        results.append((counts, sorted(map(str, events))))
     assert results[0] == results[1]
     assert results[0][0]["duplicate_count"] == 1
 
 
-def test_the_digest_follows_content_of_all_tables(read: Reader) -> None:
+def test_the_digest_depends_on_the_content_of_all_tables(read: Reader) -> None:
     read.write("products.csv", "product_id,category_path\np1,A\n")
 
     def digest(log: str) -> str:
@@ -426,7 +426,7 @@ def products(read: Reader, table: str, *more: str) -> tuple[Any, dict[str, Any]]
 
 
 @pytest.mark.parametrize(
-    ("separator", "given", "path"),
+    ("separator", "text", "path"),
     [
         (" > ", "Pets > Cats", "Pets > Cats"),
         (" > ", "<b>Pets</b> > 🐈 'q'", "<b>Pets</b> > 🐈 'q'"),
@@ -435,21 +435,21 @@ def products(read: Reader, table: str, *more: str) -> tuple[Any, dict[str, Any]]
         ("/", "a > b/c", "a / b > c"),
     ],
 )
-def test_paths_are_canonical(read: Reader, separator: str, given: str, path: str) -> None:
-    _, found = products(read, f"product_id,category_path\np1,{given}\n", f"source.category_separator='{separator}'")
-    assert found == {"p1": path}
+def test_category_paths_are_canonical(read: Reader, separator: str, text: str, path: str) -> None:
+    _, paths = products(read, f"product_id,category_path\np1,{text}\n", f"source.category_separator='{separator}'")
+    assert paths == {"p1": path}
 
 
-def test_a_product_twice_takes_the_first_and_says_so(read: Reader) -> None:
+def test_a_repeated_product_takes_the_first_category_with_a_warning(read: Reader) -> None:
     for rows in ("p1,B\np1,A\np1,\n", "p1,\np1,A\np1,B\n"):
-        summary, found = products(read, "product_id,category_path\n" + rows)
-        assert found == {"p1": "A"}
-        assert any("1 stand in several categories" in warning for warning in summary.warnings)
+        summary, paths = products(read, "product_id,category_path\n" + rows)
+        assert paths == {"p1": "A"}
+        assert any("1 are in several categories" in warning for warning in summary.warnings)
 
 
-def test_levels_and_an_empty_one(read: Reader) -> None:
-    _, found = products(read, "product_id,level_1,level_2,level_3\np1,Pets,,Food\np2,,,\n")
-    assert found == {"p1": "Pets > Food", "p2": None}
+def test_category_levels_with_an_empty_one(read: Reader) -> None:
+    _, paths = products(read, "product_id,level_1,level_2,level_3\np1,Pets,,Food\np2,,,\n")
+    assert paths == {"p1": "Pets > Food", "p2": None}
 
 
 def tree(read: Reader, rows: str) -> tuple[Any, dict[str, Any]]:
@@ -461,23 +461,23 @@ def tree(read: Reader, rows: str) -> tuple[Any, dict[str, Any]]:
     )
 
 
-def test_categories_are_walked_up(read: Reader) -> None:
-    summary, found = tree(read, "3,2,Food\n1,,Pets\n2,1,Cats > Dogs\n")
-    assert found == {"p1": "Pets > Cats / Dogs > Food", "p2": "Pets", "p3": None}
+def test_categories_get_the_path_of_their_parents(read: Reader) -> None:
+    summary, paths = tree(read, "3,2,Food\n1,,Pets\n2,1,Cats > Dogs\n")
+    assert paths == {"p1": "Pets > Cats / Dogs > Food", "p2": "Pets", "p3": None}
     assert not [warning for warning in summary.warnings if "categories" in warning]
 
 
-def test_orphans_are_roots_and_counted_and_repeats_do_not_multiply(read: Reader) -> None:
-    summary, found = tree(read, "3,2,Food\n2,77,Cats\n2,77,Dogs\n1,,Pets\n,,nothing\n")
-    assert found == {"p1": "Cats > Food", "p2": "Pets", "p3": None}
+def test_categories_without_a_parent_and_repeated_ones(read: Reader) -> None:
+    summary, paths = tree(read, "3,2,Food\n2,77,Cats\n2,77,Dogs\n1,,Pets\n,,nothing\n")
+    assert paths == {"p1": "Cats > Food", "p2": "Pets", "p3": None}
     assert [warning for warning in summary.warnings if warning.startswith("categories")] == [
-        "categories: 1 name a parent that is not in the table; taken as roots",
+        "categories: 1 have a parent that is not in the table and were taken as roots",
         "categories: 2 of 5 rows repeat a category_id or have none; the first in alphabetical order was taken",
     ]
 
 
 @pytest.mark.parametrize("rows", ["1,2,A\n2,1,B\n3,2,C\n", "1,1,A\n"])
-def test_a_circle_of_categories_is_refused(read: Reader, rows: str) -> None:
+def test_a_cycle_of_categories_is_refused(read: Reader, rows: str) -> None:
     with pytest.raises(SourceError, match="in or below a cycle"):
         tree(read, rows)
 
@@ -489,23 +489,23 @@ def customers(read: Reader, table: str, *more: str) -> tuple[Any, list[dict[str,
     return summary, read.tables["customers"]
 
 
-def test_customers_one_row_each(read: Reader) -> None:
-    summary, found = customers(
+def test_customers_have_one_row_each(read: Reader) -> None:
+    summary, rows = customers(
         read, "customer_id,registered_at,city\n07,2025-01-01T02:00:00+02:00,Lviv\n07,,Kyiv\n,,x\n8,soon,\n"
     )
-    assert [(row["customer_id"], row["city"]) for row in found] == [("07", "Lviv"), ("8", None)]
-    assert found[0]["registered_at"] == datetime(2025, 1, 1)
-    assert found[1]["registered_at"] is None
-    assert any("2 of 4 rows repeat a customer or name none" in warning for warning in summary.warnings)
-    assert any("1 of 4 registered_at could not be read" in warning for warning in summary.warnings)
+    assert [(row["customer_id"], row["city"]) for row in rows] == [("07", "Lviv"), ("8", None)]
+    assert rows[0]["registered_at"] == datetime(2025, 1, 1)
+    assert rows[1]["registered_at"] is None
+    assert any("2 of 4 rows repeat a customer or have no customer_id" in warning for warning in summary.warnings)
+    assert any("1 of 4 values of registered_at could not be read" in warning for warning in summary.warnings)
 
 
-def test_a_column_of_our_name_beside_the_mapped_one(read: Reader) -> None:
-    _, found = customers(read, "household,customer_id,city\n1,x,Lviv\n")
-    assert [(row["customer_id"], row["city"]) for row in found] == [("1", "Lviv")]
+def test_a_mapped_column_wins_over_one_with_our_name(read: Reader) -> None:
+    _, rows = customers(read, "household,customer_id,city\n1,x,Lviv\n")
+    assert [(row["customer_id"], row["city"]) for row in rows] == [("1", "Lviv")]
 
 
-def test_a_price_is_no_category(read: Reader) -> None:
+def test_a_price_column_is_refused_as_category(read: Reader) -> None:
     row = "c1,2025-01-01,view,p1,9.99,2.5\n"
     with pytest.raises(SourceError, match=r"columns.category_path: .*'category_path' holds numbers with decimals"):
         read(HEADER + row)
@@ -525,7 +525,7 @@ def test_events_without_a_category_are_counted(read: Reader) -> None:
     assert read(HEADER + ROW + ROW.replace("A > B", ""))[0].noted_by_rule["without_category"] == 1
 
 
-def test_discounts_above_the_price_are_told_and_kept(read: Reader) -> None:
+def test_discounts_above_the_price_are_reported_and_kept(read: Reader) -> None:
     header = HEADER.replace("\n", ",quantity,discount\n")
     rows = [(9.99, 3, 29.97), (9.99, 3, 29.98), (0.1, 3, 0.1 + 0.2), ("", 1, 5.0), (5.0, 1, "")]
     log = "".join(f"c1,2025-01-0{day},purchase,p1,A,{price},{count},{less}\n"
@@ -550,7 +550,7 @@ def test_warnings_are_logged(read: Reader, caplog: pytest.LogCaptureFixture) -> 
     assert not any("never" in message or "c2" in message for message in caplog.messages)
 
 
-def test_rejects_are_replaced_whole(read: Reader) -> None:
+def test_the_file_of_rejected_rows_is_replaced(read: Reader) -> None:
     read(HEADER + ROW + BAD)
     assert len(read.rejected) == 1
     read(HEADER + ROW)
@@ -558,18 +558,18 @@ def test_rejects_are_replaced_whole(read: Reader) -> None:
     assert [path.name for path in (read.folder / "out").iterdir()] == ["rejected.parquet"]
 
 
-def test_an_events_own_category_is_tidied_as_the_catalogues_are(read: Reader) -> None:
+def test_category_paths_of_events_are_canonical(read: Reader) -> None:
     rows = "".join(f"c1,2025-01-01,view,p1,{path},1\n" for path in (" A > x", "A > x > ", "A >  x", " > "))
     _, events = read(HEADER + rows)
     assert sorted(str(row["category_path"]) for row in events) == ["A > x", "A > x", "A > x", "None"]
 
 
-def test_before_the_first_event_nothing_had_happened(read: Reader) -> None:
-    with pytest.raises(SourceError, match="when nothing had happened yet"):
+def test_as_of_before_the_first_event_is_refused(read: Reader) -> None:
+    with pytest.raises(SourceError, match="before any event"):
         read(HEADER + ROW, "as_of=2024-06-01T00:00:00Z", "checks.after_as_of.error=0.5")
 
 
-def test_event_types_in_no_list_are_told_and_kept(read: Reader) -> None:
+def test_event_types_in_no_list_are_reported_and_kept(read: Reader) -> None:
     rows = "".join(f"c1,2025-01-0{day},{kind},p1,A,1\n" for day, kind in enumerate(("VIEW", "VIEW", "gift", "cart"), 1))
     summary, events = read(HEADER + rows)
     assert summary.event_types == {"other": 3, "cart": 1} and len(events) == 4
@@ -578,8 +578,8 @@ def test_event_types_in_no_list_are_told_and_kept(read: Reader) -> None:
     assert "no event is a purchase" in unsold
 
 
-def test_purchases_without_a_price_are_told(read: Reader) -> None:
+def test_purchases_without_a_price_are_reported(read: Reader) -> None:
     summary, _ = read(HEADER + "c1,2025-01-01,purchase,p1,A,\n")
     assert summary.warnings == [
-        "no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups go without it"
+        "no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups do not use it"
     ]

@@ -1,4 +1,4 @@
-"""What is told to run next is run as it stands."""
+"""Suggested commands can be run unchanged."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
-from pipeline.report.next_steps import command, to_see_runs
+from pipeline.report.next_steps import command, runs_command
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
 
-def given_again(told: str) -> Params:
-    """The parameters of a command as it was told."""
-    words = shlex.split(told)
+def params_of_command(text: str) -> Params:
+    """The parameters that a suggested command results in."""
+    words = shlex.split(text)
     path = words[words.index("--params") + 1] if "--params" in words else "params.yaml"
     return load_params(Path(path), [words[at + 1] for at, word in enumerate(words) if word == "--set"])
 
 
-def test_a_command_has_the_file_and_the_overrides_of_the_one_that_tells_it(
+def test_a_suggested_command_has_the_params_file_and_overrides_of_the_current_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -30,29 +30,29 @@ def test_a_command_has_the_file_and_the_overrides_of_the_one_that_tells_it(
     Path("my shop.yaml").write_text(f"base: {PARAMS}\nseed: 3\n")
     query = "source.events.query=select *, 'purchase' as event_type from 'my orders.csv'"
     params = load_params(Path("my shop.yaml"), ["history_days=90", query])
-    told = command(params, "report", "0123", "--xlsx")
-    assert told.startswith("kindred report 0123 --xlsx --params 'my shop.yaml' --set history_days=90 --set ")
-    assert given_again(told) == params
+    text = command(params, "report", "0123", "--xlsx")
+    assert text.startswith("kindred report 0123 --xlsx --params 'my shop.yaml' --set history_days=90 --set ")
+    assert params_of_command(text) == params
     later = command(params, "train", overrides={"history_days": "30"})
-    assert given_again(later).history_days == 30
+    assert params_of_command(later).history_days == 30
     assert params.digest() == params.model_copy(update={"called_with": ()}).digest()
 
 
-def test_no_password_is_told() -> None:
+def test_no_password_is_shown() -> None:
     params = load_params(PARAMS, ["tracking.uri=postgresql://ann:secret@host/db"])
     assert "--set 'tracking.uri=postgresql://***@host/db'" in command(params, "score")
-    assert to_see_runs(params).endswith("mlflow ui --backend-store-uri 'postgresql://***@host/db'")
+    assert runs_command(params).endswith("mlflow ui --backend-store-uri 'postgresql://***@host/db'")
     assert "secret" not in repr(params.redacted())
     query = "source.events.query=select * from postgres_scan('host=h password=''se cret''', 'public', 'events')"
-    told = command(load_params(PARAMS, [query]), "score")
-    assert "cret" not in told
-    assert shlex.split(told)[-1] == query.replace("''se cret''", "***")
+    text = command(load_params(PARAMS, [query]), "score")
+    assert "cret" not in text
+    assert shlex.split(text)[-1] == query.replace("''se cret''", "***")
 
 
-def test_runs_are_seen_in_the_store_that_holds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runs_command_opens_the_right_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PARAMS.parent)
-    assert to_see_runs(load_params(PARAMS)) == "make ui"
-    assert to_see_runs(load_params(PARAMS, ["tracking.uri=http://ann:secret@host"])) == "http://***@host"
+    assert runs_command(load_params(PARAMS)) == "make ui"
+    assert runs_command(load_params(PARAMS, ["tracking.uri=http://ann:secret@host"])) == "http://***@host"
     monkeypatch.chdir(tmp_path)
     own = load_params(PARAMS, [f"tracking.uri=sqlite:///{tmp_path / 'own.db'}"])
-    assert to_see_runs(own).endswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'own.db'}")
+    assert runs_command(own).endswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'own.db'}")

@@ -1,4 +1,4 @@
-"""What lies in the outputs folder, and that it can be made again from the run."""
+"""The files in the outputs folder, and remaking them from the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.cli import main
 from pipeline.commands.promote import promote
 from pipeline.commands.rename import rename
 from pipeline.commands.report import report
-from pipeline.commands.train import Trained, train
+from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.report.publish import MANIFEST, REPORT, SEGMENTS, SEGMENTS_JSON
@@ -27,69 +27,70 @@ def quiet(step: str) -> None:
     """No progress."""
 
 
-def lying_in(folder: Path) -> dict[str, bytes]:
+def result_files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in (REPORT, SEGMENTS, SEGMENTS_JSON, MANIFEST)}
 
 
-def test_a_challenger_leaves_the_champions_results_until_it_is_promoted(
-    params: Callable[..., Params], champion: Trained
+def test_a_challenger_does_not_replace_the_champions_results_until_promoted(
+    params: Callable[..., Params], champion: TrainingResult
 ) -> None:
-    given, first = params(), champion
-    folder = given.path(given.outputs.folder)
+    settings, first = params(), champion
+    folder = settings.path(settings.outputs.folder)
     assert first.report_path == folder / REPORT
-    assert "stays the champion's" not in first.as_text()
-    champions = lying_in(folder)
-    second = train(given.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
+    assert "is still the champion's" not in first.as_text()
+    champions = result_files(folder)
+    second = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
     assert second.report_path == folder / "challenger" / REPORT
-    assert f"{folder / REPORT} stays the champion's until: kindred promote {second.run_id[:12]}" in second.as_text()
-    assert lying_in(folder) == champions
+    note = f"{folder / REPORT} is still the champion's. To replace it: kindred promote {second.run_id[:12]}"
+    assert note in second.as_text()
+    assert result_files(folder) == champions
     for place, run in ((folder, first), (folder / "challenger", second)):
         assert set(pq.read_table(place / SEGMENTS)["run_id"].to_pylist()) == {run.run_id}
-        assert {one["run_id"] for one in json.loads((place / SEGMENTS_JSON).read_text())} == {run.run_id}
+        assert {row["run_id"] for row in json.loads((place / SEGMENTS_JSON).read_text())} == {run.run_id}
         assert json.loads((place / MANIFEST).read_text())["run_id"] == run.run_id
         assert run.run_id in (place / REPORT).read_text()
-    assert f"{folder / REPORT} and the segments beside it are now those of run {second.run_id}" in promote(
-        given, second.run_id, force=True
+    assert f"{folder / REPORT} and its segments now come from run {second.run_id}" in promote(
+        settings, second.run_id, force=True
     )
-    assert lying_in(folder) == lying_in(folder / "challenger")
-    promote(given, first.run_id, force=True)
-    assert lying_in(folder) == champions
+    assert result_files(folder) == result_files(folder / "challenger")
+    promote(settings, first.run_id, force=True)
+    assert result_files(folder) == champions
 
 
-def test_a_run_without_a_summary_is_promoted_and_says_so(params: Callable[..., Params], champion: Trained) -> None:
-    given, first = params(), champion
-    before = lying_in(given.path(given.outputs.folder))
-    forget(given, first, "segments")
-    assert "could not be put in the outputs folder, which holds the last ones" in promote(
-        given, first.run_id, force=True
+def test_promoting_a_run_without_a_summary_warns(params: Callable[..., Params], champion: TrainingResult) -> None:
+    settings, first = params(), champion
+    before = result_files(settings.path(settings.outputs.folder))
+    forget(settings, first, "segments")
+    assert "could not be written; the outputs folder still has the previous ones" in promote(
+        settings, first.run_id, force=True
     )
-    assert lying_in(given.path(given.outputs.folder)) == before
+    assert result_files(settings.path(settings.outputs.folder)) == before
 
 
-def forget(given: Params, run: Trained, key: str) -> None:
-    """The run as a version of Kindred logged it that did not know ``key``."""
-    client = mlflow_runs.open_store(given).MlflowClient()
-    summary = mlflow_runs.read_run(mlflow_runs.open_store(given), run.run_id)[2]
+def forget(settings: Params, run: TrainingResult, key: str) -> None:
+    """Make the run look like one of an earlier version, whose summary lacks ``key``."""
+    client = mlflow_runs.open_store(settings).MlflowClient()
+    summary = mlflow_runs.read_run(mlflow_runs.open_store(settings), run.run_id)[2]
     client.log_dict(run.run_id, {name: value for name, value in summary.items() if name != key}, "summary.json")
 
 
 @pytest.fixture(scope="module")
-def told(trained: tuple[Params, Trained], tmp_path_factory: Any) -> tuple[Params, Trained, Path]:
-    return (*trained, tmp_path_factory.mktemp("told"))
+def trained_run(trained: tuple[Params, TrainingResult], tmp_path_factory: Any) -> tuple[Params, TrainingResult, Path]:
+    return (*trained, tmp_path_factory.mktemp("reports"))
 
 
-def test_the_report_is_made_again(told: tuple[Params, Trained, Path]) -> None:
-    params, run, folder = told
+def test_the_report_can_be_remade(trained_run: tuple[Params, TrainingResult, Path]) -> None:
+    params, run, folder = trained_run
     text = report(params, run.run_id[:9], language=None, out=folder / "a.html", xlsx=False)
-    assert f"of run   {run.run_id} (the champion)" in text
+    assert f"Run      {run.run_id} (the champion)" in text
     assert (folder / "a.html").read_bytes() == run.report_path.read_bytes()
     report(params, None, language="uk", out=None, xlsx=False)
     page = (params.path(params.outputs.folder) / f"report-{run.run_id[:12]}-uk.html").read_text()
     assert all(names["uk"].replace("&", "&amp;") in page for names in run.segments.names)
 
 
-def test_the_workbook_holds_the_run(told: tuple[Params, Trained, Path], shop: Path) -> None:
-    params, run, folder = told
+def test_the_workbook_matches_the_run(trained_run: tuple[Params, TrainingResult, Path], shop: Path) -> None:
+    params, run, folder = trained_run
     for name in ("a.xlsx", "b.xlsx"):
         report(params, None, language=None, out=folder / name, xlsx=True)
     assert (folder / "a.xlsx").read_bytes() == (folder / "b.xlsx").read_bytes()
@@ -104,53 +105,61 @@ def test_the_workbook_holds_the_run(told: tuple[Params, Trained, Path], shop: Pa
     assert not customers & {str(cell.value) for cell in cells}
 
 
-def test_the_command(told: tuple[Params, Trained, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    params, run, folder = told
+def test_the_report_command(
+    trained_run: tuple[Params, TrainingResult, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, run, folder = trained_run
     values = {
         "tracking.uri": params.tracking.uri,
         "tracking.artifacts": params.tracking.artifacts,
         "outputs.folder": params.outputs.folder,
     }
-    given = ["--params", str(PARAMS), *(part for key, value in values.items() for part in ("--set", f"{key}={value}"))]
+    options = [
+        "--params",
+        str(PARAMS),
+        *(part for key, value in values.items() for part in ("--set", f"{key}={value}")),
+    ]
     out = folder / "c.xlsx"
-    assert main(["report", run.run_id[:8], "--xlsx", "--language", "uk", "--out", str(out), *given]) == 0
+    assert main(["report", run.run_id[:8], "--xlsx", "--language", "uk", "--out", str(out), *options]) == 0
     assert str(out) in capsys.readouterr().out
     assert openpyxl.load_workbook(out).sheetnames[:2] == ["Зміст", "Сегменти"]
-    assert main(["report", "nosuchrun", *given]) == 2
+    assert main(["report", "nosuchrun", *options]) == 2
 
 
-def test_a_name_given_by_hand_is_in_the_report_made_again(
-    params: Callable[..., Params], champion: Trained, tmp_path: Path
+def test_a_manual_name_is_in_the_remade_report(
+    params: Callable[..., Params], champion: TrainingResult, tmp_path: Path
 ) -> None:
-    given = params()
+    settings = params()
     best = champion.segments["name"][0]
-    rename(given, best, "Our gold")
-    report(given, None, language=None, out=tmp_path / "a.html", xlsx=False)
+    rename(settings, best, "Our gold")
+    report(settings, None, language=None, out=tmp_path / "a.html", xlsx=False)
     page = (tmp_path / "a.html").read_text()
     assert page.count("Our gold") >= 3 and f"comes from {best}" not in page
 
 
-def test_mistakes(params: Callable[..., Params], told: tuple[Params, Trained, Path], tmp_path: Path) -> None:
-    given = params()
-    with pytest.raises(UserError, match=r"there is none yet\. Run `kindred train` first"):
-        report(given, None, language=None, out=None, xlsx=False)
-    with pytest.raises(UserError, match=r"a\.csv: expected a name ending in \.xlsx with --xlsx"):
-        report(given, None, language=None, out=Path("a.csv"), xlsx=True)
-    with pytest.raises(UserError, match=r"params\.yaml: expected a name ending in .* \.html without it"):
-        report(given, None, language=None, out=Path("params.yaml"), xlsx=False)
+def test_user_errors(
+    params: Callable[..., Params], trained_run: tuple[Params, TrainingResult, Path], tmp_path: Path
+) -> None:
+    settings = params()
+    with pytest.raises(UserError, match="there is no champion yet"):
+        report(settings, None, language=None, out=None, xlsx=False)
+    with pytest.raises(UserError, match=r"a\.csv: expected a file name ending in \.xlsx with --xlsx"):
+        report(settings, None, language=None, out=Path("a.csv"), xlsx=True)
+    with pytest.raises(UserError, match=r"params\.yaml: expected a file name ending in .* \.html without it"):
+        report(settings, None, language=None, out=Path("params.yaml"), xlsx=False)
     with pytest.raises(UserError, match="expected the id of a run, or its beginning"):
-        report(told[0], "nosuchrun", language=None, out=None, xlsx=False)
-    mlflow = mlflow_runs.open_store(given)
+        report(trained_run[0], "nosuchrun", language=None, out=None, xlsx=False)
+    mlflow = mlflow_runs.open_store(settings)
     with mlflow_runs.run(mlflow, name="nothing", tags={}) as run_id:
         pass
     with pytest.raises(UserError, match="expected the summary of a training"):
-        report(given, run_id, language=None, out=None, xlsx=False)
+        report(settings, run_id, language=None, out=None, xlsx=False)
 
 
-def test_a_run_of_an_older_version(params: Callable[..., Params], champion: Trained, tmp_path: Path) -> None:
-    given = params()
-    forget(given, champion, "interests")
+def test_a_run_of_an_older_version(params: Callable[..., Params], champion: TrainingResult, tmp_path: Path) -> None:
+    settings = params()
+    forget(settings, champion, "interests")
     with pytest.raises(UserError, match="expected a summary of this version of Kindred; it has no 'interests'"):
-        report(given, None, language=None, out=tmp_path / "a.xlsx", xlsx=True)
+        report(settings, None, language=None, out=tmp_path / "a.xlsx", xlsx=True)
     assert not (tmp_path / "a.xlsx").exists()
-    report(given, None, language=None, out=tmp_path / "a.html", xlsx=False)
+    report(settings, None, language=None, out=tmp_path / "a.html", xlsx=False)

@@ -13,10 +13,10 @@ import pytest
 
 from models.naming import LANGUAGES
 from pipeline.report.markdown import as_markdown
-from pipeline.report.pages.drawings import DARKEST, grid
+from pipeline.report.pages.drawings import MAX_OPACITY, grid
 from pipeline.report.pages.render import TEMPLATES, render
 from pipeline.report.plots import figures
-from pipeline.report.summarise import _spend_is, summarise
+from pipeline.report.summarise import _spend_basis, summarise
 from pipeline.report.terminal import counted, lineage_table, lineage_text
 from pipeline.report.texts.languages import read_texts
 from pipeline.segmentation.describe import Segments
@@ -43,10 +43,12 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
 
 
 def profile_of(segments: tuple[dict[str, Any], ...]) -> tuple[pd.DataFrame, np.ndarray]:
-    """As many customers as the segments say; those of every second segment buy, and are hot."""
-    ids = np.array([one["segment_id"] for one in segments for _ in range(one["customer_count"])], dtype=object)
-    order = {one["segment_id"]: place for place, one in enumerate(segments)}
-    buys = np.array([order[one] % 2 == 0 for one in ids])
+    """As many customers as the segments have; those of every second segment buy and are hot."""
+    ids = np.array(
+        [segment["segment_id"] for segment in segments for _ in range(segment["customer_count"])], dtype=object
+    )
+    order = {segment["segment_id"]: place for place, segment in enumerate(segments)}
+    buys = np.array([order[segment_id] % 2 == 0 for segment_id in ids])
     frame = pd.DataFrame({
         "order_count": buys * 2.0,
         "view_count": 1.0,
@@ -62,7 +64,7 @@ def profile_of(segments: tuple[dict[str, Any], ...]) -> tuple[pd.DataFrame, np.n
 
 
 def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    clustered = [one["segment_id"] for one in segments if not one["is_standing"]]
+    clustered = [segment["segment_id"] for segment in segments if not segment["is_standing"]]
     profile, ids = profile_of(segments)
     return summarise(
         as_of=datetime(2025, 11, 1, tzinfo=UTC),
@@ -105,12 +107,12 @@ def text_of(html: str) -> str:
     return " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL).split())
 
 
-def test_one_is_not_many() -> None:
-    told = [counted(count, "order") for count in (0, 1, 1.0, 1.5, 2_000, 12_345_678.0)]
-    assert told == ["0 orders", "1 order", "1 order", "1.5 orders", "2,000 orders", "12,345,678 orders"]
+def test_counts_have_the_right_plural() -> None:
+    texts = [counted(count, "order") for count in (0, 1, 1.0, 1.5, 2_000, 12_345_678.0)]
+    assert texts == ["0 orders", "1 order", "1 order", "1.5 orders", "2,000 orders", "12,345,678 orders"]
 
 
-def test_a_small_group_is_told_in_a_line_and_without_figures() -> None:
+def test_a_small_group_is_listed_without_figures() -> None:
     small = segment(
         "standing-active", "Quiet buyers", customer_count=2, is_small=True, figures={}, stability=None, spend_share=None
     )
@@ -119,51 +121,51 @@ def test_a_small_group_is_told_in_a_line_and_without_figures() -> None:
     assert page.count("Write.") == 1
 
 
-def test_spend_is_told_less_returns_and_so_it_is_said() -> None:
-    told = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "returned_spend_share": 1 / 11}))
-    told["shop"]["returned_spend_share"] = 0.05
-    page = text_of(render(told, "en"))
+def test_revenue_is_net_of_refunds_and_labelled_so() -> None:
+    report = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "returned_spend_share": 1 / 11}))
+    report["shop"]["returned_spend_share"] = 0.05
+    page = text_of(render(report, "en"))
     assert "Revenue is 3,300 paid for orders, minus 300 in refunds." in page
     assert "3,000 revenue, net of refunds" in page
     assert page.count("Revenue is net of refunds.") == 1
     assert "Refund rate (amount paid) 9.1% 5.0%" in page
-    before = {key: value for key, value in told.items() if key != "spend_is"}  # a training from before
-    before["totals"] = {key: value for key, value in told["totals"].items() if key != "paid"}
+    before = {key: value for key, value in report.items() if key != "spend_is"}  # a summary of an earlier version
+    before["totals"] = {key: value for key, value in report["totals"].items() if key != "paid"}
     assert "3,000 revenue, before returns" in text_of(render(before, "en"))
-    priceless = text_of(render({**told, "spend_is": "before"}, "en"))
+    priceless = text_of(render({**report, "spend_is": "before"}, "en"))
     assert "before returns: the log does not record refunds" in priceless
-    none = text_of(render({**told, "spend_is": "paid"}, "uk"))
+    none = text_of(render({**report, "spend_is": "paid"}, "uk"))
     assert "Виторг – сума оплачених замовлень; повернень у журналі немає." in none
 
 
-def test_what_came_back_without_a_price_is_no_money() -> None:
+def test_returns_without_prices_do_not_reduce_revenue() -> None:
     back = pd.DataFrame({"returned_spend": [0.0, 0.0], "returned_item_count": [2.0, 0.0]})
-    found = [_spend_is(one) for one in (back, back.assign(returned_spend=5.0), back.assign(returned_item_count=0.0))]
-    assert found == ["before", "net", "paid"]
+    profiles = (back, back.assign(returned_spend=5.0), back.assign(returned_item_count=0.0))
+    assert [_spend_basis(profile) for profile in profiles] == ["before", "net", "paid"]
 
 
-def test_figures_that_read_as_everybodys_are_left_out() -> None:
+def test_figures_that_look_like_the_average_are_left_out() -> None:
     figures = {"customer_count": 100.0, "orders_per_buyer": 1.04, "visits_per_customer": 3.0, "buyer_share": 0.5}
-    told = summary(segment("s01", "VIP", figures=figures))
-    told["shop"] = {"orders_per_buyer": 1.0, "visits_per_customer": 2.0, "buyer_share": 0.0}
-    page = text_of(render(told, "en"))
+    report = summary(segment("s01", "VIP", figures=figures))
+    report["shop"] = {"orders_per_buyer": 1.0, "visits_per_customer": 2.0, "buyer_share": 0.0}
+    page = text_of(render(report, "en"))
     assert "Visits per customer 3.0 2.0" in page
     assert "Orders per buyer" not in page and "Have ordered" not in page
 
 
-def test_dates_are_by_the_shops_clock_and_it_is_said_once() -> None:
-    told = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_table(LINEAGE)}
-    page = text_of(render(told, "en"))
+def test_dates_are_in_the_shops_time_zone_which_is_named_once() -> None:
+    report = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_table(LINEAGE)}
+    page = text_of(render(report, "en"))
     assert "As of 31 October 2025, 20:00 (America/New_York)." in page
     assert page.count("New_York") == 1
     assert "The log covers 31 October 2024 to 31 October 2025" in page
-    of_before = {**told, "method": {key: value for key, value in told["method"].items() if key != "timezone"}}
+    of_before = {**report, "method": {key: value for key, value in report["method"].items() if key != "timezone"}}
     assert "As of 1 November 2025 (UTC)." in text_of(render(of_before, "en"))
 
 
-def test_proofs_in_words() -> None:
+def test_evidence_as_text() -> None:
     evidence = [
-        {"figure": "spend_per_customer", "value": 300.0, "shop": 100.0, "nearest_like": 150.0, "condition": {}},
+        {"figure": "spend_per_customer", "value": 300.0, "shop": 100.0, "nearest_peer": 150.0, "condition": {}},
         {"figure": "interest: Cats", "value": 0.5, "shop": 0.2, "customer_count": 40, "condition": {}},
     ]
     page = text_of(render(summary(segment("s01", "VIP", evidence=evidence)), "en"))
@@ -171,18 +173,18 @@ def test_proofs_in_words() -> None:
     assert "Share of interest in Cats: 50% (all segmented customers: 20%)" in page
 
 
-def test_groups_by_rule_say_beside_whom_their_figures_stand() -> None:
+def test_rule_based_groups_say_what_their_figures_are_compared_with() -> None:
     few = [{"figure": "events_per_customer", "value": 1.0, "shop": 12.0, "condition": {}}]
     rule = {"stage": "active", "min_events": 3, "with_noise": True} | dict.fromkeys(("precision", "coverage"), 1.0)
     by_rule = segment("standing-active", "Passers-by", evidence=few, rule=rule)
     page = text_of(render(summary(segment("s01", "VIP"), by_rule), "en"))
     assert "(all customers segmented by behaviour: 12.0)" in page and "(all segmented customers: 12.0)" not in page
-    # Where nobody is told apart by behaviour, they are beside everybody.
+    # If nobody is clustered by behaviour, they are compared with all customers.
     assert "(all segmented customers: 12.0)" in text_of(render(summary(by_rule), "en"))
 
 
 @pytest.mark.parametrize(
-    ("language", "said"),
+    ("language", "expected"),
     [
         ("en", "beyond what a customer paid in the period belong to earlier purchases and are not counted."),
         ("uk", "понад сплачене ним за період, стосуються давніших покупок і не враховуються."),
@@ -190,28 +192,28 @@ def test_groups_by_rule_say_beside_whom_their_figures_stand() -> None:
         ("sq", "përtej asaj që një klient pagoi në këtë periudhë u takojnë blerjeve të mëparshme dhe nuk llogariten."),
     ],
 )
-def test_how_much_of_what_was_given_back_counts_is_told(language: str, said: str) -> None:
-    assert said in text_of(render(summary(segment("s01", "VIP")), language))
+def test_the_glossary_says_which_refunds_count(language: str, expected: str) -> None:
+    assert expected in text_of(render(summary(segment("s01", "VIP")), language))
 
 
-def test_a_log_without_prices_or_hours_says_nothing_of_them() -> None:
+def test_a_log_without_prices_or_times_of_day_does_not_mention_them() -> None:
     figures = {"customer_count": 100.0, "average_order_value": 0.0, "night_share": 1.0}
     bare = segment("s01", "VIP", spend_share=0.0, figures=figures)
-    told = summary(bare, tier_by="order_count")
-    told["totals"] |= {"paid": 0.0, "spend": 0.0}
-    page = text_of(render(told, "en"))
+    report = summary(bare, tier_by="order_count")
+    report["totals"] |= {"paid": 0.0, "spend": 0.0}
+    page = text_of(render(report, "en"))
     assert "spend" not in page.lower() and "revenue" not in page.lower()
     assert (
         "The log has no prices, so no amounts are shown; value tiers and RFM groups are based on order counts." in page
     )
-    assert "A rule based on the number of orders: VIP are the buyers who order most" in page
+    assert "A rule based on the number of orders: VIP buyers order the most" in page
     assert "average order" not in page.lower()
     assert "Most visits" not in page
 
 
-def test_prices_of_a_few_buyers_are_there_though_nothing_is_told_of_them() -> None:
-    told = summary(segment("s01", "VIP", spend_share=None, figures={"customer_count": 100.0}))
-    page = text_of(render(told, "en"))
+def test_hidden_revenue_of_a_few_buyers_is_not_a_log_without_prices() -> None:
+    report = summary(segment("s01", "VIP", spend_share=None, figures={"customer_count": 100.0}))
+    page = text_of(render(report, "en"))
     assert "3,300" not in page
     assert "no prices" not in page
     assert "A rule based on days since the last order, number of orders and spend" in page
@@ -226,67 +228,67 @@ def test_prices_of_a_few_buyers_are_there_though_nothing_is_told_of_them() -> No
         ("sq", "shikim|kërkim|klik"),
     ],
 )
-def test_the_page_of_a_log_of_orders_alone_speaks_of_no_views_and_searches(
+def test_the_report_of_a_log_of_orders_alone_does_not_mention_views_or_searches(
     language: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The glossary alone names the stage `browsing`."""
-    one = segment("s01", "VIP")
-    profile, ids = profile_of((one,))
+    """Only the glossary names the stage `browsing`."""
+    vip = segment("s01", "VIP")
+    profile, ids = profile_of((vip,))
     monkeypatch.setitem(globals(), "profile_of", lambda segments: (profile.assign(view_count=0.0, cart_count=0.0), ids))
-    told = summary(one)
-    told["reading"] |= {"event_types": {"purchase": 9}, "duplicate_count": 2}
-    told["method"]["query_counts"] = {}
-    assert re.findall(words, text_of(render(told, language)).lower()) == []
+    report = summary(vip)
+    report["reading"] |= {"event_types": {"purchase": 9}, "duplicate_count": 2}
+    report["method"]["query_counts"] = {}
+    assert re.findall(words, text_of(render(report, language)).lower()) == []
 
 
-def test_a_lift_that_few_customers_show_is_a_dash() -> None:
-    told = summary(segment("s01", "VIP"))
-    assert told["heat_map"] == {"segment_ids": ["s01"], "categories": ["Cats", "Dogs"], "lifts": [[1.5, None]]}
-    assert "No segment reliably differs in: Dogs." in text_of(render(told, "en"))
+def test_a_lift_of_few_customers_is_a_dash() -> None:
+    report = summary(segment("s01", "VIP"))
+    assert report["heat_map"] == {"segment_ids": ["s01"], "categories": ["Cats", "Dogs"], "lifts": [[1.5, None]]}
+    assert "No segment reliably differs in: Dogs." in text_of(render(report, "en"))
 
 
 def test_markdown_is_escaped() -> None:
-    told = as_markdown(summary(segment("s01", "VIP · <b>a|b</b>_c_")))
-    assert r"| VIP · &lt;b>a\|b&lt;/b>\_c\_ | 100 |" in told
+    markdown = as_markdown(summary(segment("s01", "VIP · <b>a|b</b>_c_")))
+    assert r"| VIP · &lt;b>a\|b&lt;/b>\_c\_ | 100 |" in markdown
 
 
 def test_a_log_without_categories_has_no_map_of_interests() -> None:
     fitted = SimpleNamespace(space=np.zeros((1, 2)), is_clustered=np.array([True]))
-    behaviour = SimpleNamespace(names_interests=False)
-    drawn = {}
-    for name, lifts in {"none": {}, "flat": {"a": [0.7]}, "telling": {"a": [0.7], "b": [2.0]}}.items():
-        found = Segments(
+    behaviour = SimpleNamespace(is_named_by_interests=False)
+    plots = {}
+    for name, lifts in {"none": {}, "flat": {"a": [0.7]}, "clear": {"a": [0.7], "b": [2.0]}}.items():
+        segments = Segments(
             *(cast(Any, behaviour), [segment("s01", "VIP")], {}, pd.DataFrame(lifts, index=["s01"])),
             *({"a": "Cats", "b": "Dogs"}, cast(Any, None), np.array(["s01"]), 1.0),
         )
-        drawn[name] = list(figures(found, cast(Any, fitted), seed=1))
-    assert drawn["none"] == drawn["flat"] == ["segment_sizes", "value_by_segment", "map"]
-    assert drawn["telling"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
+        plots[name] = list(figures(segments, cast(Any, fitted), seed=1))
+    assert plots["none"] == plots["flat"] == ["segment_sizes", "value_by_segment", "map"]
+    assert plots["clear"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
 
 
-def test_the_figure_of_what_interest_segments_like_leaves_out_what_they_like_less() -> None:
+def test_the_plot_of_interest_segments_shows_above_average_interests_only() -> None:
     rows = [segment("i01", "Cats"), segment("i02", "Dogs")]
     lifts = pd.DataFrame({"a": [0.3, 4.0], "b": [4.0, 0.25]}, index=["i01", "i02"])
-    facet = SimpleNamespace(names_interests=True)
-    found = Segments(
+    facet = SimpleNamespace(is_named_by_interests=True)
+    segments = Segments(
         *(cast(Any, facet), rows, {}, lifts, {"a": "Dogs", "b": "Cats"}, cast(Any, None)),
         *(np.array(["i01"]), 1.0),
     )
-    drawn = figures(found, cast(Any, SimpleNamespace()), seed=1)
-    assert list(drawn) == ["segment_sizes", "value_by_segment", "interests_by_segment"]
-    axes = drawn["interests_by_segment"].axes[0]
+    plots = figures(segments, cast(Any, SimpleNamespace()), seed=1)
+    assert list(plots) == ["segment_sizes", "value_by_segment", "interests_by_segment"]
+    axes = plots["interests_by_segment"].axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["Cats", "Dogs"]
     assert np.asarray(axes.images[0].get_array()).tolist() == [[2.0, 0.0], [0.0, 2.0]]
 
 
-def test_an_unstable_segment_is_marked_wherever_it_is_named() -> None:
+def test_an_unstable_segment_is_marked_wherever_its_name_appears() -> None:
     shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
-    told = summary(segment("s01", "VIP"), segment("s02", "Rare visitors", **shaky))
-    text = text_of(render(told, "en"))
+    report = summary(segment("s01", "VIP"), segment("s02", "Rare visitors", **shaky))
+    text = text_of(render(report, "en"))
     assert text.count("Rare visitors (unstable segment)") == text.count("Rare visitors") > 5
     assert "Unstable: re-clustering random subsets of customers recovered 40% of this segment." in text
     assert text.count("Write.") == 1
-    assert "Rare visitors (unstable segment)" in as_markdown(told)
+    assert "Rare visitors (unstable segment)" in as_markdown(report)
     assert "Stable segments: 1 of 2." in text and "recovered 80% of a segment." in text
 
 
@@ -305,7 +307,7 @@ LINEAGE = [
 ]
 
 
-def test_what_became_of_segments() -> None:
+def test_history_of_segments() -> None:
     assert lineage_text(LINEAGE[:2]) == ""
     assert lineage_text(LINEAGE).splitlines() == [
         "Segments over trainings          2025-11-01  2025-12-01",
@@ -313,28 +315,28 @@ def test_what_became_of_segments() -> None:
         "s02                      Lost    new         gone",
         "s03                      Lapsed              part of s02",
     ]
-    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(LINEAGE)}
-    assert "Best s01 new same, 0.76; was VIP Lost s02 new gone Lapsed s03 part of s02" in text_of(render(told, "en"))
+    report = summary(segment("s01", "Best")) | {"lineage": lineage_table(LINEAGE)}
+    assert "Best s01 new same, 0.76; was VIP Lost s02 new gone Lapsed s03 part of s02" in text_of(render(report, "en"))
     assert "This is the first training" in render(summary(segment("s01", "Best")), "en")
 
 
-def test_segments_that_are_gone_are_named_in_the_language_of_the_report() -> None:
+def test_segments_that_are_gone_have_names_in_the_language_of_the_report() -> None:
     named = [
         {**row, "names": {"en": row["name"], "uk": "Втрачені"}} if row["segment_id"] == "s02" and "name" in row else row
         for row in LINEAGE
     ]
-    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
-    assert "Втрачені s02 новий зник" in text_of(render(told, "uk"))
+    report = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    assert "Втрачені s02 новий зник" in text_of(render(report, "uk"))
 
 
-def test_what_a_segment_was_called_before_is_told_in_the_language_of_the_report() -> None:
+def test_earlier_names_are_in_the_language_of_the_report() -> None:
     both = {"VIP": {"en": "VIP", "uk": "Найкращі", "ru": "VIP"}, "Best": {"en": "Best", "uk": "Вершина", "ru": "VIP"}}
     named = [{**row, "names": both[row["name"]]} if row.get("name") in both else row for row in LINEAGE]
-    told = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
-    assert "same, 0.76; was VIP" in text_of(render(told, "en"))
-    assert "той самий, 0,76; раніше «Найкращі»" in text_of(render(told, "uk"))
-    assert "тот же, 0,76 " in text_of(render(told, "ru"))  # its name in this language is the same
-    # A training in another language changes no name.
+    report = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    assert "same, 0.76; was VIP" in text_of(render(report, "en"))
+    assert "той самий, 0,76; раніше «Найкращі»" in text_of(render(report, "uk"))
+    assert "тот же, 0,76 " in text_of(render(report, "ru"))  # its name in this language has not changed
+    # A training in another language does not change names.
     in_ukrainian = [
         {**row, "name": "VIP", "names": both["VIP"]}
         if row["run_id"] == "a"
@@ -344,29 +346,30 @@ def test_what_a_segment_was_called_before_is_told_in_the_language_of_the_report(
     ]
     assert "was" not in lineage_text(in_ukrainian)
     assert (
-        "was" not in text_of(render(told | {"lineage": lineage_table(in_ukrainian)}, "en")).split("same, 0.76")[1][:20]
+        "was"
+        not in text_of(render(report | {"lineage": lineage_table(in_ukrainian)}, "en")).split("same, 0.76")[1][:20]
     )
 
 
 def everything() -> dict[str, Any]:
-    """A summary in which every part of the report has something to say; 12 segments, 40 categories."""
+    """A summary with content in every section of the report: 12 segments, 40 categories."""
     shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
     interest = {"label": "Q8 › other Q7", "share": 0.4, "lift": 2.1, "lift_low": 1.5, "customer_count": 21}
-    proofs = [{"figure": "spend_per_customer", "value": 300.0, "shop": 100.0, "nearest_like": 1.0, "condition": {}}]
+    evidence = [{"figure": "spend_per_customer", "value": 300.0, "shop": 100.0, "nearest_peer": 1.0, "condition": {}}]
     some = [segment(f"s{place:02}", f"VIP {place}") for place in range(11)]
-    told = summary(
+    report = summary(
         *some,
-        segment("s11", "VIP 11", top_categories=[interest], evidence=proofs, **shaky),
+        segment("s11", "VIP 11", top_categories=[interest], evidence=evidence, **shaky),
         segment("standing-active", "VIP 12", rule={"stage": "active", "min_events": 3, "with_noise": True} | dict.fromkeys(("precision", "coverage"), 1.0)),
         segment("standing-lost", "VIP 13", customer_count=2, is_small=True, figures={}, spend_share=None, stability=None),
     )  # fmt: skip
-    told["heat_map"] |= {
+    report["heat_map"] |= {
         "categories": ["other Q0", "(other)", *(f"Q{place}" for place in range(2, 40))],
         "lifts": [[2.0 if (place + row) % 3 else 0.5 for place in range(40)] for row in range(12)],
     }
-    told["quality"]["noise_share"] = 0.2
-    told["reading"] |= {"duplicate_count": 3, "noted_by_rule": {"after_as_of": 1}}
-    return told | {"lineage": lineage_table(LINEAGE)}
+    report["quality"]["noise_share"] = 0.2
+    report["reading"] |= {"duplicate_count": 3, "noted_by_rule": {"after_as_of": 1}}
+    return report | {"lineage": lineage_table(LINEAGE)}
 
 
 def words_of(text: str) -> set[str]:
@@ -375,8 +378,8 @@ def words_of(text: str) -> set[str]:
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_no_english_is_left_in_another_language(language: str) -> None:
-    english, own = (words_of(json.dumps(read_texts(one), ensure_ascii=False)) for one in ("en", language))
-    names = words_of("VIP Lost Best Lapsed Cats Dogs")  # what the shop and the log call things
+    english, own = (words_of(json.dumps(read_texts(name), ensure_ascii=False)) for name in ("en", language))
+    names = words_of("VIP Lost Best Lapsed Cats Dogs")  # names from the shop and the log
     left = words_of(text_of(render(everything(), language))) & ((english | {"other"}) - own - names)
     assert not left
 
@@ -391,7 +394,7 @@ def test_a_large_shop_makes_a_page_of_under_2_mb_without_script_or_address() -> 
 
 
 @pytest.mark.parametrize(
-    ("language", "said"),
+    ("language", "expected"),
     [
         ("en", "2,389 known customers 45% have ordered 50% of buyers ordered again 51,478 orders 1 action in the log"),
         ("uk", "2 389 відомих клієнтів 45% замовляли 50% покупців замовили ще раз 51 478 замовлень 1 дія в журналі"),
@@ -399,63 +402,63 @@ def test_a_large_shop_makes_a_page_of_under_2_mb_without_script_or_address() -> 
         ("sq", "2 389 klientë të njohur 45% kanë porositur 50% e blerësve porositën sërish 51 478 porosi 1 veprim në regjistër"),
     ],
 )  # fmt: skip
-def test_nouns_of_the_first_figures_agree_with_their_numbers(language: str, said: str) -> None:
-    told = summary(segment("s01", "VIP"))
-    told |= {"customer_count": 2389, "has_spend": False, "reading": {**told["reading"], "accepted_count": 1}}
-    told["totals"] = {**told["totals"], "orders": 51478.0, "buyers": 1075, "repeat_buyers": 537}
-    assert said in re.sub(r"\s+", " ", text_of(render(told, language)))
+def test_nouns_of_the_headline_figures_agree_with_their_numbers(language: str, expected: str) -> None:
+    report = summary(segment("s01", "VIP"))
+    report |= {"customer_count": 2389, "has_spend": False, "reading": {**report["reading"], "accepted_count": 1}}
+    report["totals"] = {**report["totals"], "orders": 51478.0, "buyers": 1075, "repeat_buyers": 537}
+    assert expected in re.sub(r"\s+", " ", text_of(render(report, language)))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_shop_where_nobody_was_clustered(language: str) -> None:
+def test_a_shop_without_clustered_customers(language: str) -> None:
     rule = {"stage": "active", "min_events": 3, "with_noise": False, "precision": 1.0, "coverage": 1.0}
-    told = summary(segment("standing-active", "Quiet buyers", rule=rule, stability=None))
-    told["quality"] |= {"algorithm": "rule", "silhouette": None, "rules_fidelity": None, "candidates": []}
-    page = text_of(render(told, language))
+    report = summary(segment("standing-active", "Quiet buyers", rule=rule, stability=None))
+    report["quality"] |= {"algorithm": "rule", "silhouette": None, "rules_fidelity": None, "candidates": []}
+    page = text_of(render(report, language))
     assert "Quiet buyers" in page
     assert read_texts(language)["trust.rule_stage"] in page
 
 
-def test_settings_that_foretold_nothing_are_not_said_to_have() -> None:
-    told = summary(segment("s01", "VIP"))
-    for foretold, said in (
+def test_prediction_is_mentioned_only_if_it_was_measured() -> None:
+    report = summary(segment("s01", "VIP"))
+    for predicted, message in (
         ((0.7, None), "on earlier dates, predicted"),
         ((None, None), "too short to measure predictions"),
     ):
-        told["quality"]["candidates"] = [{"n_segments": 8, "buys_auc": one} for one in foretold]
-        assert said in text_of(render(told, "en"))
+        report["quality"]["candidates"] = [{"n_segments": 8, "buys_auc": auc} for auc in predicted]
+        assert message in text_of(render(report, "en"))
 
 
-def test_sections_come_in_their_order() -> None:
+def test_order_of_sections() -> None:
     page = render(everything(), "en")
     order = ["shop", "segments", "interests", "changes", "funnel", "crossings", "data", "trust", "glossary"]
     places = [page.index(f'<h2 id="{key}">') for key in order]
     assert places == sorted(places)
 
 
-def test_spend_of_a_small_segment_is_nowhere() -> None:
+def test_revenue_of_a_small_segment_is_hidden() -> None:
     small = segment("s02", "Few", customer_count=2, is_small=True, figures={}, stability=None, spend_share=None)
-    told = summary(segment("s01", "VIP"), small)
-    assert "Few 2 50% – –" in text_of(render(told, "en"))
+    report = summary(segment("s01", "VIP"), small)
+    assert "Few 2 50% – –" in text_of(render(report, "en"))
 
 
-def test_crossings_of_segments_that_tell_something() -> None:
-    told = summary(segment("s01", "VIP"), segment("s02", "Browsers"))
-    assert {one["by"] for one in told["crossings"]} == {"lifecycle_stage", "temperature"}
-    assert "“VIP” in “hot”: 2.0×" in text_of(render(told, "en"))
+def test_informative_crosstabs_are_shown() -> None:
+    report = summary(segment("s01", "VIP"), segment("s02", "Browsers"))
+    assert {table["by"] for table in report["crossings"]} == {"lifecycle_stage", "temperature"}
+    assert "“VIP” in “hot”: 2.0×" in text_of(render(report, "en"))
     assert summary(segment("s01", "VIP"))["crossings"] == []
 
 
-def test_who_brings_the_revenue() -> None:
-    told = summary(segment("s01", "VIP"))
+def test_revenue_of_the_top_buyers() -> None:
+    report = summary(segment("s01", "VIP"))
     tiers = [{"tier": "vip", "customer_count": 20, "customer_share": 0.2, "spend_share": 0.6}]
     shares = [(0.0, 0.0), (0.1, 0.4), (0.2, 0.6), (1.0, 1.0)]
     curve = [{"customer_share": buyers, "spend_share": spend} for buyers, spend in shares]
-    page = render(told | {"revenue": {"tiers": tiers, "curve": curve}}, "en")
+    page = render(report | {"revenue": {"tiers": tiers, "curve": curve}}, "en")
     assert "The top 20% of buyers bring in 60% of revenue." in text_of(page)
     assert '<polyline points="0.0,100.0 10.0,60.0 20.0,40.0 100.0,0.0 "></polyline>' in page
     assert "VIP 20% 60%" in text_of(page)
-    assert "Who brings in the revenue" not in text_of(render(told | {"revenue": None}, "en"))
+    assert "Who brings in the revenue" not in text_of(render(report | {"revenue": None}, "en"))
 
 
 @needs_axe
@@ -476,18 +479,18 @@ def luminance(colour: np.ndarray) -> float:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("kind", ["more", "less"])
-def test_text_on_the_darkest_cell_can_be_read(scheme: int, kind: str) -> None:
+def test_text_on_the_strongest_cell_is_readable(scheme: int, kind: str) -> None:
     """axe cannot judge text on shapes of SVG."""
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     hexes = {name: re.findall(rf"--{name}: #(\w{{6}})", style)[scheme] for name in ("paper", "ink")}
-    paper, ink = (np.array([int(one[place : place + 2], 16) for place in (0, 2, 4)]) / 255 for one in hexes.values())
+    paper, ink = (np.array([int(code[place : place + 2], 16) for place in (0, 2, 4)]) / 255 for code in hexes.values())
     shade = np.array(re.findall(rf"--{kind}: (\d+), (\d+), (\d+)", style)[scheme], dtype=float) / 255
-    cell = luminance(DARKEST * shade + (1 - DARKEST) * paper)
+    cell = luminance(MAX_OPACITY * shade + (1 - MAX_OPACITY) * paper)
     light, dark = max(cell, luminance(ink)), min(cell, luminance(ink))
     assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
-def test_a_bar_that_fills_its_cell_ends_before_the_next_one() -> None:
+def test_a_full_bar_does_not_touch_the_next_cell() -> None:
     full, half = ({"text": "", "kind": "bar", "strength": 0.3, "bar": share} for share in (1.0, 0.5))
     [row] = grid(["a"], ["b", "c"], [[full, half]])["rows"]
     first, second = row["cells"]

@@ -1,4 +1,4 @@
-"""The report of two facets: the table of both first, cards of each, nothing hidden shown, every name escaped."""
+"""The report of two facets: the crosstab first, then cards of each; hidden cells stay hidden, names are escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from models.naming import LANGUAGES
 from pipeline.report.markdown import as_markdown
-from pipeline.report.pages.facet_table import facet_table, lifts_of_shown
+from pipeline.report.pages.facet_table import facet_table, visible_lifts
 from pipeline.report.pages.render import render
 from pipeline.report.plots import crossing_figure
 from pipeline.report.texts.languages import read_texts
@@ -25,9 +25,9 @@ BAD = "<b>Cats</b>"
 
 
 def two_facets(*, first: dict[str, Any] | None = None, cats: str = "Cats", **changes: Any) -> dict[str, Any]:
-    """VIP and Browsers by Cats and Dogs; 5,000 customers whose interests are not known."""
+    """VIP and Browsers by Cats and Dogs; 5,000 customers with unknown interests."""
     by_rule = {"stage": "browsing", "min_events": 3, "with_noise": False, "precision": 1.0, "coverage": 1.0}
-    told = summary(
+    report = summary(
         first or segment("s01", "VIP"),
         segment("s02", "Browsers"),
         segment("standing-browsing", "Passers-by", rule=by_rule, stability=None, customer_count=5_000),
@@ -35,7 +35,7 @@ def two_facets(*, first: dict[str, Any] | None = None, cats: str = "Cats", **cha
     made = segment("i01", "", figures={"customer_count": 100.0, "spend_per_customer": 300.0})
     unknown: dict[str, Any] = {"evidence": [], "top_categories": [], "stability": None, "rule": None, "playbook": {}}
     return with_interests(
-        told,
+        report,
         interest_segment(made, "i01", cats),
         interest_segment(made, "i02", "Dogs"),
         interest_segment(made, "standing-unknown", "Interests not known", customer_count=5_003, **unknown),
@@ -44,8 +44,8 @@ def two_facets(*, first: dict[str, Any] | None = None, cats: str = "Cats", **cha
 
 
 def section(page: str, key: str) -> str:
-    found = re.search(rf'<section>\s*<h2 id="{key}">.*?</section>', page, flags=re.DOTALL)
-    return found[0] if found else ""
+    match = re.search(rf'<section>\s*<h2 id="{key}">.*?</section>', page, flags=re.DOTALL)
+    return match[0] if match else ""
 
 
 def test_the_report_opens_with_the_table_of_both_facets() -> None:
@@ -53,13 +53,13 @@ def test_the_report_opens_with_the_table_of_both_facets() -> None:
     places = [page.index(f'<h2 id="{key}">') for key in ("shop", "crossing", "segments", "interest", "changes")]
     assert places == sorted(places)
     assert [page.index(f'<a href="#{key}">') for key in ("crossing", "segments", "interest")]
-    told = text_of(section(page, "crossing"))
-    assert "VIP · Cats: 1.6×, 80 customers Browsers · Dogs: 1.6×, 80 customers" in told
-    assert "Cats 1.6× 80 · 8.0% 0.4× 20 · 2.0% 100 50%" in told
-    assert "7.7" not in told  # which counts those whom no interest is known of
+    text = text_of(section(page, "crossing"))
+    assert "VIP · Cats: 1.6×, 80 customers Browsers · Dogs: 1.6×, 80 customers" in text
+    assert "Cats 1.6× 80 · 8.0% 0.4× 20 · 2.0% 100 50%" in text
+    assert "7.7" not in text  # the stored lifts, which count customers with unknown interests
 
 
-def test_one_facet_has_no_such_table_and_no_cards_of_interests() -> None:
+def test_a_single_facet_has_no_crosstab_and_no_interest_cards() -> None:
     page = render(summary(segment("s01", "VIP")), "en")
     assert 'id="crossing"' not in page and 'id="interest"' not in page
     assert 'href="#crossing"' not in page and 'href="#interest"' not in page
@@ -69,57 +69,57 @@ def test_one_facet_has_no_such_table_and_no_cards_of_interests() -> None:
 def test_hidden_cells_stay_hidden() -> None:
     table = facet_table(two_facets())
     assert table is not None
-    assert [one["name"] for one in table.columns] == ["VIP", "Browsers"]
-    assert [one["name"] for one in table.left_out] == ["Passers-by"]
+    assert [column["name"] for column in table.columns] == ["VIP", "Browsers"]
+    assert [segment["name"] for segment in table.left_out] == ["Passers-by"]
     hidden = table.cells[2][0]
-    assert (hidden.count, hidden.spend_share, hidden.lift, hidden.is_sure) == (None, None, None, False)
-    told = text_of(section(render(two_facets(), "en"), "crossing"))
-    assert "Interests not known – 0 5,003" in told
+    assert (hidden.count, hidden.spend_share, hidden.lift, hidden.is_significant) == (None, None, None, False)
+    text = text_of(section(render(two_facets(), "en"), "crossing"))
+    assert "Interests not known – 0 5,003" in text
 
 
-def test_lifts_do_not_tell_of_what_is_hidden() -> None:
-    """Each expected count is made of those that are shown alone: shown rows and columns keep their sums."""
+def test_lifts_do_not_reveal_hidden_cells() -> None:
+    """Expected counts depend on visible cells only: visible rows and columns keep their sums."""
     counts = np.array([[30.0, np.nan, 10.0], [20.0, 40.0, 40.0], [10.0, 20.0, 60.0]])
-    lifts, _ = lifts_of_shown(counts)
+    lifts, _ = visible_lifts(counts)
     expected = counts / lifts
     assert np.isnan(lifts[0, 1])
     assert np.nansum(expected, axis=0) == pytest.approx(np.nansum(counts, axis=0))
     assert np.nansum(expected, axis=1) == pytest.approx(np.nansum(counts, axis=1))
 
 
-def test_lifts_are_those_of_independence_where_nothing_is_hidden() -> None:
+def test_lifts_are_relative_to_independence_if_nothing_is_hidden() -> None:
     counts = np.array([[80.0, 20.0, 100.0], [20.0, 80.0, 100.0]])
-    lifts, is_sure = lifts_of_shown(counts)
+    lifts, is_significant = visible_lifts(counts)
     expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
     assert lifts == pytest.approx(counts / expected)
-    assert is_sure.tolist() == [[True, True, False], [True, True, False]]
-    nothing, none = lifts_of_shown(np.full((2, 2), np.nan))
+    assert is_significant.tolist() == [[True, True, False], [True, True, False]]
+    nothing, none = visible_lifts(np.full((2, 2), np.nan))
     assert np.isnan(nothing).all() and not none.any()
 
 
-def test_what_chance_explains_is_said_to_be_by_chance() -> None:
-    told = two_facets()
-    assert 'class="sure"' in render(told, "en")
-    told["crossing"]["counts"] = [[22, 20, None], [20, 22, 0], [0, 0, 5_000]]
-    page = section(render(told, "en"), "crossing")
-    assert 'class="sure"' not in page
+def test_combinations_that_chance_explains_are_labelled_so() -> None:
+    report = two_facets()
+    assert 'class="significant"' in render(report, "en")
+    report["crossing"]["counts"] = [[22, 20, None], [20, 22, 0], [0, 0, 5_000]]
+    page = section(render(report, "en"), "crossing")
+    assert 'class="significant"' not in page
     assert "None of them is statistically significant" in page
 
 
-def test_cells_of_a_segment_whose_spend_is_hidden_tell_none() -> None:
+def test_cells_of_a_segment_with_hidden_revenue_show_none() -> None:
     table = facet_table(two_facets(first=segment("s01", "VIP", spend_share=None)))
     assert table is not None
-    assert [[one.spend_share for one in row] for row in table.cells[:2]] == [[None, 0.02], [None, 0.08]]
+    assert [[cell.spend_share for cell in row] for row in table.cells[:2]] == [[None, 0.02], [None, 0.08]]
 
 
-def test_a_large_group_by_rule_has_a_column_where_its_interests_are_known() -> None:
-    told = two_facets()
-    told["crossing"]["counts"][2] = [40, 60, 4_900]
-    table = facet_table(told)
+def test_a_large_rule_based_group_has_a_column_if_its_interests_are_known() -> None:
+    report = two_facets()
+    report["crossing"]["counts"][2] = [40, 60, 4_900]
+    table = facet_table(report)
     assert table is not None
-    assert [one["name"] for one in table.columns] == ["VIP", "Browsers", "Passers-by"]
-    told["segments"][2]["customer_share"] = 0.01
-    table = facet_table(told)
+    assert [column["name"] for column in table.columns] == ["VIP", "Browsers", "Passers-by"]
+    report["segments"][2]["customer_share"] = 0.01
+    table = facet_table(report)
     assert table is not None and len(table.columns) == 2
 
 
@@ -129,83 +129,91 @@ def test_names_are_escaped() -> None:
     assert "VIP · &lt;b&gt;Cats&lt;/b&gt;" in section(page, "crossing")
 
 
-def test_cards_of_interests() -> None:
+def test_cards_of_interest_segments() -> None:
     page = render(two_facets(), "en")
     cards = section(page, "interest")
-    told = text_of(cards)
-    assert "Cats: 52% of their interest (6.0% on average); top category for 81% of them" in told
-    assert "What they turn to" not in told  # as it would say the same again
-    assert "Revenue per customer 300 100" in told  # compared with the facet's own customers
+    text = text_of(cards)
+    assert "Cats: 52% of their interest (6.0% on average); top category for 81% of them" in text
+    assert "What they turn to" not in text  # it would repeat the same interests
+    assert "Revenue per customer 300 100" in text  # compared with the facet's own customers
     assert cards.count('<article class="card">') == 2 and 'svg class="bar"' not in cards
-    assert "Interests not known: 5,003 customers (50% of all), with fewer than 3 actions" in told
-    assert "not clusters" not in told
+    assert "Interests not known: 5,003 customers (50% of all), with fewer than 3 actions" in text
+    assert "not clusters" not in text
     assert "Spent per customer" not in section(page, "segments")
 
 
-def test_groups_by_leading_category_say_that_they_are_a_rule() -> None:
+def test_groups_by_top_category_are_labelled_as_a_rule() -> None:
     tried = [candidate("kmeans", 4, separation=0.21), candidate("hdbscan", 3, separation=None), candidate("rule", 2)]
     page = render(two_facets(algorithm="rule", silhouette=0.1, candidates=tried), "en")
     assert "These are groups by rule, not clusters" in section(page, "interest")
     trust = text_of(section(page, "trust"))
     assert "This is a rule, not a clustering. A rule was used because none of the 2 clusterings tried" in trust
     assert "the best silhouette was 0.21, and at most 70% of customers" in trust
-    given = text_of(section(render(two_facets(algorithm="rule"), "en"), "trust"))
-    assert "This is a rule, not a clustering." in given and "A rule was used" not in given
+    chosen = text_of(section(render(two_facets(algorithm="rule"), "en"), "trust"))
+    assert "This is a rule, not a clustering." in chosen and "A rule was used" not in chosen
 
 
 @pytest.mark.parametrize(
-    ("silhouette", "said"), [(0.51, "clearly separated"), (0.26, "with some"), (0.25, "overlapping")]
+    ("silhouette", "expected"), [(0.51, "clearly separated"), (0.26, "with some"), (0.25, "overlapping")]
 )
-def test_customers_are_a_continuum_only_where_segments_overlap(silhouette: float, said: str) -> None:
-    told = two_facets(silhouette=silhouette)
-    told["facets"][0]["quality"] = told["facets"][0]["quality"] | {"silhouette": 0.4}
-    trust = text_of(section(render(told, "en"), "trust"))
-    assert said in trust
+def test_the_continuum_is_mentioned_only_if_segments_overlap(silhouette: float, expected: str) -> None:
+    report = two_facets(silhouette=silhouette)
+    report["facets"][0]["quality"] = report["facets"][0]["quality"] | {"silhouette": 0.4}
+    trust = text_of(section(render(report, "en"), "trust"))
+    assert expected in trust
     assert ("Customers form a continuum" in trust) == (silhouette <= 0.25)
 
 
-def test_why_a_clustering_was_taken_with_its_numbers() -> None:
+def test_why_a_clustering_was_chosen_with_its_figures() -> None:
     tried = [candidate("kmeans", 2, separation=0.41, stable_share=0.95), candidate("kmeans", 4)]
     trust = text_of(section(render(two_facets(candidates=tried), "en"), "trust"))
-    assert "2 settings were tried; of those with stable and clearly separated segments, the best" in trust
+    assert (
+        "2 settings were tried. Among those with stable and clearly separated segments, Kindred took the best one"
+        in trust
+    )
     assert "It has 2 segments; 95% of customers are in segments that reappear" in trust
     assert "silhouette in this trial is 0.41" in trust
     doubtful = render(two_facets(candidates=[*tried, candidate("kmeans", 2)]), "en")
     assert "3 settings were tried" in doubtful and "in this trial" not in doubtful
 
 
-def test_the_map_of_interests_shows_what_segments_like_more_or_is_left_out() -> None:
-    told = two_facets()
-    told["heat_map"]["lifts"] = [[0.7, None], [None, 0.8]]
-    found = text_of(section(render(told, "en"), "interests"))
-    assert "Only above-average interests are shown" in found
-    assert "Cats 8.7 – Dogs 1.2 9.1" in found and "0.7" not in found and "0.3" not in found
-    told["interests"] = [{**one, "lifts": {"i01": 0.7, "i02": 1.1}} for one in told["interests"]]
-    page = render(told, "en")
+def test_the_interest_map_shows_above_average_interests_or_is_left_out() -> None:
+    report = two_facets()
+    report["heat_map"]["lifts"] = [[0.7, None], [None, 0.8]]
+    interests = text_of(section(render(report, "en"), "interests"))
+    assert "Only above-average interests are shown" in interests
+    assert "Cats 8.7 – Dogs 1.2 9.1" in interests and "0.7" not in interests and "0.3" not in interests
+    report["interests"] = [{**interest, "lifts": {"i01": 0.7, "i02": 1.1}} for interest in report["interests"]]
+    page = render(report, "en")
     assert 'id="interests"' not in page and "#interests" not in page
 
 
 def test_how_well_each_facet_predicts() -> None:
     figure = {"mean": 0.7, "low": 0.6, "high": 0.8}
-    told = two_facets()
-    told["facets"][0]["quality"]["validity"] = None
-    told["quality"]["validity"] = {
+    report = two_facets()
+    report["facets"][0]["quality"]["validity"] = None
+    report["quality"]["validity"] = {
         **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
         "facets": ["behaviour", "interest"],
         "rows": {name: {"buys_auc": figure} for name in ("segments", "behaviour", "interest", "rfm")},
         "kept": {"buys_auc": 0.98},
     }
-    trust = text_of(section(render(told, "en"), "trust"))
-    rows = ("Segments, behaviour and interests together", "Behaviour alone", "Interests alone", "RFM quintiles")
+    trust = text_of(section(render(report, "en"), "trust"))
+    rows = (
+        "Segments by behaviour and interest together",
+        "Segments by behaviour alone",
+        "Segments by interest alone",
+        "RFM quintiles",
+    )
     assert [trust.index(row) for row in rows] == sorted(trust.index(row) for row in rows)
-    alone = told["quality"]["validity"] | {"facets": ["behaviour"]}
-    shown = wording("en").foretold(alone)
+    alone = report["quality"]["validity"] | {"facets": ["behaviour"]}
+    shown = wording("en").predictions(alone)
     assert shown is not None and next(name for name, _ in shown["rows"]) == "Segments"
 
 
 def all_parts() -> dict[str, Any]:
-    """`everything` of two facets: names that are no words of English, and something of each."""
-    told = everything()
+    """`everything` with two facets: names that are not English words, and content in each section."""
+    report = everything()
     made = segment("i01", "VIP")
     validity: dict[str, Any] = {
         **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
@@ -213,11 +221,11 @@ def all_parts() -> dict[str, Any]:
         **{"facets": ["behaviour", "interest"], "kept": {}},
     }
     validity["rows"]["segments"] = {"buys_auc": {"mean": 0.7, "low": 0.6, "high": 0.8}}
-    told["quality"]["validity"] = validity
+    report["quality"]["validity"] = validity
     tried = [candidate("kmeans", 2), candidate("kmeans", 4)]
     unknown: dict[str, Any] = {"evidence": [], "top_categories": [], "stability": None, "rule": None, "playbook": {}}
     return with_interests(
-        told,
+        report,
         interest_segment(made, "i01", "Cats"),
         interest_segment(made, "i02", "Dogs"),
         interest_segment(made, "standing-unknown", "Lost", customer_count=5_000, **unknown),
@@ -227,24 +235,24 @@ def all_parts() -> dict[str, Any]:
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 @pytest.mark.parametrize("algorithm", ["kmeans", "rule"])
-def test_no_english_is_left_of_what_is_said_of_facets(language: str, algorithm: str) -> None:
-    told = all_parts()
-    told["facets"][1]["quality"] = quality(algorithm=algorithm, candidates=[candidate("kmeans", 2)] * 2)
-    english, own = (words_of(json.dumps(read_texts(one), ensure_ascii=False)) for one in ("en", language))
-    names = words_of("VIP Lost Best Lapsed Cats Dogs")  # what the shop and the log call things
-    left = words_of(text_of(render(told, language))) & ((english | {"other"}) - own - names)
+def test_no_english_is_left_in_the_facet_sections(language: str, algorithm: str) -> None:
+    report = all_parts()
+    report["facets"][1]["quality"] = quality(algorithm=algorithm, candidates=[candidate("kmeans", 2)] * 2)
+    english, own = (words_of(json.dumps(read_texts(name), ensure_ascii=False)) for name in ("en", language))
+    names = words_of("VIP Lost Best Lapsed Cats Dogs")  # names from the shop and the log
+    left = words_of(text_of(render(report, language))) & ((english | {"other"}) - own - names)
     assert not left
 
 
-def test_the_tracker_has_a_table_of_each_facet() -> None:
-    told = as_markdown(two_facets(cats=BAD))
-    behaviour, interest = told.split("### Interest")
+def test_the_markdown_has_a_table_per_facet() -> None:
+    markdown = as_markdown(two_facets(cats=BAD))
+    behaviour, interest = markdown.split("### Interests")
     assert behaviour.startswith("### Behaviour") and "| VIP | 100 |" in behaviour and "Dogs" not in behaviour
     assert "| &lt;b>Cats&lt;/b> | 100 |" in interest and "| VIP |" not in interest
     assert "###" not in as_markdown(summary(segment("s01", "VIP")))
 
 
-def test_the_figure_of_the_crossing_has_a_dash_for_what_is_hidden() -> None:
+def test_the_crosstab_plot_has_a_dash_for_hidden_cells() -> None:
     table = facet_table(two_facets())
     assert table is not None
     axes = crossing_figure(table).axes[0]

@@ -23,16 +23,16 @@ from pipeline.report.texts.wording import number, wording
         (1234.5, "money", "1,234"), (0.0, "number", "0"), (1.26, "number", "1.3"), (None, "number", "–"),
     ],
 )  # fmt: skip
-def test_numbers_as_people_read_them(value: float | None, form: str, expected: str) -> None:
+def test_numbers_are_formatted_for_readers(value: float | None, form: str, expected: str) -> None:
     assert number(value, form) == expected
 
 
-def test_numbers_and_dates_in_the_form_of_the_language() -> None:
-    told = [
-        (wording(one).number(1234.5, "money"), wording(one).times(2.1), wording(one).date("2025-11-01"))
-        for one in LANGUAGES
+def test_numbers_and_dates_in_the_format_of_the_language() -> None:
+    formatted = [
+        (wording(language).number(1234.5, "money"), wording(language).times(2.1), wording(language).date("2025-11-01"))
+        for language in LANGUAGES
     ]
-    assert told == [
+    assert formatted == [
         ("1,234", "2.1", "1 November 2025"),
         ("1\xa0234", "2,1", "1 листопада 2025\u202fр."),
         ("1\xa0234", "2,1", "1 ноября 2025\u202fг."),
@@ -40,12 +40,12 @@ def test_numbers_and_dates_in_the_form_of_the_language() -> None:
     ]
 
 
-def test_amounts_with_their_currency_in_the_form_of_the_language() -> None:
-    told = [
-        (wording(one, code).number(1234.5, "money"), wording(one, code).number(9.5, "money"))
-        for one, code in zip(LANGUAGES, ("GBP", "UAH", "RUB", "ALL"), strict=True)
+def test_amounts_with_currency_in_the_format_of_the_language() -> None:
+    formatted = [
+        (wording(language, code).number(1234.5, "money"), wording(language, code).number(9.5, "money"))
+        for language, code in zip(LANGUAGES, ("GBP", "UAH", "RUB", "ALL"), strict=True)
     ]
-    assert told == [
+    assert formatted == [
         ("£1,234", "£9.50"),
         ("1\xa0234\xa0₴", "9,50\xa0₴"),
         ("1\xa0234\xa0₽", "9,50\xa0₽"),
@@ -70,13 +70,13 @@ def test_plurals(language: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda texts: texts.pop("heading"), "missing or too many: \\['heading'\\]"),
+        (lambda texts: texts.pop("heading"), "missing or unexpected: \\['heading'\\]"),
         (lambda texts: texts["count"]["order"].pop("few"), "count.order: expected the plural forms"),
         (lambda texts: texts.update(title="без дати"), "title: expected the placeholders"),
     ],
     ids=["key", "plural", "placeholder"],
 )
-def test_what_a_language_lacks_is_an_error_at_load(change: Any, message: str, tmp_path: Path) -> None:
+def test_a_missing_text_is_an_error_at_load(change: Any, message: str, tmp_path: Path) -> None:
     copy(TEXTS / "en.yaml", tmp_path)
     texts = yaml.safe_load((TEXTS / "uk.yaml").read_text(encoding="utf-8"))
     change(texts)
@@ -86,7 +86,7 @@ def test_what_a_language_lacks_is_an_error_at_load(change: Any, message: str, tm
 
 
 @pytest.mark.parametrize("language", LANGUAGES[1:])
-def test_no_text_is_left_as_it_is_in_english(language: str) -> None:
+def test_every_text_is_translated(language: str) -> None:
     english, texts = read_texts("en"), read_texts(language)
     names = {"VIP", "RFM", "2×", "; "}
     same = {
@@ -98,15 +98,15 @@ def test_no_text_is_left_as_it_is_in_english(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_figure_that_may_name_a_segment_has_its_words(language: str) -> None:
+def test_every_figure_that_can_name_a_segment_has_a_label(language: str) -> None:
     assert {name for name in FIGURES if wording(language).figure(name) == name.replace("_", " ")} == set()
 
 
-def conditions(*told: tuple[str, bool, float]) -> dict[str, Any]:
+def conditions(*bounds: tuple[str, bool, float]) -> dict[str, Any]:
     return {
         "conditions": [
             {"column": column, "is_above": is_above, "bound": bound, "is_share": is_share(column), "label": "Cats"}
-            for column, is_above, bound in told
+            for column, is_above, bound in bounds
         ]
     }
 
@@ -124,7 +124,7 @@ RULE = conditions(
 )
 
 
-def test_rules_in_words() -> None:
+def test_rules_as_text() -> None:
     assert wording("en").conditions(RULE).split("; ") == [
         "at least 3 orders",
         "no orders",
@@ -154,13 +154,13 @@ def test_rules_in_words() -> None:
         ("sq", ["vizita në javë: më shumë se 1", "vizita në javë: jo më shumë se 0,97"]),
     ],
 )
-def test_a_number_that_may_be_a_fraction_governs_no_word(language: str, expected: list[str]) -> None:
-    rules = [conditions(("visits_per_week", *one)) for one in ((True, 1.0), (False, 0.97))]
+def test_fractional_numbers_need_no_grammatical_agreement(language: str, expected: list[str]) -> None:
+    rules = [conditions(("visits_per_week", *bound)) for bound in ((True, 1.0), (False, 0.97))]
     assert [wording(language).conditions(rule) for rule in rules] == expected
 
 
-def test_days_are_the_shops() -> None:
-    """Midnight in UTC is the evening before in New York; a day without an hour is a day everywhere."""
+def test_dates_are_in_the_shops_time_zone() -> None:
+    """Midnight in UTC is the previous evening in New York; a plain date is the same everywhere."""
     there = wording("en", timezone="America/New_York")
     for moment in ("2025-11-01 00:00 UTC", "2025-11-01T00:00:00", "2025-11-01 00:00:00.5", "2025-11-01 00:00:00+00:00"):
         assert (there.date(moment), wording("en").date(moment)) == ("31 October 2025", "1 November 2025")
@@ -176,20 +176,20 @@ def test_days_are_the_shops() -> None:
         ("sq", "30 dhjetor 2017, 19:00"),
     ],
 )
-def test_an_as_of_that_is_an_evening_there_is_told_with_its_hour(language: str, expected: str) -> None:
+def test_an_as_of_that_is_not_local_midnight_has_a_time(language: str, expected: str) -> None:
     there, here = (wording(language, timezone=zone) for zone in ("America/New_York", "UTC"))
     assert " ".join(there.moment("2017-12-31 00:00 UTC").split()) == expected
     assert here.moment("2017-12-31 00:00 UTC") == here.date("2017-12-31")
     assert there.moment("2017-12-31 05:00 UTC") == there.moment("2017-12-31") == here.date("2017-12-31")
 
 
-def test_proofs_that_read_as_everybodys_are_left_out() -> None:
-    same, apart = ({"figure": "buyer_share", "value": value, "shop": 1.0} for value in (0.9999, 0.7))
-    beside = {**same, "nearest_like": 0.5}
+def test_evidence_that_looks_like_the_average_is_left_out() -> None:
+    same, different = ({"figure": "buyer_share", "value": value, "shop": 1.0} for value in (0.9999, 0.7))
+    compared = {**same, "nearest_peer": 0.5}
     words = wording("en")
-    assert words.proofs([same, apart]) == ["Have ordered: 70% (all segmented customers: 100%)"]
-    assert words.proofs([same]) == []
-    assert len(words.proofs([beside, apart])) == 2
+    assert words.evidence([same, different]) == ["Have ordered: 70% (all segmented customers: 100%)"]
+    assert words.evidence([same]) == []
+    assert len(words.evidence([compared, different])) == 2
 
 
 @pytest.mark.parametrize(
@@ -201,51 +201,57 @@ def test_proofs_that_read_as_everybodys_are_left_out() -> None:
         ("sq", "Cats: 52% e interesit të tyre (mesatarisht 6,0%); kategoria kryesore për 81% prej tyre"),
     ],
 )
-def test_what_an_interest_segment_is_named_by(language: str, expected: str) -> None:
-    one = {"figure": "interest: Cats", "value": 0.52, "shop": 0.06, "customer_count": 90, "first_share": 0.81}
-    assert [" ".join(text.split()) for text in wording(language).proofs([one])] == [expected]
+def test_evidence_of_an_interest_segment(language: str, expected: str) -> None:
+    item = {"figure": "interest: Cats", "value": 0.52, "shop": 0.06, "customer_count": 90, "first_share": 0.81}
+    assert [" ".join(text.split()) for text in wording(language).evidence([item])] == [expected]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_rule_of_customers_whose_interests_are_not_known(language: str) -> None:
+def test_the_rule_of_unknown_interests(language: str) -> None:
     words = wording(language)
-    told = words.conditions({"min_evidence": 2.0, "min_events": 3})
-    assert words("count.event", count=3) in told and told != words("count.event", count=3)
+    text = words.conditions({"min_evidence": 2.0, "min_events": 3})
+    assert words("count.event", count=3) in text and text != words("count.event", count=3)
 
 
-def test_a_facet_of_another_name_bears_its_own_among_what_predicts() -> None:
+def test_a_facet_without_a_label_keeps_its_own_name_among_the_predictors() -> None:
     figure = {"mean": 0.7, "low": 0.6, "high": 0.8}
-    found = {
+    validity = {
         **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
         **{"rows": {name: {"buys_auc": figure} for name in ("segments", "habits", "rfm")}, "kept": {}},
     }
-    both, one = (wording("en").foretold({**found, "facets": facets}) for facets in (["habits", "interest"], ["habits"]))
-    assert both is not None and one is not None
-    assert [name for name, _ in both["rows"]][:2] == ["Segments, behaviour and interests together", "habits"]
-    assert [name for name, _ in one["rows"]][:2] == ["Segments", "RFM quintiles, clustered"]
+    both, single = (
+        wording("en").predictions({**validity, "facets": facets}) for facets in (["habits", "interest"], ["habits"])
+    )
+    assert both is not None and single is not None
+    assert [name for name, _ in both["rows"]][:2] == ["Segments by behaviour and interest together", "habits"]
+    assert [name for name, _ in single["rows"]][:2] == ["Segments", "RFM quintiles, clustered"]
 
 
-def test_what_few_of_a_segment_have_is_not_told_of_it() -> None:
+def test_figures_about_few_customers_of_a_segment_are_left_out() -> None:
     shop = {"abandoned_cart_share": 0.4, "discount_share": 0.2, "visits_per_customer": 3.0}
     own = {"abandoned_cart_share": 0.9, "cart_user_share": 0.04, "discount_share": 0.5, "visits_per_customer": 1.2}
-    told = {least: wording("en").beside(shop, own, shop, min_share=least) for least in (0.0, 0.1)}
-    assert [name for name, *_ in told[0.0]] == list(shop)
-    # Whether enough have ordered is not known here, so that it is told.
-    assert [name for name, *_ in told[0.1]] == ["discount_share", "visits_per_customer"]
+    rows = {
+        min_share: wording("en").differing_figures(shop, own, shop, min_share=min_share) for min_share in (0.0, 0.1)
+    }
+    assert [name for name, *_ in rows[0.0]] == list(shop)
+    # Discounts are kept: the share of customers with orders is unknown here.
+    assert [name for name, *_ in rows[0.1]] == ["discount_share", "visits_per_customer"]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_rule_of_the_lifecycle_stage(language: str) -> None:
-    told = wording(language).conditions({"stage": "first_order", "min_events": 3, "with_noise": False})
-    assert wording(language)("stage.first_order") in told
-    assert "3" in told
+def test_the_rule_of_a_lifecycle_stage(language: str) -> None:
+    text = wording(language).conditions({"stage": "first_order", "min_events": 3, "with_noise": False})
+    assert wording(language)("stage.first_order") in text
+    assert "3" in text
 
 
 def test_the_language_of_a_training_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    told = type("Told", (), {"as_text": lambda self: ""})()
-    monkeypatch.setattr("pipeline.commands.train.train", lambda params, **rest: asked.append(params.language) or told)
+    languages: list[str] = []
+    result = type("Result", (), {"as_text": lambda self: ""})()
+    monkeypatch.setattr(
+        "pipeline.commands.train.train", lambda params, **options: languages.append(params.language) or result
+    )
     file = str(Path(__file__).parents[3] / "params.yaml")
     assert main(["train", "--params", file, "--language", "sq"]) == 0
     assert main(["train", "--params", file, "--set", "language=uk"]) == 0
-    assert asked == ["sq", "uk"]
+    assert languages == ["sq", "uk"]

@@ -1,4 +1,4 @@
-"""The workbook: typed cells, no formula, the same bytes, and of small groups sizes alone."""
+"""The workbook: typed cells, no formulas, reproducible bytes, and only sizes for small groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import openpyxl
 import pytest
 
-from pipeline.report.sheets import Sheet, _texts, sheets, words
+from pipeline.report.sheets import Sheet, _texts, sheets, translator
 from pipeline.report.texts.wording import wording
 from pipeline.report.workbook import FORMATS, workbook, write_workbook
 from pipeline.stores import files
@@ -23,8 +23,8 @@ FOUND = {
     *("algorithm", "n_segments", "stability", "rules_fidelity", "silhouette", "davies_bouldin", "calinski_harabasz"),
     *("density_validity", "noise_share", "noise_share_fitted", "smallest_share"),
 }
-"""Figures of `quality` that a training may have."""
-COMPOSED = {"repeat another; left out", "repeat another; kept", "read", "accepted"}
+"""Figures of `quality` that a training can have."""
+COMPOSED = {"repeat others; removed", "repeat others; kept", "read", "accepted"}
 NAMES = [("VIP", "s01"), ("Browsers", "s02"), ("Cats", "i01"), ("Dogs", "i02")]
 RISKY = ["=1+1", "+A1", "-2", "@SUM(A1)", "\t=1", "\r=1", "https://x.example", "{=1}", "007", "1e5"]
 SMALL = {"customer_count": 3.0, "customer_share": 0.01, "spend_share": 0.02}
@@ -95,11 +95,11 @@ def values(made: bytes, name: str) -> list[tuple[Any, ...]]:
     return list(opened(made)[name].iter_rows(values_only=True))
 
 
-def test_every_table_by_hand() -> None:
+def test_all_tables_against_expected_rows() -> None:
     money = {"paid_per_customer": 33.0, "spend_per_customer": 30.0}
-    one = segment("s01", "VIP")
-    one["figures"] |= money
-    made = workbook(sheets(summary(one), LINEAGE), created=AS_OF)
+    vip = segment("s01", "VIP")
+    vip["figures"] |= money
+    made = workbook(sheets(summary(vip), LINEAGE), created=AS_OF)
     book = opened(made)
     names = ["Segments", "Figures", "Interests", "Lineage", "Quality", "Data quality", "Playbook"]
     assert book.sheetnames == ["README", *names]
@@ -115,21 +115,21 @@ def test_every_table_by_hand() -> None:
         ("s01", "VIP", "Orders per buyer", 3, 1.5, 2, "orders_per_buyer"),
     ]
     assert values(made, "Interests") == [("Category", "VIP (s01)"), ("Pets > Cats", 2.5)]
-    assert values(made, "Lineage")[2] == (AS_OF, "abc", "s01", "VIP", "survived", True, 0.756, "s01")
+    assert values(made, "Lineage")[2] == (AS_OF, "abc", "s01", "VIP", "same", True, 0.756, "s01")
     assert values(made, "Quality")[1:] == [
         ("algorithm", "kmeans", None), ("n_segments", 2, None), ("silhouette", 0.1, None), ("note", "Short log.", None),
     ]  # fmt: skip
-    assert ("set aside", "unreadable time", 2, 0.2) in values(made, "Data quality")
-    assert ("events", "the first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
+    assert ("rejected", "unreadable time", 2, 0.2) in values(made, "Data quality")
+    assert ("actions", "first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
     assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.", "Shouting.")]
 
 
 def two_facets(**changes: Any) -> dict[str, Any]:
     """VIP and Browsers by Cats and Dogs."""
-    told = summary(segment("s01", "VIP"), segment("s02", "Browsers"), **changes)
+    report = summary(segment("s01", "VIP"), segment("s02", "Browsers"), **changes)
     made = segment("i01", "", figures={"customer_count": 100.0, "buyer_share": 0.5})
     return with_interests(
-        told,
+        report,
         interest_segment(made, "i01", "Cats"),
         interest_segment(made, "i02", "Dogs"),
         interest_segment(made, "standing-unknown", "Interests not known"),
@@ -138,23 +138,23 @@ def two_facets(**changes: Any) -> dict[str, Any]:
 
 
 def test_tables_of_two_facets() -> None:
-    told = two_facets()
-    told["facets"][1]["shop"] = {"buyer_share": 0.4}
-    made = workbook(sheets(told, LINEAGE), created=AS_OF)
+    report = two_facets()
+    report["facets"][1]["shop"] = {"buyer_share": 0.4}
+    made = workbook(sheets(report, LINEAGE), created=AS_OF)
     assert {row[0]: row[2] for row in values(made, "Segments")[1:]} == {
         **dict.fromkeys(("s01", "s02"), "Behaviour"),
         **dict.fromkeys(("i01", "i02", "standing-unknown"), "Interests"),
     }
     rows = values(made, "Behaviour and interests")[1:]
     assert rows[0] == ("s01", "VIP", "i01", "Cats", 80, 0.08, pytest.approx(1.6), True)
-    # Hidden; and where nothing is known of interests, nothing is compared with chance.
+    # A hidden cell; and unknown interests are not compared with chance.
     assert ("s01", "VIP", "standing-unknown", "Interests not known", *[None] * 4) in rows
     assert ("s02", "Browsers", "standing-unknown", "Interests not known", 0, 0, None, None) in rows
     assert ("i01", "Cats", "Have ordered", 0.5, 0.4, 1.25, "buyer_share") in values(made, "Figures")
     quality = values(made, "Quality")[1:]
     assert ("silhouette", 0.1, "Behaviour") in quality and ("silhouette", 0.4, "Interests") in quality
-    one = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
-    assert "Behaviour and interests" not in one.sheetnames
+    single = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
+    assert "Behaviour and interests" not in single.sheetnames
 
 
 def test_lineage_has_the_names_of_each_training() -> None:
@@ -163,37 +163,39 @@ def test_lineage_has_the_names_of_each_training() -> None:
     gone = {**LINEAGE[1], "segment_id": "s03", "verdict": "gone", "is_here": False, "name": None}
     rows = [LINEAGE[0] | {"names": names}, LINEAGE[0] | {"segment_id": "s03"}, unnamed, LINEAGE[1], gone]
     for language, best in names.items():
-        told = summary(segment("s01", "By hand"), segment("s02", "Two"), language=language)
-        (sheet,) = (one for one in sheets(told, rows) if one.columns.keys() & {"Akin to", "Споріднені"})
+        report = summary(segment("s01", "By hand"), segment("s02", "Two"), language=language)
+        (sheet,) = (
+            sheet for sheet in sheets(report, rows) if sheet.columns.keys() & {"Related segments", "Пов’язані сегменти"}
+        )
         assert [row[3] for row in sheet.rows] == [best, "Best", None, "By hand", "Best"]
 
 
-def test_numbers_and_dates_have_formats_and_heads_stay() -> None:
+def test_cell_formats_frozen_headers_and_filters() -> None:
     book = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
     assert book["Segments"]["G2"].number_format == "0.0%" and book["Segments"]["G2"].data_type == "n"
     assert book["Segments"]["F2"].number_format == "#,##0"
     assert book["Figures"]["D2"].number_format == "0.0%" and book["Figures"]["D3"].number_format == "#,##0.00"
     assert book["Lineage"]["A2"].is_date and book["Lineage"]["A2"].number_format == FORMATS["moment"]
     for sheet in book:
-        named = sheet["A1"].value == "Segment id"
+        named = sheet["A1"].value == "Segment ID"
         assert sheet.freeze_panes == ("C2" if named else "B2")
         assert sheet.auto_filter.ref == sheet.dimensions
         assert all(9 <= column.width <= 62 for column in sheet.column_dimensions.values())
 
 
-def test_amounts_are_numbers_with_their_currency() -> None:
-    told = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "spend_per_customer": 9.5}))
-    told["shop"]["spend_per_customer"] = 3.0
+def test_amounts_are_numbers_with_a_currency_format() -> None:
+    report = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "spend_per_customer": 9.5}))
+    report["shop"]["spend_per_customer"] = 3.0
     for currency, code in ((None, "#,##0.00"), ("UAH", "#,##0.00 [$UAH]")):
-        cell = opened(workbook(sheets(told, LINEAGE), created=AS_OF, currency=currency))["Figures"]["D2"]
+        cell = opened(workbook(sheets(report, LINEAGE), created=AS_OF, currency=currency))["Figures"]["D2"]
         assert (cell.value, cell.number_format) == (9.5, code)
 
 
 @pytest.mark.parametrize("text", RISKY)
 def test_a_text_is_never_a_formula(text: str) -> None:
-    told = summary(segment("s01", text, playbook={"en": text}, archetype=text), run_id=text)
-    told["interests"][0]["category"] = text
-    made = workbook(sheets(told, LINEAGE), created=AS_OF)
+    report = summary(segment("s01", text, playbook={"en": text}, archetype=text), run_id=text)
+    report["interests"][0]["category"] = text
+    made = workbook(sheets(report, LINEAGE), created=AS_OF)
     cells = [cell for sheet in opened(made) for row in sheet.iter_rows() for cell in row]
     assert {cell.data_type for cell in cells} <= {"s", "n", "b", "d"}  # a formula would be f
     assert not any(cell.hyperlink for cell in cells)
@@ -224,23 +226,23 @@ def test_an_unstable_segment_has_no_playbook() -> None:
     assert values(made, "Playbook")[1:] == []
 
 
-def test_the_same_bytes_whatever_the_clock_says(tmp_path: Path) -> None:
-    told = summary(segment("s01", "VIP"))
+def test_the_bytes_do_not_depend_on_the_clock(tmp_path: Path) -> None:
+    report = summary(segment("s01", "VIP"))
     for name in ("a", "b"):
-        write_workbook(tmp_path / f"{name}.xlsx", told, LINEAGE)
+        write_workbook(tmp_path / f"{name}.xlsx", report, LINEAGE)
     assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
     assert openpyxl.load_workbook(tmp_path / "a.xlsx").properties.created == AS_OF
 
 
-def test_what_is_missing_or_infinite_is_empty_and_long_texts_are_cut() -> None:
+def test_missing_and_infinite_values_are_empty_and_long_texts_are_cut() -> None:
     rows: list[tuple[Any, ...]] = [(None, float("nan")), ("x" * 40_000, float("inf"))]
     made = workbook([Sheet("t", "", {"a": "text", "b": "number"}, rows)], created=AS_OF)
-    found = values(made, "t")
-    assert found[1] == (None, None) and found[2][1] is None
-    assert len(found[2][0]) == 32_767
+    rows_read = values(made, "t")
+    assert rows_read[1] == (None, None) and rows_read[2][1] is None
+    assert len(rows_read[2][0]) == 32_767
 
 
-def test_a_failure_leaves_the_old_workbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_keeps_the_old_workbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.xlsx"
     path.write_text("old")
     with pytest.raises(KeyError):
@@ -252,27 +254,29 @@ def test_a_failure_leaves_the_old_workbook(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(files.OutputError, match="disk is full"):
         write_workbook(path, summary(segment("s01", "VIP")), [])
-    assert [one.name for one in tmp_path.iterdir()] == ["a.xlsx"] and path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.xlsx"] and path.read_text() == "old"
 
 
 @pytest.mark.parametrize("language", ["uk", "ru", "sq"])
-def test_all_that_is_ours_is_in_the_language(language: str) -> None:
-    say = words(language)
-    told = [two_facets(language=one) for one in ("en", language)]
-    english, other = (sheets(one, LINEAGE) for one in told)
+def test_all_fixed_texts_are_translated(language: str) -> None:
+    translate = translator(language)
+    reports = [two_facets(language=name) for name in ("en", language)]
+    english, other = (sheets(report, LINEAGE) for report in reports)
     for before, after in zip(english, other, strict=True):
         same = {before.name} & {after.name} | {*before.columns} & {*after.columns}
         assert same <= {f"{name} ({key})" for name, key in NAMES} and before.about != after.about
         assert len(after.name) <= 31 and len(after.columns) == len(before.columns)
-    ours = {row[place] for one in other for row in one.rows for place in one.said}
-    ours -= {wording(language)(key) for key in ("finding.unreadable_time", "event.view")}
-    assert {text for text in ours if text.isascii()} <= {text for text in map(say, TEXTS) if text.isascii()}
+    fixed = {row[place] for sheet in other for row in sheet.rows for place in sheet.translated}
+    fixed -= {wording(language)(key) for key in ("finding.unreadable_time", "event.view")}
+    assert {text for text in fixed if text.isascii()} <= {text for text in map(translate, TEXTS) if text.isascii()}
     assert all(set(texts) == {"uk", "ru", "sq"} for texts in TEXTS.values())
-    assert not {text for text, said in TEXTS.items() if said[language] == text}
-    assert opened(workbook(other, created=AS_OF)).sheetnames == [one.name for one in other]
+    assert not {text for text, translations in TEXTS.items() if translations[language] == text}
+    assert opened(workbook(other, created=AS_OF)).sheetnames == [sheet.name for sheet in other]
 
 
-def test_every_text_of_the_file_is_used() -> None:
-    code = " ".join(" ".join(Path(inspect.getfile(one)).read_text() for one in (sheets, write_workbook)).split())
-    verdicts = {"new", "survived", "split", "merged", "gone"} | FOUND
-    assert {one for one in TEXTS if " ".join(one.split())[:60] not in code} <= verdicts | COMPOSED
+def test_every_translated_text_is_used() -> None:
+    code = " ".join(
+        " ".join(Path(inspect.getfile(function)).read_text() for function in (sheets, write_workbook)).split()
+    )
+    verdicts = {"new", "split", "merged", "gone"} | FOUND
+    assert {text for text in TEXTS if " ".join(text.split())[:60] not in code} <= verdicts | COMPOSED

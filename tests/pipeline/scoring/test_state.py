@@ -1,4 +1,4 @@
-"""`score --update`: what it gives is what a full rebuild gives, whatever the log does in between."""
+"""`score --update` gives the same result as a full rebuild, whatever the log does in between."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from features.interests import SHARE_PREFIX
 from features.seasons import SEASON_PREFIX
 from models.top_categories import top_categories
 from pipeline.commands.score import score
-from pipeline.commands.train import Trained
+from pipeline.commands.train import TrainingResult
 from pipeline.config.errors import UserError
-from pipeline.config.params import Params, description
+from pipeline.config.params import Params, source_fingerprint
 from pipeline.ingest.source import read_source
-from pipeline.profiles.build import Profiles, build_profiles, whole_profiles
-from pipeline.profiles.seasonality import expected_of, season_mix_of
-from pipeline.scoring.incremental import _left_tier_days, update
+from pipeline.profiles.build import Profiles, build_profiles, fetch_profiles
+from pipeline.profiles.seasonality import expected_shares_for_batch, full_season_mix
+from pipeline.scoring.incremental import _customers_leaving_tier_window, measure_incrementally
 from pipeline.scoring.state import FOLDER, MANIFEST
 from pipeline.stores import files
 from pipeline.stores.database import connect
@@ -36,7 +36,7 @@ from tests.pipeline.conftest import params_in, quiet
 START = datetime(2025, 1, 1)
 DAYS = 60
 HISTORY_DAYS = 25.0
-KINDS = (
+EVENT_TYPES = (
     "view",
     "view",
     "view",
@@ -55,17 +55,17 @@ KINDS = (
 
 
 def random_log(seed: int, *, customers: int = 60, count: int = 1_500) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Events in bursts, many of them over midnight, and when each of them reaches the log."""
+    """Events in bursts, many of them around midnight, and the time each one reaches the log."""
     draw = np.random.default_rng(seed)
-    kinds = draw.choice(KINDS, count)
+    kinds = draw.choice(EVENT_TYPES, count)
     night = draw.integers(1, DAYS, count) * 86_400 + draw.normal(0, 1_500, count).astype(int)
     any_time = draw.integers(0, DAYS * 86_400, count)
     at = START + pd.to_timedelta(np.where(draw.random(count) < 0.5, night, any_time), unit="s")
     is_trade = np.isin(kinds, ("purchase", "return"))
-    who = np.minimum(draw.zipf(1.5, count), customers)
+    numbers = np.minimum(draw.zipf(1.5, count), customers)
     events = pd.DataFrame(
         {
-            "customer_id": [f"c{number}" for number in who],
+            "customer_id": [f"c{number}" for number in numbers],
             "occurred_at": at,
             "event_type": kinds,
             "product_id": np.where(kinds == "contact", None, [f"p{number}" for number in draw.integers(0, 9, count)]),
@@ -76,7 +76,7 @@ def random_log(seed: int, *, customers: int = 60, count: int = 1_500) -> tuple[p
             # Orders of many lines that span days, and purchases without an order.
             "order_id": np.where(
                 is_trade & (draw.random(count) < 0.6),
-                [f"o{w}-{d // 2}" for w, d in zip(who, at.day_of_year, strict=True)],
+                [f"o{number}-{day // 2}" for number, day in zip(numbers, at.day_of_year, strict=True)],
                 None,
             ),
             "channel": draw.choice(["web", "app", "Shop"], count),
@@ -91,16 +91,18 @@ def random_log(seed: int, *, customers: int = 60, count: int = 1_500) -> tuple[p
     return events, products
 
 
-def sent_back_before_buying() -> pd.DataFrame:
-    """Customers of two events: what was sent back leaves the days of the value tier before the order does."""
-    back = pd.DataFrame({"customer_id": [f"back{number}" for number in range(12)], "event_type": "return"})
-    back = back.assign(occurred_at=START + pd.to_timedelta(23 + back.index * 0.7, unit="D"), product_id="p1")
-    back = back.assign(quantity=1.0, unit_price=5.0, channel="web")
-    bought = back.assign(event_type="purchase", occurred_at=back.occurred_at + timedelta(hours=40), unit_price=20.0)
-    return pd.concat([back, bought]).assign(arrived=lambda rows: rows.occurred_at)
+def returns_before_purchases() -> pd.DataFrame:
+    """Customers with two events: the return leaves the value-tier window before the order does."""
+    returns = pd.DataFrame({"customer_id": [f"back{number}" for number in range(12)], "event_type": "return"})
+    returns = returns.assign(occurred_at=START + pd.to_timedelta(23 + returns.index * 0.7, unit="D"), product_id="p1")
+    returns = returns.assign(quantity=1.0, unit_price=5.0, channel="web")
+    purchases = returns.assign(
+        event_type="purchase", occurred_at=returns.occurred_at + timedelta(hours=40), unit_price=20.0
+    )
+    return pd.concat([returns, purchases]).assign(arrived=lambda rows: rows.occurred_at)
 
 
-def make_small(folder: Path, *more: str) -> Params:
+def small_params(folder: Path, *more: str) -> Params:
     return params_in(
         folder,
         folder,
@@ -118,30 +120,30 @@ def make_small(folder: Path, *more: str) -> Params:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., Params]:
-    return lambda *more: make_small(tmp_path, *more)
+    return lambda *more: small_params(tmp_path, *more)
 
 
 @dataclass(frozen=True)
-class Tonight:
-    """What an update gave, or a rebuild."""
+class NightResult:
+    """The result of an update or a rebuild."""
 
     profiles: Profiles
     season_mix: np.ndarray
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
-class Everything(frozenset[str]):
-    """Columns to fetch: all there are, those by which lifts are told, too."""
+class AllColumns(frozenset[str]):
+    """A set of columns that contains every name, so all columns are fetched."""
 
     def __contains__(self, name: object) -> bool:
         return True
 
 
-EVERYTHING = Everything()
+ALL_COLUMNS = AllColumns()
 
 
 class Night:
-    """One log, told night after night; each night updated and rebuilt."""
+    """One log over several nights, scored by update and by rebuild on each."""
 
     def __init__(self, params: Params, events: pd.DataFrame, products: pd.DataFrame) -> None:
         self.params, self.events, self.products = params, events, products
@@ -150,26 +152,28 @@ class Night:
         self.trained = params
 
     def write(self, as_of: datetime) -> None:
-        """The log as it stands at a moment: what has reached it, and more of tomorrow."""
-        there = self.events[self.events.arrived < as_of + timedelta(days=1)]
-        there = there[(there.arrived < as_of) | (there.occurred_at >= as_of)].drop(columns="arrived")
-        there.to_parquet(self.params.path(self.params.source.events.path), coerce_timestamps="us")
+        """Write the log as of a date: events that have arrived, and some of the next day."""
+        log = self.events[self.events.arrived < as_of + timedelta(days=1)]
+        log = log[(log.arrived < as_of) | (log.occurred_at >= as_of)].drop(columns="arrived")
+        log.to_parquet(self.params.path(self.params.source.events.path), coerce_timestamps="us")
         self.products.to_parquet(self.params.path(self.params.source.products.path))
-        names = sorted(there[there.occurred_at < as_of].customer_id.unique())[::2]
+        customer_ids = sorted(log[log.occurred_at < as_of].customer_id.unique())[::2]
         silent = [f"silent{number}" for number in range(as_of.day % 7)]
-        pd.DataFrame({"customer_id": [*names, *silent]}).to_parquet(self.params.path(self.params.source.customers.path))
+        pd.DataFrame({"customer_id": [*customer_ids, *silent]}).to_parquet(
+            self.params.path(self.params.source.customers.path)
+        )
 
     def at(self, as_of: datetime) -> Params:
         return self.params.model_copy(update={"as_of": pd.Timestamp(as_of, tz="UTC").to_pydatetime()})
 
-    def rebuilt(self, as_of: datetime) -> Tonight:
+    def rebuilt(self, as_of: datetime) -> NightResult:
         params = self.at(as_of)
         with connect(params.engine, folder=self.folder) as con:
             source = read_source(con, params, rejected_path=None)
-            profiles = build_profiles(con, source, params, shop=self.shop, columns=EVERYTHING)
+            profiles = build_profiles(con, source, params, shop=self.shop, columns=ALL_COLUMNS)
             window = ObservationWindow(params.as_of, HISTORY_DAYS)
-            mix = season_mix_of(source, profiles.shop.spec, params, window)
-        return Tonight(profiles, mix)
+            mix = full_season_mix(source, profiles.shop.spec, params, window)
+        return NightResult(profiles, mix)
 
     def updated(
         self,
@@ -177,12 +181,12 @@ class Night:
         *,
         model_uri: str = "models:/kindred/1",
         save: bool = True,
-        columns: Collection[str] = EVERYTHING,
-    ) -> Tonight:
+        columns: Collection[str] = ALL_COLUMNS,
+    ) -> NightResult:
         params = self.at(as_of)
         with connect(params.engine, folder=self.folder) as con:
             trained = self.trained.model_copy(update={"as_of": params.as_of})
-            found = update(
+            result = measure_incrementally(
                 con,
                 params,
                 trained,
@@ -191,32 +195,32 @@ class Night:
                 rejected_path=None,
                 progress=quiet,
             )
-            table = whole_profiles(con, found.measures, trained, columns=columns)
+            table = fetch_profiles(con, result.measures, trained, columns=columns)
             if save:
-                found.save()
-            profiles = Profiles(table, self.shop, found.measures.new_categories, found.measures.query_counts)
-            return Tonight(profiles, found.season_mix, found.told(len(table)))
+                result.save()
+            profiles = Profiles(table, self.shop, result.measures.new_categories, result.measures.query_counts)
+            return NightResult(profiles, result.season_mix, result.summary_lines(len(table)))
 
 
-def assert_same(found: Tonight, expected: Tonight) -> None:
-    profiles, others = found.profiles, expected.profiles
+def assert_same(result: NightResult, expected: NightResult) -> None:
+    profiles, others = result.profiles, expected.profiles
     assert list(profiles.table) == list(others.table)
     pd.testing.assert_frame_equal(profiles.table, others.table, rtol=1e-9, atol=1e-9)
-    # What was seen of a customer does not age, so that here no last digit differs.
+    # These columns do not age, so they must be equal to the last digit.
     kept = profiles.table.columns.str.startswith(("evidence", SHARE_PREFIX, SEASON_PREFIX))
     pd.testing.assert_frame_equal(profiles.table.loc[:, kept], others.table.loc[:, kept], check_exact=True)
     pd.testing.assert_frame_equal(profiles.new_categories, others.new_categories, check_dtype=False)
-    np.testing.assert_array_equal(found.season_mix, expected.season_mix)
-    (shares, top), (other_shares, other_top) = beside_the_shop(found), beside_the_shop(expected)
+    np.testing.assert_array_equal(result.season_mix, expected.season_mix)
+    (shares, top), (other_shares, other_top) = compared_with_the_shop(result), compared_with_the_shop(expected)
     np.testing.assert_allclose(shares, other_shares, rtol=1e-7)
     assert top == other_top and any(top)
 
 
-def beside_the_shop(found: Tonight) -> tuple[np.ndarray, Any]:
-    """Expected shares of all customers and categories, and the categories that stand out beside them."""
-    table, spec, kappa = found.profiles.table, found.profiles.shop.spec, 8.0
-    expected, rows = expected_of(table, spec, found.season_mix, kappa=kappa), np.arange(len(table))
-    top = top_categories(table, spec, expected, most=3, min_lift=1.1, min_share=0.05)
+def compared_with_the_shop(result: NightResult) -> tuple[np.ndarray, Any]:
+    """Expected shares of all customers and categories, and the top categories compared with them."""
+    table, spec, kappa = result.profiles.table, result.profiles.shop.spec, 8.0
+    expected, rows = expected_shares_for_batch(table, spec, result.season_mix, kappa=kappa), np.arange(len(table))
+    top = top_categories(table, spec, expected, max_count=3, min_lift=1.1, min_share=0.05)
     return np.array([expected.of(column, rows) for column in range(len(spec.cut.categories))]), top.to_pylist()
 
 
@@ -230,9 +234,9 @@ def start(params: Params, seed: int) -> Night:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A night whose state is saved, to be copied."""
+    """A night with a saved state, to be copied."""
     folder = tmp_path_factory.mktemp("night")
-    night = start(make_small(folder), 7)
+    night = start(small_params(folder), 7)
     night.updated(START + timedelta(days=30))
     return night
 
@@ -248,18 +252,18 @@ def saved(built: Night, small: Callable[..., Params], tmp_path: Path) -> Night:
 TIERS = (
     (),
     ("value.tier_days=6", "value.tier_by=order_count", "value.regular_quantile=0.2", "calendar.country=UA"),
-    ("value.tier_days=6", "cards.timezone=Europe/Kyiv"),  # what was given back leaves the days of the tier
+    ("value.tier_days=6", "cards.timezone=Europe/Kyiv"),  # returns leave the value-tier window
 )
 
 
 @pytest.mark.parametrize(("seed", "more"), list(enumerate(TIERS)))
 def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int, more: tuple[str, ...]) -> None:
     night = start(small(*more), seed)
-    night.events = pd.concat([night.events, sent_back_before_buying()], ignore_index=True)
+    night.events = pd.concat([night.events, returns_before_purchases()], ignore_index=True)
     draw = np.random.default_rng(seed)
     as_of = START + timedelta(days=30)
     night.write(as_of)
-    assert "in full" in night.updated(as_of).told[0]
+    assert "from the whole log" in night.updated(as_of).messages[0]
     for number, step in enumerate(draw.choice([1.0, 1.37, 2.5], 3)):
         as_of += timedelta(days=float(step))
         if number == 1:
@@ -271,8 +275,8 @@ def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: i
         assert_same(night.updated(as_of), night.rebuilt(as_of))
 
 
-def test_who_is_away_keeps_interests_and_cools_down(small: Callable[..., Params]) -> None:
-    """Of customers who did nothing since, and of whom nothing left the window, no share differs in a bit."""
+def test_customers_without_new_events_keep_interests_and_cool_down(small: Callable[..., Params]) -> None:
+    """If a customer has no new events and none left the window, the shares are exactly the same."""
     night = start(small(), 5)
     before, after = START + timedelta(days=30), START + timedelta(days=36)
     events = night.events.assign(arrived=night.events.occurred_at)
@@ -290,28 +294,28 @@ def test_who_is_away_keeps_interests_and_cools_down(small: Callable[..., Params]
     assert (later.activity[names] < first.activity[names]).all()
 
 
-def test_whose_return_left_the_days_of_the_tier_is_measured_anew(small: Callable[..., Params]) -> None:
-    """What was given back counts in the tier's days, as orders do: from then on it takes nothing off."""
+def test_customers_whose_return_left_the_tier_window_are_measured_again(small: Callable[..., Params]) -> None:
+    """Returns count within the value-tier window, as orders do; after that they are no longer deducted."""
     kinds = ["purchase", "return", "view", "return"]
     days = [START + timedelta(days=day) for day in (1.5, 1.5, 1.5, 9.0)]
     old = ibis.memtable(pd.DataFrame({"customer_id": list("abcd"), "event_type": kinds, "occurred_at": days}))
     before, now = (ObservationWindow((START + timedelta(days=day)).replace(tzinfo=UTC), 365.0) for day in (7, 8))
-    left = _left_tier_days(old, before, now, small("value.tier_days=6"))
+    left = _customers_leaving_tier_window(old, before, now, small("value.tier_days=6"))
     assert sorted(left.to_pandas().customer_id) == ["a", "b"]
-    assert not len(_left_tier_days(old, before, now, small()).to_pandas())
+    assert not len(_customers_leaving_tier_window(old, before, now, small()).to_pandas())
 
 
-def test_only_the_columns_asked_for_are_fetched_and_they_are_the_same(saved: Night) -> None:
+def test_only_requested_columns_are_fetched_with_the_same_values(saved: Night) -> None:
     as_of = START + timedelta(days=31)
     saved.write(as_of)
     whole = saved.rebuilt(as_of).profiles.table
-    asked = {"customer_id", "spend", "lifecycle_stage", "days_since_last_purchase", "unheard of"}
-    found = saved.updated(as_of, columns=asked).profiles.table
-    assert set(found) == asked - {"unheard of"}
-    pd.testing.assert_frame_equal(found, whole[list(found)], rtol=1e-9, atol=1e-9)
+    requested = {"customer_id", "spend", "lifecycle_stage", "days_since_last_purchase", "unknown column"}
+    result = saved.updated(as_of, columns=requested).profiles.table
+    assert set(result) == requested - {"unknown column"}
+    pd.testing.assert_frame_equal(result, whole[list(result)], rtol=1e-9, atol=1e-9)
 
 
-def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params]) -> None:
+def test_rows_that_arrive_too_late_are_reported_and_not_counted(small: Callable[..., Params]) -> None:
     night = start(small(), 7)
     as_of = START + timedelta(days=30)
     night.updated(as_of)
@@ -319,87 +323,93 @@ def test_what_comes_too_late_is_told_and_not_counted(small: Callable[..., Params
     very_late = before[before.occurred_at < as_of - timedelta(days=6)].head(3).assign(arrived=as_of)
     night.events = pd.concat([before, very_late])
     night.write(as_of + timedelta(days=1))
-    found = night.updated(as_of + timedelta(days=1))
-    assert any("Too late: 3 rows" in line for line in found.told)
-    assert any("only events from 2025-01-28" in line for line in found.told)
+    result = night.updated(as_of + timedelta(days=1))
+    assert any("Too late: 3 rows" in line for line in result.messages)
+    assert any("only events from 2025-01-28" in line for line in result.messages)
     night.events = before
     night.write(as_of + timedelta(days=1))
-    assert_same(found, night.rebuilt(as_of + timedelta(days=1)))
+    assert_same(result, night.rebuilt(as_of + timedelta(days=1)))
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("damage", "message"),
     [
-        ("model", "of another model"),
+        ("model", "comes from another model"),
         ("params", "trained with other parameters"),
-        ("source", "described otherwise"),
+        ("source", "a source with other settings"),
         ("truncated", "missing or damaged"),
         ("removed", "missing or damaged"),
         ("seasons", "missing or damaged"),
-        ("layout", "of another version of Kindred"),
-        ("manifest", "it is damaged"),
-        ("manifest lacks", "it is damaged"),
+        ("layout", "comes from another version of Kindred"),
+        ("manifest", "manifest is damaged"),
+        ("manifest lacks", "manifest is damaged"),
         ("future", "cannot go back"),
-        ("gap", "A gap: nothing of 2025-01-28"),
-        ("no news", "A gap: bring the log"),
-        ("nothing at all", "A gap: nothing of 2025-01-28"),
-        ("overlap", "An overlap"),
+        ("gap", "a gap: no events on 2025-01-28"),
+        ("no news", "a gap: add the missing log"),
+        ("nothing at all", "a gap: no events on 2025-01-28"),
+        ("overlap", "There is an overlap"),
     ],
 )
-def test_refuses_a_state_that_does_not_fit(small: Callable[..., Params], saved: Night, harm: str, told: str) -> None:
+def test_refuses_a_state_that_does_not_fit(
+    small: Callable[..., Params], saved: Night, damage: str, message: str
+) -> None:
     night, as_of, model_uri = saved, START + timedelta(days=31), "models:/kindred/1"
     night.write(as_of)
     state = night.folder / FOLDER
     log = night.params.path(str(night.params.source.events.path))
     events = pd.read_parquet(log)
     measures = next(state.glob("measures-*"))
-    if harm == "model":
+    if damage == "model":
         model_uri = "models:/kindred/2"
-    elif harm == "params":
+    elif damage == "params":
         night.trained = small("sessions.gap_minutes=45")
-    elif harm == "source":
+    elif damage == "source":
         night.params = small("source.events.timezone=Europe/Kyiv")
-    elif harm == "truncated":
+    elif damage == "truncated":
         measures.write_bytes(measures.read_bytes()[:-100])
-    elif harm in ("removed", "seasons"):
-        (measures if harm == "removed" else next(state.glob("seasons-*"))).unlink()
-    elif harm == "manifest":
+    elif damage in ("removed", "seasons"):
+        (measures if damage == "removed" else next(state.glob("seasons-*"))).unlink()
+    elif damage == "manifest":
         (state / MANIFEST).write_text((state / MANIFEST).read_text()[:50])
-    elif harm in ("manifest lacks", "layout"):
-        there = json.loads((state / MANIFEST).read_text())
-        del there["reread_from" if harm == "manifest lacks" else "seasons"]
-        (state / MANIFEST).write_text(json.dumps(there | ({"layout": 6} if harm == "layout" else {})))
-    elif harm == "future":
+    elif damage in ("manifest lacks", "layout"):
+        manifest = json.loads((state / MANIFEST).read_text())
+        del manifest["reread_from" if damage == "manifest lacks" else "seasons"]
+        (state / MANIFEST).write_text(json.dumps(manifest | ({"layout": 6} if damage == "layout" else {})))
+    elif damage == "future":
         as_of -= timedelta(days=2)
-    elif harm == "gap":
+    elif damage == "gap":
         events[events.occurred_at.dt.day_of_year != 28].to_parquet(log)
-    elif harm == "nothing at all":
+    elif damage == "nothing at all":
         events[events.occurred_at < START + timedelta(days=27)].to_parquet(log)
-    elif harm == "no news":
+    elif damage == "no news":
         as_of += timedelta(days=3)
         events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
     else:
         pd.concat([events, events]).to_parquet(log)
     before = {path.name: path.read_bytes() for path in state.iterdir()}
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         night.updated(as_of, model_uri=model_uri)
     assert {path.name: path.read_bytes() for path in state.iterdir()} == before
 
 
-def test_a_silent_night_is_told_and_its_events_count_when_they_come(saved: Night) -> None:
+def test_a_silent_night_is_reported_and_its_events_count_when_they_arrive(saved: Night) -> None:
     log = saved.params.path(str(saved.params.source.events.path))
-    for days, told in ((1, "No event from 2025-01-31"), (2, "No event from 2025-02-01"), (3, None)):
+    for days, message in ((1, "No events from 2025-01-31"), (2, "No events from 2025-02-01"), (3, None)):
         as_of = START + timedelta(days=30 + days)
         saved.write(as_of)
-        if told:
+        if message:
             events = pd.read_parquet(log)
             events[events.occurred_at < START + timedelta(days=30)].to_parquet(log)
-        found = saved.updated(as_of)
-        assert any(told in line for line in found.told) if told else not any("No event" in line for line in found.told)
-        assert_same(found, saved.rebuilt(as_of))
+        result = saved.updated(as_of)
+        assert (
+            any(message in line for line in result.messages)
+            if message
+            else not any("No events" in line for line in result.messages)
+        )
+        assert_same(result, saved.rebuilt(as_of))
 
 
-def test_files_of_few_customers_become_one_again(saved: Night) -> None:
+def test_small_files_are_merged_into_one(saved: Night) -> None:
     counts = []
     for days in range(1, 5):
         as_of = START + timedelta(days=30) + timedelta(hours=6 * days)
@@ -409,7 +419,7 @@ def test_files_of_few_customers_become_one_again(saved: Night) -> None:
     assert max(counts) > 1 and counts != sorted(counts), counts
 
 
-def test_what_others_keep_in_the_folder_stays(saved: Night) -> None:
+def test_other_files_in_the_folder_are_kept(saved: Night) -> None:
     as_of = START + timedelta(days=31)
     saved.write(as_of)
     folder = saved.folder / FOLDER
@@ -419,18 +429,18 @@ def test_what_others_keep_in_the_folder_stays(saved: Night) -> None:
     assert (folder / "notes.txt").read_text() == "mine" and (folder / "kept").is_dir()
 
 
-def test_a_password_is_no_part_of_what_describes_a_source(small: Callable[..., Params]) -> None:
+def test_the_description_of_a_source_contains_no_password(small: Callable[..., Params]) -> None:
     first, second = (
         small("source.events.path=null", f"source.events.query=select * from read('s3://b?secret_key={word}')")
         for word in ("one", "two")
     )
-    assert description(first) == description(second) == description(first.redacted())
+    assert source_fingerprint(first) == source_fingerprint(second) == source_fingerprint(first.redacted())
 
 
 def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     as_of = START + timedelta(days=31)
     saved.write(as_of)
-    found = None
+    result = None
     write_json = files.write_json
     with monkeypatch.context() as patched, pytest.raises(RuntimeError):
         patched.setattr(files, "write_json", lambda path, value: (_ for _ in ()).throw(RuntimeError("power")))
@@ -438,30 +448,32 @@ def test_a_crash_leaves_the_old_state(saved: Night, monkeypatch: pytest.MonkeyPa
     assert files.write_json is write_json
     manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
     assert manifest["as_of"].startswith("2025-01-31")
-    found = saved.updated(as_of)
-    assert_same(found, saved.rebuilt(as_of))
+    result = saved.updated(as_of)
+    assert_same(result, saved.rebuilt(as_of))
     manifest = json.loads((saved.folder / FOLDER / MANIFEST).read_text())
-    named = {MANIFEST, *(one["file"] for one in manifest["measures"])}
+    named = {MANIFEST, *(entry["file"] for entry in manifest["measures"])}
     named |= {manifest[name]["file"] for name in ("products", "seasons")}
     assert {path.name for path in (saved.folder / FOLDER).iterdir()} == named | {p["file"] for p in manifest["events"]}
     assert all(path.stat().st_mode & 0o077 == 0 for path in (saved.folder / FOLDER).glob("*.parquet"))
 
 
-def test_scores_of_an_update_are_those_of_a_rebuild(trained: tuple[Params, Trained], tmp_path: Path) -> None:
+def test_scores_of_an_update_equal_those_of_a_rebuild(trained: tuple[Params, TrainingResult], tmp_path: Path) -> None:
     params, result = trained
     params = params.model_copy(update={"outputs": params.outputs.model_copy(update={"folder": str(tmp_path)})})
     for days in (0, 1):
         later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
-        found = score(later, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
+        result = score(later, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
     expected = score(later, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
-    ours, theirs = (pq.read_table(one.path).to_pandas() for one in (found, expected))
-    assert {"segment_id", "interest_segment_id", "activity"} <= set(ours)
-    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)
-    assert "Updated" in found.as_text()
+    updated, rebuilt = (pq.read_table(scores.path).to_pandas() for scores in (result, expected))
+    assert {"segment_id", "interest_segment_id", "activity"} <= set(updated)
+    pd.testing.assert_frame_equal(updated, rebuilt, rtol=1e-9, atol=1e-9)
+    assert "Updated" in result.as_text()
 
 
-def test_an_update_again_at_the_same_moment_gives_the_same(trained: tuple[Params, Trained], tmp_path: Path) -> None:
-    """Without late_days there is nothing to read again; as after a crash between scores and state."""
+def test_repeating_an_update_at_the_same_time_changes_nothing(
+    trained: tuple[Params, TrainingResult], tmp_path: Path
+) -> None:
+    """Without late_days there is nothing to read again, as after a crash between writing scores and state."""
     params, result = trained
     params = params.model_copy(
         update={

@@ -33,16 +33,16 @@ def checked(customers: int, orders: int, first: str, *more: str) -> tuple[str, .
     return require_enough(source, profiles, load_params(PARAMS, more))
 
 
-def test_enough_is_silent_and_the_window_counts() -> None:
+def test_a_long_log_causes_no_note_and_only_the_window_counts() -> None:
     assert checked(100, 30, "2025-10-01T12:00:00") == ()
     assert checked(100, 30, "1999-10-01T12:00:00") == ()
     assert len(checked(100, 30, "1999-10-01T12:00:00", "history_days=10")) == 1
 
 
-def test_all_that_is_missing_is_told_at_once_and_how_far_off() -> None:
-    with pytest.raises(UserError) as told:
+def test_one_message_lists_all_that_is_missing_and_by_how_much() -> None:
+    with pytest.raises(UserError) as error:
         checked(40, 29, "2025-10-31T11:24:00")
-    lines = str(told.value).splitlines()
+    lines = str(error.value).splitlines()
     assert lines[1:4] == [
         "  customers with 3 events or more: 40 found, 100 needed (minimum.customers), 60 short",
         "  days from the first event to the last: 0.025 found, 0.05 needed (minimum.history_days), 0.025 short",
@@ -50,41 +50,45 @@ def test_all_that_is_missing_is_told_at_once_and_how_far_off() -> None:
     ]
     assert "facets.behaviour.algorithm=rule" in lines[-1]
     assert checked(40, 29, "2025-10-31T11:24:00", "facets.behaviour.algorithm=rule") == ()
-    off = ("minimum.customers=0", "minimum.orders=0", "minimum.history_days=0", "minimum.usual_history_days=0")
-    assert checked(0, 0, "2025-10-31T11:24:00", *off) == ()
+    no_minimum = ("minimum.customers=0", "minimum.orders=0", "minimum.history_days=0", "minimum.usual_history_days=0")
+    assert checked(0, 0, "2025-10-31T11:24:00", *no_minimum) == ()
 
 
-def test_a_log_of_hours_is_warned_of() -> None:
+def test_a_log_of_a_few_hours_causes_a_note() -> None:
     (note,) = checked(100, 30, "2025-10-31T09:00:00")
     assert note.startswith("Short log: 3.0 hours from the first event to the last.")
     assert checked(100, 30, "2025-10-26T12:00:00")[0].startswith("Short log: 5.0 days")
 
 
-def test_the_command_refuses_in_one_message_and_exits_with_two(
+def test_train_refuses_a_short_log_in_one_message_with_exit_code_2(
     params: Callable[..., Params], shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params()  # makes the store
-    given = [
+    params()  # creates the store
+    overrides = [
         f"source.events.path={shop / 'events'}",
         f"source.products.path={shop / 'products.parquet'}",
         f"source.customers.path={shop / 'customers.parquet'}",
         *(f"outputs.folder={tmp_path / 'outputs'}", f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"),
         *("interests.fit=off", "minimum.customers=100000"),
     ]
-    assert main(["train", "--params", str(PARAMS), *(word for one in given for word in ("--set", one))]) == 2
-    told = capsys.readouterr().err
-    assert len(re.findall("^kindred: expected enough", told, flags=re.MULTILINE)) == 1
-    assert "100,000 needed (minimum.customers)" in told
-    assert "Traceback" not in told
+    assert (
+        main(["train", "--params", str(PARAMS), *(word for override in overrides for word in ("--set", override))]) == 2
+    )
+    message = capsys.readouterr().err
+    assert len(re.findall("^kindred: expected enough", message, flags=re.MULTILINE)) == 1
+    assert "100,000 needed (minimum.customers)" in message
+    assert "Traceback" not in message
     assert not (tmp_path / "outputs" / "report.html").exists()
 
 
-def test_what_can_be_done_can_be_done(params: Callable[..., Params], tmp_path: Path) -> None:
-    given = params("facets.behaviour.algorithm=rule", "minimum.customers=100000")
-    trained = train(given, sweep=False, progress=quiet)
+def test_a_short_log_can_be_grouped_by_rule_as_the_message_suggests(
+    params: Callable[..., Params], tmp_path: Path
+) -> None:
+    by_rule = params("facets.behaviour.algorithm=rule", "minimum.customers=100000")
+    trained = train(by_rule, sweep=False, progress=quiet)
     assert trained.segments.is_standing.all()
     assert trained.segments.customer_share.sum() == pytest.approx(1.0)
-    scored = score(given, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    scored = score(by_rule, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
     frame = pq.read_table(scored.path).to_pandas()
     expected = dict(zip(trained.segments.segment_id, trained.segments.customer_count, strict=True))
     assert frame.segment_id.value_counts().to_dict() == expected

@@ -1,4 +1,4 @@
-"""Names that a program proposes: from aggregates alone, beside the names by figures, and never in their place."""
+"""Names proposed by a program: they are based on aggregates only, and never replace the names by figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from models.naming import LANGUAGES
 from pipeline.cli import main
-from pipeline.commands.train import Trained, train
+from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import ParamsError, UserError
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
@@ -27,11 +27,11 @@ from pipeline.config.params import Params
 from pipeline.report.next_steps import proposals_text
 from pipeline.report.texts.wording import proposed_name, wording
 from pipeline.segmentation.describe import Segments
-from pipeline.segmentation.name_proposals import MAX_ANSWER_BYTES, require_proposer, with_proposals
+from pipeline.segmentation.name_proposals import MAX_ANSWER_BYTES, add_proposals, require_proposer
 from pipeline.stores import mlflow_runs
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
-READ = "import json, sys; asked = json.load(sys.stdin)"
+READ = "import json, sys; question = json.load(sys.stdin)"
 MARKED = '<i>Gold</i> & "co"'
 
 
@@ -40,7 +40,7 @@ def quiet(step: str) -> None:
 
 
 def proposer(folder: Path, *lines: str) -> str:
-    """An override with a program of these lines."""
+    """An override that sets a program with these lines."""
     (folder / "names.py").write_text("\n".join(lines))
     return f"naming.proposer={json.dumps([sys.executable, '-S', str(folder / 'names.py')])}"
 
@@ -51,7 +51,7 @@ def answering(folder: Path, answer: object) -> str:
 
 def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
     names = dict.fromkeys(LANGUAGES, name)
-    told = {"name": name, "names": names, "names_by_figures": names, "archetype": None, "evidence": []}
+    naming = {"name": name, "names": names, "names_by_figures": names, "archetype": None, "evidence": []}
     is_standing = segment_id.startswith("standing-")
     return {
         **{
@@ -60,7 +60,7 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
             "is_standing": is_standing,
             "is_small": False,
             "customer_count": 50,
-            **told,
+            **naming,
         },
         **{"top_categories": [], "figures": {"customer_count": 50.0, "buyer_share": 0.5}, "five_w": {}, **changes},
     }
@@ -77,106 +77,109 @@ TABLE = [
 
 
 def segments_of(table: list[dict[str, Any]]) -> Segments:
-    nothing: dict[str, Any] = {"labels": {}, "segment_ids": np.array([]), "model": {}}
+    unused: dict[str, Any] = {"labels": {}, "segment_ids": np.array([]), "model": {}}
     (facet, *_) = facets_of(load_params(PARAMS))
-    return Segments(facet, table, {"buyer_share": 0.4}, pd.DataFrame(), rules_fidelity=1.0, **nothing)
+    return Segments(facet, table, {"buyer_share": 0.4}, pd.DataFrame(), rules_fidelity=1.0, **unused)
 
 
 def proposed(override: str, *more: str, table: list[dict[str, Any]] = TABLE) -> tuple[dict[str, Any], str]:
-    """segment_id -> proposal, where there is one, and the warning."""
-    (found,), doubt = with_proposals([segments_of(table)], load_params(PARAMS, [override, *more]), progress=quiet)
-    assert [{**one, "proposed_names": None} for one in found.table] == [
-        {**one, "proposed_names": None} for one in table
+    """segment_id -> proposal of the segments that have one, and the warning."""
+    (segments,), warning = add_proposals([segments_of(table)], load_params(PARAMS, [override, *more]), progress=quiet)
+    assert [{**row, "proposed_names": None} for row in segments.table] == [
+        {**row, "proposed_names": None} for row in table
     ]
-    return {one["segment_id"]: one["proposed_names"] for one in found.table if one["proposed_names"]}, doubt
+    return {row["segment_id"]: row["proposed_names"] for row in segments.table if row["proposed_names"]}, warning
 
 
-def test_proposals_are_shown_with_the_command_that_takes_them_and_change_nothing_else(
+def test_proposals_are_shown_with_the_command_that_accepts_them_and_change_nothing_else(
     params: Callable[..., Params],
-    first_training: tuple[Path, Trained],
+    first_training: tuple[Path, TrainingResult],
     shop: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lines = (
         READ,
-        f"open({str(tmp_path / 'asked.json')!r}, 'w').write(json.dumps(asked))",
-        "ids = [one['segment_id'] for one in asked['segments']]",
-        f"names = {{one: one.upper() + ' in ' for one in {LANGUAGES!r}}}",
-        f"told = {{ids[0]: {{one: {MARKED!r} + one for one in {LANGUAGES!r}}}, ids[1]: 'x' * 81, ids[2]: ' Our  friends '}}",
-        "print(json.dumps(told))",
+        f"open({str(tmp_path / 'question.json')!r}, 'w').write(json.dumps(question))",
+        "ids = [segment['segment_id'] for segment in question['segments']]",
+        f"marked = {{language: {MARKED!r} + language for language in {LANGUAGES!r}}}",
+        "print(json.dumps({ids[0]: marked, ids[1]: 'x' * 81, ids[2]: ' Our  friends '}))",
     )
-    given = params(proposer(tmp_path, *lines))
-    done = train(given, sweep=False, progress=quiet)
+    with_proposer = params(proposer(tmp_path, *lines))
+    done = train(with_proposer, sweep=False, progress=quiet)
     _, plain = first_training
 
-    asked = (tmp_path / "asked.json").read_text()
+    text = (tmp_path / "question.json").read_text()
     known = pq.read_table(shop / "customers.parquet")["customer_id"].to_pylist()
-    assert len(known) > 1000 and not set(known) & set(re.findall(r"\w+", asked))
-    assert str(tmp_path) not in asked and str(shop) not in asked
-    rows = {one["segment_id"]: one for one in done.segments.to_dict("records")}
-    told = json.loads(asked)
-    assert (told["language"], told["languages"]) == ("en", list(LANGUAGES))
-    assert [one["segment_id"] for one in told["segments"]] == [
-        key for key, one in rows.items() if not one["is_small"] and not one["is_standing"]
+    assert len(known) > 1000 and not set(known) & set(re.findall(r"\w+", text))
+    assert str(tmp_path) not in text and str(shop) not in text
+    rows = {row["segment_id"]: row for row in done.segments.to_dict("records")}
+    question = json.loads(text)
+    assert (question["language"], question["languages"]) == ("en", list(LANGUAGES))
+    assert [sent["segment_id"] for sent in question["segments"]] == [
+        segment_id for segment_id, row in rows.items() if not row["is_small"] and not row["is_standing"]
     ]
-    in_place = {one["segment_id"]: one for one in json.loads((done.report_path.parent / "segments.json").read_text())}
+    written = {row["segment_id"]: row for row in json.loads((done.report_path.parent / "segments.json").read_text())}
     keys = ("archetype", "evidence", "facet", "figures", "names_by_figures", "segment_id", "top_categories")
-    for one in told["segments"]:
-        assert one == {key: in_place[one["segment_id"]][key] for key in keys}
+    for sent in question["segments"]:
+        assert sent == {key: written[sent["segment_id"]][key] for key in keys}
 
-    assert {one["facet"] for one in told["segments"]} == {"behaviour", "interest"}
-    first, long, friends = (one["segment_id"] for one in told["segments"][:3])
-    assert in_place[first]["proposed_names"] == {one: MARKED + one for one in LANGUAGES}
-    assert in_place[long]["proposed_names"] is None
+    assert {sent["facet"] for sent in question["segments"]} == {"behaviour", "interest"}
+    first, long, friends = (sent["segment_id"] for sent in question["segments"][:3])
+    assert written[first]["proposed_names"] == {language: MARKED + language for language in LANGUAGES}
+    assert written[long]["proposed_names"] is None
     flat = pq.read_table(done.report_path.parent / "segments.parquet").to_pandas()
     assert flat.columns[-1] == "proposed_name"
     assert dict(zip(flat.segment_id, flat.proposed_name, strict=True))[friends] == "Our friends"
-    (doubt,) = (note for note in done.notes if "naming.proposer" in note)
-    assert doubt.endswith(f"left out of what was proposed: {long}: expected a name of at most 80 characters, found 81.")
+    (warning,) = (note for note in done.notes if "naming.proposer" in note)
+    assert warning.endswith(f"proposals rejected: {long}: expected a name of at most 80 characters, found 81.")
 
-    # All the rest is as without it: rows, columns, the page, the model.
+    # Everything else is the same as without a proposer: rows, columns, the page, the model.
     before = json.loads((plain.report_path.parent / "segments.json").read_text())
-    after = [{**one, "run_id": plain.run_id} for one in in_place.values()]
-    assert [{key: value for key, value in one.items() if key != "proposed_names"} for one in after] == before
+    after = [{**row, "run_id": plain.run_id} for row in written.values()]
+    assert [{key: value for key, value in row.items() if key != "proposed_names"} for row in after] == before
     assert "proposed_names" not in before[0] and "Names    " not in plain.as_text()
     assert pq.read_schema(plain.report_path.parent / "segments.parquet").names == list(flat.columns[:-1])
-    page, told_of = done.report_path.read_text(), re.compile('<p class="quiet"[^>]*>Proposed name:.*?</p>')
-    shown = [html.unescape(re.sub("<[^>]+>", "", one)) for one in told_of.findall(page)]
+    page, proposal_line = done.report_path.read_text(), re.compile('<p class="quiet"[^>]*>Proposed name:.*?</p>')
+    shown = [html.unescape(re.sub("<[^>]+>", "", line)) for line in proposal_line.findall(page)]
     assert shown == [f"Proposed name: {MARKED}en", "Proposed name: Our friends"]
-    assert told_of.sub("", page).replace(done.run_id, plain.run_id) == plain.report_path.read_text()
+    assert proposal_line.sub("", page).replace(done.run_id, plain.run_id) == plain.report_path.read_text()
 
-    # The command that is told takes it.
-    text = done.as_text()
-    (line,) = (one for one in text.splitlines() if "'Our friends'" in one)
+    # The printed command accepts the proposal.
+    (line,) = (line for line in done.as_text().splitlines() if "'Our friends'" in line)
     assert line.endswith(f"  # now {rows[friends]['name']}")
     words = shlex.split(line, comments=True)
     assert words[1:4] == ["rename", friends, "Our friends"] and f"outputs.folder={tmp_path / 'outputs'}" in words
     assert main(words[1:]) == 0
-    assert "is called 'Our friends' from now on" in capsys.readouterr().out
+    assert "is now called 'Our friends'" in capsys.readouterr().out
     page = done.report_path.read_text()
     assert "<h3>Our friends</h3>" in page and page.count("Proposed name:") == 1
-    mlflow = mlflow_runs.open_store(given)
+    mlflow = mlflow_runs.open_store(with_proposer)
     assert mlflow.MlflowClient().get_run(done.run_id).data.params["naming.proposer_seconds"] == "60.0"
 
 
-def test_what_is_asked_for_and_what_may_be_a_name(tmp_path: Path) -> None:
-    lines = (READ, "print(json.dumps({one['segment_id']: f\"Kind {one['segment_id']}\" for one in asked['segments']}))")
-    found, doubt = proposed(proposer(tmp_path, *lines))
-    assert (list(found), doubt) == (["s01", "s02", "s03"], "")  # not the small one, those by rule, those by hand
+def test_which_segments_are_sent_and_which_answers_are_names(tmp_path: Path) -> None:
+    lines = (
+        READ,
+        "ids = [segment['segment_id'] for segment in question['segments']]",
+        "print(json.dumps({segment_id: f'Kind {segment_id}' for segment_id in ids}))",
+    )
+    names, warning = proposed(proposer(tmp_path, *lines))
+    # Small segments, rule-based groups and segments named by hand are not sent.
+    assert (list(names), warning) == (["s01", "s02", "s03"], "")
     each = {"en": "A", "uk": "Б", "ru": "В", "sq": "C"}
     assert proposed(answering(tmp_path, {"s01": each, "s02": " a\u00a0 b ", "s03": None})) == (
         {"s01": each, "s02": dict.fromkeys(LANGUAGES, "a b")},
         "",
     )
     assert proposed(answering(tmp_path, {"s01": "Regulars"}))[1] == ""
-    none_asked = [one for one in TABLE if one["segment_id"] not in found]
-    assert proposed(proposer(tmp_path, "raise SystemExit(3)"), table=none_asked) == ({}, "")
+    none_sent = [row for row in TABLE if row["segment_id"] not in names]
+    assert proposed(proposer(tmp_path, "raise SystemExit(3)"), table=none_sent) == ({}, "")
 
 
-ONE_LINE = "s01: expected one line of printable characters that begins with no dash."
+ONE_LINE = "s01: expected one line of printable characters that does not begin with a dash."
 A_TEXT = "s01: expected a text, or one for each of en, uk, ru, sq."
-TAKEN = "s01: another segment is called so."
+TAKEN = "s01: another segment has this name."
 
 
 @pytest.mark.parametrize(
@@ -184,54 +187,54 @@ TAKEN = "s01: another segment is called so."
     [
         ({"s01": "a\nb"}, ONE_LINE), ({"s01": " "}, ONE_LINE), ({"s01": "a\x1b[2Jb"}, ONE_LINE), ({"s01": "--reset"}, ONE_LINE),
         ({"s01": "\ud800"}, ONE_LINE), ({"s01": 7}, A_TEXT), ({"s01": {"en": "A"}}, A_TEXT), ({"s01": ["A"]}, A_TEXT),
-        ({"s01": dict.fromkeys(LANGUAGES)}, "s01: expected a name that is a text."),
+        ({"s01": dict.fromkeys(LANGUAGES)}, "s01: expected the name to be a text."),
         ({"s01": "x" * 81}, "s01: expected a name of at most 80 characters, found 81."),
         ({"s01": "LOST"}, TAKEN), ({"s01": "s02"}, TAKEN), ({"s01": "Few"}, TAKEN), ({"s01": "Passers-by"}, TAKEN),
         ({"s01": "A", "s02": {**dict.fromkeys(LANGUAGES, "B"), "sq": "a"}}, "s01: proposed for more than one segment; s02: proposed for more than one segment."),
-        ({"s04": "A", "s05": "B", "secret": "C"}, "3 for what is no segment that was asked for."),
+        ({"s04": "A", "s05": "B", "secret": "C"}, "3 for segments that were not asked about."),
     ],
 )  # fmt: skip
-def test_what_is_no_name_is_left_out_and_the_others_stay(answer: dict[str, Any], message: str, tmp_path: Path) -> None:
-    found, doubt = proposed(answering(tmp_path, {**answer, "s03": "Kept"}))
-    assert found == {"s03": dict.fromkeys(LANGUAGES, "Kept")}
-    assert doubt == f"Beware: naming.proposer: left out of what was proposed: {message}"
+def test_invalid_names_are_rejected_and_the_others_kept(answer: dict[str, Any], message: str, tmp_path: Path) -> None:
+    names, warning = proposed(answering(tmp_path, {**answer, "s03": "Kept"}))
+    assert names == {"s03": dict.fromkeys(LANGUAGES, "Kept")}
+    assert warning == f"Warning: naming.proposer: proposals rejected: {message}"
 
 
-def test_one_line_tells_of_many_that_are_left_out(tmp_path: Path) -> None:
+def test_many_rejected_proposals_are_summarised_in_one_line(tmp_path: Path) -> None:
     table = [segment(f"s{number:02}", f"Kind {number}") for number in range(5)]
-    _, doubt = proposed(answering(tmp_path, {one["segment_id"]: 7 for one in table}), table=table)
-    assert doubt.endswith("; s02: expected a text, or one for each of en, uk, ru, sq; and 2 more.")
+    _, warning = proposed(answering(tmp_path, {row["segment_id"]: 7 for row in table}), table=table)
+    assert warning.endswith("; s02: expected a text, or one for each of en, uk, ru, sq; and 2 more.")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("sys.exit('a secret')", "expected a program that ends with exit code 0; its exit code was 1."),
-        ("os.kill(os.getpid(), 9)", "expected a program that ends with exit code 0; signal 9 ended it."),
-        ("print('no JSON')", 'expected JSON such as {"s01": "Friends of the house"}, found 8 bytes that are none.'),
-        ("print('[1]')", 'expected JSON such as {"s01": "Friends of the house"}, found 4 bytes that are none.'),
-        ("print('[' * 100_000)", 'expected JSON such as {"s01": "Friends of the house"}, found 100,001 bytes that are none.'),
-        ("pass", 'expected JSON such as {"s01": "Friends of the house"}, found 0 bytes that are none.'),
-        ("while True: print('x' * 2**16)", f"expected an answer of at most {MAX_ANSWER_BYTES:,} bytes, more came."),
+        ("sys.exit('a secret')", "expected the program to end with exit code 0, but its exit code was 1."),
+        ("os.kill(os.getpid(), 9)", "expected the program to end with exit code 0, but it was ended by signal 9."),
+        ("print('no JSON')", 'expected a JSON object such as {"s01": "Loyal friends"}, found 8 bytes of something else.'),
+        ("print('[1]')", 'expected a JSON object such as {"s01": "Loyal friends"}, found 4 bytes of something else.'),
+        ("print('[' * 100_000)", 'expected a JSON object such as {"s01": "Loyal friends"}, found 100,001 bytes of something else.'),
+        ("pass", 'expected a JSON object such as {"s01": "Loyal friends"}, found 0 bytes of something else.'),
+        ("while True: print('x' * 2**16)", f"expected an answer of at most {MAX_ANSWER_BYTES:,} bytes, got more."),
     ],
 )  # fmt: skip
-def test_a_program_that_fails_is_told_in_one_line(line: str, message: str, tmp_path: Path) -> None:
-    assert proposed(proposer(tmp_path, "import os, sys", line)) == ({}, f"Beware: naming.proposer: {message}")
+def test_a_program_that_fails_causes_a_warning_of_one_line(line: str, message: str, tmp_path: Path) -> None:
+    assert proposed(proposer(tmp_path, "import os, sys", line)) == ({}, f"Warning: naming.proposer: {message}")
 
 
 @pytest.mark.parametrize("line", ["time.sleep(60)", "os.close(1); time.sleep(60)", "if os.fork() == 0: time.sleep(60)"])
-def test_a_program_that_takes_too_long_is_stopped_with_all_it_started(line: str, tmp_path: Path) -> None:
+def test_a_program_that_takes_too_long_is_stopped_with_its_child_processes(line: str, tmp_path: Path) -> None:
     started = time.monotonic()
-    found, doubt = proposed(proposer(tmp_path, "import os, time", line), "naming.proposer_seconds=0.3")
+    names, warning = proposed(proposer(tmp_path, "import os, time", line), "naming.proposer_seconds=0.3")
     assert time.monotonic() - started < 20
-    message = "expected an answer within 0.3 seconds (naming.proposer_seconds), none came."
-    assert (found, doubt) == ({}, f"Beware: naming.proposer: {message}")
+    message = "expected an answer within 0.3 seconds (naming.proposer_seconds), got none."
+    assert (names, warning) == ({}, f"Warning: naming.proposer: {message}")
 
 
-def test_a_program_that_is_not_there_is_told_at_the_start(
+def test_a_program_that_cannot_be_run_is_reported_before_the_training(
     params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.commands.train.read_source", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr("pipeline.commands.train.read_source", lambda *_, **__: pytest.fail("the training began"))
     with pytest.raises(
         UserError, match=r"naming\.proposer: expected a program that can be run, found none called 'no-such'"
     ):
@@ -240,20 +243,18 @@ def test_a_program_that_is_not_there_is_told_at_the_start(
     script = tmp_path / "names.sh"
     script.write_text('#!/bin/sh\necho "{\\"s01\\": \\"$1 in $(basename $PWD)\\"}"\n')
     (tmp_path / "mine.yaml").write_text(f"base: {PARAMS}\nnaming: {{proposer: [./names.sh, A b]}}\n")
-    given = load_params(tmp_path / "mine.yaml")
+    with_script = load_params(tmp_path / "mine.yaml")
     with pytest.raises(UserError) as not_executable:
-        require_proposer(given)
-    assert f"{script} is there and not executable. Make it so with chmod +x {script}, or" in str(not_executable.value)
+        require_proposer(with_script)
+    assert f"{script} is not executable. Make it executable with chmod +x {script}, or" in str(not_executable.value)
     script.chmod(0o755)
-    require_proposer(given)
+    require_proposer(with_script)
     monkeypatch.chdir("/")
-    (found,), _ = with_proposals([segments_of(TABLE)], given, progress=quiet)
-    assert found.table[0]["proposed_names"]["en"] == f"A b in {tmp_path.name}"
+    (segments,), _ = add_proposals([segments_of(TABLE)], with_script, progress=quiet)
+    assert segments.table[0]["proposed_names"]["en"] == f"A b in {tmp_path.name}"
     script.write_bytes(b"\x7fELF of another machine")
-    assert (
-        "expected a program that starts, found one that does not"
-        in with_proposals([segments_of(TABLE)], given, progress=quiet)[1]
-    )
+    _, warning = add_proposals([segments_of(TABLE)], with_script, progress=quiet)
+    assert "the program could not be started" in warning
 
 
 @pytest.mark.parametrize(
@@ -267,38 +268,38 @@ def test_a_program_that_is_not_there_is_told_at_the_start(
         "[a, 'https://ann:x@host']",
     ],
 )
-def test_no_password_is_among_the_words(words: str) -> None:
+def test_a_password_in_the_command_is_refused(words: str) -> None:
     with pytest.raises(ParamsError, match=r"^--set naming\.proposer: `naming\.proposer`: expected no password among"):
         load_params(PARAMS, [f"naming.proposer={words}"])
 
 
-@pytest.mark.parametrize("given", ['proposer=["cat", "a\\0b"]', "proposer_seconds=.inf", "proposer_seconds=1e9"])
-def test_what_no_program_can_be_started_with_is_refused_at_the_start(given: str) -> None:
+@pytest.mark.parametrize("override", ['proposer=["cat", "a\\0b"]', "proposer_seconds=.inf", "proposer_seconds=1e9"])
+def test_an_impossible_command_or_timeout_is_refused(override: str) -> None:
     with pytest.raises(ParamsError, match=r"`naming\.proposer"):
-        load_params(PARAMS, [f"naming.{given}"])
+        load_params(PARAMS, [f"naming.{override}"])
 
 
-def test_words_that_are_no_password() -> None:
+def test_words_that_only_look_like_passwords_are_allowed() -> None:
     words = ["a", "--max-tokens", "300", "--max-tokens=300", "--tokenizer", "x", "-", "--"]
     assert load_params(PARAMS, [f"naming.proposer={json.dumps(words)}"]).naming.proposer == words
 
 
 def test_off_by_default() -> None:
-    given = load_params(PARAMS)
-    assert given.naming.proposer is None
+    defaults = load_params(PARAMS)
+    assert defaults.naming.proposer is None
     segments: Any = object()
-    assert with_proposals([segments], given, progress=pytest.fail) == ([segments], "")
-    require_proposer(given)
+    assert add_proposals([segments], defaults, progress=pytest.fail) == ([segments], "")
+    require_proposer(defaults)
 
 
 def test_a_proposal_is_shown_until_a_person_names_the_segment() -> None:
-    one = segment("s01", "Regulars", proposed_names={**dict.fromkeys(LANGUAGES, "Friends"), "uk": "Друзі"})
-    assert [proposed_name(one, language) for language in LANGUAGES] == ["Friends", "Друзі", "Friends", "Friends"]
-    assert proposed_name({**one, "names": dict.fromkeys(LANGUAGES, "Ours")}, "en") is None
-    assert proposed_name(segment("s01", "Friends", proposed_names=one["proposed_names"]), "en") is None
-    assert proposed_name({**one, "proposed_names": None}, "en") is None
-    params, table = load_params(PARAMS, ["language=uk"]), pd.DataFrame([one, {**TABLE[1], "proposed_names": None}])
+    row = segment("s01", "Regulars", proposed_names={**dict.fromkeys(LANGUAGES, "Friends"), "uk": "Друзі"})
+    assert [proposed_name(row, language) for language in LANGUAGES] == ["Friends", "Друзі", "Friends", "Friends"]
+    assert proposed_name({**row, "names": dict.fromkeys(LANGUAGES, "Ours")}, "en") is None
+    assert proposed_name(segment("s01", "Friends", proposed_names=row["proposed_names"]), "en") is None
+    assert proposed_name({**row, "proposed_names": None}, "en") is None
+    params, table = load_params(PARAMS, ["language=uk"]), pd.DataFrame([row, {**TABLE[1], "proposed_names": None}])
     head, line = proposals_text(params, table, is_champion=False)
-    assert head.endswith("once this run is promoted:") and line.split("rename")[1].startswith(" s01 'Друзі' --params")
+    assert head.endswith("once this run is promoted.") and line.split("rename")[1].startswith(" s01 'Друзі' --params")
     assert proposals_text(params, pd.DataFrame(TABLE), is_champion=True) == []
     assert len({wording(language)("cards.proposed") for language in LANGUAGES}) == 4

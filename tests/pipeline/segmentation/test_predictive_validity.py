@@ -1,4 +1,4 @@
-"""What segments foretell, from the log to the report."""
+"""Predictive validity of segments, from the log to the report."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.commands.train import Trained
+from pipeline.commands.train import TrainingResult
 from pipeline.config.params import Params
 from pipeline.ingest.source import read_source
 from pipeline.report.texts.wording import wording
-from pipeline.segmentation.predictive_validity import BASELINES, Past, foretell, measure_validity, pasts
+from pipeline.segmentation.predictive_validity import (
+    BASELINES,
+    CutoffData,
+    build_cutoffs,
+    measure_latest_validity,
+    measure_validity,
+)
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
 from tests.pipeline.conftest import params_in
@@ -28,118 +34,119 @@ def quiet(step: str) -> None:
     """No progress."""
 
 
-def past_of(given: Params, *, last_only: bool = True, until_cutoff: bool = False) -> list[Past]:
-    with connect(given.engine, folder=given.path(given.outputs.folder)) as con:
-        source = read_source(con, given, rejected_path=None)
+def cutoff_data(params: Params, *, last_only: bool = True, until_cutoff: bool = False) -> list[CutoffData]:
+    with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
+        source = read_source(con, params, rejected_path=None)
         if until_cutoff:
-            cutoff = given.as_of - pd.Timedelta(days=given.backtest.horizon_days)
+            cutoff = params.as_of - pd.Timedelta(days=params.backtest.horizon_days)
             source = replace(
                 source, events=source.events.filter(source.events.occurred_at < cutoff.replace(tzinfo=None))
             )
-        return pasts(con, source, given, last_only=last_only, progress=quiet)[0]
+        return build_cutoffs(con, source, params, last_only=last_only, progress=quiet)[0]
 
 
 @pytest.fixture(scope="module")
-def last(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> Past:
+def last(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> CutoffData:
     """The last cutoff of the whole log."""
-    return past_of(params_in(tmp_path_factory.mktemp("last"), shop, *SMALL))[0]
+    return cutoff_data(params_in(tmp_path_factory.mktemp("last"), shop, *SMALL))[0]
 
 
-def test_outcomes_are_those_of_plain_pandas(params: Callable[..., Params], last: Past, shop: Any) -> None:
-    given, past = params(*SMALL), last
-    profile = past.profiles.table
+def test_outcomes_equal_those_computed_with_pandas(params: Callable[..., Params], last: CutoffData, shop: Any) -> None:
+    as_of = params(*SMALL).as_of
+    profile = last.profiles.table
     events = pd.concat([pd.read_parquet(path) for path in sorted((shop / "events").glob("*.parquet"))])
     at = pd.to_datetime(events.occurred_at, errors="coerce", utc=True, format="mixed")
-    inside = (at >= past.cutoff) & (at < given.as_of) & (events.event_type == "purchase") & ~(events.unit_price < 0)
+    inside = (at >= last.cutoff) & (at < as_of) & (events.event_type == "purchase") & ~(events.unit_price < 0)
     later = events[inside & events.customer_id.isin(profile.customer_id)]
     paid = later.quantity.fillna(1.0) * later.unit_price.fillna(0.0) - later.discount.fillna(0.0)
     spend = paid.groupby(later.customer_id).sum().reindex(profile.customer_id).fillna(0.0)
-    np.testing.assert_allclose(past.outcomes.spend, spend, atol=1e-6)
-    assert past.outcomes.bought.tolist() == profile.customer_id.isin(later.customer_id).tolist()
-    assert past.outcomes.categories.sum(axis=0).min() >= given.backtest.min_buyers
-    assert past.shares.shape == past.outcomes.categories.shape
-    assert past.counts.sum() > 0 and (past.counts[profile.event_count == 0] == 0).all()
+    np.testing.assert_allclose(last.outcomes.spend, spend, atol=1e-6)
+    assert last.outcomes.bought.tolist() == profile.customer_id.isin(later.customer_id).tolist()
+    assert last.outcomes.categories.sum(axis=0).min() >= params(*SMALL).backtest.min_buyers
+    assert last.shares.shape == last.outcomes.categories.shape
+    assert last.counts.sum() > 0 and (last.counts[profile.event_count == 0] == 0).all()
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> Past:
-    """The same of a log that ends there."""
-    return past_of(params_in(tmp_path_factory.mktemp("alone"), shop, *SMALL), until_cutoff=True)[0]
+def alone(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> CutoffData:
+    """The same cutoff of a log that ends there."""
+    return cutoff_data(params_in(tmp_path_factory.mktemp("alone"), shop, *SMALL), until_cutoff=True)[0]
 
 
-def test_what_comes_after_the_cutoff_is_not_known_at_it(last: Past, alone: Past) -> None:
+def test_events_after_the_cutoff_do_not_change_the_profiles(last: CutoffData, alone: CutoffData) -> None:
     pd.testing.assert_frame_equal(last.profiles.table, alone.profiles.table)
     assert last.outcomes.bought.any() and not alone.outcomes.bought.any()
 
 
-def test_a_sample_is_of_customers_registered_ones_among_them(params: Callable[..., Params]) -> None:
-    (past,) = past_of(params(*SMALL, "backtest.sample_customers=600"))
-    assert 450 < len(past.profiles.table) < 700
-    assert (past.profiles.table.event_count == 0).any()
+def test_a_sample_includes_customers_without_events(params: Callable[..., Params]) -> None:
+    (data,) = cutoff_data(params(*SMALL, "backtest.sample_customers=600"))
+    assert 450 < len(data.profiles.table) < 700
+    assert (data.profiles.table.event_count == 0).any()
 
 
-def test_segments_foretell_and_nobody_beats_the_ceiling_by_much(params: Callable[..., Params]) -> None:
-    given = params(*SMALL, "quality.ceiling_customers=3000")
-    past = past_of(given, last_only=False)
-    assert [one.cutoff for one in past] == sorted(one.cutoff for one in past) and len(past) == 3
-    found = measure_validity(past[-1], given)
-    ours, chance = found.rows["segments"], {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
+def test_segments_predict_better_than_chance_and_hardly_beat_the_ceiling(params: Callable[..., Params]) -> None:
+    settings = params(*SMALL, "quality.ceiling_customers=3000")
+    cutoffs = cutoff_data(settings, last_only=False)
+    moments = [data.cutoff for data in cutoffs]
+    assert moments == sorted(moments) and len(cutoffs) == 3
+    validity = measure_validity(cutoffs[-1], settings)
+    ours, chance = validity.rows["segments"], {"buys_auc": 0.5, "spend_r2": 0.0, "category_auc": 0.5}
     for name, at_least in chance.items():
         assert ours[name].low > at_least
-        assert found.kept[name] < 1.15  # the ceiling learns from the same customers, and sees more of them
-    assert measure_validity(past[-1], given) == found
-    assert list(found.rows) == ["segments", "behaviour", "interest", *BASELINES, "ceiling"]
-    behaviour, interest = found.rows["behaviour"], found.rows["interest"]
+        assert validity.kept[name] < 1.15  # the ceiling learns from the same customers, and sees more of them
+    assert measure_validity(cutoffs[-1], settings) == validity
+    assert list(validity.rows) == ["segments", "behaviour", "interest", *BASELINES, "ceiling"]
+    behaviour, interest = validity.rows["behaviour"], validity.rows["interest"]
     assert behaviour["buys_auc"].mean > interest["buys_auc"].mean > 0.5
     assert interest["category_auc"].mean > 0.5
     assert ours["category_auc"].mean > max(behaviour["category_auc"].mean, interest["category_auc"].mean)
-    assert found.rows["log_rfm"]["buys_auc"].mean > found.rows["counts"]["buys_auc"].mean
+    assert validity.rows["log_rfm"]["buys_auc"].mean > validity.rows["counts"]["buys_auc"].mean
 
 
-def test_where_nobody_is_clustered_all_ways_to_group_are_alike(params: Callable[..., Params], last: Past) -> None:
-    found = measure_validity(last, params(*SMALL, "facets.behaviour.algorithm=rule", "facets.interest=null"))
-    assert all(found.rows[name] == found.rows["segments"] for name in BASELINES)
+def test_all_groupings_are_the_same_if_nobody_is_clustered(params: Callable[..., Params], last: CutoffData) -> None:
+    validity = measure_validity(last, params(*SMALL, "facets.behaviour.algorithm=rule", "facets.interest=null"))
+    assert all(validity.rows[name] == validity.rows["segments"] for name in BASELINES)
 
 
-def test_a_log_without_outcomes_says_so(params: Callable[..., Params], alone: Past) -> None:
-    found, notes = foretell([alone], params(*SMALL))
-    assert found is None
+def test_a_note_explains_why_validity_was_not_measured(params: Callable[..., Params], alone: CutoffData) -> None:
+    validity, notes = measure_latest_validity([alone], params(*SMALL))
+    assert validity is None
     assert "expected at least 10 customers (backtest.min_buyers) who bought" in notes[0]
-    assert past_of(params("quality.validity=false")) == []
+    assert cutoff_data(params("quality.validity=false")) == []
 
 
-def test_it_is_tracked_and_told(trained: tuple[Params, Trained]) -> None:
-    given, result = trained
-    _, metrics, summary = mlflow_runs.read_run(mlflow_runs.open_store(given), result.run_id)
+def test_validity_is_tracked_and_reported(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    _, metrics, summary = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
     assert 0.5 < metrics["validity_buys_auc"] <= 1.0
-    others = {f"{way}_buys_auc" for way in (*BASELINES, "ceiling")}
+    others = {f"{name}_buys_auc" for name in (*BASELINES, "ceiling")}
     assert {"validity_kept_buys_auc", "log_rfm_activity_shares_buys_auc", *others} <= set(metrics)
     assert result.as_text().count("Predicted who buys at all (AUROC)") == 1
     page = result.report_path.read_text()
     assert "How well the segments predict behaviour" in page and "RFM quintiles, clustered" in page
-    assert "K-means on log RFM, activity and shares of interests" in page
+    assert "K-means on log RFM, activity and interest shares" in page
     assert "customer_id" not in json.dumps(summary["quality"]["validity"])
 
 
-def test_the_section_by_hand() -> None:
+def test_the_section_of_the_report() -> None:
     figure = {"mean": 0.75, "low": 0.7, "high": 0.8}
     measured = {
         **{"cutoff": "2025-10-02", "horizon_days": 30, "customer_count": 1200, "buyer_count": 300},
         **{"group_count": 9, "ceiling_count": 1000, "kept": {"buys_auc": 0.5}, "facets": ("behaviour",)},
         "rows": {"segments": {"buys_auc": figure}, "behaviour": {"buys_auc": figure}, "counts": {}},
     }
-    told = wording("en").foretold(measured)
-    assert told is not None
-    assert told["head"] == ["Who buys at all (AUROC)"]
-    assert told["rows"] == [
+    section = wording("en").predictions(measured)
+    assert section is not None
+    assert section["head"] == ["Who buys at all (AUROC)"]
+    assert section["rows"] == [
         ("Segments", ["0.750 (0.700–0.800)"]),
         ("K-means on raw category counts", ["–"]),
-        ("Share of the achievable gain", ["50%"]),
+        ("Share of the achievable signal", ["50%"]),
     ]
     both = measured | {"facets": ("behaviour", "interest")}
     both["rows"] = {"segments": {"buys_auc": figure}, "behaviour": {"buys_auc": figure}, "interest": {}, "counts": {}}
-    told = wording("en").foretold(both)
-    assert told is not None and len(told["rows"]) == 5
-    assert [cells for _, cells in told["rows"]][:3] == [["0.750 (0.700–0.800)"], ["0.750 (0.700–0.800)"], ["–"]]
-    assert len({name for name, _ in told["rows"]}) == 5
-    assert wording("uk").foretold(None) is None
+    section = wording("en").predictions(both)
+    assert section is not None and len(section["rows"]) == 5
+    assert [cells for _, cells in section["rows"]][:3] == [["0.750 (0.700–0.800)"], ["0.750 (0.700–0.800)"], ["–"]]
+    assert len({name for name, _ in section["rows"]}) == 5
+    assert wording("uk").predictions(None) is None

@@ -21,8 +21,8 @@ from pipeline.segmentation.profile_cards import (
     WHY,
     _attribute_counts,
     _benefit_sums,
-    _drawn,
-    _told_columns,
+    _columns_to_show,
+    _customers_in_audiences,
     build_cards,
 )
 
@@ -30,7 +30,7 @@ PARAMS = load_params(Path(__file__).parents[3] / "params.yaml")
 
 
 def lines(card: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    return [line for one in card.values() for line in one]
+    return [line for question_lines in card.values() for line in question_lines]
 
 
 def customers_table(n: int = 200) -> pd.DataFrame:
@@ -49,15 +49,15 @@ def customers_table(n: int = 200) -> pd.DataFrame:
     )
 
 
-def test_columns_that_identify_are_left_out_and_said() -> None:
-    columns, bounds, notes = _told_columns(ibis.memtable(customers_table()), PARAMS)
+def test_columns_that_identify_customers_are_left_out_with_a_note() -> None:
+    columns, bounds, notes = _columns_to_show(ibis.memtable(customers_table()), PARAMS)
     assert columns == ["city", "income", "kids"]
     assert list(bounds) == ["income"]
     assert [note.split("'")[1] for note in notes] == ["contact", "loyalty_card", "nickname", "since"]
     assert all(float(f"{bound:.2g}") == bound for bound in bounds["income"])
 
 
-def test_a_value_that_few_carry_is_counted_nowhere() -> None:
+def test_a_value_of_a_few_customers_is_not_counted() -> None:
     table = customers_table()
     table.loc[:4, "city"] = "Odesa"
     profiles: Any = SimpleNamespace(table=table[["customer_id"]])
@@ -68,27 +68,27 @@ def test_a_value_that_few_carry_is_counted_nowhere() -> None:
     assert known.set_index(["topic", "segment_id"]).known_count["attribute: city", "a"] == 100
 
 
-def test_cards_are_with_the_segments_and_every_line_is_sure(trained: Any) -> None:
+def test_segments_have_cards_and_every_line_is_reliable(trained: Any) -> None:
     params, _ = trained
     folder = params.path(params.outputs.folder)
     segments = json.loads((folder / "segments.json").read_text(encoding="utf-8"))
-    assert all(one["five_w"].keys() == set(QUESTIONS) for one in segments)
-    told = [line for one in segments for line in lines(one["five_w"])]
-    assert told
-    for line in told:
+    assert all(segment["five_w"].keys() == set(QUESTIONS) for segment in segments)
+    all_lines = [line for segment in segments for line in lines(segment["five_w"])]
+    assert all_lines
+    for line in all_lines:
         assert line["q_value"] <= params.cards.false_discovery_rate
         assert line["customer_count"] >= params.naming.min_group
         assert line["lift"] == pytest.approx(line["figure"] / line["shop"])
         assert max(line["lift"], 1 / line["lift"]) >= params.cards.min_lift
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "Your customer table was read: age_band, city, gender (known for " in page
-    is_told = any(line["is_attribute"] for line in told)
-    assert ("No segment differs reliably in any of these" in page) is not is_told
+    has_attributes = any(line["is_attribute"] for line in all_lines)
+    assert ("No segment differs reliably in any of these" in page) is not has_attributes
     assert "reliable differences only" in page
     assert "Audiences by category" in page
 
 
-def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -> None:
+def test_a_missing_customers_table_removes_only_the_attributes_from_cards(params: Any) -> None:
     from pipeline.config.facets import facets_of
     from pipeline.ingest.source import read_source
     from pipeline.profiles.build import build_profiles
@@ -96,52 +96,53 @@ def test_without_customers_the_card_loses_who_and_the_rest_stands(params: Any) -
     from pipeline.segmentation.describe import describe_segments
     from pipeline.stores.database import connect
 
-    given = params()
-    (facet, *_) = facets_of(given)
-    folder = given.path(given.outputs.folder)
+    config = params()
+    (facet, *_) = facets_of(config)
+    folder = config.path(config.outputs.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with connect(given.engine, folder=folder) as con:
-        source = read_source(con, given, rejected_path=folder / "rejected.parquet")
-        profiles = build_profiles(con, source, given)
-        segments = describe_segments(profiles, cluster(profiles, given, facet), given, facet, leaning=None)
-        # A city of their own for those of one segment, and for half of the others.
+    with connect(config.engine, folder=folder) as con:
+        source = read_source(con, config, rejected_path=folder / "rejected.parquet")
+        profiles = build_profiles(con, source, config)
+        segments = describe_segments(profiles, cluster(profiles, config, facet), config, facet, seasonal_lift=None)
+        # Nearly all customers of one segment live in a city where only half of the others live.
         first = segments.table[0]["segment_id"]
         is_first = segments.segment_ids == first
         city = np.where(is_first | (np.arange(len(is_first)) % 2 == 0), "Planted", "Elsewhere")
         city[np.flatnonzero(is_first)[:: max(is_first.sum() // 12, 1)]] = "Elsewhere"
         table = pd.DataFrame({"customer_id": profiles.table.customer_id, "city": city, "club": city})
         source = replace(source, customers=ibis.memtable(table))
-        drawn = _drawn(source, profiles, given)
-        whole = build_cards(source, profiles, segments, drawn, given).five_w
-        bare = build_cards(replace(source, customers=None), profiles, segments, drawn, given).five_w
-    assert [(line["topic"], line["value"]) for line in whole[first]["who"]] == [("club", "Planted")]
-    assert [line["value"] for line in whole[first]["where"] if line["is_attribute"]] == ["Planted"]
-    for segment_id, card in bare.items():
+        in_audience = _customers_in_audiences(source, profiles, config)
+        full = build_cards(source, profiles, segments, in_audience, config).five_w
+        reduced = build_cards(replace(source, customers=None), profiles, segments, in_audience, config).five_w
+    assert [(line["topic"], line["value"]) for line in full[first]["who"]] == [("club", "Planted")]
+    assert [line["value"] for line in full[first]["where"] if line["is_attribute"]] == ["Planted"]
+    for segment_id, card in reduced.items():
         assert card["who"] == []
-        assert [one for one in lines(whole[segment_id]) if not one["is_attribute"]] == lines(card)
-    assert any(lines(card) for card in bare.values())
+        assert [line for line in lines(full[segment_id]) if not line["is_attribute"]] == lines(card)
+    assert any(lines(card) for card in reduced.values())
 
 
-def test_views_an_order_takes_are_of_those_who_viewed_and_ordered() -> None:
+def test_views_per_order_count_only_customers_with_views_and_orders() -> None:
     counts = ibis.memtable({"order_count": [2.0, 4.0, 0.0, 1.0], "view_count": [10.0, 4.0, 9.0, 0.0]})
     profile = counts.mutate(views_per_order=views_per_order(counts)).to_pandas()
     profile = profile.assign(**dict.fromkeys([name for name in WHY if name != "views_per_order"], 0.5))
-    found = _benefit_sums(profile, np.array(["a", "a", "a", "b"])).query("topic == 'views_per_order'")
-    assert found.set_index("segment_id")[["total", "squares", "known_count"]].to_dict("index") == {
+    sums = _benefit_sums(profile, np.array(["a", "a", "a", "b"])).query("topic == 'views_per_order'")
+    assert sums.set_index("segment_id")[["total", "squares", "known_count"]].to_dict("index") == {
         "a": {"total": 6.0, "squares": 26.0, "known_count": 2},  # 5 and 1
         "b": {"total": 0.0, "squares": 0.0, "known_count": 0},
     }
 
 
-def test_words_are_the_same_in_every_language() -> None:
-    words = yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
-    assert list(words) == ["en", "uk", "ru", "sq"]
-    for one in words.values():
-        assert one.keys() == words["en"].keys()
-        for key, text in one.items():
-            assert isinstance(text, dict) is isinstance(words["en"][key], dict)
+def test_every_language_has_the_same_texts() -> None:
+    languages = yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
+    english = languages["en"]
+    assert list(languages) == ["en", "uk", "ru", "sq"]
+    for texts in languages.values():
+        assert texts.keys() == english.keys()
+        for key, text in texts.items():
+            assert isinstance(text, dict) is isinstance(english[key], dict)
             if isinstance(text, dict):
-                assert text.keys() == words["en"][key].keys()
+                assert text.keys() == english[key].keys()
 
 
 @pytest.mark.parametrize(
@@ -153,12 +154,12 @@ def test_words_are_the_same_in_every_language() -> None:
         ("sq", "Vizita të hënën: 25%; të gjithë klientët e segmentuar: 12% (2,1×, klientë: 1\u00a0200)"),
     ],
 )
-def test_a_line_in_words(language: str, expected: str) -> None:
+def test_the_text_of_a_line(language: str, expected: str) -> None:
     line = {"topic": "weekday", "is_attribute": False, "value": "1", "figure": 0.25, "shop": 0.12, "lift": 2.083}
-    told = five_w_texts({"who": [], "when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language)
-    assert [one["lines"] for one in told["questions"]] == [[expected]]
-    alike = {**line, "figure": line["shop"] + 1e-6, "q_value": 0.01, "customer_count": 1200}
-    assert not five_w_texts({"when": [alike]}, language)["questions"]
+    texts = five_w_texts({"who": [], "when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language)
+    assert [question["lines"] for question in texts["questions"]] == [[expected]]
+    same_when_rounded = {**line, "figure": line["shop"] + 1e-6, "q_value": 0.01, "customer_count": 1200}
+    assert not five_w_texts({"when": [same_when_rounded]}, language)["questions"]
     by_rule = five_w_texts({"when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language, is_standing=True)
     assert by_rule["questions"][0]["lines"] != [expected]
 
@@ -167,6 +168,6 @@ def test_a_line_in_words(language: str, expected: str) -> None:
     "override",
     ["cards.timezone=Kyiv", "cards.occasions={x: {name: {en: a, uk: b, ru: c, sq: d}, first: 13-01, last: 12-02}}"],
 )
-def test_what_cannot_be_used(override: str) -> None:
+def test_an_invalid_time_zone_or_occasion_is_refused(override: str) -> None:
     with pytest.raises(ParamsError, match=r"Europe/Kyiv|a month and a day"):
         load_params(Path(__file__).parents[3] / "params.yaml", [override])

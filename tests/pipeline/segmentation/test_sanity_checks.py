@@ -32,43 +32,45 @@ def profiles(share_of_other: list[float], *, evidence: list[float], mix: float) 
     return cast(Any, SimpleNamespace(table=table, shop=SimpleNamespace(spec=SimpleNamespace(cut=cut))))
 
 
-@pytest.mark.parametrize(("day", "is_told"), [("2025-10-25", False), ("2025-11-01", False), ("2025-11-09", True)])
-def test_a_moment_long_after_the_log(day: str, is_told: bool) -> None:
-    told = sanity_checks.of_moment(at(day), cast(Any, SimpleNamespace(last_event_at="2025-10-31T12:00:00")))
-    assert bool(told) == is_told
-    assert not is_told or "8 days after the last event (2025-10-31)" in told[0]
+@pytest.mark.parametrize(("day", "warns"), [("2025-10-25", False), ("2025-11-01", False), ("2025-11-09", True)])
+def test_as_of_long_after_the_end_of_the_log(day: str, warns: bool) -> None:
+    warnings = sanity_checks.check_as_of_age(at(day), cast(Any, SimpleNamespace(last_event_at="2025-10-31T12:00:00")))
+    assert bool(warnings) == warns
+    assert not warns or "8 days after the last event (2025-10-31)" in warnings[0]
 
 
-def test_interests_outside_the_columns() -> None:
-    assert sanity_checks.of_categories(profiles([0.5], evidence=[1.0], mix=0.5)) == []
-    assert sanity_checks.of_categories(profiles([0.9], evidence=[1.0], mix=0.7))[0].startswith(
+def test_most_interests_outside_the_category_columns() -> None:
+    assert sanity_checks.check_category_coverage(profiles([0.5], evidence=[1.0], mix=0.5)) == []
+    assert sanity_checks.check_category_coverage(profiles([0.9], evidence=[1.0], mix=0.7))[0].startswith(
         "70% of interests lie outside the 1"
     )
-    assert "no interests are told" in sanity_checks.of_categories(profiles([1.0], evidence=[1.0], mix=1.0))[0]
+    assert (
+        "no interests are shown" in sanity_checks.check_category_coverage(profiles([1.0], evidence=[1.0], mix=1.0))[0]
+    )
 
 
 def test_signs_of_another_shop() -> None:
-    like = profiles([0.3, 1.0], evidence=[9.0, np.nan], mix=0.1)
+    similar = profiles([0.3, 1.0], evidence=[9.0, np.nan], mix=0.1)
     assert (
-        sanity_checks.of_another_shop(PARAMS, PARAMS, like.shop.spec.cut, like.table, drift=0.4) == []
-    )  # whoever did nothing says nothing
-    unlike = profiles([0.3, 1.0], evidence=[5.0, 5.0], mix=0.1)
-    (unknown,) = sanity_checks.of_another_shop(PARAMS, PARAMS, unlike.shop.spec.cut, unlike.table, drift=None)
+        sanity_checks.foreign_model_signs(PARAMS, PARAMS, similar.shop.spec.cut, similar.table, drift=0.4) == []
+    )  # customers without evidence do not count
+    different = profiles([0.3, 1.0], evidence=[5.0, 5.0], mix=0.1)
+    (unknown,) = sanity_checks.foreign_model_signs(PARAMS, PARAMS, different.shop.spec.cut, different.table, drift=None)
     assert unknown.startswith("65% of its customers' interests")
-    _, moved = sanity_checks.of_another_shop(PARAMS, PARAMS, unlike.shop.spec.cut, unlike.table, drift=0.6)
+    _, moved = sanity_checks.foreign_model_signs(PARAMS, PARAMS, different.shop.spec.cut, different.table, drift=0.6)
     assert moved.startswith("60% of its customers would have to move")
 
 
-def test_a_model_of_another_shop_or_of_a_later_time() -> None:
-    assert sanity_checks.of_model(PARAMS, PARAMS, []) == []
-    assert "another shop's: this, and that. Train" in sanity_checks.of_model(PARAMS, PARAMS, ["this", "that"])[0]
-    (later,) = sanity_checks.of_model(at("2025-10-01"), PARAMS, [])
+def test_a_model_of_another_shop_or_trained_on_later_data() -> None:
+    assert sanity_checks.check_model(PARAMS, PARAMS, []) == []
+    assert "another shop's: this, and that. Train" in sanity_checks.check_model(PARAMS, PARAMS, ["this", "that"])[0]
+    (later,) = sanity_checks.check_model(at("2025-10-01"), PARAMS, [])
     assert "before the model's training (2025-11-01)" in later
 
 
 def test_a_champion_of_another_shop() -> None:
-    assert sanity_checks.of_champion(PARAMS, at("2025-12-01")) == ""
-    assert "tracking.model_name" in sanity_checks.of_champion(in_zone("Europe/Kyiv"), PARAMS)
+    assert sanity_checks.check_champion_source(PARAMS, at("2025-12-01")) == ""
+    assert "tracking.model_name" in sanity_checks.check_champion_source(in_zone("Europe/Kyiv"), PARAMS)
 
 
 def log(clock: list[str], *, days: int, each: int, kind: str = "view") -> Any:
@@ -78,12 +80,12 @@ def log(clock: list[str], *, days: int, each: int, kind: str = "view") -> Any:
     return cast(Any, SimpleNamespace(events=ibis.memtable(table)))
 
 
-def in_zone(read: str, told: str | None = None) -> Params:
-    events = PARAMS.source.events.model_copy(update={"timezone": read})
+def in_zone(source_zone: str, cards_zone: str | None = None) -> Params:
+    events = PARAMS.source.events.model_copy(update={"timezone": source_zone})
     return PARAMS.model_copy(
         update={
             "source": PARAMS.source.model_copy(update={"events": events}),
-            "cards": PARAMS.cards.model_copy(update={"timezone": told}),
+            "cards": PARAMS.cards.model_copy(update={"timezone": cards_zone}),
         }
     )
 
@@ -91,47 +93,51 @@ def in_zone(read: str, told: str | None = None) -> Params:
 EVENINGS = ["18:30", "19:10", "20:00", "21:40", "22:05"]
 
 
-def test_most_is_done_at_night_where_the_time_zone_is_wrong() -> None:
+def test_a_wrong_time_zone_shows_as_activity_at_night() -> None:
     evenings = log(EVENINGS, days=10, each=20)  # 1,000 events
     for params in (in_zone("UTC"), in_zone("UTC", "Europe/London")):
-        assert sanity_checks.of_hours(params, evenings) == []
-    # Tokyo is nine hours ahead: 3:30, 4:10, 5:00 are of the night, 6:40, 7:05 and 13:00 are not.
-    (told,) = sanity_checks.of_hours(in_zone("UTC", "Asia/Tokyo"), log([*EVENINGS, "04:00"], days=10, each=20))
-    assert told.startswith("50% of what customers do is done from 0:00 to 6:00 in Asia/Tokyo")
+        assert sanity_checks.check_timezone(params, evenings) == []
+    # Tokyo is nine hours ahead: 3:30, 4:10 and 5:00 are at night, 6:40, 7:05 and 13:00 are not.
+    (warning,) = sanity_checks.check_timezone(in_zone("UTC", "Asia/Tokyo"), log([*EVENINGS, "04:00"], days=10, each=20))
+    assert warning.startswith("50% of customer activity takes place from 0:00 to 6:00 in Asia/Tokyo")
     assert (
-        sanity_checks.of_hours(in_zone("UTC", "Asia/Tokyo"), log(EVENINGS, days=10, each=20, kind="email_open")) == []
+        sanity_checks.check_timezone(in_zone("UTC", "Asia/Tokyo"), log(EVENINGS, days=10, each=20, kind="email_open"))
+        == []
     )
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Kyiv", "America/New_York"])
-def test_what_has_no_hours_or_is_a_moment_long_says_nothing_of_the_clock(zone: str) -> None:
+def test_dates_without_hours_and_short_logs_are_not_checked_for_the_time_zone(zone: str) -> None:
     midnight = "00:00" if zone == "UTC" else {"Europe/Kyiv": "21:00", "America/New_York": "04:00"}[zone]
     for source in (log([midnight], days=10, each=200), log([midnight, "00:00"], days=10, each=200)):
-        assert sanity_checks.of_hours(in_zone(zone), source) == []
-    assert sanity_checks.of_hours(in_zone("UTC"), log(["01:00", "02:50"], days=6, each=200)) == []
-    assert sanity_checks.of_hours(in_zone("UTC"), log(["01:00", "02:50"], days=9, each=20)) == []
-    assert sanity_checks.of_hours(in_zone("UTC"), log([], days=9, each=20)) == []
+        assert sanity_checks.check_timezone(in_zone(zone), source) == []
+    assert sanity_checks.check_timezone(in_zone("UTC"), log(["01:00", "02:50"], days=6, each=200)) == []
+    assert sanity_checks.check_timezone(in_zone("UTC"), log(["01:00", "02:50"], days=9, each=20)) == []
+    assert sanity_checks.check_timezone(in_zone("UTC"), log([], days=9, each=20)) == []
 
 
-def test_hours_alike_are_no_mistake() -> None:
-    alike = log([f"{hour:02}:30" for hour in range(24)], days=10, each=5)
-    assert sanity_checks.of_hours(in_zone("UTC"), alike) == []
-    assert sanity_checks.of_hours(in_zone("UTC"), log([f"{hour:02}:30" for hour in range(6)], days=10, each=20)) != []
+def test_activity_spread_evenly_over_the_day_causes_no_warning() -> None:
+    even = log([f"{hour:02}:30" for hour in range(24)], days=10, each=5)
+    assert sanity_checks.check_timezone(in_zone("UTC"), even) == []
+    assert (
+        sanity_checks.check_timezone(in_zone("UTC"), log([f"{hour:02}:30" for hour in range(6)], days=10, each=20))
+        != []
+    )
 
 
 @pytest.mark.parametrize(
-    ("dear", "count", "is_told"), [(10.0, 1_000, False), (2_000.0, 1_000, True), (2_000.0, 990, False)]
+    ("high_price", "count", "warns"), [(10.0, 1_000, False), (2_000.0, 1_000, True), (2_000.0, 990, False)]
 )
-def test_a_few_rows_that_bring_most_of_the_spend(dear: float, count: int, is_told: bool) -> None:
-    prices = [1.0] * (count - 10) + [dear] * 10
+def test_a_few_rows_that_hold_most_of_the_spend(high_price: float, count: int, warns: bool) -> None:
+    prices = [1.0] * (count - 10) + [high_price] * 10
     rows = pd.DataFrame({"event_type": "purchase", "quantity": 1.0, "unit_price": prices})
-    told = sanity_checks.of_spend(ibis.memtable(rows))
-    assert bool(told) == is_told
-    assert not is_told or told[0].startswith("1% of the purchases bring 95% of the spend")
+    warnings = sanity_checks.check_row_totals(ibis.memtable(rows))
+    assert bool(warnings) == warns
+    assert not warns or warnings[0].startswith("1% of purchases account for 95% of the spend")
 
 
 def purchases(categories: dict[str | None, tuple[int, float]]) -> Any:
-    """Category -> rows, and items a row."""
+    """Purchases from category -> (rows, items per row)."""
     rows = [(path, items) for path, (count, items) in categories.items() for _ in range(count)]
     table = pd.DataFrame(rows, columns=["category_path", "quantity"]).assign(event_type="purchase", product_id="p")
     return ibis.memtable(table.astype({"category_path": "object"}), schema=PURCHASES)
@@ -141,56 +147,59 @@ PURCHASES = {"category_path": "string", "quantity": "float64", "event_type": "st
 
 
 @pytest.mark.parametrize(
-    ("categories", "told"),
+    ("categories", "expected"),
     [
         ({"Food > Milk": (990, 1.0), "Fuel > Petrol": (10, 9_000.0)}, "purchases in 'Fuel' hold 98.9%"),
-        # Grams beside pieces: no few rows hold most of them, a category does.
+        # Grams next to pieces: most items are in one category, but not in a few rows.
         ({"Food > Milk": (700, 2.0), "Fruit": (300, 500.0)}, "purchases in 'Fruit' hold 99.1%"),
         ({None: (990, 1.0), "Food": (5, 1.0), "Fuel": (5, 9_000.0)}, "purchases in 'Fuel' hold 97.8%"),
-        ({None: (991, 1.0), "": (9, 9_000.0)}, "1% of the purchases hold 98.8%"),
-        ({"Food": (900, 1.0), "Screws": (100, 9.0)}, ""),  # half of them, and not so unlike
+        ({None: (991, 1.0), "": (9, 9_000.0)}, "1% of purchases hold 98.8%"),
+        ({"Food": (900, 1.0), "Screws": (100, 9.0)}, ""),  # half of all items, at a similar count per row
         ({"Food": (989, 1.0), "Fuel": (10, 9_000.0)}, ""),  # too few to judge by
         ({"Food": (1_000, 5.0)}, ""),
         ({"Food": (1_000, 0.0)}, ""),
     ],
 )
 def test_a_few_rows_or_categories_that_hold_most_of_all_items(
-    categories: dict[str | None, tuple[int, float]], told: str
+    categories: dict[str | None, tuple[int, float]], expected: str
 ) -> None:
-    (found,) = sanity_checks.of_items(purchases(categories), None) or [""]
-    assert found.startswith(told) and bool(found) == bool(told)
+    (warning,) = sanity_checks.check_units(purchases(categories), None) or [""]
+    assert warning.startswith(expected) and bool(warning) == bool(expected)
 
 
-def test_the_catalogue_names_the_categories_of_items() -> None:
+def test_categories_of_items_may_come_from_the_catalogue() -> None:
     bought = purchases({"a": (990, 1.0), "b": (10, 9_000.0)})
     bought = bought.mutate(product_id=bought.category_path).drop("category_path")
     products = ibis.memtable(pd.DataFrame({"product_id": ["a", "b"], "category_path": ["Food", "Fuel > Petrol"]}))
-    assert "in 'Fuel' hold 98.9%" in sanity_checks.of_items(bought, products)[0]
-    assert sanity_checks.of_items(bought, None)[0].startswith("1% of the purchases hold 98.9%")
+    assert "in 'Fuel' hold 98.9%" in sanity_checks.check_units(bought, products)[0]
+    assert sanity_checks.check_units(bought, None)[0].startswith("1% of purchases hold 98.9%")
 
 
 @pytest.mark.parametrize(
-    ("contacts", "orders", "is_told"),
+    ("contacts", "orders", "warns"),
     [
         ([1.0] * 100 + [0.0] * 200, [1.0] * 300, False),
-        ([1.0] * 160 + [0.0] * 140, [9.0] * 300, True),  # more than half as many as buy
+        ([1.0] * 160 + [0.0] * 140, [9.0] * 300, True),  # more than half as many customers as buy
         ([4.0] * 100 + [0.0] * 200, [1.0] * 300, True),  # more contacts than orders
         ([1.0] * 99, [0.0] * 99, False),
         ([1.0] * 100, [0.0] * 100, True),
         ([0.0] * 100, [0.0] * 100, False),
     ],
 )
-def test_contacts_that_can_be_none(contacts: list[float], orders: list[float], is_told: bool) -> None:
-    told = sanity_checks.of_contacts(pd.DataFrame({"contact_count": contacts, "order_count": orders}))
-    assert bool(told) == is_told
+def test_contacts_that_are_probably_emails(contacts: list[float], orders: list[float], warns: bool) -> None:
+    warnings = sanity_checks.check_contact_events(pd.DataFrame({"contact_count": contacts, "order_count": orders}))
+    assert bool(warnings) == warns
 
 
-def test_a_check_tells_what_a_training_tells(params: Callable[..., Params]) -> None:
-    mails = ["source.events.event_types.email_open=[]", "source.events.event_types.contact=[contact, email_open]"]
+def test_check_prints_the_warnings_of_a_training(params: Callable[..., Params]) -> None:
+    emails_as_contacts = [
+        "source.events.event_types.email_open=[]",
+        "source.events.event_types.contact=[contact, email_open]",
+    ]
     for more, expected in (
         ([], ()),
-        ([*mails, "as_of=2026-05-01T00:00:00Z"], ("days after the last event", " orders of ")),
+        ([*emails_as_contacts, "as_of=2026-05-01T00:00:00Z"], ("days after the last event", " orders of ")),
     ):
-        told = check(params(*more), progress=lambda step: None)
-        assert told.count("Beware") == len(expected)
-        assert all(text in told for text in expected)
+        output = check(params(*more), progress=lambda step: None)
+        assert output.count("Warning") == len(expected)
+        assert all(text in output for text in expected)

@@ -1,4 +1,4 @@
-"""The database: its settings, its end, and what is said when room runs out."""
+"""The database: its settings, cleaning up, and messages when memory or disk run out."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ SMALL = EngineParams(memory_limit="200MB", threads=1, temp_directory=None, max_t
 LARGE = SMALL.model_copy(update={"memory_limit": "1GB", "max_temp_directory_size": "10GB"})
 
 
-def one(con: Any, query: str) -> Any:
+def scalar(con: Any, query: str) -> Any:
     return con.con.execute(query).fetchone()[0]
 
 
 def test_settings_and_nothing_left(tmp_path: Path) -> None:
     with connect(LARGE, folder=tmp_path) as con:
-        assert one(con, "select current_setting('TimeZone')") == "UTC"
-        assert one(con, "select current_setting('threads')") == 1
-        assert one(con, "select current_setting('preserve_insertion_order')") is False
-        assert one(con, "select current_setting('memory_limit')") == "810.5 MiB"  # 85% of 1 GB
-        assert Path(one(con, "select current_setting('temp_directory')")).is_absolute()
+        assert scalar(con, "select current_setting('TimeZone')") == "UTC"
+        assert scalar(con, "select current_setting('threads')") == 1
+        assert scalar(con, "select current_setting('preserve_insertion_order')") is False
+        assert scalar(con, "select current_setting('memory_limit')") == "810.5 MiB"  # 85% of 1 GB
+        assert Path(scalar(con, "select current_setting('temp_directory')")).is_absolute()
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("byte_count", "left"), [(3e8, "524.4 MiB"), (9e8, "190.7 MiB"), (0.0, "810.5 MiB")])
-def test_a_table_beside_the_database_has_its_room(byte_count: float, left: str, tmp_path: Path) -> None:
+def test_the_database_leaves_room_for_a_table(byte_count: float, left: str, tmp_path: Path) -> None:
     with connect(LARGE, folder=tmp_path) as con:
         leave_room(con, 5e8)
         leave_room(con, byte_count)
-        assert one(con, "select current_setting('memory_limit')") == left
+        assert scalar(con, "select current_setting('memory_limit')") == left
 
 
-def test_a_relative_folder_outlives_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_survives_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     with connect(LARGE, folder=Path("work")) as con:
         monkeypatch.chdir(tmp_path / "elsewhere")
         con.con.execute("create table t as select range from range(200000); checkpoint")
-        assert one(con, "select count(*) from t") == 200_000
+        assert scalar(con, "select count(*) from t") == 200_000
     assert not list((tmp_path / "work").iterdir())
     assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -57,37 +57,37 @@ def test_nothing_left_after_an_error(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_command_left_is_swept_and_what_runs_is_not(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_command_are_deleted_and_running_ones_kept(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from pipeline.stores.database import connect; "
         "from tests.pipeline.stores.test_database import LARGE\n"
         "with connect(LARGE, folder=Path(sys.argv[1])): os._exit(9)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parents[3])
-    assert done.returncode == 9
-    (left,) = tmp_path.iterdir()
+    result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parents[3])
+    assert result.returncode == 9
+    (leftover,) = tmp_path.iterdir()
     with connect(LARGE, folder=tmp_path) as con:
-        assert not left.exists()
+        assert not leftover.exists()
         with connect(LARGE, folder=tmp_path):
             assert len(list(tmp_path.iterdir())) == 2
-        assert one(con, "select 1") == 1 and list(tmp_path.iterdir())
+        assert scalar(con, "select 1") == 1 and list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_cannot_be_written_names_what_to_change(tmp_path: Path) -> None:
+def test_an_unwritable_folder_names_the_parameter(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     elsewhere = LARGE.model_copy(update={"temp_directory": str(tmp_path / "file" / "spill")})
     with pytest.raises(EngineError, match=r"engine\.temp_directory"), connect(elsewhere, folder=tmp_path):
         pass
 
 
-def test_memory_that_does_not_suffice_names_what_to_change(tmp_path: Path) -> None:
+def test_too_little_memory_names_the_parameter(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"engine.memory_limit \(200MB\)"), connect(SMALL, folder=tmp_path) as con:
         con.con.execute("create temp table t as select range as a, random()::varchar as b from range(20000000)")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_fills(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path) -> None:
     place = tmp_path / "small"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
@@ -101,7 +101,7 @@ def test_a_disk_that_fills(tmp_path: Path) -> None:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_materialise_replaces_and_may_read_what_it_replaces(tmp_path: Path) -> None:
+def test_materialise_may_read_the_table_it_replaces(tmp_path: Path) -> None:
     with connect(LARGE, folder=tmp_path) as con:
         first = materialise(con, con.sql("select 1 as x"), "numbers")
         assert first.to_pyarrow().to_pylist() == [{"x": 1}]
@@ -118,5 +118,5 @@ def test_fetched_rows_are_in_order(tmp_path: Path) -> None:
         )
         frame = fetch(con, con.table("t"), order_by="name")
         pd.testing.assert_frame_equal(frame, con.table("t").order_by("name").to_pandas(), check_exact=True)
-        nobody = fetch(con, con.table("t").limit(0), order_by="name")
-        assert len(nobody) == 0 and nobody.dtypes.to_dict() == frame.dtypes.to_dict()
+        empty = fetch(con, con.table("t").limit(0), order_by="name")
+        assert len(empty) == 0 and empty.dtypes.to_dict() == frame.dtypes.to_dict()

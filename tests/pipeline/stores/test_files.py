@@ -1,3 +1,5 @@
+"""Result files: written completely or not at all, and safe in spreadsheets."""
+
 from __future__ import annotations
 
 import json
@@ -25,16 +27,16 @@ PARAMS = Path(__file__).parents[3] / "params.yaml"
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "small"
     place.mkdir()
-    done = subprocess.run(
+    result = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], capture_output=True, check=False
     )
-    if done.returncode:
+    if result.returncode:
         pytest.skip("a small disk can only be mounted by root")
     yield place
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_fills_leaves_the_old_result(small_disk: Path) -> None:
+def test_a_full_disk_leaves_the_old_result(small_disk: Path) -> None:
     files.write_text(small_disk / "report.html", "old")
     with pytest.raises(files.OutputError, match="the disk is full"):
         files.write_text(small_disk / "report.html", "x" * 1_000_000)
@@ -54,7 +56,7 @@ def test_a_failure_half_way_leaves_the_old_result(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
-def test_a_place_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder.csv").mkdir()
     for path, message in ((tmp_path / "file" / "a.txt", "File exists"), (tmp_path / "folder.csv", "is a folder")):
@@ -63,14 +65,14 @@ def test_a_place_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
 
 
-def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+def test_an_input_is_not_overwritten(tmp_path: Path) -> None:
     read, link, other = (tmp_path / name for name in ("read.csv", "link.csv", "other.csv"))
     read.write_text("x")
     link.symlink_to(read)
     for out in (read, link):
-        with pytest.raises(files.OutputError, match=r"this one is read\. Name another"):
+        with pytest.raises(files.OutputError, match=r"this file is an input"):
             files.require_not_read(out, [other, read])
-    files.require_not_read(other, [other, read])  # none of them is there yet
+    files.require_not_read(other, [other, read])  # none of them exists yet
 
 
 @pytest.mark.parametrize(
@@ -83,13 +85,13 @@ def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
         "select * from '*ad.csv' union all select * from 'other.parquet'",
     ],
 )
-def test_what_a_query_reads_is_not_written_over(tmp_path: Path, query: str) -> None:
+def test_an_input_of_a_query_is_not_overwritten(tmp_path: Path, query: str) -> None:
     out = tmp_path / "read.csv"
     out.write_text("x")
     (tmp_path / "logs").mkdir()
     (tmp_path / "mine.yaml").write_text(f"base: {PARAMS}\nsource: {{products: null, customers: null}}\n")
     params = load_params(tmp_path / "mine.yaml", [f"source.events.query={json.dumps(query)}"])
-    with pytest.raises(files.OutputError, match=r"this one is read\. Name another"):
+    with pytest.raises(files.OutputError, match=r"this file is an input"):
         files.require_not_read(out, source_files(params))
 
 
@@ -97,13 +99,13 @@ def test_what_a_query_reads_is_not_written_over(tmp_path: Path, query: str) -> N
     "query",
     ["select 'read.csv' as name from 'other.csv'", "selec 'read.csv'", "drop table x", f"from read_csv('{'x' * 300}')"],
 )
-def test_what_a_query_does_not_read_may_be_written(tmp_path: Path, query: str) -> None:
+def test_a_file_that_a_query_does_not_read_may_be_written(tmp_path: Path, query: str) -> None:
     (tmp_path / "read.csv").write_text("x")
     (tmp_path / "mine.yaml").write_text(f"base: {PARAMS}\nsource: {{products: null, customers: null}}\n")
     assert source_files(load_params(tmp_path / "mine.yaml", [f"source.events.query={json.dumps(query)}"])) == []
 
 
-def test_leftovers_of_a_crash_are_swept(tmp_path: Path) -> None:
+def test_leftovers_of_a_crash_are_deleted(tmp_path: Path) -> None:
     (tmp_path / f"{files.TEMPORARY}99-scores.parquet").write_text("half")
     with files.lock(tmp_path):
         assert not list(tmp_path.glob(f"{files.TEMPORARY}*"))
@@ -122,21 +124,21 @@ def test_csv_is_safe_in_a_spreadsheet(tmp_path: Path) -> None:
 ENGINE = EngineParams(memory_limit="1GB", threads=1, temp_directory=None, max_temp_directory_size="1GB")
 
 
-def test_a_query_is_copied_in_its_order_and_private(tmp_path: Path) -> None:
+def test_a_query_is_written_in_its_order_with_private_access(tmp_path: Path) -> None:
     path = tmp_path / "it's" / "rejected.parquet"
     with connect(ENGINE, folder=tmp_path / "work") as con:
         files.copy_query(con, "select range as x from range(3) order by x desc", path, mode=files.PRIVATE)
     assert pq.read_table(path).to_pydict() == {"x": [2, 1, 0]}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [one.name for one in path.parent.iterdir()] == ["rejected.parquet"]
+    assert [file.name for file in path.parent.iterdir()] == ["rejected.parquet"]
 
 
-def test_a_copy_to_a_full_disk_names_folder_and_room(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_names_folder_and_free_space(small_disk: Path, tmp_path: Path) -> None:
     files.write_text(small_disk / "rejected.parquet", "old")
     query = "select uuid()::varchar as x from range(50000)"
     with connect(ENGINE, folder=tmp_path) as con, pytest.raises(files.OutputError, match=r"small had 0\.\d MiB"):
         files.copy_query(con, query, small_disk / "rejected.parquet")
-    assert [one.name for one in small_disk.iterdir()] == ["rejected.parquet"]
+    assert [file.name for file in small_disk.iterdir()] == ["rejected.parquet"]
     assert (small_disk / "rejected.parquet").read_text() == "old"
 
 
@@ -147,8 +149,8 @@ def test_a_query_that_fails_leaves_the_old_result(tmp_path: Path) -> None:
     assert (tmp_path / "rejected.parquet").read_text() == "old"
 
 
-def test_numbers_with_a_sign_stay_as_they_are_and_formulas_do_not(tmp_path: Path) -> None:
+def test_signed_numbers_stay_and_formulas_get_an_apostrophe(tmp_path: Path) -> None:
     ids = ["+380441234567", "-17", "+1+1", "-A1", "=1", "@x", "plain", "+"]
     files.write_table(tmp_path / "ids.csv", pa.table({"customer_id": ids}))
-    found = pd.read_csv(tmp_path / "ids.csv", dtype=str).customer_id.tolist()
-    assert found == ["+380441234567", "-17", "'+1+1", "'-A1", "'=1", "'@x", "plain", "'+"]
+    written = pd.read_csv(tmp_path / "ids.csv", dtype=str).customer_id.tolist()
+    assert written == ["+380441234567", "-17", "'+1+1", "'-A1", "'=1", "'@x", "plain", "'+"]

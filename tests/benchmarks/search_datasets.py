@@ -1,7 +1,7 @@
-"""Queries with a known category, half of them held out: simulated shops, hard words, and proxies from real catalogues.
+"""Query datasets with known categories, half held out: simulated shops, hard queries, and proxies from real catalogues.
 
-No real log of searches at scale was to be had. The proxies take words of real products for queries, so they show real
-words and real categories, but not what people type.
+No large real search log was available. The proxies use words of real products as queries. They show real words and real
+categories, but not what people type.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from features.categories import SEPARATOR, category_columns
 from features.events import ObservationWindow
 from features.searches import normalised_query
 from pipeline.ingest.source import read_source
-from pipeline.profiles.prepare_events import observe
-from pipeline.profiles.search_queries import by_query, learn_queries, purity
+from pipeline.profiles.prepare_events import prepare_events
+from pipeline.profiles.search_queries import learn_queries, probabilities_by_query, purity
 from pipeline.stores.database import connect
-from tests import hard_words
-from tests.hard_words import held_out
+from tests import hard_queries
+from tests.hard_queries import held_out
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 VAGUE = -1
-"""Truth of a query that means nothing in particular: whatever it is taken for is wrong."""
+"""Truth of a query without a particular category: any answer is wrong."""
 MIN_QUERIES = 10
-"""Texts that a category of the complete_journey proxy needs."""
+"""Minimum number of texts per category in the complete_journey proxy."""
 
 
 @dataclass(frozen=True)
-class Bed:
-    """Learned queries with P(category | query), and others with their category."""
+class QueryDataset:
+    """Learned queries with P(category | query), and held-out queries with their category."""
 
     name: str
     known: list[str]
@@ -52,12 +52,12 @@ class Bed:
     purity: float = 1.0
 
 
-def hard(seed: int) -> Bed:
-    """The generator of hard words."""
-    made = hard_words.hard_searches(seed)
-    paths = list(hard_words.PATHS)
-    return Bed(
-        f"hard words, seed {seed}",
+def hard(seed: int) -> QueryDataset:
+    """A dataset from the generator of hard queries."""
+    made = hard_queries.hard_searches(seed)
+    paths = list(hard_queries.PATHS)
+    return QueryDataset(
+        f"hard queries, seed {seed}",
         made.known,
         made.probabilities,
         made.rare,
@@ -70,13 +70,13 @@ def hard(seed: int) -> Bed:
     )
 
 
-def shop(folder: Path) -> Iterator[Bed]:
-    """A simulated shop: queries too few typed; and half of the learned ones written with care (words never seen)."""
-    given = params(folder)
-    with connect(given.engine, folder=folder) as con:
-        source = read_source(con, given, rejected_path=None)
-        known = observe(con, source, given, ObservationWindow(given.as_of, given.history_days))
-        learned = learn_queries(known.observed, given)
+def shop(folder: Path) -> Iterator[QueryDataset]:
+    """A simulated shop: its rare queries, and half of its correctly spelled learned queries as unseen words."""
+    settings = params(folder)
+    with connect(settings.engine, folder=folder) as con:
+        source = read_source(con, settings, rejected_path=None)
+        known = prepare_events(con, source, settings, ObservationWindow(settings.as_of, settings.history_days))
+        learned = learn_queries(known.observed, settings)
         cut = known.cut
         paths = known.columns.order_by("category_path").to_pandas()
         truth = con.read_parquet(folder / "truth_queries.parquet")
@@ -87,36 +87,36 @@ def shop(folder: Path) -> Iterator[Bed]:
     meaning = sorted(set(truth.category_path.dropna()))
     pairs = category_columns(ibis.memtable({"category_path": meaning}), cut).to_pandas()
     meant = truth.category_path.map(pairs.set_index("category_path").column).fillna(VAGUE).to_numpy(np.int64)
-    is_learned = learned.customer_count >= given.searches.min_customers
-    clear = learned[is_learned & (learned.probability >= given.searches.min_probability)]
-    queries, probabilities = by_query(clear, len(cut.categories))
-    seldom = by_query(learned[~is_learned], len(cut.categories))
-    place = {query: number for number, query in enumerate(queries)}
+    is_learned = learned.customer_count >= settings.searches.min_customers
+    clear = learned[is_learned & (learned.probability >= settings.searches.min_probability)]
+    queries, probabilities = probabilities_by_query(clear, len(cut.categories))
+    rare_queries = probabilities_by_query(learned[~is_learned], len(cut.categories))
+    index = {query: row for row, query in enumerate(queries)}
     tree = [tuple(path.split(SEPARATOR)) for path in paths.category_path], paths.column.to_numpy(np.int64)
     is_rare = ~truth["query"].isin(queries).to_numpy()
     rare = truth["query"].to_numpy()[is_rare].tolist()
-    yield Bed(
+    yield QueryDataset(
         f"{folder.name}: rare queries",
         queries,
         probabilities,
-        *seldom,
+        *rare_queries,
         *tree,
         rare,
         meant[is_rare],
         purity(learned[is_learned]),
     )
-    careful = truth[~truth.is_typo & ~is_rare & truth.category_path.notnull()]["query"].tolist()
-    half = np.random.default_rng(0).permutation(careful)[::2].tolist()
-    kept = [place[query] for query in careful if query not in set(half)]
+    correct = truth[~truth.is_typo & ~is_rare & truth.category_path.notnull()]["query"].tolist()
+    half = np.random.default_rng(0).permutation(correct)[::2].tolist()
+    kept = [index[query] for query in correct if query not in set(half)]
     answers = dict(zip(truth["query"], meant, strict=True))
-    yield Bed(
-        f"{folder.name}: words never seen", [queries[one] for one in kept], probabilities[kept], [], probabilities[:0], *tree, half,
+    yield QueryDataset(
+        f"{folder.name}: unseen words", [queries[row] for row in kept], probabilities[kept], [], probabilities[:0], *tree, half,
         np.array([answers[query] for query in half]),
     )  # fmt: skip
 
 
-def journey(level: str) -> Bed:
-    """Proxy: product types of a real grocer, half of them held out, for queries; their department or category."""
+def journey(level: str) -> QueryDataset:
+    """Proxy: product types of a real grocer as queries, half held out, with their department or category."""
     path = DATA / "complete_journey" / "products.parquet"
     rows = duckdb.sql(
         f"""select lower(regexp_replace(product_type, '[^A-Za-z0-9]+', ' ', 'g')) as text, department as "department",
@@ -130,15 +130,15 @@ def journey(level: str) -> Bed:
     is_known = np.random.default_rng(0).permutation(len(counts)) % 2 == 0
     shares = counts.to_numpy(float) / (counts.sum(axis=1).to_numpy(float)[:, None] + 2.0)
     texts = counts.index.to_numpy()
-    return Bed(
+    return QueryDataset(
         f"proxy: grocer's product types -> {level}", texts[is_known].tolist(), shares[is_known], [], shares[:0],
         [(name,) for name in counts.columns], np.arange(counts.shape[1]), texts[~is_known].tolist(),
         shares[~is_known].argmax(axis=1),
     )  # fmt: skip
 
 
-def electronics(seed: int = 0) -> Bed:
-    """Proxy: brand, a word of the category's code and a price for queries of a real log; half of the users held out."""
+def electronics(seed: int = 0) -> QueryDataset:
+    """Proxy: brands, category words and model numbers of a real log as queries; half of the users held out."""
     path = DATA / "rees46" / "events.parquet"
     rows = duckdb.sql(
         f"""select user_id, category_code as code, brand, product_id from '{path}'
@@ -158,12 +158,12 @@ def electronics(seed: int = 0) -> Bed:
     is_known = rows.user_id.to_numpy(np.int64) % 2 == 0
     made = held_out(texts, meant, meant, is_known, len(codes))
     paths = [tuple(code.replace("_", " ").split(".")) for code in codes]
-    return Bed("proxy: brands and words of an electronics shop", made.known, made.probabilities, made.rare, made.rare_probabilities, paths,
+    return QueryDataset("proxy: brands and words of an electronics shop", made.known, made.probabilities, made.rare, made.rare_probabilities, paths,
                np.arange(len(codes)), made.unknown, made.truth, made.purity)  # fmt: skip
 
 
-def all_beds(shops: list[Path]) -> Iterator[Bed]:
-    """Every bed that can be made here."""
+def all_datasets(shops: list[Path]) -> Iterator[QueryDataset]:
+    """All datasets that are available."""
     for folder in shops:
         yield from shop(folder)
     for seed in (1, 2, 3):

@@ -1,7 +1,8 @@
-"""Hard words: queries whose stems, brands and languages cross categories, and the clicks that follow them.
+"""Generated queries that are hard to classify, with clicks: word stems, brands and languages overlap across categories.
 
-A search names a thing in one of four languages, often with a brand that makes many things, a word in another language,
-a model's number, or a slip of the keyboard; some name only a brand or a model. A quarter of the clicks go astray.
+A query names a product type in one of four languages. Many also have a brand with several product types, a word in
+another language, a model number, or a typing error. Some have only a brand or a model. A quarter of the clicks are
+random.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-THINGS: dict[str, tuple[tuple[str, ...], str]] = {
-    # Category: its names in en, uk, ru and sq, and the letters that its models' numbers begin with.
+PRODUCT_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
+    # Category: its names in en, uk, ru and sq, and the prefix of its model numbers.
     "Phones": (("phone", "smartphone", "mobile phone", "телефон", "смартфон", "мобильный телефон", "telefon", "celular"), "sm"),
     "Phone cases": (("phone case", "case for phone", "чохол для телефону", "чехол на телефон", "këllëf telefoni"), "cs"),
     "Chargers": (("phone charger", "laptop charger", "usb cable", "зарядка для телефону", "зарядка для ноутбука", "кабель usb", "karikues telefoni"), "ch"),
@@ -53,30 +54,31 @@ BRANDS = {
     "trixie": ("Cat litter", "Cat furniture", "Toys"),
     "braun": ("Coffee makers", "Bins", "Watches"),
 }
-MORE = {
+EXTRA_WORDS = {
     "en": ("black", "white", "cheap", "for home", "new", "small", "wireless", "for kids", "best", "gift"),
     "uk": ("чорний", "білий", "дешево", "для дому", "бездротовий", "для дітей", "купити", "великий"),
     "ru": ("черный", "белый", "недорого", "для дома", "беспроводной", "для детей", "купить", "большой"),
     "sq": ("e zezë", "e bardhë", "lirë", "për shtëpi", "pa tel", "për fëmijë"),
 }
-CATEGORIES = tuple(THINGS)
+CATEGORIES = tuple(PRODUCT_TYPES)
 PATHS = tuple(("Shop", name) for name in CATEGORIES)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-ASTRAY, NOWHERE, SLIP = 0.25, 0.3, 0.12
+STRAY_SHARE, NO_CLICK_SHARE, TYPO_SHARE = 0.25, 0.3, 0.12
 PRIOR_SEARCHES, MIN_SEARCHES, MIN_PROBABILITY = 2.0, 5, 0.02
 
 
 @dataclass(frozen=True)
 class Searches:
-    """Queries that half of the customers made known, those it typed seldom, and what only the other half typed.
+    """Queries learned from half of the customers, their rare queries, and unknown queries of the other half.
 
     Attributes
     ----------
-    known, rare : lists of str, with P(category | query) in probabilities and rare_probabilities
+    known, rare : lists of str
+        With P(category | query) in ``probabilities`` and ``rare_probabilities``.
     unknown : list of str
-        Queries of the other half that are not known; truth is the category of each.
+        Queries of the other half that are not known; ``truth`` has their categories.
     purity : float
-        Mean share of the first category in what followed a known query.
+        Mean share of the top category in the clicks after a known query.
     """
 
     known: list[str]
@@ -89,14 +91,14 @@ class Searches:
 
 
 def hard_searches(seed: int, count: int = 40_000) -> Searches:
-    """So many searches, every second one by the half of the customers that the model learns from."""
+    """``count`` searches; every second one is by the half of the customers that the model learns from."""
     rng = np.random.default_rng(seed)
     popularity = 1.0 / np.arange(1, len(CATEGORIES) + 1) ** 0.5
     meant = rng.choice(len(CATEGORIES), count, p=rng.permutation(popularity) / popularity.sum())
     texts = [_query(rng, int(category)) for category in meant]
-    astray = rng.random(count) < ASTRAY
-    clicked = np.where(astray, rng.choice(meant, count), meant)
-    clicked[rng.random(count) < NOWHERE] = -1
+    is_stray = rng.random(count) < STRAY_SHARE
+    clicked = np.where(is_stray, rng.choice(meant, count), meant)
+    clicked[rng.random(count) < NO_CLICK_SHARE] = -1
     is_known = np.arange(count) % 2 == 0
     return held_out(texts, clicked, meant, is_known, len(CATEGORIES))
 
@@ -104,7 +106,7 @@ def hard_searches(seed: int, count: int = 40_000) -> Searches:
 def held_out(
     texts: list[str], clicked: np.ndarray, meant: np.ndarray, is_known: np.ndarray, n_categories: int
 ) -> Searches:
-    """What the first half's clicks make known (-1 is none); the truth of the others is what was mostly meant by them."""
+    """Learn from the clicks of the first half (-1: no click); the truth of other queries is their most common meaning."""
     names, place = np.unique(np.array(texts, dtype=object), return_inverse=True)
     typed, led, truth = (np.zeros((len(names), n_categories)) for _ in range(3))
     np.add.at(typed, (place[is_known], 0), 1.0)
@@ -130,7 +132,7 @@ def held_out(
 
 
 def _query(rng: np.random.Generator, category: int) -> str:
-    names, prefix = THINGS[CATEGORIES[category]]
+    names, prefix = PRODUCT_TYPES[CATEGORIES[category]]
     name = names[int(len(names) * rng.random() ** 1.3)]
     brands = [brand for brand, made in BRANDS.items() if CATEGORIES[category] in made]
     brand = [brands[int(len(brands) * rng.random() ** 1.5)]] if brands else []
@@ -144,15 +146,15 @@ def _query(rng: np.random.Generator, category: int) -> str:
     elif draw < 0.7:
         parts = [*brand, f"{prefix}{LETTERS[rng.integers(3)]}{rng.integers(1, 30) * 10}"]
     else:
-        words = MORE[rng.choice(list(MORE))]
+        words = EXTRA_WORDS[rng.choice(list(EXTRA_WORDS))]
         parts = [*(brand if rng.random() < 0.3 else []), name, words[int(len(words) * rng.random() ** 1.5)]]
     if rng.random() < 0.25:
         parts = [parts[place] for place in rng.permutation(len(parts))]
     text = " ".join(parts)
-    return _slipped(rng, text) if rng.random() < SLIP else text
+    return _mistyped(rng, text) if rng.random() < TYPO_SHARE else text
 
 
-def _slipped(rng: np.random.Generator, text: str) -> str:
+def _mistyped(rng: np.random.Generator, text: str) -> str:
     place = int(rng.integers(0, len(text) - 1))
     here, following = text[place], text[place + 1]
     swaps = (following + here, following, here + here + following)
