@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.disclosure import hidden_cells
-from models.identity import RULE_GROUP_PREFIX
 
 MAX_P, MIN_RATIO = 0.01, 1.25
 """As in `models.crosstabs.crossing`."""
@@ -25,10 +24,9 @@ def cross_facets(
     *,
     min_group: int,
 ) -> dict[str, Any]:
-    """Customers of each pair of segments, their share of spend, and their lift.
+    """Customers of each pair of segments, and their share of spend.
 
-    Lift is the count divided by the count expected if the two facets were independent. It leaves out rule-based groups
-    (`visible_lifts`). Cells of fewer than ``min_group`` customers are hidden, and so is the spend of cells with fewer
+    Cells of fewer than ``min_group`` customers are hidden, and so is the spend of cells with fewer
     buyers. Enough other cells are hidden that none can be found by subtraction.
 
     Parameters
@@ -41,7 +39,7 @@ def cross_facets(
     Returns
     -------
     dict
-        rows, columns: segment_ids; counts, spend_shares, lifts: a list for each row, None if hidden.
+        rows, columns: segment_ids; counts, spend_shares: a list for each row, None if hidden.
     """
     rows, columns = pd.Series(first, name="first"), pd.Series(second, name="second")
     counts = pd.crosstab(rows, columns)
@@ -52,18 +50,11 @@ def cross_facets(
     hidden = hidden_cells(counts.to_numpy(np.float64), min_group)
     total_spend = float(np.sum(spend))
     shares = money.to_numpy(np.float64) / total_spend if total_spend > 0 else np.zeros(counts.shape)
-    by_rule = [
-        np.array([str(segment_id).startswith(RULE_GROUP_PREFIX) for segment_id in ids])
-        for ids in (counts.index, counts.columns)
-    ]
-    is_included = ~hidden & ~by_rule[0][:, None] & ~by_rule[1][None, :]
-    lifts, _ = visible_lifts(np.where(is_included, counts.to_numpy(np.float64), np.nan))
     return {
         "rows": [str(name) for name in counts.index],
         "columns": [str(name) for name in counts.columns],
         "counts": _shown(counts.to_numpy(), hidden, int),
         "spend_shares": _shown(shares, hidden | hidden_cells(buyers.to_numpy(np.float64), min_group), float),
-        "lifts": _shown(lifts, np.isnan(lifts), float),
     }
 
 

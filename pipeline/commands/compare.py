@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,8 +11,9 @@ from pipeline.commands.migration import names_by_rule
 from pipeline.commands.promote import STABILITY, VALIDITY, tolerances, worse_in
 from pipeline.config.params import Params
 from pipeline.profiles.build import Progress
-from pipeline.report.comparison import Advice, as_text, comparison
+from pipeline.report.comparison import Advice, ComparedRun, as_text, comparison
 from pipeline.report.pages.render import render_template
+from pipeline.report.summary import read_summary
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flows
 from pipeline.stores import mlflow_runs, model_registry
@@ -44,7 +46,7 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
     champion = model_registry.champion_run(mlflow, params)
     given = model_registry.given_names(mlflow, params)
     read_runs = [_read(mlflow, run, is_champion=run == champion) for run in ids]
-    share_lineage = [bool(run["line"] & following["line"]) for run, following in pairwise(read_runs)]
+    share_lineage = [bool(run.line & following.line) for run, following in pairwise(read_runs)]
     flow_tables, reason = (
         flows(mlflow, params, ids, share_lineage=share_lineage, progress=progress) if flow else ([], None)
     )
@@ -52,7 +54,7 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
 
     def contents(language: str | None) -> dict[str, Any]:
         """The comparison in a language; None: in English, with the names the trainings used."""
-        named = [run | {"names": _names(run["summary"], given, params, language)} for run in read_runs]
+        named = [replace(run, names=_names(run, given, params, language)) for run in read_runs]
         words = wording(language or "en", params.currency)
         note = words("compare.no_flow") if not flow else words("compare.flow_failed", why=reason) if reason else ""
         return comparison(named, flow_tables, words, advice=best, flow_note=note)
@@ -62,42 +64,41 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
     return f"{as_text(contents(None), wording('en'))}\n\nReport   {paths[0]}"
 
 
-def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> dict[str, Any]:
-    settings, figures, summary = mlflow_runs.read_run(mlflow, run_id)
+def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> ComparedRun:
+    settings, figures, content = mlflow_runs.read_run(mlflow, run_id)
+    summary = read_summary(run_id, content) if content.get("segments") else None
     try:
         line = {str(row["run_id"]) for row in mlflow_runs.read_lineage(mlflow, run_id, LINEAGE)}
     except mlflow_runs.TrackingError:  # the lineage file is damaged
         line = set()
-    label = run_id[:SHORT_ID] + (" (champion)" if is_champion else "")
-    return {
-        **{"label": label, "params": settings, "figures": figures, "summary": summary, "line": line | {run_id}},
-        "is_champion": is_champion,
-    }
+    return ComparedRun(
+        label=run_id[:SHORT_ID] + (" (champion)" if is_champion else ""),
+        params=settings,
+        figures=figures,
+        segments=summary.segments if summary else [],
+        line=frozenset(line | {run_id}),
+        is_champion=is_champion,
+        language=summary.language if summary else "",
+        digest=summary.reading.digest if summary else "",
+    )
 
 
-def _names(
-    summary: Mapping[str, Any], given: Mapping[str, str], params: Params, language: str | None
-) -> dict[str, str]:
+def _names(run: ComparedRun, given: Mapping[str, str], params: Params, language: str | None) -> dict[str, str]:
     """segment_id -> manual name, or else the automatic name in ``language`` or, without one, as the training had it."""
     # The summary has no row for rule-based groups that were empty at training.
-    return names_by_rule(params, language or summary.get("language", params.language)) | {
-        segment["segment_id"]: given.get(segment["segment_id"])
-        or (segment.get("names_by_figures", segment["names"])[language] if language else segment["name"])
-        for segment in summary.get("segments", [])
+    return names_by_rule(params, language or run.language or params.language) | {
+        segment.segment_id: given.get(segment.segment_id)
+        or (segment.names_by_figures[language] if language else segment.name)
+        for segment in run.segments
     }
 
 
-def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
+def advice(runs: Sequence[ComparedRun], params: Params) -> Advice:
     """Recommend a run that is not worse than any other in the metrics of `kindred promote`.
 
     If several qualify, the champion is kept; otherwise the run with fewest segments wins, then the most stable.
-
-    Parameters
-    ----------
-    runs : sequence of mapping
-        label, is_champion, figures, params, summary.
     """
-    figures = [run["figures"] for run in runs]
+    figures = [run.figures for run in runs]
     judged = {name for run_figures in figures for name in tolerances(run_figures, params)}
     if not any(sum(name in run_figures for run_figures in figures) > 1 for name in judged):
         return Advice("none", judged=(*STABILITY, *VALIDITY))
@@ -105,25 +106,25 @@ def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
     good = [index for index in range(len(runs)) if not any(worse[index])]
     warning = _data_difference(runs)
     if not good:
-        behind = {run["label"]: sorted(set().union(*rows)) for run, rows in zip(runs, worse, strict=True)}
+        behind = {run.label: sorted(set().union(*rows)) for run, rows in zip(runs, worse, strict=True)}
         return Advice("undecided", behind=behind, warning=warning)
     order = {index: _preference(runs[index]) for index in good}
     best = min(good, key=order.__getitem__)
-    behind = {run["label"]: rows[best] for run, rows in zip(runs, worse, strict=True) if rows[best]}
-    verdict = "keep" if runs[best]["is_champion"] else "take_fewest" if len(good) > 1 else "take"
-    return Advice(verdict, label=runs[best]["label"], behind=behind, warning=warning)
+    behind = {run.label: rows[best] for run, rows in zip(runs, worse, strict=True) if rows[best]}
+    verdict = "keep" if runs[best].is_champion else "take_fewest" if len(good) > 1 else "take"
+    return Advice(verdict, label=runs[best].label, behind=behind, warning=warning)
 
 
-def _preference(run: Mapping[str, Any]) -> tuple[Any, ...]:
+def _preference(run: ComparedRun) -> tuple[Any, ...]:
     sums = {
-        name: sum(value for key, value in run["figures"].items() if key.rpartition("/")[2] == name)
+        name: sum(value for key, value in run.figures.items() if key.rpartition("/")[2] == name)
         for name in ("n_segments", "stability_mean")
     }
-    return not run["is_champion"], sums["n_segments"], -sums["stability_mean"], run["label"]
+    return not run.is_champion, sums["n_segments"], -sums["stability_mean"], run.label
 
 
-def _data_difference(runs: Sequence[Mapping[str, Any]]) -> str:
+def _data_difference(runs: Sequence[ComparedRun]) -> str:
     """Why the runs are not comparable: "dates" or "data", whichever differs; empty if they are."""
-    dates = {run["params"].get("as_of") for run in runs}
-    digests = {run["summary"].get("reading", {}).get("digest") for run in runs}
+    dates = {run.params.get("as_of") for run in runs}
+    digests = {run.digest for run in runs}
     return "dates" if len(dates) > 1 else "data" if len(digests) > 1 else ""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
-from pipeline.report.publish import SHORT_ID, current_summary, render_summary, version_error
-from pipeline.report.workbook import write_workbook
+from pipeline.report.lineage import lineage_records
+from pipeline.report.pages.render import render
+from pipeline.report.publish import SHORT_ID, current_summary
+from pipeline.report.workbook.writer import write_workbook
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.mlflow_runs import LINEAGE
 
@@ -44,15 +44,9 @@ def report(params: Params, run: str | None, *, language: str | None, out: Path |
     path = out or folder / f"{'segments' if xlsx else 'report'}-{suffix}"
     with files.lock(folder):
         if xlsx:
-            _write_workbook(path, summary, mlflow_runs.read_lineage(mlflow, origin.run_id, LINEAGE))
+            lineage = lineage_records(mlflow_runs.read_lineage(mlflow, origin.run_id, LINEAGE))
+            write_workbook(path, summary, lineage)
         else:
-            files.write_text(path, render_summary(summary))
+            files.write_text(path, render(summary, summary.language))
     label = " (the champion)" if origin.run_id == champion else ""
-    return f"{'Workbook' if xlsx else 'Report  '} {path}\nRun      {origin.run_id}{label}, as of {summary['as_of']}"
-
-
-def _write_workbook(path: Path, summary: Mapping[str, Any], lineage: list[dict[str, Any]]) -> None:
-    try:
-        write_workbook(path, summary, lineage)
-    except KeyError as error:
-        raise version_error(summary["run_id"], f"it has no {error}") from None
+    return f"{'Workbook' if xlsx else 'Report  '} {path}\nRun      {origin.run_id}{label}, as of {summary.as_of}"

@@ -26,10 +26,11 @@ from pipeline.profiles.interest_fit import Backtest, fitted_params, log_backtest
 from pipeline.profiles.search_queries import counts_text, query_metrics
 from pipeline.profiles.shop import save_shop
 from pipeline.report import plots
-from pipeline.report.markdown import as_markdown
 from pipeline.report.pages.facet_table import facet_table
+from pipeline.report.pages.markdown import as_markdown
 from pipeline.report.pages.render import render
 from pipeline.report.publish import REPORT, flat_segments, results_folder, write_results
+from pipeline.report.summary import Summary
 from pipeline.report.training_result import TrainingResult
 from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.choose import candidates_text, choose_and_fit, clustered, needs_choice
@@ -285,7 +286,7 @@ def _log_run(
     params: Params,
     log: ReadLog,
     findings: TrainingFindings,
-    summary: dict[str, Any],
+    summary: Summary,
     report: str,
     *,
     sweep: bool,
@@ -300,17 +301,23 @@ def _log_run(
     mlflow.log_metrics(metrics(findings.facets) | query_metrics(findings.profiles.query_counts))
     mlflow.log_metrics(findings.validity.metrics() if findings.validity else {})
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
-    mlflow.log_dict(summary, "summary.json")
+    mlflow.log_dict(summary.as_json(), "summary.json")
     mlflow.log_text(report, "report.html")
     mlflow.log_table(flat_segments(summary).to_dict(orient="list"), "segments.json")
     mlflow.log_text(json.dumps(findings.lineage, ensure_ascii=False, indent=1), LINEAGE)
     columns = findings.source.events.limit(0).to_pandas()
-    mlflow_runs.log_source(mlflow, digest=summary["reading"]["digest"], columns=columns)
+    mlflow_runs.log_source(mlflow, digest=summary.reading.digest, columns=columns)
     for facet in findings.facets:
-        figures = plots.figures(facet.segments, facet.fitted, seed=params.seed)
-        mlflow_runs.log_figures(
-            mlflow, {f"{facet.segments.facet.name}/{key}": figure for key, figure in figures.items()}
+        segments = facet.segments
+        figures = plots.figures(
+            summary.of_facet(segments.facet.name),
+            segments.lifts.rename(columns=segments.labels),
+            facet.fitted.space,
+            segments.segment_ids[facet.fitted.is_clustered],
+            by_interest=segments.facet.is_named_by_interests,
+            seed=params.seed,
         )
+        mlflow_runs.log_figures(mlflow, {f"{segments.facet.name}/{key}": figure for key, figure in figures.items()})
     if table := facet_table(summary):
         mlflow_runs.log_figures(mlflow, {"crossing": plots.crossing_figure(table)})
 

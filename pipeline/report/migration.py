@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from models.migration_tables import GROUP_ORDER, NO_ORDER, UNKNOWN_GROUP
-from pipeline.report.comparison import flow_figure
+from pipeline.report.pages.flow_figure import flow_figure
 from pipeline.report.terminal import align_columns
 from pipeline.report.texts.wording import Wording
 

@@ -49,7 +49,10 @@ def _program(name: str) -> str:
 def proposals_text(params: Params, segments: pd.DataFrame, *, is_champion: bool) -> list[str]:
     """Proposed names as lines, each with the command that accepts it."""
     rows: list[dict[Any, Any]] = segments.to_dict("records")
-    names = [(segment, proposed_name(segment, params.language)) for segment in rows]
+    names = [
+        (row, proposed_name(row.get("proposed_names"), row["names"], row["names_by_figures"], params.language))
+        for row in rows
+    ]
     lines = [
         f"         {command(params, 'rename', segment['segment_id'], name)}  # now {segment['name']}"
         for segment, name in names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from models.segmentation import FittedClusters
-    from pipeline.config.facets import Facet
     from pipeline.report.pages.facet_table import FacetTable
+    from pipeline.report.segment import Segment
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
 LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report
@@ -32,52 +31,54 @@ MAX_CATEGORIES, MAX_INTEREST_CATEGORIES = 20, 40
 """Shown in a map; in the interest facet, each segment has its own categories."""
 
 
-class ShownSegments(Protocol):
-    """The parts of a facet's segments that the plots use."""
+def figures(
+    segments: Sequence[Segment],
+    lifts: pd.DataFrame,
+    points: NDArray[np.float64],
+    segment_ids: NDArray[np.object_],
+    *,
+    by_interest: bool,
+    seed: int,
+) -> dict[str, Figure]:
+    """All plots of a facet by name; without the map of interests if no segment has a clear interest.
 
-    @property
-    def facet(self) -> Facet:
-        """The facet of the segments."""
-
-    @property
-    def table(self) -> list[dict[str, Any]]:
-        """One row per segment, in order."""
-
-    @property
-    def lifts(self) -> pd.DataFrame:
-        """segment_id x category."""
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Category -> label."""
-
-    @property
-    def segment_ids(self) -> np.ndarray:
-        """The segment of each customer."""
-
-
-def figures(segments: ShownSegments, fitted: FittedClusters, *, seed: int) -> dict[str, Figure]:
-    """All plots of a facet by name; without the map of interests if no segment has a clear interest."""
-    ids = [
-        segment["segment_id"] for segment in segments.table if not segment["is_standing"] and not segment["is_small"]
-    ]
-    highest = segments.lifts.reindex(ids).max().max() if len(segments.lifts.columns) else np.nan
-    interests = {"interests_by_segment": interest_heat_map(segments)} if highest >= MIN_MAP_LIFT else {}
+    Parameters
+    ----------
+    lifts : DataFrame
+        segment_id x label of a category, in display order.
+    points, segment_ids : arrays of shape (n, d) and (n,)
+        The clustered customers as they were clustered, and the segment of each.
+    by_interest : bool
+        Whether the segments are named by interests.
+    """
+    ids = [segment.segment_id for segment in _with_figures(segments)]
+    highest = lifts.reindex(ids).max().max() if len(lifts.columns) else np.nan
+    has_interests = highest >= MIN_MAP_LIFT
+    interests = (
+        {"interests_by_segment": interest_heat_map(segments, lifts, by_interest=by_interest)} if has_interests else {}
+    )
     return {
-        "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
-        "value_by_segment": _bars(segments, "spend_share", "Share of revenue"),
+        "segment_sizes": _bars(segments, [segment.customer_share for segment in segments], "Share of customers"),
+        "value_by_segment": _bars(segments, [segment.spend_share or 0.0 for segment in segments], "Share of revenue"),
         **interests,
         # Interests have too many dimensions for a map in two.
-        **({} if segments.facet.is_named_by_interests else {"map": customer_map(segments, fitted, seed=seed)}),
+        **({} if by_interest else {"map": customer_map(segments, points, segment_ids, seed=seed)}),
     }
 
 
-def _bars(segments: ShownSegments, column: str, title: str) -> Figure:
-    names = [_short(shown_name(segment)) for segment in reversed(segments.table)]
-    values = [100 * (segment[column] or 0.0) for segment in reversed(segments.table)]
+def _with_figures(segments: Sequence[Segment]) -> list[Segment]:
+    return [segment for segment in segments if not segment.is_standing and not segment.is_small]
+
+
+def _name(segment: Segment, max_chars: int = 34) -> str:
+    return _short(shown_name(segment.name, is_stable=segment.is_stable), max_chars)
+
+
+def _bars(segments: Sequence[Segment], shares: Sequence[float], title: str) -> Figure:
+    names = [_name(segment) for segment in reversed(segments)]
     figure = Figure(figsize=(8, 0.4 * len(names) + 1.4), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh(range(len(names)), values, color=COLOURS[0])
+    bars = axes.barh(range(len(names)), [100 * share for share in reversed(shares)], color=COLOURS[0])
     axes.set_yticks(range(len(names)), names)
     axes.bar_label(bars, fmt="%.1f%%", padding=3)
     axes.set_xlabel("%")
@@ -87,21 +88,19 @@ def _bars(segments: ShownSegments, column: str, title: str) -> Figure:
     return figure
 
 
-def interest_heat_map(segments: ShownSegments) -> Figure:
+def interest_heat_map(segments: Sequence[Segment], lifts: pd.DataFrame, *, by_interest: bool) -> Figure:
     """Lift of each category in each segment, on a log scale; for interest segments, above-average interests only."""
-    shown = [segment for segment in segments.table if not segment["is_standing"] and not segment["is_small"]]
-    lifts = segments.lifts.loc[[segment["segment_id"] for segment in shown]]
-    if segments.facet.is_named_by_interests:  # sorted along the diagonal
+    shown = _with_figures(segments)
+    lifts = lifts.loc[[segment.segment_id for segment in shown]]
+    if by_interest:  # sorted along the diagonal
         lifts = lifts.where(lifts >= 1.0)
-        lifts = lifts[lifts.fillna(0.0).idxmax().map(list(lifts.index).index).sort_values(kind="stable").index]
-    kept = list(lifts.columns[: MAX_INTEREST_CATEGORIES if segments.facet.is_named_by_interests else MAX_CATEGORIES])
+        lifts = lifts.iloc[:, np.argsort(lifts.fillna(0.0).to_numpy().argmax(axis=0), kind="stable")]
+    lifts = lifts.iloc[:, : MAX_INTEREST_CATEGORIES if by_interest else MAX_CATEGORIES]
     return _lift_map(
-        lifts[kept].to_numpy(np.float64),
-        [_short(shown_name(segment)) for segment in shown],
-        [_short(segments.labels[name], 22) for name in kept],
-        "Above-average interests by segment"
-        if segments.facet.is_named_by_interests
-        else "Interest compared with the average",
+        lifts.to_numpy(np.float64),
+        [_name(segment) for segment in shown],
+        [_short(str(label), 22) for label in lifts.columns],
+        "Above-average interests by segment" if by_interest else "Interest compared with the average",
     )
 
 
@@ -110,8 +109,8 @@ def crossing_figure(table: FacetTable) -> Figure:
     lifts = np.array([[np.nan if cell.lift is None else cell.lift for cell in cells] for cells in table.cells])
     figure = _lift_map(
         lifts,
-        [_short(shown_name(row)) for row in table.rows],
-        [_short(shown_name(column), 22) for column in table.columns],
+        [_name(row) for row in table.rows],
+        [_name(column, 22) for column in table.columns],
         "Customers in both segments, compared with chance",
     )
     for row, cells in enumerate(table.cells):
@@ -136,24 +135,25 @@ def _lift_map(lifts: NDArray[np.float64], rows: list[str], columns: list[str], t
     return figure
 
 
-def customer_map(segments: ShownSegments, fitted: FittedClusters, *, seed: int) -> Figure:
+def customer_map(
+    segments: Sequence[Segment], points: NDArray[np.float64], segment_ids: NDArray[np.object_], *, seed: int
+) -> Figure:
     """A sample of customers on the two main axes of their profiles, without ids."""
-    rows = sampled_rows(len(fitted.space), MAX_POINTS, seed)
+    rows = sampled_rows(len(points), MAX_POINTS, seed)
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
-    if len(rows) > 2 and np.count_nonzero(np.ptp(fitted.space[rows], axis=0)) > 1:
-        points = PCA(2, svd_solver="full").fit_transform(fitted.space[rows])
-        clustered = segments.segment_ids[fitted.is_clustered][rows]
+    if len(rows) > 2 and np.count_nonzero(np.ptp(points[rows], axis=0)) > 1:
+        sample, ids = PCA(2, svd_solver="full").fit_transform(points[rows]), segment_ids[rows]
         markers = ("o", "s", "^")
-        shown = [segment for segment in segments.table if not segment["is_standing"]]
+        shown = [segment for segment in segments if not segment.is_standing]
         for index, segment in enumerate(shown):
-            inside = clustered == segment["segment_id"]
+            inside = ids == segment.segment_id
             axes.scatter(
-                points[inside, 0],
-                points[inside, 1],
+                sample[inside, 0],
+                sample[inside, 1],
                 s=9,
                 alpha=0.6,
-                label=_short(shown_name(segment)),
+                label=_name(segment),
                 color=COLOURS[index % len(COLOURS)],
                 marker=markers[index // len(COLOURS) % 3],
                 linewidths=0,

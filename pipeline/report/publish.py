@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import UndefinedError
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.report.pages.render import render
+from pipeline.report.segment import Segment
+from pipeline.report.summary import Summary, read_summary
+from pipeline.report.texts.rules import conditions_text
 from pipeline.report.texts.wording import wording
 from pipeline.stores import files, mlflow_runs, model_registry
 
 REPORT, SEGMENTS, SEGMENTS_JSON, MANIFEST = "report.html", "segments.parquet", "segments.json", "manifest.json"
 SHORT_ID = 12
-REPORT_ONLY_KEYS = ("stages",)
+REPORT_ONLY_KEYS = {"stages"}
 """Keys of a segment that only the report uses."""
 FLAT_COLUMNS = (
     *("facet", "segment_id", "name", "archetype", "is_standing", "customer_count", "customer_share", "spend_share"),
     *("stability", "stability_word", "is_stable"),
 )
 """Columns of segments whose values are not nested."""
-HINT = "Train again, or use the version of Kindred that trained it."
 
 
 def results_folder(params: Params, alias: str) -> Path:
@@ -34,45 +35,50 @@ def results_folder(params: Params, alias: str) -> Path:
     return folder if alias == "champion" else folder / alias
 
 
-def flat_segments(summary: Mapping[str, Any]) -> pd.DataFrame:
+def flat_segments(summary: Summary) -> pd.DataFrame:
     """The segments of a summary, one per row, with texts in its language instead of nested values."""
-    frame, language = pd.DataFrame(summary["segments"]), summary["language"]
-    words = wording(language, summary.get("currency"))
-    proposed = frame.get("proposed_names")  # present only if naming.proposer is set
-    return pd.DataFrame(
-        {
-            **{name: frame[name] for name in FLAT_COLUMNS},
-            "top_categories": ["; ".join(item["category"] for item in top) for top in frame.top_categories],
-            "evidence": [json.dumps(evidence, sort_keys=True) for evidence in frame.evidence],
-            "rule": [rule and words.conditions(rule) for rule in frame.rule],
-            **{f"rule_{key}": [rule and rule[key] for rule in frame.rule] for key in ("precision", "coverage")},
-            **{name: ["" if not texts else texts[language] for texts in frame[name]] for name in ("playbook", "avoid")},
-            "run_id": summary["run_id"],
-            **({} if proposed is None else {"proposed_name": [names[language] if names else "" for names in proposed]}),
-        }
-    )
+    language, words = summary.language, wording(summary.language, summary.currency)
+    segments = summary.segments
+    rules = [segment.rule for segment in segments]
+    frame = {name: [getattr(segment, name) for segment in segments] for name in FLAT_COLUMNS}
+    frame["top_categories"] = ["; ".join(item.category for item in segment.top_categories) for segment in segments]
+    frame["evidence"] = [_evidence_json(segment) for segment in segments]
+    frame["rule"] = [rule and conditions_text(rule, words) for rule in rules]
+    frame["rule_precision"] = [rule and rule.precision for rule in rules]
+    frame["rule_coverage"] = [rule and rule.coverage for rule in rules]
+    frame["playbook"] = [segment.playbook.get(language, "") for segment in segments]
+    frame["avoid"] = [segment.avoid.get(language, "") for segment in segments]
+    frame["run_id"] = [summary.run_id] * len(segments)
+    if any("proposed_names" in segment.model_fields_set for segment in segments):  # only if naming.proposer is set
+        frame["proposed_name"] = [(segment.proposed_names or {}).get(language, "") for segment in segments]
+    return pd.DataFrame(frame)
+
+
+def _evidence_json(segment: Segment) -> str:
+    items = [item.model_dump(mode="json", exclude_unset=True) for item in segment.evidence]
+    return json.dumps(items, sort_keys=True)
 
 
 def write_results(
-    folder: Path, summary: Mapping[str, Any], report: str, *, params_digest: str, versions: Mapping[str, str]
+    folder: Path, summary: Summary, report: str, *, params_digest: str, versions: Mapping[str, str]
 ) -> None:
     """Write the report and the segments, and then the manifest."""
     rows = [
-        {"run_id": summary["run_id"]} | {key: value for key, value in segment.items() if key not in REPORT_ONLY_KEYS}
-        for segment in summary["segments"]
+        {"run_id": summary.run_id} | segment.model_dump(mode="json", exclude_unset=True, exclude=REPORT_ONLY_KEYS)
+        for segment in summary.segments
     ]
     files.write_text(folder / REPORT, report)
     files.write_table(folder / SEGMENTS, flat_segments(summary))
     files.write_json(folder / SEGMENTS_JSON, rows)
-    reading = summary["reading"]
+    reading = summary.reading
     files.write_manifest(
         folder / MANIFEST,
-        run_id=summary["run_id"],
+        run_id=summary.run_id,
         params_digest=params_digest,
-        inputs={"source": reading["digest"]},
+        inputs={"source": reading.digest},
         outputs={name: folder / name for name in (REPORT, SEGMENTS, SEGMENTS_JSON)},
         versions=versions,
-        row_counts={key: reading[key] for key in ("read_count", "accepted_count", "rejected_count")},
+        row_counts={key: getattr(reading, key) for key in ("read_count", "accepted_count", "rejected_count")},
     )
 
 
@@ -85,15 +91,15 @@ def is_published(params: Params, run_id: str) -> bool:
     return isinstance(manifest, dict) and manifest.get("run_id") == run_id
 
 
-def publish_run(mlflow: Any, params: Params, origin: mlflow_runs.Origin, summary: Mapping[str, Any]) -> Path:
+def publish_run(mlflow: Any, params: Params, origin: mlflow_runs.Origin, summary: Summary) -> Path:
     """Write the report and the segments of a run to the outputs folder; returns the path of the report."""
     folder = results_folder(params, "champion")
-    page = render_summary(summary)
+    page = render(summary, summary.language)
     write_results(folder, summary, page, params_digest=origin.params_digest, versions=origin.versions)
     return folder / REPORT
 
 
-def current_summary(mlflow: Any, params: Params, run_id: str, language: str | None = None) -> dict[str, Any]:
+def current_summary(mlflow: Any, params: Params, run_id: str, language: str | None = None) -> Summary:
     """The summary of a run with the current names of its segments, in ``language``.
 
     Raises
@@ -101,43 +107,24 @@ def current_summary(mlflow: Any, params: Params, run_id: str, language: str | No
     UserError
         The run has no summary, or one of another version.
     """
-    summary = mlflow_runs.read_run(mlflow, run_id)[2]
-    if not summary.get("segments"):
+    content = mlflow_runs.read_run(mlflow, run_id)[2]
+    if not content.get("segments"):
         raise UserError(
             f"run {run_id}: expected the summary of a training among its artifacts, found none. Name a run of `kindred "
             "train` that finished. `make ui` lists them."
         )
-    if any("facet" not in segment for segment in summary["segments"]):
-        raise version_error(run_id, "its segments have no facet")
-    return with_current_names(summary, language or summary["language"], model_registry.given_names(mlflow, params))
+    summary = read_summary(run_id, content)
+    return with_current_names(summary, language or summary.language, model_registry.given_names(mlflow, params))
 
 
-def with_current_names(summary: Mapping[str, Any], language: str, given: Mapping[str, str]) -> dict[str, Any]:
+def with_current_names(summary: Summary, language: str, given: Mapping[str, str]) -> Summary:
     """A summary with segment names in ``language``, or as set by hand (``given``: segment_id -> name)."""
     segments = []
-    for segment in summary["segments"]:
-        by_hand = given.get(segment["segment_id"])
-        by_figures = segment.get("names_by_figures", segment["names"])
-        names = dict.fromkeys(by_figures, by_hand) if by_hand else by_figures
-        segments.append({**segment, "name": names[language], "names": names})
-    current = {segment["segment_id"]: segment["name"] for segment in segments}
-    lineage = [row | {"name": current.get(row["segment_id"], row["name"])} for row in summary["lineage"]["rows"]]
-    return {
-        **summary,
-        "language": language,
-        "segments": segments,
-        "lineage": summary["lineage"] | {"rows": lineage},
-    }
-
-
-def render_summary(summary: Mapping[str, Any]) -> str:
-    """The report as HTML, in the language of the summary."""
-    try:
-        return render(dict(summary), summary["language"])
-    except UndefinedError as error:
-        raise version_error(summary["run_id"], str(error)) from None
-
-
-def version_error(run_id: str, why: str) -> UserError:
-    """The error for a summary that another version of Kindred wrote."""
-    return UserError(f"run {run_id}: expected a summary of this version of Kindred; {why}. {HINT}")
+    for segment in summary.segments:
+        by_hand = given.get(segment.segment_id)
+        names = dict.fromkeys(segment.names_by_figures, by_hand) if by_hand else segment.names_by_figures
+        segments.append(segment.model_copy(update={"name": names[language], "names": names}))
+    current = {segment.segment_id: segment.name for segment in segments}
+    rows = [row.model_copy(update={"name": current.get(row.segment_id, row.name)}) for row in summary.lineage.rows]
+    lineage = summary.lineage.model_copy(update={"rows": rows})
+    return summary.model_copy(update={"language": language, "segments": segments, "lineage": lineage})

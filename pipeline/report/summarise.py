@@ -1,10 +1,11 @@
-"""Results -> one plain dict of numbers and keys; `report.texts.wording` turns it into texts."""
+"""The results of a training -> its `Summary`: numbers and keys; `pipeline.report.texts` turns it into texts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from features.journey import RESPONSES, STAGES
 from models.crosstabs import crossing, funnel
 from models.migration_tables import GROUP_ORDER
 from models.pareto import revenue
+from pipeline.report.lineage import lineage_records, lineage_table
+from pipeline.report.summary import Summary
 
 MAX_CATEGORIES = 40
 CROSSTAB_GROUPS = {
@@ -25,92 +28,130 @@ CROSSTAB_GROUPS = {
 """Profile columns crosstabulated with the segments -> their groups in order; other groups follow."""
 
 
-def summarise(
-    *,
-    as_of: datetime,
-    language: str,
-    currency: str | None,
-    run_id: str,
-    reading: Mapping[str, Any],
-    segments: list[dict[str, Any]],
-    shop: Mapping[str, float],
-    lifts: pd.DataFrame,
-    labels: Mapping[str, str],
-    lineage: Mapping[str, Any],
-    profile: pd.DataFrame,
-    segment_ids: np.ndarray,
-    clustered_count: int,
-    quality: Mapping[str, Any],
-    method: Mapping[str, Any],
-    audiences: Sequence[Mapping[str, Any]] = (),
-    attributes: Mapping[str, Any] | None = None,
-    migration: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The report as data.
+@dataclass(frozen=True)
+class Training:
+    """The results of a training that its summary is made of.
 
-    Parameters
+    Attributes
     ----------
     language : str
         Language of the training; the report can be made in another.
-    currency : str, optional
+    currency : str or None
         ISO 4217 code of all amounts.
-    segments : list of dict
-        The segments, in the order of the report.
-    shop : mapping
-        Figures of all clustered customers.
-    lifts : DataFrame
-        segment_id x category, in display order.
-    lineage : mapping
-        `pipeline.report.terminal.lineage_table`.
-    profile, segment_ids : DataFrame, array, n rows
-        One row per customer, and the segment of each.
+    profile : DataFrame, n rows
+        One row per customer.
+    facets : sequence of (SegmentTables, mapping)
+        The segments of each facet, and its `pipeline.report.summary.FacetSummary`.
+    quality : mapping
+        `pipeline.report.summary.TrainingQuality`.
     method : mapping
-        How the numbers were computed: history_days, min_events, min_group, min_known_share, noise_policy, interests
-        (half_life_days, kappa, signal_weights), is_fitted, query_counts, usual_history_days.
-    audiences, attributes : sequence of mapping, mapping or None
-        `pipeline.segmentation.profile_cards.Cards`.
-    migration : mapping
-        `models.migration_tables.stage_moves`.
-
-    Returns
-    -------
-    dict
-        Can be stored as JSON; contains no customer ids.
+        `pipeline.report.summary.Method`.
+    lineage : sequence of mapping
+        Rows of `pipeline.segmentation.lineage.SegmentIdentity`, with names.
+    crossing : mapping or None
+        `pipeline.report.summary.FacetCrosstab`.
+    interests : sequence of mapping
+        `pipeline.report.summary.CategoryLifts`.
     """
-    clustered = [segment for segment in segments if not segment["is_standing"]]
-    return {
-        "run_id": run_id,
-        "language": language,
-        "currency": currency,
-        "as_of": f"{as_of:%Y-%m-%d %H:%M} UTC",
-        "customer_count": len(profile),
-        "clustered_count": clustered_count,
-        "segments": [{**segment, "stages": _stages(segment["figures"])} for segment in segments],
-        "shop": dict(shop),
-        "totals": _totals(profile),
-        "spend_is": _spend_basis(profile),
-        "revenue": revenue(profile.net_spend, profile.value_tier, min_group=method["min_group"])
-        if "value_tier" in profile
-        else None,
-        "has_spend": any((segment["spend_share"] or 0.0) > 0 for segment in segments),
-        "heat_map": _heat_map(clustered, lifts, labels),
-        "lineage": dict(lineage),
-        "funnel": funnel(profile, segment_ids, min_group=method["min_group"]),
-        "crossings": _crossings(clustered, profile, segment_ids, method["min_group"]),
-        "reading": dict(reading),
-        "quality": dict(quality),
-        "method": dict(method),
-        "audiences": list(audiences),
-        "attributes": dict(attributes) if attributes else None,
-        "migration": dict(migration) if migration else None,
-    }
+
+    run_id: str
+    as_of: datetime
+    language: str
+    currency: str | None
+    profile: pd.DataFrame
+    facets: Sequence[tuple[SegmentTables, Mapping[str, Any]]]
+    reading: Mapping[str, Any]
+    quality: Mapping[str, Any]
+    method: Mapping[str, Any]
+    lineage: Sequence[Mapping[str, Any]]
+    audiences: Sequence[Mapping[str, Any]]
+    attributes: Mapping[str, Any] | None
+    migration: Mapping[str, Any] | None
+    crossing: Mapping[str, Any] | None
+    interests: Sequence[Mapping[str, Any]]
 
 
-def _stages(figures: Mapping[str, float]) -> list[dict[str, Any]]:
-    shares = {stage: figures.get(f"stage_{stage}_share", 0.0) for stage in STAGES}
-    if any(shares.values()):
-        shares["too_few"] = 1.0 - sum(shares.values())
-    return [{"stage": stage, "share": share} for stage, share in shares.items() if share >= 0.005]
+class SegmentTables(Protocol):
+    """The parts of a facet's segments that the summary uses."""
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """One row per segment, in order: `pipeline.report.summary.Segment` without its stages."""
+
+    @property
+    def shop(self) -> dict[str, float]:
+        """The figures of all clustered customers."""
+
+    @property
+    def lifts(self) -> pd.DataFrame:
+        """segment_id x category, in display order."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Category -> label."""
+
+    @property
+    def segment_ids(self) -> np.ndarray:
+        """The segment of each customer, shape (n,)."""
+
+
+def summarise(training: Training) -> Summary:
+    """The report as data; contains no customer ids."""
+    profile, min_group = training.profile, training.method["min_group"]
+    first, first_facet = training.facets[0]
+    clustered = [segment for segment in first.table if not segment["is_standing"]]
+    has_tiers = "value_tier" in profile
+    further = [row for tables, _ in training.facets[1:] for row in tables.table]
+    return Summary.model_validate(
+        {
+            "run_id": training.run_id,
+            "language": training.language,
+            "currency": training.currency,
+            "as_of": f"{training.as_of:%Y-%m-%d %H:%M} UTC",
+            "customer_count": len(profile),
+            "clustered_count": first_facet["clustered_count"],
+            "segments": [
+                *({**segment, "stages": stage_shares(segment, min_group)} for segment in first.table),
+                *({**segment, "stages": []} for segment in further),  # the stages of a further facet are not shown
+            ],
+            "shop": first.shop,
+            "totals": _totals(profile),
+            "spend_is": _spend_basis(profile),
+            "revenue": revenue(profile.net_spend, profile.value_tier, min_group=min_group) if has_tiers else None,
+            "has_spend": any((segment["spend_share"] or 0.0) > 0 for segment in first.table),
+            "heat_map": _heat_map(clustered, first.lifts, first.labels),
+            "lineage": lineage_table(lineage_records(training.lineage)),
+            "funnel": funnel(profile, first.segment_ids, min_group=min_group),
+            "crossings": _crossings(clustered, profile, first.segment_ids, min_group),
+            "reading": training.reading,
+            "quality": training.quality,
+            "method": training.method,
+            "audiences": training.audiences,
+            "attributes": training.attributes or None,
+            "migration": training.migration or None,
+            "facets": [facet for _, facet in training.facets],
+            "crossing": training.crossing,
+            "interests": training.interests,
+        }
+    )
+
+
+def stage_shares(segment: Mapping[str, Any], min_group: int) -> list[dict[str, Any]]:
+    """The lifecycle stages of a segment, and the share of the customers whose stage is hidden.
+
+    Stages of fewer than ``min_group`` customers are hidden (``too_few``). If larger ones are hidden as well, because a
+    small one could be worked out from them, the remainder is ``rest``.
+    """
+    figures, size = segment["figures"], segment["customer_count"]
+    shown = {stage: figures.get(f"stage_{stage}_share", 0.0) for stage in STAGES}
+    if not any(shown.values()):
+        return []
+    remainder = 1.0 - sum(shown.values())
+    hidden_count = round(remainder * size)
+    stages = [{"stage": stage, "share": share} for stage, share in shown.items() if share > 0]
+    if hidden_count > 0:
+        stages.append({"stage": "too_few" if hidden_count < min_group else "rest", "share": remainder})
+    return stages
 
 
 def _totals(profile: pd.DataFrame) -> dict[str, float]:

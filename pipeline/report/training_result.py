@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config.params import Params
+from pipeline.report.lineage import lineage_records, lineage_text
 from pipeline.report.next_steps import command, proposals_text, runs_command
 from pipeline.report.publish import REPORT, SHORT_ID
-from pipeline.report.terminal import align_columns, lineage_text
+from pipeline.report.terminal import align_columns
 from pipeline.report.texts.wording import shown_name, wording
 
 
@@ -42,7 +43,7 @@ class TrainingResult:
     def as_text(self) -> str:
         """The tables of segments and the next steps."""
         tables = [facet_text(str(name), rows) for name, rows in self.segments.groupby("facet", sort=False)]
-        lineage = lineage_text(self.lineage)
+        lineage = lineage_text(lineage_records(self.lineage))
         return "\n".join(
             [
                 "",
@@ -79,11 +80,11 @@ def facet_text(facet: str, segments: pd.DataFrame) -> str:
     rows: list[dict[Any, Any]] = segments.to_dict("records")
     has_interests = any(row["top_categories"] for row in rows)
     columns = {
-        words(f"facet.{facet}") if f"facet.{facet}" in words.texts else facet: [shown_name(row) for row in rows],
-        words("sizes.customers"): segments.customer_count.map("{:,}".format),
-        words("sizes.share"): segments.customer_share.map("{:.1%}".format),
+        words.facet(facet): [shown_name(row["name"], is_stable=row["is_stable"]) for row in rows],
+        words("sizes.customers"): segments.customer_count.map(words.whole),
+        words("sizes.share"): [words.number(share, "share") for share in segments.customer_share],
         words("sizes.spend"): [
-            f"{share:.1%}" if has_spend and share is not None and not np.isnan(share) else "-"
+            words.number(share, "share") if has_spend and share is not None and not np.isnan(share) else "-"
             for share in segments.spend_share
         ],
         "Stability": segments.stability_word.fillna("-"),

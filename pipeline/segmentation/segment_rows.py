@@ -15,6 +15,8 @@ from models.naming import in_languages
 from models.segmentation import FittedClusters
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
+from pipeline.report.segment import RULE
+from pipeline.report.texts.rules import conditions_text
 from pipeline.report.texts.wording import wording
 
 
@@ -37,7 +39,8 @@ def rule_of(
             for condition in rule.conditions
         ]
         summary = {"conditions": conditions, "precision": rule.precision, "coverage": rule.coverage}
-    return {"text": wording(params.language, params.currency).conditions(summary), **summary}
+    words = wording(params.language, params.currency)
+    return {"text": conditions_text(RULE.validate_python(summary), words), **summary}
 
 
 def _rule_of_group(group: str, noise_policy: str | None, facet: Facet) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The results of a training as one plain dict, read by the report and `kindred compare`, and its metrics."""
+"""The results of a training as its summary, read by the report and `kindred compare`, and its metrics."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.segmentation import FittedClusters
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
-from pipeline.report.summarise import summarise
-from pipeline.report.terminal import lineage_table
+from pipeline.report.summarise import Training, summarise
+from pipeline.report.summary import Summary
 from pipeline.segmentation.data_requirements import history_days
 from pipeline.segmentation.describe import Segments
 from pipeline.segmentation.predictive_validity import Validity
@@ -54,49 +54,32 @@ class TrainingFindings:
         return [row for facet in self.facets for row in facet.lineage]
 
 
-def training_summary(params: Params, findings: TrainingFindings, run_id: str, *, is_fitted: bool) -> dict[str, Any]:
-    """Everything shown of a training.
-
-    The top level holds the sections of the first facet. ``facets`` has the quality of each facet, ``segments`` the rows
-    of all, and ``crossing`` compares the first two.
-    """
+def training_summary(params: Params, findings: TrainingFindings, run_id: str, *, is_fitted: bool) -> Summary:
+    """Everything shown of a training."""
     first = findings.facets[0]
-    segments, profiles = first.segments, findings.profiles
-    summary = summarise(
-        as_of=params.as_of,
-        language=params.language,
-        currency=params.currency,
-        run_id=run_id,
-        reading=findings.source.summary.as_dict(),
-        segments=segments.table,
-        shop=segments.shop,
-        lifts=segments.lifts,
-        labels=segments.labels,
-        lineage=lineage_table(findings.lineage),
-        profile=profiles.table,
-        segment_ids=segments.segment_ids,
-        clustered_count=int(first.fitted.is_clustered.sum()),
-        quality={
-            **_quality(first),
-            "notes": list(findings.notes),
-            "validity": findings.validity.as_dict() if findings.validity else None,
-        },
-        method=_method(params, findings, is_fitted=is_fitted),
-        audiences=findings.cards.audiences,
-        attributes=findings.cards.attributes,
-        migration=findings.moved,
+    return summarise(
+        Training(
+            run_id=run_id,
+            as_of=params.as_of,
+            language=params.language,
+            currency=params.currency,
+            profile=findings.profiles.table,
+            facets=[(facet.segments, _facet_summary(facet)) for facet in findings.facets],
+            reading=findings.source.summary.as_dict(),
+            quality={
+                **_quality(first),
+                "notes": list(findings.notes),
+                "validity": findings.validity.as_dict() if findings.validity else None,
+            },
+            method=_method(params, findings, is_fitted=is_fitted),
+            lineage=findings.lineage,
+            audiences=findings.cards.audiences,
+            attributes=findings.cards.attributes,
+            migration=findings.moved,
+            crossing=_crossing(findings, params),
+            interests=lifts_by_category(findings.facets),
+        )
     )
-    return summary | {
-        "segments": [*summary["segments"], *(row for facet in findings.facets[1:] for row in _rows(facet))],
-        "facets": [_facet_summary(facet) for facet in findings.facets],
-        "crossing": _crossing(findings, params),
-        "interests": lifts_by_category(findings.facets),
-    }
-
-
-def _rows(facet: FacetFindings) -> list[dict[str, Any]]:
-    """Segments of a further facet, which has no chart of lifecycle stages."""
-    return [{**row, "stages": []} for row in facet.segments.table]
 
 
 def _quality(facet: FacetFindings) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from pipeline.config.params import Params
 from pipeline.config.segment_params import IdentityParams
 from pipeline.ingest.raw_tables import SourceError
 from pipeline.ingest.source import read_source
-from pipeline.report.texts.wording import ALL_RETAINED
+from pipeline.report.texts.cards import ALL_RETAINED
 from pipeline.report.training_result import TrainingResult, facet_text
 from pipeline.stores import database, files, mlflow_runs, model_registry
 from pipeline.stores.database import connect

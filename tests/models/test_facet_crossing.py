@@ -1,4 +1,4 @@
-"""Crosstab of two facets: counts, spend, lift, and hidden cells."""
+"""Crosstab of two facets: counts, spend, and hidden cells."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ def crossed(counts: list[list[int]], min_group: int = 3, is_buyer: np.ndarray | 
     return cross_facets(first, second, spend, buyers, min_group=min_group)
 
 
-def test_counts_lifts_and_spend_by_hand() -> None:
+def test_counts_and_spend_by_hand() -> None:
     found = crossed([[6, 4], [4, 6]])
     assert found["counts"] == [[6, 4], [4, 6]]
-    assert found["lifts"] == [pytest.approx([1.2, 0.8]), pytest.approx([0.8, 1.2])]
     assert found["spend_shares"] == [pytest.approx([0.4, 8 / 30]), pytest.approx([4 / 30, 0.2])]
 
 
@@ -29,12 +28,9 @@ def test_a_small_cell_is_hidden_and_cannot_be_found_by_subtraction() -> None:
     assert isinstance(counts, list) and counts[0][1] is None
     for line in (*counts, *zip(*counts, strict=True)):
         assert sum(count is None for count in line) != 1
-    for name in ("lifts", "spend_shares"):
-        table = found[name]
-        assert isinstance(table, list)
-        assert [[value is None for value in row] for row in table] == [
-            [count is None for count in row] for row in counts
-        ]
+    spend = found["spend_shares"]
+    assert isinstance(spend, list)
+    assert [[share is None for share in row] for row in spend] == [[count is None for count in row] for row in counts]
 
 
 def test_the_spend_of_few_buyers_is_hidden_with_another_cell() -> None:
@@ -43,11 +39,3 @@ def test_the_spend_of_few_buyers_is_hidden_with_another_cell() -> None:
     found = crossed([[10, 10], [10, 10]], is_buyer=is_buyer)
     assert found["counts"] == [[10, 10], [10, 10]]
     assert found["spend_shares"] == [[None, None], [None, None]]
-
-
-def test_rule_based_groups_have_no_lifts() -> None:
-    first = np.array(["s1"] * 20 + ["s2"] * 20 + ["standing-browsing"] * 400, dtype=object)
-    second = np.array((["i1"] * 10 + ["i2"] * 10) * 2 + ["standing-unknown"] * 400, dtype=object)
-    found = cross_facets(first, second, np.ones(440), np.ones(440, dtype=bool), min_group=3)
-    assert found["rows"] == ["s1", "s2", "standing-browsing"]
-    assert found["lifts"] == [[1.0, 1.0, None], [1.0, 1.0, None], [None, None, None]]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from models.facet_crossing import visible_lifts
+from pipeline.report.segment import Segment
+from pipeline.report.summary import Summary
 
 MIN_COLUMN_SHARE = 0.05
 """A rule-based group has a column from this share of all customers."""
@@ -40,38 +41,38 @@ class FacetTable:
 
     Attributes
     ----------
-    left_out : sequence of mapping
+    left_out : sequence of Segment
         Segments of the first facet without a column.
     """
 
-    rows: Sequence[Mapping[str, Any]]
-    columns: Sequence[Mapping[str, Any]]
+    rows: Sequence[Segment]
+    columns: Sequence[Segment]
     cells: Sequence[Sequence[Cell]]
-    left_out: Sequence[Mapping[str, Any]]
+    left_out: Sequence[Segment]
 
 
-def facet_table(summary: Mapping[str, Any]) -> FacetTable | None:
-    """The crosstab of `segmentation.training_summary`, largest rows first; None if there are not two facets to show."""
-    crosstab = summary.get("crossing")
-    if not crosstab:
+def facet_table(summary: Summary) -> FacetTable | None:
+    """The crosstab of two facets, largest rows first; None if there are not two facets to show."""
+    crosstab = summary.crossing
+    if crosstab is None:
         return None
-    by_id = {segment["segment_id"]: segment for segment in summary["segments"]}
-    counts = np.array(crosstab["counts"], dtype=np.float64).T  # NaN where hidden
+    by_id = {segment.segment_id: segment for segment in summary.segments}
+    counts = np.array(crosstab.counts, dtype=np.float64).T  # NaN where hidden
     places = (
-        {segment_id: place for place, segment_id in enumerate(crosstab["rows"])},
-        {segment_id: place for place, segment_id in enumerate(crosstab["columns"])},
+        {segment_id: place for place, segment_id in enumerate(crosstab.rows)},
+        {segment_id: place for place, segment_id in enumerate(crosstab.columns)},
     )
-    rows = [by_id[segment_id] for segment_id in crosstab["columns"] if not by_id[segment_id]["is_small"]]
-    rows.sort(key=lambda row: (row["is_standing"], -row["customer_count"], row["segment_id"]))
-    known = np.array([places[1][row["segment_id"]] for row in rows if not row["is_standing"]], dtype=np.int64)
+    rows = [by_id[segment_id] for segment_id in crosstab.columns if not by_id[segment_id].is_small]
+    rows.sort(key=lambda row: (row.is_standing, -row.customer_count, row.segment_id))
+    known = np.array([places[1][row.segment_id] for row in rows if not row.is_standing], dtype=np.int64)
     has_interests = {segment_id: np.nansum(counts[known, place]) > 0 for segment_id, place in places[0].items()}
-    first = [segment for segment in summary["segments"] if segment["segment_id"] in places[0]]
+    first = [segment for segment in summary.segments if segment.segment_id in places[0]]
     columns = _columns(first, has_interests)
     if not rows or not columns:
         return None
-    at = np.ix_([places[1][row["segment_id"]] for row in rows], [places[0][column["segment_id"]] for column in columns])
-    spend = np.array(crosstab["spend_shares"], dtype=np.float64).T[at]
-    is_clustered = np.array([not row["is_standing"] for row in rows], dtype=bool)
+    at = np.ix_([places[1][row.segment_id] for row in rows], [places[0][column.segment_id] for column in columns])
+    spend = np.array(crosstab.spend_shares, dtype=np.float64).T[at]
+    is_clustered = np.array([not row.is_standing for row in rows], dtype=bool)
     lifts, is_significant = visible_lifts(np.where(is_clustered[:, None], counts[at], np.nan))
     return FacetTable(
         rows=rows,
@@ -87,30 +88,25 @@ def facet_table(summary: Mapping[str, Any]) -> FacetTable | None:
     )
 
 
-def _columns(segments: Sequence[Mapping[str, Any]], has_interests: Mapping[str, bool]) -> list[Mapping[str, Any]]:
+def _columns(segments: Sequence[Segment], has_interests: Mapping[str, bool]) -> list[Segment]:
     """Clustered segments, and large rule-based groups with known interests; all of these if nothing is clustered."""
-    is_clustered = any(not segment["is_standing"] for segment in segments)
+    is_clustered = any(not segment.is_standing for segment in segments)
     return [
         segment
         for segment in segments
-        if not segment["is_small"]
+        if not segment.is_small
         and (
-            not segment["is_standing"]
-            or (
-                has_interests[segment["segment_id"]]
-                and (segment["customer_share"] >= MIN_COLUMN_SHARE or not is_clustered)
-            )
+            not segment.is_standing
+            or (has_interests[segment.segment_id] and (segment.customer_share >= MIN_COLUMN_SHARE or not is_clustered))
         )
     ]
 
 
-def _cell(
-    count: float, spend: float, lift: float, is_significant: bool, segments: tuple[Mapping[str, Any], Mapping[str, Any]]
-) -> Cell:
+def _cell(count: float, spend: float, lift: float, is_significant: bool, segments: tuple[Segment, Segment]) -> Cell:
     if np.isnan(count):
         return Cell()
     # If the revenue of a segment is hidden, the sum of its cells would reveal it.
-    has_spend = all(segment["spend_share"] is not None for segment in segments)
+    has_spend = all(segment.spend_share is not None for segment in segments)
     return Cell(
         count=int(count),
         spend_share=float(spend) if has_spend and not np.isnan(spend) else None,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from pipeline.report.segment import Card, CardLine
 
 TEXTS = Path(__file__).parent / "five_w.yaml"
 NUMBERS = ("price_level", "views_per_order")
@@ -23,10 +26,24 @@ def texts_of(language: str) -> dict[str, Any]:
     return yaml.safe_load(TEXTS.read_text(encoding="utf-8"))[language]
 
 
-def five_w_texts(
-    five_w: Mapping[str, list[dict[str, Any]]], language: str, *, is_standing: bool = False
-) -> dict[str, Any]:
-    """The card as ``intro`` and ``questions``, each with a title and lines; questions without lines are left out.
+@dataclass(frozen=True)
+class CardTexts:
+    """A 5W card: an introduction, and questions with their lines."""
+
+    intro: str
+    questions: list[QuestionTexts]
+
+
+@dataclass(frozen=True)
+class QuestionTexts:
+    """A question of the card; questions without lines are left out."""
+
+    title: str
+    lines: list[str]
+
+
+def five_w_texts(card: Card, language: str, *, is_standing: bool = False) -> CardTexts:
+    """The card in words.
 
     Parameters
     ----------
@@ -35,52 +52,45 @@ def five_w_texts(
     """
     words = texts_of(language)
     compared_with = words["compared_with"]["by_rule" if is_standing else "clustered"]
-    questions = [
-        {"title": title, "lines": lines}
-        for question, title in words["questions"].items()
-        if (lines := _lines(five_w.get(question, ()), words, language, compared_with))
-    ]
-    return {"intro": words["intro"], "questions": questions}
+    questions = []
+    for question, title in words["questions"].items():
+        shown = [line for line in card.get(question, ()) if _differs(line, words)]
+        if shown:
+            questions.append(QuestionTexts(title, [_line(line, words, language, compared_with) for line in shown]))
+    return CardTexts(words["intro"], questions)
 
 
-def _lines(
-    lines: Iterable[Mapping[str, Any]], words: Mapping[str, Any], language: str, compared_with: str
-) -> list[str]:
-    return [_line(line, words, language, compared_with) for line in lines if _differs(line, words)]
-
-
-def _differs(line: Mapping[str, Any], words: Mapping[str, Any]) -> bool:
+def _differs(line: CardLine, words: Mapping[str, Any]) -> bool:
     """Whether the figure, as formatted, differs from the overall figure."""
-    own, shop = (_figure(line[name], _form(line), words) for name in ("figure", "shop"))
+    own, shop = (_figure(value, _form(line), words) for value in (line.figure, line.shop))
     return own != shop
 
 
-def _form(line: Mapping[str, Any]) -> str:
-    return "number" if line["topic"] in NUMBERS and not line["is_attribute"] else "share"
+def _form(line: CardLine) -> str:
+    return "number" if line.topic in NUMBERS and not line.is_attribute else "share"
 
 
-def _line(line: Mapping[str, Any], words: Mapping[str, Any], language: str, compared_with: str) -> str:
+def _line(line: CardLine, words: Mapping[str, Any], language: str, compared_with: str) -> str:
     form = _form(line)
-    return words["line"].format(
+    return str(words["line"]).format(
         label=_label(line, words, language),
-        figure=_figure(line["figure"], form, words),
+        figure=_figure(line.figure, form, words),
         compared_with=compared_with,
-        shop=_figure(line["shop"], form, words),
-        lift=_localised(f"{line['lift']:.1f}" if line["lift"] >= 0.95 else f"{line['lift']:.2f}", words),
-        count=_localised(f"{line['customer_count']:,}", words),
+        shop=_figure(line.shop, form, words),
+        lift=_localised(f"{line.lift:.1f}" if line.lift >= 0.95 else f"{line.lift:.2f}", words),
+        count=_localised(f"{line.customer_count:,}", words),
     )
 
 
-def _label(line: Mapping[str, Any], words: Mapping[str, Any], language: str) -> str:
-    topic, value = line["topic"], line["value"]
-    if line["is_attribute"]:
-        return words["count_label"].format(name=topic.replace("_", " "), value=value)
-    text = words[topic]
+def _label(line: CardLine, words: Mapping[str, Any], language: str) -> str:
+    if line.is_attribute:
+        return str(words["count_label"]).format(name=line.topic.replace("_", " "), value=line.value)
+    text = words[line.topic]
     if isinstance(text, dict):
-        label = {str(key): label for key, label in text.items()}[value]
+        label = {str(key): label for key, label in text.items()}[line.value]
     else:
-        label = text.format(value=line.get("names", {}).get(language, value))
-    return words["season"].format(label=label) if topic in SEASONAL else label
+        label = text.format(value=line.names.get(language, line.value))
+    return words["season"].format(label=label) if line.topic in SEASONAL else label
 
 
 def _figure(value: float, form: str, words: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from pipeline.commands.rename import rename
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of, with_facets
 from pipeline.config.params import Params
-from pipeline.report.comparison import Advice, comparison, flow_figure
+from pipeline.report.comparison import Advice, ComparedRun, comparison
+from pipeline.report.pages.flow_figure import flow_figure
 from pipeline.report.pages.render import render_template
+from pipeline.report.segment import Segment
 from pipeline.report.texts.languages import read_texts
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flow_table
 from pipeline.stores import mlflow_runs
+from tests.pipeline.report.test_report import segment as report_segment
 
 
 def quiet(step: str) -> None:
@@ -64,12 +68,16 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
     assert result["same"] == {"s01": "s02", "standing-lost": "standing-lost"}
     assert result["stayed_share"] == pytest.approx(40 / 72)
     runs = [
-        {
-            **{"label": label, "params": {}, "figures": {}, "line": {label}, "names": {"s01": f"{label} 1", "s02": f"{label} 2"}},
-            "summary": {"segments": [{"segment_id": name, "customer_share": 0.5, "is_stable": True} for name in ("s01", "s02")]},
-        }
+        ComparedRun(
+            label=label,
+            params={},
+            figures={},
+            segments=[segment("s01", "1"), segment("s02", "2")],
+            line=frozenset({label}),
+            names={"s01": f"{label} 1", "s02": f"{label} 2"},
+        )
         for label in ("a", "b")
-    ]  # fmt: skip
+    ]
     contents = comparison(runs, [result], wording("en"), advice=Advice("none"), flow_note="")
     assert contents["segments"] == [
         ["s01", "a 1 (50%)", "-"],
@@ -77,13 +85,14 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
         ["s02", "-", "b 2 (50%)"],
     ]
     assert "are in segments that have most of their customers in common" in contents["flows"][0]["text"]
-    assert [band["kind"] for band in contents["flows"][0]["figure"]["bands"]].count("same") == 1
+    assert [band.kind for band in contents["flows"][0]["figure"].bands].count("same") == 1
     without = comparison(runs, [], wording("uk"), advice=Advice("none"), flow_note="")
     assert [row[1:] for row in without["segments"]].count(["a 1 (50%)".replace("50%", "50\xa0%"), "-"]) <= 1
     assert len(without["segments"]) == 4 and "--flow" in without["notes"][0]
-    same_lineage = [run | {"line": {"a", run["label"]}} for run in runs]
+    same_lineage = [replace(run, line=frozenset({"a", run.label})) for run in runs]
     assert len(comparison(same_lineage, [], wording("en"), advice=Advice("none"), flow_note="")["segments"]) == 2
-    runs[0]["summary"]["segments"][1]["is_stable"] = False
+    shaky = [segment("s01", "1"), segment("s02", "2", is_stable=False)]
+    runs[0] = replace(runs[0], segments=shaky)
     contents = comparison(runs, [result], wording("en"), advice=Advice("none"), flow_note="")
     assert contents["segments"][1] == ["s02", "a 2 (unstable segment) (50%)", "b 1 (50%)"]
     assert contents["flows"][0]["rows"][0] == {
@@ -96,7 +105,7 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
 def test_metrics_that_are_zero_or_missing_in_all_runs_are_left_out() -> None:
     nothing = {"queries_learned": 0.0, "spend": float("nan"), "segments_unstable": 0.0}
     runs = [
-        run(label, **nothing, **more) | {"line": {"a"}, "names": {}}
+        replace(run(label, **nothing, **more), line=frozenset({"a"}))
         for label, more in (
             ("a", {"queries_by_words": 0.0}),
             ("b", {"queries_by_words": 2.0, "queries_abstained": 0.0}),
@@ -111,8 +120,10 @@ def test_metrics_that_are_zero_or_missing_in_all_runs_are_left_out() -> None:
 def test_the_page_is_in_its_language(language: str) -> None:
     groups = ("s01", "s01", 40), ("s01", "s02", 3), ("standing-lost", "standing-lost", 5)
     flow = flow_table(*expand_flows(*groups), min_group=10)
-    runs = [run(label, **{"behaviour/stability_mean": 0.8}) | {"line": {"a"}, "names": {}} for label in ("a", "b")]
-    runs[1]["params"] = {"as_of": "2 May"}
+    runs = [
+        replace(run(label, as_of=as_of, **{"behaviour/stability_mean": 0.8}), line=frozenset({"a"}))
+        for label, as_of in (("a", "1 May"), ("b", "2 May"))
+    ]
     best = Advice("undecided", behind={"a": ["behaviour/stability_mean"]}, warning="dates")
     words = wording(language)
     contents = comparison(runs, [flow], words, advice=best, flow_note=words("compare.no_flow"))
@@ -148,7 +159,7 @@ def test_no_customers_in_common() -> None:
     before, after = expand_flows(("s01", "s02", 3))
     result = flow_table(before, after.add_prefix("other-"), min_group=1)
     assert (result["customer_count"], result["flows"], result["stayed_share"]) == (0, [], 0.0)
-    assert flow_figure([], [{}, {}], wording("en"))["bands"] == []
+    assert flow_figure([], [{}, {}], wording("en")).bands == []
 
 
 def test_bands_fill_their_segments() -> None:
@@ -158,20 +169,31 @@ def test_bands_fill_their_segments() -> None:
         {"origin": "s01", "destination": "s02", "customer_count": 10},
     ]
     result = flow_figure(flows, [{"s01": "VIP", "s02": "Lost"}, {"s01": "VIP"}], wording("en"))
-    assert [node["label"] for node in result["nodes"]] == ["VIP", "Lost", "VIP", "s02"]
-    heights = [node["height"] for node in result["nodes"]]
+    assert [node.label for node in result.nodes] == ["VIP", "Lost", "VIP", "s02"]
+    heights = [node.height for node in result.nodes]
     assert heights == pytest.approx([40 / 60 * 60, 20, 30, 30])  # 2 x 38 less a gap of 16: one pixel a customer
-    assert [band["kind"] for band in result["bands"]] == ["same", "moved", "same"]
-    assert result["bands"][1]["title"] == "VIP → s02: 10 customers"
+    assert [band.kind for band in result.bands] == ["same", "moved", "same"]
+    assert result.bands[1].title == "VIP → s02: 10 customers"
     # The second band starts 30 below the first and ends at the top of the right-hand s02, which is at 30 + 16.
-    assert result["bands"][1]["path"].startswith("M252.0,30.0C480.0,30.0 480.0,46.0 708.0,46.0V56.0")
+    assert result.bands[1].path.startswith("M252.0,30.0C480.0,30.0 480.0,46.0 708.0,46.0V56.0")
 
 
-def run(label: str, *, champion: bool = False, as_of: str = "1 May", **figures: float) -> dict[str, Any]:
-    return {
-        **{"label": label, "is_champion": champion, "figures": figures, "params": {"as_of": as_of}},
-        "summary": {"reading": {"digest": "d"}},
-    }
+def segment(segment_id: str, name: str, **changes: Any) -> Segment:
+    return Segment.model_validate(report_segment(segment_id, name, **changes) | {"stages": []})
+
+
+def run(
+    label: str, *, champion: bool = False, as_of: str = "1 May", digest: str = "d", **figures: float
+) -> ComparedRun:
+    return ComparedRun(
+        label=label,
+        params={"as_of": as_of},
+        figures=figures,
+        segments=[],
+        line=frozenset({label}),
+        is_champion=champion,
+        digest=digest,
+    )
 
 
 def test_advice(params: Callable[..., Params]) -> None:
@@ -184,7 +206,7 @@ def test_advice(params: Callable[..., Params]) -> None:
     better = run("c", **stable(0.90), validity_buys_auc=0.70, **{"behaviour/n_segments": 8})
     mixed = run("d", **stable(0.90), validity_buys_auc=0.60, **{"behaviour/n_segments": 8})
 
-    def advice_text(*runs: dict[str, Any]) -> str:
+    def advice_text(*runs: ComparedRun) -> str:
         return advice(runs, settings).text(wording("en"))
 
     assert advice_text(near, champion) == "Keep a (champion): no run is better by more than kindred promote allows."
@@ -238,11 +260,12 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
 
 
 def test_names_are_in_the_language_of_the_page_except_manual_ones(params: Callable[..., Params]) -> None:
-    rows = [{"segment_id": name, "name": "VIP!", "names": {"en": "VIP", "sq": "VIP-të"}} for name in ("s01", "s02")]
-    summary = {"language": "uk", "segments": rows}
-    result = _names(summary, {"s02": "Our gold"}, params(), "sq")
+    names = {"en": "VIP", "sq": "VIP-të"}
+    rows = [segment(name, "VIP!", names=names, names_by_figures=names) for name in ("s01", "s02")]
+    trained = replace(run("a"), segments=rows, language="uk")
+    result = _names(trained, {"s02": "Our gold"}, params(), "sq")
     assert (result["s01"], result["s02"], result["standing-returned"]) == ("VIP-të", "Our gold", "Të rikthyer")
-    as_trained = _names(summary, {}, params(), None)
+    as_trained = _names(trained, {}, params(), None)
     assert (as_trained["s01"], as_trained["standing-returned"]) == ("VIP!", "Повернулися")
 
 

@@ -5,22 +5,26 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from models.naming import LANGUAGES
-from pipeline.report.markdown import as_markdown
+from pipeline.report.lineage import lineage_records, lineage_table, lineage_text
 from pipeline.report.pages.drawings import MAX_OPACITY, grid
-from pipeline.report.pages.render import TEMPLATES, render
+from pipeline.report.pages.markdown import as_markdown
+from pipeline.report.pages.render import TEMPLATES
+from pipeline.report.pages.render import render as render_summary
+from pipeline.report.pages.shapes import Cell
 from pipeline.report.plots import figures
-from pipeline.report.summarise import _spend_basis, summarise
-from pipeline.report.terminal import counted, lineage_table, lineage_text
+from pipeline.report.segment import Segment
+from pipeline.report.summarise import Training, _spend_basis, stage_shares, summarise
+from pipeline.report.terminal import counted
 from pipeline.report.texts.languages import read_texts
-from pipeline.segmentation.describe import Segments
 from tests.pipeline.report.axe import barriers, needs_axe
+from tests.pipeline.report.facet_summaries import as_summary, candidate, quality, reading
 
 MARK = {"en": "Quiet", "uk": "Тихі", "ru": "Тихие", "sq": "Të qetë"}
 
@@ -29,7 +33,8 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
     figures = {"customer_count": 100.0, "buyer_share": 0.5, "stage_active_share": 1.0, "evening_share": 0.6}
     column = {"column": "order_count", "is_above": True, "bound": 2.0, "is_share": False, "label": ""}
     return {
-        **{"segment_id": segment_id, "name": name, "is_standing": segment_id.startswith("standing-")},
+        **{"facet": "behaviour", "segment_id": segment_id, "name": name, "archetype": None},
+        **{"is_standing": segment_id.startswith("standing-"), "names_by_figures": dict.fromkeys(LANGUAGES, name)},
         **{
             "names": dict.fromkeys(LANGUAGES, name),
             "playbook": {**MARK, "en": "Write."},
@@ -37,7 +42,7 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
         },
         **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.5, "is_small": False, "figures": figures},
         **{"top_categories": [], "evidence": [], "stability": 0.8, "is_stable": True, "stability_word": "stable"},
-        "rule": {"conditions": [column], "precision": 0.75, "coverage": 0.5},
+        **{"rule": {"conditions": [column], "precision": 0.75, "coverage": 0.5}, "five_w": {}},
         **changes,
     }
 
@@ -64,43 +69,51 @@ def profile_of(segments: tuple[dict[str, Any], ...]) -> tuple[pd.DataFrame, np.n
 
 
 def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The summary.json of a training with one facet; ``changes`` are to its method."""
     clustered = [segment["segment_id"] for segment in segments if not segment["is_standing"]]
     profile, ids = profile_of(segments)
-    return summarise(
-        as_of=datetime(2025, 11, 1, tzinfo=UTC),
-        language="en",
-        currency=None,
-        run_id="r1",
-        reading={
-            **{"read_count": 10, "accepted_count": 10, "rejected_count": 0, "duplicate_count": 0},
-            **{
-                "duplicates_dropped": False,
-                "rejected_by_rule": {"negative_price": 2},
-                "noted_by_rule": {},
-                "event_types": {"view": 1},
-            },
-            **{"first_event_at": "2024-11-01 00:00:00", "last_event_at": "2025-10-31 10:00:00", "customer_count": 9},
-        },
-        segments=list(segments),
+    tables = SimpleNamespace(
+        table=list(segments),
         shop={"buyer_share": 0.25},
         lifts=pd.DataFrame({"a": 1.5, "b": np.nan}, index=clustered),
         labels={"a": "Cats", "b": "Dogs"},
-        lineage={"trainings": [], "rows": []},
-        profile=profile,
         segment_ids=ids,
-        clustered_count=100,
-        quality={
-            **{"algorithm": "kmeans", "stability": 0.8, "silhouette": 0.1, "rules_fidelity": 0.8, "notes": ["a note"]},
-            **{"candidates": [{"n_segments": 8}, {"n_segments": 10}], "noise_share": 0.0},
-        },
-        method={
-            **{"history_days": 365.0, "log_days": 30.0, "usual_history_days": 60.0, "min_events": 3, "min_group": 10},
-            "tier_by": "spend",
-            **{"noise_policy": "keep", "is_fitted": True, "query_counts": {"learned": 3, "abstained": 1}},
-            "interests": {"half_life_days": 45.0, "kappa": 8.0, "signal_weights": {"view": 1.0, "cart": 2.5}},
-        }
-        | changes,
     )
+    method = {
+        **{"history_days": 365.0, "log_days": 30.0, "usual_history_days": 60.0, "min_events": 3, "min_group": 10},
+        **{"tier_by": "spend", "timezone": "UTC", "min_known_share": 0.0},
+        **{"noise_policy": "keep", "is_fitted": True, "query_counts": {"learned": 3, "abstained": 1}},
+        "interests": {"half_life_days": 45.0, "kappa": 8.0, "signal_weights": {"view": 1.0, "cart": 2.5}},
+    }
+    tried = quality(silhouette=0.1, candidates=[candidate("kmeans", 8), candidate("kmeans", 10)])
+    facet = {"name": "behaviour", "names": "archetypes", "clustered_count": 100, "shop": tables.shop, "quality": tried}
+    training = Training(
+        run_id="r1",
+        as_of=datetime(2025, 11, 1, tzinfo=UTC),
+        language="en",
+        currency=None,
+        profile=profile,
+        facets=[(tables, facet | {"min_events": 3, "min_evidence": 0.0, "noise_policy": "keep"})],
+        reading=reading(),
+        quality=tried | {"notes": ["a note"], "validity": None},
+        method=method | changes,
+        lineage=[],
+        audiences=[],
+        attributes=None,
+        migration=None,
+        crossing=None,
+        interests=[],
+    )
+    return summarise(training).as_json()
+
+
+def render(report: dict[str, Any], language: str) -> str:
+    """The page of a summary.json."""
+    return render_summary(as_summary(report), language)
+
+
+def lineage_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return lineage_table(lineage_records(rows)).model_dump()
 
 
 def text_of(html: str) -> str:
@@ -129,9 +142,6 @@ def test_revenue_is_net_of_refunds_and_labelled_so() -> None:
     assert "3,000 revenue, net of refunds" in page
     assert page.count("Revenue is net of refunds.") == 1
     assert "Refund rate (amount paid) 9.1% 5.0%" in page
-    before = {key: value for key, value in report.items() if key != "spend_is"}  # a summary of an earlier version
-    before["totals"] = {key: value for key, value in report["totals"].items() if key != "paid"}
-    assert "3,000 revenue, before returns" in text_of(render(before, "en"))
     priceless = text_of(render({**report, "spend_is": "before"}, "en"))
     assert "before returns: the log does not record refunds" in priceless
     none = text_of(render({**report, "spend_is": "paid"}, "uk"))
@@ -154,13 +164,12 @@ def test_figures_that_look_like_the_average_are_left_out() -> None:
 
 
 def test_dates_are_in_the_shops_time_zone_which_is_named_once() -> None:
-    report = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_table(LINEAGE)}
+    report = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_of(LINEAGE)}
     page = text_of(render(report, "en"))
     assert "As of 31 October 2025, 20:00 (America/New_York)." in page
     assert page.count("New_York") == 1
     assert "The log covers 31 October 2024 to 31 October 2025" in page
-    of_before = {**report, "method": {key: value for key, value in report["method"].items() if key != "timezone"}}
-    assert "As of 1 November 2025 (UTC)." in text_of(render(of_before, "en"))
+    assert "As of 1 November 2025 (UTC)." in text_of(render(summary(segment("s01", "VIP")), "en"))
 
 
 def test_evidence_as_text() -> None:
@@ -248,37 +257,54 @@ def test_a_lift_of_few_customers_is_a_dash() -> None:
 
 
 def test_markdown_is_escaped() -> None:
-    markdown = as_markdown(summary(segment("s01", "VIP · <b>a|b</b>_c_")))
+    markdown = as_markdown(as_summary(summary(segment("s01", "VIP · <b>a|b</b>_c_"))))
     assert r"| VIP · &lt;b>a\|b&lt;/b>\_c\_ | 100 |" in markdown
 
 
+def shown(*segments: dict[str, Any]) -> list[Segment]:
+    return [Segment.model_validate({**segment, "stages": []}) for segment in segments]
+
+
 def test_a_log_without_categories_has_no_map_of_interests() -> None:
-    fitted = SimpleNamespace(space=np.zeros((1, 2)), is_clustered=np.array([True]))
-    behaviour = SimpleNamespace(is_named_by_interests=False)
     plots = {}
-    for name, lifts in {"none": {}, "flat": {"a": [0.7]}, "clear": {"a": [0.7], "b": [2.0]}}.items():
-        segments = Segments(
-            *(cast(Any, behaviour), [segment("s01", "VIP")], {}, pd.DataFrame(lifts, index=["s01"])),
-            *({"a": "Cats", "b": "Dogs"}, cast(Any, None), np.array(["s01"]), 1.0),
-        )
-        plots[name] = list(figures(segments, cast(Any, fitted), seed=1))
+    for name, lifts in {"none": {}, "flat": {"Cats": [0.7]}, "clear": {"Cats": [0.7], "Dogs": [2.0]}}.items():
+        frame, points = pd.DataFrame(lifts, index=["s01"]), np.zeros((1, 2))
+        ids = np.array(["s01"], dtype=object)
+        plots[name] = list(figures(shown(segment("s01", "VIP")), frame, points, ids, by_interest=False, seed=1))
     assert plots["none"] == plots["flat"] == ["segment_sizes", "value_by_segment", "map"]
     assert plots["clear"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
 
 
 def test_the_plot_of_interest_segments_shows_above_average_interests_only() -> None:
-    rows = [segment("i01", "Cats"), segment("i02", "Dogs")]
-    lifts = pd.DataFrame({"a": [0.3, 4.0], "b": [4.0, 0.25]}, index=["i01", "i02"])
-    facet = SimpleNamespace(is_named_by_interests=True)
-    segments = Segments(
-        *(cast(Any, facet), rows, {}, lifts, {"a": "Dogs", "b": "Cats"}, cast(Any, None)),
-        *(np.array(["i01"]), 1.0),
-    )
-    plots = figures(segments, cast(Any, SimpleNamespace()), seed=1)
+    rows = shown(segment("i01", "Cats"), segment("i02", "Dogs"))
+    lifts = pd.DataFrame({"Dogs": [0.3, 4.0], "Cats": [4.0, 0.25]}, index=["i01", "i02"])
+    plots = figures(rows, lifts, np.zeros((1, 2)), np.array(["i01"], dtype=object), by_interest=True, seed=1)
     assert list(plots) == ["segment_sizes", "value_by_segment", "interests_by_segment"]
     axes = plots["interests_by_segment"].axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["Cats", "Dogs"]
     assert np.asarray(axes.images[0].get_array()).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+
+
+def stages_of(**shares: float) -> list[tuple[str, float]]:
+    figures = {f"stage_{stage}_share": share for stage, share in shares.items()}
+    row = segment("s01", "VIP", customer_count=1_000, figures=figures)
+    return [(item["stage"], round(item["share"], 4)) for item in stage_shares(row, min_group=10)]
+
+
+def test_only_small_lifecycle_stages_are_hidden_as_small() -> None:
+    # Every stage of at least ten customers is shown, even one of 1.2%; those that nobody is in are not.
+    assert stages_of(active=0.988, lapsed=0.012, lost=0.0) == [("active", 0.988), ("lapsed", 0.012)]
+    assert stages_of(active=0.991) == [("active", 0.991), ("too_few", 0.009)]
+    # Half of the customers are no small group: they are hidden as a small one could be worked out from them.
+    assert stages_of(active=0.48) == [("active", 0.48), ("rest", 0.52)]
+    assert stages_of() == [] == stages_of(active=0.0)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.48, "some are too small: 52%"), (0.95, "small groups: 5.0%")])
+def test_a_large_remainder_of_stages_is_not_called_small(share: float, expected: str) -> None:
+    page = text_of(render(summary(segment("s01", "VIP", figures={"stage_active_share": share})), "en"))
+    assert f"active: {share:.0%}" in page and expected in page
+    assert ("hidden to protect small groups" in page) == (share == 0.95)
 
 
 def test_an_unstable_segment_is_marked_wherever_its_name_appears() -> None:
@@ -288,7 +314,7 @@ def test_an_unstable_segment_is_marked_wherever_its_name_appears() -> None:
     assert text.count("Rare visitors (unstable segment)") == text.count("Rare visitors") > 5
     assert "Unstable: re-clustering random subsets of customers recovered 40% of this segment." in text
     assert text.count("Write.") == 1
-    assert "Rare visitors (unstable segment)" in as_markdown(report)
+    assert "Rare visitors (unstable segment)" in as_markdown(as_summary(report))
     assert "Stable segments: 1 of 2." in text and "recovered 80% of a segment." in text
 
 
@@ -308,14 +334,14 @@ LINEAGE = [
 
 
 def test_history_of_segments() -> None:
-    assert lineage_text(LINEAGE[:2]) == ""
-    assert lineage_text(LINEAGE).splitlines() == [
+    assert lineage_text(lineage_records(LINEAGE[:2])) == ""
+    assert lineage_text(lineage_records(LINEAGE)).splitlines() == [
         "Segments over trainings          2025-11-01  2025-12-01",
         "s01                      Best    new         same, 0.76; was VIP",
         "s02                      Lost    new         gone",
         "s03                      Lapsed              part of s02",
     ]
-    report = summary(segment("s01", "Best")) | {"lineage": lineage_table(LINEAGE)}
+    report = summary(segment("s01", "Best")) | {"lineage": lineage_of(LINEAGE)}
     assert "Best s01 new same, 0.76; was VIP Lost s02 new gone Lapsed s03 part of s02" in text_of(render(report, "en"))
     assert "This is the first training" in render(summary(segment("s01", "Best")), "en")
 
@@ -325,14 +351,14 @@ def test_segments_that_are_gone_have_names_in_the_language_of_the_report() -> No
         {**row, "names": {"en": row["name"], "uk": "Втрачені"}} if row["segment_id"] == "s02" and "name" in row else row
         for row in LINEAGE
     ]
-    report = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    report = summary(segment("s01", "Best")) | {"lineage": lineage_of(named)}
     assert "Втрачені s02 новий зник" in text_of(render(report, "uk"))
 
 
 def test_earlier_names_are_in_the_language_of_the_report() -> None:
     both = {"VIP": {"en": "VIP", "uk": "Найкращі", "ru": "VIP"}, "Best": {"en": "Best", "uk": "Вершина", "ru": "VIP"}}
     named = [{**row, "names": both[row["name"]]} if row.get("name") in both else row for row in LINEAGE]
-    report = summary(segment("s01", "Best")) | {"lineage": lineage_table(named)}
+    report = summary(segment("s01", "Best")) | {"lineage": lineage_of(named)}
     assert "same, 0.76; was VIP" in text_of(render(report, "en"))
     assert "той самий, 0,76; раніше «Найкращі»" in text_of(render(report, "uk"))
     assert "тот же, 0,76 " in text_of(render(report, "ru"))  # its name in this language has not changed
@@ -344,17 +370,23 @@ def test_earlier_names_are_in_the_language_of_the_report() -> None:
         for row in LINEAGE
         if row["segment_id"] == "s01"
     ]
-    assert "was" not in lineage_text(in_ukrainian)
+    assert "was" not in lineage_text(lineage_records(in_ukrainian))
     assert (
-        "was"
-        not in text_of(render(report | {"lineage": lineage_table(in_ukrainian)}, "en")).split("same, 0.76")[1][:20]
+        "was" not in text_of(render(report | {"lineage": lineage_of(in_ukrainian)}, "en")).split("same, 0.76")[1][:20]
     )
 
 
 def everything() -> dict[str, Any]:
     """A summary with content in every section of the report: 12 segments, 40 categories."""
     shaky = {"stability": 0.4, "is_stable": False, "stability_word": "unstable"}
-    interest = {"label": "Q8 › other Q7", "share": 0.4, "lift": 2.1, "lift_low": 1.5, "customer_count": 21}
+    interest = {
+        "category": "Q7 > Q8",
+        "label": "Q8 › other Q7",
+        "share": 0.4,
+        "lift": 2.1,
+        "lift_low": 1.5,
+        "customer_count": 21,
+    }
     evidence = [{"figure": "spend_per_customer", "value": 300.0, "shop": 100.0, "nearest_peer": 1.0, "condition": {}}]
     some = [segment(f"s{place:02}", f"VIP {place}") for place in range(11)]
     report = summary(
@@ -369,7 +401,7 @@ def everything() -> dict[str, Any]:
     }
     report["quality"]["noise_share"] = 0.2
     report["reading"] |= {"duplicate_count": 3, "noted_by_rule": {"after_as_of": 1}}
-    return report | {"lineage": lineage_table(LINEAGE)}
+    return report | {"lineage": lineage_of(LINEAGE)}
 
 
 def words_of(text: str) -> set[str]:
@@ -425,7 +457,7 @@ def test_prediction_is_mentioned_only_if_it_was_measured() -> None:
         ((0.7, None), "on earlier dates, predicted"),
         ((None, None), "too short to measure predictions"),
     ):
-        report["quality"]["candidates"] = [{"n_segments": 8, "buys_auc": auc} for auc in predicted]
+        report["quality"]["candidates"] = [candidate("kmeans", 8, buys_auc=auc) for auc in predicted]
         assert message in text_of(render(report, "en"))
 
 
@@ -491,8 +523,8 @@ def test_text_on_the_strongest_cell_is_readable(scheme: int, kind: str) -> None:
 
 
 def test_a_full_bar_does_not_touch_the_next_cell() -> None:
-    full, half = ({"text": "", "kind": "bar", "strength": 0.3, "bar": share} for share in (1.0, 0.5))
-    [row] = grid(["a"], ["b", "c"], [[full, half]])["rows"]
-    first, second = row["cells"]
-    assert first["x"] + first["width"] < second["x"]
-    assert first["width"] == pytest.approx(2 * second["width"], abs=0.02)
+    full, half = (Cell(kind="bar", strength=0.3, bar=share) for share in (1.0, 0.5))
+    [row] = grid(["a"], ["b", "c"], [[full, half]], title="", desc="").rows
+    first, second = row.cells
+    assert first.x + first.width < second.x
+    assert first.width == pytest.approx(2 * second.width, abs=0.02)

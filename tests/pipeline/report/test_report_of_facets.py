@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from models.naming import LANGUAGES
-from pipeline.report.markdown import as_markdown
 from pipeline.report.pages.facet_table import facet_table, visible_lifts
-from pipeline.report.pages.render import render
+from pipeline.report.pages.markdown import as_markdown
 from pipeline.report.plots import crossing_figure
+from pipeline.report.summary import Summary, Validity
 from pipeline.report.texts.languages import read_texts
+from pipeline.report.texts.predictions import predictions
 from pipeline.report.texts.wording import wording
 from tests.pipeline.report.axe import barriers, needs_axe
-from tests.pipeline.report.facet_summaries import candidate, interest_segment, quality, with_interests
-from tests.pipeline.report.test_report import everything, segment, summary, text_of, words_of
+from tests.pipeline.report.facet_summaries import as_summary, candidate, interest_segment, quality, with_interests
+from tests.pipeline.report.test_report import everything, render, segment, summary, text_of, words_of
 
 BAD = "<b>Cats</b>"
 
@@ -43,6 +44,10 @@ def two_facets(*, first: dict[str, Any] | None = None, cats: str = "Cats", **cha
     )
 
 
+def as_two_facets(**changes: Any) -> Summary:
+    return as_summary(two_facets(**changes))
+
+
 def section(page: str, key: str) -> str:
     match = re.search(rf'<section>\s*<h2 id="{key}">.*?</section>', page, flags=re.DOTALL)
     return match[0] if match else ""
@@ -56,7 +61,6 @@ def test_the_report_opens_with_the_table_of_both_facets() -> None:
     text = text_of(section(page, "crossing"))
     assert "VIP · Cats: 1.6×, 80 customers Browsers · Dogs: 1.6×, 80 customers" in text
     assert "Cats 1.6× 80 · 8.0% 0.4× 20 · 2.0% 100 50%" in text
-    assert "7.7" not in text  # the stored lifts, which count customers with unknown interests
 
 
 def test_a_single_facet_has_no_crosstab_and_no_interest_cards() -> None:
@@ -67,10 +71,10 @@ def test_a_single_facet_has_no_crosstab_and_no_interest_cards() -> None:
 
 
 def test_hidden_cells_stay_hidden() -> None:
-    table = facet_table(two_facets())
+    table = facet_table(as_two_facets())
     assert table is not None
-    assert [column["name"] for column in table.columns] == ["VIP", "Browsers"]
-    assert [segment["name"] for segment in table.left_out] == ["Passers-by"]
+    assert [column.name for column in table.columns] == ["VIP", "Browsers"]
+    assert [segment.name for segment in table.left_out] == ["Passers-by"]
     hidden = table.cells[2][0]
     assert (hidden.count, hidden.spend_share, hidden.lift, hidden.is_significant) == (None, None, None, False)
     text = text_of(section(render(two_facets(), "en"), "crossing"))
@@ -107,19 +111,29 @@ def test_combinations_that_chance_explains_are_labelled_so() -> None:
 
 
 def test_cells_of_a_segment_with_hidden_revenue_show_none() -> None:
-    table = facet_table(two_facets(first=segment("s01", "VIP", spend_share=None)))
+    table = facet_table(as_two_facets(first=segment("s01", "VIP", spend_share=None)))
     assert table is not None
     assert [[cell.spend_share for cell in row] for row in table.cells[:2]] == [[None, 0.02], [None, 0.08]]
+
+
+def test_lifts_by_hand_and_none_for_rule_based_groups() -> None:
+    report = two_facets()
+    report["crossing"]["counts"] = [[60, 40, 7], [40, 60, None], [0, 0, 5_000]]
+    table = facet_table(as_summary(report))
+    assert table is not None
+    assert [row.segment_id for row in table.rows] == ["i01", "i02", "standing-unknown"]
+    lifts = [[cell.lift for cell in row] for row in table.cells]
+    assert lifts == [pytest.approx([1.2, 0.8]), pytest.approx([0.8, 1.2]), [None, None]]
 
 
 def test_a_large_rule_based_group_has_a_column_if_its_interests_are_known() -> None:
     report = two_facets()
     report["crossing"]["counts"][2] = [40, 60, 4_900]
-    table = facet_table(report)
+    table = facet_table(as_summary(report))
     assert table is not None
-    assert [column["name"] for column in table.columns] == ["VIP", "Browsers", "Passers-by"]
+    assert [column.name for column in table.columns] == ["VIP", "Browsers", "Passers-by"]
     report["segments"][2]["customer_share"] = 0.01
-    table = facet_table(report)
+    table = facet_table(as_summary(report))
     assert table is not None and len(table.columns) == 2
 
 
@@ -191,9 +205,15 @@ def test_the_interest_map_shows_above_average_interests_or_is_left_out() -> None
 def test_how_well_each_facet_predicts() -> None:
     figure = {"mean": 0.7, "low": 0.6, "high": 0.8}
     report = two_facets()
-    report["facets"][0]["quality"]["validity"] = None
     report["quality"]["validity"] = {
-        **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
+        **{
+            "cutoff": "2025-10-02 00:00",
+            "horizon_days": 30,
+            "customer_count": 9,
+            "buyer_count": 3,
+            "group_count": 4,
+            "ceiling_count": 9,
+        },
         "facets": ["behaviour", "interest"],
         "rows": {name: {"buys_auc": figure} for name in ("segments", "behaviour", "interest", "rfm")},
         "kept": {"buys_auc": 0.98},
@@ -207,8 +227,8 @@ def test_how_well_each_facet_predicts() -> None:
     )
     assert [trust.index(row) for row in rows] == sorted(trust.index(row) for row in rows)
     alone = report["quality"]["validity"] | {"facets": ["behaviour"]}
-    shown = wording("en").predictions(alone)
-    assert shown is not None and next(name for name, _ in shown["rows"]) == "Segments"
+    shown = predictions(Validity.model_validate(alone), wording("en"))
+    assert shown is not None and next(name for name, _ in shown.rows) == "Segments"
 
 
 def all_parts() -> dict[str, Any]:
@@ -216,7 +236,14 @@ def all_parts() -> dict[str, Any]:
     report = everything()
     made = segment("i01", "VIP")
     validity: dict[str, Any] = {
-        **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
+        **{
+            "cutoff": "2025-10-02 00:00",
+            "horizon_days": 30,
+            "customer_count": 9,
+            "buyer_count": 3,
+            "group_count": 4,
+            "ceiling_count": 9,
+        },
         "rows": {name: {} for name in ("segments", "behaviour", "interest", "rfm", "counts", "ceiling")},
         **{"facets": ["behaviour", "interest"], "kept": {}},
     }
@@ -245,15 +272,15 @@ def test_no_english_is_left_in_the_facet_sections(language: str, algorithm: str)
 
 
 def test_the_markdown_has_a_table_per_facet() -> None:
-    markdown = as_markdown(two_facets(cats=BAD))
+    markdown = as_markdown(as_two_facets(cats=BAD))
     behaviour, interest = markdown.split("### Interests")
     assert behaviour.startswith("### Behaviour") and "| VIP | 100 |" in behaviour and "Dogs" not in behaviour
     assert "| &lt;b>Cats&lt;/b> | 100 |" in interest and "| VIP |" not in interest
-    assert "###" not in as_markdown(summary(segment("s01", "VIP")))
+    assert "###" not in as_markdown(as_summary(summary(segment("s01", "VIP"))))
 
 
 def test_the_crosstab_plot_has_a_dash_for_hidden_cells() -> None:
-    table = facet_table(two_facets())
+    table = facet_table(as_two_facets())
     assert table is not None
     axes = crossing_figure(table).axes[0]
     assert [text.get_text() for text in axes.texts] == ["80", "20", "20", "80", "–", "0"]

@@ -12,8 +12,14 @@ from models.explanations import is_share
 from models.naming import LANGUAGES
 from models.segment_metrics import FIGURES
 from pipeline.cli import main
+from pipeline.report.segment import Condition, ConditionsRule, Evidence, StageRule, UnknownInterestsRule
+from pipeline.report.summary import Validity
+from pipeline.report.texts.cards import evidence_texts
+from pipeline.report.texts.formats import number
 from pipeline.report.texts.languages import TEXTS, read_texts
-from pipeline.report.texts.wording import number, wording
+from pipeline.report.texts.predictions import predictions
+from pipeline.report.texts.rules import conditions_text
+from pipeline.report.texts.wording import wording
 
 
 @pytest.mark.parametrize(
@@ -102,13 +108,14 @@ def test_every_figure_that_can_name_a_segment_has_a_label(language: str) -> None
     assert {name for name in FIGURES if wording(language).figure(name) == name.replace("_", " ")} == set()
 
 
-def conditions(*bounds: tuple[str, bool, float]) -> dict[str, Any]:
-    return {
-        "conditions": [
-            {"column": column, "is_above": is_above, "bound": bound, "is_share": is_share(column), "label": "Cats"}
+def conditions(*bounds: tuple[str, bool, float]) -> ConditionsRule:
+    return ConditionsRule(
+        conditions=[
+            Condition(column=column, is_above=is_above, bound=bound, is_share=is_share(column), label="Cats")
             for column, is_above, bound in bounds
-        ]
-    }
+        ],
+        **{"precision": 0.9, "coverage": 0.6},
+    )
 
 
 RULE = conditions(
@@ -125,7 +132,7 @@ RULE = conditions(
 
 
 def test_rules_as_text() -> None:
-    assert wording("en").conditions(RULE).split("; ") == [
+    assert conditions_text(RULE, wording("en")).split("; ") == [
         "at least 3 orders",
         "no orders",
         "at most 1 view",
@@ -136,7 +143,7 @@ def test_rules_as_text() -> None:
         "more than 20% of visits via app",
         "price level (1 = usual) over 1.3",
     ]
-    assert wording("uk").conditions(RULE).split("; ")[:5] == [
+    assert conditions_text(RULE, wording("uk")).split("; ")[:5] == [
         "щонайменше 3 замовлення",
         "без замовлень",
         "щонайбільше 1 перегляд",
@@ -156,7 +163,7 @@ def test_rules_as_text() -> None:
 )
 def test_fractional_numbers_need_no_grammatical_agreement(language: str, expected: list[str]) -> None:
     rules = [conditions(("visits_per_week", *bound)) for bound in ((True, 1.0), (False, 0.97))]
-    assert [wording(language).conditions(rule) for rule in rules] == expected
+    assert [conditions_text(rule, wording(language)) for rule in rules] == expected
 
 
 def test_dates_are_in_the_shops_time_zone() -> None:
@@ -184,12 +191,12 @@ def test_an_as_of_that_is_not_local_midnight_has_a_time(language: str, expected:
 
 
 def test_evidence_that_looks_like_the_average_is_left_out() -> None:
-    same, different = ({"figure": "buyer_share", "value": value, "shop": 1.0} for value in (0.9999, 0.7))
-    compared = {**same, "nearest_peer": 0.5}
+    same, different = (Evidence(figure="buyer_share", value=value, shop=1.0) for value in (0.9999, 0.7))
+    compared = Evidence(figure="buyer_share", value=0.9999, shop=1.0, nearest_peer=0.5)
     words = wording("en")
-    assert words.evidence([same, different]) == ["Have ordered: 70% (all segmented customers: 100%)"]
-    assert words.evidence([same]) == []
-    assert len(words.evidence([compared, different])) == 2
+    assert evidence_texts([same, different], words) == ["Have ordered: 70% (all segmented customers: 100%)"]
+    assert evidence_texts([same], words) == []
+    assert len(evidence_texts([compared, different], words)) == 2
 
 
 @pytest.mark.parametrize(
@@ -202,29 +209,37 @@ def test_evidence_that_looks_like_the_average_is_left_out() -> None:
     ],
 )
 def test_evidence_of_an_interest_segment(language: str, expected: str) -> None:
-    item = {"figure": "interest: Cats", "value": 0.52, "shop": 0.06, "customer_count": 90, "first_share": 0.81}
-    assert [" ".join(text.split()) for text in wording(language).evidence([item])] == [expected]
+    item = Evidence(figure="interest: Cats", value=0.52, shop=0.06, customer_count=90, first_share=0.81)
+    assert [" ".join(text.split()) for text in evidence_texts([item], wording(language))] == [expected]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_rule_of_unknown_interests(language: str) -> None:
     words = wording(language)
-    text = words.conditions({"min_evidence": 2.0, "min_events": 3})
+    text = conditions_text(UnknownInterestsRule(min_evidence=2.0, min_events=3, precision=1.0, coverage=1.0), words)
     assert words("count.event", count=3) in text and text != words("count.event", count=3)
 
 
 def test_a_facet_without_a_label_keeps_its_own_name_among_the_predictors() -> None:
     figure = {"mean": 0.7, "low": 0.6, "high": 0.8}
     validity = {
-        **{"cutoff": "2025-10-02 00:00", "horizon_days": 30, "customer_count": 9, "buyer_count": 3, "group_count": 4},
+        **{
+            "cutoff": "2025-10-02 00:00",
+            "horizon_days": 30,
+            "customer_count": 9,
+            "buyer_count": 3,
+            "group_count": 4,
+            "ceiling_count": 9,
+        },
         **{"rows": {name: {"buys_auc": figure} for name in ("segments", "habits", "rfm")}, "kept": {}},
     }
     both, single = (
-        wording("en").predictions({**validity, "facets": facets}) for facets in (["habits", "interest"], ["habits"])
+        predictions(Validity.model_validate({**validity, "facets": facets}), wording("en"))
+        for facets in (["habits", "interest"], ["habits"])
     )
     assert both is not None and single is not None
-    assert [name for name, _ in both["rows"]][:2] == ["Segments by behaviour and interest together", "habits"]
-    assert [name for name, _ in single["rows"]][:2] == ["Segments", "RFM quintiles, clustered"]
+    assert [name for name, _ in both.rows][:2] == ["Segments by behaviour and interest together", "habits"]
+    assert [name for name, _ in single.rows][:2] == ["Segments", "RFM quintiles, clustered"]
 
 
 def test_figures_about_few_customers_of_a_segment_are_left_out() -> None:
@@ -240,7 +255,8 @@ def test_figures_about_few_customers_of_a_segment_are_left_out() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_rule_of_a_lifecycle_stage(language: str) -> None:
-    text = wording(language).conditions({"stage": "first_order", "min_events": 3, "with_noise": False})
+    rule = StageRule(stage="first_order", min_events=3, with_noise=False, precision=1.0, coverage=1.0)
+    text = conditions_text(rule, wording(language))
     assert wording(language)("stage.first_order") in text
     assert "3" in text
 

@@ -11,14 +11,17 @@ from typing import Any
 import openpyxl
 import pytest
 
-from pipeline.report.sheets import Sheet, _texts, sheets, translator
+from pipeline.report.lineage import lineage_records
 from pipeline.report.texts.wording import wording
-from pipeline.report.workbook import FORMATS, workbook, write_workbook
+from pipeline.report.workbook.sheets import sheets as sheets_of
+from pipeline.report.workbook.table import Sheet, texts, translator
+from pipeline.report.workbook.training_sheets import lineage_sheet
+from pipeline.report.workbook.writer import FORMATS, workbook, write_workbook
 from pipeline.stores import files
-from tests.pipeline.report.facet_summaries import interest_segment, with_interests
+from tests.pipeline.report.facet_summaries import as_summary, interest_segment, quality, reading, with_interests
 
 AS_OF = datetime(2025, 11, 1)
-TEXTS = _texts()
+TEXTS = texts()
 FOUND = {
     *("algorithm", "n_segments", "stability", "rules_fidelity", "silhouette", "davies_bouldin", "calinski_harabasz"),
     *("density_validity", "noise_share", "noise_share_fitted", "smallest_share"),
@@ -30,17 +33,24 @@ RISKY = ["=1+1", "+A1", "-2", "@SUM(A1)", "\t=1", "\r=1", "https://x.example", "
 SMALL = {"customer_count": 3.0, "customer_share": 0.01, "spend_share": 0.02}
 
 
+def interest(label: str) -> dict[str, Any]:
+    figures = {"share": 0.5, "lift": 2.0, "lift_low": 1.5, "customer_count": 40}
+    return {"category": f"Pets > {label}", "label": label, **figures}
+
+
 def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
     return {
-        **{"segment_id": segment_id, "name": name, "archetype": "vip", "is_standing": False, "is_small": False},
+        **{"facet": "behaviour", "segment_id": segment_id, "name": name, "names": {}, "names_by_figures": {}},
+        **{"archetype": "vip", "is_standing": False, "is_small": False, "stages": [], "five_w": {}, "evidence": []},
+        "stability_word": "stable",
         **{"customer_count": 100, "customer_share": 0.5, "spend_share": 0.75, "stability": 0.8, "is_stable": True},
         **{
-            "top_categories": [{"label": "Cats"}, {"label": "Dogs"}],
+            "top_categories": [interest("Cats"), interest("Dogs")],
             "playbook": {"en": "Write.", "uk": "Пишіть."},
             "avoid": {"en": "Shouting.", "uk": "Крику."},
         },
         "rule": {
-            "conditions": [{"column": "order_count", "is_above": True, "bound": 2.0, "is_share": False}],
+            "conditions": [{"column": "order_count", "is_above": True, "bound": 2.0, "is_share": False, "label": ""}],
             **{"precision": 0.9, "coverage": 0.6},
         },
         "figures": {"customer_count": 100.0, "searches_per_customer": 0.0, "buyer_share": 0.5, "orders_per_buyer": 3.0},
@@ -49,30 +59,38 @@ def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
 
 
 def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    shop = {"customer_count": 200.0, "searches_per_customer": 0.0, "buyer_share": 0.25, "orders_per_buyer": 1.5}
+    tried = quality(silhouette=0.1, stability=0.876)
+    facet = {"name": "behaviour", "names": "archetypes", "clustered_count": 100, "shop": shop, "quality": tried}
+    method = {
+        **{"history_days": 365.0, "log_days": 30.0, "usual_history_days": 60.0, "min_events": 3, "min_group": 10},
+        **{"tier_by": "spend", "timezone": "UTC", "min_known_share": 0.0, "noise_policy": None, "is_fitted": True},
+        **{"query_counts": {}, "interests": {"half_life_days": 45.0, "kappa": 8.0, "signal_weights": {}}},
+    }
     return {
-        **{"run_id": "abc", "language": "en", "as_of": "2025-11-01 00:00 UTC", "customer_count": 203},
-        "segments": list(segments),
-        "shop": {"customer_count": 200.0, "searches_per_customer": 0.0, "buyer_share": 0.25, "orders_per_buyer": 1.5},
+        **{"run_id": "abc", "language": "en", "currency": None, "as_of": "2025-11-01 00:00 UTC"},
+        **{"customer_count": 203, "clustered_count": 100, "segments": list(segments), "shop": shop},
+        "totals": {"buyers": 9, "repeat_buyers": 3, "orders": 20.0, "paid": 9.0, "spend": 8.0},
+        **{"spend_is": "net", "revenue": None, "has_spend": True, "crossings": []},
+        "heat_map": {"segment_ids": [], "categories": [], "lifts": []},
+        "lineage": {"trainings": [], "rows": []},
+        "funnel": {"steps": ["known"], "shop": [203], "segments": {}},
         "interests": [{"category": "Pets > Cats", "label": "Cats", "lifts": {"s01": 2.5}}],
-        "quality": {
-            "algorithm": "kmeans",
-            "n_segments": 2,
-            "silhouette": 0.1,
-            "noise_share": None,
-            "notes": ["Short log."],
-        },
-        "reading": {
+        "quality": tried | {"notes": ["Short log."], "validity": None},
+        "reading": reading(
             **{"read_count": 10, "accepted_count": 8, "rejected_count": 2, "duplicate_count": 1},
-            **{"duplicates_dropped": False, "rejected_by_rule": {"unreadable_time": 2}, "noted_by_rule": {}},
-            **{
-                "event_types": {"view": 8},
-                "other_event_types": {},
-                "first_event_at": "2025-01-02 03:04:05",
-                "last_event_at": "",
-            },
-        },
+            **{"rejected_by_rule": {"unreadable_time": 2}, "event_types": {"view": 8}},
+            **{"first_event_at": "2025-01-02 03:04:05", "last_event_at": ""},
+        ),
+        **{"method": method, "audiences": [], "attributes": None, "migration": None, "crossing": None},
+        "facets": [facet | {"min_events": 3, "min_evidence": 0.0, "noise_policy": None}],
         **changes,
     }
+
+
+def sheets(report: dict[str, Any], lineage: list[dict[str, Any]]) -> list[Sheet]:
+    """The tables of a summary.json and a lineage file."""
+    return sheets_of(as_summary(report), lineage_records(lineage))
 
 
 LINEAGE = [
@@ -107,7 +125,7 @@ def test_all_tables_against_expected_rows() -> None:
         (name, book[name].max_row - 1) for name in names
     ]
     assert values(made, "Segments")[1] == (
-        *("s01", "VIP", None, "vip", False, 100, 0.5, 0.75, 3_300.0, 300.0, 0.8, True, "Cats; Dogs"),
+        *("s01", "VIP", "Behaviour", "vip", False, 100, 0.5, 0.75, 3_300.0, 300.0, 0.8, True, "Cats; Dogs"),
         *("at least 3 orders", 0.9, 0.6),
     )
     assert values(made, "Figures")[1:] == [
@@ -116,9 +134,12 @@ def test_all_tables_against_expected_rows() -> None:
     ]
     assert values(made, "Interests") == [("Category", "VIP (s01)"), ("Pets > Cats", 2.5)]
     assert values(made, "Lineage")[2] == (AS_OF, "abc", "s01", "VIP", "same", True, 0.756, "s01")
+    shown = {"algorithm": "kmeans", "n_segments": 2, "stability": 0.876, "rules_fidelity": 0.8, "silhouette": 0.1}
+    shown |= {"noise_share": 0, "smallest_share": 0.5}
     assert values(made, "Quality")[1:] == [
-        ("algorithm", "kmeans", None), ("n_segments", 2, None), ("silhouette", 0.1, None), ("note", "Short log.", None),
-    ]  # fmt: skip
+        *((name, value, "Behaviour") for name, value in shown.items()),
+        ("note", "Short log.", None),
+    ]
     assert ("rejected", "unreadable time", 2, 0.2) in values(made, "Data quality")
     assert ("actions", "first (UTC)", datetime(2025, 1, 2, 3, 4, 5), None) in values(made, "Data quality")
     assert values(made, "Playbook")[1:] == [("s01", "VIP", 100, "Write.", "Shouting.")]
@@ -172,9 +193,9 @@ def test_lineage_has_the_names_of_each_training() -> None:
 
 def test_cell_formats_frozen_headers_and_filters() -> None:
     book = opened(workbook(sheets(summary(segment("s01", "VIP")), LINEAGE), created=AS_OF))
-    assert book["Segments"]["G2"].number_format == "0.0%" and book["Segments"]["G2"].data_type == "n"
+    assert book["Segments"]["G2"].number_format == FORMATS["share"] and book["Segments"]["G2"].data_type == "n"
     assert book["Segments"]["F2"].number_format == "#,##0"
-    assert book["Figures"]["D2"].number_format == "0.0%" and book["Figures"]["D3"].number_format == "#,##0.00"
+    assert [book["Figures"][cell].number_format for cell in ("D2", "D3")] == [FORMATS["share"], FORMATS["number"]]
     assert book["Lineage"]["A2"].is_date and book["Lineage"]["A2"].number_format == FORMATS["moment"]
     for sheet in book:
         named = sheet["A1"].value == "Segment ID"
@@ -186,7 +207,8 @@ def test_cell_formats_frozen_headers_and_filters() -> None:
 def test_amounts_are_numbers_with_a_currency_format() -> None:
     report = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "spend_per_customer": 9.5}))
     report["shop"]["spend_per_customer"] = 3.0
-    for currency, code in ((None, "#,##0.00"), ("UAH", "#,##0.00 [$UAH]")):
+    for currency, unit in ((None, ""), ("UAH", " [$UAH]")):
+        code = f"[>=100]#,##0{unit};[=0]0{unit};#,##0.00{unit}"
         cell = opened(workbook(sheets(report, LINEAGE), created=AS_OF, currency=currency))["Figures"]["D2"]
         assert (cell.value, cell.number_format) == (9.5, code)
 
@@ -215,7 +237,7 @@ def _parts(made: bytes) -> list[bytes]:
 def test_a_small_group_has_only_its_size() -> None:
     small = segment("s02", "Few", is_small=True, figures=SMALL, customer_count=3, customer_share=0.01, spend_share=0.02)
     made = workbook(sheets(summary(segment("s01", "VIP"), small), []), created=AS_OF)
-    assert values(made, "Segments")[2] == ("s02", "Few", None, None, False, 3, 0.01, *[None] * 9)
+    assert values(made, "Segments")[2] == ("s02", "Few", "Behaviour", None, False, 3, 0.01, *[None] * 9)
     for name in ("Figures", "Playbook"):
         assert "s02" not in {row[0] for row in values(made, name)}
     assert values(made, "Interests")[0] == ("Category", "VIP (s01)")
@@ -229,7 +251,7 @@ def test_an_unstable_segment_has_no_playbook() -> None:
 def test_the_bytes_do_not_depend_on_the_clock(tmp_path: Path) -> None:
     report = summary(segment("s01", "VIP"))
     for name in ("a", "b"):
-        write_workbook(tmp_path / f"{name}.xlsx", report, LINEAGE)
+        write_workbook(tmp_path / f"{name}.xlsx", as_summary(report), lineage_records(LINEAGE))
     assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
     assert openpyxl.load_workbook(tmp_path / "a.xlsx").properties.created == AS_OF
 
@@ -245,15 +267,13 @@ def test_missing_and_infinite_values_are_empty_and_long_texts_are_cut() -> None:
 def test_a_failure_keeps_the_old_workbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.xlsx"
     path.write_text("old")
-    with pytest.raises(KeyError):
-        write_workbook(path, {"as_of": "2025-11-01 00:00 UTC"}, [])
 
     def full(_: Path, __: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(files.OutputError, match="disk is full"):
-        write_workbook(path, summary(segment("s01", "VIP")), [])
+        write_workbook(path, as_summary(summary(segment("s01", "VIP"))), [])
     assert [file.name for file in tmp_path.iterdir()] == ["a.xlsx"] and path.read_text() == "old"
 
 
@@ -276,7 +296,9 @@ def test_all_fixed_texts_are_translated(language: str) -> None:
 
 def test_every_translated_text_is_used() -> None:
     code = " ".join(
-        " ".join(Path(inspect.getfile(function)).read_text() for function in (sheets, write_workbook)).split()
+        " ".join(
+            Path(inspect.getfile(function)).read_text() for function in (sheets_of, lineage_sheet, write_workbook)
+        ).split()
     )
     verdicts = {"new", "split", "merged", "gone"} | FOUND
     assert {text for text in TEXTS if " ".join(text.split())[:60] not in code} <= verdicts | COMPOSED

@@ -294,10 +294,14 @@ def test_off_by_default() -> None:
 
 def test_a_proposal_is_shown_until_a_person_names_the_segment() -> None:
     row = segment("s01", "Regulars", proposed_names={**dict.fromkeys(LANGUAGES, "Friends"), "uk": "Друзі"})
-    assert [proposed_name(row, language) for language in LANGUAGES] == ["Friends", "Друзі", "Friends", "Friends"]
-    assert proposed_name({**row, "names": dict.fromkeys(LANGUAGES, "Ours")}, "en") is None
-    assert proposed_name(segment("s01", "Friends", proposed_names=row["proposed_names"]), "en") is None
-    assert proposed_name({**row, "proposed_names": None}, "en") is None
+    names, offered = row["names"], row["proposed_names"]
+    shown = [proposed_name(offered, names, names, language) for language in LANGUAGES]
+    assert shown == ["Friends", "Друзі", "Friends", "Friends"]
+    assert proposed_name(offered, dict.fromkeys(LANGUAGES, "Ours"), names, "en") is None
+    assert (
+        proposed_name(offered, dict.fromkeys(LANGUAGES, "Friends"), dict.fromkeys(LANGUAGES, "Friends"), "en") is None
+    )
+    assert proposed_name(None, names, names, "en") is None
     params, table = load_params(PARAMS, ["language=uk"]), pd.DataFrame([row, {**TABLE[1], "proposed_names": None}])
     head, line = proposals_text(params, table, is_champion=False)
     assert head.endswith("once this run is promoted.") and line.split("rename")[1].startswith(" s01 'Друзі' --params")

@@ -15,6 +15,8 @@ import pytest
 from pipeline.commands.train import TrainingResult
 from pipeline.config.params import Params
 from pipeline.ingest.source import read_source
+from pipeline.report.summary import Validity as ReportedValidity
+from pipeline.report.texts.predictions import predictions
 from pipeline.report.texts.wording import wording
 from pipeline.segmentation.predictive_validity import (
     BASELINES,
@@ -132,21 +134,21 @@ def test_the_section_of_the_report() -> None:
     figure = {"mean": 0.75, "low": 0.7, "high": 0.8}
     measured = {
         **{"cutoff": "2025-10-02", "horizon_days": 30, "customer_count": 1200, "buyer_count": 300},
-        **{"group_count": 9, "ceiling_count": 1000, "kept": {"buys_auc": 0.5}, "facets": ("behaviour",)},
+        **{"group_count": 9, "ceiling_count": 1000, "kept": {"buys_auc": 0.5}, "facets": ["behaviour"]},
         "rows": {"segments": {"buys_auc": figure}, "behaviour": {"buys_auc": figure}, "counts": {}},
     }
-    section = wording("en").predictions(measured)
+    section = predictions(ReportedValidity.model_validate(measured), wording("en"))
     assert section is not None
-    assert section["head"] == ["Who buys at all (AUROC)"]
-    assert section["rows"] == [
+    assert section.head == ["Who buys at all (AUROC)"]
+    assert section.rows == [
         ("Segments", ["0.750 (0.700–0.800)"]),
         ("K-means on raw category counts", ["–"]),
         ("Share of the achievable signal", ["50%"]),
     ]
-    both = measured | {"facets": ("behaviour", "interest")}
+    both = measured | {"facets": ["behaviour", "interest"]}
     both["rows"] = {"segments": {"buys_auc": figure}, "behaviour": {"buys_auc": figure}, "interest": {}, "counts": {}}
-    section = wording("en").predictions(both)
-    assert section is not None and len(section["rows"]) == 5
-    assert [cells for _, cells in section["rows"]][:3] == [["0.750 (0.700–0.800)"], ["0.750 (0.700–0.800)"], ["–"]]
-    assert len({name for name, _ in section["rows"]}) == 5
-    assert wording("uk").predictions(None) is None
+    section = predictions(ReportedValidity.model_validate(both), wording("en"))
+    assert section is not None and len(section.rows) == 5
+    assert [cells for _, cells in section.rows][:3] == [["0.750 (0.700–0.800)"], ["0.750 (0.700–0.800)"], ["–"]]
+    assert len({name for name, _ in section.rows}) == 5
+    assert predictions(None, wording("uk")) is None

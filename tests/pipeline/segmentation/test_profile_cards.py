@@ -15,6 +15,7 @@ import yaml
 from features.benefits import views_per_order
 from pipeline.config.errors import ParamsError
 from pipeline.config.load import load_params
+from pipeline.report.segment import CardLine
 from pipeline.report.texts.five_w import TEXTS, five_w_texts
 from pipeline.segmentation.profile_cards import (
     QUESTIONS,
@@ -155,13 +156,14 @@ def test_every_language_has_the_same_texts() -> None:
     ],
 )
 def test_the_text_of_a_line(language: str, expected: str) -> None:
-    line = {"topic": "weekday", "is_attribute": False, "value": "1", "figure": 0.25, "shop": 0.12, "lift": 2.083}
-    texts = five_w_texts({"who": [], "when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language)
-    assert [question["lines"] for question in texts["questions"]] == [[expected]]
-    same_when_rounded = {**line, "figure": line["shop"] + 1e-6, "q_value": 0.01, "customer_count": 1200}
-    assert not five_w_texts({"when": [same_when_rounded]}, language)["questions"]
-    by_rule = five_w_texts({"when": [{**line, "q_value": 0.01, "customer_count": 1200}]}, language, is_standing=True)
-    assert by_rule["questions"][0]["lines"] != [expected]
+    compared = {"figure": 0.25, "shop": 0.12, "lift": 2.083, "q_value": 0.01, "customer_count": 1200}
+    line = CardLine(topic="weekday", is_attribute=False, value="1", **compared)
+    texts = five_w_texts({"who": [], "when": [line]}, language)
+    assert [question.lines for question in texts.questions] == [[expected]]
+    same_when_rounded = line.model_copy(update={"figure": line.shop + 1e-6})
+    assert not five_w_texts({"when": [same_when_rounded]}, language).questions
+    by_rule = five_w_texts({"when": [line]}, language, is_standing=True)
+    assert by_rule.questions[0].lines != [expected]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import pytest
 from models.migration_tables import stayed_shares
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
+from pipeline.report.segment import Retention
+from pipeline.report.texts.cards import retention_text
 from pipeline.report.texts.wording import wording
 from pipeline.segmentation.describe import Segments
 from pipeline.segmentation.retention import _has_comparable_window, add_retention
@@ -88,15 +90,13 @@ def test_rows_have_retention_except_for_small_segments_and_short_logs(
 )
 def test_retention_is_shown_in_each_language(language: str, expected: str) -> None:
     words = wording(language)
-    segment = {"segment_id": "s01", "retention": {"days": 30, "share": 0.62, "is_sample": False}}
-    assert words.retention(segment) == expected
-    of_sample = words.retention({**segment, "retention": {**segment["retention"], "is_sample": True}})  # type: ignore[dict-item]
+    retention = Retention(days=30, share=0.62, is_sample=False)
+    assert retention_text("s01", retention, words) == expected
+    of_sample = retention_text("s01", retention.model_copy(update={"is_sample": True}), words)
     assert of_sample.startswith(f"{expected} ") and len(of_sample) > len(expected) + 10
-    passing, lasting = (
-        words.retention({**segment, "segment_id": f"standing-{stage}"}) for stage in ("first_order", "lost")
-    )
+    passing, lasting = (retention_text(f"standing-{stage}", retention, words) for stage in ("first_order", "lost"))
     assert lasting == expected and passing != expected and "62%" in passing
-    all_stay = {**segment, "retention": {**segment["retention"], "share": 0.995}}  # type: ignore[dict-item]
-    assert words.retention({**all_stay, "segment_id": "standing-first_order"}) == ""  # nobody passed through
-    assert "100%" in words.retention({**all_stay, "segment_id": "standing-lost"})
-    assert words.retention({"retention": None}) == words.retention({}) == ""  # older trainings lack it
+    all_stay = retention.model_copy(update={"share": 0.995})
+    assert retention_text("standing-first_order", all_stay, words) == ""  # nobody passed through
+    assert "100%" in retention_text("standing-lost", all_stay, words)
+    assert retention_text("s01", None, words) == ""

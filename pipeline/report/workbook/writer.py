@@ -11,19 +11,24 @@ from typing import Any
 
 import xlsxwriter
 
-from pipeline.report.sheets import Cell, Sheet, moment, sheets, translator
+from pipeline.report.lineage import LineageRecord
+from pipeline.report.summary import Summary
+from pipeline.report.workbook.sheets import sheets
+from pipeline.report.workbook.table import Cell, Sheet, moment, translator
 from pipeline.stores import files
 
 FORMATS = {
     "text": "@",
     "flag": "General",
     "count": "#,##0",
-    "number": "#,##0.00",
-    "money": "#,##0.00",
-    "share": "0.0%",
-    "times": '0.00"×"',
+    "number": "[>=20]#,##0;[=0]0;#,##0.0",
+    "money": "[>=100]#,##0{unit};[=0]0{unit};#,##0.00{unit}",
+    "share": "[>=0.0995]0%;[=0]0%;0.0%",
+    "score": "#,##0.00",
+    "times": '0.0"×"',
     "moment": "yyyy-mm-dd hh:mm",
 }
+"""The digits are those of the report: `pipeline.report.texts.formats.number`."""
 MAX_TEXT_CHARS = 32_767
 """Excel's limit for a cell; xlsxwriter would drop a longer text."""
 MIN_WIDTH, MAX_WIDTH = 9, 60
@@ -32,27 +37,16 @@ MORE, LESS = "#2b6cb0", "#c05621"
 """Blue and orange, as in the report; colour-blind readers can distinguish them."""
 
 
-def write_workbook(path: Path, summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -> None:
+def write_workbook(path: Path, summary: Summary, lineage: Sequence[LineageRecord]) -> None:
     """Write the workbook atomically; the same summary gives the same bytes.
-
-    Parameters
-    ----------
-    summary : mapping
-        `pipeline.report.summarise.summarise`, with the interests that training adds.
-    lineage : sequence of mapping
-        Rows of `pipeline.segmentation.lineage.SegmentIdentity`.
 
     Raises
     ------
-    KeyError
-        A part of the summary is missing.
     OutputError
         The file cannot be written.
     """
-    title = translator(summary["language"])("Customer segments")
-    content = workbook(
-        sheets(summary, lineage), created=moment(summary["as_of"]), title=title, currency=summary.get("currency")
-    )
+    title = translator(summary.language)("Customer segments")
+    content = workbook(sheets(summary, lineage), created=moment(summary.as_of), title=title, currency=summary.currency)
     with files.replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -65,8 +59,11 @@ def workbook(
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     with xlsxwriter.Workbook(buffer, options) as book:
         book.set_properties({"title": title, "created": created})
-        codes = FORMATS | ({"money": f"{FORMATS['money']} [${currency}]"} if currency else {})
-        formats = {name: book.add_format({"num_format": code, "valign": "top"}) for name, code in codes.items()}
+        unit = f" [${currency}]" if currency else ""
+        formats = {
+            name: book.add_format({"num_format": code.replace("{unit}", unit), "valign": "top"})
+            for name, code in FORMATS.items()
+        }
         formats["text"].set_text_wrap()
         head = book.add_format({"bold": True, "text_wrap": True, "valign": "top", "bottom": 1})
         for table in tables:
@@ -81,7 +78,8 @@ def _write(sheet: Any, table: Sheet, formats: Mapping[str, Any], head: Any) -> N
         sheet.set_column(column, column, min(width, MAX_WIDTH))
         sheet.write_string(0, column, title, head)
         for number, row in enumerate(table.rows, start=1):
-            value, form = row[column] if isinstance(row[column], tuple) else (row[column], column_form)
+            cell = row[column]
+            value, form = cell if isinstance(cell, tuple) else (cell, column_form)
             _write_cell(sheet, number, column, value, formats[form])
     sheet.freeze_panes(1, table.frozen)
     sheet.autofilter(0, 0, len(table.rows), len(table.columns) - 1)

@@ -1,0 +1,348 @@
+"""The summary of a training as types: what summary.json holds, and all that reports are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.config.errors import UserError
+from pipeline.report.segment import Part, Segment, Texts
+
+HINT = "Train again, or use the version of Kindred that trained it."
+Counts = list[list[int | None]]
+Ratios = list[list[float | None]]
+"""A list for each row of a table; None in a hidden cell."""
+
+
+class Totals(Part):
+    """Sums over all customers; ``spend`` is net of refunds."""
+
+    buyers: int
+    repeat_buyers: int
+    orders: float
+    paid: float
+    spend: float
+
+
+class Tier(Part):
+    """A value tier; shares are of all buyers and of all revenue."""
+
+    tier: str
+    customer_count: int
+    customer_share: float
+    spend_share: float
+
+
+class CurvePoint(Part):
+    """The share of revenue that the top buyers bring in."""
+
+    customer_share: float
+    spend_share: float
+
+
+class Revenue(Part):
+    """Where revenue comes from."""
+
+    tiers: list[Tier]
+    curve: list[CurvePoint]
+
+
+class HeatMap(Part):
+    """Lifts of the interests: a row per segment, a column per category; None if there is no reliable difference."""
+
+    segment_ids: list[str]
+    categories: list[str]
+    lifts: Ratios
+
+
+class Change(Part):
+    """What became of a segment in one training; ``was``, ``was_names``: its earlier name, if it has changed."""
+
+    verdict: str
+    is_here: bool
+    akin: list[str]
+    jaccard: float | None
+    was: str = ""
+    was_names: Texts | None = None
+
+
+class LineageRow(Part):
+    """What became of a segment in each training; None where there was none."""
+
+    segment_id: str
+    name: str
+    names: Texts
+    cells: list[Change | None]
+
+
+class Lineage(Part):
+    """The latest related trainings, by their as_of; empty until there are two."""
+
+    trainings: list[str]
+    rows: list[LineageRow]
+
+
+class Funnel(Part):
+    """Customers by step, and the share of each segment's customers who reached each step."""
+
+    steps: list[str]
+    shop: list[int]
+    segments: dict[str, list[float | None]]
+
+
+class Crosstab(Part):
+    """Segments by the groups of a rule-based segmentation; ratios are to chance, None if they do not stand out."""
+
+    by: str
+    rows: list[str]
+    columns: list[str]
+    counts: Counts
+    ratios: Ratios
+
+
+class Reading(Part):
+    """`pipeline.ingest.summary.ReadingSummary`."""
+
+    files: dict[str, int]
+    read_count: int
+    accepted_count: int
+    rejected_count: int
+    rejected_by_rule: dict[str, int]
+    noted_by_rule: dict[str, int]
+    duplicate_count: int
+    duplicates_dropped: bool
+    physical_line_count: int | None
+    event_types: dict[str, int]
+    unlisted_count: int
+    other_event_types: dict[str, int]
+    first_event_at: str
+    last_event_at: str
+    customer_count: int
+    product_count: int
+    digest: str
+    warnings: list[str]
+
+
+class Candidate(Part):
+    """`models.selection.Candidate`, with its separation."""
+
+    algorithm: str
+    asked: int | None
+    density: float | None
+    balance: int
+    balance_name: str
+    n_segments: int
+    silhouette: float | None
+    density_validity: float | None
+    stability: float
+    stable_share: float
+    smallest_count: float
+    smallest_share: float
+    noise_share: float
+    named_apart: int
+    buys_auc: float | None
+    spend_r2: float | None
+    category_auc: float | None
+    separation: float | None
+
+
+class Quality(Part):
+    """How the segments of a facet were built, and how reliable they are."""
+
+    algorithm: str
+    n_segments: int
+    stability: float
+    rules_fidelity: float | None
+    choice_reason: str
+    candidates: list[Candidate]
+    silhouette: float | None
+    davies_bouldin: float | None
+    calinski_harabasz: float | None
+    density_validity: float | None
+    noise_share: float
+    smallest_share: float
+    noise_share_fitted: float | None = None
+
+
+class Interval(Part):
+    """A figure with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Validity(Part):
+    """`pipeline.segmentation.predictive_validity.Validity`."""
+
+    cutoff: str
+    horizon_days: int
+    customer_count: int
+    buyer_count: int
+    group_count: int
+    ceiling_count: int
+    facets: list[str]
+    rows: dict[str, dict[str, Interval]]
+    kept: dict[str, float]
+
+
+class TrainingQuality(Quality):
+    """The quality of the first facet, the notes of the training, and how well the segments predict."""
+
+    notes: list[str]
+    validity: Validity | None
+
+
+class InterestSettings(Part):
+    """The interest formula: half-life in days, weights by event type, weight of the average customer."""
+
+    half_life_days: float
+    signal_weights: dict[str, float]
+    kappa: float
+
+
+class Method(Part):
+    """The settings that explain the figures."""
+
+    history_days: float
+    log_days: float
+    usual_history_days: float
+    timezone: str
+    tier_by: str
+    min_events: int
+    min_group: int
+    min_known_share: float
+    noise_policy: str | None
+    interests: InterestSettings
+    is_fitted: bool
+    query_counts: dict[str, int]
+
+
+class Audience(Part):
+    """Customers with a clear interest in a category; the share is of all clustered customers."""
+
+    category: str
+    customer_count: int
+    customer_share: float
+    label: str
+
+
+class Attributes(Part):
+    """Columns of the customers' table that were examined; ``is_shown``: whether a card shows one of them."""
+
+    columns: list[str]
+    customer_count: int
+    is_shown: bool
+
+
+class Migration(Part):
+    """Customers by lifecycle stage at an earlier moment (rows) and now (columns); 0 where hidden."""
+
+    since: str
+    customer_count: int
+    stayed_share: float
+    groups: list[str]
+    rows: list[list[int]]
+
+
+class FacetSummary(Part):
+    """A facet: its settings, the figures of its clustered customers, and its quality."""
+
+    name: str
+    names: str
+    clustered_count: int
+    min_events: int
+    min_evidence: float
+    noise_policy: str | None
+    shop: dict[str, float]
+    quality: Quality
+
+    @property
+    def is_by_interest(self) -> bool:
+        """Whether its segments are named by interests."""
+        return self.names == "interests"
+
+
+class FacetCrosstab(Part):
+    """`models.facet_crossing.cross_facets` of the first two facets: rows by columns."""
+
+    facets: list[str]
+    rows: list[str]
+    columns: list[str]
+    counts: Counts
+    spend_shares: Ratios
+
+
+class CategoryLifts(Part):
+    """How strong the interest of each segment in a category is; only reliable lifts."""
+
+    category: str
+    label: str
+    lifts: dict[str, float]
+
+
+class Summary(Part):
+    """Everything shown of a training; no customer ids.
+
+    ``quality``, ``shop``, ``heat_map``, ``crossings`` and ``clustered_count`` are those of the first facet,
+    ``segments`` those of all.
+    """
+
+    run_id: str
+    language: str
+    currency: str | None
+    as_of: str
+    customer_count: int
+    clustered_count: int
+    segments: list[Segment]
+    shop: dict[str, float]
+    totals: Totals
+    spend_is: str
+    revenue: Revenue | None
+    has_spend: bool
+    heat_map: HeatMap
+    lineage: Lineage
+    funnel: Funnel
+    crossings: list[Crosstab]
+    reading: Reading
+    quality: TrainingQuality
+    method: Method
+    audiences: list[Audience]
+    attributes: Attributes | None
+    migration: Migration | None
+    facets: list[FacetSummary]
+    crossing: FacetCrosstab | None
+    interests: list[CategoryLifts]
+
+    def of_facet(self, name: str) -> list[Segment]:
+        """The segments of a facet."""
+        return [segment for segment in self.segments if segment.facet == name]
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values: the keys that were given, in their order."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def read_summary(run_id: str, content: Mapping[str, Any]) -> Summary:
+    """The summary.json of a run.
+
+    Raises
+    ------
+    UserError
+        Another version of Kindred wrote it.
+    """
+    try:
+        return Summary.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        problem = _problem(first["type"], first["loc"])
+        raise UserError(f"run {run_id}: expected a summary of this version of Kindred; {problem}. {HINT}") from None
+
+
+def _problem(kind: str, place: Sequence[int | str]) -> str:
+    key = ".".join(map(str, place))
+    if kind == "missing":
+        return f"it has no {key!r}"
+    return f"{key!r} is not one of its keys" if kind == "extra_forbidden" else f"{key!r} is not as expected"

@@ -1,0 +1,1 @@
+"""The workbook of a run: its tables, and the file."""
