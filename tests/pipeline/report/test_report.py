@@ -404,6 +404,23 @@ def everything() -> dict[str, Any]:
     return report | {"lineage": lineage_of(LINEAGE)}
 
 
+def all_parts_of_a_card() -> dict[str, Any]:
+    """A summary with every kind of rule, evidence, card line and retention."""
+    both = {"precision": 1.0, "coverage": 1.0}
+    by_stage = {"text": "lost", "stage": "lost", "with_noise": False, "min_events": 3, **both}
+    unknown = {"text": "unknown", "min_evidence": 2.0, "min_events": 3, **both}
+    figure = {"figure": "buyer_share", "value": 0.5, "shop": 0.25, "condition": {"min": 1, "min_ratio": 1.5}}
+    interest = {"figure": "interest: Cats", "value": 0.5, "shop": 0.1, "customer_count": 9, "first_share": 0.8}
+    line = {"topic": "channel", "is_attribute": False, "value": "app", "figure": 0.5, "shop": 0.2, "lift": 2.5}
+    lines = [{**line, "q_value": 0.01, "customer_count": 50}]
+    evidence = [{**figure, "held_share": 0.9}, {**figure, "nearest_peer": None, "ahead_share": 0.7}]
+    return summary(
+        segment("s01", "VIP", evidence=evidence, five_w={"where": lines, "who": []}, retention=None),
+        segment("standing-lost", "Lost", rule=by_stage, retention={"days": 30, "is_sample": False, "share": 0.6}),
+        segment("standing-unknown", "Unknown", rule=unknown, evidence=[{**interest, "condition": {}}], avoid={}),
+    )
+
+
 def words_of(text: str) -> set[str]:
     return set(re.findall(r"[^\W\d_]{2,}", text))
 
