@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import openpyxl
 import pytest
 
 from pipeline.report.lineage import lineage_records
+from pipeline.report.texts.formats import number
 from pipeline.report.texts.wording import wording
 from pipeline.report.workbook.sheets import sheets as sheets_of
 from pipeline.report.workbook.table import Sheet, texts, translator
@@ -302,3 +304,27 @@ def test_every_translated_text_is_used() -> None:
     )
     verdicts = {"new", "split", "merged", "gone"} | FOUND
     assert {text for text in TEXTS if " ".join(text.split())[:60] not in code} <= verdicts | COMPOSED
+
+
+def displayed(code: str, value: float) -> str:
+    """The value as a spreadsheet shows it: the first section of the format whose condition holds."""
+    for section in code.split(";"):
+        match = re.fullmatch(r"(?:\[(>=|=)([\d.]+)\])?[#,]*0?(?:\.(0+))?(%?).*", section)
+        assert match is not None
+        sign, bound, decimals, percent = match.groups()
+        if sign is None or (value >= float(bound) if sign == ">=" else value == float(bound)):
+            return f"{value:,.{len(decimals or '')}{percent or 'f'}}"
+    raise AssertionError(code)
+
+
+@pytest.mark.parametrize(
+    ("form", "values"),
+    [
+        ("share", [0.0, 0.0123, 0.0994, 0.0996, 0.511, 1.0]),
+        ("number", [0.0, 0.26, 1.06, 19.94, 20.1, 12_345.4]),
+        ("money", [0.0, 9.5, 99.94, 100.4, 12_345.4]),
+    ],
+)
+def test_cells_have_the_digits_of_the_report(form: str, values: list[float]) -> None:
+    code = FORMATS[form].replace("{unit}", "")
+    assert [displayed(code, value) for value in values] == [number(value, form) for value in values]
