@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types bench ui clean
+.PHONY: demo test lint types bench picture ui clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements.txt pyproject.toml
@@ -37,6 +37,9 @@ types: $(READY)
 bench: demo/shop/shop.json              ## measure the tables of tests/benchmarks/RESULTS.md; takes an hour or more
 	@$(BIN)/python tests/benchmarks/run.py
 	@$(BIN)/python -W ignore tests/benchmarks/truth.py demo/shop
+
+picture: $(READY)             ## the README's picture of the report; needs Chromium and the demo's report
+	@$(BIN)/python .github/picture.py outputs/report.html .github/report.png
 
 ui: $(READY)                  ## start MLflow on http://127.0.0.1:5000
 	@echo 'Open http://127.0.0.1:5000. At the top left, choose "Model training" (once), then Experiments, kindred.'
