@@ -64,7 +64,7 @@ def figures(segments: ShownSegments, fitted: FittedClusters, *, seed: int) -> di
     highest = segments.lifts.reindex(ids).max().max() if len(segments.lifts.columns) else np.nan
     interests = {"interests_by_segment": interest_heat_map(segments)} if highest >= MIN_MAP_LIFT else {}
     return {
-        "segment_sizes": _bars(segments, "customer_share", "Share of customers"),
+        "segment_sizes": _bars(segments, "customer_share", "Share of all customers"),
         "value_by_segment": _bars(segments, "spend_share", "Share of revenue"),
         **interests,
         # Interests have too many dimensions for a map in two.
