@@ -154,6 +154,15 @@ def test_figures_that_look_like_the_average_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("language", "days"), [("en", "365 days before"), ("uk", "365 днів до"), ("ru", "365 дней до"), ("sq", "365 ditë para")]
+)
+def test_customers_are_known_from_the_whole_window(language: str, days: str) -> None:
+    report = summary(segment("s01", "VIP"))
+    report["method"]["log_days"] = 363.98  # from the first event of the window to the last
+    assert days in text_of(render(report, language)).replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
     ("language", "all_customers", "segmented"),
     [
         ("en", "Share of all customers", "Share of segmented customers"),
