@@ -178,7 +178,7 @@ def read_raw(con: Any, table: Table, params: Params, *, name: str, key: str) -> 
             except LinesError as error:
                 raise SourceError(f"{key}.path: {error}") from None
         columns = _columns(db, name)
-    return RawTable(name, columns, files, files_digest(files, params.folder), *line_report)
+    return RawTable(name, columns, files, files_digest(files), *line_report)
 
 
 @contextmanager
@@ -273,10 +273,10 @@ def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> 
             f"select *, null::integer as {FILE}, row_number() over () as {ROW} from (\n{body}\n)"
         )
     columns = _columns(db, name)
-    # The sum of hashes does not depend on the order of rows.
+    # The sum of hashes does not depend on the order of rows. The SQL is left out: it names the files.
     listed = ", ".join(quoted(column) for column in columns)
     total = db.execute(f"select count(*), sum(hash({listed})::hugeint) from {name}").fetchone()
-    return RawTable(name, columns, [], hashlib.sha256(f"{query}{total}".encode()).hexdigest())
+    return RawTable(name, columns, [], hashlib.sha256(f"{columns}{total}".encode()).hexdigest())
 
 
 def _relative_name(path: Path, folder: Path) -> str:
@@ -284,14 +284,16 @@ def _relative_name(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path.name)
 
 
-def files_digest(files: Sequence[Path], folder: Path) -> str:
-    """SHA-256 over names, sizes and contents; of a file over 1 GiB, only its first and last 64 MiB."""
-    total = hashlib.sha256()
+def files_digest(files: Sequence[Path]) -> str:
+    """SHA-256 over sizes and contents, whatever the names; of a file over 1 GiB, only its first and last 64 MiB."""
+    digests = []
     for path in files:
-        total.update(f"{_relative_name(path, folder)}\0{path.stat().st_size}\0".encode())
+        contents = hashlib.sha256(f"{path.stat().st_size}\0".encode())
         for chunk in _digest_chunks(path):
-            total.update(chunk)
-    return total.hexdigest()
+            contents.update(chunk)
+        digests.append(contents.hexdigest())
+    # Sorted, because another name may put a file in another place.
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 
 def _digest_chunks(path: Path) -> Iterator[bytes]:

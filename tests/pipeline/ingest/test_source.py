@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -417,6 +418,25 @@ def test_the_digest_depends_on_the_content_of_all_tables(read: Reader) -> None:
     assert digest(HEADER + ROW + ROW) != first
     read.write("products.csv", "product_id,category_path\np1,B\n")
     assert digest(HEADER + ROW) != first
+
+
+def test_the_digest_is_of_contents_not_of_names(read: Reader) -> None:
+    elsewhere = read.folder / "elsewhere"
+    elsewhere.mkdir()
+    for name, row in (("a.csv", ROW), ("b.csv", ROW.replace("c1", "c2")), ("elsewhere/log.csv", ROW)):
+        read.write(name, HEADER + row)
+
+    def digest(setting: str) -> str:
+        summary, _ = read.read(f"source.events.{setting}")
+        return summary.digest
+
+    one, two = read.folder / "a.csv", read.folder / "b.csv"
+    relative = os.path.relpath(one, PARAMS.parent)
+    assert digest(f"path={one}") == digest(f"path={relative}") == digest(f"path={elsewhere / 'log.csv'}")
+    assert digest(f"path=[{one}, {two}]") == digest(f"path=[{two}, {one}]") != digest(f"path={one}")
+    by_query = [read.read("source.events.path=null", f"source.events.query=select * from '{name}'")[0].digest
+                for name in (one, relative, two)]  # fmt: skip
+    assert by_query[0] == by_query[1] != by_query[2]
 
 
 def products(read: Reader, table: str, *more: str) -> tuple[Any, dict[str, Any]]:
