@@ -406,6 +406,25 @@ def test_the_order_of_rows_changes_nothing(read: Reader) -> None:
     assert results[0][0]["duplicate_count"] == 1
 
 
+def test_unused_columns_that_look_like_ours_cause_a_warning(read: Reader) -> None:
+    header = "customer_id,occurred_at,event_type,product_id,Qty,price,invoice_no,Session,colour\n"
+    row = "c1,2025-01-01,purchase,p1,7,1.5,i1,v1,red\n"
+    summary, events = read(header + row)
+    assert events[0]["quantity"] == 1.0
+    found = [text for text in summary.warnings if "looks like" in text]
+    assert [text.split(" but ")[0] for text in found] == [
+        "column 'Qty' looks like quantity",
+        "column 'price' looks like unit_price",
+        "column 'invoice_no' looks like order_id",
+        "column 'Session' looks like session_id",
+    ]
+    assert found[0].endswith('every row counts as one item: if it is, add source.events.columns: {quantity: "Qty"}')
+    mapped = "source.events.columns={quantity: Qty, unit_price: price, order_id: invoice_no, session_id: Session}"
+    summary, events = read(header + row, mapped)
+    assert events[0]["quantity"] == 7.0
+    assert not [text for text in summary.warnings if "looks like" in text]
+
+
 def test_the_digest_depends_on_the_content_of_all_tables(read: Reader) -> None:
     read.write("products.csv", "product_id,category_path\np1,A\n")
 
