@@ -444,6 +444,8 @@ def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: In
     """The first of the model's ``moves`` that takes each customer to another segment, and which one; else NO_SEGMENT.
 
     A move is one or more changes of columns, (factor, addend) each. All of its changes must lead to the same segment.
+    Doing nothing (``is_inactivity``) only leads to a segment of a lower ``value_rank``: no one is worth more for
+    staying away.
 
     Parameters
     ----------
@@ -465,6 +467,7 @@ def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: In
     read |= {name for pair in _counts(model["scaling"]) for name in pair or ()}
     profile = profile[[name for name in profile if name in read]].iloc[border]
     code, _ = pd.factorize(np.array([item["segment_id"] for item in segments], dtype=object))
+    value_rank = np.array([item.get("value_rank", 0) for item in segments])
     for number, move in enumerate(moves):
         rows = np.flatnonzero(outcome == NO_SEGMENT)
         positions = [
@@ -474,6 +477,8 @@ def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: In
         first = positions[0]
         agree = np.all([code[position] == code[first] for position in positions], axis=0)
         moved = agree & (first != NO_SEGMENT) & (code[first] != code[own[rows]])
+        if move.get("is_inactivity"):
+            moved &= value_rank[first] < value_rank[own[rows]]
         outcome[rows[moved]] = number * len(segments) + first[moved]
     return outcome
 

@@ -73,7 +73,8 @@ def moves_as_changes(
     Returns
     -------
     list of dict
-        text; changes: list of `Change`. Only plain values, so the model can be saved as JSON.
+        text; changes: list of `Change`; is_inactivity, for a move without a visit or an order. Only plain values, so
+        the model can be saved as JSON.
     """
     change = functools.partial(
         _change, spend_per_order=spend_per_order, half_life_days=half_life_days, signal_weights=signal_weights
@@ -82,6 +83,7 @@ def moves_as_changes(
         {
             "text": move["text"],
             "changes": [change(move, days) for days in ([0.0] if move["visits"] else []) + [float(move["days"])]],
+            "is_inactivity": not (move["visits"] or move["orders"]),
         }
         for move in moves
     ]

@@ -157,7 +157,7 @@ def describe_segments(
         shop=shop,
         lifts=lifts["lift"].where(lifts["is_significant"]),
         labels=labels,
-        model=_facet_model(facet, fitted, named, _moves(profile[inside], params), params),
+        model=_facet_model(facet, fitted, named, _moves(profile[inside], params), value_ranks(figures), params),
         segment_ids=ids,
         rules_fidelity=fidelity,
     )
@@ -282,6 +282,7 @@ def _facet_model(
     fitted: FittedClusters,
     named: Mapping[str, Mapping[str, Any]],
     moves: list[dict[str, Any]],
+    ranks: Mapping[str, int],
     params: Params,
 ) -> dict[str, Any]:
     clusters = fitted.model_clusters
@@ -294,7 +295,8 @@ def _facet_model(
         "scaling": fitted.scaling,
         "clusters": fitted.clusters.model,
         "segments": [
-            {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, params)} for cluster in clusters
+            {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, ranks, params)}
+            for cluster in clusters
         ],
         "standing": _rule_based_groups(facet, params),
         "grouped_by": None if facet.is_named_by_interests else "lifecycle_stage",
@@ -317,8 +319,23 @@ def _rule_based_groups(facet: Facet, params: Params) -> dict[str, dict[str, str]
     }
 
 
+def value_ranks(figures: pd.DataFrame) -> dict[str, int]:
+    """segment_id -> rank by spend per customer, 0 for the lowest; by orders or events in a log without revenue.
+
+    The model saves ranks, not figures: those of small segments are confidential.
+    """
+    measured = [f"{name}_per_customer" for name in ("spend", "orders", "events")]
+    figure = next((name for name in measured if figures.loc["shop", name] > 0), measured[-1])
+    ranks = figures.drop(index="shop")[figure].rank(method="dense", na_option="bottom")
+    return {str(segment_id): int(rank) - 1 for segment_id, rank in ranks.items()}
+
+
 def _model_segment(
-    cluster: int, fitted: FittedClusters, named: Mapping[str, Mapping[str, Any]], params: Params
+    cluster: int,
+    fitted: FittedClusters,
+    named: Mapping[str, Mapping[str, Any]],
+    ranks: Mapping[str, int],
+    params: Params,
 ) -> dict[str, Any]:
     """A cluster's segment in the model; nulls if its customers are grouped by their lifecycle stage."""
     if cluster == NOISE and noise_policy(fitted) == "standing":
@@ -332,6 +349,8 @@ def _model_segment(
         "name": naming_result["names"][params.language],
         "is_stable": is_stable(fitted.stability.get(cluster), params),
         "is_broad": bool(naming_result.get("is_broad", False)),
+        # A segment that nobody was in is not known to be worth less than any other.
+        "value_rank": ranks.get(segment_id, len(ranks)),
     }
 
 

@@ -171,6 +171,18 @@ def test_what_would_move_a_customer_on_the_border_by_hand() -> None:
     assert scores.what_would_move.fillna("").tolist() == ["one more -> Сегмент 1", "nothing -> Сегмент 0", "", ""]
 
 
+@pytest.mark.parametrize(("ranks", "move"), [((0, 1), "nothing -> Сегмент 0"), ((1, 0), "halved"), ((0, 0), "halved")])
+def test_doing_nothing_only_leads_to_a_segment_of_lower_value(ranks: tuple[int, int], move: str) -> None:
+    less: dict[str, Any] = {"changes": [{"spend": (0.5, 0.0)}]}
+    moves = [{"text": "nothing", "is_inactivity": True, **less}, {"text": "halved", **less}]
+    ranked = model(moves=moves)
+    ranked["segments"] = [
+        {**segment, "value_rank": rank} for segment, rank in zip(ranked["segments"], ranks, strict=True)
+    ]
+    (found,) = segment_columns(profile([2.1], [9.0], ["lost"]), ranked).what_would_move
+    assert found.startswith(move)
+
+
 def test_scores_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     spend = np.random.default_rng(0).normal(2.0, 2.0, 40)
     rows = profile([*spend, np.nan], [9.0, 9.0, 1.0] * 13 + [9.0, 9.0], ["lost"] * 41)

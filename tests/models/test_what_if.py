@@ -36,6 +36,11 @@ def test_doing_nothing_only_adds_days() -> None:
     assert {effect for name, effect in change.items() if name.endswith("_count")} == {(1.0, 0.0)}
 
 
+def test_a_move_without_a_visit_or_an_order_is_inactivity() -> None:
+    moves = moves_as_changes([NOTHING, VISIT, ORDER], **SHOP)
+    assert [move["is_inactivity"] for move in moves] == [True, False, False]
+
+
 def test_only_moves_that_the_log_can_record_are_offered() -> None:
     none = dict.fromkeys(EventType, 0.0)
     moves = [VISIT, CART, ORDER, NOTHING]
