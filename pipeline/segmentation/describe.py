@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ibis
@@ -20,7 +21,7 @@ from models.explanations import segment_rules
 from models.identity import RULE_GROUP_PREFIX
 from models.interest_names import Node, category_nodes, name_by_interests, node_figures
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
-from models.name_continuity import avoid_manual_names, keep_names
+from models.name_continuity import ManualName, avoid_manual_names, inheritors, keep_names
 from models.scorer import NOISE
 from models.seasons import segment_seasonal_lift
 from models.segment_metrics import member_figures, segment_figures
@@ -29,6 +30,7 @@ from models.what_if import moves_as_changes, possible_moves
 from pipeline.config.facets import BROAD_ID, UNKNOWN_ID, Facet
 from pipeline.config.params import Params
 from pipeline.profiles.build import Profiles
+from pipeline.report.next_steps import command
 from pipeline.segmentation.cluster import noise_policy, segment_ids
 from pipeline.segmentation.segment_rows import is_stable, rule_of, segment_row, stability_of, with_given_name
 
@@ -53,6 +55,10 @@ class Segments:
         The model as `models.scorer.segment_columns` reads it.
     rules_fidelity : float
         Share of customers whom all rules together assign to their own segment.
+    inherited_names : dict of str to str
+        segment_id -> the name given by hand to the segment that it continues under another id.
+    notes : tuple of str
+        What became of the names given by hand to segments that are gone.
     """
 
     facet: Facet
@@ -63,6 +69,8 @@ class Segments:
     model: dict[str, Any]
     segment_ids: np.ndarray
     rules_fidelity: float
+    inherited_names: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """The table, one row per segment."""
@@ -101,6 +109,7 @@ def describe_segments(
     seasonal_lift: pd.DataFrame | None,
     known_names: Mapping[str, Mapping[str, Any]] | None = None,
     given_names: Mapping[str, str] | None = None,
+    lost_names: Sequence[ManualName] = (),
 ) -> Segments:
     """Name and describe every cluster and every rule-based group of a facet.
 
@@ -112,6 +121,8 @@ def describe_segments(
         segment_id -> the champion's row of ``table``. A segment of the same kind keeps its name.
     given_names : mapping, optional
         segment_id -> the name given by hand, in all languages.
+    lost_names : sequence of ManualName
+        Names given by hand to segments that are gone. Each goes to the only new segment that could inherit it.
     """
     profile = profiles.table
     ids = segment_ids(profile, fitted, facet)
@@ -130,6 +141,8 @@ def describe_segments(
     else:
         named = _named_by_archetypes(figures, interests, member_figures(profile[inside]), ids[inside], fitted, params)
     keep_names(named, known_names or {}, figures, [trait.model_dump() for trait in settings.traits])
+    inherited, notes = _inherit(lost_names, named, {*named} - {*(known_names or {}), *by_hand}, params)
+    by_hand = {**by_hand, **inherited}
     avoid_manual_names(named, by_hand)
     rules, fidelity = segment_rules(
         profile[inside],
@@ -160,7 +173,32 @@ def describe_segments(
         model=_facet_model(facet, fitted, named, _moves(profile[inside], params), value_ranks(figures), params),
         segment_ids=ids,
         rules_fidelity=fidelity,
+        inherited_names=inherited,
+        notes=notes,
     )
+
+
+def _inherit(
+    lost_names: Sequence[ManualName], named: Mapping[str, Mapping[str, Any]], new_ids: Collection[str], params: Params
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """segment_id -> the manual name it inherits, and a note on each manual name whose segment is gone."""
+    inherited, notes = {}, []
+    candidates = inheritors(lost_names, named, new_ids)
+    offers = Counter(segment_id for found in candidates.values() for segment_id in found)
+    for lost in lost_names:
+        found = candidates[lost.segment_id]
+        if len(found) == 1 and offers[found[0]] == 1:
+            inherited[found[0]] = lost.name
+            notes.append(f"{found[0]} continues {lost.segment_id}, so it is called {lost.name!r}, as given by hand.")
+            continue
+        could = ", ".join(f"{segment_id} ({named[segment_id]['names'][params.language]})" for segment_id in found)
+        reason = f"{could} could have it" if could else "no new segment is like it"
+        example = command(params, "rename", found[0] if found else "SEGMENT", lost.name)
+        notes.append(
+            f"Warning: no segment is called {lost.name!r} any more: {lost.segment_id}, which was given this name, is "
+            f"gone, and {reason}. To give it to a segment after promoting this model: {example}"
+        )
+    return inherited, tuple(notes)
 
 
 def _with_activity(row: dict[str, Any], shop: Mapping[str, float]) -> dict[str, Any]:

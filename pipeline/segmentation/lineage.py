@@ -11,6 +11,7 @@ import pandas as pd
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
 from models.identity import Identities, first_identities, last_number, match_segments, numbered_id, with_unused
+from models.name_continuity import ManualName
 from models.scorer import NOISE, Ints, facet_column
 from models.segmentation import FittedClusters, input_columns
 from pipeline.config.errors import UserError
@@ -41,6 +42,8 @@ class SegmentIdentity:
         segment_id -> the champion's row of a segment that survived.
     given_names : dict of str to str
         segment_id -> the name given by hand to a segment that survived.
+    lost_names : tuple of ManualName
+        Names given by hand to segments of the champion that are gone.
     note : str
         What became of the champion's segments, in words; empty if there is no champion.
     """
@@ -50,6 +53,7 @@ class SegmentIdentity:
     champion_rows: dict[str, dict[str, Any]]
     given_names: dict[str, str]
     note: str
+    lost_names: tuple[ManualName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,26 @@ def _match_with_champion(
             if "names_by_figures" in row and row["segment_id"] in survived
         },
         given_names={segment_id: name for segment_id, name in given_names.items() if segment_id in survived},
+        lost_names=_lost_names(matched, champion_rows, given_names),
         note=f"Compared with the champion ({champion.uri}), {facet.name}: {changes}{damage}{champion.doubt}",
+    )
+
+
+def _lost_names(
+    matched: Identities, champion_rows: list[dict[str, Any]], given_names: dict[str, str]
+) -> tuple[ManualName, ...]:
+    """The manual names of the champion's segments that are gone."""
+    new_ids = {row["segment_id"] for row in matched.lineage if row["is_here"] and row["verdict"] != "survived"}
+    rows = {row["segment_id"]: row for row in champion_rows}
+    return tuple(
+        ManualName(
+            row["segment_id"],
+            given_names[row["segment_id"]],
+            rows.get(row["segment_id"], {}),
+            [segment_id for segment_id in row["akin"] if segment_id in new_ids],
+        )
+        for row in matched.lineage
+        if not row["is_here"] and row["segment_id"] in given_names
     )
 
 
