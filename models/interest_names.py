@@ -20,10 +20,13 @@ from models.scorer import Floats, Ints
 SECOND_GAIN = 0.5
 """A second category is named if its gain is at least this share of the first one's."""
 PEOPLE = frozenset(
-    "women men ladies gentlemen girls boys kids children baby babies infants toddlers teens teenagers adults unisex "
-    "her him women's men's girls' boys' kids' children's жінки жінок жінкам чоловіки чоловіків чоловікам діти дітей "
-    "дітям дівчатка дівчаток хлопчики хлопчиків женщины женщин женщинам мужчины мужчин мужчинам дети детей детям "
-    "девочки девочек мальчики мальчиков gra femra burra meshkuj fëmijë vajza djem".split()
+    [
+        *("women", "men", "ladies", "gentlemen", "girls", "boys", "kids", "children", "baby", "babies", "teens"),
+        *("women's", "men's", "girls'", "boys'", "kids'", "children's", "adults", "unisex"),
+        *("жінки", "жінок", "чоловіки", "чоловіків", "діти", "дітей", "дівчатка", "дівчаток", "хлопчики", "хлопчиків"),
+        *("женщины", "женщин", "мужчины", "мужчин", "дети", "детей", "девочки", "девочек", "мальчики", "мальчиков"),
+        *("gra", "femra", "burra", "meshkuj", "fëmijë", "vajza", "djem"),
+    ]
 )
 """Category names, without "for", that say whom the goods are for but not what they are."""
 FOR_WORDS = ("for ", "для ", "për ")
@@ -224,7 +227,7 @@ def labels_with_parents(names: Sequence[str]) -> dict[str, str]:
 
 
 def _names_people(label: str) -> bool:
-    text = label.casefold().replace("’", "'")
+    text = label.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     for word in FOR_WORDS:
         text = text.removeprefix(word)
     return text in PEOPLE

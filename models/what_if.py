@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import pandas as pd
+
 from features.events import EventType
 
 VISIT_EVENTS = (
@@ -117,3 +119,14 @@ def _change(
         "activity": (0.5 ** (days / half_life_days), sum(weight * done for weight, done in weighted)),
         "spend": (1.0, orders * spend_per_order),
     }
+
+
+def value_ranks(figures: pd.DataFrame) -> dict[str, int]:
+    """segment_id -> rank by spend per customer, 0 for the lowest; by orders or events in a log without revenue.
+
+    The model saves ranks, not figures: those of small segments are confidential.
+    """
+    measured = [f"{name}_per_customer" for name in ("spend", "orders", "events")]
+    figure = next((name for name in measured if float(figures[name]["shop"]) > 0), measured[-1])
+    ranks = figures.drop(index="shop")[figure].rank(method="dense", na_option="bottom")
+    return {str(segment_id): int(rank) - 1 for segment_id, rank in ranks.items()}

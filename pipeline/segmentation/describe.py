@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,17 +20,17 @@ from models.explanations import segment_rules
 from models.identity import RULE_GROUP_PREFIX
 from models.interest_names import Node, category_nodes, name_by_interests, node_figures
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
-from models.name_continuity import ManualName, avoid_manual_names, inheritors, keep_names
+from models.name_continuity import ManualName, avoid_manual_names, keep_names
 from models.scorer import NOISE
 from models.seasons import segment_seasonal_lift
 from models.segment_metrics import member_figures, segment_figures
 from models.segmentation import FittedClusters
-from models.what_if import moves_as_changes, possible_moves
+from models.what_if import moves_as_changes, possible_moves, value_ranks
 from pipeline.config.facets import BROAD_ID, UNKNOWN_ID, Facet
 from pipeline.config.params import Params
 from pipeline.profiles.build import Profiles
-from pipeline.report.next_steps import command
 from pipeline.segmentation.cluster import noise_policy, segment_ids
+from pipeline.segmentation.lineage import inherit_names
 from pipeline.segmentation.segment_rows import is_stable, rule_of, segment_row, stability_of, with_given_name
 
 RULE_GROUP_FIGURES = ("events_per_customer", "days_since_last_event")
@@ -141,7 +140,7 @@ def describe_segments(
     else:
         named = _named_by_archetypes(figures, interests, member_figures(profile[inside]), ids[inside], fitted, params)
     keep_names(named, known_names or {}, figures, [trait.model_dump() for trait in settings.traits])
-    inherited, notes = _inherit(lost_names, named, {*named} - {*(known_names or {}), *by_hand}, params)
+    inherited, notes = inherit_names(lost_names, named, {*named} - {*(known_names or {}), *by_hand}, params)
     by_hand = {**by_hand, **inherited}
     avoid_manual_names(named, by_hand)
     rules, fidelity = segment_rules(
@@ -176,29 +175,6 @@ def describe_segments(
         inherited_names=inherited,
         notes=notes,
     )
-
-
-def _inherit(
-    lost_names: Sequence[ManualName], named: Mapping[str, Mapping[str, Any]], new_ids: Collection[str], params: Params
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """segment_id -> the manual name it inherits, and a note on each manual name whose segment is gone."""
-    inherited, notes = {}, []
-    candidates = inheritors(lost_names, named, new_ids)
-    offers = Counter(segment_id for found in candidates.values() for segment_id in found)
-    for lost in lost_names:
-        found = candidates[lost.segment_id]
-        if len(found) == 1 and offers[found[0]] == 1:
-            inherited[found[0]] = lost.name
-            notes.append(f"{found[0]} continues {lost.segment_id}, so it is called {lost.name!r}, as given by hand.")
-            continue
-        could = ", ".join(f"{segment_id} ({named[segment_id]['names'][params.language]})" for segment_id in found)
-        reason = f"{could} could have it" if could else "no new segment is like it"
-        example = command(params, "rename", found[0] if found else "SEGMENT", lost.name)
-        notes.append(
-            f"Warning: no segment is called {lost.name!r} any more: {lost.segment_id}, which was given this name, is "
-            f"gone, and {reason}. To give it to a segment after promoting this model: {example}"
-        )
-    return inherited, tuple(notes)
 
 
 def _with_activity(row: dict[str, Any], shop: Mapping[str, float]) -> dict[str, Any]:
@@ -355,17 +331,6 @@ def _rule_based_groups(facet: Facet, params: Params) -> dict[str, dict[str, str]
         stage: {"segment_id": RULE_GROUP_PREFIX + stage, "name": getattr(group.name, params.language)}
         for stage, group in params.naming.standing.items()
     }
-
-
-def value_ranks(figures: pd.DataFrame) -> dict[str, int]:
-    """segment_id -> rank by spend per customer, 0 for the lowest; by orders or events in a log without revenue.
-
-    The model saves ranks, not figures: those of small segments are confidential.
-    """
-    measured = [f"{name}_per_customer" for name in ("spend", "orders", "events")]
-    figure = next((name for name in measured if figures.loc["shop", name] > 0), measured[-1])
-    ranks = figures.drop(index="shop")[figure].rank(method="dense", na_option="bottom")
-    return {str(segment_id): int(rank) - 1 for segment_id, rank in ranks.items()}
 
 
 def _model_segment(

@@ -94,7 +94,9 @@ def test_a_manual_name_goes_to_the_new_segments_of_the_same_kind_else_to_the_suc
 
 def test_a_segment_without_an_archetype_is_of_the_same_kind_by_its_name() -> None:
     now = {"i07": segment("Cats"), "i08": segment("Dogs")}
-    assert inheritors([ManualName("i01", "Cat people", segment("Cats"), ["i08"])], now, ["i07", "i08"]) == {"i01": ["i07"]}
+    assert inheritors([ManualName("i01", "Cat people", segment("Cats"), ["i08"])], now, ["i07", "i08"]) == {
+        "i01": ["i07"]
+    }
 
 
 def test_a_manual_name_is_not_used_for_another_segment() -> None:

@@ -70,7 +70,9 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
         }
         for label in ("a", "b")
     ]  # fmt: skip
-    contents = comparison(runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note="")
+    contents = comparison(
+        runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note=""
+    )
     assert contents["segments"] == [
         ["s01", "a 1 (50%)", "-"],
         ["s02", "a 2 (50%)", "b 1 (50%)"],
@@ -84,7 +86,9 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
     same_lineage = [run | {"line": {"a", run["label"]}} for run in runs]
     assert len(comparison(same_lineage, [], wording("en"), advice=Advice("none"), flow_note="")["segments"]) == 2
     runs[0]["summary"]["segments"][1]["is_stable"] = False
-    contents = comparison(runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note="")
+    contents = comparison(
+        runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note=""
+    )
     assert contents["segments"][1] == ["s02", "a 2 (unstable segment) (50%)", "b 1 (50%)"]
     assert contents["flows"][0]["rows"][0] == {
         "origin": "a 2 (unstable segment)",
@@ -115,7 +119,9 @@ def test_the_page_is_in_its_language(language: str) -> None:
     runs[1]["params"] = {"as_of": "2 May"}
     best = Advice("undecided", behind={"a": ["behaviour/stability_mean"]}, warning="dates")
     words = wording(language)
-    contents = comparison(runs, [[{"facet": "behaviour", **flow}]], words, advice=best, flow_note=words("compare.no_flow"))
+    contents = comparison(
+        runs, [[{"facet": "behaviour", **flow}]], words, advice=best, flow_note=words("compare.no_flow")
+    )
     page = re.sub(
         r"<style>.*?</style>|<[^>]+>", " ", render_template("compare.html.j2", words=words, **contents), flags=re.DOTALL
     )

@@ -26,7 +26,9 @@ def test_nobody_moves_at_the_training_and_many_after_prices_have_doubled(tmp_pat
         for price in [10.0 + n]
     ]
     later = AS_OF + timedelta(days=40)
-    rows += [{**row, "occurred_at": later - timedelta(days=1 + n), "unit_price": 90.0} for n, row in enumerate(rows[:20])]
+    rows += [
+        {**row, "occurred_at": later - timedelta(days=1 + n), "unit_price": 90.0} for n, row in enumerate(rows[:20])
+    ]
     pd.DataFrame(rows).to_parquet(tmp_path / "log.parquet", coerce_timestamps="us")
     tables = [f"source.events.path={tmp_path / 'log.parquet'}", "source.products=null", "source.customers=null"]
     params = load_params(PARAMS, [f"as_of={AS_OF.isoformat()}", *tables])

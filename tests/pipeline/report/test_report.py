@@ -154,7 +154,8 @@ def test_figures_that_look_like_the_average_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "days"), [("en", "365 days before"), ("uk", "365 днів до"), ("ru", "365 дней до"), ("sq", "365 ditë para")]
+    ("language", "days"),
+    [("en", "365 days before"), ("uk", "365 днів до"), ("ru", "365 дней до"), ("sq", "365 ditë para")],
 )
 def test_customers_are_known_from_the_whole_window(language: str, days: str) -> None:
     report = summary(segment("s01", "VIP"))
