@@ -19,6 +19,17 @@ from models.scorer import Floats, Ints
 
 SECOND_GAIN = 0.5
 """A second category is named if its gain is at least this share of the first one's."""
+PEOPLE = frozenset(
+    [
+        *("women", "men", "ladies", "gentlemen", "girls", "boys", "kids", "children", "baby", "babies", "teens"),
+        *("women's", "men's", "girls'", "boys'", "kids'", "children's", "adults", "unisex"),
+        *("жінки", "жінок", "чоловіки", "чоловіків", "діти", "дітей", "дівчатка", "дівчаток", "хлопчики", "хлопчиків"),
+        *("женщины", "женщин", "мужчины", "мужчин", "дети", "детей", "девочки", "девочек", "мальчики", "мальчиков"),
+        *("gra", "femra", "burra", "meshkuj", "fëmijë", "vajza", "djem"),
+    ]
+)
+"""Category names, without "for", that say whom the goods are for but not what they are."""
+FOR_WORDS = ("for ", "для ", "për ")
 MAJORITY = 0.5
 """At least this share of the members must have a named category as their top one, or the segment is called broad."""
 
@@ -173,7 +184,7 @@ def name_by_interests(
     is_distinctive = (
         (figures.share >= min_lift * figures.expected) & (figures.low > figures.expected) & (figures.share >= min_share)
     )
-    labels = category_labels([node.name for node in nodes])
+    labels = labels_with_parents([node.name for node in nodes])
     segments: dict[str, dict[str, Any]] = {}
     spare: dict[str, list[int]] = {}
     for row, segment_id in enumerate(segment_ids):
@@ -197,6 +208,29 @@ def name_by_interests(
         spare[segment_id] = named if is_broad else [position for position in order if position not in named]
     _make_unique(segments, spare, nodes, labels)
     return segments
+
+
+def labels_with_parents(names: Sequence[str]) -> dict[str, str]:
+    """`category_labels`, with the category above where the label names people rather than goods.
+
+    Examples
+    --------
+    >>> labels_with_parents(["Clothing > Women", "Books > For children", "Pets > Cats"])
+    {'Clothing > Women': 'Clothing › Women', 'Books > For children': 'Books › For children', 'Pets > Cats': 'Cats'}
+    """
+    labels = category_labels(names)
+    for name, label in labels.items():
+        parts = name.split(SEPARATOR)
+        if len(parts) > 1 and label == parts[-1] and _names_people(label):
+            labels[name] = " › ".join(parts[-2:])
+    return labels
+
+
+def _names_people(label: str) -> bool:
+    text = label.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    for word in FOR_WORDS:
+        text = text.removeprefix(word)
+    return text in PEOPLE
 
 
 def _named_nodes(order: Sequence[int], gain: Floats, nodes: Sequence[Node]) -> list[int]:

@@ -1,10 +1,11 @@
-"""Names that survive retraining: segments of the same kind keep their names, and manual names stay reserved."""
+"""Names that survive retraining: segments of the same kind keep their names, and manual names follow their segments."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count, product
 from typing import Any
 
@@ -68,6 +69,47 @@ def _trait_holds(
             return bool(others.min() < own < others.max())
         return bool((own >= others).all() if word == "above" else (own <= others).all())
     return True
+
+
+@dataclass(frozen=True)
+class ManualName:
+    """A name given by hand to a segment that is gone.
+
+    Attributes
+    ----------
+    segment_id, name : str
+    segment : mapping
+        Its row in the champion's table: archetype, names_by_figures.
+    successors : sequence of str
+        The new segments that share most customers with it.
+    """
+
+    segment_id: str
+    name: str
+    segment: Mapping[str, Any]
+    successors: Sequence[str]
+
+
+def inheritors(
+    names: Sequence[ManualName], named: Mapping[str, Mapping[str, Any]], new_ids: Collection[str]
+) -> dict[str, list[str]]:
+    """The new segments that could inherit each manual name: segment_id of the name -> their segment_ids, sorted.
+
+    These are the new segments with the archetype, or else the automatic name, of the segment that is gone; without
+    any, its successors. A segment that could inherit two names is offered both, so neither name is certain.
+    """
+    found = {}
+    for name in names:
+        same_kind = [segment_id for segment_id in new_ids if _is_same_kind(name.segment, named.get(segment_id))]
+        found[name.segment_id] = sorted(same_kind or name.successors)
+    return found
+
+
+def _is_same_kind(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
+    if now is None:
+        return False
+    archetype = before.get("archetype")
+    return now["archetype"] == archetype if archetype else now["names"] == before.get("names_by_figures")
 
 
 def avoid_manual_names(named: dict[str, dict[str, Any]], given: Mapping[str, str]) -> None:

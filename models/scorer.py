@@ -357,14 +357,16 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
     get a rule-based group by the column ``grouped_by`` (the lifecycle stage; a default group for a value unknown to the
     model; one group for all if it is None), and evidence ``low``. Customers between the dense regions of HDBSCAN, or in
     a segment without a category, have the third of ``evidence_words``. If the model has no segment for them (its
-    ``segment_id`` of cluster -1 is null), they also get a rule-based group.
+    ``segment_id`` of cluster -1 is null), they also get a rule-based group. A rule-based group is not clustered, so its
+    strength, margin and is_stable are null.
     """
     # Columns with few distinct values are kept as positions: texts for a million customers are slow.
     located = _locate(profile, model)
     groups, segments = list(model["standing"].values()), _by_cluster(model)
     ids, names = ([item[key] for item in (*groups, *segments)] for key in ("segment_id", "name"))
     next_ids, next_names = ids[len(groups) :], names[len(groups) :]
-    is_stable = np.array([*(True for _ in groups), *(item["is_stable"] for item in segments)])
+    is_stable = np.array([*(True for _ in groups), *(item["is_stable"] for item in segments)], dtype=bool)
+    is_by_rule = located["position"] < len(groups)
     columns = {
         "segment_id": _texts(ids, located["position"]),
         "segment": _texts(names, located["position"]),
@@ -378,7 +380,7 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
             [f"{move['text']} -> {name}" for move in model.get("moves", ()) for name in next_names],
             located["would_move"],
         ),
-        "is_stable": is_stable[located["position"]],
+        "is_stable": pd.arrays.BooleanArray(is_stable[located["position"]], is_by_rule),
         "evidence": _texts(model["evidence_words"], located["evidence"]),
     }
     return pd.DataFrame({name: columns[name] for name in columns if name != "what_would_move" or "moves" in model})
@@ -392,7 +394,7 @@ def _locate(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArra
     dict of arrays of shape (n,)
         position; next_position, in `_by_cluster`; would_move, as in `_what_would_move`; evidence, in
         ``evidence_words``; cluster_id, strength, margin, is_border. For customers in no cluster, next_position and
-        would_move are NO_SEGMENT, the others 0.
+        would_move are NO_SEGMENT, strength and margin null, the others 0.
     """
     rows = np.flatnonzero(is_known(profile, model)) if model["segments"] else np.empty(0, dtype=np.int64)
     count = len(profile)
@@ -402,7 +404,7 @@ def _locate(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArra
         "would_move": np.full(count, NO_SEGMENT),
         "evidence": np.full(count, LOW),
         "cluster_id": np.zeros(count, dtype=np.int64),
-        **{name: np.zeros(count) for name in ("strength", "margin")},
+        **{name: np.full(count, np.nan) for name in ("strength", "margin")},
         "is_border": np.zeros(count, dtype=bool),
     }
     is_broad = np.array([item.get("is_broad", False) for item in _by_cluster(model)], dtype=bool)
@@ -444,6 +446,8 @@ def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: In
     """The first of the model's ``moves`` that takes each customer to another segment, and which one; else NO_SEGMENT.
 
     A move is one or more changes of columns, (factor, addend) each. All of its changes must lead to the same segment.
+    Doing nothing (``is_inactivity``) only leads to a segment of a lower ``value_rank``: no one is worth more for
+    staying away.
 
     Parameters
     ----------
@@ -465,6 +469,7 @@ def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: In
     read |= {name for pair in _counts(model["scaling"]) for name in pair or ()}
     profile = profile[[name for name in profile if name in read]].iloc[border]
     code, _ = pd.factorize(np.array([item["segment_id"] for item in segments], dtype=object))
+    value_rank = np.array([item.get("value_rank", 0) for item in segments])
     for number, move in enumerate(moves):
         rows = np.flatnonzero(outcome == NO_SEGMENT)
         positions = [
@@ -474,6 +479,8 @@ def _what_would_move(profile: pd.DataFrame, border: Ints, space: Floats, own: In
         first = positions[0]
         agree = np.all([code[position] == code[first] for position in positions], axis=0)
         moved = agree & (first != NO_SEGMENT) & (code[first] != code[own[rows]])
+        if move.get("is_inactivity"):
+            moved &= value_rank[first] < value_rank[own[rows]]
         outcome[rows[moved]] = number * len(segments) + first[moved]
     return outcome
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import pandas as pd
+
 from features.events import EventType
 
 VISIT_EVENTS = (
@@ -73,7 +75,8 @@ def moves_as_changes(
     Returns
     -------
     list of dict
-        text; changes: list of `Change`. Only plain values, so the model can be saved as JSON.
+        text; changes: list of `Change`; is_inactivity, for a move without a visit or an order. Only plain values, so
+        the model can be saved as JSON.
     """
     change = functools.partial(
         _change, spend_per_order=spend_per_order, half_life_days=half_life_days, signal_weights=signal_weights
@@ -82,6 +85,7 @@ def moves_as_changes(
         {
             "text": move["text"],
             "changes": [change(move, days) for days in ([0.0] if move["visits"] else []) + [float(move["days"])]],
+            "is_inactivity": not (move["visits"] or move["orders"]),
         }
         for move in moves
     ]
@@ -115,3 +119,14 @@ def _change(
         "activity": (0.5 ** (days / half_life_days), sum(weight * done for weight, done in weighted)),
         "spend": (1.0, orders * spend_per_order),
     }
+
+
+def value_ranks(figures: pd.DataFrame) -> dict[str, int]:
+    """segment_id -> rank by spend per customer, 0 for the lowest; by orders or events in a log without revenue.
+
+    The model saves ranks, not figures: those of small segments are confidential.
+    """
+    measured = [f"{name}_per_customer" for name in ("spend", "orders", "events")]
+    figure = next((name for name in measured if float(figures[name]["shop"]) > 0), measured[-1])
+    ranks = figures.drop(index="shop")[figure].rank(method="dense", na_option="bottom")
+    return {str(segment_id): int(rank) - 1 for segment_id, rank in ranks.items()}

@@ -207,8 +207,11 @@ class Explanation:
     def _facet(self, facet: Facet) -> list[str]:
         """The segment in one facet, and the runner-up."""
         scores = {name: self.predicted[facet_column(name, facet.column_prefix)] for name in SEGMENT_COLUMNS}
-        unstable = "" if scores["is_stable"] else "unstable, "
-        evidence = f"{unstable}strength {scores['strength']:.2f}, evidence {scores['evidence']}"
+        if pd.isna(scores["strength"]):
+            certainty = "grouped by rule, "
+        else:
+            certainty = f"{'' if scores['is_stable'] else 'unstable, '}strength {scores['strength']:.2f}, "
+        evidence = f"{certainty}evidence {scores['evidence']}"
         lines = [f"{facet.name.capitalize():<11}{scores['segment']} ({evidence})"]
         if isinstance(scores["next_segment"], str):
             lines.append(f"Runner-up  {scores['next_segment']} (margin {scores['margin']:.2f}; 0 is on the border)")

@@ -19,6 +19,7 @@ from pipeline.profiles.build import CustomerMeasures, Progress, measure, to_cust
 from pipeline.profiles.search_queries import counts_text
 from pipeline.profiles.seasonality import full_season_mix
 from pipeline.profiles.shop import Shop, load_shop
+from pipeline.profiles.value_drift import moved_shares
 from pipeline.report.next_steps import command
 from pipeline.report.terminal import counted
 from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores
@@ -128,8 +129,10 @@ def score(
                 f"{', and '.join(signs)}. {out.name} was left unchanged. Name this shop's model with --model or "
                 "tracking.model_name, or train one. If it is the same shop, add --force."
             )
-        summary["warnings"] = sanity_checks.check_as_of_age(params, reading) + sanity_checks.check_model(
-            params, trained, signs
+        summary["warnings"] = (
+            sanity_checks.check_as_of_age(params, reading)
+            + sanity_checks.check_model(params, trained, signs)
+            + sanity_checks.check_group_cuts(moved_shares(measures, as_trained), trained)
         )
         if previous is not None:
             summary["held"] = {"customer_count": held_count, "margin": params.score.hysteresis}

@@ -112,6 +112,9 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
                 )
                 write_results(results, summary, report, params_digest=params.digest(), versions=mlflow_runs.versions())
                 uri, alias = _log_model(mlflow, params.redacted(), findings)
+                for facet_findings in findings.facets:
+                    for segment_id, name in facet_findings.segments.inherited_names.items():
+                        model_registry.set_given_name(mlflow, params, segment_id, name)
     return TrainingResult(
         run_id=run_id,
         model_uri=uri,
@@ -212,6 +215,7 @@ def _describe(
         *notes,
         *log.notes,
         *(facet.identity.note for facet in facets),
+        *(note for segments in described for note in segments.notes),
         *cards.notes,
         proposals_note,
         *validity_notes,
@@ -239,6 +243,7 @@ def _describe_facet(profiles: Profiles, facet: ClusteredFacet, params: Params) -
         seasonal_lift=seasonal_lifts(profiles, facet.fitted, params, facet.facet),
         known_names=facet.identity.champion_rows,
         given_names=facet.identity.given_names,
+        lost_names=facet.identity.lost_names,
     )
 
 

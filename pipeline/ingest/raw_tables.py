@@ -33,8 +33,21 @@ COLUMN_SYNONYMS = {
     "occurred_at": ("timestamp", "ts", "eventtime", "datetime", "createdat", "invoicedate", "time", "date"),
     "event_type": ("event", "eventname", "action", "actiontype", "activity", "behavior", "behaviortype", "type"),
     "product_id": ("itemid", "item", "sku", "stockcode", "productcode", "product"),
+    "quantity": ("qty", "units", "itemcount", "pieces"),
+    "unit_price": ("price", "itemprice", "priceperunit", "amount"),
+    "order_id": ("order", "orderno", "ordernumber", "invoice", "invoiceid", "invoiceno", "basketid", "transactionid"),
+    "session_id": ("session", "sessionno", "usersession", "visitid"),
+    "channel": ("saleschannel", "trafficsource"),
 }
 """Column -> its names in other logs, in lower case and without punctuation."""
+WITHOUT_COLUMN = {
+    "quantity": "every row counts as one item",
+    "unit_price": "spend is 0",
+    "order_id": "a customer has at most one order a day",
+    "session_id": "visits are distinguished by the time between events",
+    "channel": "channels are not known",
+}
+"""Optional column of the events -> what happens if the source does not have it."""
 WHOLE_DIGEST_BYTES = 2**30
 
 
@@ -178,7 +191,7 @@ def read_raw(con: Any, table: Table, params: Params, *, name: str, key: str) -> 
             except LinesError as error:
                 raise SourceError(f"{key}.path: {error}") from None
         columns = _columns(db, name)
-    return RawTable(name, columns, files, files_digest(files, params.folder), *line_report)
+    return RawTable(name, columns, files, files_digest(files), *line_report)
 
 
 @contextmanager
@@ -231,10 +244,36 @@ def map_columns(
     return found
 
 
+def unused_column_warnings(raw: RawTable, found: dict[str, str], *, key: str) -> list[str]:
+    """A warning for each optional column that the source seems to have under another name.
+
+    Parameters
+    ----------
+    found : dict of str to str
+        Our column -> the source's, from `map_columns`.
+    """
+    warnings = []
+    for ours, consequence in WITHOUT_COLUMN.items():
+        unused = {_plain(name): name for name in reversed(raw.columns) if name not in found.values()}
+        similar = next((unused[name] for name in (_plain(ours), *COLUMN_SYNONYMS[ours]) if name in unused), None)
+        if ours not in found and similar is not None:
+            line = f"{{{ours}: {json.dumps(similar, ensure_ascii=False)}}}"
+            warnings.append(
+                f"column {similar!r} looks like {ours} but is not used, so {consequence}: if it is, add "
+                f"{key}.columns: {line}"
+            )
+    return warnings
+
+
+def _plain(name: str) -> str:
+    """A column name in lower case and without punctuation."""
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
 def _nearest(ours: str, wanted: str, names: Sequence[str]) -> str | None:
     """The name most similar to ``wanted``, ignoring case and punctuation, or else a synonym of ``ours``."""
-    plain = {re.sub(r"[\W_]+", "", name.casefold()): name for name in reversed(names)}
-    near = difflib.get_close_matches(re.sub(r"[\W_]+", "", wanted.casefold()), plain, n=1, cutoff=NEAR)
+    plain = {_plain(name): name for name in reversed(names)}
+    near = difflib.get_close_matches(_plain(wanted), plain, n=1, cutoff=NEAR)
     candidates = near or [synonym for synonym in COLUMN_SYNONYMS.get(ours, ()) if synonym in plain]
     return plain[candidates[0]] if candidates else None
 
@@ -273,10 +312,10 @@ def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> 
             f"select *, null::integer as {FILE}, row_number() over () as {ROW} from (\n{body}\n)"
         )
     columns = _columns(db, name)
-    # The sum of hashes does not depend on the order of rows.
+    # The sum of hashes does not depend on the order of rows. The SQL is left out: it names the files.
     listed = ", ".join(quoted(column) for column in columns)
     total = db.execute(f"select count(*), sum(hash({listed})::hugeint) from {name}").fetchone()
-    return RawTable(name, columns, [], hashlib.sha256(f"{query}{total}".encode()).hexdigest())
+    return RawTable(name, columns, [], hashlib.sha256(f"{columns}{total}".encode()).hexdigest())
 
 
 def _relative_name(path: Path, folder: Path) -> str:
@@ -284,14 +323,16 @@ def _relative_name(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path.name)
 
 
-def files_digest(files: Sequence[Path], folder: Path) -> str:
-    """SHA-256 over names, sizes and contents; of a file over 1 GiB, only its first and last 64 MiB."""
-    total = hashlib.sha256()
+def files_digest(files: Sequence[Path]) -> str:
+    """SHA-256 over sizes and contents, whatever the names; of a file over 1 GiB, only its first and last 64 MiB."""
+    digests = []
     for path in files:
-        total.update(f"{_relative_name(path, folder)}\0{path.stat().st_size}\0".encode())
+        contents = hashlib.sha256(f"{path.stat().st_size}\0".encode())
         for chunk in _digest_chunks(path):
-            total.update(chunk)
-    return total.hexdigest()
+            contents.update(chunk)
+        digests.append(contents.hexdigest())
+    # Sorted, because another name may put a file in another place.
+    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 
 def _digest_chunks(path: Path) -> Iterator[bytes]:

@@ -28,7 +28,7 @@ from pipeline.ingest.column_sql import (
     literal,
     quoted,
 )
-from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_raw
+from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_raw, unused_column_warnings
 from pipeline.ingest.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.summary import ReadingSummary, summarise
 from pipeline.stores.database import TEMPORARY, create_view, materialise
@@ -91,6 +91,8 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: 
     if since is not None:
         _keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
+    found = map_columns(raw, source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    findings.warnings += unused_column_warnings(raw, found, key="source.events")
     rules = checks.rules(max_text_chars=source.max_text_chars)
     _check_events(con, params, raw, rules)
     products = catalogue.read_products(con, params, findings)

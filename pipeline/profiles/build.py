@@ -323,30 +323,32 @@ def _fit_spec(
     by_channel = named.group_by("channel").aggregate(visit_count=named.count())
     largest = by_channel.order_by(ibis.desc("visit_count"), "channel").limit(MAX_CHANNELS).to_pandas()
     prices = benefits.price_means(transactions).to_pandas().set_index("column")["mean_price"].to_dict()
-    cuts = (
-        value.value_quantiles(
-            measured_value,
-            rfm_quantiles=params.value.rfm_quantiles,
-            rfm_money=params.value.rfm_money,
-            vip_quantile=params.value.vip_quantile,
-            regular_quantile=params.value.regular_quantile,
-        )
-        .to_pyarrow()
-        .to_pylist()[0]
-    )
     return ProfileSpec(
         cut=prepared.cut,
         channels=tuple(largest.channel),
         mean_prices=tuple(prices.get(column) for column in range(len(prepared.cut.categories))),
-        value_cuts=value.ValueCuts.from_lists(
-            cuts | params.value.fixed_cuts(is_known=bool(cuts["money"])) | ({} if has_prices else {"money": None})
-        ),
+        value_cuts=fit_value_cuts(measured_value, params, has_prices=has_prices),
         has_session_ids=prepared.has_session_ids,
         has_campaigns=bool(has_campaigns),
         log_start=log_start or window.start,
         history_days=params.history_days,
         journey_columns=tuple(params.clustering.journey_columns),
     )
+
+
+def fit_value_cuts(buyers: ir.Table, params: Params, *, has_prices: bool) -> value.ValueCuts:
+    """The bounds between scores and tiers: quantiles of the buyers, or those that params.yaml fixes."""
+    settings = params.value
+    quantiles = value.value_quantiles(
+        buyers,
+        rfm_quantiles=settings.rfm_quantiles,
+        rfm_money=settings.rfm_money,
+        vip_quantile=settings.vip_quantile,
+        regular_quantile=settings.regular_quantile,
+    )
+    cuts = quantiles.to_pyarrow().to_pylist()[0]
+    fixed = settings.fixed_cuts(is_known=bool(cuts["money"]))
+    return value.ValueCuts.from_lists(cuts | fixed | ({} if has_prices else {"money": None}))
 
 
 def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:

@@ -107,7 +107,7 @@ class ComparedRun:
 
 def comparison(
     runs: Sequence[ComparedRun],
-    flows: Sequence[Mapping[str, Any]],
+    flows: Sequence[Sequence[Mapping[str, Any]]],
     words: Wording,
     *,
     advice: Advice,
@@ -117,8 +117,8 @@ def comparison(
 
     Parameters
     ----------
-    flows : sequence of mapping
-        `pipeline.scoring.flow.flow_table` from each run to the next; empty if not requested or not available.
+    flows : sequence of sequence of mapping
+        `pipeline.scoring.flow.flows` from each run to the next; empty if not requested or not available.
 
     Returns
     -------
@@ -134,7 +134,11 @@ def comparison(
         "settings": [[key, *(params.get(key, "-") for params in settings)] for key in different],
         "figures": _figures([run.figures for run in runs]),
         "segments": _segments(runs, flows, words),
-        "flows": [_flow(table, *pair, words) for table, pair in zip(flows, pairwise(runs), strict=bool(flows))],
+        "flows": [
+            _flow(table, *pair, words)
+            for tables, pair in zip(flows, pairwise(runs), strict=bool(flows))
+            for table in tables
+        ],
         "advice": advice.text(words),
         "notes": [*notes, *([flow_note] if flow_note else [])],
     }
@@ -153,7 +157,7 @@ def as_text(contents: Mapping[str, Any], words: Wording) -> str:
         table = align_columns(
             [[f"In {flow['labels'][0]}", f"In {flow['labels'][1]}", "Customers"], *rows[:MAX_FLOWS]], right={2}
         )
-        parts.append("\n".join([*table, *more, flow["text"]]))
+        parts.append("\n".join([flow["facet"], *table, *more, flow["text"]]))
     return "\n\n".join([*parts, *contents["notes"], contents["advice"]])
 
 
@@ -179,13 +183,16 @@ def _mark_best(key: str, figures: Sequence[Mapping[str, float]]) -> list[str]:
     return [f"{run[key]:,.4g}{'*' if run[key] == best else ''}" if key in run else "-" for run in figures]
 
 
-def _segments(runs: Sequence[ComparedRun], flows: Sequence[Mapping[str, Any]], words: Wording) -> list[list[str]]:
+def _segments(
+    runs: Sequence[ComparedRun], flows: Sequence[Sequence[Mapping[str, Any]]], words: Wording
+) -> list[list[str]]:
     """A row per segment, ordered by the first run that has it: matched by id if runs are related, else by flows."""
     keys: list[dict[str, tuple[int, str]]] = []
     rows: dict[tuple[int, str], list[str]] = {}
     for place, run in enumerate(runs):
         related = next((at for at, other in enumerate(runs[:place]) if run.line & other.line), place)
-        same = flows[place - 1]["same"] if flows and place and related == place else {}
+        tables = flows[place - 1] if flows and place and related == place else []
+        same = {after: before for table in tables for after, before in table["same"].items()}
         own: dict[str, tuple[int, str]] = {}
         names = run.shown_names(words)
         for segment in run.segments:
@@ -219,4 +226,10 @@ def _flow(table: Mapping[str, Any], before: ComparedRun, after: ComparedRun, wor
     sentences = [text, *(words(f"compare.flow_{name}", count=count) for name, count in more if count)]
     # There is no room to mark unstable segments.
     figure = flow_figure(table["flows"], [run.names for run in pair], words, table["same"])
-    return {"labels": [before.label, after.label], "rows": rows, "text": " ".join(sentences), "figure": figure}
+    return {
+        "facet": words.facet(table["facet"]),
+        "labels": [before.label, after.label],
+        "rows": rows,
+        "text": " ".join(sentences),
+        "figure": figure,
+    }

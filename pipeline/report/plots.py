@@ -58,7 +58,7 @@ def figures(
         {"interests_by_segment": interest_heat_map(segments, lifts, by_interest=by_interest)} if has_interests else {}
     )
     return {
-        "segment_sizes": _bars(segments, [segment.customer_share for segment in segments], "Share of customers"),
+        "segment_sizes": _bars(segments, [segment.customer_share for segment in segments], "Share of all customers"),
         "value_by_segment": _bars(segments, [segment.spend_share or 0.0 for segment in segments], "Share of revenue"),
         **interests,
         # Interests have too many dimensions for a map in two.

@@ -11,7 +11,9 @@ import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
 from models.identity import RULE_GROUP_PREFIX, match_segments
+from models.scorer import facet_column
 from pipeline.config.errors import UserError
+from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Progress, build_profiles
@@ -22,8 +24,8 @@ from pipeline.stores.database import connect
 
 def flows(
     mlflow: Any, params: Params, runs: Sequence[str], *, share_lineage: Sequence[bool], progress: Progress
-) -> tuple[list[dict[str, Any]], str | None]:
-    """A `flow_table` from each run's model to the next one's, for the customers known at ``params.as_of``.
+) -> tuple[list[list[dict[str, Any]]], str | None]:
+    """The `flow_table` of each facet from each run's model to the next one's, for the customers at ``params.as_of``.
 
     Parameters
     ----------
@@ -32,8 +34,9 @@ def flows(
 
     Returns
     -------
-    (list of dict, str or None)
-        One table less than runs; or an empty list and the reason.
+    (list of list of dict, str or None)
+        For each run and the next, a table with its facet for each facet that both have; or an empty list and the
+        reason.
     """
     try:
         models = [
@@ -52,16 +55,27 @@ def flows(
     min_group, min_jaccard = params.naming.min_group, params.identity.min_jaccard
     pairs = zip(pairwise(assigned), share_lineage, strict=True)
     return [
-        flow_table(before, after, min_group=min_group, min_jaccard=None if has_same_ids else min_jaccard)
+        [
+            {"facet": facet}
+            | flow_table(
+                before[facet], after[facet], min_group=min_group, min_jaccard=None if has_same_ids else min_jaccard
+            )
+            for facet in before
+            if facet in after
+        ]
         for (before, after), has_same_ids in pairs
     ], None
 
 
-def _assign(con: Any, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.Series:
-    """customer_id -> segment_id, from profiles with the model's own columns and weights."""
+def _assign(con: Any, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.DataFrame:
+    """customer_id x facet: segment_id, from profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
     profiles = build_profiles(con, source, trained.model_copy(update={"as_of": params.as_of}), shop=shop).table
-    return pd.Series(model.predict(profiles).segment_id.to_numpy(dtype=object), index=profiles.customer_id)
+    predicted = model.predict(profiles)
+    columns = {facet.name: facet_column("segment_id", facet.column_prefix) for facet in facets_of(trained)}
+    return pd.DataFrame(
+        {facet: predicted[column].to_numpy(dtype=object) for facet, column in columns.items()}, profiles.customer_id
+    )
 
 
 def flow_table(

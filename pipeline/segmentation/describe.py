@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ibis
@@ -20,16 +20,17 @@ from models.explanations import segment_rules
 from models.identity import RULE_GROUP_PREFIX
 from models.interest_names import Node, category_nodes, name_by_interests, node_figures
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
-from models.name_continuity import avoid_manual_names, keep_names
+from models.name_continuity import ManualName, avoid_manual_names, keep_names
 from models.scorer import NOISE
 from models.seasons import segment_seasonal_lift
 from models.segment_metrics import member_figures, segment_figures
 from models.segmentation import FittedClusters
-from models.what_if import moves_as_changes, possible_moves
+from models.what_if import moves_as_changes, possible_moves, value_ranks
 from pipeline.config.facets import BROAD_ID, UNKNOWN_ID, Facet
 from pipeline.config.params import Params
 from pipeline.profiles.build import Profiles
 from pipeline.segmentation.cluster import noise_policy, segment_ids
+from pipeline.segmentation.lineage import inherit_names
 from pipeline.segmentation.segment_rows import is_stable, rule_of, segment_row, stability_of, with_given_name
 
 RULE_GROUP_FIGURES = ("events_per_customer", "days_since_last_event")
@@ -53,6 +54,10 @@ class Segments:
         The model as `models.scorer.segment_columns` reads it.
     rules_fidelity : float
         Share of customers whom all rules together assign to their own segment.
+    inherited_names : dict of str to str
+        segment_id -> the name given by hand to the segment that it continues under another id.
+    notes : tuple of str
+        What became of the names given by hand to segments that are gone.
     """
 
     facet: Facet
@@ -63,6 +68,8 @@ class Segments:
     model: dict[str, Any]
     segment_ids: np.ndarray
     rules_fidelity: float
+    inherited_names: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """The table, one row per segment."""
@@ -101,6 +108,7 @@ def describe_segments(
     seasonal_lift: pd.DataFrame | None,
     known_names: Mapping[str, Mapping[str, Any]] | None = None,
     given_names: Mapping[str, str] | None = None,
+    lost_names: Sequence[ManualName] = (),
 ) -> Segments:
     """Name and describe every cluster and every rule-based group of a facet.
 
@@ -112,6 +120,8 @@ def describe_segments(
         segment_id -> the champion's row of ``table``. A segment of the same kind keeps its name.
     given_names : mapping, optional
         segment_id -> the name given by hand, in all languages.
+    lost_names : sequence of ManualName
+        Names given by hand to segments that are gone. Each goes to the only new segment that could inherit it.
     """
     profile = profiles.table
     ids = segment_ids(profile, fitted, facet)
@@ -130,6 +140,8 @@ def describe_segments(
     else:
         named = _named_by_archetypes(figures, interests, member_figures(profile[inside]), ids[inside], fitted, params)
     keep_names(named, known_names or {}, figures, [trait.model_dump() for trait in settings.traits])
+    inherited, notes = inherit_names(lost_names, named, {*named} - {*(known_names or {}), *by_hand}, params)
+    by_hand = {**by_hand, **inherited}
     avoid_manual_names(named, by_hand)
     rules, fidelity = segment_rules(
         profile[inside],
@@ -157,9 +169,11 @@ def describe_segments(
         shop=shop,
         lifts=lifts["lift"].where(lifts["is_significant"]),
         labels=labels,
-        model=_facet_model(facet, fitted, named, _moves(profile[inside], params), params),
+        model=_facet_model(facet, fitted, named, _moves(profile[inside], params), value_ranks(figures), params),
         segment_ids=ids,
         rules_fidelity=fidelity,
+        inherited_names=inherited,
+        notes=notes,
     )
 
 
@@ -282,6 +296,7 @@ def _facet_model(
     fitted: FittedClusters,
     named: Mapping[str, Mapping[str, Any]],
     moves: list[dict[str, Any]],
+    ranks: Mapping[str, int],
     params: Params,
 ) -> dict[str, Any]:
     clusters = fitted.model_clusters
@@ -294,7 +309,8 @@ def _facet_model(
         "scaling": fitted.scaling,
         "clusters": fitted.clusters.model,
         "segments": [
-            {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, params)} for cluster in clusters
+            {"cluster_id": int(cluster), **_model_segment(int(cluster), fitted, named, ranks, params)}
+            for cluster in clusters
         ],
         "standing": _rule_based_groups(facet, params),
         "grouped_by": None if facet.is_named_by_interests else "lifecycle_stage",
@@ -318,7 +334,11 @@ def _rule_based_groups(facet: Facet, params: Params) -> dict[str, dict[str, str]
 
 
 def _model_segment(
-    cluster: int, fitted: FittedClusters, named: Mapping[str, Mapping[str, Any]], params: Params
+    cluster: int,
+    fitted: FittedClusters,
+    named: Mapping[str, Mapping[str, Any]],
+    ranks: Mapping[str, int],
+    params: Params,
 ) -> dict[str, Any]:
     """A cluster's segment in the model; nulls if its customers are grouped by their lifecycle stage."""
     if cluster == NOISE and noise_policy(fitted) == "standing":
@@ -332,6 +352,8 @@ def _model_segment(
         "name": naming_result["names"][params.language],
         "is_stable": is_stable(fitted.stability.get(cluster), params),
         "is_broad": bool(naming_result.get("is_broad", False)),
+        # A segment that nobody was in is not known to be worth less than any other.
+        "value_rank": ranks.get(segment_id, len(ranks)),
     }
 
 

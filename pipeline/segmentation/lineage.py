@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +13,7 @@ import pandas as pd
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
 from models.identity import Identities, first_identities, last_number, match_segments, numbered_id, with_unused
+from models.name_continuity import ManualName, inheritors
 from models.scorer import NOISE, Ints, facet_column
 from models.segmentation import FittedClusters, input_columns
 from pipeline.config.errors import UserError
@@ -18,6 +21,7 @@ from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.profiles.build import Profiles
 from pipeline.profiles.shop import load_shop
+from pipeline.report.next_steps import command
 from pipeline.report.terminal import counted
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import mlflow_runs, model_registry
@@ -41,6 +45,8 @@ class SegmentIdentity:
         segment_id -> the champion's row of a segment that survived.
     given_names : dict of str to str
         segment_id -> the name given by hand to a segment that survived.
+    lost_names : tuple of ManualName
+        Names given by hand to segments of the champion that are gone.
     note : str
         What became of the champion's segments, in words; empty if there is no champion.
     """
@@ -50,6 +56,7 @@ class SegmentIdentity:
     champion_rows: dict[str, dict[str, Any]]
     given_names: dict[str, str]
     note: str
+    lost_names: tuple[ManualName, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,8 +168,50 @@ def _match_with_champion(
             if "names_by_figures" in row and row["segment_id"] in survived
         },
         given_names={segment_id: name for segment_id, name in given_names.items() if segment_id in survived},
+        lost_names=_lost_names(matched, champion_rows, given_names),
         note=f"Compared with the champion ({champion.uri}), {facet.name}: {changes}{damage}{champion.doubt}",
     )
+
+
+def _lost_names(
+    matched: Identities, champion_rows: list[dict[str, Any]], given_names: dict[str, str]
+) -> tuple[ManualName, ...]:
+    """The manual names of the champion's segments that are gone."""
+    new_ids = {row["segment_id"] for row in matched.lineage if row["is_here"] and row["verdict"] != "survived"}
+    rows = {row["segment_id"]: row for row in champion_rows}
+    return tuple(
+        ManualName(
+            row["segment_id"],
+            given_names[row["segment_id"]],
+            rows.get(row["segment_id"], {}),
+            [segment_id for segment_id in row["akin"] if segment_id in new_ids],
+        )
+        for row in matched.lineage
+        if not row["is_here"] and row["segment_id"] in given_names
+    )
+
+
+def inherit_names(
+    lost_names: Sequence[ManualName], named: Mapping[str, Mapping[str, Any]], new_ids: Collection[str], params: Params
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """segment_id -> the manual name it inherits, and a note on each manual name whose segment is gone."""
+    inherited, notes = {}, []
+    candidates = inheritors(lost_names, named, new_ids)
+    offers = Counter(segment_id for found in candidates.values() for segment_id in found)
+    for lost in lost_names:
+        found = candidates[lost.segment_id]
+        if len(found) == 1 and offers[found[0]] == 1:
+            inherited[found[0]] = lost.name
+            notes.append(f"{found[0]} continues {lost.segment_id}, so it is called {lost.name!r}, as given by hand.")
+            continue
+        could = ", ".join(f"{segment_id} ({named[segment_id]['names'][params.language]})" for segment_id in found)
+        reason = f"{could} could have it" if could else "no new segment is like it"
+        example = command(params, "rename", found[0] if found else "SEGMENT", lost.name)
+        notes.append(
+            f"Warning: no segment is called {lost.name!r} any more: {lost.segment_id}, which was given this name, is "
+            f"gone, and {reason}. To give it to a segment after promoting this model: {example}"
+        )
+    return inherited, tuple(notes)
 
 
 def _numbering_order(fitted: FittedClusters, facet: Facet) -> list[int]:

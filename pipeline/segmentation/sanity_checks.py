@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import ibis
@@ -23,6 +23,8 @@ MAX_UNKNOWN_INCREASE = 0.3
 """A model looks like another shop's if the share of unknown interests exceeds that at training by more than this."""
 MAJORITY = 0.5
 """A share above this causes a warning: interests outside the columns, spend of a few rows, customers who moved."""
+MAX_MOVED_SHARE = 0.1
+"""A larger share of customers whom today's cut points would put into another RFM group or value tier is a warning."""
 
 NIGHT_HOURS = 6
 """Hours from midnight. They are a shop's quietest: at most a twentieth of events if the time zone is right."""
@@ -234,6 +236,17 @@ def foreign_model_signs(
     if (drift or 0.0) > MAJORITY:
         signs.append(f"{drift:.0%} of its customers would have to move for the segments to be as large as at training")
     return signs
+
+
+def check_group_cuts(moved: Mapping[str, float], trained: Params) -> list[str]:
+    """Warn if many customers would be in another RFM group or value tier by the cut points of today's buyers."""
+    names = {"rfm_group": "an RFM group", "value_tier": "a value tier"}
+    return [
+        f"{share:.0%} of the customers with {names[name]} would be in another one by today's cut points: groups and "
+        f"tiers keep the cut points of the training ({trained.as_of:%Y-%m-%d}). Train again to renew them"
+        for name, share in moved.items()
+        if share > MAX_MOVED_SHARE
+    ]
 
 
 def check_model(params: Params, trained: Params, signs: Sequence[str]) -> list[str]:

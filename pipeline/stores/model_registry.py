@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 SCORER_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn")
+OPTIONAL_OUTPUTS = ("cluster_id", "strength", "margin", "what_would_move", "_stable")
+"""How segment columns end that are null for some customers, whatever the facet."""
 GIVEN_NAME = "name."
 LAST_SEGMENT = "last_segment."
 ABOUT_MODEL = """\
@@ -78,7 +80,7 @@ def log_model(
             name="model",
             python_model=str(Path(models.__file__).parent / "scorer.py"),
             artifacts={part: str(folder / part) for part in (MODEL_FOLDER, SHOP_FOLDER)},
-            signature=infer_signature(example, predicted),
+            signature=_with_optional_outputs(infer_signature(example, predicted)),
             pip_requirements=[f"{package}=={version(package)}" for package in SCORER_REQUIREMENTS],
             registered_model_name=name,
             await_registration_for=0,
@@ -91,6 +93,19 @@ def log_model(
     alias = "challenger" if "champion" in client.get_registered_model(name).aliases else "champion"
     client.set_registered_model_alias(name, alias, str(info.registered_model_version))
     return f"models:/{name}/{info.registered_model_version}", alias
+
+
+def _with_optional_outputs(signature: Any) -> Any:
+    """The signature with the segment columns optional that are null for customers in no cluster or on no border."""
+    from mlflow.types.schema import ColSpec, Schema
+
+    def is_optional(name: str) -> bool:
+        return name.startswith("next_") or name.endswith(OPTIONAL_OUTPUTS)
+
+    signature.outputs = Schema(
+        [ColSpec(column.type, column.name, required=not is_optional(column.name)) for column in signature.outputs]
+    )
+    return signature
 
 
 def load_model(mlflow: Any, uri: str) -> LoadedModel:

@@ -171,8 +171,10 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
     frame = table.to_pandas()
     assert frame.customer_id.is_monotonic_increasing
     assert frame.customer_id.is_unique
-    assert frame.strength.between(0, 1).all()
-    assert frame.margin.between(0, 1).all()
+    by_rule = frame.segment_id.str.startswith("standing-")
+    for certainty in ("strength", "margin"):
+        assert frame[certainty][~by_rule].between(0, 1).all() and frame[certainty][by_rule].isna().all()
+    assert frame.is_stable.isna().tolist() == by_rule.tolist()
     assert frame[frame.evidence == "low"].cluster_id.isna().all()
     assert not frame.what_would_move[~frame.is_border].notna().any()
     assert set(frame.interest_evidence) <= {"ok", "low", "broad"}
@@ -180,7 +182,9 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
     assert len(unknown) and unknown.interest_cluster_id.isna().all()
     assert set(unknown.interest_segment_id) == {"standing-unknown"}
     assert frame.interest_segment_id[frame.interest_evidence != "low"].str.fullmatch(r"i\d\d|broad").all()
-    assert frame.interest_strength.between(0, 1).all() and frame.interest_margin.between(0, 1).all()
+    known = frame[frame.interest_evidence != "low"]
+    assert known.interest_strength.between(0, 1).all() and known.interest_margin.between(0, 1).all()
+    assert unknown[["interest_strength", "interest_margin", "is_interest_stable"]].isna().all(axis=None)
     movable = frame[frame.what_would_move.notna()]
     assert set(movable.what_would_move.str.split(" -> ").str[1]) <= set(result.segments.name)
     assert (movable.what_would_move.str.split(" -> ").str[1] != movable.segment).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.interests import SHARE_PREFIX
-from models.interest_names import category_nodes, name_by_interests, node_figures
+from models.interest_names import category_nodes, labels_with_parents, name_by_interests, node_figures
 
 CATEGORIES = ["Pets > Cats > Food", "Pets > Cats > Litter", "Pets > Dogs > Food", "Home > Lamps", "(other)"]
 MIX = np.array([0.1, 0.1, 0.2, 0.3, 0.3])
@@ -53,6 +53,30 @@ def test_children_that_all_stand_out_are_named_by_their_parent() -> None:
     assert evidence["first_share"] == 1.0 and evidence["customer_count"] == 40
     assert abs(evidence["value"] - 0.74) < 0.02 and evidence["shop"] == 0.2
     assert found["i01"]["playbook"]["uk"] == "News of Cats."
+
+
+def test_a_label_that_names_people_has_the_category_above_it() -> None:
+    names = [
+        *("Clothing > Women", "Books > For children", "Одяг > Для жінок", "Clothing > Women > Shoes", "Home > Shoes"),
+        *("Men", "Pets > Cats"),
+    ]
+    assert list(labels_with_parents(names).values()) == [
+        *("Clothing › Women", "Books › For children", "Одяг › Для жінок", "Women › Shoes", "Home › Shoes"),
+        *("Men", "Cats"),
+    ]
+
+
+def test_the_name_of_a_segment_has_the_category_above_people() -> None:
+    categories = ["Clothing > Women", "Clothing > Men"]
+    nodes = category_nodes(categories, 2)
+    profile = pd.DataFrame({SHARE_PREFIX + categories[0]: [0.9] * 20 + [0.4] * 20}).assign(
+        **{SHARE_PREFIX + categories[1]: [0.1] * 20 + [0.6] * 20}
+    )
+    expected = pd.DataFrame([[0.65, 0.35]] * 2, ["i01", "i02"], categories)
+    segment = np.repeat(np.array([0, 1]), 20)
+    figures = node_figures(profile, segment, expected, nodes, categories, lift_errors=3.0, min_lift=1.3)
+    found = name_by_interests(figures, ["i01", "i02"], nodes, min_lift=1.3, min_share=0.05, playbook=PLAYBOOK)
+    assert [segment["names"]["en"] for segment in found.values()] == ["Clothing › Women", "Clothing › Men"]
 
 
 def test_a_single_child_that_stands_out_is_named() -> None:

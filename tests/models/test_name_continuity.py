@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from models.name_continuity import avoid_manual_names, keep_names
+from models.name_continuity import ManualName, avoid_manual_names, inheritors, keep_names
 
 
 def segment(name: str, archetype: str | None = None, **evidence: Any) -> dict[str, Any]:
@@ -77,6 +77,26 @@ def test_a_name_with_a_contradicted_trait_is_dropped(days: dict[str, float], *, 
     now = {segment_id: segment(f"Browsers {segment_id}", "browser") for segment_id in days}
     keep_names(now, {"s01": segment("Browsers, away longer", "browser")}, away(**days), [AWAY])
     assert now["s01"]["names"]["en"] == ("Browsers, away longer" if is_kept else "Browsers s01")
+
+
+def test_a_manual_name_goes_to_the_new_segments_of_the_same_kind_else_to_the_successors() -> None:
+    now = {"s07": segment("VIP", "vip"), "s08": segment("Lost", "lost"), "s09": segment("Lost, away longer", "lost")}
+    lost_names = [
+        ManualName("s01", "Our gold", segment("VIP, spending more", "vip"), ["s08"]),
+        ManualName("s02", "Our past", segment("Lost", "lost"), ["s09"]),
+        ManualName("s03", "Our cats", segment("Regulars", "regular"), ["s09"]),
+        ManualName("s04", "Our dogs", segment("Dogs"), []),
+    ]
+    found = inheritors(lost_names, now, ["s09", "s08", "s07"])
+    assert found == {"s01": ["s07"], "s02": ["s08", "s09"], "s03": ["s09"], "s04": []}
+    assert inheritors(lost_names[:1], now, ["s08"]) == {"s01": ["s08"]}  # s07 is an old segment
+
+
+def test_a_segment_without_an_archetype_is_of_the_same_kind_by_its_name() -> None:
+    now = {"i07": segment("Cats"), "i08": segment("Dogs")}
+    assert inheritors([ManualName("i01", "Cat people", segment("Cats"), ["i08"])], now, ["i07", "i08"]) == {
+        "i01": ["i07"]
+    }
 
 
 def test_a_manual_name_is_not_used_for_another_segment() -> None:

@@ -112,6 +112,30 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
             {"buyer_share": 0.9, "past_buyer_share": 0.7, "repeat_buyer_share": 0.8, "days_since_last_event": 30.0},
         ),
         ("regular", {"buyer_share": 0.9, "repeat_buyer_share": 0.8}),
+        # Nearly all have ordered again, though not often enough to be regulars: "recent" would hide that.
+        (
+            "repeat",
+            {
+                **{"buyer_share": 1.0, "repeat_buyer_share": 0.98, "past_buyer_share": 0.22},
+                **{"orders_per_customer": 0.9, "days_since_last_purchase": 40.0},
+            },
+        ),
+        # One order 40 days ago, and most are slipping away since: no longer recent, too early for one_time.
+        (
+            "occasional",
+            {
+                **{"buyer_share": 1.0, "repeat_buyer_share": 0.11, "past_buyer_share": 0.65, "orders_per_buyer": 1.1},
+                **{"days_since_last_purchase": 40.0, "days_since_first_purchase": 40.0},
+            },
+        ),
+        # New, but two in five have ordered again: a reason for the second order is too late for them.
+        (
+            "recent",
+            {
+                **{"days_since_first_purchase": 30.0, "days_since_first_event": 40.0, "buyer_share": 0.8},
+                **{"repeat_buyer_share": 0.4, "days_since_last_purchase": 20.0},
+            },
+        ),
     ],
 )
 def test_each_archetype_on_figures_made_for_it(expected: str, own: dict[str, float]) -> None:

@@ -93,8 +93,9 @@ def test_customers_with_low_evidence_get_a_rule_based_group() -> None:
     assert scores.segment_id.tolist() == ["standing-lost", "standing-browsing", "standing-browsing", "s1"]
     assert scores.evidence.tolist() == ["low", "low", "low", "ok"]
     low = scores[scores.evidence == "low"]
-    assert low[["strength", "margin"]].to_numpy().sum() == 0.0
-    assert low[["cluster_id", "next_segment_id", "next_segment"]].isna().all(axis=None)
+    unknown = ["strength", "margin", "is_stable", "cluster_id", "next_segment_id", "next_segment"]
+    assert low[unknown].isna().all(axis=None)
+    assert scores[scores.evidence == "ok"][["strength", "margin", "is_stable"]].notna().all(axis=None)
     assert not low.is_border.any()
 
 
@@ -130,7 +131,8 @@ def test_each_noise_policy_assigns_customers_between_clusters(
     assert not set(scores.next_segment_id.dropna()) - {"s0", "s1", noise_id}
     if policy == "standing":
         between = scores.iloc[1]
-        assert (between.cluster_id, between.strength, between.margin, between.is_border) == (-1, 0.0, 0.0, False)
+        assert (between.cluster_id, between.is_border) == (-1, False)
+        assert between[["strength", "margin", "is_stable"]].isna().all()
         assert scores.segment.notna().all()
 
 
@@ -169,6 +171,18 @@ def test_what_would_move_a_customer_on_the_border_by_hand() -> None:
     scores = segment_columns(rows, model(moves=moves))
     assert scores.is_border.tolist() == [True, True, False, False]
     assert scores.what_would_move.fillna("").tolist() == ["one more -> Сегмент 1", "nothing -> Сегмент 0", "", ""]
+
+
+@pytest.mark.parametrize(("ranks", "move"), [((0, 1), "nothing -> Сегмент 0"), ((1, 0), "halved"), ((0, 0), "halved")])
+def test_doing_nothing_only_leads_to_a_segment_of_lower_value(ranks: tuple[int, int], move: str) -> None:
+    less: dict[str, Any] = {"changes": [{"spend": (0.5, 0.0)}]}
+    moves = [{"text": "nothing", "is_inactivity": True, **less}, {"text": "halved", **less}]
+    ranked = model(moves=moves)
+    ranked["segments"] = [
+        {**segment, "value_rank": rank} for segment, rank in zip(ranked["segments"], ranks, strict=True)
+    ]
+    (found,) = segment_columns(profile([2.1], [9.0], ["lost"]), ranked).what_would_move
+    assert found.startswith(move)
 
 
 def test_scores_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
+
 from features.events import EventType
-from models.what_if import CHANGED_COLUMNS, moves_as_changes, possible_moves
+from models.what_if import CHANGED_COLUMNS, moves_as_changes, possible_moves, value_ranks
 
 NOTHING = {"text": "nothing", "days": 30, "visits": 0, "views": 0, "carts": 0, "orders": 0}
 ORDER = {"text": "one more order", "days": 14, "visits": 1, "views": 5, "carts": 1, "orders": 1}
@@ -36,6 +39,11 @@ def test_doing_nothing_only_adds_days() -> None:
     assert {effect for name, effect in change.items() if name.endswith("_count")} == {(1.0, 0.0)}
 
 
+def test_a_move_without_a_visit_or_an_order_is_inactivity() -> None:
+    moves = moves_as_changes([NOTHING, VISIT, ORDER], **SHOP)
+    assert [move["is_inactivity"] for move in moves] == [True, False, False]
+
+
 def test_only_moves_that_the_log_can_record_are_offered() -> None:
     none = dict.fromkeys(EventType, 0.0)
     moves = [VISIT, CART, ORDER, NOTHING]
@@ -60,3 +68,16 @@ def test_activity_decays_and_grows_with_new_actions() -> None:
     assert later["activity"] == (0.5 ** (14 / 15), 10.0)
     assert nothing["changes"][0]["activity"] == (0.25, 0.0)
     assert moves_as_changes([ORDER], **SHOP)[0]["changes"][1]["activity"] == (1.0, 0.0)
+
+
+def test_segments_are_ranked_by_spend_or_else_by_orders() -> None:
+    figures = pd.DataFrame(
+        {
+            "spend_per_customer": [100.0, 300.0, 20.0, 20.0, np.nan],
+            "orders_per_customer": [1.0, 0.5, 3.0, 2.0, 1.0],
+            "events_per_customer": 1.0,
+        },
+        index=["shop", "s01", "s02", "s03", "s04"],
+    )
+    assert value_ranks(figures) == {"s01": 1, "s02": 0, "s03": 0, "s04": 2}
+    assert value_ranks(figures.assign(spend_per_customer=0.0)) == {"s01": 0, "s02": 3, "s03": 2, "s04": 1}

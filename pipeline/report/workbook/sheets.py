@@ -52,7 +52,7 @@ def _segments(summary: Summary) -> Sheet:
     columns = {
         **{"Segment ID": "text", "Segment": "text", "Facet": "text"},
         **{"Archetype (key)": "text", "Grouped by rule": "flag"},
-        **{"Customers": "count", "Share of customers": "share", "Share of revenue": "share"},
+        **{"Customers": "count", "Share of all customers": "share", "Share of revenue": "share"},
         **{"Paid for orders": "money", "Refunds": "money"},
         **{"Stability": "share", "Stable": "flag", "Distinctive interests": "text"},
         **{"Rule of thumb": "text", "Rule: precision": "share", "Rule: coverage": "share"},

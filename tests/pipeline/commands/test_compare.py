@@ -78,7 +78,7 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
         )
         for label in ("a", "b")
     ]
-    contents = comparison(runs, [result], wording("en"), advice=Advice("none"), flow_note="")
+    contents = comparison(runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note="")
     assert contents["segments"] == [
         ["s01", "a 1 (50%)", "-"],
         ["s02", "a 2 (50%)", "b 1 (50%)"],
@@ -93,7 +93,7 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
     assert len(comparison(same_lineage, [], wording("en"), advice=Advice("none"), flow_note="")["segments"]) == 2
     shaky = [segment("s01", "1"), segment("s02", "2", is_stable=False)]
     runs[0] = replace(runs[0], segments=shaky)
-    contents = comparison(runs, [result], wording("en"), advice=Advice("none"), flow_note="")
+    contents = comparison(runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note="")
     assert contents["segments"][1] == ["s02", "a 2 (unstable segment) (50%)", "b 1 (50%)"]
     assert contents["flows"][0]["rows"][0] == {
         "origin": "a 2 (unstable segment)",
@@ -126,7 +126,9 @@ def test_the_page_is_in_its_language(language: str) -> None:
     ]
     best = Advice("undecided", behind={"a": ["behaviour/stability_mean"]}, warning="dates")
     words = wording(language)
-    contents = comparison(runs, [flow], words, advice=best, flow_note=words("compare.no_flow"))
+    contents = comparison(
+        runs, [[{"facet": "behaviour", **flow}]], words, advice=best, flow_note=words("compare.no_flow")
+    )
     page = re.sub(
         r"<style>.*?</style>|<[^>]+>", " ", render_template("compare.html.j2", words=words, **contents), flags=re.DOTALL
     )
@@ -243,16 +245,21 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
     )
     assert re.search(r"\n(Keep|Take|No run)", output)
     # Every customer is reported, either in a flow or as grouped by rule.
-    known, by_rule = (
+    counts = [
         int(count.replace(",", "")) for count in re.findall(r"([\d,]+) (?:customers, \d|more customers are)", output)
-    )
-    assert known + by_rule == first.segments.customer_count[first.segments.facet == "behaviour"].sum()
+    ]
+    customer_count = first.segments.customer_count[first.segments.facet == "behaviour"].sum()
+    assert [sum(counts[:2]), sum(counts[2:])] == [customer_count, customer_count]
+    # Each facet has its own flows.
+    titles = [line for line in output.splitlines() if line in ("Behaviour", "Interests")]
+    assert titles == ["Behaviour", "Interests"]
     mlflow = mlflow_runs.open_store(settings)
     place = Path(output.rpartition("Report   ")[2])
     html = place.read_text()
     assert html.count("<path") > 5 and "<script" not in html and "Our &lt;gold&gt;" in html
     assert "Our <gold>" not in html
     names = mlflow_runs.read_run(mlflow, first.run_id)[2]["segments"][1]["names"]
+    assert html.count("<svg") == 2
     assert '<html lang="sq">' in html and names["sq"] in html and names["en"] in output
     other = mlflow.MlflowClient().list_artifacts(second.run_id, "compare")
     assert [artifact.path for artifact in other] == [f"compare/with-{first.run_id[:8]}.html"]

@@ -76,6 +76,13 @@ def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(explained: C
     assert f"{row.segment} · {row.interest_segment}" in text.splitlines()
 
 
+def test_a_customer_grouped_by_rule_has_no_strength(explained: Callable[..., str], scores: Any) -> None:
+    customer = scores[scores.segment_id.str.startswith("standing-")].index[0]
+    text = explained(customer)
+    assert f"Behaviour  {scores.segment[customer]} (grouped by rule, evidence low)" in text
+    assert "strength nan" not in text
+
+
 def test_the_events_of_a_category_add_up_to_its_evidence_and_share(explained: Callable[..., str], scores: Any) -> None:
     customer = scores[scores.order_count > 3].index[0]
     overview = table_of(explained(customer))

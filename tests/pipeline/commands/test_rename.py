@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -96,6 +97,25 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
         rename(settings, segment.segment_id, first.segments.iloc[1]["name"])
     with pytest.raises(UserError, match="not empty"):
         rename(settings, segment.segment_id, "  ")
+
+
+def test_a_manual_name_follows_a_segment_that_gets_another_id(
+    params: Callable[..., Params], champion: TrainingResult
+) -> None:
+    first = champion.segments[champion.segments.archetype.notna()]
+    segment = first[~first.archetype.duplicated(keep=False)].iloc[0]
+    rename(params(), segment.segment_id, "Our gold")
+    # A week earlier no segment has exactly the same customers, so every segment gets a new id.
+    settings = params("identity.min_jaccard=1")
+    earlier = settings.model_copy(update={"as_of": settings.as_of - timedelta(days=7)})
+    again = train(earlier, sweep=False, progress=quiet)
+    (row,) = again.segments[again.segments.archetype == segment.archetype].to_dict("records")
+    assert row["segment_id"] != segment.segment_id and row["name"] == "Our gold"
+    assert f"{row['segment_id']} continues {segment.segment_id}, so it is called 'Our gold'" in "\n".join(again.notes)
+    out = settings.path(settings.outputs.scores)
+    score(earlier, model_uri=again.model_uri, out=out, progress=quiet)
+    scores = pq.read_table(out).to_pandas()
+    assert set(scores.segment[scores.segment_id == row["segment_id"]]) == {"Our gold"}
 
 
 def test_a_run_of_an_older_version(params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -405,6 +406,25 @@ def test_the_order_of_rows_changes_nothing(read: Reader) -> None:
     assert results[0][0]["duplicate_count"] == 1
 
 
+def test_unused_columns_that_look_like_ours_cause_a_warning(read: Reader) -> None:
+    header = "customer_id,occurred_at,event_type,product_id,Qty,price,invoice_no,Session,colour\n"
+    row = "c1,2025-01-01,purchase,p1,7,1.5,i1,v1,red\n"
+    summary, events = read(header + row)
+    assert events[0]["quantity"] == 1.0
+    found = [text for text in summary.warnings if "looks like" in text]
+    assert [text.split(" but ")[0] for text in found] == [
+        "column 'Qty' looks like quantity",
+        "column 'price' looks like unit_price",
+        "column 'invoice_no' looks like order_id",
+        "column 'Session' looks like session_id",
+    ]
+    assert found[0].endswith('every row counts as one item: if it is, add source.events.columns: {quantity: "Qty"}')
+    mapped = "source.events.columns={quantity: Qty, unit_price: price, order_id: invoice_no, session_id: Session}"
+    summary, events = read(header + row, mapped)
+    assert events[0]["quantity"] == 7.0
+    assert not [text for text in summary.warnings if "looks like" in text]
+
+
 def test_the_digest_depends_on_the_content_of_all_tables(read: Reader) -> None:
     read.write("products.csv", "product_id,category_path\np1,A\n")
 
@@ -417,6 +437,25 @@ def test_the_digest_depends_on_the_content_of_all_tables(read: Reader) -> None:
     assert digest(HEADER + ROW + ROW) != first
     read.write("products.csv", "product_id,category_path\np1,B\n")
     assert digest(HEADER + ROW) != first
+
+
+def test_the_digest_is_of_contents_not_of_names(read: Reader) -> None:
+    elsewhere = read.folder / "elsewhere"
+    elsewhere.mkdir()
+    for name, row in (("a.csv", ROW), ("b.csv", ROW.replace("c1", "c2")), ("elsewhere/log.csv", ROW)):
+        read.write(name, HEADER + row)
+
+    def digest(setting: str) -> str:
+        summary, _ = read.read(f"source.events.{setting}")
+        return summary.digest
+
+    one, two = read.folder / "a.csv", read.folder / "b.csv"
+    relative = os.path.relpath(one, PARAMS.parent)
+    assert digest(f"path={one}") == digest(f"path={relative}") == digest(f"path={elsewhere / 'log.csv'}")
+    assert digest(f"path=[{one}, {two}]") == digest(f"path=[{two}, {one}]") != digest(f"path={one}")
+    by_query = [read.read("source.events.path=null", f"source.events.query=select * from '{name}'")[0].digest
+                for name in (one, relative, two)]  # fmt: skip
+    assert by_query[0] == by_query[1] != by_query[2]
 
 
 def products(read: Reader, table: str, *more: str) -> tuple[Any, dict[str, Any]]:

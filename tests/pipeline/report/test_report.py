@@ -163,6 +163,32 @@ def test_figures_that_look_like_the_average_are_left_out() -> None:
     assert "Orders per buyer" not in page and "Have ordered" not in page
 
 
+@pytest.mark.parametrize(
+    ("language", "days"),
+    [("en", "365 days before"), ("uk", "365 днів до"), ("ru", "365 дней до"), ("sq", "365 ditë para")],
+)
+def test_customers_are_known_from_the_whole_window(language: str, days: str) -> None:
+    report = summary(segment("s01", "VIP"))
+    report["method"]["log_days"] = 363.98  # from the first event of the window to the last
+    assert days in text_of(render(report, language)).replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
+    ("language", "all_customers", "segmented"),
+    [
+        ("en", "Share of all customers", "Share of segmented customers"),
+        ("uk", "Частка всіх клієнтів", "Частка сегментованих клієнтів"),
+        ("ru", "Доля всех клиентов", "Доля сегментированных клиентов"),
+        ("sq", "Pjesa e të gjithë klientëve", "Pjesa e klientëve të segmentuar"),
+    ],
+)
+def test_shares_say_which_customers_they_are_of(language: str, all_customers: str, segmented: str) -> None:
+    audience = {"category": "a", "label": "Cats", "customer_count": 40, "customer_share": 0.4}
+    page = text_of(render({**summary(segment("s01", "VIP")), "audiences": [audience]}, language))
+    assert f"{all_customers}" in page  # segment sizes count everybody
+    assert f"{segmented} Cats 40" in page  # audiences count clustered customers only
+
+
 def test_dates_are_in_the_shops_time_zone_which_is_named_once() -> None:
     report = summary(segment("s01", "VIP"), timezone="America/New_York") | {"lineage": lineage_of(LINEAGE)}
     page = text_of(render(report, "en"))

@@ -162,7 +162,7 @@ def test_groups_by_top_category_are_labelled_as_a_rule() -> None:
     assert "These are groups by rule, not clusters" in section(page, "interest")
     trust = text_of(section(page, "trust"))
     assert "This is a rule, not a clustering. A rule was used because none of the 2 clusterings tried" in trust
-    assert "the best silhouette was 0.21, and at most 70% of customers" in trust
+    assert "the best silhouette was 0.21, and at most 70% of segmented customers" in trust
     chosen = text_of(section(render(two_facets(algorithm="rule"), "en"), "trust"))
     assert "This is a rule, not a clustering." in chosen and "A rule was used" not in chosen
 
@@ -185,7 +185,7 @@ def test_why_a_clustering_was_chosen_with_its_figures() -> None:
         "2 settings were tried. Among those with stable and clearly separated segments, Kindred took the best one"
         in trust
     )
-    assert "It has 2 segments; 95% of customers are in segments that reappear" in trust
+    assert "It has 2 segments; 95% of segmented customers are in segments that reappear" in trust
     assert "silhouette in this trial is 0.41" in trust
     doubtful = render(two_facets(candidates=[*tried, candidate("kmeans", 2)]), "en")
     assert "3 settings were tried" in doubtful and "in this trial" not in doubtful

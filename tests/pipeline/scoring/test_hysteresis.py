@@ -20,12 +20,12 @@ def predicted() -> pd.DataFrame:
     return pd.DataFrame(
         {
             **{"segment_id": ["b", "b", "b", "standing-lost"], "segment": ["B", "B", "B", "Lost"]},
-            **{"cluster_id": [1, 1, 1, None], "strength": [0.6, 0.7, 0.9, 0.0]},
+            **{"cluster_id": [1, 1, 1, None], "strength": [0.6, 0.7, 0.9, None]},
             **{"next_segment_id": ["a", "a", "a", None], "next_segment": ["A", "A", "A", None]},
-            **{"margin": [0.01, 0.04, 0.2, 0.0], "is_border": [True, True, False, False]},
+            **{"margin": [0.01, 0.04, 0.2, None], "is_border": [True, True, False, False]},
             **{
                 "what_would_move": ["x", None, None, None],
-                "is_stable": [True, True, True, True],
+                "is_stable": pd.array([True, True, True, None], dtype="boolean"),
                 "evidence": ["broad", "ok", "ok", "low"],
             },
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from models.name_continuity import ManualName
 from models.segmentation import FittedClusters
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
-from pipeline.segmentation.lineage import _with_model_columns, identify, with_names
+from pipeline.segmentation.lineage import _with_model_columns, identify, inherit_names, with_names
 from pipeline.stores import mlflow_runs
 from pipeline.stores.mlflow_runs import LINEAGE
 
@@ -170,3 +172,23 @@ def test_the_lineage_continues_after_a_training_without_clusters(
     last = second.lineage[len(earlier) :]
     assert {(row["verdict"], row["is_here"]) for row in last} == {("gone", False)}
     assert {row["segment_id"] for row in last} == {row["segment_id"] for row in earlier}
+
+
+def test_a_manual_name_is_inherited_only_if_it_is_clear_by_which_segment(params: Callable[..., Params]) -> None:
+    def lost(segment_id: str, name: str, archetype: str) -> ManualName:
+        return ManualName(segment_id, name, {"archetype": archetype}, [])
+
+    named: dict[str, dict[str, Any]] = {
+        segment_id: {"archetype": archetype, "names": {"en": f"{archetype} {segment_id}"}}
+        for segment_id, archetype in (("s07", "vip"), ("s08", "lost"), ("s09", "lost"), ("s10", "new"))
+    }
+    lost_names = [
+        *(lost("s01", "Our gold", "vip"), lost("s02", "Our past", "lost"), lost("s03", "Our dreamers", "glance")),
+        *(lost("s04", "Our babies", "new"), lost("s05", "Our sprouts", "new")),  # both would fit s10
+    ]
+    inherited, notes = inherit_names(lost_names, named, set(named), params())
+    assert inherited == {"s07": "Our gold"}
+    assert notes[0] == "s07 continues s01, so it is called 'Our gold', as given by hand."
+    assert "s08 (lost s08), s09 (lost s09) could have it" in notes[1] and "rename s08 'Our past'" in notes[1]
+    assert "no new segment is like it" in notes[2] and "rename SEGMENT 'Our dreamers'" in notes[2]
+    assert all(note.startswith("Warning: ") for note in notes[1:]) and "s10 (new s10)" in notes[3] and "s10" in notes[4]
