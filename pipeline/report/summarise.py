@@ -88,7 +88,7 @@ def summarise(
         "segments": [{**segment, "stages": _stages(segment["figures"])} for segment in segments],
         "shop": dict(shop),
         "totals": _totals(profile),
-        "spend_is": _spend_basis(profile),
+        "spend_is": spend_basis(profile),
         "revenue": revenue(profile.net_spend, profile.value_tier, min_group=method["min_group"])
         if "value_tier" in profile
         else None,
@@ -124,7 +124,7 @@ def _totals(profile: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _spend_basis(profile: pd.DataFrame) -> str:
+def spend_basis(profile: pd.DataFrame) -> str:
     """net: minus refunds; paid: there were no returns; before: returns have no prices, so refunds are unknown."""
     if profile.returned_spend.sum() > 0:
         return "net"

@@ -433,7 +433,8 @@ def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:
     mlflow = mlflow_runs.open_store(settings)
     client = mlflow.MlflowClient()
     experiment = mlflow.get_experiment_by_name("kindred").experiment_id
-    machine = mlflow_runs._process().partition(":")[0]
+    with mlflow_runs.run(mlflow, name="alive", tags={}) as alive:
+        machine = client.get_run(alive).data.tags["kindred.process"].partition(":")[0]
     dead = client.create_run(experiment, tags={"kindred.process": f"{machine}:99999999"})
     elsewhere = client.create_run(experiment, tags={"kindred.process": "another:1"})
     assert mlflow_runs.close_stale_runs(mlflow, settings) == 1

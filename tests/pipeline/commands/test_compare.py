@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.commands.compare import _names, advice, compare
+from pipeline.commands.compare import advice, compare, segment_names
 from pipeline.commands.rename import rename
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of, with_facets
@@ -240,9 +240,9 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
 def test_names_are_in_the_language_of_the_page_except_manual_ones(params: Callable[..., Params]) -> None:
     rows = [{"segment_id": name, "name": "VIP!", "names": {"en": "VIP", "sq": "VIP-të"}} for name in ("s01", "s02")]
     summary = {"language": "uk", "segments": rows}
-    result = _names(summary, {"s02": "Our gold"}, params(), "sq")
+    result = segment_names(summary, {"s02": "Our gold"}, params(), "sq")
     assert (result["s01"], result["s02"], result["standing-returned"]) == ("VIP-të", "Our gold", "Të rikthyer")
-    as_trained = _names(summary, {}, params(), None)
+    as_trained = segment_names(summary, {}, params(), None)
     assert (as_trained["s01"], as_trained["standing-returned"]) == ("VIP!", "Повернулися")
 
 

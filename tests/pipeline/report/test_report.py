@@ -16,7 +16,7 @@ from pipeline.report.markdown import as_markdown
 from pipeline.report.pages.drawings import MAX_OPACITY, grid
 from pipeline.report.pages.render import TEMPLATES, render
 from pipeline.report.plots import figures
-from pipeline.report.summarise import _spend_basis, summarise
+from pipeline.report.summarise import spend_basis, summarise
 from pipeline.report.terminal import counted, lineage_table, lineage_text
 from pipeline.report.texts.languages import read_texts
 from pipeline.segmentation.describe import Segments
@@ -141,7 +141,7 @@ def test_revenue_is_net_of_refunds_and_labelled_so() -> None:
 def test_returns_without_prices_do_not_reduce_revenue() -> None:
     back = pd.DataFrame({"returned_spend": [0.0, 0.0], "returned_item_count": [2.0, 0.0]})
     profiles = (back, back.assign(returned_spend=5.0), back.assign(returned_item_count=0.0))
-    assert [_spend_basis(profile) for profile in profiles] == ["before", "net", "paid"]
+    assert [spend_basis(profile) for profile in profiles] == ["before", "net", "paid"]
 
 
 def test_figures_that_look_like_the_average_are_left_out() -> None:

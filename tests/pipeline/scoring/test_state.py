@@ -27,7 +27,7 @@ from pipeline.config.params import Params, source_fingerprint
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles, fetch_profiles
 from pipeline.profiles.seasonality import expected_shares_for_batch, full_season_mix
-from pipeline.scoring.incremental import _customers_leaving_tier_window, measure_incrementally
+from pipeline.scoring.incremental import customers_leaving_tier_window, measure_incrementally
 from pipeline.scoring.state import FOLDER, MANIFEST
 from pipeline.stores import files
 from pipeline.stores.database import connect
@@ -300,9 +300,9 @@ def test_customers_whose_return_left_the_tier_window_are_measured_again(small: C
     days = [START + timedelta(days=day) for day in (1.5, 1.5, 1.5, 9.0)]
     old = ibis.memtable(pd.DataFrame({"customer_id": list("abcd"), "event_type": kinds, "occurred_at": days}))
     before, now = (ObservationWindow((START + timedelta(days=day)).replace(tzinfo=UTC), 365.0) for day in (7, 8))
-    left = _customers_leaving_tier_window(old, before, now, small("value.tier_days=6"))
+    left = customers_leaving_tier_window(old, before, now, small("value.tier_days=6"))
     assert sorted(left.to_pandas().customer_id) == ["a", "b"]
-    assert not len(_customers_leaving_tier_window(old, before, now, small()).to_pandas())
+    assert not len(customers_leaving_tier_window(old, before, now, small()).to_pandas())
 
 
 def test_only_requested_columns_are_fetched_with_the_same_values(saved: Night) -> None:
