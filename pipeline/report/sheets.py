@@ -84,14 +84,15 @@ def _timezone(summary: Mapping[str, Any]) -> str:
 
 
 @cache
-def _texts() -> dict[str, dict[str, str]]:
+def sheet_texts() -> dict[str, dict[str, str]]:
+    """English text -> language -> translation."""
     texts: dict[str, dict[str, str]] = yaml.safe_load(TEXTS.read_text(encoding="utf-8"))
     return texts
 
 
 def translator(language: str) -> Callable[[str], str]:
     """English text -> the same in a language; a text without a translation, such as a segment's name, is kept."""
-    return lambda text: _texts().get(text, {}).get(language, text)
+    return lambda text: sheet_texts().get(text, {}).get(language, text)
 
 
 def _translated(table: Sheet, translate: Callable[[str], str]) -> Sheet:

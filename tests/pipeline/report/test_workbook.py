@@ -11,14 +11,14 @@ from typing import Any
 import openpyxl
 import pytest
 
-from pipeline.report.sheets import Sheet, _texts, sheets, translator
+from pipeline.report.sheets import Sheet, sheet_texts, sheets, translator
 from pipeline.report.texts.wording import wording
 from pipeline.report.workbook import FORMATS, workbook, write_workbook
 from pipeline.stores import files
 from tests.pipeline.report.facet_summaries import interest_segment, with_interests
 
 AS_OF = datetime(2025, 11, 1)
-TEXTS = _texts()
+TEXTS = sheet_texts()
 FOUND = {
     *("algorithm", "n_segments", "stability", "rules_fidelity", "silhouette", "davies_bouldin", "calinski_harabasz"),
     *("density_validity", "noise_share", "noise_share_fitted", "smallest_share"),
