@@ -32,7 +32,7 @@ test-fast: $(READY)           ## run the tests that need neither a training nor 
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/codespell features models pipeline tests README.md CHANGELOG.md DECISIONS.md
+	@$(BIN)/codespell features models pipeline tests README.md CHANGELOG.md DECISIONS.md .github
 	@$(BIN)/lint-imports
 
 types: $(READY)
