@@ -26,8 +26,8 @@ test: $(READY)                ## run all tests; print the coverage in total and 
 	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal --cov --cov-report=
 	@$(BIN)/coverage report --sort=cover --fail-under=0 | awk 'NR <= 2 || /^TOTAL/ || $$NF + 0 < 85'
 
-test-fast: $(READY)           ## run the tests that need neither a training nor more than ten seconds: one minute on two cores
-	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal -m 'not slow and not end_to_end'
+test-fast: $(READY)           ## run the tests that need neither a simulated shop nor more than ten seconds
+	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal -m 'not (slow or end_to_end or real)'
 
 lint: $(READY)
 	@$(BIN)/ruff check .

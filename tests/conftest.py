@@ -26,8 +26,8 @@ from features.events import EVENT_SCHEMA, ObservationWindow
 
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-TRAININGS = {"trained", "first_training", "two_trainings"}
-"""Fixtures that train, which takes more than ten seconds."""
+SLOW_FIXTURES = {"shop", "mlflow_store", "built"}
+"""Fixtures that take seconds: a simulated shop, on which all trainings build, an MLflow store, and a saved state."""
 BuildOnce = Callable[[str, Callable[[Path], Any]], tuple[Path, Any]]
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)  # the same examples on every machine
@@ -35,11 +35,11 @@ settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whole runs and all tests that need a training, so that `make test-fast` leaves them out."""
+    """Mark whole runs and all tests that need a shop or a store, so that `make test-fast` leaves them out."""
     for item in items:
         if "end_to_end" in item.path.parts:
             item.add_marker("end_to_end")
-        if TRAININGS.intersection(getattr(item, "fixturenames", ())):
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 

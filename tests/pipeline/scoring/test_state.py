@@ -256,6 +256,7 @@ TIERS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "more"), list(enumerate(TIERS)))
 def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int, more: tuple[str, ...]) -> None:
     night = start(small(*more), seed)

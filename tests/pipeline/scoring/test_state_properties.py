@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.pipeline.scoring.test_state import EVENT_TYPES, START, Night, assert_same, random_log, small_params
@@ -45,7 +45,7 @@ def with_events(night: Night, drawn: list[dict[str, object]]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=4)
+@settings(max_examples=4, phases=[Phase.generate])  # shrinking an example would take minutes
 @given(st.lists(EVENT, min_size=1, max_size=12), st.floats(0.5, 3).map(lambda days: round(days, 2)))
 def test_an_update_gives_what_a_full_scoring_gives(
     new_folder: Callable[[], Path], drawn: list[dict[str, object]], days: float
