@@ -26,7 +26,7 @@ test: $(READY)                ## run all tests; print the coverage in total and 
 	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal --cov --cov-report= --cov-fail-under=0
 	@$(BIN)/coverage report --sort=cover --fail-under=0 | awk 'NR <= 2 || /^TOTAL/ || $$NF + 0 < 85'
 	@$(BIN)/coverage report --format=total >/dev/null || \
-	  { echo 'Coverage is below fail_under in pyproject.toml. Test what the change added.'; exit 1; }
+	  { echo 'Coverage is below fail_under of pyproject.toml. Test what the change added.'; exit 1; }
 
 test-fast: $(READY)           ## run the tests that need neither a simulated shop nor more than ten seconds
 	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal -m 'not (slow or end_to_end or real)'
