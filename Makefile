@@ -28,7 +28,7 @@ test: $(READY)                ## run all tests; print the coverage in total and 
 	@$(BIN)/coverage report --format=total >/dev/null || \
 	  { echo 'Coverage is below fail_under of pyproject.toml. Test what the change added.'; exit 1; }
 
-test-fast: $(READY)           ## run the tests that need neither a simulated shop nor more than ten seconds
+test-fast: $(READY)           ## run the tests that need neither a simulated shop nor more than three seconds
 	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal -m 'not (slow or end_to_end or real)'
 
 lint: $(READY)

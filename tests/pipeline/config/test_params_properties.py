@@ -31,7 +31,7 @@ OVERRIDES = st.lists(
     st.sampled_from(sorted(VALUES)).flatmap(lambda key: st.tuples(st.just(key), VALUES[key])), min_size=1, max_size=6
 )
 DEFAULTS = load_params(PARAMS)
-FEW = settings(max_examples=25)
+FEW = settings(max_examples=12)
 
 
 @pytest.fixture(scope="module")

@@ -276,6 +276,7 @@ def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: i
         assert_same(night.updated(as_of), night.rebuilt(as_of))
 
 
+@pytest.mark.slow
 def test_customers_without_new_events_keep_interests_and_cool_down(small: Callable[..., Params]) -> None:
     """If a customer has no new events and none left the window, the shares are exactly the same."""
     night = start(small(), 5)
@@ -316,6 +317,7 @@ def test_only_requested_columns_are_fetched_with_the_same_values(saved: Night) -
     pd.testing.assert_frame_equal(result, whole[list(result)], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_rows_that_arrive_too_late_are_reported_and_not_counted(small: Callable[..., Params]) -> None:
     night = start(small(), 7)
     as_of = START + timedelta(days=30)
