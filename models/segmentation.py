@@ -266,7 +266,7 @@ def _evaluate(
     )
     clusters = replace(clusters, model={**clusters.model, **stay_rates(assigned["margin"], labels, resampled)})
     stability = resampled.stability
-    notes += _stability_notes(facet, stability, quality["min_stability"])
+    notes += stability_notes(facet, stability, quality["min_stability"])
     return FittedClusters(
         facet=facet,
         algorithm=algorithm,
@@ -300,7 +300,8 @@ def _noise_notes(facet: FacetIdentity, algorithm: str, share: float, policy: str
     )
 
 
-def _stability_notes(facet: FacetIdentity, stability: Mapping[int, float], least: float) -> tuple[str, ...]:
+def stability_notes(facet: FacetIdentity, stability: Mapping[int, float], least: float) -> tuple[str, ...]:
+    """A note if clusters have a stability below ``least``."""
     count = sum(value < least for value in stability.values())
     if not count:
         return ()

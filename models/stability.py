@@ -74,10 +74,10 @@ def resample(
     best: dict[int, list[float]] = {number: [] for number in _clusters(known).tolist()}
     drawn, stayed = (np.zeros((resamples, len(points)), dtype=bool) for _ in range(2))
     for number, (inside, new) in enumerate(zip(draws, reclustered, strict=True)):
-        for cluster, jaccard in _best_jaccards(known[inside], new[inside]).items():
+        for cluster, jaccard in best_jaccards(known[inside], new[inside]).items():
             best[cluster].append(jaccard)
         drawn[number, inside] = True
-        stayed[number] = _match_to_known(new, known, inside) == known
+        stayed[number] = match_to_known(new, known, inside) == known
     means = {number: float(np.mean(values)) if values else 0.0 for number, values in best.items()}
     return Resampled(means, rows, drawn, stayed)
 
@@ -88,7 +88,7 @@ def _draw(count: int, generator: np.random.Generator, *, is_bootstrap: bool) -> 
     return np.sort(generator.choice(count, size=max(2, count // 2), replace=False))
 
 
-def _best_jaccards(known: Ints, new: Ints) -> dict[int, float]:
+def best_jaccards(known: Ints, new: Ints) -> dict[int, float]:
     """For each known cluster with members here, the Jaccard similarity of the most similar new one; without noise."""
     known_ids, new_ids = _clusters(known), _clusters(new)
     shared = _shared(known, new, known_ids, new_ids)
@@ -108,7 +108,7 @@ def _shared(known: Ints, new: Ints, known_ids: Ints, new_ids: Ints) -> Ints:
     return np.array(counts, dtype=np.int64).reshape(len(known_ids), len(new_ids))
 
 
-def _match_to_known(new: Ints, known: Ints, inside: Ints) -> Ints:
+def match_to_known(new: Ints, known: Ints, inside: Ints) -> Ints:
     """New clusters renumbered by a one-to-one match with the known ones that keeps most drawn customers in place.
 
     Noise stays noise; a new cluster without a match becomes -2.

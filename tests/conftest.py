@@ -20,12 +20,27 @@ import ibis
 import pandas as pd
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from features.events import EVENT_SCHEMA, ObservationWindow
 
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
 PARAMS = Path(__file__).parents[1] / "params.yaml"
+SLOW_FIXTURES = {"shop", "mlflow_store", "built"}
+"""Fixtures that take seconds: a simulated shop, on which all trainings build, an MLflow store, and a saved state."""
 BuildOnce = Callable[[str, Callable[[Path], Any]], tuple[Path, Any]]
+
+settings.register_profile("ci", deadline=None, derandomize=True, database=None)  # the same examples on every machine
+settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whole runs and all tests that need a shop or a store, so that `make test-fast` leaves them out."""
+    for item in items:
+        if "end_to_end" in item.path.parts:
+            item.add_marker("end_to_end")
+        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 def pytest_collection_finish() -> None:

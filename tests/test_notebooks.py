@@ -10,7 +10,8 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of Jupyter; a notebook has a process of its own
 def test_notebook_runs_and_is_stored_without_outputs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells)

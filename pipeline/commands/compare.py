@@ -54,7 +54,7 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
 
     def contents(language: str | None) -> dict[str, Any]:
         """The comparison in a language; None: in English, with the names the trainings used."""
-        named = [replace(run, names=_names(run, given, params, language)) for run in read_runs]
+        named = [replace(run, names=segment_names(run, given, params, language)) for run in read_runs]
         words = wording(language or "en", params.currency)
         note = words("compare.no_flow") if not flow else words("compare.flow_failed", why=reason) if reason else ""
         return comparison(named, flow_tables, words, advice=best, flow_note=note)
@@ -83,7 +83,7 @@ def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> ComparedRun:
     )
 
 
-def _names(run: ComparedRun, given: Mapping[str, str], params: Params, language: str | None) -> dict[str, str]:
+def segment_names(run: ComparedRun, given: Mapping[str, str], params: Params, language: str | None) -> dict[str, str]:
     """segment_id -> manual name, or else the automatic name in ``language`` or, without one, as the training had it."""
     # The summary has no row for rule-based groups that were empty at training.
     return names_by_rule(params, language or run.language or params.language) | {

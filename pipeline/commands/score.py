@@ -63,7 +63,7 @@ class ScoringResult:
         if noise := self.summary["noise_count"]:
             verb = "is" if noise == 1 else "are"
             lines.append(f"Between         {counted(noise, 'customer')} {verb} between segments (noise)")
-        lines.append(_border_text(self.summary))
+        lines.append(border_text(self.summary))
         lines += self.summary.get("update", [])
         if new:
             examples = ", ".join(f"{name[:40]} ({counted(count, 'event')})" for name, count in list(new.items())[:5])
@@ -189,7 +189,8 @@ def _measure(
     )
 
 
-def _border_text(summary: dict[str, Any]) -> str:
+def border_text(summary: dict[str, Any]) -> str:
+    """The line on customers near a border: how many, what would move them, and how many kept their previous segment."""
     text = f"Near a border   {counted(summary['border_count'], 'customer')}"
     if summary["movable_count"]:
         text += f"; what_would_move says what would move {summary['movable_count']:,} of them"

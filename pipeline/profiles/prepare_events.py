@@ -70,7 +70,7 @@ def prepare_events(
     customers = materialise(con, _customers(con, source, window, params), "known_customers")
     con.drop_table("customers_seen", database=TEMPORARY)
     paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
-    cut = spec.cut if spec else _fit_cut(paths, params.interests.max_categories)
+    cut = spec.cut if spec else fit_cut(paths, params.interests.max_categories)
     columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
     events = with_columns(with_customer_numbers(in_window, customers, "last_counted_at"), source, columns)
     has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
@@ -171,7 +171,8 @@ def _evidence_by_path(events: ir.Table, source: Source, window: ObservationWindo
     )
 
 
-def _fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
+def fit_cut(paths: ir.Table, max_categories: int) -> categories.CategoryCut:
+    """The categories that become columns: paths (category_path, evidence) -> at most ``max_categories`` of them."""
     nodes = categories.node_evidence(paths).to_pandas()
     total = float(paths.aggregate(total=exact_sum(paths.evidence)).to_pandas().total.iloc[0])
     columns = choose_columns(nodes.category.tolist(), nodes.evidence.tolist(), total, max_categories)

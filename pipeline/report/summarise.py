@@ -116,7 +116,7 @@ def summarise(training: Training) -> Summary:
             ],
             "shop": first.shop,
             "totals": _totals(profile),
-            "spend_is": _spend_basis(profile),
+            "spend_is": spend_basis(profile),
             "revenue": revenue(profile.net_spend, profile.value_tier, min_group=min_group) if has_tiers else None,
             "has_spend": any((segment["spend_share"] or 0.0) > 0 for segment in first.table),
             "heat_map": _heat_map(clustered, first.lifts, first.labels),
@@ -165,7 +165,7 @@ def _totals(profile: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _spend_basis(profile: pd.DataFrame) -> str:
+def spend_basis(profile: pd.DataFrame) -> str:
     """net: minus refunds; paid: there were no returns; before: returns have no prices, so refunds are unknown."""
     if profile.returned_spend.sum() > 0:
         return "net"

@@ -163,7 +163,7 @@ def _measure_changed(
     left = time_decay.with_events_between(old, state_window.start, window.start)
     affected = (
         changed.union(left)
-        .union(_customers_leaving_tier_window(old, state_window, window, trained))
+        .union(customers_leaving_tier_window(old, state_window, window, trained))
         .union(_customers_of_changed_products(con, source, old.union(new), folder, manifest))
     )
     registered = registered_customers(source, window)
@@ -194,7 +194,7 @@ def _measure_changed(
     return create_view(con, unchanged.union(remeasured.filter(remeasured.measured_at.notnull())), "measures")
 
 
-def _customers_leaving_tier_window(
+def customers_leaving_tier_window(
     old: ir.Table, before: ObservationWindow, now: ObservationWindow, trained: Params
 ) -> ir.Table:
     """Customers (customer_id) with an order or return that counted for the value tier and is now too old to count."""

@@ -92,7 +92,7 @@ def champion_assignments(mlflow: Any, profiles: Profiles, params: Params) -> Cha
     try:
         model = model_registry.load_model(mlflow, params.tracking.champion_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
-        predicted = model.predict(_with_model_columns(profiles.table, input_columns(shop.spec.columns())))
+        predicted = model.predict(with_model_columns(profiles.table, input_columns(shop.spec.columns())))
     except (UserError, OSError) as error:
         return Champion(run_id, params.tracking.champion_uri, {}, str(error))
     segment_ids = {facet.name: _clustered_ids(predicted, facet) for facet in facets_of(trained)}
@@ -270,7 +270,7 @@ def _with_run(identities: Identities, params: Params, facet: Facet, run_id: str)
     return [{**run, **row} for row in identities.lineage]
 
 
-def _with_model_columns(profile: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+def with_model_columns(profile: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Profiles with the columns of the champion's model.
 
     A category that is now divided into subcategories is their sum. Interests that the model does not know are added to

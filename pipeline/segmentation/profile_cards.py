@@ -70,7 +70,7 @@ def add_cards(
 
     The returned cards are those of the first facet, including its audiences and attributes.
     """
-    in_audience = _customers_in_audiences(source, profiles, params)
+    in_audience = customers_in_audiences(source, profiles, params)
     all_cards = [build_cards(source, profiles, segments, in_audience, params) for segments in facets]
     with_five_w = [
         replace(segments, table=[{**row, "five_w": cards.five_w[row["segment_id"]]} for row in segments.table])
@@ -90,12 +90,12 @@ def build_cards(
         `models.audiences.audience_membership` of all customers.
     """
     ids = segments.segment_ids
-    counts, known, notes = _attribute_counts(source, profiles, ids, params)
+    counts, known, notes = attribute_counts(source, profiles, ids, params)
     sizes = pd.Series(ids).value_counts().rename_axis("segment_id").rename("known_count").reset_index()
     size_of = sizes.set_index("segment_id").known_count
     interests = audience_counts(in_audience, ids)
     interests_known = sizes.merge(pd.DataFrame({"topic": ["category", "categories"]}), how="cross")
-    visits, benefits = _visit_sums(profiles, ids, params), _benefit_sums(profiles.table, ids)
+    visits, benefits = _visit_sums(profiles, ids, params), benefit_sums(profiles.table, ids)
     five_w: dict[str, dict[str, list[dict[str, Any]]]] = {
         row["segment_id"]: {question: [] for question in QUESTIONS} for row in segments.table
     }
@@ -199,7 +199,7 @@ def _question(topic: str, params: Params) -> str:
     return QUESTION_OF_TOPIC.get(topic, "why" if topic in WHY else "when")
 
 
-def _attribute_counts(
+def attribute_counts(
     source: Source, profiles: Profiles, ids: np.ndarray, params: Params
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """Counts and known counts (see `compare_counts`) of the columns to show, and notes on the others."""
@@ -207,7 +207,7 @@ def _attribute_counts(
     if source.customers is None:
         return empty, empty, ()
     customers = source.customers
-    columns, bounds, notes = _columns_to_show(customers, params)
+    columns, bounds, notes = columns_to_show(customers, params)
     if not columns:
         return empty, empty, notes
     membership = ibis.memtable(pd.DataFrame({"customer_id": profiles.table.customer_id, "segment_id": ids}))
@@ -233,7 +233,7 @@ def _examined_attributes(
     }
 
 
-def _columns_to_show(customers: ir.Table, params: Params) -> tuple[list[str], dict[str, list[float]], tuple[str, ...]]:
+def columns_to_show(customers: ir.Table, params: Params) -> tuple[list[str], dict[str, list[float]], tuple[str, ...]]:
     """Columns to show, the bounds of those shown in bands, and a note on each column that is left out."""
     columns: list[str] = []
     bounds: dict[str, list[float]] = {}
@@ -271,7 +271,8 @@ def _reason_to_hide(kind: str, spread: Mapping[str, Any]) -> str:
     return ""
 
 
-def _customers_in_audiences(source: Source, profiles: Profiles, params: Params) -> pd.DataFrame:
+def customers_in_audiences(source: Source, profiles: Profiles, params: Params) -> pd.DataFrame:
+    """`models.audiences.audience_membership` of all customers."""
     columns = {name: column for column, name in enumerate(profiles.shop.spec.cut.categories) if name != OTHER}
     shares = profiles.table[[SHARE_PREFIX + name for name in columns]].set_axis(list(columns), axis=1)
     expected, all_rows = expected_shares_for_profiles(profiles, source, params), np.arange(len(shares))
@@ -310,7 +311,7 @@ def _visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataF
     return pd.concat(tables, ignore_index=True) if tables else empty
 
 
-def _benefit_sums(profile: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
+def benefit_sums(profile: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
     """Sums (see `compare_means`) of the figures that show what buyers look for.
 
     Brand loyalty and novelty depend on the number of orders: two orders share a brand more often than twenty do. Such

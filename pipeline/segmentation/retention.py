@@ -43,7 +43,7 @@ def add_retention(
     basis = {"days": params.backtest.horizon_days, "is_sample": sample_of(source, params) is not source}
     then = None
     if cutoffs and _has_comparable_window(source, cutoffs[-1].cutoff, params):
-        then = _profiles_at(con, source, cutoffs[-1].cutoff, profiles.shop, params)
+        then = profiles_at(con, source, cutoffs[-1].cutoff, profiles.shop, params)
     return [_with_shares(segments, then, profiles, basis, params) for segments in facets]
 
 
@@ -70,7 +70,7 @@ def _has_comparable_window(source: Source, cutoff: datetime, params: Params) -> 
     return then >= MIN_WINDOW_RATIO * now
 
 
-def _profiles_at(con: Any, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:
+def profiles_at(con: Any, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:
     """Profiles of the sampled customers as they were at ``cutoff``."""
     sample = replace(sample_of(source, params), events=con.table(SAMPLED_EVENTS, database=TEMPORARY))
     columns = {"customer_id", *input_columns(shop.spec.columns())}

@@ -23,7 +23,7 @@ from features.journey import PASSING_STAGES
 from features.searches import normalised_query
 from models.queries import WAYS
 from pipeline.cli import main, rare_garbage_collection
-from pipeline.commands.score import ScoringResult, _border_text, score
+from pipeline.commands.score import ScoringResult, border_text, score
 from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
@@ -56,7 +56,7 @@ def test_unstable_segments_are_labelled() -> None:
 
 @pytest.mark.parametrize(("held", "expected"), [(0, ""), (1, "; 1 kept"), (1200, "; 1,200 kept")])
 def test_held_customers_are_reported_if_there_are_any(held: int, expected: str) -> None:
-    text = _border_text({"border_count": 3, "movable_count": 0, "held": {"customer_count": held, "margin": 0.1}})
+    text = border_text({"border_count": 3, "movable_count": 0, "held": {"customer_count": held, "margin": 0.1}})
     assert text.partition(" their previous")[0] == f"Near a border   3 customers{expected}"
 
 
@@ -437,7 +437,8 @@ def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:
     mlflow = mlflow_runs.open_store(settings)
     client = mlflow.MlflowClient()
     experiment = mlflow.get_experiment_by_name("kindred").experiment_id
-    machine = mlflow_runs._process().partition(":")[0]
+    with mlflow_runs.run(mlflow, name="alive", tags={}) as alive:
+        machine = client.get_run(alive).data.tags["kindred.process"].partition(":")[0]
     dead = client.create_run(experiment, tags={"kindred.process": f"{machine}:99999999"})
     elsewhere = client.create_run(experiment, tags={"kindred.process": "another:1"})
     assert mlflow_runs.close_stale_runs(mlflow, settings) == 1

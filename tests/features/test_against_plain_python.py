@@ -233,6 +233,7 @@ def test_profiles_match_plain_python(
             assert row[f"interest: {category}"] == pytest.approx(share, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_random_logs_reach_every_stage(tmp_path: Path) -> None:
     stages: set[str] = set()
     for seed in (1, 2, 3):

@@ -198,6 +198,7 @@ def test_permuted_rows_give_the_same_partition_and_numbers(algorithm: str) -> No
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_after_umap() -> None:
     points, truth = blobs(sizes=(120, 100, 80), d=9)
     first, second = (fit_hdbscan(points, 1, **{**HDBSCAN, "selection": "leaf"}) for _ in range(2))

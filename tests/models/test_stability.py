@@ -7,7 +7,7 @@ import pytest
 
 from models.clusterers import Clusters, fit_kmeans
 from models.scorer import assign
-from models.stability import Resampled, _best_jaccards, _match_to_known, resample, stay_rates
+from models.stability import Resampled, best_jaccards, match_to_known, resample, stay_rates
 
 PAIRS = np.array([[0.0], [1.0], [10.0], [11.0]])
 
@@ -20,15 +20,15 @@ def kmeans(count: int) -> functools.partial[Clusters]:
 
 def test_jaccards_by_hand() -> None:
     known, new = np.array([0, 0, 0, 1, 1, -1]), np.array([7, 7, 8, 8, -1, 8])
-    assert _best_jaccards(known, new) == {0: 2 / 3, 1: 1 / 4}
+    assert best_jaccards(known, new) == {0: 2 / 3, 1: 1 / 4}
 
 
 def test_new_clusters_are_matched_one_to_one_by_drawn_customers() -> None:
     known, new = np.array([0, 0, 0, 1, 1, -1]), np.array([7, 7, 8, 8, -1, 7])
-    assert _match_to_known(new, known, np.arange(4)).tolist() == [0, 0, 1, 1, -1, 0]
+    assert match_to_known(new, known, np.arange(4)).tolist() == [0, 0, 1, 1, -1, 0]
     single = np.zeros(6, int)
-    assert _match_to_known(single, known, np.arange(6)).tolist() == [0] * 6  # cluster 1 is gone
-    assert _match_to_known(np.array([0, 1, 2, 3, 3, -1]), known, np.arange(6)).tolist() == [0, -2, -2, 1, 1, -1]
+    assert match_to_known(single, known, np.arange(6)).tolist() == [0] * 6  # cluster 1 is gone
+    assert match_to_known(np.array([0, 1, 2, 3, 3, -1]), known, np.arange(6)).tolist() == [0, -2, -2, 1, 1, -1]
 
 
 def test_clear_blobs_are_stable_and_parts_of_one_cloud_are_not() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.commands.compare import _names, advice, compare
+from pipeline.commands.compare import advice, compare, segment_names
 from pipeline.commands.rename import rename
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of, with_facets
@@ -78,7 +78,9 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
         )
         for label in ("a", "b")
     ]
-    contents = comparison(runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note="")
+    contents = comparison(
+        runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note=""
+    )
     assert contents["segments"] == [
         ["s01", "a 1 (50%)", "-"],
         ["s02", "a 2 (50%)", "b 1 (50%)"],
@@ -93,7 +95,9 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
     assert len(comparison(same_lineage, [], wording("en"), advice=Advice("none"), flow_note="")["segments"]) == 2
     shaky = [segment("s01", "1"), segment("s02", "2", is_stable=False)]
     runs[0] = replace(runs[0], segments=shaky)
-    contents = comparison(runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note="")
+    contents = comparison(
+        runs, [[{"facet": "behaviour", **result}]], wording("en"), advice=Advice("none"), flow_note=""
+    )
     assert contents["segments"][1] == ["s02", "a 2 (unstable segment) (50%)", "b 1 (50%)"]
     assert contents["flows"][0]["rows"][0] == {
         "origin": "a 2 (unstable segment)",
@@ -270,9 +274,9 @@ def test_names_are_in_the_language_of_the_page_except_manual_ones(params: Callab
     names = {"en": "VIP", "sq": "VIP-të"}
     rows = [segment(name, "VIP!", names=names, names_by_figures=names) for name in ("s01", "s02")]
     trained = replace(run("a"), segments=rows, language="uk")
-    result = _names(trained, {"s02": "Our gold"}, params(), "sq")
+    result = segment_names(trained, {"s02": "Our gold"}, params(), "sq")
     assert (result["s01"], result["s02"], result["standing-returned"]) == ("VIP-të", "Our gold", "Të rikthyer")
-    as_trained = _names(trained, {}, params(), None)
+    as_trained = segment_names(trained, {}, params(), None)
     assert (as_trained["s01"], as_trained["standing-returned"]) == ("VIP!", "Повернулися")
 
 

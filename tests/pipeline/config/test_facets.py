@@ -60,6 +60,7 @@ def test_names_of_facets_and_of_their_columns(params: Callable[..., Params]) -> 
         params("facets.behaviour=null", "facets.interest=null")
 
 
+@pytest.mark.slow
 def test_one_facet_of_all_blocks_then_both(params: Callable[..., Params], tmp_path: Path) -> None:
     """One clustering of what customers do and what they like, as before there were facets."""
     alone = params("facets.interest=null", ALL_BLOCKS, "facets.behaviour.block_weights.rates=1.0")
@@ -119,6 +120,7 @@ def by_rule(tmp_path_factory: pytest.TempPathFactory, shop: Path, mlflow_store: 
     return settings, train(settings, sweep=False, progress=quiet)
 
 
+@pytest.mark.slow
 def test_interests_by_the_leading_category(by_rule: tuple[Params, TrainingResult], tmp_path: Path) -> None:
     settings, trained = by_rule
     frame = scores_of(settings, trained, tmp_path / "scores.parquet").set_index("customer_id")
@@ -160,6 +162,7 @@ def test_interests_by_the_leading_category(by_rule: tuple[Params, TrainingResult
         assert segment.top_categories and segment.top_categories[0]["lift"] > rule.min_lift
 
 
+@pytest.mark.slow
 def test_an_update_gives_the_same_segments_as_a_full_scoring(
     by_rule: tuple[Params, TrainingResult], tmp_path: Path
 ) -> None:
@@ -174,6 +177,7 @@ def test_an_update_gives_the_same_segments_as_a_full_scoring(
     pd.testing.assert_frame_equal(updated, full, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_only_the_interest_facet(params: Callable[..., Params], tmp_path: Path) -> None:
     settings = params("facets.behaviour=null")
     trained = train(settings, sweep=False, progress=quiet)
@@ -186,6 +190,7 @@ def test_only_the_interest_facet(params: Callable[..., Params], tmp_path: Path) 
     )
 
 
+@pytest.mark.slow
 def test_a_shop_without_categories_reports_once_that_it_has_no_interest_facet(
     params: Callable[..., Params], tmp_path: Path
 ) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from features.categories import OTHER, SEPARATOR, category_columns
-from pipeline.profiles.prepare_events import _fit_cut
+from pipeline.profiles.prepare_events import fit_cut
 
 
 def cut_of(paths: list[str], max_categories: int = 40) -> Any:
     table = ibis.memtable({"category_path": paths, "evidence": np.arange(len(paths), 0, -1, dtype=np.float64)})
-    return table, _fit_cut(table, max_categories)
+    return table, fit_cut(table, max_categories)
 
 
 def test_a_tree_with_100_000_leaves_takes_seconds(con: Any) -> None:

@@ -30,6 +30,7 @@ def quiet(step: str) -> None:
 SMALL = ("backtest.bootstrap_resamples=10", "interests.fit_min_purchases=50", "interests.fit=auto")
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_and_tracked(params: Callable[..., Params], shop: Path) -> None:
     query = f"select * from '{shop}/events/*.parquet' where 'password=hunter2' <> ''"
     settings = params(*SMALL, "source.events.path=null", f"source.events.query={query}")
@@ -87,6 +88,7 @@ def test_events_after_a_cutoff_do_not_affect_the_snapshot(params: Callable[..., 
         np.testing.assert_array_equal(getattr(full, name), getattr(truncated, name))
 
 
+@pytest.mark.slow
 def test_training_uses_and_stores_the_fitted_formula(params: Callable[..., Params]) -> None:
     settings = params(*SMALL)
     trained = train(settings, sweep=False, progress=quiet)
@@ -102,6 +104,7 @@ def test_training_uses_and_stores_the_fitted_formula(params: Callable[..., Param
     assert mlflow_runs.read_run(mlflow, trained.run_id)[2]["method"]["is_fitted"]
 
 
+@pytest.mark.slow
 def test_unfitted_weights_are_not_reported_as_fitted(params: Callable[..., Params]) -> None:
     settings = params(*SMALL, "interests.fit_min_purchases=1000000")
     trained = train(settings, sweep=False, progress=quiet)

@@ -217,6 +217,7 @@ def test_a_window_with_few_whole_periods_uses_the_mix_at_training(tmp_path: Path
     np.testing.assert_allclose(mix, [profiles.shop.spec.cut.mix] * len(mix))
 
 
+@pytest.mark.slow
 def test_the_ring_is_fetched_only_on_request(tmp_path: Path) -> None:
     for columns in (None, {"customer_id", "evidence"}):
         _, profiles, *_ = profiles_with_expected(tmp_path, random_log(0), columns=columns)

@@ -20,7 +20,7 @@ from pipeline.report.pages.render import render as render_summary
 from pipeline.report.pages.shapes import Cell
 from pipeline.report.plots import figures
 from pipeline.report.segment import Segment
-from pipeline.report.summarise import Training, _spend_basis, stage_shares, summarise
+from pipeline.report.summarise import Training, spend_basis, stage_shares, summarise
 from pipeline.report.terminal import counted
 from pipeline.report.texts.languages import read_texts
 from tests.pipeline.report.axe import barriers, needs_axe
@@ -151,7 +151,7 @@ def test_revenue_is_net_of_refunds_and_labelled_so() -> None:
 def test_returns_without_prices_do_not_reduce_revenue() -> None:
     back = pd.DataFrame({"returned_spend": [0.0, 0.0], "returned_item_count": [2.0, 0.0]})
     profiles = (back, back.assign(returned_spend=5.0), back.assign(returned_item_count=0.0))
-    assert [_spend_basis(profile) for profile in profiles] == ["before", "net", "paid"]
+    assert [spend_basis(profile) for profile in profiles] == ["before", "net", "paid"]
 
 
 def test_figures_that_look_like_the_average_are_left_out() -> None:

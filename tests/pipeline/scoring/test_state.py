@@ -27,7 +27,7 @@ from pipeline.config.params import Params, source_fingerprint
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles, fetch_profiles
 from pipeline.profiles.seasonality import expected_shares_for_batch, full_season_mix
-from pipeline.scoring.incremental import _customers_leaving_tier_window, measure_incrementally
+from pipeline.scoring.incremental import customers_leaving_tier_window, measure_incrementally
 from pipeline.scoring.state import FOLDER, MANIFEST
 from pipeline.stores import files
 from pipeline.stores.database import connect
@@ -256,6 +256,7 @@ TIERS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "more"), list(enumerate(TIERS)))
 def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: int, more: tuple[str, ...]) -> None:
     night = start(small(*more), seed)
@@ -275,6 +276,7 @@ def test_updates_give_what_a_rebuild_gives(small: Callable[..., Params], seed: i
         assert_same(night.updated(as_of), night.rebuilt(as_of))
 
 
+@pytest.mark.slow
 def test_customers_without_new_events_keep_interests_and_cool_down(small: Callable[..., Params]) -> None:
     """If a customer has no new events and none left the window, the shares are exactly the same."""
     night = start(small(), 5)
@@ -300,9 +302,9 @@ def test_customers_whose_return_left_the_tier_window_are_measured_again(small: C
     days = [START + timedelta(days=day) for day in (1.5, 1.5, 1.5, 9.0)]
     old = ibis.memtable(pd.DataFrame({"customer_id": list("abcd"), "event_type": kinds, "occurred_at": days}))
     before, now = (ObservationWindow((START + timedelta(days=day)).replace(tzinfo=UTC), 365.0) for day in (7, 8))
-    left = _customers_leaving_tier_window(old, before, now, small("value.tier_days=6"))
+    left = customers_leaving_tier_window(old, before, now, small("value.tier_days=6"))
     assert sorted(left.to_pandas().customer_id) == ["a", "b"]
-    assert not len(_customers_leaving_tier_window(old, before, now, small()).to_pandas())
+    assert not len(customers_leaving_tier_window(old, before, now, small()).to_pandas())
 
 
 def test_only_requested_columns_are_fetched_with_the_same_values(saved: Night) -> None:
@@ -315,6 +317,7 @@ def test_only_requested_columns_are_fetched_with_the_same_values(saved: Night) -
     pd.testing.assert_frame_equal(result, whole[list(result)], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_rows_that_arrive_too_late_are_reported_and_not_counted(small: Callable[..., Params]) -> None:
     night = start(small(), 7)
     as_of = START + timedelta(days=30)

@@ -20,7 +20,7 @@ from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
-from pipeline.segmentation.lineage import _with_model_columns, identify, inherit_names, with_names
+from pipeline.segmentation.lineage import identify, inherit_names, with_model_columns, with_names
 from pipeline.stores import mlflow_runs
 from pipeline.stores.mlflow_runs import LINEAGE
 
@@ -36,7 +36,7 @@ def test_profiles_with_the_columns_of_the_champions_model() -> None:
         }
     )
     columns = ["interest: Pets", "interest: Toys", "interest: (other)", "spend", "channel: app"]
-    converted = _with_model_columns(today, columns)[columns]
+    converted = with_model_columns(today, columns)[columns]
     expected = pd.DataFrame(
         {
             "interest: Pets": [0.7, 0.2],  # the sum of its subcategories; Petsitting is not one of them
@@ -48,7 +48,7 @@ def test_profiles_with_the_columns_of_the_champions_model() -> None:
     )
     pd.testing.assert_frame_equal(converted, expected)
     with pytest.raises(UserError, match="it knows 3 categories, but this log has only 1 of them"):
-        _with_model_columns(today, ["interest: Toys", "interest: Cars", "interest: Books"])
+        with_model_columns(today, ["interest: Toys", "interest: Cars", "interest: Books"])
 
 
 def test_only_rows_of_the_last_training_get_new_names() -> None:

@@ -20,11 +20,11 @@ from pipeline.report.texts.five_w import TEXTS, five_w_texts
 from pipeline.segmentation.profile_cards import (
     QUESTIONS,
     WHY,
-    _attribute_counts,
-    _benefit_sums,
-    _columns_to_show,
-    _customers_in_audiences,
+    attribute_counts,
+    benefit_sums,
     build_cards,
+    columns_to_show,
+    customers_in_audiences,
 )
 
 PARAMS = load_params(Path(__file__).parents[3] / "params.yaml")
@@ -51,7 +51,7 @@ def customers_table(n: int = 200) -> pd.DataFrame:
 
 
 def test_columns_that_identify_customers_are_left_out_with_a_note() -> None:
-    columns, bounds, notes = _columns_to_show(ibis.memtable(customers_table()), PARAMS)
+    columns, bounds, notes = columns_to_show(ibis.memtable(customers_table()), PARAMS)
     assert columns == ["city", "income", "kids"]
     assert list(bounds) == ["income"]
     assert [note.split("'")[1] for note in notes] == ["contact", "loyalty_card", "nickname", "since"]
@@ -63,7 +63,7 @@ def test_a_value_of_a_few_customers_is_not_counted() -> None:
     table.loc[:4, "city"] = "Odesa"
     profiles: Any = SimpleNamespace(table=table[["customer_id"]])
     source: Any = SimpleNamespace(customers=ibis.memtable(table))
-    counts, known, _ = _attribute_counts(source, profiles, np.repeat(["a", "b"], 100), PARAMS)
+    counts, known, _ = attribute_counts(source, profiles, np.repeat(["a", "b"], 100), PARAMS)
     cities = counts[counts.topic == "attribute: city"]
     assert set(cities.value) == {"Lviv", "Kyiv"}
     assert known.set_index(["topic", "segment_id"]).known_count["attribute: city", "a"] == 100
@@ -112,7 +112,7 @@ def test_a_missing_customers_table_removes_only_the_attributes_from_cards(params
         city[np.flatnonzero(is_first)[:: max(is_first.sum() // 12, 1)]] = "Elsewhere"
         table = pd.DataFrame({"customer_id": profiles.table.customer_id, "city": city, "club": city})
         source = replace(source, customers=ibis.memtable(table))
-        in_audience = _customers_in_audiences(source, profiles, config)
+        in_audience = customers_in_audiences(source, profiles, config)
         full = build_cards(source, profiles, segments, in_audience, config).five_w
         reduced = build_cards(replace(source, customers=None), profiles, segments, in_audience, config).five_w
     assert [(line["topic"], line["value"]) for line in full[first]["who"]] == [("club", "Planted")]
@@ -127,7 +127,7 @@ def test_views_per_order_count_only_customers_with_views_and_orders() -> None:
     counts = ibis.memtable({"order_count": [2.0, 4.0, 0.0, 1.0], "view_count": [10.0, 4.0, 9.0, 0.0]})
     profile = counts.mutate(views_per_order=views_per_order(counts)).to_pandas()
     profile = profile.assign(**dict.fromkeys([name for name in WHY if name != "views_per_order"], 0.5))
-    sums = _benefit_sums(profile, np.array(["a", "a", "a", "b"])).query("topic == 'views_per_order'")
+    sums = benefit_sums(profile, np.array(["a", "a", "a", "b"])).query("topic == 'views_per_order'")
     assert sums.set_index("segment_id")[["total", "squares", "known_count"]].to_dict("index") == {
         "a": {"total": 6.0, "squares": 26.0, "known_count": 2},  # 5 and 1
         "b": {"total": 0.0, "squares": 0.0, "known_count": 0},
