@@ -67,7 +67,8 @@ def lineage_table(lineage: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         in_languages[segment_id] = row.get("names") or before_in_languages
         if row["run_id"] in shown:
             cells.setdefault(segment_id, dict.fromkeys(shown))[str(row["run_id"])] = {
-                **{key: row[key] for key in ("verdict", "is_here", "akin", "jaccard")},
+                **{"verdict": row["verdict"], "is_here": row["is_here"]},
+                **{"akin": row["related"], "jaccard": row["jaccard"]},
                 **_earlier_name(before, before_in_languages, names[segment_id], in_languages[segment_id]),
             }
     order = sorted(cells, key=lambda segment_id: (len(segment_id), segment_id))

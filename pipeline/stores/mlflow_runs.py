@@ -33,7 +33,7 @@ RUN_ID_LENGTH = 32
 DESCRIPTION = "mlflow.note.content"
 MAX_DESCRIPTION_CHARS = 5000
 LINEAGE = "lineage.json"
-LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard", "akin")
+LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard")
 ABOUT_EXPERIMENT = """\
 Each run is one training of customer segments by `kindred train`. Open a run to see its segments; its artifact
 `report.html` is the report for CRM analysts. Metrics of a facet start with the facet's name, as in

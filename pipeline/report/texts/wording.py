@@ -17,8 +17,9 @@ from features.context import CHANNEL_PREFIX
 from features.events import EventType
 from features.interests import SHARE_PREFIX
 from features.journey import PASSING_STAGES
+from models.disclosure import SUBGROUP_SHARE
 from models.identity import RULE_GROUP_PREFIX
-from models.naming import SUBGROUP_SHARE, category_in_languages
+from models.naming import category_in_languages
 from pipeline.report.texts.languages import Text, read_texts
 
 MONEY = {"average_order_value", "spend_per_customer", "paid_per_customer"}

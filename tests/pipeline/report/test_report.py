@@ -19,7 +19,6 @@ from pipeline.report.plots import figures
 from pipeline.report.summarise import _spend_basis, summarise
 from pipeline.report.terminal import counted, lineage_table, lineage_text
 from pipeline.report.texts.languages import read_texts
-from pipeline.segmentation.describe import Segments
 from tests.pipeline.report.axe import barriers, needs_axe
 
 MARK = {"en": "Quiet", "uk": "Тихі", "ru": "Тихие", "sq": "Të qetë"}
@@ -257,11 +256,11 @@ def test_a_log_without_categories_has_no_map_of_interests() -> None:
     behaviour = SimpleNamespace(is_named_by_interests=False)
     plots = {}
     for name, lifts in {"none": {}, "flat": {"a": [0.7]}, "clear": {"a": [0.7], "b": [2.0]}}.items():
-        segments = Segments(
-            *(cast(Any, behaviour), [segment("s01", "VIP")], {}, pd.DataFrame(lifts, index=["s01"])),
-            *({"a": "Cats", "b": "Dogs"}, cast(Any, None), np.array(["s01"]), 1.0),
+        segments = SimpleNamespace(
+            **{"facet": behaviour, "table": [segment("s01", "VIP")], "lifts": pd.DataFrame(lifts, index=["s01"])},
+            **{"labels": {"a": "Cats", "b": "Dogs"}, "segment_ids": np.array(["s01"])},
         )
-        plots[name] = list(figures(segments, cast(Any, fitted), seed=1))
+        plots[name] = list(figures(cast(Any, segments), cast(Any, fitted), seed=1))
     assert plots["none"] == plots["flat"] == ["segment_sizes", "value_by_segment", "map"]
     assert plots["clear"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
 
@@ -270,11 +269,11 @@ def test_the_plot_of_interest_segments_shows_above_average_interests_only() -> N
     rows = [segment("i01", "Cats"), segment("i02", "Dogs")]
     lifts = pd.DataFrame({"a": [0.3, 4.0], "b": [4.0, 0.25]}, index=["i01", "i02"])
     facet = SimpleNamespace(is_named_by_interests=True)
-    segments = Segments(
-        *(cast(Any, facet), rows, {}, lifts, {"a": "Dogs", "b": "Cats"}, cast(Any, None)),
-        *(np.array(["i01"]), 1.0),
+    segments = SimpleNamespace(
+        **{"facet": facet, "table": rows, "lifts": lifts, "labels": {"a": "Dogs", "b": "Cats"}},
+        segment_ids=np.array(["i01"]),
     )
-    plots = figures(segments, cast(Any, SimpleNamespace()), seed=1)
+    plots = figures(cast(Any, segments), cast(Any, SimpleNamespace()), seed=1)
     assert list(plots) == ["segment_sizes", "value_by_segment", "interests_by_segment"]
     axes = plots["interests_by_segment"].axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["Cats", "Dogs"]
@@ -292,9 +291,9 @@ def test_an_unstable_segment_is_marked_wherever_its_name_appears() -> None:
     assert "Stable segments: 1 of 2." in text and "recovered 80% of a segment." in text
 
 
-def lineage(run: str, segment_id: str, verdict: str, akin: list[str], **more: Any) -> dict[str, Any]:
+def lineage(run: str, segment_id: str, verdict: str, related: list[str], **more: Any) -> dict[str, Any]:
     day = {"a": "2025-11-01 00:00", "b": "2025-12-01 00:00"}[run]
-    row = {"run_id": run, "as_of": day, "segment_id": segment_id, "verdict": verdict, "akin": akin}
+    row = {"run_id": run, "as_of": day, "segment_id": segment_id, "verdict": verdict, "related": related}
     return {"is_here": True, "jaccard": None, **row, **more}
 
 

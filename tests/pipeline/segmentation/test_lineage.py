@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,14 +15,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from models.segment_names import SegmentNames
 from models.segmentation import FittedClusters
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
-from pipeline.segmentation.lineage import _with_model_columns, identify, with_names
+from pipeline.segmentation.lineage import LineageRow, _read_lineage, _with_model_columns, identify, with_names
 from pipeline.stores import mlflow_runs
 from pipeline.stores.mlflow_runs import LINEAGE
+from tests.segments import segment_of
 
 
 def test_profiles_with_the_columns_of_the_champions_model() -> None:
@@ -49,16 +53,49 @@ def test_profiles_with_the_columns_of_the_champions_model() -> None:
         _with_model_columns(today, ["interest: Toys", "interest: Cars", "interest: Books"])
 
 
+def row(run_id: str, segment_id: str, *, is_here: bool = True, **more: Any) -> LineageRow:
+    return LineageRow("2025-11-01 00:00", run_id, "behaviour", segment_id, "new", is_here, None, (), **more)
+
+
 def test_only_rows_of_the_last_training_get_new_names() -> None:
+    rows = [row("a", "s01", name="Old"), row("b", "s01"), row("b", "s02", is_here=False)]
+    names = SegmentNames({"en": "New", "sq": "I ri"})
+    named = with_names(rows, [segment_of("s01").with_names(names)], "en")
+    assert [row.name for row in named] == ["Old", "New", None]
+    assert named[1].names == {"en": "New", "sq": "I ri"}
+    assert [row.name for row in with_names(rows, [segment_of("s01").with_names(names)], "sq")] == ["Old", "I ri", None]
+    assert with_names([], [], "en") == ()
+
+
+def test_lineage_of_earlier_versions_is_read() -> None:
+    """They call the related segments akin, and their names were in one language."""
+    common = {"as_of": "2025-11-01 00:00", "run_id": "a", "facet": "behaviour", "segment_id": "s03", "verdict": "split"}
+    written = {**common, "is_here": True, "jaccard": None, "related": ["s01", "s02"], "name": "Lost"}
+    read = LineageRow.from_dict(written)
+    assert read.related == ("s01", "s02") and list(read.as_dict()) == list(written) and read.as_dict() == written
+    assert (
+        LineageRow.from_dict({**common, "is_here": True, "jaccard": None, "akin": ["s01", "s02"], "name": "Lost"})
+        == read
+    )
+
+
+def test_a_run_whose_lineage_an_earlier_version_wrote_is_continued(
+    params: Callable[..., Params], champion: TrainingResult
+) -> None:
+    config, first = params(), champion
+    mlflow = mlflow_runs.open_store(config)
     rows = [
-        {"run_id": "a", "segment_id": "s01", "is_here": True, "name": "Old"},
-        {"run_id": "b", "segment_id": "s01", "is_here": True},
-        {"run_id": "b", "segment_id": "s02", "is_here": False},
+        {**{key: value for key, value in row.items() if key != "related"}, "akin": row["related"]}
+        for row in first.lineage
     ]
-    named = with_names(rows, [{"segment_id": "s01", "name": "New", "names": {"en": "New", "sq": "I ri"}}])
-    assert [row.get("name") for row in named] == ["Old", "New", None]
-    assert named[1]["names"]["sq"] == "I ri"
-    assert with_names([], []) == []
+    mlflow.MlflowClient().log_text(first.run_id, json.dumps(rows), LINEAGE)
+    assert mlflow_runs.read_lineage(mlflow, first.run_id, LINEAGE) == rows
+    (facet, *_) = facets_of(config)
+    earlier, damage = _read_lineage(mlflow, first.run_id, facet)
+    assert (list(earlier), damage) == (
+        [LineageRow.from_dict(row) for row in first.lineage if row["facet"] == facet.name],
+        "",
+    )
 
 
 def fitted_with_an_empty_centre(facet: Facet, ids: dict[int, str] | None = None) -> FittedClusters:
@@ -86,7 +123,7 @@ def test_an_empty_cluster_has_a_separate_id(params: Callable[..., Params]) -> No
     assert identify(mlflow, None, by_interest, config, interest, run_id="run").ids == {0: "i01", 1: "i03", 2: "i02"}
     # The empty cluster must not share the id s02 with the second cluster that has customers.
     assert identity.ids == {0: "s01", 1: "s03", 2: "s02"}
-    assert [row["segment_id"] for row in identity.lineage] == ["s01", "s02"]
+    assert [row.segment_id for row in identity.lineage] == ["s01", "s02"]
     named = fitted_with_an_empty_centre(behaviour, identity.ids)
     assert [named.segment_id(cluster) for cluster in named.model_clusters] == ["s01", "s03", "s02"]
 
