@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.categories import OTHER, SEPARATOR, lowered_parts
 from features.interests import SHARE_PREFIX
@@ -84,6 +85,11 @@ class NodeFigures:
             return np.where(
                 (self.share > 0) & (self.expected > 0), self.share * np.log(self.share / self.expected), 0.0
             )
+
+    def is_distinctive(self, min_lift: float, min_share: float) -> NDArray[np.bool_]:
+        """Categories of at least ``min_share`` whose share is significantly and ``min_lift`` times the expected one."""
+        is_high = (self.share >= min_lift * self.expected) & (self.low > self.expected)
+        return is_high & (self.share >= min_share)
 
 
 def node_figures(
@@ -164,10 +170,7 @@ def name_by_interests(
     leading : mapping
         segment_id -> position of its category in ``nodes``, for groups formed by the leading-category rule.
     """
-    gain = figures.gain()
-    is_distinctive = (
-        (figures.share >= min_lift * figures.expected) & (figures.low > figures.expected) & (figures.share >= min_share)
-    )
+    gain, is_distinctive = figures.gain(), figures.is_distinctive(min_lift, min_share)
     label_of = category_labels([node.name for node in nodes])
     labels = [label_of[node.name] for node in nodes]
     named: dict[str, Naming] = {}

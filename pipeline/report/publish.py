@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import UndefinedError
 
+from models.segment_names import SegmentNames
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.report.pages.render import render
@@ -116,10 +117,8 @@ def with_current_names(summary: Mapping[str, Any], language: str, given: Mapping
     """A summary with segment names in ``language``, or as set by hand (``given``: segment_id -> name)."""
     segments = []
     for segment in summary["segments"]:
-        by_hand = given.get(segment["segment_id"])
-        by_figures = segment.get("names_by_figures", segment["names"])
-        names = dict.fromkeys(by_figures, by_hand) if by_hand else by_figures
-        segments.append({**segment, "name": names[language], "names": names})
+        names = SegmentNames.from_dict(segment).with_given(given.get(segment["segment_id"]))
+        segments.append({**segment, "name": names.shown(language), "names": names.in_languages()})
     current = {segment["segment_id"]: segment["name"] for segment in segments}
     lineage = [row | {"name": current.get(row["segment_id"], row["name"])} for row in summary["lineage"]["rows"]]
     return {

@@ -231,7 +231,7 @@ def _lineage(summary: Mapping[str, Any], lineage: Sequence[Mapping[str, Any]]) -
     rows = [
         (
             *(moment(row["as_of"]), row["run_id"], row["segment_id"], name),
-            *(VERDICTS.get(row["verdict"], row["verdict"]), row["is_here"], row["jaccard"], ", ".join(row["akin"])),
+            *(VERDICTS.get(row["verdict"], row["verdict"]), row["is_here"], row["jaccard"], ", ".join(row["related"])),
         )
         for row, name in zip(lineage, _names_at_training(summary, lineage), strict=True)
     ]

@@ -72,15 +72,7 @@ def choose_and_fit(
     trials = run_trials(profiles, earlier, params, facet, sweep=sweep)
     min_customers = params.quality.min_segment_customers or params.naming.min_group
     remaining = {trial.candidate: trial for trial in trials if trial.setting.algorithm != "rule"}
-    while choice := choose(
-        list(remaining),
-        chosen_by=deciding_metrics(facet),
-        tolerance=params.sweep.tolerance,
-        min_customers=min_customers,
-        min_segment_share=params.quality.min_segment_share,
-        min_stable_share=params.sweep.min_stable_share,
-        min_separation=params.sweep.min_separation if "separation" in facet.settings.chosen_by else None,
-    ):
+    while choice := _best(list(remaining), params, facet, min_customers):
         trial = remaining.pop(choice.chosen)
         chosen = trial.setting.apply_to(facet)
         progress(f"clustering {facet.name}: {choice.chosen.name}")
@@ -97,6 +89,19 @@ def choose_and_fit(
             return ChosenClusters(chosen, fitted, trials, choice)
     return _by_leading_category(mlflow, profiles, params, facet, trials) or _fallback_k(
         mlflow, profiles, params, facet, starts, trials, min_customers
+    )
+
+
+def _best(candidates: list[Candidate], params: Params, facet: Facet, min_customers: int) -> Choice | None:
+    """`models.selection.choose` with the configured parameters."""
+    return choose(
+        candidates,
+        chosen_by=deciding_metrics(facet),
+        tolerance=params.sweep.tolerance,
+        min_customers=min_customers,
+        min_segment_share=params.quality.min_segment_share,
+        min_stable_share=params.sweep.min_stable_share,
+        min_separation=params.sweep.min_separation if "separation" in facet.settings.chosen_by else None,
     )
 
 

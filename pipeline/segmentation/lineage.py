@@ -69,9 +69,9 @@ class LineageRow:
 
     @staticmethod
     def from_dict(row: Mapping[str, Any]) -> LineageRow:
-        """Read what `as_dict` made; earlier versions call ``related`` akin."""
+        """Read what `as_dict` made."""
         known = {field.name: row[field.name] for field in fields(LineageRow) if field.name in row}
-        return LineageRow(**{**known, "related": tuple(row.get("related", row.get("akin", ())))})
+        return LineageRow(**{**known, "related": tuple(row["related"])})
 
 
 @dataclass(frozen=True)

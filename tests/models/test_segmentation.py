@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from features.profile import Column
+from models.cluster_notes import stability_notes
+from models.cluster_settings import FacetIdentity
 from models.scorer import assign
-from models.segmentation import FacetIdentity, FittedClusters, Segmentation, _stability_notes, fit_segmentation
+from models.segmentation import FittedClusters, Segmentation, fit_segmentation
 
 COLUMNS = [Column("spend", "value", "none", 0.0), Column("visits", "journey", "none", 0.0)]
 FACET = FacetIdentity("behaviour", "s", "noise")
@@ -83,7 +85,7 @@ def test_unstable_segments_are_reported() -> None:
     n_unstable = sum(value < 0.6 for value in fitted.stability.values())
     assert n_unstable > 0
     assert fitted.notes[-1].startswith(f"{n_unstable} of 9 segments of behaviour rarely reappear")
-    (note,) = _stability_notes(FACET, {0: 0.5, 1: 0.9}, 0.6)
+    (note,) = stability_notes(FACET, {0: 0.5, 1: 0.9}, 0.6)
     assert note.startswith("1 of 2 segments of behaviour rarely reappears") and ". It has no campaign name" in note
     assert fit(shop(), n_segments=3).notes == ()
 
