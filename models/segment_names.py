@@ -65,7 +65,7 @@ class Evidence:
     def from_dict(item: Mapping[str, Any]) -> Evidence:
         """Read what `as_dict` made."""
         known = {entry.name: item[entry.name] for entry in fields(Evidence) if entry.name in item}
-        return Evidence(**{**known, "condition": Bounds(**item["condition"])})
+        return Evidence(**{**known, "condition": Bounds(**item.get("condition", {}))})
 
 
 @dataclass(frozen=True, slots=True)
