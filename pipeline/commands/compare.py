@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from models.segment_names import SegmentNames
 from pipeline.commands.migration import names_by_rule
 from pipeline.commands.promote import STABILITY, VALIDITY, tolerances, worse_in
 from pipeline.config.params import Params
@@ -80,13 +79,12 @@ def _names(
     summary: Mapping[str, Any], given: Mapping[str, str], params: Params, language: str | None
 ) -> dict[str, str]:
     """segment_id -> manual name, or else the automatic name in ``language`` or, without one, as the training had it."""
-    shown_in = language or summary.get("language", params.language)
-    names = {row["segment_id"]: SegmentNames.from_dict(row) for row in summary.get("segments", [])}
-    if language:
-        names = {segment_id: name.with_given(None) for segment_id, name in names.items()}
-    names |= {segment_id: names[segment_id].with_given(given[segment_id]) for segment_id in names.keys() & given.keys()}
     # The summary has no row for rule-based groups that were empty at training.
-    return names_by_rule(params, shown_in) | {segment_id: name.shown(shown_in) for segment_id, name in names.items()}
+    return names_by_rule(params, language or summary.get("language", params.language)) | {
+        segment["segment_id"]: given.get(segment["segment_id"])
+        or (segment.get("names_by_figures", segment["names"])[language] if language else segment["name"])
+        for segment in summary.get("segments", [])
+    }
 
 
 def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
