@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,33 @@ FUNNEL_COUNTS = {"viewed": "view_count", "carted": "cart_count", "ordered": "ord
 """Funnel step -> the count that shows it, in order; a customer who ordered counts as having viewed and carted."""
 
 
+class Crosstab(TypedDict):
+    """Cells of two segmentations, as in summary.json: names of rows and columns, and a list per row.
+
+    A count is None if it is hidden; a ratio, observed over expected, is None if the cell does not stand out.
+    """
+
+    rows: list[str]
+    columns: list[str]
+    counts: list[list[int | None]]
+    ratios: list[list[float | None]]
+
+
+class Funnel(TypedDict):
+    """Customers by funnel step, as in summary.json.
+
+    ``steps`` are those that the log records, ``shop`` the customers by step. ``segments`` has the share of a segment's
+    customers by step, by segment_id; None if it would reveal too few customers.
+    """
+
+    steps: list[str]
+    shop: list[int]
+    segments: dict[str, list[float | None]]
+
+
 def crossing(
     first: pd.Series, second: pd.Series, *, min_group: int, max_p: float = 0.01, min_ratio: float = 1.25
-) -> dict[str, Any] | None:
+) -> Crosstab | None:
     """Cells of two segmentations with more or fewer customers than expected if the two were independent.
 
     A cell stands out if its adjusted residual (Haberman 1973) has a two-sided p below ``max_p`` after Bonferroni
@@ -32,9 +56,8 @@ def crossing(
 
     Returns
     -------
-    dict or None
-        rows, columns: names; counts: int, or None if hidden; ratios: observed over expected, None if the cell does not
-        stand out. None if no cell stands out.
+    Crosstab or None
+        None if no cell stands out.
     """
     counts = pd.crosstab(first, second)
     if min(counts.shape) < 2:
@@ -60,7 +83,7 @@ def crossing(
     }  # fmt: skip
 
 
-def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group: int) -> dict[str, Any]:
+def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group: int) -> Funnel:
     """Customers by funnel step: known, viewed, carted, ordered, ordered again; a later step implies all earlier ones.
 
     Parameters
@@ -69,11 +92,7 @@ def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group
         order_count, and view_count and cart_count if the log has such events.
     segment_ids : array of str, shape (n,)
 
-    Returns
-    -------
-    dict
-        steps: those that the log records; shop: customers by step; segments: segment_id -> share of its customers by
-        step, None if it would reveal 1 to ``min_group`` - 1 customers. Segments smaller than that are left out.
+    Segments smaller than ``min_group`` are left out.
     """
     known = {
         step: profile[name] > 0 for step, name in FUNNEL_COUNTS.items() if name in profile and profile[name].sum() > 0

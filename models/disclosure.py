@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.typing import DataFrameGroupBy
+
+if TYPE_CHECKING:
+    from models.crosstabs import Funnel
+    from models.segment_names import Evidence
+    from models.segments import Segment
 
 SIZES = ("customer_count", "customer_share")
 """The only figures shown for a group that is too small."""
@@ -20,6 +26,8 @@ SUBGROUP_FIGURES = {
     "cart_user_share": ("abandoned_cart_share",),
 }
 """Share of customers in a subgroup, such as buyers -> figures that describe this subgroup only."""
+SUBGROUP_SHARE = {figure: share for share, figures in SUBGROUP_FIGURES.items() for figure in figures}
+"""Figure that describes a subgroup, such as buyers -> the share of customers in that subgroup."""
 
 STAGES_BY_SHARE = {
     "buyer_share": ("first_order", "active", "slipping", "lapsed", "lost", "returned"),
@@ -32,13 +40,11 @@ FUNNEL_STEPS = {"buyer_share": "ordered", "repeat_buyer_share": "ordered_again"}
 MONEY = ("spend_share", "spend_per_customer", "paid_per_customer", "average_order_value")
 """Figures from which a segment's spend could be computed, given the number of customers or orders."""
 COUNTED_SHARES = (*STAGES_BY_SHARE, "cart_user_share", "back_without_order_share")
-EVIDENCE_SHARES = ("held_share", "ahead_share")
-"""Shares of a segment's customers in an evidence item: those who meet its condition, and those ahead of its peers."""
 EXTREME_MARGIN = 0.005
 """Shares this close to 0 or 1 are rounded to it: correct to the percent, and no individual is revealed."""
 
 
-def drop_small_base_figures(figures: dict[str, float], min_group: int) -> dict[str, float]:
+def drop_small_base_figures(figures: Mapping[str, float], min_group: int) -> dict[str, float]:
     """The figures without those based on fewer than ``min_group`` customers."""
     if figures["customer_count"] < min_group:
         return {name: figures[name] for name in SIZES}
@@ -68,17 +74,21 @@ def is_dominated(groups: DataFrameGroupBy, top: str, bottom: str, *, max_share: 
     return (top_share > max_share) & (change > max_share)
 
 
-def hide_small_spend(table: list[dict[str, Any]], min_group: int) -> None:
-    """Remove money figures from small segments, and from the next smallest if the small ones could be derived."""
-    by_size = sorted(table, key=lambda segment: (segment["customer_count"], segment["segment_id"]))
-    hidden = [segment for segment in by_size if segment["is_small"]]
-    larger = [segment for segment in by_size if not segment["is_small"]]
-    while hidden and larger and sum(segment["customer_count"] for segment in hidden) < min_group:
+def hide_small_spend(segments: Sequence[Segment], min_group: int) -> list[Segment]:
+    """Segments without money figures of small ones, and of the next smallest if the small ones could be derived."""
+    by_size = sorted(segments, key=lambda segment: (segment.customer_count, segment.segment_id))
+    hidden = [segment for segment in by_size if segment.is_small]
+    larger = [segment for segment in by_size if not segment.is_small]
+    while hidden and larger and sum(segment.customer_count for segment in hidden) < min_group:
         hidden.append(larger.pop(0))
-    for segment in hidden:
-        segment["spend_share"] = None
-        segment["figures"] = {name: value for name, value in segment["figures"].items() if name not in MONEY}
-        segment["evidence"] = [item for item in segment["evidence"] if item["figure"] not in MONEY]
+    hidden_ids = {segment.segment_id for segment in hidden}
+    return [_without_money(segment) if segment.segment_id in hidden_ids else segment for segment in segments]
+
+
+def _without_money(segment: Segment) -> Segment:
+    figures = {name: value for name, value in segment.figures.items() if name not in MONEY}
+    evidence = tuple(item for item in segment.evidence if item.figure not in MONEY)
+    return replace(segment.with_evidence(evidence), spend_share=None, figures=figures)
 
 
 def hidden_cells(counts: NDArray[np.float64], min_group: int) -> NDArray[np.bool_]:
@@ -115,36 +125,52 @@ def rounded_extreme(share: float) -> float | None:
 
 
 def hide_small_shares(
-    table: list[dict[str, Any]], stages: pd.DataFrame, steps: Mapping[str, Any], min_group: int
-) -> None:
-    """Remove shares that reveal 1 to ``min_group`` - 1 customers from the figures and the evidence of segments.
+    segments: Sequence[Segment], stages: pd.DataFrame, steps: Funnel, min_group: int
+) -> list[Segment]:
+    """Segments without figures and evidence that reveal 1 to ``min_group`` - 1 customers.
 
     Parameters
     ----------
     stages : DataFrame, segments x lifecycle stages
         Customers per cell of the crosstab. A cell hidden there is hidden here too. Segments outside the crosstab may be
         missing.
-    steps : mapping
-        `models.crosstabs.funnel`. A share hidden there is hidden here too.
+    steps : Funnel
+        A share hidden there is hidden here too.
     """
     hidden = pd.DataFrame(hidden_cells(stages.to_numpy(np.float64), min_group), stages.index, stages.columns)
-    for segment in table:
-        segment_id, figures, size = segment["segment_id"], segment["figures"], segment["customer_count"]
-        marks = hidden.loc[segment_id] if segment_id in hidden.index else pd.Series(dtype=bool)
-        unsafe = {f"stage_{stage}_share" for stage in marks.index[marks]}
-        for name, covered in STAGES_BY_SHARE.items():
-            if not is_safe_sum(marks.to_numpy(bool), marks.index.isin(covered)):
-                unsafe.add(name)
-        unsafe |= {name for name in figures.keys() & COUNTED_SHARES if _reveals_few(figures[name], size, min_group)}
-        reached = dict(zip(steps["steps"], steps["segments"].get(segment_id, ()), strict=False))
-        unsafe |= {name for name, step in FUNNEL_STEPS.items() if reached.get(step) is None}
-        shown = {name: rounded_extreme(value) if name in unsafe else value for name, value in figures.items()}
-        segment["figures"] = {name: value for name, value in shown.items() if value is not None}
-        segment["evidence"] = [
-            _hide_small_evidence({**item, "value": shown.get(item["figure"], item["value"])}, size, min_group)
-            for item in segment["evidence"]
-            if shown.get(item["figure"], item["value"]) is not None
-        ]
+    result = []
+    for segment in segments:
+        unsafe = _unsafe_shares(segment, hidden, steps, min_group)
+        rounded = {name: rounded_extreme(value) if name in unsafe else value for name, value in segment.figures.items()}
+        evidence = (
+            _safe_evidence(item, rounded.get(item.figure, item.value), segment.customer_count, min_group)
+            for item in segment.evidence
+        )
+        shown = segment.with_evidence(tuple(item for item in evidence if item is not None))
+        result.append(replace(shown, figures={name: value for name, value in rounded.items() if value is not None}))
+    return result
+
+
+def _unsafe_shares(segment: Segment, hidden: pd.DataFrame, steps: Funnel, min_group: int) -> set[str]:
+    """Figures of a segment that would reveal too few customers, alone or by subtraction.
+
+    hidden (segments x lifecycle stages): the cells of the crosstab that are hidden
+    """
+    marks = hidden.T[segment.segment_id] if segment.segment_id in hidden.index else pd.Series(dtype=bool)
+    of_stages = {f"stage_{stage}_share" for stage in marks.index[marks]}
+    of_several_stages = {
+        name
+        for name, covered in STAGES_BY_SHARE.items()
+        if not is_safe_sum(marks.to_numpy(bool), marks.index.isin(covered))
+    }
+    counted = {
+        name
+        for name in segment.figures.keys() & COUNTED_SHARES
+        if _reveals_few(segment.figures[name], segment.customer_count, min_group)
+    }
+    reached = dict(zip(steps["steps"], steps["segments"].get(segment.segment_id, ()), strict=False))
+    of_funnel = {name for name, step in FUNNEL_STEPS.items() if reached.get(step) is None}
+    return of_stages | of_several_stages | counted | of_funnel
 
 
 def _reveals_few(share: float, size: int, min_group: int) -> bool:
@@ -152,13 +178,12 @@ def _reveals_few(share: float, size: int, min_group: int) -> bool:
     return any(0 < round(part * size) < min_group for part in (share, 1.0 - share))
 
 
-def _hide_small_evidence(item: dict[str, Any], size: int, min_group: int) -> dict[str, Any]:
-    """The evidence item without its `EVIDENCE_SHARES` that would reveal too few customers."""
-    kept = dict(item)
-    for name in EVIDENCE_SHARES:
-        share = kept.get(name)
-        if share is not None and _reveals_few(share, size, min_group):
-            rounded = rounded_extreme(share)
-            kept = {key: value for key, value in kept.items() if key != name}
-            kept |= {} if rounded is None else {name: rounded}
-    return kept
+def _safe_evidence(item: Evidence, value: float | None, size: int, min_group: int) -> Evidence | None:
+    """The evidence with ``value``, without shares of customers that would reveal too few; None without a value."""
+    if value is None:
+        return None
+    held, ahead = (
+        rounded_extreme(share) if share is not None and _reveals_few(share, size, min_group) else share
+        for share in (item.held_share, item.ahead_share)
+    )
+    return replace(item, value=value, held_share=held, ahead_share=ahead)

@@ -100,12 +100,15 @@ def segment_rules(
     for segment_id in sorted(set(segment_ids[train]) & set(segment_ids[test])):
         inside = segment_ids == segment_id
         conditions = _best_node(values.iloc[train], inside[train], ranges, max_conditions, min_customers, seed)
-        matched = _matched(values.iloc[test], conditions)
-        both = (matched & inside[test]).sum()
-        precision = float(both / matched.sum()) if matched.any() else float("nan")
-        rules[segment_id] = Rule(conditions, precision, float(both / inside[test].sum()))
-        matches[segment_id] = matched
+        matches[segment_id] = _matched(values.iloc[test], conditions)
+        rules[segment_id] = _measured(conditions, matches[segment_id], inside[test])
     return rules, _fidelity(rules, matches, segment_ids[test])
+
+
+def _measured(conditions: tuple[Condition, ...], matched: NDArray[np.bool_], inside: NDArray[np.bool_]) -> Rule:
+    both = (matched & inside).sum()
+    precision = float(both / matched.sum()) if matched.any() else float("nan")
+    return Rule(conditions, precision, float(both / inside.sum()))
 
 
 def _is_allowed(name: str, sensitive: Sequence[str]) -> bool:

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 if TYPE_CHECKING:  # the scorer imports MLflow, which takes a second and a half
-    from models.scorer import Ints
+    from models.scorer import Floats, Ints
 
 RULE_GROUP_PREFIX = "standing-"
 """Prefix of the segment_id of a rule-based group, before its lifecycle stage."""
+
+
+Verdict = Literal["survived", "new", "split", "merged", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What became of an old segment, or where a new one comes from.
+
+    Attributes
+    ----------
+    is_here : bool
+        False for an old segment that no longer exists.
+    jaccard : float, optional
+        With the old segment of the same id.
+    related : tuple of str
+        The old or new ids that share most customers with the segment.
+    """
+
+    segment_id: str
+    verdict: Verdict
+    is_here: bool = True
+    jaccard: float | None = None
+    related: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -25,14 +49,12 @@ class Identities:
     ----------
     ids : dict of int to str
         Cluster -> segment_id.
-    lineage : list of dict
-        A row per new segment, and per old one that no longer exists (is_here is False): segment_id, verdict, jaccard
-        (with the old segment of the same id, else None), and akin (the old or new ids that share most customers with
-        it).
+    transitions : tuple of Transition
+        One per new segment, and one per old segment that no longer exists.
     """
 
     ids: dict[int, str]
-    lineage: list[dict[str, Any]]
+    transitions: tuple[Transition, ...]
 
 
 def numbered_id(prefix: str, number: int) -> str:
@@ -49,7 +71,7 @@ def last_number(ids: Iterable[str], prefix: str) -> int:
 def first_identities(clusters: Iterable[int], *, prefix: str, after: int = 0) -> Identities:
     """Ids for a first training: s01, s02, ... in the order of ``clusters``, starting after the number ``after``."""
     ids = {cluster: numbered_id(prefix, number) for number, cluster in enumerate(clusters, start=after + 1)}
-    return Identities(ids, [_row(segment_id, "new", None, []) for segment_id in ids.values()])
+    return Identities(ids, tuple(Transition(segment_id, "new") for segment_id in ids.values()))
 
 
 def with_unused(ids: dict[int, str], clusters: Iterable[int], *, prefix: str, after: int) -> dict[int, str]:
@@ -94,43 +116,74 @@ def match_segments(
     ----------
     Spiliopoulou, Ntoutsi, Theodoridis and Schult, MONIC: modeling and monitoring cluster transitions, KDD (2006).
     """
+    overlap = _overlap(old, new, old_ids)
+    return _named_clusters(overlap, used_ids, prefix, min_jaccard=min_jaccard, min_part=min_part)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How the customers of old segments and new clusters overlap; arrays of shape (n_old, n_new), shares 0..1.
+
+    Attributes
+    ----------
+    names, clusters : list of str, list of int
+        Old segments and new clusters, sorted.
+    share_of_old, share_of_new : float
+        Shared customers, as a share of the old segment and of the new cluster.
+    """
+
+    names: list[str]
+    clusters: list[int]
+    jaccard: Floats
+    share_of_old: Floats
+    share_of_new: Floats
+
+    def continued(self, min_jaccard: float) -> dict[int, int]:
+        """Column -> row of the pairs that maximise the sum of the Jaccard indexes."""
+        # Two pairs below the minimum must not outweigh one valid pair.
+        is_pair = self.jaccard >= min_jaccard
+        rows, columns = linear_sum_assignment(self.jaccard * is_pair, maximize=True) if is_pair.size else ((), ())
+        return {int(column): int(row) for row, column in zip(rows, columns, strict=True) if is_pair[row, column]}
+
+
+def _overlap(old: np.ndarray, new: Ints, old_ids: Iterable[str]) -> Overlap:
     shared = pd.crosstab(pd.Series(old, name="old"), pd.Series(new, name="new")).drop(columns=-1, errors="ignore")
     before, after = pd.Series(old).value_counts(), pd.Series(new[new >= 0]).value_counts()
     names, clusters = sorted(set(old_ids)), sorted(int(cluster) for cluster in after.index)
     counts = shared.reindex(index=names, columns=clusters, fill_value=0).to_numpy(np.float64)
     sizes = before.reindex(names, fill_value=0).to_numpy(np.float64)[:, None], after[clusters].to_numpy()[None, :]
     jaccard = counts / np.maximum(sizes[0] + sizes[1] - counts, 1.0)
-    # Two pairs below the minimum must not outweigh one valid pair.
-    is_pair = jaccard >= min_jaccard
-    pairs = zip(*linear_sum_assignment(jaccard * is_pair, maximize=True), strict=True) if counts.size else ()
-    continued = {column: row for row, column in pairs if is_pair[row, column]}
-    share_of_old, share_of_new = counts / np.maximum(sizes[0], 1.0), counts / np.maximum(sizes[1], 1.0)
+    return Overlap(names, clusters, jaccard, counts / np.maximum(sizes[0], 1.0), counts / np.maximum(sizes[1], 1.0))
 
+
+def _named_clusters(
+    overlap: Overlap, used_ids: Iterable[str], prefix: str, *, min_jaccard: float, min_part: float
+) -> Identities:
+    names, clusters = overlap.names, overlap.clusters
+    continued = overlap.continued(min_jaccard)
+    share_of_old, share_of_new = overlap.share_of_old, overlap.share_of_new
     number = last_number({*used_ids, *names}, prefix)
-    ids, lineage = {}, []
+    ids: dict[int, str] = {}
+    transitions = []
     for column, cluster in enumerate(clusters):
-        ancestors = [names[row] for row in np.flatnonzero(share_of_old[:, column] >= min_part)]
-        sources = [names[row] for row in np.flatnonzero(share_of_new[:, column] >= min_part)]
+        ancestors = tuple(names[row] for row in np.flatnonzero(share_of_old[:, column] >= min_part))
+        sources = tuple(names[row] for row in np.flatnonzero(share_of_new[:, column] >= min_part))
+        related = ancestors or sources
         if column in continued:
             row = continued[column]
             ids[cluster] = names[row]
-            lineage.append(_row(names[row], "survived", float(jaccard[row, column]), ancestors or sources))
+            jaccard = float(overlap.jaccard[row, column])
+            transitions.append(Transition(names[row], "survived", jaccard=jaccard, related=related))
             continue
         number += 1
         ids[cluster] = numbered_id(prefix, number)
-        verdict = "merged" if len(ancestors) > 1 else "split" if sources else "new"
-        lineage.append(_row(ids[cluster], verdict, None, ancestors or sources))
+        verdict: Verdict = "merged" if len(ancestors) > 1 else "split" if sources else "new"
+        transitions.append(Transition(ids[cluster], verdict, related=related))
     for row, name in enumerate(names):
         if row in continued.values():
             continue
-        targets = [ids[clusters[column]] for column in np.flatnonzero(share_of_old[row] >= min_part)]
-        parts = [ids[clusters[column]] for column in np.flatnonzero(share_of_new[row] >= min_part)]
+        targets = tuple(ids[clusters[column]] for column in np.flatnonzero(share_of_old[row] >= min_part))
+        parts = tuple(ids[clusters[column]] for column in np.flatnonzero(share_of_new[row] >= min_part))
         verdict = "merged" if targets else "split" if len(parts) > 1 else "gone"
-        lineage.append(_row(name, verdict, None, targets or parts, is_here=False))
-    return Identities(ids, lineage)
-
-
-def _row(
-    segment_id: str, verdict: str, jaccard: float | None, related: list[str], *, is_here: bool = True
-) -> dict[str, Any]:
-    return {"segment_id": segment_id, "verdict": verdict, "is_here": is_here, "jaccard": jaccard, "akin": related}
+        transitions.append(Transition(name, verdict, is_here=False, related=targets or parts))
+    return Identities(ids, tuple(transitions))

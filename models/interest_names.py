@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.categories import OTHER, SEPARATOR, lowered_parts
 from features.interests import SHARE_PREFIX
 from models.lifts import category_labels
 from models.naming import LANGUAGES, category_in_languages, in_languages
 from models.scorer import Floats, Ints
+from models.segment_names import Evidence, Naming, SegmentNames
 
 SECOND_GAIN = 0.5
 """A second category is named if its gain is at least this share of the first one's."""
@@ -96,6 +97,11 @@ class NodeFigures:
                 (self.share > 0) & (self.expected > 0), self.share * np.log(self.share / self.expected), 0.0
             )
 
+    def is_distinctive(self, min_lift: float, min_share: float) -> NDArray[np.bool_]:
+        """Categories of at least ``min_share`` whose share is significantly and ``min_lift`` times the expected one."""
+        is_high = (self.share >= min_lift * self.expected) & (self.low > self.expected)
+        return is_high & (self.share >= min_share)
+
 
 def node_figures(
     profile: pd.DataFrame,
@@ -158,7 +164,7 @@ def name_by_interests(
     playbook: Mapping[str, str],
     broad: Collection[str] = (),
     leading: Mapping[str, int] = MappingProxyType({}),
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Naming]:
     """A unique name in each language for every segment, its playbook, and the evidence.
 
     Candidates are the categories, at any level of the tree, whose share is significantly above the expected one and at
@@ -174,40 +180,30 @@ def name_by_interests(
         segment_ids that are called broad whatever their figures: customers between the clusters.
     leading : mapping
         segment_id -> position of its category in ``nodes``, for groups formed by the leading-category rule.
-
-    Returns
-    -------
-    dict
-        segment_id -> archetype (None), names, playbook, avoid, evidence, is_broad.
     """
-    gain = figures.gain()
-    is_distinctive = (
-        (figures.share >= min_lift * figures.expected) & (figures.low > figures.expected) & (figures.share >= min_share)
-    )
-    labels = labels_with_parents([node.name for node in nodes])
-    segments: dict[str, dict[str, Any]] = {}
-    spare: dict[str, list[int]] = {}
+    gain, is_distinctive = figures.gain(), figures.is_distinctive(min_lift, min_share)
+    label_of = labels_with_parents([node.name for node in nodes])
+    labels = [label_of[node.name] for node in nodes]
+    named: dict[str, Naming] = {}
+    spare: dict[str, list[str]] = {}
     for row, segment_id in enumerate(segment_ids):
         order = [
             position for position in np.argsort(-gain[row], kind="stable").tolist() if is_distinctive[row, position]
         ]
-        named = [] if segment_id in broad else _named_nodes(order, gain[row], nodes)
-        is_broad = not named or figures.first_share[row, named].sum() < MAJORITY
+        chosen = [] if segment_id in broad else _named_nodes(order, gain[row], nodes)
+        is_broad = not chosen or figures.first_share[row, chosen].sum() < MAJORITY
         if segment_id in leading:
-            named, is_broad = [leading[segment_id]], False
-        segments[segment_id] = {
-            "archetype": None,
-            "names": in_languages("broad")
-            if is_broad
-            else _joined([labels[nodes[position].name] for position in named]),
-            "playbook": {} if is_broad else _playbook(playbook, [labels[nodes[position].name] for position in named]),
-            "avoid": {},
-            "evidence": [_evidence(figures, row, position, labels[nodes[position].name]) for position in named],
-            "is_broad": is_broad,
-        }
-        spare[segment_id] = named if is_broad else [position for position in order if position not in named]
-    _make_unique(segments, spare, nodes, labels)
-    return segments
+            chosen, is_broad = [leading[segment_id]], False
+        names = _joined([labels[position] for position in chosen])
+        named[segment_id] = Naming(
+            SegmentNames(in_languages("broad") if is_broad else names),
+            playbook={} if is_broad else _filled(playbook, names),
+            evidence=tuple(_evidence(figures, row, position, labels[position]) for position in chosen),
+            is_broad=bool(is_broad),
+        )
+        unused = chosen if is_broad else [position for position in order if position not in chosen]
+        spare[segment_id] = [labels[position] for position in unused]
+    return _made_unique(named, spare)
 
 
 def labels_with_parents(names: Sequence[str]) -> dict[str, str]:
@@ -248,42 +244,32 @@ def _joined(labels: Sequence[str]) -> dict[str, str]:
     return {language: " & ".join(text[language] for text in texts) for language in LANGUAGES}
 
 
-def _playbook(template: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
-    joined = _joined(labels)
-    return {language: template[language].format(categories=joined[language]) for language in LANGUAGES}
+def _filled(template: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    return {language: template[language].format(categories=names[language]) for language in LANGUAGES}
 
 
-def _evidence(figures: NodeFigures, row: int, position: int, label: str) -> dict[str, Any]:
-    return {
-        "figure": f"interest: {label}",
-        "value": float(figures.share[row, position]),
-        "shop": float(figures.expected[row, position]),
-        "customer_count": int(figures.member_count[row, position]),
-        "first_share": float(figures.first_share[row, position]),
-        "condition": {},
-    }
+def _evidence(figures: NodeFigures, row: int, position: int, label: str) -> Evidence:
+    return Evidence(
+        figure=f"interest: {label}",
+        value=float(figures.share[row, position]),
+        shop=float(figures.expected[row, position]),
+        customer_count=int(figures.member_count[row, position]),
+        first_share=float(figures.first_share[row, position]),
+    )
 
 
-def _make_unique(
-    segments: dict[str, dict[str, Any]],
-    spare: Mapping[str, Sequence[int]],
-    nodes: Sequence[Node],
-    labels: Mapping[str, str],
-) -> None:
-    """Add the next distinctive category to a name already taken, else a number; the first segment keeps its name."""
+def _made_unique(named: Mapping[str, Naming], spare: Mapping[str, Sequence[str]]) -> dict[str, Naming]:
+    """Add the next distinctive category to a name already taken, else a number; the first segment keeps its name.
+
+    ``spare`` holds the labels of categories that the name of a segment does not use, by segment_id.
+    """
+    unique: dict[str, Naming] = {}
     taken: set[str] = set()
-    for segment_id, segment in segments.items():
-        base = segment["names"]
-        choices = (
-            _extended(base, category_in_languages(labels[nodes[position].name])) for position in spare[segment_id]
-        )
-        numbered = ({language: f"{name} {number}" for language, name in base.items()} for number in count(2))
-        options = [base, *choices]
-        segment["names"] = next((names for names in options if names["en"] not in taken), None) or next(
-            names for names in numbered if names["en"] not in taken
-        )
-        taken.add(segment["names"]["en"])
-
-
-def _extended(names: Mapping[str, str], labels: Mapping[str, str]) -> dict[str, str]:
-    return {language: f"{name} · {labels[language]}" for language, name in names.items()}
+    for segment_id, naming in named.items():
+        base = naming.names
+        longer = (base.with_addition(" · ", category_in_languages(label)) for label in spare[segment_id])
+        numbered = (base.with_number(number) for number in count(2))
+        names = next(names for names in chain([base], longer, numbered) if names.by_figures["en"] not in taken)
+        unique[segment_id] = replace(naming, names=names)
+        taken.add(names.by_figures["en"])
+    return unique

@@ -5,8 +5,8 @@ A rule does not depend on the sample: a customer with unchanged interests is in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,47 @@ class LeadingRule:
         }
 
 
+@dataclass(frozen=True)
+class CategoryGroups:
+    """The groups of a rule.
+
+    Attributes
+    ----------
+    columns : int array of shape (c,)
+        The group of each interest column; -1 for a column without one.
+    mix : float array of shape (n_groups,)
+        The shop's share of each group.
+    """
+
+    rule: LeadingRule
+    columns: Ints
+    mix: Floats
+
+    def as_model(self) -> dict[str, Any]:
+        """The model as `models.scorer.leading_category` reads it."""
+        return {
+            "nodes": self.columns,
+            "mix": self.mix,
+            "kappa": self.rule.kappa,
+            "min_lift": self.rule.min_lift,
+            "min_errors": self.rule.min_errors,
+            "noise": "keep",
+        }
+
+    def labels(self, space: Floats) -> Ints:
+        """The group of each customer; -1 without a leading category."""
+        if not len(self.mix):
+            return np.full(len(space), NOISE, dtype=np.int64)
+        labels: Ints = leading_category(space, self.as_model())["cluster_id"]
+        return labels
+
+    def only(self, order: Ints) -> CategoryGroups:
+        """The rule with only the groups in ``order``, in that order."""
+        rank = np.full(len(self.mix) + 1, NOISE, dtype=np.int64)  # the last entry serves columns without a group
+        rank[order] = np.arange(len(order))
+        return replace(self, columns=rank[self.columns], mix=self.mix[order])
+
+
 def fit_leading_category(space: Floats, seed: int, *, rule: LeadingRule) -> Clusters:
     """Group customers by leading category, at the tree level where most customers have one.
 
@@ -70,63 +111,39 @@ def fit_leading_category(space: Floats, seed: int, *, rule: LeadingRule) -> Clus
     Clusters
         Customers without a leading category are noise.
     """
-    candidates = [_without_small_groups(space, model, rule.min_share * len(space)) for model in _levels(rule)]
+    candidates = [_without_small_groups(space, groups, rule.min_share * len(space)) for groups in _levels(rule)]
     counts = [int((labels != NOISE).sum()) for _, labels in candidates]
-    model, labels = candidates[int(np.argmax(counts))]  # on a tie, the upper level
-    return _numbered(model, labels)
+    groups, labels = candidates[int(np.argmax(counts))]  # on a tie, the upper level
+    return _numbered(groups, labels)
 
 
-def _levels(rule: LeadingRule) -> Iterator[dict[str, Any]]:
+def _levels(rule: LeadingRule) -> Iterator[CategoryGroups]:
     """The rule at each level of the tree, from the root down; OTHER cannot lead."""
     paths = [lowered_parts(category) for category in rule.cut.categories]
+    mix = np.array(rule.cut.mix)
     for level in range(1, rule.cut.level + 1):
         names = [path[:level] for path in paths]
         codes = {name: code for code, name in enumerate(dict.fromkeys(name for name in names if name != (OTHER,)))}
-        nodes = np.array([codes.get(name, NOISE) for name in names], dtype=np.int64)
-        yield _rule_model(rule, nodes, np.array(rule.cut.mix))
+        columns = np.array([codes.get(name, NOISE) for name in names], dtype=np.int64)
+        in_group = columns >= 0
+        group_mix = np.bincount(columns[in_group], weights=mix[in_group], minlength=int(columns.max(initial=-1)) + 1)
+        yield CategoryGroups(rule, columns, group_mix.astype(np.float64))
 
 
-def _rule_model(rule: LeadingRule, nodes: Ints, mix: Floats) -> dict[str, Any]:
-    group_mix = np.bincount(nodes[nodes >= 0], weights=mix[nodes >= 0], minlength=int(nodes.max(initial=-1)) + 1)
-    return {
-        "nodes": nodes,
-        "mix": group_mix.astype(np.float64),
-        "kappa": rule.kappa,
-        "min_lift": rule.min_lift,
-        "min_errors": rule.min_errors,
-        "noise": "keep",
-    }
-
-
-def _without_small_groups(space: Floats, model: dict[str, Any], least: float) -> tuple[dict[str, Any], Ints]:
+def _without_small_groups(space: Floats, groups: CategoryGroups, least: float) -> tuple[CategoryGroups, Ints]:
     """The rule without categories that lead for fewer than ``least`` customers, and the group of each customer."""
     while True:
-        labels = _labels(space, model)
-        counts = np.bincount(labels[labels != NOISE], minlength=len(model["mix"]))
+        labels = groups.labels(space)
+        counts = np.bincount(labels[labels != NOISE], minlength=len(groups.mix))
         small = np.flatnonzero(counts < least)
         if not len(small):
-            return model, labels
-        kept = np.setdiff1d(np.arange(len(model["mix"])), small)
-        model = _renumbered(model, kept)
+            return groups, labels
+        groups = groups.only(np.setdiff1d(np.arange(len(groups.mix)), small))
 
 
-def _labels(space: Floats, model: Mapping[str, Any]) -> Ints:
-    if not len(model["mix"]):
-        return np.full(len(space), NOISE, dtype=np.int64)
-    labels: Ints = leading_category(space, model)["cluster_id"]
-    return labels
-
-
-def _renumbered(model: dict[str, Any], order: Ints) -> dict[str, Any]:
-    """The rule with only the groups in ``order``, in that order."""
-    rank = np.full(len(model["mix"]) + 1, NOISE, dtype=np.int64)  # the last entry serves columns without a group
-    rank[order] = np.arange(len(order))
-    return {**model, "nodes": rank[model["nodes"]], "mix": model["mix"][order]}
-
-
-def _numbered(model: dict[str, Any], labels: Ints) -> Clusters:
+def _numbered(groups: CategoryGroups, labels: Ints) -> Clusters:
     """Number the groups by size, in the same way as clusters."""
     grouped = labels[labels != NOISE]
-    order = canonical_order(grouped, model["mix"][:, None]) if len(grouped) else np.empty(0, dtype=np.int64)
+    order = canonical_order(grouped, groups.mix[:, None]) if len(grouped) else np.empty(0, dtype=np.int64)
     rank = np.append(np.argsort(order), NOISE)
-    return Clusters(_renumbered(model, order), rank[labels])
+    return Clusters(groups.only(order).as_model(), rank[labels])

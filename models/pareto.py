@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,30 @@ STEPS = 20
 """Number of points on the curve: one per 5% of the buyers."""
 
 
-def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, Any] | None:
+class Tier(TypedDict):
+    """A value tier, as in summary.json; shares are of all buyers and of their spend."""
+
+    tier: str
+    customer_count: int
+    customer_share: float
+    spend_share: float
+
+
+class CurvePoint(TypedDict):
+    """The share of the best buyers, and the share of spend that is theirs."""
+
+    customer_share: float
+    spend_share: float
+
+
+class Revenue(TypedDict):
+    """Tiers, highest spend first, and the Pareto curve, best buyers first, from (0, 0) to (1, 1)."""
+
+    tiers: list[Tier]
+    curve: list[CurvePoint]
+
+
+def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> Revenue | None:
     """Shares of revenue by value tier, and the Pareto curve.
 
     Parameters
@@ -27,10 +50,8 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, 
 
     Returns
     -------
-    dict or None
-        tiers: tier, customer_count, customer_share, spend_share, highest spend first (shares are of all buyers).
-        curve: customer_share, spend_share, best buyers first, from (0, 0) to (1, 1). None without revenue, or with
-        fewer buyers than ``min_group``.
+    Revenue or None
+        None without revenue, or with fewer buyers than ``min_group``.
     """
     is_buyer = tiers.notna()
     # Sorted because a sum of floats depends on the order of rows, and the result must not.
@@ -45,7 +66,7 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, 
     small_count = int((by_size < min_group).sum())
     enough_count = int(np.searchsorted(by_size.cumsum(), min_group)) + 1
     hidden = by_size.index[: max(small_count, enough_count) if small_count else 0]
-    tier_rows = [
+    tier_rows: list[Tier] = [
         {
             "tier": str(tier),
             "customer_count": int(row["size"]),
@@ -57,7 +78,7 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> dict[str, 
     ]
     steps = max(1, min(STEPS, len(spend) // min_group))
     counts = [round(len(spend) * step / steps) for step in range(1, steps + 1)]
-    curve = [
+    curve: list[CurvePoint] = [
         {"customer_share": count / len(spend), "spend_share": float(ranked[count - 1] / total)} for count in counts
     ]
     return {"tiers": tier_rows, "curve": [{"customer_share": 0.0, "spend_share": 0.0}, *curve]}

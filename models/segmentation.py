@@ -15,6 +15,8 @@ import pandas as pd
 
 from features.profile import Column
 from models.arrays import save_arrays
+from models.cluster_notes import noise_notes, stability_notes, too_little_data
+from models.cluster_settings import FacetIdentity, HDBSCANSettings, KMeansSettings, QualitySettings
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
 from models.leading_category import LeadingRule, fit_leading_category
 from models.preprocessing import fit_scaling
@@ -32,25 +34,6 @@ def input_columns(columns: Sequence[Column]) -> list[str]:
         "evidence",
         "lifecycle_stage",
     ]
-
-
-@dataclass(frozen=True)
-class FacetIdentity:
-    """How the segments of one facet are identified.
-
-    Attributes
-    ----------
-    name : str
-        As in params.yaml.
-    id_prefix : str
-        Prefix of a segment_id, before its number, as in s01 and i01.
-    noise_id : str
-        segment_id of customers between the clusters.
-    """
-
-    name: str
-    id_prefix: str
-    noise_id: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +122,20 @@ class ClusterInput:
     scaling: dict[str, Any]
     is_clustered: np.ndarray
 
+    @staticmethod
+    def of(clustered: pd.DataFrame, scaling: dict[str, Any], is_clustered: np.ndarray) -> ClusterInput:
+        """The points of the ``clustered`` profiles."""
+        space = to_space(clustered, scaling)
+        return ClusterInput(space, space, scaling, is_clustered)
+
+    def for_rule(self, clustered: pd.DataFrame, rule: LeadingRule) -> ClusterInput:
+        """Points for the rule, which uses unscaled shares.
+
+        The separation of its groups is measured in the same space as for clusters.
+        """
+        scaling = rule.scaling()
+        return replace(self, space=to_space(clustered, scaling), scaling=scaling)
+
 
 def fit_segmentation(
     profile: pd.DataFrame,
@@ -150,10 +147,10 @@ def fit_segmentation(
     n_segments: int,
     min_events: int,
     min_evidence: float,
-    kmeans: Mapping[str, Any],
-    hdbscan: Mapping[str, Any],
+    kmeans: KMeansSettings,
+    hdbscan: HDBSCANSettings,
     leading_rule: LeadingRule | None,
-    quality: Mapping[str, Any],
+    quality: QualitySettings,
     seed: int,
     starts: Mapping[str, Ints] = MappingProxyType({}),
 ) -> FittedClusters:
@@ -174,46 +171,54 @@ def fit_segmentation(
     ValueError
         No customer has enough events, or the facet has no column.
     """
-    columns = [column for column in columns if block_weights.get(column.block, 0.0) > 0.0]
-    if not columns:
-        raise ValueError(
-            f"facets.{facet.name}: expected columns to cluster by, found none with a weight. "
-            f"Set a weight above 0 in facets.{facet.name}.block_weights."
-        )
+    columns = _weighted_columns(columns, block_weights, facet)
     if algorithm == "rule" and leading_rule is None:
         return _without_clusters(profile, facet, fit_scaling(profile, columns, block_weights=block_weights))
     is_clustered = is_known(profile, {"min_events": min_events, "min_evidence": min_evidence})
     if not is_clustered.any():
-        raise ValueError(_too_little_data(facet, len(profile), min_events, min_evidence))
+        raise ValueError(too_little_data(facet, len(profile), min_events, min_evidence))
     clustered = profile[is_clustered]
-    scaling = fit_scaling(clustered, columns, block_weights=block_weights)
-    space = to_space(clustered, scaling)
-    # The rule uses unscaled shares. The separation of its groups is measured in the same space as for clusters.
-    quality_space = space
+    points = ClusterInput.of(clustered, fit_scaling(clustered, columns, block_weights=block_weights), is_clustered)
     if algorithm == "rule" and leading_rule is not None:
-        scaling = leading_rule.scaling()
-        space = to_space(clustered, scaling)
-        fit: Fit = functools.partial(fit_leading_category, rule=leading_rule)
-        clusters = fit(space, seed)
+        points, fit = points.for_rule(clustered, leading_rule), _rule_fit(leading_rule)
+        clusters = fit(points.space, seed)
     elif algorithm == "hdbscan":
-        clusters = fit_hdbscan(space, seed, **hdbscan)
-        # Resamples use the same dimensions as the full data.
-        reduce = "always" if clusters.is_reduced else "never"
-        fit = functools.partial(fit_hdbscan, **{**hdbscan, "reduce": reduce})
+        clusters, fit = _hdbscan(points, hdbscan, seed)
     else:
-        # Resamples do not use the known starts, so stability depends on the customers alone.
-        fit = functools.partial(fit_kmeans, n_segments=n_segments, **kmeans)
-        own_starts = {source: labels[is_clustered] for source, labels in starts.items()}
-        clusters = fit_kmeans(space, seed, n_segments=n_segments, **kmeans, starts=own_starts)
-    points = ClusterInput(space, quality_space, scaling, is_clustered)
+        clusters, fit = _kmeans(points, n_segments, kmeans, starts, seed)
     return _evaluate(facet, algorithm, clusters, fit, points, quality=quality, seed=seed)
 
 
-def _too_little_data(facet: FacetIdentity, count: int, min_events: int, min_evidence: float) -> str:
-    return (
-        f"facets.{facet.name}: expected customers with at least {min_events} events and evidence of {min_evidence:g}, "
-        f"found none among {count:,}. Lower min_events or min_evidence there, or use a longer log."
-    )
+def _weighted_columns(
+    columns: Sequence[Column], block_weights: Mapping[str, float], facet: FacetIdentity
+) -> list[Column]:
+    weighted = [column for column in columns if block_weights.get(column.block, 0.0) > 0.0]
+    if not weighted:
+        raise ValueError(
+            f"facets.{facet.name}: expected columns to cluster by, found none with a weight. "
+            f"Set a weight above 0 in facets.{facet.name}.block_weights."
+        )
+    return weighted
+
+
+def _rule_fit(rule: LeadingRule) -> Fit:
+    return functools.partial(fit_leading_category, rule=rule)
+
+
+def _hdbscan(points: ClusterInput, settings: HDBSCANSettings, seed: int) -> tuple[Clusters, Fit]:
+    """The clusters, and how resamples are clustered: in the same dimensions as the full data."""
+    clusters = fit_hdbscan(points.space, seed, **settings)
+    reduce = "always" if clusters.is_reduced else "never"
+    return clusters, functools.partial(fit_hdbscan, **(settings | {"reduce": reduce}))
+
+
+def _kmeans(
+    points: ClusterInput, n_segments: int, settings: KMeansSettings, starts: Mapping[str, Ints], seed: int
+) -> tuple[Clusters, Fit]:
+    """The clusters, and how resamples are clustered: without known starts, so stability depends on the customers."""
+    own_starts = {source: labels[points.is_clustered] for source, labels in starts.items()}
+    clusters = fit_kmeans(points.space, seed, n_segments=n_segments, **settings, starts=own_starts)
+    return clusters, functools.partial(fit_kmeans, n_segments=n_segments, **settings)
 
 
 def _without_clusters(profile: pd.DataFrame, facet: FacetIdentity, scaling: dict[str, Any]) -> FittedClusters:
@@ -241,7 +246,7 @@ def _evaluate(
     fit: Fit,
     points: ClusterInput,
     *,
-    quality: Mapping[str, Any],
+    quality: QualitySettings,
     seed: int,
 ) -> FittedClusters:
     space = points.space
@@ -262,7 +267,7 @@ def _evaluate(
     )
     notes = (
         *clusters.notes,
-        *_noise_notes(facet, algorithm, float(assigned["is_noise"].mean()), clusters.model.get("noise")),
+        *noise_notes(facet, algorithm, float(assigned["is_noise"].mean()), clusters.model.get("noise")),
     )
     clusters = replace(clusters, model={**clusters.model, **stay_rates(assigned["margin"], labels, resampled)})
     stability = resampled.stability
@@ -280,36 +285,6 @@ def _evaluate(
         candidates=[],
         choice_reason="",
         notes=notes,
-    )
-
-
-def _noise_notes(facet: FacetIdentity, algorithm: str, share: float, policy: str | None) -> tuple[str, ...]:
-    """A note on the customers between the clusters: how many there are, and where they go."""
-    if not share or policy is None:
-        return ()
-    if algorithm == "rule":
-        return (f"{share:.0%} of the customers grouped by {facet.name} have no leading category: broad interests.",)
-    treatment = {
-        "nearest": "they are assigned to the nearest segment",
-        "keep": "they form a separate group",
-        "standing": "they are grouped by rule instead",
-    }[policy]
-    return (
-        f"{share:.0%} of the clustered customers are between HDBSCAN's segments of {facet.name}: {treatment} "
-        f"(facets.{facet.name}.noise). Their evidence in the scores is {facet.noise_id}.",
-    )
-
-
-def stability_notes(facet: FacetIdentity, stability: Mapping[int, float], least: float) -> tuple[str, ...]:
-    """A note if clusters have a stability below ``least``."""
-    count = sum(value < least for value in stability.values())
-    if not count:
-        return ()
-    reappears, has = ("reappears", "It has") if count == 1 else ("reappear", "They have")
-    return (
-        f"{count} of {len(stability)} segments of {facet.name} rarely {reappears} when random subsets of the customers "
-        f"are re-clustered (stability below {least:g}). {has} no campaign name and no playbook. Fewer segments are "
-        f"more stable: lower facets.{facet.name}.n_segments, or for HDBSCAN raise min_cluster_share there.",
     )
 
 

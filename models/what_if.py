@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TypedDict
 
 import pandas as pd
 
@@ -29,15 +30,36 @@ Change = dict[str, tuple[float, float]]
 """Column -> (factor, addend). With factor 0 the new value is the addend, even if the old value was null."""
 
 
-def possible_moves(moves: Sequence[Mapping[str, Any]], event_counts: Mapping[EventType, float]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A possible next action of a customer, within some ``days``: the number of visits, views, carts and orders."""
+
+    text: str
+    days: float
+    visits: float
+    views: float
+    carts: float
+    orders: float
+
+
+class MoveChanges(TypedDict):
+    """The possible profile changes of a move, as the saved model holds them.
+
+    ``is_inactivity`` is true for a move without a visit or an order.
+    """
+
+    text: str
+    changes: list[Change]
+    is_inactivity: bool
+
+
+def possible_moves(moves: Sequence[Move], event_counts: Mapping[EventType, float]) -> list[Move]:
     """The moves that the shop's log can record, without views and carts if the log has none.
 
     A log with orders only cannot show a visit without an order. A log without carts cannot show an abandoned cart.
 
     Parameters
     ----------
-    moves : sequence of mapping
-        As in `moves_as_changes`.
     event_counts : mapping
         `EventType` -> number of such events at training.
     """
@@ -45,19 +67,19 @@ def possible_moves(moves: Sequence[Mapping[str, Any]], event_counts: Mapping[Eve
         any(event_counts[kind] > 0 for kind in kinds) for kinds in (VISIT_EVENTS, (EventType.VIEW,), (EventType.CART,))
     )
     return [
-        {**move, "views": move["views"] * has_views, "carts": move["carts"] * has_carts}
+        replace(move, views=move.views * has_views, carts=move.carts * has_carts)
         for move in moves
-        if move["orders"] or ((has_visits or not move["visits"]) and (has_carts or not move["carts"]))
+        if move.orders or ((has_visits or not move.visits) and (has_carts or not move.carts))
     ]
 
 
 def moves_as_changes(
-    moves: Sequence[Mapping[str, Any]],
+    moves: Sequence[Move],
     *,
     spend_per_order: float,
     half_life_days: float = math.inf,
     signal_weights: Mapping[EventType, float] = MappingProxyType({}),
-) -> list[dict[str, Any]]:
+) -> list[MoveChanges]:
     """The possible profile changes of each move; a customer moves only if all of them lead to the same segment.
 
     An action within some days may happen at once or on the last day, so both are tried. Doing nothing is tried on the
@@ -65,34 +87,26 @@ def moves_as_changes(
 
     Parameters
     ----------
-    moves : sequence of mapping
-        text, days, visits, views, carts, orders.
     spend_per_order : float
         Value of a typical order.
     half_life_days, signal_weights : float, mapping of EventType to float
         Parameters of activity; without them activity stays unchanged.
-
-    Returns
-    -------
-    list of dict
-        text; changes: list of `Change`; is_inactivity, for a move without a visit or an order. Only plain values, so
-        the model can be saved as JSON.
     """
     change = functools.partial(
         _change, spend_per_order=spend_per_order, half_life_days=half_life_days, signal_weights=signal_weights
     )
     return [
         {
-            "text": move["text"],
-            "changes": [change(move, days) for days in ([0.0] if move["visits"] else []) + [float(move["days"])]],
-            "is_inactivity": not (move["visits"] or move["orders"]),
+            "text": move.text,
+            "changes": [change(move, days) for days in ([0.0] if move.visits else []) + [float(move.days)]],
+            "is_inactivity": not (move.visits or move.orders),
         }
         for move in moves
     ]
 
 
 def _change(
-    move: Mapping[str, Any],
+    move: Move,
     days: float,
     *,
     spend_per_order: float,
@@ -100,15 +114,15 @@ def _change(
     signal_weights: Mapping[EventType, float],
 ) -> Change:
     """The profile change if the move happens ``days`` from now."""
-    views, carts, orders = (float(move[name]) for name in ("views", "carts", "orders"))
+    views, carts, orders = float(move.views), float(move.carts), float(move.orders)
     weighted = zip((signal_weights.get(kind, 0.0) for kind in MOVE_EVENTS), (views, carts, orders), strict=True)
     return {
         "days_since_first_event": (1.0, days),
-        "days_since_last_event": (0.0, 0.0) if move["visits"] else (1.0, days),
+        "days_since_last_event": (0.0, 0.0) if move.visits else (1.0, days),
         "days_since_last_purchase": (0.0, 0.0) if orders else (1.0, days),
-        "session_count": (1.0, float(move["visits"])),
+        "session_count": (1.0, float(move.visits)),
         # A visit has at least one event.
-        "event_count": (1.0, max(views + carts + orders, float(move["visits"]))),
+        "event_count": (1.0, max(views + carts + orders, float(move.visits))),
         "view_count": (1.0, views),
         "cart_count": (1.0, carts),
         "cart_session_count": (1.0, float(carts > 0)),

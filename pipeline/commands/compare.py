@@ -86,11 +86,12 @@ def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> ComparedRun:
 def segment_names(run: ComparedRun, given: Mapping[str, str], params: Params, language: str | None) -> dict[str, str]:
     """segment_id -> manual name, or else the automatic name in ``language`` or, without one, as the training had it."""
     # The summary has no row for rule-based groups that were empty at training.
-    return names_by_rule(params, language or run.language or params.language) | {
-        segment.segment_id: given.get(segment.segment_id)
-        or (segment.names_by_figures[language] if language else segment.name)
-        for segment in run.segments
-    }
+    shown_in = language or run.language or params.language
+    shown = names_by_rule(params, shown_in)
+    for segment in run.segments:
+        names = segment.all_names.with_given(given.get(segment.segment_id))
+        shown[segment.segment_id] = names.shown(shown_in) if language or names.given else segment.name
+    return shown
 
 
 def advice(runs: Sequence[ComparedRun], params: Params) -> Advice:

@@ -20,6 +20,7 @@ from models.migration_tables import (
     summarise_migration,
 )
 from models.naming import in_languages
+from models.segment_names import SegmentNames
 from pipeline.commands.rename import names_in
 from pipeline.config.errors import UserError
 from pipeline.config.facets import BROAD_ID, NOISE_ID, UNKNOWN_ID
@@ -205,11 +206,10 @@ def write(
 
 def names_by_rule(params: Params, language: str) -> dict[str, str]:
     """segment_id -> name in a language, for rule-based groups and for customers between clusters."""
-    stages = {
-        RULE_GROUP_PREFIX + stage: getattr(group.name, language) for stage, group in params.naming.standing.items()
-    }
+    stages = {RULE_GROUP_PREFIX + stage: group.name.model_dump() for stage, group in params.naming.standing.items()}
     others = {NOISE_ID: "noise", BROAD_ID: "broad", RULE_GROUP_PREFIX + UNKNOWN_ID: "unknown"}
-    return stages | {segment_id: in_languages(word)[language] for segment_id, word in others.items()}
+    names = stages | {segment_id: in_languages(word) for segment_id, word in others.items()}
+    return {segment_id: SegmentNames(by_figures).shown(language) for segment_id, by_figures in names.items()}
 
 
 def _arrow(frame: pd.DataFrame) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
+from models.segment_names import SegmentNames
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.report import publish
@@ -79,7 +80,7 @@ def names_in(mlflow: Any, params: Params, run_id: str) -> dict[str, str]:
 def _names(rows: list[dict[str, Any]], given: dict[str, str], language: str) -> dict[str, str]:
     """segment_id -> manual name, or else the automatic one. Older runs have only ``names``."""
     return {
-        row["segment_id"]: given.get(row["segment_id"]) or row.get("names_by_figures", row["names"])[language]
+        row["segment_id"]: SegmentNames.from_dict(row).with_given(given.get(row["segment_id"])).shown(language)
         for row in rows
     }
 

@@ -33,8 +33,9 @@ from pipeline.report.publish import REPORT, flat_segments, results_folder, write
 from pipeline.report.summary import Summary
 from pipeline.report.training_result import TrainingResult
 from pipeline.segmentation import sanity_checks
-from pipeline.segmentation.choose import candidates_text, choose_and_fit, clustered, needs_choice
-from pipeline.segmentation.cluster import cluster
+from pipeline.segmentation.candidates.search_space import needs_choice
+from pipeline.segmentation.choose import candidates_text, choose_and_fit
+from pipeline.segmentation.cluster import cluster, clustered
 from pipeline.segmentation.data_requirements import require_enough
 from pipeline.segmentation.describe import Segments, describe_segments, seasonal_lifts
 from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
@@ -224,7 +225,7 @@ def _describe(
         source=log.source,
         profiles=log.profiles,
         facets=[
-            FacetFindings(facet.fitted, segments, with_names(facet.identity.lineage, segments.table))
+            FacetFindings(facet.fitted, segments, with_names(facet.identity.lineage, segments.rows, params.language))
             for facet, segments in zip(facets, described, strict=True)
         ],
         cards=cards,
@@ -241,7 +242,7 @@ def _describe_facet(profiles: Profiles, facet: ClusteredFacet, params: Params) -
         params,
         facet.facet,
         seasonal_lift=seasonal_lifts(profiles, facet.fitted, params, facet.facet),
-        known_names=facet.identity.champion_rows,
+        champion_names=facet.identity.champion_names,
         given_names=facet.identity.given_names,
         lost_names=facet.identity.lost_names,
     )

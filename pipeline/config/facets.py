@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from models.segmentation import FacetIdentity
+from models.cluster_settings import FacetIdentity
 
 if TYPE_CHECKING:
     from features.profile import Column

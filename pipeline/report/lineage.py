@@ -26,7 +26,7 @@ class LineageRecord(BaseModel):
     segment_id: str
     verdict: str
     is_here: bool
-    akin: list[str]
+    related: list[str]
     jaccard: float | None
     name: str | None = None
     names: Texts = {}
@@ -77,7 +77,7 @@ def _change(record: LineageRecord, before: tuple[str, Texts], now: tuple[str, Te
     return Change(
         verdict=record.verdict,
         is_here=record.is_here,
-        akin=record.akin,
+        related=record.related,
         jaccard=record.jaccard,
         # If the earlier training was in another language, its name may be one of the current names.
         was="" if was in (name, *names.values()) else was,
@@ -95,7 +95,7 @@ def change_text(change: Change | None, words: Wording) -> str:
         return words("changes.renamed", same=same, name=was) if was else same
     keys = {"split": ("split", "part_of"), "merged": ("merged", "includes"), "new": ("new", "new")}
     key = keys.get(change.verdict, ("gone", "gone"))[change.is_here]
-    return words(f"changes.{key}", names=", ".join(change.akin))
+    return words(f"changes.{key}", names=", ".join(change.related))
 
 
 def lineage_text(records: Sequence[LineageRecord]) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from models.segment_names import SegmentNames
 from pipeline.config.errors import without_passwords
 from pipeline.config.params import Params
-from pipeline.report.texts.wording import proposed_name
 from pipeline.stores.mlflow_runs import tracking_uri
 
 MAKEFILE = "Makefile"
@@ -49,10 +49,7 @@ def _program(name: str) -> str:
 def proposals_text(params: Params, segments: pd.DataFrame, *, is_champion: bool) -> list[str]:
     """Proposed names as lines, each with the command that accepts it."""
     rows: list[dict[Any, Any]] = segments.to_dict("records")
-    names = [
-        (row, proposed_name(row.get("proposed_names"), row["names"], row["names_by_figures"], params.language))
-        for row in rows
-    ]
+    names = [(row, SegmentNames.from_dict(row).proposal(params.language)) for row in rows]
     lines = [
         f"         {command(params, 'rename', segment['segment_id'], name)}  # now {segment['name']}"
         for segment, name in names

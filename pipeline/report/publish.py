@@ -121,9 +121,8 @@ def with_current_names(summary: Summary, language: str, given: Mapping[str, str]
     """A summary with segment names in ``language``, or as set by hand (``given``: segment_id -> name)."""
     segments = []
     for segment in summary.segments:
-        by_hand = given.get(segment.segment_id)
-        names = dict.fromkeys(segment.names_by_figures, by_hand) if by_hand else segment.names_by_figures
-        segments.append(segment.model_copy(update={"name": names[language], "names": names}))
+        names = segment.all_names.with_given(given.get(segment.segment_id))
+        segments.append(segment.model_copy(update={"name": names.shown(language), "names": names.in_languages()}))
     current = {segment.segment_id: segment.name for segment in segments}
     rows = [row.model_copy(update={"name": current.get(row.segment_id, row.name)}) for row in summary.lineage.rows]
     lineage = summary.lineage.model_copy(update={"rows": rows})

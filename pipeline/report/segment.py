@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from models.segment_names import SegmentNames
+
 Texts = dict[str, str]
 """Language -> text."""
 
@@ -147,6 +149,11 @@ class Segment(Part):
     proposed_names: Texts | None = None
     retention: Retention | None = None
     stages: list[StageShare]
+
+    @property
+    def all_names(self) -> SegmentNames:
+        """Its names by figures, by hand and proposed."""
+        return SegmentNames.from_dict(dict(self))
 
     @property
     def is_by_interest(self) -> bool:

@@ -62,7 +62,7 @@ class Change(Part):
 
     verdict: str
     is_here: bool
-    akin: list[str]
+    related: list[str]
     jaccard: float | None
     was: str = ""
     was_names: Texts | None = None

@@ -135,5 +135,5 @@ def _matching_segments(both: pd.DataFrame, min_jaccard: float) -> dict[str, str]
         min_jaccard=min_jaccard,
         min_part=1.0,
     )
-    survived = {row["segment_id"] for row in match.lineage if row["verdict"] == "survived"}
+    survived = {row.segment_id for row in match.transitions if row.verdict == "survived"}
     return {names[position]: segment_id for position, segment_id in match.ids.items() if segment_id in survived}

@@ -2,111 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from joblib import Parallel, delayed
-from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from models.clusterers import sampled_rows
-from models.scorer import NOISE, Ints, assign, is_known, to_space
+from models.scorer import NOISE, Ints
 from models.segmentation import FittedClusters
 from models.selection import Candidate, Choice, choose, scores
-from models.validity import CHANCE, predictive_validity
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
 from pipeline.profiles.build import Profiles, Progress
 from pipeline.report import plots
-from pipeline.report.next_steps import command
-from pipeline.segmentation.cluster import cluster, hdbscan_settings, segment_ids
-from pipeline.segmentation.describe import describe_segments
-from pipeline.segmentation.predictive_validity import NO_QUALITY_METRICS, CutoffData
+from pipeline.segmentation.candidates.search_space import Setting, deciding_metrics
+from pipeline.segmentation.candidates.trials import Trial, run_trials
+from pipeline.segmentation.cluster import cluster, clustered
+from pipeline.segmentation.predictive_validity import CutoffData
 from pipeline.stores import mlflow_runs
-
-RULE_SAMPLE_CUSTOMERS = 300
-HOLDOUT_SPLITS = 3
-DEFAULT_BALANCE = "blocks as given"
-METRIC_OF_QUESTION = {
-    "buys": "buys_auc",
-    "spend": "spend_r2",
-    "categories": "category_auc",
-    "stability": "stable_share",
-    "separation": "separation",
-}
-"""Question of ``chosen_by`` -> attribute of `models.selection.Candidate`."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The settings of a candidate; None where a setting does not apply."""
-
-    algorithm: str
-    n_segments: int | None
-    min_cluster_share: float | None
-    balance: int
-    block_weights: Mapping[str, float]
-    """Only the weights that differ from the facet's."""
-
-    def apply_to(self, facet: Facet) -> Facet:
-        """The facet with this setting."""
-        changes: dict[str, Any] = {"algorithm": self.algorithm, "block_weights": dict(self.block_weights)}
-        if self.n_segments is not None:
-            changes["n_segments"] = self.n_segments
-        if self.min_cluster_share is not None:
-            changes["min_cluster_share"] = self.min_cluster_share
-        return facet.with_settings(**changes)
-
-    def overrides(self, facet: Facet) -> dict[str, str]:
-        """The setting as keys and values of params.yaml."""
-        section = f"facets.{facet.name}"
-        overrides = {f"{section}.algorithm": self.algorithm}
-        if self.n_segments is not None:
-            overrides[f"{section}.n_segments"] = str(self.n_segments)
-        if self.min_cluster_share is not None:
-            overrides[f"{section}.min_cluster_share"] = f"{self.min_cluster_share:g}"
-        weights = {f"{section}.block_weights.{name}": f"{weight:g}" for name, weight in self.block_weights.items()}
-        return overrides | weights
-
-    def command(self, params: Params, facet: Facet) -> str:
-        """The command that trains the setting in full."""
-        return command(params, "train", overrides=self.overrides(facet))
-
-    def balance_name(self) -> str:
-        """The balance of blocks in words."""
-        return ", ".join(f"{name} {weight:g}" for name, weight in self.block_weights.items()) or DEFAULT_BALANCE
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A setting and its results on the sample.
-
-    Attributes
-    ----------
-    setting : Setting
-    candidate : Candidate
-    scaling, model : dict
-        Scaling and model of the sample's clusters, as `models.scorer` reads them.
-    """
-
-    setting: Setting
-    candidate: Candidate
-    scaling: Mapping[str, Any]
-    model: Mapping[str, Any]
-
-    def starts(self, profile: pd.DataFrame, facet: Facet) -> dict[str, Ints]:
-        """Start for `models.clusterers.fit_kmeans`: each customer's cluster among the clusters of the sample."""
-        if self.setting.algorithm != "kmeans":
-            return {}
-        inside = clustered(profile, facet)
-        labels = np.full(len(profile), -1, dtype=np.int64)
-        labels[inside] = assign(to_space(profile[inside], self.scaling), self.model)["cluster_id"]
-        return {"": labels}  # this start is internal, so it is not named in the notes
 
 
 @dataclass(frozen=True)
@@ -128,164 +41,6 @@ class ChosenClusters:
     fitted: FittedClusters
     trials: list[Trial]
     choice: Choice | None
-
-
-def needs_choice(facet: Facet, *, sweep: bool) -> bool:
-    """Whether the facet's settings must be chosen before it is trained."""
-    settings = facet.settings
-    return sweep or settings.algorithm == "auto" or (settings.algorithm == "kmeans" and settings.n_segments == "auto")
-
-
-def clustered(profile: pd.DataFrame, facet: Facet) -> NDArray[np.bool_]:
-    """Customers with enough events and evidence to be clustered: shape (n,)."""
-    return is_known(profile, facet.settings.model_dump(include={"min_events", "min_evidence"}))
-
-
-def search_space(params: Params, facet: Facet, *, sweep: bool) -> list[Setting]:
-    """Settings to try: for the facet's algorithm or, with ``sweep``, for all algorithms in `sweep.algorithm`.
-
-    If more than one algorithm is tried, a facet named by interests also tries its rule.
-    """
-    settings = facet.settings
-    tries_algorithms = sweep or settings.algorithm == "auto"
-    # A balance equal to the configured weights is not tried twice.
-    balances: list[dict[str, float]] = [
-        {str(block): weight for block, weight in balance.items() if settings.block_weights.get(block, 0.0) != weight}
-        for balance in settings.try_block_weights
-    ]
-    counts = sorted(set(settings.try_n_segments)) if sweep or settings.n_segments == "auto" else [settings.n_segments]
-    space = []
-    for algorithm in dict.fromkeys(params.sweep.algorithm if tries_algorithms else [settings.algorithm]):
-        for index, balance in enumerate([{}, *(balance for balance in balances if balance)]):
-            if algorithm == "kmeans":
-                space += [Setting(algorithm, count, None, index, balance) for count in counts]
-            else:
-                shares = sorted(set(settings.try_min_cluster_share))
-                space += [Setting(algorithm, None, share, index, balance) for share in shares]
-    if tries_algorithms and facet.is_named_by_interests:
-        space.append(Setting("rule", None, None, 0, {}))
-    return space
-
-
-def run_settings(
-    settings: Sequence[Setting], sample: Sample, earlier: Sequence[CutoffData], params: Params, facet: Facet
-) -> list[Trial]:
-    """Fit and judge settings in parallel, on a sample of today's customers and on the earlier cutoffs."""
-    # UMAP's compiled code is not thread-safe. For the others, starting processes would take longer than the work.
-    use_threads = all(setting.algorithm != "hdbscan" for setting in settings)
-    work = [delayed(_run_trial)(setting, sample, earlier, params, facet) for setting in settings]
-    with threadpool_limits(limits=1):
-        trials = Parallel(n_jobs=params.sweep.n_jobs, prefer="threads" if use_threads else "processes")(work)
-    return list(trials)
-
-
-def run_trials(
-    profiles: Profiles, earlier: Sequence[CutoffData], params: Params, facet: Facet, *, sweep: bool
-) -> list[Trial]:
-    """Fit and judge every candidate. If separation decides, numbers of segments near the best are also tried."""
-    sample = _sample(profiles, params, facet)
-    trials = run_settings(search_space(params, facet, sweep=sweep), sample, earlier, params, facet)
-    if "separation" in facet.settings.chosen_by and (sweep or facet.settings.n_segments == "auto"):
-        while counts := counts_between(trials, facet):
-            more = [Setting("kmeans", count, None, 0, {}) for count in counts]
-            trials += run_settings(more, sample, earlier, params, facet)
-    return trials
-
-
-def counts_between(trials: Sequence[Trial], facet: Facet) -> list[int]:
-    """Numbers of segments halfway between the best KMeans candidate and its neighbours; empty if there are none."""
-    kmeans = [trial for trial in trials if trial.setting.algorithm == "kmeans" and trial.setting.balance == 0]
-    if len(kmeans) < 2:
-        return []
-    score_of = dict(
-        zip(
-            (trial.setting.n_segments or 0 for trial in kmeans),
-            scores([trial.candidate for trial in kmeans], deciding_metrics(facet)),
-            strict=True,
-        )
-    )
-    counts = sorted(score_of)
-    best = counts.index(max(counts, key=lambda count: (score_of[count], -count)))
-    neighbours = counts[max(best - 1, 0) : best + 2]
-    return [(low + high) // 2 for low, high in pairwise(neighbours) if high - low > 1]
-
-
-def deciding_metrics(facet: Facet) -> list[str]:
-    """Attributes of `Candidate` that decide between the facet's candidates."""
-    return [METRIC_OF_QUESTION[question] for question in facet.settings.chosen_by]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A sample of today's customers with enough events to be clustered, and the number of all such customers."""
-
-    profiles: Profiles
-    clustered_count: int
-
-
-def _sample(profiles: Profiles, params: Params, facet: Facet) -> Sample:
-    inside = np.flatnonzero(clustered(profiles.table, facet))
-    rows = inside[sampled_rows(len(inside), params.sweep.sample_customers, params.seed)]
-    table = profiles.table.iloc[rows].reset_index(drop=True)
-    return Sample(replace(profiles, table=table, event_evidence=None), len(inside))
-
-
-def _run_trial(setting: Setting, sample: Sample, earlier: Sequence[CutoffData], params: Params, facet: Facet) -> Trial:
-    facet, sweep = setting.apply_to(facet), params.sweep
-    # Rules do not affect names, and take longer than the rest of the description.
-    params = params.model_copy(
-        update={"rules": params.rules.model_copy(update={"sample_customers": RULE_SAMPLE_CUSTOMERS})}
-    )
-    quality = {
-        **params.quality.model_dump(),
-        "sample_customers": sweep.sample_customers,
-        **dict.fromkeys(("stability_customers", "hdbscan_resample_customers"), sweep.sample_customers),
-        **dict.fromkeys(("stability_resamples", "hdbscan_resamples"), sweep.resamples),
-    }
-    fitted = cluster(sample.profiles, params, facet, quality=quality)
-    segments = describe_segments(sample.profiles, fitted, params, facet, seasonal_lift=None)
-    names = [segment["name"] for segment in segments.table]
-    numbered = [match for name in names if (match := re.fullmatch(r"(.+) \d+", name)) and match[1] in names]
-    predictive: dict[str, list[float]] = {metric: [] for metric in CHANCE}
-    for data in earlier:
-        for metric, value in _predictive_metrics(data, params, facet).items():
-            predictive[metric].append(value)
-    smallest, noise_share = fitted.quality["smallest_share"] or 0.0, fitted.quality["noise_share"] or 0.0
-    candidate = Candidate(
-        algorithm=setting.algorithm,
-        asked=setting.n_segments,
-        density=setting.min_cluster_share,
-        balance=setting.balance,
-        balance_name=setting.balance_name(),
-        n_segments=fitted.n_segments,
-        silhouette=fitted.quality["silhouette"],
-        density_validity=fitted.quality["density_validity"],
-        stability=fitted.mean_stability,
-        stable_share=fitted.stable_share(params.quality.min_stability),
-        smallest_count=round(smallest * sample.clustered_count, 1),
-        smallest_share=smallest,
-        noise_share=noise_share,
-        named_apart=fitted.n_segments - len(numbered),
-        **{metric: float(np.mean(values)) if values else None for metric, values in predictive.items()},
-    )
-    return Trial(setting, candidate, fitted.scaling, fitted.clusters.model)
-
-
-def _predictive_metrics(data: CutoffData, params: Params, facet: Facet) -> dict[str, float]:
-    """How well the facet's segments, fitted on a sample at a cutoff, predict the outcomes after it."""
-    limit = {"fit_customers": params.sweep.sample_customers}
-    fitted = cluster(
-        data.profiles,
-        params,
-        facet,
-        quality={**params.quality.model_dump(), **NO_QUALITY_METRICS},
-        kmeans={**params.clustering.kmeans.model_dump(), **limit},
-        hdbscan={**hdbscan_settings(params, facet), **limit},
-    )
-    ids = segment_ids(data.profiles.table, fitted, facet)
-    # The mean over several random splits varies less than a single one.
-    splits = [predictive_validity(ids, data.outcomes, seed=params.seed + split) for split in range(HOLDOUT_SPLITS)]
-    return {metric: float(np.mean([split[metric] for split in splits])) for metric in splits[0]}
 
 
 def choose_and_fit(
@@ -317,21 +72,11 @@ def choose_and_fit(
     trials = run_trials(profiles, earlier, params, facet, sweep=sweep)
     min_customers = params.quality.min_segment_customers or params.naming.min_group
     remaining = {trial.candidate: trial for trial in trials if trial.setting.algorithm != "rule"}
-    while choice := choose(
-        list(remaining),
-        chosen_by=deciding_metrics(facet),
-        tolerance=params.sweep.tolerance,
-        min_customers=min_customers,
-        min_segment_share=params.quality.min_segment_share,
-        min_stable_share=params.sweep.min_stable_share,
-        min_separation=params.sweep.min_separation if "separation" in facet.settings.chosen_by else None,
-    ):
-        chosen = remaining[choice.chosen].setting.apply_to(facet)
+    while choice := _best(list(remaining), params, facet, min_customers):
+        trial = remaining.pop(choice.chosen)
+        chosen = trial.setting.apply_to(facet)
         progress(f"clustering {facet.name}: {choice.chosen.name}")
-        own_starts = remaining[choice.chosen].starts(profiles.table, chosen)
-        fitted = cluster(profiles, params, chosen, starts={**starts, **own_starts})
-        if starts and _smallest(fitted) < min_customers:  # without the champion's start, all may be large enough
-            fitted = cluster(profiles, params, chosen, starts=own_starts)
+        fitted = _fit_in_full(profiles, params, chosen, trial, starts, min_customers)
         if _smallest(fitted) >= min_customers:
             log_candidates(mlflow, trials, choice.chosen, params, facet)
             samples = _describe_samples(profiles, earlier, params, facet)
@@ -342,10 +87,33 @@ def choose_and_fit(
                 notes=(*fitted.notes, *choice.notes),
             )
             return ChosenClusters(chosen, fitted, trials, choice)
-        del remaining[choice.chosen]
     return _by_leading_category(mlflow, profiles, params, facet, trials) or _fallback_k(
         mlflow, profiles, params, facet, starts, trials, min_customers
     )
+
+
+def _best(candidates: list[Candidate], params: Params, facet: Facet, min_customers: int) -> Choice | None:
+    """`models.selection.choose` with the configured parameters."""
+    return choose(
+        candidates,
+        chosen_by=deciding_metrics(facet),
+        tolerance=params.sweep.tolerance,
+        min_customers=min_customers,
+        min_segment_share=params.quality.min_segment_share,
+        min_stable_share=params.sweep.min_stable_share,
+        min_separation=params.sweep.min_separation if "separation" in facet.settings.chosen_by else None,
+    )
+
+
+def _fit_in_full(
+    profiles: Profiles, params: Params, facet: Facet, trial: Trial, starts: Mapping[str, Ints], min_customers: int
+) -> FittedClusters:
+    """The clusters of all customers, also from the champion's start if all segments are large enough with it."""
+    own_starts = trial.starts(profiles.table, facet)
+    fitted = cluster(profiles, params, facet, starts={**starts, **own_starts})
+    if starts and _smallest(fitted) < min_customers:
+        return cluster(profiles, params, facet, starts=own_starts)
+    return fitted
 
 
 def _by_leading_category(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from models.identity import RULE_GROUP_PREFIX
 from models.leading_category import LeadingRule
@@ -49,6 +52,11 @@ def cluster(profiles: Profiles, params: Params, facet: Facet, **changes: Any) ->
         raise UserError(str(error)) from None
 
 
+def clustered(profile: pd.DataFrame, facet: Facet) -> NDArray[np.bool_]:
+    """Customers with enough events and evidence to be clustered: shape (n,)."""
+    return is_known(profile, facet.settings.model_dump(include={"min_events", "min_evidence"}))
+
+
 def hdbscan_settings(params: Params, facet: Facet) -> dict[str, Any]:
     """Arguments for `models.clusterers.fit_hdbscan` in a facet."""
     facet_settings = facet.settings.model_dump(include={"noise", "min_cluster_share"})
@@ -78,6 +86,42 @@ def segment_ids(profile: pd.DataFrame, fitted: FittedClusters, facet: Facet) -> 
     clusters, index = np.unique(fitted.labels[in_cluster], return_inverse=True)
     ids[rows] = np.array([fitted.segment_id(number) for number in clusters.tolist()], dtype=object)[index]
     return ids
+
+
+@dataclass(frozen=True)
+class FacetClusters:
+    """The clusters of a facet, and the customers in them.
+
+    Attributes
+    ----------
+    profiles : Profiles
+        n rows.
+    """
+
+    profiles: Profiles
+    fitted: FittedClusters
+    params: Params
+    facet: Facet
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """segment_id of each customer, shape (n,)."""
+        return segment_ids(self.profiles.table, self.fitted, self.facet)
+
+    @cached_property
+    def is_clustered(self) -> NDArray[np.bool_]:
+        """Customers who are not in a rule-based group, shape (n,)."""
+        return np.array([not segment_id.startswith(RULE_GROUP_PREFIX) for segment_id in self.ids], dtype=bool)
+
+    @cached_property
+    def clustered(self) -> pd.DataFrame:
+        """Profiles of these customers."""
+        return self.profiles.table[self.is_clustered]
+
+    @cached_property
+    def clustered_ids(self) -> np.ndarray:
+        """segment_id of each of these customers."""
+        return self.ids[self.is_clustered]
 
 
 def rule_based_groups(profile: pd.DataFrame, facet: Facet) -> np.ndarray:

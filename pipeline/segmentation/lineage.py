@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,25 @@ import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
-from models.identity import Identities, first_identities, last_number, match_segments, numbered_id, with_unused
-from models.name_continuity import ManualName, inheritors
+from models.identity import (
+    Identities,
+    Verdict,
+    first_identities,
+    last_number,
+    match_segments,
+    numbered_id,
+    with_unused,
+)
+from models.name_continuity import ManualName
 from models.scorer import NOISE, Ints, facet_column
+from models.segment_names import Naming, Texts
 from models.segmentation import FittedClusters, input_columns
+from models.segments import Segment
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.profiles.build import Profiles
 from pipeline.profiles.shop import load_shop
-from pipeline.report.next_steps import command
 from pipeline.report.terminal import counted
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import mlflow_runs, model_registry
@@ -29,6 +37,42 @@ from pipeline.stores.mlflow_runs import LINEAGE
 
 MIN_SHARED_INTERESTS = 0.5
 """A champion with a smaller share of its interests in today's profile had another shop or another category tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineageRow:
+    """A segment in one training: a `models.identity.Transition`, and the names it had then.
+
+    Attributes
+    ----------
+    as_of : str
+        As in ``2025-11-01 00:00``, UTC.
+    name, names : str, mapping, optional
+        In the language of the training, and by language; None for a segment that no longer exists. Old rows may have
+        no ``names``.
+    """
+
+    as_of: str
+    run_id: str
+    facet: str
+    segment_id: str
+    verdict: Verdict
+    is_here: bool
+    jaccard: float | None
+    related: tuple[str, ...]
+    name: str | None = None
+    names: Texts | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """A row of lineage.json; without names if there are none."""
+        row = {**asdict(self), "related": list(self.related)}
+        return {key: value for key, value in row.items() if value is not None or key not in ("name", "names")}
+
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> LineageRow:
+        """Read what `as_dict` made."""
+        known = {field.name: row[field.name] for field in fields(LineageRow) if field.name in row}
+        return LineageRow(**{**known, "related": tuple(row["related"])})
 
 
 @dataclass(frozen=True)
@@ -39,10 +83,10 @@ class SegmentIdentity:
     ----------
     ids : dict of int to str
         Cluster -> segment_id.
-    lineage : list of dict
-        Rows of `models.identity.Identities`, with as_of, run_id and facet: the champion's lineage and this training.
-    champion_rows : dict of str to dict
-        segment_id -> the champion's row of a segment that survived.
+    lineage : tuple of LineageRow
+        The champion's lineage and this training.
+    champion_names : dict of str to Naming
+        segment_id -> the champion's naming of a segment that survived.
     given_names : dict of str to str
         segment_id -> the name given by hand to a segment that survived.
     lost_names : tuple of ManualName
@@ -52,8 +96,8 @@ class SegmentIdentity:
     """
 
     ids: dict[int, str]
-    lineage: list[dict[str, Any]]
-    champion_rows: dict[str, dict[str, Any]]
+    lineage: tuple[LineageRow, ...]
+    champion_names: dict[str, Naming]
     given_names: dict[str, str]
     note: str
     lost_names: tuple[ManualName, ...] = ()
@@ -115,7 +159,7 @@ def identify(
     with mlflow_runs.one_at_a_time(params):  # or two trainings would give the same number to different segments
         last = model_registry.last_segment_number(mlflow, params, prefix)
         identity = _match_with_champion(mlflow, champion, fitted, params, facet, run_id, last=last)
-        taken = max(last, last_number((row["segment_id"] for row in identity.lineage), prefix))
+        taken = max(last, last_number((row.segment_id for row in identity.lineage), prefix))
         identity = replace(identity, ids=with_unused(identity.ids, fitted.model_clusters, prefix=prefix, after=taken))
         model_registry.record_last_segment_number(mlflow, params, prefix, last_number(identity.ids.values(), prefix))
     return identity
@@ -135,8 +179,8 @@ def _match_with_champion(
     if champion is None:
         first = first_identities(clusters, prefix=prefix, after=last)
         return SegmentIdentity(first.ids, _with_run(first, params, facet, run_id), {}, {}, "")
-    earlier, damage = _read_lineage(mlflow, champion.run_id, facet)
-    used = {row["segment_id"] for row in earlier} | {numbered_id(prefix, last)}
+    earlier, damage = earlier_lineage(mlflow, champion.run_id, facet)
+    used = {row.segment_id for row in earlier} | {numbered_id(prefix, last)}
     old = champion.segment_ids.get(facet.name)
     if old is None:
         renumbered = first_identities(clusters, prefix=prefix, after=last_number(used, prefix))
@@ -145,7 +189,7 @@ def _match_with_champion(
         return SegmentIdentity(renumbered.ids, _with_run(renumbered, params, facet, run_id), {}, {}, note)
     new = np.full(len(old), -1, dtype=np.int64)
     new[fitted.is_clustered] = fitted.labels
-    champion_ids = {row["segment_id"] for row in earlier if row["run_id"] == champion.run_id and row["is_here"]}
+    champion_ids = {row.segment_id for row in earlier if row.run_id == champion.run_id and row.is_here}
     matched = match_segments(
         old,
         new,
@@ -155,63 +199,39 @@ def _match_with_champion(
         min_jaccard=params.identity.min_jaccard,
         min_part=params.identity.min_part,
     )
-    survived = {row["segment_id"] for row in matched.lineage if row["verdict"] == "survived"}
-    champion_rows = mlflow_runs.read_run(mlflow, champion.run_id)[2].get("segments", [])
+    survived = {row.segment_id for row in matched.transitions if row.verdict == "survived"}
+    champion_names = {
+        row["segment_id"]: Naming.from_dict(row)
+        for row in mlflow_runs.read_run(mlflow, champion.run_id)[2].get("segments", [])
+        if "names_by_figures" in row
+    }
     given_names = model_registry.given_names(mlflow, params)
     changes = _changes_text(matched)
     return SegmentIdentity(
         ids=matched.ids,
-        lineage=[*earlier, *_with_run(matched, params, facet, run_id)],
-        champion_rows={
-            row["segment_id"]: row
-            for row in champion_rows
-            if "names_by_figures" in row and row["segment_id"] in survived
-        },
+        lineage=(*earlier, *_with_run(matched, params, facet, run_id)),
+        champion_names={segment_id: naming for segment_id, naming in champion_names.items() if segment_id in survived},
         given_names={segment_id: name for segment_id, name in given_names.items() if segment_id in survived},
-        lost_names=_lost_names(matched, champion_rows, given_names),
+        lost_names=_lost_names(matched, champion_names, given_names),
         note=f"Compared with the champion ({champion.uri}), {facet.name}: {changes}{damage}{champion.doubt}",
     )
 
 
 def _lost_names(
-    matched: Identities, champion_rows: list[dict[str, Any]], given_names: dict[str, str]
+    matched: Identities, champion_names: Mapping[str, Naming], given_names: Mapping[str, str]
 ) -> tuple[ManualName, ...]:
     """The manual names of the champion's segments that are gone."""
-    new_ids = {row["segment_id"] for row in matched.lineage if row["is_here"] and row["verdict"] != "survived"}
-    rows = {row["segment_id"]: row for row in champion_rows}
+    new_ids = {row.segment_id for row in matched.transitions if row.is_here and row.verdict != "survived"}
     return tuple(
         ManualName(
-            row["segment_id"],
-            given_names[row["segment_id"]],
-            rows.get(row["segment_id"], {}),
-            [segment_id for segment_id in row["akin"] if segment_id in new_ids],
+            row.segment_id,
+            given_names[row.segment_id],
+            champion_names.get(row.segment_id),
+            tuple(segment_id for segment_id in row.related if segment_id in new_ids),
         )
-        for row in matched.lineage
-        if not row["is_here"] and row["segment_id"] in given_names
+        for row in matched.transitions
+        if not row.is_here and row.segment_id in given_names
     )
-
-
-def inherit_names(
-    lost_names: Sequence[ManualName], named: Mapping[str, Mapping[str, Any]], new_ids: Collection[str], params: Params
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """segment_id -> the manual name it inherits, and a note on each manual name whose segment is gone."""
-    inherited, notes = {}, []
-    candidates = inheritors(lost_names, named, new_ids)
-    offers = Counter(segment_id for found in candidates.values() for segment_id in found)
-    for lost in lost_names:
-        found = candidates[lost.segment_id]
-        if len(found) == 1 and offers[found[0]] == 1:
-            inherited[found[0]] = lost.name
-            notes.append(f"{found[0]} continues {lost.segment_id}, so it is called {lost.name!r}, as given by hand.")
-            continue
-        could = ", ".join(f"{segment_id} ({named[segment_id]['names'][params.language]})" for segment_id in found)
-        reason = f"{could} could have it" if could else "no new segment is like it"
-        example = command(params, "rename", found[0] if found else "SEGMENT", lost.name)
-        notes.append(
-            f"Warning: no segment is called {lost.name!r} any more: {lost.segment_id}, which was given this name, is "
-            f"gone, and {reason}. To give it to a segment after promoting this model: {example}"
-        )
-    return inherited, tuple(notes)
 
 
 def _numbering_order(fitted: FittedClusters, facet: Facet) -> list[int]:
@@ -228,31 +248,36 @@ def _numbering_order(fitted: FittedClusters, facet: Facet) -> list[int]:
     return sorted(clusters, key=lambda cluster: (int(np.argmax(centres[cluster])), cluster))
 
 
-def _read_lineage(mlflow: Any, run_id: str, facet: Facet) -> tuple[list[dict[str, Any]], str]:
+def earlier_lineage(mlflow: Any, run_id: str, facet: Facet) -> tuple[tuple[LineageRow, ...], str]:
     """The champion's lineage of a facet, and a warning if its file is damaged."""
     try:
         rows = mlflow_runs.read_lineage(mlflow, run_id, LINEAGE)
-        return [row for row in rows if row["facet"] == facet.name], ""
+        return tuple(LineageRow.from_dict(row) for row in rows if row["facet"] == facet.name), ""
     except mlflow_runs.TrackingError as error:
-        return [], (
+        return (), (
             f" Warning: {error} The history of segments up to that training is lost. Ids and names are kept, because "
             "they come from the champion's model."
         )
 
 
-def with_names(lineage: list[dict[str, Any]], table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_names(lineage: Sequence[LineageRow], segments: Sequence[Segment], language: str) -> tuple[LineageRow, ...]:
     """Add segment names, in every language, to the rows of the last training; earlier rows already have theirs."""
-    names = {segment["segment_id"]: {"name": segment["name"], "names": segment["names"]} for segment in table}
-    last = lineage[-1]["run_id"] if lineage else None
-    return [{**row, **names[row["segment_id"]]} if row["run_id"] == last and row["is_here"] else row for row in lineage]
+    names = {segment.segment_id: segment.names for segment in segments}
+    last = lineage[-1].run_id if lineage else None
+    return tuple(
+        replace(row, name=names[row.segment_id].shown(language), names=names[row.segment_id].in_languages())
+        if row.run_id == last and row.is_here
+        else row
+        for row in lineage
+    )
 
 
 def _changes_text(identities: Identities) -> str:
-    changed = [row for row in identities.lineage if row["verdict"] != "survived"]
-    same = len(identities.lineage) - len(changed)
+    changed = [row for row in identities.transitions if row.verdict != "survived"]
+    same = len(identities.transitions) - len(changed)
     parts = [f"{counted(same, 'segment')} {'is' if same == 1 else 'are'} the same"]
     for row in changed:
-        related = " and ".join(row["akin"])
+        related = " and ".join(row.related)
         change = {
             ("new", True): f"is new, closest to {related}" if related else "is new",
             ("split", True): f"is a part of {related}",
@@ -260,14 +285,17 @@ def _changes_text(identities: Identities) -> str:
             ("gone", False): "is gone",
             ("split", False): f"was split into {related}",
             ("merged", False): f"was merged into {related}",
-        }[row["verdict"], row["is_here"]]
-        parts.append(f"{row['segment_id']} {change}")
+        }[row.verdict, row.is_here]
+        parts.append(f"{row.segment_id} {change}")
     return "; ".join(parts) + "."
 
 
-def _with_run(identities: Identities, params: Params, facet: Facet, run_id: str) -> list[dict[str, Any]]:
-    run = {"as_of": f"{params.as_of:%Y-%m-%d %H:%M}", "run_id": run_id, "facet": facet.name}
-    return [{**run, **row} for row in identities.lineage]
+def _with_run(identities: Identities, params: Params, facet: Facet, run_id: str) -> tuple[LineageRow, ...]:
+    as_of = f"{params.as_of:%Y-%m-%d %H:%M}"
+    return tuple(
+        LineageRow(*(as_of, run_id, facet.name, row.segment_id, row.verdict), row.is_here, row.jaccard, row.related)
+        for row in identities.transitions
+    )
 
 
 def with_model_columns(profile: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -16,9 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from models.naming import LANGUAGES
+from models.segment_names import Texts
+from models.segments import Segment
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.segmentation.describe import Segments
@@ -73,41 +75,45 @@ def _program(word: str, params: Params) -> str | None:
 def add_proposals(
     facets: Sequence[Segments], params: Params, *, progress: Callable[[str], None]
 ) -> tuple[list[Segments], str]:
-    """Add ``proposed_names`` to the rows of the segments. The text is a warning if the program failed.
+    """Add proposed names to the segments. The text is a warning if the program failed.
 
     A proposal changes no name. The program is asked about segments of all facets, except small segments, rule-based
     groups and segments named by hand. Without `naming.proposer`, nothing is added.
     """
     if params.naming.proposer is None:
         return list(facets), ""
-    rows = [row for segments in facets for row in segments.table]
-    candidates = [row for row in rows if _needs_proposal(row)]
+    known = [segment for segments in facets for segment in segments.rows]
+    candidates = [segment for segment in known if _needs_proposal(segment)]
     proposed: dict[str, dict[str, str]] = {}
     problem = ""
     if candidates:
         progress("asking naming.proposer for names")
         try:
             answer = _parsed(_answer(_question(candidates, facets[0].shop, params), params))
-            proposed, problem = _valid_proposals(answer, candidates, rows)
+            proposed, problem = _valid_proposals(answer, candidates, known)
         except NoProposalsError as error:
             problem = str(error)
     with_proposals = [
-        replace(segments, table=[{**row, "proposed_names": proposed.get(row["segment_id"])} for row in segments.table])
+        replace(segments, rows=tuple(_with_proposal(segment, proposed) for segment in segments.rows))
         for segments in facets
     ]
     return with_proposals, problem and f"Warning: naming.proposer: {problem}"
 
 
-def _needs_proposal(segment: Mapping[str, Any]) -> bool:
-    is_by_figures = segment["names"] == segment["names_by_figures"]
-    return is_by_figures and not segment["is_small"] and not segment["is_standing"]
+def _with_proposal(segment: Segment, proposed: Mapping[str, Texts]) -> Segment:
+    return segment.with_names(replace(segment.names, proposed=proposed.get(segment.segment_id, {})))
 
 
-def _question(candidates: list[dict[str, Any]], shop: Mapping[str, float], params: Params) -> bytes:
+def _needs_proposal(segment: Segment) -> bool:
+    return segment.names.is_by_figures and segment.is_shown_in_detail
+
+
+def _question(candidates: Sequence[Segment], shop: Mapping[str, float], params: Params) -> bytes:
+    rows = [segment.as_dict(params.language) for segment in candidates]
     question = {
         "language": params.language,
         "languages": LANGUAGES,
-        "segments": [{key: segment[key] for key in SENT_KEYS} for segment in candidates],
+        "segments": [{key: row[key] for key in SENT_KEYS} for row in rows],
         "shop": shop,
     }
     return json.dumps(question, sort_keys=True, allow_nan=False).encode()
@@ -172,7 +178,7 @@ def _read(pipe: IO[bytes] | None, deadline: float) -> bytes:
     raise subprocess.TimeoutExpired("naming.proposer", deadline)
 
 
-def _parsed(answer: bytes) -> dict[str, Any]:
+def _parsed(answer: bytes) -> dict[str, object]:
     try:
         proposals = json.loads(answer)
     except (ValueError, RecursionError):
@@ -185,12 +191,12 @@ def _parsed(answer: bytes) -> dict[str, Any]:
 
 
 def _valid_proposals(
-    answer: Mapping[str, Any], candidates: list[dict[str, Any]], table: list[dict[str, Any]]
+    answer: Mapping[str, object], candidates: Sequence[Segment], known: Sequence[Segment]
 ) -> tuple[dict[str, dict[str, str]], str]:
     """Proposals that are valid names, as segment_id -> language -> name, and a text on those that are rejected."""
     valid: dict[str, dict[str, str]] = {}
     rejected: dict[str, str] = {}
-    candidate_ids = [segment["segment_id"] for segment in candidates]
+    candidate_ids = [segment.segment_id for segment in candidates]
     for segment_id in candidate_ids:
         if answer.get(segment_id) is None:
             continue
@@ -199,8 +205,8 @@ def _valid_proposals(
         except UserError as error:
             rejected[segment_id] = str(error).rstrip(".")
             continue
-        others = [row for row in table if row["segment_id"] != segment_id]
-        taken = {name for row in others for name in _casefolded(row["names"]) | {row["segment_id"]}}
+        others = [segment for segment in known if segment.segment_id != segment_id]
+        taken = {name for other in others for name in _casefolded(other.names.in_languages()) | {other.segment_id}}
         if _casefolded(names) & taken:
             rejected[segment_id] = "another segment has this name"
         else:

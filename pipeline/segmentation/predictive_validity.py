@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
 import numpy as np
@@ -35,6 +35,9 @@ from pipeline.profiles.cutoffs import backtest_cutoffs, sample_of
 from pipeline.profiles.prepare_events import with_columns, with_customer_numbers
 from pipeline.segmentation.cluster import cluster, segment_ids
 from pipeline.stores.database import TEMPORARY, materialise
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 BASELINES = ("rfm", "counts", "log_rfm", "log_rfm_activity_shares")
 NO_QUALITY_METRICS = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
@@ -130,7 +133,7 @@ def _kept_share(share: float) -> str:
 
 
 def build_cutoffs(
-    con: Any, source: Source, params: Params, *, last_only: bool, progress: Progress
+    con: Backend, source: Source, params: Params, *, last_only: bool, progress: Progress
 ) -> tuple[list[CutoffData], str]:
     """Profiles and outcomes at the cutoffs of the backtest, earliest first.
 
@@ -152,7 +155,7 @@ def build_cutoffs(
     return data, ""
 
 
-def build_cutoff_data(con: Any, sample: Source, params: Params, cutoff: datetime) -> CutoffData:
+def build_cutoff_data(con: Backend, sample: Source, params: Params, cutoff: datetime) -> CutoffData:
     """Profiles from the events before ``cutoff``, and outcomes from the horizon after it."""
     profiles = build_profiles(con, sample, params.model_copy(update={"as_of": cutoff}))
     count, categories = len(profiles.table), profiles.shop.spec.cut.categories

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from models.migration_tables import stayed_shares
 from models.scorer import segment_columns
 from models.segmentation import input_columns
+from models.segments import Retention
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles, build_profiles
@@ -21,46 +22,51 @@ from pipeline.segmentation.describe import Segments
 from pipeline.segmentation.predictive_validity import SAMPLED_EVENTS, CutoffData
 from pipeline.stores.database import TEMPORARY
 
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
 MIN_WINDOW_RATIO = 0.9
 """The window at the cutoff must have held at least this share of the days of log that it holds now."""
 
 
 def add_retention(
-    con: Any,
+    con: Backend,
     source: Source,
     cutoffs: Sequence[CutoffData],
     profiles: Profiles,
     facets: Sequence[Segments],
     params: Params,
 ) -> list[Segments]:
-    """Add ``retention`` to each row of the segments: days, share, is_sample.
+    """Add ``retention`` to each of the segments.
 
-    ``share`` is the share of the customers in the segment ``days`` ago who are in it now. It is measured from the last
-    of ``cutoffs``: its sample of customers is assigned to today's segments by their profiles at that time.
-    ``retention`` is None if there is no cutoff, if the log was too short then, or if too few of the sample were in the
-    segment, stayed or left. The tables of profiles in the open database are replaced.
+    It is measured from the last of ``cutoffs``: its sample of customers is assigned to today's segments by their
+    profiles at that time. ``retention`` is None if there is no cutoff, if the log was too short then, or if too few of
+    the sample were in the segment, stayed or left. The tables of profiles in the open database are replaced.
     """
-    basis = {"days": params.backtest.horizon_days, "is_sample": sample_of(source, params) is not source}
+    is_sample = sample_of(source, params) is not source
     then = None
     if cutoffs and _has_comparable_window(source, cutoffs[-1].cutoff, params):
         then = profiles_at(con, source, cutoffs[-1].cutoff, profiles.shop, params)
-    return [_with_shares(segments, then, profiles, basis, params) for segments in facets]
+    return [_with_retention(segments, then, profiles, params, is_sample=is_sample) for segments in facets]
 
 
-def _with_shares(
-    segments: Segments, then: pd.DataFrame | None, profiles: Profiles, basis: dict[str, Any], params: Params
+def _with_retention(
+    segments: Segments, then: pd.DataFrame | None, profiles: Profiles, params: Params, *, is_sample: bool
 ) -> Segments:
-    shares: dict[str, float] = {}
-    if then is not None:
-        ids_then = segment_columns(then, segments.model).segment_id
-        before = pd.DataFrame({"customer_id": then.customer_id, "segment_id": ids_then})
-        now = pd.DataFrame({"customer_id": profiles.table.customer_id, "segment_id": segments.segment_ids})
-        shares = stayed_shares(before, now, min_group=params.naming.min_group)
-    table = []
-    for row in segments.table:
-        share = None if row["is_small"] else shares.get(row["segment_id"])
-        table.append({**row, "retention": None if share is None else {**basis, "share": share}})
-    return replace(segments, table=table)
+    if then is None:
+        return segments
+    ids_then = segment_columns(then, segments.model).segment_id
+    before = pd.DataFrame({"customer_id": then.customer_id, "segment_id": ids_then})
+    now = pd.DataFrame({"customer_id": profiles.table.customer_id, "segment_id": segments.segment_ids})
+    retentions = {
+        segment_id: Retention(params.backtest.horizon_days, is_sample, share)
+        for segment_id, share in stayed_shares(before, now, min_group=params.naming.min_group).items()
+    }
+    rows = (
+        replace(segment, retention=None if segment.is_small else retentions.get(segment.segment_id))
+        for segment in segments.rows
+    )
+    return replace(segments, rows=tuple(rows))
 
 
 def _has_comparable_window(source: Source, cutoff: datetime, params: Params) -> bool:
@@ -70,7 +76,7 @@ def _has_comparable_window(source: Source, cutoff: datetime, params: Params) -> 
     return then >= MIN_WINDOW_RATIO * now
 
 
-def profiles_at(con: Any, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:
+def profiles_at(con: Backend, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:
     """Profiles of the sampled customers as they were at ``cutoff``."""
     sample = replace(sample_of(source, params), events=con.table(SAMPLED_EVENTS, database=TEMPORARY))
     columns = {"customer_id", *input_columns(shop.spec.columns())}

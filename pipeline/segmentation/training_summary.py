@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -17,23 +17,18 @@ from pipeline.report.summarise import Training, summarise
 from pipeline.report.summary import Summary
 from pipeline.segmentation.data_requirements import history_days
 from pipeline.segmentation.describe import Segments
+from pipeline.segmentation.lineage import LineageRow
 from pipeline.segmentation.predictive_validity import Validity
 from pipeline.segmentation.profile_cards import Cards
 
 
 @dataclass(frozen=True)
 class FacetFindings:
-    """The results of one facet.
-
-    Attributes
-    ----------
-    lineage : list of dict
-        Rows of `pipeline.segmentation.lineage.SegmentIdentity`, with names.
-    """
+    """The results of one facet; the lineage has names."""
 
     fitted: FittedClusters
     segments: Segments
-    lineage: list[dict[str, Any]]
+    lineage: tuple[LineageRow, ...]
 
 
 @dataclass(frozen=True)
@@ -50,8 +45,8 @@ class TrainingFindings:
 
     @property
     def lineage(self) -> list[dict[str, Any]]:
-        """The lineage of all facets."""
-        return [row for facet in self.facets for row in facet.lineage]
+        """The lineage of all facets, ready for JSON."""
+        return [row.as_dict() for facet in self.facets for row in facet.lineage]
 
 
 def training_summary(params: Params, findings: TrainingFindings, run_id: str, *, is_fitted: bool) -> Summary:
@@ -154,7 +149,7 @@ def metrics(facets: Sequence[FacetFindings]) -> dict[str, float]:
 def _facet_metrics(facet: FacetFindings) -> Mapping[str, float]:
     fitted, segments = facet.fitted, facet.segments
     quality = {name: value for name, value in fitted.quality.items() if value is not None}
-    sizes = [row["customer_share"] for row in segments.table if not row["is_standing"]]
+    sizes = [segment.customer_share for segment in segments.rows if not segment.is_rule_based]
     return {
         **quality,
         "n_segments": float(fitted.n_segments),
@@ -162,20 +157,28 @@ def _facet_metrics(facet: FacetFindings) -> Mapping[str, float]:
         "stability_min": min(fitted.stability.values(), default=0.0),
         "low_evidence_share": float(1.0 - fitted.is_clustered.mean()),
         "largest_segment_share": max(sizes, default=0.0),
-        "segments_with_archetype": float(sum(bool(row["archetype"]) for row in segments.table)),
+        "segments_with_archetype": float(sum(bool(segment.naming.archetype) for segment in segments.rows)),
         **({} if np.isnan(segments.rules_fidelity) else {"rules_fidelity": segments.rules_fidelity}),
-        "segments_unstable": float(sum(not row["is_stable"] for row in segments.table)),
+        "segments_unstable": float(sum(not segment.is_stable for segment in segments.rows)),
     }
 
 
-def lifts_by_category(facets: Sequence[FacetFindings]) -> list[dict[str, Any]]:
-    """The workbook's table of interests: category, label, lifts (segment_id -> lift, only where it is reliable)."""
-    columns: dict[str, dict[str, Any]] = {}
+class CategoryLifts(TypedDict):
+    """A row of the workbook's table of interests; ``lifts``: segment_id -> lift, only where it is reliable."""
+
+    category: str
+    label: str
+    lifts: dict[str, float]
+
+
+def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
+    """The workbook's table of interests, for the segments of all facets."""
+    columns: dict[str, CategoryLifts] = {}
     for facet in facets:
         segments = facet.segments
-        shown = [row["segment_id"] for row in segments.table if not row["is_small"] and not row["is_standing"]]
+        shown = [segment.segment_id for segment in segments.rows if segment.is_shown_in_detail]
         for category, lifts in segments.lifts.loc[shown].items():
             name = str(category)
             column = columns.setdefault(name, {"category": name, "label": segments.labels[name], "lifts": {}})
-            column["lifts"] |= {segment_id: float(lift) for segment_id, lift in lifts.dropna().items()}
+            column["lifts"] |= {str(segment_id): float(lift) for segment_id, lift in lifts.dropna().items()}
     return list(columns.values())

@@ -33,7 +33,7 @@ RUN_ID_LENGTH = 32
 DESCRIPTION = "mlflow.note.content"
 MAX_DESCRIPTION_CHARS = 5000
 LINEAGE = "lineage.json"
-LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard", "akin")
+LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard", "related")
 ABOUT_EXPERIMENT = """\
 Each run is one training of customer segments by `kindred train`. Open a run to see its segments; its artifact
 `report.html` is the report for CRM analysts. Metrics of a facet start with the facet's name, as in
@@ -300,7 +300,12 @@ def read_lineage(mlflow: Any, run_id: str, name: str) -> list[dict[str, Any]]:
         rows = json.loads(text)
     except ValueError:
         rows = None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and set(LINEAGE_KEYS) <= set(row) for row in rows):
+    # Earlier versions call the related segments akin.
+    rows = [
+        {"related" if key == "akin" else key: value for key, value in row.items()} if isinstance(row, dict) else row
+        for row in (rows if isinstance(rows, list) else [None])
+    ]
+    if not all(isinstance(row, dict) and set(LINEAGE_KEYS) <= set(row) for row in rows):
         raise TrackingError(f"{name} of run {run_id}: expected rows of lineage; the file is damaged.")
     return rows
 

@@ -80,7 +80,7 @@ def log_model(
             name="model",
             python_model=str(Path(models.__file__).parent / "scorer.py"),
             artifacts={part: str(folder / part) for part in (MODEL_FOLDER, SHOP_FOLDER)},
-            signature=_with_optional_outputs(infer_signature(example, predicted)),
+            signature=with_optional_outputs(infer_signature(example, predicted)),
             pip_requirements=[f"{package}=={version(package)}" for package in SCORER_REQUIREMENTS],
             registered_model_name=name,
             await_registration_for=0,
@@ -95,7 +95,7 @@ def log_model(
     return f"models:/{name}/{info.registered_model_version}", alias
 
 
-def _with_optional_outputs(signature: Any) -> Any:
+def with_optional_outputs(signature: Any) -> Any:
     """The signature with the segment columns optional that are null for customers in no cluster or on no border."""
     from mlflow.types.schema import ColSpec, Schema
 

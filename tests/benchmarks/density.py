@@ -33,8 +33,7 @@ from models.scorer import NOISE, assign, to_space
 from pipeline.config.facets import facets_of
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
-from pipeline.segmentation.choose import clustered
-from pipeline.segmentation.cluster import hdbscan_settings
+from pipeline.segmentation.cluster import clustered, hdbscan_settings
 from pipeline.stores.database import connect
 
 

@@ -26,7 +26,7 @@ from models.scorer import to_space
 from pipeline.config.facets import facets_of
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
-from pipeline.segmentation.choose import clustered
+from pipeline.segmentation.cluster import clustered
 from pipeline.stores.database import connect
 
 COUNTS, STARTS = (8, 9, 10, 12), range(3)

@@ -25,8 +25,7 @@ from features.categories import SEPARATOR
 from pipeline.config.facets import facets_of
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
-from pipeline.segmentation.choose import clustered
-from pipeline.segmentation.cluster import cluster, segment_ids
+from pipeline.segmentation.cluster import cluster, clustered, segment_ids
 from pipeline.stores.database import connect
 
 STARTS = range(3)

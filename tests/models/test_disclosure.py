@@ -1,14 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from models.crosstabs import Funnel
 from models.disclosure import drop_small_base_figures, hidden_cells, hide_small_shares, hide_small_spend
+from models.segment_names import Evidence
+from models.segments import Segment
+from tests.segments import segment_of
 
 STEPS = ["known", "ordered", "ordered_again"]
-NO_FUNNEL = {"steps": STEPS, "segments": {}}
+NO_FUNNEL: Funnel = {"steps": STEPS, "shop": [], "segments": {}}
+
+
+def segment(segment_id: str, count: int, figures: Mapping[str, float], *evidence: Evidence, **changes: Any) -> Segment:
+    row = segment_of(segment_id, customer_count=count, figures=figures, is_small=count < 10, **changes)
+    return row.with_evidence(evidence)
 
 
 def test_a_small_group_shows_only_its_size() -> None:
@@ -22,22 +32,20 @@ def test_a_small_group_shows_only_its_size() -> None:
     ids=["the next smallest is hidden too", "ten hidden customers are enough", "no small segment"],
 )
 def test_spend_of_small_segments_is_hidden(counts: list[int], hidden: set[int]) -> None:
+    figures = ["spend_share", "paid_per_customer", "spend_per_customer", "average_order_value", "buyer_share"]
+    evidence = [Evidence(figure, 1.0, 0.5) for figure in ("spend_per_customer", "buyer_share")]
     table = [
-        {
-            **{"segment_id": f"s{place}", "customer_count": count, "is_small": count < 10, "spend_share": 0.25},
-            "figures": dict.fromkeys(
-                ["spend_share", "paid_per_customer", "spend_per_customer", "average_order_value", "buyer_share"], 1.0
-            ),
-            "evidence": [{"figure": "spend_per_customer"}, {"figure": "buyer_share"}],
-        }
+        segment(f"s{place}", count, dict.fromkeys(figures, 1.0), *evidence, spend_share=0.25)
         for place, count in enumerate(counts)
     ]
-    hide_small_spend(table, 10)
-    assert {segment["customer_count"] for segment in table if segment["spend_share"] is None} == hidden
-    for segment in table:
-        is_hidden = segment["customer_count"] in hidden
-        assert (set(segment["figures"]) == {"buyer_share"}) == is_hidden
-        assert (segment["evidence"] == [{"figure": "buyer_share"}]) == is_hidden
+    shown = hide_small_spend(table, 10)
+    assert [row.segment_id for row in shown] == [row.segment_id for row in table]
+    assert {row.customer_count for row in shown if row.spend_share is None} == hidden
+    for row in shown:
+        is_hidden = row.customer_count in hidden
+        assert (set(row.figures) == {"buyer_share"}) == is_hidden
+        assert (row.evidence == (evidence[1],)) == is_hidden
+    assert all(row.spend_share == 0.25 and row.evidence == tuple(evidence) for row in table)
 
 
 def test_figures_of_a_few_buyers_are_dropped() -> None:
@@ -68,40 +76,40 @@ def test_cells_hidden_in_the_crosstab_are_hidden_on_cards() -> None:
         columns=["browsing", "active", "slipping", "lost"],
     )
     table = [
-        {
-            "segment_id": name,
-            "customer_count": int(line.sum()),
-            "figures": {f"stage_{stage}_share": count / line.sum() for stage, count in line.items()}
+        segment(
+            *(str(name), int(line.sum())),
+            {f"stage_{stage}_share": count / line.sum() for stage, count in line.items()}
             | {"past_buyer_share": (line.slipping + line.lost) / line.sum(), "views_per_customer": 3.0},
-            "evidence": [{"figure": f"stage_{stage}_share", "value": line[stage] / line.sum()} for stage in stages],
-        }
+            *(Evidence(f"stage_{stage}_share", line[stage] / line.sum(), 0.5) for stage in stages),
+        )
         for name, line in stages.iterrows()
     ]
-    hide_small_shares(table, stages, NO_FUNNEL, 10)
+    safe = hide_small_shares(table, stages, NO_FUNNEL, 10)
     hidden = hidden_cells(stages.to_numpy(float), 10)
     assert hidden.tolist() == [
         [False, False, True, True],
         [True, False, False, True],
         [True, False, True, False],
     ]
-    for segment, marks in zip(table, hidden, strict=True):
+    for row, marks in zip(safe, hidden, strict=True):
         shown = {f"stage_{stage}_share" for stage, mark in zip(stages, marks, strict=True) if not mark}
-        assert {name for name in segment["figures"] if name.startswith("stage_")} == shown
-        assert {item["figure"] for item in segment["evidence"]} == shown
+        assert {name for name in row.figures if name.startswith("stage_")} == shown
+        assert {item.figure for item in row.evidence} == shown
         # If only slipping and lost are hidden, their sum reveals neither.
-        assert ("past_buyer_share" in segment["figures"]) == (segment["segment_id"] == "s0")
-        assert "views_per_customer" in segment["figures"]
+        assert ("past_buyer_share" in row.figures) == (row.segment_id == "s0")
+        assert "views_per_customer" in row.figures
 
 
 def test_shares_hidden_in_the_funnel_are_hidden_on_cards() -> None:
-    figures = {"buyer_share": 0.9, "repeat_buyer_share": 0.3, "cart_user_share": 0.95}
-    segment: dict[str, Any] = {"segment_id": "s0", "customer_count": 100, "figures": figures, "evidence": []}
-    hide_small_shares([segment], pd.DataFrame(), {"steps": STEPS, "segments": {"s0": [1.0, 0.9, None]}}, 10)
-    assert segment["figures"] == {"buyer_share": 0.9}
+    row = segment("s0", 100, {"buyer_share": 0.9, "repeat_buyer_share": 0.3, "cart_user_share": 0.95})
+    steps: Funnel = {"steps": STEPS, "shop": [], "segments": {"s0": [1.0, 0.9, None]}}
+    (safe,) = hide_small_shares([row], pd.DataFrame(), steps, 10)
+    assert safe.figures == {"buyer_share": 0.9}
 
 
 def test_a_share_close_to_one_is_rounded_to_one() -> None:
-    item = {"figure": "cart_user_share", "value": 997 / 1000, "shop": 0.5}
-    segment = {"segment_id": "s0", "customer_count": 1000, "figures": {"cart_user_share": 0.997}, "evidence": [item]}
-    hide_small_shares([segment], pd.DataFrame(), NO_FUNNEL, 10)
-    assert segment["figures"] == {"cart_user_share": 1.0} and segment["evidence"] == [item | {"value": 1.0}]
+    item = Evidence("cart_user_share", 997 / 1000, 0.5, held_share=998 / 1000, ahead_share=995 / 1000 - 0.002)
+    (safe,) = hide_small_shares([segment("s0", 1000, {"cart_user_share": 0.997}, item)], pd.DataFrame(), NO_FUNNEL, 10)
+    assert safe.figures == {"cart_user_share": 1.0}
+    # Seven of 1,000 customers are not ahead of their peers: too few to show, and too many to round.
+    assert safe.evidence == (Evidence("cart_user_share", 1.0, 0.5, held_share=1.0),)

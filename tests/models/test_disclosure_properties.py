@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.disclosure import hidden_cells, hide_small_spend
 from models.migration import hide_small
+from tests.segments import segment_of
 
 MIN_GROUP = 10
 
@@ -81,14 +82,10 @@ def test_the_remainder_of_a_list_of_moves_is_no_small_group(cells: list[int]) ->
 
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=8))
 def test_the_spend_of_hidden_segments_is_the_remainder_of_a_large_group(counts: list[int]) -> None:
-    table = [
-        {
-            **{"segment_id": f"s{index}", "customer_count": count, "is_small": count < MIN_GROUP},
-            **{"spend_share": 0.5, "figures": {}, "evidence": []},
-        }
-        for index, count in enumerate(counts)
+    segments = [
+        segment_of(f"s{index}", customer_count=count, is_small=count < MIN_GROUP) for index, count in enumerate(counts)
     ]
-    hide_small_spend(table, MIN_GROUP)
-    hidden = [segment["customer_count"] for segment in table if segment["spend_share"] is None]
-    assert all(segment["spend_share"] is None for segment in table if segment["is_small"])
-    assert not hidden or sum(hidden) >= MIN_GROUP or len(hidden) == len(table)  # type: ignore[arg-type]
+    shown = hide_small_spend(segments, MIN_GROUP)
+    hidden = [segment.customer_count for segment in shown if segment.spend_share is None]
+    assert all(segment.spend_share is None for segment in shown if segment.is_small)
+    assert not hidden or sum(hidden) >= MIN_GROUP or len(hidden) == len(shown)

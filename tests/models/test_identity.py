@@ -21,13 +21,13 @@ def matched(*groups: tuple[str | None, int, int], used: tuple[str, ...] = ()) ->
     used_ids = {*old_ids, *used}
     result = match_segments(old, new, old_ids=old_ids, used_ids=used_ids, prefix="s", min_jaccard=0.4, min_part=0.5)
     matched.ids = result.ids  # type: ignore[attr-defined]
-    return {str(row["segment_id"]): (str(row["verdict"]), list(row["akin"])) for row in result.lineage}  # type: ignore[call-overload]
+    return {row.segment_id: (row.verdict, list(row.related)) for row in result.transitions}
 
 
 def test_first_training_numbers_segments_in_order() -> None:
     result = first_identities([0, 1, 2], prefix="s")
     assert result.ids == {0: "s01", 1: "s02", 2: "s03"}
-    assert {row["verdict"] for row in result.lineage} == {"new"}
+    assert {row.verdict for row in result.transitions} == {"new"}
 
 
 def test_numbering_continues_after_the_last_used_number() -> None:
@@ -58,10 +58,10 @@ def test_renumbered_clusters_keep_their_ids() -> None:
     old, new = memberships(("s01", 1, 10), ("s02", 0, 20), ("s02", 1, 2), (None, 0, 3), (None, -1, 9))
     result = match_segments(old, new, old_ids=["s01", "s02"], used_ids=[], prefix="s", min_jaccard=0.4, min_part=0.5)
     assert result.ids == {1: "s01", 0: "s02"}
-    rows = {row["segment_id"]: row for row in result.lineage}
-    assert rows["s01"]["jaccard"] == pytest.approx(10 / 12)
-    assert rows["s02"]["jaccard"] == pytest.approx(20 / 25)
-    assert {row["verdict"] for row in result.lineage} == {"survived"}
+    rows = {row.segment_id: row for row in result.transitions}
+    assert rows["s01"].jaccard == pytest.approx(10 / 12)
+    assert rows["s02"].jaccard == pytest.approx(20 / 25)
+    assert {row.verdict for row in result.transitions} == {"survived"}
 
 
 def test_pairs_maximise_the_total_not_each_pair() -> None:
@@ -94,7 +94,7 @@ def test_an_empty_segment_is_gone_and_new_customers_form_a_new_one() -> None:
     result = match_segments(
         old, new, old_ids=["s01", "s02"], used_ids=["s09"], prefix="s", min_jaccard=0.4, min_part=0.5
     )
-    verdicts = {row["segment_id"]: row["verdict"] for row in result.lineage}
+    verdicts = {row.segment_id: row.verdict for row in result.transitions}
     assert verdicts == {"s01": "survived", "s10": "new", "s02": "gone"}
 
 

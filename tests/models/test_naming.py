@@ -3,22 +3,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from models.archetypes import matching_archetype
 from models.lifts import Interest
-from models.naming import in_languages, matching_archetype, name_segments
+from models.naming import in_languages
 from models.segment_metrics import FIGURES
+from models.segment_names import Bounds, Evidence, Naming
 from pipeline.config.errors import ParamsError
 from pipeline.config.load import load_params
+from pipeline.segmentation.descriptions.names import name_rules
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NAMING = load_params(PARAMS).naming
-ARCHETYPES = [archetype.model_dump() for archetype in NAMING.archetypes]
-TRAITS = [trait.model_dump() for trait in NAMING.traits]
+RULES = name_rules(NAMING)
 LANGUAGES = ("en", "uk", "ru", "sq")
 
 
@@ -141,16 +142,16 @@ VIP = {"spend_per_customer": 500.0, "orders_per_buyer": 9.0, "days_since_last_pu
 def test_each_archetype_on_figures_made_for_it(expected: str, own: dict[str, float]) -> None:
     figures = shop_figures(one=own)
     found, evidence = matching_archetype(
-        *(figures.loc["one"].to_dict(), figures.loc["shop"].to_dict(), ARCHETYPES),
+        *(figures.loc["one"].to_dict(), figures.loc["shop"].to_dict(), RULES.archetypes),
         members=average_members(figures),
         min_held_share=NAMING.min_held_share,
     )
     assert found is not None
-    assert found["id"] == expected
-    assert {item["figure"] for item in evidence} == set(found["when"])
-    bounded = {name for name, bounds in found["when"].items() if any(limit is not None for limit in bounds.values())}
+    assert found.id == expected
+    assert {item.figure for item in evidence} == set(found.when)
+    bounded = {name for name, bounds in found.when.items() if bounds.limits()}
     # Shares of customers have no held_share, because they already count customers.
-    held_shares = {item["figure"]: item["held_share"] for item in evidence if "held_share" in item}
+    held_shares = {item.figure: item.held_share for item in evidence if item.held_share is not None}
     assert held_shares == dict.fromkeys(bounded & set(average_members(figures)), 1.0)
 
 
@@ -159,23 +160,17 @@ def named(
     interests: dict[str, Sequence[Interest]] | None = None,
     unstable: Sequence[str] = (),
     members: pd.DataFrame | None = None,
-) -> dict[str, dict[str, Any]]:
-    return name_segments(
+) -> dict[str, Naming]:
+    return RULES.assign(
         figures,
         dict.fromkeys(figures.index, ()) | (interests or {}),
-        ARCHETYPES,
-        traits=TRAITS,
-        min_contrast=NAMING.min_contrast,
-        min_gap=NAMING.min_gap,
-        min_share_gap=NAMING.min_share_gap,
         members=average_members(figures) if members is None else members,
-        min_held_share=NAMING.min_held_share,
         unstable=unstable,
     )
 
 
-def english(segments: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {segment_id: segment["names"]["en"] for segment_id, segment in segments.items()}
+def english(segments: dict[str, Naming]) -> dict[str, str]:
+    return {segment_id: segment.names.by_figures["en"] for segment_id, segment in segments.items()}
 
 
 REGULAR = {"buyer_share": 0.9, "repeat_buyer_share": 0.8}
@@ -185,7 +180,7 @@ CATS, DOGS = (Interest(f"P > {name}", name, 0.5, 3.0, 2.5, 50) for name in ("Cat
 def test_a_figure_unknown_for_the_shop_is_no_evidence() -> None:
     shop = shop_figures(one={"stage_lost_share": 0.8, "days_since_last_event": 270.0})
     shop.loc["shop", "days_since_last_event"] = np.nan
-    assert [item["figure"] for item in named(shop)["one"]["evidence"]] == ["stage_lost_share"]
+    assert [item.figure for item in named(shop)["one"].evidence] == ["stage_lost_share"]
 
 
 def test_a_null_return_rate_does_not_make_frequent_returners() -> None:
@@ -231,8 +226,8 @@ def test_segments_that_lead_in_nothing_are_compared_among_themselves() -> None:
         **{"one": "Regulars, spending less", "two": "Regulars", "four": "Regulars, spending more"},
         "three": "Regulars, ordering more often",
     }
-    evidence = {item["figure"]: item for item in found["three"]["evidence"]}
-    assert evidence["orders_per_customer"]["nearest_peer"] == orders["two"]
+    evidence = {item.figure: item for item in found["three"].evidence}
+    assert evidence["orders_per_customer"].nearest_peer == orders["two"]
     # Another segment of the same name now orders clearly more often than both.
     own["four"]["orders_per_customer"] = 20.0
     assert sorted(english(named(shop_figures(**own))).values())[:2] == ["Regulars", "Regulars 2"]
@@ -250,9 +245,9 @@ def test_traits_of_a_few_buyers_do_not_name_browsers() -> None:
 def test_an_unstable_segment_is_named_by_activity_and_has_no_playbook() -> None:
     found = named(shop_figures(one=REGULAR, two=REGULAR), {"one": [CATS]}, unstable=["one"])
     assert english(found)["two"] == "Regulars"
-    assert found["one"]["names"]["en"] == "Usual visitors"
-    assert found["one"]["archetype"] is None
-    assert found["one"]["playbook"] == found["one"]["avoid"] == {}
+    assert found["one"].names.by_figures["en"] == "Usual visitors"
+    assert found["one"].archetype is None
+    assert found["one"].playbook == found["one"].avoid == {}
 
 
 def members_of(figures: pd.DataFrame, figure: str, **values: list[float]) -> pd.DataFrame:
@@ -267,20 +262,14 @@ def test_a_mean_between_two_groups_does_not_name_a_segment() -> None:
     figures = shop_figures(one=looked)
     all_gone = members_of(figures, "days_since_last_event", one=[120.0] * 3 + [165.0] * 7)
     found = named(figures, members=all_gone)["one"]
-    assert found["names"]["en"] == "Looked and left"
-    assert found["evidence"][-1] == {
-        **{
-            "figure": "days_since_last_event",
-            "value": 150.0,
-            "shop": 60.0,
-            "condition": {"min": 90.0},
-            "held_share": 1.0,
-        }
-    }
+    assert found.names.by_figures["en"] == "Looked and left"
+    assert found.evidence[-1] == Evidence(
+        "days_since_last_event", 150.0, 60.0, condition=Bounds(min=90.0), held_share=1.0
+    )
     half_here = members_of(figures, "days_since_last_event", one=[5.0] * 5 + [295.0] * 5)
-    assert named(figures, members=half_here)["one"]["names"]["en"] == "Looked once or twice"
+    assert named(figures, members=half_here)["one"].names.by_figures["en"] == "Looked once or twice"
     most_gone = members_of(figures, "days_since_last_event", one=[45.0] * 2 + [195.0] * 8)
-    assert named(figures, members=most_gone)["one"]["evidence"][-1]["held_share"] == 0.8
+    assert named(figures, members=most_gone)["one"].evidence[-1].held_share == 0.8
 
 
 def test_a_customer_with_an_unknown_figure_does_not_meet_the_condition() -> None:
@@ -296,7 +285,7 @@ def test_a_trait_must_fit_most_customers() -> None:
     most = members_of(figures, "spend_per_customer", one=[90.0] * 2 + [390.0] * 8, two=two)
     found = named(figures, members=most)
     assert english(found) == {"one": "Regulars, spending more", "two": "Regulars, spending less"}
-    assert found["one"]["evidence"][-1]["ahead_share"] == 0.8
+    assert found["one"].evidence[-1].ahead_share == 0.8
     one_rich = members_of(figures, "spend_per_customer", one=[90.0] * 9 + [2190.0], two=two)
     assert english(named(figures, members=one_rich)) == {"one": "Regulars 2", "two": "Regulars"}
 
@@ -305,8 +294,8 @@ def test_a_segment_without_a_majority_is_called_mixed() -> None:
     figures = shop_figures(one={"visits_per_customer": 6.0})
     halves = members_of(figures, "visits_per_customer", one=[1.0] * 5 + [11.0] * 5)
     found = named(figures, members=halves, unstable=["one"])["one"]
-    assert found["names"]["en"] == "Mixed customers"
-    assert [item["figure"] for item in found["evidence"]] == ["visits_per_customer"]
+    assert found.names.by_figures["en"] == "Mixed customers"
+    assert [item.figure for item in found.evidence] == ["visits_per_customer"]
     gone = shop_figures(one={"days_since_last_event": 200.0})
     assert english(named(gone, unstable=["one"])) == {"one": "Not seen for a while"}
 
@@ -315,7 +304,7 @@ def test_segments_of_the_same_name_are_distinguished_by_interest_first() -> None
     own = {"a": REGULAR, "b": {**REGULAR, "spend_per_customer": 300.0}}
     found = named(shop_figures(**own), {"a": [CATS, DOGS], "b": [DOGS]})
     assert english(found) == {"a": "Regulars · Cats", "b": "Regulars · Dogs"}
-    assert found["a"]["evidence"][-1] == {
+    assert found["a"].evidence[-1].as_dict() == {
         "figure": "interest: Cats",
         "value": 0.5,
         "shop": pytest.approx(1 / 6),
@@ -327,7 +316,7 @@ def test_segments_of_the_same_name_are_distinguished_by_interest_first() -> None
 def test_the_remainder_of_a_category_is_translated() -> None:
     rest = Interest("Pets > Cats > other Cats", "other Cats", 0.5, 3.0, 2.5, 50)
     found = named(shop_figures(a=REGULAR, b=REGULAR), {"a": [rest], "b": [DOGS]})
-    assert set(found["a"]["names"].values()) == {
+    assert set(found["a"].names.by_figures.values()) == {
         *("Regulars · other Cats", "Постійні покупці · Cats (інше)"),
         *("Постоянные покупатели · Cats (прочее)", "Blerës të rregullt · Cats (të tjera)"),
     }
@@ -347,9 +336,9 @@ def test_the_first_trait_that_leads_all_peers_distinguishes_a_segment() -> None:
         "c": "Regulars, more active at weekends",
         "d": "Regulars",
     }
-    item = found["b"]["evidence"][-1]
-    assert (item["figure"], item["value"], item["shop"], item["nearest_peer"]) == ("evening_share", 0.6, 0.3, 0.32)
-    assert len(found["d"]["evidence"]) == len(found["b"]["evidence"]) - 1
+    item = found["b"].evidence[-1]
+    assert (item.figure, item.value, item.shop, item.nearest_peer) == ("evening_share", 0.6, 0.3, 0.32)
+    assert len(found["d"].evidence) == len(found["b"].evidence) - 1
 
 
 def test_the_middle_of_three_segments_gets_its_own_word() -> None:
@@ -360,7 +349,7 @@ def test_the_middle_of_three_segments_gets_its_own_word() -> None:
         "middle": "Regulars, spending moderately",
         "high": "Regulars, spending more",
     }
-    assert found["middle"]["evidence"][-1]["nearest_peer"] == 50.0
+    assert found["middle"].evidence[-1].nearest_peer == 50.0
     # A segment close to one of the others is not a middle one.
     spend["middle"] = 55.0
     found = named(shop_figures(**{name: {**REGULAR, "spend_per_customer": value} for name, value in spend.items()}))
@@ -386,9 +375,9 @@ def test_names_are_unique_in_every_language() -> None:
     own = {name: {**VIP, "spend_per_customer": 500.0 + place} for place, name in enumerate("abcd")}
     own["c"]["spend_per_customer"] = own["d"]["spend_per_customer"] = 900.0
     found = named(shop_figures(**own), {"a": [CATS], "b": [DOGS]})
-    assert found["a"]["names"]["en"] == "VIP · Cats"
+    assert found["a"].names.by_figures["en"] == "VIP · Cats"
     for language in LANGUAGES:
-        assert len({segment["names"][language] for segment in found.values()}) == 4
+        assert len({segment.names.by_figures[language] for segment in found.values()}) == 4
 
 
 def test_renumbering_clusters_changes_no_name() -> None:
@@ -430,19 +419,27 @@ def test_every_name_has_evidence_that_supports_it() -> None:
         "usual": "Usual visitors",
     }
     for segment_id, segment in found.items():
-        assert segment["evidence"]
-        for item in segment["evidence"]:
-            if item["figure"] in FIGURES:
-                assert item["value"] == figures.loc[segment_id, item["figure"]]
-            compared = {"min": item["value"], "max": item["value"]} | dict.fromkeys(
-                ("min_ratio", "max_ratio"), item["value"] / item["shop"]
+        assert segment.evidence
+        for item in segment.evidence:
+            if item.figure in FIGURES:
+                assert item.value == figures.loc[segment_id, item.figure]
+            compared = {"min": item.value, "max": item.value} | dict.fromkeys(
+                ("min_ratio", "max_ratio"), item.value / item.shop
             )
-            for bound, limit in item["condition"].items():
+            for bound, limit in item.condition.limits().items():
                 assert compared[bound] >= limit if bound.startswith("min") else compared[bound] <= limit
 
 
+def test_naming_says_which_names_only_a_number_distinguishes() -> None:
+    """A name by a category that ends in a number, such as `Level 2`, is not one of them."""
+    level = Interest("Games > Level 2", "Level 2", 0.5, 3.0, 2.5, 50)
+    found = named(shop_figures(a=REGULAR, b={**REGULAR, "customer_count": 99.0}, c=REGULAR), {"c": [level]})
+    assert english(found) == {"a": "Regulars", "b": "Regulars 2", "c": "Regulars · Level 2"}
+    assert [segment_id for segment_id, naming in found.items() if naming.names.is_numbered] == ["b"]
+
+
 def test_noise_is_always_named_noise() -> None:
-    assert named(shop_figures(noise=VIP))["noise"]["names"] == in_languages("noise")
+    assert named(shop_figures(noise=VIP))["noise"].names.by_figures == in_languages("noise")
 
 
 @pytest.mark.parametrize(

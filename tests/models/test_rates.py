@@ -11,7 +11,7 @@ from models.preprocessing import fit_scaling
 from models.rates import FALLBACK_TRIALS, beta_prior, reliability
 from models.scorer import posterior_mean, segment_columns, to_space, transformed
 from models.segmentation import Segmentation, input_columns
-from models.what_if import CHANGED_COLUMNS, moves_as_changes
+from models.what_if import CHANGED_COLUMNS, Move, moves_as_changes
 
 CARTS = Column("carts_per_view", "rates", "rate", None, ("cart_count", "view_count"))
 SPEND = Column("spend", "value", "log", 0.0)
@@ -171,7 +171,7 @@ def test_a_move_recomputes_the_rate(tmp_path: Any, changed: str) -> None:
 
 
 def test_an_order_raises_every_count_that_rates_read() -> None:
-    order = {"text": "an order", "days": 14, "visits": 1, "views": 2, "carts": 1, "orders": 1}
+    order = Move("an order", days=14, visits=1, views=2, carts=1, orders=1)
     (move,) = moves_as_changes([order], spend_per_order=10.0)
     changed = {name: both for name, both in move["changes"][0].items() if both == (1.0, 1.0)}
     assert {"cart_count", "cart_session_count", "purchase_count", "order_count"} <= set(changed)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from features.events import EventType
-from models.what_if import CHANGED_COLUMNS, moves_as_changes, possible_moves, value_ranks
+from models.what_if import CHANGED_COLUMNS, Move, moves_as_changes, possible_moves, value_ranks
 
-NOTHING = {"text": "nothing", "days": 30, "visits": 0, "views": 0, "carts": 0, "orders": 0}
-ORDER = {"text": "one more order", "days": 14, "visits": 1, "views": 5, "carts": 1, "orders": 1}
-VISIT = {"text": "one more visit", "days": 14, "visits": 1, "views": 2, "carts": 0, "orders": 0}
-CART = {"text": "a cart filled", "days": 14, "visits": 1, "views": 2, "carts": 1, "orders": 0}
+NOTHING = Move("nothing", days=30, visits=0, views=0, carts=0, orders=0)
+ORDER = Move("one more order", days=14, visits=1, views=5, carts=1, orders=1)
+VISIT = Move("one more visit", days=14, visits=1, views=2, carts=0, orders=0)
+CART = Move("a cart filled", days=14, visits=1, views=2, carts=1, orders=0)
 SHOP = {"spend_per_order": 50.0}
 
 
@@ -26,7 +28,7 @@ def test_an_order_is_tried_at_once_and_on_the_last_day() -> None:
 
 
 def test_a_cart_without_an_order_counts_as_abandoned() -> None:
-    (cart,) = moves_as_changes([{**ORDER, "orders": 0}], **SHOP)
+    (cart,) = moves_as_changes([replace(ORDER, orders=0)], **SHOP)
     assert cart["changes"][0]["abandoned_cart_count"] == (1.0, 1.0)
     assert cart["changes"][1]["days_since_last_purchase"] == (1.0, 14.0)
 
@@ -50,12 +52,12 @@ def test_only_moves_that_the_log_can_record_are_offered() -> None:
     with_orders = possible_moves(
         moves, {**none, EventType.PURCHASE: 9.0, EventType.RETURN: 2.0, EventType.CONTACT: 1.0}
     )
-    assert with_orders == [{**ORDER, "views": 0, "carts": 0}, NOTHING]
+    assert with_orders == [replace(ORDER, views=0, carts=0), NOTHING]
     assert moves_as_changes(with_orders, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
     with_views = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.VIEW: 90.0})
-    assert with_views == [VISIT, {**ORDER, "carts": 0}, NOTHING]
+    assert with_views == [VISIT, replace(ORDER, carts=0), NOTHING]
     with_searches = possible_moves(moves, {**none, EventType.PURCHASE: 9.0, EventType.SEARCH: 90.0})
-    assert [move["text"] for move in with_searches] == ["one more visit", "one more order", "nothing"]
+    assert [move.text for move in with_searches] == ["one more visit", "one more order", "nothing"]
     assert moves_as_changes(with_searches, **SHOP)[0]["changes"][0]["event_count"] == (1.0, 1.0)
     assert possible_moves(moves, {**none, EventType.VIEW: 9.0, EventType.CART: 9.0}) == moves
 

@@ -17,7 +17,7 @@ from pipeline.report.texts import cards
 from pipeline.report.texts.five_w import CardTexts, five_w_texts
 from pipeline.report.texts.predictions import predictions
 from pipeline.report.texts.rules import rule_text
-from pipeline.report.texts.wording import proposed_name, wording
+from pipeline.report.texts.wording import wording
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,7 +32,7 @@ def render(summary: Summary, language: str) -> str:
         return five_w_texts(_new_lines(segment), language, is_standing=segment.is_standing)
 
     def proposed(segment: Segment) -> str | None:
-        return proposed_name(segment.proposed_names, segment.names, segment.names_by_figures, language)
+        return segment.all_names.proposal(language)
 
     return render_template(
         "report.html.j2",

@@ -13,8 +13,9 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 
 from features.events import EventType
-from models.naming import SUBGROUP_SHARE, category_in_languages
-from pipeline.report.segment import Segment, Texts
+from models.disclosure import SUBGROUP_SHARE
+from models.naming import category_in_languages
+from pipeline.report.segment import Segment
 from pipeline.report.texts.formats import form_of, number
 from pipeline.report.texts.languages import Text, read_texts
 
@@ -27,13 +28,6 @@ DATE_LOCALES = {"en": "en_GB"}
 def shown_name(name: str, *, is_stable: bool, language: str = "en") -> str:
     """The name of a segment, marked if the segment is unstable."""
     return name if is_stable else wording(language)("unstable", name=name)
-
-
-def proposed_name(proposed: Texts | None, names: Texts, names_by_figures: Texts, language: str) -> str | None:
-    """The name that `naming.proposer` proposes; None if there is none, it is in use, or the name was set by hand."""
-    name = (proposed or {}).get(language)
-    is_by_hand = names != names_by_figures
-    return None if is_by_hand or name == names[language] else name
 
 
 @functools.cache
@@ -101,7 +95,7 @@ class Wording:
 
     def name(self, segment: Segment) -> str:
         """The name of a segment in this language, marked if it is unstable."""
-        return shown_name(segment.names[self.language], is_stable=segment.is_stable, language=self.language)
+        return shown_name(segment.all_names.shown(self.language), is_stable=segment.is_stable, language=self.language)
 
     def facet(self, name: str) -> str:
         """The label of a facet; its own name where there is no text for it."""

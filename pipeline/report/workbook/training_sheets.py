@@ -20,7 +20,7 @@ def lineage_sheet(summary: Summary, lineage: Sequence[LineageRecord]) -> Sheet:
     rows: list[tuple[Cell, ...]] = [
         (
             *(moment(row.as_of), row.run_id, row.segment_id, name),
-            *(VERDICTS.get(row.verdict, row.verdict), row.is_here, row.jaccard, ", ".join(row.akin)),
+            *(VERDICTS.get(row.verdict, row.verdict), row.is_here, row.jaccard, ", ".join(row.related)),
         )
         for row, name in zip(lineage, _names_at_training(summary, lineage), strict=True)
     ]

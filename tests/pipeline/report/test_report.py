@@ -344,9 +344,9 @@ def test_an_unstable_segment_is_marked_wherever_its_name_appears() -> None:
     assert "Stable segments: 1 of 2." in text and "recovered 80% of a segment." in text
 
 
-def lineage(run: str, segment_id: str, verdict: str, akin: list[str], **more: Any) -> dict[str, Any]:
+def lineage(run: str, segment_id: str, verdict: str, related: list[str], **more: Any) -> dict[str, Any]:
     day = {"a": "2025-11-01 00:00", "b": "2025-12-01 00:00"}[run]
-    row = {"run_id": run, "as_of": day, "segment_id": segment_id, "verdict": verdict, "akin": akin}
+    row = {"run_id": run, "as_of": day, "segment_id": segment_id, "verdict": verdict, "related": related}
     return {"is_here": True, "jaccard": None, **row, **more}
 
 

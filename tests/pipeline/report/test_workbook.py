@@ -98,11 +98,11 @@ def sheets(report: dict[str, Any], lineage: list[dict[str, Any]]) -> list[Sheet]
 LINEAGE = [
     {
         **{"as_of": "2025-10-01 00:00", "run_id": "old", "segment_id": "s01", "verdict": "new", "is_here": True},
-        **{"jaccard": None, "akin": [], "name": "Best"},
+        **{"jaccard": None, "related": [], "name": "Best"},
     },
     {
         **{"as_of": "2025-11-01 00:00", "run_id": "abc", "segment_id": "s01", "verdict": "survived", "is_here": True},
-        **{"jaccard": 0.756, "akin": ["s01"], "name": "VIP"},
+        **{"jaccard": 0.756, "related": ["s01"], "name": "VIP"},
     },
 ]
 

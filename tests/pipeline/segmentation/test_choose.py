@@ -22,7 +22,8 @@ from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
-from pipeline.segmentation.choose import ChosenClusters, choose_and_fit, needs_choice, search_space
+from pipeline.segmentation.candidates.search_space import needs_choice, search_space
+from pipeline.segmentation.choose import ChosenClusters, choose_and_fit
 from pipeline.segmentation.cluster import cluster
 from pipeline.segmentation.predictive_validity import CutoffData
 from pipeline.stores import mlflow_runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,14 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.name_continuity import ManualName
+from models.segment_names import Naming, SegmentNames
 from models.segmentation import FittedClusters
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
-from pipeline.segmentation.lineage import identify, inherit_names, with_model_columns, with_names
+from pipeline.segmentation.descriptions.names import inherit_names
+from pipeline.segmentation.lineage import LineageRow, earlier_lineage, identify, with_model_columns, with_names
 from pipeline.stores import mlflow_runs
 from pipeline.stores.mlflow_runs import LINEAGE
+from tests.segments import segment_of
 
 
 def test_profiles_with_the_columns_of_the_champions_model() -> None:
@@ -51,16 +55,51 @@ def test_profiles_with_the_columns_of_the_champions_model() -> None:
         with_model_columns(today, ["interest: Toys", "interest: Cars", "interest: Books"])
 
 
+def row(run_id: str, segment_id: str, *, is_here: bool = True, **more: Any) -> LineageRow:
+    return LineageRow("2025-11-01 00:00", run_id, "behaviour", segment_id, "new", is_here, None, (), **more)
+
+
 def test_only_rows_of_the_last_training_get_new_names() -> None:
+    rows = [row("a", "s01", name="Old"), row("b", "s01"), row("b", "s02", is_here=False)]
+    names = SegmentNames({"en": "New", "sq": "I ri"})
+    named = with_names(rows, [segment_of("s01").with_names(names)], "en")
+    assert [row.name for row in named] == ["Old", "New", None]
+    assert named[1].names == {"en": "New", "sq": "I ri"}
+    assert [row.name for row in with_names(rows, [segment_of("s01").with_names(names)], "sq")] == ["Old", "I ri", None]
+    assert with_names([], [], "en") == ()
+
+
+def test_a_row_of_lineage_is_read_as_it_was_written() -> None:
+    """Earlier versions have names in one language only."""
+    written = {
+        "as_of": "2025-11-01 00:00",
+        "run_id": "a",
+        "facet": "behaviour",
+        "segment_id": "s03",
+        "verdict": "split",
+    }
+    written |= {"is_here": True, "jaccard": None, "related": ["s01", "s02"], "name": "Lost"}
+    read = LineageRow.from_dict(written)
+    assert read.related == ("s01", "s02") and list(read.as_dict()) == list(written) and read.as_dict() == written
+
+
+def test_a_run_whose_lineage_an_earlier_version_wrote_is_continued(
+    params: Callable[..., Params], champion: TrainingResult
+) -> None:
+    config, first = params(), champion
+    mlflow = mlflow_runs.open_store(config)
     rows = [
-        {"run_id": "a", "segment_id": "s01", "is_here": True, "name": "Old"},
-        {"run_id": "b", "segment_id": "s01", "is_here": True},
-        {"run_id": "b", "segment_id": "s02", "is_here": False},
+        {**{key: value for key, value in row.items() if key != "related"}, "akin": row["related"]}
+        for row in first.lineage
     ]
-    named = with_names(rows, [{"segment_id": "s01", "name": "New", "names": {"en": "New", "sq": "I ri"}}])
-    assert [row.get("name") for row in named] == ["Old", "New", None]
-    assert named[1]["names"]["sq"] == "I ri"
-    assert with_names([], []) == []
+    mlflow.MlflowClient().log_text(first.run_id, json.dumps(rows), LINEAGE)
+    assert mlflow_runs.read_lineage(mlflow, first.run_id, LINEAGE) == first.lineage
+    (facet, *_) = facets_of(config)
+    earlier, damage = earlier_lineage(mlflow, first.run_id, facet)
+    assert (list(earlier), damage) == (
+        [LineageRow.from_dict(row) for row in first.lineage if row["facet"] == facet.name],
+        "",
+    )
 
 
 def fitted_with_an_empty_centre(facet: Facet, ids: dict[int, str] | None = None) -> FittedClusters:
@@ -88,7 +127,7 @@ def test_an_empty_cluster_has_a_separate_id(params: Callable[..., Params]) -> No
     assert identify(mlflow, None, by_interest, config, interest, run_id="run").ids == {0: "i01", 1: "i03", 2: "i02"}
     # The empty cluster must not share the id s02 with the second cluster that has customers.
     assert identity.ids == {0: "s01", 1: "s03", 2: "s02"}
-    assert [row["segment_id"] for row in identity.lineage] == ["s01", "s02"]
+    assert [row.segment_id for row in identity.lineage] == ["s01", "s02"]
     named = fitted_with_an_empty_centre(behaviour, identity.ids)
     assert [named.segment_id(cluster) for cluster in named.model_clusters] == ["s01", "s03", "s02"]
 
@@ -176,10 +215,10 @@ def test_the_lineage_continues_after_a_training_without_clusters(
 
 def test_a_manual_name_is_inherited_only_if_it_is_clear_by_which_segment(params: Callable[..., Params]) -> None:
     def lost(segment_id: str, name: str, archetype: str) -> ManualName:
-        return ManualName(segment_id, name, {"archetype": archetype}, [])
+        return ManualName(segment_id, name, Naming(SegmentNames({"en": archetype}), archetype), ())
 
-    named: dict[str, dict[str, Any]] = {
-        segment_id: {"archetype": archetype, "names": {"en": f"{archetype} {segment_id}"}}
+    named = {
+        segment_id: Naming(SegmentNames({"en": f"{archetype} {segment_id}"}), archetype)
         for segment_id, archetype in (("s07", "vip"), ("s08", "lost"), ("s09", "lost"), ("s10", "new"))
     }
     lost_names = [

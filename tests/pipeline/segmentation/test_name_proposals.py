@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.naming import LANGUAGES
+from models.segment_names import Texts
+from models.segments import Segment
 from pipeline.cli import main
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import ParamsError, UserError
@@ -25,10 +28,11 @@ from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.report.next_steps import proposals_text
-from pipeline.report.texts.wording import proposed_name, wording
+from pipeline.report.texts.wording import wording
 from pipeline.segmentation.describe import Segments
 from pipeline.segmentation.name_proposals import MAX_ANSWER_BYTES, add_proposals, require_proposer
 from pipeline.stores import mlflow_runs
+from tests.segments import names_of, segment_of
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 READ = "import json, sys; question = json.load(sys.stdin)"
@@ -49,46 +53,29 @@ def answering(folder: Path, answer: object) -> str:
     return proposer(folder, f"print({json.dumps(answer)!r})")
 
 
-def segment(segment_id: str, name: str, **changes: Any) -> dict[str, Any]:
-    names = dict.fromkeys(LANGUAGES, name)
-    naming = {"name": name, "names": names, "names_by_figures": names, "archetype": None, "evidence": []}
-    is_standing = segment_id.startswith("standing-")
-    return {
-        **{
-            "facet": "behaviour",
-            "segment_id": segment_id,
-            "is_standing": is_standing,
-            "is_small": False,
-            "customer_count": 50,
-            **naming,
-        },
-        **{"top_categories": [], "figures": {"customer_count": 50.0, "buyer_share": 0.5}, "five_w": {}, **changes},
-    }
+ROWS = (
+    segment_of("s01", "Regulars"),
+    segment_of("s02", "Browsers"),
+    segment_of("s03", "Lost"),
+    segment_of("s04", "Few", is_small=True),
+    segment_of("s05").with_names(names_of("VIP").with_given("By hand")),
+    segment_of("standing-browsing", "Passers-by"),
+)
 
 
-TABLE = [
-    segment("s01", "Regulars"),
-    segment("s02", "Browsers"),
-    segment("s03", "Lost"),
-    segment("s04", "Few", is_small=True),
-    segment("s05", "By hand", names_by_figures=dict.fromkeys(LANGUAGES, "VIP")),
-    segment("standing-browsing", "Passers-by"),
-]
-
-
-def segments_of(table: list[dict[str, Any]]) -> Segments:
-    unused: dict[str, Any] = {"labels": {}, "segment_ids": np.array([]), "model": {}}
+def segments_of(rows: tuple[Segment, ...]) -> Segments:
+    unused: dict[str, Any] = {"labels": {}, "segment_ids": np.array([]), "model": {}, "language": "en"}
     (facet, *_) = facets_of(load_params(PARAMS))
-    return Segments(facet, table, {"buyer_share": 0.4}, pd.DataFrame(), rules_fidelity=1.0, **unused)
+    return Segments(facet, rows, {"buyer_share": 0.4}, pd.DataFrame(), rules_fidelity=1.0, **unused)
 
 
-def proposed(override: str, *more: str, table: list[dict[str, Any]] = TABLE) -> tuple[dict[str, Any], str]:
+def proposed(override: str, *more: str, rows: tuple[Segment, ...] = ROWS) -> tuple[dict[str, Any], str]:
     """segment_id -> proposal of the segments that have one, and the warning."""
-    (segments,), warning = add_proposals([segments_of(table)], load_params(PARAMS, [override, *more]), progress=quiet)
-    assert [{**row, "proposed_names": None} for row in segments.table] == [
-        {**row, "proposed_names": None} for row in table
-    ]
-    return {row["segment_id"]: row["proposed_names"] for row in segments.table if row["proposed_names"]}, warning
+    (segments,), warning = add_proposals([segments_of(rows)], load_params(PARAMS, [override, *more]), progress=quiet)
+    without = tuple(row.with_names(replace(row.names, proposed=None)) for row in segments.rows)
+    assert without == rows
+    assert all("proposed_names" in row for row in segments.table)
+    return {row.segment_id: row.names.proposed for row in segments.rows if row.names.proposed}, warning
 
 
 def test_proposals_are_shown_with_the_command_that_accepts_them_and_change_nothing_else(
@@ -173,8 +160,8 @@ def test_which_segments_are_sent_and_which_answers_are_names(tmp_path: Path) -> 
         "",
     )
     assert proposed(answering(tmp_path, {"s01": "Regulars"}))[1] == ""
-    none_sent = [row for row in TABLE if row["segment_id"] not in names]
-    assert proposed(proposer(tmp_path, "raise SystemExit(3)"), table=none_sent) == ({}, "")
+    none_sent = tuple(row for row in ROWS if row.segment_id not in names)
+    assert proposed(proposer(tmp_path, "raise SystemExit(3)"), rows=none_sent) == ({}, "")
 
 
 ONE_LINE = "s01: expected one line of printable characters that does not begin with a dash."
@@ -201,8 +188,8 @@ def test_invalid_names_are_rejected_and_the_others_kept(answer: dict[str, Any], 
 
 
 def test_many_rejected_proposals_are_summarised_in_one_line(tmp_path: Path) -> None:
-    table = [segment(f"s{number:02}", f"Kind {number}") for number in range(5)]
-    _, warning = proposed(answering(tmp_path, {row["segment_id"]: 7 for row in table}), table=table)
+    rows = tuple(segment_of(f"s{number:02}", f"Kind {number}") for number in range(5))
+    _, warning = proposed(answering(tmp_path, {row.segment_id: 7 for row in rows}), rows=rows)
     assert warning.endswith("; s02: expected a text, or one for each of en, uk, ru, sq; and 2 more.")
 
 
@@ -250,10 +237,10 @@ def test_a_program_that_cannot_be_run_is_reported_before_the_training(
     script.chmod(0o755)
     require_proposer(with_script)
     monkeypatch.chdir("/")
-    (segments,), _ = add_proposals([segments_of(TABLE)], with_script, progress=quiet)
+    (segments,), _ = add_proposals([segments_of(ROWS)], with_script, progress=quiet)
     assert segments.table[0]["proposed_names"]["en"] == f"A b in {tmp_path.name}"
     script.write_bytes(b"\x7fELF of another machine")
-    _, warning = add_proposals([segments_of(TABLE)], with_script, progress=quiet)
+    _, warning = add_proposals([segments_of(ROWS)], with_script, progress=quiet)
     assert "the program could not be started" in warning
 
 
@@ -292,18 +279,20 @@ def test_off_by_default() -> None:
     require_proposer(defaults)
 
 
+def row_of(segment_id: str, name: str, proposal: Texts) -> dict[str, Any]:
+    return segment_of(segment_id).with_names(replace(names_of(name), proposed=proposal)).as_dict("en")
+
+
 def test_a_proposal_is_shown_until_a_person_names_the_segment() -> None:
-    row = segment("s01", "Regulars", proposed_names={**dict.fromkeys(LANGUAGES, "Friends"), "uk": "Друзі"})
-    names, offered = row["names"], row["proposed_names"]
-    shown = [proposed_name(offered, names, names, language) for language in LANGUAGES]
-    assert shown == ["Friends", "Друзі", "Friends", "Friends"]
-    assert proposed_name(offered, dict.fromkeys(LANGUAGES, "Ours"), names, "en") is None
-    assert (
-        proposed_name(offered, dict.fromkeys(LANGUAGES, "Friends"), dict.fromkeys(LANGUAGES, "Friends"), "en") is None
-    )
-    assert proposed_name(None, names, names, "en") is None
-    params, table = load_params(PARAMS, ["language=uk"]), pd.DataFrame([row, {**TABLE[1], "proposed_names": None}])
+    proposal = {**dict.fromkeys(LANGUAGES, "Friends"), "uk": "Друзі"}
+    names = replace(names_of("Regulars"), proposed=proposal)
+    assert [names.proposal(language) for language in LANGUAGES] == ["Friends", "Друзі", "Friends", "Friends"]
+    assert names.with_given("Ours").proposal("en") is None
+    assert replace(names_of("Friends"), proposed=proposal).proposal("en") is None
+    assert names_of("Regulars").proposal("en") is None
+    row = row_of("s01", "Regulars", proposal)
+    params, table = load_params(PARAMS, ["language=uk"]), pd.DataFrame([row, row_of("s02", "Browsers", {})])
     head, line = proposals_text(params, table, is_champion=False)
     assert head.endswith("once this run is promoted.") and line.split("rename")[1].startswith(" s01 'Друзі' --params")
-    assert proposals_text(params, pd.DataFrame(TABLE), is_champion=True) == []
+    assert proposals_text(params, pd.DataFrame([row.as_dict("en") for row in ROWS]), is_champion=True) == []
     assert len({wording(language)("cards.proposed") for language in LANGUAGES}) == 4

@@ -13,19 +13,19 @@ import pytest
 import yaml
 
 from features.benefits import views_per_order
+from models.segments import QUESTIONS
 from pipeline.config.errors import ParamsError
 from pipeline.config.load import load_params
 from pipeline.report.segment import CardLine
 from pipeline.report.texts.five_w import TEXTS, five_w_texts
-from pipeline.segmentation.profile_cards import (
-    QUESTIONS,
+from pipeline.segmentation.descriptions.card_tables import (
     WHY,
     attribute_counts,
     benefit_sums,
-    build_cards,
     columns_to_show,
     customers_in_audiences,
 )
+from pipeline.segmentation.profile_cards import build_cards
 
 PARAMS = load_params(Path(__file__).parents[3] / "params.yaml")
 
@@ -106,21 +106,21 @@ def test_a_missing_customers_table_removes_only_the_attributes_from_cards(params
         profiles = build_profiles(con, source, config)
         segments = describe_segments(profiles, cluster(profiles, config, facet), config, facet, seasonal_lift=None)
         # Nearly all customers of one segment live in a city where only half of the others live.
-        first = segments.table[0]["segment_id"]
+        first = segments.rows[0].segment_id
         is_first = segments.segment_ids == first
         city = np.where(is_first | (np.arange(len(is_first)) % 2 == 0), "Planted", "Elsewhere")
         city[np.flatnonzero(is_first)[:: max(is_first.sum() // 12, 1)]] = "Elsewhere"
         table = pd.DataFrame({"customer_id": profiles.table.customer_id, "city": city, "club": city})
         source = replace(source, customers=ibis.memtable(table))
         in_audience = customers_in_audiences(source, profiles, config)
-        full = build_cards(source, profiles, segments, in_audience, config).five_w
-        reduced = build_cards(replace(source, customers=None), profiles, segments, in_audience, config).five_w
-    assert [(line["topic"], line["value"]) for line in full[first]["who"]] == [("club", "Planted")]
-    assert [line["value"] for line in full[first]["where"] if line["is_attribute"]] == ["Planted"]
+        full = build_cards(source, profiles, segments, in_audience, config).by_segment
+        reduced = build_cards(replace(source, customers=None), profiles, segments, in_audience, config).by_segment
+    assert [(line.topic, line.value) for line in full[first].who] == [("club", "Planted")]
+    assert [line.value for line in full[first].where if line.is_attribute] == ["Planted"]
     for segment_id, card in reduced.items():
-        assert card["who"] == []
-        assert [line for line in lines(full[segment_id]) if not line["is_attribute"]] == lines(card)
-    assert any(lines(card) for card in reduced.values())
+        assert card.who == ()
+        assert tuple(line for line in full[segment_id].lines if not line.is_attribute) == card.lines
+    assert any(card.lines for card in reduced.values())
 
 
 def test_views_per_order_count_only_customers_with_views_and_orders() -> None:

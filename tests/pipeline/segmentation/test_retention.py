@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 
 from models.migration_tables import stayed_shares
+from models.segments import Retention
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
-from pipeline.report.segment import Retention
+from pipeline.report.segment import Retention as ReportedRetention
 from pipeline.report.texts.cards import retention_text
 from pipeline.report.texts.wording import wording
 from pipeline.segmentation.describe import Segments
 from pipeline.segmentation.retention import add_retention
 from tests.conftest import PARAMS
+from tests.segments import segment_of
 
 
 def test_share_of_customers_who_stayed() -> None:
@@ -58,19 +60,19 @@ def test_rows_have_retention_except_for_small_segments_and_short_logs(
     then = pd.DataFrame({"customer_id": customers, "segment_id": ["s01"] * 20 + ["s02"] * 20})
     monkeypatch.setattr("pipeline.segmentation.retention.profiles_at", lambda *_: then)
     monkeypatch.setattr("pipeline.segmentation.retention.segment_columns", lambda profile, model: profile)
-    rows = [{"segment_id": segment_id, "is_small": segment_id == "s02"} for segment_id in ("s01", "s02")]
+    rows = tuple(segment_of(segment_id, is_small=segment_id == "s02") for segment_id in ("s01", "s02"))
     (facet, *_) = facets_of(params)
-    unused: dict[str, Any] = {"shop": {}, "labels": {}, "model": {}, "rules_fidelity": 1.0}
+    unused: dict[str, Any] = {"shop": {}, "labels": {}, "model": {}, "rules_fidelity": 1.0, "language": "en"}
     now = np.array(["s01"] * 10 + ["s02"] * 10 + ["s03"] * 20, dtype=object)
     segments = Segments(facet, rows, lifts=pd.DataFrame(), segment_ids=now, **unused)
     source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first, customer_count=40)))
     cutoffs = cast(Any, [SimpleNamespace(cutoff=params.as_of - timedelta(days=30))])
     profiles = cast(Any, SimpleNamespace(table=pd.DataFrame({"customer_id": customers}), shop=None))
-    expected = [None if share is None else {"days": 30, "share": share, "is_sample": False} for share in shares]
-    (result,) = add_retention(None, source, cutoffs, profiles, [segments], params)
-    assert [row["retention"] for row in result.table] == expected
-    (result,) = add_retention(None, source, [], profiles, [segments], params)
-    assert [row["retention"] for row in result.table] == [None, None]
+    expected = [None if share is None else Retention(days=30, is_sample=False, share=share) for share in shares]
+    (result,) = add_retention(cast(Any, None), source, cutoffs, profiles, [segments], params)
+    assert [segment.retention for segment in result.rows] == expected
+    (result,) = add_retention(cast(Any, None), source, [], profiles, [segments], params)
+    assert [segment.retention for segment in result.rows] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_rows_have_retention_except_for_small_segments_and_short_logs(
 )
 def test_retention_is_shown_in_each_language(language: str, expected: str) -> None:
     words = wording(language)
-    retention = Retention(days=30, share=0.62, is_sample=False)
+    retention = ReportedRetention(days=30, share=0.62, is_sample=False)
     assert retention_text("s01", retention, words) == expected
     of_sample = retention_text("s01", retention.model_copy(update={"is_sample": True}), words)
     assert of_sample.startswith(f"{expected} ") and len(of_sample) > len(expected) + 10

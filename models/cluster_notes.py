@@ -1,0 +1,45 @@
+"""What is noted about the clusters of a facet: customers between them, and unstable segments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.cluster_settings import FacetIdentity
+
+
+def too_little_data(facet: FacetIdentity, count: int, min_events: int, min_evidence: float) -> str:
+    """The error if none of ``count`` customers can be clustered."""
+    return (
+        f"facets.{facet.name}: expected customers with at least {min_events} events and evidence of {min_evidence:g}, "
+        f"found none among {count:,}. Lower min_events or min_evidence there, or use a longer log."
+    )
+
+
+def noise_notes(facet: FacetIdentity, algorithm: str, share: float, policy: str | None) -> tuple[str, ...]:
+    """A note on the customers between the clusters: how many there are, and where they go."""
+    if not share or policy is None:
+        return ()
+    if algorithm == "rule":
+        return (f"{share:.0%} of the customers grouped by {facet.name} have no leading category: broad interests.",)
+    treatment = {
+        "nearest": "they are assigned to the nearest segment",
+        "keep": "they form a separate group",
+        "standing": "they are grouped by rule instead",
+    }[policy]
+    return (
+        f"{share:.0%} of the clustered customers are between HDBSCAN's segments of {facet.name}: {treatment} "
+        f"(facets.{facet.name}.noise). Their evidence in the scores is {facet.noise_id}.",
+    )
+
+
+def stability_notes(facet: FacetIdentity, stability: Mapping[int, float], least: float) -> tuple[str, ...]:
+    """A note on the segments whose stability is below ``least``."""
+    count = sum(value < least for value in stability.values())
+    if not count:
+        return ()
+    reappears, has = ("reappears", "It has") if count == 1 else ("reappear", "They have")
+    return (
+        f"{count} of {len(stability)} segments of {facet.name} rarely {reappears} when random subsets of the customers "
+        f"are re-clustered (stability below {least:g}). {has} no campaign name and no playbook. Fewer segments are "
+        f"more stable: lower facets.{facet.name}.n_segments, or for HDBSCAN raise min_cluster_share there.",
+    )
