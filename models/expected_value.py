@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
@@ -162,7 +163,7 @@ def _probability(known: _Rows, held_out: _Rows | None, outcome: str) -> LinearPr
     if not (_is_enough(happened) and _is_enough(later)):
         return None
     out_of_fold = {c: _out_of_fold(known.terms, happened, known.fold, _logistic(c)) for c in LOGISTIC_C}
-    best = min(LOGISTIC_C, key=lambda c: log_loss(happened, _expit(out_of_fold[c])))
+    best = min(LOGISTIC_C, key=lambda c: log_loss(happened, expit(out_of_fold[c])))
     fitted = _logistic(best)(known.terms, happened)
     log_odds = out_of_fold[best] if held_out is None else fitted.of(held_out.terms)
     calibration = LogisticRegression(C=CALIBRATION_C).fit(log_odds[:, None], later)
@@ -183,7 +184,7 @@ def _spend(known: _Rows, held_out: _Rows | None, buys: LinearPredictor) -> Linea
     expected = fitted.of(later.terms)
     if held_out is None:
         expected[paid] = _out_of_fold(known.terms[paid], log_spend, known.fold[paid], _ridge)
-    total = (_expit(buys.of(later.terms)) * np.exp(expected)).sum()
+    total = (expit(buys.of(later.terms)) * np.exp(expected)).sum()
     return LinearPredictor(fitted.intercept + float(np.log(later.spend.sum() / total)), fitted.weights)
 
 
@@ -222,7 +223,3 @@ def _unscaled(intercept: float, coefficients: Floats, mean: Floats, scale: Float
     """The same predictor for terms that are not standardised."""
     weights = coefficients / scale
     return LinearPredictor(intercept - float((weights * mean).sum()), tuple(weights.tolist()))
-
-
-def _expit(log_odds: Floats) -> Floats:
-    return np.asarray(1.0 / (1.0 + np.exp(-log_odds)))

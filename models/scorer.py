@@ -34,7 +34,7 @@ NO_SEGMENT = -1
 """Position that means: no segment."""
 OK, LOW, UNGROUPED = 0, 1, 2
 """Positions in a facet's ``evidence_words``: clustered; too little data; between clusters or without a category."""
-FACETS_FILE = "facets.json"
+FACETS_FILE, EXPECTED_VALUE_FILE = "facets.json", "expected_value.json"
 EXPECTED_VALUE = ("buy_probability", "expected_spend", "alive_probability")
 """Columns of `expected_value`."""
 VALUE_COLUMNS = (
@@ -336,11 +336,17 @@ def _vote_outcome(votes: Floats, known: NDArray[Any]) -> dict[str, NDArray[Any]]
 
 
 def score_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataFrame:
-    """The segment columns of all facets in one table; those of the first facet have no prefix (`facet_column`)."""
+    """The segment columns of all facets in one table, and the expected value if the model knows it.
+
+    Those of the first facet have no prefix (`facet_column`).
+    """
     columns: dict[str, pd.Series] = {}
     for facet in model["facets"]:
         for name, column in segment_columns(profile, facet).items():
             columns[facet_column(str(name), facet["prefix"])] = column
+    if model.get("expected_value"):
+        values = expected_value(profile, model["expected_value"])
+        columns |= {name: values[name] for name in EXPECTED_VALUE}
     return pd.DataFrame(columns)
 
 
@@ -699,20 +705,35 @@ def expected_value(profile: pd.DataFrame, model: ExpectedValueModel | None) -> p
     the probability of a purchase. In a log of orders alone a customer is seen only by buying, or by a return. It is
     then almost the same as ``buy_probability``, and does not say whether a customer is lost for good.
     """
-    unknown = np.full(len(profile), np.nan)
-    if model is None:
-        return pd.DataFrame(dict.fromkeys(EXPECTED_VALUE, unknown))
-    terms = value_terms(profile, model)
-    buys = 1.0 / (1.0 + np.exp(-model.buys.of(terms)))
+    columns = np.full((len(profile), len(EXPECTED_VALUE)), np.nan)
+    if model is not None:
+        for start in range(0, len(profile), POINTS_AT_ONCE):
+            rows = slice(start, start + POINTS_AT_ONCE)
+            columns[rows] = _expected_value(value_terms(profile.iloc[rows], model), model)
+    return pd.DataFrame(columns, columns=EXPECTED_VALUE)
+
+
+def _expected_value(terms: Floats, model: ExpectedValueModel) -> Floats:
+    unknown = np.full(len(terms), np.nan)
+    buys = _expit(model.buys.of(terms))
     spend = buys * np.exp(model.spend.of(terms)) if model.spend else unknown
-    seen = np.maximum(1.0 / (1.0 + np.exp(-model.seen.of(terms))), buys) if model.seen else unknown
-    return pd.DataFrame(dict(zip(EXPECTED_VALUE, (buys, spend, seen), strict=True)))
+    seen = np.maximum(_expit(model.seen.of(terms)), buys) if model.seen else unknown
+    return np.column_stack([buys, spend, seen])
+
+
+def _expit(log_odds: Floats) -> Floats:
+    from scipy.special import expit
+
+    probability: Floats = expit(log_odds)
+    return probability
 
 
 def read_model(folder: Path) -> dict[str, Any]:
-    """Read a saved segmentation: the facets in order, each a JSON with its arrays put back."""
+    """Read a saved segmentation: the facets in order, each a JSON with its arrays put back, and the expected value."""
     names: list[str] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
-    return {"facets": [_read_facet(folder / name) for name in names]}
+    value_file = folder / EXPECTED_VALUE_FILE
+    value = ExpectedValueModel.from_json(value_file.read_text(encoding="utf-8")) if value_file.exists() else None
+    return {"facets": [_read_facet(folder / name) for name in names], "expected_value": value}
 
 
 def _read_facet(folder: Path) -> dict[str, Any]:
@@ -725,14 +746,14 @@ def _read_facet(folder: Path) -> dict[str, Any]:
 
 
 class Scorer(PythonModel):
-    """Profile rows in, segment columns out."""
+    """Profile rows in, segment columns and expected value out."""
 
     def load_context(self, context: Any) -> None:
         """Read the arrays and JSON stored with the model."""
         self.model = read_model(Path(context.artifacts["segmentation"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        """The segment columns of the scores, one row per profile row."""
+        """The columns of the scores that the model computes, one row per profile row."""
         return score_columns(model_input, self.model)
 
 

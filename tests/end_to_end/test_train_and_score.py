@@ -164,6 +164,8 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
             "returned_spend",
             "activity",
         ),
+        *("recency_score", "frequency_score", "monetary_score"),
+        *("buy_probability", "expected_spend", "alive_probability"),
         *("interest_segment_id", "interest_segment", "interest_cluster_id", "interest_strength"),
         *("next_interest_segment_id", "next_interest_segment", "interest_margin", "is_interest_border"),
         *("is_interest_stable", "interest_evidence"),
