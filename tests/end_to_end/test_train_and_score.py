@@ -175,6 +175,14 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
     assert frame.customer_id.is_unique
     assert frame.strength.between(0, 1).all()
     assert frame.margin.between(0, 1).all()
+    has_bought = frame.days_since_last_purchase.notna()
+    for name in ("recency_score", "frequency_score", "monetary_score"):
+        assert frame[name][has_bought].isin(range(1, 6)).all()
+        assert frame[name][~has_bought].isna().all()
+    assert frame.buy_probability.between(0, 1).all()
+    assert (frame.alive_probability >= frame.buy_probability).all()
+    assert (frame.expected_spend > 0).all()
+    assert frame.buy_probability.corr(frame.activity, method="spearman") > 0.5
     assert frame[frame.evidence == "low"].cluster_id.isna().all()
     assert not frame.what_would_move[~frame.is_border].notna().any()
     assert set(frame.interest_evidence) <= {"ok", "low", "broad"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from models.scorer import (
     value_features,
     value_terms,
 )
+from models.segmentation import Segmentation
 from models.value_quality import value_figures
 
 DAY_COUNT = 30.0
@@ -101,6 +103,18 @@ def test_the_same_input_gives_the_same_model_and_rows_do_not_affect_each_other(c
     profile = cutoffs[2].profile
     whole, part = expected_value(profile, model), expected_value(profile[7:11], model)
     pd.testing.assert_frame_equal(part.reset_index(drop=True), whole[7:11].reset_index(drop=True), check_exact=True)
+
+
+def test_a_saved_model_predicts_the_same(cutoffs: list[PastOutcomes], tmp_path: Path) -> None:
+    for folder, model in (("known", fit_expected_value(cutoffs[:2], seed=1)), ("unknown", None)):
+        Segmentation({}, model).save(tmp_path / folder)
+        loaded = Segmentation.load(tmp_path / folder)
+        assert loaded.expected_value == model
+        predicted = loaded.predict(cutoffs[2].profile)
+        if model is None:
+            assert predicted.empty
+        else:
+            pd.testing.assert_frame_equal(predicted, expected_value(cutoffs[2].profile, model), check_exact=True)
 
 
 def test_unknown_is_null_and_never_zero(cutoffs: list[PastOutcomes]) -> None:
