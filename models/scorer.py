@@ -1,7 +1,8 @@
 """The MLflow model as code; it imports nothing else of Kindred, so two model versions can be loaded in one process.
 
-It also holds the arithmetic used in training: profiles to points (`to_space`), points to clusters (`assign`). A model
-has a folder for each facet, with JSON (`model.json`) and arrays (`arrays.npz`), which are read without pickle.
+It also holds the arithmetic used in training: profiles to points (`to_space`), points to clusters (`assign`), profiles
+to what customers are expected to do (`expected_value`). A model has a folder for each facet, with JSON (`model.json`)
+and arrays (`arrays.npz`), and `expected_value.json` if that is known. They are read without pickle.
 """
 
 from __future__ import annotations
