@@ -16,6 +16,7 @@ from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
 from models.scorer import (
+    VALUE_COLUMNS,
     ExpectedValueModel,
     Floats,
     Ints,
@@ -102,7 +103,7 @@ def fit_expected_value(cutoffs: Sequence[PastOutcomes], *, seed: int) -> Expecte
     if not cutoffs:
         return None
     fitted_on = cutoffs[:-1] or cutoffs
-    profile = pd.concat([cutoff.profile for cutoff in fitted_on], ignore_index=True)
+    profile = pd.concat([cutoff.profile[[*VALUE_COLUMNS]] for cutoff in fitted_on], ignore_index=True)
     unfitted = _fit_features(profile)
     with threadpool_limits(limits=1), warnings.catch_warnings():  # one thread: sums in the same order on every run
         warnings.simplefilter("ignore", category=ConvergenceWarning)  # another solver then takes over

@@ -121,6 +121,9 @@ def test_unknown_is_null_and_never_zero(cutoffs: list[PastOutcomes]) -> None:
     few = [replace(item, bought=np.arange(3_000) < MIN_CUSTOMERS - 1) for item in cutoffs[:2]]
     assert fit_expected_value([], seed=1) is None
     assert fit_expected_value(few, seed=1) is None
+    nobody = PastOutcomes(cutoffs[0].profile[:0], cutoffs[0].bought[:0], cutoffs[0].seen[:0], cutoffs[0].spend[:0])
+    assert fit_expected_value([nobody, cutoffs[0]], seed=1) is None
+    assert fit_expected_value([cutoffs[0], nobody], seed=1) is None
     unknown = predict(None, cutoffs[0])
     assert list(unknown) == [*EXPECTED_VALUE]
     assert unknown.isna().all(axis=None)
