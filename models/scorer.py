@@ -1,7 +1,8 @@
 """The MLflow model as code; it imports nothing else of Kindred, so two model versions can be loaded in one process.
 
-It also holds the arithmetic used in training: profiles to points (`to_space`), points to clusters (`assign`). A model
-has a folder for each facet, with JSON (`model.json`) and arrays (`arrays.npz`), which are read without pickle.
+It also holds the arithmetic used in training: profiles to points (`to_space`), points to clusters (`assign`), profiles
+to what customers are expected to do (`expected_value`). A model has a folder for each facet, with JSON (`model.json`)
+and arrays (`arrays.npz`), and `expected_value.json` if that is known. They are read without pickle.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,18 @@ NO_SEGMENT = -1
 """Position that means: no segment."""
 OK, LOW, UNGROUPED = 0, 1, 2
 """Positions in a facet's ``evidence_words``: clustered; too little data; between clusters or without a category."""
-FACETS_FILE = "facets.json"
+FACETS_FILE, EXPECTED_VALUE_FILE = "facets.json", "expected_value.json"
+EXPECTED_VALUE = ("buy_probability", "expected_spend", "alive_probability")
+"""Columns of `expected_value`."""
+VALUE_COLUMNS = (
+    *("activity", "order_count", "net_spend", "session_count", "usual_interval_days", "days_from_first_to_last_event"),
+    *("days_since_first_event", "days_since_last_event", "days_since_last_purchase", "days_since_cart_left"),
+)
+"""Profile columns that the expected value is predicted from."""
+SMALL_ACTIVITY = 0.01
+"""Added to activity before the logarithm: a view long ago. Without it inactive customers would be at minus infinity."""
+PRIOR_ORDERS = 3.0
+CART_HALF_LIFE_DAYS = 7.0
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -324,11 +337,17 @@ def _vote_outcome(votes: Floats, known: NDArray[Any]) -> dict[str, NDArray[Any]]
 
 
 def score_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataFrame:
-    """The segment columns of all facets in one table; those of the first facet have no prefix (`facet_column`)."""
+    """The segment columns of all facets in one table, and the expected value if the model knows it.
+
+    Those of the first facet have no prefix (`facet_column`).
+    """
     columns: dict[str, pd.Series] = {}
     for facet in model["facets"]:
         for name, column in segment_columns(profile, facet).items():
             columns[facet_column(str(name), facet["prefix"])] = column
+    if model.get("expected_value"):
+        values = expected_value(profile, model["expected_value"])
+        columns |= {name: values[name] for name in EXPECTED_VALUE}
     return pd.DataFrame(columns)
 
 
@@ -558,10 +577,171 @@ def _assign_segments(space: Floats, model: Mapping[str, Any]) -> dict[str, NDArr
     }
 
 
+@dataclass(frozen=True)
+class LinearPredictor:
+    """intercept + the sum of weight * term, with one weight per term of `value_terms`."""
+
+    intercept: float
+    weights: tuple[float, ...]
+
+    def of(self, terms: Floats) -> Floats:
+        """The predictor for each row of ``terms``, an array of shape (n, number of weights)."""
+        predicted = np.full(len(terms), self.intercept)
+        for column, weight in enumerate(self.weights):  # term by term, so the sum does not depend on the other rows
+            predicted += weight * terms[:, column]
+        return predicted
+
+
+@dataclass(frozen=True)
+class ExpectedValueModel:
+    """What `expected_value` computes with; fitted by `models.expected_value`.
+
+    Attributes
+    ----------
+    mean_order_value : float
+        Net spend per order of the shop's customers.
+    low, high : tuple of float, one per feature
+        Range of each feature among the customers it was fitted on; values outside count as its ends.
+    knots : tuple of (float, float), one per feature
+        Where the slope may change.
+    buys, seen : LinearPredictor
+        Log odds of a purchase, and of any event, within the horizon. ``seen`` is None if it is not known.
+    spend : LinearPredictor, optional
+        Log of the mean spend if the customer buys; None if the log has no prices.
+    """
+
+    mean_order_value: float
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    knots: tuple[tuple[float, float], ...]
+    buys: LinearPredictor
+    seen: LinearPredictor | None
+    spend: LinearPredictor | None
+
+    def to_json(self) -> str:
+        """The model as JSON text, to be read by `from_json`."""
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> ExpectedValueModel:
+        """The model from the text of `to_json`."""
+        raw = json.loads(text)
+        seen, spend = (_predictor(raw[name]) if raw[name] else None for name in ("seen", "spend"))
+        return ExpectedValueModel(
+            mean_order_value=raw["mean_order_value"],
+            low=tuple(raw["low"]),
+            high=tuple(raw["high"]),
+            knots=tuple((lower, upper) for lower, upper in raw["knots"]),
+            buys=_predictor(raw["buys"]),
+            seen=seen,
+            spend=spend,
+        )
+
+
+def _predictor(raw: Mapping[str, Any]) -> LinearPredictor:
+    return LinearPredictor(raw["intercept"], tuple(raw["weights"]))
+
+
+def value_features(profile: pd.DataFrame, mean_order_value: float) -> Floats:
+    """What the expected value is predicted from: mostly logarithms, so effects are multiplicative.
+
+    Parameters
+    ----------
+    profile : DataFrame, n rows
+        `VALUE_COLUMNS`.
+    mean_order_value : float
+        A customer's own order value is shrunk towards it with the weight of `PRIOR_ORDERS` orders.
+
+    Returns
+    -------
+    array of shape (n, 14)
+        Days since something that never happened are infinite. How overdue a customer is, is the time since the last
+        order or visit in units of the usual interval; it is 0 where no interval is known.
+    """
+    column = {name: _numbers(profile[name]) for name in VALUE_COLUMNS}
+    since_purchase, since_event, since_first, since_cart = (
+        np.nan_to_num(column[f"days_since_{what}"], nan=np.inf)
+        for what in ("last_purchase", "last_event", "first_event", "cart_left")
+    )
+    orders, visits = column["order_count"], column["session_count"]
+    order_interval, has_one_visit = column["usual_interval_days"], visits < 2.0
+    has_no_interval = np.isnan(order_interval)
+    visit_interval = (np.nan_to_num(column["days_from_first_to_last_event"]) + 1.0) / np.maximum(visits, 1.0)
+    net_spend = np.maximum(column["net_spend"], 0.0)
+    features = [
+        np.log(column["activity"] + SMALL_ACTIVITY),
+        np.log1p(orders),
+        np.isinf(since_purchase),
+        np.log1p(since_purchase),
+        np.log1p(since_event),
+        np.log1p(since_first),
+        has_no_interval,
+        np.where(has_no_interval, 0.0, np.log1p(order_interval)),
+        np.where(has_no_interval, 0.0, np.log((since_purchase + 1.0) / (order_interval + 1.0))),
+        np.log1p((PRIOR_ORDERS * mean_order_value + net_spend) / (PRIOR_ORDERS + orders)),
+        np.exp2(-since_cart / CART_HALF_LIFE_DAYS),
+        np.log1p(visits),
+        np.where(has_one_visit, 0.0, np.log(visit_interval)),
+        np.where(has_one_visit, 0.0, np.log((since_event + 1.0) / (visit_interval + 1.0))),
+    ]
+    return np.column_stack(features).astype(np.float64)
+
+
+def value_terms(profile: pd.DataFrame, model: ExpectedValueModel) -> Floats:
+    """Terms of the linear predictors: each feature in its range, and by how much it is above each of its knots.
+
+    Returns
+    -------
+    array of shape (n, 3 * number of features)
+    """
+    features = value_features(profile, model.mean_order_value)
+    terms = []
+    for values, low, high, knots in zip(features.T, model.low, model.high, model.knots, strict=True):
+        inside = np.clip(values, low, high)
+        terms += [inside, *(np.maximum(inside - knot, 0.0) for knot in knots)]
+    return np.column_stack(terms)
+
+
+def expected_value(profile: pd.DataFrame, model: ExpectedValueModel | None) -> pd.DataFrame:
+    """What each customer is expected to do within the horizon of the fit; what is not known is null.
+
+        profile (`VALUE_COLUMNS`)
+     -> buy_probability, expected_spend, alive_probability
+
+    ``buy_probability`` is of at least one purchase. ``expected_spend`` is in the shop's currency: the probability of a
+    purchase times the mean spend of a buyer. ``alive_probability`` is of at least one event of any type, and at least
+    the probability of a purchase. In a log of orders alone a customer is seen only by buying, or by a return. It is
+    then almost the same as ``buy_probability``, and does not say whether a customer is lost for good.
+    """
+    columns = np.full((len(profile), len(EXPECTED_VALUE)), np.nan)
+    if model is not None:
+        for start in range(0, len(profile), POINTS_AT_ONCE):
+            rows = slice(start, start + POINTS_AT_ONCE)
+            columns[rows] = _expected_value(value_terms(profile.iloc[rows], model), model)
+    return pd.DataFrame(columns, columns=EXPECTED_VALUE)
+
+
+def _expected_value(terms: Floats, model: ExpectedValueModel) -> Floats:
+    unknown = np.full(len(terms), np.nan)
+    buys = _expit(model.buys.of(terms))
+    spend = buys * np.exp(model.spend.of(terms)) if model.spend else unknown
+    seen = np.maximum(_expit(model.seen.of(terms)), buys) if model.seen else unknown
+    return np.column_stack([buys, spend, seen])
+
+
+def _expit(log_odds: Floats) -> Floats:
+    from scipy.special import expit
+
+    probability: Floats = expit(log_odds)
+    return probability
+
+
 def read_model(folder: Path) -> dict[str, Any]:
-    """Read a saved segmentation: the facets in order, each a JSON with its arrays put back."""
+    """Read a saved segmentation: the facets in order, each a JSON with its arrays put back, and the expected value."""
     names: list[str] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
-    return {"facets": [_read_facet(folder / name) for name in names]}
+    value_file = folder / EXPECTED_VALUE_FILE
+    value = ExpectedValueModel.from_json(value_file.read_text(encoding="utf-8")) if value_file.exists() else None
+    return {"facets": [_read_facet(folder / name) for name in names], "expected_value": value}
 
 
 def _read_facet(folder: Path) -> dict[str, Any]:
@@ -574,14 +754,14 @@ def _read_facet(folder: Path) -> dict[str, Any]:
 
 
 class Scorer(PythonModel):
-    """Profile rows in, segment columns out."""
+    """Profile rows in, segment columns and expected value out."""
 
     def load_context(self, context: Any) -> None:
         """Read the arrays and JSON stored with the model."""
         self.model = read_model(Path(context.artifacts["segmentation"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        """The segment columns of the scores, one row per profile row."""
+        """The columns of the scores that the model computes, one row per profile row."""
         return score_columns(model_input, self.model)
 
 

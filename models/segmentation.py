@@ -21,16 +21,29 @@ from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
 from models.leading_category import LeadingRule, fit_leading_category
 from models.preprocessing import fit_scaling
 from models.quality import cluster_quality
-from models.scorer import FACETS_FILE, NOISE, Floats, Ints, assign, is_known, read_model, score_columns, to_space
+from models.scorer import (
+    EXPECTED_VALUE_FILE,
+    FACETS_FILE,
+    NOISE,
+    VALUE_COLUMNS,
+    ExpectedValueModel,
+    Floats,
+    Ints,
+    assign,
+    is_known,
+    read_model,
+    score_columns,
+    to_space,
+)
 from models.selection import Candidate
 from models.stability import resample, stay_rates
 from models.what_if import CHANGED_COLUMNS
 
 
 def input_columns(columns: Sequence[Column]) -> list[str]:
-    """Columns that a model needs: for the clusters, for the changes of moves, and for the rule-based groups."""
+    """Columns that a model needs: for clusters, changes of moves, the expected value, and the rule-based groups."""
     return [
-        *dict.fromkeys([*(name for column in columns for name in column.reads), *CHANGED_COLUMNS]),
+        *dict.fromkeys([*(name for column in columns for name in column.reads), *CHANGED_COLUMNS, *VALUE_COLUMNS]),
         "evidence",
         "lifecycle_stage",
     ]
@@ -298,18 +311,22 @@ class Segmentation:
         Name of a facet -> the input of `scorer.segment_columns`: prefix, scaling, clusters, segments (segment_id,
         cluster_id, name), standing (rule-based groups), grouped_by, evidence_words, min_events, min_evidence,
         border_margin, and optionally moves.
+    expected_value : ExpectedValueModel, optional
+        None if it is not known.
     """
 
     facets: dict[str, dict[str, Any]]
+    expected_value: ExpectedValueModel | None = None
 
     @staticmethod
     def load(folder: Path) -> Segmentation:
         """Read what `save` wrote."""
-        return Segmentation({facet["name"]: facet for facet in read_model(folder)["facets"]})
+        model = read_model(folder)
+        return Segmentation({facet["name"]: facet for facet in model["facets"]}, model["expected_value"])
 
     def predict(self, profile: pd.DataFrame) -> pd.DataFrame:
-        """The segment columns of the scores, exactly as the saved model computes them."""
-        return score_columns(profile, {"facets": list(self.facets.values())})
+        """The segment columns and the expected value of the scores, exactly as the saved model computes them."""
+        return score_columns(profile, {"facets": list(self.facets.values()), "expected_value": self.expected_value})
 
     def save(self, folder: Path) -> None:
         """Write a folder for each facet: without pickle, and with identical bytes for identical content."""
@@ -317,6 +334,8 @@ class Segmentation:
         (folder / FACETS_FILE).write_text(json.dumps([*self.facets]), encoding="utf-8")
         for name, model in self.facets.items():
             _save_facet(model, folder / name)
+        if self.expected_value:
+            (folder / EXPECTED_VALUE_FILE).write_text(self.expected_value.to_json(), encoding="utf-8")
 
 
 def _save_facet(model: Mapping[str, Any], folder: Path) -> None:

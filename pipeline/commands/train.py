@@ -38,6 +38,7 @@ from pipeline.segmentation.choose import candidates_text, choose_and_fit
 from pipeline.segmentation.cluster import cluster, clustered
 from pipeline.segmentation.data_requirements import require_enough
 from pipeline.segmentation.describe import Segments, describe_segments, seasonal_lifts
+from pipeline.segmentation.expected_values import fit_expected_values
 from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
 from pipeline.segmentation.name_proposals import add_proposals, require_proposer
 from pipeline.segmentation.predictive_validity import CutoffData, build_cutoffs, measure_latest_validity
@@ -211,6 +212,8 @@ def _describe(
     described = add_retention(con, log.source, log.past, log.profiles, described, params)
     progress("measuring predictive validity")
     validity, validity_notes = measure_latest_validity(log.past, params)
+    progress("fitting the expected value")
+    expected_value = fit_expected_values(log.past, params)
     all_notes = (
         *(text for facet in facets for text in facet.fitted.notes),
         *notes,
@@ -220,6 +223,7 @@ def _describe(
         *cards.notes,
         proposals_note,
         *validity_notes,
+        expected_value.note,
     )
     return TrainingFindings(
         source=log.source,
@@ -232,6 +236,7 @@ def _describe(
         validity=validity,
         moved=_stage_moves(log.past, log.profiles, params),
         notes=tuple(text for text in all_notes if text),
+        expected_value=expected_value,
     )
 
 
@@ -306,6 +311,7 @@ def _log_run(
     mlflow_runs.log_parameters(mlflow, params.flat())
     mlflow.log_metrics(metrics(findings.facets) | query_metrics(findings.profiles.query_counts))
     mlflow.log_metrics(findings.validity.metrics() if findings.validity else {})
+    mlflow.log_metrics(findings.expected_value.metrics())
     mlflow.log_dict(params.model_dump(mode="json"), "params.json")
     mlflow.log_dict(summary.as_json(), "summary.json")
     mlflow.log_text(report, "report.html")
@@ -331,7 +337,8 @@ def _log_run(
 def _log_model(mlflow: Any, params: Params, findings: TrainingFindings) -> tuple[str, str]:
     """Log and register the model; returns its URI and alias. ``params`` are saved with it, without passwords."""
     profiles = findings.profiles
-    segmentation = Segmentation({facet.segments.facet.name: facet.segments.model for facet in findings.facets})
+    facets = {facet.segments.facet.name: facet.segments.model for facet in findings.facets}
+    segmentation = Segmentation(facets, findings.expected_value.model)
     with tempfile.TemporaryDirectory(prefix="kindred-") as temporary:
         folder = Path(temporary)
         segmentation.save(folder / model_registry.MODEL_FOLDER)

@@ -20,7 +20,7 @@ from features.interests import SHARE_PREFIX
 from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
 from features.seasons import SEASON_EVIDENCE
-from models.scorer import Floats, facet_column
+from models.scorer import EXPECTED_VALUE, Floats, facet_column
 from models.top_categories import top_categories
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
@@ -51,6 +51,9 @@ APPENDED_COLUMNS = (
     "redemptions_per_order",
     "returned_spend",
     "activity",
+    "recency_score",
+    "frequency_score",
+    "monetary_score",
 )
 """Profile columns added to the scores later, at the end, because some readers count columns from the left."""
 Batch = tuple[pa.RecordBatch, pd.DataFrame]
@@ -140,7 +143,7 @@ def score_table(
     prefixes = [facet.column_prefix for facet in facets_of(params) if not facet.is_first]
     names = [str(name) for name in predicted]
     further_prefixes = tuple(facet_column(start, prefix) for prefix in prefixes for start in ("", "next_", "is_"))
-    first = [name for name in names if not name.startswith(further_prefixes)]
+    first = [name for name in names if not name.startswith(further_prefixes) and name not in EXPECTED_VALUE]
     further = [name for name in names if name.startswith(further_prefixes)]
 
     def as_in_history(name: str) -> pa.ChunkedArray:
@@ -148,6 +151,8 @@ def score_table(
         column = profiles[name]
         return column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
 
+    # A model without an expected value, or of an earlier version, has no such columns; the scores always have them.
+    values = predicted.reindex(columns=[*EXPECTED_VALUE]).astype(np.float64)
     columns = {
         "customer_id": as_in_history("customer_id"),
         "as_of": pa.array([params.as_of], AS_OF).take(same),
@@ -156,6 +161,7 @@ def score_table(
         "model_uri": pa.array([model.uri]).take(same),
         "run_id": pa.array([model.run_id]).take(same),
         **{name: profiles[name] for name in ("journey_events", *APPENDED_COLUMNS)},
+        **{name: pa.array(values[name], from_pandas=True) for name in EXPECTED_VALUE},
         **{name: pa.array(predicted[name], from_pandas=True) for name in further},
     }
     return pa.table(columns)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
 import numpy as np
+from numpy.typing import NDArray
 
 from features import signals, value
-from features.events import ObservationWindow
+from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
 from models.backtest import Figure, customer_weights, often_bought
 from models.baselines import baseline_points
@@ -64,6 +65,8 @@ class CutoffData:
         Events in each category that is a column.
     shares : array of shape (n, m)
         Interest in the categories of ``outcomes``.
+    seen : bool array of shape (n,)
+        Customers with any event in the horizon, but those of type ``other``.
     """
 
     cutoff: datetime
@@ -71,6 +74,7 @@ class CutoffData:
     outcomes: Outcomes
     counts: Floats
     shares: Floats
+    seen: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,9 @@ def build_cutoff_data(con: Backend, sample: Source, params: Params, cutoff: date
     buyers = _arrays(orders.group_by("customer_id").aggregate(spend=value.exact_large_sum(orders.spend)))
     spend, bought = np.zeros(count), np.zeros(count, dtype=bool)
     spend[buyers["customer_id"]], bought[buyers["customer_id"]] = buyers["spend"], True
+    own_events = later.filter(later.event_type != str(EventType.OTHER))
+    seen = np.zeros(count, dtype=bool)
+    seen[_arrays(own_events.select("customer_id").distinct())["customer_id"]] = True
     purchases = _arrays(signals.purchases_by_category(later))
     in_category = np.zeros((count, len(categories)), dtype=bool)
     in_category[purchases["customer_id"], purchases["column"]] = True
@@ -186,6 +193,7 @@ def build_cutoff_data(con: Backend, sample: Source, params: Params, cutoff: date
         outcomes=Outcomes(bought, spend, in_category[:, kept]),
         counts=counts,
         shares=profiles.table[[SHARE_PREFIX + name for name in np.array(categories)[kept]]].to_numpy(np.float64),
+        seen=seen,
     )
 
 

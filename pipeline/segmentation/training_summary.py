@@ -17,6 +17,7 @@ from pipeline.report.summarise import Training, summarise
 from pipeline.report.summary import Summary
 from pipeline.segmentation.data_requirements import history_days
 from pipeline.segmentation.describe import Segments
+from pipeline.segmentation.expected_values import ExpectedValue
 from pipeline.segmentation.lineage import LineageRow
 from pipeline.segmentation.predictive_validity import Validity
 from pipeline.segmentation.profile_cards import Cards
@@ -42,6 +43,7 @@ class TrainingFindings:
     validity: Validity | None
     moved: dict[str, object] | None
     notes: Sequence[str]
+    expected_value: ExpectedValue
 
     @property
     def lineage(self) -> list[dict[str, Any]]:

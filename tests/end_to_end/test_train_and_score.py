@@ -164,6 +164,8 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
             "returned_spend",
             "activity",
         ),
+        *("recency_score", "frequency_score", "monetary_score"),
+        *("buy_probability", "expected_spend", "alive_probability"),
         *("interest_segment_id", "interest_segment", "interest_cluster_id", "interest_strength"),
         *("next_interest_segment_id", "next_interest_segment", "interest_margin", "is_interest_border"),
         *("is_interest_stable", "interest_evidence"),
@@ -175,6 +177,14 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
     for certainty in ("strength", "margin"):
         assert frame[certainty][~by_rule].between(0, 1).all() and frame[certainty][by_rule].isna().all()
     assert frame.is_stable.isna().tolist() == by_rule.tolist()
+    has_bought = frame.days_since_last_purchase.notna()
+    for name in ("recency_score", "frequency_score", "monetary_score"):
+        assert frame[name][has_bought].isin(range(1, 6)).all()
+        assert frame[name][~has_bought].isna().all()
+    assert frame.buy_probability.between(0, 1).all()
+    assert (frame.alive_probability >= frame.buy_probability).all()
+    assert (frame.expected_spend > 0).all()
+    assert frame.buy_probability.corr(frame.activity, method="spearman") > 0.5
     assert frame[frame.evidence == "low"].cluster_id.isna().all()
     assert not frame.what_would_move[~frame.is_border].notna().any()
     assert set(frame.interest_evidence) <= {"ok", "low", "broad"}

@@ -253,9 +253,8 @@ def test_a_cutoff_with_too_few_active_customers_is_not_used(
     outcomes = Outcomes(bought, bought * 9.0, np.empty((count, 0), dtype=bool))
     for clustered in (0, 3):
         table = profiles.table.assign(event_count=[*[9] * clustered, *[1] * (count - clustered)])
-        early = CutoffData(
-            config.as_of, replace(profiles, table=table), outcomes, np.empty((count, 0)), np.empty((count, 0))
-        )
+        nothing = np.empty((count, 0))
+        early = CutoffData(config.as_of, replace(profiles, table=table), outcomes, nothing, nothing, bought)
         choice = chosen(profiles, [early], config)
         assert "Their predictions were measured" not in choice.fitted.choice_reason
         assert all(trial.candidate.buys_auc is None for trial in choice.trials)

@@ -64,6 +64,8 @@ def test_outcomes_equal_those_computed_with_pandas(params: Callable[..., Params]
     spend = paid.groupby(later.customer_id).sum().reindex(profile.customer_id).fillna(0.0)
     np.testing.assert_allclose(last.outcomes.spend, spend, atol=1e-6)
     assert last.outcomes.bought.tolist() == profile.customer_id.isin(later.customer_id).tolist()
+    seen = events[(at >= last.cutoff) & (at < as_of) & ~(events.unit_price < 0)]
+    assert last.seen.tolist() == profile.customer_id.isin(seen.customer_id).tolist()
     assert last.outcomes.categories.sum(axis=0).min() >= params(*SMALL).backtest.min_buyers
     assert last.shares.shape == last.outcomes.categories.shape
     assert last.counts.sum() > 0 and (last.counts[profile.event_count == 0] == 0).all()

@@ -1,0 +1,61 @@
+"""The expected value of customers: fitted on the cutoffs of a training, and judged on the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.expected_value import MIN_CUSTOMERS, PastOutcomes, fit_expected_value
+from models.scorer import ExpectedValueModel, expected_value
+from models.value_quality import value_figures
+from pipeline.config.params import Params
+from pipeline.segmentation.predictive_validity import CutoffData
+
+METRIC_PREFIX = "value/"
+
+
+@dataclass(frozen=True)
+class ExpectedValue:
+    """The expected value as fitted, and how well the same fit did one horizon earlier.
+
+    Attributes
+    ----------
+    model : ExpectedValueModel, optional
+        Fitted on all cutoffs; None if it is not known.
+    figures : dict
+        `models.value_quality.value_figures` at the last cutoff, of a fit on the cutoffs before it. Empty without one.
+    note : str
+        Why something is not known; may be empty.
+    """
+
+    model: ExpectedValueModel | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics for MLflow."""
+        return {METRIC_PREFIX + name: figure for name, figure in self.figures.items()}
+
+
+def fit_expected_values(cutoffs: Sequence[CutoffData], params: Params) -> ExpectedValue:
+    """Fit the expected value on the cutoffs of a training; the horizon is ``backtest.horizon_days``."""
+    if not cutoffs:
+        return ExpectedValue()  # another note says why there is no cutoff
+    past = [past_outcomes(cutoff) for cutoff in cutoffs]
+    model = fit_expected_value(past, seed=params.seed)
+    if model is None:
+        note = (
+            "The scores have no expected value: expected at each of the earlier cutoffs together, and at the last, at "
+            f"least {MIN_CUSTOMERS} customers who bought in the {params.backtest.horizon_days} days after it, and as "
+            f"many who did not; the last has {int(past[-1].bought.sum()):,} of {len(past[-1].bought):,}. Give a longer "
+            "log, or set backtest.horizon_days differently."
+        )
+        return ExpectedValue(note=note)
+    earlier = fit_expected_value(past[:-1], seed=params.seed)
+    figures = value_figures(expected_value(past[-1].profile, earlier), past[-1])
+    return ExpectedValue(model, figures)
+
+
+def past_outcomes(cutoff: CutoffData) -> PastOutcomes:
+    """The profiles of a cutoff and what the customers did after it."""
+    return PastOutcomes(cutoff.profiles.table, cutoff.outcomes.bought, cutoff.seen, cutoff.outcomes.spend)
