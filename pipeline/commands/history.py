@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from models.migration_tables import segmentation_columns, summarise_migration
-from pipeline.commands.migration import require_table_suffix, with_names, write
+from pipeline.commands.migration import with_names, write
 from pipeline.commands.rename import names_in
 from pipeline.config.errors import UserError
 from pipeline.config.facets import facets_of
@@ -24,6 +24,7 @@ from pipeline.scoring.hysteresis import columns_to_keep, keep_previous_near_bord
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.database import connect, materialise
+from pipeline.stores.writers import require_known_suffix
 
 STEPS = {"week": (7, 0), "month": (0, 1), "quarter": (0, 3)}
 """Days and months between two dates."""
@@ -51,7 +52,7 @@ def history(
     UserError
         The log covers fewer than two such dates, or the model or the source cannot be used. Old files are unchanged.
     """
-    require_table_suffix(out)
+    require_known_suffix(out, key="--out")
     files.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
     with files.lock(folder), connect(params.engine, folder=folder) as con:

@@ -27,6 +27,7 @@ from pipeline.scoring.score_table import DRIFT_COLUMNS, score_profiles, score_ta
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.database import connect
+from pipeline.stores.writers import require_known_suffix, write_table
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,7 @@ def score(
         The model or the source cannot be used, or the model seems to belong to another shop and ``force`` is not
         set. The old scores are left unchanged.
     """
-    if out.suffix not in (".parquet", ".csv"):
-        raise files.OutputError(f"--out {out.name}: expected a file name ending in .parquet or .csv.")
+    require_known_suffix(out, key="--out")
     files.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
     with files.lock(folder), connect(params.engine, folder=folder) as con:
@@ -134,7 +134,7 @@ def score(
         if previous is not None:
             summary["held"] = {"customer_count": held_count, "margin": params.score.hysteresis}
         progress("writing")
-        files.write_table(out, table)
+        write_table(out, table)
         files.write_manifest(
             out.with_name(f"{out.stem}-manifest.json"),
             run_id=model.run_id,
