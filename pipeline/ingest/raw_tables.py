@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -21,6 +21,10 @@ from pipeline.config.profile_params import Table
 from pipeline.ingest.column_sql import FILE, ROW, literal, quoted
 from pipeline.ingest.text_files import LinesError, Unreadable, load_lines
 from pipeline.stores.database import is_disk_full
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from ibis.backends.duckdb import Backend
 
 KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json"}
 KINDS[".json"] = "json"
@@ -161,7 +165,7 @@ def _file_kind(path: Path) -> str | None:
     return KINDS.get(bare.suffix.lower())
 
 
-def read_raw(con: Any, table: Table, params: Params, *, name: str, key: str) -> RawTable:
+def read_raw(con: Backend, table: Table, params: Params, *, name: str, key: str) -> RawTable:
     """Load ``table`` as the raw table or view ``name``, with columns kindred_file and kindred_row added."""
     db = con.con
     if table.query is not None:
@@ -197,7 +201,7 @@ def _translate_errors(expected: str) -> Iterator[None]:
         raise SourceError(f"{expected} {without_passwords(message)}") from None
 
 
-def _columns(db: Any, name: str) -> dict[str, str]:
+def _columns(db: DuckDBPyConnection, name: str) -> dict[str, str]:
     return {row[0]: row[1] for row in db.execute(f"describe {name}").fetchall() if row[0] not in (FILE, ROW)}
 
 
@@ -253,7 +257,7 @@ def _single_event_type_hint(raw: RawTable, key: str) -> str:
     return f"If every row is a purchase, {advice}. If another column holds the event type, name it in {key}.columns."
 
 
-def _parquet_view(db: Any, files: Sequence[Path], name: str) -> None:
+def _parquet_view(db: DuckDBPyConnection, files: Sequence[Path], name: str) -> None:
     listed = ", ".join(literal(str(path)) for path in files)
     db.execute(
         f"create or replace view {name} as select *, file_index::integer as {FILE}, file_row_number + 1 as {ROW} "
@@ -261,7 +265,7 @@ def _parquet_view(db: Any, files: Sequence[Path], name: str) -> None:
     )
 
 
-def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> RawTable:
+def _from_query(db: DuckDBPyConnection, query: str, params: Params, *, name: str, key: str) -> RawTable:
     # chdir, so that relative paths start at the params file: DuckDB's file_search_path prefers the working directory.
     with _translate_errors(f"{key}.query: expected SQL that DuckDB can run."), chdir(params.folder):
         statements = duckdb.extract_statements(query)

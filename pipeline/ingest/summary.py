@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
 
@@ -16,6 +16,9 @@ from pipeline.config.params import Params
 from pipeline.ingest.catalogue import Findings
 from pipeline.ingest.column_sql import literal
 from pipeline.ingest.raw_tables import RawTable
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 MAX_TYPES, SHOWN_TYPES, MAX_TYPE_CHARS = 50, 5, 40
 """With more than MAX_TYPES different event types, the column probably holds ids or texts, and none is shown."""
@@ -56,7 +59,7 @@ class ReadingSummary:
 
 
 def summarise(
-    con: Any,
+    con: Backend,
     params: Params,
     findings: Findings,
     rules: tuple[checks.Rule, ...],
@@ -113,7 +116,7 @@ def summarise(
     )
 
 
-def _count_by_product(con: Any, as_of: datetime) -> None:
+def _count_by_product(con: Backend, as_of: datetime) -> None:
     """Table events_by_product: one row per event type and product, from one scan of the events."""
     moment = f"timestamp {literal(as_of.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
     con.con.execute(
@@ -125,7 +128,7 @@ def _count_by_product(con: Any, as_of: datetime) -> None:
     )
 
 
-def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]:
+def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, int]:
     """Events of products that are not in the catalogue, and other events that lack a category they need."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
     lacks_category = f"has_no_path and event_type not in ({kinds})"
@@ -140,7 +143,7 @@ def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]
     return int(unknown or 0), int(without or 0)
 
 
-def _unlisted_types(con: Any, params: Params) -> tuple[int, dict[str, int]]:
+def _unlisted_types(con: Backend, params: Params) -> tuple[int, dict[str, int]]:
     """Number of events of types in no list, and counts of the most frequent of these types."""
     listed = ", ".join(literal(name) for name in params.source.events.event_types.get(EventType.OTHER, ()))
     is_unlisted = "event_type = 'other'" + (f" and source_event_type not in ({listed})" if listed else "")
@@ -184,7 +187,7 @@ def _event_type_warnings(
     return warnings
 
 
-def _count_reasons(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:
+def _count_reasons(con: Backend, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:
     """Numbers of accepted rows, of rejected rows, and of rows that broke each rule."""
     accepted = con.con.execute("select count(*) from accepted_events").fetchone()[0]
     bits = "".join(f", count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))

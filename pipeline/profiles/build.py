@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
@@ -38,6 +39,9 @@ from pipeline.profiles.prepare_events import (
 from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
 from pipeline.profiles.shop import Shop
 from pipeline.stores.database import batches, fetch, leave_room, materialise
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 MAX_CHANNELS = 6
 BYTES_PER_FIGURE = 8
@@ -131,7 +135,7 @@ class CustomerMeasures:
 
 
 def build_profiles(
-    con: ibis.BaseBackend,
+    con: Backend,
     source: Source,
     params: Params,
     *,
@@ -173,21 +177,21 @@ def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
 
 
 def fetch_profiles(
-    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
+    con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
 ) -> pd.DataFrame:
     """Profiles from measures, sorted by customer: with interest shares and rule-based groups."""
     return fetch(con, _profile_expression(con, measures, params, columns), order_by="customer_id")
 
 
 def profile_batches(
-    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, *, columns: Collection[str]
+    con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
     """The same in batches of customers, in any order."""
     return batches(con, _profile_expression(con, measures, params, columns))
 
 
 def _profile_expression(
-    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None
+    con: Backend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None
 ) -> ir.Table:
     spec = measures.shop.spec
     shares = interests.interest_shares(measures.table, spec.cut, kappa=params.interests.kappa)
@@ -202,7 +206,7 @@ def _profile_expression(
 
 
 def measure(
-    con: ibis.BaseBackend,
+    con: Backend,
     source: Source,
     params: Params,
     *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from pipeline.profiles.build import Progress, build_profiles
 from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
 from pipeline.stores.database import connect
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 
 def flows(
@@ -57,7 +60,7 @@ def flows(
     ], None
 
 
-def _assign(con: Any, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.Series:
+def _assign(con: Backend, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.Series:
     """customer_id -> segment_id, from profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
     profiles = build_profiles(con, source, trained.model_copy(update={"as_of": params.as_of}), shop=shop).table

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ from pipeline.profiles.build import CustomerMeasures, profile_batches
 from pipeline.profiles.seasonality import expected_shares_for_batch
 from pipeline.scoring.hysteresis import AS_OF
 from pipeline.stores import model_registry
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 FROM_PROFILE = (
     "lifecycle_stage",
@@ -59,7 +62,7 @@ DRIFT_COLUMNS = ("evidence", SHARE_PREFIX + OTHER)
 
 
 def score_profiles(
-    con: Any,
+    con: Backend,
     measures: CustomerMeasures,
     mix: Floats,
     params: Params,

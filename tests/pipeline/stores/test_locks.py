@@ -35,9 +35,9 @@ def test_a_held_lock_refuses_and_a_killed_process_loses_it(tmp_path: Path) -> No
     with holder(tmp_path / ".lock", 60) as process:
         with pytest.raises(LockedError), lock(tmp_path / ".lock", wait=False):
             pass
-        with pytest.raises(OutputError, match=r"another kindred command is writing here.*outputs\.folder"):
-            with lock_folder(tmp_path):
-                pass
+        message = r"another kindred command is writing here.*outputs\.folder"
+        with pytest.raises(OutputError, match=message), lock_folder(tmp_path):
+            pass
         process.kill()
         process.wait()
         with lock(tmp_path / ".lock", wait=False):
@@ -61,6 +61,6 @@ def test_one_process_cannot_lock_twice(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused_plainly(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match=r"expected a writable folder\. (File exists|Not a directory)"):
-        with lock_folder(tmp_path / "file"):
-            pass
+    message = r"expected a writable folder\. (File exists|Not a directory)"
+    with pytest.raises(OutputError, match=message), lock_folder(tmp_path / "file"):
+        pass
