@@ -21,7 +21,7 @@ from pipeline.scoring.incremental import measure_incrementally
 from pipeline.scoring.measurement import MeasurementResult, measure_in_full
 from pipeline.scoring.score_summary import HeldCustomers, ScoringSummary, summarise_scores
 from pipeline.scoring.score_table import DRIFT_COLUMNS, score_profiles, score_table
-from pipeline.scoring.trained_model import TrainedModel, open_model
+from pipeline.scoring.trained_model import TrainedModel, open_model, segments_at_training
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.workspace import Workspace, workspace
@@ -112,7 +112,7 @@ def score(
         )
         predicted, held = _keep_previous(predicted, profiles["customer_id"].to_pandas(), out, params, trained)
         predicted = model_registry.with_given_names(predicted, model_registry.given_names(session.mlflow, params))
-        shares = _shares_at_training(session, trained)
+        shares = {key: part.customer_share for key, part in segments_at_training(session, trained).items()}
         summary = summarise_scores(predicted, measured.measures, trained.facets, shares, held)
         signs = _signs_of_another_shop(params, trained, profiles, summary)
         if len(signs) > 1 and not force:
@@ -165,15 +165,6 @@ def _keep_previous(
         return predicted, None
     predicted, held = keep_previous_near_borders(predicted, customer_ids, previous, trained.prefixes, margin=margin)
     return predicted, HeldCustomers(int(held.sum()), margin)
-
-
-def _shares_at_training(session: Workspace, trained: TrainedModel) -> dict[str, float]:
-    """segment_id -> share of customers at training; empty if the run that trained the model was deleted."""
-    try:
-        _, _, summary = mlflow_runs.read_run(session.mlflow, trained.model.run_id)
-    except mlflow_runs.TrackingError:
-        return {}
-    return {segment["segment_id"]: segment["customer_share"] for segment in summary.get("segments", [])}
 
 
 def _signs_of_another_shop(

@@ -189,8 +189,9 @@ def _rows_and_breaks(db: DuckDBPyConnection, name: str, index: int) -> tuple[int
     """Numbers of rows of a file and of line breaks within their values."""
     texts = [row[0] for row in db.execute(f"describe {name}").fetchall() if row[1] == "VARCHAR"]
     within = " + ".join(f"coalesce({_line_breaks(column)}, 0)" for column in texts) or "0"
-    counts = db.execute(f"select count(*), coalesce(sum({within}), 0) from {name} where {FILE} = {index}").fetchone()
-    return int(counts[0]), int(counts[1])
+    counting = f"select count(*), coalesce(sum({within}), 0) from {name} where {FILE} = {index}"
+    [(row_count, break_count)] = db.execute(counting).fetchall()
+    return int(row_count), int(break_count)
 
 
 def _line_breaks(column: str) -> str:

@@ -12,7 +12,8 @@ from models.scorer import Floats
 from pipeline.config.params import Params
 from pipeline.ingest.source import read_source
 from pipeline.ingest.summary import ReadingSummary
-from pipeline.profiles.build import CustomerMeasures, Progress, measure, to_customer_measures
+from pipeline.profiles.build import Progress
+from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.seasonality import full_season_mix
 from pipeline.profiles.shop import Shop
 

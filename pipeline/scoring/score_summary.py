@@ -9,7 +9,7 @@ import pandas as pd
 
 from models.scorer import facet_column
 from pipeline.config.facets import Facet
-from pipeline.profiles.build import CustomerMeasures
+from pipeline.profiles.measures import CustomerMeasures
 
 
 @dataclass(frozen=True)

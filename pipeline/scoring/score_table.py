@@ -24,7 +24,8 @@ from models.scorer import Floats, facet_column
 from models.top_categories import top_categories
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
-from pipeline.profiles.build import CustomerMeasures, profile_batches
+from pipeline.profiles.build import profile_batches
+from pipeline.profiles.measures import CustomerMeasures
 from pipeline.profiles.seasonality import expected_shares_for_batch
 from pipeline.scoring.hysteresis import AS_OF
 from pipeline.stores import model_registry

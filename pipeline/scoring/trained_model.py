@@ -8,7 +8,7 @@ from datetime import datetime
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.profiles.shop import Shop, load_shop
-from pipeline.stores import model_registry
+from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.model_registry import LoadedModel
 from pipeline.stores.workspace import Workspace
 
@@ -56,3 +56,23 @@ def open_model(session: Workspace, uri: str) -> TrainedModel:
     model = model_registry.load_model(session.mlflow, uri)
     shop, trained = load_shop(model.shop_folder, session.params.folder)
     return TrainedModel(model, shop, trained)
+
+
+@dataclass(frozen=True)
+class SegmentAtTraining:
+    """A segment as the training run reported it; ``rule`` is the segment as a readable rule, if it has one."""
+
+    customer_share: float
+    rule: str | None
+
+
+def segments_at_training(session: Workspace, trained: TrainedModel) -> dict[str, SegmentAtTraining]:
+    """segment_id -> the segment at training, for all facets; empty if the run that trained the model was deleted."""
+    try:
+        _, _, summary = mlflow_runs.read_run(session.mlflow, trained.model.run_id)
+    except mlflow_runs.TrackingError:
+        return {}
+    return {
+        segment["segment_id"]: SegmentAtTraining(segment["customer_share"], (segment.get("rule") or {}).get("text"))
+        for segment in summary.get("segments", [])
+    }
