@@ -165,7 +165,7 @@ def _facet(explanation: Explanation, facet: Facet) -> list[str]:
     evidence = f"{unstable}strength {scores['strength']:.2f}, evidence {scores['evidence']}"
     lines = [f"{facet.name.capitalize():<11}{scores['segment']} ({evidence})"]
     if rule := explanation.rule(facet):
-        lines.append(f"Because    most customers of this segment have: {rule}")
+        lines.append(f"Rule       about: {rule}")
     if isinstance(scores["next_segment"], str):
         lines.append(f"Runner-up  {scores['next_segment']} (margin {scores['margin']:.2f}; 0 is on the border)")
     return lines

@@ -96,7 +96,7 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
         if not matches:
             raise SourceError(
                 f"{key}.path: expected Parquet, CSV or JSON lines files at {text}, found none. "
-                f"Relative paths start at {params.folder}."
+                f"Relative paths start at {params.folder}.{_how_to_leave_out(key)}"
             )
         found += matches
     kinds = {_file_kind(path) for path in found}
@@ -110,6 +110,17 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
     if empty:
         raise SourceError(f"{key}.path: expected files with rows. Empty: {', '.join(empty[:5])}.")
     return found
+
+
+def _how_to_leave_out(key: str) -> str:
+    """How to say that there is no such table, if it may be missing."""
+    section, _, name = key.partition(".")
+    lost = {
+        "products": "then categories come from the events' own category_path, if they have one",
+        "categories": "then products need a category_path or level columns",
+        "customers": "then customers without an event are unknown",
+    }
+    return f" If there is no such table, write {section}: {{{name}: null}}; {lost[name]}." if name in lost else ""
 
 
 def _matching_files(place: Path) -> list[Path]:
