@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -137,29 +138,10 @@ def write(
         tables = {"history": (out, history)} | {
             name: (paths[name], table) for name, table in migration_tables.tables.items()
         }
-    words, english = (wording(language, timezone=params.local_timezone) for language in (params.language, "en"))
-    # Groups that were empty at training have no name in its summary.
-    names = names_by_rule(params, params.language) | dict(names)
-    page_groups = {
-        segment: {group: names.get(group, name) for group, name in migration_tables.groups[segment].items()}
-        for segment in migration_tables.groups
-        if segment not in GROUP_ORDER
-    }
-    pages = [
-        page(
-            groups,
-            migration_tables.tables,
-            texts,
-            warnings=[*page_notes(texts), *more_warnings],
-            min_group=params.naming.min_group,
-        )
-        for groups, texts, more_warnings in (
-            (migration_tables.groups | page_groups, words, []),
-            (migration_tables.groups, english, warnings),
-        )
-    ]
+    words = wording(params.language, timezone=params.local_timezone)
+    on_page, in_terminal = _contents(migration_tables, params, names, warnings, page_notes)
     html = out.with_name(f"{out.stem}.html")
-    rendered = render_template("moves.html.j2", words=words, **pages[0])
+    rendered = render_template("moves.html.j2", words=words, **on_page)
     for path, table in tables.values():
         write_table(path, _arrow(table))
     files.write_text(html, rendered)
@@ -173,7 +155,39 @@ def write(
         row_counts={name: len(table) for name, (_, table) in tables.items()},
     )
     label = "History" if history is not None else "Moves"
-    return f"{as_text(pages[1])}\n{label:<16}{out}\nPage            {html}"
+    return f"{as_text(in_terminal)}\n{label:<16}{out}\nPage            {html}"
+
+
+def _contents(
+    migration_tables: Migration,
+    params: Params,
+    names: Mapping[str, str],
+    warnings: Sequence[str],
+    page_notes: Callable[[Wording], list[str]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the page shows, in its language, and what the terminal shows, in English."""
+    words, english = (wording(language, timezone=params.local_timezone) for language in (params.language, "en"))
+    # Groups that were empty at training have no name in its summary.
+    names = names_by_rule(params, params.language) | dict(names)
+    page_groups = {
+        segment: {group: names.get(group, name) for group, name in groups.items()}
+        for segment, groups in migration_tables.groups.items()
+        if segment not in GROUP_ORDER
+    }
+    on_page, in_terminal = (
+        page(
+            groups,
+            migration_tables.tables,
+            texts,
+            warnings=[*page_notes(texts), *more_warnings],
+            min_group=params.naming.min_group,
+        )
+        for groups, texts, more_warnings in (
+            (migration_tables.groups | page_groups, words, []),
+            (migration_tables.groups, english, warnings),
+        )
+    )
+    return on_page, in_terminal
 
 
 def names_by_rule(params: Params, language: str) -> dict[str, str]:

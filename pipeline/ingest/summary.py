@@ -75,20 +75,14 @@ def summarise(
     if read != accepted + rejected:
         raise AssertionError(f"of {read:,} rows read, {accepted:,} were accepted and {rejected:,} rejected")
     _count_by_product(con, params.as_of)
-    by_kind = con.con.execute(
-        "select event_type, sum(rows)::bigint, sum(priced)::bigint, min(first_at), max(last_at), sum(late)::bigint, "
-        "sum(above_price)::bigint from events_by_product group by 1 order by 2 desc, 1"
-    ).fetchall()
-    kinds = {kind: count for kind, count, *_ in by_kind}
-    has_prices = any(kind == "purchase" and priced for kind, _, priced, *_ in by_kind)
-    first = min((row[3] for row in by_kind), default=None)
-    last = max((row[4] for row in by_kind if row[4]), default=None)
-    late = sum(row[5] for row in by_kind)
+    kinds = _count_by_kind(con)
+    has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
+    event_types = {kind.name: kind.count for kind in kinds}
     customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown, without_category = _count_uncategorised(con, products)
-    unlisted, others = _unlisted_types(con, params) if "other" in kinds else (0, {})
+    unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
     con.con.execute("drop table temp.main.events_by_product")
-    findings.warnings += _event_type_warnings(kinds, unlisted, others, has_prices=has_prices)
+    findings.warnings += _event_type_warnings(event_types, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
         read_count=read,
@@ -98,17 +92,17 @@ def summarise(
         noted_by_rule={
             "unknown_product": unknown,
             "without_category": without_category,
-            "discount_above_price": sum(row[6] for row in by_kind if row[0] == "purchase"),
-            "after_as_of": late,
+            "discount_above_price": sum(kind.above_price_count for kind in kinds if kind.name == "purchase"),
+            "after_as_of": sum(kind.late_count for kind in kinds),
         },
         duplicate_count=duplicate_count,
         duplicates_dropped=params.source.drop_duplicates,
         physical_line_count=raw.physical_line_count,
-        event_types=kinds,
+        event_types=event_types,
         unlisted_count=unlisted,
         other_event_types=others,
-        first_event_at=str(first) if first else "",
-        last_event_at=str(last) if last else "",
+        first_event_at=str(min((kind.first_at for kind in kinds), default="")),
+        last_event_at=str(max((kind.last_at for kind in kinds if kind.last_at), default="")),
         customer_count=customers,
         product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
         digest=_digest(findings.tables),
@@ -126,6 +120,36 @@ def _count_by_product(con: Backend, as_of: datetime) -> None:
         f"count(*) filter (occurred_at >= {moment}) as late, count(*) filter ({ABOVE_PRICE}) as above_price "
         "from events group by all"
     )
+
+
+@dataclass(frozen=True)
+class _KindCounts:
+    """Events of one type.
+
+    Attributes
+    ----------
+    last_at : datetime or None
+        The last before as_of, if any.
+    late_count : int
+        Events from as_of on.
+    """
+
+    name: str
+    count: int
+    priced_count: int
+    first_at: datetime
+    last_at: datetime | None
+    late_count: int
+    above_price_count: int
+
+
+def _count_by_kind(con: Backend) -> list[_KindCounts]:
+    """Sums of the table events_by_product by event type, most frequent first."""
+    rows = con.con.execute(
+        "select event_type, sum(rows)::bigint, sum(priced)::bigint, min(first_at), max(last_at), sum(late)::bigint, "
+        "sum(above_price)::bigint from events_by_product group by 1 order by 2 desc, 1"
+    ).fetchall()
+    return [_KindCounts(*row) for row in rows]
 
 
 def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, int]:

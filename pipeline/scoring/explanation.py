@@ -161,8 +161,15 @@ class Explanation:
             evidence, shop_share = level.sums(own)[:, node], float(level.spread[node])
             computed = child_share(share, evidence, above, shop_share, self.kappa)
             name = SEPARATOR.join(category.split(SEPARATOR)[:number])
-            figures = (float(array[0]) for array in (computed, share, evidence, above))
-            steps.append(ShareStep(name, *figures, shop_share))
+            step = ShareStep(
+                category=name,
+                share=float(computed[0]),
+                parent_share=float(share[0]),
+                evidence=float(evidence[0]),
+                parent_evidence=float(above[0]),
+                shop_share=shop_share,
+            )
+            steps.append(step)
             share, above = computed, evidence
         return steps
 
@@ -205,13 +212,7 @@ def explain_customer(
     own = source.of_customer(customer)
     table = build_profiles(con, own, as_trained, shop=shop, progress=progress, columns=columns).table
     if table.empty:
-        similar = _similar_ids(source, customer)
-        raise UserError(
-            f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found none with this id. "
-            + (f"Did you mean {' or '.join(similar)}? " if similar else "")
-            + "Give the id exactly as in the log, including leading zeros and capital letters. Customers with no "
-            "events and no row in the customers table are unknown."
-        )
+        raise _unknown_customer(source, customer, params)
     evidence, benefits = _counted_events(con, shop, as_trained)
     mix = full_season_mix(source, shop.spec, as_trained, ObservationWindow(params.as_of, shop.spec.history_days))
     expected = expected_shares_for_batch(table, shop.spec, mix, kappa=as_trained.interests.kappa)
@@ -237,6 +238,16 @@ def explain_customer(
         top_categories=top[0].as_py(),
         naming=naming,
         facets=trained.facets,
+    )
+
+
+def _unknown_customer(source: Source, customer: str, params: Params) -> UserError:
+    similar = _similar_ids(source, customer)
+    return UserError(
+        f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found none with this id. "
+        + (f"Did you mean {' or '.join(similar)}? " if similar else "")
+        + "Give the id exactly as in the log, including leading zeros and capital letters. Customers with no events and "
+        "no row in the customers table are unknown."
     )
 
 

@@ -92,23 +92,7 @@ def score_profiles(
         The predictions of the model.
     """
     spec = measures.shop.spec
-
-    def score_batch(batch: pa.RecordBatch) -> Batch:
-        profile = batch.to_pandas(split_blocks=True)
-        names = ["customer_id", *DRIFT_COLUMNS, *FROM_PROFILE, *APPENDED_COLUMNS]
-        # Copied with take, because a selected column would keep its whole batch in memory.
-        kept = batch.select(names).take(np.arange(len(profile)))
-        top = top_categories(
-            profile,
-            spec,
-            expected_shares_for_batch(profile, spec, mix, kappa=params.interests.kappa),
-            max_count=params.naming.top_categories,
-            min_lift=params.naming.min_lift,
-            min_share=params.naming.min_interest_share,
-        )
-        kept = kept.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
-        return kept, model.predict(profile)
-
+    score_batch = functools.partial(_score_batch, spec=spec, mix=mix, params=params, model=model)
     batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
     kept_batches, predicted = zip(
         *_on_threads(score_batch, batches, threads or len(os.sched_getaffinity(0))), strict=True
@@ -117,6 +101,25 @@ def score_profiles(
     order = pc.sort_indices(profiles["customer_id"])
     rows = pd.concat(predicted, ignore_index=True).take(order.to_numpy()).reset_index(drop=True)
     return profiles.take(order), rows
+
+
+def _score_batch(
+    batch: pa.RecordBatch, *, spec: ProfileSpec, mix: Floats, params: Params, model: model_registry.LoadedModel
+) -> Batch:
+    profile = batch.to_pandas(split_blocks=True)
+    names = ["customer_id", *DRIFT_COLUMNS, *FROM_PROFILE, *APPENDED_COLUMNS]
+    # Copied with take, because a selected column would keep its whole batch in memory.
+    kept = batch.select(names).take(np.arange(len(profile)))
+    top = top_categories(
+        profile,
+        spec,
+        expected_shares_for_batch(profile, spec, mix, kappa=params.interests.kappa),
+        max_count=params.naming.top_categories,
+        min_lift=params.naming.min_lift,
+        min_share=params.naming.min_interest_share,
+    )
+    kept = kept.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
+    return kept, model.predict(profile)
 
 
 def _on_threads(
