@@ -246,8 +246,8 @@ def _unknown_customer(source: Source, customer: str, params: Params) -> UserErro
     return UserError(
         f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found none with this id. "
         + (f"Did you mean {' or '.join(similar)}? " if similar else "")
-        + "Give the id exactly as in the log, including leading zeros and capital letters. Customers with no events and "
-        "no row in the customers table are unknown."
+        + "Give the id exactly as in the log, including leading zeros and capital letters. Customers with no "
+        "events and no row in the customers table are unknown."
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables as files, by the suffix of the file. A new format, or a database, is one more entry of `FORMATS`."""
+"""Tables as files, by the suffix of the file. A new export target is one more entry of `FORMATS`."""
 
 from __future__ import annotations
 
