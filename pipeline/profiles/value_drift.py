@@ -7,7 +7,8 @@ import ibis.expr.types as ir
 from features import value
 from features.profile import ProfileSpec
 from pipeline.config.params import Params
-from pipeline.profiles.build import CustomerMeasures, fit_value_cuts
+from pipeline.profiles.measures import CustomerMeasures
+from pipeline.profiles.profile_spec import fit_value_cuts
 
 GROUPS = ("rfm_group", "value_tier")
 

@@ -17,6 +17,7 @@ from pipeline.report.summary import Summary, read_summary
 from pipeline.report.texts.rules import conditions_text
 from pipeline.report.texts.wording import wording
 from pipeline.stores import files, mlflow_runs, model_registry
+from pipeline.stores.writers import write_table
 
 REPORT, SEGMENTS, SEGMENTS_JSON, MANIFEST = "report.html", "segments.parquet", "segments.json", "manifest.json"
 SHORT_ID = 12
@@ -68,7 +69,7 @@ def write_results(
         for segment in summary.segments
     ]
     files.write_text(folder / REPORT, report)
-    files.write_table(folder / SEGMENTS, flat_segments(summary))
+    write_table(folder / SEGMENTS, flat_segments(summary))
     files.write_json(folder / SEGMENTS_JSON, rows)
     reading = summary.reading
     files.write_manifest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,55 @@ from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
 from pipeline.stores.database import connect
 
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+
+class Flow(TypedDict):
+    """Customers who were in one segment before and are in another, or the same, after."""
+
+    origin: str
+    destination: str
+    customer_count: int
+
+
+class FlowTable(TypedDict):
+    """How many customers moved from each segment to each other one.
+
+    Attributes
+    ----------
+    by_rule_count : int
+        Customers left out because both models group them by rule.
+    same : dict
+        Segment after -> the same segment before.
+    stayed_share : float
+        Share of customers in the same segment.
+    agreement : float
+        Adjusted Rand index (Hubert and Arabie, 1985).
+    hidden_count : int
+        Flows not shown.
+    flows : list of Flow
+        Largest first.
+    """
+
+    customer_count: int
+    by_rule_count: int
+    same: dict[str, str]
+    stayed_share: float
+    agreement: float
+    hidden_count: int
+    flows: list[Flow]
+
+
+class FacetFlow(FlowTable):
+    """The flow in one facet."""
+
+    facet: str
+
 
 def flows(
     mlflow: Any, params: Params, runs: Sequence[str], *, share_lineage: Sequence[bool], progress: Progress
-) -> tuple[list[list[dict[str, Any]]], str | None]:
+) -> tuple[list[list[FacetFlow]], str | None]:
     """The `flow_table` of each facet from each run's model to the next one's, for the customers at ``params.as_of``.
 
     Parameters
@@ -34,9 +79,8 @@ def flows(
 
     Returns
     -------
-    (list of list of dict, str or None)
-        For each run and the next, a table with its facet for each facet that both have; or an empty list and the
-        reason.
+    (list of list of FacetFlow, str or None)
+        For each run and the next, a table for each facet that both have; or an empty list and the reason.
     """
     try:
         models = [
@@ -56,9 +100,11 @@ def flows(
     pairs = zip(pairwise(assigned), share_lineage, strict=True)
     return [
         [
-            {"facet": facet}
-            | flow_table(
-                before[facet], after[facet], min_group=min_group, min_jaccard=None if has_same_ids else min_jaccard
+            FacetFlow(
+                facet=str(facet),
+                **flow_table(
+                    before[facet], after[facet], min_group=min_group, min_jaccard=None if has_same_ids else min_jaccard
+                ),
             )
             for facet in before
             if facet in after
@@ -67,7 +113,7 @@ def flows(
     ], None
 
 
-def _assign(con: Any, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.DataFrame:
+def _assign(con: Backend, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.DataFrame:
     """customer_id x facet: segment_id, from profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
     profiles = build_profiles(con, source, trained.model_copy(update={"as_of": params.as_of}), shop=shop).table
@@ -78,9 +124,7 @@ def _assign(con: Any, source: Source, params: Params, model: model_registry.Load
     )
 
 
-def flow_table(
-    before: pd.Series, after: pd.Series, *, min_group: int, min_jaccard: float | None = None
-) -> dict[str, Any]:
+def flow_table(before: pd.Series, after: pd.Series, *, min_group: int, min_jaccard: float | None = None) -> FlowTable:
     """How many customers moved from each segment to each other one; aggregates only.
 
     Parameters
@@ -91,14 +135,6 @@ def flow_table(
         Flows of fewer customers are counted but not shown.
     min_jaccard : float, optional
         If the ids come from different lineages: the smallest overlap at which two segments count as the same.
-
-    Returns
-    -------
-    dict
-        customer_count; by_rule_count: customers left out because both models group them by rule; same: segment
-        after -> the same segment before; stayed_share: share of customers in the same segment; agreement: adjusted
-        Rand index (Hubert and Arabie, 1985); hidden_count: flows not shown; flows: origin, destination,
-        customer_count, largest first.
     """
     both = pd.concat({"origin": before, "destination": after}, axis=1, join="inner")
     is_by_rule = both.origin.str.startswith(RULE_GROUP_PREFIX) & both.destination.str.startswith(RULE_GROUP_PREFIX)
@@ -117,7 +153,10 @@ def flow_table(
         "stayed_share": float((both.origin == both.destination.map(same)).mean()) if len(both) else 0.0,
         "agreement": float(adjusted_rand_score(both.origin, both.destination)),
         "hidden_count": len(counts) - len(shown),
-        "flows": order.astype({"customer_count": int}).to_dict("records"),
+        "flows": [
+            Flow(origin=origin, destination=destination, customer_count=int(count))
+            for origin, destination, count in order.itertuples(index=False)
+        ],
     }
 
 

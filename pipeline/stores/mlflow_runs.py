@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.errors import UserError, without_passwords
 from pipeline.config.params import Params
+from pipeline.stores.locks import lock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,8 +139,7 @@ def one_at_a_time(params: Params) -> Iterator[None]:
     """A lock for what only one process on this machine may do to a store at a time, such as creating it."""
     path = params.path(params.tracking.artifacts)
     path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(path / ".lock", wait=True):
         yield
 
 

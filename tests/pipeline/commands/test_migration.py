@@ -26,7 +26,7 @@ from pipeline.report.pages.render import render_template
 from pipeline.report.texts.languages import read_texts
 from pipeline.report.texts.wording import wording
 from pipeline.stores import mlflow_runs, model_registry
-from pipeline.stores.files import write_table
+from pipeline.stores.writers import write_table
 from tests.pipeline.conftest import params_in
 from tests.pipeline.report.axe import barriers, needs_axe
 
