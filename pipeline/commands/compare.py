@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,13 +16,44 @@ from pipeline.report.pages.render import render_template
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flows
 from pipeline.stores import mlflow_runs, model_registry
-from pipeline.stores.mlflow_runs import LINEAGE
+from pipeline.stores.mlflow_runs import LINEAGE, RunStore
+from pipeline.stores.run_log import start_run
 
 SHORT_ID = 12
+PAGE = "compare.html"
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run that is compared with others.
+
+    Attributes
+    ----------
+    params, metrics : dict
+        By name.
+    summary : dict
+        The summary of the training; empty if it has none.
+    line : frozenset of str
+        Ids of the trainings whose segment ids mean the same segments.
+    label : str
+        The beginning of its id, marked if it is the champion.
+    """
+
+    params: dict[str, str]
+    metrics: dict[str, float]
+    summary: dict[str, Any]
+    line: frozenset[str]
+    label: str
+    is_champion: bool
+
+    def named(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """The run as `comparison` reads it, with names by segment_id."""
+        fields = {"label": self.label, "params": self.params, "figures": self.metrics, "summary": self.summary}
+        return {**fields, "line": self.line, "names": names}
 
 
 def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progress) -> str:
-    """Compare runs; returns the comparison as text and logs it as an HTML page with each run.
+    """Compare runs; returns the comparison as text and logs it as an HTML page, in a run of its own.
 
     The text is in English, the page in ``params.language``. The page also has a figure of the flow.
 
@@ -35,44 +67,50 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
     TrackingError
         A run does not exist, or fewer than two different runs are named.
     """
-    mlflow = mlflow_runs.open_store(params)
-    ids = list(dict.fromkeys(mlflow_runs.full_run_id(mlflow, run) for run in runs))
+    store = mlflow_runs.open_store(params)
+    ids = list(dict.fromkeys(mlflow_runs.full_run_id(store, run) for run in runs))
     if len(ids) < 2:
         raise mlflow_runs.TrackingError(
             "kindred compare: expected at least two different runs. Run `make ui` to see their ids."
         )
-    champion = model_registry.champion_run(mlflow, params)
-    given = model_registry.given_names(mlflow, params)
-    read_runs = [_read(mlflow, run, is_champion=run == champion) for run in ids]
-    share_lineage = [bool(run["line"] & following["line"]) for run, following in pairwise(read_runs)]
+    champion, given = model_registry.champion_run(store), model_registry.given_names(store)
+    read_runs = [_read(store, run, is_champion=run == champion) for run in ids]
+    share_lineage = [bool(run.line & following.line) for run, following in pairwise(read_runs)]
     flow_tables, reason = (
-        flows(mlflow, params, ids, share_lineage=share_lineage, progress=progress) if flow else ([], None)
+        flows(store, params, ids, share_lineage=share_lineage, progress=progress) if flow else ([], None)
     )
     best = advice(read_runs, params)
 
     def contents(language: str | None) -> dict[str, Any]:
         """The comparison in a language; None: in English, with the names the trainings used."""
-        named = [run | {"names": _names(run["summary"], given, params, language)} for run in read_runs]
+        named = [run.named(_names(run.summary, given, params, language)) for run in read_runs]
         words = wording(language or "en", params.currency)
         note = words("compare.no_flow") if not flow else words("compare.flow_failed", why=reason) if reason else ""
         return comparison(named, flow_tables, words, advice=best, flow_note=note)
 
     page = render_template("compare.html.j2", words=wording(params.language), **contents(params.language))
-    paths = mlflow_runs.log_comparison(mlflow, ids, page)
-    return f"{as_text(contents(None), wording('en'))}\n\nReport   {paths[0]}"
+    location = _log(store, ids, page, best.text(wording("en")))
+    return f"{as_text(contents(None), wording('en'))}\n\nReport   {location}"
 
 
-def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> dict[str, Any]:
-    settings, figures, summary = mlflow_runs.read_run(mlflow, run_id)
+def _log(store: RunStore, ids: Sequence[str], page: str, advice_text: str) -> str:
+    """Log the page in a run of its own, as the compared runs are finished; returns the location of the page."""
+    first, *others = [run_id[:SHORT_ID] for run_id in ids]
+    name = f"Compare {first} with {' and '.join(others)}"
+    with start_run(store, name=name, tags={"kindred.compares": ", ".join(ids)}) as run:
+        run.describe(f"{advice_text} The comparison is in the artifact `{PAGE}`.")
+        run.log_text(page, PAGE)
+        return run.location(PAGE)
+
+
+def _read(store: RunStore, run_id: str, *, is_champion: bool) -> ComparedRun:
+    record = mlflow_runs.read_run(store, run_id)
     try:
-        line = {str(row["run_id"]) for row in mlflow_runs.read_lineage(mlflow, run_id, LINEAGE)}
+        line = {str(row["run_id"]) for row in mlflow_runs.read_lineage(store, run_id, LINEAGE)}
     except mlflow_runs.TrackingError:  # the lineage file is damaged
         line = set()
     label = run_id[:SHORT_ID] + (" (champion)" if is_champion else "")
-    return {
-        **{"label": label, "params": settings, "figures": figures, "summary": summary, "line": line | {run_id}},
-        "is_champion": is_champion,
-    }
+    return ComparedRun(*record, line=frozenset(line | {run_id}), label=label, is_champion=is_champion)
 
 
 def _names(
@@ -87,17 +125,12 @@ def _names(
     }
 
 
-def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
+def advice(runs: Sequence[ComparedRun], params: Params) -> Advice:
     """Recommend a run that is not worse than any other in the metrics of `kindred promote`.
 
     If several qualify, the champion is kept; otherwise the run with fewest segments wins, then the most stable.
-
-    Parameters
-    ----------
-    runs : sequence of mapping
-        label, is_champion, figures, params, summary.
     """
-    figures = [run["figures"] for run in runs]
+    figures = [run.metrics for run in runs]
     judged = {name for run_figures in figures for name in tolerances(run_figures, params)}
     if not any(sum(name in run_figures for run_figures in figures) > 1 for name in judged):
         return Advice("none", judged=(*STABILITY, *VALIDITY))
@@ -105,25 +138,25 @@ def advice(runs: Sequence[Mapping[str, Any]], params: Params) -> Advice:
     good = [index for index in range(len(runs)) if not any(worse[index])]
     warning = _data_difference(runs)
     if not good:
-        behind = {run["label"]: sorted(set().union(*rows)) for run, rows in zip(runs, worse, strict=True)}
+        behind = {run.label: sorted(set().union(*rows)) for run, rows in zip(runs, worse, strict=True)}
         return Advice("undecided", behind=behind, warning=warning)
     order = {index: _preference(runs[index]) for index in good}
     best = min(good, key=order.__getitem__)
-    behind = {run["label"]: rows[best] for run, rows in zip(runs, worse, strict=True) if rows[best]}
-    verdict = "keep" if runs[best]["is_champion"] else "take_fewest" if len(good) > 1 else "take"
-    return Advice(verdict, label=runs[best]["label"], behind=behind, warning=warning)
+    behind = {run.label: rows[best] for run, rows in zip(runs, worse, strict=True) if rows[best]}
+    verdict = "keep" if runs[best].is_champion else "take_fewest" if len(good) > 1 else "take"
+    return Advice(verdict, label=runs[best].label, behind=behind, warning=warning)
 
 
-def _preference(run: Mapping[str, Any]) -> tuple[Any, ...]:
+def _preference(run: ComparedRun) -> tuple[bool, float, float, str]:
     sums = {
-        name: sum(value for key, value in run["figures"].items() if key.rpartition("/")[2] == name)
+        name: sum(value for key, value in run.metrics.items() if key.rpartition("/")[2] == name)
         for name in ("n_segments", "stability_mean")
     }
-    return not run["is_champion"], sums["n_segments"], -sums["stability_mean"], run["label"]
+    return not run.is_champion, sums["n_segments"], -sums["stability_mean"], run.label
 
 
-def _data_difference(runs: Sequence[Mapping[str, Any]]) -> str:
+def _data_difference(runs: Sequence[ComparedRun]) -> str:
     """Why the runs are not comparable: "dates" or "data", whichever differs; empty if they are."""
-    dates = {run["params"].get("as_of") for run in runs}
-    digests = {run["summary"].get("reading", {}).get("digest") for run in runs}
+    dates = {run.params.get("as_of") for run in runs}
+    digests = {run.summary.get("reading", {}).get("digest") for run in runs}
     return "dates" if len(dates) > 1 else "data" if len(digests) > 1 else ""

@@ -246,8 +246,8 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
     """
     folder = params.path(params.outputs.folder)
     with files.lock(folder), connect(params.engine, folder=folder) as con:
-        mlflow = mlflow_runs.open_store(params)
-        model = model_registry.load_model(mlflow, model_uri)
+        store = mlflow_runs.open_store(params)
+        model = model_registry.load_model(store, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         if category is not None and category not in nodes_by_name(shop.spec.cut):
             known = ", ".join(name for name in shop.spec.cut.categories if name != OTHER)
@@ -277,9 +277,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         evidence = weighted.filter(weighted.weight > 0).to_pyarrow().to_pandas()
         transactions = con.table("transactions", database=TEMPORARY)
         bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
-        predicted = model_registry.with_given_names(
-            model.predict(profiles.table), model_registry.given_names(mlflow, params)
-        )
+        predicted = model_registry.with_given_names(model.predict(profiles.table), model_registry.given_names(store))
     names = np.array(shop.spec.cut.categories, dtype=object)
     expected = expected_shares_for_batch(profiles.table, shop.spec, mix, kappa=as_trained.interests.kappa)
     top = top_categories(

@@ -55,8 +55,8 @@ def history(
     files.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
     with files.lock(folder), connect(params.engine, folder=folder) as con:
-        mlflow = mlflow_runs.open_store(params)
-        model = model_registry.load_model(mlflow, model_uri)
+        store = mlflow_runs.open_store(params)
+        model = model_registry.load_model(store, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         progress("reading and checking")
         source = read_source(con, params, rejected_path=None)
@@ -79,7 +79,7 @@ def history(
             previous = previous[columns_to_keep(prefixes)]
             scores.append(_with_rule_groups(profiles, previous))
         progress("moves")
-        whole = with_names(pd.concat(scores, ignore_index=True), model_registry.given_names(mlflow, params))
+        whole = with_names(pd.concat(scores, ignore_index=True), model_registry.given_names(store))
         migration_tables = summarise_migration(whole, min_group=params.naming.min_group)
         signs = sanity_checks.foreign_model_signs(params, trained, shop.spec.cut, profiles.table)
         progress("writing")
@@ -89,7 +89,7 @@ def history(
             out=out,
             inputs={"source": source.summary.digest, "model": model.uri},
             run_id=model.run_id,
-            names=names_in(mlflow, params, model.run_id),
+            names=names_in(store, params, model.run_id),
             warnings=sanity_checks.check_as_of_age(params, source.summary)
             + sanity_checks.check_model(params, trained, signs),
             page_notes=lambda words: _page_notes(dates[0], first, trained, words),

@@ -97,8 +97,8 @@ def score(
     files.require_not_read(out, source_files(params))
     folder = params.path(params.outputs.folder)
     with files.lock(folder), connect(params.engine, folder=folder) as con:
-        mlflow = mlflow_runs.open_store(params)
-        model = model_registry.load_model(mlflow, model_uri)
+        store = mlflow_runs.open_store(params)
+        model = model_registry.load_model(store, model_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
         as_trained = trained.model_copy(update={"as_of": params.as_of})
@@ -117,8 +117,8 @@ def score(
                 predicted, profiles["customer_id"].to_pandas(), previous, prefixes, margin=margin
             )
             held_count = int(held.sum())
-        predicted = model_registry.with_given_names(predicted, model_registry.given_names(mlflow, params))
-        summary = _summary(measures, predicted, facets, model, mlflow)
+        predicted = model_registry.with_given_names(predicted, model_registry.given_names(store))
+        summary = _summary(measures, predicted, facets, model, store)
         table = score_table(profiles, predicted, as_trained, model)
         drift_columns = profiles.select(DRIFT_COLUMNS).to_pandas()
         signs = sanity_checks.foreign_model_signs(params, trained, shop.spec.cut, drift_columns, summary["mix_drift"])
@@ -204,11 +204,11 @@ def _summary(
     predicted: pd.DataFrame,
     facets: list[Facet],
     model: model_registry.LoadedModel,
-    mlflow: Any,
+    store: mlflow_runs.RunStore,
 ) -> dict[str, Any]:
     """Counts for the terminal. The training shares are unknown if the run that trained the model was deleted."""
     try:
-        _, _, trained = mlflow_runs.read_run(mlflow, model.run_id)
+        trained = mlflow_runs.read_run(store, model.run_id).summary
     except mlflow_runs.TrackingError:
         trained = {}
     shares = {segment["segment_id"]: segment["customer_share"] for segment in trained.get("segments", [])}

@@ -24,7 +24,7 @@ from pipeline.ingest.source import Source
 from pipeline.profiles.build import Progress
 from pipeline.profiles.cutoffs import backtest_cutoffs, snapshot_at
 from pipeline.report import plots
-from pipeline.stores import mlflow_runs
+from pipeline.stores.run_log import OpenRun
 
 FIGURES = {"who_auc": "who buys (AUROC)", "what_auc": "what (AUROC)", "what_ndcg": "what (NDCG@5)"}
 
@@ -131,15 +131,15 @@ def fitted_params(
     return with_formula(params, backtest.fitted.formula), backtest, note
 
 
-def log_backtest(mlflow: Any, backtest: Backtest) -> None:
-    """Log the last row's figures, both tables, the formula and a plot to the active run."""
+def log_backtest(run: OpenRun, backtest: Backtest) -> None:
+    """Log the last row's figures, both tables, the formula and a plot."""
     last = backtest.rows[-1]
-    metrics = {f"backtest_{name}": getattr(last.figures, name).mean for name in FIGURES}
-    mlflow.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
-    mlflow.log_table(backtest.frame().to_dict(orient="list"), "backtest.json")
-    mlflow.log_table(backtest.leads().to_dict(orient="list"), "backtest_leads.json")
-    mlflow.log_dict(asdict(backtest.fitted), "interest_formula.json")
-    mlflow_runs.log_figures(mlflow, {"backtest": plots.backtest_figure(backtest.frame(), backtest.leads(), FIGURES)})
+    metrics = {f"backtest/{name}": getattr(last.figures, name).mean for name in FIGURES}
+    run.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
+    run.log_table(backtest.frame(), "backtest.json")
+    run.log_table(backtest.leads(), "backtest_leads.json")
+    run.log_json(asdict(backtest.fitted), "interest_formula.json")
+    run.log_figures({"backtest": plots.backtest_figure(backtest.frame(), backtest.leads(), FIGURES)})
 
 
 def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress) -> Backtest:

@@ -85,7 +85,7 @@ def is_published(params: Params, run_id: str) -> bool:
     return isinstance(manifest, dict) and manifest.get("run_id") == run_id
 
 
-def publish_run(mlflow: Any, params: Params, origin: mlflow_runs.Origin, summary: Mapping[str, Any]) -> Path:
+def publish_run(params: Params, origin: mlflow_runs.Origin, summary: Mapping[str, Any]) -> Path:
     """Write the report and the segments of a run to the outputs folder; returns the path of the report."""
     folder = results_folder(params, "champion")
     page = render_summary(summary)
@@ -93,7 +93,7 @@ def publish_run(mlflow: Any, params: Params, origin: mlflow_runs.Origin, summary
     return folder / REPORT
 
 
-def current_summary(mlflow: Any, params: Params, run_id: str, language: str | None = None) -> dict[str, Any]:
+def current_summary(store: mlflow_runs.RunStore, run_id: str, language: str | None = None) -> dict[str, Any]:
     """The summary of a run with the current names of its segments, in ``language``.
 
     Raises
@@ -101,7 +101,7 @@ def current_summary(mlflow: Any, params: Params, run_id: str, language: str | No
     UserError
         The run has no summary, or one of another version.
     """
-    summary = mlflow_runs.read_run(mlflow, run_id)[2]
+    summary = mlflow_runs.read_run(store, run_id).summary
     if not summary.get("segments"):
         raise UserError(
             f"run {run_id}: expected the summary of a training among its artifacts, found none. Name a run of `kindred "
@@ -109,7 +109,7 @@ def current_summary(mlflow: Any, params: Params, run_id: str, language: str | No
         )
     if any("facet" not in segment for segment in summary["segments"]):
         raise version_error(run_id, "its segments have no facet")
-    return with_current_names(summary, language or summary["language"], model_registry.given_names(mlflow, params))
+    return with_current_names(summary, language or summary["language"], model_registry.given_names(store))
 
 
 def with_current_names(summary: Mapping[str, Any], language: str, given: Mapping[str, str]) -> dict[str, Any]:

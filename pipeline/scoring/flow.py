@@ -18,10 +18,11 @@ from pipeline.profiles.build import Progress, build_profiles
 from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
 from pipeline.stores.database import connect
+from pipeline.stores.mlflow_runs import RunStore
 
 
 def flows(
-    mlflow: Any, params: Params, runs: Sequence[str], *, share_lineage: Sequence[bool], progress: Progress
+    store: RunStore, params: Params, runs: Sequence[str], *, share_lineage: Sequence[bool], progress: Progress
 ) -> tuple[list[dict[str, Any]], str | None]:
     """A `flow_table` from each run's model to the next one's, for the customers known at ``params.as_of``.
 
@@ -36,17 +37,14 @@ def flows(
         One table less than runs; or an empty list and the reason.
     """
     try:
-        models = [
-            f"models:/{params.tracking.model_name}/{model_registry.version_of_run(mlflow, params, run)[1]}"
-            for run in runs
-        ]
+        models = [f"models:/{store.model_name}/{model_registry.version_of_run(store, run)[1]}" for run in runs]
         with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
             progress("reading and checking")
             source = read_source(con, params, rejected_path=None)
             assigned = []
             for model in models:
                 progress(f"scoring with {model}")
-                assigned.append(_assign(con, source, params, model_registry.load_model(mlflow, model)))
+                assigned.append(_assign(con, source, params, model_registry.load_model(store, model)))
     except UserError as error:
         return [], str(error)
     min_group, min_jaccard = params.naming.min_group, params.identity.min_jaccard

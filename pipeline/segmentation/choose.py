@@ -27,7 +27,8 @@ from pipeline.report.next_steps import command
 from pipeline.segmentation.cluster import cluster, hdbscan_settings, segment_ids
 from pipeline.segmentation.describe import describe_segments
 from pipeline.segmentation.predictive_validity import NO_QUALITY_METRICS, CutoffData
-from pipeline.stores import mlflow_runs
+from pipeline.stores.run_log import OpenRun, start_run
+from pipeline.stores.run_metrics import FIGURES
 
 RULE_SAMPLE_CUSTOMERS = 300
 HOLDOUT_SPLITS = 3
@@ -40,6 +41,13 @@ METRIC_OF_QUESTION = {
     "separation": "separation",
 }
 """Question of ``chosen_by`` -> attribute of `models.selection.Candidate`."""
+
+
+CANDIDATE_METRICS = (
+    *("n_segments", "silhouette", "density_validity", "stable_share"),
+    *("smallest_count", "smallest_share", "noise_share"),
+)
+"""Attributes of `models.selection.Candidate` that are metrics under the same name."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +297,7 @@ def _predictive_metrics(data: CutoffData, params: Params, facet: Facet) -> dict[
 
 
 def choose_and_fit(
-    mlflow: Any,
+    run: OpenRun,
     profiles: Profiles,
     earlier: Sequence[CutoffData],
     params: Params,
@@ -299,7 +307,7 @@ def choose_and_fit(
     sweep: bool,
     progress: Progress,
 ) -> ChosenClusters:
-    """Try the candidates, log each as a child of the active run, and train the chosen one in full.
+    """Try the candidates, log each as a child of ``run``, and train the chosen one in full.
 
     Candidates are judged on a sample. A candidate that has too small a segment among all customers is skipped. If none
     is left, a facet named by interests falls back on its rule. Any other facet falls back on fewer segments than any
@@ -333,7 +341,7 @@ def choose_and_fit(
         if starts and _smallest(fitted) < min_customers:  # without the champion's start, all may be large enough
             fitted = cluster(profiles, params, chosen, starts=own_starts)
         if _smallest(fitted) >= min_customers:
-            log_candidates(mlflow, trials, choice.chosen, params, facet)
+            log_candidates(run, trials, choice.chosen, params, facet)
             samples = _describe_samples(profiles, earlier, params, facet)
             fitted = replace(
                 fitted,
@@ -343,19 +351,19 @@ def choose_and_fit(
             )
             return ChosenClusters(chosen, fitted, trials, choice)
         del remaining[choice.chosen]
-    return _by_leading_category(mlflow, profiles, params, facet, trials) or _fallback_k(
-        mlflow, profiles, params, facet, starts, trials, min_customers
+    return _by_leading_category(run, profiles, params, facet, trials) or _fallback_k(
+        run, profiles, params, facet, starts, trials, min_customers
     )
 
 
 def _by_leading_category(
-    mlflow: Any, profiles: Profiles, params: Params, facet: Facet, trials: list[Trial]
+    run: OpenRun, profiles: Profiles, params: Params, facet: Facet, trials: list[Trial]
 ) -> ChosenClusters | None:
     """Group customers by the rule of a facet named by interests; None if the facet has no such rule."""
     rule = next((trial for trial in trials if trial.setting.algorithm == "rule"), None)
     if rule is None:
         return None
-    log_candidates(mlflow, trials, rule.candidate, params, facet)
+    log_candidates(run, trials, rule.candidate, params, facet)
     chosen = rule.setting.apply_to(facet)
     reason = (
         f"Customers form a continuum of interests: none of {len(trials) - 1} clusterings was both clearly separated "
@@ -368,7 +376,7 @@ def _by_leading_category(
 
 
 def _fallback_k(
-    mlflow: Any,
+    run: OpenRun,
     profiles: Profiles,
     params: Params,
     facet: Facet,
@@ -377,7 +385,7 @@ def _fallback_k(
     min_customers: int,
 ) -> ChosenClusters:
     """KMeans with the most segments below the search space that are all large enough; at worst one segment."""
-    log_candidates(mlflow, trials, None, params, facet)
+    log_candidates(run, trials, None, params, facet)
     fewest = min(facet.settings.try_n_segments)
     for count in range(max(fewest - 1, 1), 0, -1):
         chosen = Setting("kmeans", count, None, 0, {}).apply_to(facet)
@@ -411,7 +419,7 @@ def _describe_samples(profiles: Profiles, earlier: Sequence[CutoffData], params:
     return f"{text} Their predictions were measured for {cutoffs}." if cutoffs else text
 
 
-def log_candidates(mlflow: Any, trials: list[Trial], chosen: Candidate | None, params: Params, facet: Facet) -> None:
+def log_candidates(run: OpenRun, trials: list[Trial], chosen: Candidate | None, params: Params, facet: Facet) -> None:
     """Log a child run per candidate, with the command that trains it, and a table and a figure of all of them."""
     candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
     rows = []
@@ -425,12 +433,25 @@ def log_candidates(mlflow: Any, trials: list[Trial], chosen: Candidate | None, p
             "command": row["command"],
             "is_chosen": str(row["is_chosen"]).lower(),
         }
-        with mlflow_runs.run(mlflow, name=f"{facet.name}: {trial.candidate.name}", tags=tags, nested=True):
-            mlflow.log_params(trial.setting.overrides(facet))
-            numbers = {key: value for key, value in row.items() if isinstance(value, float | int)}
-            mlflow.log_metrics({key: float(value) for key, value in numbers.items() if key not in ("asked", "balance")})
-    mlflow.log_table({key: [row[key] for row in rows] for key in rows[0]}, f"{facet.name}/candidates.json")
-    mlflow_runs.log_figures(mlflow, {f"{facet.name}/choice": plots.choice_figure(rows)})
+        with start_run(run.store, name=f"{facet.name}: {trial.candidate.name}", tags=tags, parent=run) as child:
+            how = "the settings that were chosen" if row["is_chosen"] else "settings that were tried and not chosen"
+            child.describe(f"A candidate for {facet.name}, on a sample: {how}. In full: `{row['command']}`")
+            child.log_params(trial.setting.overrides(facet))
+            child.log_metrics(candidate_metrics(trial.candidate, score, facet))
+    run.log_table(pd.DataFrame(rows), f"{facet.name}/candidates.json")
+    run.log_figures({f"{facet.name}/choice": plots.choice_figure(rows)})
+
+
+def candidate_metrics(candidate: Candidate, score: float, facet: Facet) -> dict[str, float]:
+    """Metrics of a candidate, named as those of a training."""
+    values = {
+        **{name: getattr(candidate, name) for name in CANDIDATE_METRICS},
+        **{f"validity_{name}": getattr(candidate, name) for name in FIGURES},
+        "stability_mean": candidate.stability,
+        "segments_named_apart": candidate.named_apart,
+        "selection_score": score,
+    }
+    return {f"{facet.name}/{name}": float(value) for name, value in values.items() if value is not None}
 
 
 def candidates_text(trials: Sequence[Trial], params: Params, facet: Facet) -> str:

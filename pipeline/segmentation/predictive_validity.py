@@ -97,18 +97,18 @@ class Validity:
     kept: dict[str, float]
 
     def metrics(self) -> dict[str, float]:
-        """Metrics for MLflow: ``validity_*`` for all facets together, ``<facet>/validity_*``, ``<baseline>_*``."""
+        """Metrics for MLflow, named as in `pipeline.stores.run_metrics`."""
         metrics = {
-            f"{self._metric_prefix(name)}_{key}": figure.mean
+            f"{self._metric_prefix(name)}{key}": figure.mean
             for name, row in self.rows.items()
             for key, figure in row.items()
         }
-        return metrics | {f"validity_kept_{name}": share for name, share in self.kept.items()}
+        return metrics | {f"validity/kept_{name}": share for name, share in self.kept.items()}
 
     def _metric_prefix(self, name: str) -> str:
         if name in self.facets:
-            return f"{name}/validity"
-        return "validity" if name == SEGMENTS else name
+            return f"{name}/validity_"
+        return "validity/" if name == SEGMENTS else f"validity/{name}_"
 
     def as_dict(self) -> dict[str, Any]:
         """The same, ready for JSON."""

@@ -35,6 +35,8 @@ from pipeline.report.training_result import TrainingResult, facet_text
 from pipeline.stores import database, files, mlflow_runs, model_registry
 from pipeline.stores.database import connect
 from pipeline.stores.mlflow_runs import LINEAGE
+from pipeline.stores.run_log import close_stale_runs, start_run
+from pipeline.stores.run_metrics import describe_metric, experiment_description
 
 FACETS = ("behaviour", "interest")
 
@@ -85,8 +87,7 @@ def test_names_are_unique_and_every_customer_has_a_segment(trained: tuple[Params
 
 def test_the_run_contains_all_metrics_and_artifacts(trained: tuple[Params, TrainingResult]) -> None:
     params, result = trained
-    mlflow = mlflow_runs.open_store(params)
-    client = mlflow.MlflowClient()
+    client = mlflow_runs.open_store(params).client
     run = client.get_run(result.run_id)
     assert run.info.status == "FINISHED"
     for facet in FACETS:
@@ -103,17 +104,16 @@ def test_the_run_contains_all_metrics_and_artifacts(trained: tuple[Params, Train
     assert drawn[""] == {*FACETS, "crossing"}
     assert {"segment_sizes", "value_by_segment", "map"} <= drawn["/behaviour"]
     assert drawn["/interest"] == {"segment_sizes", "value_by_segment", "interests_by_segment"}
-    assert run.inputs.dataset_inputs[0].dataset.digest
     champion = client.get_model_version_by_alias("kindred", "champion")
     assert champion.run_id == result.run_id
-    assert run.info.run_name == f"6 by behaviour and 5 by interest, {params.as_of:%Y-%m-%d}"
+    assert run.info.run_name == f"Segments of {params.as_of:%Y-%m-%d}: 6 by behaviour and 5 by interest"
     described = run.data.tags["mlflow.note.content"]
     assert described == champion.description
     assert all(name.replace("|", r"\|") in described for name in result.segments.name)
     experiment = client.get_experiment(run.info.experiment_id)
     explained = experiment.tags["mlflow.note.content"]
-    assert "behaviour/stability_mean" in explained
-    assert all(metric.rpartition("/")[2] in explained for metric in run.data.metrics)
+    assert explained == experiment_description() and "behaviour/stability_mean" in explained
+    assert [metric for metric in run.data.metrics if describe_metric(metric) is None] == []
 
 
 def test_no_personal_data_reaches_the_store(trained: tuple[Params, TrainingResult], shop: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_model_can_score_after_its_run_is_deleted(
 ) -> None:
     params, result = trained
 
-    def deleted(mlflow: Any, run_id: str) -> None:
+    def deleted(store: Any, run_id: str) -> None:
         raise mlflow_runs.TrackingError("no such run")
 
     monkeypatch.setattr(mlflow_runs, "read_run", deleted)
@@ -313,8 +313,10 @@ def test_row_order_does_not_change_the_model(
     other = params(f"source.events.path={tmp_path / 'shuffled.parquet'}")
     first, second = champion, train(other, sweep=False, progress=quiet)
     assert first.segments.drop(columns="figures").equals(second.segments.drop(columns="figures"))
-    mlflow = mlflow_runs.open_store(other)
-    folders = [Path(mlflow.artifacts.download_artifacts(each.model_uri)) for each in (first, second)]
+    from mlflow.artifacts import download_artifacts
+
+    mlflow_runs.open_store(other)
+    folders = [Path(download_artifacts(each.model_uri)) for each in (first, second)]
     for name in (
         "segmentation/facets.json",
         *(f"segmentation/{facet}/{part}" for facet in FACETS for part in ("model.json", "arrays.npz")),
@@ -375,13 +377,13 @@ def test_segments_keep_their_ids_under_another_seed_and_three_weeks_later(
     later = train(
         settings.model_copy(update={"as_of": settings.as_of + timedelta(days=21)}), sweep=False, progress=quiet
     )
-    mlflow = mlflow_runs.open_store(settings)
-    lineage = mlflow_runs.read_lineage(mlflow, later.run_id, LINEAGE)
+    store = mlflow_runs.open_store(settings)
+    lineage = mlflow_runs.read_lineage(store, later.run_id, LINEAGE)
     # The challengers descend from the champion, not from each other.
     assert list(dict.fromkeys(row["run_id"] for row in lineage)) == [first.run_id, later.run_id]
     for result, lost, similarity in ((again, 0, "1.00"), (later, 1, "0.")):
         rows = [
-            row for row in mlflow_runs.read_lineage(mlflow, result.run_id, LINEAGE) if row["run_id"] == result.run_id
+            row for row in mlflow_runs.read_lineage(store, result.run_id, LINEAGE) if row["run_id"] == result.run_id
         ]
         for facet, letter, count in (("behaviour", "s", 6), ("interest", "i", 5)):
             own = [row for row in rows if row["facet"] == facet]
@@ -415,8 +417,7 @@ def test_segment_ids_are_never_reused(
     # The champion, two challengers with few or no surviving segments, one of another shop, and one without a champion.
     results = [champion, *(train(changed, sweep=False, progress=quiet) for changed in (strict, strict, another))]
     assert any("get new numbers" in note for note in results[3].notes)
-    mlflow = mlflow_runs.open_store(settings)
-    mlflow.MlflowClient().delete_registered_model_alias("kindred", "champion")
+    mlflow_runs.open_store(settings).client.delete_registered_model_alias("kindred", "champion")
     results.append(train(settings, sweep=False, progress=quiet))
     assert results[-1].alias == "champion"
     ids = [set(result.segments.segment_id[~result.segments.is_standing]) for result in results]
@@ -430,13 +431,13 @@ def test_segment_ids_are_never_reused(
 
 def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:
     settings = params()
-    mlflow = mlflow_runs.open_store(settings)
-    client = mlflow.MlflowClient()
-    experiment = mlflow.get_experiment_by_name("kindred").experiment_id
-    machine = mlflow_runs._process().partition(":")[0]
+    store = mlflow_runs.open_store(settings)
+    client, experiment = store.client, store.experiment_id
+    with start_run(store, name="of this machine", tags={}) as run:
+        machine = client.get_run(run.run_id).data.tags["kindred.process"].partition(":")[0]
     dead = client.create_run(experiment, tags={"kindred.process": f"{machine}:99999999"})
     elsewhere = client.create_run(experiment, tags={"kindred.process": "another:1"})
-    assert mlflow_runs.close_stale_runs(mlflow, settings) == 1
+    assert close_stale_runs(store) == 1
     assert client.get_run(dead.info.run_id).info.status == "KILLED"
     assert client.get_run(elsewhere.info.run_id).info.status == "RUNNING"
 
@@ -457,8 +458,8 @@ def test_a_store_that_does_not_respond(
 
 def test_an_experiment_that_was_deleted(params: Callable[..., Params]) -> None:
     settings = params()
-    mlflow = mlflow_runs.open_store(settings)
-    mlflow.delete_experiment(mlflow.get_experiment_by_name("kindred").experiment_id)
+    store = mlflow_runs.open_store(settings)
+    store.client.delete_experiment(store.experiment_id)
     with pytest.raises(mlflow_runs.TrackingError, match="deleted"):
         mlflow_runs.open_store(settings)
 
@@ -565,30 +566,30 @@ def test_the_local_copy_of_a_model_is_deleted_with_it(
     trained: tuple[Params, TrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, result = trained
-    mlflow = mlflow_runs.open_store(settings)
+    store = mlflow_runs.open_store(settings)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    model = model_registry.load_model(mlflow, result.model_uri)
+    model = model_registry.load_model(store, result.model_uri)
     assert model.shop_folder.is_relative_to(tmp_path) and model.shop_folder.is_dir()
     message = r"^models:/kindred/999: expected a model that Kindred trained\..*[^.]\. There are: models:/"
     with pytest.raises(mlflow_runs.TrackingError, match=message):
-        model_registry.load_model(mlflow, "models:/kindred/999")
+        model_registry.load_model(store, "models:/kindred/999")
     del model
     gc.collect()
     assert list(tmp_path.iterdir()) == []
-    assert model_registry.load_model(mlflow, result.model_uri).uri == result.model_uri  # the stored model is unchanged
+    assert model_registry.load_model(store, result.model_uri).uri == result.model_uri  # the stored model is unchanged
 
 
 def test_queries_are_reported_and_rare_ones_are_not_kept(
     trained: tuple[Params, TrainingResult], tmp_path: Path
 ) -> None:
     settings, result = trained
-    mlflow = mlflow_runs.open_store(settings)
-    metrics = mlflow.get_run(result.run_id).data.metrics
-    assert metrics["queries_learned"] > 20 and metrics["queries_by_text"] > 20
+    store = mlflow_runs.open_store(settings)
+    metrics = store.client.get_run(result.run_id).data.metrics
+    assert metrics["queries/learned"] > 20 and metrics["queries/by_text"] > 20
     assert any(note.startswith("Searches: of ") for note in result.notes)
-    model = model_registry.load_model(mlflow, result.model_uri)
+    model = model_registry.load_model(store, result.model_uri)
     kept = json.loads((model.shop_folder / "queries.json").read_text(encoding="utf-8"))["queries"]
-    assert len(kept) == metrics["queries_learned"]
+    assert len(kept) == metrics["queries/learned"]
     with connect(settings.engine, folder=tmp_path) as con:
         events = read_source(con, settings, rejected_path=None).events
         events = events.mutate(query=normalised_query(events.query))

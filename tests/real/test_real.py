@@ -26,6 +26,7 @@ from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.cluster import cluster, segment_ids
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.run_metrics import FIGURES
 from tests.conftest import BuildOnce, copy_store
 
 HERE = Path(__file__).parent
@@ -185,21 +186,14 @@ def test_eight_segments_retain_most_of_the_achievable_signal(log: str, tmp_path:
     params = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[8]", *INTEREST_RULE)
     later = {"as_of": params.as_of + timedelta(days=30), "history_days": params.history_days + 30}
     result = train(params.model_copy(update=later), sweep=False, progress=quiet)
-    _, metrics, _ = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
-    figures = [
-        name.removeprefix("validity_") for name in metrics if name.startswith("validity_") and "kept" not in name
-    ]
+    metrics = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).metrics
+    figures = [name for name in FIGURES if f"validity/{name}" in metrics]
+    methods = ("rfm_", "log_rfm_", "log_rfm_activity_shares_", "counts_", "ceiling_")
     print(f"\n{log}")
     for name in figures:
-        print(
-            f"  {name:<14}",
-            {
-                method: round(metrics[f"{method}_{name}"], 3)
-                for method in ("validity", "rfm", "log_rfm", "log_rfm_activity_shares", "counts", "ceiling")
-            },
-        )
-        assert metrics[f"validity_{name}"] > metrics[f"counts_{name}"]
-    kept = [metrics[f"validity_kept_{name}"] for name in ("buys_auc", "spend_r2") if name in figures]
+        print(f"  {name:<14}", {method: round(metrics[f"validity/{method}{name}"], 3) for method in ("", *methods)})
+        assert metrics[f"validity/{name}"] > metrics[f"validity/counts_{name}"]
+    kept = [metrics[f"validity/kept_{name}"] for name in ("buys_auc", "spend_r2") if name in figures]
     assert min(kept) > 0.8
 
 

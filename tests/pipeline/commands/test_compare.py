@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from pipeline.commands.compare import _names, advice, compare
+from pipeline.commands.compare import ComparedRun, _names, advice, compare
 from pipeline.commands.rename import rename
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of, with_facets
@@ -21,6 +20,7 @@ from pipeline.report.texts.languages import read_texts
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flow_table
 from pipeline.stores import mlflow_runs
+from pipeline.stores.run_log import start_run
 
 
 def quiet(step: str) -> None:
@@ -94,24 +94,24 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
 
 
 def test_metrics_that_are_zero_or_missing_in_all_runs_are_left_out() -> None:
-    nothing = {"queries_learned": 0.0, "spend": float("nan"), "segments_unstable": 0.0}
+    nothing = {"queries/learned": 0.0, "spend": float("nan"), "behaviour/segments_unstable": 0.0}
     runs = [
-        run(label, **nothing, **more) | {"line": {"a"}, "names": {}}
+        run(label, **nothing, **more).named({})
         for label, more in (
-            ("a", {"queries_by_words": 0.0}),
-            ("b", {"queries_by_words": 2.0, "queries_abstained": 0.0}),
+            ("a", {"queries/by_words": 0.0}),
+            ("b", {"queries/by_words": 2.0, "queries/abstained": 0.0}),
         )
     ]
     contents = comparison(runs, [], wording("en"), advice=Advice("none"), flow_note="")["figures"]
     # A count of 0 unstable segments is worth showing, because fewer are better.
-    assert contents == [["queries_by_words", "0", "2"], ["segments_unstable", "0", "0"]]
+    assert contents == [["behaviour/segments_unstable", "0", "0"], ["queries/by_words", "0", "2"]]
 
 
 @pytest.mark.parametrize("language", ["uk", "ru", "sq"])
 def test_the_page_is_in_its_language(language: str) -> None:
     groups = ("s01", "s01", 40), ("s01", "s02", 3), ("standing-lost", "standing-lost", 5)
     flow = flow_table(*expand_flows(*groups), min_group=10)
-    runs = [run(label, **{"behaviour/stability_mean": 0.8}) | {"line": {"a"}, "names": {}} for label in ("a", "b")]
+    runs = [run(label, **{"behaviour/stability_mean": 0.8}).named({}) for label in ("a", "b")]
     runs[1]["params"] = {"as_of": "2 May"}
     best = Advice("undecided", behind={"a": ["behaviour/stability_mean"]}, warning="dates")
     words = wording(language)
@@ -167,11 +167,15 @@ def test_bands_fill_their_segments() -> None:
     assert result["bands"][1]["path"].startswith("M252.0,30.0C480.0,30.0 480.0,46.0 708.0,46.0V56.0")
 
 
-def run(label: str, *, champion: bool = False, as_of: str = "1 May", **figures: float) -> dict[str, Any]:
-    return {
-        **{"label": label, "is_champion": champion, "figures": figures, "params": {"as_of": as_of}},
-        "summary": {"reading": {"digest": "d"}},
-    }
+def run(label: str, *, champion: bool = False, as_of: str = "1 May", **metrics: float) -> ComparedRun:
+    return ComparedRun(
+        params={"as_of": as_of},
+        metrics=metrics,
+        summary={"reading": {"digest": "d"}},
+        line=frozenset("a"),
+        label=label,
+        is_champion=champion,
+    )
 
 
 def test_advice(params: Callable[..., Params]) -> None:
@@ -179,12 +183,14 @@ def test_advice(params: Callable[..., Params]) -> None:
         return {"behaviour/stability_mean": mean, "interest/stability_mean": 0.9}
 
     settings = params("promote.tolerance=0.05", "promote.validity_tolerance=0.02")
-    champion = run("a (champion)", champion=True, **stable(0.80), validity_buys_auc=0.70, **{"behaviour/n_segments": 8})
-    near = run("b", **stable(0.82), validity_buys_auc=0.71, **{"behaviour/n_segments": 6})
-    better = run("c", **stable(0.90), validity_buys_auc=0.70, **{"behaviour/n_segments": 8})
-    mixed = run("d", **stable(0.90), validity_buys_auc=0.60, **{"behaviour/n_segments": 8})
+    champion = run(
+        "a (champion)", champion=True, **stable(0.80), **{"validity/buys_auc": 0.70, "behaviour/n_segments": 8}
+    )
+    near = run("b", **stable(0.82), **{"validity/buys_auc": 0.71, "behaviour/n_segments": 6})
+    better = run("c", **stable(0.90), **{"validity/buys_auc": 0.70, "behaviour/n_segments": 8})
+    mixed = run("d", **stable(0.90), **{"validity/buys_auc": 0.60, "behaviour/n_segments": 8})
 
-    def advice_text(*runs: dict[str, Any]) -> str:
+    def advice_text(*runs: ComparedRun) -> str:
         return advice(runs, settings).text(wording("en"))
 
     assert advice_text(near, champion) == "Keep a (champion): no run is better by more than kindred promote allows."
@@ -192,7 +198,7 @@ def test_advice(params: Callable[..., Params]) -> None:
         "Take c (kindred promote): a (champion) is worse in behaviour/stability_mean."
     )
     assert re.match(
-        r"No run is clearly better, .* a \(champion\) is worse in behaviour/stability_mean; d is worse in validity_buys_auc\.",
+        r"No run is clearly better, .* a \(champion\) is worse in behaviour/stability_mean; d is worse in validity/buys_auc\.",
         advice_text(champion, mixed),
     )
     assert advice_text(near, run("e", **stable(0.8), **{"behaviour/n_segments": 8})).startswith("Take b ")
@@ -219,22 +225,29 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
     assert re.search(
         r"Of [\d,]+ customers, \d+% are in the segment with the same ID in both; agreement .* 0\.\d\d", output
     )
-    assert re.search(r"\n(Keep|Take|No run)", output)
+    assert re.match(r"Keep|Take|No run", output)  # what to do comes first
     # Every customer is reported, either in a flow or as grouped by rule.
     known, by_rule = (
         int(count.replace(",", "")) for count in re.findall(r"([\d,]+) (?:customers, \d|more customers are)", output)
     )
     assert known + by_rule == first.segments.customer_count[first.segments.facet == "behaviour"].sum()
-    mlflow = mlflow_runs.open_store(settings)
     place = Path(output.rpartition("Report   ")[2])
     html = place.read_text()
     assert html.count("<path") > 5 and "<script" not in html and "Our &lt;gold&gt;" in html
     assert "Our <gold>" not in html
-    names = mlflow_runs.read_run(mlflow, first.run_id)[2]["segments"][1]["names"]
+    store = mlflow_runs.open_store(settings)
+    names = mlflow_runs.read_run(store, first.run_id).summary["segments"][1]["names"]
     assert '<html lang="sq">' in html and names["sq"] in html and names["en"] in output
-    other = mlflow.MlflowClient().list_artifacts(second.run_id, "compare")
-    assert [artifact.path for artifact in other] == [f"compare/with-{first.run_id[:8]}.html"]
     assert not re.findall(r"(?:src|href)=|url\(|https?://", html)
+    # The comparison is a run of its own, and the compared runs are as they were.
+    own = next(
+        run for run in mlflow_runs.search_runs(store, [store.experiment_id]) if "kindred.compares" in run.data.tags
+    )
+    assert own.info.run_name == f"Compare {first.run_id[:12]} with {second.run_id[:12]}"
+    assert own.data.tags["kindred.compares"] == f"{first.run_id}, {second.run_id}" and own.info.status == "FINISHED"
+    assert own.info.run_id in place.parts
+    for run_id in (first.run_id, second.run_id):
+        assert not [artifact for artifact in store.client.list_artifacts(run_id) if "compare" in artifact.path]
 
 
 def test_names_are_in_the_language_of_the_page_except_manual_ones(params: Callable[..., Params]) -> None:
@@ -248,12 +261,12 @@ def test_names_are_in_the_language_of_the_page_except_manual_ones(params: Callab
 
 def test_without_flow_and_when_it_is_unavailable(params: Callable[..., Params]) -> None:
     settings = params()
-    mlflow = mlflow_runs.open_store(settings)
+    store = mlflow_runs.open_store(settings)
     ids = []
     for name in ("one", "two"):
-        with mlflow_runs.run(mlflow, name=name, tags={}) as run_id:
-            ids.append(run_id)
-            mlflow.log_metric("behaviour/stability_mean", 0.5)
+        with start_run(store, name=name, tags={}) as run:
+            ids.append(run.run_id)
+            run.log_metrics({"behaviour/stability_mean": 0.5})
     output = compare(settings, ids, flow=False, progress=quiet)
     assert "add --flow" in output
     assert "cannot be shown" in compare(settings, ids, flow=True, progress=quiet)

@@ -15,6 +15,7 @@ from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.stores.mlflow_runs import RunRecord
 from pipeline.stores.model_registry import with_given_names
 
 
@@ -101,8 +102,8 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
 def test_a_run_of_an_older_version(params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its summary has no automatic names for the segments."""
     summary = {"segments": [{"segment_id": "s01", "is_standing": False, "names": {"en": "A"}}], "language": "en"}
-    monkeypatch.setattr("pipeline.stores.mlflow_runs.read_run", lambda mlflow, run: ({}, {}, summary))
-    monkeypatch.setattr("pipeline.stores.model_registry.given_names", lambda mlflow, params: {})
+    monkeypatch.setattr("pipeline.stores.mlflow_runs.read_run", lambda store, run: RunRecord({}, {}, summary))
+    monkeypatch.setattr("pipeline.stores.model_registry.given_names", lambda store: {})
     assert current_names(None, params(), "x")[0] == {"s01": "A"}
 
 

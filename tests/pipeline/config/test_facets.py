@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,12 +68,11 @@ def test_one_facet_of_all_blocks_then_both(params: Callable[..., Params], tmp_pa
     frame = scores_of(alone, first, tmp_path / "one.parquet")
     assert not [name for name in frame if "interest" in name]
     assert frame.segment_id.value_counts().to_dict() == first.segments.set_index("segment_id").customer_count.to_dict()
-    mlflow = mlflow_runs.open_store(alone)
-    _, figures, summary = mlflow_runs.read_run(mlflow, first.run_id)
+    _, figures, summary = mlflow_runs.read_run(mlflow_runs.open_store(alone), first.run_id)
     assert not [name for name in figures if name.startswith("interest/")]
     assert ([facet["name"] for facet in summary["facets"]], summary["crossing"]) == (["behaviour"], None)
-    model = json.loads((folder_of(mlflow, first) / "segmentation" / "behaviour" / "model.json").read_text())
-    arrays = np.load(folder_of(mlflow, first) / "segmentation" / "behaviour" / "arrays.npz")
+    model = json.loads((folder_of(first) / "segmentation" / "behaviour" / "model.json").read_text())
+    arrays = np.load(folder_of(first) / "segmentation" / "behaviour" / "arrays.npz")
     names = [*model["scaling"]["names"]]
     assert any(name.startswith(SHARE_PREFIX) for name in names) and {"spend", "activity"} <= set(names)
     assert len(arrays["clusters.centres"]) == 6
@@ -105,9 +103,11 @@ def test_one_facet_of_all_blocks_then_both(params: Callable[..., Params], tmp_pa
         assert frame[facet_column("next_segment", prefix)].equals(nearest.map(names).astype("str"))
 
 
-def folder_of(mlflow: Any, trained: TrainingResult) -> Path:
+def folder_of(trained: TrainingResult) -> Path:
     """Folder of a model's artifacts."""
-    return Path(mlflow.artifacts.download_artifacts(trained.model_uri)) / "artifacts"
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(trained.model_uri)) / "artifacts"
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_interests_by_the_leading_category(by_rule: tuple[Params, TrainingResult
     # Leading categories computed here: the share is most standard errors above the shop's, and far enough.
     with connect(settings.engine, folder=tmp_path) as con:
         profiles = build_profiles(con, read_source(con, settings, rejected_path=None), settings)
-    folder = folder_of(mlflow_runs.open_store(settings), trained) / "segmentation" / "interest"
+    folder = folder_of(trained) / "segmentation" / "interest"
     ids = {row["cluster_id"]: row["segment_id"] for row in json.loads((folder / "model.json").read_text())["segments"]}
     groups, (_, facet) = np.load(folder / "arrays.npz")["clusters.nodes"], facets_of(settings)
     shares = [SHARE_PREFIX + name for name in profiles.shop.spec.cut.categories]

@@ -27,6 +27,7 @@ from pipeline.segmentation.cluster import cluster
 from pipeline.segmentation.predictive_validity import CutoffData
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.run_metrics import describe_metric
 from tests.pipeline.conftest import params_in
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
@@ -117,24 +118,32 @@ def test_when_settings_must_be_chosen(params: Callable[..., Params]) -> None:
     assert is_open("facets.behaviour.n_segments=8", sweep=True) == [True, True]
 
 
+EXPECTED = ("selection_score", "stability_mean", "validity_buys_auc", "smallest_count", "segments_named_apart")
+SHARED = ("n_segments", "stability_mean", "silhouette", "smallest_share", "validity_buys_auc", "validity_spend_r2")
+
+
 def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(params: Callable[..., Params]) -> None:
     config = params(*SMALL)
     result = train(config, sweep=False, progress=quiet)
-    mlflow = mlflow_runs.open_store(config)
-    runs = mlflow.search_runs(experiment_names=["kindred"], output_format="list")
+    store = mlflow_runs.open_store(config)
+    runs = list(mlflow_runs.search_runs(store, [store.experiment_id]))
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == result.run_id]
     assert len(children) == 4
     for run in children:
-        assert {"score", "stability", "buys_auc", "smallest_count", "named_apart"} <= set(run.data.metrics)
+        assert {f"behaviour/{name}" for name in EXPECTED} <= set(run.data.metrics)
+        assert all(describe_metric(name) for name in run.data.metrics)
         candidate = trained_by(run.data.tags["command"])
         settings = behaviour_of(candidate).settings
         assert (settings.algorithm, candidate.source) == ("kmeans", config.source)
         assert run.data.tags["facet"] == "behaviour"
         assert settings.n_segments == int(run.data.params["facets.behaviour.n_segments"])
     chosen = next(run for run in children if run.data.tags["is_chosen"] == "true")
-    parent = mlflow.get_run(result.run_id)
-    for key, value in chosen.data.params.items():
-        assert float(parent.data.params[key]) == float(value) if value[0].isdigit() else True
+    parent = store.client.get_run(result.run_id)
+    for key in ("facets.behaviour.algorithm", "facets.behaviour.n_segments"):
+        assert parent.data.params[f"fitted.{key}"] == chosen.data.params[key]
+    assert parent.data.params["facets.behaviour.n_segments"] == "auto"
+    # A figure has the same name in a candidate and in the training.
+    assert {name for name in chosen.data.metrics if name.rpartition("/")[2] in SHARED} <= set(parent.data.metrics)
     reason = next(note for note in result.notes if "of 4 candidates qualify" in note)
     # Of three cutoffs, the last is used only in the report.
     assert "2025-08-03 and" in reason and "2025-09-02" in reason and "2025-10-02" not in reason
@@ -142,9 +151,9 @@ def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(params: Call
     assert "4 settings were tried. Kindred took the simplest one that was stable" in result.report_path.read_text()
     assert reason in result.as_text()
     assert result.candidates == ""
-    names = {artifact.path for artifact in mlflow.MlflowClient().list_artifacts(result.run_id, "figures/behaviour")}
+    names = {artifact.path for artifact in store.client.list_artifacts(result.run_id, "figures/behaviour")}
     assert "figures/behaviour/choice.png" in names
-    table = json.loads(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/behaviour/candidates.json"))
+    table = json.loads(Path(store.client.download_artifacts(result.run_id, "behaviour/candidates.json")).read_text())
     assert len(table["data"]) == 4
 
 

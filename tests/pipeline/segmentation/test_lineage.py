@@ -76,14 +76,14 @@ def test_an_empty_cluster_has_a_separate_id(params: Callable[..., Params]) -> No
     config = params()
     behaviour, interest = facets_of(config)
     fitted = fitted_with_an_empty_centre(behaviour)
-    mlflow = mlflow_runs.open_store(config)
-    identity = identify(mlflow, None, fitted, config, behaviour, run_id="run")
+    store = mlflow_runs.open_store(config)
+    identity = identify(store, None, fitted, config, behaviour, run_id="run")
     # A first training at the same time has no champion to match, so it uses the next numbers.
-    other = identify(mlflow, None, fitted, config, behaviour, run_id="other")
+    other = identify(store, None, fitted, config, behaviour, run_id="other")
     assert set(other.ids.values()) == {"s04", "s05", "s06"}
     # Each facet is numbered separately.
     by_interest = fitted_with_an_empty_centre(interest)
-    assert identify(mlflow, None, by_interest, config, interest, run_id="run").ids == {0: "i01", 1: "i03", 2: "i02"}
+    assert identify(store, None, by_interest, config, interest, run_id="run").ids == {0: "i01", 1: "i03", 2: "i02"}
     # The empty cluster must not share the id s02 with the second cluster that has customers.
     assert identity.ids == {0: "s01", 1: "s03", 2: "s02"}
     assert [row["segment_id"] for row in identity.lineage] == ["s01", "s02"]
@@ -93,7 +93,7 @@ def test_an_empty_cluster_has_a_separate_id(params: Callable[..., Params]) -> No
 
 def test_a_damaged_lineage_file_causes_a_warning(params: Callable[..., Params], champion: TrainingResult) -> None:
     config, first = params(), champion
-    client = mlflow_runs.open_store(config).MlflowClient()
+    client = mlflow_runs.open_store(config).client
     client.log_text(first.run_id, "[{", LINEAGE)
     with pytest.raises(UserError, match="expected rows of lineage; the file is damaged"):
         mlflow_runs.read_lineage(mlflow_runs.open_store(config), first.run_id, LINEAGE)

@@ -154,8 +154,8 @@ def test_proposals_are_shown_with_the_command_that_accepts_them_and_change_nothi
     assert "is now called 'Our friends'" in capsys.readouterr().out
     page = done.report_path.read_text()
     assert "<h3>Our friends</h3>" in page and page.count("Proposed name:") == 1
-    mlflow = mlflow_runs.open_store(with_proposer)
-    assert mlflow.MlflowClient().get_run(done.run_id).data.params["naming.proposer_seconds"] == "60.0"
+    store = mlflow_runs.open_store(with_proposer)
+    assert mlflow_runs.read_run(store, done.run_id).params["naming.proposer_seconds"] == "60.0"
 
 
 def test_which_segments_are_sent_and_which_answers_are_names(tmp_path: Path) -> None:

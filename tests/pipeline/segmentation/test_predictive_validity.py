@@ -118,9 +118,9 @@ def test_a_note_explains_why_validity_was_not_measured(params: Callable[..., Par
 def test_validity_is_tracked_and_reported(trained: tuple[Params, TrainingResult]) -> None:
     params, result = trained
     _, metrics, summary = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
-    assert 0.5 < metrics["validity_buys_auc"] <= 1.0
+    assert 0.5 < metrics["validity/buys_auc"] <= 1.0
     others = {f"{name}_buys_auc" for name in (*BASELINES, "ceiling")}
-    assert {"validity_kept_buys_auc", "log_rfm_activity_shares_buys_auc", *others} <= set(metrics)
+    assert {"validity/kept_buys_auc", "validity/log_rfm_activity_shares_buys_auc", *others} <= set(metrics)
     assert result.as_text().count("Predicted who buys at all (AUROC)") == 1
     page = result.report_path.read_text()
     assert "How well the segments predict behaviour" in page and "RFM quintiles, clustered" in page
