@@ -56,7 +56,8 @@ def log_training(
     run.log_text(report, "report.html")
     run.log_table(flat_segments(summary), "segments.json")
     reading = summary["reading"]
-    run.log_dataset(findings.source.events.schema(), row_count=reading["accepted_count"], digest=reading["digest"])
+    row_count = sum(reading["event_types"].values())  # accepted_count has repeated rows that were dropped
+    run.log_dataset(findings.source.events.schema(), row_count=row_count, digest=reading["digest"])
     _log_figures(run, params, findings, summary)
 
 

@@ -81,7 +81,7 @@ class OpenRun:
             self.store.client.log_figure(self.run_id, figure, f"figures/{name}.png")
 
     def log_dataset(self, schema: ibis.Schema, *, row_count: int, digest: str) -> None:
-        """Log the number of accepted events, their columns and the source's digest; no rows, no address."""
+        """Log the number of events, their columns and the source's digest; no rows, no address."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         columns = [
