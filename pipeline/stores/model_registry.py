@@ -98,6 +98,8 @@ def log_model(
         await_creation_for=0,
         model_id=logged.model_id,
     )
+    link = json.dumps([{"name": name, "version": int(created.version)}])  # MLflow's pages of runs and models show it
+    client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
     alias = "challenger" if "champion" in registered.aliases else "champion"
     client.set_registered_model_alias(name, alias, str(created.version))
     return f"models:/{name}/{created.version}", alias

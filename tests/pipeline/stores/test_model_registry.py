@@ -69,5 +69,7 @@ def test_the_newcomers_view_of_a_training(trained: tuple[Params, TrainingResult]
     assert f'"num_rows": {reading["accepted_count"]}' in dataset.dataset.profile
     version = client.get_model_version_by_alias(settings.tracking.model_name, "champion")
     assert version.run_id == result.run_id and version.source.startswith("models:/")
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert logged.tags == {"mlflow.modelVersions": '[{"name": "kindred", "version": 1}]'}
     assert not any(str(settings.folder.resolve()) in text for text in run.data.tags.values())
     assert model_registry.load_model(mlflow_runs.open_store(settings), f"runs:/{result.run_id}/model").run_id
