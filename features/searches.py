@@ -63,6 +63,27 @@ def query_categories(
     """
     searches = _searches(events)
     weights = {kind: weight for kind, weight in outcome_weights.items() if weight > 0}
+    followed = _actions_after(searches, events, weights, window_minutes)
+    led_to = _actions_by_query(followed, half_life_minutes)
+    query_counts = searches.group_by("query").aggregate(
+        search_count=searches.count(),
+        customer_count=searches.customer_id.nunique(),
+    )
+    known = led_to.join(query_counts.filter(query_counts.customer_count >= min_customers), "query")
+    # The shares of a search sum to 1 and each search was counted as 1. This adds the rest of its weight.
+    added = (known.led_to - known.search_share).sum().over(ibis.window(group_by="query"))
+    total_weight = known.search_count.cast("float64") + added + ibis.literal(float(prior_searches)).cast("float64")
+    meanings = known.select("query", "column", "customer_count", probability=known.led_to / total_weight)
+    return meanings.filter(meanings.probability >= min_probability)
+
+
+def _actions_after(
+    searches: ir.Table, events: ir.Table, weights: Mapping[EventType, float], window_minutes: float
+) -> ir.Table:
+    """Actions in the same visit after a search and before the next one.
+
+    -> followed (customer_id, session_key, searched_at, query, column, event_type, since (seconds), weight)
+    """
     actions = events.filter(
         events.event_type.isin([str(kind) for kind in weights]),
         events.column.notnull(),
@@ -79,7 +100,14 @@ def query_categories(
             searches.next_search_at.isnull() | (actions.action_at < searches.next_search_at),
         ],
     ).select(searches.customer_id, searches.session_key, "searched_at", "query", "column", "event_type", since=since)
-    followed = followed.mutate(weight=type_weight(followed, weights))
+    return followed.mutate(weight=type_weight(followed, weights))
+
+
+def _actions_by_query(followed: ir.Table, half_life_minutes: float) -> ir.Table:
+    """Each search divided among the categories of its actions.
+
+    -> led_to (query, column, led_to (shares times the weights of the searches), search_share (sum of shares))
+    """
     # Of two queries at the same moment only the last has actions, so these three identify a search.
     search_keys = ("customer_id", "session_key", "searched_at")
     by_search = followed.group_by(*search_keys, "query", "column").aggregate(
@@ -92,19 +120,9 @@ def query_categories(
         share=by_search.action_weight / by_search.action_weight.sum().over(within_search).nullif(0.0),
         search_weight=by_search.search_weight.max().over(within_search),
     )
-    led_to = by_search.group_by("query", "column").aggregate(
+    return by_search.group_by("query", "column").aggregate(
         led_to=exact_sum(by_search.share * by_search.search_weight), search_share=exact_sum(by_search.share)
     )
-    query_counts = searches.group_by("query").aggregate(
-        search_count=searches.count(),
-        customer_count=searches.customer_id.nunique(),
-    )
-    known = led_to.join(query_counts.filter(query_counts.customer_count >= min_customers), "query")
-    # The shares of a search sum to 1 and each search was counted as 1. This adds the rest of its weight.
-    added = (known.led_to - known.search_share).sum().over(ibis.window(group_by="query"))
-    total_weight = known.search_count.cast("float64") + added + ibis.literal(float(prior_searches)).cast("float64")
-    meanings = known.select("query", "column", "customer_count", probability=known.led_to / total_weight)
-    return meanings.filter(meanings.probability >= min_probability)
 
 
 def _decay(since_seconds: ir.FloatingValue, half_life_minutes: float) -> ir.FloatingValue:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import ibis.expr.types as ir
@@ -13,19 +12,17 @@ from features.events import EventType, ObservationWindow
 from features.value import order_key
 from pipeline.config.params import Params
 from pipeline.ingest.source import read_source
-from pipeline.ingest.summary import unlisted_text
+from pipeline.ingest.summary import ReadingSummary, unlisted_text
 from pipeline.profiles.build import Progress
 from pipeline.segmentation import sanity_checks
-from pipeline.stores import files
-from pipeline.stores.database import connect
+from pipeline.stores.workspace import workspace
 
 
 def check(params: Params, *, progress: Progress) -> str:
     """Read and check the source; returns the counts and warnings as text."""
-    folder = params.path(params.outputs.folder)
-    with files.lock(folder), connect(params.engine, folder=folder) as con:
+    with workspace(params) as session:
         progress("reading and checking")
-        source = read_source(con, params, rejected_path=folder / "rejected.parquet")
+        source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
         warnings = (
             sanity_checks.check_as_of_age(params, source.summary)
@@ -34,7 +31,7 @@ def check(params: Params, *, progress: Progress) -> str:
             + sanity_checks.check_units(observed, source.products)
             + sanity_checks.check_contact_events(_orders_and_contacts(observed))
         )
-        counts = reading_text(source.summary.as_dict(), params.local_timezone)
+        counts = reading_text(source.summary, params.local_timezone)
         return "\n".join([counts, *(f"Warning   {warning}" for warning in warnings)])
 
 
@@ -55,18 +52,18 @@ def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
     )
 
 
-def reading_text(reading: dict[str, Any], timezone: str) -> str:
+def reading_text(reading: ReadingSummary, timezone: str) -> str:
     """Counts of read, accepted and rejected rows, one per line; times are in ``timezone``."""
-    first, last = (_local_time(reading[key], timezone) for key in ("first_event_at", "last_event_at"))
+    first, last = (_local_time(at, timezone) for at in (reading.first_event_at, reading.last_event_at))
     lines = [
-        f"Read      {reading['read_count']:>12,} rows",
-        f"Accepted  {reading['accepted_count']:>12,}",
-        f"Rejected  {reading['rejected_count']:>12,}",
-        *(f"  {rule:<24}{count:>12,}" for rule, count in reading["rejected_by_rule"].items() if count),
-        *(f"  {rule:<24}{count:>12,}  (kept)" for rule, count in reading["noted_by_rule"].items() if count),
-        f"Duplicates{reading['duplicate_count']:>12,}  ({'dropped' if reading['duplicates_dropped'] else 'kept'})",
-        f"Customers {reading['customer_count']:>12,}",
-        f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
+        f"Read      {reading.read_count:>12,} rows",
+        f"Accepted  {reading.accepted_count:>12,}",
+        f"Rejected  {reading.rejected_count:>12,}",
+        *(f"  {rule:<24}{count:>12,}" for rule, count in reading.rejected_by_rule.items() if count),
+        *(f"  {rule:<24}{count:>12,}  (kept)" for rule, count in reading.noted_by_rule.items() if count),
+        f"Duplicates{reading.duplicate_count:>12,}  ({'dropped' if reading.duplicates_dropped else 'kept'})",
+        f"Customers {reading.customer_count:>12,}",
+        f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading.event_types.items())}",
         *([f"Warning   {unlisted}"] if (unlisted := unlisted_note(reading)) else []),
         f"Period    {first} to {last} (time zone {timezone})",
     ]
@@ -78,7 +75,6 @@ def _local_time(utc_time: str, timezone: str) -> str:
     return f"{datetime.fromisoformat(utc_time).replace(tzinfo=UTC).astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M:%S}"
 
 
-def unlisted_note(reading: dict[str, Any]) -> str:
+def unlisted_note(reading: ReadingSummary) -> str:
     """A note on event types that are in no list of params.yaml; empty if there are none."""
-    count, names = reading["unlisted_count"], reading["other_event_types"]
-    return unlisted_text(count, names, sum(reading["event_types"].values()))
+    return unlisted_text(reading.unlisted_count, reading.other_event_types, sum(reading.event_types.values()))

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from models.migration_tables import segmentation_columns, summarise_migration
-from pipeline.commands.migration import require_table_suffix, with_names, write
+from pipeline.commands.migration import with_names, write
 from pipeline.commands.rename import names_in
 from pipeline.config.errors import UserError
-from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
 from pipeline.ingest.raw_tables import source_files
-from pipeline.ingest.source import read_source
+from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Profiles, Progress, build_profiles
 from pipeline.profiles.cutoffs import first_event
-from pipeline.profiles.shop import load_shop
 from pipeline.report.texts.wording import Wording
 from pipeline.scoring.hysteresis import columns_to_keep, keep_previous_near_borders
+from pipeline.scoring.trained_model import TrainedModel, open_model
 from pipeline.segmentation import sanity_checks
-from pipeline.stores import files, mlflow_runs, model_registry
-from pipeline.stores.database import connect, materialise
+from pipeline.stores import files, model_registry
+from pipeline.stores.database import materialise
+from pipeline.stores.workspace import workspace
+from pipeline.stores.writers import require_known_suffix
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 STEPS = {"week": (7, 0), "month": (0, 1), "quarter": (0, 3)}
 """Days and months between two dates."""
@@ -51,13 +57,10 @@ def history(
     UserError
         The log covers fewer than two such dates, or the model or the source cannot be used. Old files are unchanged.
     """
-    require_table_suffix(out)
+    require_known_suffix(out, key="--out")
     files.require_not_read(out, source_files(params))
-    folder = params.path(params.outputs.folder)
-    with files.lock(folder), connect(params.engine, folder=folder) as con:
-        store = mlflow_runs.open_store(params)
-        model = model_registry.load_model(store, model_uri)
-        shop, trained = load_shop(model.shop_folder, params.folder)
+    with workspace(params) as session:
+        con, trained = session.con, open_model(session, model_uri)
         progress("reading and checking")
         source = read_source(con, params, rejected_path=None)
         first = first_event(source, params)
@@ -65,36 +68,41 @@ def history(
         dates = scoring_dates(params.as_of, every, since=since, first=first)
         # Each date reads the events several times, so they are parsed once and kept.
         staged = replace(source, events=materialise(con, source.events, "staged_events"))
-        prefixes = [facet.column_prefix for facet in facets_of(trained)]
-        scores: list[pd.DataFrame] = []
-        previous: pd.DataFrame | None = None
-        for number, as_of in enumerate(dates, 1):
-            progress(f"{as_of:%Y-%m-%d}, {number} of {len(dates)}")
-            profiles = build_profiles(con, staged, trained.model_copy(update={"as_of": as_of}), shop=shop)
-            predicted = model.predict(profiles.table)
-            if previous is not None and params.score.hysteresis:
-                ids, margin = profiles.table.customer_id, params.score.hysteresis
-                predicted, _ = keep_previous_near_borders(predicted, ids, previous, prefixes, margin=margin)
-            previous = predicted.assign(customer_id=profiles.table.customer_id, as_of=pd.Timestamp(as_of))
-            previous = previous[columns_to_keep(prefixes)]
-            scores.append(_with_rule_groups(profiles, previous))
+        scores, latest = _score_dates(con, staged, trained, params, dates, progress)
         progress("moves")
-        whole = with_names(pd.concat(scores, ignore_index=True), model_registry.given_names(store))
-        migration_tables = summarise_migration(whole, min_group=params.naming.min_group)
-        signs = sanity_checks.foreign_model_signs(params, trained, shop.spec.cut, profiles.table)
+        whole = with_names(scores, model_registry.given_names(session.store))
+        signs = sanity_checks.foreign_model_signs(params, trained.params, trained.shop.spec.cut, latest)
         progress("writing")
         return write(
-            migration_tables,
+            summarise_migration(whole, min_group=params.naming.min_group),
             params,
             out=out,
-            inputs={"source": source.summary.digest, "model": model.uri},
-            run_id=model.run_id,
-            names=names_in(store, params, model.run_id),
+            inputs={"source": source.summary.digest, "model": trained.model.uri},
+            run_id=trained.model.run_id,
+            names=names_in(session.store, params, trained.model.run_id),
             warnings=sanity_checks.check_as_of_age(params, source.summary)
-            + sanity_checks.check_model(params, trained, signs),
-            page_notes=lambda words: _page_notes(dates[0], first, trained, words),
+            + sanity_checks.check_model(params, trained.params, signs),
+            page_notes=lambda words: _page_notes(dates[0], first, trained.params, words),
             history=whole.sort_values(["customer_id", "as_of"], kind="stable", ignore_index=True),
         )
+
+
+def _score_dates(
+    con: Backend, source: Source, trained: TrainedModel, params: Params, dates: Sequence[datetime], progress: Progress
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The segmentations of every customer at each date, date by date; and the profiles of the last date."""
+    scores: list[pd.DataFrame] = []
+    previous: pd.DataFrame | None = None
+    for number, as_of in enumerate(dates, 1):
+        progress(f"{as_of:%Y-%m-%d}, {number} of {len(dates)}")
+        profiles = build_profiles(con, source, trained.params_at(as_of), shop=trained.shop)
+        predicted = trained.model.predict(profiles.table)
+        ids, margin = profiles.table.customer_id, params.score.hysteresis
+        if previous is not None and margin:
+            predicted, _ = keep_previous_near_borders(predicted, ids, previous, trained.prefixes, margin=margin)
+        previous = predicted.assign(customer_id=ids, as_of=pd.Timestamp(as_of))[columns_to_keep(trained.prefixes)]
+        scores.append(_with_rule_groups(profiles, previous))
+    return pd.concat(scores, ignore_index=True), profiles.table
 
 
 def scoring_dates(as_of: datetime, every: str, *, since: datetime, first: datetime) -> list[datetime]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 
 from models.identity import RULE_GROUP_PREFIX
 from models.migration_tables import (
@@ -29,6 +28,7 @@ from pipeline.report.pages.render import render_template
 from pipeline.report.texts.wording import Wording, wording
 from pipeline.scoring.hysteresis import AS_OF
 from pipeline.stores import files, mlflow_runs, model_registry
+from pipeline.stores.writers import column_names, read_table, require_known_suffix, write_table
 
 
 def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
@@ -41,7 +41,7 @@ def migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
     UserError
         A file does not contain scores, both have the same as_of, or ``out`` is one of them.
     """
-    require_table_suffix(out)
+    require_known_suffix(out, key="--out")
     files.require_not_read(out, (earlier, later))
     folder = params.path(params.outputs.folder)
     is_used = folder.is_dir() or out.is_relative_to(folder)  # otherwise the folder is not created just for the lock
@@ -86,33 +86,15 @@ def with_names(history: pd.DataFrame, given: Mapping[str, str]) -> pd.DataFrame:
     return history.assign(**changes)
 
 
-def require_table_suffix(out: Path) -> None:
-    """Raise an OutputError unless ``out`` has the suffix of a table format."""
-    if out.suffix not in (".parquet", ".csv"):
-        raise files.OutputError(f"--out {out.name}: expected a file name ending in .parquet or .csv.")
-
-
 def _read_scores(path: Path) -> pd.DataFrame:
     """The `segmentation_columns`, model_uri and run_id of a score file, all as strings except as_of."""
     hint = "Name two files written by `kindred score`."
     wanted = ["customer_id", "as_of", "segment_id", "segment", *GROUP_ORDER, "model_uri", "run_id"]
     try:
-        wanted = [*segmentation_columns(_columns_of(path)), "model_uri", "run_id"]
-        if path.suffix == ".csv":
-            texts = pyarrow.csv.ConvertOptions(
-                include_columns=wanted,
-                column_types=dict.fromkeys(set(wanted) - {"as_of"}, pa.string()) | {"as_of": AS_OF},
-                strings_can_be_null=True,
-                null_values=[""],  # "NA" may be a customer id
-            )
-            table = pyarrow.csv.read_csv(path, convert_options=texts)
-            table = table.set_column(0, "customer_id", files.from_spreadsheet(table["customer_id"]))
-        else:
-            table = pq.read_table(path, columns=wanted)
+        wanted = [*segmentation_columns(column_names(path)), "model_uri", "run_id"]
         # Other tools that rewrite the file may turn ids into numbers.
-        table = table.select(wanted).cast(
-            pa.schema([(name, AS_OF if name == "as_of" else pa.string()) for name in wanted])
-        )
+        types = {name: AS_OF if name == "as_of" else pa.string() for name in wanted}
+        table = read_table(path, types)
     except FileNotFoundError:
         raise UserError(f"{path}: expected a score file, but it does not exist. {hint}") from None
     except (pa.ArrowException, OSError, KeyError):
@@ -123,14 +105,6 @@ def _read_scores(path: Path) -> pd.DataFrame:
     if frame.as_of.nunique() != 1 or not frame.customer_id.is_unique or frame.customer_id.isna().any():
         raise UserError(f"{path}: expected each customer once, with an id, and a single as_of. {hint}")
     return frame
-
-
-def _columns_of(path: Path) -> list[str]:
-    """Column names of a table file."""
-    if path.suffix != ".csv":
-        return list(pq.read_schema(path).names)
-    with pyarrow.csv.open_csv(path) as reader:
-        return list(reader.schema.names)
 
 
 def write(
@@ -164,31 +138,12 @@ def write(
         tables = {"history": (out, history)} | {
             name: (paths[name], table) for name, table in migration_tables.tables.items()
         }
-    words, english = (wording(language, timezone=params.local_timezone) for language in (params.language, "en"))
-    # Groups that were empty at training have no name in its summary.
-    names = names_by_rule(params, params.language) | dict(names)
-    page_groups = {
-        segment: {group: names.get(group, name) for group, name in migration_tables.groups[segment].items()}
-        for segment in migration_tables.groups
-        if segment not in GROUP_ORDER
-    }
-    pages = [
-        page(
-            groups,
-            migration_tables.tables,
-            texts,
-            warnings=[*page_notes(texts), *more_warnings],
-            min_group=params.naming.min_group,
-        )
-        for groups, texts, more_warnings in (
-            (migration_tables.groups | page_groups, words, []),
-            (migration_tables.groups, english, warnings),
-        )
-    ]
+    words = wording(params.language, timezone=params.local_timezone)
+    on_page, in_terminal = _contents(migration_tables, params, names, warnings, page_notes)
     html = out.with_name(f"{out.stem}.html")
-    rendered = render_template("moves.html.j2", words=words, **pages[0])
+    rendered = render_template("moves.html.j2", words=words, **on_page)
     for path, table in tables.values():
-        files.write_table(path, _arrow(table))
+        write_table(path, _arrow(table))
     files.write_text(html, rendered)
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),
@@ -200,7 +155,39 @@ def write(
         row_counts={name: len(table) for name, (_, table) in tables.items()},
     )
     label = "History" if history is not None else "Moves"
-    return f"{as_text(pages[1])}\n{label:<16}{out}\nPage            {html}"
+    return f"{as_text(in_terminal)}\n{label:<16}{out}\nPage            {html}"
+
+
+def _contents(
+    migration_tables: Migration,
+    params: Params,
+    names: Mapping[str, str],
+    warnings: Sequence[str],
+    page_notes: Callable[[Wording], list[str]],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the page shows, in its language, and what the terminal shows, in English."""
+    words, english = (wording(language, timezone=params.local_timezone) for language in (params.language, "en"))
+    # Groups that were empty at training have no name in its summary.
+    names = names_by_rule(params, params.language) | dict(names)
+    page_groups = {
+        segment: {group: names.get(group, name) for group, name in groups.items()}
+        for segment, groups in migration_tables.groups.items()
+        if segment not in GROUP_ORDER
+    }
+    on_page, in_terminal = (
+        page(
+            groups,
+            migration_tables.tables,
+            texts,
+            warnings=[*page_notes(texts), *more_warnings],
+            min_group=params.naming.min_group,
+        )
+        for groups, texts, more_warnings in (
+            (migration_tables.groups | page_groups, words, []),
+            (migration_tables.groups, english, warnings),
+        )
+    )
+    return on_page, in_terminal
 
 
 def names_by_rule(params: Params, language: str) -> dict[str, str]:

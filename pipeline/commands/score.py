@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
-from features.events import ObservationWindow
-from models.scorer import facet_column
 from pipeline.config.errors import UserError
-from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.ingest.raw_tables import source_files
-from pipeline.ingest.source import read_source
-from pipeline.profiles.build import CustomerMeasures, Progress, measure, to_customer_measures
+from pipeline.profiles.build import Progress
 from pipeline.profiles.search_queries import counts_text
-from pipeline.profiles.seasonality import full_season_mix
-from pipeline.profiles.shop import Shop, load_shop
 from pipeline.report.next_steps import command
 from pipeline.report.terminal import counted
 from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores
-from pipeline.scoring.incremental import MeasurementResult, measure_incrementally
+from pipeline.scoring.incremental import measure_incrementally
+from pipeline.scoring.measurement import MeasurementResult, measure_in_full
+from pipeline.scoring.score_summary import HeldCustomers, ScoringSummary, summarise_scores
 from pipeline.scoring.score_table import DRIFT_COLUMNS, score_profiles, score_table
+from pipeline.scoring.trained_model import TrainedModel, open_model, segments_at_training
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, mlflow_runs, model_registry
-from pipeline.stores.database import connect
+from pipeline.stores.workspace import Workspace, workspace
+from pipeline.stores.writers import require_known_suffix, write_table
 
 
 @dataclass(frozen=True)
 class ScoringResult:
-    """The result of one scoring run."""
+    """The result of one scoring run.
+
+    Attributes
+    ----------
+    update_lines : list of str
+        What an update read and measured, and other notes on the log.
+    """
 
     path: Path
     model_uri: str
-    summary: dict[str, Any]
+    summary: ScoringSummary
+    warnings: list[str]
+    update_lines: list[str]
     next_command: str
 
     def as_text(self) -> str:
         """Customers per segment compared with training, for each facet, followed by warnings and file names."""
+        summary = self.summary
         lines: list[str] = []
-        for facet, rows in self.summary["facets"].items():
+        for facet, counts in summary.facets.items():
             lines += [f"{facet.capitalize():<44}{'Customers':>12}{'Share':>9}{'At training':>13}"]
             lines += [
-                f"{row['name'][:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
-                + (f"{row['trained_share']:>13.1%}" if row["trained_share"] is not None else f"{'-':>13}")
-                for row in rows["segments"].values()
+                f"{row.name[:42]:<44}{row.customer_count:>12,}{row.customer_share:>9.1%}"
+                + (f"{row.trained_share:>13.1%}" if row.trained_share is not None else f"{'-':>13}")
+                for row in counts.segments.values()
             ]
             lines.append("")
-        new, drift = self.summary["new_categories"], self.summary["mix_drift"]
+        drift = summary.mix_drift
         lines += [
-            f"Low evidence    {self.summary['low_evidence_count']:,} of {self.summary['customer_count']:,} customers",
+            f"Low evidence    {summary.low_evidence_count:,} of {summary.customer_count:,} customers",
             "Drift           "
             + (
                 "unknown"
@@ -59,17 +67,17 @@ class ScoringResult:
                 else f"{drift:.1%} of customers would have to change segment to match the training shares"
             ),
         ]
-        if noise := self.summary["noise_count"]:
+        if noise := summary.noise_count:
             verb = "is" if noise == 1 else "are"
             lines.append(f"Between         {counted(noise, 'customer')} {verb} between segments (noise)")
-        lines.append(_border_text(self.summary))
-        lines += self.summary.get("update", [])
-        if new:
+        lines.append(border_text(summary))
+        lines += self.update_lines
+        if new := summary.new_categories:
             examples = ", ".join(f"{name[:40]} ({counted(count, 'event')})" for name, count in list(new.items())[:5])
             lines.append(f"New categories  {len(new):,}, counted as other: {examples}")
-        if searches := counts_text(self.summary["queries"]):
+        if searches := counts_text(summary.queries):
             lines.append(searches.replace("Searches: of", "Searches        of", 1))
-        lines += [f"Warning         {warning}" for warning in self.summary["warnings"]]
+        lines += [f"Warning         {warning}" for warning in self.warnings]
         lines += [
             f"Model           {self.model_uri}",
             f"Scores          {self.path}",
@@ -92,164 +100,110 @@ def score(
         The model or the source cannot be used, or the model seems to belong to another shop and ``force`` is not
         set. The old scores are left unchanged.
     """
-    if out.suffix not in (".parquet", ".csv"):
-        raise files.OutputError(f"--out {out.name}: expected a file name ending in .parquet or .csv.")
+    require_known_suffix(out, key="--out")
     files.require_not_read(out, source_files(params))
-    folder = params.path(params.outputs.folder)
-    with files.lock(folder), connect(params.engine, folder=folder) as con:
-        store = mlflow_runs.open_store(params)
-        model = model_registry.load_model(store, model_uri)
-        shop, trained = load_shop(model.shop_folder, params.folder)
-        rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
-        as_trained = trained.model_copy(update={"as_of": params.as_of})
-        measured = _measure(
-            con, params, as_trained, shop, model, rejected_path=rejected_path, update=update, progress=progress
-        )
-        measures, reading, mix = measured.measures, measured.reading, measured.season_mix
+    with workspace(params) as session:
+        trained = open_model(session, model_uri)
+        measured = _measure(session, trained, out, update=update, progress=progress)
         progress("scoring")
-        profiles, predicted = score_profiles(con, measures, mix, as_trained, model, threads=params.engine.threads)
-        facets, margin = facets_of(trained), params.score.hysteresis
-        prefixes = [facet.column_prefix for facet in facets]
-        previous = previous_scores(out, prefixes, model_uri=model.uri, as_of=params.as_of) if margin else None
-        held_count = 0
-        if previous is not None:
-            predicted, held = keep_previous_near_borders(
-                predicted, profiles["customer_id"].to_pandas(), previous, prefixes, margin=margin
-            )
-            held_count = int(held.sum())
-        predicted = model_registry.with_given_names(predicted, model_registry.given_names(store))
-        summary = _summary(measures, predicted, facets, model, store)
-        table = score_table(profiles, predicted, as_trained, model)
-        drift_columns = profiles.select(DRIFT_COLUMNS).to_pandas()
-        signs = sanity_checks.foreign_model_signs(params, trained, shop.spec.cut, drift_columns, summary["mix_drift"])
+        as_trained, threads = trained.params_at(params.as_of), params.engine.threads
+        profiles, predicted = score_profiles(
+            session.con, measured.measures, measured.season_mix, as_trained, trained.model, threads=threads
+        )
+        predicted, held = _keep_previous(predicted, profiles["customer_id"].to_pandas(), out, params, trained)
+        predicted = model_registry.with_given_names(predicted, model_registry.given_names(session.store))
+        shares = {key: part.customer_share for key, part in segments_at_training(session, trained).items()}
+        summary = summarise_scores(predicted, measured.measures, trained.facets, shares, held)
+        signs = _signs_of_another_shop(params, trained, profiles, summary)
         if len(signs) > 1 and not force:
-            raise UserError(
-                f"{model.uri}: expected a model of this shop, but it seems to belong to another one: "
-                f"{', and '.join(signs)}. {out.name} was left unchanged. Name this shop's model with --model or "
-                "tracking.model_name, or train one. If it is the same shop, add --force."
-            )
-        summary["warnings"] = sanity_checks.check_as_of_age(params, reading) + sanity_checks.check_model(
-            params, trained, signs
-        )
-        if previous is not None:
-            summary["held"] = {"customer_count": held_count, "margin": params.score.hysteresis}
+            raise _another_shop(trained, signs, out)
         progress("writing")
-        files.write_table(out, table)
-        files.write_manifest(
-            out.with_name(f"{out.stem}-manifest.json"),
-            run_id=model.run_id,
-            params_digest=params.digest(),
-            inputs={"source": reading.digest, "model": model.uri},
-            outputs={"scores": out},
-            versions=mlflow_runs.versions(),
-            row_counts={"scores": table.num_rows, "rejected": reading.rejected_count},
-        )
-        measured.save()
-        summary["update"] = measured.summary_lines(len(predicted))
-        model_option = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
-        return ScoringResult(out, model.uri, summary, command(params, "explain", "CUSTOMER", *model_option))
-
-
-def _measure(
-    con: Any,
-    params: Params,
-    as_trained: Params,
-    shop: Shop,
-    model: model_registry.LoadedModel,
-    *,
-    rejected_path: Path,
-    update: bool,
-    progress: Progress,
-) -> MeasurementResult:
-    """Measures of all customers: from the saved state and new events with ``update``, otherwise from the whole log."""
-    if update:
-        return measure_incrementally(
-            con,
-            params,
-            as_trained,
-            shop=shop,
-            model_uri=model.uri,
-            rejected_path=rejected_path,
-            progress=progress,
-        )
-    progress("reading and checking")
-    source = read_source(con, params, rejected_path=rejected_path)
-    measured = measure(con, source, as_trained, shop=shop, progress=progress, with_seasons=True)
-    window = ObservationWindow(params.as_of, shop.spec.history_days)
-    return MeasurementResult(
-        measures=to_customer_measures(measured),
-        changed_count=None,
-        reading=source.summary,
-        notes=[],
-        season_mix=full_season_mix(source, shop.spec, as_trained, window),
-        save=lambda: None,
+        _write(out, score_table(profiles, predicted, as_trained, trained.model), params, trained, measured)
+        measured.commit()
+    model_option = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
+    return ScoringResult(
+        path=out,
+        model_uri=trained.model.uri,
+        summary=summary,
+        warnings=sanity_checks.check_as_of_age(params, measured.reading)
+        + sanity_checks.check_model(params, trained.params, signs),
+        update_lines=measured.summary_lines(len(predicted)),
+        next_command=command(params, "explain", "CUSTOMER", *model_option),
     )
 
 
-def _border_text(summary: dict[str, Any]) -> str:
-    text = f"Near a border   {counted(summary['border_count'], 'customer')}"
-    if summary["movable_count"]:
-        text += f"; what_would_move says what would move {summary['movable_count']:,} of them"
-    held = summary.get("held")
-    if held and (count := held["customer_count"]):
+def _measure(
+    session: Workspace, trained: TrainedModel, out: Path, *, update: bool, progress: Progress
+) -> MeasurementResult:
+    """Measures of all customers: from the saved state and new events with ``update``, otherwise from the whole log."""
+    con, params, as_trained = session.con, session.params, trained.params_at(session.params.as_of)
+    rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
+    if not update:
+        return measure_in_full(
+            con, params, as_trained, shop=trained.shop, rejected_path=rejected_path, progress=progress
+        )
+    return measure_incrementally(
+        con,
+        params,
+        as_trained,
+        shop=trained.shop,
+        model_uri=trained.model.uri,
+        rejected_path=rejected_path,
+        progress=progress,
+    )
+
+
+def _keep_previous(
+    predicted: pd.DataFrame, customer_ids: pd.Series, out: Path, params: Params, trained: TrainedModel
+) -> tuple[pd.DataFrame, HeldCustomers | None]:
+    """Keep customers near a border in the segment that the scores at ``out`` have, if these are of the same model."""
+    margin = params.score.hysteresis
+    if not margin:
+        return predicted, None
+    previous = previous_scores(out, trained.prefixes, model_uri=trained.model.uri, as_of=params.as_of)
+    if previous is None:
+        return predicted, None
+    predicted, held = keep_previous_near_borders(predicted, customer_ids, previous, trained.prefixes, margin=margin)
+    return predicted, HeldCustomers(int(held.sum()), margin)
+
+
+def _signs_of_another_shop(
+    params: Params, trained: TrainedModel, profiles: pa.Table, summary: ScoringSummary
+) -> list[str]:
+    columns = profiles.select(DRIFT_COLUMNS).to_pandas()
+    cut = trained.shop.spec.cut
+    return sanity_checks.foreign_model_signs(params, trained.params, cut, columns, summary.mix_drift)
+
+
+def _another_shop(trained: TrainedModel, signs: Sequence[str], out: Path) -> UserError:
+    return UserError(
+        f"{trained.model.uri}: expected a model of this shop, but it seems to belong to another one: "
+        f"{', and '.join(signs)}. {out.name} was left unchanged. Name this shop's model with --model or "
+        "tracking.model_name, or train one. If it is the same shop, add --force."
+    )
+
+
+def _write(out: Path, table: pa.Table, params: Params, trained: TrainedModel, measured: MeasurementResult) -> None:
+    write_table(out, table)
+    files.write_manifest(
+        out.with_name(f"{out.stem}-manifest.json"),
+        run_id=trained.model.run_id,
+        params_digest=params.digest(),
+        inputs={"source": measured.reading.digest, "model": trained.model.uri},
+        outputs={"scores": out},
+        versions=mlflow_runs.versions(),
+        row_counts={"scores": table.num_rows, "rejected": measured.reading.rejected_count},
+    )
+
+
+def border_text(summary: ScoringSummary) -> str:
+    """How many customers are near a border, and how many of them kept their previous segment."""
+    text = f"Near a border   {counted(summary.border_count, 'customer')}"
+    if summary.movable_count:
+        text += f"; what_would_move says what would move {summary.movable_count:,} of them"
+    if summary.held and summary.held.customer_count:
         text += (
-            f"; {count:,} kept their previous segment because the new one leads by less than {held['margin']:g} "
-            "(score.hysteresis)"
+            f"; {summary.held.customer_count:,} kept their previous segment because the new one leads by less than "
+            f"{summary.held.margin:g} (score.hysteresis)"
         )
     return text
-
-
-def _summary(
-    measures: CustomerMeasures,
-    predicted: pd.DataFrame,
-    facets: list[Facet],
-    model: model_registry.LoadedModel,
-    store: mlflow_runs.RunStore,
-) -> dict[str, Any]:
-    """Counts for the terminal. The training shares are unknown if the run that trained the model was deleted."""
-    try:
-        trained = mlflow_runs.read_run(store, model.run_id).summary
-    except mlflow_runs.TrackingError:
-        trained = {}
-    shares = {segment["segment_id"]: segment["customer_share"] for segment in trained.get("segments", [])}
-    counts = {facet.name: _facet_counts(predicted, facet, shares) for facet in facets}
-    return {
-        "customer_count": len(predicted),
-        "low_evidence_count": int((predicted.evidence == "low").sum()),
-        "facets": counts,
-        "mix_drift": counts[facets[0].name]["mix_drift"],
-        "noise_count": int((predicted.evidence == "noise").sum()),
-        "border_count": int(predicted.is_border.sum()),
-        "movable_count": int(predicted.what_would_move.notna().sum()) if "what_would_move" in predicted else 0,
-        "queries": measures.query_counts,
-        "new_categories": dict(
-            zip(measures.new_categories.category, measures.new_categories.event_count.astype(int), strict=True)
-        ),
-    }
-
-
-def _facet_counts(predicted: pd.DataFrame, facet: Facet, trained: dict[str, float]) -> dict[str, Any]:
-    """Customers per segment of a facet, largest first, and the share who would have to move to match training.
-
-    Parameters
-    ----------
-    trained : dict
-        segment_id -> share of customers at training, for all facets.
-    """
-    segment_id, segment = (facet_column(name, facet.column_prefix) for name in ("segment_id", "segment"))
-    counts = predicted.groupby(segment_id).size().sort_values(ascending=False, kind="stable")
-    names = predicted.drop_duplicates(segment_id).set_index(segment_id)[segment].to_dict()
-    rows = {
-        str(key): {
-            "name": names[key],
-            "customer_count": int(count),
-            "customer_share": count / len(predicted),
-            "trained_share": trained.get(str(key)),
-        }
-        for key, count in counts.items()
-    }
-    # Training shares of a facet add up to 1. What is missing here belongs to segments that are empty now.
-    moved = sum(abs(row["customer_share"] - (row["trained_share"] or 0.0)) for row in rows.values())
-    present = sum(row["trained_share"] or 0.0 for row in rows.values())
-    drift = (moved + max(1.0 - present, 0.0)) / 2
-    return {"segments": rows, "mix_drift": float(drift) if trained else None}

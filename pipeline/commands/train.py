@@ -274,7 +274,7 @@ def _data_warnings(con: Any, source: Source, profiles: Profiles, params: Params)
     )
     short = require_enough(source, profiles, params)
     missing = sanity_checks.check_missing_event_types(profiles.table)
-    return [*(f"Warning: {text}" for text in warnings), *short, *missing, unlisted_note(source.summary.as_dict())]
+    return [*(f"Warning: {text}" for text in warnings), *short, *missing, unlisted_note(source.summary)]
 
 
 def _stage_moves(past: list[CutoffData], profiles: Profiles, params: Params) -> dict[str, object] | None:

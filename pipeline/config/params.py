@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +46,9 @@ from pipeline.config.types import Language, NonNegative, Section, Share
 
 COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 """First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
+
+
+AS_OF_FORM = "expected a date and time with an offset, such as 2025-11-01T00:00:00Z"
 
 
 class EngineParams(Section):
@@ -158,11 +162,22 @@ class Params(Section):
             raise ValueError("expected at most one facet named by archetypes and one by interests, as they share ids")
         return value
 
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _moment(cls, value: object) -> object:
+        """Pydantic would read the number 20111210 as seconds since 1970."""
+        if isinstance(value, str):
+            with suppress(ValueError):
+                return datetime.fromisoformat(value)
+        if not isinstance(value, date):
+            raise ValueError(AS_OF_FORM)
+        return value
+
     @field_validator("as_of")
     @classmethod
     def _utc(cls, value: datetime) -> datetime:
         if value.tzinfo is None:
-            raise ValueError("expected a date and time with an offset, such as 2025-11-01T00:00:00Z")
+            raise ValueError(AS_OF_FORM)
         return value.astimezone(UTC)
 
     @model_validator(mode="after")

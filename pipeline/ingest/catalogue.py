@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 
@@ -11,6 +11,9 @@ from pipeline.config.params import Params
 from pipeline.config.profile_params import TimedTable
 from pipeline.ingest.column_sql import SEPARATOR, as_category_path, as_text, as_time, is_number, literal, quoted
 from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_raw
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))
 SAMPLE_ROWS = 10_000
@@ -41,7 +44,7 @@ class Findings:
         return raw
 
 
-def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | None:
+def read_products(con: Backend, params: Params, findings: Findings) -> ir.Table | None:
     """Table ``products`` (product_id, category_path, brand), one row per product; None if the source has no products.
 
     The path comes from category_path, from level columns, or from category_id through the categories table.
@@ -93,7 +96,7 @@ def read_products(con: Any, params: Params, findings: Findings) -> ir.Table | No
     return products
 
 
-def refuse_decimals(con: Any, raw: RawTable, column: str, *, key: str) -> None:
+def refuse_decimals(con: Backend, raw: RawTable, column: str, *, key: str) -> None:
     """Refuse a category column in which most values have decimals, such as a price or a weight.
 
     Raises
@@ -115,7 +118,7 @@ def _level(text: str) -> str:
     return f"nullif(trim(replace({text}, {literal(SEPARATOR)}, ' / ')), '')"
 
 
-def _category_paths(con: Any, params: Params, findings: Findings) -> None:
+def _category_paths(con: Backend, params: Params, findings: Findings) -> None:
     """Table category_tree (tree_id, tree_path), one row per category, built from the roots down."""
     table = params.source.categories
     assert table is not None
@@ -156,7 +159,7 @@ def _category_paths(con: Any, params: Params, findings: Findings) -> None:
         )
 
 
-def read_customers(con: Any, params: Params, findings: Findings) -> ir.Table | None:
+def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table | None:
     """Table ``customers`` (customer_id, registered_at if known, attributes), one row per customer.
 
     None if the source has no customers.
@@ -203,7 +206,7 @@ def read_customers(con: Any, params: Params, findings: Findings) -> ir.Table | N
     return customers
 
 
-def _time_sql(con: Any, raw: RawTable, table: TimedTable, column: str) -> str:
+def _time_sql(con: Backend, raw: RawTable, table: TimedTable, column: str) -> str:
     kind, largest = raw.columns[column], None
     if is_number(kind):
         largest = con.con.execute(f"select max({quoted(column)})::double from {raw.name}").fetchone()[0]

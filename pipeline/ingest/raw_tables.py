@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -21,6 +21,10 @@ from pipeline.config.profile_params import Table
 from pipeline.ingest.column_sql import FILE, ROW, literal, quoted
 from pipeline.ingest.text_files import LinesError, Unreadable, load_lines
 from pipeline.stores.database import is_disk_full
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+    from ibis.backends.duckdb import Backend
 
 KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json"}
 KINDS[".json"] = "json"
@@ -92,7 +96,7 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
         if not matches:
             raise SourceError(
                 f"{key}.path: expected Parquet, CSV or JSON lines files at {text}, found none. "
-                f"Relative paths start at {params.folder}."
+                f"Relative paths start at {params.folder}.{_how_to_leave_out(key)}"
             )
         found += matches
     kinds = {_file_kind(path) for path in found}
@@ -106,6 +110,17 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
     if empty:
         raise SourceError(f"{key}.path: expected files with rows. Empty: {', '.join(empty[:5])}.")
     return found
+
+
+def _how_to_leave_out(key: str) -> str:
+    """How to say that there is no such table, if it may be missing."""
+    section, _, name = key.partition(".")
+    lost = {
+        "products": "then categories come from the events' own category_path, if they have one",
+        "categories": "then products need a category_path or level columns",
+        "customers": "then customers without an event are unknown",
+    }
+    return f" If there is no such table, write {section}: {{{name}: null}}; {lost[name]}." if name in lost else ""
 
 
 def _matching_files(place: Path) -> list[Path]:
@@ -161,7 +176,7 @@ def _file_kind(path: Path) -> str | None:
     return KINDS.get(bare.suffix.lower())
 
 
-def read_raw(con: Any, table: Table, params: Params, *, name: str, key: str) -> RawTable:
+def read_raw(con: Backend, table: Table, params: Params, *, name: str, key: str) -> RawTable:
     """Load ``table`` as the raw table or view ``name``, with columns kindred_file and kindred_row added."""
     db = con.con
     if table.query is not None:
@@ -197,7 +212,7 @@ def _translate_errors(expected: str) -> Iterator[None]:
         raise SourceError(f"{expected} {without_passwords(message)}") from None
 
 
-def _columns(db: Any, name: str) -> dict[str, str]:
+def _columns(db: DuckDBPyConnection, name: str) -> dict[str, str]:
     return {row[0]: row[1] for row in db.execute(f"describe {name}").fetchall() if row[0] not in (FILE, ROW)}
 
 
@@ -253,7 +268,7 @@ def _single_event_type_hint(raw: RawTable, key: str) -> str:
     return f"If every row is a purchase, {advice}. If another column holds the event type, name it in {key}.columns."
 
 
-def _parquet_view(db: Any, files: Sequence[Path], name: str) -> None:
+def _parquet_view(db: DuckDBPyConnection, files: Sequence[Path], name: str) -> None:
     listed = ", ".join(literal(str(path)) for path in files)
     db.execute(
         f"create or replace view {name} as select *, file_index::integer as {FILE}, file_row_number + 1 as {ROW} "
@@ -261,7 +276,7 @@ def _parquet_view(db: Any, files: Sequence[Path], name: str) -> None:
     )
 
 
-def _from_query(db: Any, query: str, params: Params, *, name: str, key: str) -> RawTable:
+def _from_query(db: DuckDBPyConnection, query: str, params: Params, *, name: str, key: str) -> RawTable:
     # chdir, so that relative paths start at the params file: DuckDB's file_search_path prefers the working directory.
     with _translate_errors(f"{key}.query: expected SQL that DuckDB can run."), chdir(params.folder):
         statements = duckdb.extract_statements(query)

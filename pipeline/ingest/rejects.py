@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -14,6 +14,9 @@ from pipeline.ingest.raw_tables import RawTable, SourceError
 from pipeline.ingest.summary import ReadingSummary
 from pipeline.ingest.text_files import with_lines
 from pipeline.stores import files
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 EXAMPLES = 5
 EXPECTATIONS = {
@@ -28,7 +31,7 @@ EXPECTATIONS = {
 
 
 def enforce_thresholds(
-    con: Any,
+    con: Backend,
     params: Params,
     raw: RawTable,
     summary: ReadingSummary,
@@ -68,7 +71,7 @@ def enforce_thresholds(
         )
 
 
-def _examples(con: Any, params: Params, raw: RawTable, name: str, rules: tuple[checks.Rule, ...]) -> str:
+def _examples(con: Backend, params: Params, raw: RawTable, name: str, rules: tuple[checks.Rule, ...]) -> str:
     """Where to look: lines of text files, rows of other files; never the values themselves."""
     bits = [bit for bit, rule in enumerate(rules) if rule.name == name]
     if name in ("unreadable_row", "broken_encoding"):
@@ -83,7 +86,7 @@ def _examples(con: Any, params: Params, raw: RawTable, name: str, rules: tuple[c
     return "; see " + ", ".join(f"{raw.file_name(file, params.folder)} {word} {number:,}" for file, number in places)
 
 
-def _epoch_hint(con: Any, params: Params, raw: RawTable) -> str:
+def _epoch_hint(con: Backend, params: Params, raw: RawTable) -> str:
     """The time_format to try if the unreadable times are numbers."""
     table = params.source.events
     column = table.columns.get("occurred_at", "occurred_at")
@@ -96,7 +99,7 @@ def _epoch_hint(con: Any, params: Params, raw: RawTable) -> str:
     return f"The times look like numbers: try time_format: {unit}. " if largest and unit != table.time_format else ""
 
 
-def write_rejected(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], path: Path) -> None:
+def write_rejected(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], path: Path) -> None:
     """Write rejected rows: file, line (text files) or row (others), reasons, detail, and the raw row as text."""
     texts = ", ".join(f"{quoted(column)} := raw.{quoted(column)}::varchar" for column in raw.columns)
     places = f"select {FILE}, {ROW}, {checks.REASONS} from broken_rows"

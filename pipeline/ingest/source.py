@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 
@@ -32,6 +32,9 @@ from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_
 from pipeline.ingest.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.summary import ReadingSummary, summarise
 from pipeline.stores.database import TEMPORARY, create_view, materialise
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 log = logging.getLogger("kindred")
 
@@ -69,7 +72,7 @@ class Source:
         return replace(self, events=self.events.filter(self.events.customer_id == customer_id), customers=customers)
 
 
-def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: datetime | None = None) -> Source:
+def read_source(con: Backend, params: Params, *, rejected_path: Path | None, since: datetime | None = None) -> Source:
     """Read and check the tables of ``params.source``.
 
     Parameters
@@ -110,7 +113,7 @@ def read_source(con: Any, params: Params, *, rejected_path: Path | None, since: 
     return Source(events, products, customers, summary)
 
 
-def _keep_only_since(con: Any, params: Params, raw: RawTable, since: datetime) -> None:
+def _keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime) -> None:
     """Keep only the raw events of a period, by a filter that the Parquet scan can use.
 
     These events are few and read several times, so they get their own table instead of a full scan each time.
@@ -131,7 +134,7 @@ def _keep_only_since(con: Any, params: Params, raw: RawTable, since: datetime) -
     con.con.execute(f"create table raw_events as select * from all_raw_events where {' and '.join(conditions)}")
 
 
-def count_before(con: Any, params: Params, moments: list[datetime]) -> list[int]:
+def count_before(con: Backend, params: Params, moments: list[datetime]) -> list[int]:
     """Raw rows of the whole log before each moment (UTC without a zone), valid or not; scans only the times."""
     tables = {row[0] for row in con.con.execute("show tables").fetchall()}
     rows = "all_raw_events" if "all_raw_events" in tables else "raw_events"
@@ -148,7 +151,7 @@ def _between(moment: str, since: datetime, until: datetime, *, kind: str = "time
     return f"{moment} >= {bounds[0]} and {moment} < {bounds[1]}"
 
 
-def _time_sql(con: Any, params: Params, raw: RawTable, at: str, *, rows: str) -> str:
+def _time_sql(con: Backend, params: Params, raw: RawTable, at: str, *, rows: str) -> str:
     """SQL for the moment of an event of ``rows``."""
     table, largest = params.source.events, None
     if is_number(raw.columns[at]):
@@ -156,7 +159,7 @@ def _time_sql(con: Any, params: Params, raw: RawTable, at: str, *, rows: str) ->
     return as_time(at, raw.columns[at], time_format=table.time_format, timezone=table.timezone, largest=largest)
 
 
-def _check_events(con: Any, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> None:
+def _check_events(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> None:
     """Table broken_rows (file, row, reasons) and view accepted_events, which has our columns.
 
     Rows are not copied: twenty million take three gigabytes, and writing them takes longer than reading them again from
@@ -173,7 +176,7 @@ def _check_events(con: Any, params: Params, raw: RawTable, rules: tuple[checks.R
     create_view(con, checks.accepted(parsed, broken, place=(FILE, ROW)), "accepted_events")
 
 
-def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
+def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
     """SQL for the raw events with our columns and types, and the flags that the rules need."""
     table = params.source.events
     user_columns = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
@@ -214,12 +217,12 @@ def _parse_events(con: Any, raw: RawTable, params: Params) -> str:
     return f"select *, hash({columns}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
 
 
-def _has_empty(con: Any, raw: RawTable, column: str) -> bool:
+def _has_empty(con: Backend, raw: RawTable, column: str) -> bool:
     """Whether a column has an empty text. Parquet's statistics answer this without a scan if it has none."""
     return bool(con.con.execute(f"select exists (from {raw.name} where {quoted(column)} = '')").fetchone()[0])
 
 
-def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
+def _distinct_events(con: Backend, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
     """View events of the accepted rows, and the number of rows that repeat another one (by a 64-bit hash)."""
     events = create_view(con, con.table("accepted_events", database=TEMPORARY).select(*EVENT_SCHEMA), "events")
     repeated = _repeated_count(con)
@@ -230,7 +233,7 @@ def _distinct_events(con: Any, *, drop_duplicates: bool) -> tuple[ir.Table, int]
     return events, repeated
 
 
-def _repeated_count(con: Any) -> int:
+def _repeated_count(con: Backend) -> int:
     """Accepted rows that repeat another one. Sorting their hashes takes half the time of a distinct count."""
     rows = con.con.execute(f"select count(*) from checked_rows where {checks.REASONS} = 0").fetchone()[0]
     parts, repeated = 1 + rows // MAX_SORTED_HASHES, 0

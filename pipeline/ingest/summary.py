@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
 
@@ -16,6 +16,9 @@ from pipeline.config.params import Params
 from pipeline.ingest.catalogue import Findings
 from pipeline.ingest.column_sql import literal
 from pipeline.ingest.raw_tables import RawTable
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 MAX_TYPES, SHOWN_TYPES, MAX_TYPE_CHARS = 50, 5, 40
 """With more than MAX_TYPES different event types, the column probably holds ids or texts, and none is shown."""
@@ -56,7 +59,7 @@ class ReadingSummary:
 
 
 def summarise(
-    con: Any,
+    con: Backend,
     params: Params,
     findings: Findings,
     rules: tuple[checks.Rule, ...],
@@ -72,20 +75,14 @@ def summarise(
     if read != accepted + rejected:
         raise AssertionError(f"of {read:,} rows read, {accepted:,} were accepted and {rejected:,} rejected")
     _count_by_product(con, params.as_of)
-    by_kind = con.con.execute(
-        "select event_type, sum(rows)::bigint, sum(priced)::bigint, min(first_at), max(last_at), sum(late)::bigint, "
-        "sum(above_price)::bigint from events_by_product group by 1 order by 2 desc, 1"
-    ).fetchall()
-    kinds = {kind: count for kind, count, *_ in by_kind}
-    has_prices = any(kind == "purchase" and priced for kind, _, priced, *_ in by_kind)
-    first = min((row[3] for row in by_kind), default=None)
-    last = max((row[4] for row in by_kind if row[4]), default=None)
-    late = sum(row[5] for row in by_kind)
+    kinds = _count_by_kind(con)
+    has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
+    event_types = {kind.name: kind.count for kind in kinds}
     customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown, without_category = _count_uncategorised(con, products)
-    unlisted, others = _unlisted_types(con, params) if "other" in kinds else (0, {})
+    unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
     con.con.execute("drop table temp.main.events_by_product")
-    findings.warnings += _event_type_warnings(kinds, unlisted, others, has_prices=has_prices)
+    findings.warnings += _event_type_warnings(event_types, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
         read_count=read,
@@ -95,17 +92,17 @@ def summarise(
         noted_by_rule={
             "unknown_product": unknown,
             "without_category": without_category,
-            "discount_above_price": sum(row[6] for row in by_kind if row[0] == "purchase"),
-            "after_as_of": late,
+            "discount_above_price": sum(kind.above_price_count for kind in kinds if kind.name == "purchase"),
+            "after_as_of": sum(kind.late_count for kind in kinds),
         },
         duplicate_count=duplicate_count,
         duplicates_dropped=params.source.drop_duplicates,
         physical_line_count=raw.physical_line_count,
-        event_types=kinds,
+        event_types=event_types,
         unlisted_count=unlisted,
         other_event_types=others,
-        first_event_at=str(first) if first else "",
-        last_event_at=str(last) if last else "",
+        first_event_at=str(min((kind.first_at for kind in kinds), default="")),
+        last_event_at=str(max((kind.last_at for kind in kinds if kind.last_at), default="")),
         customer_count=customers,
         product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
         digest=_digest(findings.tables),
@@ -113,7 +110,7 @@ def summarise(
     )
 
 
-def _count_by_product(con: Any, as_of: datetime) -> None:
+def _count_by_product(con: Backend, as_of: datetime) -> None:
     """Table events_by_product: one row per event type and product, from one scan of the events."""
     moment = f"timestamp {literal(as_of.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
     con.con.execute(
@@ -125,7 +122,37 @@ def _count_by_product(con: Any, as_of: datetime) -> None:
     )
 
 
-def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]:
+@dataclass(frozen=True)
+class _KindCounts:
+    """Events of one type.
+
+    Attributes
+    ----------
+    last_at : datetime or None
+        The last before as_of, if any.
+    late_count : int
+        Events from as_of on.
+    """
+
+    name: str
+    count: int
+    priced_count: int
+    first_at: datetime
+    last_at: datetime | None
+    late_count: int
+    above_price_count: int
+
+
+def _count_by_kind(con: Backend) -> list[_KindCounts]:
+    """Sums of the table events_by_product by event type, most frequent first."""
+    rows = con.con.execute(
+        "select event_type, sum(rows)::bigint, sum(priced)::bigint, min(first_at), max(last_at), sum(late)::bigint, "
+        "sum(above_price)::bigint from events_by_product group by 1 order by 2 desc, 1"
+    ).fetchall()
+    return [_KindCounts(*row) for row in rows]
+
+
+def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, int]:
     """Events of products that are not in the catalogue, and other events that lack a category they need."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
     lacks_category = f"has_no_path and event_type not in ({kinds})"
@@ -140,7 +167,7 @@ def _count_uncategorised(con: Any, products: ir.Table | None) -> tuple[int, int]
     return int(unknown or 0), int(without or 0)
 
 
-def _unlisted_types(con: Any, params: Params) -> tuple[int, dict[str, int]]:
+def _unlisted_types(con: Backend, params: Params) -> tuple[int, dict[str, int]]:
     """Number of events of types in no list, and counts of the most frequent of these types."""
     listed = ", ".join(literal(name) for name in params.source.events.event_types.get(EventType.OTHER, ()))
     is_unlisted = "event_type = 'other'" + (f" and source_event_type not in ({listed})" if listed else "")
@@ -184,7 +211,7 @@ def _event_type_warnings(
     return warnings
 
 
-def _count_reasons(con: Any, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:
+def _count_reasons(con: Backend, raw: RawTable, rules: tuple[checks.Rule, ...]) -> tuple[int, int, dict[str, int]]:
     """Numbers of accepted rows, of rejected rows, and of rows that broke each rule."""
     accepted = con.con.execute("select count(*) from accepted_events").fetchone()[0]
     bits = "".join(f", count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))

@@ -13,11 +13,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
 from pipeline.ingest.column_sql import FILE, ROW, literal, quoted
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 ENCODING = "INVALID ENCODING"
@@ -48,7 +51,9 @@ class Unreadable:
     raw: str
 
 
-def load_lines(db: Any, files: Sequence[Path], name: str, *, is_csv: bool) -> tuple[list[Unreadable], int]:
+def load_lines(
+    db: DuckDBPyConnection, files: Sequence[Path], name: str, *, is_csv: bool
+) -> tuple[list[Unreadable], int]:
     """Create table ``name`` with all columns as text, kindred_file and kindred_row; return rejects and line count.
 
     Raises
@@ -113,7 +118,7 @@ def _json_rows(path: Path) -> str:
     )
 
 
-def _json_columns(db: Any, name: str) -> list[Unreadable]:
+def _json_columns(db: DuckDBPyConnection, name: str) -> list[Unreadable]:
     """Turn the table of lines into one of columns; return the lines that are not JSON objects."""
     is_object = "coalesce(case when json_valid(line) then json_type(line) = 'OBJECT' end, false)"
     db.execute(f"create or replace temp table json_lines as select *, {is_object} as is_object from {name}")
@@ -137,7 +142,9 @@ def _json_text(key: str) -> str:
     return f"case json_type(line, {pointer}) when 'DOUBLE' then regexp_replace({text}, '\\.0$', '') else {text} end"
 
 
-def _check_all_lines(db: Any, path: Path, name: str, index: int, *, has_header: bool) -> tuple[list[Unreadable], int]:
+def _check_all_lines(
+    db: DuckDBPyConnection, path: Path, name: str, index: int, *, has_header: bool
+) -> tuple[list[Unreadable], int]:
     """Refuse a file in which some line became neither a row nor a reject; return rejects and line count."""
     kinds: dict[int, set[str]] = {}
     for position, kind in db.execute("select line_byte_position, error_type::varchar from reject_errors").fetchall():
@@ -178,12 +185,13 @@ def _scan_lines(path: Path, index: int, kinds: dict[int, set[str]]) -> tuple[lis
     return rejects, blanks, lines
 
 
-def _rows_and_breaks(db: Any, name: str, index: int) -> tuple[int, int]:
+def _rows_and_breaks(db: DuckDBPyConnection, name: str, index: int) -> tuple[int, int]:
     """Numbers of rows of a file and of line breaks within their values."""
     texts = [row[0] for row in db.execute(f"describe {name}").fetchall() if row[1] == "VARCHAR"]
     within = " + ".join(f"coalesce({_line_breaks(column)}, 0)" for column in texts) or "0"
-    counts = db.execute(f"select count(*), coalesce(sum({within}), 0) from {name} where {FILE} = {index}").fetchone()
-    return int(counts[0]), int(counts[1])
+    counting = f"select count(*), coalesce(sum({within}), 0) from {name} where {FILE} = {index}"
+    [(row_count, break_count)] = db.execute(counting).fetchall()
+    return int(row_count), int(break_count)
 
 
 def _line_breaks(column: str) -> str:
@@ -192,7 +200,7 @@ def _line_breaks(column: str) -> str:
 
 
 def _record_line_offsets(
-    db: Any, name: str, index: int, extra: list[int], *, has_header: bool, has_breaks: bool
+    db: DuckDBPyConnection, name: str, index: int, extra: list[int], *, has_header: bool, has_breaks: bool
 ) -> None:
     """Record by how much the line number exceeds the row number, and from which row on."""
     jumps = [(0, int(has_header))]

@@ -4,44 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
-from features import (
-    benefits,
-    calendar,
-    categories,
-    context,
-    interests,
-    journey,
-    product_interest,
-    rhythm,
-    seasons,
-    sessions,
-    value,
-)
-from features.events import EventType, ObservationWindow
-from features.profile import ProfileSpec, profile_table
+from features import benefits, interests, journey, seasons, value
+from features.events import ObservationWindow
+from features.profile import ProfileSpec
 from pipeline.config.params import Params
-from pipeline.config.profile_params import JourneyParams
 from pipeline.ingest.source import Source
-from pipeline.profiles.prepare_events import (
-    OBSERVED_COLUMNS,
-    PreparedEvents,
-    decayed_weight,
-    own_weight,
-    prepare_events,
-)
-from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
+from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.shop import Shop
-from pipeline.stores.database import batches, fetch, leave_room, materialise
+from pipeline.stores.database import batches, fetch, leave_room
 
-MAX_CHANNELS = 6
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
 BYTES_PER_FIGURE = 8
-TRANSACTION_COLUMNS = (*OBSERVED_COLUMNS[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
 Progress = Callable[[str], None]
 
 
@@ -74,64 +56,8 @@ class Profiles:
     visits: ir.Table | None = None
 
 
-@dataclass(frozen=True)
-class RawMeasures:
-    """Measures from customers' own events, before they are compared with the shop.
-
-    Attributes
-    ----------
-    table : expression
-        One row per customer: customer_id (a number), customer_name, measures, "evidence: <category>"...
-    shop : Shop
-        The shop learned from the events, or the one passed in.
-    customer_count : int
-        Rows of ``table``.
-    categories : DataFrame
-        category, event_count, at the level of the cut.
-    query_counts : dict
-        Method of `models.queries.WAYS` -> number of distinct queries it interpreted.
-    event_evidence : expression
-        `features.interests.event_evidence` by customer number.
-    visits : expression
-        `features.sessions.session_table` by customer number.
-    """
-
-    table: ir.Table
-    shop: Shop
-    customer_count: int
-    categories: pd.DataFrame
-    query_counts: dict[str, int]
-    event_evidence: ir.Table
-    visits: ir.Table
-
-
-@dataclass(frozen=True)
-class CustomerMeasures:
-    """Measures by the customers' own ids, the input of profiles, with counts for the summary.
-
-    Attributes
-    ----------
-    table : expression
-        One row per customer: customer_id, measures, "evidence: <category>"...
-    shop : Shop
-        The shop that customers are compared with.
-    customer_count : int
-        Upper bound of the rows of ``table``.
-    new_categories : DataFrame
-        category, event_count: categories unknown at training, counted as OTHER.
-    query_counts : dict
-        Method of `models.queries.WAYS` -> number of distinct queries it interpreted.
-    """
-
-    table: ir.Table
-    shop: Shop
-    customer_count: int
-    new_categories: pd.DataFrame
-    query_counts: dict[str, int]
-
-
 def build_profiles(
-    con: ibis.BaseBackend,
+    con: Backend,
     source: Source,
     params: Params,
     *,
@@ -156,38 +82,22 @@ def build_profiles(
     return Profiles(frame, measures.shop, new, counts, raw.event_evidence, raw.visits)
 
 
-def to_customer_measures(raw: RawMeasures) -> CustomerMeasures:
-    """The raw measures in the form that profiles are built from."""
-    new = new_categories(raw.categories, raw.shop)
-    return CustomerMeasures(with_customer_ids(raw), raw.shop, raw.customer_count, new, raw.query_counts)
-
-
-def with_customer_ids(raw: RawMeasures) -> ir.Table:
-    """The measures with the customers' own ids instead of numbers."""
-    return raw.table.drop("customer_id").rename(customer_id="customer_name")
-
-
-def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
-    """The categories in ``seen`` (category, event_count) that were unknown at training."""
-    return seen[~seen.category.str.lower().isin(shop.known_categories.category.str.lower())].reset_index(drop=True)
-
-
 def fetch_profiles(
-    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
+    con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
 ) -> pd.DataFrame:
     """Profiles from measures, sorted by customer: with interest shares and rule-based groups."""
     return fetch(con, _profile_expression(con, measures, params, columns), order_by="customer_id")
 
 
 def profile_batches(
-    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, *, columns: Collection[str]
+    con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
     """The same in batches of customers, in any order."""
     return batches(con, _profile_expression(con, measures, params, columns))
 
 
 def _profile_expression(
-    con: ibis.BaseBackend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None
+    con: Backend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None
 ) -> ir.Table:
     spec = measures.shop.spec
     shares = interests.interest_shares(measures.table, spec.cut, kappa=params.interests.kappa)
@@ -199,154 +109,6 @@ def _profile_expression(
         profiles = profiles.drop(seasons.SEASON_EVIDENCE)
     leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * measures.customer_count)
     return profiles
-
-
-def measure(
-    con: ibis.BaseBackend,
-    source: Source,
-    params: Params,
-    *,
-    shop: Shop | None,
-    progress: Progress,
-    with_seasons: bool = False,
-) -> RawMeasures:
-    """All measures behind the profiles. With ``shop`` given, each customer's depend only on that customer's events.
-
-    Parameters
-    ----------
-    with_seasons : bool
-        Add `features.seasons.season_evidence`, which seasonal lifts need.
-    """
-    window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
-    prepared = prepare_events(con, source, params, window, spec=shop.spec if shop else None)
-    observed, cut = prepared.observed, prepared.cut
-
-    progress("sessions and orders")
-    visits = materialise(con, sessions.session_table(observed), "sessions")
-    purchases_and_returns = prepared.events.filter(
-        prepared.events.event_type.isin([str(EventType.PURCHASE), str(EventType.RETURN)])
-    )
-    transactions = materialise(con, purchases_and_returns.select(TRANSACTION_COLUMNS), "transactions")
-    orders = materialise(con, value.order_table(transactions), "orders")
-    tiers = params.value
-    returned = value.return_table(transactions)
-    has_prices = bool(shop.spec.value_cuts.money if shop else value.has_prices(orders).to_pyarrow().as_py())
-    tier_by = tiers.tier_measure(has_prices=has_prices)
-    value_table = value.value_measures(orders, returned, window=window, tier_by=tier_by, tier_days=tiers.tier_days)
-    measured_value = materialise(con, value_table, "value")
-    progress("searches")
-    queries = shop.queries if shop else fit_queries(observed, prepared.columns, len(cut.categories), params)
-    meanings, query_counts = query_meanings(observed, queries, params)
-    spec = (
-        shop.spec
-        if shop
-        else _fit_spec(*(transactions, visits, measured_value, prepared, window, params), has_prices=has_prices)
-    )
-
-    progress("interests")
-    evidence = interests.event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, params))
-    wide = materialise(con, interests.wide_evidence(interests.category_evidence(evidence), cut), "wide_evidence")
-    ring = seasons.season_evidence(evidence, history_days=window.history_days, season_days=params.naming.season_days)
-
-    progress("profiles")
-    weight, points = decayed_weight(observed, window, params.interests.activity), _points(observed, window, params)
-    measured_activity = journey.activity_measures(observed, window=window, activity=weight, points=points)
-    activity = materialise(con, measured_activity, "activity")
-    table = profile_table(
-        prepared.customers.drop("last_counted_at"),
-        [
-            activity,
-            _product_points(observed, activity, window, params.journey),
-            journey.visit_measures(visits, window=window),
-            context.visit_context(visits, channels=spec.channels, timezone=params.local_timezone, window=window),
-            measured_value,
-            rhythm.order_rhythm(orders),
-            calendar.occasion_shares(
-                orders,
-                window=window,
-                timezone=params.local_timezone,
-                **params.calendar.country_days(),
-            ),
-            value.returned_items(returned),
-            benefits.price_level(transactions, mean_prices=spec.mean_prices),
-            benefits.purchase_habits(transactions, source.products),
-            wide,
-            *([ring] if with_seasons else []),
-        ],
-    )
-    table = seasons.zero_where_unknown(table) if with_seasons else table
-    seen = categories.roll_up(prepared.paths, cut.level, count="event_count").to_pandas()
-    known_categories = shop.known_categories if shop else seen[["category"]]
-    customer_count = int(prepared.customers.count().to_pyarrow().as_py())
-    used_shop = Shop(spec, queries, known_categories)
-    return RawMeasures(table, used_shop, customer_count, seen, query_counts, evidence, visits)
-
-
-def _points(events: ir.Table, window: ObservationWindow, params: Params) -> ir.FloatingValue:
-    return journey.temperature_points(
-        events,
-        window=window,
-        points=params.journey.temperature_points,
-        half_life_days=params.journey.temperature_half_life_days,
-    )
-
-
-def _product_points(
-    observed: ir.Table, activity: ir.Table, window: ObservationWindow, rules: JourneyParams
-) -> ir.Table:
-    # Only warm customers can be hot, so most need no counts by product.
-    warm = activity.filter(activity.temperature_points >= rules.warm_points)
-    return product_interest.product_points(
-        observed.semi_join(warm, "customer_id"),
-        window=window,
-        half_life_days=rules.temperature_half_life_days,
-        searched_points=rules.searched_points,
-    )
-
-
-def _fit_spec(
-    transactions: ir.Table,
-    visits: ir.Table,
-    measured_value: ir.Table,
-    prepared: PreparedEvents,
-    window: ObservationWindow,
-    params: Params,
-    *,
-    has_prices: bool,
-) -> ProfileSpec:
-    log = prepared.observed.aggregate(
-        start=prepared.observed.occurred_at.min(),
-        has_campaigns=prepared.observed.event_type.isin(journey.CAMPAIGN_EVENTS).any(),
-    )
-    log_start, has_campaigns = log.to_pyarrow().to_pylist()[0].values()
-    named = visits.filter(visits.channel.notnull())
-    by_channel = named.group_by("channel").aggregate(visit_count=named.count())
-    largest = by_channel.order_by(ibis.desc("visit_count"), "channel").limit(MAX_CHANNELS).to_pandas()
-    prices = benefits.price_means(transactions).to_pandas().set_index("column")["mean_price"].to_dict()
-    cuts = (
-        value.value_quantiles(
-            measured_value,
-            rfm_quantiles=params.value.rfm_quantiles,
-            rfm_money=params.value.rfm_money,
-            vip_quantile=params.value.vip_quantile,
-            regular_quantile=params.value.regular_quantile,
-        )
-        .to_pyarrow()
-        .to_pylist()[0]
-    )
-    return ProfileSpec(
-        cut=prepared.cut,
-        channels=tuple(largest.channel),
-        mean_prices=tuple(prices.get(column) for column in range(len(prepared.cut.categories))),
-        value_cuts=value.ValueCuts.from_lists(
-            cuts | params.value.fixed_cuts(is_known=bool(cuts["money"])) | ({} if has_prices else {"money": None})
-        ),
-        has_session_ids=prepared.has_session_ids,
-        has_campaigns=bool(has_campaigns),
-        log_start=log_start or window.start,
-        history_days=params.history_days,
-        journey_columns=tuple(params.clustering.journey_columns),
-    )
 
 
 def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:

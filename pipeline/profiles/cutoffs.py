@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.prepare_events import prepare_events, with_columns, with_customer_numbers
 from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 HASH_BUCKETS = 1_000_003
 MIN_HISTORY_HORIZONS = 1
@@ -44,7 +47,7 @@ def first_event(source: Source, params: Params) -> datetime:
     return datetime.fromisoformat(source.summary.first_event_at).replace(tzinfo=params.as_of.tzinfo)
 
 
-def snapshot_at(con: Any, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:
+def snapshot_at(con: Backend, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:
     """Snapshot of a sample of customers at ``cutoff``, and their Adobe affinities (n_customers, n_categories)."""
     window = ObservationWindow(cutoff, params.history_days)
     sampled = replace(sample_of(source, params), customers=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ from pipeline.profiles.build import Progress
 from pipeline.profiles.cutoffs import backtest_cutoffs, snapshot_at
 from pipeline.report import plots
 from pipeline.stores.run_log import OpenRun
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 FIGURES = {"who_auc": "who buys (AUROC)", "what_auc": "what (AUROC)", "what_ndcg": "what (NDCG@5)"}
 
@@ -118,7 +121,7 @@ def formula_text(fitted: FittedFormula) -> str:
 
 
 def fitted_params(
-    con: Any, source: Source, params: Params, *, progress: Progress
+    con: Backend, source: Source, params: Params, *, progress: Progress
 ) -> tuple[Params, Backtest | None, str]:
     """``params`` with the fitted formula, the backtest and a note; unchanged if fitting is off or impossible."""
     if params.interests.fit == "off":
@@ -142,7 +145,7 @@ def log_backtest(run: OpenRun, backtest: Backtest) -> None:
     run.log_figures({"backtest": plots.backtest_figure(backtest.frame(), backtest.leads(), FIGURES)})
 
 
-def run_backtest(con: Any, source: Source, params: Params, *, progress: Progress) -> Backtest:
+def run_backtest(con: Backend, source: Source, params: Params, *, progress: Progress) -> Backtest:
     """Fit on the earlier cutoffs, compare on the last.
 
     Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
@@ -15,6 +16,9 @@ from pipeline.config.params import Params
 from pipeline.config.profile_params import DecayParams
 from pipeline.ingest.source import Source
 from pipeline.stores.database import TEMPORARY, materialise
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 OBSERVED_COLUMNS = (
     "customer_id",
@@ -63,7 +67,7 @@ class PreparedEvents:
 
 
 def prepare_events(
-    con: ibis.BaseBackend, source: Source, params: Params, window: ObservationWindow, *, spec: ProfileSpec | None = None
+    con: Backend, source: Source, params: Params, window: ObservationWindow, *, spec: ProfileSpec | None = None
 ) -> PreparedEvents:
     """Prepare the events of ``window``, with the categories of ``spec`` or those found in the events."""
     in_window = window.of(source.events)
@@ -82,7 +86,7 @@ def prepare_events(
     return PreparedEvents(customers, paths, cut, columns, events, observed, has_session_ids)
 
 
-def _customers(con: ibis.BaseBackend, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
+def _customers(con: Backend, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
     """Customers seen or registered before as_of, numbered because integers are joined and grouped faster than texts.
 
     customers (customer_name, customer_id, is_known_from_before, is_buyer_from_before, last_counted_at); customer_id

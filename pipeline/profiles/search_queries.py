@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 import numpy as np
@@ -14,6 +14,9 @@ from features.events import EventType
 from models.queries import WAYS, QueryModel, fit_query_model
 from models.scorer import Floats
 from pipeline.config.params import Params
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 MAX_RARE_QUERIES = 3_000
 """Most rare queries used to calibrate the confidence of predictions; larger sets are sampled evenly."""
@@ -101,7 +104,7 @@ def query_meanings(events: ir.Table, model: QueryModel, params: Params) -> tuple
     return frame, predicted.counts()
 
 
-def query_table(con: Any, queries: pd.DataFrame) -> ir.Table | None:
+def query_table(con: Backend, queries: pd.DataFrame) -> ir.Table | None:
     """P(category | query) as a database table; None without queries."""
     if queries.empty:
         return None

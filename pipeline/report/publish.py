@@ -15,6 +15,7 @@ from pipeline.config.params import Params
 from pipeline.report.pages.render import render
 from pipeline.report.texts.wording import wording
 from pipeline.stores import files, mlflow_runs, model_registry
+from pipeline.stores.writers import write_table
 
 REPORT, SEGMENTS, SEGMENTS_JSON, MANIFEST = "report.html", "segments.parquet", "segments.json", "manifest.json"
 SHORT_ID = 12
@@ -62,7 +63,7 @@ def write_results(
         for segment in summary["segments"]
     ]
     files.write_text(folder / REPORT, report)
-    files.write_table(folder / SEGMENTS, flat_segments(summary))
+    write_table(folder / SEGMENTS, flat_segments(summary))
     files.write_json(folder / SEGMENTS_JSON, rows)
     reading = summary["reading"]
     files.write_manifest(

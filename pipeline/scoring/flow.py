@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,49 @@ from pipeline.stores import model_registry
 from pipeline.stores.database import connect
 from pipeline.stores.mlflow_runs import RunStore
 
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+
+class Flow(TypedDict):
+    """Customers who were in one segment before and are in another, or the same, after."""
+
+    origin: str
+    destination: str
+    customer_count: int
+
+
+class FlowTable(TypedDict):
+    """How many customers moved from each segment to each other one.
+
+    Attributes
+    ----------
+    by_rule_count : int
+        Customers left out because both models group them by rule.
+    same : dict
+        Segment after -> the same segment before.
+    stayed_share : float
+        Share of customers in the same segment.
+    agreement : float
+        Adjusted Rand index (Hubert and Arabie, 1985).
+    hidden_count : int
+        Flows not shown.
+    flows : list of Flow
+        Largest first.
+    """
+
+    customer_count: int
+    by_rule_count: int
+    same: dict[str, str]
+    stayed_share: float
+    agreement: float
+    hidden_count: int
+    flows: list[Flow]
+
 
 def flows(
     store: RunStore, params: Params, runs: Sequence[str], *, share_lineage: Sequence[bool], progress: Progress
-) -> tuple[list[dict[str, Any]], str | None]:
+) -> tuple[list[FlowTable], str | None]:
     """A `flow_table` from each run's model to the next one's, for the customers known at ``params.as_of``.
 
     Parameters
@@ -33,7 +72,7 @@ def flows(
 
     Returns
     -------
-    (list of dict, str or None)
+    (list of FlowTable, str or None)
         One table less than runs; or an empty list and the reason.
     """
     try:
@@ -55,16 +94,14 @@ def flows(
     ], None
 
 
-def _assign(con: Any, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.Series:
+def _assign(con: Backend, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.Series:
     """customer_id -> segment_id, from profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
     profiles = build_profiles(con, source, trained.model_copy(update={"as_of": params.as_of}), shop=shop).table
     return pd.Series(model.predict(profiles).segment_id.to_numpy(dtype=object), index=profiles.customer_id)
 
 
-def flow_table(
-    before: pd.Series, after: pd.Series, *, min_group: int, min_jaccard: float | None = None
-) -> dict[str, Any]:
+def flow_table(before: pd.Series, after: pd.Series, *, min_group: int, min_jaccard: float | None = None) -> FlowTable:
     """How many customers moved from each segment to each other one; aggregates only.
 
     Parameters
@@ -75,14 +112,6 @@ def flow_table(
         Flows of fewer customers are counted but not shown.
     min_jaccard : float, optional
         If the ids come from different lineages: the smallest overlap at which two segments count as the same.
-
-    Returns
-    -------
-    dict
-        customer_count; by_rule_count: customers left out because both models group them by rule; same: segment
-        after -> the same segment before; stayed_share: share of customers in the same segment; agreement: adjusted
-        Rand index (Hubert and Arabie, 1985); hidden_count: flows not shown; flows: origin, destination,
-        customer_count, largest first.
     """
     both = pd.concat({"origin": before, "destination": after}, axis=1, join="inner")
     is_by_rule = both.origin.str.startswith(RULE_GROUP_PREFIX) & both.destination.str.startswith(RULE_GROUP_PREFIX)
@@ -101,7 +130,10 @@ def flow_table(
         "stayed_share": float((both.origin == both.destination.map(same)).mean()) if len(both) else 0.0,
         "agreement": float(adjusted_rand_score(both.origin, both.destination)),
         "hidden_count": len(counts) - len(shown),
-        "flows": order.astype({"customer_count": int}).to_dict("records"),
+        "flows": [
+            Flow(origin=origin, destination=destination, customer_count=int(count))
+            for origin, destination, count in order.itertuples(index=False)
+        ],
     }
 
 

@@ -18,12 +18,12 @@ PREVIOUS_COLUMNS = ("segment_id", "segment", "cluster_id", "is_stable", "evidenc
 """Columns of a facet that are read from the previous scores."""
 
 
+AS_OF = pa.timestamp("us", tz="UTC")
+
+
 def columns_to_keep(prefixes: Sequence[str]) -> list[str]:
     """Score columns that `keep_previous_near_borders` reads, for the facets with these column prefixes."""
     return ["customer_id", "as_of", *(facet_column(name, prefix) for prefix in prefixes for name in PREVIOUS_COLUMNS)]
-
-
-AS_OF = pa.timestamp("us", tz="UTC")
 
 
 def previous_scores(path: Path, prefixes: Sequence[str], *, model_uri: str, as_of: datetime) -> pd.DataFrame | None:

@@ -6,11 +6,10 @@ left the window, the measures are only aged. All other customers are measured ag
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
@@ -18,53 +17,53 @@ import pandas as pd
 
 from features import categories, time_decay
 from features.events import EventType, ObservationWindow
-from models.scorer import Floats
 from pipeline.config.params import Params, source_fingerprint
-from pipeline.ingest.column_sql import literal
 from pipeline.ingest.source import Source, count_before, read_source
-from pipeline.ingest.summary import ReadingSummary
-from pipeline.profiles.build import CustomerMeasures, Progress, RawMeasures, measure, new_categories, with_customer_ids
+from pipeline.profiles.build import Progress
+from pipeline.profiles.measures import CustomerMeasures, RawMeasures, measure, new_categories, with_customer_ids
 from pipeline.profiles.prepare_events import FROM_BEFORE, registered_customers
 from pipeline.profiles.seasonality import period_totals, season_mix
 from pipeline.profiles.shop import Shop
 from pipeline.scoring import state
 from pipeline.scoring.log_continuity import check_continuity
+from pipeline.scoring.measurement import MeasurementResult
+from pipeline.scoring.state_manifest import Manifest, StateFingerprint, load
 from pipeline.stores.database import TEMPORARY, create_view, materialise
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 
 @dataclass(frozen=True)
-class MeasurementResult:
-    """Measures of all customers, what was read to compute them, and notes for the user.
+class Reading:
+    """What was read and measured, from the whole log or from the state and the events since.
 
     Attributes
     ----------
+    measures : expression
+        Measures of all customers, each as of the time it was taken.
+    sums : expression
+        `pipeline.profiles.seasonality.period_totals`.
+    seen : DataFrame
+        category, event_count, at the level of the cut; known ones may be missing.
+    customer_count : int
+        Upper bound of the rows of ``measures``.
     changed_count : int or None
-        Customers who were measured again; None if all were, because there was no state.
-    notes : list of str
-        Messages about the log and the state.
-    season_mix : float array of shape (n_slots, n_categories)
-        Result of `models.seasons.period_mixes`.
-    save : callable
-        Writes the state. Call it after the scores are written.
+        Customers who were measured again; None if all were.
     """
 
-    measures: CustomerMeasures
+    source: Source
+    night: state.Night
+    measures: ir.Table
+    sums: ir.Table
+    seen: pd.DataFrame
+    customer_count: int
     changed_count: int | None
-    reading: ReadingSummary
     notes: list[str]
-    season_mix: Floats
-    save: Callable[[], None]
-
-    def summary_lines(self, customer_count: int) -> list[str]:
-        """How many of all customers were updated, and the notes."""
-        if self.changed_count is None:
-            return self.notes
-        others = "for the others only the time since their last activity changed"
-        return [f"Updated {self.changed_count:,} of {customer_count:,} customers; {others}", *self.notes]
 
 
 def measure_incrementally(
-    con: Any,
+    con: Backend,
     params: Params,
     trained: Params,
     *,
@@ -85,102 +84,125 @@ def measure_incrementally(
     StateError
         The state is damaged, newer than as_of or from another model, or the log has missing or repeated days.
     """
-    folder = params.path(params.outputs.folder) / state.FOLDER
-    fingerprint = {
-        "layout": state.LAYOUT,
-        "model_uri": model_uri,
-        "params_sha256": trained.model_copy(update={"as_of": datetime(1970, 1, 1, tzinfo=UTC)}).digest(),
-        "source_sha256": source_fingerprint(params),
-    }
-    manifest = state.load(folder, fingerprint, params.as_of)
-    window = ObservationWindow(params.as_of, shop.spec.history_days)
-    kept_until = window.end - timedelta(days=params.score.late_days)
-    if manifest is None:
-        progress("reading and checking everything: there is no state yet")
-        source = read_source(con, params, rejected_path=rejected_path)
-        measured = measure(con, source, trained, shop=shop, progress=progress, with_seasons=True)
-        sums = materialise(con, period_totals(source.events, trained, window), state.SEASON_SUMS)
-        measures = materialise(con, _with_measured_at(measured, window), "touched_measures")
-        older_row_count = count_before(con, params, [kept_until])[0]
-        con.con.execute("create or replace temp view state_events as select * from events limit 0")
-        customer_count = measured.customer_count
-        parts, notes, since = (
-            [],
-            ["State built from the whole log; the next --update reads only new events"],
-            window.start,
-        )
-        seen, changed_count = measured.categories, None
-    else:
-        since = min(datetime.fromisoformat(manifest["reread_from"]), kept_until)
-        progress(f"reading and checking from {since:%Y-%m-%d %H:%M}")
-        source = read_source(con, params, rejected_path=rejected_path, since=since)
-        older, older_row_count = count_before(con, params, [since, kept_until])
-        notes = check_continuity(con, params, source, folder, manifest, since, older)
-        parts = state.parts_before(manifest["events"], since)
-        progress("measuring changed customers")
-        measures = _measure_changed(con, source, trained, shop, folder, manifest, window, since)
-        changed_count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
-        before = state.view_seasons(con, folder, manifest["seasons"])
-        sums = period_totals(_events(con, since), trained, window, since=since, before=before)
-        sums = materialise(con, sums, state.SEASON_SUMS)
-        # An upper bound: some customers are in more than one file.
-        customer_count = changed_count + sum(entry["row_count"] for entry in manifest["measures"])
-        seen = _categories_of(con, source, shop, window, since)
-    aged = time_decay.aged(measures, window=window, half_life_days=_half_lives(trained))
-    notes.append(
-        f"Read from the source: {source.summary.read_count:,} rows, {source.summary.accepted_count:,} accepted, "
-        f"{source.summary.rejected_count:,} rejected"
-        + (f"; only events from {since:%Y-%m-%d %H:%M} UTC on were read" if manifest else "")
+    task = _Task(con, params, trained, shop, rejected_path, progress)
+    fingerprint = StateFingerprint(
+        model_uri=model_uri,
+        params_sha256=trained.model_copy(update={"as_of": datetime(1970, 1, 1, tzinfo=UTC)}).digest(),
+        source_sha256=source_fingerprint(params),
     )
-
-    def save() -> None:
-        state.save(
-            con, params, folder, manifest, fingerprint, parts, since, window, kept_until, source, older_row_count
-        )
-
+    manifest = load(task.folder, fingerprint, params.as_of)
+    read = _read_whole_log(task, fingerprint) if manifest is None else _read_news(task, fingerprint, manifest)
+    aged = time_decay.aged(read.measures, window=task.window, half_life_days=_half_lives(trained))
     # Query counts are left empty: they cover a whole log, and only part of it was read.
-    current = CustomerMeasures(aged, shop, customer_count, new_categories(seen, shop), {})
-    mix = season_mix(sums, source, shop.spec, trained, window)
-    return MeasurementResult(current, changed_count, source.summary, notes, mix, save)
-
-
-def _measure_changed(
-    con: Any,
-    source: Source,
-    trained: Params,
-    shop: Shop,
-    folder: Path,
-    manifest: dict[str, Any],
-    window: ObservationWindow,
-    since: datetime,
-) -> ir.Table:
-    """View measures: new rows for customers who changed (table touched_measures), saved rows for the others."""
-    state_window = ObservationWindow(datetime.fromisoformat(manifest["as_of"]), window.history_days)
-    old = con.table("state_events", database=TEMPORARY)
-    measures = state.view_measures(con, folder, manifest["measures"])
-    new = con.table("new_events", database=TEMPORARY)
-    changed = time_decay.changed_customers(con.table("old_late_events", database=TEMPORARY), new)
-    left = time_decay.with_events_between(old, state_window.start, window.start)
-    affected = (
-        changed.union(left)
-        .union(_customers_leaving_tier_window(old, state_window, window, trained))
-        .union(_customers_of_changed_products(con, source, old.union(new), folder, manifest))
+    measures = CustomerMeasures(aged, shop, read.customer_count, new_categories(read.seen, shop), {})
+    counts = read.source.summary
+    only_news = f"; only events from {read.night.since:%Y-%m-%d %H:%M} UTC on were read" if manifest else ""
+    note = (
+        f"Read from the source: {counts.read_count:,} rows, {counts.accepted_count:,} accepted, "
+        f"{counts.rejected_count:,} rejected{only_news}"
     )
+    return MeasurementResult(
+        measures=measures,
+        changed_count=read.changed_count,
+        reading=counts,
+        notes=[*read.notes, note],
+        season_mix=season_mix(read.sums, read.source, shop.spec, trained, task.window),
+        commit=lambda: state.save(con, task.folder, manifest, read.night),
+    )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What an update works with."""
+
+    con: Backend
+    params: Params
+    trained: Params
+    shop: Shop
+    rejected_path: Path | None
+    progress: Progress
+
+    @property
+    def folder(self) -> Path:
+        return self.params.path(self.params.outputs.folder) / state.FOLDER
+
+    @property
+    def window(self) -> ObservationWindow:
+        return ObservationWindow(self.params.as_of, self.shop.spec.history_days)
+
+    @property
+    def kept_until(self) -> datetime:
+        """The next update reads the events from here on again, as some may arrive late."""
+        return self.window.end - timedelta(days=self.params.score.late_days)
+
+
+def _read_whole_log(task: _Task, fingerprint: StateFingerprint) -> Reading:
+    """All customers measured from the whole log, as there is no state."""
+    con, window = task.con, task.window
+    task.progress("reading and checking everything: there is no state yet")
+    source = read_source(con, task.params, rejected_path=task.rejected_path)
+    measured = measure(con, source, task.trained, shop=task.shop, progress=task.progress, with_seasons=True)
+    sums = materialise(con, period_totals(source.events, task.trained, window), state.SEASON_SUMS)
+    measures = materialise(con, _with_measured_at(measured, window), "touched_measures")
+    state.view_parts(con, task.folder, [])
+    night = state.Night(
+        fingerprint=fingerprint,
+        window=window,
+        since=window.start,
+        kept_until=task.kept_until,
+        older_row_count=count_before(con, task.params, [task.kept_until])[0],
+        parts=[],
+        has_products=source.products is not None,
+    )
+    notes = ["State built from the whole log; the next --update reads only new events"]
+    return Reading(source, night, measures, sums, measured.categories, measured.customer_count, None, notes)
+
+
+def _read_news(task: _Task, fingerprint: StateFingerprint, manifest: Manifest) -> Reading:
+    """Customers whose events changed since the state, measured again; the others as they were."""
+    con, window = task.con, task.window
+    since = min(manifest.reread_from, task.kept_until)
+    task.progress(f"reading and checking from {since:%Y-%m-%d %H:%M}")
+    source = read_source(con, task.params, rejected_path=task.rejected_path, since=since)
+    older, older_row_count = count_before(con, task.params, [since, task.kept_until])
+    notes = check_continuity(con, task.params, source, task.folder, manifest, since, older)
+    task.progress("measuring changed customers")
+    measures = _measure_changed(task, source, manifest, since)
+    changed_count = con.table("touched_measures", database=TEMPORARY).count().to_pyarrow().as_py()
+    before = state.view_seasons(con, task.folder, manifest.seasons)
+    sums = period_totals(_events(con, since), task.trained, window, since=since, before=before)
+    sums = materialise(con, sums, state.SEASON_SUMS)
+    night = state.Night(
+        fingerprint=fingerprint,
+        window=window,
+        since=since,
+        kept_until=task.kept_until,
+        older_row_count=older_row_count,
+        parts=state.parts_before(manifest.events, since),
+        has_products=source.products is not None,
+    )
+    # An upper bound: some customers are in more than one file.
+    customer_count = changed_count + sum(file.row_count for file in manifest.measures)
+    seen = _categories_of(con, source, task.shop, window, since)
+    return Reading(source, night, measures, sums, seen, customer_count, changed_count, notes)
+
+
+def _measure_changed(task: _Task, source: Source, manifest: Manifest, since: datetime) -> ir.Table:
+    """View measures: new rows for customers who changed (table touched_measures), saved rows for the others."""
+    con, window = task.con, task.window
+    measures = state.view_measures(con, task.folder, manifest.measures)
     registered = registered_customers(source, window)
-    if registered is not None:
-        affected = affected.union(registered.anti_join(measures, "customer_id"))
-    touched = materialise(con, affected.distinct(), "touched_customers")
+    touched = materialise(con, _changed_customers(task, source, manifest, measures, registered), "touched_customers")
     kept = _events(con, since).semi_join(touched, "customer_id")
     touched_source = replace(
         source,
         events=materialise(con, kept, "touched_events"),
         customers=None if source.customers is None else source.customers.semi_join(touched, "customer_id"),
     )
-    raw_measures = measure(con, touched_source, trained, shop=shop, progress=lambda step: None, with_seasons=True)
-    measured = _with_measured_at(raw_measures, window)
+    raw = measure(con, touched_source, task.trained, shop=task.shop, progress=lambda step: None, with_seasons=True)
     # Activity before the window is known only from the saved measures.
     before = measures.filter(measures.is_known_from_before).select("customer_id", *FROM_BEFORE)
-    known = measured.left_join(before, "customer_id", rname="{name}_already")
+    known = _with_measured_at(raw, window).left_join(before, "customer_id", rname="{name}_already")
     known = known.mutate(**{name: known[name] | known[f"{name}_already"].fill_null(False) for name in FROM_BEFORE})
     # Customers who are gone get a row of nulls, which hides their rows in older files.
     remeasured = touched.left_join(known, "customer_id").select(*measures.columns)
@@ -194,6 +216,24 @@ def _measure_changed(
     return create_view(con, unchanged.union(remeasured.filter(remeasured.measured_at.notnull())), "measures")
 
 
+def _changed_customers(
+    task: _Task, source: Source, manifest: Manifest, measures: ir.Table, registered: ir.Table | None
+) -> ir.Table:
+    """Customers (customer_id) whose measures are not merely older: they are measured again."""
+    con, window = task.con, task.window
+    state_window = ObservationWindow(manifest.as_of, window.history_days)
+    old, late, new = (con.table(name, database=TEMPORARY) for name in ("state_events", "old_late_events", "new_events"))
+    affected = (
+        time_decay.changed_customers(late, new)
+        .union(time_decay.with_events_between(old, state_window.start, window.start))
+        .union(_customers_leaving_tier_window(old, state_window, window, task.trained))
+        .union(_customers_of_changed_products(task, source, old.union(new), manifest))
+    )
+    if registered is not None:
+        affected = affected.union(registered.anti_join(measures, "customer_id"))
+    return affected.distinct()
+
+
 def _customers_leaving_tier_window(
     old: ir.Table, before: ObservationWindow, now: ObservationWindow, trained: Params
 ) -> ir.Table:
@@ -205,26 +245,21 @@ def _customers_leaving_tier_window(
     return time_decay.with_events_between(traded, before.end - days, now.end - days)
 
 
-def _customers_of_changed_products(
-    con: Any, source: Source, events: ir.Table, folder: Path, manifest: dict[str, Any]
-) -> ir.Table:
+def _customers_of_changed_products(task: _Task, source: Source, events: ir.Table, manifest: Manifest) -> ir.Table:
     """Customers (customer_id) with an event on a product that is new, was removed, or changed category or brand."""
-    if source.products is None or not manifest["products"]:
-        return events.select("customer_id").filter(
-            ibis.literal(bool(source.products is not None or manifest["products"]))
-        )
-    file = literal(str(folder / manifest["products"]["file"]))
-    con.con.execute(f"create or replace temp view old_products as select * from read_parquet({file})")
-    before = con.table("old_products", database=TEMPORARY)
+    if source.products is None or manifest.products is None:
+        has_changed = source.products is not None or manifest.products is not None
+        return events.select("customer_id").filter(ibis.literal(has_changed))
+    before = state.view_products(task.con, task.folder, manifest.products)
     now = source.products.select("product_id", "category_path", "brand")
     moved = before.difference(now).union(now.difference(before)).select("product_id").distinct()
-    moved = materialise(con, moved, "moved_products")
+    moved = materialise(task.con, moved, "moved_products")
     if not moved.count().to_pyarrow().as_py():
         return events.select("customer_id").limit(0)
     return events.semi_join(moved, "product_id").select("customer_id")
 
 
-def _events(con: Any, since: datetime) -> ir.Table:
+def _events(con: Backend, since: datetime) -> ir.Table:
     """All current events: saved events before ``since`` and the events read again."""
     old = con.table("state_events", database=TEMPORARY)
     return old.filter(old.occurred_at < since).union(con.table("new_events", database=TEMPORARY))
@@ -244,20 +279,18 @@ def _half_lives(trained: Params) -> dict[str, float]:
     }
 
 
-def _events_have_categories(con: Any) -> bool:
+def _have_categories(events: ir.Table) -> bool:
     """Whether events carry their own category paths."""
-    result = con.con.execute(
-        "select exists (from new_events where category_path is not null) "
-        "or exists (from state_events where category_path is not null)"
-    )
-    return bool(result.fetchone()[0])
+    return bool(events.filter(events.category_path.notnull()).limit(1).count().to_pyarrow().as_py())
 
 
-def _categories_of(con: Any, source: Source, shop: Shop, window: ObservationWindow, since: datetime) -> pd.DataFrame:
+def _categories_of(
+    con: Backend, source: Source, shop: Shop, window: ObservationWindow, since: datetime
+) -> pd.DataFrame:
     """Categories (category, event_count) in the window, at the cut's level; known ones may be missing."""
     events = window.of(_events(con, since))
     events = events.filter(events.event_type != str(EventType.SEARCH))
-    if source.products is not None and not _events_have_categories(con):
+    if source.products is not None and not _have_categories(events):
         # Only unknown categories are reported, so the events need not be read if the model knows the whole catalogue.
         level = shop.spec.cut.level
         names = categories.at_level(source.products.category_path, level).lower()

@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,10 +24,14 @@ from models.scorer import Floats, facet_column
 from models.top_categories import top_categories
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
-from pipeline.profiles.build import CustomerMeasures, profile_batches
+from pipeline.profiles.build import profile_batches
+from pipeline.profiles.measures import CustomerMeasures
 from pipeline.profiles.seasonality import expected_shares_for_batch
 from pipeline.scoring.hysteresis import AS_OF
 from pipeline.stores import model_registry
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 FROM_PROFILE = (
     "lifecycle_stage",
@@ -59,7 +63,7 @@ DRIFT_COLUMNS = ("evidence", SHARE_PREFIX + OTHER)
 
 
 def score_profiles(
-    con: Any,
+    con: Backend,
     measures: CustomerMeasures,
     mix: Floats,
     params: Params,
@@ -88,23 +92,7 @@ def score_profiles(
         The predictions of the model.
     """
     spec = measures.shop.spec
-
-    def score_batch(batch: pa.RecordBatch) -> Batch:
-        profile = batch.to_pandas(split_blocks=True)
-        names = ["customer_id", *DRIFT_COLUMNS, *FROM_PROFILE, *APPENDED_COLUMNS]
-        # Copied with take, because a selected column would keep its whole batch in memory.
-        kept = batch.select(names).take(np.arange(len(profile)))
-        top = top_categories(
-            profile,
-            spec,
-            expected_shares_for_batch(profile, spec, mix, kappa=params.interests.kappa),
-            max_count=params.naming.top_categories,
-            min_lift=params.naming.min_lift,
-            min_share=params.naming.min_interest_share,
-        )
-        kept = kept.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
-        return kept, model.predict(profile)
-
+    score_batch = functools.partial(_score_batch, spec=spec, mix=mix, params=params, model=model)
     batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
     kept_batches, predicted = zip(
         *_on_threads(score_batch, batches, threads or len(os.sched_getaffinity(0))), strict=True
@@ -113,6 +101,25 @@ def score_profiles(
     order = pc.sort_indices(profiles["customer_id"])
     rows = pd.concat(predicted, ignore_index=True).take(order.to_numpy()).reset_index(drop=True)
     return profiles.take(order), rows
+
+
+def _score_batch(
+    batch: pa.RecordBatch, *, spec: ProfileSpec, mix: Floats, params: Params, model: model_registry.LoadedModel
+) -> Batch:
+    profile = batch.to_pandas(split_blocks=True)
+    names = ["customer_id", *DRIFT_COLUMNS, *FROM_PROFILE, *APPENDED_COLUMNS]
+    # Copied with take, because a selected column would keep its whole batch in memory.
+    kept = batch.select(names).take(np.arange(len(profile)))
+    top = top_categories(
+        profile,
+        spec,
+        expected_shares_for_batch(profile, spec, mix, kappa=params.interests.kappa),
+        max_count=params.naming.top_categories,
+        min_lift=params.naming.min_lift,
+        min_share=params.naming.min_interest_share,
+    )
+    kept = kept.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
+    return kept, model.predict(profile)
 
 
 def _on_threads(

@@ -14,176 +14,184 @@ crash leaves either the old state or the new one.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 
 from features.events import EVENT_SCHEMA, ObservationWindow
-from pipeline.config.errors import UserError
-from pipeline.config.params import Params
 from pipeline.ingest.column_sql import literal
-from pipeline.ingest.source import Source
+from pipeline.scoring.state_manifest import MANIFEST, EventsPart, Manifest, MeasuresFile, StateFile, StateFingerprint
 from pipeline.stores import files
 from pipeline.stores.database import TEMPORARY
 
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
 FOLDER = "state"
-MANIFEST = "manifest.json"
 SEASON_SUMS = "season_sums"
 """Table of `pipeline.profiles.seasonality.period_totals`."""
 OWN_PREFIXES = ("measures-", "events-", "products-", "seasons-", files.TEMPORARY)
 """Prefixes of the files that Kindred writes here. All other files are left alone."""
-LAYOUT = 8
-REMEDY = "Delete that folder to start again; the next --update then rebuilds the state."
 
 
-class StateError(UserError):
-    """The state cannot be used, or the source does not fit it."""
+@dataclass(frozen=True)
+class Night:
+    """What an update read and measured.
+
+    Attributes
+    ----------
+    fingerprint : StateFingerprint
+    window : ObservationWindow
+        Events before it are dropped.
+    since : datetime
+        UTC without a zone, as the next. Events from it on were read again.
+    kept_until : datetime
+        Events from it on are read again by the next update.
+    older_row_count : int
+        Rows of the log before ``kept_until``.
+    parts : sequence of EventsPart
+        The saved events before ``since``.
+    has_products : bool
+        Whether the source has a catalogue.
+    """
+
+    fingerprint: StateFingerprint
+    window: ObservationWindow
+    since: datetime
+    kept_until: datetime
+    older_row_count: int
+    parts: Sequence[EventsPart]
+    has_products: bool
 
 
-def load(folder: Path, fingerprint: dict[str, Any], as_of: datetime) -> dict[str, Any] | None:
-    """The manifest, after checking that every file it lists is present and intact; None if there is no state."""
-    path = folder / MANIFEST
-    if not path.exists():
-        return None
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kept_files = [*manifest["measures"], manifest["products"], *manifest["events"]]
-        kept_files += [manifest["seasons"]] if manifest["layout"] == fingerprint["layout"] else []
-        digests = {entry["file"]: entry["sha256"] for entry in kept_files if entry}
-        state_as_of = datetime.fromisoformat(manifest["as_of"])
-        edges = [datetime.fromisoformat(part[edge]) for part in manifest["events"] for edge in ("start", "until")]
-        own = {key: manifest[key] for key in (*fingerprint, "number", "reread_from", "older_row_count")}
-    except (ValueError, KeyError, TypeError):
-        raise StateError(f"{path}: the state's manifest is damaged. {REMEDY}") from None
-    if any(own[key] != fingerprint[key] for key in fingerprint):
-        differing = " and ".join(
-            {
-                "layout": "another version of Kindred",
-                "model_uri": f"another model ({str(own['model_uri'])[:80]}, not {fingerprint['model_uri']})",
-                "params_sha256": "a model trained with other parameters",
-                "source_sha256": "a source with other settings in params.yaml",
-            }[key]
-            for key in fingerprint
-            if own[key] != fingerprint[key]
-        )
-        raise StateError(f"{folder}: expected a state from this model and source; it comes from {differing}. {REMEDY}")
-    if state_as_of > as_of:
-        raise StateError(
-            f"as_of: expected {state_as_of:%Y-%m-%d %H:%M:%S} (the date of the state) or later; got "
-            f"{as_of:%Y-%m-%d %H:%M:%S}. A state cannot go back in time: score without --update. Or delete {folder} to "
-            "start again; the next --update then rebuilds the state."
-        )
-    if edges != sorted(edges):
-        raise StateError(f"{path}: expected event parts that follow one another; they overlap. {REMEDY}")
-    for name, digest in digests.items():
-        file = folder / Path(name).name
-        if not file.is_file() or files.file_digest(file) != digest:
-            raise StateError(f"{file}: this file of the state is missing or damaged. {REMEDY}")
-    return manifest
+@dataclass(frozen=True)
+class NumberedFiles:
+    """Writes the files of one update, with its number in their names."""
+
+    con: Backend
+    folder: Path
+    number: int
+
+    def write(self, name: str, query: str) -> StateFile:
+        """Write the rows of ``query``."""
+        path = self.folder / f"{name}-{self.number:06}.parquet"
+        files.copy_query(self.con, query, path, mode=files.PRIVATE, storage=files.FAST)
+        return StateFile(file=path.name, sha256=files.file_digest(path))
+
+    def count(self, rows: str) -> int:
+        """Number of rows of a table, or of a table with a condition."""
+        return int(self.con.con.execute(f"select count(*) from {rows}").fetchone()[0])
 
 
-def parts_before(parts: list[dict[str, Any]], moment: datetime) -> list[dict[str, Any]]:
+def parts_before(parts: Sequence[EventsPart], moment: datetime) -> list[EventsPart]:
     """The event parts before ``moment``; a part that spans it is cut."""
-    cut = [part | {"until": min(part["until"], str(moment))} for part in parts]
-    return [part for part in cut if part["start"] < part["until"]]
+    cut = [part.model_copy(update={"until": min(part.until, moment)}) for part in parts]
+    return [part for part in cut if part.start < part.until]
 
 
-def view_parts(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Table:
+def view_parts(con: Backend, folder: Path, parts: Sequence[EventsPart]) -> ir.Table:
     """View state_events: the checked events saved in the state."""
     selects = [
-        f"select {', '.join(EVENT_SCHEMA)} from read_parquet({literal(str(folder / part['file']))}) "
-        f"where occurred_at >= timestamp {literal(part['start'])} and occurred_at < timestamp {literal(part['until'])}"
+        f"select {', '.join(EVENT_SCHEMA)} from {_rows(folder, part)} where {_span(part.start, part.until)}"
         for part in parts
     ]
-    listed = " union all ".join(selects or ["select * from events limit 0"])
-    con.con.execute(f"create or replace temp view state_events as {listed}")
-    return con.table("state_events", database=TEMPORARY)
+    return _view(con, "state_events", " union all ".join(selects or ["select * from events limit 0"]))
 
 
-def view_measures(con: Any, folder: Path, parts: list[dict[str, Any]]) -> ir.Table:
+def view_measures(con: Backend, folder: Path, parts: Sequence[MeasuresFile]) -> ir.Table:
     """View old_measures: each customer's row from the last file that has one."""
-    kept_files = [f"read_parquet({literal(str(folder / part['file']))})" for part in parts]
+    kept_files = [_rows(folder, part) for part in parts]
     selects = [
         f"select * from {file} where measured_at is not null"
         + "".join(f" and customer_id not in (select customer_id from {later})" for later in kept_files[number + 1 :])
         for number, file in enumerate(kept_files)
     ]
-    con.con.execute(f"create or replace temp view old_measures as {' union all '.join(selects)}")
-    return con.table("old_measures", database=TEMPORARY)
+    return _view(con, "old_measures", " union all ".join(selects))
 
 
-def view_seasons(con: Any, folder: Path, file: dict[str, Any]) -> ir.Table:
+def view_products(con: Backend, folder: Path, file: StateFile) -> ir.Table:
+    """View old_products: product_id, category_path, brand."""
+    return _view(con, "old_products", f"select * from {_rows(folder, file)}")
+
+
+def view_seasons(con: Backend, folder: Path, file: StateFile) -> ir.Table:
     """View old_seasons: the saved result of `features.seasons.weights_by_period`."""
-    path = literal(str(folder / file["file"]))
-    con.con.execute(f"create or replace temp view old_seasons as select * from read_parquet({path})")
-    return con.table("old_seasons", database=TEMPORARY)
+    return _view(con, "old_seasons", f"select * from {_rows(folder, file)}")
 
 
-def save(
-    con: Any,
-    params: Params,
-    folder: Path,
-    manifest: dict[str, Any] | None,
-    fingerprint: dict[str, Any],
-    parts: list[dict[str, Any]],
-    since: datetime,
-    window: ObservationWindow,
-    kept_until: datetime,
-    source: Source,
-    older_row_count: int,
-) -> None:
-    """Write new files, then the manifest, then delete the files it no longer lists."""
+def _view(con: Backend, name: str, query: str) -> ir.Table:
+    con.con.execute(f"create or replace temp view {name} as {query}")
+    view: ir.Table = con.table(name, database=TEMPORARY)
+    return view
+
+
+def _rows(folder: Path, entry: StateFile) -> str:
+    return f"read_parquet({literal(str(folder / entry.file))})"
+
+
+def _span(start: datetime, until: datetime) -> str:
+    return f"occurred_at >= timestamp {literal(str(start))} and occurred_at < timestamp {literal(str(until))}"
+
+
+def save(con: Backend, folder: Path, previous: Manifest | None, night: Night) -> None:
+    """Write new files, then the manifest, then delete the files it no longer lists.
+
+    Reads the tables events, state_events, touched_measures, measures, products and `SEASON_SUMS`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    number = manifest["number"] + 1 if manifest else 1
-    parts = [part for part in parts if part["until"] > str(window.start)]
-    listed = ", ".join(EVENT_SCHEMA)
-    span = f"occurred_at >= timestamp {literal(str(since))} and occurred_at < timestamp {literal(str(window.end))}"
-    count = con.con.execute(f"select count(*) from events where {span}").fetchone()[0]
-    start = str(since)
-    # Merging parts of similar size keeps their number logarithmic in the number of events.
-    while parts and parts[-1]["row_count"] <= count:
-        count += parts[-1]["row_count"]
-        start = parts.pop()["start"]
-    merged = (
-        f"select {listed} from events where {span} union all select {listed} from state_events "
-        f"where occurred_at >= timestamp {literal(start)} and occurred_at < timestamp {literal(str(since))} "
-        # Sorted rows let a scan of a few days skip the rest of the file.
-        "order by occurred_at"
+    new = NumberedFiles(con, folder, number=previous.number + 1 if previous else 1)
+    manifest = Manifest(
+        **night.fingerprint.model_dump(),
+        number=new.number,
+        as_of=night.window.as_of,
+        reread_from=night.kept_until,
+        older_row_count=night.older_row_count,
+        measures=_append_or_rewrite_measures(new, previous.measures if previous else ()),
+        events=_merge_small_parts(new, night),
+        products=new.write("products", "select product_id, category_path, brand from products order by product_id")
+        if night.has_products
+        else None,
+        seasons=new.write("seasons", f"select * from {SEASON_SUMS} order by period, product_id, category_path"),
     )
+    files.write_json(folder / MANIFEST, manifest.as_json())
+    _delete_unlisted(folder, manifest)
 
-    def write(name: str, query: str) -> dict[str, Any]:
-        path = folder / f"{name}-{number:06}.parquet"
-        files.copy_query(con, query, path, mode=files.PRIVATE, storage=files.FAST)
-        return {"file": path.name, "sha256": files.file_digest(path)}
 
-    # Usually few customers change, so only their rows are written. Once such files hold half of all rows, all are
-    # rewritten.
-    measures, rows = manifest["measures"] if manifest else [], "touched_measures"
-    row_count = con.con.execute("select count(*) from touched_measures").fetchone()[0]
-    if measures and 2 * (row_count + sum(entry["row_count"] for entry in measures[1:])) > measures[0]["row_count"]:
-        measures, rows = [], "measures"
-        row_count = con.con.execute("select count(*) from measures").fetchone()[0]
-    measured = write("measures", f"select * from {rows}") | {"row_count": row_count}
-    part = write("events", merged) | {"start": start, "until": str(window.end), "row_count": count}
-    saved = {
-        **fingerprint,
-        "number": number,
-        "as_of": params.as_of.isoformat(),
-        "reread_from": str(kept_until),
-        "older_row_count": older_row_count,
-        "measures": [*measures, measured],
-        "products": None
-        if source.products is None
-        else write("products", "select product_id, category_path, brand from products order by product_id"),
-        "seasons": write("seasons", f"select * from {SEASON_SUMS} order by period, product_id, category_path"),
-        "events": [*parts, part],
-    }
-    files.write_json(folder / MANIFEST, saved)
-    listed_files = {MANIFEST, *(entry["file"] for entry in [*saved["measures"], saved["seasons"], *saved["events"]])}
-    listed_files |= {saved["products"]["file"]} if saved["products"] else set()
+def _append_or_rewrite_measures(new: NumberedFiles, kept: tuple[MeasuresFile, ...]) -> tuple[MeasuresFile, ...]:
+    """Usually few customers change, so only their rows are written; all are, once such files hold half of all rows."""
+    rows, row_count = "touched_measures", new.count("touched_measures")
+    if kept and 2 * (row_count + sum(file.row_count for file in kept[1:])) > kept[0].row_count:
+        kept, rows, row_count = (), "measures", new.count("measures")
+    written = new.write("measures", f"select * from {rows}")
+    return *kept, MeasuresFile(file=written.file, sha256=written.sha256, row_count=row_count)
+
+
+def _merge_small_parts(new: NumberedFiles, night: Night) -> tuple[EventsPart, ...]:
+    """The kept parts and a new one; parts of similar size are merged, so their number is logarithmic in the events."""
+    parts = [part for part in night.parts if part.until > night.window.start]
+    reread, start = _span(night.since, night.window.end), night.since
+    count = new.count(f"events where {reread}")
+    while parts and parts[-1].row_count <= count:
+        merged = parts.pop()
+        start, count = merged.start, count + merged.row_count
+    listed = ", ".join(EVENT_SCHEMA)
+    written = new.write(
+        "events",
+        f"select {listed} from events where {reread} "
+        f"union all select {listed} from state_events where {_span(start, night.since)} "
+        # Sorted rows let a scan of a few days skip the rest of the file.
+        "order by occurred_at",
+    )
+    part = EventsPart(file=written.file, sha256=written.sha256, start=start, until=night.window.end, row_count=count)
+    return *parts, part
+
+
+def _delete_unlisted(folder: Path, manifest: Manifest) -> None:
+    listed = {MANIFEST, *(entry.file for entry in manifest.listed())}
     for path in folder.iterdir():
-        if path.name not in listed_files and path.name.startswith(OWN_PREFIXES):
+        if path.name not in listed and path.name.startswith(OWN_PREFIXES):
             path.unlink()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import ibis
@@ -21,6 +20,10 @@ import pyarrow.compute as pc
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import EngineParams
+from pipeline.stores.locks import LockedError, lock
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 WORK_PREFIX, LOCK = ".kindred-", "lock"
 BATCH_ROWS = 100_000
@@ -38,7 +41,7 @@ class EngineError(UserError):
 
 
 @contextmanager
-def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
+def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
     """A new database in its own folder, deleted at the end. Leftovers of killed commands are deleted as well.
 
     Parameters
@@ -74,7 +77,7 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Any]:
             con.disconnect()
 
 
-def _configure(con: Any, params: EngineParams) -> None:
+def _configure(con: Backend, params: EngineParams) -> None:
     settings: dict[str, object] = {
         "memory_limit": params.memory_limit,
         "max_temp_directory_size": params.max_temp_directory_size,
@@ -103,13 +106,11 @@ def _work_folder(place: Path) -> Iterator[Path]:
             "engine.temp_directory."
         ) from None
     for leftover in place.glob(f"{WORK_PREFIX}*"):
-        with suppress(OSError), (leftover / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(LockedError, OSError), lock(leftover / LOCK, wait=False):
             shutil.rmtree(leftover, ignore_errors=True)
     work = unlocked.with_name(unlocked.name.replace(".new-kindred-", WORK_PREFIX))
-    with (unlocked / LOCK).open("w") as lock:
+    with lock(unlocked / LOCK, wait=True):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             unlocked.rename(work)  # other commands match only the new name, so they never see it unlocked
             yield work
         finally:
@@ -125,7 +126,7 @@ def _literal(value: object) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value).lower()
 
 
-def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
+def materialise(con: Backend, expression: ir.Table, name: str) -> ir.Table:
     """``expression`` computed once, as table ``name``, which it replaces.
 
     A temporary table takes half the time of one in the database file, as it is spilled only above the memory limit. The
@@ -137,14 +138,14 @@ def materialise(con: Any, expression: ir.Table, name: str) -> ir.Table:
     return table
 
 
-def leave_room(con: Any, byte_count: float) -> None:
+def leave_room(con: Backend, byte_count: float) -> None:
     """Lower the database's memory limit so that a table of that size also fits into ``engine.memory_limit``."""
     limit = con.con.execute(f"select getvariable({_literal(LIMIT_VARIABLE)})::double").fetchone()[0]
     left = max(MAX_DATABASE_SHARE * limit - byte_count, MIN_DATABASE_SHARE * limit)
     con.con.execute(f"SET memory_limit = '{left / 1024.0:.0f}KiB'")
 
 
-def batches(con: Any, expression: ir.Table) -> Iterator[pa.RecordBatch]:
+def batches(con: Backend, expression: ir.Table) -> Iterator[pa.RecordBatch]:
     """Rows of ``expression`` in batches and in any order.
 
     DuckDB fetches an unordered relation with all threads, but an ordered or executed one with a single thread.
@@ -155,7 +156,7 @@ def batches(con: Any, expression: ir.Table) -> Iterator[pa.RecordBatch]:
     yield from reader
 
 
-def fetch(con: Any, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
+def fetch(con: Backend, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
     """Rows of ``expression``, ordered by a column of unique values.
 
     Memory never holds two copies of a wide table: batches are freed one by one, and columns after them.
@@ -187,7 +188,7 @@ def _copy_column(column: pa.Array) -> Any:
     return column.take(np.arange(len(column)))
 
 
-def create_view(con: Any, expression: ir.Table, name: str) -> ir.Table:
+def create_view(con: Backend, expression: ir.Table, name: str) -> ir.Table:
     """``expression`` as the temporary view ``name``, which it replaces; it is computed each time it is read."""
     con.con.execute(f"create or replace temp view {name} as {con.compile(expression)}")
     view: ir.Table = con.table(name, database=TEMPORARY)

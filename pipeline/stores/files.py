@@ -6,24 +6,23 @@ reader finds the complete old file or the complete new one.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet
 
 from pipeline.config.errors import UserError
+from pipeline.stores import locks
 from pipeline.stores.database import is_disk_full
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 PRIVATE = 0o600
 SMALL, FAST = "compression zstd", "compression lz4_raw, parquet_version v2"
@@ -110,18 +109,16 @@ def lock(folder: Path) -> Iterator[None]:
     OutputError
         Another command holds the folder.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("w")
-    except OSError as error:
-        raise OutputError(f"{folder}: expected a writable folder. {error.strerror}.") from None
-    with handle:
+    with ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locks.lock(folder / ".lock", wait=False))
+        except locks.LockedError:
             raise OutputError(
                 f"{folder}: another kindred command is writing here. Wait until it ends, or change outputs.folder."
             ) from None
+        except OSError as error:
+            raise OutputError(f"{folder}: expected a writable folder. {error.strerror}.") from None
         for leftover in folder.glob(f"{TEMPORARY}*"):
             leftover.unlink(missing_ok=True)
         yield
@@ -138,26 +135,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None = None) -> None:
-    """Write a table as CSV if the suffix is .csv, else as Parquet.
-
-    In CSV, lists are joined by `; `, and a text that a spreadsheet would run as a formula gets a leading apostrophe. A
-    number such as +380441234567 gets none, as it may be an id.
-    """
-    arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
-    arrow = arrow.replace_schema_metadata(None)
-    with replacing(path, mode=mode) as temporary:
-        if path.suffix == ".csv":
-            pyarrow.csv.write_csv(_for_spreadsheets(arrow), temporary)
-        else:
-            pyarrow.parquet.write_table(arrow, temporary, compression="zstd")
-            if pyarrow.parquet.read_metadata(temporary).num_rows != arrow.num_rows:
-                raise OutputError(
-                    f"{path}: expected {arrow.num_rows:,} rows in the written file. Run the command again."
-                )
-
-
-def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None, storage: str = SMALL) -> None:
+def copy_query(con: Backend, query: str, path: Path, *, mode: int | None = None, storage: str = SMALL) -> None:
     """Write the result of ``query`` as Parquet, in the order of the query; it need not fit in memory.
 
     Parameters
@@ -173,28 +151,6 @@ def copy_query(con: Any, query: str, path: Path, *, mode: int | None = None, sto
         ).fetchone()[0]
         if pyarrow.parquet.read_metadata(temporary).num_rows != count:
             raise OutputError(f"{path}: expected {count:,} rows in the written file. Run the command again.")
-
-
-FORMULA = r"([=@\t\r]|[+\-](\d*\D|$))"
-
-
-def from_spreadsheet(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts of a CSV from `write_table`, without the apostrophes that it put before formulas."""
-    return pc.if_else(pc.match_substring_regex(texts, f"^'{FORMULA}"), pc.utf8_slice_codeunits(texts, 1), texts)
-
-
-def _for_spreadsheets(table: pa.Table) -> pa.Table:
-    for index, field in enumerate(table.schema):
-        column = table[index]
-        if pa.types.is_list(field.type):
-            column = pc.binary_join(column, "; ")
-        if pa.types.is_large_string(column.type):
-            column = column.cast(pa.string())
-        if pa.types.is_string(column.type):
-            risky = pc.fill_null(pc.match_substring_regex(column, f"^{FORMULA}"), False)
-            column = pc.if_else(risky, pc.binary_join_element_wise("'", column, ""), column)
-        table = table.set_column(index, field.name, column)
-    return table
 
 
 def file_digest(path: Path) -> str:

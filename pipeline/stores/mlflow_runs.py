@@ -5,7 +5,6 @@ MLflow is used in this folder only.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config.errors import UserError, without_passwords
 from pipeline.config.params import Params, flat_settings
+from pipeline.stores.locks import lock
 from pipeline.stores.moved_store import folder_of, missing_folders, move_artifacts
 from pipeline.stores.run_metrics import current_name, experiment_description
 
@@ -163,8 +163,7 @@ def one_at_a_time(params: Params) -> Iterator[None]:
     """A lock for what only one process on this machine may do to a store at a time, such as creating it."""
     path = params.path(params.tracking.artifacts)
     path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(path / ".lock", wait=True):
         yield
 
 

@@ -23,7 +23,7 @@ from features.journey import PASSING_STAGES
 from features.searches import normalised_query
 from models.queries import WAYS
 from pipeline.cli import main, rare_garbage_collection
-from pipeline.commands.score import ScoringResult, _border_text, score
+from pipeline.commands.score import ScoringResult, border_text, score
 from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
@@ -32,6 +32,7 @@ from pipeline.ingest.raw_tables import SourceError
 from pipeline.ingest.source import read_source
 from pipeline.report.texts.wording import ALL_RETAINED
 from pipeline.report.training_result import TrainingResult, facet_text
+from pipeline.scoring.score_summary import HeldCustomers, ScoringSummary
 from pipeline.stores import database, files, mlflow_runs, model_registry
 from pipeline.stores.database import connect
 from pipeline.stores.mlflow_runs import LINEAGE
@@ -58,7 +59,9 @@ def test_unstable_segments_are_labelled() -> None:
 
 @pytest.mark.parametrize(("held", "expected"), [(0, ""), (1, "; 1 kept"), (1200, "; 1,200 kept")])
 def test_held_customers_are_reported_if_there_are_any(held: int, expected: str) -> None:
-    text = _border_text({"border_count": 3, "movable_count": 0, "held": {"customer_count": held, "margin": 0.1}})
+    counts = {"customer_count": 9, "low_evidence_count": 0, "noise_count": 0, "border_count": 3, "movable_count": 0}
+    summary = ScoringSummary(**counts, facets={}, queries={}, new_categories={}, held=HeldCustomers(held, margin=0.1))
+    text = border_text(summary)
     assert text.partition(" their previous")[0] == f"Near a border   3 customers{expected}"
 
 
@@ -190,7 +193,7 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
         assert column.value_counts().to_dict() == own.customer_count.to_dict()
         assert column.map(own["name"]).equals(frame[f"{prefix}segment"])
         assert f"{facet.capitalize()} " in first.as_text()
-        shares = {key: row["customer_share"] for key, row in first.summary["facets"][facet]["segments"].items()}
+        shares = {key: row.customer_share for key, row in first.summary.facets[facet].segments.items()}
         assert shares == pytest.approx(own.customer_share.to_dict())
 
     segments = explained_segments(first, frame.customer_id.iloc[0], capsys)
@@ -251,10 +254,10 @@ def test_new_customers_are_scored_with_the_names_and_weights_of_the_model(
     later = params.model_copy(update={"as_of": params.as_of.replace(month=12), "language": "uk"})
     scored = score(later, model_uri=result.model_uri, out=tmp_path / "later.parquet", progress=quiet)
     before = score(params, model_uri=result.model_uri, out=tmp_path / "before.parquet", progress=quiet)
-    assert scored.summary["customer_count"] > before.summary["customer_count"]
-    for facet, counts in scored.summary["facets"].items():
+    assert scored.summary.customer_count > before.summary.customer_count
+    for facet, counts in scored.summary.facets.items():
         own = result.segments[result.segments.facet == facet]
-        assert {row["name"] for row in counts["segments"].values()} & set(own.name)
+        assert {row.name for row in counts.segments.values()} & set(own.name)
 
 
 def test_hysteresis_holds_customers_near_a_border_and_reports_how_many(
@@ -269,10 +272,10 @@ def test_hysteresis_holds_customers_near_a_border_and_reports_how_many(
     )
     uri, path = result.model_uri, tmp_path / "held.parquet"
     free = score(later, model_uri=uri, out=tmp_path / "free.parquet", progress=quiet)
-    assert "held" not in free.summary  # there are no previous scores
+    assert free.summary.held is None  # there are no previous scores
     before = pq.read_table(score(params, model_uri=uri, out=path, progress=quiet).path).to_pandas()
     first = score(later, model_uri=uri, out=path, progress=quiet)
-    held = first.summary["held"]["customer_count"]
+    held = first.summary.held.customer_count if first.summary.held else 0
     assert held > 0
     assert f"{held:,} kept their previous segment" in first.as_text()
     held_scores, free_scores = (pq.read_table(each).to_pandas().set_index("customer_id") for each in (path, free.path))
@@ -354,7 +357,7 @@ def test_noise_is_scored_as_trained_and_reported(params: Callable[..., Params], 
     own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
     assert frame.segment_id.value_counts().to_dict() == own.customer_count.to_dict()
     between = frame[frame.evidence == "noise"]
-    assert len(between) == scored.summary["noise_count"] > 0
+    assert len(between) == scored.summary.noise_count > 0
     assert (between.cluster_id == -1).all()
     assert between.segment_id.str.startswith("standing-" if policy == "standing" else "noise").all()
     assert f"{len(between):,} customers are between segments" in scored.as_text()
@@ -508,7 +511,7 @@ def test_new_categories_count_as_other_and_are_reported(
     )
     changed = params.model_copy(update={"source": source})
     scored = score(changed, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
-    assert list(scored.summary["new_categories"]) == ["Rockets > Moon"]
+    assert list(scored.summary.new_categories) == ["Rockets > Moon"]
     assert "Rockets > Moon" in scored.as_text()
     assert "Warning" not in scored.as_text()
 
@@ -605,7 +608,7 @@ def test_a_log_without_searches_trains_and_scores(params: Callable[..., Params],
     result = train(settings, sweep=False, progress=quiet)
     assert not any(note.startswith("Searches") for note in result.notes)
     scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
-    assert scored.summary["queries"] == dict.fromkeys(WAYS, 0)
+    assert scored.summary.queries == dict.fromkeys(WAYS, 0)
 
 
 def test_scores_do_not_depend_on_batches(

@@ -11,18 +11,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from features.categories import OTHER, CategoryCut
-from pipeline.commands import explain as explain_module
 from pipeline.commands.explain import explain
 from pipeline.commands.score import score
-from pipeline.commands.train import TrainingResult
+from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.profiles.shop import load_shop
+from pipeline.scoring import trained_model
+from tests.conftest import copy_store
+from tests.pipeline.conftest import params_in
 
 
 def quiet(step: str) -> None:
@@ -50,15 +53,15 @@ def explained(trained: tuple[Params, TrainingResult]) -> Callable[..., str]:
 
 
 def table_of(text: str) -> dict[str, list[float]]:
-    """Name -> numbers with six decimals, for the lines that have any."""
-    rows = [re.split(r"\s{2,}", line) for line in text.splitlines() if re.search(r"\d\.\d{6}(\s|$)", line)]
-    return {row[0]: [float(cell) for cell in row[1:] if re.fullmatch(r"\d+\.\d{6}", cell)] for row in rows}
+    """Name -> numbers with three decimals, for the lines of tables that have any."""
+    rows = [re.split(r"\s{2,}", line) for line in text.splitlines() if re.search(r"\s{2,}\d+\.\d{3}(\s|$)", line)]
+    return {row[0]: [float(cell) for cell in row[1:] if re.fullmatch(r"\d+\.\d{3}", cell)] for row in rows}
 
 
 def test_rows_and_columns_add_up_and_name_the_segment_of_the_scores(explained: Callable[..., str], scores: Any) -> None:
     customer = scores[scores.order_count > 3].index[0]
     text = explained(customer)
-    table = {name: [round(cell * 1e6) for cell in cells] for name, cells in table_of(text).items()}
+    table = {name: [round(cell * 1e3) for cell in cells] for name, cells in table_of(text).items()}
     total = table.pop("all")
     assert len(table) > 1
     for cells in [*table.values(), total]:
@@ -82,17 +85,17 @@ def test_the_events_of_a_category_add_up_to_its_evidence_and_share(explained: Ca
     category = next(iter(overview))
     text = explained(customer, category)
     lines = [line for line in text.splitlines() if re.match(r"\d{4}-", line)]
-    events = [round(float(line.split()[-1]) * 1e6) for line in lines]
-    assert sum(events) == round(overview[category][-1] * 1e6) == round(table_of(text)["all"][-1] * 1e6)
+    events = [round(float(line.split()[-1]) * 1e3) for line in lines]
+    assert sum(events) == round(overview[category][-1] * 1e3) == round(table_of(text)["all"][-1] * 1e3)
     assert re.search(r"^bought \d+ items, \d+% of the purchases at a discount, at \d\.\d\d times", text, re.MULTILINE)
     steps = [[float(number) for number in step] for step in STEP.findall(text)]
     assert len(steps) > 1 and steps[0][1] == 1.0
     for (share, parent, own, kappa, shop, everything), (_, before, *_) in zip(
         steps, [*steps[1:], steps[0]], strict=True
     ):
-        assert parent * (own + kappa * shop) / (everything + kappa) == pytest.approx(share, abs=2e-6)
+        assert parent * (own + kappa * shop) / (everything + kappa) == pytest.approx(share, rel=2e-3)
         assert before in (share, 1.0)
-    assert steps[-1][0] == pytest.approx(table_share(explained(customer), category), abs=6e-5)
+    assert steps[-1][0] == pytest.approx(table_share(explained(customer), category), abs=2e-4)
 
 
 def test_lifts_match_the_scores(explained: Callable[..., str], scores: Any) -> None:
@@ -111,8 +114,8 @@ def test_lifts_match_the_scores(explained: Callable[..., str], scores: Any) -> N
         match = re.search(r"^lift   ([\d.]+) = share / ([\d.]+), the expected share of a customer", text, re.MULTILINE)
         assert match
         steps = STEP.findall(text)
-        assert float(steps[-1][0]) / float(match[2]) == pytest.approx(float(match[1]), abs=6e-3)
-        assert [100 * float(steps[-1][0]), 100 * float(match[2])] == pytest.approx([share, expected], abs=6e-3)
+        assert float(steps[-1][0]) / float(match[2]) == pytest.approx(float(match[1]), abs=6e-3, rel=2e-3)
+        assert [100 * float(steps[-1][0]), 100 * float(match[2])] == pytest.approx([share, expected], abs=2e-2)
         assert float(match[1]) == pytest.approx(lift, abs=6e-3) and lift >= 1.3 and share >= 5.0
         assert float(steps[-1][2]) == pytest.approx(evidence, abs=6e-3)
         gains.append(gain)
@@ -124,9 +127,9 @@ def test_a_parent_category_has_the_events_of_all_its_columns(explained: Callable
     overview = table_of(explained(customer))
     parent = next(iter(overview)).split(" > ")[0]
     text = explained(customer, parent)
-    events = [round(float(line.split()[-1]) * 1e6) for line in text.splitlines() if re.match(r"\d{4}-", line)]
+    events = [round(float(line.split()[-1]) * 1e3) for line in text.splitlines() if re.match(r"\d{4}-", line)]
     inside = [cells[-1] for name, cells in overview.items() if name.split(" > ")[0] == parent]
-    assert sum(events) == pytest.approx(sum(round(number * 1e6) for number in inside), abs=1)
+    assert sum(events) == pytest.approx(sum(round(number * 1e3) for number in inside), abs=1)
     assert len(STEP.findall(text)) == 1
 
 
@@ -191,7 +194,7 @@ def test_a_log_without_categories_is_reported(
         shop, settings = load_shop(*places)
         return replace(shop, spec=replace(shop.spec, cut=CategoryCut(1, (OTHER,), (1.0,)))), settings
 
-    monkeypatch.setattr(explain_module, "load_shop", without_categories)
+    monkeypatch.setattr(trained_model, "load_shop", without_categories)
     with pytest.raises(UserError, match=r"--category: the log that the model was trained on has no categories\.$"):
         explain(params, customer="c1", category="Cats", model_uri=result.model_uri, progress=quiet)
 
@@ -199,6 +202,58 @@ def test_a_log_without_categories_is_reported(
 def test_unknown_customers_and_categories(explained: Callable[..., str], scores: Any) -> None:
     with pytest.raises(UserError, match=r"found none with this id\. Give the id exactly as in the log") as raised:
         explained("somebody@example.com")
-    assert "somebody" not in str(raised.value)
+    assert "somebody" not in str(raised.value) and "Did you mean" not in str(raised.value)
     with pytest.raises(UserError, match=r"--category: expected a category of the model"):
         explained(scores.index[0], "Cats")
+
+
+def test_similar_ids_are_named(explained: Callable[..., str], scores: Any) -> None:
+    customer = scores.index[scores.order_count > 3][0]
+    for given in (f"{customer}.0", customer.upper(), f" {customer} "):
+        with pytest.raises(UserError, match=rf"found none with this id\. Did you mean {customer}( or |\? Give the id)"):
+            explained(given)
+
+
+def test_spend_is_that_of_the_report_and_the_segment_has_its_rule(
+    explained: Callable[..., str], scores: Any, trained: tuple[Params, TrainingResult]
+) -> None:
+    buyers = scores[(scores.returned_spend > 0) & (scores.returned_spend < scores.spend)]
+    row = buyers.iloc[0]
+    text = explained(buyers.index[0])
+    assert f"Spend      {row.spend - row.returned_spend:,.2f} in the window, returns deducted" in text
+    segments = trained[1].segments.set_index("segment_id")
+    rule = segments.rule[row.segment_id]["text"]
+    assert f"Rule       about: {rule}" in text.splitlines()
+
+
+def test_a_shop_without_categories_shows_orders_spend_and_rule(tmp_path: Path, mlflow_store: Path) -> None:
+    """A log of orders alone, with ids that were numbers once."""
+    copy_store(mlflow_store, tmp_path)
+    draw = np.random.default_rng(0)
+    numbers = np.repeat(np.arange(80), np.tile([1, 3, 8, 20], 20))
+    log = pd.DataFrame(
+        {
+            "customer_id": [f"{17850 + number}.0" for number in numbers],
+            "occurred_at": pd.Timestamp("2025-01-01") + pd.to_timedelta(draw.integers(0, 300, len(numbers)), unit="D"),
+            "event_type": np.where(draw.random(len(numbers)) < 0.1, "return", "purchase"),
+            "product_id": "p",
+            "quantity": 1.0,
+            "unit_price": 10.0,
+        }
+    )
+    log.to_parquet(tmp_path / "log.parquet", coerce_timestamps="us")
+    tables = (f"source.events.path={tmp_path / 'log.parquet'}", "source.products=null", "source.customers=null")
+    minimum = ("minimum.customers=0", "minimum.history_days=0", "minimum.orders=0", "facets.behaviour.n_segments=3")
+    params = params_in(tmp_path, tmp_path, *tables, *minimum)
+    model = train(params, sweep=False, progress=quiet).model_uri
+    text = explain(params, customer="17853.0", category=None, model_uri=model, progress=quiet)
+    own = log[(log.customer_id == "17853.0")]
+    net = 10.0 * ((own.event_type == "purchase").sum() - (own.event_type == "return").sum())
+    assert re.search(
+        r"^Lifecycle  \w+, \w+; \d+ orders, last order [\d.]+ days before as_of; 20 events", text, re.MULTILINE
+    )
+    assert f"\nSpend      {net:,.2f} in the window, returns deducted\n" in text
+    assert "\nRule       about: " in text
+    assert text.endswith("has no categories, so there are no interests to show.")
+    with pytest.raises(UserError, match=r"Did you mean 17853\.0"):
+        explain(params, customer="17853", category=None, model_uri=model, progress=quiet)

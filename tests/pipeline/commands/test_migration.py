@@ -26,7 +26,7 @@ from pipeline.report.pages.render import render_template
 from pipeline.report.texts.languages import read_texts
 from pipeline.report.texts.wording import wording
 from pipeline.stores import mlflow_runs, model_registry
-from pipeline.stores.files import write_table
+from pipeline.stores.writers import write_table
 from tests.pipeline.conftest import params_in
 from tests.pipeline.report.axe import barriers, needs_axe
 
@@ -366,7 +366,7 @@ def test_files_that_are_not_scores(trained: Any, tmp_path: Path) -> None:
         migration(trained[0], tmp_path / "other.csv", tmp_path / "other.csv", out=tmp_path / "out.xlsx")
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
         history(trained[0], every="month", since=None, model_uri="x", out=tmp_path / "out.xlsx", progress=quiet)
-    assert model_registry.has_champion(mlflow_runs.open_store(trained[0]), trained[0])
+    assert model_registry.has_champion(mlflow_runs.open_store(trained[0]))
 
 
 def test_the_log_is_never_overwritten(params: Callable[..., Params], shop: Path) -> None:

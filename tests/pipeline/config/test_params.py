@@ -230,6 +230,17 @@ def test_a_date_that_does_not_exist_names_its_line(tmp_path: Path) -> None:
         load_params(PARAMS, ["as_of=2019-13-45T00:00:00Z"])
 
 
+@pytest.mark.parametrize("value", ["10.12.2011", "2011-12-10", "soon", "20111210", "'20111210'", "true", "null"])
+def test_as_of_in_another_form_names_the_form_to_use(value: str) -> None:
+    message = r"^--set as_of=.*: `as_of`: expected a date and time with an offset, such as 2025-11-01T00:00:00Z\. Got "
+    with pytest.raises(ParamsError, match=message):
+        load_params(PARAMS, [f"as_of={value}"])
+
+
+def test_as_of_may_have_any_offset() -> None:
+    assert load_params(PARAMS, ["as_of=2011-12-10T02:00:00+02:00"]).as_of.isoformat() == "2011-12-10T00:00:00+00:00"
+
+
 def test_set_creates_a_section_that_the_file_leaves_out(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"base: {PARAMS}\nsource:\n  events:\n    event_types: null\n", encoding="utf-8")

@@ -20,7 +20,7 @@ import pytest
 from features.events import EVENT_SCHEMA
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
-from pipeline.ingest.raw_tables import SourceError
+from pipeline.ingest.raw_tables import SourceError, resolve_files
 from pipeline.ingest.source import read_source
 from pipeline.stores.database import connect
 
@@ -583,3 +583,13 @@ def test_purchases_without_a_price_are_reported(read: Reader) -> None:
     assert summary.warnings == [
         "no purchase has a unit_price: spend is 0 for everybody; value tiers and RFM groups do not use it"
     ]
+
+
+@pytest.mark.parametrize("name", ["products", "customers"])
+def test_a_missing_table_that_is_optional_says_how_to_leave_it_out(name: str, tmp_path: Path) -> None:
+    params = load_params(PARAMS, [f"source.{name}.path={tmp_path / 'none.parquet'}"])
+    table = getattr(params.source, name)
+    with pytest.raises(SourceError, match=rf"source\.{name}\.path: expected .* If .* write source: {{{name}: null}};"):
+        resolve_files(table, params, key=f"source.{name}")
+    with pytest.raises(SourceError, match=r"Relative paths start at \S+\.$"):
+        resolve_files(table, params, key="source.events")

@@ -28,7 +28,8 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles, fetch_profiles
 from pipeline.profiles.seasonality import expected_shares_for_batch, full_season_mix
 from pipeline.scoring.incremental import _customers_leaving_tier_window, measure_incrementally
-from pipeline.scoring.state import FOLDER, MANIFEST
+from pipeline.scoring.state import FOLDER
+from pipeline.scoring.state_manifest import MANIFEST
 from pipeline.stores import files
 from pipeline.stores.database import connect
 from tests.pipeline.conftest import params_in, quiet
@@ -197,7 +198,7 @@ class Night:
             )
             table = fetch_profiles(con, result.measures, trained, columns=columns)
             if save:
-                result.save()
+                result.commit()
             profiles = Profiles(table, self.shop, result.measures.new_categories, result.measures.query_counts)
             return NightResult(profiles, result.season_mix, result.summary_lines(len(table)))
 

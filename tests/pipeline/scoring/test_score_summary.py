@@ -1,0 +1,41 @@
+"""Counts of one scoring, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.config.facets import facets_of
+from pipeline.config.load import load_params
+from pipeline.profiles.measures import CustomerMeasures
+from pipeline.scoring.score_summary import HeldCustomers, SegmentCount, summarise_scores
+from tests.conftest import PARAMS
+
+
+def test_counts_and_drift_by_hand() -> None:
+    """Two of four customers are in `a`, where half were at training; `c` had a quarter and is empty now."""
+    predicted = pd.DataFrame(
+        {
+            "segment_id": ["b", "a", "a", "new"],
+            "segment": ["B", "A", "A", "New"],
+            "evidence": ["ok", "low", "noise", "ok"],
+            "is_border": [True, False, True, False],
+            "what_would_move": ["an order", None, None, None],
+        }
+    )
+    new: Any = pd.DataFrame({"category": ["Rockets"], "event_count": [3.0]})
+    measures = CustomerMeasures(None, None, 4, new, {"learned": 2})  # type: ignore[arg-type]
+    facet = facets_of(load_params(PARAMS))[0]
+    shares = {"a": 0.5, "b": 0.25, "c": 0.25}
+    summary = summarise_scores(predicted, measures, [facet], shares, HeldCustomers(1, 0.1))
+    counts = summary.facets[facet.name]
+    assert list(counts.segments) == ["a", "b", "new"]
+    assert counts.segments["a"] == SegmentCount("A", 2, 0.5, 0.5)
+    assert counts.segments["new"] == SegmentCount("New", 1, 0.25, None)
+    assert summary.mix_drift == pytest.approx(0.25)
+    assert (summary.customer_count, summary.low_evidence_count, summary.noise_count) == (4, 1, 1)
+    assert (summary.border_count, summary.movable_count) == (2, 1)
+    assert summary.new_categories == {"Rockets": 3} and summary.queries == {"learned": 2}
+    assert summarise_scores(predicted, measures, [facet], {}, None).mix_drift is None
