@@ -12,9 +12,9 @@ import pandas as pd
 from features.events import EventType, ObservationWindow
 from features.value import order_key
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import read_source
 from pipeline.ingest.summary import unlisted_text
-from pipeline.profiles.build import Progress
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files
 from pipeline.stores.database import connect

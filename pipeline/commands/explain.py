@@ -18,14 +18,15 @@ from models.top_categories import nodes_by_name, top_categories
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.config.segment_params import NamingParams
 from pipeline.ingest.source import read_source
-from pipeline.profiles.build import Progress, build_profiles
+from pipeline.profiles.build import build_profiles
 from pipeline.profiles.prepare_events import own_weight
 from pipeline.profiles.search_queries import query_meanings, query_table
 from pipeline.profiles.seasonality import expected_shares_for_batch, full_season_mix
 from pipeline.profiles.shop import load_shop
-from pipeline.report.terminal import counted
+from pipeline.report.terminal import align_columns, counted
 from pipeline.scoring.score_table import profile_columns
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.database import TEMPORARY, connect
@@ -104,7 +105,7 @@ class Explanation:
         shown["lift"] = [f"{shares[name] / expected[name]:.2f}" if expected.get(name) else "" for name in table.index]
         if not len(units):
             return "\n".join([*self._segment(), "", "None of this customer's events point to a category."])
-        return "\n".join([*self._segment(), "", *_aligned(shown), "", *self._top_categories_table(), self._formula()])
+        return "\n".join([*self._segment(), "", *_table(shown), "", *self._top_categories_table(), self._formula()])
 
     def _columns(self, category: str) -> list[str]:
         """Columns of the cut that belong to a category of the tree."""
@@ -124,7 +125,7 @@ class Explanation:
             rows[name] = (*figures, f"{share:.2%}", f"{expected:.2%}", f"{share / expected:.2f}")
         columns = ["evidence", "usual", "gain", "share", "expected", "lift"]
         shown = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("top categories")
-        return [*_aligned(shown), ""] if rows else []
+        return [*_table(shown), ""] if rows else []
 
     def category_text(self, category: str) -> str:
         """Every event that counted for one category, and how its share is computed."""
@@ -144,7 +145,7 @@ class Explanation:
                 *self._segment(),
                 "",
                 category,
-                *_aligned(shown),
+                *_table(shown),
                 "",
                 "share  = parent share * (evidence + kappa * shop share) / (parent evidence + kappa), top level first",
                 "shop share: the category's part of all customers' interest in its parent",
@@ -329,15 +330,8 @@ def _format_units(units: int) -> str:
     return f"{units / UNITS:.6f}"
 
 
-def _aligned(table: pd.DataFrame) -> list[str]:
-    """Lines of a text table: the first column is left-aligned, all others right-aligned."""
+def _table(table: pd.DataFrame) -> list[str]:
+    """Lines of a table. The index is not folded, as its names are copied for --category; all else are figures."""
     rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    lines = [[table.index.name or "", *table.columns], *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return [
-        "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    head = [str(table.index.name or ""), *table.columns]
+    return align_columns([head, *rows], right=range(1, len(head)), whole={0})

@@ -14,9 +14,10 @@ from pipeline.commands.rename import names_in
 from pipeline.config.errors import UserError
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.raw_tables import source_files
 from pipeline.ingest.source import read_source
-from pipeline.profiles.build import Profiles, Progress, build_profiles
+from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import first_event
 from pipeline.profiles.shop import load_shop
 from pipeline.report.texts.wording import Wording
@@ -68,8 +69,7 @@ def history(
         prefixes = [facet.column_prefix for facet in facets_of(trained)]
         scores: list[pd.DataFrame] = []
         previous: pd.DataFrame | None = None
-        for number, as_of in enumerate(dates, 1):
-            progress(f"{as_of:%Y-%m-%d}, {number} of {len(dates)}")
+        for as_of in progress.each("scoring dates", dates, len(dates)):
             profiles = build_profiles(con, staged, trained.model_copy(update={"as_of": as_of}), shop=shop)
             predicted = model.predict(profiles.table)
             if previous is not None and params.score.hysteresis:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from models.scorer import facet_column
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.raw_tables import source_files
 from pipeline.ingest.source import read_source
-from pipeline.profiles.build import CustomerMeasures, Progress, measure, to_customer_measures
+from pipeline.profiles.build import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.search_queries import counts_text
 from pipeline.profiles.seasonality import full_season_mix
 from pipeline.profiles.shop import Shop, load_shop
 from pipeline.report.next_steps import command
-from pipeline.report.terminal import counted
+from pipeline.report.terminal import align_columns, counted, paragraphs
+from pipeline.report.texts.wording import wording
 from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores
 from pipeline.scoring.incremental import MeasurementResult, measure_incrementally
 from pipeline.scoring.score_table import DRIFT_COLUMNS, score_profiles, score_table
@@ -42,13 +45,7 @@ class ScoringResult:
         """Customers per segment compared with training, for each facet, followed by warnings and file names."""
         lines: list[str] = []
         for facet, rows in self.summary["facets"].items():
-            lines += [f"{facet.capitalize():<44}{'Customers':>12}{'Share':>9}{'At training':>13}"]
-            lines += [
-                f"{row['name'][:42]:<44}{row['customer_count']:>12,}{row['customer_share']:>9.1%}"
-                + (f"{row['trained_share']:>13.1%}" if row["trained_share"] is not None else f"{'-':>13}")
-                for row in rows["segments"].values()
-            ]
-            lines.append("")
+            lines += [*_facet_table(facet, rows["segments"].values()), ""]
         new, drift = self.summary["new_categories"], self.summary["mix_drift"]
         lines += [
             f"Low evidence    {self.summary['low_evidence_count']:,} of {self.summary['customer_count']:,} customers",
@@ -69,11 +66,11 @@ class ScoringResult:
             lines.append(f"New categories  {len(new):,}, counted as other: {examples}")
         if searches := counts_text(self.summary["queries"]):
             lines.append(searches.replace("Searches: of", "Searches        of", 1))
-        lines += [f"Warning         {warning}" for warning in self.summary["warnings"]]
         lines += [
             f"Model           {self.model_uri}",
             f"Scores          {self.path}",
             f"Next            {self.next_command}    # why a customer is in a segment; CUSTOMER is a customer_id",
+            *paragraphs("Warnings", self.summary["warnings"]),
         ]
         return "\n".join(lines)
 
@@ -148,6 +145,20 @@ def score(
         summary["update"] = measured.summary_lines(len(predicted))
         model_option = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
         return ScoringResult(out, model.uri, summary, command(params, "explain", "CUSTOMER", *model_option))
+
+
+def _facet_table(facet: str, segments: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Customers per segment now, and their share at training."""
+    words = wording("en")
+    head = [facet.capitalize(), *(words(f"sizes.{name}") for name in ("customers", "share")), "At training"]
+    rows = [
+        [
+            *(row["name"], words.whole(row["customer_count"])),
+            *(words.number(row[share], "share") for share in ("customer_share", "trained_share")),
+        ]
+        for row in segments
+    ]
+    return align_columns([head, *rows], right={1, 2, 3})
 
 
 def _measure(

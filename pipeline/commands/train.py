@@ -20,8 +20,9 @@ from pipeline.commands.check import unlisted_note
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import Source, read_source
-from pipeline.profiles.build import Profiles, Progress, build_profiles
+from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params, log_backtest
 from pipeline.profiles.search_queries import counts_text, query_metrics
 from pipeline.profiles.shop import save_shop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import ibis
@@ -27,6 +27,7 @@ from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
 from pipeline.config.params import Params
 from pipeline.config.profile_params import JourneyParams
+from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.source import Source
 from pipeline.profiles.prepare_events import (
     OBSERVED_COLUMNS,
@@ -42,7 +43,6 @@ from pipeline.stores.database import batches, fetch, leave_room, materialise
 MAX_CHANNELS = 6
 BYTES_PER_FIGURE = 8
 TRANSACTION_COLUMNS = (*OBSERVED_COLUMNS[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def build_profiles(
     params: Params,
     *,
     shop: Shop | None = None,
-    progress: Progress = lambda step: None,
+    progress: Progress = SILENT,
     columns: Collection[str] | None = None,
 ) -> Profiles:
     """One profile per customer known at ``params.as_of``.

@@ -20,10 +20,11 @@ from features import categories, time_decay
 from features.events import EventType, ObservationWindow
 from models.scorer import Floats
 from pipeline.config.params import Params, source_fingerprint
+from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.column_sql import literal
 from pipeline.ingest.source import Source, count_before, read_source
 from pipeline.ingest.summary import ReadingSummary
-from pipeline.profiles.build import CustomerMeasures, Progress, RawMeasures, measure, new_categories, with_customer_ids
+from pipeline.profiles.build import CustomerMeasures, RawMeasures, measure, new_categories, with_customer_ids
 from pipeline.profiles.prepare_events import FROM_BEFORE, registered_customers
 from pipeline.profiles.seasonality import period_totals, season_mix
 from pipeline.profiles.shop import Shop
@@ -176,7 +177,7 @@ def _measure_changed(
         events=materialise(con, kept, "touched_events"),
         customers=None if source.customers is None else source.customers.semi_join(touched, "customer_id"),
     )
-    raw_measures = measure(con, touched_source, trained, shop=shop, progress=lambda step: None, with_seasons=True)
+    raw_measures = measure(con, touched_source, trained, shop=shop, progress=SILENT, with_seasons=True)
     measured = _with_measured_at(raw_measures, window)
     # Activity before the window is known only from the saved measures.
     before = measures.filter(measures.is_known_from_before).select("customer_id", *FROM_BEFORE)

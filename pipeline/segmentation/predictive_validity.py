@@ -29,8 +29,9 @@ from models.validity import (
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import Source
-from pipeline.profiles.build import Profiles, Progress, build_profiles
+from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import backtest_cutoffs, sample_of
 from pipeline.profiles.prepare_events import with_columns, with_customer_numbers
 from pipeline.segmentation.cluster import cluster, segment_ids
@@ -145,11 +146,9 @@ def build_cutoffs(
     sample = sample_of(source, params)
     # The log is read once for all cutoffs.
     sample = replace(sample, events=materialise(con, sample.events, SAMPLED_EVENTS))
-    data = []
-    for cutoff in cutoffs[-1:] if last_only else cutoffs:
-        progress(f"profiles of {cutoff:%Y-%m-%d}")
-        data.append(build_cutoff_data(con, sample, params, cutoff))
-    return data, ""
+    used = cutoffs[-1:] if last_only else cutoffs
+    counted = progress.each("building profiles of earlier dates", used, len(used))
+    return [build_cutoff_data(con, sample, params, cutoff) for cutoff in counted], ""
 
 
 def build_cutoff_data(con: Any, sample: Source, params: Params, cutoff: datetime) -> CutoffData:

@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from pipeline.config.progress import SILENT
+
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "bench"
 EVENTS_PER_CUSTOMER = 24
@@ -102,7 +104,7 @@ def with_train(folder: Path, *more: str) -> None:
     """The whole of `kindred train`, including the backtest and the fitting of interests."""
     from pipeline.commands.train import train
 
-    train(params(folder, *more), sweep=False, progress=lambda step: None)
+    train(params(folder, *more), sweep=False, progress=SILENT)
 
 
 def with_train_unfitted(folder: Path) -> None:
@@ -119,7 +121,7 @@ def with_score(folder: Path) -> None:
         settings_used,
         model_uri="models:/kindred@champion",
         out=settings_used.path(settings_used.outputs.scores),
-        progress=lambda step: None,
+        progress=SILENT,
     )
 
 

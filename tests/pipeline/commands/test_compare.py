@@ -15,16 +15,13 @@ from pipeline.commands.rename import rename
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of, with_facets
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.report.comparison import Advice, comparison, flow_figure
 from pipeline.report.pages.render import render_template
 from pipeline.report.texts.languages import read_texts
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flow_table
 from pipeline.stores import mlflow_runs
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def expand_flows(*groups: tuple[str, str, int]) -> tuple[pd.Series, pd.Series]:
@@ -207,10 +204,10 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
     settings, first = params(), champion
     behaviour, interest = facets_of(settings)
     fewer = with_facets(settings, [behaviour.with_settings(n_segments=4), interest.with_settings(n_segments=3)])
-    second = train(fewer, sweep=False, progress=quiet)
+    second = train(fewer, sweep=False, progress=SILENT)
     rename(settings, first.segments.segment_id[0], "Our <gold>")
     in_albanian = settings.model_copy(update={"language": "sq"})
-    output = compare(in_albanian, [first.run_id[:10], second.run_id], flow=True, progress=quiet)
+    output = compare(in_albanian, [first.run_id[:10], second.run_id], flow=True, progress=SILENT)
     assert re.search(r"facets\.behaviour\.n_segments +6 +4", output)
     assert re.search(r"facets\.interest\.n_segments +5 +3", output)
     for facet in ("behaviour", "interest"):
@@ -254,10 +251,10 @@ def test_without_flow_and_when_it_is_unavailable(params: Callable[..., Params]) 
         with mlflow_runs.run(mlflow, name=name, tags={}) as run_id:
             ids.append(run_id)
             mlflow.log_metric("behaviour/stability_mean", 0.5)
-    output = compare(settings, ids, flow=False, progress=quiet)
+    output = compare(settings, ids, flow=False, progress=SILENT)
     assert "add --flow" in output
-    assert "cannot be shown" in compare(settings, ids, flow=True, progress=quiet)
+    assert "cannot be shown" in compare(settings, ids, flow=True, progress=SILENT)
     with pytest.raises(mlflow_runs.TrackingError, match="two different runs"):
-        compare(settings, [ids[0], ids[0][:9]], flow=False, progress=quiet)
+        compare(settings, [ids[0], ids[0][:9]], flow=False, progress=SILENT)
     with pytest.raises(mlflow_runs.TrackingError, match="expected the id of a run"):
-        compare(settings, [ids[0], "nosuchrun"], flow=False, progress=quiet)
+        compare(settings, [ids[0], "nosuchrun"], flow=False, progress=SILENT)

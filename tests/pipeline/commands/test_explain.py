@@ -22,18 +22,15 @@ from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.profiles.shop import load_shop
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 @pytest.fixture(scope="module")
 def scores(trained: tuple[Params, TrainingResult], tmp_path_factory: Any) -> Any:
     params, result = trained
     out = tmp_path_factory.mktemp("scores") / "scores.parquet"
-    score(params, model_uri=result.model_uri, out=out, progress=quiet)
+    score(params, model_uri=result.model_uri, out=out, progress=SILENT)
     return pq.read_table(out).to_pandas().set_index("customer_id")
 
 
@@ -44,7 +41,7 @@ def explained(trained: tuple[Params, TrainingResult]) -> Callable[..., str]:
 
     @cache
     def explain_customer(customer: str, category: str | None = None) -> str:
-        return explain(params, customer=customer, category=category, model_uri=result.model_uri, progress=quiet)
+        return explain(params, customer=customer, category=category, model_uri=result.model_uri, progress=SILENT)
 
     return explain_customer
 
@@ -178,7 +175,7 @@ def test_an_order_before_the_window_is_mentioned(
     log.to_parquet(tmp_path / "log.parquet", coerce_timestamps="us")
     elsewhere = settings.source.events.model_copy(update={"path": str(tmp_path / "log.parquet")})
     with_one = settings.model_copy(update={"source": settings.source.model_copy(update={"events": elsewhere})})
-    text = explain(with_one, customer=customer, category=None, model_uri=result.model_uri, progress=quiet)
+    text = explain(with_one, customer=customer, category=None, model_uri=result.model_uri, progress=SILENT)
     assert "; no orders in the last 365 days, but earlier ones; " in text
 
 
@@ -193,7 +190,7 @@ def test_a_log_without_categories_is_reported(
 
     monkeypatch.setattr(explain_module, "load_shop", without_categories)
     with pytest.raises(UserError, match=r"--category: the log that the model was trained on has no categories\.$"):
-        explain(params, customer="c1", category="Cats", model_uri=result.model_uri, progress=quiet)
+        explain(params, customer="c1", category="Cats", model_uri=result.model_uri, progress=SILENT)
 
 
 def test_unknown_customers_and_categories(explained: Callable[..., str], scores: Any) -> None:
