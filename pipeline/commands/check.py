@@ -15,6 +15,7 @@ from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.source import read_source
 from pipeline.ingest.summary import unlisted_text
+from pipeline.report.terminal import align_columns, paragraphs
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files
 from pipeline.stores.database import connect
@@ -34,8 +35,10 @@ def check(params: Params, *, progress: Progress) -> str:
             + sanity_checks.check_units(observed, source.products)
             + sanity_checks.check_contact_events(_orders_and_contacts(observed))
         )
-        counts = reading_text(source.summary.as_dict(), params.local_timezone)
-        return "\n".join([counts, *(f"Warning   {warning}" for warning in warnings)])
+        reading = source.summary.as_dict()
+        unlisted = unlisted_note(reading)
+        warnings = [unlisted, *warnings] if unlisted else warnings
+        return "\n".join([reading_text(reading, params.local_timezone), *paragraphs("Warnings", warnings)])
 
 
 def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
@@ -58,19 +61,23 @@ def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
 def reading_text(reading: dict[str, Any], timezone: str) -> str:
     """Counts of read, accepted and rejected rows, one per line; times are in ``timezone``."""
     first, last = (_local_time(reading[key], timezone) for key in ("first_event_at", "last_event_at"))
-    lines = [
-        f"Read      {reading['read_count']:>12,} rows",
-        f"Accepted  {reading['accepted_count']:>12,}",
-        f"Rejected  {reading['rejected_count']:>12,}",
-        *(f"  {rule:<24}{count:>12,}" for rule, count in reading["rejected_by_rule"].items() if count),
-        *(f"  {rule:<24}{count:>12,}  (kept)" for rule, count in reading["noted_by_rule"].items() if count),
-        f"Duplicates{reading['duplicate_count']:>12,}  ({'dropped' if reading['duplicates_dropped'] else 'kept'})",
-        f"Customers {reading['customer_count']:>12,}",
-        f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
-        *([f"Warning   {unlisted}"] if (unlisted := unlisted_note(reading)) else []),
-        f"Period    {first} to {last} (time zone {timezone})",
+    rules = [(rule, count, "") for rule, count in reading["rejected_by_rule"].items()]
+    rules += [(rule, count, "(kept)") for rule, count in reading["noted_by_rule"].items()]
+    rows = [
+        ("Read", reading["read_count"], "rows"),
+        ("Accepted", reading["accepted_count"], ""),
+        ("Rejected", reading["rejected_count"], ""),
+        *((f"  {rule}", count, remark) for rule, count, remark in rules if count),
+        ("Duplicates", reading["duplicate_count"], f"({'dropped' if reading['duplicates_dropped'] else 'kept'})"),
+        ("Customers", reading["customer_count"], ""),
     ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *align_columns([(label, f"{count:,}", remark) for label, count, remark in rows], right={1}),
+            f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading['event_types'].items())}",
+            f"Period    {first} to {last} (time zone {timezone})",
+        ]
+    )
 
 
 def _local_time(utc_time: str, timezone: str) -> str:

@@ -70,7 +70,8 @@ class Backtest:
             [
                 *align_columns([["Scores", *FIGURES.values()], *scores], right=figures),
                 "",
-                *align_columns([[f"Kindred ({ours.name}) ahead of", *FIGURES.values()], *leads], right=figures),
+                f"Kindred ({ours.name}) ahead of",
+                *align_columns([["Scores", *FIGURES.values()], *leads], right=figures),
                 "",
                 f"At {self.cutoffs[-1]:%Y-%m-%d}: {self.customer_count:,} customers, of whom {self.buyer_count:,} "
                 "bought something with a category in the horizon after it. The training report also counts customers "

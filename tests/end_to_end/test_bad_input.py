@@ -213,7 +213,7 @@ def test_values_that_cannot_be_types_are_not_shown(read: Callable[..., Any]) -> 
 
 def test_check_warns_about_unlisted_types(tmp_path: Path, shop: Path) -> None:
     params = params_in(tmp_path, shop, "source.events.event_types={view: [view], purchase: [purchase]}")
-    assert re.search(r"Warning +[\d,]+ of [\d,]+ events have types in no list .*cart \([\d,]+\)", checked(params))
+    assert re.search(r"Warnings\n  - [\d,]+ of [\d,]+ events have types in no list .*cart \([\d,]+\)", checked(params))
     assert "Warning" not in checked(params_in(tmp_path, shop))
 
 

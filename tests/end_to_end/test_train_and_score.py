@@ -529,10 +529,12 @@ def test_a_model_of_another_shop_leaves_the_scores_unchanged(
         score(changed, model_uri=result.model_uri, out=out, progress=SILENT)
     assert out.read_text() == "old"
     scored = score(changed, model_uri=result.model_uri, out=out, progress=SILENT, force=True)
-    assert re.search(r"Warning +the model may be another shop's: `source` describes .* and \d+%", scored.as_text())
+    assert re.search(r"Warnings\n  - the model may be another shop's: `source` describes .* and \d+%", scored.as_text())
     same_products = params.model_copy(update={"source": params.source.model_copy(update={"events": events})})
     scored = score(same_products, model_uri=result.model_uri, out=out, progress=SILENT)
-    assert re.search(r"Warning +the model may be another shop's: `source` describes [^%]*\. Train", scored.as_text())
+    assert re.search(
+        r"Warnings\n  - the model may be another shop's: `source` describes [^%]*\. Train", scored.as_text()
+    )
 
 
 def test_the_manifest_has_the_digests_of_the_files(trained: tuple[Params, TrainingResult]) -> None:

@@ -126,7 +126,7 @@ def test_page_and_text() -> None:
     assert (contents["start"], contents["end"], contents["step"]) == ("1 Jan 2025", "1 Mar 2025", "31 days")
     text = as_text(contents)
     assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
-    assert "Warning         mind the gap" in text and "over 28" in text
+    assert "Warnings\n  - mind the gap" in text and "over 28" in text
     # The three customers who were not slipping are hidden together with the fifteen who were.
     assert re.search(
         r"Where lost buyers come from .*\n.*\nnot shown separately: some groups are too small +18 \(100%\)", text

@@ -44,7 +44,7 @@ def test_the_table_is_printed_and_tracked(params: Callable[..., Params], shop: P
     assert names == [row[0] for row in table["data"]][:-1]
     popularity = leads["data"][names.index("popularity")]
     ahead = popularity[leads["columns"].index("who_auc_mean")]
-    assert re.split(r"Kindred \(fitted weights\) ahead of.*\n", output)[1].split()[:2] == [
+    assert re.split(r"Kindred \(fitted weights\) ahead of\nScores .*\n", output)[1].split()[:2] == [
         "popularity",
         f"{ahead:+.3f}",
     ]
