@@ -169,7 +169,7 @@ def test_few_identical_customers(count: int) -> None:
 
 def test_fewer_customers_than_segments_gives_a_note() -> None:
     clusters = fit_kmeans(FOUR, 0, n_segments=9, **KMEANS)
-    assert clusters.notes == ("Only 4 of 9 segments: there are only 4 distinct customers.",)
+    assert clusters.notes == ("Only 4 of 9 segments: there are no more distinct customers.",)
 
 
 def test_missing_density_structure_gives_a_note() -> None:
