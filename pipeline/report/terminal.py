@@ -103,8 +103,9 @@ class TerminalProgress(Progress):
             transient=True,
             disable=not console.is_terminal,
             refresh_per_second=4,
+            redirect_stdout=False,
         )
-        self.task: bars.TaskID | None = None
+        self.task = self.line.add_task("starting", total=None)
 
     def __enter__(self) -> TerminalProgress:
         self.line.start()
@@ -131,8 +132,6 @@ class TerminalProgress(Progress):
         self.shown = time.monotonic()
         if not self.console.is_terminal:
             self.console.print(f"[{self.shown - self.started:6.1f} s] {text}", soft_wrap=True)
-        elif self.task is None:
-            self.task = self.line.add_task(text, total=None)
         else:
             self.line.update(self.task, description=text)
 
