@@ -94,6 +94,7 @@ class TerminalProgress(Progress):
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.is_live = console.is_terminal and not console.is_dumb_terminal
         self.started = self.step_started = self.shown = time.monotonic()
         self.line = bars.Progress(
             bars.SpinnerColumn(),
@@ -101,7 +102,7 @@ class TerminalProgress(Progress):
             bars.TextColumn("{task.description}", markup=False),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self.is_live,
             refresh_per_second=4,
             redirect_stdout=False,
         )
@@ -124,13 +125,13 @@ class TerminalProgress(Progress):
         now = time.monotonic()
         if not done:
             self(step)
-        elif self.console.is_terminal or now - self.shown >= SECONDS_BETWEEN_COUNTS:
+        elif self.is_live or now - self.shown >= SECONDS_BETWEEN_COUNTS:
             left = time_left(now - self.step_started, done, total)
             self._show(f"{step} {done:,}/{total:,}{', ' * bool(left)}{left}")
 
     def _show(self, text: str) -> None:
         self.shown = time.monotonic()
-        if not self.console.is_terminal:
+        if not self.is_live:
             self.console.print(f"[{self.shown - self.started:6.1f} s] {text}", soft_wrap=True)
         else:
             self.line.update(self.task, description=text)

@@ -124,7 +124,8 @@ def test_progress_in_a_pipe_is_a_line_per_step_and_few_counts(clock: Clock) -> N
     ]
 
 
-def test_progress_on_a_terminal_is_one_line_that_goes_away() -> None:
+def test_progress_on_a_terminal_is_one_line_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
     paper = io.StringIO()
     console = Console(file=paper, force_terminal=True, width=80, legacy_windows=False)
     with TerminalProgress(console) as progress:
@@ -136,6 +137,14 @@ def test_progress_on_a_terminal_is_one_line_that_goes_away() -> None:
     assert "trying candidates 7/18, about" in text and "Warning: odd" in text
     assert "[   " not in text
     assert paper.getvalue().endswith("\x1b[2K")  # the line is erased
+
+
+def test_a_terminal_that_cannot_erase_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    paper = io.StringIO()
+    with TerminalProgress(Console(file=paper, force_terminal=True)) as progress:
+        progress("reading")
+    assert paper.getvalue() == "[   0.0 s] reading\n"
 
 
 @pytest.mark.parametrize(
