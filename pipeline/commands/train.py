@@ -206,7 +206,7 @@ def _describe(
     progress("measuring retention")
     described = add_retention(con, log.source, log.past, log.profiles, described, params)
     progress("measuring predictive validity")
-    validity, validity_notes = measure_latest_validity(log.past, params)
+    validity, validity_notes = measure_latest_validity(log.past, params, progress)
     all_notes = (
         *(text for facet in facets for text in facet.fitted.notes),
         *notes,
