@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import read_source
-from pipeline.profiles.build import Progress
 from pipeline.profiles.interest_fit import log_backtest, run_backtest
 from pipeline.report.next_steps import command
 from pipeline.stores import files, mlflow_runs

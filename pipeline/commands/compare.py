@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.commands.migration import names_by_rule
 from pipeline.commands.promote import STABILITY, VALIDITY, tolerances, worse_in
 from pipeline.config.params import Params
-from pipeline.profiles.build import Progress
+from pipeline.config.progress import Progress
 from pipeline.report.comparison import Advice, as_text, comparison
 from pipeline.report.pages.render import render_template
 from pipeline.report.texts.wording import wording

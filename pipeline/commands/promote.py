@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.report import publish
+from pipeline.report.terminal import align_columns
 from pipeline.stores import files, mlflow_runs, model_registry
 
 STABILITY = ("stability_mean", "stability_min")
@@ -53,11 +54,9 @@ def _promote(params: Params, run: str, *, force: bool) -> str:
     with mlflow_runs.one_at_a_time(params):
         champion = model_registry.champion_run(store)
         before = mlflow_runs.read_run(store, champion).metrics if champion is not None and champion != run_id else {}
-        lines = [
-            f"{name:<26}{figures[name]:>8.3f}   champion {before[name]:.3f}"
-            for name in tolerances(figures, params)
-            if name in before
-        ]
+        compared = [name for name in tolerances(figures, params) if name in before]
+        rows = [[name, f"{figures[name]:.3f}", f"{before[name]:.3f}"] for name in compared]
+        lines = align_columns([["Metric", "This run", "Champion"], *rows], right={1, 2}) if rows else []
         worse = worse_in(figures, before, params)
         if worse and not force:
             raise UserError(

@@ -19,8 +19,9 @@ from pipeline.commands.train_log import log_trained_model, log_training
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import Source, read_source
-from pipeline.profiles.build import Profiles, Progress, build_profiles
+from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params
 from pipeline.profiles.search_queries import counts_text
 from pipeline.report.pages.render import render
@@ -220,7 +221,7 @@ def _describe(
     progress("measuring retention")
     described = add_retention(con, log.source, log.past, log.profiles, described, params)
     progress("measuring predictive validity")
-    validity, validity_notes = measure_latest_validity(log.past, params)
+    validity, validity_notes = measure_latest_validity(log.past, params, progress)
     all_notes = (
         *(text for facet in facets for text in facet.fitted.notes),
         *notes,

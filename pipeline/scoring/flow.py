@@ -13,8 +13,9 @@ from sklearn.metrics import adjusted_rand_score
 from models.identity import RULE_GROUP_PREFIX, match_segments
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import Source, read_source
-from pipeline.profiles.build import Progress, build_profiles
+from pipeline.profiles.build import build_profiles
 from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
 from pipeline.stores.database import connect

@@ -21,9 +21,11 @@ from models.selection import Candidate, Choice, choose, scores
 from models.validity import CHANCE, predictive_validity
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
-from pipeline.profiles.build import Profiles, Progress
+from pipeline.config.progress import Progress
+from pipeline.profiles.build import Profiles
 from pipeline.report import plots
 from pipeline.report.next_steps import command
+from pipeline.report.terminal import align_columns, counted
 from pipeline.segmentation.cluster import cluster, hdbscan_settings, segment_ids
 from pipeline.segmentation.describe import describe_segments
 from pipeline.segmentation.predictive_validity import NO_QUALITY_METRICS, CutoffData
@@ -176,27 +178,40 @@ def search_space(params: Params, facet: Facet, *, sweep: bool) -> list[Setting]:
 
 
 def run_settings(
-    settings: Sequence[Setting], sample: Sample, earlier: Sequence[CutoffData], params: Params, facet: Facet
+    settings: Sequence[Setting],
+    sample: Sample,
+    earlier: Sequence[CutoffData],
+    params: Params,
+    facet: Facet,
+    progress: Progress,
 ) -> list[Trial]:
     """Fit and judge settings in parallel, on a sample of today's customers and on the earlier cutoffs."""
     # UMAP's compiled code is not thread-safe. For the others, starting processes would take longer than the work.
     use_threads = all(setting.algorithm != "hdbscan" for setting in settings)
     work = [delayed(_run_trial)(setting, sample, earlier, params, facet) for setting in settings]
     with threadpool_limits(limits=1):
-        trials = Parallel(n_jobs=params.sweep.n_jobs, prefer="threads" if use_threads else "processes")(work)
-    return list(trials)
+        trials = Parallel(
+            n_jobs=params.sweep.n_jobs, prefer="threads" if use_threads else "processes", return_as="generator"
+        )(work)
+        return list(progress.each(f"trying candidates for {facet.name}", trials, len(settings)))
 
 
 def run_trials(
-    profiles: Profiles, earlier: Sequence[CutoffData], params: Params, facet: Facet, *, sweep: bool
+    profiles: Profiles,
+    earlier: Sequence[CutoffData],
+    params: Params,
+    facet: Facet,
+    *,
+    sweep: bool,
+    progress: Progress,
 ) -> list[Trial]:
     """Fit and judge every candidate. If separation decides, numbers of segments near the best are also tried."""
     sample = _sample(profiles, params, facet)
-    trials = run_settings(search_space(params, facet, sweep=sweep), sample, earlier, params, facet)
+    trials = run_settings(search_space(params, facet, sweep=sweep), sample, earlier, params, facet, progress)
     if "separation" in facet.settings.chosen_by and (sweep or facet.settings.n_segments == "auto"):
         while counts := counts_between(trials, facet):
             more = [Setting("kmeans", count, None, 0, {}) for count in counts]
-            trials += run_settings(more, sample, earlier, params, facet)
+            trials += run_settings(more, sample, earlier, params, facet, progress)
     return trials
 
 
@@ -319,10 +334,9 @@ def choose_and_fit(
     starts : mapping
         `lineage.Champion.starts`. The full training tries them as well as the candidate's own clusters.
     """
-    progress(f"trying candidates for {facet.name}")
     min_clustered = max(params.minimum.customers, 1)
     earlier = [data for data in earlier if _clustered_count(data.profiles, facet) >= min_clustered]
-    trials = run_trials(profiles, earlier, params, facet, sweep=sweep)
+    trials = run_trials(profiles, earlier, params, facet, sweep=sweep, progress=progress)
     min_customers = params.quality.min_segment_customers or params.naming.min_group
     remaining = {trial.candidate: trial for trial in trials if trial.setting.algorithm != "rule"}
     while choice := choose(
@@ -394,7 +408,7 @@ def _fallback_k(
             break
     reason = (
         f"None of {len(trials)} candidates had {min_customers} customers in every segment "
-        f"(quality.min_segment_customers), so {count} segment{'s' * (count > 1)} {'are' if count > 1 else 'is'} used."
+        f"(quality.min_segment_customers), so {counted(count, 'segment')} {'are' if count > 1 else 'is'} used."
     )
     fitted = replace(fitted, candidates=[trial.candidate for trial in trials], choice_reason=reason)
     return ChosenClusters(chosen, fitted, trials, None)
@@ -457,14 +471,12 @@ def candidate_metrics(candidate: Candidate, score: float, facet: Facet) -> dict[
 def candidates_text(trials: Sequence[Trial], params: Params, facet: Facet) -> str:
     """A line per candidate, highest score first, with the command that trains it in full."""
     candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
-    lines = [f"{'Score':>5}  {'Stable':>6}  {'Smallest':>8}  {'Named':>5}  Train {facet.name} in full"]
+    rows = [["Score", "Stable", "Smallest", "Named", f"Train {facet.name} in full"]]
     for score, trial in sorted(
         zip(candidate_scores, trials, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.simplicity)
     ):
         candidate = trial.candidate
-        lines.append(
-            f"{score:5.2f}  {candidate.stable_share:6.0%}  {candidate.smallest_count:8,.0f}  "
-            f"{candidate.named_apart:>2}/{candidate.n_segments:<2}  "
-            f"{trial.setting.command(params, facet)}"
-        )
-    return "\n".join(lines)
+        figures = [f"{score:.2f}", f"{candidate.stable_share:.0%}", f"{candidate.smallest_count:,.0f}"]
+        named = f"{candidate.named_apart}/{candidate.n_segments}"
+        rows.append([*figures, named, trial.setting.command(params, facet)])
+    return "\n".join(align_columns(rows, right={0, 1, 2, 3}, whole={4}))

@@ -29,8 +29,9 @@ from models.validity import (
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.source import Source
-from pipeline.profiles.build import Profiles, Progress, build_profiles
+from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import backtest_cutoffs, sample_of
 from pipeline.profiles.prepare_events import with_columns, with_customer_numbers
 from pipeline.segmentation.cluster import cluster, segment_ids
@@ -145,11 +146,9 @@ def build_cutoffs(
     sample = sample_of(source, params)
     # The log is read once for all cutoffs.
     sample = replace(sample, events=materialise(con, sample.events, SAMPLED_EVENTS))
-    data = []
-    for cutoff in cutoffs[-1:] if last_only else cutoffs:
-        progress(f"profiles of {cutoff:%Y-%m-%d}")
-        data.append(build_cutoff_data(con, sample, params, cutoff))
-    return data, ""
+    used = cutoffs[-1:] if last_only else cutoffs
+    counted = progress.each("building profiles of earlier dates", used, len(used))
+    return [build_cutoff_data(con, sample, params, cutoff) for cutoff in counted], ""
 
 
 def build_cutoff_data(con: Any, sample: Source, params: Params, cutoff: datetime) -> CutoffData:
@@ -192,15 +191,17 @@ def _arrays(table: ir.Table) -> dict[str, np.ndarray]:
     return {name: rows[name].to_numpy() for name in rows.column_names}
 
 
-def measure_latest_validity(cutoffs: Sequence[CutoffData], params: Params) -> tuple[Validity | None, tuple[str, ...]]:
+def measure_latest_validity(
+    cutoffs: Sequence[CutoffData], params: Params, progress: Progress = SILENT
+) -> tuple[Validity | None, tuple[str, ...]]:
     """`measure_validity` at the last cutoff; if it cannot be measured, None and a note that explains why."""
     try:
-        return (measure_validity(cutoffs[-1], params), ()) if cutoffs else (None, ())
+        return (measure_validity(cutoffs[-1], params, progress), ()) if cutoffs else (None, ())
     except UserError as error:
         return None, (f"Predictive validity was not measured: {error}",)
 
 
-def measure_validity(data: CutoffData, params: Params) -> Validity:
+def measure_validity(data: CutoffData, params: Params, progress: Progress = SILENT) -> Validity:
     """Fit the facets of ``params`` on the profiles at a cutoff, and measure how well the segments predict outcomes.
 
     Each facet is measured alone, and all facets together. They are compared with the same number of groups from simple
@@ -214,7 +215,8 @@ def measure_validity(data: CutoffData, params: Params) -> Validity:
         SEGMENTS: [groups[facet.name] for facet in facets],
         **{name: [labels] for name, labels in groups.items()},
     }
-    predicted = {name: predicted_by_groups(labels, outcomes, seed=seed) for name, labels in groupings.items()}
+    counted = progress.each("predicting outcomes from each grouping", groupings.items(), len(groupings))
+    predicted = {name: predicted_by_groups(labels, outcomes, seed=seed) for name, labels in counted}
     weights = customer_weights(len(outcomes.bought), params.backtest.bootstrap_resamples, seed)
     sample = sampled_rows(len(outcomes.bought), params.quality.ceiling_customers, seed)
     sample_weights = customer_weights(len(sample), params.backtest.bootstrap_resamples, seed)

@@ -14,6 +14,7 @@ from pipeline.commands.rename import rename
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of, with_facets
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.report.comparison import Advice, comparison, flow_figure
 from pipeline.report.pages.render import render_template
 from pipeline.report.texts.languages import read_texts
@@ -21,10 +22,6 @@ from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flow_table
 from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import start_run
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def expand_flows(*groups: tuple[str, str, int]) -> tuple[pd.Series, pd.Series]:
@@ -213,10 +210,10 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
     settings, first = params(), champion
     behaviour, interest = facets_of(settings)
     fewer = with_facets(settings, [behaviour.with_settings(n_segments=4), interest.with_settings(n_segments=3)])
-    second = train(fewer, sweep=False, progress=quiet)
+    second = train(fewer, sweep=False, progress=SILENT)
     rename(settings, first.segments.segment_id[0], "Our <gold>")
     in_albanian = settings.model_copy(update={"language": "sq"})
-    output = compare(in_albanian, [first.run_id[:10], second.run_id], flow=True, progress=quiet)
+    output = compare(in_albanian, [first.run_id[:10], second.run_id], flow=True, progress=SILENT)
     assert re.search(r"facets\.behaviour\.n_segments +6 +4", output)
     assert re.search(r"facets\.interest\.n_segments +5 +3", output)
     for facet in ("behaviour", "interest"):
@@ -267,10 +264,10 @@ def test_without_flow_and_when_it_is_unavailable(params: Callable[..., Params]) 
         with start_run(store, name=name, tags={}) as run:
             ids.append(run.run_id)
             run.log_metrics({"behaviour/stability_mean": 0.5})
-    output = compare(settings, ids, flow=False, progress=quiet)
+    output = compare(settings, ids, flow=False, progress=SILENT)
     assert "add --flow" in output
-    assert "cannot be shown" in compare(settings, ids, flow=True, progress=quiet)
+    assert "cannot be shown" in compare(settings, ids, flow=True, progress=SILENT)
     with pytest.raises(mlflow_runs.TrackingError, match="two different runs"):
-        compare(settings, [ids[0], ids[0][:9]], flow=False, progress=quiet)
+        compare(settings, [ids[0], ids[0][:9]], flow=False, progress=SILENT)
     with pytest.raises(mlflow_runs.TrackingError, match="expected the id of a run"):
-        compare(settings, [ids[0], "nosuchrun"], flow=False, progress=quiet)
+        compare(settings, [ids[0], "nosuchrun"], flow=False, progress=SILENT)

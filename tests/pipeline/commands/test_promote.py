@@ -10,13 +10,14 @@ from pipeline.commands.promote import promote, worse_in
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import start_run
 
 
 def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params], champion: TrainingResult) -> None:
     settings, first = params(), champion
-    second = train(settings, sweep=False, progress=lambda step: None)
+    second = train(settings, sweep=False, progress=SILENT)
     client = mlflow_runs.open_store(settings).client
 
     def version() -> str:

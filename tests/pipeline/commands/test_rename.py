@@ -15,12 +15,9 @@ from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.stores.mlflow_runs import RunRecord
 from pipeline.stores.model_registry import with_given_names
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def published_names(params: Params) -> dict[str, str]:
@@ -41,7 +38,7 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
 
     def scored() -> pd.DataFrame:
         out = settings.path(settings.outputs.scores)
-        score(settings, model_uri="models:/kindred@champion", out=out, progress=quiet)
+        score(settings, model_uri="models:/kindred@champion", out=out, progress=SILENT)
         return pq.read_table(out).to_pandas()
 
     scores = scored()
@@ -61,7 +58,7 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
     assert "Our taste" not in set(scores.interest_segment[scores.interest_segment_id != interest.segment_id])
     assert "Our gold" in set(scores.segment) and "Our taste" not in set(scores.segment)
     assert published_names(settings)[interest.segment_id] == "Our taste"
-    again = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
+    again = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=SILENT)
     names = again.segments.set_index("segment_id")["name"].to_dict()
     assert names[segment.segment_id] == "Our gold" and names[interest.segment_id] == "Our taste"
     assert list(names.values()).count("Our gold") == 1
@@ -74,7 +71,7 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
     assert published_names(settings)[interest.segment_id] == "Our taste"
     rename(settings, "Our taste", None)
     assert "Our taste" not in set(scored().interest_segment)
-    assert "Our gold" not in set(train(settings, sweep=False, progress=quiet).segments.name)
+    assert "Our gold" not in set(train(settings, sweep=False, progress=SILENT).segments.name)
 
     # Results of another run in the outputs folder are left unchanged.
     (settings.path(settings.outputs.folder) / "manifest.json").write_text('{"run_id": "another"}')

@@ -17,15 +17,11 @@ from pipeline.commands.backtest import backtest
 from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.interest_fit import fitted_params, formula_from_params, formula_text
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.database import connect
-
-
-def quiet(step: str) -> None:
-    """Ignores progress messages."""
-
 
 SMALL = ("backtest.bootstrap_resamples=10", "interests.fit_min_purchases=50", "interests.fit=auto")
 
@@ -37,7 +33,7 @@ def artifact(store: mlflow_runs.RunStore, run_id: str, name: str) -> str:
 def test_the_table_is_printed_and_tracked(params: Callable[..., Params], shop: Path) -> None:
     query = f"select * from '{shop}/events/*.parquet' where 'password=hunter2' <> ''"
     settings = params(*SMALL, "source.events.path=null", f"source.events.query={query}")
-    output = backtest(settings, progress=quiet)
+    output = backtest(settings, progress=SILENT)
     for row in ("popularity", "raw counts", "Adobe Target's rule", "configured weights", "fitted weights"):
         assert row in output
     assert "an action counts half after" in output
@@ -52,7 +48,7 @@ def test_the_table_is_printed_and_tracked(params: Callable[..., Params], shop: P
     assert names == [row[0] for row in table["data"]][:-1]
     popularity = leads["data"][names.index("popularity")]
     ahead = popularity[leads["columns"].index("who_auc_mean")]
-    assert re.split(r"Kindred \(fitted weights\) ahead of.*\n", output)[1].split()[:2] == [
+    assert re.split(r"Kindred \(fitted weights\) ahead of\nScores .*\n", output)[1].split()[:2] == [
         "popularity",
         f"{ahead:+.3f}",
     ]
@@ -94,7 +90,7 @@ def test_events_after_a_cutoff_do_not_affect_the_snapshot(params: Callable[..., 
 
 def test_training_uses_and_stores_the_fitted_formula(params: Callable[..., Params]) -> None:
     settings = params(*SMALL)
-    trained = train(settings, sweep=False, progress=quiet)
+    trained = train(settings, sweep=False, progress=SILENT)
     assert any("fitted to" in note for note in trained.notes)
     store = mlflow_runs.open_store(settings)
     model = model_registry.load_model(store, trained.model_uri)
@@ -109,7 +105,7 @@ def test_training_uses_and_stores_the_fitted_formula(params: Callable[..., Param
 
 def test_unfitted_weights_are_not_reported_as_fitted(params: Callable[..., Params]) -> None:
     settings = params(*SMALL, "interests.fit_min_purchases=1000000")
-    trained = train(settings, sweep=False, progress=quiet)
+    trained = train(settings, sweep=False, progress=SILENT)
     assert any("the configured weights are kept" in note for note in trained.notes)
     store = mlflow_runs.open_store(settings)
     assert not mlflow_runs.read_run(store, trained.run_id).summary["method"]["is_fitted"]
@@ -121,11 +117,11 @@ def test_a_short_log_trains_with_the_configured_weights(params: Callable[..., Pa
     settings = params(*SMALL, "backtest.horizon_days=300")
     with connect(settings.engine, folder=settings.path(settings.outputs.folder)) as con:
         source = read_source(con, settings, rejected_path=None)
-        after, measured, note = fitted_params(con, source, settings, progress=quiet)
+        after, measured, note = fitted_params(con, source, settings, progress=SILENT)
     assert after == settings and measured is None
     assert "at least 600 days" in note
     with pytest.raises(UserError, match=r"backtest\.horizon_days"):
-        backtest(settings, progress=quiet)
+        backtest(settings, progress=SILENT)
 
 
 def test_the_sample_does_not_depend_on_the_order_of_rows(

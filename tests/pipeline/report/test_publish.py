@@ -18,14 +18,11 @@ from pipeline.commands.report import report
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.report.publish import MANIFEST, REPORT, SEGMENTS, SEGMENTS_JSON
 from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import start_run
 from tests.pipeline.conftest import PARAMS
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def result_files(folder: Path) -> dict[str, bytes]:
@@ -40,7 +37,7 @@ def test_a_challenger_does_not_replace_the_champions_results_until_promoted(
     assert first.report_path == folder / REPORT
     assert "is still the champion's" not in first.as_text()
     champions = result_files(folder)
-    second = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
+    second = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=SILENT)
     assert second.report_path == folder / "challenger" / REPORT
     note = f"{folder / REPORT} is still the champion's. To replace it: kindred promote {second.run_id[:12]}"
     assert note in second.as_text()

@@ -20,6 +20,7 @@ from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.segmentation.choose import ChosenClusters, choose_and_fit, needs_choice, search_space
@@ -43,10 +44,6 @@ SMALL = (
 )
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 def behaviour_of(params: Params) -> Facet:
     return facets_of(params)[0]
 
@@ -60,7 +57,7 @@ def chosen(
 ) -> ChosenClusters:
     """The choice for the behaviour facet."""
     facet = behaviour_of(config)
-    return choose_and_fit(None, profiles, earlier, config, facet, starts or {}, sweep=False, progress=quiet)
+    return choose_and_fit(None, profiles, earlier, config, facet, starts or {}, sweep=False, progress=SILENT)
 
 
 def test_the_search_space_and_the_command_that_trains_a_candidate(params: Callable[..., Params]) -> None:
@@ -124,7 +121,7 @@ SHARED = ("n_segments", "stability_mean", "silhouette", "smallest_share", "valid
 
 def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(params: Callable[..., Params]) -> None:
     config = params(*SMALL)
-    result = train(config, sweep=False, progress=quiet)
+    result = train(config, sweep=False, progress=SILENT)
     store = mlflow_runs.open_store(config)
     runs = list(mlflow_runs.search_runs(store, [store.experiment_id]))
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == result.run_id]
@@ -160,7 +157,7 @@ def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(params: Call
 def test_a_sweep_prints_a_line_per_candidate(params: Callable[..., Params]) -> None:
     few = ("facets.behaviour.try_block_weights=[]", "facets.interest.try_n_segments=[4]", "quality.validity=false")
     config = params(*SMALL, *few, "facets.behaviour.n_segments=3")
-    output = train(config, sweep=True, progress=quiet).as_text()
+    output = train(config, sweep=True, progress=SILENT).as_text()
     tables = re.findall(r"Train (\w+) in full\n((?: .*kindred train --params .*\n)+)", output)
     commands = {
         facet: [trained_by(command) for command in re.findall(r"kindred train --params .*", lines)]

@@ -24,6 +24,7 @@ from pipeline.config.errors import ParamsError, UserError
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.report.next_steps import proposals_text
 from pipeline.report.texts.wording import proposed_name, wording
 from pipeline.segmentation.describe import Segments
@@ -33,10 +34,6 @@ from pipeline.stores import mlflow_runs
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 READ = "import json, sys; question = json.load(sys.stdin)"
 MARKED = '<i>Gold</i> & "co"'
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def proposer(folder: Path, *lines: str) -> str:
@@ -84,7 +81,7 @@ def segments_of(table: list[dict[str, Any]]) -> Segments:
 
 def proposed(override: str, *more: str, table: list[dict[str, Any]] = TABLE) -> tuple[dict[str, Any], str]:
     """segment_id -> proposal of the segments that have one, and the warning."""
-    (segments,), warning = add_proposals([segments_of(table)], load_params(PARAMS, [override, *more]), progress=quiet)
+    (segments,), warning = add_proposals([segments_of(table)], load_params(PARAMS, [override, *more]), progress=SILENT)
     assert [{**row, "proposed_names": None} for row in segments.table] == [
         {**row, "proposed_names": None} for row in table
     ]
@@ -106,7 +103,7 @@ def test_proposals_are_shown_with_the_command_that_accepts_them_and_change_nothi
         "print(json.dumps({ids[0]: marked, ids[1]: 'x' * 81, ids[2]: ' Our  friends '}))",
     )
     with_proposer = params(proposer(tmp_path, *lines))
-    done = train(with_proposer, sweep=False, progress=quiet)
+    done = train(with_proposer, sweep=False, progress=SILENT)
     _, plain = first_training
 
     text = (tmp_path / "question.json").read_text()
@@ -238,7 +235,7 @@ def test_a_program_that_cannot_be_run_is_reported_before_the_training(
     with pytest.raises(
         UserError, match=r"naming\.proposer: expected a program that can be run, found none called 'no-such'"
     ):
-        train(params("naming.proposer=[no-such]"), sweep=False, progress=quiet)
+        train(params("naming.proposer=[no-such]"), sweep=False, progress=SILENT)
 
     script = tmp_path / "names.sh"
     script.write_text('#!/bin/sh\necho "{\\"s01\\": \\"$1 in $(basename $PWD)\\"}"\n')
@@ -250,10 +247,10 @@ def test_a_program_that_cannot_be_run_is_reported_before_the_training(
     script.chmod(0o755)
     require_proposer(with_script)
     monkeypatch.chdir("/")
-    (segments,), _ = add_proposals([segments_of(TABLE)], with_script, progress=quiet)
+    (segments,), _ = add_proposals([segments_of(TABLE)], with_script, progress=SILENT)
     assert segments.table[0]["proposed_names"]["en"] == f"A b in {tmp_path.name}"
     script.write_bytes(b"\x7fELF of another machine")
-    _, warning = add_proposals([segments_of(TABLE)], with_script, progress=quiet)
+    _, warning = add_proposals([segments_of(TABLE)], with_script, progress=SILENT)
     assert "the program could not be started" in warning
 
 
