@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import ibis
 import ibis.expr.types as ir
+from dateutil.easter import EASTER_ORTHODOX, EASTER_WESTERN, easter
 
 from features.events import ObservationWindow
 from features.occasions import local_time
 
-DAY = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})|(easter|orthodox_easter)([+-]\d{1,3})?")
+DAY = re.compile(r"(?:(\d{4})-)?(\d{2})-(\d{2})|(easter|orthodox_easter|eid_al_fitr|eid_al_adha)([+-]\d{1,3})?")
+EIDS = {"eid_al_fitr": "Eid al-Fitr", "eid_al_adha": "Eid al-Adha"}
+"""Our names of the feasts that follow the moon, and their names in `holidays`."""
 
 
-def easter(year: int) -> date:
-    """Western Easter Sunday (Meeus, Jones and Butcher)."""
-    a, (b, c) = year % 19, divmod(year, 100)
-    d = (19 * a + b - b // 4 - (b - (b + 8) // 25 + 1) // 3 + 15) % 30
-    e = (32 + 2 * (b % 4) + 2 * (c // 4) - d - c % 4) % 7
-    months, day = divmod(d + e - 7 * ((a + 11 * d + 22 * e) // 451) + 114, 31)
-    return date(year, months, day + 1)
+def feast_days(feast: str, year: int) -> list[date]:
+    """The days of a movable feast in a year, as Gregorian dates; usually one.
+
+    The year of the moon has 354 or 355 days, so an Eid can fall twice into one year, as Eid al-Fitr does in 2033.
+    """
+    if feast in EIDS:
+        return _eids(year)[feast]
+    return [easter(year, EASTER_ORTHODOX if feast == "orthodox_easter" else EASTER_WESTERN)]
 
 
-def orthodox_easter(year: int) -> date:
-    """Orthodox Easter Sunday as a Gregorian date, for the years 1900 to 2099 (Meeus)."""
-    d = (19 * (year % 19) + 15) % 30
-    e = (2 * (year % 4) + 4 * (year % 7) - d + 34) % 7
-    months, day = divmod(d + e + 114, 31)
-    return date(year, months, day + 1) + timedelta(days=13)
+@functools.cache
+def _eids(year: int) -> dict[str, list[date]]:
+    """The first day of each Eid, as celebrated in Albania; those to come are estimates of the library."""
+    from holidays import country_holidays  # takes 0.2 s; most shops have no such feast
+
+    days = country_holidays("AL", years=year, observed=False, language="en_US", islamic_show_estimated=False)
+    return {feast: sorted(days.get_named(name)) for feast, name in EIDS.items()}
 
 
 def spans(texts: Sequence[str], years: Sequence[int]) -> list[tuple[date, date]]:
@@ -38,8 +44,8 @@ def spans(texts: Sequence[str], years: Sequence[int]) -> list[tuple[date, date]]
     Parameters
     ----------
     texts : sequence of str
-        A day or a range of days: ``12-25``, ``12-01..01-06``, ``easter-7..easter+1``, ``orthodox_easter``, or a day of
-        one year, ``2025-03-30``.
+        A day or a range of days: ``12-25``, ``12-01..01-06``, ``easter-7..easter+1``, ``orthodox_easter``,
+        ``eid_al_fitr``, ``eid_al_adha-2..eid_al_adha``, or a day of one year, ``2025-03-30``.
 
     Raises
     ------
@@ -51,26 +57,32 @@ def spans(texts: Sequence[str], years: Sequence[int]) -> list[tuple[date, date]]
         first, dots, last = text.partition("..")
         last = last if dots else first
         for year in years:
-            start, end = _day(first, year, text), _day(last, year, text)
-            if end < start:
-                end = _day(last, year + 1, text)
-            if end < start:
-                raise ValueError(f"expected a first day that is not after the last one. Got {text!r}")
-            dates.append((start, end))
+            for start in _days(first, year, text):
+                ends = [day for at in (year, year + 1) for day in _days(last, at, text) if day >= start]
+                if not ends:
+                    raise ValueError(f"expected a first day that is not after the last one. Got {text!r}")
+                dates.append((start, ends[0]))
     return sorted(set(dates))
 
 
-def _day(text: str, year: int, span: str) -> date:
+def check_spans(texts: Sequence[str]) -> None:
+    """Raise a ValueError if `spans` cannot read a text. Dates of the moon are not looked up, so this is fast."""
+    spans([re.sub("|".join(EIDS), "easter", text) for text in texts], range(2024, 2026))
+
+
+def _days(text: str, year: int, span: str) -> list[date]:
     match = DAY.fullmatch(text.strip())
     if not match:
-        raise ValueError(f"expected days such as 12-25, 12-01..12-31, easter-7..easter or 2025-03-30. Got {span!r}")
+        raise ValueError(
+            f"expected days such as 12-25, 12-01..12-31, easter-7..easter, eid_al_fitr or 2025-03-30. Got {span!r}"
+        )
     own_year, month, day, feast, offset = match.groups()
     if feast:
-        return {"easter": easter, "orthodox_easter": orthodox_easter}[feast](year) + timedelta(days=int(offset or 0))
+        return [feast_day + timedelta(days=int(offset or 0)) for feast_day in feast_days(feast, year)]
     if not own_year and (month, day) == ("02", "29"):
         raise ValueError(f"expected a day that every year has. Got {span!r}")
     try:
-        return date(int(own_year or year), int(month), int(day))
+        return [date(int(own_year or year), int(month), int(day))]
     except ValueError:
         raise ValueError(f"expected days that exist. Got {span!r}") from None
 

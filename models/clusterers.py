@@ -86,7 +86,7 @@ def fit_kmeans(
     notes: tuple[str, ...] = (
         ()
         if count == n_segments
-        else (f"Only {count} of {n_segments} segments: there are only {count} distinct customer{'s' * (count > 1)}.",)
+        else (f"Only {count} of {n_segments} segments: there are no more distinct customers.",)
     )
     # One thread, because the order of multi-threaded sums changes the last digits.
     with threadpool_limits(limits=1), warnings.catch_warnings():
@@ -228,8 +228,8 @@ def _density_notes(labels: Ints) -> tuple[str, ...]:
         return ()
     count, noise_share = len(set(labels.tolist()) - {NOISE}), float((labels == NOISE).mean())
     return (
-        f"HDBSCAN found {count} cluster{'s' if count != 1 else ''} and {noise_share:.0%} noise: there is no clear "
-        "density structure. Set algorithm: kmeans for this facet, or a smaller min_cluster_share.",
+        f"HDBSCAN found no clear density structure (clusters: {count}, noise: {noise_share:.0%}). Set algorithm: "
+        "kmeans for this facet, or a smaller min_cluster_share.",
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -107,11 +108,8 @@ def stay_length(days: Floats, is_over: Flags) -> tuple[float | None, float, floa
         Days. The median is None if more than half of the stays continue beyond the observed time. The mean is
         restricted to ``longest``, the longest stay observed (the area under the curve).
     """
-    times = np.unique(days)
-    at_risk = len(days) - np.searchsorted(np.sort(days), times)
-    ended = np.searchsorted(np.sort(days[is_over]), times, side="right")
-    ended = np.diff(ended, prepend=0)
-    survival = np.cumprod(1.0 - ended / at_risk)
+    curve = stats.ecdf(stats.CensoredData(uncensored=days[is_over], right=days[~is_over])).sf
+    times, survival = curve.quantiles, curve.probabilities
     below = np.flatnonzero(survival <= 0.5 + 1e-12)
     mean = float((np.concatenate([[1.0], survival[:-1]]) * np.diff(times, prepend=0.0)).sum())
     return (float(times[below[0]]) if len(below) else None), mean, float(times[-1])

@@ -753,6 +753,17 @@ def _read_facet(folder: Path) -> dict[str, Any]:
     return model
 
 
+def with_optional_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataFrame:
+    """``profile`` with the columns that it lacks, all null: columns that may be null are optional in the signature."""
+    read = {*RATE_INPUTS, *VALUE_COLUMNS}
+    for facet in model["facets"]:
+        scaling = facet["scaling"]
+        for name, counts in zip(scaling["names"], _counts(scaling), strict=True):
+            read |= set(counts or [name])
+    lacking = sorted(read - set(profile))
+    return profile.assign(**dict.fromkeys(lacking, np.nan)) if lacking else profile
+
+
 class Scorer(PythonModel):
     """Profile rows in, segment columns and expected value out."""
 
@@ -762,7 +773,7 @@ class Scorer(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """The columns of the scores that the model computes, one row per profile row."""
-        return score_columns(model_input, self.model)
+        return score_columns(with_optional_columns(model_input, self.model), self.model)
 
 
 set_model(Scorer())

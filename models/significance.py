@@ -59,13 +59,9 @@ def compare_means(sums: pd.DataFrame) -> pd.DataFrame:
     cells["figure"], cells["shop"] = mean, shop_sums.total / shop_sums.known_count
     cells["lift"] = cells.figure / cells.shop.where(cells.shop != 0)
     varies = (variance > 0) | (variance_of_others > 0)
-    error, error_of_others = variance / cells.known_count, variance_of_others / others.known_count
-    with np.errstate(invalid="ignore", divide="ignore"):
-        t = (mean - mean_of_others) / np.sqrt(error + error_of_others)
-        freedom = (error + error_of_others) ** 2 / (
-            error**2 / (cells.known_count - 1) + error_of_others**2 / (others.known_count - 1)
-        )
-    cells["p_value"] = 2.0 * stats.t.sf(np.abs(t), freedom)
+    sample = [figures.to_numpy() for figures in (mean, np.sqrt(variance), cells.known_count)]
+    rest = [figures.to_numpy() for figures in (mean_of_others, np.sqrt(variance_of_others), others.known_count)]
+    cells["p_value"] = stats.ttest_ind_from_stats(*sample, *rest, equal_var=False).pvalue
     return with_q_values(cells[varies & cells.lift.notna()].reset_index(drop=True))
 
 

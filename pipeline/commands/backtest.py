@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import read_source
-from pipeline.profiles.build import Progress
 from pipeline.profiles.interest_fit import log_backtest, run_backtest
 from pipeline.report.next_steps import command
 from pipeline.stores import files, mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.run_log import close_stale_runs, run_tags, start_run
+from pipeline.stores.run_params import given_settings
 
 
 def backtest(params: Params, *, progress: Progress) -> str:
@@ -18,11 +20,12 @@ def backtest(params: Params, *, progress: Progress) -> str:
         progress("reading and checking")
         source = read_source(con, params, rejected_path=folder / "rejected.parquet")
         result = run_backtest(con, source, params, progress=progress)
-    mlflow = mlflow_runs.open_store(params)
-    mlflow_runs.close_stale_runs(mlflow, params)
-    name = f"backtest {params.as_of:%Y-%m-%d}"
-    with mlflow_runs.run(mlflow, name=name, tags=mlflow_runs.run_tags(params)) as run_id:
-        mlflow_runs.log_parameters(mlflow, params.redacted().flat())
-        log_backtest(mlflow, result)
+    store = mlflow_runs.open_store(params)
+    close_stale_runs(store)
+    with start_run(store, name=f"Backtest of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:
+        run.describe("How well interests from before a cutoff predict the purchases after it; see backtest.json.")
+        run.log_params(given_settings(params.redacted()))
+        run.log_json(params.redacted().model_dump(mode="json"), "params.json")
+        log_backtest(run, result)
     next_line = f"Next     {command(params, 'train')}    # runs the same fit if interests.fit is auto"
-    return f"{result.as_text()}\n\nRun      {run_id}\n{next_line}"
+    return f"{result.as_text()}\n\nRun      {run.run_id}\n{next_line}"

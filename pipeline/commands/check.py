@@ -11,9 +11,10 @@ import pandas as pd
 from features.events import EventType, ObservationWindow
 from features.value import order_key
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import read_source
 from pipeline.ingest.summary import ReadingSummary, unlisted_text
-from pipeline.profiles.build import Progress
+from pipeline.report.terminal import align_columns, paragraphs
 from pipeline.segmentation import sanity_checks
 from pipeline.stores.workspace import workspace
 
@@ -31,8 +32,10 @@ def check(params: Params, *, progress: Progress) -> str:
             + sanity_checks.check_units(observed, source.products)
             + sanity_checks.check_contact_events(_orders_and_contacts(observed))
         )
+        unlisted = unlisted_note(source.summary)
+        warnings = [unlisted, *warnings] if unlisted else warnings
         counts = reading_text(source.summary, params.local_timezone)
-        return "\n".join([counts, *(f"Warning   {warning}" for warning in warnings)])
+        return "\n".join([counts, *paragraphs("Warnings", warnings)])
 
 
 def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
@@ -55,19 +58,23 @@ def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
 def reading_text(reading: ReadingSummary, timezone: str) -> str:
     """Counts of read, accepted and rejected rows, one per line; times are in ``timezone``."""
     first, last = (_local_time(at, timezone) for at in (reading.first_event_at, reading.last_event_at))
-    lines = [
-        f"Read      {reading.read_count:>12,} rows",
-        f"Accepted  {reading.accepted_count:>12,}",
-        f"Rejected  {reading.rejected_count:>12,}",
-        *(f"  {rule:<24}{count:>12,}" for rule, count in reading.rejected_by_rule.items() if count),
-        *(f"  {rule:<24}{count:>12,}  (kept)" for rule, count in reading.noted_by_rule.items() if count),
-        f"Duplicates{reading.duplicate_count:>12,}  ({'dropped' if reading.duplicates_dropped else 'kept'})",
-        f"Customers {reading.customer_count:>12,}",
-        f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading.event_types.items())}",
-        *([f"Warning   {unlisted}"] if (unlisted := unlisted_note(reading)) else []),
-        f"Period    {first} to {last} (time zone {timezone})",
+    rules = [(rule, count, "") for rule, count in reading.rejected_by_rule.items()]
+    rules += [(rule, count, "(kept)") for rule, count in reading.noted_by_rule.items()]
+    rows = [
+        ("Read", reading.read_count, "rows"),
+        ("Accepted", reading.accepted_count, ""),
+        ("Rejected", reading.rejected_count, ""),
+        *((f"  {rule}", count, remark) for rule, count, remark in rules if count),
+        ("Duplicates", reading.duplicate_count, f"({'dropped' if reading.duplicates_dropped else 'kept'})"),
+        ("Customers", reading.customer_count, ""),
     ]
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *align_columns([(label, f"{count:,}", remark) for label, count, remark in rows], right={1}),
+            f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading.event_types.items())}",
+            f"Period    {first} to {last} (time zone {timezone})",
+        ]
+    )
 
 
 def _local_time(utc_time: str, timezone: str) -> str:

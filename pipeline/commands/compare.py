@@ -10,20 +10,22 @@ from typing import Any
 from pipeline.commands.migration import names_by_rule
 from pipeline.commands.promote import STABILITY, VALIDITY, tolerances, worse_in
 from pipeline.config.params import Params
-from pipeline.profiles.build import Progress
+from pipeline.config.progress import Progress
 from pipeline.report.comparison import Advice, ComparedRun, as_text, comparison
 from pipeline.report.pages.render import render_template
 from pipeline.report.summary import read_summary
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flows
 from pipeline.stores import mlflow_runs, model_registry
-from pipeline.stores.mlflow_runs import LINEAGE
+from pipeline.stores.mlflow_runs import LINEAGE, RunStore
+from pipeline.stores.run_log import start_run
 
 SHORT_ID = 12
+PAGE = "compare.html"
 
 
 def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progress) -> str:
-    """Compare runs; returns the comparison as text and logs it as an HTML page with each run.
+    """Compare runs; returns the comparison as text and logs it as an HTML page, in a run of its own.
 
     The text is in English, the page in ``params.language``. The page also has a figure of the flow.
 
@@ -37,18 +39,17 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
     TrackingError
         A run does not exist, or fewer than two different runs are named.
     """
-    mlflow = mlflow_runs.open_store(params)
-    ids = list(dict.fromkeys(mlflow_runs.full_run_id(mlflow, run) for run in runs))
+    store = mlflow_runs.open_store(params)
+    ids = list(dict.fromkeys(mlflow_runs.full_run_id(store, run) for run in runs))
     if len(ids) < 2:
         raise mlflow_runs.TrackingError(
             "kindred compare: expected at least two different runs. Run `make ui` to see their ids."
         )
-    champion = model_registry.champion_run(mlflow, params)
-    given = model_registry.given_names(mlflow, params)
-    read_runs = [_read(mlflow, run, is_champion=run == champion) for run in ids]
+    champion, given = model_registry.champion_run(store), model_registry.given_names(store)
+    read_runs = [_read(store, run, is_champion=run == champion) for run in ids]
     share_lineage = [bool(run.line & following.line) for run, following in pairwise(read_runs)]
     flow_tables, reason = (
-        flows(mlflow, params, ids, share_lineage=share_lineage, progress=progress) if flow else ([], None)
+        flows(store, params, ids, share_lineage=share_lineage, progress=progress) if flow else ([], None)
     )
     best = advice(read_runs, params)
 
@@ -60,21 +61,31 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
         return comparison(named, flow_tables, words, advice=best, flow_note=note)
 
     page = render_template("compare.html.j2", words=wording(params.language), **contents(params.language))
-    paths = mlflow_runs.log_comparison(mlflow, ids, page)
-    return f"{as_text(contents(None), wording('en'))}\n\nReport   {paths[0]}"
+    location = _log(store, ids, page, best.text(wording("en")))
+    return f"{as_text(contents(None), wording('en'))}\n\nReport   {location}"
 
 
-def _read(mlflow: Any, run_id: str, *, is_champion: bool) -> ComparedRun:
-    settings, figures, content = mlflow_runs.read_run(mlflow, run_id)
-    summary = read_summary(run_id, content) if content.get("segments") else None
+def _log(store: RunStore, ids: Sequence[str], page: str, advice_text: str) -> str:
+    """Log the page in a run of its own, as the compared runs are finished; returns the location of the page."""
+    first, *others = [run_id[:SHORT_ID] for run_id in ids]
+    name = f"Compare {first} with {' and '.join(others)}"
+    with start_run(store, name=name, tags={"kindred.compares": ", ".join(ids)}) as run:
+        run.describe(f"{advice_text} The comparison is in the artifact `{PAGE}`.")
+        run.log_text(page, PAGE)
+        return run.location(PAGE)
+
+
+def _read(store: RunStore, run_id: str, *, is_champion: bool) -> ComparedRun:
+    record = mlflow_runs.read_run(store, run_id)
+    summary = read_summary(run_id, record.summary) if record.summary.get("segments") else None
     try:
-        line = {str(row["run_id"]) for row in mlflow_runs.read_lineage(mlflow, run_id, LINEAGE)}
+        line = {str(row["run_id"]) for row in mlflow_runs.read_lineage(store, run_id, LINEAGE)}
     except mlflow_runs.TrackingError:  # the lineage file is damaged
         line = set()
     return ComparedRun(
         label=run_id[:SHORT_ID] + (" (champion)" if is_champion else ""),
-        params=settings,
-        figures=figures,
+        params=record.params,
+        figures=record.metrics,
         segments=summary.segments if summary else [],
         line=frozenset(line | {run_id}),
         is_champion=is_champion,
@@ -116,7 +127,7 @@ def advice(runs: Sequence[ComparedRun], params: Params) -> Advice:
     return Advice(verdict, label=runs[best].label, behind=behind, warning=warning)
 
 
-def _preference(run: ComparedRun) -> tuple[Any, ...]:
+def _preference(run: ComparedRun) -> tuple[bool, float, float, str]:
     sums = {
         name: sum(value for key, value in run.figures.items() if key.rpartition("/")[2] == name)
         for name in ("n_segments", "stability_mean")

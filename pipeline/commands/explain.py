@@ -10,9 +10,9 @@ import pandas as pd
 from models.scorer import facet_column
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import read_source
-from pipeline.profiles.build import Progress
-from pipeline.report.terminal import counted
+from pipeline.report.terminal import align_columns, counted
 from pipeline.scoring.explanation import DAY_FORMAT, UNITS, Explanation, explain_customer, require_category
 from pipeline.scoring.trained_model import open_model, segments_at_training
 from pipeline.stores import model_registry
@@ -39,7 +39,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         source = read_source(session.con, params, rejected_path=None)
         rules = {key: segment.rule for key, segment in segments_at_training(session, trained).items() if segment.rule}
         explanation = explain_customer(session.con, source, params, trained, customer, rules=rules, progress=progress)
-        given = model_registry.given_names(session.mlflow, params)
+        given = model_registry.given_names(session.store)
     predicted = model_registry.with_given_names(explanation.predicted.to_frame().T, given).iloc[0]
     explanation = replace(explanation, predicted=predicted)
     return overview_text(explanation) if category is None else category_text(explanation, category)
@@ -72,7 +72,7 @@ def _categories_table(explanation: Explanation) -> list[str]:
     shown["share"] = [f"{all_shares[name]:.2%}" for name in shown.index]
     shown["expected"] = [f"{expected[name]:.2%}" if name in expected else "" for name in shown.index]
     shown["lift"] = [f"{shares[name] / expected[name]:.2f}" if expected.get(name) else "" for name in shown.index]
-    return _aligned(shown)
+    return _table(shown)
 
 
 def _top_categories_table(explanation: Explanation) -> list[str]:
@@ -85,7 +85,7 @@ def _top_categories_table(explanation: Explanation) -> list[str]:
         rows[name] = (*figures, f"{share:.2%}", f"{expected.share:.2%}", f"{share / expected.share:.2f}")
     columns = ["evidence", "usual", "gain", "share", "expected", "lift"]
     shown = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("top categories")
-    return [*_aligned(shown), ""] if rows else []
+    return [*_table(shown), ""] if rows else []
 
 
 def category_text(explanation: Explanation, category: str) -> str:
@@ -105,7 +105,7 @@ def category_text(explanation: Explanation, category: str) -> str:
             *_segments(explanation),
             "",
             category,
-            *_aligned(shown),
+            *_table(shown),
             "",
             "share  = parent share * (evidence + kappa * shop share) / (parent evidence + kappa), top level first",
             "shop share: the category's part of all customers' interest in its parent",
@@ -207,15 +207,8 @@ def _digits(value: float) -> str:
     return np.format_float_positional(value, precision=4, unique=False, fractional=False, trim="-")
 
 
-def _aligned(table: pd.DataFrame) -> list[str]:
-    """Lines of a text table: the first column is left-aligned, all others right-aligned."""
+def _table(table: pd.DataFrame) -> list[str]:
+    """Lines of a table. The index is not folded, as its names are copied for --category; all else are figures."""
     rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    lines = [[table.index.name or "", *table.columns], *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return [
-        "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    head = [str(table.index.name or ""), *table.columns]
+    return align_columns([head, *rows], right=range(1, len(head)), whole={0})

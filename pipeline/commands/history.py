@@ -15,9 +15,10 @@ from pipeline.commands.migration import with_names, write
 from pipeline.commands.rename import names_in
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.raw_tables import source_files
 from pipeline.ingest.source import Source, read_source
-from pipeline.profiles.build import Profiles, Progress, build_profiles
+from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import first_event
 from pipeline.report.texts.wording import Wording
 from pipeline.scoring.hysteresis import columns_to_keep, keep_previous_near_borders
@@ -70,7 +71,7 @@ def history(
         staged = replace(source, events=materialise(con, source.events, "staged_events"))
         scores, latest = _score_dates(con, staged, trained, params, dates, progress)
         progress("moves")
-        whole = with_names(scores, model_registry.given_names(session.mlflow, params))
+        whole = with_names(scores, model_registry.given_names(session.store))
         signs = sanity_checks.foreign_model_signs(params, trained.params, trained.shop.spec.cut, latest)
         progress("writing")
         return write(
@@ -79,7 +80,7 @@ def history(
             out=out,
             inputs={"source": source.summary.digest, "model": trained.model.uri},
             run_id=trained.model.run_id,
-            names=names_in(session.mlflow, params, trained.model.run_id),
+            names=names_in(session.store, params, trained.model.run_id),
             warnings=sanity_checks.check_as_of_age(params, source.summary)
             + sanity_checks.check_model(params, trained.params, signs),
             page_notes=lambda words: _page_notes(dates[0], first, trained.params, words),
@@ -93,8 +94,7 @@ def _score_dates(
     """The segmentations of every customer at each date, date by date; and the profiles of the last date."""
     scores: list[pd.DataFrame] = []
     previous: pd.DataFrame | None = None
-    for number, as_of in enumerate(dates, 1):
-        progress(f"{as_of:%Y-%m-%d}, {number} of {len(dates)}")
+    for as_of in progress.each("scoring dates", dates, len(dates)):
         profiles = build_profiles(con, source, trained.params_at(as_of), shop=trained.shop)
         predicted = trained.model.predict(profiles.table)
         ids, margin = profiles.table.customer_id, params.score.hysteresis

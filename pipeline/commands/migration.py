@@ -60,9 +60,9 @@ def _migration(params: Params, earlier: Path, later: Path, *, out: Path) -> str:
         frames.reverse()
     history, names = pd.concat(frames, ignore_index=True), {}
     if mlflow_runs.has_store(params):
-        mlflow = mlflow_runs.open_store(params)
-        history = with_names(history, model_registry.given_names(mlflow, params))
-        names = names_in(mlflow, params, frames[1].run_id[0])
+        store = mlflow_runs.open_store(params)
+        history = with_names(history, model_registry.given_names(store))
+        names = names_in(store, params, frames[1].run_id[0])
     tables = summarise_migration(history, min_group=params.naming.min_group)
     models = [frame.model_uri[0] for frame in frames]
     models_differ = models[0] != models[1]

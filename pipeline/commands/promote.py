@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.report import publish
+from pipeline.report.terminal import align_columns
 from pipeline.stores import files, mlflow_runs, model_registry
 
 STABILITY = ("stability_mean", "stability_min")
 """Metrics of each facet; the full name is the facet, a slash and the metric."""
-VALIDITY = ("validity_buys_auc", "validity_spend_r2", "validity_category_auc")
+VALIDITY = ("validity/buys_auc", "validity/spend_r2", "validity/category_auc")
 """How well segments predict behaviour after as_of; only trainings that could measure it have these metrics."""
 
 
@@ -48,17 +48,15 @@ def promote(params: Params, run: str, *, force: bool) -> str:
 
 
 def _promote(params: Params, run: str, *, force: bool) -> str:
-    mlflow = mlflow_runs.open_store(params)
-    run_id, version = model_registry.version_of_run(mlflow, params, run)
-    _, figures, _ = mlflow_runs.read_run(mlflow, run_id)
+    store = mlflow_runs.open_store(params)
+    run_id, version = model_registry.version_of_run(store, run)
+    figures = mlflow_runs.read_run(store, run_id).metrics
     with mlflow_runs.one_at_a_time(params):
-        champion = model_registry.champion_run(mlflow, params)
-        before = mlflow_runs.read_run(mlflow, champion)[1] if champion is not None and champion != run_id else {}
-        lines = [
-            f"{name:<26}{figures[name]:>8.3f}   champion {before[name]:.3f}"
-            for name in tolerances(figures, params)
-            if name in before
-        ]
+        champion = model_registry.champion_run(store)
+        before = mlflow_runs.read_run(store, champion).metrics if champion is not None and champion != run_id else {}
+        compared = [name for name in tolerances(figures, params) if name in before]
+        rows = [[name, f"{figures[name]:.3f}", f"{before[name]:.3f}"] for name in compared]
+        lines = align_columns([["Metric", "This run", "Champion"], *rows], right={1, 2}) if rows else []
         worse = worse_in(figures, before, params)
         if worse and not force:
             raise UserError(
@@ -68,19 +66,19 @@ def _promote(params: Params, run: str, *, force: bool) -> str:
                 + "\n  ".join(lines)
                 + "\nCompare both with `kindred compare`. To promote the run anyway, add --force; this is recorded."
             )
-        model_registry.promote(mlflow, params, version, forced=worse)
+        model_registry.promote(store, version, forced=worse)
     forced = (
         f"Forced, although worse in {' and '.join(worse)}; this is recorded with the model version" if worse else ""
     )
     lines.append(f"models:/{params.tracking.model_name}/{version} is the champion: kindred score will now use it")
-    return "\n".join([*lines, *([forced] if forced else []), _publish_report(mlflow, params, run_id)])
+    return "\n".join([*lines, *([forced] if forced else []), _publish_report(store, params, run_id)])
 
 
-def _publish_report(mlflow: Any, params: Params, run_id: str) -> str:
+def _publish_report(store: mlflow_runs.RunStore, params: Params, run_id: str) -> str:
     """Where its report is now; a run of an older version, which has none that can be made again, is promoted too."""
     try:
-        summary = publish.current_summary(mlflow, params, run_id)
-        path = publish.publish_run(mlflow, params, mlflow_runs.origin(mlflow, run_id), summary)
+        summary = publish.current_summary(store, run_id)
+        path = publish.publish_run(params, mlflow_runs.origin(store, run_id), summary)
     except files.OutputError as error:
         raise UserError(f"The run is now the champion, but its report could not be written. {error}") from None
     except UserError as error:

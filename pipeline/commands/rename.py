@@ -28,31 +28,31 @@ def rename(params: Params, segment: str, name: str | None) -> str:
         The champion or the segment does not exist, the name is taken, or another command is writing results.
     """
     with files.lock(params.path(params.outputs.folder)):
-        mlflow = mlflow_runs.open_store(params)
+        store = mlflow_runs.open_store(params)
         with mlflow_runs.one_at_a_time(params):  # two renames at once could give two segments the same name
-            champion = model_registry.load_model(mlflow, params.tracking.champion_uri)
-            renamable, taken = current_names(mlflow, params, champion.run_id)
+            champion = model_registry.load_model(store, params.tracking.champion_uri)
+            renamable, taken = current_names(store, params, champion.run_id)
             segment_id = _find_segment(segment, renamable, champion.uri)
             clean = clean_name(name) if name is not None else None
             if clean in [current for other_id, current in taken.items() if other_id != segment_id]:
                 raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
-            model_registry.set_given_name(mlflow, params, segment_id, clean)
+            model_registry.set_given_name(store, segment_id, clean)
         change = f"is now called {clean!r}" if clean else "has its automatic name again"
         return "\n".join(
             [
                 f"{segment_id} ({renamable[segment_id]}) {change} in all future scores, reports and trainings",
-                _update_report(mlflow, params, champion.run_id),
+                _update_report(store, params, champion.run_id),
                 f"Next     {command(params, 'score')}    # existing scores keep the old name",
             ]
         )
 
 
-def _update_report(mlflow: Any, params: Params, run_id: str) -> str:
+def _update_report(store: mlflow_runs.RunStore, params: Params, run_id: str) -> str:
     """Update the champion's report and segments; says where they are, or how to update them by hand."""
     try:
         if publish.is_published(params, run_id):
-            summary = publish.current_summary(mlflow, params, run_id)
-            path = publish.publish_run(mlflow, params, mlflow_runs.origin(mlflow, run_id), summary)
+            summary = publish.current_summary(store, run_id)
+            path = publish.publish_run(params, mlflow_runs.origin(store, run_id), summary)
             return f"Report   {path} and its segments use the new name"
         reason = "the outputs folder does not contain the champion's report"
     except UserError as error:
@@ -60,21 +60,21 @@ def _update_report(mlflow: Any, params: Params, run_id: str) -> str:
     return f"Report   not updated: {reason}. To create one: {command(params, 'report')}"
 
 
-def current_names(mlflow: Any, params: Params, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+def current_names(store: mlflow_runs.RunStore, params: Params, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
     """segment_id -> name, for the segments that can be renamed and for all segments."""
-    _, _, summary = mlflow_runs.read_run(mlflow, run_id)
+    summary = mlflow_runs.read_run(store, run_id).summary
     rows = summary.get("segments", [])
-    names = _names(rows, model_registry.given_names(mlflow, params), summary.get("language", params.language))
+    names = _names(rows, model_registry.given_names(store), summary.get("language", params.language))
     return {row["segment_id"]: names[row["segment_id"]] for row in rows if not row["is_standing"]}, names
 
 
-def names_in(mlflow: Any, params: Params, run_id: str) -> dict[str, str]:
+def names_in(store: mlflow_runs.RunStore, params: Params, run_id: str) -> dict[str, str]:
     """segment_id -> name in ``params.language`` for the segments of a run; empty if the run was deleted."""
     try:
-        _, _, summary = mlflow_runs.read_run(mlflow, run_id)
+        summary = mlflow_runs.read_run(store, run_id).summary
     except mlflow_runs.TrackingError:
         return {}
-    return _names(summary.get("segments", []), model_registry.given_names(mlflow, params), params.language)
+    return _names(summary.get("segments", []), model_registry.given_names(store), params.language)
 
 
 def _names(rows: list[dict[str, Any]], given: dict[str, str], language: str) -> dict[str, str]:

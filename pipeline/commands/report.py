@@ -33,18 +33,18 @@ def report(params: Params, run: str | None, *, language: str | None, out: Path |
     """
     if out is not None and out.suffix.lower() not in ((".xlsx",) if xlsx else (".html", ".htm")):
         raise UserError(f"--out {out}: expected a file name ending in .xlsx with --xlsx, or in .html without it.")
-    mlflow = mlflow_runs.open_store(params)
-    champion = model_registry.champion_run(mlflow, params)
+    store = mlflow_runs.open_store(params)
+    champion = model_registry.champion_run(store)
     if run is None and champion is None:
         raise UserError("kindred report: there is no champion yet. Name a RUN, or run `kindred train` first.")
-    origin = mlflow_runs.origin(mlflow, run or str(champion))
-    summary = current_summary(mlflow, params, origin.run_id, language)
+    origin = mlflow_runs.origin(store, run or str(champion))
+    summary = current_summary(store, origin.run_id, language)
     folder = params.path(params.outputs.folder)
     suffix = f"{origin.run_id[:SHORT_ID]}{f'-{language}' if language else ''}.{'xlsx' if xlsx else 'html'}"
     path = out or folder / f"{'segments' if xlsx else 'report'}-{suffix}"
     with files.lock(folder):
         if xlsx:
-            lineage = lineage_records(mlflow_runs.read_lineage(mlflow, origin.run_id, LINEAGE))
+            lineage = lineage_records(mlflow_runs.read_lineage(store, origin.run_id, LINEAGE))
             write_workbook(path, summary, lineage)
         else:
             files.write_text(path, render(summary, summary.language))

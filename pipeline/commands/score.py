@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +11,17 @@ import pyarrow as pa
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.raw_tables import source_files
-from pipeline.profiles.build import Progress
 from pipeline.profiles.search_queries import counts_text
 from pipeline.profiles.value_drift import moved_shares
 from pipeline.report.next_steps import command
-from pipeline.report.terminal import counted
+from pipeline.report.terminal import align_columns, counted, paragraphs
+from pipeline.report.texts.wording import wording
 from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores
 from pipeline.scoring.incremental import measure_incrementally
 from pipeline.scoring.measurement import MeasurementResult, measure_in_full
-from pipeline.scoring.score_summary import HeldCustomers, ScoringSummary, summarise_scores
+from pipeline.scoring.score_summary import HeldCustomers, ScoringSummary, SegmentCount, summarise_scores
 from pipeline.scoring.score_table import DRIFT_COLUMNS, score_profiles, score_table
 from pipeline.scoring.trained_model import TrainedModel, open_model, segments_at_training
 from pipeline.segmentation import sanity_checks
@@ -51,13 +52,7 @@ class ScoringResult:
         summary = self.summary
         lines: list[str] = []
         for facet, counts in summary.facets.items():
-            lines += [f"{facet.capitalize():<44}{'Customers':>12}{'Share':>9}{'At training':>13}"]
-            lines += [
-                f"{row.name[:42]:<44}{row.customer_count:>12,}{row.customer_share:>9.1%}"
-                + (f"{row.trained_share:>13.1%}" if row.trained_share is not None else f"{'-':>13}")
-                for row in counts.segments.values()
-            ]
-            lines.append("")
+            lines += [*_facet_table(facet, counts.segments.values()), ""]
         drift = summary.mix_drift
         lines += [
             f"Low evidence    {summary.low_evidence_count:,} of {summary.customer_count:,} customers",
@@ -78,11 +73,11 @@ class ScoringResult:
             lines.append(f"New categories  {len(new):,}, counted as other: {examples}")
         if searches := counts_text(summary.queries):
             lines.append(searches.replace("Searches: of", "Searches        of", 1))
-        lines += [f"Warning         {warning}" for warning in self.warnings]
         lines += [
             f"Model           {self.model_uri}",
             f"Scores          {self.path}",
             f"Next            {self.next_command}    # why a customer is in a segment; CUSTOMER is a customer_id",
+            *paragraphs("Warnings", self.warnings),
         ]
         return "\n".join(lines)
 
@@ -112,7 +107,7 @@ def score(
             session.con, measured.measures, measured.season_mix, as_trained, trained.model, threads=threads
         )
         predicted, held = _keep_previous(predicted, profiles["customer_id"].to_pandas(), out, params, trained)
-        predicted = model_registry.with_given_names(predicted, model_registry.given_names(session.mlflow, params))
+        predicted = model_registry.with_given_names(predicted, model_registry.given_names(session.store))
         shares = {key: part.customer_share for key, part in segments_at_training(session, trained).items()}
         summary = summarise_scores(predicted, measured.measures, trained.facets, shares, held)
         signs = _signs_of_another_shop(params, trained, profiles, summary)
@@ -135,6 +130,20 @@ def score(
         update_lines=measured.summary_lines(len(predicted)),
         next_command=command(params, "explain", "CUSTOMER", *model_option),
     )
+
+
+def _facet_table(facet: str, segments: Iterable[SegmentCount]) -> list[str]:
+    """Customers per segment now, and their share at training."""
+    words = wording("en")
+    head = [facet.capitalize(), *(words(f"sizes.{name}") for name in ("customers", "share")), "At training"]
+    rows = [
+        [
+            *(row.name, words.whole(row.customer_count)),
+            *(words.number(share, "share") for share in (row.customer_share, row.trained_share)),
+        ]
+        for row in segments
+    ]
+    return align_columns([head, *rows], right={1, 2, 3})
 
 
 def _measure(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,21 +13,19 @@ import pandas as pd
 from features.categories import OTHER
 from features.events import ObservationWindow
 from models.migration_tables import stage_moves
-from models.segmentation import FittedClusters, Segmentation, input_columns
+from models.segmentation import FittedClusters
 from pipeline.commands.check import unlisted_note
+from pipeline.commands.train_log import log_trained_model, log_training
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import Source, read_source
-from pipeline.profiles.build import Profiles, Progress, build_profiles
-from pipeline.profiles.interest_fit import Backtest, fitted_params, log_backtest
-from pipeline.profiles.search_queries import counts_text, query_metrics
-from pipeline.profiles.shop import save_shop
-from pipeline.report import plots
-from pipeline.report.pages.facet_table import facet_table
-from pipeline.report.pages.markdown import as_markdown
+from pipeline.profiles.build import Profiles, build_profiles
+from pipeline.profiles.interest_fit import Backtest, fitted_params
+from pipeline.profiles.search_queries import counts_text
 from pipeline.report.pages.render import render
-from pipeline.report.publish import REPORT, flat_segments, results_folder, write_results
+from pipeline.report.publish import REPORT, results_folder, write_results
 from pipeline.report.summary import Summary
 from pipeline.report.training_result import TrainingResult
 from pipeline.segmentation import sanity_checks
@@ -44,10 +40,10 @@ from pipeline.segmentation.name_proposals import add_proposals, require_proposer
 from pipeline.segmentation.predictive_validity import CutoffData, build_cutoffs, measure_latest_validity
 from pipeline.segmentation.profile_cards import add_cards
 from pipeline.segmentation.retention import add_retention
-from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, metrics, training_summary
+from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, training_summary
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.database import TEMPORARY, connect
-from pipeline.stores.mlflow_runs import LINEAGE
+from pipeline.stores.run_log import OpenRun, close_stale_runs, run_tags, start_run
 
 
 @dataclass(frozen=True)
@@ -77,6 +73,15 @@ class ClusteredFacet:
     candidates: str
 
 
+@dataclass(frozen=True)
+class PublishedModel:
+    """The registered model of a training, and its report in the outputs folder."""
+
+    uri: str
+    alias: str
+    report_path: Path
+
+
 def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
     """Find, name and evaluate the segments of a shop, and log the run.
 
@@ -86,47 +91,59 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
         The source, the parameters or the store cannot be used. No partial output is left behind.
     """
     require_proposer(params)
-    folder = params.path(params.outputs.folder)
+    given, folder = params.redacted(), params.path(params.outputs.folder)
     with files.lock(folder), connect(params.engine, folder=folder) as con:
         params, log = _read(con, params, folder, sweep=sweep, progress=progress)
         facets, facet_notes = _usable_facets(log.profiles, params)
-        mlflow = mlflow_runs.open_store(params)
-        mlflow_runs.close_stale_runs(mlflow, params)
-        name = f"{'sweep of ' if sweep else ''}segments {params.as_of:%Y-%m-%d}"
-        with mlflow_runs.run(mlflow, name=name, tags=mlflow_runs.run_tags(params)) as run_id:
-            champion = champion_assignments(mlflow, log.profiles, params)
+        store = mlflow_runs.open_store(params)
+        close_stale_runs(store)
+        with start_run(store, name=f"Training of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:
+            champion = champion_assignments(store, log.profiles, params)
             clustered_facets = [
-                _cluster_facet(mlflow, log, champion, params, facet, run_id, sweep=sweep, progress=progress)
-                for facet in facets
+                _cluster_facet(run, log, champion, params, facet, sweep=sweep, progress=progress) for facet in facets
             ]
             params = with_facets(params, [item.facet for item in clustered_facets])
             progress("naming and describing")
             findings = _describe(con, log, clustered_facets, params, notes=facet_notes, progress=progress)
             is_fitted = log.backtest is not None and log.backtest.fitted.is_fitted
-            summary = training_summary(params, findings, run_id, is_fitted=is_fitted)
+            summary = training_summary(params, findings, run.run_id, is_fitted=is_fitted)
             report = render(summary, params.language)
             progress("tracking")
-            _log_run(mlflow, params.redacted(), log, findings, summary, report, sweep=sweep)
-            with mlflow_runs.one_at_a_time(params):  # otherwise two first trainings could both become champion
-                # Written before the model is registered, so a full disk cannot leave a failed run as champion.
-                results = results_folder(
-                    params, "challenger" if model_registry.has_champion(mlflow, params) else "champion"
-                )
-                write_results(results, summary, report, params_digest=params.digest(), versions=mlflow_runs.versions())
-                uri, alias = _log_model(mlflow, params.redacted(), findings)
-                for facet_findings in findings.facets:
-                    for segment_id, name in facet_findings.segments.inherited_names.items():
-                        model_registry.set_given_name(mlflow, params, segment_id, name)
+            log_training(run, given, params.redacted(), findings, log.backtest, summary, report, sweep=sweep)
+            model = _publish(run, params, findings, summary, report)
+    return _result(run.run_id, model, params, findings, clustered_facets, sweep=sweep)
+
+
+def _publish(run: OpenRun, params: Params, findings: TrainingFindings, summary: Summary, report: str) -> PublishedModel:
+    """Write the report and the segments to the outputs folder, and register the model."""
+    with mlflow_runs.one_at_a_time(params):  # otherwise two first trainings could both become champion
+        # Written before the model is registered, so a full disk cannot leave a failed run as champion.
+        folder = results_folder(params, "challenger" if model_registry.has_champion(run.store) else "champion")
+        write_results(folder, summary, report, params_digest=params.digest(), versions=mlflow_runs.versions())
+        uri, alias = log_trained_model(run, params.redacted(), findings)
+        for facet in findings.facets:
+            for segment_id, name in facet.segments.inherited_names.items():
+                model_registry.set_given_name(run.store, segment_id, name)
+    return PublishedModel(uri, alias, folder / REPORT)
+
+
+def _result(
+    run_id: str,
+    model: PublishedModel,
+    params: Params,
+    findings: TrainingFindings,
+    clustered_facets: Sequence[ClusteredFacet],
+    *,
+    sweep: bool,
+) -> TrainingResult:
+    choice_reasons = (facet.fitted.choice_reason for facet in findings.facets if facet.fitted.choice_reason)
     return TrainingResult(
         run_id=run_id,
-        model_uri=uri,
-        alias=alias,
+        model_uri=model.uri,
+        alias=model.alias,
         segments=pd.concat([facet.segments.frame() for facet in findings.facets], ignore_index=True),
-        report_path=results / REPORT,
-        notes=(
-            *findings.notes,
-            *(facet.fitted.choice_reason for facet in findings.facets if facet.fitted.choice_reason),
-        ),
+        report_path=model.report_path,
+        notes=(*findings.notes, *choice_reasons),
         lineage=findings.lineage,
         params=params,
         predicted=findings.validity.as_line() if findings.validity else "",
@@ -170,12 +187,11 @@ def _usable_facets(profiles: Profiles, params: Params) -> tuple[list[Facet], lis
 
 
 def _cluster_facet(
-    mlflow: Any,
+    run: OpenRun,
     log: ReadLog,
     champion: Champion | None,
     params: Params,
     facet: Facet,
-    run_id: str,
     *,
     sweep: bool,
     progress: Progress,
@@ -183,14 +199,12 @@ def _cluster_facet(
     """Choose the settings of a facet, cluster it, and match its segments with the champion's."""
     starts, candidates = champion.starts(facet) if champion else {}, ""
     if needs_choice(facet, sweep=sweep):
-        choice = choose_and_fit(
-            mlflow, log.profiles, log.past[:-1], params, facet, starts, sweep=sweep, progress=progress
-        )
+        choice = choose_and_fit(run, log.profiles, log.past[:-1], params, facet, starts, sweep=sweep, progress=progress)
         facet, fitted, candidates = choice.facet, choice.fitted, candidates_text(choice.trials, params, choice.facet)
     else:
         progress(f"clustering {facet.name} with {facet.settings.algorithm}")
         fitted = cluster(log.profiles, params, facet, starts=starts)
-    identity = identify(mlflow, champion, fitted, params, facet, run_id=run_id)
+    identity = identify(run.store, champion, fitted, params, facet, run_id=run.run_id)
     return ClusteredFacet(facet, replace(fitted, ids=identity.ids), identity, candidates)
 
 
@@ -211,7 +225,7 @@ def _describe(
     progress("measuring retention")
     described = add_retention(con, log.source, log.past, log.profiles, described, params)
     progress("measuring predictive validity")
-    validity, validity_notes = measure_latest_validity(log.past, params)
+    validity, validity_notes = measure_latest_validity(log.past, params, progress)
     progress("fitting the expected value")
     expected_value = fit_expected_values(log.past, params)
     all_notes = (
@@ -290,59 +304,3 @@ def _require_recent_events(source: Source, params: Params) -> None:
             f"{params.as_of:%Y-%m-%d %H:%M}, found none. The last event was at {last:%Y-%m-%d %H:%M}; choose a date "
             "soon after it."
         )
-
-
-def _log_run(
-    mlflow: Any,
-    params: Params,
-    log: ReadLog,
-    findings: TrainingFindings,
-    summary: Summary,
-    report: str,
-    *,
-    sweep: bool,
-) -> None:
-    """Log parameters, metrics, figures and texts; ``params`` must not contain passwords."""
-    counts = " and ".join(f"{facet.fitted.n_segments} by {facet.segments.facet.name}" for facet in findings.facets)
-    name = f"{counts}, {params.as_of:%Y-%m-%d}"
-    mlflow_runs.describe_run(mlflow, name=f"sweep: {name}" if sweep else name, text=as_markdown(summary))
-    if log.backtest:
-        log_backtest(mlflow, log.backtest)
-    mlflow_runs.log_parameters(mlflow, params.flat())
-    mlflow.log_metrics(metrics(findings.facets) | query_metrics(findings.profiles.query_counts))
-    mlflow.log_metrics(findings.validity.metrics() if findings.validity else {})
-    mlflow.log_metrics(findings.expected_value.metrics())
-    mlflow.log_dict(params.model_dump(mode="json"), "params.json")
-    mlflow.log_dict(summary.as_json(), "summary.json")
-    mlflow.log_text(report, "report.html")
-    mlflow.log_table(flat_segments(summary).to_dict(orient="list"), "segments.json")
-    mlflow.log_text(json.dumps(findings.lineage, ensure_ascii=False, indent=1), LINEAGE)
-    columns = findings.source.events.limit(0).to_pandas()
-    mlflow_runs.log_source(mlflow, digest=summary.reading.digest, columns=columns)
-    for facet in findings.facets:
-        segments = facet.segments
-        figures = plots.figures(
-            summary.of_facet(segments.facet.name),
-            segments.lifts.rename(columns=segments.labels),
-            facet.fitted.space,
-            segments.segment_ids[facet.fitted.is_clustered],
-            by_interest=segments.facet.is_named_by_interests,
-            seed=params.seed,
-        )
-        mlflow_runs.log_figures(mlflow, {f"{segments.facet.name}/{key}": figure for key, figure in figures.items()})
-    if table := facet_table(summary):
-        mlflow_runs.log_figures(mlflow, {"crossing": plots.crossing_figure(table)})
-
-
-def _log_model(mlflow: Any, params: Params, findings: TrainingFindings) -> tuple[str, str]:
-    """Log and register the model; returns its URI and alias. ``params`` are saved with it, without passwords."""
-    profiles = findings.profiles
-    facets = {facet.segments.facet.name: facet.segments.model for facet in findings.facets}
-    segmentation = Segmentation(facets, findings.expected_value.model)
-    with tempfile.TemporaryDirectory(prefix="kindred-") as temporary:
-        folder = Path(temporary)
-        segmentation.save(folder / model_registry.MODEL_FOLDER)
-        save_shop(profiles.shop, params, folder / model_registry.SHOP_FOLDER)
-        example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
-        predicted = segmentation.predict(profiles.table.head(5)).head(0)
-        return model_registry.log_model(mlflow, params, folder=folder, example=example, predicted=predicted)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from pipeline.config.profile_params import (
     SearchesParams,
     SessionsParams,
     SourceParams,
+    Table,
     ValueParams,
 )
 from pipeline.config.segment_params import (
@@ -214,12 +215,45 @@ class Params(Section):
         }
         return self.model_copy(update={**changed, "called_with": ()})
 
-    def flat(self) -> dict[str, str]:
-        """All values as ``section.key: text``, for MLflow; archetypes and texts are only in the artifact."""
-        dumped = self.model_dump(mode="json")
-        del dumped["moves"]
-        dumped["naming"] = {k: v for k, v in dumped["naming"].items() if k not in ("archetypes", "standing", "traits")}
-        return dict(_flatten(dumped))
+    def without_folders(self) -> Params:
+        """The same parameters without folders of this machine, to save with a model.
+
+        Paths below the folder of params.yaml become relative to it; of others, the last part is left.
+        """
+        tables = {
+            name: table.model_copy(update={"path": self._short_paths(table.path)})
+            for name, table in self.source
+            if isinstance(table, Table)
+        }
+        engine = {"temp_directory": self._short_paths(self.engine.temp_directory)}
+        outputs = {name: self._short_paths(place) for name, place in self.outputs}
+        tracking = {name: self._short_paths(getattr(self.tracking, name)) for name in ("uri", "artifacts")}
+        return self.model_copy(
+            update={
+                "source": self.source.model_copy(update=tables),
+                "engine": self.engine.model_copy(update=engine),
+                "outputs": self.outputs.model_copy(update=outputs),
+                "tracking": self.tracking.model_copy(update=tracking),
+            }
+        )
+
+    def _short_paths(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._short_paths(item) for item in value]
+        scheme = next((start for start in ("sqlite:///", "file://") if str(value).startswith(start)), "")
+        path = Path(str(value).removeprefix(scheme))
+        if value is None or not path.is_absolute():
+            return value
+        base = self.folder.resolve()
+        return scheme + str(path.relative_to(base) if path.is_relative_to(base) else path.name)
+
+
+def flat_settings(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values of params.yaml as ``section.key: text``, without archetypes and their texts."""
+    naming = {
+        key: item for key, item in values.get("naming", {}).items() if key not in ("archetypes", "standing", "traits")
+    }
+    return dict(_flatten({**{key: item for key, item in values.items() if key != "moves"}, "naming": naming}))
 
 
 def _flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

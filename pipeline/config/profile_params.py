@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from features.calendar import spans
+from features.calendar import check_spans
 from features.events import EventType
 from features.value import RFMGroup
 from pipeline.config.types import Count, NonNegative, Positive, Section, Share, Timezone, Weight
@@ -266,7 +266,7 @@ class JourneyParams(Section):
 
 
 def _readable_spans(texts: list[str]) -> list[str]:
-    spans(texts, range(2024, 2026))
+    check_spans(texts)
     return texts
 
 

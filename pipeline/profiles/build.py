@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from features import benefits, interests, journey, seasons, value
 from features.events import ObservationWindow
 from features.profile import ProfileSpec
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.source import Source
 from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.shop import Shop
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 BYTES_PER_FIGURE = 8
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def build_profiles(
     params: Params,
     *,
     shop: Shop | None = None,
-    progress: Progress = lambda step: None,
+    progress: Progress = SILENT,
     columns: Collection[str] | None = None,
 ) -> Profiles:
     """One profile per customer known at ``params.as_of``.

@@ -6,7 +6,7 @@ tests it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,12 @@ from models.interests import Decay, FittedFormula, Formula, Snapshot, fit_formul
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.profile_params import DecayParams
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import Source
-from pipeline.profiles.build import Progress
 from pipeline.profiles.cutoffs import backtest_cutoffs, snapshot_at
 from pipeline.report import plots
-from pipeline.stores import mlflow_runs
+from pipeline.report.terminal import align_columns
+from pipeline.stores.run_log import OpenRun
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -65,13 +66,15 @@ class Backtest:
     def as_text(self) -> str:
         """Both tables, the formula as text, and how the figures were computed."""
         *others, ours = self.rows
+        scores = [[row.name, *map(_interval, _values(row.figures))] for row in self.rows]
+        leads = [[row.name, *map(_difference, _values(row.lead))] for row in others]
+        figures = range(1, len(FIGURES) + 1)
         return "\n".join(
             [
-                _line("", FIGURES.values()),
-                *(_line(row.name, map(_interval, _values(row.figures))) for row in self.rows),
+                *align_columns([["Scores", *FIGURES.values()], *scores], right=figures),
                 "",
-                _line(f"Kindred ({ours.name}) ahead of", FIGURES.values()),
-                *(_line(row.name, map(_difference, _values(row.lead))) for row in others),
+                f"Kindred ({ours.name}) ahead of",
+                *align_columns([["Scores", *FIGURES.values()], *leads], right=figures),
                 "",
                 f"At {self.cutoffs[-1]:%Y-%m-%d}: {self.customer_count:,} customers, of whom {self.buyer_count:,} "
                 "bought something with a category in the horizon after it. The training report also counts customers "
@@ -94,10 +97,6 @@ def _frame(rows: Mapping[str, Figures]) -> pd.DataFrame:
 
 def _values(figures: Figures) -> list[Figure]:
     return [getattr(figures, name) for name in FIGURES]
-
-
-def _line(name: str, cells: Iterable[str]) -> str:
-    return f"{name:<36}{''.join(f'{cell:>26}' for cell in cells)}"
 
 
 def _interval(figure: Figure) -> str:
@@ -134,15 +133,15 @@ def fitted_params(
     return with_formula(params, backtest.fitted.formula), backtest, note
 
 
-def log_backtest(mlflow: Any, backtest: Backtest) -> None:
-    """Log the last row's figures, both tables, the formula and a plot to the active run."""
+def log_backtest(run: OpenRun, backtest: Backtest) -> None:
+    """Log the last row's figures, both tables, the formula and a plot."""
     last = backtest.rows[-1]
-    metrics = {f"backtest_{name}": getattr(last.figures, name).mean for name in FIGURES}
-    mlflow.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
-    mlflow.log_table(backtest.frame().to_dict(orient="list"), "backtest.json")
-    mlflow.log_table(backtest.leads().to_dict(orient="list"), "backtest_leads.json")
-    mlflow.log_dict(asdict(backtest.fitted), "interest_formula.json")
-    mlflow_runs.log_figures(mlflow, {"backtest": plots.backtest_figure(backtest.frame(), backtest.leads(), FIGURES)})
+    metrics = {f"backtest/{name}": getattr(last.figures, name).mean for name in FIGURES}
+    run.log_metrics({name: value for name, value in metrics.items() if np.isfinite(value)})
+    run.log_table(backtest.frame(), "backtest.json")
+    run.log_table(backtest.leads(), "backtest_leads.json")
+    run.log_json(asdict(backtest.fitted), "interest_formula.json")
+    run.log_figures({"backtest": plots.backtest_figure(backtest.frame(), backtest.leads(), FIGURES)})
 
 
 def run_backtest(con: Backend, source: Source, params: Params, *, progress: Progress) -> Backtest:
@@ -155,8 +154,7 @@ def run_backtest(con: Backend, source: Source, params: Params, *, progress: Prog
     """
     cutoffs = backtest_cutoffs(source, params)
     snapshots: list[Snapshot] = []
-    for cutoff in cutoffs:
-        progress(f"cutoff {cutoff:%Y-%m-%d}")
+    for cutoff in progress.each("collecting signals before earlier dates", cutoffs, len(cutoffs)):
         snapshot, adobe = snapshot_at(con, source, params, cutoff)
         snapshots.append(snapshot)
     *earlier, last = snapshots

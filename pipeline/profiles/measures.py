@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
 from pipeline.config.params import Params
 from pipeline.config.profile_params import JourneyParams
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import Source
 from pipeline.profiles.prepare_events import (
     OBSERVED_COLUMNS,
@@ -107,7 +107,7 @@ def measure(
     params: Params,
     *,
     shop: Shop | None,
-    progress: Callable[[str], None],
+    progress: Progress,
     with_seasons: bool = False,
 ) -> RawMeasures:
     """All measures behind the profiles. With ``shop`` given, each customer's depend only on that customer's events.

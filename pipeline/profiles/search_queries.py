@@ -125,6 +125,6 @@ def counts_text(counts: dict[str, int]) -> str:
 
 
 def query_metrics(counts: dict[str, int]) -> dict[str, float]:
-    """The same counts as metrics: queries_learned, queries_by_text, queries_by_keyboard, queries_abstained."""
+    """The same counts as metrics: queries/learned, queries/by_text, queries/by_keyboard, queries/abstained."""
     names = {way: f"by_{way}" for way in WAYS[1:-1]}
-    return {f"queries_{names.get(way, way)}": float(count) for way, count in counts.items()}
+    return {f"queries/{names.get(way, way)}": float(count) for way, count in counts.items()}

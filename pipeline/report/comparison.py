@@ -12,21 +12,8 @@ from pipeline.report.pages.flow_figure import flow_figure
 from pipeline.report.segment import Segment
 from pipeline.report.terminal import align_columns
 from pipeline.report.texts.wording import Wording, shown_name
+from pipeline.stores.run_metrics import better_direction
 
-HIGHER_IS_BETTER = {
-    "silhouette": True,
-    "calinski_harabasz": True,
-    "davies_bouldin": False,
-    "density_validity": True,
-    "stability_mean": True,
-    "stability_min": True,
-    "validity_buys_auc": True,
-    "validity_spend_r2": True,
-    "validity_category_auc": True,
-    "noise_share": False,
-    "rules_fidelity": True,
-    "segments_unstable": False,
-}
 MAX_FLOWS = 12
 """Shown in the terminal; the HTML file has all flows."""
 
@@ -158,7 +145,7 @@ def as_text(contents: Mapping[str, Any], words: Wording) -> str:
             [[f"In {flow['labels'][0]}", f"In {flow['labels'][1]}", "Customers"], *rows[:MAX_FLOWS]], right={2}
         )
         parts.append("\n".join([flow["facet"], *table, *more, flow["text"]]))
-    return "\n\n".join([*parts, *contents["notes"], contents["advice"]])
+    return "\n\n".join([contents["advice"], *parts, *contents["notes"]])
 
 
 def _keys(dicts: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -170,16 +157,16 @@ def _figures(figures: Sequence[Mapping[str, float]]) -> list[list[str]]:
     shown = [
         key
         for key in _keys(figures)
-        if key in HIGHER_IS_BETTER or any(abs(run.get(key, 0.0)) > 0 for run in figures)  # NaN is not
+        if better_direction(key) or any(abs(run.get(key, 0.0)) > 0 for run in figures)  # NaN is not
     ]
     return [[key, *_mark_best(key, figures)] for key in shown]
 
 
 def _mark_best(key: str, figures: Sequence[Mapping[str, float]]) -> list[str]:
     known = [run[key] for run in figures if key in run]
-    best = None
-    if key in HIGHER_IS_BETTER and len(set(known)) > 1:
-        best = max(known) if HIGHER_IS_BETTER[key] else min(known)
+    best, better = None, better_direction(key)
+    if better and len(set(known)) > 1:
+        best = max(known) if better == "higher" else min(known)
     return [f"{run[key]:,.4g}{'*' if run[key] == best else ''}" if key in run else "-" for run in figures]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from models.migration_tables import GROUP_ORDER, NO_ORDER, UNKNOWN_GROUP
 from pipeline.report.pages.flow_figure import flow_figure
-from pipeline.report.terminal import align_columns
+from pipeline.report.terminal import align_columns, paragraphs
 from pipeline.report.texts.wording import Wording
 
 COUNTS = ("stayed", "moved", "up", "down", "new", "hidden")
@@ -88,7 +88,7 @@ def as_text(contents: Mapping[str, Any]) -> str:
         (["Where lost buyers come from", "Just before", "Before slipping away"], segments["lost"], {1, 2}),
     ]
     parts += [align_columns([title, *rows], right=right) for title, rows, right in blocks if rows]
-    parts.append([f"Warning         {warning}" for warning in contents["warnings"]])
+    parts.append(paragraphs("Warnings", contents["warnings"]))
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 

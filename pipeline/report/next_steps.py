@@ -17,6 +17,8 @@ from pipeline.config.params import Params
 from pipeline.stores.mlflow_runs import tracking_uri
 
 MAKEFILE = "Makefile"
+MAX_COMMAND_CHARS = 60
+"""Purposes of longer commands are not aligned."""
 
 
 def command(params: Params, *words: str, overrides: Mapping[str, str] | None = None) -> str:
@@ -33,6 +35,14 @@ def runs_command(params: Params) -> str:
     if uri.startswith("http"):
         return without_passwords(uri)
     return _joined([_program("mlflow"), "ui", "--backend-store-uri", uri])
+
+
+def next_lines(commands: Mapping[str, str]) -> list[str]:
+    """The next commands, each with what it is for."""
+    widest = min(max(map(len, commands)), MAX_COMMAND_CHARS)
+    return [
+        f"{'' if at else 'Next':<9}{text:<{widest}}  # {purpose}" for at, (text, purpose) in enumerate(commands.items())
+    ]
 
 
 def _joined(words: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -92,7 +91,7 @@ def is_published(params: Params, run_id: str) -> bool:
     return isinstance(manifest, dict) and manifest.get("run_id") == run_id
 
 
-def publish_run(mlflow: Any, params: Params, origin: mlflow_runs.Origin, summary: Summary) -> Path:
+def publish_run(params: Params, origin: mlflow_runs.Origin, summary: Summary) -> Path:
     """Write the report and the segments of a run to the outputs folder; returns the path of the report."""
     folder = results_folder(params, "champion")
     page = render(summary, summary.language)
@@ -100,7 +99,7 @@ def publish_run(mlflow: Any, params: Params, origin: mlflow_runs.Origin, summary
     return folder / REPORT
 
 
-def current_summary(mlflow: Any, params: Params, run_id: str, language: str | None = None) -> Summary:
+def current_summary(store: mlflow_runs.RunStore, run_id: str, language: str | None = None) -> Summary:
     """The summary of a run with the current names of its segments, in ``language``.
 
     Raises
@@ -108,14 +107,14 @@ def current_summary(mlflow: Any, params: Params, run_id: str, language: str | No
     UserError
         The run has no summary, or one of another version.
     """
-    content = mlflow_runs.read_run(mlflow, run_id)[2]
+    content = mlflow_runs.read_run(store, run_id).summary
     if not content.get("segments"):
         raise UserError(
             f"run {run_id}: expected the summary of a training among its artifacts, found none. Name a run of `kindred "
             "train` that finished. `make ui` lists them."
         )
     summary = read_summary(run_id, content)
-    return with_current_names(summary, language or summary.language, model_registry.given_names(mlflow, params))
+    return with_current_names(summary, language or summary.language, model_registry.given_names(store))
 
 
 def with_current_names(summary: Summary, language: str, given: Mapping[str, str]) -> Summary:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.config.params import Params
 from pipeline.report.lineage import lineage_records, lineage_text
-from pipeline.report.next_steps import command, proposals_text, runs_command
+from pipeline.report.next_steps import command, next_lines, proposals_text, runs_command
 from pipeline.report.publish import REPORT, SHORT_ID
-from pipeline.report.terminal import align_columns
+from pipeline.report.terminal import align_columns, counted, warnings_and_notes
 from pipeline.report.texts.wording import shown_name, wording
 
 
@@ -41,27 +40,32 @@ class TrainingResult:
     candidates: str = ""
 
     def as_text(self) -> str:
-        """The tables of segments and the next steps."""
+        """What was found, where it is and what to run next; then warnings and notes."""
         tables = [facet_text(str(name), rows) for name, rows in self.segments.groupby("facet", sort=False)]
-        lineage = lineage_text(lineage_records(self.lineage))
-        return "\n".join(
-            [
-                "",
-                *(line for table in tables for line in (table, "")),
-                *([self.candidates, ""] if self.candidates else []),
-                *([lineage, ""] if lineage else []),
-                *(f"Note: {note}" for note in self.notes),
-                *([self.predicted] if self.predicted else []),
-                f"Run      {self.run_id}",
-                f"Model    {self.model_uri} (@{self.alias})",
-                f"Report   {self.report_path}",
-                *self._challenger_note(),
-                *proposals_text(self.params, self.segments, is_champion=self.alias == "champion"),
-                f"Next     {runs_command(self.params):<27}  # compare runs in MLflow",
-                f"         {command(self.params, 'score', '--model', self.model_uri)}",
-                f"         {command(self.params, 'report', self.run_id[:SHORT_ID], '--xlsx')}",
-            ]
-        )
+        blocks = [*tables, self.candidates, lineage_text(lineage_records(self.lineage)), "\n".join(self._ending())]
+        blocks.append("\n".join(warnings_and_notes(self.notes)))
+        return "\n" + "\n\n".join(block for block in blocks if block)
+
+    def _ending(self) -> list[str]:
+        """What was found, the report and the next commands."""
+        found = self.segments[~self.segments.is_standing.astype(bool)].groupby("facet", sort=False).size()
+        by_facet = " and ".join(f"{counted(count, 'segment')} by {facet}" for facet, count in found.items())
+        run = self.run_id[:SHORT_ID]
+        return [
+            f"Found    {by_facet or 'no segments'}",
+            *([self.predicted] if self.predicted else []),
+            f"Report   {self.report_path}",
+            *self._challenger_note(),
+            f"Model    {self.model_uri} (@{self.alias}), of run {self.run_id}",
+            *next_lines(
+                {
+                    command(self.params, "score", "--model", self.model_uri): "assign every customer to a segment",
+                    command(self.params, "report", run, "--xlsx"): "the report's tables as a workbook",
+                    runs_command(self.params): "compare runs in MLflow",
+                }
+            ),
+            *proposals_text(self.params, self.segments, is_champion=self.alias == "champion"),
+        ]
 
     def _challenger_note(self) -> list[str]:
         """For a challenger: the outputs folder still holds the results of the champion."""
@@ -78,21 +82,15 @@ def facet_text(facet: str, segments: pd.DataFrame) -> str:
     words = wording("en")
     has_spend = (segments.spend_share.fillna(0.0) > 0).any()
     rows: list[dict[Any, Any]] = segments.to_dict("records")
-    has_interests = any(row["top_categories"] for row in rows)
     columns = {
         words.facet(facet): [shown_name(row["name"], is_stable=row["is_stable"]) for row in rows],
-        words("sizes.customers"): segments.customer_count.map(words.whole),
+        words("sizes.customers"): map(words.whole, segments.customer_count),
         words("sizes.share"): [words.number(share, "share") for share in segments.customer_share],
-        words("sizes.spend"): [
-            words.number(share, "share") if has_spend and share is not None and not np.isnan(share) else "-"
-            for share in segments.spend_share
-        ],
-        "Stability": segments.stability_word.fillna("-"),
+        words("sizes.spend"): [words.number(share if has_spend else None, "share") for share in segments.spend_share],
+        "Stability": segments.stability_word.fillna("–"),
     }
-    if has_interests:
-        columns[words("sizes.interests")] = [
-            "; ".join(item["label"] for item in row["top_categories"]) or "-" for row in rows
-        ]
-    table = pd.DataFrame(columns)
-    lines = align_columns([[*table.columns], *table.to_numpy().tolist()], right={1, 2, 3}, max_chars=200)
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    if any(row["top_categories"] for row in rows):
+        labels = ["; ".join(item["label"] for item in row["top_categories"]) for row in rows]
+        columns[words("sizes.interests")] = [text or "–" for text in labels]
+    cells = zip(*columns.values(), strict=True)
+    return "\n".join(align_columns([[*columns], *cells], right={1, 2, 3}, max_chars=200, ruled=True))

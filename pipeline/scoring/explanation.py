@@ -22,9 +22,10 @@ from models.tree import child_share, cut_levels
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.config.segment_params import NamingParams
 from pipeline.ingest.source import Source
-from pipeline.profiles.build import Progress, build_profiles
+from pipeline.profiles.build import build_profiles
 from pipeline.profiles.prepare_events import own_weight
 from pipeline.profiles.search_queries import query_meanings, query_table
 from pipeline.profiles.seasonality import expected_shares_for_batch, full_season_mix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,13 @@ from models.scorer import facet_column
 from pipeline.config.errors import UserError
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.ingest.source import Source, read_source
-from pipeline.profiles.build import Progress, build_profiles
+from pipeline.profiles.build import build_profiles
 from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
 from pipeline.stores.database import connect
+from pipeline.stores.mlflow_runs import RunStore
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -68,7 +70,7 @@ class FacetFlow(FlowTable):
 
 
 def flows(
-    mlflow: Any, params: Params, runs: Sequence[str], *, share_lineage: Sequence[bool], progress: Progress
+    store: RunStore, params: Params, runs: Sequence[str], *, share_lineage: Sequence[bool], progress: Progress
 ) -> tuple[list[list[FacetFlow]], str | None]:
     """The `flow_table` of each facet from each run's model to the next one's, for the customers at ``params.as_of``.
 
@@ -83,17 +85,14 @@ def flows(
         For each run and the next, a table for each facet that both have; or an empty list and the reason.
     """
     try:
-        models = [
-            f"models:/{params.tracking.model_name}/{model_registry.version_of_run(mlflow, params, run)[1]}"
-            for run in runs
-        ]
+        models = [f"models:/{store.model_name}/{model_registry.version_of_run(store, run)[1]}" for run in runs]
         with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
             progress("reading and checking")
             source = read_source(con, params, rejected_path=None)
             assigned = []
             for model in models:
                 progress(f"scoring with {model}")
-                assigned.append(_assign(con, source, params, model_registry.load_model(mlflow, model)))
+                assigned.append(_assign(con, source, params, model_registry.load_model(store, model)))
     except UserError as error:
         return [], str(error)
     min_group, min_jaccard = params.naming.min_group, params.identity.min_jaccard

@@ -18,8 +18,8 @@ import pandas as pd
 from features import categories, time_decay
 from features.events import EventType, ObservationWindow
 from pipeline.config.params import Params, source_fingerprint
+from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.source import Source, count_before, read_source
-from pipeline.profiles.build import Progress
 from pipeline.profiles.measures import CustomerMeasures, RawMeasures, measure, new_categories, with_customer_ids
 from pipeline.profiles.prepare_events import FROM_BEFORE, registered_customers
 from pipeline.profiles.seasonality import period_totals, season_mix
@@ -199,7 +199,7 @@ def _measure_changed(task: _Task, source: Source, manifest: Manifest, since: dat
         events=materialise(con, kept, "touched_events"),
         customers=None if source.customers is None else source.customers.semi_join(touched, "customer_id"),
     )
-    raw = measure(con, touched_source, task.trained, shop=task.shop, progress=lambda step: None, with_seasons=True)
+    raw = measure(con, touched_source, task.trained, shop=task.shop, progress=SILENT, with_seasons=True)
     # Activity before the window is known only from the saved measures.
     before = measures.filter(measures.is_known_from_before).select("customer_id", *FROM_BEFORE)
     known = _with_measured_at(raw, window).left_join(before, "customer_id", rname="{name}_already")

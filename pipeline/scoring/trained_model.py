@@ -53,7 +53,7 @@ def open_model(session: Workspace, uri: str) -> TrainedModel:
     UserError
         There is none, or another version of Kindred trained it.
     """
-    model = model_registry.load_model(session.mlflow, uri)
+    model = model_registry.load_model(session.store, uri)
     shop, trained = load_shop(model.shop_folder, session.params.folder)
     return TrainedModel(model, shop, trained)
 
@@ -69,7 +69,7 @@ class SegmentAtTraining:
 def segments_at_training(session: Workspace, trained: TrainedModel) -> dict[str, SegmentAtTraining]:
     """segment_id -> the segment at training, for all facets; empty if the run that trained the model was deleted."""
     try:
-        _, _, summary = mlflow_runs.read_run(session.mlflow, trained.model.run_id)
+        summary = mlflow_runs.read_run(session.store, trained.model.run_id).summary
     except mlflow_runs.TrackingError:
         return {}
     return {

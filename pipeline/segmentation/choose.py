@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from models.scorer import NOISE, Ints
 from models.segmentation import FittedClusters
 from models.selection import Candidate, Choice, choose, scores
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
-from pipeline.profiles.build import Profiles, Progress
+from pipeline.config.progress import Progress
+from pipeline.profiles.build import Profiles
 from pipeline.report import plots
+from pipeline.report.terminal import align_columns, counted
 from pipeline.segmentation.candidates.search_space import Setting, deciding_metrics
 from pipeline.segmentation.candidates.trials import Trial, run_trials
 from pipeline.segmentation.cluster import cluster, clustered
 from pipeline.segmentation.predictive_validity import CutoffData
-from pipeline.stores import mlflow_runs
+from pipeline.stores.run_log import OpenRun, start_run
+from pipeline.stores.run_metrics import FIGURES
+
+CANDIDATE_METRICS = (
+    *("n_segments", "silhouette", "density_validity", "stable_share"),
+    *("smallest_count", "smallest_share", "noise_share"),
+)
+"""Attributes of `models.selection.Candidate` that are metrics under the same name."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class ChosenClusters:
 
 
 def choose_and_fit(
-    mlflow: Any,
+    run: OpenRun,
     profiles: Profiles,
     earlier: Sequence[CutoffData],
     params: Params,
@@ -54,7 +63,7 @@ def choose_and_fit(
     sweep: bool,
     progress: Progress,
 ) -> ChosenClusters:
-    """Try the candidates, log each as a child of the active run, and train the chosen one in full.
+    """Try the candidates, log each as a child of ``run``, and train the chosen one in full.
 
     Candidates are judged on a sample. A candidate that has too small a segment among all customers is skipped. If none
     is left, a facet named by interests falls back on its rule. Any other facet falls back on fewer segments than any
@@ -66,10 +75,9 @@ def choose_and_fit(
     starts : mapping
         `lineage.Champion.starts`. The full training tries them as well as the candidate's own clusters.
     """
-    progress(f"trying candidates for {facet.name}")
     min_clustered = max(params.minimum.customers, 1)
     earlier = [data for data in earlier if _clustered_count(data.profiles, facet) >= min_clustered]
-    trials = run_trials(profiles, earlier, params, facet, sweep=sweep)
+    trials = run_trials(profiles, earlier, params, facet, sweep=sweep, progress=progress)
     min_customers = params.quality.min_segment_customers or params.naming.min_group
     remaining = {trial.candidate: trial for trial in trials if trial.setting.algorithm != "rule"}
     while choice := _best(list(remaining), params, facet, min_customers):
@@ -78,7 +86,7 @@ def choose_and_fit(
         progress(f"clustering {facet.name}: {choice.chosen.name}")
         fitted = _fit_in_full(profiles, params, chosen, trial, starts, min_customers)
         if _smallest(fitted) >= min_customers:
-            log_candidates(mlflow, trials, choice.chosen, params, facet)
+            log_candidates(run, trials, choice.chosen, params, facet)
             samples = _describe_samples(profiles, earlier, params, facet)
             fitted = replace(
                 fitted,
@@ -87,8 +95,9 @@ def choose_and_fit(
                 notes=(*fitted.notes, *choice.notes),
             )
             return ChosenClusters(chosen, fitted, trials, choice)
-    return _by_leading_category(mlflow, profiles, params, facet, trials) or _fallback_k(
-        mlflow, profiles, params, facet, starts, trials, min_customers
+        del remaining[choice.chosen]
+    return _by_leading_category(run, profiles, params, facet, trials) or _fallback_k(
+        run, profiles, params, facet, starts, trials, min_customers
     )
 
 
@@ -117,13 +126,13 @@ def _fit_in_full(
 
 
 def _by_leading_category(
-    mlflow: Any, profiles: Profiles, params: Params, facet: Facet, trials: list[Trial]
+    run: OpenRun, profiles: Profiles, params: Params, facet: Facet, trials: list[Trial]
 ) -> ChosenClusters | None:
     """Group customers by the rule of a facet named by interests; None if the facet has no such rule."""
     rule = next((trial for trial in trials if trial.setting.algorithm == "rule"), None)
     if rule is None:
         return None
-    log_candidates(mlflow, trials, rule.candidate, params, facet)
+    log_candidates(run, trials, rule.candidate, params, facet)
     chosen = rule.setting.apply_to(facet)
     reason = (
         f"Customers form a continuum of interests: none of {len(trials) - 1} clusterings was both clearly separated "
@@ -136,7 +145,7 @@ def _by_leading_category(
 
 
 def _fallback_k(
-    mlflow: Any,
+    run: OpenRun,
     profiles: Profiles,
     params: Params,
     facet: Facet,
@@ -145,7 +154,7 @@ def _fallback_k(
     min_customers: int,
 ) -> ChosenClusters:
     """KMeans with the most segments below the search space that are all large enough; at worst one segment."""
-    log_candidates(mlflow, trials, None, params, facet)
+    log_candidates(run, trials, None, params, facet)
     fewest = min(facet.settings.try_n_segments)
     for count in range(max(fewest - 1, 1), 0, -1):
         chosen = Setting("kmeans", count, None, 0, {}).apply_to(facet)
@@ -154,7 +163,7 @@ def _fallback_k(
             break
     reason = (
         f"None of {len(trials)} candidates had {min_customers} customers in every segment "
-        f"(quality.min_segment_customers), so {count} segment{'s' * (count > 1)} {'are' if count > 1 else 'is'} used."
+        f"(quality.min_segment_customers), so {counted(count, 'segment')} {'are' if count > 1 else 'is'} used."
     )
     fitted = replace(fitted, candidates=[trial.candidate for trial in trials], choice_reason=reason)
     return ChosenClusters(chosen, fitted, trials, None)
@@ -179,7 +188,7 @@ def _describe_samples(profiles: Profiles, earlier: Sequence[CutoffData], params:
     return f"{text} Their predictions were measured for {cutoffs}." if cutoffs else text
 
 
-def log_candidates(mlflow: Any, trials: list[Trial], chosen: Candidate | None, params: Params, facet: Facet) -> None:
+def log_candidates(run: OpenRun, trials: list[Trial], chosen: Candidate | None, params: Params, facet: Facet) -> None:
     """Log a child run per candidate, with the command that trains it, and a table and a figure of all of them."""
     candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
     rows = []
@@ -193,25 +202,36 @@ def log_candidates(mlflow: Any, trials: list[Trial], chosen: Candidate | None, p
             "command": row["command"],
             "is_chosen": str(row["is_chosen"]).lower(),
         }
-        with mlflow_runs.run(mlflow, name=f"{facet.name}: {trial.candidate.name}", tags=tags, nested=True):
-            mlflow.log_params(trial.setting.overrides(facet))
-            numbers = {key: value for key, value in row.items() if isinstance(value, float | int)}
-            mlflow.log_metrics({key: float(value) for key, value in numbers.items() if key not in ("asked", "balance")})
-    mlflow.log_table({key: [row[key] for row in rows] for key in rows[0]}, f"{facet.name}/candidates.json")
-    mlflow_runs.log_figures(mlflow, {f"{facet.name}/choice": plots.choice_figure(rows)})
+        with start_run(run.store, name=f"{facet.name}: {trial.candidate.name}", tags=tags, parent=run) as child:
+            how = "the settings that were chosen" if row["is_chosen"] else "settings that were tried and not chosen"
+            child.describe(f"A candidate for {facet.name}, on a sample: {how}. In full: `{row['command']}`")
+            child.log_params(trial.setting.overrides(facet))
+            child.log_metrics(candidate_metrics(trial.candidate, score, facet))
+    run.log_table(pd.DataFrame(rows), f"{facet.name}/candidates.json")
+    run.log_figures({f"{facet.name}/choice": plots.choice_figure(rows)})
+
+
+def candidate_metrics(candidate: Candidate, score: float, facet: Facet) -> dict[str, float]:
+    """Metrics of a candidate, named as those of a training."""
+    values = {
+        **{name: getattr(candidate, name) for name in CANDIDATE_METRICS},
+        **{f"validity_{name}": getattr(candidate, name) for name in FIGURES},
+        "stability_mean": candidate.stability,
+        "segments_named_apart": candidate.named_apart,
+        "selection_score": score,
+    }
+    return {f"{facet.name}/{name}": float(value) for name, value in values.items() if value is not None}
 
 
 def candidates_text(trials: Sequence[Trial], params: Params, facet: Facet) -> str:
     """A line per candidate, highest score first, with the command that trains it in full."""
     candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
-    lines = [f"{'Score':>5}  {'Stable':>6}  {'Smallest':>8}  {'Named':>5}  Train {facet.name} in full"]
+    rows = [["Score", "Stable", "Smallest", "Named", f"Train {facet.name} in full"]]
     for score, trial in sorted(
         zip(candidate_scores, trials, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.simplicity)
     ):
         candidate = trial.candidate
-        lines.append(
-            f"{score:5.2f}  {candidate.stable_share:6.0%}  {candidate.smallest_count:8,.0f}  "
-            f"{candidate.named_apart:>2}/{candidate.n_segments:<2}  "
-            f"{trial.setting.command(params, facet)}"
-        )
-    return "\n".join(lines)
+        figures = [f"{score:.2f}", f"{candidate.stable_share:.0%}", f"{candidate.smallest_count:,.0f}"]
+        named = f"{candidate.named_apart}/{candidate.n_segments}"
+        rows.append([*figures, named, trial.setting.command(params, facet)])
+    return "\n".join(align_columns(rows, right={0, 1, 2, 3}, whole={4}))

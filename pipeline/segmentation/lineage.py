@@ -33,7 +33,7 @@ from pipeline.profiles.shop import load_shop
 from pipeline.report.terminal import counted
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import mlflow_runs, model_registry
-from pipeline.stores.mlflow_runs import LINEAGE
+from pipeline.stores.mlflow_runs import LINEAGE, RunStore
 
 MIN_SHARED_INTERESTS = 0.5
 """A champion with a smaller share of its interests in today's profile had another shop or another category tree."""
@@ -128,13 +128,13 @@ class Champion:
         return {f"The champion's segments of {facet.name}": pd.factorize(self.segment_ids[facet.name], sort=True)[0]}
 
 
-def champion_assignments(mlflow: Any, profiles: Profiles, params: Params) -> Champion | None:
+def champion_assignments(store: RunStore, profiles: Profiles, params: Params) -> Champion | None:
     """The champion's segments of today's customers; None if there is no champion."""
-    run_id = model_registry.champion_run(mlflow, params)
+    run_id = model_registry.champion_run(store)
     if run_id is None:
         return None
     try:
-        model = model_registry.load_model(mlflow, params.tracking.champion_uri)
+        model = model_registry.load_model(store, params.tracking.champion_uri)
         shop, trained = load_shop(model.shop_folder, params.folder)
         predicted = model.predict(with_model_columns(profiles.table, input_columns(shop.spec.columns())))
     except (UserError, OSError) as error:
@@ -152,21 +152,21 @@ def _clustered_ids(predicted: pd.DataFrame, facet: Facet) -> np.ndarray:
 
 
 def identify(
-    mlflow: Any, champion: Champion | None, fitted: FittedClusters, params: Params, facet: Facet, *, run_id: str
+    store: RunStore, champion: Champion | None, fitted: FittedClusters, params: Params, facet: Facet, *, run_id: str
 ) -> SegmentIdentity:
     """Match the clusters of a facet with the champion's segments, and give new numbers to the others."""
     prefix = facet.identity.id_prefix
     with mlflow_runs.one_at_a_time(params):  # or two trainings would give the same number to different segments
-        last = model_registry.last_segment_number(mlflow, params, prefix)
-        identity = _match_with_champion(mlflow, champion, fitted, params, facet, run_id, last=last)
+        last = model_registry.last_segment_number(store, prefix)
+        identity = _match_with_champion(store, champion, fitted, params, facet, run_id, last=last)
         taken = max(last, last_number((row.segment_id for row in identity.lineage), prefix))
         identity = replace(identity, ids=with_unused(identity.ids, fitted.model_clusters, prefix=prefix, after=taken))
-        model_registry.record_last_segment_number(mlflow, params, prefix, last_number(identity.ids.values(), prefix))
+        model_registry.record_last_segment_number(store, prefix, last_number(identity.ids.values(), prefix))
     return identity
 
 
 def _match_with_champion(
-    mlflow: Any,
+    store: RunStore,
     champion: Champion | None,
     fitted: FittedClusters,
     params: Params,
@@ -179,7 +179,7 @@ def _match_with_champion(
     if champion is None:
         first = first_identities(clusters, prefix=prefix, after=last)
         return SegmentIdentity(first.ids, _with_run(first, params, facet, run_id), {}, {}, "")
-    earlier, damage = earlier_lineage(mlflow, champion.run_id, facet)
+    earlier, damage = earlier_lineage(store, champion.run_id, facet)
     used = {row.segment_id for row in earlier} | {numbered_id(prefix, last)}
     old = champion.segment_ids.get(facet.name)
     if old is None:
@@ -202,10 +202,10 @@ def _match_with_champion(
     survived = {row.segment_id for row in matched.transitions if row.verdict == "survived"}
     champion_names = {
         row["segment_id"]: Naming.from_dict(row)
-        for row in mlflow_runs.read_run(mlflow, champion.run_id)[2].get("segments", [])
+        for row in mlflow_runs.read_run(store, champion.run_id).summary.get("segments", [])
         if "names_by_figures" in row
     }
-    given_names = model_registry.given_names(mlflow, params)
+    given_names = model_registry.given_names(store)
     changes = _changes_text(matched)
     return SegmentIdentity(
         ids=matched.ids,
@@ -248,10 +248,10 @@ def _numbering_order(fitted: FittedClusters, facet: Facet) -> list[int]:
     return sorted(clusters, key=lambda cluster: (int(np.argmax(centres[cluster])), cluster))
 
 
-def earlier_lineage(mlflow: Any, run_id: str, facet: Facet) -> tuple[tuple[LineageRow, ...], str]:
+def earlier_lineage(store: RunStore, run_id: str, facet: Facet) -> tuple[tuple[LineageRow, ...], str]:
     """The champion's lineage of a facet, and a warning if its file is damaged."""
     try:
-        rows = mlflow_runs.read_lineage(mlflow, run_id, LINEAGE)
+        rows = mlflow_runs.read_lineage(store, run_id, LINEAGE)
         return tuple(LineageRow.from_dict(row) for row in rows if row["facet"] == facet.name), ""
     except mlflow_runs.TrackingError as error:
         return (), (

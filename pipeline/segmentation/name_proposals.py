@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from models.segment_names import Texts
 from models.segments import Segment
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.segmentation.describe import Segments
 
 MAX_NAME_CHARS = 80
@@ -72,9 +73,7 @@ def _program(word: str, params: Params) -> str | None:
     return below if os.sep in word else shutil.which(word) or below
 
 
-def add_proposals(
-    facets: Sequence[Segments], params: Params, *, progress: Callable[[str], None]
-) -> tuple[list[Segments], str]:
+def add_proposals(facets: Sequence[Segments], params: Params, *, progress: Progress) -> tuple[list[Segments], str]:
     """Add proposed names to the segments. The text is a warning if the program failed.
 
     A proposal changes no name. The program is asked about segments of all facets, except small segments, rule-based

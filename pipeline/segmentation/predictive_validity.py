@@ -30,8 +30,9 @@ from models.validity import (
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.source import Source
-from pipeline.profiles.build import Profiles, Progress, build_profiles
+from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import backtest_cutoffs, sample_of
 from pipeline.profiles.prepare_events import with_columns, with_customer_numbers
 from pipeline.segmentation.cluster import cluster, segment_ids
@@ -104,18 +105,18 @@ class Validity:
     kept: dict[str, float]
 
     def metrics(self) -> dict[str, float]:
-        """Metrics for MLflow: ``validity_*`` for all facets together, ``<facet>/validity_*``, ``<baseline>_*``."""
+        """Metrics for MLflow, named as in `pipeline.stores.run_metrics`."""
         metrics = {
-            f"{self._metric_prefix(name)}_{key}": figure.mean
+            f"{self._metric_prefix(name)}{key}": figure.mean
             for name, row in self.rows.items()
             for key, figure in row.items()
         }
-        return metrics | {f"validity_kept_{name}": share for name, share in self.kept.items()}
+        return metrics | {f"validity/kept_{name}": share for name, share in self.kept.items()}
 
     def _metric_prefix(self, name: str) -> str:
         if name in self.facets:
-            return f"{name}/validity"
-        return "validity" if name == SEGMENTS else name
+            return f"{name}/validity_"
+        return "validity/" if name == SEGMENTS else f"validity/{name}_"
 
     def as_dict(self) -> dict[str, Any]:
         """The same, ready for JSON."""
@@ -152,11 +153,9 @@ def build_cutoffs(
     sample = sample_of(source, params)
     # The log is read once for all cutoffs.
     sample = replace(sample, events=materialise(con, sample.events, SAMPLED_EVENTS))
-    data = []
-    for cutoff in cutoffs[-1:] if last_only else cutoffs:
-        progress(f"profiles of {cutoff:%Y-%m-%d}")
-        data.append(build_cutoff_data(con, sample, params, cutoff))
-    return data, ""
+    used = cutoffs[-1:] if last_only else cutoffs
+    counted = progress.each("building profiles of earlier dates", used, len(used))
+    return [build_cutoff_data(con, sample, params, cutoff) for cutoff in counted], ""
 
 
 def build_cutoff_data(con: Backend, sample: Source, params: Params, cutoff: datetime) -> CutoffData:
@@ -203,15 +202,17 @@ def _arrays(table: ir.Table) -> dict[str, np.ndarray]:
     return {name: rows[name].to_numpy() for name in rows.column_names}
 
 
-def measure_latest_validity(cutoffs: Sequence[CutoffData], params: Params) -> tuple[Validity | None, tuple[str, ...]]:
+def measure_latest_validity(
+    cutoffs: Sequence[CutoffData], params: Params, progress: Progress = SILENT
+) -> tuple[Validity | None, tuple[str, ...]]:
     """`measure_validity` at the last cutoff; if it cannot be measured, None and a note that explains why."""
     try:
-        return (measure_validity(cutoffs[-1], params), ()) if cutoffs else (None, ())
+        return (measure_validity(cutoffs[-1], params, progress), ()) if cutoffs else (None, ())
     except UserError as error:
         return None, (f"Predictive validity was not measured: {error}",)
 
 
-def measure_validity(data: CutoffData, params: Params) -> Validity:
+def measure_validity(data: CutoffData, params: Params, progress: Progress = SILENT) -> Validity:
     """Fit the facets of ``params`` on the profiles at a cutoff, and measure how well the segments predict outcomes.
 
     Each facet is measured alone, and all facets together. They are compared with the same number of groups from simple
@@ -225,7 +226,8 @@ def measure_validity(data: CutoffData, params: Params) -> Validity:
         SEGMENTS: [groups[facet.name] for facet in facets],
         **{name: [labels] for name, labels in groups.items()},
     }
-    predicted = {name: predicted_by_groups(labels, outcomes, seed=seed) for name, labels in groupings.items()}
+    counted = progress.each("predicting outcomes from each grouping", groupings.items(), len(groupings))
+    predicted = {name: predicted_by_groups(labels, outcomes, seed=seed) for name, labels in counted}
     weights = customer_weights(len(outcomes.bought), params.backtest.bootstrap_resamples, seed)
     sample = sampled_rows(len(outcomes.bought), params.quality.ceiling_customers, seed)
     sample_weights = customer_weights(len(sample), params.backtest.bootstrap_resamples, seed)

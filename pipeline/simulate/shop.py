@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.errors import UserError
+from pipeline.config.progress import SILENT, Progress
 from pipeline.simulate.calendar import DAY, Calendar, make_calendar
 from pipeline.simulate.catalogue import Catalogue, make_catalogue
 from pipeline.simulate.customers import CustomerBatch, customers_table, make_customers, truth_table
@@ -82,7 +82,7 @@ def simulate(
     kind: str = "usual",
     file_format: str = "parquet",
     dirty_share: float = 0.002,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = SILENT,
 ) -> SimulatedShop:
     """Write a shop into ``folder``: events, products, customers, and the ground truth.
 
@@ -109,12 +109,11 @@ def simulate(
         The folder has other files or is not writable, or an argument is out of range.
     """
     _check(customers=customers, days=days, seed=seed, file_format=file_format, dirty_share=dirty_share)
-    report = progress or (lambda step: None)
     plan = _plan(seed, days, kind)
     with replacing_folder(folder, marker=MARKER) as work:
         (work / "events").mkdir()
         write_parquet(work / "products.parquet", plan.catalogue.as_table())
-        counts = _write_chunks(work, plan, customers, file_format, dirty_share, report)
+        counts = _write_chunks(work, plan, customers, file_format, dirty_share, progress)
         write_parquet(work / "truth_queries.parquet", plan.queries.as_table(counts.is_used))
         shop = SimulatedShop(
             folder=str(folder),
@@ -191,11 +190,12 @@ class _Counts:
 
 
 def _write_chunks(
-    work: Path, plan: _Plan, customers: int, file_format: str, dirty_share: float, report: Callable[[str], None]
+    work: Path, plan: _Plan, customers: int, file_format: str, dirty_share: float, progress: Progress
 ) -> _Counts:
     counts = _Counts(is_used=np.zeros(len(plan.queries.texts), dtype=np.bool_))
     with growing(work / "customers.parquet") as add_customers, growing(work / "truth_customers.parquet") as add_truth:
-        for chunk, start in enumerate(range(0, customers, CHUNK_CUSTOMERS)):
+        starts = range(0, customers, CHUNK_CUSTOMERS)
+        for chunk, start in enumerate(progress.each("simulating customers", starts, len(starts))):
             numbers = np.arange(start, min(start + CHUNK_CUSTOMERS, customers))
             generator = np.random.default_rng([plan.seed, 2, chunk])
             batch, events, visit_count = _draw_chunk(generator, plan, numbers)
@@ -226,7 +226,6 @@ def _write_chunks(
             counts.registered += registered.num_rows
             _add(counts.kinds, _kind_counts(batch))
             _add(counts.dirty, dirty)
-            report(f"{counts.events:,} events of {numbers[-1] + 1:,} customers")
     return counts
 
 

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import weakref
-from contextlib import redirect_stderr
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from io import StringIO
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
-from pipeline.stores.mlflow_runs import DESCRIPTION, TrackingError, find_run, first_line
+from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, TrackingError, find_run, first_line
+from pipeline.stores.run_log import OpenRun
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.entities.model_registry import RegisteredModel
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
 
 MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
-SCORER_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn")
-OPTIONAL_OUTPUTS = ("cluster_id", "strength", "margin", "what_would_move", "_stable")
-"""How segment columns end that are null for some customers, whatever the facet."""
+SCORER, SCORER_REQUIREMENTS = "scorer.py", ("mlflow", "numpy", "pandas", "scikit-learn")
+ALWAYS_KNOWN = ("_count", "evidence", "lifecycle_stage", "segment_id", "segment")
+"""Ends of the names of profile and segment columns that are never null; of the next segment, they may be."""
 GIVEN_NAME = "name."
 LAST_SEGMENT = "last_segment."
 ABOUT_MODEL = """\
-Puts customers into segments. `kindred score` uses `champion` by default; `challenger` is the latest training. `kindred
-promote RUN` makes a version the champion.
+Puts customers into segments: profile rows in, segment columns of the scores out. `kindred score` uses the version with
+the alias `champion`; `challenger` is the latest training. `kindred promote RUN` makes a version the champion. Tags that
+start with `name.` are names given by `kindred rename`.
 """
 
 
@@ -49,12 +54,12 @@ class LoadedModel:
     uri: str
     run_id: str
     columns: list[str]
-    predict: Any
+    predict: Callable[[pd.DataFrame], pd.DataFrame]
     shop_folder: Path
 
 
 def log_model(
-    mlflow: Any, params: Params, *, folder: Path, example: pd.DataFrame, predicted: pd.DataFrame
+    run: OpenRun, params: Params, *, folder: Path, example: pd.DataFrame, predicted: pd.DataFrame
 ) -> tuple[str, str]:
     """Log and register the model as code; the first version is `champion`, a later one `challenger`.
 
@@ -70,45 +75,79 @@ def log_model(
     (str, str)
         Model URI with its version, and the alias of that version.
     """
-    from mlflow.models import infer_signature
+    from mlflow.entities import LoggedModelOutput
+
+    client, name = run.store.client, run.store.model_name
+    logged = client.create_logged_model(run.store.experiment_id, name="model", source_run_id=run.run_id)
+    with TemporaryDirectory(prefix="kindred-") as temporary:
+        place = Path(temporary) / "model"
+        _save(place, folder, _signature(example, predicted), model_id=logged.model_id, run_id=run.run_id)
+        client.log_model_artifacts(logged.model_id, str(place))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    registered = _registered_model(run.store)
+    if registered is None:
+        registered = client.create_registered_model(name)
+    client.update_registered_model(name, ABOUT_MODEL)
+    created = client.create_model_version(
+        name,
+        f"models:/{logged.model_id}",
+        run.run_id,
+        tags={"as_of": f"{params.as_of:%Y-%m-%d %H:%M} UTC"},
+        description=client.get_run(run.run_id).data.tags.get(DESCRIPTION, ""),
+        await_creation_for=0,
+        model_id=logged.model_id,
+    )
+    link = json.dumps([{"name": name, "version": int(created.version)}])  # MLflow's pages of runs and models show it
+    client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
+    alias = "challenger" if "champion" in registered.aliases else "champion"
+    client.set_registered_model_alias(name, alias, str(created.version))
+    return f"models:/{name}/{created.version}", alias
+
+
+def _save(place: Path, folder: Path, signature: ModelSignature, *, model_id: str, run_id: str) -> None:
+    """Write the model's files, without the folders of this machine that MLflow notes in them."""
+    from mlflow.models import Model
+    from mlflow.pyfunc import save_model
 
     import models
 
-    name = params.tracking.model_name
-    with redirect_stderr(StringIO()):  # MLflow reports an existing registered model there, as if it were an error
-        info = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(Path(models.__file__).parent / "scorer.py"),
-            artifacts={part: str(folder / part) for part in (MODEL_FOLDER, SHOP_FOLDER)},
-            signature=with_optional_outputs(infer_signature(example, predicted)),
-            pip_requirements=[f"{package}=={version(package)}" for package in SCORER_REQUIREMENTS],
-            registered_model_name=name,
-            await_registration_for=0,
-        )
-    client = mlflow.MlflowClient()
-    description = client.get_run(mlflow.active_run().info.run_id).data.tags.get(DESCRIPTION, "")
-    client.update_registered_model(name, ABOUT_MODEL)
-    client.update_model_version(name, info.registered_model_version, description)
-    client.set_model_version_tag(name, info.registered_model_version, "as_of", f"{params.as_of:%Y-%m-%d %H:%M} UTC")
-    alias = "challenger" if "champion" in client.get_registered_model(name).aliases else "champion"
-    client.set_registered_model_alias(name, alias, str(info.registered_model_version))
-    return f"models:/{name}/{info.registered_model_version}", alias
-
-
-def with_optional_outputs(signature: Any) -> Any:
-    """The signature with the segment columns optional that are null for customers in no cluster or on no border."""
-    from mlflow.types.schema import ColSpec, Schema
-
-    def is_optional(name: str) -> bool:
-        return name.startswith("next_") or name.endswith(OPTIONAL_OUTPUTS)
-
-    signature.outputs = Schema(
-        [ColSpec(column.type, column.name, required=not is_optional(column.name)) for column in signature.outputs]
+    save_model(
+        str(place),
+        python_model=str(Path(models.__file__).parent / SCORER),
+        artifacts={part: str(folder / part) for part in (MODEL_FOLDER, SHOP_FOLDER)},
+        signature=signature,
+        pip_requirements=[f"{package}=={version(package)}" for package in SCORER_REQUIREMENTS],
+        mlflow_model=Model("model", run_id=run_id, model_id=model_id, model_uuid=model_id),
     )
-    return signature
+    shutil.rmtree(place / "__pycache__", ignore_errors=True)
+    model = Model.load(str(place))
+    flavor = model.flavors["python_function"]
+    flavor["model_code_path"] = SCORER
+    for artifact in flavor["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    model.save(str(place / "MLmodel"))
 
 
-def load_model(mlflow: Any, uri: str) -> LoadedModel:
+def _signature(example: pd.DataFrame, predicted: pd.DataFrame) -> ModelSignature:
+    """Columns and types of profiles and scores; those that may be null are optional."""
+    from mlflow.models import ModelSignature, infer_signature
+
+    inferred = infer_signature(example, predicted)
+    return ModelSignature(_with_optional(inferred.inputs), _with_optional(inferred.outputs))
+
+
+def _with_optional(schema: Schema) -> Schema:
+    from mlflow.types import Schema
+
+    columns = schema.to_dict()
+    for column in columns:
+        name = column["name"]
+        column["required"] = name.endswith(ALWAYS_KNOWN) and not name.startswith("next_")
+    return Schema.from_json(json.dumps(columns))
+
+
+def load_model(store: RunStore, uri: str) -> LoadedModel:
     """A model by URI: ``models:/kindred@champion``, ``models:/kindred/3``, ``runs:/<id>/model``.
 
     Raises
@@ -118,7 +157,7 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
     """
     place = mkdtemp(prefix="kindred-model-")  # deleted at the end, which MLflow would not do after a download
     try:
-        loaded = _load(mlflow, uri, place)
+        loaded = _load(store, uri, place)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
@@ -126,48 +165,54 @@ def load_model(mlflow: Any, uri: str) -> LoadedModel:
     return loaded
 
 
-def _load(mlflow: Any, uri: str, place: str) -> LoadedModel:
+def _load(store: RunStore, uri: str, place: str) -> LoadedModel:
+    from mlflow import pyfunc
+    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
-        resolved = _with_version(mlflow, uri)
-        folder = Path(mlflow.artifacts.download_artifacts(resolved, dst_path=place))
-        model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
+        resolved = _with_version(store, uri)
+        folder = Path(download_artifacts(resolved, dst_path=place))
+        model = pyfunc.load_model(str(folder), suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise TrackingError(
-            f"{uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(mlflow)}"
+            f"{uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(store)}"
         ) from None
     if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
         raise TrackingError(f"{uri}: expected a model that Kindred trained; this one has no `shop` folder.")
 
     scorer = model.unwrap_python_model()
+    columns = model.metadata.get_input_schema().input_names()
 
     def predict(profile: pd.DataFrame) -> pd.DataFrame:
         try:
             # Checked on a table without rows, since MLflow copies the rows it checks.
             model.predict(profile.head(0))
+            is_complete = set(columns) <= set(profile)  # columns may be null, but ours are all there
         except MlflowException:
+            is_complete = False
+        if not is_complete:
             raise TrackingError(
                 f"{uri}: expected profiles with the columns and types that the model was trained on. Train again, or "
                 "score with the version that trained it."
-            ) from None
+            )
         predicted: pd.DataFrame = scorer.predict(None, profile)
         return predicted
 
     return LoadedModel(
         uri=resolved,
         run_id=model.metadata.run_id,
-        columns=model.metadata.get_input_schema().input_names(),
+        columns=columns,
         predict=predict,
         shop_folder=folder / "artifacts" / SHOP_FOLDER,
     )
 
 
-def _with_version(mlflow: Any, uri: str) -> str:
+def _with_version(store: RunStore, uri: str) -> str:
     if not uri.startswith("models:/"):
         return uri
     name, at, alias = uri.removeprefix("models:/").partition("@")
-    client = mlflow.MlflowClient()
+    client = store.client
     if at:
         return f"models:/{name}/{client.get_model_version_by_alias(name, alias).version}"
     if name.endswith("/latest"):
@@ -177,28 +222,28 @@ def _with_version(mlflow: Any, uri: str) -> str:
     return uri
 
 
-def _known_models(mlflow: Any) -> str:
+def _known_models(store: RunStore) -> str:
     known = [
         f"models:/{model.name}@{alias}"
-        for model in mlflow.MlflowClient().search_registered_models()
+        for model in store.client.search_registered_models()
         for alias in sorted(model.aliases)
     ]
     return f"There are: {', '.join(known)}." if known else "There is no model yet: run `kindred train` first."
 
 
-def _registered_model(mlflow: Any, params: Params) -> Any | None:
+def _registered_model(store: RunStore) -> RegisteredModel | None:
     """The registered model with its aliases and tags; None before the first training."""
-    models = mlflow.MlflowClient().search_registered_models(f"name = '{params.tracking.model_name}'")
+    models = store.client.search_registered_models(f"name = '{store.model_name}'")
     return models[0] if models else None
 
 
-def has_champion(mlflow: Any, params: Params) -> bool:
+def has_champion(store: RunStore) -> bool:
     """Whether the registered model has a champion."""
-    model = _registered_model(mlflow, params)
+    model = _registered_model(store)
     return model is not None and "champion" in model.aliases
 
 
-def version_of_run(mlflow: Any, params: Params, run: str) -> tuple[str, str]:
+def version_of_run(store: RunStore, run: str) -> tuple[str, str]:
     """Id of a run, from the id or the beginning of it, and the version of the model that the run registered.
 
     Raises
@@ -206,42 +251,42 @@ def version_of_run(mlflow: Any, params: Params, run: str) -> tuple[str, str]:
     TrackingError
         There is no run with this id, or it registered no model.
     """
-    run_id = find_run(mlflow, run).info.run_id
-    versions = mlflow.MlflowClient().search_model_versions(f"run_id = '{run_id}'")
-    own = [version for version in versions if version.name == params.tracking.model_name]
+    run_id = find_run(store, run).info.run_id
+    versions = store.client.search_model_versions(f"run_id = '{run_id}'")
+    own = [version for version in versions if version.name == store.model_name]
     if not own:
         raise TrackingError(f"{run}: expected a run that trained a model; this one registered no model.")
     return run_id, str(own[0].version)
 
 
-def champion_run(mlflow: Any, params: Params) -> str | None:
+def champion_run(store: RunStore) -> str | None:
     """Id of the run that trained the champion; None if there is no champion."""
-    if not has_champion(mlflow, params):
+    if not has_champion(store):
         return None
-    return str(mlflow.MlflowClient().get_model_version_by_alias(params.tracking.model_name, "champion").run_id)
+    return str(store.client.get_model_version_by_alias(store.model_name, "champion").run_id)
 
 
-def promote(mlflow: Any, params: Params, version: str, *, forced: list[str]) -> None:
+def promote(store: RunStore, version: str, *, forced: list[str]) -> None:
     """Make a version the champion; ``forced`` lists the figures in which it is worse, for the record."""
-    client, model = mlflow.MlflowClient(), params.tracking.model_name
+    client, model = store.client, store.model_name
     if forced:
         client.set_model_version_tag(model, version, "promoted_though_worse_in", ", ".join(forced))
     client.set_registered_model_alias(model, "champion", version)
 
 
-def given_names(mlflow: Any, params: Params) -> dict[str, str]:
+def given_names(store: RunStore) -> dict[str, str]:
     """segment_id -> the name given by hand, from the tags of the registered model."""
-    model = _registered_model(mlflow, params)
+    model = _registered_model(store)
     tags = dict(model.tags) if model else {}
     return {key.removeprefix(GIVEN_NAME): str(name) for key, name in tags.items() if key.startswith(GIVEN_NAME)}
 
 
-def set_given_name(mlflow: Any, params: Params, segment_id: str, name: str | None) -> None:
+def set_given_name(store: RunStore, segment_id: str, name: str | None) -> None:
     """Save a name given by hand; None removes it."""
-    client, model = mlflow.MlflowClient(), params.tracking.model_name
+    client, model = store.client, store.model_name
     if name is not None:
         client.set_registered_model_tag(model, GIVEN_NAME + segment_id, name)
-    elif segment_id in given_names(mlflow, params):
+    elif segment_id in given_names(store):
         client.delete_registered_model_tag(model, GIVEN_NAME + segment_id)
 
 
@@ -269,16 +314,16 @@ def with_given_names(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataF
     return predicted.assign(**changes).astype(predicted.dtypes.to_dict())
 
 
-def last_segment_number(mlflow: Any, params: Params, prefix: str) -> int:
+def last_segment_number(store: RunStore, prefix: str) -> int:
     """The highest number that any training gave to a segment with a prefix; 0 if no model is registered."""
-    model = _registered_model(mlflow, params)
+    model = _registered_model(store)
     return int(model.tags.get(LAST_SEGMENT + prefix, 0)) if model else 0
 
 
-def record_last_segment_number(mlflow: Any, params: Params, prefix: str, number: int) -> None:
+def record_last_segment_number(store: RunStore, prefix: str, number: int) -> None:
     """Save ``number`` as used, so no other segment gets it; creates the registered model if there is none."""
-    client, model = mlflow.MlflowClient(), params.tracking.model_name
-    if _registered_model(mlflow, params) is None:
+    client, model = store.client, store.model_name
+    if _registered_model(store) is None:
         client.create_registered_model(model, description=ABOUT_MODEL)
-    if number > last_segment_number(mlflow, params, prefix):
+    if number > last_segment_number(store, prefix):
         client.set_registered_model_tag(model, LAST_SEGMENT + prefix, str(number))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.config.params import Params
 from pipeline.stores import files, mlflow_runs
@@ -37,7 +37,7 @@ class Workspace:
         return self.params.path(self.params.outputs.folder)
 
     @cached_property
-    def mlflow(self) -> Any:
+    def store(self) -> mlflow_runs.RunStore:
         """The MLflow store, opened on first use, as some commands need none."""
         return mlflow_runs.open_store(self.params)
 

@@ -27,6 +27,7 @@ from models.value_quality import by_tenth, probability_figures, spend_figures
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.segmentation.cluster import cluster
 from pipeline.segmentation.expected_values import past_outcomes
@@ -218,7 +219,7 @@ def main() -> None:
         params = params_of(log)
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             source = read_source(con, params, rejected_path=None)
-            cutoffs, _ = build_cutoffs(con, source, params, last_only=False, progress=lambda step: None)
+            cutoffs, _ = build_cutoffs(con, source, params, last_only=False, progress=SILENT)
         last, made = past_outcomes(cutoffs[-1]), predictions(cutoffs, params)
         own = expected_value(
             last.profile, fit_expected_value([past_outcomes(item) for item in cutoffs[:-1]], seed=params.seed)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from pipeline.config.facets import facets_of, with_facets
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.segmentation import choose
@@ -34,10 +35,6 @@ LOGS = {
 HERE = Path(__file__).parents[1] / "real"
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 def params_of(log: str, *more: str) -> Params:
     """The parameters of a log, as of its end."""
     end, days = LOGS[log]
@@ -49,7 +46,7 @@ def choose_for_facet(
 ) -> choose.ChosenClusters:
     """The chosen settings for the facet at this position in the parameters."""
     facet = facets_of(params)[position]
-    return choose.choose_and_fit(None, profiles, earlier, params, facet, {}, sweep=False, progress=quiet)
+    return choose.choose_and_fit(None, profiles, earlier, params, facet, {}, sweep=False, progress=SILENT)
 
 
 def main() -> None:
@@ -59,7 +56,7 @@ def main() -> None:
         params = params_of(log, "facets.behaviour.n_segments=8")
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             source = read_source(con, params, rejected_path=None)
-            past, _ = build_cutoffs(con, source, params, last_only=False, progress=quiet)
+            past, _ = build_cutoffs(con, source, params, last_only=False, progress=SILENT)
             profiles = build_profiles(con, source, params)
         further = (
             [choose_for_facet(profiles, past[:-1], params, 1).facet]

@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from pipeline.config.progress import SILENT
+
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "bench"
 EVENTS_PER_CUSTOMER = 24
@@ -76,14 +78,14 @@ def with_kindred(folder: Path) -> None:
 
 def with_profiles_alone(folder: Path) -> None:
     """The same without rule-based segmentations and the computations that only they need."""
-    from pipeline.profiles import build
+    from pipeline.profiles import build, measures
 
     def skip(*tables, **settings):
         return None
 
-    join = build.profile_table
-    build.profile_table = lambda customers, blocks: join(customers, [block for block in blocks if block is not None])
-    build.product_interest.product_points = build.rhythm.order_rhythm = build.calendar.occasion_shares = skip
+    join = measures.profile_table
+    measures.profile_table = lambda customers, blocks: join(customers, [block for block in blocks if block is not None])
+    measures.product_interest.product_points = measures.rhythm.order_rhythm = measures.calendar.occasion_shares = skip
     build._rule_based_groups = lambda table, spec, params: table
     with_kindred(folder)
 
@@ -102,7 +104,7 @@ def with_train(folder: Path, *more: str) -> None:
     """The whole of `kindred train`, including the backtest and the fitting of interests."""
     from pipeline.commands.train import train
 
-    train(params(folder, *more), sweep=False, progress=lambda step: None)
+    train(params(folder, *more), sweep=False, progress=SILENT)
 
 
 def with_train_unfitted(folder: Path) -> None:
@@ -119,7 +121,7 @@ def with_score(folder: Path) -> None:
         settings_used,
         model_uri="models:/kindred@champion",
         out=settings_used.path(settings_used.outputs.scores),
-        progress=lambda step: None,
+        progress=SILENT,
     )
 
 

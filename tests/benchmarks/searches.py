@@ -25,6 +25,7 @@ from features.categories import category_columns
 from features.events import EventType, ObservationWindow
 from features.searches import normalised_query
 from models.queries import ABSTAINED, LEARNED, WAYS
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.interest_fit import FIGURES, run_backtest
 from pipeline.profiles.prepare_events import prepare_events
@@ -145,7 +146,7 @@ def print_backtest(folder: Path) -> None:
         settings = params(folder, *overrides)
         with connect(settings.engine, folder=folder) as con:
             source = read_source(con, settings, rejected_path=None)
-            rows = run_backtest(con, source, settings, progress=lambda step: None).rows
+            rows = run_backtest(con, source, settings, progress=SILENT).rows
         for row in rows:
             if row.name.endswith("weights"):
                 figures = [getattr(row.figures, name) for name in FIGURES]

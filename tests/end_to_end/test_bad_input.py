@@ -21,6 +21,7 @@ from pipeline.commands.train import train
 from pipeline.config.errors import ParamsError, UserError
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.raw_tables import SourceError
 from pipeline.ingest.source import read_source
 from pipeline.ingest.summary import unlisted_text
@@ -30,10 +31,6 @@ from tests.pipeline.conftest import params_in
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 HEADER = "customer_id,occurred_at,event_type,product_id,category_path,unit_price\n"
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 @pytest.fixture
@@ -216,7 +213,7 @@ def test_values_that_cannot_be_types_are_not_shown(read: Callable[..., Any]) -> 
 
 def test_check_warns_about_unlisted_types(tmp_path: Path, shop: Path) -> None:
     params = params_in(tmp_path, shop, "source.events.event_types={view: [view], purchase: [purchase]}")
-    assert re.search(r"Warning +[\d,]+ of [\d,]+ events have types in no list .*cart \([\d,]+\)", checked(params))
+    assert re.search(r"Warnings\n  - [\d,]+ of [\d,]+ events have types in no list .*cart \([\d,]+\)", checked(params))
     assert "Warning" not in checked(params_in(tmp_path, shop))
 
 
@@ -245,7 +242,7 @@ def without_tables(log: Path) -> tuple[str, ...]:
 
 
 def checked(params: Params) -> str:
-    return check(params, progress=quiet)
+    return check(params, progress=SILENT)
 
 
 LOG = "CustomerID,InvoiceDate,StockCode,Quantity,Description\n007,2025-01-01,p1,2,a mug\n"
@@ -352,7 +349,7 @@ def small_log(tmp_path: Path, mlflow_store: Path) -> Callable[..., Any]:
             *("quality.stability_resamples=1", f"outputs.folder={tmp_path / 'outputs'}"),
             *(f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}", f"tracking.artifacts={tmp_path / 'artifacts'}"),
         )
-        return train(load_params(PARAMS, [*settings, *NO_MINIMUM, *more]), sweep=False, progress=quiet)
+        return train(load_params(PARAMS, [*settings, *NO_MINIMUM, *more]), sweep=False, progress=SILENT)
 
     return train_small
 

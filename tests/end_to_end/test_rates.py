@@ -14,19 +14,16 @@ from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.stores import mlflow_runs, model_registry
 
 JOURNEY = "clustering.journey_columns=[activity, visits_per_week, days_since_last_event, days_from_first_to_last_event]"
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 def test_a_model_with_rates_scores_as_it_was_trained(params: Callable[..., Params], tmp_path: Path) -> None:
     settings = params(JOURNEY, "facets.behaviour.block_weights.value=1.0", "facets.behaviour.block_weights.rates=1.2")
-    trained = train(settings, sweep=False, progress=quiet)
-    scores = score(settings, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    trained = train(settings, sweep=False, progress=SILENT)
+    scores = score(settings, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     sizes = pd.read_parquet(scores.path).segment_id.value_counts()
     own = trained.segments[trained.segments.facet == "behaviour"].set_index("segment_id")
     assert sizes.to_dict() == own.customer_count.to_dict()

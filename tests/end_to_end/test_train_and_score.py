@@ -27,6 +27,7 @@ from pipeline.commands.score import ScoringResult, border_text, score
 from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.config.segment_params import IdentityParams
 from pipeline.ingest.raw_tables import SourceError
 from pipeline.ingest.source import read_source
@@ -36,6 +37,8 @@ from pipeline.scoring.score_summary import HeldCustomers, ScoringSummary
 from pipeline.stores import database, files, mlflow_runs, model_registry
 from pipeline.stores.database import connect
 from pipeline.stores.mlflow_runs import LINEAGE
+from pipeline.stores.run_log import close_stale_runs, start_run
+from pipeline.stores.run_metrics import describe_metric, experiment_description
 
 FACETS = ("behaviour", "interest")
 
@@ -63,10 +66,6 @@ def test_held_customers_are_reported_if_there_are_any(held: int, expected: str) 
     assert text.partition(" their previous")[0] == f"Near a border   3 customers{expected}"
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 def test_names_are_unique_and_every_customer_has_a_segment(trained: tuple[Params, TrainingResult]) -> None:
     segments = trained[1].segments
     assert segments.segment_id.is_unique
@@ -88,8 +87,7 @@ def test_names_are_unique_and_every_customer_has_a_segment(trained: tuple[Params
 
 def test_the_run_contains_all_metrics_and_artifacts(trained: tuple[Params, TrainingResult]) -> None:
     params, result = trained
-    mlflow = mlflow_runs.open_store(params)
-    client = mlflow.MlflowClient()
+    client = mlflow_runs.open_store(params).client
     run = client.get_run(result.run_id)
     assert run.info.status == "FINISHED"
     for facet in FACETS:
@@ -106,17 +104,16 @@ def test_the_run_contains_all_metrics_and_artifacts(trained: tuple[Params, Train
     assert drawn[""] == {*FACETS, "crossing"}
     assert {"segment_sizes", "value_by_segment", "map"} <= drawn["/behaviour"]
     assert drawn["/interest"] == {"segment_sizes", "value_by_segment", "interests_by_segment"}
-    assert run.inputs.dataset_inputs[0].dataset.digest
     champion = client.get_model_version_by_alias("kindred", "champion")
     assert champion.run_id == result.run_id
-    assert run.info.run_name == f"6 by behaviour and 5 by interest, {params.as_of:%Y-%m-%d}"
+    assert run.info.run_name == f"Segments of {params.as_of:%Y-%m-%d}: 6 by behaviour and 5 by interest"
     described = run.data.tags["mlflow.note.content"]
     assert described == champion.description
     assert all(name.replace("|", r"\|") in described for name in result.segments.name)
     experiment = client.get_experiment(run.info.experiment_id)
     explained = experiment.tags["mlflow.note.content"]
-    assert "behaviour/stability_mean" in explained
-    assert all(metric.rpartition("/")[2] in explained for metric in run.data.metrics)
+    assert explained == experiment_description() and "behaviour/stability_mean" in explained
+    assert [metric for metric in run.data.metrics if describe_metric(metric) is None] == []
 
 
 def test_no_personal_data_reaches_the_store(trained: tuple[Params, TrainingResult], shop: Path) -> None:
@@ -138,8 +135,8 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
     trained: tuple[Params, TrainingResult], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params, result = trained
-    first = score(params, model_uri="models:/kindred@champion", out=tmp_path / "a.parquet", progress=quiet)
-    second = score(params, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+    first = score(params, model_uri="models:/kindred@champion", out=tmp_path / "a.parquet", progress=SILENT)
+    second = score(params, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=SILENT)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     table = pq.read_table(first.path)
     assert table.column_names == [
@@ -224,7 +221,7 @@ def test_cards_show_how_many_customers_stayed(trained: tuple[Params, TrainingRes
     moments = (params.model_copy(update={"as_of": params.as_of - timedelta(days=ago)}) for ago in (days, 0))
     then, now = (
         pq.read_table(
-            score(at, model_uri=result.model_uri, out=tmp_path / f"{at.as_of:%d}.parquet", progress=quiet).path
+            score(at, model_uri=result.model_uri, out=tmp_path / f"{at.as_of:%d}.parquet", progress=SILENT).path
         )
         .to_pandas()
         .set_index("customer_id")[["segment_id", "interest_segment_id"]]
@@ -266,8 +263,8 @@ def test_new_customers_are_scored_with_the_names_and_weights_of_the_model(
 ) -> None:
     params, result = trained
     later = params.model_copy(update={"as_of": params.as_of.replace(month=12), "language": "uk"})
-    scored = score(later, model_uri=result.model_uri, out=tmp_path / "later.parquet", progress=quiet)
-    before = score(params, model_uri=result.model_uri, out=tmp_path / "before.parquet", progress=quiet)
+    scored = score(later, model_uri=result.model_uri, out=tmp_path / "later.parquet", progress=SILENT)
+    before = score(params, model_uri=result.model_uri, out=tmp_path / "before.parquet", progress=SILENT)
     assert scored.summary.customer_count > before.summary.customer_count
     for facet, counts in scored.summary.facets.items():
         own = result.segments[result.segments.facet == facet]
@@ -285,10 +282,10 @@ def test_hysteresis_holds_customers_near_a_border_and_reports_how_many(
         }
     )
     uri, path = result.model_uri, tmp_path / "held.parquet"
-    free = score(later, model_uri=uri, out=tmp_path / "free.parquet", progress=quiet)
+    free = score(later, model_uri=uri, out=tmp_path / "free.parquet", progress=SILENT)
     assert free.summary.held is None  # there are no previous scores
-    before = pq.read_table(score(params, model_uri=uri, out=path, progress=quiet).path).to_pandas()
-    first = score(later, model_uri=uri, out=path, progress=quiet)
+    before = pq.read_table(score(params, model_uri=uri, out=path, progress=SILENT).path).to_pandas()
+    first = score(later, model_uri=uri, out=path, progress=SILENT)
     held = first.summary.held.customer_count if first.summary.held else 0
     assert held > 0
     assert f"{held:,} kept their previous segment" in first.as_text()
@@ -303,7 +300,7 @@ def test_hysteresis_holds_customers_near_a_border_and_reports_how_many(
         all_held |= set(differ)
     assert len(all_held) == held
     once = path.read_bytes()
-    score(later, model_uri=uri, out=path, progress=quiet)
+    score(later, model_uri=uri, out=path, progress=SILENT)
     assert path.read_bytes() == once
 
 
@@ -312,11 +309,11 @@ def test_a_model_can_score_after_its_run_is_deleted(
 ) -> None:
     params, result = trained
 
-    def deleted(mlflow: Any, run_id: str) -> None:
+    def deleted(store: Any, run_id: str) -> None:
         raise mlflow_runs.TrackingError("no such run")
 
     monkeypatch.setattr(mlflow_runs, "read_run", deleted)
-    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     assert "Drift           unknown" in scored.as_text()
     assert (tmp_path / "scores-manifest.json").exists()
 
@@ -328,10 +325,12 @@ def test_row_order_does_not_change_the_model(
     order = np.random.default_rng(1).permutation(events.num_rows)
     pq.write_table(events.take(order), tmp_path / "shuffled.parquet")
     other = params(f"source.events.path={tmp_path / 'shuffled.parquet'}")
-    first, second = champion, train(other, sweep=False, progress=quiet)
+    first, second = champion, train(other, sweep=False, progress=SILENT)
     assert first.segments.drop(columns="figures").equals(second.segments.drop(columns="figures"))
-    mlflow = mlflow_runs.open_store(other)
-    folders = [Path(mlflow.artifacts.download_artifacts(each.model_uri)) for each in (first, second)]
+    from mlflow.artifacts import download_artifacts
+
+    mlflow_runs.open_store(other)
+    folders = [Path(download_artifacts(each.model_uri)) for each in (first, second)]
     for name in (
         "segmentation/facets.json",
         *(f"segmentation/{facet}/{part}" for facet in FACETS for part in ("model.json", "arrays.npz")),
@@ -349,8 +348,8 @@ def test_hdbscan_trains_and_scores(params: Callable[..., Params], tmp_path: Path
         "quality.hdbscan_resamples=2",
         "quality.min_stability=0.1",
     )
-    result = train(settings, sweep=False, progress=quiet)
-    scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.csv", progress=quiet)
+    result = train(settings, sweep=False, progress=SILENT)
+    scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.csv", progress=SILENT)
     assert scored.path.read_text().startswith('"customer_id","as_of","segment_id"')
     assert not result.segments.name.str.contains(r"\d").any()
 
@@ -361,10 +360,10 @@ def test_noise_is_scored_as_trained_and_reported(params: Callable[..., Params], 
         *("facets.behaviour.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"),
         f"facets.behaviour.noise={policy}",
     )
-    result = train(settings, sweep=False, progress=quiet)
+    result = train(settings, sweep=False, progress=SILENT)
     (note,) = (note for note in result.notes if "are between HDBSCAN's segments of behaviour" in note)
     assert note.endswith("their evidence in the scores is noise.")
-    scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     frame = pq.read_table(scored.path).to_pandas()
     own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
     assert frame.segment_id.value_counts().to_dict() == own.customer_count.to_dict()
@@ -377,7 +376,7 @@ def test_noise_is_scored_as_trained_and_reported(params: Callable[..., Params], 
 
 def test_a_log_that_ended_long_before_as_of(params: Callable[..., Params]) -> None:
     with pytest.raises(UserError, match=r"as_of: expected events in the 365 days .* The last event was at 2025"):
-        train(params("as_of=2035-01-01T00:00:00Z"), sweep=False, progress=quiet)
+        train(params("as_of=2035-01-01T00:00:00Z"), sweep=False, progress=SILENT)
 
 
 def test_a_later_training_is_the_challenger(champion_and_challenger: tuple[TrainingResult, TrainingResult]) -> None:
@@ -390,15 +389,15 @@ def test_segments_keep_their_ids_under_another_seed_and_three_weeks_later(
     settings = params()
     first, again = champion_and_challenger  # of seed 99
     later = train(
-        settings.model_copy(update={"as_of": settings.as_of + timedelta(days=21)}), sweep=False, progress=quiet
+        settings.model_copy(update={"as_of": settings.as_of + timedelta(days=21)}), sweep=False, progress=SILENT
     )
-    mlflow = mlflow_runs.open_store(settings)
-    lineage = mlflow_runs.read_lineage(mlflow, later.run_id, LINEAGE)
+    store = mlflow_runs.open_store(settings)
+    lineage = mlflow_runs.read_lineage(store, later.run_id, LINEAGE)
     # The challengers descend from the champion, not from each other.
     assert list(dict.fromkeys(row["run_id"] for row in lineage)) == [first.run_id, later.run_id]
     for result, lost, similarity in ((again, 0, "1.00"), (later, 1, "0.")):
         rows = [
-            row for row in mlflow_runs.read_lineage(mlflow, result.run_id, LINEAGE) if row["run_id"] == result.run_id
+            row for row in mlflow_runs.read_lineage(store, result.run_id, LINEAGE) if row["run_id"] == result.run_id
         ]
         for facet, letter, count in (("behaviour", "s", 6), ("interest", "i", 5)):
             own = [row for row in rows if row["facet"] == facet]
@@ -430,11 +429,10 @@ def test_segment_ids_are_never_reused(
     elsewhere = settings.source.products.model_copy(update={"path": str(tmp_path / "products.parquet")})
     another = settings.model_copy(update={"source": settings.source.model_copy(update={"products": elsewhere})})
     # The champion, two challengers with few or no surviving segments, one of another shop, and one without a champion.
-    results = [champion, *(train(changed, sweep=False, progress=quiet) for changed in (strict, strict, another))]
+    results = [champion, *(train(changed, sweep=False, progress=SILENT) for changed in (strict, strict, another))]
     assert any("get new numbers" in note for note in results[3].notes)
-    mlflow = mlflow_runs.open_store(settings)
-    mlflow.MlflowClient().delete_registered_model_alias("kindred", "champion")
-    results.append(train(settings, sweep=False, progress=quiet))
+    mlflow_runs.open_store(settings).client.delete_registered_model_alias("kindred", "champion")
+    results.append(train(settings, sweep=False, progress=SILENT))
     assert results[-1].alias == "champion"
     ids = [set(result.segments.segment_id[~result.segments.is_standing]) for result in results]
     champions = ids[0]
@@ -447,14 +445,13 @@ def test_segment_ids_are_never_reused(
 
 def test_stale_runs_are_closed(params: Callable[..., Params]) -> None:
     settings = params()
-    mlflow = mlflow_runs.open_store(settings)
-    client = mlflow.MlflowClient()
-    experiment = mlflow.get_experiment_by_name("kindred").experiment_id
-    with mlflow_runs.run(mlflow, name="alive", tags={}) as alive:
-        machine = client.get_run(alive).data.tags["kindred.process"].partition(":")[0]
+    store = mlflow_runs.open_store(settings)
+    client, experiment = store.client, store.experiment_id
+    with start_run(store, name="of this machine", tags={}) as run:
+        machine = client.get_run(run.run_id).data.tags["kindred.process"].partition(":")[0]
     dead = client.create_run(experiment, tags={"kindred.process": f"{machine}:99999999"})
     elsewhere = client.create_run(experiment, tags={"kindred.process": "another:1"})
-    assert mlflow_runs.close_stale_runs(mlflow, settings) == 1
+    assert close_stale_runs(store) == 1
     assert client.get_run(dead.info.run_id).info.status == "KILLED"
     assert client.get_run(elsewhere.info.run_id).info.status == "RUNNING"
 
@@ -475,8 +472,8 @@ def test_a_store_that_does_not_respond(
 
 def test_an_experiment_that_was_deleted(params: Callable[..., Params]) -> None:
     settings = params()
-    mlflow = mlflow_runs.open_store(settings)
-    mlflow.delete_experiment(mlflow.get_experiment_by_name("kindred").experiment_id)
+    store = mlflow_runs.open_store(settings)
+    store.client.delete_experiment(store.experiment_id)
     with pytest.raises(mlflow_runs.TrackingError, match="deleted"):
         mlflow_runs.open_store(settings)
 
@@ -486,14 +483,14 @@ def test_an_experiment_that_was_deleted(params: Callable[..., Params]) -> None:
 )
 def test_a_model_that_does_not_exist(params: Callable[..., Params], uri: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="kindred train"):
-        score(params(), model_uri=uri, out=tmp_path / "scores.parquet", progress=quiet)
+        score(params(), model_uri=uri, out=tmp_path / "scores.parquet", progress=SILENT)
     assert not (tmp_path / "scores.parquet").exists()
 
 
 def test_two_trainings_at_once_in_one_folder(params: Callable[..., Params]) -> None:
     settings = params()
     with files.lock(settings.path(settings.outputs.folder)), pytest.raises(UserError, match="another kindred command"):
-        train(settings, sweep=False, progress=quiet)
+        train(settings, sweep=False, progress=SILENT)
 
 
 def test_only_one_of_two_simultaneous_first_trainings_becomes_champion(
@@ -508,7 +505,7 @@ def test_only_one_of_two_simultaneous_first_trainings_becomes_champion(
         return logged(*arguments, **named)
 
     monkeypatch.setattr(model_registry, "log_model", log_model)
-    assert train(settings, sweep=False, progress=quiet).alias == "champion"
+    assert train(settings, sweep=False, progress=SILENT).alias == "champion"
 
 
 def test_new_categories_count_as_other_and_are_reported(
@@ -524,7 +521,7 @@ def test_new_categories_count_as_other_and_are_reported(
         update={"products": params.source.products.model_copy(update={"path": str(tmp_path / "products.parquet")})}  # type: ignore[union-attr]
     )
     changed = params.model_copy(update={"source": source})
-    scored = score(changed, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    scored = score(changed, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     assert list(scored.summary.new_categories) == ["Rockets > Moon"]
     assert "Rockets > Moon" in scored.as_text()
     assert "Warning" not in scored.as_text()
@@ -547,13 +544,15 @@ def test_a_model_of_another_shop_leaves_the_scores_unchanged(
     out = tmp_path / "scores.parquet"
     out.write_text("old")
     with pytest.raises(UserError, match=r"belong to another one: `source` describes .* and \d+% .*--force"):
-        score(changed, model_uri=result.model_uri, out=out, progress=quiet)
+        score(changed, model_uri=result.model_uri, out=out, progress=SILENT)
     assert out.read_text() == "old"
-    scored = score(changed, model_uri=result.model_uri, out=out, progress=quiet, force=True)
-    assert re.search(r"Warning +the model may be another shop's: `source` describes .* and \d+%", scored.as_text())
+    scored = score(changed, model_uri=result.model_uri, out=out, progress=SILENT, force=True)
+    assert re.search(r"Warnings\n  - the model may be another shop's: `source` describes .* and \d+%", scored.as_text())
     same_products = params.model_copy(update={"source": params.source.model_copy(update={"events": events})})
-    scored = score(same_products, model_uri=result.model_uri, out=out, progress=quiet)
-    assert re.search(r"Warning +the model may be another shop's: `source` describes [^%]*\. Train", scored.as_text())
+    scored = score(same_products, model_uri=result.model_uri, out=out, progress=SILENT)
+    assert re.search(
+        r"Warnings\n  - the model may be another shop's: `source` describes [^%]*\. Train", scored.as_text()
+    )
 
 
 def test_the_manifest_has_the_digests_of_the_files(trained: tuple[Params, TrainingResult]) -> None:
@@ -576,37 +575,37 @@ def test_the_report_has_no_scripts_and_no_external_links(trained: tuple[Params, 
 
 def test_events_all_after_as_of(params: Callable[..., Params]) -> None:
     with pytest.raises(SourceError, match="before any event"):
-        train(params("as_of=2020-01-01T00:00:00Z"), sweep=False, progress=quiet)
+        train(params("as_of=2020-01-01T00:00:00Z"), sweep=False, progress=SILENT)
 
 
 def test_the_local_copy_of_a_model_is_deleted_with_it(
     trained: tuple[Params, TrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, result = trained
-    mlflow = mlflow_runs.open_store(settings)
+    store = mlflow_runs.open_store(settings)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    model = model_registry.load_model(mlflow, result.model_uri)
+    model = model_registry.load_model(store, result.model_uri)
     assert model.shop_folder.is_relative_to(tmp_path) and model.shop_folder.is_dir()
     message = r"^models:/kindred/999: expected a model that Kindred trained\..*[^.]\. There are: models:/"
     with pytest.raises(mlflow_runs.TrackingError, match=message):
-        model_registry.load_model(mlflow, "models:/kindred/999")
+        model_registry.load_model(store, "models:/kindred/999")
     del model
     gc.collect()
     assert list(tmp_path.iterdir()) == []
-    assert model_registry.load_model(mlflow, result.model_uri).uri == result.model_uri  # the stored model is unchanged
+    assert model_registry.load_model(store, result.model_uri).uri == result.model_uri  # the stored model is unchanged
 
 
 def test_queries_are_reported_and_rare_ones_are_not_kept(
     trained: tuple[Params, TrainingResult], tmp_path: Path
 ) -> None:
     settings, result = trained
-    mlflow = mlflow_runs.open_store(settings)
-    metrics = mlflow.get_run(result.run_id).data.metrics
-    assert metrics["queries_learned"] > 20 and metrics["queries_by_text"] > 20
+    store = mlflow_runs.open_store(settings)
+    metrics = store.client.get_run(result.run_id).data.metrics
+    assert metrics["queries/learned"] > 20 and metrics["queries/by_text"] > 20
     assert any(note.startswith("Searches: of ") for note in result.notes)
-    model = model_registry.load_model(mlflow, result.model_uri)
+    model = model_registry.load_model(store, result.model_uri)
     kept = json.loads((model.shop_folder / "queries.json").read_text(encoding="utf-8"))["queries"]
-    assert len(kept) == metrics["queries_learned"]
+    assert len(kept) == metrics["queries/learned"]
     with connect(settings.engine, folder=tmp_path) as con:
         events = read_source(con, settings, rejected_path=None).events
         events = events.mutate(query=normalised_query(events.query))
@@ -619,9 +618,9 @@ def test_a_log_without_searches_trains_and_scores(params: Callable[..., Params],
     events = pq.read_table(shop / "events", filters=[("event_type", "!=", "search")])
     pq.write_table(events, tmp_path / "silent.parquet")
     settings = params(f"source.events.path={tmp_path / 'silent.parquet'}")
-    result = train(settings, sweep=False, progress=quiet)
+    result = train(settings, sweep=False, progress=SILENT)
     assert not any(note.startswith("Searches") for note in result.notes)
-    scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     assert scored.summary.queries == dict.fromkeys(WAYS, 0)
 
 
@@ -631,7 +630,7 @@ def test_scores_do_not_depend_on_batches(
     settings, result = trained
     for name, rows in (("whole", 100_000), ("batches", 300)):
         monkeypatch.setattr(database, "BATCH_ROWS", rows)
-        score(settings, model_uri=result.model_uri, out=tmp_path / f"{name}.parquet", progress=quiet)
+        score(settings, model_uri=result.model_uri, out=tmp_path / f"{name}.parquet", progress=SILENT)
     assert pq.read_metadata(tmp_path / "whole.parquet").num_rows > 2_000
     assert (tmp_path / "whole.parquet").read_bytes() == (tmp_path / "batches.parquet").read_bytes()
 

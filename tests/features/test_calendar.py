@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import ibis
 import pytest
 
-from features.calendar import easter, occasion_shares, orthodox_easter, spans
+from features import calendar
+from features.calendar import check_spans, feast_days, occasion_shares, spans
 from features.journey import campaign_response
 
 
@@ -23,7 +25,37 @@ from features.journey import campaign_response
     ],
 )
 def test_easter_dates_match_almanacs(year: int, west: date, east: date) -> None:
-    assert (easter(year), orthodox_easter(year)) == (west, east)
+    assert (feast_days("easter", year), feast_days("orthodox_easter", year)) == ([west], [east])
+
+
+@pytest.mark.parametrize(
+    ("feast", "year", "days"),
+    [
+        ("eid_al_fitr", 2000, ["2000-01-08", "2000-12-27"]),
+        ("eid_al_fitr", 2025, ["2025-03-30"]),
+        ("eid_al_adha", 2025, ["2025-06-06"]),
+        ("eid_al_fitr", 2026, ["2026-03-20"]),
+        ("eid_al_adha", 2026, ["2026-05-27"]),
+        ("eid_al_fitr", 2033, ["2033-01-02", "2033-12-23"]),
+        ("eid_al_adha", 2035, ["2035-02-18"]),
+    ],
+)
+def test_eids_match_almanacs(feast: str, year: int, days: list[str]) -> None:
+    assert [day.isoformat() for day in feast_days(feast, year)] == days
+
+
+def test_the_years_2000_to_2035_have_all_eids() -> None:
+    for feast in ("eid_al_fitr", "eid_al_adha"):
+        days = [day for year in range(2000, 2036) for day in feast_days(feast, year)]
+        gaps = {(later - earlier).days for earlier, later in pairwise(days)}
+        assert gaps <= set(range(353, 357))  # a year of the moon
+
+
+def test_a_span_before_each_of_two_eids_in_a_year() -> None:
+    assert spans(["eid_al_fitr-2..eid_al_fitr"], [2033]) == [
+        (date(2032, 12, 31), date(2033, 1, 2)),
+        (date(2033, 12, 21), date(2033, 12, 23)),
+    ]
 
 
 def test_spans_by_hand() -> None:
@@ -40,6 +72,13 @@ def test_spans_by_hand() -> None:
 def test_an_invalid_span_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         spans([text], [2025])
+    with pytest.raises(ValueError, match="expected"):
+        check_spans([text])
+
+
+def test_checking_spans_needs_no_dates_of_the_moon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendar, "_eids", pytest.fail)
+    check_spans(["eid_al_fitr-2..eid_al_fitr", "eid_al_adha", "easter", "12-20..01-06", "2025-03-30"])
 
 
 def test_shares_of_orders_by_hand(con: Any, window: Any) -> None:

@@ -169,7 +169,7 @@ def test_few_identical_customers(count: int) -> None:
 
 def test_fewer_customers_than_segments_gives_a_note() -> None:
     clusters = fit_kmeans(FOUR, 0, n_segments=9, **KMEANS)
-    assert clusters.notes == ("Only 4 of 9 segments: there are only 4 distinct customers.",)
+    assert clusters.notes == ("Only 4 of 9 segments: there are no more distinct customers.",)
 
 
 def test_missing_density_structure_gives_a_note() -> None:
@@ -229,7 +229,7 @@ def test_all_noise_becomes_one_cluster_and_gives_a_note() -> None:
     points = np.random.default_rng(0).normal(size=(8, 10))
     clusters = fit_hdbscan(points, 0, **HDBSCAN)
     assert set(clusters.fitted_labels.tolist()) == {NOISE}
-    assert "found 0 clusters and 100% noise" in clusters.notes[0]
+    assert "(clusters: 0, noise: 100%)" in clusters.notes[0]
     assert set(assign(points, clusters.model)["cluster_id"].tolist()) == {0}
 
 

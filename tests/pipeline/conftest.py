@@ -12,12 +12,9 @@ import pytest
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.simulate import simulate
 from tests.conftest import PARAMS, BuildOnce, copy_store
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +66,7 @@ def trained(tmp_path_factory: Any, shop: Path, build_once: BuildOnce) -> tuple[P
     """A training that nothing is to change: each worker has one, for all its tests."""
 
     def make(folder: Path) -> TrainingResult:
-        return train(params_in(folder, shop, "quality.validity=true"), sweep=False, progress=quiet)
+        return train(params_in(folder, shop, "quality.validity=true"), sweep=False, progress=SILENT)
 
     source, made = build_once("trained", make)
     folder = tmp_path_factory.mktemp("trained")
@@ -81,7 +78,7 @@ def trained(tmp_path_factory: Any, shop: Path, build_once: BuildOnce) -> tuple[P
 def first_training(build_once: BuildOnce, mlflow_store: Path, shop: Path) -> tuple[Path, TrainingResult]:
     def make(folder: Path) -> TrainingResult:
         copy_store(mlflow_store, folder)
-        return train(params_in(folder, shop), sweep=False, progress=quiet)
+        return train(params_in(folder, shop), sweep=False, progress=SILENT)
 
     return build_once("first", make)
 
@@ -93,7 +90,7 @@ def two_trainings(
     def make(folder: Path) -> tuple[TrainingResult, TrainingResult]:
         (champion,) = copied(first_training[0], folder, first_training[1])
         again = params_in(folder, shop).model_copy(update={"seed": 99})
-        return champion, train(again, sweep=False, progress=quiet)
+        return champion, train(again, sweep=False, progress=SILENT)
 
     return build_once("two", make)
 

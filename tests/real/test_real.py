@@ -20,12 +20,14 @@ from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.cluster import cluster, segment_ids
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.run_metrics import FIGURES
 from tests.conftest import BuildOnce, copy_store
 
 HERE = Path(__file__).parent
@@ -53,10 +55,6 @@ def params_of(log: str, folder: Path, *overrides: str) -> Params:
     return load_params(HERE / f"{log}.yaml", [*defaults, *overrides])
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, mlflow_store: Path) -> None:
     copy_store(mlflow_store, tmp_path)
@@ -70,7 +68,7 @@ def journey(build_once: BuildOnce, mlflow_store: Path, store: None, tmp_path: Pa
 
     def make(folder: Path) -> TrainingResult:
         copy_store(mlflow_store, folder)
-        return train(params_of("complete_journey", folder, *overrides), sweep=False, progress=quiet)
+        return train(params_of("complete_journey", folder, *overrides), sweep=False, progress=SILENT)
 
     folder, trained = build_once("journey", make)
     copy_store(folder, tmp_path)
@@ -97,14 +95,14 @@ def test_trains_and_scores(log: str, tmp_path: Path) -> None:
     # Few candidates and a small ceiling sample; the choice and its predictive validity are tested below.
     few = ("facets.behaviour.try_n_segments=[4, 10, 16]", "facets.interest.try_n_segments=[4, 8]")
     params = params_of(log, tmp_path, *few, "quality.ceiling_customers=300")
-    trained = train(params, sweep=False, progress=quiet)
+    trained = train(params, sweep=False, progress=SILENT)
     facets = ["behaviour"] if log == "online_retail" else ["behaviour", "interest"]  # online_retail has no categories
     assert list(trained.segments.facet.unique()) == facets
     assert any(note.startswith("No segments by interest") for note in trained.notes) == (log == "online_retail")
     for _, own in trained.segments.groupby("facet"):
         assert own.name.is_unique
         assert own.customer_share.sum() == pytest.approx(1.0)
-    scored = score(params, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    scored = score(params, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     table = pq.read_table(scored.path).to_pandas()
     assert table.customer_id.is_unique
     assert not table.customer_id.str.endswith(".0").any()
@@ -184,22 +182,15 @@ def test_eight_segments_retain_most_of_the_achievable_signal(log: str, tmp_path:
     """The balance of blocks is chosen on earlier cutoffs; the figures are of the last one, for both facets together."""
     params = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[8]", *INTEREST_RULE)
     later = {"as_of": params.as_of + timedelta(days=30), "history_days": params.history_days + 30}
-    result = train(params.model_copy(update=later), sweep=False, progress=quiet)
-    _, metrics, _ = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
-    figures = [
-        name.removeprefix("validity_") for name in metrics if name.startswith("validity_") and "kept" not in name
-    ]
+    result = train(params.model_copy(update=later), sweep=False, progress=SILENT)
+    metrics = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).metrics
+    figures = [name for name in FIGURES if f"validity/{name}" in metrics]
+    methods = ("rfm_", "log_rfm_", "log_rfm_activity_shares_", "counts_", "ceiling_")
     print(f"\n{log}")
     for name in figures:
-        print(
-            f"  {name:<14}",
-            {
-                method: round(metrics[f"{method}_{name}"], 3)
-                for method in ("validity", "rfm", "log_rfm", "log_rfm_activity_shares", "counts", "ceiling")
-            },
-        )
-        assert metrics[f"validity_{name}"] > metrics[f"counts_{name}"]
-    kept = [metrics[f"validity_kept_{name}"] for name in ("buys_auc", "spend_r2") if name in figures]
+        print(f"  {name:<14}", {method: round(metrics[f"validity/{method}{name}"], 3) for method in ("", *methods)})
+        assert metrics[f"validity/{name}"] > metrics[f"validity/counts_{name}"]
+    kept = [metrics[f"validity/kept_{name}"] for name in ("buys_auc", "spend_r2") if name in figures]
     assert min(kept) > 0.8
 
 
@@ -207,7 +198,7 @@ def test_segments_survive_another_seed_and_a_month(journey: tuple[Params, Traini
     params, _ = journey
     later = {"as_of": params.as_of + timedelta(days=29)}
     for change in ({"seed": 1}, later):
-        found = train(params.model_copy(update=change), sweep=False, progress=quiet)
+        found = train(params.model_copy(update=change), sweep=False, progress=SILENT)
         rows = [row for row in found.lineage if row["run_id"] == found.run_id]
         print(f"\n{change}", {row["segment_id"]: (row["verdict"], row["jaccard"]) for row in rows})
         for facet in ("behaviour", "interest"):
@@ -218,7 +209,7 @@ def test_an_update_gives_the_same_scores_as_a_full_run(journey: tuple[Params, Tr
     params, trained = journey
     for days in (0, 1, 8):
         later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
-        found = score(later, model_uri=trained.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
-    expected = score(later, model_uri=trained.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+        found = score(later, model_uri=trained.model_uri, out=tmp_path / "a.parquet", progress=SILENT, update=True)
+    expected = score(later, model_uri=trained.model_uri, out=tmp_path / "b.parquet", progress=SILENT)
     ours, theirs = (pq.read_table(scored.path).to_pandas() for scored in (found, expected))
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9, atol=1e-9)

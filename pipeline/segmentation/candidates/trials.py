@@ -18,6 +18,7 @@ from models.selection import Candidate, scores
 from models.validity import CHANCE, predictive_validity
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
+from pipeline.config.progress import Progress
 from pipeline.profiles.build import Profiles
 from pipeline.segmentation.candidates.search_space import Setting, deciding_metrics, search_space
 from pipeline.segmentation.cluster import cluster, clustered, hdbscan_settings, segment_ids
@@ -56,27 +57,40 @@ class Trial:
 
 
 def run_settings(
-    settings: Sequence[Setting], sample: Sample, earlier: Sequence[CutoffData], params: Params, facet: Facet
+    settings: Sequence[Setting],
+    sample: Sample,
+    earlier: Sequence[CutoffData],
+    params: Params,
+    facet: Facet,
+    progress: Progress,
 ) -> list[Trial]:
     """Fit and judge settings in parallel, on a sample of today's customers and on the earlier cutoffs."""
     # UMAP's compiled code is not thread-safe. For the others, starting processes would take longer than the work.
     use_threads = all(setting.algorithm != "hdbscan" for setting in settings)
     work = [delayed(_run_trial)(setting, sample, earlier, params, facet) for setting in settings]
     with threadpool_limits(limits=1):
-        trials = Parallel(n_jobs=params.sweep.n_jobs, prefer="threads" if use_threads else "processes")(work)
-    return list(trials)
+        trials = Parallel(
+            n_jobs=params.sweep.n_jobs, prefer="threads" if use_threads else "processes", return_as="generator"
+        )(work)
+        return list(progress.each(f"trying candidates for {facet.name}", trials, len(settings)))
 
 
 def run_trials(
-    profiles: Profiles, earlier: Sequence[CutoffData], params: Params, facet: Facet, *, sweep: bool
+    profiles: Profiles,
+    earlier: Sequence[CutoffData],
+    params: Params,
+    facet: Facet,
+    *,
+    sweep: bool,
+    progress: Progress,
 ) -> list[Trial]:
     """Fit and judge every candidate. If separation decides, numbers of segments near the best are also tried."""
     sample = _sample(profiles, params, facet)
-    trials = run_settings(search_space(params, facet, sweep=sweep), sample, earlier, params, facet)
+    trials = run_settings(search_space(params, facet, sweep=sweep), sample, earlier, params, facet, progress)
     if "separation" in facet.settings.chosen_by and (sweep or facet.settings.n_segments == "auto"):
         while counts := counts_between(trials, facet):
             more = [Setting("kmeans", count, None, 0, {}) for count in counts]
-            trials += run_settings(more, sample, earlier, params, facet)
+            trials += run_settings(more, sample, earlier, params, facet, progress)
     return trials
 
 

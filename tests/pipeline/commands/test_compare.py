@@ -16,6 +16,7 @@ from pipeline.commands.rename import rename
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.facets import facets_of, with_facets
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.report.comparison import Advice, ComparedRun, comparison
 from pipeline.report.pages.flow_figure import flow_figure
 from pipeline.report.pages.render import render_template
@@ -24,11 +25,8 @@ from pipeline.report.texts.languages import read_texts
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flow_table
 from pipeline.stores import mlflow_runs
+from pipeline.stores.run_log import start_run
 from tests.pipeline.report.test_report import segment as report_segment
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def expand_flows(*groups: tuple[str, str, int]) -> tuple[pd.Series, pd.Series]:
@@ -107,17 +105,17 @@ def test_ids_of_unrelated_runs_are_not_the_same_segments() -> None:
 
 
 def test_metrics_that_are_zero_or_missing_in_all_runs_are_left_out() -> None:
-    nothing = {"queries_learned": 0.0, "spend": float("nan"), "segments_unstable": 0.0}
+    nothing = {"queries/learned": 0.0, "spend": float("nan"), "behaviour/segments_unstable": 0.0}
     runs = [
         replace(run(label, **nothing, **more), line=frozenset({"a"}))
         for label, more in (
-            ("a", {"queries_by_words": 0.0}),
-            ("b", {"queries_by_words": 2.0, "queries_abstained": 0.0}),
+            ("a", {"queries/by_words": 0.0}),
+            ("b", {"queries/by_words": 2.0, "queries/abstained": 0.0}),
         )
     ]
     contents = comparison(runs, [], wording("en"), advice=Advice("none"), flow_note="")["figures"]
     # A count of 0 unstable segments is worth showing, because fewer are better.
-    assert contents == [["queries_by_words", "0", "2"], ["segments_unstable", "0", "0"]]
+    assert contents == [["behaviour/segments_unstable", "0", "0"], ["queries/by_words", "0", "2"]]
 
 
 @pytest.mark.parametrize("language", ["uk", "ru", "sq"])
@@ -207,10 +205,12 @@ def test_advice(params: Callable[..., Params]) -> None:
         return {"behaviour/stability_mean": mean, "interest/stability_mean": 0.9}
 
     settings = params("promote.tolerance=0.05", "promote.validity_tolerance=0.02")
-    champion = run("a (champion)", champion=True, **stable(0.80), validity_buys_auc=0.70, **{"behaviour/n_segments": 8})
-    near = run("b", **stable(0.82), validity_buys_auc=0.71, **{"behaviour/n_segments": 6})
-    better = run("c", **stable(0.90), validity_buys_auc=0.70, **{"behaviour/n_segments": 8})
-    mixed = run("d", **stable(0.90), validity_buys_auc=0.60, **{"behaviour/n_segments": 8})
+    champion = run(
+        "a (champion)", champion=True, **stable(0.80), **{"validity/buys_auc": 0.70, "behaviour/n_segments": 8}
+    )
+    near = run("b", **stable(0.82), **{"validity/buys_auc": 0.71, "behaviour/n_segments": 6})
+    better = run("c", **stable(0.90), **{"validity/buys_auc": 0.70, "behaviour/n_segments": 8})
+    mixed = run("d", **stable(0.90), **{"validity/buys_auc": 0.60, "behaviour/n_segments": 8})
 
     def advice_text(*runs: ComparedRun) -> str:
         return advice(runs, settings).text(wording("en"))
@@ -220,7 +220,7 @@ def test_advice(params: Callable[..., Params]) -> None:
         "Take c (kindred promote): a (champion) is worse in behaviour/stability_mean."
     )
     assert re.match(
-        r"No run is clearly better, .* a \(champion\) is worse in behaviour/stability_mean; d is worse in validity_buys_auc\.",
+        r"No run is clearly better, .* a \(champion\) is worse in behaviour/stability_mean; d is worse in validity/buys_auc\.",
         advice_text(champion, mixed),
     )
     assert advice_text(near, run("e", **stable(0.8), **{"behaviour/n_segments": 8})).startswith("Take b ")
@@ -235,10 +235,10 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
     settings, first = params(), champion
     behaviour, interest = facets_of(settings)
     fewer = with_facets(settings, [behaviour.with_settings(n_segments=4), interest.with_settings(n_segments=3)])
-    second = train(fewer, sweep=False, progress=quiet)
+    second = train(fewer, sweep=False, progress=SILENT)
     rename(settings, first.segments.segment_id[0], "Our <gold>")
     in_albanian = settings.model_copy(update={"language": "sq"})
-    output = compare(in_albanian, [first.run_id[:10], second.run_id], flow=True, progress=quiet)
+    output = compare(in_albanian, [first.run_id[:10], second.run_id], flow=True, progress=SILENT)
     assert re.search(r"facets\.behaviour\.n_segments +6 +4", output)
     assert re.search(r"facets\.interest\.n_segments +5 +3", output)
     for facet in ("behaviour", "interest"):
@@ -247,7 +247,7 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
     assert re.search(
         r"Of [\d,]+ customers, \d+% are in the segment with the same ID in both; agreement .* 0\.\d\d", output
     )
-    assert re.search(r"\n(Keep|Take|No run)", output)
+    assert re.match(r"Keep|Take|No run", output)  # what to do comes first
     # Every customer is reported, either in a flow or as grouped by rule.
     counts = [
         int(count.replace(",", "")) for count in re.findall(r"([\d,]+) (?:customers, \d|more customers are)", output)
@@ -257,17 +257,24 @@ def test_comparing_two_trainings(params: Callable[..., Params], champion: Traini
     # Each facet has its own flows.
     titles = [line for line in output.splitlines() if line in ("Behaviour", "Interests")]
     assert titles == ["Behaviour", "Interests"]
-    mlflow = mlflow_runs.open_store(settings)
     place = Path(output.rpartition("Report   ")[2])
     html = place.read_text()
     assert html.count("<path") > 5 and "<script" not in html and "Our &lt;gold&gt;" in html
     assert "Our <gold>" not in html
-    names = mlflow_runs.read_run(mlflow, first.run_id)[2]["segments"][1]["names"]
+    store = mlflow_runs.open_store(settings)
+    names = mlflow_runs.read_run(store, first.run_id).summary["segments"][1]["names"]
     assert html.count("<svg") == 2
     assert '<html lang="sq">' in html and names["sq"] in html and names["en"] in output
-    other = mlflow.MlflowClient().list_artifacts(second.run_id, "compare")
-    assert [artifact.path for artifact in other] == [f"compare/with-{first.run_id[:8]}.html"]
     assert not re.findall(r"(?:src|href)=|url\(|https?://", html)
+    # The comparison is a run of its own, and the compared runs are as they were.
+    own = next(
+        run for run in mlflow_runs.search_runs(store, [store.experiment_id]) if "kindred.compares" in run.data.tags
+    )
+    assert own.info.run_name == f"Compare {first.run_id[:12]} with {second.run_id[:12]}"
+    assert own.data.tags["kindred.compares"] == f"{first.run_id}, {second.run_id}" and own.info.status == "FINISHED"
+    assert own.info.run_id in place.parts
+    for run_id in (first.run_id, second.run_id):
+        assert not [artifact for artifact in store.client.list_artifacts(run_id) if "compare" in artifact.path]
 
 
 def test_names_are_in_the_language_of_the_page_except_manual_ones(params: Callable[..., Params]) -> None:
@@ -282,16 +289,16 @@ def test_names_are_in_the_language_of_the_page_except_manual_ones(params: Callab
 
 def test_without_flow_and_when_it_is_unavailable(params: Callable[..., Params]) -> None:
     settings = params()
-    mlflow = mlflow_runs.open_store(settings)
+    store = mlflow_runs.open_store(settings)
     ids = []
     for name in ("one", "two"):
-        with mlflow_runs.run(mlflow, name=name, tags={}) as run_id:
-            ids.append(run_id)
-            mlflow.log_metric("behaviour/stability_mean", 0.5)
-    output = compare(settings, ids, flow=False, progress=quiet)
+        with start_run(store, name=name, tags={}) as run:
+            ids.append(run.run_id)
+            run.log_metrics({"behaviour/stability_mean": 0.5})
+    output = compare(settings, ids, flow=False, progress=SILENT)
     assert "add --flow" in output
-    assert "cannot be shown" in compare(settings, ids, flow=True, progress=quiet)
+    assert "cannot be shown" in compare(settings, ids, flow=True, progress=SILENT)
     with pytest.raises(mlflow_runs.TrackingError, match="two different runs"):
-        compare(settings, [ids[0], ids[0][:9]], flow=False, progress=quiet)
+        compare(settings, [ids[0], ids[0][:9]], flow=False, progress=SILENT)
     with pytest.raises(mlflow_runs.TrackingError, match="expected the id of a run"):
-        compare(settings, [ids[0], "nosuchrun"], flow=False, progress=quiet)
+        compare(settings, [ids[0], "nosuchrun"], flow=False, progress=SILENT)

@@ -22,21 +22,18 @@ from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.profiles.shop import load_shop
 from pipeline.scoring import trained_model
 from tests.conftest import copy_store
 from tests.pipeline.conftest import params_in
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 @pytest.fixture(scope="module")
 def scores(trained: tuple[Params, TrainingResult], tmp_path_factory: Any) -> Any:
     params, result = trained
     out = tmp_path_factory.mktemp("scores") / "scores.parquet"
-    score(params, model_uri=result.model_uri, out=out, progress=quiet)
+    score(params, model_uri=result.model_uri, out=out, progress=SILENT)
     return pq.read_table(out).to_pandas().set_index("customer_id")
 
 
@@ -47,7 +44,7 @@ def explained(trained: tuple[Params, TrainingResult]) -> Callable[..., str]:
 
     @cache
     def explain_customer(customer: str, category: str | None = None) -> str:
-        return explain(params, customer=customer, category=category, model_uri=result.model_uri, progress=quiet)
+        return explain(params, customer=customer, category=category, model_uri=result.model_uri, progress=SILENT)
 
     return explain_customer
 
@@ -188,7 +185,7 @@ def test_an_order_before_the_window_is_mentioned(
     log.to_parquet(tmp_path / "log.parquet", coerce_timestamps="us")
     elsewhere = settings.source.events.model_copy(update={"path": str(tmp_path / "log.parquet")})
     with_one = settings.model_copy(update={"source": settings.source.model_copy(update={"events": elsewhere})})
-    text = explain(with_one, customer=customer, category=None, model_uri=result.model_uri, progress=quiet)
+    text = explain(with_one, customer=customer, category=None, model_uri=result.model_uri, progress=SILENT)
     assert "; no orders in the last 365 days, but earlier ones; " in text
 
 
@@ -203,7 +200,7 @@ def test_a_log_without_categories_is_reported(
 
     monkeypatch.setattr(trained_model, "load_shop", without_categories)
     with pytest.raises(UserError, match=r"--category: the log that the model was trained on has no categories\.$"):
-        explain(params, customer="c1", category="Cats", model_uri=result.model_uri, progress=quiet)
+        explain(params, customer="c1", category="Cats", model_uri=result.model_uri, progress=SILENT)
 
 
 def test_unknown_customers_and_categories(explained: Callable[..., str], scores: Any) -> None:
@@ -252,8 +249,8 @@ def test_a_shop_without_categories_shows_orders_spend_and_rule(tmp_path: Path, m
     tables = (f"source.events.path={tmp_path / 'log.parquet'}", "source.products=null", "source.customers=null")
     minimum = ("minimum.customers=0", "minimum.history_days=0", "minimum.orders=0", "facets.behaviour.n_segments=3")
     params = params_in(tmp_path, tmp_path, *tables, *minimum)
-    model = train(params, sweep=False, progress=quiet).model_uri
-    text = explain(params, customer="17853.0", category=None, model_uri=model, progress=quiet)
+    model = train(params, sweep=False, progress=SILENT).model_uri
+    text = explain(params, customer="17853.0", category=None, model_uri=model, progress=SILENT)
     own = log[(log.customer_id == "17853.0")]
     net = 10.0 * ((own.event_type == "purchase").sum() - (own.event_type == "return").sum())
     assert re.search(
@@ -263,4 +260,4 @@ def test_a_shop_without_categories_shows_orders_spend_and_rule(tmp_path: Path, m
     assert "\nRule       about: " in text
     assert text.endswith("has no categories, so there are no interests to show.")
     with pytest.raises(UserError, match=r"Did you mean 17853\.0"):
-        explain(params, customer="17853", category=None, model_uri=model, progress=quiet)
+        explain(params, customer="17853", category=None, model_uri=model, progress=SILENT)

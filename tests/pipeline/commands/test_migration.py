@@ -21,6 +21,7 @@ from pipeline.commands.rename import rename
 from pipeline.commands.score import score
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.report.migration import as_text, page
 from pipeline.report.pages.render import render_template
 from pipeline.report.texts.languages import read_texts
@@ -32,10 +33,6 @@ from tests.pipeline.report.axe import barriers, needs_axe
 
 SEGMENTATION_COLUMNS = segmentation_columns(["segment_id", "segment"])
 DATES = [datetime(2025, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def build_history(*customer_paths: tuple[int, list[str]]) -> pd.DataFrame:
@@ -129,7 +126,7 @@ def test_page_and_text() -> None:
     assert (contents["start"], contents["end"], contents["step"]) == ("1 Jan 2025", "1 Mar 2025", "31 days")
     text = as_text(contents)
     assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
-    assert "Warning         mind the gap" in text and "over 28" in text
+    assert "Warnings\n  - mind the gap" in text and "over 28" in text
     # The three customers who were not slipping are hidden together with the fifteen who were.
     assert re.search(
         r"Where lost buyers come from .*\n.*\nnot shown separately: some groups are too small +18 \(100%\)", text
@@ -207,7 +204,7 @@ def test_each_date_equals_a_score_at_that_date(trained: Any, tmp_path: Path, hys
     settings = settings.model_copy(update={"score": settings.score.model_copy(update={"hysteresis": hysteresis})})
     out = tmp_path / "history.parquet"
     output = history(
-        settings, every="quarter", since=parse_date("2025-05-01"), model_uri=model, out=out, progress=quiet
+        settings, every="quarter", since=parse_date("2025-05-01"), model_uri=model, out=out, progress=SILENT
     )
     result = pq.read_table(out)
     assert {"interest_segment_id", "interest_segment"} <= set(result.column_names)
@@ -216,7 +213,7 @@ def test_each_date_equals_a_score_at_that_date(trained: Any, tmp_path: Path, hys
     dates = sorted(set(result["as_of"].to_pylist()))
     assert dates == [settings.as_of.replace(month=month) for month in (5, 8, 11)]
     for as_of in dates:
-        scores = score(at(settings, as_of), model_uri=model, out=tmp_path / "scores.parquet", progress=quiet)
+        scores = score(at(settings, as_of), model_uri=model, out=tmp_path / "scores.parquet", progress=SILENT)
         columns = segmentation_columns(["segment_id", "interest_segment_id"])
         expected = pq.read_table(scores.path, columns=columns)
         from_history = result.filter([date == as_of for date in result["as_of"].to_pylist()])
@@ -229,7 +226,7 @@ def test_history_writes_complete_files_without_customer_ids(trained: Any, tmp_pa
     settings, model = trained[0], trained[1].model_uri
     out = tmp_path / "history.parquet"
     late = at(settings, settings.as_of + timedelta(days=90))
-    output = history(late, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
+    output = history(late, every="quarter", since=None, model_uri=model, out=out, progress=SILENT)
     assert "after the last event" in output
     ids = set(pq.read_table(out, columns=["customer_id"])["customer_id"].to_pylist())
     manifest = (tmp_path / "history-manifest.json").read_text()
@@ -245,10 +242,10 @@ def test_history_writes_complete_files_without_customer_ids(trained: Any, tmp_pa
         assert table.num_rows and not ids & {value for column in table.columns for value in column.to_pylist()}
     assert not ids & set(re.findall(r"[\w-]+", html + output + manifest))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    history(late, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
+    history(late, every="quarter", since=None, model_uri=model, out=out, progress=SILENT)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     in_ukrainian = late.model_copy(update={"language": "uk"})
-    history(in_ukrainian, every="quarter", since=None, model_uri=model, out=out, progress=quiet)
+    history(in_ukrainian, every="quarter", since=None, model_uri=model, out=out, progress=SILENT)
     for _, own in trained[1].segments.groupby("facet"):
         assert escape(own.names.iloc[0]["uk"]) in (tmp_path / "history.html").read_text()
 
@@ -258,7 +255,7 @@ def test_two_files_of_scores(trained: Any, tmp_path: Path, suffix: str) -> None:
     settings, model = trained[0], trained[1].model_uri
     paths = [tmp_path / f"{name}.{suffix}" for name in ("one", "two")]
     for path, as_of in zip(paths, (settings.as_of - timedelta(days=90), settings.as_of), strict=True):
-        score(at(settings, as_of), model_uri=model, out=path, progress=quiet)
+        score(at(settings, as_of), model_uri=model, out=path, progress=SILENT)
     segment = trained[1].segments.segment_id[0]
     rename(settings, segment, "Our <gold>")
     try:
@@ -365,17 +362,17 @@ def test_files_that_are_not_scores(trained: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
         migration(trained[0], tmp_path / "other.csv", tmp_path / "other.csv", out=tmp_path / "out.xlsx")
     with pytest.raises(UserError, match=r"\.parquet or \.csv"):
-        history(trained[0], every="month", since=None, model_uri="x", out=tmp_path / "out.xlsx", progress=quiet)
-    assert model_registry.has_champion(mlflow_runs.open_store(trained[0]), trained[0])
+        history(trained[0], every="month", since=None, model_uri="x", out=tmp_path / "out.xlsx", progress=SILENT)
+    assert model_registry.has_champion(mlflow_runs.open_store(trained[0]))
 
 
 def test_the_log_is_never_overwritten(params: Callable[..., Params], shop: Path) -> None:
     products = shop / "products.parquet"
     before = products.read_bytes()
     with pytest.raises(UserError, match=r"this file is an input"):
-        history(params(), every="month", since=None, model_uri="x", out=products, progress=quiet)
+        history(params(), every="month", since=None, model_uri="x", out=products, progress=SILENT)
     with pytest.raises(UserError, match=r"this file is an input"):
-        score(params(), model_uri="x", out=products, progress=quiet)
+        score(params(), model_uri="x", out=products, progress=SILENT)
     assert products.read_bytes() == before
 
 

@@ -10,14 +10,15 @@ from pipeline.commands.promote import promote, worse_in
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.stores import mlflow_runs
+from pipeline.stores.run_log import start_run
 
 
 def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params], champion: TrainingResult) -> None:
     settings, first = params(), champion
-    second = train(settings, sweep=False, progress=lambda step: None)
-    mlflow = mlflow_runs.open_store(settings)
-    client = mlflow.MlflowClient()
+    second = train(settings, sweep=False, progress=SILENT)
+    client = mlflow_runs.open_store(settings).client
 
     def version() -> str:
         return str(client.get_model_version_by_alias("kindred", "champion").version)
@@ -43,33 +44,33 @@ def test_predictive_validity_counts_if_both_runs_measured_it(params: Callable[..
     before = {
         "behaviour/stability_mean": 0.8,
         "interest/stability_mean": 0.8,
-        "validity_buys_auc": 0.70,
-        "validity_spend_r2": 0.30,
+        "validity/buys_auc": 0.70,
+        "validity/spend_r2": 0.30,
     }
     assert (
         worse_in(
-            {"behaviour/stability_mean": 0.71, "interest/stability_mean": 0.9, "validity_buys_auc": 0.685},
+            {"behaviour/stability_mean": 0.71, "interest/stability_mean": 0.9, "validity/buys_auc": 0.685},
             before,
             settings,
         )
         == []
     )
     assert worse_in(
-        {"behaviour/stability_mean": 0.69, "interest/stability_mean": 0.6, "validity_buys_auc": 0.67}, before, settings
+        {"behaviour/stability_mean": 0.69, "interest/stability_mean": 0.6, "validity/buys_auc": 0.67}, before, settings
     ) == [
         "behaviour/stability_mean",
         "interest/stability_mean",
-        "validity_buys_auc",
+        "validity/buys_auc",
     ]
     assert worse_in({"behaviour/stability_mean": 0.9, "behaviour/silhouette": -1.0}, before, settings) == []
 
 
 def test_a_run_without_a_model(params: Callable[..., Params]) -> None:
     settings = params()
-    mlflow = mlflow_runs.open_store(settings)
-    with mlflow_runs.run(mlflow, name="nothing", tags={}) as run_id:
+    store = mlflow_runs.open_store(settings)
+    with start_run(store, name="nothing", tags={}) as run:
         pass
     with pytest.raises(UserError, match="registered no model"):
-        promote(settings, run_id, force=False)
+        promote(settings, run.run_id, force=False)
     with pytest.raises(UserError, match="expected the id of a run"):
         promote(settings, "nosuchrun", force=False)

@@ -16,11 +16,9 @@ from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
+from pipeline.stores.mlflow_runs import RunRecord
 from pipeline.stores.model_registry import with_given_names
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def published_names(params: Params) -> dict[str, str]:
@@ -41,7 +39,7 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
 
     def scored() -> pd.DataFrame:
         out = settings.path(settings.outputs.scores)
-        score(settings, model_uri="models:/kindred@champion", out=out, progress=quiet)
+        score(settings, model_uri="models:/kindred@champion", out=out, progress=SILENT)
         return pq.read_table(out).to_pandas()
 
     scores = scored()
@@ -61,7 +59,7 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
     assert "Our taste" not in set(scores.interest_segment[scores.interest_segment_id != interest.segment_id])
     assert "Our gold" in set(scores.segment) and "Our taste" not in set(scores.segment)
     assert published_names(settings)[interest.segment_id] == "Our taste"
-    again = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
+    again = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=SILENT)
     names = again.segments.set_index("segment_id")["name"].to_dict()
     assert names[segment.segment_id] == "Our gold" and names[interest.segment_id] == "Our taste"
     assert list(names.values()).count("Our gold") == 1
@@ -74,7 +72,7 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
     assert published_names(settings)[interest.segment_id] == "Our taste"
     rename(settings, "Our taste", None)
     assert "Our taste" not in set(scored().interest_segment)
-    assert "Our gold" not in set(train(settings, sweep=False, progress=quiet).segments.name)
+    assert "Our gold" not in set(train(settings, sweep=False, progress=SILENT).segments.name)
 
     # Results of another run in the outputs folder are left unchanged.
     (settings.path(settings.outputs.folder) / "manifest.json").write_text('{"run_id": "another"}')
@@ -108,12 +106,12 @@ def test_a_manual_name_follows_a_segment_that_gets_another_id(
     # A week earlier no segment has exactly the same customers, so every segment gets a new id.
     settings = params("identity.min_jaccard=1")
     earlier = settings.model_copy(update={"as_of": settings.as_of - timedelta(days=7)})
-    again = train(earlier, sweep=False, progress=quiet)
+    again = train(earlier, sweep=False, progress=SILENT)
     (row,) = again.segments[again.segments.archetype == segment.archetype].to_dict("records")
     assert row["segment_id"] != segment.segment_id and row["name"] == "Our gold"
     assert f"{row['segment_id']} continues {segment.segment_id}, so it is called 'Our gold'" in "\n".join(again.notes)
     out = settings.path(settings.outputs.scores)
-    score(earlier, model_uri=again.model_uri, out=out, progress=quiet)
+    score(earlier, model_uri=again.model_uri, out=out, progress=SILENT)
     scores = pq.read_table(out).to_pandas()
     assert set(scores.segment[scores.segment_id == row["segment_id"]]) == {"Our gold"}
 
@@ -121,8 +119,8 @@ def test_a_manual_name_follows_a_segment_that_gets_another_id(
 def test_a_run_of_an_older_version(params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its summary has no automatic names for the segments."""
     summary = {"segments": [{"segment_id": "s01", "is_standing": False, "names": {"en": "A"}}], "language": "en"}
-    monkeypatch.setattr("pipeline.stores.mlflow_runs.read_run", lambda mlflow, run: ({}, {}, summary))
-    monkeypatch.setattr("pipeline.stores.model_registry.given_names", lambda mlflow, params: {})
+    monkeypatch.setattr("pipeline.stores.mlflow_runs.read_run", lambda store, run: RunRecord({}, {}, summary))
+    monkeypatch.setattr("pipeline.stores.model_registry.given_names", lambda store: {})
     assert current_names(None, params(), "x")[0] == {"s01": "A"}
 
 

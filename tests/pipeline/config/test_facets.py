@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from pipeline.config.errors import ParamsError, UserError
 from pipeline.config.facets import facets_of, with_facets
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.report.training_result import TrainingResult
@@ -37,12 +37,8 @@ ALL_BLOCKS = "facets.behaviour.block_weights={interest: 1.0, value: 1.0, journey
 SEGMENT_COLUMNS = ("segment_id", "segment", "cluster_id", "strength", "next_segment_id", "margin", "evidence")
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 def scores_of(settings: Params, trained: TrainingResult, out: Path, *, update: bool = False) -> pd.DataFrame:
-    result = score(settings, model_uri=trained.model_uri, out=out, progress=quiet, update=update)
+    result = score(settings, model_uri=trained.model_uri, out=out, progress=SILENT, update=update)
     return pq.read_table(result.path).to_pandas()
 
 
@@ -64,35 +60,34 @@ def test_names_of_facets_and_of_their_columns(params: Callable[..., Params]) -> 
 def test_one_facet_of_all_blocks_then_both(params: Callable[..., Params], tmp_path: Path) -> None:
     """One clustering of what customers do and what they like, as before there were facets."""
     alone = params("facets.interest=null", ALL_BLOCKS, "facets.behaviour.block_weights.rates=1.0")
-    first = train(alone, sweep=False, progress=quiet)
+    first = train(alone, sweep=False, progress=SILENT)
     assert set(first.segments.facet) == {"behaviour"}
     assert not any("interest" in note and "No segments" in note for note in first.notes)
     frame = scores_of(alone, first, tmp_path / "one.parquet")
     assert not [name for name in frame if "interest" in name]
     assert frame.segment_id.value_counts().to_dict() == first.segments.set_index("segment_id").customer_count.to_dict()
-    mlflow = mlflow_runs.open_store(alone)
-    _, figures, summary = mlflow_runs.read_run(mlflow, first.run_id)
+    _, figures, summary = mlflow_runs.read_run(mlflow_runs.open_store(alone), first.run_id)
     assert not [name for name in figures if name.startswith("interest/")]
     assert ([facet["name"] for facet in summary["facets"]], summary["crossing"]) == (["behaviour"], None)
-    model = json.loads((folder_of(mlflow, first) / "segmentation" / "behaviour" / "model.json").read_text())
-    arrays = np.load(folder_of(mlflow, first) / "segmentation" / "behaviour" / "arrays.npz")
+    model = json.loads((folder_of(first) / "segmentation" / "behaviour" / "model.json").read_text())
+    arrays = np.load(folder_of(first) / "segmentation" / "behaviour" / "arrays.npz")
     names = [*model["scaling"]["names"]]
     assert any(name.startswith(SHARE_PREFIX) for name in names) and {"spend", "activity"} <= set(names)
     assert len(arrays["clusters.centres"]) == 6
     explanation = explain(
-        alone, customer=frame.customer_id[0], category=None, model_uri=first.model_uri, progress=quiet
+        alone, customer=frame.customer_id[0], category=None, model_uri=first.model_uri, progress=SILENT
     )
     assert "Behaviour  " in explanation and "\nInterest " not in explanation
 
     # The champion has no other facet, so the ids of that one start at 1.
     both = params()
-    second = train(both, sweep=False, progress=quiet)
+    second = train(both, sweep=False, progress=SILENT)
     (note,) = (note for note in second.notes if note.startswith("Segments of interest get new numbers"))
     assert "it has no facet interest" in note
     own = second.segments[~second.segments.is_standing]
     assert set(own.segment_id[own.facet == "interest"]) == {f"i{number:02}" for number in range(1, 6)}
     assert {row["facet"] for row in second.lineage} == {"behaviour", "interest"}
-    comparison = compare(both, [first.run_id, second.run_id], flow=True, progress=quiet)
+    comparison = compare(both, [first.run_id, second.run_id], flow=True, progress=SILENT)
     assert re.search(r"interest/stability_mean +- +\d", comparison) and "i01" in comparison
     promote(both, second.run_id, force=True)
     out = Path(both.path(both.outputs.folder)) / "scores.parquet"
@@ -106,9 +101,11 @@ def test_one_facet_of_all_blocks_then_both(params: Callable[..., Params], tmp_pa
         assert frame[facet_column("next_segment", prefix)].equals(nearest.map(names).astype("str"))
 
 
-def folder_of(mlflow: Any, trained: TrainingResult) -> Path:
+def folder_of(trained: TrainingResult) -> Path:
     """Folder of a model's artifacts."""
-    return Path(mlflow.artifacts.download_artifacts(trained.model_uri)) / "artifacts"
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(trained.model_uri)) / "artifacts"
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +114,7 @@ def by_rule(tmp_path_factory: pytest.TempPathFactory, shop: Path, mlflow_store: 
     folder = tmp_path_factory.mktemp("rule")
     copy_store(mlflow_store, folder)
     settings = params_in(folder, shop, "facets.interest.algorithm=rule", "facets.behaviour.n_segments=4")
-    return settings, train(settings, sweep=False, progress=quiet)
+    return settings, train(settings, sweep=False, progress=SILENT)
 
 
 @pytest.mark.slow
@@ -135,7 +132,7 @@ def test_interests_by_the_leading_category(by_rule: tuple[Params, TrainingResult
     # Leading categories computed here: the share is most standard errors above the shop's, and far enough.
     with connect(settings.engine, folder=tmp_path) as con:
         profiles = build_profiles(con, read_source(con, settings, rejected_path=None), settings)
-    folder = folder_of(mlflow_runs.open_store(settings), trained) / "segmentation" / "interest"
+    folder = folder_of(trained) / "segmentation" / "interest"
     ids = {row["cluster_id"]: row["segment_id"] for row in json.loads((folder / "model.json").read_text())["segments"]}
     groups, (_, facet) = np.load(folder / "arrays.npz")["clusters.nodes"], facets_of(settings)
     shares = [SHARE_PREFIX + name for name in profiles.shop.spec.cut.categories]
@@ -180,7 +177,7 @@ def test_an_update_gives_the_same_segments_as_a_full_scoring(
 @pytest.mark.slow
 def test_only_the_interest_facet(params: Callable[..., Params], tmp_path: Path) -> None:
     settings = params("facets.behaviour=null")
-    trained = train(settings, sweep=False, progress=quiet)
+    trained = train(settings, sweep=False, progress=SILENT)
     assert set(trained.segments.facet) == {"interest"}
     frame = scores_of(settings, trained, tmp_path / "scores.parquet")
     assert not [name for name in frame if name.startswith(("interest_", "next_interest_"))]
@@ -195,7 +192,7 @@ def test_a_shop_without_categories_reports_once_that_it_has_no_interest_facet(
     params: Callable[..., Params], tmp_path: Path
 ) -> None:
     settings = params("source.products=null", "checks.without_category={warn: 1.0, error: 1.0}")
-    trained = train(settings, sweep=False, progress=quiet)
+    trained = train(settings, sweep=False, progress=SILENT)
     assert set(trained.segments.facet) == {"behaviour"}
     assert trained.as_text().count("No segments by interest: the log has fewer than two categories.") == 1
     _, _, summary = mlflow_runs.read_run(mlflow_runs.open_store(settings), trained.run_id)
@@ -206,7 +203,7 @@ def test_a_shop_without_categories_reports_once_that_it_has_no_interest_facet(
     with pytest.raises(
         UserError, match=r"facets\.interest: expected data to segment by, but the log has fewer than two"
     ):
-        train(params("source.products=null", "facets.behaviour=null"), sweep=False, progress=quiet)
+        train(params("source.products=null", "facets.behaviour=null"), sweep=False, progress=SILENT)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from pipeline.config import load
 from pipeline.config.errors import ParamsError, without_passwords
 from pipeline.config.load import load_params
-from pipeline.config.params import Params, params_from_json
+from pipeline.config.params import Params, flat_settings, params_from_json, source_fingerprint
 from pipeline.stores.database import connect
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
@@ -216,7 +216,7 @@ def test_redacted_parameters_hold_no_password() -> None:
         ],
     )
     redacted = params.redacted()
-    assert "hush" not in redacted.model_dump_json() + str(redacted.flat())
+    assert "hush" not in redacted.model_dump_json() + str(flat_settings(redacted.model_dump(mode="json")))
     assert redacted.naming == params.naming
     assert redacted.source.events.path == ["s3://***@b/x", "y.csv"]
 
@@ -363,3 +363,24 @@ def test_an_error_in_a_base_names_the_file_and_line_of_the_base(tmp_path: Path) 
     base = write_params(tmp_path, f"base: {PARAMS}\nseed: many\n", "shop.yaml")
     with pytest.raises(ParamsError, match=r"shop\.yaml, line 2: `seed`"):
         load_params(write_params(tmp_path, f"base: {base}\nlanguage: uk\n"))
+
+
+def test_folders_of_this_machine_are_left_out_of_a_model(tmp_path: Path) -> None:
+    here, elsewhere = PARAMS.parent.resolve(), tmp_path / "far" / "logs"
+    places = (
+        f"source.events.path={elsewhere}/*.parquet",
+        f"source.products.path={here}/demo/shop/products.parquet",
+        f"outputs.folder={tmp_path}/results",
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
+        f"tracking.artifacts={here}/mlartifacts",
+    )
+    params = load_params(PARAMS, places)
+    short = params.without_folders()
+    assert short.source.events.path == "*.parquet"
+    assert short.source.products is not None and short.source.products.path == "demo/shop/products.parquet"
+    assert (short.outputs.folder, short.tracking.uri) == ("results", "sqlite:///mlflow.db")
+    assert short.tracking.artifacts == "mlartifacts"
+    assert str(tmp_path) not in short.model_dump_json() and str(here) not in short.model_dump_json()
+    assert source_fingerprint(short) == source_fingerprint(params)
+    plain = load_params(PARAMS, ())
+    assert plain.without_folders().model_dump() == plain.model_dump()

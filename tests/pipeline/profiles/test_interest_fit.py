@@ -17,43 +17,44 @@ from pipeline.commands.backtest import backtest
 from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.interest_fit import fitted_params, formula_from_params, formula_text
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.database import connect
 
-
-def quiet(step: str) -> None:
-    """Ignores progress messages."""
-
-
 SMALL = ("backtest.bootstrap_resamples=10", "interests.fit_min_purchases=50", "interests.fit=auto")
+
+
+def artifact(store: mlflow_runs.RunStore, run_id: str, name: str) -> str:
+    return Path(store.client.download_artifacts(run_id, name)).read_text()
 
 
 @pytest.mark.slow
 def test_the_table_is_printed_and_tracked(params: Callable[..., Params], shop: Path) -> None:
     query = f"select * from '{shop}/events/*.parquet' where 'password=hunter2' <> ''"
     settings = params(*SMALL, "source.events.path=null", f"source.events.query={query}")
-    output = backtest(settings, progress=quiet)
+    output = backtest(settings, progress=SILENT)
     for row in ("popularity", "raw counts", "Adobe Target's rule", "configured weights", "fitted weights"):
         assert row in output
     assert "an action counts half after" in output
     assert "bought something with a category in the horizon after it. The training report also counts" in output
-    mlflow = mlflow_runs.open_store(settings)
-    (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
-    assert 0.5 < run.data.metrics["backtest_who_auc"] <= 1.0
-    table = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/backtest.json"))
+    store = mlflow_runs.open_store(settings)
+    (run,) = mlflow_runs.search_runs(store, [store.experiment_id])
+    assert 0.5 < run.data.metrics["backtest/who_auc"] <= 1.0
+    table = json.loads(artifact(store, run.info.run_id, "backtest.json"))
     assert len(table["data"]) == 8
-    leads = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/backtest_leads.json"))
+    leads = json.loads(artifact(store, run.info.run_id, "backtest_leads.json"))
     names = [row[0] for row in leads["data"]]
     assert names == [row[0] for row in table["data"]][:-1]
     popularity = leads["data"][names.index("popularity")]
     ahead = popularity[leads["columns"].index("who_auc_mean")]
-    assert re.split(r"Kindred \(fitted weights\) ahead of.*\n", output)[1].split()[:2] == [
+    assert re.split(r"Kindred \(fitted weights\) ahead of\nScores .*\n", output)[1].split()[:2] == [
         "popularity",
         f"{ahead:+.3f}",
     ]
-    assert "password=***" in run.data.params["source.events.query"] and "hunter2" not in str(run.to_dictionary())
+    logged = mlflow_runs.read_run(store, run.info.run_id).params
+    assert "password=***" in logged["source.events.query"] and "hunter2" not in str([logged, run.to_dictionary()])
 
 
 def test_the_formula_text_uses_the_units_of_its_weights(params: Callable[..., Params]) -> None:
@@ -91,27 +92,27 @@ def test_events_after_a_cutoff_do_not_affect_the_snapshot(params: Callable[..., 
 @pytest.mark.slow
 def test_training_uses_and_stores_the_fitted_formula(params: Callable[..., Params]) -> None:
     settings = params(*SMALL)
-    trained = train(settings, sweep=False, progress=quiet)
+    trained = train(settings, sweep=False, progress=SILENT)
     assert any("fitted to" in note for note in trained.notes)
-    mlflow = mlflow_runs.open_store(settings)
-    model = model_registry.load_model(mlflow, trained.model_uri)
+    store = mlflow_runs.open_store(settings)
+    model = model_registry.load_model(store, trained.model_uri)
     stored = json.loads((model.shop_folder / "params.json").read_text())["interests"]
-    formula = json.loads(mlflow.artifacts.load_text(f"runs:/{trained.run_id}/interest_formula.json"))["formula"]
+    formula = json.loads(artifact(store, trained.run_id, "interest_formula.json"))["formula"]
     assert stored["half_life_days"] == formula["interest"]["half_life_days"] != settings.interests.half_life_days
     assert stored["kappa"] == formula["kappa"]
     assert stored["activity"]["half_life_days"] == formula["activity"]["half_life_days"]
     assert stored["fit"] == "off"
-    assert mlflow_runs.read_run(mlflow, trained.run_id)[2]["method"]["is_fitted"]
+    assert mlflow_runs.read_run(store, trained.run_id).summary["method"]["is_fitted"]
 
 
 @pytest.mark.slow
 def test_unfitted_weights_are_not_reported_as_fitted(params: Callable[..., Params]) -> None:
     settings = params(*SMALL, "interests.fit_min_purchases=1000000")
-    trained = train(settings, sweep=False, progress=quiet)
+    trained = train(settings, sweep=False, progress=SILENT)
     assert any("the configured weights are kept" in note for note in trained.notes)
-    mlflow = mlflow_runs.open_store(settings)
-    assert not mlflow_runs.read_run(mlflow, trained.run_id)[2]["method"]["is_fitted"]
-    page = mlflow.artifacts.load_text(f"runs:/{trained.run_id}/report.html")
+    store = mlflow_runs.open_store(settings)
+    assert not mlflow_runs.read_run(store, trained.run_id).summary["method"]["is_fitted"]
+    page = artifact(store, trained.run_id, "report.html")
     assert "The weights come from the settings and were not fitted to this shop." in page
 
 
@@ -119,11 +120,11 @@ def test_a_short_log_trains_with_the_configured_weights(params: Callable[..., Pa
     settings = params(*SMALL, "backtest.horizon_days=300")
     with connect(settings.engine, folder=settings.path(settings.outputs.folder)) as con:
         source = read_source(con, settings, rejected_path=None)
-        after, measured, note = fitted_params(con, source, settings, progress=quiet)
+        after, measured, note = fitted_params(con, source, settings, progress=SILENT)
     assert after == settings and measured is None
     assert "at least 600 days" in note
     with pytest.raises(UserError, match=r"backtest\.horizon_days"):
-        backtest(settings, progress=quiet)
+        backtest(settings, progress=SILENT)
 
 
 def test_the_sample_does_not_depend_on_the_order_of_rows(

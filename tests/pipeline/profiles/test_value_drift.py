@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config.load import load_params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import measure, to_customer_measures
 from pipeline.profiles.value_drift import moved_shares
@@ -37,7 +38,7 @@ def test_nobody_moves_at_the_training_and_many_after_prices_have_doubled(tmp_pat
 
         def moved(as_of: datetime, shop: object = None) -> tuple[dict[str, float], object]:
             own = params.model_copy(update={"as_of": as_of})
-            measures = to_customer_measures(measure(con, source, own, shop=shop, progress=lambda step: None))
+            measures = to_customer_measures(measure(con, source, own, shop=shop, progress=SILENT))
             return moved_shares(measures, own), measures.shop
 
         at_training, shop = moved(AS_OF)

@@ -18,13 +18,11 @@ from pipeline.commands.report import report
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.report.publish import MANIFEST, REPORT, SEGMENTS, SEGMENTS_JSON
 from pipeline.stores import mlflow_runs
+from pipeline.stores.run_log import start_run
 from tests.pipeline.conftest import PARAMS
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def result_files(folder: Path) -> dict[str, bytes]:
@@ -39,7 +37,7 @@ def test_a_challenger_does_not_replace_the_champions_results_until_promoted(
     assert first.report_path == folder / REPORT
     assert "is still the champion's" not in first.as_text()
     champions = result_files(folder)
-    second = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=quiet)
+    second = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=SILENT)
     assert second.report_path == folder / "challenger" / REPORT
     note = f"{folder / REPORT} is still the champion's. To replace it: kindred promote {second.run_id[:12]}"
     assert note in second.as_text()
@@ -69,8 +67,8 @@ def test_promoting_a_run_without_a_summary_warns(params: Callable[..., Params], 
 
 def forget(settings: Params, run: TrainingResult, key: str) -> None:
     """Make the run look like one of an earlier version, whose summary lacks ``key``."""
-    client = mlflow_runs.open_store(settings).MlflowClient()
-    summary = mlflow_runs.read_run(mlflow_runs.open_store(settings), run.run_id)[2]
+    client = mlflow_runs.open_store(settings).client
+    summary = mlflow_runs.read_run(mlflow_runs.open_store(settings), run.run_id).summary
     client.log_dict(run.run_id, {name: value for name, value in summary.items() if name != key}, "summary.json")
 
 
@@ -149,11 +147,11 @@ def test_user_errors(
         report(settings, None, language=None, out=Path("params.yaml"), xlsx=False)
     with pytest.raises(UserError, match="expected the id of a run, or its beginning"):
         report(trained_run[0], "nosuchrun", language=None, out=None, xlsx=False)
-    mlflow = mlflow_runs.open_store(settings)
-    with mlflow_runs.run(mlflow, name="nothing", tags={}) as run_id:
+    store = mlflow_runs.open_store(settings)
+    with start_run(store, name="nothing", tags={}) as run:
         pass
     with pytest.raises(UserError, match="expected the summary of a training"):
-        report(settings, run_id, language=None, out=None, xlsx=False)
+        report(settings, run.run_id, language=None, out=None, xlsx=False)
 
 
 def test_a_run_of_an_older_version(params: Callable[..., Params], champion: TrainingResult, tmp_path: Path) -> None:

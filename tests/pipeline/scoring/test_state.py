@@ -24,6 +24,7 @@ from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params, source_fingerprint
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles, fetch_profiles
 from pipeline.profiles.seasonality import expected_shares_for_batch, full_season_mix
@@ -32,7 +33,7 @@ from pipeline.scoring.state import FOLDER
 from pipeline.scoring.state_manifest import MANIFEST
 from pipeline.stores import files
 from pipeline.stores.database import connect
-from tests.pipeline.conftest import params_in, quiet
+from tests.pipeline.conftest import params_in
 
 START = datetime(2025, 1, 1)
 DAYS = 60
@@ -194,7 +195,7 @@ class Night:
                 shop=self.shop,
                 model_uri=model_uri,
                 rejected_path=None,
-                progress=quiet,
+                progress=SILENT,
             )
             table = fetch_profiles(con, result.measures, trained, columns=columns)
             if save:
@@ -466,8 +467,8 @@ def test_scores_of_an_update_equal_those_of_a_rebuild(trained: tuple[Params, Tra
     params = params.model_copy(update={"outputs": params.outputs.model_copy(update={"folder": str(tmp_path)})})
     for days in (0, 1):
         later = params.model_copy(update={"as_of": params.as_of + timedelta(days=days)})
-        result = score(later, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True)
-    expected = score(later, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=quiet)
+        result = score(later, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=SILENT, update=True)
+    expected = score(later, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=SILENT)
     updated, rebuilt = (pq.read_table(scores.path).to_pandas() for scores in (result, expected))
     assert {"segment_id", "interest_segment_id", "activity"} <= set(updated)
     pd.testing.assert_frame_equal(updated, rebuilt, rtol=1e-9, atol=1e-9)
@@ -487,7 +488,7 @@ def test_repeating_an_update_at_the_same_time_changes_nothing(
     )
     first, again = (
         pq.read_table(
-            score(params, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=quiet, update=True).path
+            score(params, model_uri=result.model_uri, out=tmp_path / "a.parquet", progress=SILENT, update=True).path
         )
         for _ in range(2)
     )

@@ -20,6 +20,7 @@ from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.segmentation.candidates.search_space import needs_choice, search_space
@@ -28,6 +29,7 @@ from pipeline.segmentation.cluster import cluster
 from pipeline.segmentation.predictive_validity import CutoffData
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.run_metrics import describe_metric
 from tests.pipeline.conftest import params_in
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
@@ -43,10 +45,6 @@ SMALL = (
 )
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 def behaviour_of(params: Params) -> Facet:
     return facets_of(params)[0]
 
@@ -60,7 +58,7 @@ def chosen(
 ) -> ChosenClusters:
     """The choice for the behaviour facet."""
     facet = behaviour_of(config)
-    return choose_and_fit(None, profiles, earlier, config, facet, starts or {}, sweep=False, progress=quiet)
+    return choose_and_fit(None, profiles, earlier, config, facet, starts or {}, sweep=False, progress=SILENT)
 
 
 def test_the_search_space_and_the_command_that_trains_a_candidate(params: Callable[..., Params]) -> None:
@@ -118,24 +116,32 @@ def test_when_settings_must_be_chosen(params: Callable[..., Params]) -> None:
     assert is_open("facets.behaviour.n_segments=8", sweep=True) == [True, True]
 
 
+EXPECTED = ("selection_score", "stability_mean", "validity_buys_auc", "smallest_count", "segments_named_apart")
+SHARED = ("n_segments", "stability_mean", "silhouette", "smallest_share", "validity_buys_auc", "validity_spend_r2")
+
+
 def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(params: Callable[..., Params]) -> None:
     config = params(*SMALL)
-    result = train(config, sweep=False, progress=quiet)
-    mlflow = mlflow_runs.open_store(config)
-    runs = mlflow.search_runs(experiment_names=["kindred"], output_format="list")
+    result = train(config, sweep=False, progress=SILENT)
+    store = mlflow_runs.open_store(config)
+    runs = list(mlflow_runs.search_runs(store, [store.experiment_id]))
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == result.run_id]
     assert len(children) == 4
     for run in children:
-        assert {"score", "stability", "buys_auc", "smallest_count", "named_apart"} <= set(run.data.metrics)
+        assert {f"behaviour/{name}" for name in EXPECTED} <= set(run.data.metrics)
+        assert all(describe_metric(name) for name in run.data.metrics)
         candidate = trained_by(run.data.tags["command"])
         settings = behaviour_of(candidate).settings
         assert (settings.algorithm, candidate.source) == ("kmeans", config.source)
         assert run.data.tags["facet"] == "behaviour"
         assert settings.n_segments == int(run.data.params["facets.behaviour.n_segments"])
     chosen = next(run for run in children if run.data.tags["is_chosen"] == "true")
-    parent = mlflow.get_run(result.run_id)
-    for key, value in chosen.data.params.items():
-        assert float(parent.data.params[key]) == float(value) if value[0].isdigit() else True
+    parent = store.client.get_run(result.run_id)
+    for key in ("facets.behaviour.algorithm", "facets.behaviour.n_segments"):
+        assert parent.data.params[f"fitted.{key}"] == chosen.data.params[key]
+    assert parent.data.params["facets.behaviour.n_segments"] == "auto"
+    # A figure has the same name in a candidate and in the training.
+    assert {name for name in chosen.data.metrics if name.rpartition("/")[2] in SHARED} <= set(parent.data.metrics)
     reason = next(note for note in result.notes if "of 4 candidates qualify" in note)
     # Of three cutoffs, the last is used only in the report.
     assert "2025-08-03 and" in reason and "2025-09-02" in reason and "2025-10-02" not in reason
@@ -143,16 +149,16 @@ def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(params: Call
     assert "4 settings were tried. Kindred took the simplest one that was stable" in result.report_path.read_text()
     assert reason in result.as_text()
     assert result.candidates == ""
-    names = {artifact.path for artifact in mlflow.MlflowClient().list_artifacts(result.run_id, "figures/behaviour")}
+    names = {artifact.path for artifact in store.client.list_artifacts(result.run_id, "figures/behaviour")}
     assert "figures/behaviour/choice.png" in names
-    table = json.loads(mlflow.artifacts.load_text(f"{parent.info.artifact_uri}/behaviour/candidates.json"))
+    table = json.loads(Path(store.client.download_artifacts(result.run_id, "behaviour/candidates.json")).read_text())
     assert len(table["data"]) == 4
 
 
 def test_a_sweep_prints_a_line_per_candidate(params: Callable[..., Params]) -> None:
     few = ("facets.behaviour.try_block_weights=[]", "facets.interest.try_n_segments=[4]", "quality.validity=false")
     config = params(*SMALL, *few, "facets.behaviour.n_segments=3")
-    output = train(config, sweep=True, progress=quiet).as_text()
+    output = train(config, sweep=True, progress=SILENT).as_text()
     tables = re.findall(r"Train (\w+) in full\n((?: .*kindred train --params .*\n)+)", output)
     commands = {
         facet: [trained_by(command) for command in re.findall(r"kindred train --params .*", lines)]

@@ -16,13 +16,10 @@ from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.segmentation.data_requirements import require_enough
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def checked(customers: int, orders: int, first: str, *more: str) -> tuple[str, ...]:
@@ -85,10 +82,10 @@ def test_a_short_log_can_be_grouped_by_rule_as_the_message_suggests(
     params: Callable[..., Params], tmp_path: Path
 ) -> None:
     by_rule = params("facets.behaviour.algorithm=rule", "minimum.customers=100000")
-    trained = train(by_rule, sweep=False, progress=quiet)
+    trained = train(by_rule, sweep=False, progress=SILENT)
     assert trained.segments.is_standing.all()
     assert trained.segments.customer_share.sum() == pytest.approx(1.0)
-    scored = score(by_rule, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=quiet)
+    scored = score(by_rule, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     frame = pq.read_table(scored.path).to_pandas()
     expected = dict(zip(trained.segments.segment_id, trained.segments.customer_count, strict=True))
     assert frame.segment_id.value_counts().to_dict() == expected

@@ -16,6 +16,7 @@ from models.expected_value import fit_expected_value
 from models.scorer import EXPECTED_VALUE, expected_value
 from models.value_quality import value_figures
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.scoring.score_table import APPENDED_COLUMNS, FROM_PROFILE, score_table
 from pipeline.segmentation.expected_values import fit_expected_values, past_outcomes
@@ -32,7 +33,7 @@ def cutoffs(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> list[Cutoff
     params = params_in(tmp_path_factory.mktemp("cutoffs"), shop, *SETTINGS)
     with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
         source = read_source(con, params, rejected_path=None)
-        return build_cutoffs(con, source, params, last_only=False, progress=lambda step: None)[0]
+        return build_cutoffs(con, source, params, last_only=False, progress=SILENT)[0]
 
 
 def with_buyers(cutoff: CutoffData, count: int) -> CutoffData:

@@ -22,6 +22,7 @@ from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.segmentation.descriptions.names import inherit_names
 from pipeline.segmentation.lineage import LineageRow, earlier_lineage, identify, with_model_columns, with_names
 from pipeline.stores import mlflow_runs
@@ -117,14 +118,14 @@ def test_an_empty_cluster_has_a_separate_id(params: Callable[..., Params]) -> No
     config = params()
     behaviour, interest = facets_of(config)
     fitted = fitted_with_an_empty_centre(behaviour)
-    mlflow = mlflow_runs.open_store(config)
-    identity = identify(mlflow, None, fitted, config, behaviour, run_id="run")
+    store = mlflow_runs.open_store(config)
+    identity = identify(store, None, fitted, config, behaviour, run_id="run")
     # A first training at the same time has no champion to match, so it uses the next numbers.
-    other = identify(mlflow, None, fitted, config, behaviour, run_id="other")
+    other = identify(store, None, fitted, config, behaviour, run_id="other")
     assert set(other.ids.values()) == {"s04", "s05", "s06"}
     # Each facet is numbered separately.
     by_interest = fitted_with_an_empty_centre(interest)
-    assert identify(mlflow, None, by_interest, config, interest, run_id="run").ids == {0: "i01", 1: "i03", 2: "i02"}
+    assert identify(store, None, by_interest, config, interest, run_id="run").ids == {0: "i01", 1: "i03", 2: "i02"}
     # The empty cluster must not share the id s02 with the second cluster that has customers.
     assert identity.ids == {0: "s01", 1: "s03", 2: "s02"}
     assert [row.segment_id for row in identity.lineage] == ["s01", "s02"]
@@ -134,11 +135,11 @@ def test_an_empty_cluster_has_a_separate_id(params: Callable[..., Params]) -> No
 
 def test_a_damaged_lineage_file_causes_a_warning(params: Callable[..., Params], champion: TrainingResult) -> None:
     config, first = params(), champion
-    client = mlflow_runs.open_store(config).MlflowClient()
+    client = mlflow_runs.open_store(config).client
     client.log_text(first.run_id, "[{", LINEAGE)
     with pytest.raises(UserError, match="expected rows of lineage; the file is damaged"):
         mlflow_runs.read_lineage(mlflow_runs.open_store(config), first.run_id, LINEAGE)
-    second = train(config, sweep=False, progress=lambda step: None)
+    second = train(config, sweep=False, progress=SILENT)
     notes = [note for note in second.notes if note.startswith("Compared with the champion")]
     for note, expected in zip(
         notes, ("behaviour: 6 segments are the same", "interest: 5 segments are the same"), strict=True
@@ -173,7 +174,7 @@ def test_segments_survive_shuffled_rows_and_more_customers(
     def trained_on(name: str) -> TrainingResult:
         path = str(tmp_path / f"{name}.parquet")
         source = config.source.model_copy(update={"events": config.source.events.model_copy(update={"path": path})})
-        return train(config.model_copy(update={"source": source}), sweep=False, progress=lambda step: None)
+        return train(config.model_copy(update={"source": source}), sweep=False, progress=SILENT)
 
     first, shuffled, grown = (trained_on(name) for name in ("few", "shuffled", "all"))
     pd.testing.assert_frame_equal(first.segments, shuffled.segments)
@@ -191,7 +192,7 @@ def test_segments_survive_shuffled_rows_and_more_customers(
 
 def test_another_seed_continues_the_champions_segments(params: Callable[..., Params], champion: TrainingResult) -> None:
     config, first = params(), champion
-    again = train(config.model_copy(update={"seed": 99}), sweep=False, progress=lambda step: None)
+    again = train(config.model_copy(update={"seed": 99}), sweep=False, progress=SILENT)
     assert survivors(again) == set(first.segments.segment_id[~first.segments.is_standing])
     notes = [note for note in again.notes if "were refitted on today's customers" in note]
     assert [note.split(" were ")[0] for note in notes] == [
@@ -206,7 +207,7 @@ def test_the_lineage_continues_after_a_training_without_clusters(
     (behaviour, *_) = facets_of(config)
     by_rule = with_facets(config, [behaviour.with_settings(algorithm="rule")])
     earlier = [row for row in first.lineage if row["facet"] == "behaviour"]
-    second = train(by_rule, sweep=False, progress=lambda step: None)
+    second = train(by_rule, sweep=False, progress=SILENT)
     assert second.lineage[: len(earlier)] == earlier
     last = second.lineage[len(earlier) :]
     assert {(row["verdict"], row["is_here"]) for row in last} == {("gone", False)}

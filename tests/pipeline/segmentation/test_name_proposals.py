@@ -27,6 +27,7 @@ from pipeline.config.errors import ParamsError, UserError
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.report.next_steps import proposals_text
 from pipeline.report.texts.wording import wording
 from pipeline.segmentation.describe import Segments
@@ -37,10 +38,6 @@ from tests.segments import names_of, segment_of
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 READ = "import json, sys; question = json.load(sys.stdin)"
 MARKED = '<i>Gold</i> & "co"'
-
-
-def quiet(step: str) -> None:
-    """No progress."""
 
 
 def proposer(folder: Path, *lines: str) -> str:
@@ -71,7 +68,7 @@ def segments_of(rows: tuple[Segment, ...]) -> Segments:
 
 def proposed(override: str, *more: str, rows: tuple[Segment, ...] = ROWS) -> tuple[dict[str, Any], str]:
     """segment_id -> proposal of the segments that have one, and the warning."""
-    (segments,), warning = add_proposals([segments_of(rows)], load_params(PARAMS, [override, *more]), progress=quiet)
+    (segments,), warning = add_proposals([segments_of(rows)], load_params(PARAMS, [override, *more]), progress=SILENT)
     without = tuple(row.with_names(replace(row.names, proposed=None)) for row in segments.rows)
     assert without == rows
     assert all("proposed_names" in row for row in segments.table)
@@ -93,7 +90,7 @@ def test_proposals_are_shown_with_the_command_that_accepts_them_and_change_nothi
         "print(json.dumps({ids[0]: marked, ids[1]: 'x' * 81, ids[2]: ' Our  friends '}))",
     )
     with_proposer = params(proposer(tmp_path, *lines))
-    done = train(with_proposer, sweep=False, progress=quiet)
+    done = train(with_proposer, sweep=False, progress=SILENT)
     _, plain = first_training
 
     text = (tmp_path / "question.json").read_text()
@@ -141,8 +138,8 @@ def test_proposals_are_shown_with_the_command_that_accepts_them_and_change_nothi
     assert "is now called 'Our friends'" in capsys.readouterr().out
     page = done.report_path.read_text()
     assert "<h3>Our friends</h3>" in page and page.count("Proposed name:") == 1
-    mlflow = mlflow_runs.open_store(with_proposer)
-    assert mlflow.MlflowClient().get_run(done.run_id).data.params["naming.proposer_seconds"] == "60.0"
+    store = mlflow_runs.open_store(with_proposer)
+    assert mlflow_runs.read_run(store, done.run_id).params["naming.proposer_seconds"] == "60.0"
 
 
 def test_which_segments_are_sent_and_which_answers_are_names(tmp_path: Path) -> None:
@@ -225,7 +222,7 @@ def test_a_program_that_cannot_be_run_is_reported_before_the_training(
     with pytest.raises(
         UserError, match=r"naming\.proposer: expected a program that can be run, found none called 'no-such'"
     ):
-        train(params("naming.proposer=[no-such]"), sweep=False, progress=quiet)
+        train(params("naming.proposer=[no-such]"), sweep=False, progress=SILENT)
 
     script = tmp_path / "names.sh"
     script.write_text('#!/bin/sh\necho "{\\"s01\\": \\"$1 in $(basename $PWD)\\"}"\n')
@@ -237,10 +234,10 @@ def test_a_program_that_cannot_be_run_is_reported_before_the_training(
     script.chmod(0o755)
     require_proposer(with_script)
     monkeypatch.chdir("/")
-    (segments,), _ = add_proposals([segments_of(ROWS)], with_script, progress=quiet)
+    (segments,), _ = add_proposals([segments_of(ROWS)], with_script, progress=SILENT)
     assert segments.table[0]["proposed_names"]["en"] == f"A b in {tmp_path.name}"
     script.write_bytes(b"\x7fELF of another machine")
-    _, warning = add_proposals([segments_of(ROWS)], with_script, progress=quiet)
+    _, warning = add_proposals([segments_of(ROWS)], with_script, progress=SILENT)
     assert "the program could not be started" in warning
 
 

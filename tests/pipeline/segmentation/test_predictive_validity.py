@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.commands.train import TrainingResult
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.report.summary import Validity as ReportedValidity
 from pipeline.report.texts.predictions import predictions
@@ -32,10 +33,6 @@ from tests.pipeline.conftest import params_in
 SMALL = ("quality.validity=true", "backtest.bootstrap_resamples=20", "quality.ceiling_customers=800")
 
 
-def quiet(step: str) -> None:
-    """No progress."""
-
-
 def cutoff_data(params: Params, *, last_only: bool = True, until_cutoff: bool = False) -> list[CutoffData]:
     with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
         source = read_source(con, params, rejected_path=None)
@@ -44,7 +41,7 @@ def cutoff_data(params: Params, *, last_only: bool = True, until_cutoff: bool = 
             source = replace(
                 source, events=source.events.filter(source.events.occurred_at < cutoff.replace(tzinfo=None))
             )
-        return build_cutoffs(con, source, params, last_only=last_only, progress=quiet)[0]
+        return build_cutoffs(con, source, params, last_only=last_only, progress=SILENT)[0]
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +119,9 @@ def test_a_note_explains_why_validity_was_not_measured(params: Callable[..., Par
 def test_validity_is_tracked_and_reported(trained: tuple[Params, TrainingResult]) -> None:
     params, result = trained
     _, metrics, summary = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
-    assert 0.5 < metrics["validity_buys_auc"] <= 1.0
-    others = {f"{name}_buys_auc" for name in (*BASELINES, "ceiling")}
-    assert {"validity_kept_buys_auc", "log_rfm_activity_shares_buys_auc", *others} <= set(metrics)
+    assert 0.5 < metrics["validity/buys_auc"] <= 1.0
+    others = {f"validity/{name}_buys_auc" for name in (*BASELINES, "ceiling")}
+    assert {"validity/kept_buys_auc", *others} <= set(metrics)
     assert result.as_text().count("Predicted who buys at all (AUROC)") == 1
     page = result.report_path.read_text()
     assert "How well the segments predict behaviour" in page and "RFM quintiles, clustered" in page

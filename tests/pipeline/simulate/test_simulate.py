@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
+from pipeline.config.progress import Progress
 from pipeline.ingest.raw_tables import source_files
 from pipeline.simulate import SimulatedShop, shop, simulate
 from pipeline.simulate.personas import PERSONAS
@@ -129,11 +130,12 @@ def test_a_failure_leaves_the_old_shop_unchanged(tmp_path: Path) -> None:
     simulate(tmp_path / "shop", customers=50, days=60, seed=1)
     before = digests(tmp_path / "shop")
 
-    def stop(step: str) -> None:
-        raise RuntimeError(step)
+    class Stop(Progress):
+        def count(self, step: str, done: int, total: int) -> None:
+            raise RuntimeError(step)
 
     with pytest.raises(RuntimeError, match="customers"):
-        simulate(tmp_path / "shop", customers=60, days=60, seed=2, progress=stop)
+        simulate(tmp_path / "shop", customers=60, days=60, seed=2, progress=Stop())
     assert digests(tmp_path / "shop") == before
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]
 

@@ -1,0 +1,116 @@
+"""Runs in a store: what is written is read back, and a store that was moved is corrected or refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import ibis
+import pytest
+
+from pipeline.config.params import Params
+from pipeline.stores import mlflow_runs
+from pipeline.stores.mlflow_runs import TrackingError, open_store, read_run, search_runs
+from pipeline.stores.run_log import OpenRun, start_run
+
+
+@pytest.fixture
+def store(params: Callable[..., Params]) -> mlflow_runs.RunStore:
+    return open_store(params())
+
+
+def moved(settings: Params, folder: Path) -> Params:
+    """The same parameters with the store in another folder."""
+    places = {"uri": f"sqlite:///{folder / 'mlflow.db'}", "artifacts": str(folder / "artifacts")}
+    return settings.model_copy(update={"tracking": settings.tracking.model_copy(update=places)})
+
+
+def with_model(store: mlflow_runs.RunStore, run: OpenRun, file: Path) -> None:
+    """Log a model of one file."""
+    logged = store.client.create_logged_model(store.experiment_id, name="model", source_run_id=run.run_id)
+    store.client.log_model_artifacts(logged.model_id, str(file.parent))
+
+
+def test_a_run_ends_as_its_work_did(store: mlflow_runs.RunStore) -> None:
+    with start_run(store, name="good", tags={"kind": "a"}) as good:
+        good.log_params({"seed": "1"})
+        good.log_metrics({"behaviour/stability_mean": 0.5})
+        good.log_json({"segments": []}, "summary.json")
+    with pytest.raises(ValueError, match="wrong"), start_run(store, name="bad", tags={}, parent=good) as bad:
+        raise ValueError("wrong")
+    with pytest.raises(KeyboardInterrupt), start_run(store, name="stopped", tags={}) as stopped:
+        raise KeyboardInterrupt
+    runs = {run.info.run_id: run for run in search_runs(store, [store.experiment_id])}
+    statuses = [runs[run.run_id].info.status for run in (good, bad, stopped)]
+    assert statuses == ["FINISHED", "FAILED", "KILLED"]
+    assert runs[bad.run_id].data.tags["mlflow.parentRunId"] == good.run_id
+    record = read_run(store, good.run_id)
+    assert record == ({"seed": "1"}, {"behaviour/stability_mean": 0.5}, {"segments": []})
+
+
+def test_metrics_of_an_older_run_have_their_present_names(store: mlflow_runs.RunStore) -> None:
+    with start_run(store, name="0.1", tags={}) as run:
+        run.log_metrics({"validity_buys_auc": 0.7})
+    assert read_run(store, run.run_id).metrics == {"validity/buys_auc": 0.7}
+
+
+def test_the_data_is_described_without_rows_or_addresses(store: mlflow_runs.RunStore) -> None:
+    schema = ibis.schema({"customer_id": "!string", "occurred_at": "timestamp", "quantity": "float64"})
+    with start_run(store, name="data", tags={}) as run:
+        run.log_dataset(schema, row_count=1234, digest="0123456789abcdef")
+    (logged,) = store.client.get_run(run.run_id).inputs.dataset_inputs
+    assert (logged.dataset.name, logged.dataset.digest) == ("events", "0123456789ab")
+    assert json.loads(logged.dataset.profile) == {"num_rows": 1234, "num_elements": 3702}
+    assert json.loads(logged.dataset.schema)["mlflow_colspec"] == [
+        {"name": "customer_id", "type": "string", "required": True},
+        {"name": "occurred_at", "type": "datetime", "required": False},
+        {"name": "quantity", "type": "double", "required": False},
+    ]
+    assert "/" not in logged.dataset.source
+
+
+def test_a_copied_store_is_used_where_it_is(params: Callable[..., Params], tmp_path: Path) -> None:
+    settings = params()
+    original = open_store(settings)
+    with start_run(original, name="before", tags={}) as run:
+        run.log_text("x", "note.txt")
+        (tmp_path / "files").mkdir()
+        (tmp_path / "files" / "MLmodel").write_text("a model")
+        with_model(original, run, tmp_path / "files" / "MLmodel")
+    elsewhere = tmp_path / "else where"
+    shutil.copytree(tmp_path / "artifacts", elsewhere / "artifacts")
+    shutil.copy(tmp_path / "mlflow.db", elsewhere)
+    copy = open_store(moved(settings, elsewhere))
+    with start_run(copy, name="after", tags={}) as later:
+        later.log_text("y", "note.txt")
+    for name in (run.run_id, later.run_id):
+        assert Path(OpenRun(copy, name).location("note.txt")).is_relative_to(elsewhere)
+        assert Path(OpenRun(copy, name).location("note.txt")).is_file()
+    (model,) = copy.client.search_logged_models([copy.experiment_id])
+    assert model.artifact_location.startswith((elsewhere / "artifacts").as_uri())
+    assert not (tmp_path / "artifacts" / later.run_id).exists()
+    # The original is as it was.
+    assert Path(OpenRun(open_store(settings), run.run_id).location("note.txt")).is_relative_to(tmp_path / "artifacts")
+
+
+@pytest.mark.parametrize("kind", ["model", "run"])
+def test_a_store_copied_without_its_artifacts_is_refused(
+    params: Callable[..., Params], tmp_path: Path, kind: str
+) -> None:
+    settings = params()
+    original = open_store(settings)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "MLmodel").write_text("a model")
+    with start_run(original, name="before", tags={}) as run:
+        if kind == "model":
+            with_model(original, run, tmp_path / "files" / "MLmodel")
+        else:
+            run.log_text("x", "note.txt")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(tmp_path / "mlflow.db", elsewhere)
+    with pytest.raises(TrackingError, match=r"tracking\.artifacts: expected .*has no .*move or copy that folder"):
+        open_store(moved(settings, elsewhere))
+    assert run.run_id in [found.info.run_id for found in search_runs(open_store(settings), [original.experiment_id])]
