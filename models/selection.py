@@ -154,23 +154,50 @@ def choose(
     chosen, best = _simplest_and_best(
         qualified, score_of, tolerance=tolerance, is_number_found=min_separation is not None
     )
-    conditions = f"no segment under {min_customers:g} customers"
-    conditions += f" or {min_segment_share:.0%} of customers" if fair else ""
-    conditions += f", at least {stable_share:.0%} of customers in stable segments" if fair else ""
-    is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
-    score_title = f"the best score in {_titles(chosen_by)}" if is_predicted else "the best silhouette"
-    reason = f"{len(qualified)} of {len(candidates)} candidates qualify ({conditions}). "
-    reason += f"The simplest within {tolerance:.0%} of {score_title} is {chosen.name}"
-    reason += ("" if chosen == best else f"; the best is {best.name}") + f" ({_comparison(chosen, best)})."
-    if not fair:
-        reason += " No candidate had only large segments."
-    elif stable_share < min_stable_share:
-        reason += f" No candidate had {min_stable_share:.0%} in stable segments (sweep.min_stable_share)."
+    reason = _reason(
+        chosen,
+        best,
+        f"{len(qualified)} of {len(candidates)}",
+        chosen_by,
+        tolerance,
+        min_customers,
+        min_segment_share if fair else None,
+        stable_share,
+        min_stable_share,
+    )
     fewest = min((candidate.asked for candidate in candidates if candidate.asked), default=None)
     notes = _edge_notes(best, candidates)
     if chosen != best and len(candidates) > 1 and chosen.asked is not None and chosen.asked == fewest:
         notes += (f"The chosen candidate has the lowest of try_n_segments ({fewest}); fewer may do as well.",)
     return Choice(chosen, best, reason, notes)
+
+
+def _reason(
+    chosen: Candidate,
+    best: Candidate,
+    qualified: str,
+    chosen_by: Sequence[str],
+    tolerance: float,
+    min_customers: float,
+    min_segment_share: float | None,
+    stable_share: float,
+    min_stable_share: float,
+) -> str:
+    """Why a candidate was chosen; ``min_segment_share`` is None if no candidate had only segments that large."""
+    conditions = f"no segment under {min_customers:g} customers"
+    if min_segment_share is not None:
+        conditions += f" or {min_segment_share:.0%} of customers"
+        conditions += f", at least {stable_share:.0%} of customers in stable segments"
+    is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
+    score_title = f"the best score in {_titles(chosen_by)}" if is_predicted else "the best silhouette"
+    reason = f"{qualified} candidates qualify ({conditions}). "
+    reason += f"The simplest within {tolerance:.0%} of {score_title} is {chosen.name}"
+    reason += ("" if chosen == best else f"; the best is {best.name}") + f" ({_comparison(chosen, best)})."
+    if min_segment_share is None:
+        return f"{reason} No candidate had only large segments."
+    if stable_share < min_stable_share:
+        reason += f" No candidate had {min_stable_share:.0%} in stable segments (sweep.min_stable_share)."
+    return reason
 
 
 def _simplest_and_best(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.commands.arguments import parser
+from pipeline.arguments import parser
 
 EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from models.segmentation import Segmentation, input_columns
+from models.saved_segmentation import Segmentation, input_columns
 from pipeline.config.params import Params
 from pipeline.profiles.interest_fit import Backtest, log_backtest
 from pipeline.profiles.search_queries import query_metrics

@@ -7,20 +7,19 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from pipeline.config.errors import ParamsError, without_passwords
+from pipeline.config.known_keys import all_keys, known_keys
 from pipeline.config.params import Params
 
 DEFAULT = Path("params.yaml")
 ARCHETYPES = Path(__file__).with_name("archetypes.yaml")
 """Names and playbooks: the defaults below every params file."""
 Key = tuple[str, ...]
-NOT_IN_FILES = ("folder", "called_with")
-"""Fields of the parameters that are not read from a file."""
 TABLE_LOCATIONS = ("path", "query")
 """Keys for the location of a table, which has exactly one of them."""
 NAMED_LISTS: dict[Key, str] = {("naming", "archetypes"): "id", ("naming", "traits"): "figure"}
@@ -39,8 +38,6 @@ MOVED: dict[Key, str] = {
     ("sweep", "block_weights"): "facets.behaviour.try_block_weights",
 }
 """Keys of earlier versions, and where they are now."""
-FACETS = ("behaviour", "interest")
-"""Facets in the params.yaml that comes with Kindred; other names are allowed."""
 UNQUOTED = {
     bool: ("true or false, which YAML also reads in yes, no, on and off", '"yes"'),
     int | float: ("the number {}", '"{}"'),
@@ -261,7 +258,7 @@ def _child(place: Any, section: str, *, at: Key) -> Any:
     if isinstance(place, list):
         index = _index_of(place, section, at)
         return None if index is None else place[index]
-    if isinstance(place, dict) and (section in place or section in _known_keys(at)):
+    if isinstance(place, dict) and (section in place or section in known_keys(at)):
         if place.get(section) is None:
             place[section] = {}
         return place[section] if isinstance(place[section], dict | list) else None
@@ -320,34 +317,8 @@ def _did_you_mean(at: Key) -> str:
     """The nearest key in the same section, else the nearest in any section."""
     if at in MOVED:
         return f" It is `{MOVED[at]}` now."
-    near = difflib.get_close_matches(at[-1], {*_known_keys(at[:-1]), *_entry_names(at[:-1])}, n=1)
+    near = difflib.get_close_matches(at[-1], {*known_keys(at[:-1]), *_entry_names(at[:-1])}, n=1)
     if not near:
-        anywhere = {key[-1]: ".".join(key) for key in reversed([*_all_keys()])}
+        anywhere = {key[-1]: ".".join(key) for key in reversed([*all_keys()])}
         near = [anywhere[key] for key in difflib.get_close_matches(at[-1], anywhere, n=1, cutoff=0.8)]
     return f" Did you mean `{near[0]}`?" if near else ""
-
-
-def _all_keys(at: Key = ()) -> Iterator[Key]:
-    for key in _known_keys(at):
-        yield (*at, key)
-        yield from _all_keys((*at, key))
-
-
-def _known_keys(at: Key) -> list[str]:
-    model: Any = Params
-    for part in at:
-        if get_origin(model) in (dict, list):  # such as facets, whose keys are names
-            model = _section_in(get_args(model)[-1])
-            continue
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        if field is None:
-            return []
-        model = field.annotation if get_origin(field.annotation) in (dict, list) else _section_in(field.annotation)
-    if get_origin(model) is dict and at == ("facets",):
-        return [*FACETS]
-    return [key for key in getattr(model, "model_fields", {}) if key not in NOT_IN_FILES]
-
-
-def _section_in(annotation: Any) -> Any:
-    """The section among the types that ``annotation`` allows, else ``annotation`` itself."""
-    return next((type_ for type_ in get_args(annotation) if hasattr(type_, "model_fields")), annotation)

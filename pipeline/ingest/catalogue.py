@@ -9,8 +9,9 @@ import ibis.expr.types as ir
 
 from pipeline.config.params import Params
 from pipeline.config.profile_params import TimedTable
+from pipeline.ingest.column_mapping import map_columns
 from pipeline.ingest.column_sql import SEPARATOR, as_category_path, as_text, as_time, is_number, literal, quoted
-from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_raw
+from pipeline.ingest.raw_tables import RawTable, SourceError, read_raw
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

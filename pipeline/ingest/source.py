@@ -14,6 +14,7 @@ from features import checks
 from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.ingest import catalogue
+from pipeline.ingest.column_mapping import map_columns, unused_column_warnings
 from pipeline.ingest.column_sql import (
     FILE,
     ROW,
@@ -28,7 +29,7 @@ from pipeline.ingest.column_sql import (
     literal,
     quoted,
 )
-from pipeline.ingest.raw_tables import RawTable, SourceError, map_columns, read_raw, unused_column_warnings
+from pipeline.ingest.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.summary import ReadingSummary, summarise
 from pipeline.stores.database import TEMPORARY, create_view, materialise

@@ -21,9 +21,10 @@ from models.identity import (
     with_unused,
 )
 from models.name_continuity import ManualName
+from models.saved_segmentation import input_columns
 from models.scorer import NOISE, Ints, facet_column
 from models.segment_names import Naming, Texts
-from models.segmentation import FittedClusters, input_columns
+from models.segmentation import FittedClusters
 from models.segments import Segment
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from models.migration_tables import stayed_shares
+from models.saved_segmentation import input_columns
 from models.scorer import segment_columns
-from models.segmentation import input_columns
 from models.segments import Retention
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source

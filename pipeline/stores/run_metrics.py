@@ -67,7 +67,9 @@ METRICS = {
     "value/buy_brier": MetricDescription("buy_probability: mean squared error", "lower"),
     "value/buy_log_loss": MetricDescription("buy_probability: mean log loss", "lower"),
     "value/buy_calibration_error": MetricDescription("buy_probability: predicted against observed, by tenths", "lower"),
-    "value/alive_auc": MetricDescription("alive_probability: ranks customers who are seen again above others", "higher"),
+    "value/alive_auc": MetricDescription(
+        "alive_probability: ranks customers who are seen again above others", "higher"
+    ),
     "value/alive_brier": MetricDescription("alive_probability: mean squared error", "lower"),
     "value/alive_log_loss": MetricDescription("alive_probability: mean log loss", "lower"),
     "value/alive_calibration_error": MetricDescription("alive_probability: the same as for buy_probability", "lower"),

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from models.expected_value import MIN_CUSTOMERS, PastOutcomes, fit_expected_value
+from models.saved_segmentation import Segmentation
 from models.scorer import (
     EXPECTED_VALUE,
     VALUE_COLUMNS,
@@ -19,7 +20,6 @@ from models.scorer import (
     value_features,
     value_terms,
 )
-from models.segmentation import Segmentation
 from models.value_quality import value_figures
 
 DAY_COUNT = 30.0

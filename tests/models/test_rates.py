@@ -9,8 +9,8 @@ import pytest
 from features.profile import RATES, Column
 from models.preprocessing import fit_scaling
 from models.rates import FALLBACK_TRIALS, beta_prior, reliability
+from models.saved_segmentation import Segmentation, input_columns
 from models.scorer import posterior_mean, segment_columns, to_space, transformed
-from models.segmentation import Segmentation, input_columns
 from models.what_if import CHANGED_COLUMNS, Move, moves_as_changes
 
 CARTS = Column("carts_per_view", "rates", "rate", None, ("cart_count", "view_count"))

@@ -11,8 +11,8 @@ import pytest
 import models.scorer
 from features.events import EventType
 from features.profile import profile_table
+from models.saved_segmentation import Segmentation
 from models.scorer import RATES, assign, segment_columns, with_rates
-from models.segmentation import Segmentation
 
 EXEMPLARS = {
     "exemplars": np.array([[0.0], [1.0], [3.0]], dtype=np.float32),

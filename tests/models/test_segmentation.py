@@ -10,8 +10,9 @@ import pytest
 from features.profile import Column
 from models.cluster_notes import stability_notes
 from models.cluster_settings import FacetIdentity
+from models.saved_segmentation import Segmentation
 from models.scorer import assign
-from models.segmentation import FittedClusters, Segmentation, fit_segmentation
+from models.segmentation import FittedClusters, fit_segmentation
 
 COLUMNS = [Column("spend", "value", "none", 0.0), Column("visits", "journey", "none", 0.0)]
 FACET = FacetIdentity("behaviour", "s", "noise")

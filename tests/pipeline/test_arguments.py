@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.arguments import START, parser
+from pipeline.arguments import START, parser
 
 PROJECT = Path(__file__).parents[3]
 COMMANDS = {
