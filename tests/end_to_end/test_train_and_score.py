@@ -362,7 +362,7 @@ def test_noise_is_scored_as_trained_and_reported(params: Callable[..., Params], 
     )
     result = train(settings, sweep=False, progress=SILENT)
     (note,) = (note for note in result.notes if "are between HDBSCAN's segments of behaviour" in note)
-    assert note.endswith("their evidence in the scores is noise.")
+    assert note.endswith("Their evidence in the scores is noise.")
     scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     frame = pq.read_table(scored.path).to_pandas()
     own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
