@@ -130,12 +130,18 @@ def campaign_effect(
         something else: spend up to the limit.
     alpha : float
         Intervals cover 1 - alpha, each for itself; of the verdicts on segments, at most alpha are expected to be wrong.
+        So among many segments one can be "not clear" whose own interval lies above what pays.
 
     Raises
     ------
     ValueError
-        Arguments of unequal lengths, spend that is not known of everyone, or a customer without a segment.
+        Arguments of unequal lengths, spend that is not known of everyone or at all though it decides, or a customer
+        without a segment.
     """
+    is_held_out, is_buyer = np.asarray(is_held_out, dtype=np.bool_), np.asarray(is_buyer, dtype=np.bool_)
+    spend = None if spend is None else np.asarray(spend, dtype=np.float64)
+    if decide_by == "spend" and spend is None:
+        raise ValueError("Spend is to decide, but none was given: pass spend, or decide by buyers.")
     labels = pd.Series([] if segments is None else segments)
     _check(is_held_out, is_buyer, spend, None if segments is None else labels, covariates)
     cap = _cap(spend, spend_cap_quantile)
