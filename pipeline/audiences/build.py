@@ -136,7 +136,7 @@ def build_audience(
             campaign=name,
             key=key,
             share=definition.holdout_share,
-            strata=table["segment_id"] if "segment_id" in table else None,
+            strata=table.get("segment_id"),
         )
     table.insert(1, "group", np.where(is_held_out, HELD_OUT, SEND))
     table.insert(2, "position", np.arange(1, len(table) + 1))

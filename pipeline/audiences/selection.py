@@ -105,6 +105,4 @@ def _has_category(scores: ir.Table, categories: Sequence[Scalar], separator: str
     levels = scores["top_categories"].join(LEVEL_END + PATH_END + LEVEL_END).replace(separator, LEVEL_END)
     text = ibis.literal(LEVEL_END).concat(levels, LEVEL_END)
     wanted = [str(category).replace(separator, LEVEL_END) for category in categories]
-    return reduce(
-        lambda one, other: one | other, [text.contains(f"{LEVEL_END}{path}{LEVEL_END}") for path in wanted]
-    )
+    return reduce(lambda one, other: one | other, [text.contains(f"{LEVEL_END}{path}{LEVEL_END}") for path in wanted])

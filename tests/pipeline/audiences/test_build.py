@@ -56,7 +56,9 @@ def built(con, scores, excluded=(), name="list", others=None, **definition) -> A
 
 def test_conditions_equal_a_query_on_the_scores(con, scores, frame) -> None:
     audience = built(
-        con, scores, where={"segment": ["VIP"], "order_count": {"min": 1, "max": 3}, "is_border": False, "spend": {"max": 20}}
+        con,
+        scores,
+        where={"segment": ["VIP"], "order_count": {"min": 1, "max": 3}, "is_border": False, "spend": {"max": 20}},
     )
     expected = frame.query("segment == 'VIP' and 1 <= order_count <= 3 and not is_border and spend <= 20")
     assert list(audience.table.customer_id) == sorted(expected.customer_id)
