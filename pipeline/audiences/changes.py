@@ -23,6 +23,8 @@ FOLDER = "changes"
 TRACKED_COLUMNS = ("segment_id", "interest_segment_id", "value_tier", "lifecycle_stage")
 """Columns of the scores whose changes are kept; ids, so that renaming a segment moves nobody."""
 CHANGE_COLUMNS = ("customer_id", "column", "before", "after", "previous_as_of", "as_of", "entry_count")
+SIGNS = {"add": "after", "remove": "before"}
+"""What happens to the tag of a value."""
 
 
 def score_changes(con: Backend, previous: ir.Table, current: ir.Table, earlier: ir.Table | None = None) -> ir.Table:
@@ -103,7 +105,7 @@ def kept_changes(outputs: Path, *, until: datetime | None = None, since: datetim
 
 
 def net_changes(changes: pd.DataFrame) -> pd.DataFrame:
-    """Several scorings as one: a customer's first ``before`` and last ``after``; customers who came back are left out."""
+    """Several scorings as one: a customer's first ``before`` and last ``after``; returns cancel out."""
     ordered = changes.sort_values(["customer_id", "column", "as_of"])
     net = ordered.groupby(["customer_id", "column"], as_index=False).agg(
         before=("before", _first),
@@ -133,11 +135,10 @@ def tag_changes(changes: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame
         segment_id -> name; other values are their own tag.
     """
     tagged = changes.assign(
-        add=changes["after"].map(lambda value: names.get(value, value)),
-        remove=changes["before"].map(lambda value: names.get(value, value)),
+        **{sign: changes[column].map(names).fillna(changes[column]) for sign, column in SIGNS.items()}
     )
-    return (
-        tagged.groupby("customer_id")[["add", "remove"]]
-        .agg(lambda tags: ", ".join(sorted(set(tags.dropna()))))
-        .reset_index()
-    )
+    return tagged.groupby("customer_id")[[*SIGNS]].agg(_joined).reset_index()
+
+
+def _joined(tags: pd.Series) -> str:
+    return ", ".join(sorted(set(tags.dropna())))
