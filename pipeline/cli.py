@@ -193,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", parents=[with_params], help="read and check the log without training")
     check.set_defaults(run=_check)
+    _add_serve(commands, with_params)
     return parser
 
 
@@ -241,6 +242,14 @@ def _add_report(commands: Any, with_params: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=None, metavar="FILE", help="output file (default: in the outputs folder)"
     )
     report.set_defaults(run=_report)
+
+
+def _add_serve(commands: Any, with_params: argparse.ArgumentParser) -> None:
+    serve = commands.add_parser(
+        "serve", parents=[with_params], help="open a page on this machine to see segments and make audiences"
+    )
+    serve.add_argument("--port", type=int, default=8700, metavar="N", help="port (default: %(default)s)")
+    serve.set_defaults(run=_serve)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -359,6 +368,13 @@ def _check(options: argparse.Namespace) -> None:
     from pipeline.config.load import load_params
 
     print(check(load_params(options.params, options.set), progress=Progress()))
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from pipeline.commands.serve import serve
+    from pipeline.config.load import load_params
+
+    serve(load_params(options.params, options.set), port=options.port)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""The texts of the page: those of the report, its own, and the names of segments in each language."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.params import Params
+from pipeline.report.texts.languages import Text, read_texts
+from pipeline.report.texts.wording import Wording
+
+TEXTS = Path(__file__).parent / "texts"
+LANGUAGES = {"en": "English", "uk": "Українська", "ru": "Русский", "sq": "Shqip"}
+SEGMENT_COLUMNS = ("segment", "interest_segment", "next_segment", "next_interest_segment")
+MONEY = ("spend", "expected_spend", "returned_spend", "next_tier_needs")
+SHARES = (
+    *("strength", "margin", "interest_strength", "interest_margin"),
+    *("buy_probability", "alive_probability", "click_rate"),
+)
+
+
+@dataclass(frozen=True)
+class SegmentTexts:
+    """Names and suggested actions of segments.
+
+    Attributes
+    ----------
+    names, playbooks : mapping
+        Name in any language -> its texts by language.
+    """
+
+    names: Mapping[str, Mapping[str, str]]
+    playbooks: Mapping[str, Mapping[str, str]]
+
+
+def segment_texts(path: Path) -> SegmentTexts:
+    """Texts of the segments of a training (segments.json); none if there is no such file."""
+    return _segment_texts(path, path.stat().st_mtime_ns) if path.is_file() else SegmentTexts({}, {})
+
+
+@functools.lru_cache(maxsize=1)
+def _segment_texts(path: Path, changed_at: int) -> SegmentTexts:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    names = {name: row["names"] for row in rows for name in row["names"].values()}
+    return SegmentTexts(names, {name: row["playbook"] for row in rows for name in row["names"].values()})
+
+
+@functools.cache
+def page_texts(language: str) -> Mapping[str, Text]:
+    """Texts of the report and of the page, by key."""
+    return read_texts(language) | read_texts(language, TEXTS)
+
+
+class PageWording(Wording):
+    """The wording of a language, with the values of columns of the scores."""
+
+    def __init__(self, language: str, params: Params, segments: SegmentTexts) -> None:
+        super().__init__(language, page_texts(language), params.currency, params.local_timezone)
+        self.segments = segments
+
+    def column(self, name: str) -> str:
+        """The label of a column of the scores."""
+        return self(f"page.column.{name}") if f"page.column.{name}" in self.texts else name.replace("_", " ")
+
+    def value(self, column: str, value: Any) -> str:
+        """A value of a column of the scores, as text."""
+        if isinstance(value, bool):
+            return self("page.yes") if value else self("page.no")
+        if isinstance(value, datetime):
+            return self.moment(value.isoformat(), "medium")
+        if isinstance(value, int | float):
+            return self.number(float(value), "money" if column in MONEY else "share" if column in SHARES else "number")
+        if isinstance(value, str):
+            return self._text(column, value)
+        return "; ".join(self._text(column, str(part)) for part in value)
+
+    def _text(self, column: str, value: str) -> str:
+        if column in SEGMENT_COLUMNS:
+            return self.segments.names.get(value, {}).get(self.language, value)
+        key = f"page.value.{value}"
+        return self(key) if key in self.texts else self.group(value)
+
+    def playbook(self, name: str) -> str:
+        """What to do for a segment; empty if not known."""
+        return self.segments.playbooks.get(name, {}).get(self.language, "")
