@@ -40,7 +40,7 @@ Language = Literal["en", "uk", "ru", "sq"]
 
 def build_app(params: Params, scores: Scores, access: Access) -> FastAPI:
     """The application; every request passes ``access`` first."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     pages = Pages(params, scores, access)
     app.add_api_route("/", pages.home, methods=["GET"])
     app.add_api_route("/page.css", pages.style, methods=["GET"])

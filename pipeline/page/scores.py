@@ -198,10 +198,10 @@ class Scores:
         )
 
 
-def _combination(columns: list[ir.Value]) -> ir.Value:
+def _combination(columns: list[ir.StringValue]) -> ir.Value:
     """A number for each combination of texts, by which a million rows are grouped in a fifth of the time."""
-    parts = [part for column in columns for part in (column.fill_null(""), TEXT_END)]
-    return functools.reduce(lambda text, part: text + part, parts).hash()
+    texts = [column.fill_null("") + TEXT_END for column in columns]
+    return functools.reduce(lambda text, part: text + part, texts).hash()
 
 
 def _is_inside(path: str, category: str, separator: str) -> bool:
