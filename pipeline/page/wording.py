@@ -22,6 +22,7 @@ SHARES = (
     *("strength", "margin", "interest_strength", "interest_margin"),
     *("buy_probability", "alive_probability", "click_rate"),
 )
+WHOLE = ("order_count", "recency_score", "frequency_score", "monetary_score")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class PageWording(Wording):
             return self("page.yes") if value else self("page.no")
         if isinstance(value, datetime):
             return self.moment(value.isoformat(), "medium")
+        if isinstance(value, int | float) and column in WHOLE:
+            return self.whole(value)
         if isinstance(value, int | float):
             return self.number(float(value), "money" if column in MONEY else "share" if column in SHARES else "number")
         if isinstance(value, str):
