@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
@@ -28,7 +28,8 @@ def serve(params: Params, *, port: int) -> None:
     """
     with page_server(params, port=port) as (server, listener, access):
         print(f"Page     {access.address}\nStop     Ctrl+C", flush=True)
-        server.run(sockets=[listener])
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
 from models.identity import RULE_GROUP_PREFIX
 from pipeline.audiences.build import Audience, build_audience
 from pipeline.audiences.monday import MONEY_COLUMNS, Action, monday_actions
-from pipeline.audiences.selection import CATEGORY, Condition, meets_all
+from pipeline.audiences.selection import CATEGORY, LEVEL_END, PATH_END, Condition, meets_all
 from pipeline.config.audience_params import AudienceParams
 from pipeline.config.errors import UserError
 from pipeline.stores.database import materialise
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
 
 COUNTED_COLUMNS = ("segment", "interest_segment", "lifecycle_stage", "temperature", "value_tier")
 """Columns whose values are counted together in one query; their combinations are few."""
+CACHED = ("actions", "categories", "combinations", "everyone", "names", "totals")
+"""Computed when the scores are read, so that no request waits for them."""
 CLUSTER_COLUMNS = {"": ("strength", "margin"), "interest_": ("interest_strength", "interest_margin")}
 """Columns that mean nothing for customers grouped by rule."""
-COMBINATION, TEXT_END = "combination", "\x1f"
+COMBINATION, CATEGORY_TEXT = "combination", "category_text"
+"""Columns added to the scores, by which they are counted faster."""
 UNUSED_COLUMNS = ("model_uri", "cluster_id", "interest_cluster_id")
 
 
@@ -88,12 +92,18 @@ class Scores:
         columns = [column for column in read.columns if column not in UNUSED_COLUMNS]
         self.counted = tuple(column for column in COUNTED_COLUMNS if column in columns)
         self.money = tuple(column for column in MONEY_COLUMNS if column in columns)
-        combination = _combination([read[column] for column in self.counted])
-        self.table: ir.Table = materialise(self.con, read.select(columns, **{COMBINATION: combination}), "page_scores")
+        levels = read.top_categories.join(LEVEL_END + PATH_END + LEVEL_END).replace(self.separator, LEVEL_END)
+        added = {
+            COMBINATION: _combination([read[column] for column in self.counted]),
+            CATEGORY_TEXT: ibis.literal(LEVEL_END).concat(levels, LEVEL_END),
+        }
+        self.table: ir.Table = materialise(self.con, read.select(columns, **added), "page_scores")
         self._version = version
         self.as_of = pd.Timestamp(self.con.execute(self.table.as_of.max()))
-        for cached in ("actions", "categories", "combinations", "everyone", "names", "totals"):
-            self.__dict__.pop(cached, None)
+        for figures in CACHED:
+            self.__dict__.pop(figures, None)
+        for figures in CACHED:
+            getattr(self, figures)
 
     @functools.cached_property
     def totals(self) -> dict[str, float]:
@@ -156,23 +166,19 @@ class Scores:
         return self._cube(where) if where else self.everyone
 
     def _cube(self, where: Mapping[str, Condition]) -> pd.DataFrame:
-        selected = self.table.filter(meets_all(self.table, self._without_text(where), separator=self.separator))
+        others = {column: condition for column, condition in where.items() if column != CATEGORY}
+        selected = self.table.filter(meets_all(self.table, others, separator=self.separator))
+        if CATEGORY in where:
+            selected = selected.filter(self._has_category(str(where[CATEGORY])))
         sums = {column: selected[column].sum() for column in self.money}
         grouped = selected.group_by(COMBINATION).aggregate(customer_count=selected.count(), **sums)
         figures = self.con.to_pandas(grouped).set_index(COMBINATION)
         return self.combinations.join(figures, how="inner").sort_index().reset_index(drop=True)
 
-    def _without_text(self, where: Mapping[str, Condition]) -> dict[str, Condition]:
-        """The same conditions, with a category as the paths that it matches: three times as fast on a million rows."""
-        if CATEGORY not in where:
-            return dict(where)
-        condition = where[CATEGORY]
-        wanted = [condition] if isinstance(condition, str) else list(condition)  # type: ignore[arg-type]
-        inside = [
-            path for path in self.categories if any(_is_inside(path, str(name), self.separator) for name in wanted)
-        ]
-        others = {column: value for column, value in where.items() if column != CATEGORY}
-        return {**others, "top_categories": inside} if inside else dict(where)
+    def _has_category(self, category: str) -> ir.BooleanValue:
+        """As `pipeline.audiences.selection.meets`, in a text made when the scores were read, in a fifth of the time."""
+        path = category.replace(self.separator, LEVEL_END)
+        return self.table[CATEGORY_TEXT].contains(f"{LEVEL_END}{path}{LEVEL_END}").fill_null(False)
 
     def audience(self, definition: AudienceParams) -> Audience:
         """The customers of an audience without a control group."""
@@ -200,12 +206,8 @@ class Scores:
 
 def _combination(columns: list[ir.StringValue]) -> ir.Value:
     """A number for each combination of texts, by which a million rows are grouped in a fifth of the time."""
-    texts = [column.fill_null("") + TEXT_END for column in columns]
+    texts = [column.fill_null("") + LEVEL_END for column in columns]
     return functools.reduce(lambda text, part: text + part, texts).hash()
-
-
-def _is_inside(path: str, category: str, separator: str) -> bool:
-    return f"{separator}{category}{separator}" in f"{separator}{path}{separator}"
 
 
 def _is_known(value: Any) -> bool:

@@ -16,6 +16,7 @@ from pipeline.report.texts.wording import Wording
 
 TEXTS = Path(__file__).parent / "texts"
 LANGUAGES = {"en": "English", "uk": "Українська", "ru": "Русский", "sq": "Shqip"}
+AUDIENCE = "audience:"
 SEGMENT_COLUMNS = ("segment", "interest_segment", "next_segment", "next_interest_segment")
 MONEY = ("spend", "expected_spend", "returned_spend", "next_tier_needs")
 SHARES = (
@@ -65,7 +66,9 @@ class PageWording(Wording):
         self.segments = segments
 
     def column(self, name: str) -> str:
-        """The label of a column of the scores."""
+        """The label of a column of the scores, or of an audience in the changes (``audience:NAME``)."""
+        if name.startswith(AUDIENCE):
+            return f"{self('page.campaigns.name')}: {name.removeprefix(AUDIENCE)}"
         return self(f"page.column.{name}") if f"page.column.{name}" in self.texts else name.replace("_", " ")
 
     def value(self, column: str, value: Any) -> str:

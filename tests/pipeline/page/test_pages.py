@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 import ibis
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pipeline.audiences.build import build_audience
-from pipeline.audiences.changes import keep_changes, score_changes
+from pipeline.audiences.changes import CHANGE_COLUMNS, keep_changes, score_changes
 from pipeline.audiences.storage import store
 from pipeline.commands.serve import page_server
 from pipeline.config.audience_params import AudienceParams
@@ -228,7 +229,11 @@ def test_changes_and_campaigns_of_the_outputs_folder(serve_here, tmp_path: Path)
         write_scores(tmp_path / "before.parquet", before, datetime(2025, 11, 1, tzinfo=UTC))
         now = con.read_parquet(tmp_path / "scores.parquet")
         changes = score_changes(con, con.read_parquet(tmp_path / "before.parquet"), now)
-        keep_changes(tmp_path / "outputs", con.to_pyarrow(changes), datetime(2025, 12, 1, tzinfo=UTC))
+        joined = pa.table({column: [None] for column in CHANGE_COLUMNS}).to_pandas().loc[[0] * 12]
+        joined = joined.assign(column="audience:vips", after="vips", customer_id=[f"c{number}" for number in range(12)])
+        changed = con.to_pyarrow(changes)
+        changed = pa.concat_tables([changed, pa.Table.from_pandas(joined, changed.schema, preserve_index=False)])
+        keep_changes(tmp_path / "outputs", changed, datetime(2025, 12, 1, tzinfo=UTC))
         definition = AudienceParams(where={"segment": "VIP"}, holdout_share=0.1)
         audience = build_audience(con, now, "vips", {"vips": definition}, key="k", separator=" > ")
         store(tmp_path / "outputs", audience, model_uri="models:/kindred/1")
@@ -236,6 +241,7 @@ def test_changes_and_campaigns_of_the_outputs_folder(serve_here, tmp_path: Path)
         text = plain(client.get("/en/changes").text)
         assert f"Lapsed & <b>lost</b> VIP {moved.sum()}" in text
         assert "Value tier Only moves of fewer than 10 customers, which are not shown." in text
+        assert "Audience: vips Before Now Customers not in the scores or not known vips 12" in text
         assert plain(client.get("/en/changes?as_of=../../x").text) == text
         campaigns = plain(client.get("/en/campaigns").text)
         assert f"vips 1 Dec 2025 {audience.count('send')} {audience.count('held_out')}" in campaigns
