@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.params import Params
+from pipeline.report.segment import RULE, Rule
 from pipeline.report.texts.languages import Text, read_texts
+from pipeline.report.texts.rules import rule_text
 from pipeline.report.texts.wording import Wording
 
 TEXTS = Path(__file__).parent / "texts"
@@ -28,28 +30,36 @@ WHOLE = ("order_count", "recency_score", "frequency_score", "monetary_score")
 
 @dataclass(frozen=True)
 class SegmentTexts:
-    """Names and suggested actions of segments.
+    """Names, suggested actions and rules of segments.
 
     Attributes
     ----------
     names, playbooks : mapping
-        Name in any language -> its texts by language.
+        Name in any language -> texts by language.
+    rules : mapping
+        Name in any language -> rule; lacks segments without one.
     """
 
-    names: Mapping[str, Mapping[str, str]]
-    playbooks: Mapping[str, Mapping[str, str]]
+    names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    playbooks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
 
 def segment_texts(path: Path) -> SegmentTexts:
-    """Texts of the segments of a training (segments.json); none if there is no such file."""
-    return _segment_texts(path, path.stat().st_mtime_ns) if path.is_file() else SegmentTexts({}, {})
+    """Texts of the segments of a training (segments.json); none if there is no such file, or one of another version."""
+    return _segment_texts(path, path.stat().st_mtime_ns) if path.is_file() else SegmentTexts()
 
 
 @functools.lru_cache(maxsize=1)
 def _segment_texts(path: Path, changed_at: int) -> SegmentTexts:
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    names = {name: row["names"] for row in rows for name in row["names"].values()}
-    return SegmentTexts(names, {name: row["playbook"] for row in rows for name in row["names"].values()})
+    try:
+        rows = [(name, row) for row in json.loads(path.read_text(encoding="utf-8")) for name in row["names"].values()]
+        rules = {name: RULE.validate_python(row["rule"]) for name, row in rows if row["rule"]}
+        return SegmentTexts(
+            {name: row["names"] for name, row in rows}, {name: row["playbook"] for name, row in rows}, rules
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return SegmentTexts()
 
 
 @functools.cache
@@ -94,3 +104,7 @@ class PageWording(Wording):
     def playbook(self, name: str) -> str:
         """What to do for a segment; empty if not known."""
         return self.segments.playbooks.get(name, {}).get(self.language, "")
+
+    def rule(self, name: str) -> str:
+        """The rule of thumb of a segment; empty if not known."""
+        return rule_text(self.segments.rules[name], self) if name in self.segments.rules else ""

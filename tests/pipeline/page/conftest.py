@@ -130,7 +130,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     (folder / "outputs").mkdir()
     names = {"en": "Lapsed & <b>lost</b>", "uk": "Давно не купували", "ru": "Давно не покупали", "sq": "Të larguar"}
     plans = {language: f"{name}: write." for language, name in names.items()}
-    rows = json.dumps([{"names": names, "playbook": plans}])
+    rule = {"stage": "lapsed", "with_noise": False, "min_events": 3, "precision": 1.0, "coverage": 1.0}
+    rows = json.dumps([{"names": names, "playbook": plans, "rule": rule}])
     (folder / "outputs" / "segments.json").write_text(rows, encoding="utf-8")
     with serving(folder, made_up_scores()) as client:
         yield client

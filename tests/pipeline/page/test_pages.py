@@ -21,6 +21,7 @@ from pipeline.commands.serve import page_server
 from pipeline.config.audience_params import AudienceParams
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
+from pipeline.page.wording import SegmentTexts, segment_texts
 from tests.conftest import PARAMS
 from tests.pipeline.page.conftest import Client, N, made_up_scores, write_scores
 
@@ -180,6 +181,22 @@ def test_a_customer_is_posted_and_never_in_an_address(page: Client, capfd) -> No
     asked = page.get(f"/en/customer?{urlencode({'customer_id': row.customer_id})}")
     assert "Segment by behaviour" not in asked.text
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_segment_has_its_rule_and_what_to_do(page: Client) -> None:
+    row = page.scores[page.scores.segment == "Lapsed & <b>lost</b>"].iloc[0]
+    for text in (
+        plain(page.post("/en/customer", customer_id=row.customer_id).text),
+        plain(page.get(f"/en/audience?{urlencode({'segment': row.segment})}").text),
+    ):
+        assert "Rule of thumb. Fewer than 3 actions; lifecycle stage: lapsed. Lapsed & <b>lost</b>: write." in text
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[{}]", '[{"names": {"en": "VIP"}, "playbook": {}, "rule": {"x": 1}}]'])
+def test_segments_of_another_version_have_no_texts(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "segments.json"
+    path.write_text(content, encoding="utf-8")
+    assert segment_texts(path) == segment_texts(tmp_path / "none.json") == SegmentTexts()
 
 
 def test_groups_by_rule_have_no_strength(page: Client) -> None:
