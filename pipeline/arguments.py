@@ -287,12 +287,23 @@ def _check(commands: Any) -> None:
     _command(commands, "check", run, summary="read and check the log without training")
 
 
+def _serve(commands: Any) -> None:
+    def run(options: argparse.Namespace, progress: Progress) -> str:
+        from pipeline.commands.serve import serve
+
+        return serve(_params(options), port=options.port)
+
+    command = _command(commands, "serve", run, summary="open a page on this machine to see segments and make audiences")
+    command.add_argument("--port", type=int, default=8700, metavar="N", help="port (default: %(default)s)")
+
+
 COMMANDS = (
     _simulate,
     _check,
     _train,
     _score,
     _report,
+    _serve,
     _explain,
     _rename,
     _compare,

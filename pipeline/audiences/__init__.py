@@ -1,0 +1,1 @@
+"""Audiences: from scores to lists of customers that people act on."""

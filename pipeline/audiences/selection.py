@@ -1,0 +1,108 @@
+"""Which customers an audience selects: its conditions as one expression over the scores."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import and_
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from pipeline.config.audience_params import Bounds, Scalar
+from pipeline.config.errors import UserError
+
+CATEGORY = "category"
+"""A condition on this name holds for customers with the category, or one below it, among their top categories."""
+LEVEL_END, PATH_END = "\x1f", "\x1e"
+
+
+class AudienceError(UserError):
+    """An audience cannot be selected as it is described."""
+
+
+Condition = Scalar | Sequence[Scalar] | Bounds
+
+
+def meets_all(scores: ir.Table, where: Mapping[str, Condition], *, separator: str) -> ir.BooleanValue:
+    """Whether a customer meets every condition.
+
+    Parameters
+    ----------
+    scores : Table
+        One row per customer.
+    where : mapping
+        Column of the scores, or `CATEGORY` -> a value, several values of which one must hold, or bounds. A value of a
+        list column holds if it is in the list. A null meets no condition but ``known: false``.
+    separator : str
+        Between the levels of a category path.
+
+    Raises
+    ------
+    AudienceError
+        A column does not exist, or a condition does not fit its type.
+    """
+    conditions = [meets(scores, column, condition, separator=separator) for column, condition in where.items()]
+    return reduce(and_, conditions, ibis.literal(True))
+
+
+def meets(scores: ir.Table, column: str, condition: Condition, *, separator: str) -> ir.BooleanValue:
+    """Whether a customer meets the condition on one column; never null."""
+    if column == CATEGORY:
+        return _has_category(scores, _values(condition, column), separator).fill_null(False)
+    if column not in scores.columns:
+        near = difflib.get_close_matches(column, [*scores.columns, CATEGORY], n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else f" Columns: {', '.join(scores.columns)}."
+        raise AudienceError(f"`{column}` is not a column of the scores.{hint}")
+    if isinstance(condition, Bounds):
+        return _within(scores[column], condition, column)
+    values = [_fitting(value, scores[column].type(), column) for value in _values(condition, column)]
+    if scores[column].type().is_array():
+        holds = [scores[column].contains(value) for value in values]
+        return reduce(lambda one, other: one | other, holds).fill_null(False)
+    return scores[column].isin(values).fill_null(False)
+
+
+def _values(condition: Condition, column: str) -> list[Scalar]:
+    if isinstance(condition, Bounds):
+        raise AudienceError(f"`{column}`: expected one or more names, got bounds.")
+    values = list(condition) if isinstance(condition, Sequence) and not isinstance(condition, str) else [condition]
+    if not values:
+        raise AudienceError(f"`{column}`: expected at least one value, got an empty list, which no customer meets.")
+    return values
+
+
+def _fitting(value: Scalar, type_: dt.DataType, column: str) -> Scalar:
+    """``value``, if the column can hold it."""
+    element = type_.value_type if isinstance(type_, dt.Array) else type_
+    if element.is_string():
+        fits, expected = isinstance(value, str), "a text"
+    elif element.is_boolean():
+        fits, expected = isinstance(value, bool), "true or false"
+    else:
+        fits, expected = isinstance(value, float) and not isinstance(value, bool), "a number"
+    if not fits:
+        raise AudienceError(f"`{column}`: expected {expected}, got {value!r}.")
+    return value
+
+
+def _within(column: ir.Value, bounds: Bounds, name: str) -> ir.BooleanValue:
+    if bounds.known is False:
+        return column.isnull()
+    conditions = [column.notnull()]
+    if bounds.min is not None or bounds.max is not None:
+        if not column.type().is_numeric():
+            raise AudienceError(f"`{name}`: expected names, got bounds; the column has no numbers.")
+        conditions += [] if bounds.min is None else [column >= bounds.min]
+        conditions += [] if bounds.max is None else [column <= bounds.max]
+    return reduce(and_, conditions).fill_null(False)
+
+
+def _has_category(scores: ir.Table, categories: Sequence[Scalar], separator: str) -> ir.BooleanValue:
+    """Whether one of the top categories has one of these names, or one of these paths, at any level."""
+    levels = scores["top_categories"].join(LEVEL_END + PATH_END + LEVEL_END).replace(separator, LEVEL_END)
+    text = ibis.literal(LEVEL_END).concat(levels, LEVEL_END)
+    wanted = [str(category).replace(separator, LEVEL_END) for category in categories]
+    return reduce(lambda one, other: one | other, [text.contains(f"{LEVEL_END}{path}{LEVEL_END}") for path in wanted])

@@ -1,0 +1,53 @@
+"""Sections of params.yaml for audiences: which customers an action is for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from pipeline.config.profile_params import Table
+from pipeline.config.types import Count, Positive, Section
+
+Scalar = bool | float | str
+
+
+class Bounds(Section):
+    """A condition on a number, or on whether a value is known."""
+
+    min: float | None = None
+    max: float | None = None
+    known: bool | None = None
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Bounds:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"expected min at most max, got min {self.min:g} and max {self.max:g}")
+        if self.min is None and self.max is None and self.known is None:
+            raise ValueError("expected min, max or known")
+        if self.known is False and (self.min is not None or self.max is not None):
+            raise ValueError("expected either bounds or `known: false`, as an unknown value has no bounds")
+        return self
+
+
+class Exclusions(Section):
+    """Customers that an audience leaves out."""
+
+    ids: str | None = None
+    audiences: list[str] = Field(default_factory=list)
+    contacted_days: Positive | None = None
+    without_consent: bool = False
+
+
+class AudienceParams(Section):
+    """An audience: conditions on columns of the scores, exclusions, an order, a limit and a control group."""
+
+    where: dict[str, Scalar | list[Scalar] | Bounds]
+    exclude: Exclusions = Exclusions()
+    order_by: str | None = None
+    limit: Count | None = None
+    holdout_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class ContactsTable(Table):
+    """Addresses and consent of customers. Kindred reads them for an export and never stores them."""

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import ibis
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from pipeline.audiences.build import HELD_OUT, SEND, Audience, Excluded, build_audience
+from pipeline.audiences.selection import AudienceError, meets
+from pipeline.config.audience_params import AudienceParams, Bounds
+
+N = 1000
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[ibis.backends.duckdb.Backend]:
+    connection = ibis.duckdb.connect()
+    yield connection
+    connection.disconnect()
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    return pd.DataFrame(
+        {
+            "customer_id": [f"c{number:04}" for number in rng.permutation(N)],
+            "segment_id": rng.choice(["s1", "s2"], N),
+            "segment": rng.choice(["VIP", "Lapsed"], N),
+            "is_border": rng.random(N) < 0.2,
+            "order_count": rng.integers(0, 5, N).astype(float),
+            "spend": np.where(rng.random(N) < 0.3, np.nan, rng.integers(0, 50, N)),
+            "top_categories": [["Pets > Cats", "Toys"], ["Home > Pets"], []] * (N // 3) + [["Cats"]],
+            "buy_probability": rng.uniform(0.02, 0.06, N),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def scores(con: ibis.backends.duckdb.Backend, frame: pd.DataFrame) -> ibis.Table:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    as_of = pa.array([datetime(2025, 12, 1, tzinfo=UTC)] * N, pa.timestamp("us", "UTC"))
+    return con.create_table("scores", table.append_column("as_of", as_of))
+
+
+def built(con, scores, excluded=(), name="list", others=None, **definition) -> Audience:
+    definitions = {name: AudienceParams.model_validate(definition)} | {
+        other: AudienceParams.model_validate(values) for other, values in (others or {}).items()
+    }
+    return build_audience(con, scores, name, definitions, excluded=excluded, key="secret", separator=" > ")
+
+
+def test_conditions_equal_a_query_on_the_scores(con, scores, frame) -> None:
+    audience = built(
+        con,
+        scores,
+        where={"segment": ["VIP"], "order_count": {"min": 1, "max": 3}, "is_border": False, "spend": {"max": 20}},
+    )
+    expected = frame.query("segment == 'VIP' and 1 <= order_count <= 3 and not is_border and spend <= 20")
+    assert list(audience.table.customer_id) == sorted(expected.customer_id)
+    assert audience.steps[0].customer_count == N
+    assert audience.steps[-1].customer_count == len(expected)
+    assert audience.count(SEND) == len(expected)
+
+
+def test_known_and_unknown_values(con, scores, frame) -> None:
+    unknown = built(con, scores, where={"spend": {"known": False}})
+    known = built(con, scores, where={"spend": {"known": True}})
+    assert len(unknown.table) == frame.spend.isna().sum()
+    assert len(unknown.table) + len(known.table) == N
+
+
+@pytest.mark.parametrize(
+    ("category", "holders"),
+    [
+        ("Cats", [["Pets > Cats", "Toys"], ["Cats"]]),
+        ("Pets", [["Pets > Cats", "Toys"], ["Home > Pets"]]),
+        ("Pets > Cats", [["Pets > Cats", "Toys"]]),
+        ("Cats > Toys", []),
+        ("Cat", []),
+    ],
+)
+def test_a_category_at_any_level_of_one_path(con, scores, frame, category, holders) -> None:
+    held = con.to_pandas(scores.filter(meets(scores, "category", [category], separator=" > ")).customer_id)
+    assert sorted(held) == sorted(frame.customer_id[[row in holders for row in frame.top_categories]])
+
+
+def test_order_limit_and_ties(con, scores, frame) -> None:
+    audience = built(con, scores, where={}, order_by="-spend", limit=10)
+    expected = frame.sort_values(["spend", "customer_id"], ascending=[False, True]).head(10)
+    assert list(audience.table.customer_id) == list(expected.customer_id)
+    assert list(audience.table.position) == list(range(1, 11))
+
+
+def test_exclusions_are_counted_one_by_one(con, scores, frame) -> None:
+    ids = frozenset([*frame.customer_id.head(5), "nobody"])
+    audience = built(
+        con,
+        scores,
+        excluded=[Excluded("on the list", ids)],
+        where={},
+        exclude={"audiences": ["lapsed"]},
+        others={"lapsed": {"where": {"segment": "Lapsed"}}},
+    )
+    expected = frame[(frame.segment != "Lapsed") & ~frame.customer_id.isin(ids)]
+    assert sorted(audience.table.customer_id) == sorted(expected.customer_id)
+    assert [step.text for step in audience.steps] == ["scored", "not on the list", "not in lapsed"]
+    assert [step.customer_count for step in audience.steps] == [N, N - 5, len(expected)]
+    assert audience.unknown_count == 1
+
+
+def test_a_control_group_in_every_segment(con, scores, frame) -> None:
+    audience = built(con, scores, where={}, holdout_share=0.1)
+    shares = audience.table.groupby("segment_id")["group"].apply(lambda group: (group == HELD_OUT).mean())
+    assert shares.between(0.07, 0.13).all()
+    assert audience.base_rate == pytest.approx(frame.buy_probability.mean())
+    assert audience.detectable_rise is not None
+    assert audience.detectable_rise > 0
+    again = built(con, scores, where={}, holdout_share=0.1, order_by="-spend").table.set_index("customer_id")
+    assert again["group"].loc[audience.table.customer_id].tolist() == audience.table["group"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        ({"where": {"segmnt": "VIP"}}, "Did you mean `segment`"),
+        ({"where": {"segment": 3}}, "expected a text, got 3.0"),
+        ({"where": {"segment": {"min": 1}}}, "the column has no numbers"),
+        ({"where": {"category": {"min": 1}}}, "expected one or more names, got bounds"),
+        ({"where": {"segment": []}}, "an empty list"),
+        ({"where": {"segment": "VIP", "order_count": {"min": 100}}}, "segment: .*; order_count: 0"),
+        ({"where": {}, "exclude": {"audiences": ["other"]}}, "there is no audience 'other'"),
+        ({"where": {}, "exclude": {"audiences": ["list"]}}, "list excludes list: a circle"),
+        ({"where": {}, "order_by": "-age"}, "`age` is not a column"),
+    ],
+)
+def test_what_cannot_be_selected_is_refused(con, scores, definition, message) -> None:
+    with pytest.raises(AudienceError, match=message):
+        built(con, scores, **definition)
+
+
+@pytest.mark.parametrize("bounds", [{"min": 2, "max": 1}, {}, {"known": False, "min": 1}])
+def test_contradictory_bounds_are_refused(bounds) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Bounds.model_validate(bounds)
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1, 1.5])
+def test_a_control_group_of_all_or_less_than_nobody_is_refused(share) -> None:
+    with pytest.raises(ValueError, match="holdout_share"):
+        AudienceParams.model_validate({"where": {}, "holdout_share": share})

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import ibis
+import pytest
+
+from pipeline.config.audience_params import ContactsTable
+from pipeline.ingest.contacts import Contacts, read_contacts
+from pipeline.ingest.raw_tables import SourceError
+
+
+@pytest.fixture
+def con() -> Iterator[ibis.backends.duckdb.Backend]:
+    connection = ibis.duckdb.connect()
+    yield connection
+    connection.disconnect()
+
+
+def read(con, folder: Path, text: str, **columns: str) -> Contacts:
+    (folder / "contacts.csv").write_text(text, encoding="utf-8")
+    params = SimpleNamespace(folder=folder, path=lambda name: folder / name)
+    return read_contacts(con, ContactsTable(path="contacts.csv", columns=columns), params)
+
+
+def test_consent_in_words_and_ids_with_leading_zeros(con, tmp_path: Path) -> None:
+    contacts = read(
+        con, tmp_path, "id,email,consent\n007,a@b.al,Yes\n8,,no\n9, c@d.al ,maybe\n10,e@f.al,\n", customer_id="id"
+    )
+    rows = con.to_pandas(contacts.table.order_by("customer_id"))
+    assert rows.customer_id.tolist() == ["007", "10", "8", "9"]
+    assert rows.email.fillna("").tolist() == ["a@b.al", "e@f.al", "", "c@d.al"]
+    assert rows.consent.fillna("unknown").tolist() == [True, "unknown", False, "unknown"]
+    assert (contacts.has_consent, contacts.unclear_count, contacts.repeated_count) == (True, 1, 0)
+
+
+def test_a_customer_with_two_rows_has_the_first(con, tmp_path: Path) -> None:
+    contacts = read(con, tmp_path, "customer_id,email\na,z@b.al\na,a@b.al\n")
+    assert con.to_pandas(contacts.table).email.tolist() == ["a@b.al"]
+    assert contacts.repeated_count == 1
+    assert not contacts.has_consent
+
+
+def test_a_table_without_any_address_is_refused(con, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"expected a column of email or phone.*contacts\.columns"):
+        read(con, tmp_path, "customer_id,name\na,Ann\n")
