@@ -155,7 +155,7 @@ def _spread(
 
 
 def _own_weights(adjusted: Floats, groups: tuple[NDArray[np.bool_], NDArray[np.bool_]], sizes: Floats) -> Floats:
-    """Of each group's own factor of variance, beside the common one."""
+    """Of each group's own factor of variance, next to the common one."""
     centred = np.concatenate([adjusted[one] - adjusted[one].mean() for one in groups])
     squares = centred**2
     variance = squares.mean()

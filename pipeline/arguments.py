@@ -289,7 +289,7 @@ def _check(commands: Any) -> None:
 
 def _serve(commands: Any) -> None:
     def run(options: argparse.Namespace, progress: Progress) -> str:
-        from pipeline.commands.serve import serve
+        from pipeline.commands.actions.serve import serve
 
         return serve(_params(options), port=options.port)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline.commands.serve import page_server
+from pipeline.commands.actions.serve import page_server
 from pipeline.config.load import load_params
 from pipeline.page.access import Access
 

@@ -16,7 +16,7 @@ from models.effect_estimates import Effect, Kind, estimate_effect
 DATA = Path(__file__).parents[3] / "shared" / "data" / "hillstrom" / "campaign.parquet"
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(not DATA.is_file(), reason="the experiment of hillstrom is not beside the project"),
+    pytest.mark.skipif(not DATA.is_file(), reason="the experiment of hillstrom is not next to the project"),
 ]
 COVARIATES = ["recency", "history", "mens", "womens", "newbie", "channel", "zip_code"]  # codespell:ignore womens
 """All known before the emails; recency: months since the last order, history: spend in the past year."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.commands.serve import page_server
+from pipeline.commands.actions.serve import page_server
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.page.access import Access

@@ -17,7 +17,7 @@ import pytest
 from pipeline.audiences.build import build_audience
 from pipeline.audiences.changes import CHANGE_COLUMNS, keep_changes, score_changes
 from pipeline.audiences.storage import store
-from pipeline.commands.serve import page_server
+from pipeline.commands.actions.serve import page_server
 from pipeline.config.audience_params import AudienceParams
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params

@@ -1,0 +1,1 @@
+"""Commands that act on scores: lists, changes, effects, and a page."""
