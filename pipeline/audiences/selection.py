@@ -26,6 +26,29 @@ class AudienceError(UserError):
 Condition = Scalar | Sequence[Scalar] | Bounds
 
 
+def condition_text(column: str, condition: Condition) -> str:
+    """A condition in words.
+
+    Examples
+    --------
+    >>> condition_text("segment", ["VIP", "Lapsed"]), condition_text("spend", Bounds(min=20, max=90))
+    ('segment is VIP or Lapsed', 'spend is at least 20 and at most 90')
+    """
+    if not isinstance(condition, Bounds):
+        values = condition if isinstance(condition, Sequence) and not isinstance(condition, str) else [condition]
+        return f"{column} is {' or '.join(_scalar_text(value) for value in values)}"
+    if condition.min is None and condition.max is None:
+        return f"{column} is {'known' if condition.known else 'not known'}"
+    bounds = {"at least": condition.min, "at most": condition.max}
+    return f"{column} is {' and '.join(f'{word} {bound:,g}' for word, bound in bounds.items() if bound is not None)}"
+
+
+def _scalar_text(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else f"{value:,g}"
+
+
 def meets_all(scores: ir.Table, where: Mapping[str, Condition], *, separator: str) -> ir.BooleanValue:
     """Whether a customer meets every condition.
 
