@@ -157,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     rename.set_defaults(run=_rename)
 
     _add_report(commands, with_params)
+    _add_audience(commands, with_params)
 
     backtest = commands.add_parser(
         "backtest",
@@ -243,6 +244,34 @@ def _add_report(commands: Any, with_params: argparse.ArgumentParser) -> None:
     report.set_defaults(run=_report)
 
 
+def _add_audience(commands: Any, with_params: argparse.ArgumentParser) -> None:
+    audience = commands.add_parser(
+        "audience", parents=[with_params], help="write the customers of a segment, or of an audience, as a list"
+    )
+    audience.add_argument("name", nargs="?", metavar="NAME", help="audience of the params file (default: all)")
+    for option, text in {
+        "segment": "segment, by name or id",
+        "interest": "interest segment or category",
+        "category": "category, at any level",
+    }.items():
+        audience.add_argument(
+            f"--{option}", action="append", default=[], metavar="NAME", help=f"{text}; can be repeated"
+        )
+    audience.add_argument(
+        "--for", dest="tool", default=None, metavar="TOOL", help="tool that imports the list, such as klaviyo"
+    )
+    audience.add_argument("--holdout", type=float, default=None, metavar="SHARE", help="share to hold out, such as 0.1")
+    audience.add_argument("--limit", type=int, default=None, metavar="N", help="number of customers, at most")
+    audience.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help=".csv, .xlsx or .parquet file, or table of a .duckdb or .sqlite database (default: in outputs/audiences)",
+    )
+    audience.set_defaults(run=_audience)
+
+
 def _train(options: argparse.Namespace) -> None:
     from pipeline.commands.train import train
     from pipeline.config.load import load_params
@@ -320,6 +349,29 @@ def _report(options: argparse.Namespace) -> None:
 
     params = load_params(options.params, options.set)
     print(report(params, options.run_id, language=options.language, out=options.out, xlsx=options.xlsx))
+
+
+def _audience(options: argparse.Namespace) -> None:
+    from pipeline.commands.audience import AudienceOptions, audience
+    from pipeline.config.errors import UserError
+    from pipeline.config.load import load_params
+
+    result = audience(
+        load_params(options.params, options.set),
+        AudienceOptions(
+            name=options.name,
+            segments=options.segment,
+            interests=options.interest,
+            categories=options.category,
+            tool=options.tool,
+            out=options.out.resolve() if options.out else None,
+            holdout=options.holdout,
+            limit=options.limit,
+        ),
+    )
+    print(result.as_text())
+    if result.failures:
+        raise UserError("\n".join(result.failures))
 
 
 def _backtest(options: argparse.Namespace) -> None:

@@ -64,6 +64,18 @@ def templates() -> dict[str, Template]:
     }
 
 
+def require_tool(tool: str) -> None:
+    """Refuse a tool without a template.
+
+    Raises
+    ------
+    AudienceError
+        Names those that there are.
+    """
+    if tool not in templates():
+        raise AudienceError(f"--for {tool}: expected one of {', '.join(templates())}.")
+
+
 def export(audience: pd.DataFrame, contacts: pd.DataFrame, *, name: str, tool: str) -> Export:
     """The customers to send to, in the audience's order, as ``tool`` imports them.
 
@@ -81,8 +93,7 @@ def export(audience: pd.DataFrame, contacts: pd.DataFrame, *, name: str, tool: s
     AudienceError
         There is no template for ``tool``.
     """
-    if tool not in templates():
-        raise AudienceError(f"--for {tool}: expected one of {', '.join(templates())}.")
+    require_tool(tool)
     template = templates()[tool]
     rows = audience[audience["group"] == SEND].merge(contacts, on="customer_id", how="left", validate="one_to_one")
     rows["email"], rows["phone"] = rows["email"].map(_email), rows["phone"].map(_phone)

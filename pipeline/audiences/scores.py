@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 REQUIRED = ("customer_id", "as_of", "segment_id", "segment", "model_uri", "run_id")
 LISTS = ("top_categories", "journey_events")
 TEXTS = frozenset(
-    ("customer_id", "what_would_move", "evidence", "lifecycle_stage", "temperature", "rfm_group", "value_tier")
-    + ("model_uri", "run_id", "campaign_response", "next_tier", *LISTS)
+    [
+        *("customer_id", "what_would_move", "evidence", "lifecycle_stage", "temperature", "rfm_group", "value_tier"),
+        *("model_uri", "run_id", "campaign_response", "next_tier", *LISTS),
+    ]
 )
 TEXT_ENDS = ("segment", "segment_id", "evidence")
 """How the columns of each facet end that hold texts."""

@@ -53,7 +53,7 @@ def scored_segments(con: Any, scores: ir.Table) -> dict[str, dict[str, str]]:
     columns = [name for name in scores.columns if name.endswith("segment") and f"{name}_id" in scores.columns]
     found = {}
     for column in columns:
-        pairs = con.to_pandas(scores.select(f"{column}_id", column).distinct().dropna().order_by(f"{column}_id"))
+        pairs = con.to_pandas(scores.select(f"{column}_id", column).distinct().drop_null().order_by(f"{column}_id"))
         found[column] = dict(pairs.itertuples(index=False, name=None))
     return found
 

@@ -49,6 +49,11 @@ def control_key(outputs: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+def list_folder(outputs: Path) -> Path:
+    """Where lists are written by default."""
+    return outputs / FOLDER
+
+
 def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudience:
     """Keep an audience, and what it was selected by."""
     folder = outputs / FOLDER / audience.name

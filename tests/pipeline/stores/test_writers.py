@@ -110,7 +110,7 @@ def test_a_file_that_is_no_database_stays_as_it_is(tmp_path: Path) -> None:
     for suffix in DATABASES:
         path = tmp_path / f"shop{suffix}"
         path.write_text("no database at all, but a text of some length" * 100)
-        with pytest.raises(OutputError, match="expected a .* database that can be written to"):
+        with pytest.raises(OutputError, match=r"expected a .* database that can be written to"):
             export_table(path, pd.DataFrame({"customer_id": ["a"]}), name="list")
         assert path.read_text().startswith("no database")
 
