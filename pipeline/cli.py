@@ -271,6 +271,24 @@ def _add_audience(commands: Any, with_params: argparse.ArgumentParser) -> None:
     )
     audience.set_defaults(run=_audience)
 
+    changes = commands.add_parser(
+        "changes", parents=[with_params], help="list who entered and left which segment, tier and audience"
+    )
+    changes.add_argument(
+        "--since", default=None, metavar="DATE", help="all changes after this date (default: those of the last scores)"
+    )
+    changes.add_argument(
+        "--tags", action="store_true", help="one row per customer, with the tags to add and to remove, for a sync"
+    )
+    changes.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="file, or table of a database (default: changes.csv or tags.csv in the outputs folder)",
+    )
+    changes.set_defaults(run=_changes)
+
 
 def _train(options: argparse.Namespace) -> None:
     from pipeline.commands.train import train
@@ -372,6 +390,18 @@ def _audience(options: argparse.Namespace) -> None:
     print(result.as_text())
     if result.failures:
         raise UserError("\n".join(result.failures))
+
+
+def _changes(options: argparse.Namespace) -> None:
+    from pipeline.commands.changes import changes
+    from pipeline.commands.history import parse_date
+    from pipeline.config.load import load_params
+
+    params = load_params(options.params, options.set)
+    name = "tags" if options.tags else "changes"
+    out = (options.out or params.path(params.outputs.folder) / f"{name}.csv").resolve()
+    since = parse_date(options.since, option="--since") if options.since else None
+    print(changes(params, since=since, out=out, tags=options.tags))
 
 
 def _backtest(options: argparse.Namespace) -> None:

@@ -124,7 +124,7 @@ def _renamed_id(value: str, names: Names, history: SegmentHistory) -> str | None
 def _what_became(value: str, names: Names, history: SegmentHistory) -> str:
     if renamed := _renamed_id(value, names, history):
         if history.given_names.get(renamed) == value:
-            return f"{renamed} has this name since after the scores, which call it {names[renamed]!r}: score again. "
+            return f"{renamed} was given this name after these scores, which call it {names[renamed]!r}: score again. "
         return f"It is {renamed}, which is called {names[renamed]!r} now. "
     ids = [row["segment_id"] for row in reversed(history.lineage) if value in (row["segment_id"], *_names_of(row))]
     if ids:
@@ -144,8 +144,8 @@ def _fate(segment_id: str, history: SegmentHistory, names: Names) -> str:
         seen.add(current)
         targets = [f"{target} ({names[target]})" if target in names else target for target in last["akin"]]
         verb = {"split": "was split into", "merged": "was merged into"}.get(last["verdict"])
-        fate = f"{verb} {' and '.join(targets)}" if verb and targets else "is gone"
-        sentences.append(f"{_called(current, history)} {fate} in the training of {last['as_of'][:10]}. ")
+        fate = f"{verb} {' and '.join(targets)} in" if verb and targets else "has been gone since"
+        sentences.append(f"{_called(current, history)} {fate} the training of {last['as_of'][:10]}. ")
         waiting += [target for target in last["akin"] if target not in names]
     return "".join(sentences) or f"It was {_called(segment_id, history)}, and no customer is in it. "
 

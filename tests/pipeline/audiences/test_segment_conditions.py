@@ -44,14 +44,14 @@ def refusal(value: str, column: str = "segment") -> str:
     [
         ("VIP", "It is s1, which is called 'Best customers' now."),
         ("VIP (uk)", "It is s1, which is called 'Best customers' now."),
-        ("Fresh", "s6 has this name since after the scores, which call it 'Newcomers': score again."),
+        ("Fresh", "s6 was given this name after these scores, which call it 'Newcomers': score again."),
         (
             "Big",
             "s2 (Big) was split into s5 (Regulars) and s8 in the training of 2025-02-01. "
             "s8 (Half) was merged into s6 (Newcomers) in the training of 2025-03-01.",
         ),
         ("Old", "s3 (Old) was merged into s5 (Regulars) in the training of 2025-02-01."),
-        ("Rare", "s4 (Rare) is gone in the training of 2025-03-01."),
+        ("Rare", "s4 (Rare) has been gone since the training of 2025-03-01."),
         ("Regular", "Did you mean 'Regulars'?"),
     ],
 )
