@@ -156,8 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     rename.add_argument("--reset", action="store_true", help="go back to the automatic name")
     rename.set_defaults(run=_rename)
 
-    _add_report(commands, with_params)
-    _add_audience(commands, with_params)
+    for add in (_add_report, _add_audience, _add_changes, _add_effect):
+        add(commands, with_params)
 
     backtest = commands.add_parser(
         "backtest",
@@ -271,6 +271,8 @@ def _add_audience(commands: Any, with_params: argparse.ArgumentParser) -> None:
     )
     audience.set_defaults(run=_audience)
 
+
+def _add_changes(commands: Any, with_params: argparse.ArgumentParser) -> None:
     changes = commands.add_parser(
         "changes", parents=[with_params], help="list who entered and left which segment, tier and audience"
     )
@@ -288,6 +290,20 @@ def _add_audience(commands: Any, with_params: argparse.ArgumentParser) -> None:
         help="file, or table of a database (default: changes.csv or tags.csv in the outputs folder)",
     )
     changes.set_defaults(run=_changes)
+
+
+def _add_effect(commands: Any, with_params: argparse.ArgumentParser) -> None:
+    effect = commands.add_parser(
+        "effect",
+        parents=[with_params],
+        help="show what an audience's campaign brought, compared with its control group",
+    )
+    effect.add_argument("audience", metavar="AUDIENCE", help="name of the audience, as its list was written")
+    effect.add_argument("--until", required=True, metavar="DATE", help="purchases before this date count")
+    effect.add_argument(
+        "--as-of", default=None, metavar="DATE", help="date of the audience (default: the last before --until)"
+    )
+    effect.set_defaults(run=_effect)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -402,6 +418,16 @@ def _changes(options: argparse.Namespace) -> None:
     out = (options.out or params.path(params.outputs.folder) / f"{name}.csv").resolve()
     since = parse_date(options.since, option="--since") if options.since else None
     print(changes(params, since=since, out=out, tags=options.tags))
+
+
+def _effect(options: argparse.Namespace) -> None:
+    from pipeline.commands.effect import effect
+    from pipeline.commands.history import parse_date
+    from pipeline.config.load import load_params
+
+    params = load_params(options.params, options.set)
+    as_of = parse_date(options.as_of, option="--as-of") if options.as_of else None
+    print(effect(params, options.audience, until=parse_date(options.until, option="--until"), as_of=as_of))
 
 
 def _backtest(options: argparse.Namespace) -> None:

@@ -264,7 +264,7 @@ def _last(values: pd.Series) -> object:
 
 
 def tag_changes(changes: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Tags to add and to remove, one row per customer: customer_id, add, remove (texts joined by `, `).
+    """Tags to add and to remove, one row per customer: customer_id, add, remove; joined by `; `, as names have commas.
 
     Parameters
     ----------
@@ -278,4 +278,4 @@ def tag_changes(changes: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame
 
 
 def _joined(tags: pd.Series) -> str:
-    return ", ".join(sorted(set(tags.dropna())))
+    return "; ".join(sorted(set(tags.dropna())))

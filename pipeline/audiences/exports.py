@@ -120,7 +120,7 @@ def _fields(rows: pd.DataFrame, name: str, template: Template) -> dict[str, list
         "audience": [name] * len(rows),
         "segment": segments,
         "interest_segment": interests,
-        "tags": [template.tag_separator.join(text for text in (name, *pair) if text) for pair in facets],
+        "tags": [_tags((name, *pair), template.tag_separator) for pair in facets],
         "attributes": [
             json.dumps({"audience": name, "segment": segment, "interest_segment": interest}, ensure_ascii=False)
             for segment, interest in facets
@@ -128,6 +128,11 @@ def _fields(rows: pd.DataFrame, name: str, template: Template) -> dict[str, list
         "email_sha256": [_sha256(text) for text in texts("email")],
         "phone_sha256": [_sha256(text) for text in phones],
     }
+
+
+def _tags(names: tuple[str, ...], separator: str) -> str:
+    """Names joined by the separator, which becomes a space in a name that has it itself."""
+    return separator.join(" ".join(name.replace(separator, " ").split()) for name in names if name)
 
 
 def _email(text: object) -> str | None:

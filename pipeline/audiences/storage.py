@@ -6,6 +6,7 @@ lies next to each. They hold customer ids, so that only their owner can read the
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -33,6 +34,13 @@ class StoredAudience:
     name: str
     as_of: datetime
     path: Path
+
+    @property
+    def holdout_share(self) -> float:
+        """The share of customers that was to be held out."""
+        return float(
+            json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))["definition"]["holdout_share"]
+        )
 
     def table(self, columns: list[str] | None = None) -> pd.DataFrame:
         """`Audience.table`, or some of its columns."""

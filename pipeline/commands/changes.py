@@ -76,7 +76,7 @@ def _segment_names(session: Workspace) -> dict[str, str]:
         return {}
     names: dict[str, str] = {}
     if mlflow_runs.has_store(params):
-        run_id = session.con.to_pandas(scores.run_id.limit(1).as_table())["run_id"].iloc[0]
+        run_id = session.con.to_pandas(scores.select("run_id").limit(1))["run_id"].iloc[0]
         history = read_history(session.mlflow, params, run_id)
         names |= {row["segment_id"]: row["name"] for row in history.lineage if row.get("name")}
         names |= history.names | history.given_names

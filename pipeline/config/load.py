@@ -142,8 +142,7 @@ def _merged_entries(entries: list[Any], changes: dict[str, Any], at: Key) -> lis
 
 def _is_conditions(at: Key) -> bool:
     """Whether ``at`` is an archetype's ``when`` or an audience's ``where``, from which null drops a condition."""
-    is_archetype = at[:2] == ("naming", "archetypes") and at[3:] == ("when",)
-    return is_archetype or (at[:1] == ("audiences",) and at[2:] == ("where",))
+    return (*at[:2], *at[3:]) == ("naming", "archetypes", "when") or (*at[:1], *at[2:]) == ("audiences", "where")
 
 
 def _index_of(entries: list[Any], name: str, at: Key) -> int | None:

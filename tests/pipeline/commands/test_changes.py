@@ -129,8 +129,8 @@ def test_tags_to_add_and_to_remove(score, params, tmp_path: Path) -> None:
     score(0, {"a": "s1", "b": "s2", "c": "s3"})
     score(1, {"a": "s2", "b": "s1", "c": "s3"}, {"a": "vip"})
     assert written(params, tmp_path / "tags.csv", tags=True) == [
-        {"customer_id": "a", "add": "Regulars, vip", "remove": "VIP, vips"},
-        {"customer_id": "b", "add": "VIP, vips", "remove": "Regulars"},
+        {"customer_id": "a", "add": "Regulars; vip", "remove": "VIP; vips"},
+        {"customer_id": "b", "add": "VIP; vips", "remove": "Regulars"},
     ]
 
 
