@@ -163,7 +163,7 @@ def keep_score_changes(con: Backend, scores: pa.Table, replaced: Path, params: P
         previous = read_scores(con, replaced, name="replaced_scores")
     except AudienceError:
         return None
-    current = con.create_table("new_scores", scores, temp=True, overwrite=True)
+    current = ibis.memtable(scores)
     before = con.execute(previous.as_of.max())
     if pd.isna(before) or before.to_pydatetime() > params.as_of:
         return None

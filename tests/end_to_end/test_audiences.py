@@ -22,6 +22,7 @@ from pipeline.commands.score import score
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.ingest.source import read_source
+from pipeline.stores import model_registry
 from pipeline.stores.workspace import workspace
 from tests.pipeline.conftest import quiet
 
@@ -141,3 +142,18 @@ def test_small_groups_have_no_figures_and_a_short_log_a_warning(scored: Params) 
     assert "too few customers or buyers to say" in text
     assert "the log ends on 2025-11-30" in text
     assert not re.search(r"\d%", text.replace("95%", ""))
+
+
+def test_a_name_given_after_the_scores_asks_for_new_ones(scored: Params) -> None:
+    scores = pd.read_parquet(scored.path(scored.outputs.scores), columns=["segment_id", "segment"])
+    segment_id, name = scores[scores.segment_id.str.match(r"s\d")].iloc[0]
+    with workspace(scored) as session:
+        model_registry.set_given_name(session.mlflow, scored, segment_id, "Stars")
+    with pytest.raises(UserError) as raised:
+        audience(scored, AudienceOptions(segments=["Stars"]))
+    message = f"{segment_id} was given this name after these scores, which call it {name!r}: score again."
+    assert message in str(raised.value)
+    score(scored, model_uri=scored.tracking.champion_uri, out=scored.path(scored.outputs.scores), progress=quiet)
+    with pytest.raises(UserError, match=f"It is {segment_id}, which is called 'Stars' now"):
+        audience(scored, AudienceOptions(segments=[name]))
+    assert len(audience(scored, AudienceOptions(segments=["Stars"])).written) == 1
