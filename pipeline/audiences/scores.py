@@ -46,7 +46,13 @@ def read_scores(con: Backend, path: Path, *, name: str = "scores") -> ir.Table:
                 f"{path}: expected scores as `kindred score` writes them; without {', '.join(missing)}. Score again."
             )
         if path.suffix != ".csv":
-            return con.read_parquet(path, table_name=name)
+            scores = con.read_parquet(path, table_name=name)
+            moments = scores.as_of.type()
+            if getattr(moments, "timezone", None) is None or not scores.customer_id.type().is_string():
+                raise AudienceError(
+                    f"{path}: expected texts in customer_id and times with a zone in as_of. Score again."
+                )
+            return scores
         table = read_table(path, {column: _csv_type(column) for column in names})
     except (pa.ArrowException, OSError):
         raise AudienceError(f"{path}: expected scores as `kindred score` writes them. Score again.") from None

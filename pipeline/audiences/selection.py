@@ -125,6 +125,8 @@ def _within(column: ir.Value, bounds: Bounds, name: str) -> ir.BooleanValue:
 
 def _has_category(scores: ir.Table, categories: Sequence[Scalar], separator: str) -> ir.BooleanValue:
     """Whether one of the top categories has one of these names, or one of these paths, at any level."""
+    if "top_categories" not in scores.columns:
+        raise AudienceError(f"`{CATEGORY}`: the scores have no top_categories.")
     levels = scores["top_categories"].join(LEVEL_END + PATH_END + LEVEL_END).replace(separator, LEVEL_END)
     text = ibis.literal(LEVEL_END).concat(levels, LEVEL_END)
     wanted = [str(category).replace(separator, LEVEL_END) for category in categories]

@@ -151,6 +151,13 @@ def test_scores_of_an_earlier_moment_are_no_change(score, params) -> None:
     assert not kept_changes(params.path("outputs"))
 
 
+@pytest.mark.parametrize("column", ["as_of", "customer_id", "segment_id"])
+def test_replaced_scores_of_another_kind_do_not_stop_a_scoring(score, params, column: str) -> None:
+    path, table = params.path(params.outputs.scores), table_of(FIRST, {"a": "s1"}, {})
+    write_table(path, table.set_column(table.column_names.index(column), column, pa.array([1])))
+    assert (score(1, {"a": "s2"}) is None) == (column != "segment_id")
+
+
 def test_since_after_the_last_scores_is_refused(score, params, tmp_path: Path, capsys) -> None:
     score(0, {"a": "s1"})
     score(1, {"a": "s2"})
