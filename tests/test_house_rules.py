@@ -16,6 +16,7 @@ LAYERS = ("features", "models", "pipeline")
 MAX_FUNCTION_LINES = 50
 MAX_FILE_LINES = 350
 MAX_MODULES = 12
+MANY_MODULES = {"pipeline/commands": "it has one module for each command"}
 LONG_FILES = {"models/scorer.py": "it is copied into the MLflow model as one file and imports nothing of Kindred"}
 
 TEXTS = (
@@ -129,7 +130,9 @@ def test_subpackages_have_few_modules() -> None:
         for folder in sorted((ROOT / "pipeline").rglob("__init__.py"))
     }
     assert "pipeline/commands" in counts
-    offenders = [f"{folder}: {count}" for folder, count in counts.items() if count > MAX_MODULES]
+    offenders = [
+        f"{folder}: {count}" for folder, count in counts.items() if count > MAX_MODULES and folder not in MANY_MODULES
+    ]
     refuse(offenders, f"expected subpackages of at most {MAX_MODULES} modules; divide")
 
 

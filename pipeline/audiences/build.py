@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from models.control_groups import detectable_effect, holdout_groups
-from pipeline.audiences.selection import AudienceError, meets, meets_all
+from pipeline.audiences.selection import AudienceError, condition_text, meets, meets_all
 from pipeline.config.audience_params import AudienceParams
 
 if TYPE_CHECKING:
@@ -113,13 +113,13 @@ def build_audience(
     selected = scores
     for column, condition in definition.where.items():
         selected = selected.filter(meets(selected, column, condition, separator=separator))
-        steps.append(Step(column, int(con.execute(selected.count()))))
+        steps.append(Step(condition_text(column, condition), int(con.execute(selected.count()))))
     if not steps[-1].customer_count:
         raise AudienceError(f"audiences.{name}: no customer meets all conditions. {_what_is_left(steps)}")
     table = con.to_pandas(selected.order_by(order).select("customer_id", "as_of", *kept))
     as_of = table["as_of"].iloc[0].to_pydatetime()
     others = [
-        Excluded(f"in {other}", _members(con, scores, other, definitions, separator, above=(name,)))
+        Excluded(f"in {other}", audience_members(con, scores, other, definitions, separator, above=(name,)))
         for other in definition.exclude.audiences
     ]
     table, left, unknown_count = _without(table, [*excluded, *others], known=scores, con=con)
@@ -155,25 +155,34 @@ def _order(scores: ir.Table, definition: AudienceParams) -> list[ir.Value]:
     return [key, scores["customer_id"]]
 
 
-def _members(
+def audience_members(
     con: Backend,
     scores: ir.Table,
     name: str,
     definitions: Mapping[str, AudienceParams],
     separator: str,
     *,
-    above: tuple[str, ...],
+    above: tuple[str, ...] = (),
 ) -> frozenset[str]:
-    """Customers that meet the conditions of another audience, less those that it excludes by audience."""
+    """Customers that meet the conditions of an audience, less those that it excludes by audience.
+
+    Parameters
+    ----------
+    above : tuple of str
+        Audiences that exclude this one.
+    """
     if name not in definitions:
-        raise AudienceError(f"audiences.{above[-1]}.exclude.audiences: there is no audience {name!r}.")
+        known = ", ".join(definitions)
+        raise AudienceError(
+            f"audiences.{above[-1]}.exclude.audiences: expected one of {known}; there is no audience {name!r}."
+        )
     if name in above:
         raise AudienceError(f"audiences.{above[-1]}.exclude.audiences: {' excludes '.join([*above, name])}: a circle.")
     definition = definitions[name]
     selected = scores.filter(meets_all(scores, definition.where, separator=separator)).select("customer_id")
     ids = frozenset(con.to_pandas(selected)["customer_id"])
     for other in definition.exclude.audiences:
-        ids -= _members(con, scores, other, definitions, separator, above=(*above, name))
+        ids -= audience_members(con, scores, other, definitions, separator, above=(*above, name))
     return ids
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,16 @@ import ibis
 import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from pipeline.audiences.build import audience_members
+from pipeline.audiences.scores import read_scores
+from pipeline.audiences.selection import AudienceError
 from pipeline.audiences.storage import STAMP
-from pipeline.stores import files, writers
+from pipeline.config.params import Params
+from pipeline.report.terminal import counted
+from pipeline.stores import files
+from pipeline.stores.writers import write_table
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -22,12 +30,21 @@ if TYPE_CHECKING:
 FOLDER = "changes"
 TRACKED_COLUMNS = ("segment_id", "interest_segment_id", "value_tier", "lifecycle_stage")
 """Columns of the scores whose changes are kept; ids, so that renaming a segment moves nobody."""
+AUDIENCE = "audience:"
+"""A change of membership in an audience is a change of the column with this prefix, whose only value is its name."""
 CHANGE_COLUMNS = ("customer_id", "column", "before", "after", "previous_as_of", "as_of", "entry_count")
 SIGNS = {"add": "after", "remove": "before"}
 """What happens to the tag of a value."""
 
 
-def score_changes(con: Backend, previous: ir.Table, current: ir.Table, earlier: ir.Table | None = None) -> ir.Table:
+def score_changes(
+    con: Backend,
+    previous: ir.Table,
+    current: ir.Table,
+    earlier: ir.Table | None = None,
+    *,
+    members: Mapping[str, tuple[Collection[str], Collection[str]]] | None = None,
+) -> ir.Table:
     """Customers whose value changed in one of the tracked columns; one row per customer and column.
 
     Parameters
@@ -36,6 +53,8 @@ def score_changes(con: Backend, previous: ir.Table, current: ir.Table, earlier: 
         Two scores. A customer in only one of them has null in the other.
     earlier : Table, optional
         Changes before these, as this function returns them, to count entries.
+    members : mapping, optional
+        Audience -> its customers in the previous and in the current scores.
 
     Returns
     -------
@@ -50,6 +69,7 @@ def score_changes(con: Backend, previous: ir.Table, current: ir.Table, earlier: 
         "as_of": con.execute(current.as_of.max()),
     }
     parts = [_column_changes(previous, current, column) for column in tracked]
+    parts += [_membership_changes(name, *customers) for name, customers in (members or {}).items()]
     changed = ibis.union(*parts) if len(parts) > 1 else parts[0]
     changed = changed.mutate(**{name: ibis.timestamp(moment) for name, moment in moments.items()})
     return _with_entry_count(changed, earlier).select(*CHANGE_COLUMNS)
@@ -66,6 +86,20 @@ def _column_changes(previous: ir.Table, current: ir.Table, column: str) -> ir.Ta
         after=joined.after,
     )
     return joined.filter(~joined.before.identical_to(joined.after))
+
+
+def _membership_changes(name: str, before: Collection[str], after: Collection[str]) -> ir.Table:
+    entered, left = sorted(set(after) - set(before)), sorted(set(before) - set(after))
+    text = pa.string()
+    rows = pa.table(
+        {
+            "customer_id": pa.array([*entered, *left], text),
+            "column": pa.array([f"{AUDIENCE}{name}"] * (len(entered) + len(left)), text),
+            "before": pa.array([None] * len(entered) + [name] * len(left), text),
+            "after": pa.array([name] * len(entered) + [None] * len(left), text),
+        }
+    )
+    return ibis.memtable(rows)
 
 
 def _with_entry_count(changed: ir.Table, earlier: ir.Table | None) -> ir.Table:
@@ -86,10 +120,113 @@ def _with_entry_count(changed: ir.Table, earlier: ir.Table | None) -> ir.Table:
     return joined.mutate(entry_count=known.ifelse(joined.entered.fill_null(0) + 1, ibis.null("int64")).cast("int64"))
 
 
+@dataclass(frozen=True)
+class ChangeCounts:
+    """How many customers a scoring moved.
+
+    Attributes
+    ----------
+    by_column : dict of str to int
+        Column of `CHANGE_COLUMNS` -> customers; audiences count together.
+    warnings : tuple of str
+        Audiences that could not be compared.
+    """
+
+    customer_count: int
+    by_column: dict[str, int]
+    warnings: tuple[str, ...] = ()
+
+    def as_text(self) -> str:
+        """The counts in one line."""
+        parts = [f"{count:,} {column_label(column)}" for column, count in self.by_column.items()]
+        return f"{counted(self.customer_count, 'customer')}{': ' if parts else ''}{', '.join(parts)}"
+
+
+def column_label(column: str) -> str:
+    """A column of `CHANGE_COLUMNS` in words."""
+    return "audience" if column.startswith(AUDIENCE) else column.removesuffix("_id").replace("_", " ")
+
+
+def keep_score_changes(con: Backend, scores: pa.Table, replaced: Path, params: Params) -> ChangeCounts | None:
+    """Keep what changes when ``scores`` replace those at ``replaced``; call it before they do.
+
+    Changes are kept first, because a crash in between is made good by scoring again, while scores without their changes
+    would hide them for ever. Scores of the same moment as the replaced ones add to the changes that are kept for it.
+
+    Returns
+    -------
+    ChangeCounts or None
+        None if there are no scores to compare with, or if they are later than the new ones.
+    """
+    outputs = params.path(params.outputs.folder)
+    try:
+        previous = read_scores(con, replaced, name="replaced_scores")
+    except AudienceError:
+        return None
+    current = ibis.memtable(scores)
+    before = con.execute(previous.as_of.max())
+    if pd.isna(before) or before.to_pydatetime() > params.as_of:
+        return None
+    members, warnings = _members_before_and_now(con, previous, current, params)
+    paths = kept_changes(outputs, until=params.as_of - timedelta(seconds=1))
+    earlier = con.read_parquet([str(path) for path in paths]) if paths else None
+    changed = con.to_pyarrow(score_changes(con, previous, current, earlier, members=members))
+    if before.to_pydatetime() == params.as_of:
+        changed = _added_to(
+            kept_changes(outputs, since=params.as_of - timedelta(seconds=1), until=params.as_of), changed
+        )
+    keep_changes(outputs, changed, params.as_of)
+    return count_changes(changed, warnings)
+
+
+def _members_before_and_now(
+    con: Backend, previous: ir.Table, current: ir.Table, params: Params
+) -> tuple[dict[str, tuple[frozenset[str], frozenset[str]]], list[str]]:
+    """Customers of each audience by its conditions; an audience that has none of the two is left out with a warning."""
+    members, warnings = {}, []
+    for name in params.audiences:
+        try:
+            before, now = (
+                audience_members(con, scores, name, params.audiences, params.source.category_separator)
+                for scores in (previous, current)
+            )
+            members[name] = before, now
+        except AudienceError as error:
+            warnings.append(f"changes of the audience {name} are not known: {error}")
+    return members, warnings
+
+
+def _added_to(paths: Iterable[Path], changed: pa.Table) -> pa.Table:
+    """Changes of one moment, kept in ``paths``, and further ones, as one step."""
+    tables = [*(pq.read_table(path).cast(changed.schema) for path in paths), changed]
+    return to_arrow(net_changes(pa.concat_tables(tables).to_pandas()), changed.schema)
+
+
+def to_arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """``frame`` in Arrow; pandas would not hand over times with a zone."""
+    columns = []
+    for field in schema:
+        values = frame[field.name]
+        is_moment = pa.types.is_timestamp(field.type)
+        plain = values.dt.tz_convert(None) if is_moment else values
+        columns.append(pa.array(plain, from_pandas=True).cast(field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def count_changes(changed: pa.Table, warnings: Iterable[str] = ()) -> ChangeCounts:
+    """Customers with a change, in all and by column."""
+    frame = changed.select(["customer_id", "column"]).to_pandas()
+    kind = frame["column"].str.replace(f"^{AUDIENCE}.*", AUDIENCE, regex=True)
+    sizes = frame.groupby(kind)["customer_id"].nunique()
+    order = [column for column in (*TRACKED_COLUMNS, AUDIENCE) if column in sizes.index]
+    by_column = {column: int(sizes[column]) for column in order}
+    return ChangeCounts(int(frame["customer_id"].nunique()), by_column, tuple(warnings))
+
+
 def keep_changes(outputs: Path, changes: pa.Table, as_of: datetime) -> Path:
     """Write the changes up to ``as_of``; only their owner can read them."""
     path = outputs / FOLDER / f"{as_of.astimezone(UTC).strftime(STAMP)}.parquet"
-    writers.write_table(path, changes, mode=files.PRIVATE)
+    write_table(path, changes, mode=files.PRIVATE)
     return path
 
 
@@ -127,7 +264,7 @@ def _last(values: pd.Series) -> object:
 
 
 def tag_changes(changes: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Tags to add and to remove, one row per customer: customer_id, add, remove (texts joined by `, `).
+    """Tags to add and to remove, one row per customer: customer_id, add, remove; joined by `; `, as names have commas.
 
     Parameters
     ----------
@@ -141,4 +278,4 @@ def tag_changes(changes: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame
 
 
 def _joined(tags: pd.Series) -> str:
-    return ", ".join(sorted(set(tags.dropna())))
+    return "; ".join(sorted(set(tags.dropna())))

@@ -64,6 +64,18 @@ def templates() -> dict[str, Template]:
     }
 
 
+def require_tool(tool: str) -> None:
+    """Refuse a tool without a template.
+
+    Raises
+    ------
+    AudienceError
+        Names those that there are.
+    """
+    if tool not in templates():
+        raise AudienceError(f"--for {tool}: expected one of {', '.join(templates())}.")
+
+
 def export(audience: pd.DataFrame, contacts: pd.DataFrame, *, name: str, tool: str) -> Export:
     """The customers to send to, in the audience's order, as ``tool`` imports them.
 
@@ -81,8 +93,7 @@ def export(audience: pd.DataFrame, contacts: pd.DataFrame, *, name: str, tool: s
     AudienceError
         There is no template for ``tool``.
     """
-    if tool not in templates():
-        raise AudienceError(f"--for {tool}: expected one of {', '.join(templates())}.")
+    require_tool(tool)
     template = templates()[tool]
     rows = audience[audience["group"] == SEND].merge(contacts, on="customer_id", how="left", validate="one_to_one")
     rows["email"], rows["phone"] = rows["email"].map(_email), rows["phone"].map(_phone)
@@ -109,7 +120,7 @@ def _fields(rows: pd.DataFrame, name: str, template: Template) -> dict[str, list
         "audience": [name] * len(rows),
         "segment": segments,
         "interest_segment": interests,
-        "tags": [template.tag_separator.join(text for text in (name, *pair) if text) for pair in facets],
+        "tags": [_tags((name, *pair), template.tag_separator) for pair in facets],
         "attributes": [
             json.dumps({"audience": name, "segment": segment, "interest_segment": interest}, ensure_ascii=False)
             for segment, interest in facets
@@ -117,6 +128,11 @@ def _fields(rows: pd.DataFrame, name: str, template: Template) -> dict[str, list
         "email_sha256": [_sha256(text) for text in texts("email")],
         "phone_sha256": [_sha256(text) for text in phones],
     }
+
+
+def _tags(names: tuple[str, ...], separator: str) -> str:
+    """Names joined by the separator, which becomes a space in a name that has it itself."""
+    return separator.join(" ".join(name.replace(separator, " ").split()) for name in names if name)
 
 
 def _email(text: object) -> str | None:

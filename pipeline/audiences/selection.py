@@ -26,6 +26,29 @@ class AudienceError(UserError):
 Condition = Scalar | Sequence[Scalar] | Bounds
 
 
+def condition_text(column: str, condition: Condition) -> str:
+    """A condition in words.
+
+    Examples
+    --------
+    >>> condition_text("segment", ["VIP", "Lapsed"]), condition_text("spend", Bounds(min=20, max=90))
+    ('segment is VIP or Lapsed', 'spend is at least 20 and at most 90')
+    """
+    if not isinstance(condition, Bounds):
+        values = condition if isinstance(condition, Sequence) and not isinstance(condition, str) else [condition]
+        return f"{column} is {' or '.join(_scalar_text(value) for value in values)}"
+    if condition.min is None and condition.max is None:
+        return f"{column} is {'known' if condition.known else 'not known'}"
+    bounds = {"at least": condition.min, "at most": condition.max}
+    return f"{column} is {' and '.join(f'{word} {bound:,g}' for word, bound in bounds.items() if bound is not None)}"
+
+
+def _scalar_text(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else f"{value:,g}"
+
+
 def meets_all(scores: ir.Table, where: Mapping[str, Condition], *, separator: str) -> ir.BooleanValue:
     """Whether a customer meets every condition.
 
@@ -102,6 +125,8 @@ def _within(column: ir.Value, bounds: Bounds, name: str) -> ir.BooleanValue:
 
 def _has_category(scores: ir.Table, categories: Sequence[Scalar], separator: str) -> ir.BooleanValue:
     """Whether one of the top categories has one of these names, or one of these paths, at any level."""
+    if "top_categories" not in scores.columns:
+        raise AudienceError(f"`{CATEGORY}`: the scores have no top_categories.")
     levels = scores["top_categories"].join(LEVEL_END + PATH_END + LEVEL_END).replace(separator, LEVEL_END)
     text = ibis.literal(LEVEL_END).concat(levels, LEVEL_END)
     wanted = [str(category).replace(separator, LEVEL_END) for category in categories]

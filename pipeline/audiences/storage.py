@@ -6,6 +6,7 @@ lies next to each. They hold customer ids, so that only their owner can read the
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audiences.build import SEND, Audience, Excluded
-from pipeline.stores import files, writers
+from pipeline.stores import files
+from pipeline.stores.writers import write_table
 
 FOLDER, KEY = "audiences", ".key"
 STAMP = "%Y-%m-%dT%H%M%S"
@@ -32,6 +34,13 @@ class StoredAudience:
     name: str
     as_of: datetime
     path: Path
+
+    @property
+    def holdout_share(self) -> float:
+        """The share of customers that was to be held out."""
+        return float(
+            json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))["definition"]["holdout_share"]
+        )
 
     def table(self, columns: list[str] | None = None) -> pd.DataFrame:
         """`Audience.table`, or some of its columns."""
@@ -48,11 +57,16 @@ def control_key(outputs: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+def list_folder(outputs: Path) -> Path:
+    """Where lists are written by default."""
+    return outputs / FOLDER
+
+
 def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudience:
     """Keep an audience, and what it was selected by."""
     folder = outputs / FOLDER / audience.name
     path = folder / f"{audience.as_of.strftime(STAMP)}.parquet"
-    writers.write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
+    write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
     files.write_json(
         path.with_suffix(".json"),
         {

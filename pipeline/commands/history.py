@@ -131,7 +131,7 @@ def scoring_dates(as_of: datetime, every: str, *, since: datetime, first: dateti
     return dates[::-1]
 
 
-def parse_date(text: str) -> datetime:
+def parse_date(text: str, *, option: str = "--from") -> datetime:
     """A date or time in ISO format, in UTC unless it names a time zone.
 
     Raises
@@ -142,7 +142,7 @@ def parse_date(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UserError(f"--from {text[:40]}: expected a date such as 2025-01-31.") from None
+        raise UserError(f"{option} {text[:40]}: expected a date such as 2025-01-31.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

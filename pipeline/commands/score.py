@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from pipeline.audiences.changes import ChangeCounts, keep_score_changes
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
@@ -38,6 +39,8 @@ class ScoringResult:
     ----------
     update_lines : list of str
         What an update read and measured, and other notes on the log.
+    changes : ChangeCounts or None
+        How many customers moved since the scores that these replace; None if that is not known.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class ScoringResult:
     warnings: list[str]
     update_lines: list[str]
     next_command: str
+    changes: ChangeCounts | None = None
 
     def as_text(self) -> str:
         """Customers per segment compared with training, for each facet, followed by warnings and file names."""
@@ -67,6 +71,8 @@ class ScoringResult:
             verb = "is" if noise == 1 else "are"
             lines.append(f"Between         {counted(noise, 'customer')} {verb} between segments (noise)")
         lines.append(border_text(summary))
+        if self.changes is not None:
+            lines.append(f"Changed         {self.changes.as_text()}; `kindred changes` lists them")
         lines += self.update_lines
         if new := summary.new_categories:
             examples = ", ".join(f"{name[:40]} ({counted(count, 'event')})" for name, count in list(new.items())[:5])
@@ -119,16 +125,21 @@ def score(
             + sanity_checks.check_group_cuts(moved_shares(measured.measures, as_trained), as_trained)
         )
         progress("writing")
-        _write(out, score_table(profiles, predicted, as_trained, trained.model), params, trained, measured)
+        table = score_table(profiles, predicted, as_trained, trained.model)
+        # Scores at another place are a look at something else: their changes are no news of the shop.
+        is_usual = out == params.path(params.outputs.scores)
+        changes = keep_score_changes(session.con, table, out, params) if is_usual else None
+        _write(out, table, params, trained, measured)
         measured.commit()
     model_option = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
     return ScoringResult(
         path=out,
         model_uri=trained.model.uri,
         summary=summary,
-        warnings=warnings,
+        warnings=[*warnings, *(changes.warnings if changes else ())],
         update_lines=measured.summary_lines(len(predicted)),
         next_command=command(params, "explain", "CUSTOMER", *model_option),
+        changes=changes,
     )
 
 

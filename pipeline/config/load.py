@@ -24,7 +24,7 @@ TABLE_LOCATIONS = ("path", "query")
 """Keys for the location of a table, which has exactly one of them."""
 NAMED_LISTS: dict[Key, str] = {("naming", "archetypes"): "id", ("naming", "traits"): "figure"}
 """Lists whose entries are addressed by name -> the key that holds the name."""
-OPTIONAL_ENTRIES: tuple[Key, ...] = (("cards", "occasions"),)
+OPTIONAL_ENTRIES: tuple[Key, ...] = (("cards", "occasions"), ("audiences",))
 """Sections from which null drops an entry and ``{}`` drops all. In any other section, ``{}`` changes nothing."""
 MOVED: dict[Key, str] = {
     **{
@@ -138,8 +138,8 @@ def _merged_entries(entries: list[Any], changes: dict[str, Any], at: Key) -> lis
 
 
 def _is_conditions(at: Key) -> bool:
-    """Whether ``at`` is an archetype's ``when``, from which null drops a condition."""
-    return at[:2] == ("naming", "archetypes") and at[3:] == ("when",)
+    """Whether ``at`` is an archetype's ``when`` or an audience's ``where``, from which null drops a condition."""
+    return (*at[:2], *at[3:]) == ("naming", "archetypes", "when") or (*at[:1], *at[2:]) == ("audiences", "where")
 
 
 def _index_of(entries: list[Any], name: str, at: Key) -> int | None:

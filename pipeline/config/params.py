@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from babel.numbers import is_currency
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from pipeline.config.audience_params import AudienceParams, ContactsTable
 from pipeline.config.errors import ParamsError, without_passwords
 from pipeline.config.profile_params import (
     BacktestParams,
@@ -95,12 +96,15 @@ class TrackingParams(Section):
 
 
 FacetName = Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")]
+AudienceName = Annotated[str, Field(pattern=r"^\w[\w-]*$")]
+"""Also the name of its files."""
 
 
 class Params(Section):
-    """All of params.yaml, and two fields that are not part of the digest.
+    """All of params.yaml, and two fields that are not in the file.
 
-    Relative paths start at ``folder``. ``called_with`` has the command-line words that led to these values.
+    Relative paths start at ``folder``. ``called_with`` has the command-line words that led to these values. These two,
+    ``audiences`` and ``contacts`` are not part of the digest.
     """
 
     as_of: datetime
@@ -133,6 +137,9 @@ class Params(Section):
     moves: tuple[Move, ...] = ()
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     cards: CardsParams = CardsParams()
+    # Not part of a model: they say what is done with its scores.
+    audiences: Annotated[dict[AudienceName, AudienceParams], Field(exclude=True)] = Field(default_factory=dict)
+    contacts: Annotated[ContactsTable | None, Field(exclude=True)] = None
     folder: Annotated[Path, Field(exclude=True)] = Path()
     called_with: Annotated[tuple[str, ...], Field(exclude=True)] = ()
 

@@ -43,7 +43,7 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     OutputError
         The disk is full or the folder is not writable; the temporary file is deleted.
     """
-    _require_writable_path(path)
+    require_writable_path(path)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         temporary.touch(mode=mode or 0o644)
@@ -77,7 +77,14 @@ def require_not_read(path: Path, read: Iterable[Path]) -> None:
         raise OutputError(f"{path}: this file is an input, so the result cannot be written to it. Name another file.")
 
 
-def _require_writable_path(path: Path) -> None:
+def require_writable_path(path: Path) -> None:
+    """Create the folder of a file to write.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be created, or the file is a folder.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,19 +1,28 @@
-"""Tables as files, by the suffix of the file. A new export target is one more entry of `FORMATS`."""
+"""Tables as files, by the suffix of the file: `FORMATS` are read again by Kindred, `EXPORTS` are for other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sqlite3
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+import xlsxwriter
 
-from pipeline.stores.files import OutputError, replacing
+from pipeline.stores.files import OutputError, replacing, require_writable_path
 
+MAX_SHEET_ROWS, MAX_SHEET_NAME_CHARS = 2**20 - 1, 31
+"""Excel's limits; one row is the header."""
+CREATED = datetime(2000, 1, 1, tzinfo=UTC)
+"""The date in a workbook, so that the same table gives the same bytes."""
 FORMULA = r"([=@\t\r]|[+\-](\d*\D|$))"
 Types = Mapping[str, pa.DataType]
 
@@ -37,21 +46,24 @@ class TableFormat:
     read: Callable[[Path, Types], pa.Table]
 
 
-def require_known_suffix(path: Path, *, key: str) -> None:
+def require_known_suffix(path: Path, *, key: str, suffixes: Collection[str] = ()) -> None:
     """Refuse a file whose suffix stands for no format.
 
     Parameters
     ----------
     key : str
         The option or parameter that names the file.
+    suffixes : collection of str
+        Those that are allowed; empty: those of `FORMATS`.
 
     Raises
     ------
     OutputError
         Lists the suffixes there are.
     """
-    if path.suffix not in FORMATS:
-        raise OutputError(f"{key} {path.name}: expected a file name ending in {' or '.join(FORMATS)}.")
+    known = suffixes or FORMATS
+    if path.suffix not in known:
+        raise OutputError(f"{key} {path.name}: expected a file name ending in {' or '.join(known)}.")
 
 
 def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None = None) -> None:
@@ -70,6 +82,34 @@ def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None 
     with replacing(path, mode=mode) as temporary:
         if FORMATS[path.suffix].write(arrow.replace_schema_metadata(None), temporary) != arrow.num_rows:
             raise OutputError(f"{path}: expected {arrow.num_rows:,} rows in the written file. Run the command again.")
+
+
+def export_table(path: Path, table: pd.DataFrame, *, name: str, mode: int | None = None) -> None:
+    """Write a table for another program, completely or not at all, in the format of the suffix.
+
+    In a database, only the table ``name`` is replaced, in one transaction. Spreadsheets run no text as a formula.
+
+    Raises
+    ------
+    OutputError
+        The suffix stands for no format, or the file cannot be written.
+    """
+    require_known_suffix(path, key="the file", suffixes=EXPORTS)
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    try:
+        if path.suffix in DATABASES and path.exists():
+            require_writable_path(path)
+            count = EXPORTS[path.suffix](arrow, path, name)
+        else:
+            with replacing(path, mode=mode) as temporary:
+                count = EXPORTS[path.suffix](arrow, temporary, name)
+    except (duckdb.Error, sqlite3.Error):
+        raise OutputError(
+            f"{path}: expected a {path.suffix[1:]} database that can be written to. Close the programs that use it, or "
+            "name another file."
+        ) from None
+    if count != arrow.num_rows:
+        raise OutputError(f"{path}: expected {arrow.num_rows:,} rows in the written table. Run the command again.")
 
 
 def column_names(path: Path) -> list[str]:
@@ -110,6 +150,79 @@ def _read_parquet(path: Path, types: Types) -> pa.Table:
 def _write_csv(table: pa.Table, path: Path) -> int:
     pyarrow.csv.write_csv(_for_spreadsheets(table), path)
     return int(table.num_rows)
+
+
+def _write_xlsx(table: pa.Table, path: Path, name: str) -> int:
+    if table.num_rows > MAX_SHEET_ROWS:
+        raise OutputError(
+            f"{path.name}: expected at most {MAX_SHEET_ROWS:,} rows, as a sheet holds no more; got {table.num_rows:,}. "
+            "Write a .csv or .parquet file instead."
+        )
+    options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    with xlsxwriter.Workbook(path, {**options, "strings_to_numbers": False}) as book:
+        book.set_properties({"created": CREATED})
+        sheet = book.add_worksheet(name[:MAX_SHEET_NAME_CHARS])
+        sheet.freeze_panes(1, 0)
+        sheet.write_row(0, 0, table.column_names)
+        for number, row in enumerate(zip(*(column.to_pylist() for column in _without_lists(table)), strict=True), 1):
+            for place, value in enumerate(row):
+                if isinstance(value, str):
+                    sheet.write_string(number, place, value)
+                elif value is not None:
+                    sheet.write(number, place, value)
+    return int(table.num_rows)
+
+
+def _write_sqlite(table: pa.Table, path: Path, name: str) -> int:
+    quoted = ", ".join(f"{_quoted(field.name)} {_sqlite_type(field.type)}" for field in table.schema)
+    marks = ", ".join("?" * table.num_columns)
+    rows = zip(*(column.to_pylist() for column in _without_lists(table)), strict=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as con:
+        con.execute("begin immediate")
+        try:
+            con.execute(f"drop table if exists {_quoted(name)}")
+            con.execute(f"create table {_quoted(name)} ({quoted})")
+            con.executemany(f"insert into {_quoted(name)} values ({marks})", rows)
+            count = con.execute(f"select count(*) from {_quoted(name)}").fetchone()[0]
+        except BaseException:
+            con.execute("rollback")
+            raise
+        con.execute("commit")
+    return int(count)
+
+
+def _write_duckdb(table: pa.Table, path: Path, name: str) -> int:
+    mode = path.stat().st_mode
+    if not path.stat().st_size:
+        path.unlink()  # DuckDB opens no empty file, but creates one
+    with closing(duckdb.connect(path)) as con:
+        path.chmod(mode)
+        con.register("kindred_rows", table)
+        con.execute(f"create or replace table {_quoted(name)} as select * from kindred_rows")  # one transaction
+        return int(con.execute(f"select count(*) from {_quoted(name)}").fetchall()[0][0])
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _sqlite_type(type_: pa.DataType) -> str:
+    if pa.types.is_boolean(type_) or pa.types.is_integer(type_):
+        return "integer"
+    return "real" if pa.types.is_floating(type_) else "text"
+
+
+def _without_lists(table: pa.Table) -> list[pa.ChunkedArray]:
+    """Columns with lists joined by `; `, and times as texts in ISO format."""
+    columns = []
+    for column in table.columns:
+        if pa.types.is_list(column.type):
+            columns.append(pc.binary_join(column, "; "))
+        elif pa.types.is_timestamp(column.type):
+            columns.append(pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ"))
+        else:
+            columns.append(column)
+    return columns
 
 
 def _csv_names(path: Path) -> list[str]:
@@ -155,3 +268,13 @@ FORMATS: Mapping[str, TableFormat] = {
     ".csv": TableFormat(_write_csv, _csv_names, _read_csv),
 }
 """Suffix -> format."""
+EXPORTS: Mapping[str, Callable[[pa.Table, Path, str], int]] = {
+    ".csv": lambda table, path, _: _write_csv(table, path),
+    ".parquet": lambda table, path, _: _write_parquet(table, path),
+    ".xlsx": _write_xlsx,
+    ".duckdb": _write_duckdb,
+    ".sqlite": _write_sqlite,
+}
+"""Suffix -> (table, file, name of the table or sheet) -> rows written."""
+DATABASES = (".duckdb", ".sqlite")
+"""Files that hold other tables as well."""

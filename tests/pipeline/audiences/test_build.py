@@ -132,7 +132,10 @@ def test_a_control_group_in_every_segment(con, scores, frame) -> None:
         ({"where": {"segment": {"min": 1}}}, "the column has no numbers"),
         ({"where": {"category": {"min": 1}}}, "expected one or more names, got bounds"),
         ({"where": {"segment": []}}, "an empty list"),
-        ({"where": {"segment": "VIP", "order_count": {"min": 100}}}, "segment: .*; order_count: 0"),
+        (
+            {"where": {"segment": "VIP", "order_count": {"min": 100}}},
+            "segment is VIP: .*; order_count is at least 100: 0",
+        ),
         ({"where": {}, "exclude": {"audiences": ["other"]}}, "there is no audience 'other'"),
         ({"where": {}, "exclude": {"audiences": ["list"]}}, "list excludes list: a circle"),
         ({"where": {}, "order_by": "-age"}, "`age` is not a column"),

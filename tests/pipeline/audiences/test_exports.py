@@ -50,6 +50,12 @@ def test_tags_and_attributes() -> None:
     assert json.loads(attributes) == {"audience": "spring", "segment": "VIP", "interest_segment": "Cats"}
 
 
+def test_a_name_with_the_separator_is_one_tag() -> None:
+    audience = AUDIENCE.assign(segment="Never bought, long silent")
+    tags = export(audience, CONTACTS, name="spring", tool="mailchimp").table.Tags.tolist()
+    assert tags == ["spring,Never bought long silent,Cats"]
+
+
 @pytest.mark.parametrize("tool", templates())
 def test_every_template_makes_texts(tool: str) -> None:
     made = export(AUDIENCE, CONTACTS, name="spring", tool=tool)

@@ -1,0 +1,113 @@
+"""Arguments of the commands that act on scores."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from pipeline.arguments.common import add_command, add_out, read_params
+
+if TYPE_CHECKING:
+    from pipeline.config.progress import Progress
+
+
+def add_audience(commands: Any) -> None:
+    """`kindred audience`."""
+
+    def run(options: argparse.Namespace, progress: Progress) -> str:
+        from pipeline.commands.actions.audience import AudienceOptions, audience
+        from pipeline.config.errors import UserError
+        from pipeline.report import terminal
+
+        result = audience(
+            read_params(options),
+            AudienceOptions(
+                name=options.name,
+                segments=options.segment,
+                interests=options.interest,
+                categories=options.category,
+                tool=options.tool,
+                out=options.out.resolve() if options.out else None,
+                holdout=options.holdout,
+                limit=options.limit,
+            ),
+        )
+        if result.failures:
+            terminal.show(result.as_text())
+            raise UserError("\n".join(result.failures))
+        return result.as_text()
+
+    summary = "write the customers of a segment, or of an audience, as a list"
+    command = add_command(commands, "audience", run, summary=summary)
+    command.add_argument("name", nargs="?", metavar="NAME", help="audience of the params file (default: all)")
+    for option, text in {
+        "segment": "segment, by name or id",
+        "interest": "interest segment or category",
+        "category": "category, at any level",
+    }.items():
+        command.add_argument(
+            f"--{option}", action="append", default=[], metavar="NAME", help=f"{text}; can be repeated"
+        )
+    command.add_argument("--for", dest="tool", metavar="TOOL", help="tool that imports the list, such as klaviyo")
+    command.add_argument("--holdout", type=float, metavar="SHARE", help="share to hold out, such as 0.1")
+    command.add_argument("--limit", type=int, metavar="N", help="number of customers, at most")
+    add_out(
+        command,
+        ".csv, .xlsx or .parquet file, or table of a .duckdb or .sqlite database (default: in outputs/audiences)",
+    )
+
+
+def add_changes(commands: Any) -> None:
+    """`kindred changes`."""
+
+    def run(options: argparse.Namespace, progress: Progress) -> str:
+        from pipeline.commands.actions.changes import changes
+        from pipeline.commands.history import parse_date
+
+        params = read_params(options)
+        name = "tags" if options.tags else "changes"
+        out = (options.out or params.path(params.outputs.folder) / f"{name}.csv").resolve()
+        since = parse_date(options.since, option="--since") if options.since else None
+        return changes(params, since=since, out=out, tags=options.tags)
+
+    summary = "list who entered and left which segment, tier and audience"
+    command = add_command(commands, "changes", run, summary=summary)
+    command.add_argument(
+        "--since", metavar="DATE", help="all changes after this date (default: those of the last scores)"
+    )
+    command.add_argument(
+        "--tags", action="store_true", help="one row per customer, with the tags to add and to remove, for a sync"
+    )
+    add_out(command, "file, or table of a database (default: changes.csv or tags.csv in the outputs folder)")
+
+
+def add_effect(commands: Any) -> None:
+    """`kindred effect`."""
+
+    def run(options: argparse.Namespace, progress: Progress) -> str:
+        from pipeline.commands.actions.effect import effect
+        from pipeline.commands.history import parse_date
+
+        as_of = parse_date(options.as_of, option="--as-of") if options.as_of else None
+        until = parse_date(options.until, option="--until")
+        return effect(read_params(options), options.audience, until=until, as_of=as_of)
+
+    summary = "show what an audience's campaign brought, compared with its control group"
+    command = add_command(commands, "effect", run, summary=summary)
+    command.add_argument("audience", metavar="AUDIENCE", help="name of the audience, as its list was written")
+    command.add_argument("--until", required=True, metavar="DATE", help="purchases before this date count")
+    command.add_argument("--as-of", metavar="DATE", help="date of the audience (default: the last before --until)")
+
+
+def add_serve(commands: Any) -> None:
+    """`kindred serve`."""
+
+    def run(options: argparse.Namespace, progress: Progress) -> str:
+        from pipeline.commands.actions.serve import serve
+
+        return serve(read_params(options), port=options.port)
+
+    command = add_command(
+        commands, "serve", run, summary="open a page on this machine to see segments and make audiences"
+    )
+    command.add_argument("--port", type=int, default=8700, metavar="N", help="port (default: %(default)s)")

@@ -1,0 +1,83 @@
+"""An audience that was written, in words for the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.audiences.build import HELD_OUT, SEND, Audience
+from pipeline.audiences.exports import Export
+from pipeline.report.terminal import align_columns, counted
+
+MAX_CONDITION_CHARS = 80
+
+
+@dataclass(frozen=True)
+class WrittenAudience:
+    """An audience and its list.
+
+    Attributes
+    ----------
+    next_command : str
+        Measures the effect; empty without a control group.
+    """
+
+    audience: Audience
+    path: Path
+    next_command: str
+    export: Export | None = None
+    contacts_notes: list[str] = field(default_factory=list)
+
+    def as_text(self) -> str:
+        """The funnel, the groups, the effect that they can show, warnings, and the file."""
+        audience = self.audience
+        before = [None, *(step.customer_count for step in audience.steps)]
+        rows = [
+            [step.text, f"{step.customer_count:,}", "" if last is None else f"-{last - step.customer_count:,}"]
+            for step, last in zip(audience.steps, before, strict=False)
+        ]
+        groups = {"Send": audience.count(SEND), "Held out": audience.count(HELD_OUT)}
+        lines = [
+            f"{audience.name}, as of {audience.as_of:%Y-%m-%d %H:%M}",
+            *align_columns(rows, right=(1, 2), max_chars=MAX_CONDITION_CHARS),
+            "",
+            *(f"{name:<16}{counted(count, 'customer')}" for name, count in groups.items()),
+            f"Can show        {effect_text(audience)}",
+            *(f"Warning         {warning}" for warning in self._warnings()),
+            f"List            {self.path}{self._list_text()}",
+        ]
+        if self.next_command:
+            lines.append(f"Next            {self.next_command}    # what it brought, once that day is there")
+        return "\n".join(lines)
+
+    def _list_text(self) -> str:
+        if self.export is None:
+            return ""
+        return f" ({counted(len(self.export.table), 'row')})"
+
+    def _warnings(self) -> list[str]:
+        warnings = [*self.contacts_notes]
+        if self.audience.unknown_count:
+            warnings.append(f"{counted(self.audience.unknown_count, 'id')} to exclude: not in the scores")
+        if self.export is not None and self.export.without_address_count:
+            warnings.append(
+                f"{counted(self.export.without_address_count, 'customer')} without a usable address left out"
+            )
+        if self.export is not None and self.export.shared_address_count:
+            warnings.append(
+                f"{counted(self.export.shared_address_count, 'customer')} left out: an earlier one has the same address"
+            )
+        return warnings
+
+
+def effect_text(audience: Audience) -> str:
+    """The smallest rise in buyers that the control group can show."""
+    held_out = audience.count(HELD_OUT)
+    if not held_out:
+        return "no effect, as nobody is held out; see --holdout and holdout_share"
+    if audience.base_rate is None:
+        return "not known, as the scores have no buy_probability"
+    if audience.detectable_rise is None:
+        return f"no rise at all, as {counted(held_out, 'customer')} held out are too few"
+    base, rise = audience.base_rate, audience.detectable_rise
+    return f"a rise from {base:.1%} to {base + rise:.1%} of customers who buy, or more"
