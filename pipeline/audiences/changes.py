@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.audiences.storage import STAMP
 from pipeline.stores import files
+from pipeline.stores.writers import write_table
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -89,7 +90,7 @@ def _with_entry_count(changed: ir.Table, earlier: ir.Table | None) -> ir.Table:
 def keep_changes(outputs: Path, changes: pa.Table, as_of: datetime) -> Path:
     """Write the changes up to ``as_of``; only their owner can read them."""
     path = outputs / FOLDER / f"{as_of.astimezone(UTC).strftime(STAMP)}.parquet"
-    files.write_table(path, changes, mode=files.PRIVATE)
+    write_table(path, changes, mode=files.PRIVATE)
     return path
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.audiences.build import SEND, Audience, Excluded
 from pipeline.stores import files
+from pipeline.stores.writers import write_table
 
 FOLDER, KEY = "audiences", ".key"
 STAMP = "%Y-%m-%dT%H%M%S"
@@ -52,7 +53,7 @@ def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudienc
     """Keep an audience, and what it was selected by."""
     folder = outputs / FOLDER / audience.name
     path = folder / f"{audience.as_of.strftime(STAMP)}.parquet"
-    files.write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
+    write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
     files.write_json(
         path.with_suffix(".json"),
         {

@@ -59,6 +59,7 @@ def reading_text(reading: ReadingSummary, timezone: str) -> str:
         f"Read      {reading.read_count:>12,} rows",
         f"Accepted  {reading.accepted_count:>12,}",
         f"Rejected  {reading.rejected_count:>12,}",
+        *([f"Forgotten {reading.forgotten_count:>12,}"] if reading.forgotten_count else []),
         *(f"  {rule:<24}{count:>12,}" for rule, count in reading.rejected_by_rule.items() if count),
         *(f"  {rule:<24}{count:>12,}  (kept)" for rule, count in reading.noted_by_rule.items() if count),
         f"Duplicates{reading.duplicate_count:>12,}  ({'dropped' if reading.duplicates_dropped else 'kept'})",
