@@ -193,7 +193,25 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", parents=[with_params], help="read and check the log without training")
     check.set_defaults(run=_check)
+
+    _add_upkeep(commands, with_params)
     return parser
+
+
+def _add_upkeep(commands: Any, with_params: argparse.ArgumentParser) -> None:
+    forget = commands.add_parser(
+        "forget", parents=[with_params], help="remove customers from all files and keep them out of later readings"
+    )
+    forget.add_argument("customers", nargs="*", metavar="CUSTOMER", help="customer id, exactly as in the log")
+    forget.add_argument(
+        "--file", type=Path, default=None, metavar="FILE", help="text file with one customer id per line"
+    )
+    forget.add_argument(
+        "--add-unknown",
+        action="store_true",
+        help="also keep ids out of later readings that no file holds (default: they are refused)",
+    )
+    forget.set_defaults(run=_forget)
 
 
 def _add_history(commands: Any, with_params: argparse.ArgumentParser) -> None:
@@ -359,6 +377,15 @@ def _check(options: argparse.Namespace) -> None:
     from pipeline.config.load import load_params
 
     print(check(load_params(options.params, options.set), progress=Progress()))
+
+
+def _forget(options: argparse.Namespace) -> None:
+    from pipeline.config.load import load_params
+    from pipeline.forgetting.forget import forget, read_ids
+
+    ids = [*options.customers, *(read_ids(options.file) if options.file else [])]
+    params = load_params(options.params, options.set)
+    print(forget(params, ids, add_unknown=options.add_unknown, progress=Progress()))
 
 
 if __name__ == "__main__":
