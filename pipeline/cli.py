@@ -16,13 +16,17 @@ from typing import Any
 
 EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
+EXIT_TRAIN_AGAIN = 3
 OBJECTS_BEFORE_COLLECTION = 200_000
 MODEL_HELP = "model to use (default: models:/<model_name>@champion)"
 RUN_HELP = "run id, or its first characters"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0 on success, 2 for a user error and 1 for any other failure."""
+    """Run one command. Returns 0 on success, 2 for a user error and 1 for any other failure.
+
+    `kindred drift` returns 3 if the model is to be trained again.
+    """
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     for library in ("mlflow", "alembic", "numba", "matplotlib"):
@@ -213,6 +217,15 @@ def _add_upkeep(commands: Any, with_params: argparse.ArgumentParser) -> None:
     )
     forget.set_defaults(run=_forget)
 
+    drift = commands.add_parser(
+        "drift",
+        parents=[with_params],
+        help="compare today's customers with the training, and say whether to train again",
+        epilog="Exit codes: 0 keep or watch the model, 3 train again, 2 user error, 1 any other failure.",
+    )
+    drift.add_argument("--model", default=None, metavar="URI", help=MODEL_HELP)
+    drift.set_defaults(run=_drift)
+
 
 def _add_history(commands: Any, with_params: argparse.ArgumentParser) -> None:
     history = commands.add_parser(
@@ -386,6 +399,16 @@ def _forget(options: argparse.Namespace) -> None:
     ids = [*options.customers, *(read_ids(options.file) if options.file else [])]
     params = load_params(options.params, options.set)
     print(forget(params, ids, add_unknown=options.add_unknown, progress=Progress()))
+
+
+def _drift(options: argparse.Namespace) -> int:
+    from pipeline.config.load import load_params
+    from pipeline.drift.command import drift
+
+    params = load_params(options.params, options.set)
+    result = drift(params, model_uri=options.model or params.tracking.champion_uri, progress=Progress())
+    print(result.as_text())
+    return EXIT_TRAIN_AGAIN if result.verdict == "train_again" else 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pipeline.commands.check import unlisted_note
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
+from pipeline.drift.reference import reference_of
 from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Profiles, Progress, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params, log_backtest
@@ -39,7 +40,11 @@ from pipeline.segmentation.data_requirements import require_enough
 from pipeline.segmentation.describe import Segments, describe_segments, seasonal_lifts
 from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
 from pipeline.segmentation.name_proposals import add_proposals, require_proposer
-from pipeline.segmentation.predictive_validity import CutoffData, build_cutoffs, measure_latest_validity
+from pipeline.segmentation.predictive_validity import (
+    CutoffData,
+    build_cutoffs,
+    measure_latest_validity,
+)
 from pipeline.segmentation.profile_cards import add_cards
 from pipeline.segmentation.retention import add_retention
 from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, metrics, training_summary
@@ -335,6 +340,7 @@ def _log_model(mlflow: Any, params: Params, findings: TrainingFindings) -> tuple
         folder = Path(temporary)
         segmentation.save(folder / model_registry.MODEL_FOLDER)
         save_shop(profiles.shop, params, folder / model_registry.SHOP_FOLDER)
+        reference_of(findings).save(folder / model_registry.SHOP_FOLDER)
         example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)
         return model_registry.log_model(mlflow, params, folder=folder, example=example, predicted=predicted)

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from babel.numbers import is_currency
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from pipeline.config.drift_params import DriftParams
 from pipeline.config.errors import ParamsError, without_passwords
 from pipeline.config.profile_params import (
     BacktestParams,
@@ -132,6 +133,7 @@ class Params(Section):
     moves: tuple[Move, ...] = ()
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     cards: CardsParams = CardsParams()
+    drift: DriftParams = DriftParams()
     folder: Annotated[Path, Field(exclude=True)] = Path()
     called_with: Annotated[tuple[str, ...], Field(exclude=True)] = ()
 

@@ -36,6 +36,11 @@ class LeftOut:
     row_count: int = 0
     unreadable_count: int = 0
 
+    @property
+    def total_count(self) -> int:
+        """All of them."""
+        return self.row_count + self.unreadable_count
+
 
 def find_forgotten(
     con: Backend, forgotten: ForgottenList, raw: RawTable, customer_column: str

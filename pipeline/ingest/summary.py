@@ -74,14 +74,9 @@ def summarise(
     """Count the rows of the tables raw_events, broken_rows and accepted_events, and of the view ``events``."""
     raw = findings.tables["events"]
     accepted, rejected, by_rule = _count_reasons(con, raw, rules)
-    # Counted, not summed up, so that a lost row is noticed.
-    unreadable = len(raw.unreadable) + left_out.unreadable_count
-    read = con.con.execute("select count(*) from raw_events").fetchone()[0] + unreadable
-    forgotten = left_out.row_count + left_out.unreadable_count
+    read, forgotten = _count_read(con, raw, left_out), left_out.total_count
     if read != accepted + rejected + forgotten:
-        raise AssertionError(
-            f"of {read:,} rows read, {accepted:,} were accepted, {rejected:,} rejected and {forgotten:,} forgotten"
-        )
+        raise AssertionError(f"read {read:,}, accepted {accepted:,}, rejected {rejected:,}, forgotten {forgotten:,}")
     _count_by_product(con, params.as_of)
     kinds = _count_by_kind(con)
     has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
@@ -117,6 +112,12 @@ def summarise(
         warnings=findings.warnings,
         forgotten_count=forgotten,
     )
+
+
+def _count_read(con: Backend, raw: RawTable, left_out: LeftOut) -> int:
+    """All rows, counted and not summed up, so that a lost row is noticed."""
+    split: int = con.con.execute("select count(*) from raw_events").fetchone()[0]
+    return split + len(raw.unreadable) + left_out.unreadable_count
 
 
 def _count_by_product(con: Backend, as_of: datetime) -> None:
