@@ -340,7 +340,7 @@ def _log_model(mlflow: Any, params: Params, findings: TrainingFindings) -> tuple
         folder = Path(temporary)
         segmentation.save(folder / model_registry.MODEL_FOLDER)
         save_shop(profiles.shop, params, folder / model_registry.SHOP_FOLDER)
-        reference_of(findings).save(folder / model_registry.SHOP_FOLDER)
+        reference_of(findings, params).save(folder / model_registry.SHOP_FOLDER)
         example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)
         return model_registry.log_model(mlflow, params, folder=folder, example=example, predicted=predicted)

@@ -25,6 +25,7 @@ class DriftParams(Section):
 
     columns: DriftLimit = DriftLimit(watch=0.1, train_again=0.25)
     segment_sizes: DriftLimit = DriftLimit(watch=0.1, train_again=0.25)
+    recent_activity: DriftLimit = DriftLimit(watch=0.1, train_again=0.25)
     moved_share: DriftLimit = DriftLimit(watch=0.2, train_again=0.4)
     new_category_share: DriftLimit = DriftLimit(watch=0.05, train_again=0.2)
     validity_loss: DriftLimit = DriftLimit(watch=0.02, train_again=0.05)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from models.drift import Limits, Verdict, judge
+from models.drift import CATEGORIES, Limits, Verdict, judge
 from pipeline.config.drift_params import DriftLimit
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
@@ -23,6 +23,12 @@ from pipeline.stores.workspace import workspace
 FILE = "drift.json"
 SHOWN_COLUMNS = 5
 VERDICTS: dict[Verdict, str] = {"keep": "keep the model", "watch": "watch the model", "train_again": "train again"}
+
+RECENT = {
+    "event_count": "events per active customer",
+    "order_count": "orders per active customer",
+    CATEGORIES: "categories of events",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class DriftResult:
             *align_columns([["Columns that moved most", "PSI"], *rows], right={1}),
             "",
             *(f"Sizes of the segments by {facet}: PSI {psi:.2f}" for facet, psi in reading.segment_psi.items()),
+            f"In the last {self.params.backtest.horizon_days} days: "
+            + ", ".join(f"{RECENT[what]} PSI {psi:.2f}" for what, psi in reading.recent_psi.items()),
             f"Events in new categories: {reading.new_category_share:.1%}",
             self._moved_line(),
             self._validity_line(),
@@ -96,6 +104,7 @@ class DriftResult:
             "customer_count": self.measured.customer_count,
             "column_psi": {drift.column: drift.psi for drift in reading.columns},
             "segment_psi": dict(reading.segment_psi),
+            "recent_psi": dict(reading.recent_psi),
             "moved_share": reading.other_segment_share,
             "new_category_share": reading.new_category_share,
             "buys_auc": self.measured.buys_auc.mean if self.measured.buys_auc else None,
@@ -133,6 +142,7 @@ def drift(params: Params, *, model_uri: str, progress: Progress) -> DriftResult:
             measured.reading,
             psi=_limits(limits.columns),
             segment_psi=_limits(limits.segment_sizes),
+            recent_psi=_limits(limits.recent_activity),
             moved=_limits(limits.moved_share),
             new_categories=_limits(limits.new_category_share),
             validity=_limits(limits.validity_loss),
@@ -153,6 +163,8 @@ def _sentence(name: str, value: float, measured: Measured) -> str:
     if name == "columns":
         largest = ", ".join(drift.column for drift in measured.reading.columns[:SHOWN_COLUMNS])
         return f"Profiles have changed: the five columns that moved most have a median PSI of {value:.2f}: {largest}"
+    if name.startswith("recent "):
+        return f"Lately the {RECENT[name.removeprefix('recent ')]} have changed: PSI {value:.2f}"
     if name == "new categories":
         return f"{value:.1%} of events are in categories that the model does not know"
     if name == "other segment":

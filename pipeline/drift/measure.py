@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from models.backtest import Figure, customer_weights
-from models.drift import DriftReading, column_drift, segment_drift
+from models.drift import CATEGORIES, DriftReading, column_drift, segment_drift
 from models.scorer import facet_column
 from models.validity import figures_of, predicted_by_groups
 from pipeline.config.params import Params
+from pipeline.drift.recent import recent_activity
 from pipeline.drift.reference import Reference, shares_of
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Progress, fetch_profiles
@@ -69,8 +70,19 @@ def measure_drift(
         other_segment_share=moved_share,
         new_category_share=_new_category_share(raw),
         validity_loss=_validity_loss(reference.buys_auc, buys_auc),
+        recent_psi=_recent_psi(source, as_trained, trained, reference),
     )
     return Measured(reading, len(profile), scored_at, buys_auc)
+
+
+def _recent_psi(source: Source, as_trained: Params, trained: TrainedModel, reference: Reference) -> dict[str, float]:
+    """PSI of what customers did in the last horizon to what they did in the horizon before the training."""
+    now = recent_activity(source, trained.shop.spec, as_trained.as_of, as_trained.backtest.horizon_days)
+    by_customer = column_drift(reference.recent, now.customers, trained_count=reference.active_count)
+    by_category = segment_drift(
+        reference.category_shares, now.category_shares, (reference.active_count, len(now.customers))
+    )
+    return {**{drift.column: drift.psi for drift in by_customer}, CATEGORIES: by_category}
 
 
 def _new_category_share(raw: RawMeasures) -> float:
