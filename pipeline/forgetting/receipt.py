@@ -77,7 +77,7 @@ def make_receipt(
     unknown_count: int,
 ) -> Receipt:
     """The receipt for what was found; of a forgetting that was interrupted, what its first attempt had found."""
-    name = listed.hash_of("\n".join(sorted(customer_ids)))
+    name = listed.hash_of("\n".join(sorted(customer_ids))).hex()
     unfinished = forgotten_folder(params) / f".unfinished-{name[:16]}.json"
     if unfinished.exists():
         return Receipt(unfinished, json.loads(unfinished.read_text(encoding="utf-8")))

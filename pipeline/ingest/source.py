@@ -103,7 +103,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
         raw, left_out = find_forgotten(con, forgotten, raw, found["customer_id"])
         findings.tables["events"] = raw
     rules = checks.rules(max_text_chars=source.max_text_chars)
-    _check_events(con, params, raw, rules, has_forgotten=forgotten is not None)
+    _check_events(con, params, raw, rules, has_forgotten=left_out.row_count > 0)
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)
     if forgotten is not None and customers is not None:

@@ -21,20 +21,14 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class ForgottenList:
-    """Keyed hashes (HMAC-SHA256, RFC 2104) of the ids of forgotten customers.
-
-    Attributes
-    ----------
-    hashes : frozenset of str
-        Hexadecimal.
-    """
+    """Keyed hashes (HMAC-SHA256, RFC 2104) of the ids of forgotten customers."""
 
     key: bytes
-    hashes: frozenset[str]
+    hashes: frozenset[bytes]
 
-    def hash_of(self, customer_id: str) -> str:
+    def hash_of(self, customer_id: str) -> bytes:
         """The keyed hash of an id."""
-        return hmac.digest(self.key, customer_id.encode(), "sha256").hex()
+        return hmac.digest(self.key, customer_id.encode(), "sha256")
 
     def holds(self, customer_id: str) -> bool:
         """Whether the customer is forgotten."""
@@ -67,7 +61,7 @@ def read_list(params: Params) -> ForgottenList | None:
             "come back. Restore the file from a backup."
         )
     key = bytes.fromhex((folder / KEY).read_text(encoding="utf-8").strip())
-    return ForgottenList(key, frozenset((folder / LIST).read_text(encoding="utf-8").split()))
+    return ForgottenList(key, frozenset(map(bytes.fromhex, (folder / LIST).read_text(encoding="utf-8").split())))
 
 
 def new_list(params: Params) -> ForgottenList:
@@ -80,7 +74,7 @@ def new_list(params: Params) -> ForgottenList:
 
 def write_list(params: Params, forgotten: ForgottenList) -> None:
     """Replace the list; its key stays."""
-    _write_private(forgotten_folder(params) / LIST, "".join(f"{text}\n" for text in sorted(forgotten.hashes)))
+    _write_private(forgotten_folder(params) / LIST, "".join(f"{each.hex()}\n" for each in sorted(forgotten.hashes)))
 
 
 def _write_private(path: Path, text: str) -> None:
