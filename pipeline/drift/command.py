@@ -62,7 +62,7 @@ class DriftResult:
             *align_columns([["Columns that moved most", "PSI"], *rows], right={1}),
             "",
             *(f"Sizes of the segments by {facet}: PSI {psi:.2f}" for facet, psi in reading.segment_psi.items()),
-            f"In the last {self.params.backtest.horizon_days} days: "
+            f"In the last {self.measured.horizon_days} days: "
             + ", ".join(f"{RECENT[what]} PSI {psi:.2f}" for what, psi in reading.recent_psi.items()),
             f"Events in new categories: {reading.new_category_share:.1%}",
             self._moved_line(),
@@ -82,7 +82,7 @@ class DriftResult:
 
     def _validity_line(self) -> str:
         now, then = self.measured.buys_auc, self.buys_auc_at_training
-        days = self.params.backtest.horizon_days
+        days = self.measured.horizon_days
         if then is None:
             return "Prediction of buyers: not measured at training (quality.validity)"
         if now is None:

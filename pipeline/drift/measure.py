@@ -36,6 +36,8 @@ class Measured:
     ----------
     customer_count : int
         Customers of today.
+    horizon_days : int
+        ``backtest.horizon_days`` of the training: the days that outcomes and recent activity are measured in.
     scored_at : datetime or None
         Date of the scores that today's segments were compared with; None if there are none of this model.
     buys_auc : Figure or None
@@ -44,6 +46,7 @@ class Measured:
 
     reading: DriftReading
     customer_count: int
+    horizon_days: int
     scored_at: datetime | None
     buys_auc: Figure | None
 
@@ -72,7 +75,7 @@ def measure_drift(
         validity_loss=_validity_loss(reference.buys_auc, buys_auc),
         recent_psi=_recent_psi(source, as_trained, trained, reference),
     )
-    return Measured(reading, len(profile), scored_at, buys_auc)
+    return Measured(reading, len(profile), as_trained.backtest.horizon_days, scored_at, buys_auc)
 
 
 def _recent_psi(source: Source, as_trained: Params, trained: TrainedModel, reference: Reference) -> dict[str, float]:

@@ -230,6 +230,34 @@ def test_nothing_changes_when_a_file_cannot_be_written(tmp_path: Path, monkeypat
     assert len(pd.read_parquet(later)) == 0 and manifest_fits(scores)
 
 
+@pytest.mark.parametrize("step", range(1, 9))
+def test_an_interruption_at_any_step_can_be_repeated(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = small(tmp_path)
+    scores = write_scores(params, "canary", "b")
+    for name in ("history", "zone"):
+        write_table(scores.with_name(f"{name}.parquet"), pd.DataFrame({"customer_id": ["canary", "b"]}))
+    replace, done = Path.replace, 0
+
+    def interrupted(path: Path, target: Path) -> Path:
+        nonlocal done
+        replaced, done = replace(path, target), done + 1
+        if done == step:
+            raise KeyboardInterrupt
+        return replaced
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            forget(params, ["canary"], progress=quiet)
+    if step < 8:
+        forget(params, ["canary"], progress=quiet)
+    assert holding(scores.parent, "canary") == [] and manifest_fits(scores)
+    (receipt,) = [path for path in (scores.parent / FOLDER).iterdir() if path.suffix == ".json"]
+    assert json.loads(receipt.read_text())["removed_row_counts"] == {"scores": 1, "history": 1, "zone": 1}
+
+
 def test_rejected_rows_workbooks_and_leftovers(tmp_path: Path) -> None:
     from openpyxl import Workbook
 
