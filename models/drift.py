@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,9 @@ from models.scorer import Floats
 BIN_COUNT = 10
 MIN_SHARE = 1e-4
 """Floor of a bin's share: PSI is infinite for an empty bin."""
+CATEGORIES = "categories"
+OF_CATEGORIES = ("new categories", f"recent {CATEGORIES}")
+"""Figures of `judge` that say nothing of who buys."""
 Verdict = Literal["keep", "watch", "train_again"]
 
 
@@ -64,6 +67,8 @@ class DriftReading:
         Share of events in categories that the model does not know.
     validity_loss : float or None
         AUROC of who buys at training, minus that of today's outcomes; None while outcomes are not known.
+    recent_psi : mapping of str to float
+        What customers did lately -> PSI to what they did just before the training.
     """
 
     columns: Sequence[ColumnDrift]
@@ -71,6 +76,7 @@ class DriftReading:
     other_segment_share: float | None
     new_category_share: float
     validity_loss: float | None
+    recent_psi: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,17 +166,25 @@ def stability_index(expected: Floats, actual: Floats, counts: tuple[int, int]) -
 
 
 def judge(
-    reading: DriftReading, *, psi: Limits, segment_psi: Limits, moved: Limits, new_categories: Limits, validity: Limits
+    reading: DriftReading,
+    *,
+    psi: Limits,
+    segment_psi: Limits,
+    recent_psi: Limits,
+    moved: Limits,
+    new_categories: Limits,
+    validity: Limits,
 ) -> tuple[Verdict, list[tuple[str, float, Verdict]]]:
     """The verdict, and the figures behind it that are not `keep`, the worst first.
 
     Outcomes decide when they are known: a model that still predicts as well is at most watched, however far a column
-    has moved. One column alone is never a reason to train again, as a shop has many; the median of the five that moved
-    most is.
+    has moved. They only say who buys, not what, so a change of categories counts in any case. One column alone is never
+    a reason to train again, as a shop has many; the median of the five that moved most is.
     """
     figures = {
         "columns": (_typical_of_largest(reading.columns), psi),
         **{f"segments of {facet}": (value, segment_psi) for facet, value in reading.segment_psi.items()},
+        **{f"recent {what}": (value, recent_psi) for what, value in reading.recent_psi.items()},
         "new categories": (reading.new_category_share, new_categories),
     }
     if reading.other_segment_share is not None:
@@ -179,7 +193,10 @@ def judge(
     if reading.validity_loss is not None:
         outcome = validity.verdict(reading.validity_loss)
         if outcome != "train_again":
-            judged = [(name, value, "watch" if own == "train_again" else own) for name, value, own in judged]
+            judged = [
+                (name, value, "watch" if own == "train_again" and name not in OF_CATEGORIES else own)
+                for name, value, own in judged
+            ]
         judged.append(("predictive validity", reading.validity_loss, outcome))
     order: dict[Verdict, int] = {"train_again": 0, "watch": 1, "keep": 2}
     reasons = sorted((row for row in judged if row[2] != "keep"), key=lambda row: (order[row[2]], -row[1]))

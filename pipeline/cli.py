@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.arguments import parser
+from pipeline.arguments.common import Outcome
 
 EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
@@ -32,9 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.filterwarnings("ignore")
     try:
         with rare_garbage_collection(), terminal.TerminalProgress(messages) as progress:
-            text = options.run(options, progress)
-        terminal.show(text)
-        return 0
+            outcome = options.run(options, progress)
+        if isinstance(outcome, str):
+            outcome = Outcome(outcome, 0)
+        terminal.show(outcome.text)
+        return outcome.exit_code
     except UserError as error:
         print(f"kindred: {error}", file=sys.stderr)
         return EXIT_USER_ERROR

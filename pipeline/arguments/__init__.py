@@ -23,6 +23,8 @@ COMMANDS = (
     actions.add_audience,
     actions.add_changes,
     actions.add_effect,
+    actions.add_drift,
+    actions.add_forget,
     segments.add_explain,
     segments.add_rename,
     segments.add_compare,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.arguments.common import add_command, add_out, read_params
+from pipeline.arguments.common import Outcome, add_command, add_model, add_out, read_params
 
 if TYPE_CHECKING:
     from pipeline.config.progress import Progress
+
+
+EXIT_TRAIN_AGAIN = 3
+"""Exit code of `kindred drift` that tells a scheduler to train again."""
 
 
 def add_audience(commands: Any) -> None:
@@ -97,6 +102,42 @@ def add_effect(commands: Any) -> None:
     command.add_argument("audience", metavar="AUDIENCE", help="name of the audience, as its list was written")
     command.add_argument("--until", required=True, metavar="DATE", help="purchases before this date count")
     command.add_argument("--as-of", metavar="DATE", help="date of the audience (default: the last before --until)")
+
+
+def add_drift(commands: Any) -> None:
+    """`kindred drift`."""
+
+    def run(options: argparse.Namespace, progress: Progress) -> str | Outcome:
+        from pipeline.drift.command import drift
+
+        params = read_params(options)
+        result = drift(params, model_uri=options.model or params.tracking.champion_uri, progress=progress)
+        return Outcome(result.as_text(), EXIT_TRAIN_AGAIN if result.verdict == "train_again" else 0)
+
+    summary = "compare today's customers with the training, and say whether to train again"
+    command = add_command(commands, "drift", run, summary=summary)
+    command.epilog = "Exit codes: 0 keep or watch the model, 3 train again, 2 user error, 1 any other failure."
+    add_model(command)
+
+
+def add_forget(commands: Any) -> None:
+    """`kindred forget`."""
+
+    def run(options: argparse.Namespace, progress: Progress) -> str:
+        from pipeline.forgetting.forget import forget, read_ids
+
+        ids = [*options.customers, *(read_ids(options.file) if options.file else [])]
+        return forget(read_params(options), ids, add_unknown=options.add_unknown, progress=progress)
+
+    summary = "remove customers from all files and keep them out of later readings"
+    command = add_command(commands, "forget", run, summary=summary)
+    command.add_argument("customers", nargs="*", metavar="CUSTOMER", help="customer id, exactly as in the log")
+    command.add_argument("--file", type=Path, metavar="FILE", help="text file with one customer id per line")
+    command.add_argument(
+        "--add-unknown",
+        action="store_true",
+        help="also keep ids out of later readings that no file holds (default: they are refused)",
+    )
 
 
 def add_serve(commands: Any) -> None:

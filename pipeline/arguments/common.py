@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,16 @@ if TYPE_CHECKING:
     from pipeline.config.params import Params
     from pipeline.config.progress import Progress
 
-Run = Callable[[argparse.Namespace, "Progress"], str]
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command prints, and its exit code."""
+
+    text: str
+    exit_code: int
+
+
+Run = Callable[[argparse.Namespace, "Progress"], str | Outcome]
 LANGUAGES = ("en", "uk", "ru", "sq")
 RUN_HELP = "run id, or its first characters"
 

@@ -64,6 +64,7 @@ def reading_text(reading: ReadingSummary, timezone: str) -> str:
         ("Read", reading.read_count, "rows"),
         ("Accepted", reading.accepted_count, ""),
         ("Rejected", reading.rejected_count, ""),
+        *([("Forgotten", reading.forgotten_count, "")] if reading.forgotten_count else []),
         *((f"  {rule}", count, remark) for rule, count, remark in rules if count),
         ("Duplicates", reading.duplicate_count, f"({'dropped' if reading.duplicates_dropped else 'kept'})"),
         ("Customers", reading.customer_count, ""),

@@ -37,7 +37,11 @@ from pipeline.segmentation.describe import Segments, describe_segments, seasonal
 from pipeline.segmentation.expected_values import fit_expected_values
 from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
 from pipeline.segmentation.name_proposals import add_proposals, require_proposer
-from pipeline.segmentation.predictive_validity import CutoffData, build_cutoffs, measure_latest_validity
+from pipeline.segmentation.predictive_validity import (
+    CutoffData,
+    build_cutoffs,
+    measure_latest_validity,
+)
 from pipeline.segmentation.profile_cards import add_cards
 from pipeline.segmentation.retention import add_retention
 from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, training_summary

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.saved_segmentation import Segmentation, input_columns
 from pipeline.config.params import Params
+from pipeline.drift.reference import reference_of
 from pipeline.profiles.interest_fit import Backtest, log_backtest
 from pipeline.profiles.search_queries import query_metrics
 from pipeline.profiles.shop import save_shop
@@ -93,6 +94,7 @@ def log_trained_model(run: OpenRun, params: Params, findings: TrainingFindings) 
         folder = Path(temporary)
         segmentation.save(folder / model_registry.MODEL_FOLDER)
         save_shop(profiles.shop, params.without_folders(), folder / model_registry.SHOP_FOLDER)
+        reference_of(findings, params).save(folder / model_registry.SHOP_FOLDER)
         example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)
         return model_registry.log_model(run, params, folder=folder, example=example, predicted=predicted)

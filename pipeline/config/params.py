@@ -17,6 +17,7 @@ from babel.numbers import is_currency
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from pipeline.config.audience_params import AudienceParams, ContactsTable
+from pipeline.config.drift_params import DriftParams
 from pipeline.config.errors import ParamsError, without_passwords
 from pipeline.config.profile_params import (
     BacktestParams,
@@ -140,6 +141,7 @@ class Params(Section):
     # Not part of a model: they say what is done with its scores.
     audiences: Annotated[dict[AudienceName, AudienceParams], Field(exclude=True)] = Field(default_factory=dict)
     contacts: Annotated[ContactsTable | None, Field(exclude=True)] = None
+    drift: DriftParams = DriftParams()
     folder: Annotated[Path, Field(exclude=True)] = Path()
     called_with: Annotated[tuple[str, ...], Field(exclude=True)] = ()
 

@@ -29,10 +29,12 @@ from pipeline.ingest.column_sql import (
     literal,
     quoted,
 )
+from pipeline.ingest.forgotten_rows import IS_KEPT, LeftOut, drop_forgotten, find_forgotten
 from pipeline.ingest.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.summary import ReadingSummary, summarise
 from pipeline.stores.database import TEMPORARY, create_view, materialise
+from pipeline.stores.forgotten import read_list
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -74,7 +76,7 @@ class Source:
 
 
 def read_source(con: Backend, params: Params, *, rejected_path: Path | None, since: datetime | None = None) -> Source:
-    """Read and check the tables of ``params.source``.
+    """Read and check the tables of ``params.source``, without the customers that were forgotten.
 
     Parameters
     ----------
@@ -97,12 +99,18 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     findings.tables["events"] = raw
     found = map_columns(raw, source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
     findings.warnings += unused_column_warnings(raw, found, key="source.events")
+    forgotten, left_out = read_list(params), LeftOut()
+    if forgotten is not None:
+        raw, left_out = find_forgotten(con, forgotten, raw, found["customer_id"])
+        findings.tables["events"] = raw
     rules = checks.rules(max_text_chars=source.max_text_chars)
-    _check_events(con, params, raw, rules)
+    _check_events(con, params, raw, rules, has_forgotten=left_out.row_count > 0)
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)
+    if forgotten is not None and customers is not None:
+        drop_forgotten(con, forgotten, "customers")
     events, duplicate_count = _distinct_events(con, drop_duplicates=source.drop_duplicates)
-    summary = summarise(con, params, findings, rules, events, products, duplicate_count)
+    summary = summarise(con, params, findings, rules, events, products, duplicate_count, left_out)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
     if summary.read_count == 0:
@@ -162,14 +170,17 @@ def _time_sql(con: Backend, params: Params, raw: RawTable, at: str, *, rows: str
     return as_time(at, raw.columns[at], time_format=table.time_format, timezone=table.timezone, largest=largest)
 
 
-def _check_events(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> None:
+def _check_events(
+    con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], *, has_forgotten: bool
+) -> None:
     """Table broken_rows (file, row, reasons) and view accepted_events, which has our columns.
 
     Rows are not copied: twenty million take three gigabytes, and writing them takes longer than reading them again from
     Parquet, where each later step reads only the columns it needs. Only logs whose times are texts are copied, so that
     the times are parsed once.
     """
-    parsed = con.sql(_parse_events(con, raw, params))
+    query = _parse_events(con, raw, params)
+    parsed = con.sql(f"{query} where {IS_KEPT}" if has_forgotten else query)
     at = params.source.events.columns.get("occurred_at", "occurred_at")
     if raw.columns[at] == "VARCHAR":
         parsed = materialise(con, parsed, "parsed_events")

@@ -15,6 +15,7 @@ from features.events import WITHOUT_PRODUCT, EventType
 from pipeline.config.params import Params
 from pipeline.ingest.catalogue import Findings
 from pipeline.ingest.column_sql import literal
+from pipeline.ingest.forgotten_rows import LeftOut
 from pipeline.ingest.raw_tables import RawTable
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class ReadingSummary:
     """Counts of what was read, without any customer's data.
 
     ``unlisted_count`` is the number of events of types in no list of `source.events.event_types`. ``other_event_types``
-    has the most frequent of these types, shortened; it is empty if there are more than `MAX_TYPES`.
+    has the most frequent of these types, shortened; it is empty if there are more than `MAX_TYPES`. ``read_count`` is
+    the sum of accepted, rejected and forgotten rows; the last belong to customers who were forgotten.
     """
 
     files: dict[str, int]
@@ -52,6 +54,7 @@ class ReadingSummary:
     product_count: int
     digest: str
     warnings: list[str] = field(default_factory=list)
+    forgotten_count: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -66,14 +69,14 @@ def summarise(
     events: ir.Table,
     products: ir.Table | None,
     duplicate_count: int,
+    left_out: LeftOut,
 ) -> ReadingSummary:
     """Count the rows of the tables raw_events, broken_rows and accepted_events, and of the view ``events``."""
     raw = findings.tables["events"]
     accepted, rejected, by_rule = _count_reasons(con, raw, rules)
-    # Counted, not summed up, so that a lost row is noticed.
-    read = con.con.execute("select count(*) from raw_events").fetchone()[0] + len(raw.unreadable)
-    if read != accepted + rejected:
-        raise AssertionError(f"of {read:,} rows read, {accepted:,} were accepted and {rejected:,} rejected")
+    read, forgotten = _count_read(con, raw, left_out), left_out.total_count
+    if read != accepted + rejected + forgotten:
+        raise AssertionError(f"read {read:,}, accepted {accepted:,}, rejected {rejected:,}, forgotten {forgotten:,}")
     _count_by_product(con, params.as_of)
     kinds = _count_by_kind(con)
     has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
@@ -107,7 +110,14 @@ def summarise(
         product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
         digest=_digest(findings.tables),
         warnings=findings.warnings,
+        forgotten_count=forgotten,
     )
+
+
+def _count_read(con: Backend, raw: RawTable, left_out: LeftOut) -> int:
+    """All rows, counted and not summed up, so that a lost row is noticed."""
+    split: int = con.con.execute("select count(*) from raw_events").fetchone()[0]
+    return split + len(raw.unreadable) + left_out.unreadable_count
 
 
 def _count_by_product(con: Backend, as_of: datetime) -> None:

@@ -123,6 +123,7 @@ class Reading(Part):
     product_count: int
     digest: str
     warnings: list[str]
+    forgotten_count: int = 0
 
 
 class Candidate(Part):

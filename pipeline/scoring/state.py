@@ -155,10 +155,10 @@ def save(con: Backend, folder: Path, previous: Manifest | None, night: Night) ->
         products=new.write("products", "select product_id, category_path, brand from products order by product_id")
         if night.has_products
         else None,
-        seasons=new.write("seasons", f"select * from {SEASON_SUMS} order by period, product_id, category_path"),
+        seasons=write_seasons(new),
     )
     files.write_json(folder / MANIFEST, manifest.as_json())
-    _delete_unlisted(folder, manifest)
+    delete_unlisted(folder, manifest)
 
 
 def _append_or_rewrite_measures(new: NumberedFiles, kept: tuple[MeasuresFile, ...]) -> tuple[MeasuresFile, ...]:
@@ -190,8 +190,16 @@ def _merge_small_parts(new: NumberedFiles, night: Night) -> tuple[EventsPart, ..
     return *parts, part
 
 
-def _delete_unlisted(folder: Path, manifest: Manifest) -> None:
-    listed = {MANIFEST, *(entry.file for entry in manifest.listed())}
+def write_seasons(new: NumberedFiles) -> StateFile:
+    """Write the rows of `SEASON_SUMS`."""
+    return new.write("seasons", f"select * from {SEASON_SUMS} order by period, product_id, category_path")
+
+
+def delete_unlisted(folder: Path, manifest: Manifest | None) -> None:
+    """Delete the files that the manifest does not list; without a manifest that can be used, the whole state."""
+    listed = {MANIFEST, *(entry.file for entry in manifest.listed())} if manifest else set()
+    if manifest is None:
+        (folder / MANIFEST).unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.name not in listed and path.name.startswith(OWN_PREFIXES):
             path.unlink()

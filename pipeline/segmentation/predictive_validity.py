@@ -35,6 +35,7 @@ from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import backtest_cutoffs, sample_of
 from pipeline.profiles.prepare_events import with_columns, with_customer_numbers
+from pipeline.profiles.shop import Shop
 from pipeline.segmentation.cluster import cluster, segment_ids
 from pipeline.stores.database import TEMPORARY, materialise
 
@@ -158,9 +159,17 @@ def build_cutoffs(
     return [build_cutoff_data(con, sample, params, cutoff) for cutoff in counted], ""
 
 
-def build_cutoff_data(con: Backend, sample: Source, params: Params, cutoff: datetime) -> CutoffData:
-    """Profiles from the events before ``cutoff``, and outcomes from the horizon after it."""
-    profiles = build_profiles(con, sample, params.model_copy(update={"as_of": cutoff}))
+def build_cutoff_data(
+    con: Backend, sample: Source, params: Params, cutoff: datetime, *, shop: Shop | None = None
+) -> CutoffData:
+    """Profiles from the events before ``cutoff``, and outcomes from the horizon after it.
+
+    Parameters
+    ----------
+    shop : Shop, optional
+        Shop of a model, whose columns the profiles have. Default: learn it from the events.
+    """
+    profiles = build_profiles(con, sample, params.model_copy(update={"as_of": cutoff}), shop=shop)
     count, categories = len(profiles.table), profiles.shop.spec.cut.categories
     known_customers, category_columns, observed = (
         con.table(name, database=TEMPORARY) for name in ("known_customers", "category_columns", "observed_events")

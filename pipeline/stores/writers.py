@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
@@ -247,6 +248,11 @@ def _read_csv(path: Path, types: Types) -> pa.Table:
 def _from_spreadsheet(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     """Texts of a CSV without the apostrophes that `_for_spreadsheets` put before formulas."""
     return pc.if_else(pc.match_substring_regex(texts, f"^'{FORMULA}"), pc.utf8_slice_codeunits(texts, 1), texts)
+
+
+def without_apostrophe(text: str) -> str:
+    """A text of a CSV without the apostrophe that `write_table` put before a formula."""
+    return text[1:] if re.match(f"'{FORMULA}", text) else text
 
 
 def _for_spreadsheets(table: pa.Table) -> pa.Table:

@@ -21,10 +21,10 @@ from pipeline.commands.actions.effect import effect
 from pipeline.commands.score import score
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.stores import model_registry
 from pipeline.stores.workspace import workspace
-from tests.pipeline.conftest import quiet
 
 UNTIL = datetime(2025, 12, 1, tzinfo=UTC)
 PLANTED = 0.12
@@ -38,7 +38,7 @@ def scored(params: Callable[..., Params], champion: object) -> Params:
     key = made.path(made.outputs.folder) / "audiences" / ".key"  # a random one would find an effect by chance at times
     key.parent.mkdir(parents=True)
     key.write_text("key of the tests")
-    score(made, model_uri=made.tracking.champion_uri, out=made.path(made.outputs.scores), progress=quiet)
+    score(made, model_uri=made.tracking.champion_uri, out=made.path(made.outputs.scores), progress=SILENT)
     audience(made, AudienceOptions("everyone"))
     return made
 
@@ -107,7 +107,7 @@ def test_scores_of_a_later_day_change_and_keep_names(scored: Params) -> None:
     later = scored.model_copy(update={"as_of": datetime(2025, 11, 20, tzinfo=UTC)})
     out = scored.path(scored.outputs.scores)
     before = pd.read_parquet(out).set_index("customer_id")
-    result = score(later, model_uri=scored.tracking.champion_uri, out=out, progress=quiet)
+    result = score(later, model_uri=scored.tracking.champion_uri, out=out, progress=SILENT)
     after = pd.read_parquet(out).set_index("customer_id")
     both = pd.DataFrame({"before": before.segment_id, "after": after.segment_id}).fillna("")
     moved = both.before != both.after
@@ -153,7 +153,7 @@ def test_a_name_given_after_the_scores_asks_for_new_ones(scored: Params) -> None
         audience(scored, AudienceOptions(segments=["Stars"]))
     message = f"{segment_id} was given this name after these scores, which call it {name!r}: score again."
     assert message in str(raised.value)
-    score(scored, model_uri=scored.tracking.champion_uri, out=scored.path(scored.outputs.scores), progress=quiet)
+    score(scored, model_uri=scored.tracking.champion_uri, out=scored.path(scored.outputs.scores), progress=SILENT)
     with pytest.raises(UserError, match=f"It is {segment_id}, which is called 'Stars' now"):
         audience(scored, AudienceOptions(segments=[name]))
     assert len(audience(scored, AudienceOptions(segments=["Stars"])).written) == 1

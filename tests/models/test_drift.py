@@ -18,6 +18,7 @@ from models.drift import (
 LIMITS = {
     "psi": Limits(0.1, 0.25),
     "segment_psi": Limits(0.1, 0.25),
+    "recent_psi": Limits(0.1, 0.25),
     "moved": Limits(0.1, 0.2),
     "new_categories": Limits(0.05, 0.2),
     "validity": Limits(0.02, 0.05),
@@ -90,6 +91,9 @@ def test_a_segment_that_appears_or_goes() -> None:
         ({"other_segment_share": 0.25}, "train_again"),
         ({"other_segment_share": 0.25, "validity_loss": 0.0}, "watch"),
         ({"validity_loss": 0.06}, "train_again"),
+        ({"recent_psi": {"order_count": 0.3}, "validity_loss": 0.0}, "watch"),
+        ({"recent_psi": {"categories": 0.3}, "validity_loss": 0.0}, "train_again"),
+        ({"new_category_share": 0.3, "validity_loss": 0.0}, "train_again"),
     ],
 )
 def test_verdicts(changes, expected) -> None:

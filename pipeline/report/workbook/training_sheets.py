@@ -86,6 +86,7 @@ def data_quality_sheet(summary: Summary) -> Sheet:
         ("rows", "read", reading.read_count),
         ("rows", "accepted", reading.accepted_count),
         ("rows", "rejected", reading.rejected_count),
+        *([("rows", "of forgotten customers", reading.forgotten_count)] if reading.forgotten_count else []),
         (
             "rows",
             "repeat others; " + ("removed" if reading.duplicates_dropped else "kept"),

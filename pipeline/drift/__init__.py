@@ -1,0 +1,1 @@
+"""`kindred drift`: whether the model still fits the customers of today."""

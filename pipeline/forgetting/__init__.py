@@ -1,0 +1,1 @@
+"""`kindred forget`: removes customers from everything that Kindred keeps."""

@@ -1,0 +1,167 @@
+"""`kindred forget`: removes customers from everything Kindred keeps, and keeps later readings from seeing them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.errors import UserError
+from pipeline.config.params import Params
+from pipeline.forgetting.receipt import FILES, Receipt, make_receipt
+from pipeline.forgetting.state_rows import delete_leftovers, forget_in_state
+from pipeline.forgetting.tables import (
+    REJECTED,
+    STATE,
+    WORKBOOKS,
+    Forgotten,
+    HeldRows,
+    find_rows,
+    row_count,
+    write_without,
+)
+from pipeline.report.next_steps import command
+from pipeline.report.terminal import align_columns, counted
+from pipeline.scoring import state
+from pipeline.stores import files, mlflow_runs
+from pipeline.stores.forgotten import new_list, read_list, write_list
+from pipeline.stores.model_rows import ModelRows, models_with_rows
+from pipeline.stores.workspace import Workspace, workspace
+
+SHOWN_POSITIONS = 5
+
+
+def forget(
+    params: Params, customer_ids: Sequence[str], *, add_unknown: bool = False, progress: Callable[[str], None]
+) -> str:
+    """Remove customers from all files below the outputs folder and from the scores, and put them on the list.
+
+    What is to be removed is found first, and nothing is changed if that fails. The list comes before the files, so no
+    command that runs after a crash sees the customers; the same command again removes the rest.
+
+    Parameters
+    ----------
+    customer_ids : sequence of str
+        Exactly as in the log.
+    add_unknown : bool
+        Also put ids on the list that no file holds. Otherwise they are refused, as a mistyped id would forget nobody.
+
+    Raises
+    ------
+    UserError
+        No id is given, an id is unknown, or a file is damaged. Nothing was changed.
+    """
+    ids = frozenset(customer_ids) - {""}
+    if not ids:
+        raise UserError("kindred forget: expected at least one customer id, or --file with one id per line.")
+    customers = Forgotten(ids)
+    with workspace(params) as session:
+        _delete_leftovers(session.folder)
+        progress("looking for the customers")
+        held = find_rows(params, customers)
+        listed = read_list(params) or new_list(params)
+        seen = {each for file in held if file.place != REJECTED for each in file.ids}
+        unknown = [each for each in ids if each not in seen and not listed.holds(each)]
+        if unknown and not add_unknown:
+            raise _unknown_ids(customer_ids, set(unknown))
+        models = models_with_rows(session.store) if mlflow_runs.has_store(params) else []
+        receipt = make_receipt(params, listed, ids, held, models, unknown_count=len(unknown))
+        receipt.write()
+        write_list(params, listed.with_customers(ids))
+        progress("removing")
+        _remove(session, customers, held, receipt)
+        path = receipt.finish()
+    return _as_text(params, receipt, models, path)
+
+
+def read_ids(path: Path) -> list[str]:
+    """Ids from a text file, one per line.
+
+    Raises
+    ------
+    UserError
+        The file cannot be read.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"--file {path}: expected a text file in UTF-8 with one customer id per line.") from None
+
+
+def _delete_leftovers(folder: Path) -> None:
+    """Delete what killed commands left: it may hold anybody."""
+    for leftover in folder.rglob(f"{files.TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
+    delete_leftovers(folder / state.FOLDER)
+
+
+def _unknown_ids(customer_ids: Sequence[str], unknown: set[str]) -> UserError:
+    positions = [str(number) for number, each in enumerate(customer_ids, 1) if each in unknown]
+    more = ", ..." if len(positions) > SHOWN_POSITIONS else ""
+    return UserError(
+        f"expected ids of customers that Kindred's files hold; {len(unknown)} of {len(set(customer_ids))} are unknown "
+        f"(number {', '.join(positions[:SHOWN_POSITIONS])}{more}). Nothing was changed. Write ids exactly as in the "
+        "log, or add --add-unknown to keep them out of later readings."
+    )
+
+
+def _remove(session: Workspace, customers: Forgotten, held: Sequence[HeldRows], receipt: Receipt) -> None:
+    """Remove the rows; every file is replaced whole, and none if one cannot be written."""
+    tables = [file.path for file in held if file.place != WORKBOOKS and not file.place.startswith(STATE)]
+    with ExitStack() as written:
+        for path in tables:
+            temporary = written.enter_context(files.replacing(path, mode=path.stat().st_mode & 0o777))
+            write_without(path, customers, temporary)
+    for file in held:
+        if file.place == WORKBOOKS:
+            file.path.unlink()
+    if any(file.place.startswith(STATE) for file in held):
+        forget_in_state(session, customers)
+    # Also files that a first attempt replaced before it was interrupted.
+    changed = {session.folder / name for name in receipt.content[FILES]} | set(tables)
+    _update_manifests({path for path in changed if path.is_file() and path.parent.name != state.FOLDER})
+
+
+def _update_manifests(changed: Iterable[Path]) -> None:
+    """Give the manifests next to changed tables the tables' digests and row counts."""
+    for path in sorted(changed):
+        for manifest in sorted(path.parent.glob("*.json")):
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and _is_updated(content, path, is_own=manifest.stem == path.stem):
+                files.write_json(manifest, content)
+
+
+def _is_updated(content: dict[str, Any], path: Path, *, is_own: bool) -> bool:
+    """Whether a manifest lists the file, and now has its digest."""
+    if is_own and "sha256" in content:
+        content["sha256"] = files.file_digest(path)
+        return True
+    outputs, counts = content.get("outputs", {}), content.get("row_counts", {})
+    names = [name for name, entry in outputs.items() if entry["file"] == path.name]
+    for name in names:
+        outputs[name]["sha256"] = files.file_digest(path)
+        if name in counts:
+            counts[name] = row_count(path)
+    return bool(names)
+
+
+def _as_text(params: Params, receipt: Receipt, models: Sequence[ModelRows], path: Path) -> str:
+    rows = [[place, f"{count:,}"] for place, count in sorted(receipt.removed.items())]
+    lines = [
+        f"Forgotten {counted(int(receipt.content['customer_count']), 'customer')}; later readings leave them out",
+        *align_columns([["Removed from", "Rows"], *rows], right={1}),
+    ]
+    if models:
+        listed = "; ".join(
+            f"version {model.version}{''.join(f' (@{alias})' for alias in model.aliases)}: "
+            + ", ".join(f"{count:,} rows in {facet}" for facet, count in model.facets.items())
+            for model in models
+        )
+        lines += [f"Models    hold rows of customers without ids: {listed}. {receipt.content['not_removed'][0]}"]
+    lines += [
+        f"Receipt   {path}",
+        f"Next      {command(params, 'train')}    # a model without them",
+    ]
+    return "\n".join(lines)
