@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Run = Callable[[argparse.Namespace, "Progress"], str]
 LANGUAGES = ("en", "uk", "ru", "sq")
+"""Those of `models.naming`, which imports pandas and would make ``--help`` slow."""
 RUN_HELP = "run id, or its first characters"
 START = (
     "Where to start: `kindred simulate --out demo/shop`, then `kindred train`; or describe your own log in a params "
