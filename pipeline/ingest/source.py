@@ -102,7 +102,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)
     events, duplicate_count = _distinct_events(con, drop_duplicates=source.drop_duplicates)
-    summary = summarise(con, params, findings, rules, events, products, duplicate_count)
+    summary = summarise(con, params, findings, rules, products, duplicate_count)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
     if summary.read_count == 0:
