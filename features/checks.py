@@ -6,7 +6,7 @@ costs only a few bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import ibis
@@ -110,14 +110,3 @@ def accepted(table: ir.Table, broken: ir.Table, *, place: tuple[str, str]) -> ir
     """
     file, row = place
     return table.anti_join(broken, [table[file].identical_to(broken[file]), table[row] == broken[row]])
-
-
-def reason_names(reasons: int, checked: tuple[Rule, ...]) -> Iterator[str]:
-    """The names of the rules whose bits are set.
-
-    Examples
-    --------
-    >>> list(reason_names(0b101, rules(max_text_chars=10)))
-    ['missing_customer_id', 'unreadable_time']
-    """
-    return (rule.name for bit, rule in enumerate(checked) if reasons >> bit & 1)

@@ -23,6 +23,7 @@ class Outcome:
 
 Run = Callable[[argparse.Namespace, "Progress"], str | Outcome]
 LANGUAGES = ("en", "uk", "ru", "sq")
+"""Those of `models.naming`, which imports pandas and would make ``--help`` slow."""
 RUN_HELP = "run id, or its first characters"
 
 

@@ -13,6 +13,7 @@ from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.report.comparison import Advice, ComparedRun, as_text, comparison
 from pipeline.report.pages.render import render_template
+from pipeline.report.publish import SHORT_ID
 from pipeline.report.summary import read_summary
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flows
@@ -20,7 +21,6 @@ from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.mlflow_runs import LINEAGE, RunStore
 from pipeline.stores.run_log import start_run
 
-SHORT_ID = 12
 PAGE = "compare.html"
 
 

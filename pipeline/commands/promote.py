@@ -82,5 +82,7 @@ def _publish_report(store: mlflow_runs.RunStore, params: Params, run_id: str) ->
     except files.OutputError as error:
         raise UserError(f"The run is now the champion, but its report could not be written. {error}") from None
     except UserError as error:
-        return f"Its report and segments could not be written; the outputs folder still has the previous ones: {error}"
+        return (
+            f"Its report and segments could not be written, so the outputs folder still has the previous ones: {error}"
+        )
     return f"Report   {path} and its segments now come from run {run_id}"

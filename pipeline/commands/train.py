@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -48,6 +48,9 @@ from pipeline.segmentation.training_summary import FacetFindings, TrainingFindin
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.database import TEMPORARY, connect
 from pipeline.stores.run_log import OpenRun, close_stale_runs, run_tags, start_run
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def _result(
     )
 
 
-def _read(con: Any, params: Params, folder: Path, *, sweep: bool, progress: Progress) -> tuple[Params, ReadLog]:
+def _read(con: Backend, params: Params, folder: Path, *, sweep: bool, progress: Progress) -> tuple[Params, ReadLog]:
     """Read the log and build profiles now and at earlier cutoffs; also returns params with the fitted interests."""
     progress("reading and checking")
     source = read_source(con, params, rejected_path=folder / "rejected.parquet")
@@ -213,7 +216,7 @@ def _cluster_facet(
 
 
 def _describe(
-    con: Any,
+    con: Backend,
     log: ReadLog,
     facets: Sequence[ClusteredFacet],
     params: Params,
@@ -271,7 +274,7 @@ def _describe_facet(profiles: Profiles, facet: ClusteredFacet, params: Params) -
     )
 
 
-def _data_warnings(con: Any, source: Source, profiles: Profiles, params: Params) -> list[str]:
+def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Params) -> list[str]:
     """Warnings and notes about the quality of the log.
 
     Raises

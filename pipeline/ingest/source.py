@@ -110,7 +110,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     if forgotten is not None and customers is not None:
         drop_forgotten(con, forgotten, "customers")
     events, duplicate_count = _distinct_events(con, drop_duplicates=source.drop_duplicates)
-    summary = summarise(con, params, findings, rules, events, products, duplicate_count, left_out)
+    summary = summarise(con, params, findings, rules, products, duplicate_count, left_out)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
     if summary.read_count == 0:

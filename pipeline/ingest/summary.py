@@ -66,7 +66,6 @@ def summarise(
     params: Params,
     findings: Findings,
     rules: tuple[checks.Rule, ...],
-    events: ir.Table,
     products: ir.Table | None,
     duplicate_count: int,
     left_out: LeftOut,

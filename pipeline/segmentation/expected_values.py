@@ -45,10 +45,10 @@ def fit_expected_values(cutoffs: Sequence[CutoffData], params: Params) -> Expect
     model = fit_expected_value(past, seed=params.seed)
     if model is None:
         note = (
-            "The scores have no expected value: expected at each of the earlier cutoffs together, and at the last, at "
-            f"least {MIN_CUSTOMERS} customers who bought in the {params.backtest.horizon_days} days after it, and as "
-            f"many who did not; the last has {int(past[-1].bought.sum()):,} of {len(past[-1].bought):,}. Give a longer "
-            "log, or set backtest.horizon_days differently."
+            f"The scores have no expected value: expected at least {MIN_CUSTOMERS} customers who bought in the "
+            f"{params.backtest.horizon_days} days after the last cutoff and as many who did not, and as many of each "
+            f"at the earlier cutoffs together. At the last, {int(past[-1].bought.sum()):,} of "
+            f"{len(past[-1].bought):,} bought. Give a longer log, or change backtest.horizon_days."
         )
         return ExpectedValue(note=note)
     earlier = fit_expected_value(past[:-1], seed=params.seed)

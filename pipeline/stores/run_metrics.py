@@ -47,7 +47,7 @@ METRICS = {
     "<facet>/segments_with_archetype": MetricDescription("segments named by an archetype"),
     "<facet>/segments_named_apart": MetricDescription("segments whose name needs no number", "higher"),
     "<facet>/rules_fidelity": MetricDescription(
-        "share of held-out customers whom the readable rules put right", "higher"
+        "share of held-out customers that the readable rules put into the right segment", "higher"
     ),
     "<facet>/selection_score": MetricDescription(
         "score of a candidate among those tried, by facets.<facet>.chosen_by", "higher"
@@ -73,7 +73,7 @@ METRICS = {
     "value/alive_brier": MetricDescription("alive_probability: mean squared error", "lower"),
     "value/alive_log_loss": MetricDescription("alive_probability: mean log loss", "lower"),
     "value/alive_calibration_error": MetricDescription("alive_probability: the same as for buy_probability", "lower"),
-    "value/<figure>": MetricDescription("expected_spend: share of the variance of log spend", "higher"),
+    "value/spend_r2": MetricDescription("expected_spend: squared correlation of the logarithms", "higher"),
     "value/spend_total_error": MetricDescription("expected_spend: predicted total over the observed total, minus 1"),
     "queries/learned": MetricDescription("different searches whose meaning was learned from what followed"),
     "queries/by_text": MetricDescription("... guessed from their text"),
@@ -102,6 +102,8 @@ cutoff; 0.5 is chance), `spend_r2` (share of the variance of log spend) or `cate
 
 def describe_metric(name: str) -> MetricDescription | None:
     """The description of a metric of a run; None if it has none."""
+    if name in METRICS:
+        return METRICS[name]
     section, _, metric = name.partition("/")
     for figure in FIGURES:
         if metric.endswith(figure):

@@ -169,7 +169,7 @@ def compare_figures(folder: Path) -> None:
 
 def measure(name: str, folder: Path) -> tuple[float, float]:
     """Seconds and peak GB of one contender, in a process of its own."""
-    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]; import run; run.alone({name!r}, {str(folder)!r})"
+    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]; import run; run.run_contender({name!r}, {str(folder)!r})"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr[-2000:]}")

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from models.naming import LANGUAGES as LANGUAGES_OF_NAMES
 from pipeline.arguments import START, parser
+from pipeline.arguments.common import LANGUAGES
 
-PROJECT = Path(__file__).parents[3]
+PROJECT = Path(__file__).parents[2]
 COMMANDS = {
     *("simulate", "check", "train", "score", "report", "explain"),
     *("rename", "compare", "promote", "history", "migration", "backtest"),
@@ -26,6 +28,10 @@ def test_help_imports_neither_pandas_nor_mlflow() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert run.stderr.splitlines()[-1] == "[]"
     assert " ".join(START.split()) in " ".join(run.stdout.split())
+
+
+def test_every_language_of_names_can_be_chosen() -> None:
+    assert LANGUAGES == LANGUAGES_OF_NAMES
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -1,4 +1,4 @@
-"""Figures formatted for readers, alike in the report, the terminal and Markdown."""
+"""Figures formatted for readers, the same in the report, the terminal and Markdown."""
 
 from __future__ import annotations
 

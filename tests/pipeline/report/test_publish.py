@@ -59,7 +59,7 @@ def test_promoting_a_run_without_a_summary_warns(params: Callable[..., Params], 
     settings, first = params(), champion
     before = result_files(settings.path(settings.outputs.folder))
     forget(settings, first, "segments")
-    assert "could not be written; the outputs folder still has the previous ones" in promote(
+    assert "could not be written, so the outputs folder still has the previous ones" in promote(
         settings, first.run_id, force=True
     )
     assert result_files(settings.path(settings.outputs.folder)) == before

@@ -62,7 +62,9 @@ def test_a_note_says_that_too_few_customers_bought(params: Callable[..., Params]
     value = fit_expected_values([with_buyers(cutoff, 49) for cutoff in cutoffs], config)
     assert value.model is None and value.metrics() == {}
     assert "expected" in value.note and "at least 50 customers who bought in the 30 days" in value.note
-    assert f"the last has 49 of {len(cutoffs[-1].seen):,}" in value.note and "backtest.horizon_days" in value.note
+    assert (
+        f"At the last, 49 of {len(cutoffs[-1].seen):,} bought" in value.note and "backtest.horizon_days" in value.note
+    )
     assert fit_expected_values([], config).note == ""
 
 

@@ -88,15 +88,15 @@ def test_a_run_whose_lineage_an_earlier_version_wrote_is_continued(
     params: Callable[..., Params], champion: TrainingResult
 ) -> None:
     config, first = params(), champion
-    mlflow = mlflow_runs.open_store(config)
+    store = mlflow_runs.open_store(config)
     rows = [
         {**{key: value for key, value in row.items() if key != "related"}, "akin": row["related"]}
         for row in first.lineage
     ]
-    mlflow.MlflowClient().log_text(first.run_id, json.dumps(rows), LINEAGE)
-    assert mlflow_runs.read_lineage(mlflow, first.run_id, LINEAGE) == first.lineage
+    store.client.log_text(first.run_id, json.dumps(rows), LINEAGE)
+    assert mlflow_runs.read_lineage(store, first.run_id, LINEAGE) == first.lineage
     (facet, *_) = facets_of(config)
-    earlier, damage = earlier_lineage(mlflow, first.run_id, facet)
+    earlier, damage = earlier_lineage(store, first.run_id, facet)
     assert (list(earlier), damage) == (
         [LineageRow.from_dict(row) for row in first.lineage if row["facet"] == facet.name],
         "",

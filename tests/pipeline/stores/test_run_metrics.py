@@ -29,6 +29,8 @@ def test_the_experiment_lists_every_metric_within_the_limit_of_mlflow() -> None:
         ("behaviour/validity_spend_r2", "higher"),
         ("validity/buys_auc", "higher"),
         ("validity/log_rfm_activity_shares_category_auc", ""),
+        ("value/spend_r2", "higher"),
+        ("value/category_auc", ""),
         ("queries/learned", ""),
         ("backtest/what_ndcg", "higher"),
         ("behaviour/unknown", ""),
