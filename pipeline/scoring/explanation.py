@@ -243,7 +243,7 @@ def explain_customer(
 
 
 def _unknown_customer(source: Source, customer: str, params: Params) -> UserError:
-    similar = _similar_ids(source, customer)
+    similar = _spellings(source, customer)
     return UserError(
         f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found none with this id. "
         + (f"Did you mean {' or '.join(similar)}? " if similar else "")
@@ -282,15 +282,16 @@ def _expected_by_name(expected: ExpectedShares, cut: CategoryCut) -> dict[str, E
     }
 
 
-def _similar_ids(source: Source, customer: str) -> list[str]:
-    """Ids in the log that differ by a final .0, leading zeros, spaces or case; then those with one other character."""
+def _spellings(source: Source, customer: str) -> list[str]:
+    """Ids in the log that are the given one but for a final .0, leading zeros, spaces or case.
+
+    No other ids: a message must not show those of customers whom nobody asked for.
+    """
     ids = source.events.select("customer_id")
     if source.customers is not None:
         ids = ids.union(source.customers.select("customer_id"))
     ids = ids.filter(ids.customer_id.notnull()).distinct()
     plain = ids.customer_id.strip().lower().re_replace(r"\.0+$", "").re_replace("^0+", "")
     wanted = re.sub("^0+", "", re.sub(r"\.0+$", "", customer.strip().lower()))
-    near = ids.mutate(is_same=plain == wanted, distance=ids.customer_id.levenshtein(customer))
-    near = near.filter(near.is_same | (near.distance <= 1))
-    first = near.order_by(near.is_same.desc(), near.distance, near.customer_id).limit(SHOWN_IDS)
-    return list(first.to_pyarrow()["customer_id"].to_pylist())
+    same = ids.filter(plain == wanted).order_by("customer_id").limit(SHOWN_IDS)
+    return list(same.to_pyarrow()["customer_id"].to_pylist())
