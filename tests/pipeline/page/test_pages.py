@@ -144,7 +144,7 @@ def test_an_audience_of_few_customers_has_no_figures(page: Client) -> None:
 
 
 def test_an_audience_without_customers_says_so(page: Client) -> None:
-    assert "No customer meets all conditions" in page.get("/en/audience?segment=Few&spend.min=99999").text
+    assert "No customer meets all the conditions" in page.get("/en/audience?segment=Few&spend.min=99999").text
     assert page.post("/en/audience.csv", segment="Few", **{"spend.min": "99999"}).status == 404
 
 
@@ -207,7 +207,7 @@ def test_groups_by_rule_have_no_strength(page: Client) -> None:
 
 def test_an_unknown_customer_is_not_found_and_others_are_not_named(page: Client) -> None:
     answer = page.post("/en/customer", customer_id="c0000")
-    assert answer.status == 404 and "There is no customer with this id" in answer.text
+    assert answer.status == 404 and "There is no customer with this ID" in answer.text
     assert not re.search(r"c0\d{4}", answer.text)
     assert page.post("/en/customer", customer_id='"><b>').text.count('"><b>') == 0
 
@@ -236,7 +236,7 @@ def test_scores_of_one_facet_without_money(serve_here) -> None:
 def test_changes_and_campaigns_of_the_outputs_folder(serve_here, tmp_path: Path) -> None:
     frame = made_up_scores()
     with serve_here(frame) as client:
-        assert "No changes are kept yet" in client.get("/en/changes").text
+        assert "There are no changes yet" in client.get("/en/changes").text
         assert "No audience has been written yet" in client.get("/en/campaigns").text
         con = ibis.duckdb.connect()
         before = frame.copy()
