@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = options.run(options, progress)
         if isinstance(outcome, str):
             outcome = Outcome(outcome, 0)
-        terminal.show(outcome.text)
+        if outcome.text:
+            terminal.show(outcome.text)
         return outcome.exit_code
     except UserError as error:
         print(f"kindred: {error}", file=sys.stderr)

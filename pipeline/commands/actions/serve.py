@@ -30,7 +30,7 @@ def serve(params: Params, *, port: int) -> str:
         print(f"Page     {access.address}\nStop     Ctrl+C", flush=True)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
-    return "The page is closed."
+    return ""
 
 
 @contextmanager
