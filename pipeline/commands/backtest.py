@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.config.run_settings import given_settings
 from pipeline.ingest.source import read_source
 from pipeline.profiles.interest_fit import log_backtest, run_backtest
 from pipeline.report.next_steps import command
 from pipeline.stores import files, mlflow_runs
 from pipeline.stores.database import connect
 from pipeline.stores.run_log import close_stale_runs, run_tags, start_run
-from pipeline.stores.run_params import given_settings
 
 
 def backtest(params: Params, *, progress: Progress) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.saved_segmentation import Segmentation, input_columns
 from pipeline.config.params import Params
+from pipeline.config.run_settings import fitted_settings, given_settings
 from pipeline.drift.reference import reference_of
 from pipeline.profiles.interest_fit import Backtest, log_backtest
 from pipeline.profiles.search_queries import query_metrics
@@ -20,7 +21,6 @@ from pipeline.segmentation.training_summary import TrainingFindings, metrics
 from pipeline.stores import model_registry
 from pipeline.stores.mlflow_runs import LINEAGE
 from pipeline.stores.run_log import OpenRun
-from pipeline.stores.run_params import fitted_settings, given_settings
 
 
 def log_training(
