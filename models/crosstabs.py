@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from models.disclosure import hidden_cells, is_safe_sum, rounded_extreme
+from models.disclosure import Funnel, hidden_cells, is_safe_sum, rounded_extreme
 
 FUNNEL_COUNTS = {"viewed": "view_count", "carted": "cart_count", "ordered": "order_count"}
 """Funnel step -> the count that shows it, in order; a customer who ordered counts as having viewed and carted."""
@@ -25,18 +25,6 @@ class Crosstab(TypedDict):
     columns: list[str]
     counts: list[list[int | None]]
     ratios: list[list[float | None]]
-
-
-class Funnel(TypedDict):
-    """Customers by funnel step, as in summary.json.
-
-    ``steps`` are those that the log records, ``shop`` the customers by step. ``segments`` has the share of a segment's
-    customers by step, by segment_id; None if it would reveal too few customers.
-    """
-
-    steps: list[str]
-    shop: list[int]
-    segments: dict[str, list[float | None]]
 
 
 def crossing(

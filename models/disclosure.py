@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pandas.api.typing import DataFrameGroupBy
 
 if TYPE_CHECKING:
-    from models.crosstabs import Funnel
     from models.segment_names import Evidence
     from models.segments import Segment
 
@@ -42,6 +41,18 @@ MONEY = ("spend_share", "spend_per_customer", "paid_per_customer", "average_orde
 COUNTED_SHARES = (*STAGES_BY_SHARE, "cart_user_share", "back_without_order_share")
 EXTREME_MARGIN = 0.005
 """Shares this close to 0 or 1 are rounded to it: correct to the percent, and no individual is revealed."""
+
+
+class Funnel(TypedDict):
+    """Customers by funnel step, as in summary.json.
+
+    ``steps`` are those that the log records, ``shop`` the customers by step. ``segments`` has the share of a segment's
+    customers by step, by segment_id; None if it would reveal too few customers.
+    """
+
+    steps: list[str]
+    shop: list[int]
+    segments: dict[str, list[float | None]]
 
 
 def drop_small_base_figures(figures: Mapping[str, float], min_group: int) -> dict[str, float]:
