@@ -163,6 +163,12 @@ def test_time_formats_with_a_zone(read: Reader, text: str, time_format: str, exp
         ("1735689600", [], "try time_format: epoch_s"),
         ("1735689600000", ["source.events.time_format=epoch_s"], "try time_format: epoch_ms"),
         ("2025-01-01", ["source.events.time_format=iso"], "a format such as %Y-%m-%d"),
+        (
+            "2010-12-01 08:26:00",
+            ["source.events.time_format=%d.%m.%Y"],
+            "Got '2010-12-01 08:26:00': try time_format: auto",
+        ),
+        ("01.12.2010 08:26", [], r"Got '01.12.2010 08:26': try time_format: a strptime format, such as %d\.%m\.%Y"),
     ],
 )
 def test_a_wrong_time_format_suggests_the_right_one(read: Reader, text: str, more: list[str], message: str) -> None:
@@ -384,9 +390,31 @@ def test_messages_of_the_database_show_no_values(read: Reader) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_only_dates_are_shown_of_a_column_of_times(read: Reader) -> None:
+    for value in ("a@example.org", "+355 69 123 4567", "c17", "2025-01-01 Ann"):
+        with pytest.raises(SourceError) as caught:
+            read(HEADER + ROW.replace("2025-01-01", value))
+        assert value not in str(caught.value) and "Got" not in str(caught.value)
+
+
+def test_negative_quantities_come_with_how_to_map_returns(read: Reader) -> None:
+    with pytest.raises(SourceError, match=r"make them event_type `return` with a positive quantity; the params\.yaml"):
+        read(
+            "customer_id,occurred_at,event_type,product_id,quantity\nc1,2025-01-01,purchase,p1,-1\n",
+            "checks.negative_quantity.error=0",
+        )
+
+
+def test_messages_name_the_params_file_that_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(f"base: {PARAMS}\n", encoding="utf-8")
+    assert load_params(path).file_name == str(path)
+    assert load_params(Path("params.yaml")).file_name == "params.yaml"
+
+
 def test_all_reasons_of_a_row_and_all_rows_broken(read: Reader) -> None:
     with pytest.raises(
-        SourceError, match=r"all of the 1 rows cannot be used.\n  missing_customer_id .*\n.*see log.csv line 2"
+        SourceError, match=r"none of the 1 rows can be used.\n  missing_customer_id .*\n.*see log.csv line 2"
     ):
         read(HEADER + ",never,view,p,A,-1\n")
     read(HEADER + ROW + ",never,view,,,-1\n")
