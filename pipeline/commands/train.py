@@ -281,10 +281,11 @@ def _data_warnings(con: Any, source: Source, profiles: Profiles, params: Params)
         + sanity_checks.check_row_totals(transactions)
         + sanity_checks.check_units(transactions, source.products)
         + sanity_checks.check_contact_events(profiles.table)
-        + sanity_checks.check_category_coverage(profiles)
+        + sanity_checks.check_category_coverage(params, profiles)
     )
     short = require_enough(source, profiles, params)
     missing = sanity_checks.check_missing_event_types(profiles.table)
+    missing += sanity_checks.check_categories_left_out(params, profiles)
     return [*(f"Warning: {text}" for text in warnings), *short, *missing, unlisted_note(source.summary)]
 
 

@@ -31,6 +31,10 @@ EXPECTATIONS = {
 """What was expected, for the checks that are not row rules."""
 DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?([AP]M|Z|UTC|[+-]\d\d(:?\d\d)?))?)?"
 """The only values shown: anything else in a column of times could be personal data of a wrongly mapped column."""
+HINTS = {
+    "discount_above_price": "; unit_price may already be net of the discount: then leave out the column discount",
+}
+"""What to do about a warning, by rule."""
 RETURNS_HINT = (
     "Rows of negative quantity may be returns: make them event_type `return` with a positive quantity; the params.yaml "
     "that comes with Kindred has an example. "
@@ -58,9 +62,11 @@ def enforce_thresholds(
         threshold = getattr(params.checks, name)
         if count / read > threshold.error or (nothing_left and count):
             broken.append((name, count, threshold.error))
-        elif count / read > threshold.warn:
+        elif count / read > threshold.warn and not (name == "without_category" and _has_no_categories(params, raw)):
             outcome = "kept" if name in summary.noted_by_rule else "rejected"
-            summary.warnings.append(f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {outcome}")
+            summary.warnings.append(
+                f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {outcome}{HINTS.get(name, '')}"
+            )
     if broken:
         expectations = {rule.name: rule.expectation for rule in rules} | EXPECTATIONS
         lines = [
@@ -78,8 +84,15 @@ def enforce_thresholds(
         raise SourceError(
             f"source.events: {unusable} be used.\n"
             + "\n".join(lines)
-            + f"\n{hint}Fix the log or its description in {params.file_name}, or raise the threshold under `checks`.{where}"
+            + f"\n{hint}Fix the log or its description in {params.file_name}, or raise the threshold under "
+            f"`checks`.{where}"
         )
+
+
+def _has_no_categories(params: Params, raw: RawTable) -> bool:
+    """Whether the source is described as one without categories."""
+    column = params.source.events.columns.get("category_path", "category_path")
+    return params.source.products is None and column not in raw.columns
 
 
 def _examples(con: Backend, params: Params, raw: RawTable, name: str, rules: tuple[checks.Rule, ...]) -> str:
