@@ -218,6 +218,8 @@ class Method(Part):
     interests: InterestSettings
     is_fitted: bool
     query_counts: dict[str, int]
+    min_separation: float | None = None
+    min_stable_share: float | None = None
 
 
 class Audience(Part):
