@@ -146,7 +146,7 @@ def _result(
         notes=(*findings.notes, *choice_reasons),
         lineage=findings.lineage,
         params=params,
-        predicted=findings.validity.as_line() if findings.validity else "",
+        predicted=findings.validity.as_lines() if findings.validity else "",
         candidates="\n\n".join(facet.candidates for facet in clustered_facets if facet.candidates) if sweep else "",
     )
 
