@@ -198,7 +198,7 @@ def name_by_interests(
         names = _joined([labels[position] for position in chosen])
         named[segment_id] = Naming(
             SegmentNames(in_languages("broad") if is_broad else names),
-            playbook={} if is_broad else _filled(playbook, [labels[position] for position in chosen]),
+            playbook={} if is_broad else filled_playbook(playbook, [labels[position] for position in chosen]),
             evidence=tuple(_evidence(figures, row, position, labels[position]) for position in chosen),
             is_broad=bool(is_broad),
         )
@@ -245,7 +245,7 @@ def _joined(labels: Sequence[str]) -> dict[str, str]:
     return {language: " & ".join(text[language] for text in texts) for language in LANGUAGES}
 
 
-def _filled(template: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
+def filled_playbook(template: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
     """The template with the categories; in English, the remainder of a category is "Cats (other)" within a sentence."""
     names = _joined(labels)
     names["en"] = " & ".join(re.sub(rf"^(.* [›>] )?{OTHER_PREFIX}(.+)$", r"\1\2 (other)", label) for label in labels)

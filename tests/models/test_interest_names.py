@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from features.interests import SHARE_PREFIX
-from models.interest_names import _filled, category_nodes, labels_with_parents, name_by_interests, node_figures
+from models.interest_names import category_nodes, filled_playbook, labels_with_parents, name_by_interests, node_figures
 from models.segment_names import Naming
 
 CATEGORIES = ["Pets > Cats > Food", "Pets > Cats > Litter", "Pets > Dogs > Food", "Home > Lamps", "(other)"]
@@ -55,7 +55,7 @@ def test_children_that_all_stand_out_are_named_by_their_parent() -> None:
 
 
 def test_a_playbook_names_the_remainder_of_a_category_after_the_category() -> None:
-    filled = _filled(PLAYBOOK, ["other Cats", "Pets › other Dogs", "Lamps"])
+    filled = filled_playbook(PLAYBOOK, ["other Cats", "Pets › other Dogs", "Lamps"])
     assert filled["en"] == "News of Cats (other) & Pets › Dogs (other) & Lamps."
     assert filled["uk"] == "News of Cats (інше) & Pets › Dogs (інше) & Lamps."
 
