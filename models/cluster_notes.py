@@ -32,14 +32,21 @@ def noise_notes(facet: FacetIdentity, algorithm: str, share: float, policy: str 
     )
 
 
-def stability_notes(facet: FacetIdentity, stability: Mapping[int, float], least: float) -> tuple[str, ...]:
-    """A note on the segments whose stability is below ``least``."""
+def stability_notes(
+    facet: FacetIdentity, algorithm: str, stability: Mapping[int, float], least: float
+) -> tuple[str, ...]:
+    """A note on the segments whose stability is below ``least``, with the setting that gives fewer segments."""
     count = sum(value < least for value in stability.values())
     if not count:
         return ()
     reappears, has = ("reappears", "It has") if count == 1 else ("reappear", "They have")
+    key = f"facets.{facet.name}."
+    fewer = {
+        "kmeans": f"set {key}n_segments to a lower number, such as {max(len(stability) * 2 // 3, 1)}",
+        "hdbscan": f"raise {key}min_cluster_share",
+    }.get(algorithm)
     return (
         f"{count} of {len(stability)} segments of {facet.name} rarely {reappears} when random subsets of the customers "
-        f"are re-clustered (stability below {least:g}). {has} no campaign name and no playbook. Fewer segments are "
-        f"more stable: lower facets.{facet.name}.n_segments, or for HDBSCAN raise min_cluster_share there.",
+        f"are re-clustered (stability below {least:g}). {has} no campaign name and no playbook."
+        + (f" Fewer segments are more stable: {fewer}." if fewer else ""),
     )

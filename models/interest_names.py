@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.categories import OTHER, SEPARATOR, lowered_parts
+from features.categories import OTHER, OTHER_PREFIX, SEPARATOR, lowered_parts
 from features.interests import SHARE_PREFIX
 from models.lifts import category_labels
 from models.naming import LANGUAGES, category_in_languages, in_languages
@@ -197,7 +198,7 @@ def name_by_interests(
         names = _joined([labels[position] for position in chosen])
         named[segment_id] = Naming(
             SegmentNames(in_languages("broad") if is_broad else names),
-            playbook={} if is_broad else _filled(playbook, names),
+            playbook={} if is_broad else filled_playbook(playbook, [labels[position] for position in chosen]),
             evidence=tuple(_evidence(figures, row, position, labels[position]) for position in chosen),
             is_broad=bool(is_broad),
         )
@@ -244,7 +245,10 @@ def _joined(labels: Sequence[str]) -> dict[str, str]:
     return {language: " & ".join(text[language] for text in texts) for language in LANGUAGES}
 
 
-def _filled(template: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+def filled_playbook(template: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
+    """The template with the categories; in English, the remainder of a category is "Cats (other)" within a sentence."""
+    names = _joined(labels)
+    names["en"] = " & ".join(re.sub(rf"^(.* [›>] )?{OTHER_PREFIX}(.+)$", r"\1\2 (other)", label) for label in labels)
     return {language: template[language].format(categories=names[language]) for language in LANGUAGES}
 
 

@@ -265,7 +265,7 @@ def _evaluate(
     )
     clusters = replace(clusters, model={**clusters.model, **stay_rates(assigned["margin"], labels, resampled)})
     stability = resampled.stability
-    notes += stability_notes(facet, stability, quality["min_stability"])
+    notes += stability_notes(facet, algorithm, stability, quality["min_stability"])
     return FittedClusters(
         facet=facet,
         algorithm=algorithm,

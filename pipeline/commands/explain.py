@@ -154,8 +154,14 @@ def _segments(explanation: Explanation) -> list[str]:
         *lines,
         f"Lifecycle  {profile.lifecycle_stage}, {profile.temperature}; {_orders(explanation)}; "
         f"{counted(profile.event_count, 'event')} in {counted(profile.session_count, 'visit')}",
-        *([f"Spend      {profile.net_spend:,.2f} in the window, returns deducted"] if explanation.has_prices else []),
+        *([_spend(explanation)] if explanation.has_prices else []),
     ]
+
+
+def _spend(explanation: Explanation) -> str:
+    unit = f" {explanation.currency}" if explanation.currency else ""
+    days = counted(explanation.spec.history_days, "day")
+    return f"Spend      {explanation.profile.net_spend:,.2f}{unit} in the last {days}, returns deducted"
 
 
 def _facet(explanation: Explanation, facet: Facet) -> list[str]:
@@ -178,7 +184,9 @@ def _orders(explanation: Explanation) -> str:
     """How many orders in the window, and when the last one was; there may be earlier ones."""
     profile, since = explanation.profile, explanation.profile.days_since_last_purchase
     if pd.notna(since):
-        return f"{counted(profile.order_count, 'order')}, last order {since:.1f} days before as_of"
+        return (
+            f"{counted(profile.order_count, 'order')}, last order {since:.1f} days before {explanation.as_of:%Y-%m-%d}"
+        )
     if profile.is_buyer_from_before:
         return f"no orders in the last {counted(explanation.spec.history_days, 'day')}, but earlier ones"
     return "0 orders, bought before the log starts" if profile.return_count else "0 orders, has never ordered"

@@ -153,7 +153,7 @@ def _result(
         notes=(*findings.notes, *choice_reasons),
         lineage=findings.lineage,
         params=params,
-        predicted=findings.validity.as_line() if findings.validity else "",
+        predicted=findings.validity.as_lines() if findings.validity else "",
         candidates="\n\n".join(facet.candidates for facet in clustered_facets if facet.candidates) if sweep else "",
     )
 
@@ -288,10 +288,11 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
         + sanity_checks.check_row_totals(transactions)
         + sanity_checks.check_units(transactions, source.products)
         + sanity_checks.check_contact_events(profiles.table)
-        + sanity_checks.check_category_coverage(profiles)
+        + sanity_checks.check_category_coverage(params, profiles)
     )
     short = require_enough(source, profiles, params)
     missing = sanity_checks.check_missing_event_types(profiles.table)
+    missing += sanity_checks.check_categories_left_out(params, profiles)
     return [*(f"Warning: {text}" for text in warnings), *short, *missing, unlisted_note(source.summary)]
 
 

@@ -291,7 +291,7 @@ def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
         return f"{place}: `{name}`: {message}"
     message = problem["msg"].removeprefix("Value error, ")
     found = "" if isinstance(got, dict | list) else f" Got {got if isinstance(got, date) else repr(got)}."
-    return f"{place}: `{name}`: {message}.{found}".replace("..", ".")
+    return f"{place}: `{name}`: {message}.{found}".replace("..", ".").replace("?.", "?")
 
 
 def _override_source(at: Key, sources: dict[Key, str]) -> str | None:

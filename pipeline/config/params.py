@@ -50,7 +50,7 @@ COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 """First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
 
 
-AS_OF_FORM = "expected a date and time with an offset, such as 2025-11-01T00:00:00Z"
+AS_OF_FORM = "expected a date and time with an offset, such as {}T00:00:00Z"
 
 
 class EngineParams(Section):
@@ -149,7 +149,8 @@ class Params(Section):
     @classmethod
     def _known_currency(cls, value: str | None) -> str | None:
         if value is not None and not is_currency(value):
-            raise ValueError("expected an ISO 4217 currency code, such as EUR, UAH, ALL or USD")
+            meant = f". Did you mean {value.upper()}?" if is_currency(value.upper()) else ""
+            raise ValueError(f"expected an ISO 4217 currency code, such as EUR, UAH, ALL or USD{meant}")
         return value
 
     @field_validator("facets")
@@ -179,20 +180,27 @@ class Params(Section):
             with suppress(ValueError):
                 return datetime.fromisoformat(value)
         if not isinstance(value, date):
-            raise ValueError(AS_OF_FORM)
+            raise ValueError(AS_OF_FORM.format("2025-11-01"))
+        if not isinstance(value, datetime):
+            raise ValueError(AS_OF_FORM.format(value))
         return value
 
     @field_validator("as_of")
     @classmethod
     def _utc(cls, value: datetime) -> datetime:
         if value.tzinfo is None:
-            raise ValueError(AS_OF_FORM)
+            raise ValueError(AS_OF_FORM.format(value.date()))
         return value.astimezone(UTC)
 
     @model_validator(mode="after")
     def _relative_paths_start_here(self) -> Params:
         self.engine._params_folder = self.folder
         return self
+
+    @property
+    def file_name(self) -> str:
+        """The params file as given on the command line."""
+        return self.called_with[1] if self.called_with[:1] == ("--params",) else "params.yaml"
 
     @property
     def local_timezone(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,16 @@ EXPECTATIONS = {
     "after_as_of": "an event before as_of",
 }
 """What was expected, for the checks that are not row rules."""
+DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?([AP]M|Z|UTC|[+-]\d\d(:?\d\d)?))?)?"
+"""The only values shown: anything else in a column of times could be personal data of a wrongly mapped column."""
+HINTS = {
+    "discount_above_price": "; unit_price may already be net of the discount: then leave out the column discount",
+}
+"""What to do about a warning, by rule."""
+RETURNS_HINT = (
+    "Rows of negative quantity may be returns: make them event_type `return` with a positive quantity; the params.yaml "
+    "that comes with Kindred has an example. "
+)
 
 
 def enforce_thresholds(
@@ -43,7 +54,7 @@ def enforce_thresholds(
     Raises
     ------
     SourceError
-        A table of reasons, with what was expected and where to look; never the values themselves.
+        A table of reasons, with what was expected and where to look; never the values themselves, except a date.
     """
     read, nothing_left = summary.read_count, summary.accepted_count == 0
     broken: list[tuple[str, int, float]] = []
@@ -51,9 +62,11 @@ def enforce_thresholds(
         threshold = getattr(params.checks, name)
         if count / read > threshold.error or (nothing_left and count):
             broken.append((name, count, threshold.error))
-        elif count / read > threshold.warn:
+        elif count / read > threshold.warn and not (name == "without_category" and _has_no_categories(params, raw)):
             outcome = "kept" if name in summary.noted_by_rule else "rejected"
-            summary.warnings.append(f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {outcome}")
+            summary.warnings.append(
+                f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {outcome}{HINTS.get(name, '')}"
+            )
     if broken:
         expectations = {rule.name: rule.expectation for rule in rules} | EXPECTATIONS
         lines = [
@@ -62,13 +75,24 @@ def enforce_thresholds(
             for name, count, allowed in broken
         ]
         where = f" All rejected rows, with reasons: {rejected_path}." if rejected_path else ""
-        hint = _epoch_hint(con, params, raw) if any("time" in name for name, _, _ in broken) else ""
-        amount = "all" if nothing_left else "too many"
+        names = [name for name, _, _ in broken]
+        hint = _epoch_hint(con, params, raw) if any("time" in name for name in names) else ""
+        if "unreadable_time" in names and not hint:
+            hint = _format_hint(con, params, raw, rules)
+        hint += RETURNS_HINT if "negative_quantity" in names else ""
+        unusable = f"none of the {read:,} rows can" if nothing_left else f"too many of the {read:,} rows cannot"
         raise SourceError(
-            f"source.events: {amount} of the {read:,} rows cannot be used.\n"
+            f"source.events: {unusable} be used.\n"
             + "\n".join(lines)
-            + f"\n{hint}Fix the log or its description in params.yaml, or raise the threshold under `checks`.{where}"
+            + f"\n{hint}Fix the log or its description in {params.file_name}, or raise the threshold under "
+            f"`checks`.{where}"
         )
+
+
+def _has_no_categories(params: Params, raw: RawTable) -> bool:
+    """Whether the source is described as one without categories."""
+    column = params.source.events.columns.get("category_path", "category_path")
+    return params.source.products is None and column not in raw.columns
 
 
 def _examples(con: Backend, params: Params, raw: RawTable, name: str, rules: tuple[checks.Rule, ...]) -> str:
@@ -97,6 +121,22 @@ def _epoch_hint(con: Backend, params: Params, raw: RawTable) -> str:
     largest = con.con.execute(f"select max(try_cast({quoted(column)} as double)) from raw_events").fetchone()[0]
     unit = likely_unit(largest)
     return f"The times look like numbers: try time_format: {unit}. " if largest and unit != table.time_format else ""
+
+
+def _format_hint(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> str:
+    """A time that could not be read, and the time_format to try; empty if no such value looks like a date."""
+    table = params.source.events
+    bit = [rule.name for rule in rules].index("unreadable_time")
+    value = f"trim(raw.{quoted(table.columns.get('occurred_at', 'occurred_at'))}::varchar)"
+    [found] = con.con.execute(
+        f"select min({value}) from raw_events raw join broken_rows broken on raw.{FILE} is not distinct from "
+        f"broken.{FILE} and raw.{ROW} = broken.{ROW} where (broken.{checks.REASONS} & {2**bit}) <> 0 "
+        f"and regexp_full_match({value}, {literal(DATE)})"
+    ).fetchone()
+    if found is None:
+        return ""
+    is_iso = re.match(r"\d{4}-\d\d-\d\d", found) and table.time_format != "auto"
+    return f"Got {found!r}: try time_format: {'auto' if is_iso else 'a strptime format, such as %d.%m.%Y %H:%M'}. "
 
 
 def write_rejected(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], path: Path) -> None:

@@ -219,6 +219,8 @@ class Method(Part):
     interests: InterestSettings
     is_fitted: bool
     query_counts: dict[str, int]
+    min_separation: float | None = None
+    min_stable_share: float | None = None
 
 
 class Audience(Part):

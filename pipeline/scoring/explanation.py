@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,6 +109,8 @@ class Explanation:
         Params of the model, with the limits for a top category.
     facets : list of Facet
         Facets of the model.
+    as_of : datetime
+    currency : str or None
     """
 
     profile: pd.Series
@@ -122,6 +125,8 @@ class Explanation:
     top_categories: list[str]
     naming: NamingParams
     facets: list[Facet]
+    as_of: datetime
+    currency: str | None
 
     @property
     def has_categories(self) -> bool:
@@ -239,6 +244,8 @@ def explain_customer(
         top_categories=top[0].as_py(),
         naming=naming,
         facets=trained.facets,
+        as_of=params.as_of,
+        currency=params.currency,
     )
 
 

@@ -134,14 +134,26 @@ def _by_leading_category(
         return None
     log_candidates(run, trials, rule.candidate, params, facet)
     chosen = rule.setting.apply_to(facet)
+    failed = _failed_conditions([trial.candidate for trial in trials if trial is not rule], params)
     reason = (
-        f"Customers form a continuum of interests: none of {len(trials) - 1} clusterings was both clearly separated "
-        f"(sweep.min_separation, {params.sweep.min_separation:g}) and stable on resamples "
-        f"(sweep.min_stable_share, {params.sweep.min_stable_share:g}). They are grouped by their leading category."
+        f"Customers form a continuum of interests: none of {len(trials) - 1} clusterings was {failed}. They are "
+        "grouped by their leading category."
     )
     fitted = cluster(profiles, params, chosen)
     fitted = replace(fitted, candidates=[trial.candidate for trial in trials], choice_reason=reason)
     return ChosenClusters(chosen, fitted, trials, None)
+
+
+def _failed_conditions(clusterings: list[Candidate], params: Params) -> str:
+    """The condition that no clustering met; both, if each was met by some clustering."""
+    sweep = params.sweep
+    is_separated = any((candidate.separation or -1.0) >= sweep.min_separation for candidate in clusterings)
+    is_stable = any(candidate.stable_share >= sweep.min_stable_share for candidate in clusterings)
+    separated = f"clearly separated (sweep.min_separation, {sweep.min_separation:g})"
+    stable = f"stable on resamples (sweep.min_stable_share, {sweep.min_stable_share:g})"
+    if is_separated == is_stable:
+        return f"both {separated} and {stable}"
+    return stable if is_separated else separated
 
 
 def _fallback_k(

@@ -48,9 +48,9 @@ NO_QUALITY_METRICS = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_
 SAMPLED_EVENTS = "sampled_events"
 SEGMENTS, CEILING = "segments", "ceiling"
 TITLES = {
-    "buys_auc": "who buys at all (AUROC)",
-    "spend_r2": "how much they spend (R² of its log)",
-    "category_auc": "who buys in a category (AUROC)",
+    "buys_auc": "who buys: AUROC",
+    "spend_r2": "how much they spend: R² of its log",
+    "category_auc": "who buys in a category: AUROC",
 }
 
 
@@ -123,15 +123,15 @@ class Validity:
         """The same, ready for JSON."""
         return {**asdict(self), "cutoff": f"{self.cutoff:%Y-%m-%d %H:%M}"}
 
-    def as_line(self) -> str:
-        """One line for the terminal."""
+    def as_lines(self) -> str:
+        """Lines for the terminal."""
         parts = [
-            f"{title} {figure.mean:.2f} ({figure.low:.2f}-{figure.high:.2f}"
+            f"         {title} {figure.mean:.2f} ({figure.low:.2f}-{figure.high:.2f}"
             + (f"; {_kept_share(self.kept[name])} the achievable signal)" if name in self.kept else ")")
             for name, title in TITLES.items()
             if (figure := self.rows[SEGMENTS].get(name))
         ]
-        return f"Predicted {'; '.join(parts)}"
+        return "\n".join(["How well segments predict:", *parts])
 
 
 def _kept_share(share: float) -> str:

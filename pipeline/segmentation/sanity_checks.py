@@ -181,13 +181,15 @@ def check_missing_event_types(profile: pd.DataFrame) -> list[str]:
     return [f"The log has {', '.join(f'no {name}' for name in names)}, so it cannot show {'; '.join(losses)}"]
 
 
-def check_category_coverage(profiles: Profiles) -> list[str]:
-    """Warn if most interests lie outside the categories that are columns, or if there are no categories."""
+def check_category_coverage(params: Params, profiles: Profiles) -> list[str]:
+    """Warn if most interests lie outside the categories that are columns, or if there are none unexpectedly."""
     cut = profiles.shop.spec.cut
     other = cut.mix[cut.other_index]
     if other <= MAJORITY:
         return []
     if len(cut.categories) == 1:
+        if _is_without_categories(params):
+            return []
         return [
             "no event has a category, so no interests are shown. Name the catalogue in source.products, or the column "
             "of category_path in source.events.columns"
@@ -196,6 +198,18 @@ def check_category_coverage(profiles: Profiles) -> list[str]:
         f"{other:.0%} of interests lie outside the {len(cut.categories) - 1} categories that are columns, and count as "
         "one category. Raise interests.max_categories, or give products a category_path with fewer, broader levels"
     ]
+
+
+def _is_without_categories(params: Params) -> bool:
+    """Whether the params describe a log without categories on purpose."""
+    return params.source.products is None and "category_path" not in params.source.events.columns
+
+
+def check_categories_left_out(params: Params, profiles: Profiles) -> list[str]:
+    """A note on what a log described without categories cannot show."""
+    if not _is_without_categories(params) or len(profiles.shop.spec.cut.categories) > 1:
+        return []
+    return ["source.products is null and no event has a category, so no interests are shown"]
 
 
 def check_champion_source(params: Params, trained: Params) -> str:

@@ -136,6 +136,8 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
         "interests": params.interests.model_dump(mode="json", include={"half_life_days", "kappa", "signal_weights"}),
         "is_fitted": is_fitted,
         "query_counts": findings.profiles.query_counts,
+        "min_separation": params.sweep.min_separation,
+        "min_stable_share": params.sweep.min_stable_share,
     }
 
 

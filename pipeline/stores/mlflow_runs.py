@@ -98,7 +98,7 @@ def open_store(params: Params) -> RunStore:
     except Exception as error:  # a missing driver, a refused connection and a broken file raise different errors
         raise TrackingError(
             f"tracking.uri: expected an MLflow store that responds. {first_line(error)} Check `tracking` in "
-            "params.yaml."
+            f"{params.file_name}."
         ) from None
     return RunStore(client, experiment.experiment_id, params.tracking.model_name)
 

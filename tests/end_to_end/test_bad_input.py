@@ -310,7 +310,7 @@ def test_several_files_of_purchases(read: Callable[..., Any], tmp_path: Path) ->
         ("", "Empty: log.csv"),
         (HEADER, "expected rows, found none"),
         ("customer,occurred_at,event_type\na,2025-01-01,view\n", "nearest is 'customer'"),
-        (rows("never"), "cannot be used"),
+        (rows("never"), "none of the 1 rows can be used"),
     ],
 )
 def test_logs_that_cannot_be_read(read: Callable[..., Any], content: str | None, message: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from features.interests import SHARE_PREFIX
-from models.interest_names import category_nodes, labels_with_parents, name_by_interests, node_figures
+from models.interest_names import category_nodes, filled_playbook, labels_with_parents, name_by_interests, node_figures
 from models.segment_names import Naming
 
 CATEGORIES = ["Pets > Cats > Food", "Pets > Cats > Litter", "Pets > Dogs > Food", "Home > Lamps", "(other)"]
@@ -52,6 +52,12 @@ def test_children_that_all_stand_out_are_named_by_their_parent() -> None:
     assert evidence.first_share == 1.0 and evidence.customer_count == 40
     assert abs(evidence.value - 0.74) < 0.02 and evidence.shop == 0.2
     assert found["i01"].playbook["uk"] == "News of Cats."
+
+
+def test_a_playbook_names_the_remainder_of_a_category_after_the_category() -> None:
+    filled = filled_playbook(PLAYBOOK, ["other Cats", "Pets › other Dogs", "Lamps"])
+    assert filled["en"] == "News of Cats (other) & Pets › Dogs (other) & Lamps."
+    assert filled["uk"] == "News of Cats (інше) & Pets › Dogs (інше) & Lamps."
 
 
 def test_a_label_that_names_people_has_the_category_above_it() -> None:

@@ -86,8 +86,10 @@ def test_unstable_segments_are_reported() -> None:
     n_unstable = sum(value < 0.6 for value in fitted.stability.values())
     assert n_unstable > 0
     assert fitted.notes[-1].startswith(f"{n_unstable} of 9 segments of behaviour rarely reappear")
-    (note,) = stability_notes(FACET, {0: 0.5, 1: 0.9}, 0.6)
+    (note,) = stability_notes(FACET, "rule", {0: 0.5, 1: 0.9}, 0.6)
     assert note.startswith("1 of 2 segments of behaviour rarely reappears") and ". It has no campaign name" in note
+    assert "Fewer segments" not in note
+    assert fitted.notes[-1].endswith("set facets.behaviour.n_segments to a lower number, such as 6.")
     assert fit(shop(), n_segments=3).notes == ()
 
 

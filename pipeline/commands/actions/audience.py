@@ -102,7 +102,8 @@ class _Shop:
         if params.contacts is None:
             raise AudienceError(
                 "contacts: expected a table with customer_id, email or phone, and consent, as an export and "
-                "`without_consent` need it. Name it in params.yaml, such as contacts: {path: contacts.csv}."
+                "`without_consent` need it. "
+                f"Name it in {params.file_name}, such as contacts: {{path: contacts.csv}}."
             )
         return read_contacts(self.session.con, params.contacts, params)
 
@@ -137,9 +138,13 @@ def _check(params: Params, options: AudienceOptions) -> None:
         raise AudienceError("expected either NAME or --segment, --interest and --category, not both.")
     if options.name is not None and options.name not in params.audiences:
         known = ", ".join(params.audiences) or "none yet"
-        raise AudienceError(f"audiences: expected one of params.yaml ({known}); there is no audience {options.name!r}.")
+        raise AudienceError(
+            f"audiences: expected one of {params.file_name} ({known}); there is no audience {options.name!r}."
+        )
     if options.name is None and not conditions and not params.audiences:
-        raise AudienceError("audiences: expected at least one in params.yaml, or --segment, --interest or --category.")
+        raise AudienceError(
+            f"audiences: expected at least one in {params.file_name}, or --segment, --interest or --category."
+        )
     if options.holdout is not None and not 0.0 <= options.holdout < 1.0:
         raise AudienceError(
             f"--holdout {options.holdout:g}: expected a share of the audience that is not sent the campaign, such as "

@@ -9,7 +9,7 @@ from pipeline.report.pages import drawings
 from pipeline.report.pages.facet_table import MIN_MAP_LIFT
 from pipeline.report.pages.shapes import Bars, Grid
 from pipeline.report.segment import Segment
-from pipeline.report.summary import Candidate, CategoryLifts, FacetSummary, HeatMap, Quality, Summary
+from pipeline.report.summary import Candidate, CategoryLifts, FacetSummary, HeatMap, Method, Quality, Summary
 from pipeline.report.texts.wording import Wording
 
 
@@ -72,7 +72,7 @@ def _section(facet: FacetSummary, summary: Summary, words: Wording, *, key: str)
         bars=drawings.label_bars((facet.is_by_interest and clustered) or segments, words, has_spend=summary.has_spend),
         map=_map(facet, clustered, lifts, words, is_alone=len(summary.facets) < 2),
         no_difference=drawings.no_difference(lifts, words),
-        choice=_choice(facet.quality, words, by_interest=facet.is_by_interest),
+        choice=_choice(facet.quality, summary.method, words, by_interest=facet.is_by_interest),
     )
 
 
@@ -118,13 +118,13 @@ def _above_average(segment_ids: Sequence[str], interests: Sequence[CategoryLifts
     )
 
 
-def _choice(quality: Quality, words: Wording, *, by_interest: bool) -> str:
+def _choice(quality: Quality, method: Method, words: Wording, *, by_interest: bool) -> str:
     """Why the clustering was chosen, with its figures; empty if there was nothing to choose from."""
     candidates = quality.candidates
     if len(candidates) < 2:
         return ""
     if quality.algorithm == "rule":
-        return _why_rule(candidates, words)
+        return _why_rule(candidates, method, words)
     is_predicted = any(candidate.buys_auc is not None for candidate in candidates) and not by_interest
     key = "choice_interest" if by_interest else "choice" if is_predicted else "choice_unmeasured"
     text = words(f"trust.{key}", count=len(candidates))
@@ -143,14 +143,19 @@ def _choice(quality: Quality, words: Wording, *, by_interest: bool) -> str:
     return f"{text} {taken}"
 
 
-def _why_rule(candidates: Sequence[Candidate], words: Wording) -> str:
+def _why_rule(candidates: Sequence[Candidate], method: Method, words: Wording) -> str:
+    """Which condition no clustering met; both, if each was met by some clustering."""
     clusterings = [candidate for candidate in candidates if candidate.algorithm != "rule"]
     if not clusterings:
         return ""
     separations = [candidate.separation for candidate in clusterings if candidate.separation is not None]
-    return words(
-        "trust.choice_rule",
-        count=len(clusterings),
-        silhouette=words.fixed(max(separations)) if separations else "–",
-        stable=words.number(max(candidate.stable_share for candidate in clusterings), "share"),
-    )
+    separation = max(separations, default=None)
+    stable = max(candidate.stable_share for candidate in clusterings)
+    is_separated = method.min_separation is None or (separation or -1.0) >= method.min_separation
+    is_stable = method.min_stable_share is None or stable >= method.min_stable_share
+    suffix = "" if is_separated == is_stable else "_stable" if is_separated else "_separated"
+    figures = {
+        "silhouette": "–" if separation is None else words.fixed(separation),
+        "stable": words.number(stable, "share"),
+    }
+    return words(f"trust.choice_rule{suffix}", count=len(clusterings), **figures)

@@ -224,7 +224,7 @@ def test_spend_is_that_of_the_report_and_the_segment_has_its_rule(
     buyers = scores[(scores.returned_spend > 0) & (scores.returned_spend < scores.spend)]
     row = buyers.iloc[0]
     text = explained(buyers.index[0])
-    assert f"Spend      {row.spend - row.returned_spend:,.2f} in the window, returns deducted" in text
+    assert f"Spend      {row.spend - row.returned_spend:,.2f} in the last 365 days, returns deducted" in text
     segments = trained[1].segments.set_index("segment_id")
     rule = segments.rule[row.segment_id]["text"]
     assert f"Rule       about: {rule}" in text.splitlines()
@@ -246,7 +246,12 @@ def test_a_shop_without_categories_shows_orders_spend_and_rule(tmp_path: Path, m
         }
     )
     log.to_parquet(tmp_path / "log.parquet", coerce_timestamps="us")
-    tables = (f"source.events.path={tmp_path / 'log.parquet'}", "source.products=null", "source.customers=null")
+    tables = (
+        f"source.events.path={tmp_path / 'log.parquet'}",
+        "source.products=null",
+        "source.customers=null",
+        "currency=EUR",
+    )
     minimum = ("minimum.customers=0", "minimum.history_days=0", "minimum.orders=0", "facets.behaviour.n_segments=3")
     params = params_in(tmp_path, tmp_path, *tables, *minimum)
     model = train(params, sweep=False, progress=SILENT).model_uri
@@ -254,9 +259,9 @@ def test_a_shop_without_categories_shows_orders_spend_and_rule(tmp_path: Path, m
     own = log[(log.customer_id == "17853.0")]
     net = 10.0 * ((own.event_type == "purchase").sum() - (own.event_type == "return").sum())
     assert re.search(
-        r"^Lifecycle  \w+, \w+; \d+ orders, last order [\d.]+ days before as_of; 20 events", text, re.MULTILINE
+        r"^Lifecycle  \w+, \w+; \d+ orders, last order [\d.]+ days before 2025-11-01; 20 events", text, re.MULTILINE
     )
-    assert f"\nSpend      {net:,.2f} in the window, returns deducted\n" in text
+    assert f"\nSpend      {net:,.2f} EUR in the last 365 days, returns deducted\n" in text
     assert "\nRule       about: " in text
     assert text.endswith("has no categories, so there are no interests to show.")
     with pytest.raises(UserError, match=r"Did you mean 17853\.0"):

@@ -137,6 +137,9 @@ def test_unquoted_text_that_yaml_reads_as_another_type(tmp_path: Path, value: st
     [
         ("source.events.timezone=Kyiv", "expected a time zone"),
         ("currency=hryvnia", "expected an ISO 4217 currency code"),
+        ("currency=gbp", r"Did you mean GBP\? Got 'gbp'"),
+        ("as_of=2011-12-10", "such as 2011-12-10T00:00:00Z. Got 2011-12-10"),
+        ("as_of=2011-12-10T08:00:00", "such as 2011-12-10T00:00:00Z"),
         ("engine.memory_limit=lots", "engine.memory_limit"),
         ("engine.memory_limit=80%", "engine.memory_limit"),
         ("checks.negative_price.warn=2", "less than or equal to 1"),
@@ -232,8 +235,9 @@ def test_a_date_that_does_not_exist_names_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["10.12.2011", "2011-12-10", "soon", "20111210", "'20111210'", "true", "null"])
 def test_as_of_in_another_form_names_the_form_to_use(value: str) -> None:
-    message = r"^--set as_of=.*: `as_of`: expected a date and time with an offset, such as 2025-11-01T00:00:00Z\. Got "
-    with pytest.raises(ParamsError, match=message):
+    message = r"^--set as_of=.*: `as_of`: expected a date and time with an offset, such as {}T00:00:00Z\. Got "
+    day = "2011-12-10" if value in ("2011-12-10", "'20111210'") else "2025-11-01"
+    with pytest.raises(ParamsError, match=message.format(day)):
         load_params(PARAMS, [f"as_of={value}"])
 
 

@@ -163,6 +163,12 @@ def test_time_formats_with_a_zone(read: Reader, text: str, time_format: str, exp
         ("1735689600", [], "try time_format: epoch_s"),
         ("1735689600000", ["source.events.time_format=epoch_s"], "try time_format: epoch_ms"),
         ("2025-01-01", ["source.events.time_format=iso"], "a format such as %Y-%m-%d"),
+        (
+            "2010-12-01 08:26:00",
+            ["source.events.time_format=%d.%m.%Y"],
+            "Got '2010-12-01 08:26:00': try time_format: auto",
+        ),
+        ("01.12.2010 08:26", [], r"Got '01.12.2010 08:26': try time_format: a strptime format, such as %d\.%m\.%Y"),
     ],
 )
 def test_a_wrong_time_format_suggests_the_right_one(read: Reader, text: str, more: list[str], message: str) -> None:
@@ -384,9 +390,31 @@ def test_messages_of_the_database_show_no_values(read: Reader) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_only_dates_are_shown_of_a_column_of_times(read: Reader) -> None:
+    for value in ("a@example.org", "+355 69 123 4567", "c17", "2025-01-01 Ann"):
+        with pytest.raises(SourceError) as caught:
+            read(HEADER + ROW.replace("2025-01-01", value))
+        assert value not in str(caught.value) and "Got" not in str(caught.value)
+
+
+def test_negative_quantities_come_with_how_to_map_returns(read: Reader) -> None:
+    with pytest.raises(SourceError, match=r"make them event_type `return` with a positive quantity; the params\.yaml"):
+        read(
+            "customer_id,occurred_at,event_type,product_id,quantity\nc1,2025-01-01,purchase,p1,-1\n",
+            "checks.negative_quantity.error=0",
+        )
+
+
+def test_messages_name_the_params_file_that_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(f"base: {PARAMS}\n", encoding="utf-8")
+    assert load_params(path).file_name == str(path)
+    assert load_params(Path("params.yaml")).file_name == "params.yaml"
+
+
 def test_all_reasons_of_a_row_and_all_rows_broken(read: Reader) -> None:
     with pytest.raises(
-        SourceError, match=r"all of the 1 rows cannot be used.\n  missing_customer_id .*\n.*see log.csv line 2"
+        SourceError, match=r"none of the 1 rows can be used.\n  missing_customer_id .*\n.*see log.csv line 2"
     ):
         read(HEADER + ",never,view,p,A,-1\n")
     read(HEADER + ROW + ",never,view,,,-1\n")
@@ -564,6 +592,14 @@ def test_events_without_a_category_are_counted(read: Reader) -> None:
     assert read(HEADER + ROW + ROW.replace("A > B", ""))[0].noted_by_rule["without_category"] == 1
 
 
+def test_a_log_described_without_categories_gets_no_warning(read: Reader) -> None:
+    summary, _ = read("customer_id,occurred_at,event_type,product_id\nc1,2025-01-01,view,p1\n")
+    assert summary.noted_by_rule["without_category"] == 1
+    assert not any("without_category" in warning for warning in summary.warnings)
+    summary, _ = read(HEADER + ROW.replace("A > B", ""))
+    assert any("without_category" in warning for warning in summary.warnings)
+
+
 def test_discounts_above_the_price_are_reported_and_kept(read: Reader) -> None:
     header = HEADER.replace("\n", ",quantity,discount\n")
     rows = [(9.99, 3, 29.97), (9.99, 3, 29.98), (0.1, 3, 0.1 + 0.2), ("", 1, 5.0), (5.0, 1, "")]
@@ -571,7 +607,10 @@ def test_discounts_above_the_price_are_reported_and_kept(read: Reader) -> None:
                   for day, (price, count, less) in enumerate(rows, start=1))  # fmt: skip
     summary, events = read(header + log)
     assert (summary.noted_by_rule["discount_above_price"], summary.accepted_count, len(events)) == (1, 5, 5)
-    assert any("discount_above_price: 1 of 5 rows (20.00%), kept" in warning for warning in summary.warnings)
+    assert any(
+        "discount_above_price: 1 of 5 rows (20.00%), kept; unit_price may already be net" in warning
+        for warning in summary.warnings
+    )
 
 
 def test_a_million_categories(read: Reader) -> None:

@@ -326,7 +326,9 @@ def test_only_small_lifecycle_stages_are_hidden_as_small() -> None:
     assert stages_of() == [] == stages_of(active=0.0)
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.48, "some are too small: 52%"), (0.95, "small groups: 5.0%")])
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.48, "some groups are too small: 52%"), (0.95, "small groups: 5.0%")]
+)
 def test_a_large_remainder_of_stages_is_not_called_small(share: float, expected: str) -> None:
     page = text_of(render(summary(segment("s01", "VIP", figures={"stage_active_share": share})), "en"))
     assert f"active: {share:.0%}" in page and expected in page

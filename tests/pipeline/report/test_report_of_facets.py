@@ -163,6 +163,11 @@ def test_groups_by_top_category_are_labelled_as_a_rule() -> None:
     trust = text_of(section(page, "trust"))
     assert "This is a rule, not a clustering. A rule was used because none of the 2 clusterings tried" in trust
     assert "the best silhouette was 0.21, and at most 70% of segmented customers" in trust
+    for least, expected in (((0.25, 0.6), "was clearly separated: the best silhouette was 0.21."),
+                            ((0.2, 0.8), "was stable: at most 70% of segmented customers")):  # fmt: skip
+        report = two_facets(algorithm="rule", silhouette=0.1, candidates=tried)
+        report["method"] |= dict(zip(("min_separation", "min_stable_share"), least, strict=True))
+        assert expected in text_of(section(render(report, "en"), "trust"))
     chosen = text_of(section(render(two_facets(algorithm="rule"), "en"), "trust"))
     assert "This is a rule, not a clustering." in chosen and "A rule was used" not in chosen
 

@@ -122,7 +122,7 @@ def test_validity_is_tracked_and_reported(trained: tuple[Params, TrainingResult]
     assert 0.5 < metrics["validity/buys_auc"] <= 1.0
     others = {f"validity/{name}_buys_auc" for name in (*BASELINES, "ceiling")}
     assert {"validity/kept_buys_auc", *others} <= set(metrics)
-    assert result.as_text().count("Predicted who buys at all (AUROC)") == 1
+    assert result.as_text().count("How well segments predict:\n         who buys: AUROC 0.") == 1
     page = result.report_path.read_text()
     assert "How well the segments predict behaviour" in page and "RFM quintiles, clustered" in page
     assert "K-means on log RFM, activity and interest shares" in page

@@ -41,13 +41,22 @@ def test_as_of_long_after_the_end_of_the_log(day: str, warns: bool) -> None:
 
 
 def test_most_interests_outside_the_category_columns() -> None:
-    assert sanity_checks.check_category_coverage(profiles([0.5], evidence=[1.0], mix=0.5)) == []
-    assert sanity_checks.check_category_coverage(profiles([0.9], evidence=[1.0], mix=0.7))[0].startswith(
+    assert sanity_checks.check_category_coverage(PARAMS, profiles([0.5], evidence=[1.0], mix=0.5)) == []
+    assert sanity_checks.check_category_coverage(PARAMS, profiles([0.9], evidence=[1.0], mix=0.7))[0].startswith(
         "70% of interests lie outside the 1"
     )
     assert (
-        "no interests are shown" in sanity_checks.check_category_coverage(profiles([1.0], evidence=[1.0], mix=1.0))[0]
+        "no interests are shown"
+        in sanity_checks.check_category_coverage(PARAMS, profiles([1.0], evidence=[1.0], mix=1.0))[0]
     )
+
+
+def test_a_log_described_without_categories_gets_no_warning() -> None:
+    none = profiles([1.0], evidence=[1.0], mix=1.0)
+    without = PARAMS.model_copy(update={"source": PARAMS.source.model_copy(update={"products": None})})
+    assert sanity_checks.check_category_coverage(without, none) == []
+    assert len(sanity_checks.check_categories_left_out(without, none)) == 1
+    assert sanity_checks.check_categories_left_out(PARAMS, none) == []
 
 
 def test_signs_of_another_shop() -> None:
