@@ -148,7 +148,7 @@ def test_a_name_given_after_the_scores_asks_for_new_ones(scored: Params) -> None
     scores = pd.read_parquet(scored.path(scored.outputs.scores), columns=["segment_id", "segment"])
     segment_id, name = scores[scores.segment_id.str.match(r"s\d")].iloc[0]
     with workspace(scored) as session:
-        model_registry.set_given_name(session.mlflow, scored, segment_id, "Stars")
+        model_registry.set_given_name(session.store, segment_id, "Stars")
     with pytest.raises(UserError) as raised:
         audience(scored, AudienceOptions(segments=["Stars"]))
     message = f"{segment_id} was given this name after these scores, which call it {name!r}: score again."
