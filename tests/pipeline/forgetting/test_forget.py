@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -108,7 +109,18 @@ def store_of_canary(champion: TrainingResult, shop: Path, tmp_path: Path) -> Par
     members = pd.DataFrame({"customer_id": [CANARY, "another"], "group": "send", "position": [1, 2]})
     definition = AudienceParams(where={"value_tier": "top"})
     store(outputs, Audience("spring", MOMENT, definition, members, [Step("scored", 2)]), model_uri="models:/kindred/1")
-    changes = pq.read_table(outputs / "scores.parquet", columns=["customer_id", "segment_id"]).slice(0, 5000)
+    scored = pq.read_table(outputs / "scores.parquet", columns=["customer_id", "segment_id", "as_of"]).slice(0, 5000)
+    changes = pa.table(
+        {
+            "customer_id": scored["customer_id"].cast(pa.string()),
+            "column": pa.array(["segment_id"] * len(scored)),
+            "before": pa.nulls(len(scored), pa.string()),
+            "after": scored["segment_id"].cast(pa.string()),
+            "previous_as_of": scored["as_of"],
+            "as_of": scored["as_of"],
+            "entry_count": pa.array([1] * len(scored)),
+        }
+    )
     keep_changes(outputs, changes, MOMENT)
     return params
 
