@@ -346,6 +346,5 @@ def read_summary(run_id: str, content: Mapping[str, Any]) -> Summary:
 
 def _problem(kind: str, place: Sequence[int | str]) -> str:
     key = ".".join(map(str, place))
-    if kind == "missing":
-        return f"it has no {key!r}"
-    return f"{key!r} is not one of its keys" if kind == "extra_forbidden" else f"{key!r} is not as expected"
+    problems = {"missing": f"it has no {key!r}", "extra_forbidden": f"{key!r} is not one of its keys"}
+    return problems.get(kind, f"{key!r} is not as expected")
