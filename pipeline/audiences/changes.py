@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.audiences.build import audience_members
 from pipeline.audiences.scores import read_scores
 from pipeline.audiences.selection import AudienceError
-from pipeline.audiences.storage import STAMP
+from pipeline.audiences.storage import dated_file, dated_files
 from pipeline.config.params import Params
 from pipeline.report.terminal import counted
 from pipeline.stores import files
@@ -225,20 +224,18 @@ def count_changes(changed: pa.Table, warnings: Iterable[str] = ()) -> ChangeCoun
 
 def keep_changes(outputs: Path, changes: pa.Table, as_of: datetime) -> Path:
     """Write the changes up to ``as_of``; only their owner can read them."""
-    path = outputs / FOLDER / f"{as_of.astimezone(UTC).strftime(STAMP)}.parquet"
+    path = dated_file(outputs / FOLDER, as_of)
     write_table(path, changes, mode=files.PRIVATE)
     return path
 
 
 def kept_changes(outputs: Path, *, until: datetime | None = None, since: datetime | None = None) -> list[Path]:
     """Files of changes, by date: after ``since`` and up to ``until``."""
-    found = []
-    for path in sorted((outputs / FOLDER).glob("*.parquet")):
-        if re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}", path.stem):
-            as_of = datetime.strptime(path.stem, STAMP).replace(tzinfo=UTC)
-            if (since is None or as_of > since) and (until is None or as_of <= until):
-                found.append(path)
-    return found
+    return [
+        path
+        for path, as_of in dated_files(outputs / FOLDER)
+        if (since is None or as_of > since) and (until is None or as_of <= until)
+    ]
 
 
 def net_changes(changes: pd.DataFrame) -> pd.DataFrame:

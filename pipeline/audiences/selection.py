@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from operator import and_
+from operator import and_, or_
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -84,7 +84,7 @@ def meets(scores: ir.Table, column: str, condition: Condition, *, separator: str
     values = [_fitting(value, scores[column].type(), column) for value in _values(condition, column)]
     if scores[column].type().is_array():
         holds = [scores[column].contains(value) for value in values]
-        return reduce(lambda one, other: one | other, holds).fill_null(False)
+        return reduce(or_, holds).fill_null(False)
     return scores[column].isin(values).fill_null(False)
 
 
@@ -127,7 +127,16 @@ def _has_category(scores: ir.Table, categories: Sequence[Scalar], separator: str
     """Whether one of the top categories has one of these names, or one of these paths, at any level."""
     if "top_categories" not in scores.columns:
         raise AudienceError(f"`{CATEGORY}`: the scores have no top_categories.")
-    levels = scores["top_categories"].join(LEVEL_END + PATH_END + LEVEL_END).replace(separator, LEVEL_END)
-    text = ibis.literal(LEVEL_END).concat(levels, LEVEL_END)
-    wanted = [str(category).replace(separator, LEVEL_END) for category in categories]
-    return reduce(lambda one, other: one | other, [text.contains(f"{LEVEL_END}{path}{LEVEL_END}") for path in wanted])
+    text = category_text(scores["top_categories"], separator)
+    return reduce(or_, [names_category(text, str(category), separator) for category in categories])
+
+
+def category_text(top_categories: ir.ArrayValue, separator: str) -> ir.StringValue:
+    """Top categories as one text, in which `names_category` finds a level or a path."""
+    levels = top_categories.join(LEVEL_END + PATH_END + LEVEL_END).replace(separator, LEVEL_END)
+    return ibis.literal(LEVEL_END).concat(levels, LEVEL_END)
+
+
+def names_category(text: ir.StringValue, category: str, separator: str) -> ir.BooleanValue:
+    """Whether a `category_text` has the category, by name or by path, at any level; null where the text is."""
+    return text.contains(f"{LEVEL_END}{category.replace(separator, LEVEL_END)}{LEVEL_END}")

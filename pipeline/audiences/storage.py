@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,6 @@ from pipeline.stores.writers import write_table
 
 FOLDER, KEY = "audiences", ".key"
 STAMP = "%Y-%m-%dT%H%M%S"
-KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,19 @@ class StoredAudience:
 
 def control_key(outputs: Path) -> str:
     """The secret that control groups are drawn with; created once per outputs folder."""
-    path = outputs / FOLDER / KEY
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(path, mode=files.PRIVATE) as temporary:
-            temporary.write_text(secrets.token_hex(KEY_BYTES), encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
+    return files.secret(outputs / FOLDER / KEY)
+
+
+def dated_file(folder: Path, as_of: datetime) -> Path:
+    """The file of what is kept for a moment."""
+    return folder / f"{as_of.astimezone(UTC).strftime(STAMP)}.parquet"
+
+
+def dated_files(folder: Path, below: str = "") -> Iterator[tuple[Path, datetime]]:
+    """Files named by `dated_file`, with their moments, in the folders that the glob ``below`` names, such as `*/`."""
+    for path in sorted(folder.glob(f"{below}*.parquet")):
+        if re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}", path.stem):
+            yield path, datetime.strptime(path.stem, STAMP).replace(tzinfo=UTC)
 
 
 def list_folder(outputs: Path) -> Path:
@@ -65,7 +70,7 @@ def list_folder(outputs: Path) -> Path:
 def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudience:
     """Keep an audience, and what it was selected by."""
     folder = outputs / FOLDER / audience.name
-    path = folder / f"{audience.as_of.strftime(STAMP)}.parquet"
+    path = dated_file(folder, audience.as_of)
     write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
     files.write_json(
         path.with_suffix(".json"),
@@ -83,10 +88,8 @@ def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudienc
 
 def stored_audiences(outputs: Path, name: str | None = None) -> Iterator[StoredAudience]:
     """Every audience that was kept, or those of one name; by name, then date."""
-    for path in sorted((outputs / FOLDER).glob(f"{name or '*'}/*.parquet")):
-        if re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}", path.stem):
-            as_of = datetime.strptime(path.stem, STAMP).replace(tzinfo=UTC)
-            yield StoredAudience(path.parent.name, as_of, path)
+    for path, as_of in dated_files(outputs / FOLDER, f"{name or '*'}/"):
+        yield StoredAudience(path.parent.name, as_of, path)
 
 
 def recently_contacted(outputs: Path, as_of: datetime, days: float) -> Excluded:

@@ -9,14 +9,13 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import ibis
 import ibis.expr.types as ir
 import pandas as pd
 
 from models.identity import RULE_GROUP_PREFIX
 from pipeline.audiences.build import Audience, build_audience
 from pipeline.audiences.monday import MONEY_COLUMNS, Action, monday_actions
-from pipeline.audiences.selection import CATEGORY, LEVEL_END, PATH_END, Condition, meets_all
+from pipeline.audiences.selection import CATEGORY, LEVEL_END, Condition, category_text, meets_all, names_category
 from pipeline.config.audience_params import AudienceParams
 from pipeline.config.errors import UserError
 from pipeline.stores.database import materialise
@@ -92,10 +91,9 @@ class Scores:
         columns = [column for column in read.columns if column not in UNUSED_COLUMNS]
         self.counted = tuple(column for column in COUNTED_COLUMNS if column in columns)
         self.money = tuple(column for column in MONEY_COLUMNS if column in columns)
-        levels = read.top_categories.join(LEVEL_END + PATH_END + LEVEL_END).replace(self.separator, LEVEL_END)
         added = {
             COMBINATION: _combination([read[column] for column in self.counted]),
-            CATEGORY_TEXT: ibis.literal(LEVEL_END).concat(levels, LEVEL_END),
+            CATEGORY_TEXT: category_text(read.top_categories, self.separator),
         }
         self.table: ir.Table = materialise(self.con, read.select(columns, **added), "page_scores")
         self._version = version
@@ -169,16 +167,13 @@ class Scores:
         others = {column: condition for column, condition in where.items() if column != CATEGORY}
         selected = self.table.filter(meets_all(self.table, others, separator=self.separator))
         if CATEGORY in where:
-            selected = selected.filter(self._has_category(str(where[CATEGORY])))
+            # The text was made when the scores were read: a condition on it takes a fifth of the time.
+            has_category = names_category(self.table[CATEGORY_TEXT], str(where[CATEGORY]), self.separator)
+            selected = selected.filter(has_category.fill_null(False))
         sums = {column: selected[column].sum() for column in self.money}
         grouped = selected.group_by(COMBINATION).aggregate(customer_count=selected.count(), **sums)
         figures = self.con.to_pandas(grouped).set_index(COMBINATION)
         return self.combinations.join(figures, how="inner").sort_index().reset_index(drop=True)
-
-    def _has_category(self, category: str) -> ir.BooleanValue:
-        """As `pipeline.audiences.selection.meets`, in a text made when the scores were read, in a fifth of the time."""
-        path = category.replace(self.separator, LEVEL_END)
-        return self.table[CATEGORY_TEXT].contains(f"{LEVEL_END}{path}{LEVEL_END}").fill_null(False)
 
     def audience(self, definition: AudienceParams) -> Audience:
         """The customers of an audience without a control group."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 PRIVATE = 0o600
+SECRET_BYTES = 32
 SMALL, FAST = "compression zstd", "compression lz4_raw, parquet_version v2"
 """DuckDB's options for writing Parquet."""
 TEMPORARY = ".part-"
@@ -131,10 +133,17 @@ def lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
     """Write ``text`` as UTF-8."""
-    with replacing(path) as temporary:
+    with replacing(path, mode=mode) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def secret(path: Path) -> str:
+    """The secret in a file that only its owner can read; created as hexadecimal digits if there is none."""
+    if not path.exists():
+        write_text(path, secrets.token_hex(SECRET_BYTES), mode=PRIVATE)
+    return path.read_text(encoding="utf-8").strip()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,7 +7,6 @@ who has both can test whether a known id is on the list.
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from pipeline.config.params import Params
 from pipeline.stores import files
 
 FOLDER, KEY, LIST = "forgotten", ".key", "customers.txt"
-KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -66,17 +64,10 @@ def read_list(params: Params) -> ForgottenList | None:
 
 def new_list(params: Params) -> ForgottenList:
     """An empty list. Its key is the one in the folder, which is created if missing."""
-    path = forgotten_folder(params) / KEY
-    if not path.exists():
-        _write_private(path, secrets.token_hex(KEY_BYTES))
-    return ForgottenList(bytes.fromhex(path.read_text(encoding="utf-8").strip()), frozenset())
+    return ForgottenList(bytes.fromhex(files.secret(forgotten_folder(params) / KEY)), frozenset())
 
 
 def write_list(params: Params, forgotten: ForgottenList) -> None:
     """Replace the list; its key stays."""
-    _write_private(forgotten_folder(params) / LIST, "".join(f"{each.hex()}\n" for each in sorted(forgotten.hashes)))
-
-
-def _write_private(path: Path, text: str) -> None:
-    with files.replacing(path, mode=files.PRIVATE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    text = "".join(f"{each.hex()}\n" for each in sorted(forgotten.hashes))
+    files.write_text(forgotten_folder(params) / LIST, text, mode=files.PRIVATE)
