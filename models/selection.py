@@ -130,24 +130,9 @@ def choose(
     the reason says so. ``min_customers`` is never relaxed. With ``min_separation``, candidates must also reach this
     separation and nothing is relaxed, so the result may be None.
     """
-    large = [
-        candidate for candidate in candidates if candidate.n_segments >= 2 and candidate.smallest_count >= min_customers
-    ]
-    fair = [
-        candidate
-        for candidate in large
-        if candidate.smallest_share >= min_segment_share and candidate.noise_share <= MAX_NOISE_SHARE
-    ]
-    if min_separation is None:
-        stable_share = min(min_stable_share, max((candidate.stable_share for candidate in fair), default=0.0))
-        qualified = [candidate for candidate in fair if candidate.stable_share >= stable_share] or large
-    else:
-        stable_share = min_stable_share
-        qualified = [
-            candidate
-            for candidate in fair
-            if candidate.stable_share >= stable_share and (candidate.separation or -1.0) >= min_separation
-        ]
+    qualified, fair, stable_share = _qualified(
+        candidates, min_customers, min_segment_share, min_stable_share, min_separation
+    )
     if not qualified:
         return None
     score_of = dict(zip(candidates, scores(candidates, chosen_by), strict=True))
@@ -170,6 +155,35 @@ def choose(
     if chosen != best and len(candidates) > 1 and chosen.asked is not None and chosen.asked == fewest:
         notes += (f"The chosen candidate has the lowest of try_n_segments ({fewest}); fewer may do as well.",)
     return Choice(chosen, best, reason, notes)
+
+
+def _qualified(
+    candidates: Sequence[Candidate],
+    min_customers: float,
+    min_segment_share: float,
+    min_stable_share: float,
+    min_separation: float | None,
+) -> tuple[list[Candidate], list[Candidate], float]:
+    """Candidates that qualify, those with only large segments, and the share of stable customers that was asked for."""
+    large = [
+        candidate for candidate in candidates if candidate.n_segments >= 2 and candidate.smallest_count >= min_customers
+    ]
+    fair = [
+        candidate
+        for candidate in large
+        if candidate.smallest_share >= min_segment_share and candidate.noise_share <= MAX_NOISE_SHARE
+    ]
+    if min_separation is None:
+        stable_share = min(min_stable_share, max((candidate.stable_share for candidate in fair), default=0.0))
+        qualified = [candidate for candidate in fair if candidate.stable_share >= stable_share] or large
+    else:
+        stable_share = min_stable_share
+        qualified = [
+            candidate
+            for candidate in fair
+            if candidate.stable_share >= stable_share and (candidate.separation or -1.0) >= min_separation
+        ]
+    return qualified, fair, stable_share
 
 
 def _reason(
