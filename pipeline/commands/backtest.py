@@ -8,18 +8,17 @@ from pipeline.config.run_settings import given_settings
 from pipeline.ingest.source import read_source
 from pipeline.profiles.interest_fit import log_backtest, run_backtest
 from pipeline.report.next_steps import command
-from pipeline.stores import files, mlflow_runs
-from pipeline.stores.database import connect
+from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import close_stale_runs, run_tags, start_run
+from pipeline.stores.workspace import workspace
 
 
 def backtest(params: Params, *, progress: Progress) -> str:
     """Read the log, run the backtest and log it; returns the table as text."""
-    folder = params.path(params.outputs.folder)
-    with files.lock(folder), connect(params.engine, folder=folder) as con:
+    with workspace(params) as session:
         progress("reading and checking")
-        source = read_source(con, params, rejected_path=folder / "rejected.parquet")
-        result = run_backtest(con, source, params, progress=progress)
+        source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
+        result = run_backtest(session.con, source, params, progress=progress)
     store = mlflow_runs.open_store(params)
     close_stale_runs(store)
     with start_run(store, name=f"Backtest of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:

@@ -45,9 +45,10 @@ from pipeline.segmentation.predictive_validity import (
 from pipeline.segmentation.profile_cards import add_cards
 from pipeline.segmentation.retention import add_retention
 from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, training_summary
-from pipeline.stores import files, mlflow_runs, model_registry
-from pipeline.stores.database import TEMPORARY, connect
+from pipeline.stores import mlflow_runs, model_registry
+from pipeline.stores.database import TEMPORARY
 from pipeline.stores.run_log import OpenRun, close_stale_runs, run_tags, start_run
+from pipeline.stores.workspace import workspace
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -98,11 +99,12 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
         The source, the parameters or the store cannot be used. No partial output is left behind.
     """
     require_proposer(params)
-    given, folder = params.redacted(), params.path(params.outputs.folder)
-    with files.lock(folder), connect(params.engine, folder=folder) as con:
+    given = params.redacted()
+    with workspace(params) as session:
+        con, folder = session.con, session.folder
         params, log = _read(con, params, folder, sweep=sweep, progress=progress)
         facets, facet_notes = _usable_facets(log.profiles, params)
-        store = mlflow_runs.open_store(params)
+        store = session.store
         close_stale_runs(store)
         with start_run(store, name=f"Training of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:
             champion = champion_assignments(store, log.profiles, params)
