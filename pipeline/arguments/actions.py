@@ -108,7 +108,7 @@ def add_drift(commands: Any) -> None:
     """`kindred drift`."""
 
     def run(options: argparse.Namespace, progress: Progress) -> str | Outcome:
-        from pipeline.drift.command import drift
+        from pipeline.commands.actions.drift import drift
 
         params = read_params(options)
         result = drift(params, model_uri=options.model or params.tracking.champion_uri, progress=progress)
@@ -124,7 +124,7 @@ def add_forget(commands: Any) -> None:
     """`kindred forget`."""
 
     def run(options: argparse.Namespace, progress: Progress) -> str:
-        from pipeline.forgetting.forget import forget, read_ids
+        from pipeline.commands.actions.forget import forget, read_ids
 
         ids = [*options.customers, *(read_ids(options.file) if options.file else [])]
         return forget(read_params(options), ids, add_unknown=options.add_unknown, progress=progress)

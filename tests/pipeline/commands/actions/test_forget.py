@@ -17,6 +17,8 @@ from pipeline.audiences.build import Audience, Step
 from pipeline.audiences.changes import keep_changes
 from pipeline.audiences.storage import store
 from pipeline.cli import main
+from pipeline.commands.actions import forget as module
+from pipeline.commands.actions.forget import forget, read_ids
 from pipeline.commands.history import history
 from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult, train
@@ -25,8 +27,6 @@ from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
-from pipeline.forgetting import forget as module
-from pipeline.forgetting.forget import forget, read_ids
 from pipeline.stores import files
 from pipeline.stores.forgotten import FOLDER, LIST, read_list
 from pipeline.stores.writers import write_table
