@@ -211,7 +211,7 @@ def explain_customer(
     Raises
     ------
     UserError
-        The customer is unknown; names similar ids there are.
+        The customer is unknown; the message names other spellings of the id that the log has.
     """
     shop, as_trained = trained.shop, trained.params_at(params.as_of)
     columns = profile_columns(trained.model, shop.spec) | EXPLAINED_COLUMNS
@@ -250,10 +250,10 @@ def explain_customer(
 
 
 def _unknown_customer(source: Source, customer: str, params: Params) -> UserError:
-    similar = _spellings(source, customer)
+    spellings = _spellings(source, customer)
     return UserError(
         f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found none with this id. "
-        + (f"Did you mean {' or '.join(similar)}? " if similar else "")
+        + (f"Did you mean {' or '.join(spellings)}? " if spellings else "")
         + "Give the id exactly as in the log, including leading zeros and capital letters. Customers with no "
         "events and no row in the customers table are unknown."
     )
