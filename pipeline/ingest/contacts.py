@@ -75,11 +75,7 @@ def read_contacts(con: Backend, table: ContactsTable, params: Params) -> Contact
         f"{consent} is not null and {consent} not in ({answers}, {refusals}, '') as is_unclear from raw_contacts) "
         "where customer_id <> '' order by all"
     )
-    count, unclear = _row(db, "select count(*), count(*) filter (where is_unclear) from contacts")
-    (read,) = _row(db, "select count(*) from raw_contacts")
+    count, unclear = db.execute("select count(*), count(*) filter (where is_unclear) from contacts").fetchone()
+    read = db.execute("select count(*) from raw_contacts").fetchone()[0]
     contacts = con.table("contacts", database=TEMPORARY).select(*COLUMNS)
-    return Contacts(contacts, "consent" in found, int(unclear), int(read) - int(count))
-
-
-def _row(db: object, query: str) -> tuple[int, ...]:
-    return tuple(db.execute(query).fetchone())  # type: ignore[attr-defined]
+    return Contacts(contacts, "consent" in found, unclear, read - count)

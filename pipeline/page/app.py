@@ -25,11 +25,11 @@ from pipeline.page.audience_form import read_form
 from pipeline.page.scores import Scores
 from pipeline.page.wording import LANGUAGES, PageWording, segment_texts
 from pipeline.report.next_steps import command
+from pipeline.report.publish import SEGMENTS_JSON
 from pipeline.stores import writers
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = TEMPLATES / "page.css"
-SEGMENTS_JSON = "segments.json"
 FACETS = {"segment": "section.segments", "interest_segment": "section.interest"}
 """Column of a facet's segments -> key of its heading."""
 PLAIN_CHOICES = {"next_tier": ("vip", "regular"), "journey_events": JOURNEY_EVENTS}
