@@ -14,7 +14,7 @@ import pandas as pd
 
 from models.control_groups import detectable_effect, holdout_groups
 from pipeline.audiences.selection import AudienceError, condition_text, meets, meets_all
-from pipeline.config.audience_params import AudienceParams
+from pipeline.config.sections.audiences import AudienceParams
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -14,9 +14,9 @@ import pyarrow as pa
 from pipeline.audiences.build import Excluded
 from pipeline.audiences.selection import AudienceError
 from pipeline.audiences.storage import recently_contacted
-from pipeline.config.audience_params import AudienceParams
 from pipeline.config.params import Params
-from pipeline.ingest.contacts import Contacts
+from pipeline.config.sections.audiences import AudienceParams
+from pipeline.ingest.customers.contacts import Contacts
 from pipeline.stores.writers import column_names, read_table
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import ibis.expr.types as ir
 
 from pipeline.audiences.selection import Condition, meets_all
-from pipeline.config.audience_params import AudienceParams, Bounds
+from pipeline.config.sections.audiences import AudienceParams, Bounds
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

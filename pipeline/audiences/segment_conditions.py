@@ -10,7 +10,7 @@ from typing import Any
 import ibis.expr.types as ir
 
 from pipeline.audiences.selection import AudienceError, Condition
-from pipeline.config.audience_params import Bounds
+from pipeline.config.sections.audiences import Bounds
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.mlflow_runs import RunStore
 

@@ -11,8 +11,8 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from pipeline.config.audience_params import Bounds, Scalar
 from pipeline.config.errors import UserError
+from pipeline.config.sections.audiences import Bounds, Scalar
 
 CATEGORY = "category"
 """A condition on this name holds for customers with the category, or one below it, among their top categories."""

@@ -12,8 +12,8 @@ from features.events import EventType, ObservationWindow
 from features.value import order_key
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.source import read_source
-from pipeline.ingest.summary import ReadingSummary, unlisted_text
 from pipeline.report.terminal import align_columns, paragraphs
 from pipeline.segmentation import sanity_checks
 from pipeline.stores.workspace import workspace

@@ -16,7 +16,7 @@ from pipeline.commands.rename import names_in
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
-from pipeline.ingest.raw_tables import source_files
+from pipeline.ingest.files.raw_tables import source_files
 from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import first_event

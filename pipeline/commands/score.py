@@ -13,7 +13,7 @@ from pipeline.audiences.changes import ChangeCounts, keep_score_changes
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
-from pipeline.ingest.raw_tables import source_files
+from pipeline.ingest.files.raw_tables import source_files
 from pipeline.profiles.search_queries import counts_text
 from pipeline.profiles.value_drift import moved_shares
 from pipeline.report.next_steps import command

@@ -11,7 +11,7 @@ from models.cluster_settings import FacetIdentity
 if TYPE_CHECKING:
     from features.profile import Column
     from pipeline.config.params import Params
-    from pipeline.config.segment_params import FacetParams
+    from pipeline.config.sections.segments import FacetParams
 
 NOISE_ID, BROAD_ID, UNKNOWN_ID = "noise", "broad", "unknown"
 """Ids of customers between the clusters, without a distinctive category, and with unknown interests."""

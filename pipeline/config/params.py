@@ -16,22 +16,19 @@ from typing import Annotated, Any
 from babel.numbers import is_currency
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from pipeline.config.audience_params import AudienceParams, ContactsTable
-from pipeline.config.drift_params import DriftParams
 from pipeline.config.errors import ParamsError, without_passwords
-from pipeline.config.profile_params import (
+from pipeline.config.sections.audiences import AudienceParams, ContactsTable
+from pipeline.config.sections.drift import DriftParams
+from pipeline.config.sections.profiles import (
     BacktestParams,
     CalendarParams,
-    ChecksParams,
     InterestsParams,
     JourneyParams,
     SearchesParams,
     SessionsParams,
-    SourceParams,
-    Table,
     ValueParams,
 )
-from pipeline.config.segment_params import (
+from pipeline.config.sections.segments import (
     CardsParams,
     ClusteringParams,
     FacetParams,
@@ -44,6 +41,7 @@ from pipeline.config.segment_params import (
     RulesParams,
     SweepParams,
 )
+from pipeline.config.sections.source import ChecksParams, SourceParams, Table
 from pipeline.config.types import Language, NonNegative, Section, Share
 
 COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}

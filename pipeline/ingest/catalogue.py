@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 
 from pipeline.config.params import Params
-from pipeline.config.profile_params import TimedTable
-from pipeline.ingest.column_mapping import map_columns
-from pipeline.ingest.column_sql import SEPARATOR, as_category_path, as_text, as_time, is_number, literal, quoted
-from pipeline.ingest.raw_tables import RawTable, SourceError, read_raw
+from pipeline.config.sections.source import TimedTable
+from pipeline.ingest.columns.column_mapping import map_columns
+from pipeline.ingest.columns.numbers import is_number
+from pipeline.ingest.columns.texts import SEPARATOR, as_category_path, as_text
+from pipeline.ingest.columns.times import as_time
+from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
+from pipeline.ingest.findings.findings import Findings
+from pipeline.ingest.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -20,29 +23,6 @@ LEVELS = tuple(f"level_{number}" for number in range(1, 9))
 SAMPLE_ROWS = 10_000
 """Rows that are enough to see that a column holds numbers and not names."""
 PRODUCT_COLUMNS = ("product_id", "category_path", "category_id", "brand", *LEVELS)
-
-
-@dataclass
-class Findings:
-    """The tables that were read, and warnings about them.
-
-    Attributes
-    ----------
-    tables : dict of str to RawTable
-        Tables by their key in `source` of params.yaml.
-    warnings : list of str
-        In plain words, without any customer's data.
-    """
-
-    tables: dict[str, RawTable] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-    def add(self, key: str, raw: RawTable) -> RawTable:
-        """Record a table that was read."""
-        self.tables[key] = raw
-        if raw.unreadable:
-            self.warnings.append(f"{key}: {len(raw.unreadable):,} rows could not be read and were left out")
-        return raw
 
 
 def read_products(con: Backend, params: Params, findings: Findings) -> ir.Table | None:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import yaml
 
 from pipeline.audiences.selection import CATEGORY, Condition
-from pipeline.config.audience_params import AudienceParams, Bounds
+from pipeline.config.sections.audiences import AudienceParams, Bounds
 
 CHOICES = (
     *("segment", "interest_segment", "lifecycle_stage", "temperature", "value_tier"),

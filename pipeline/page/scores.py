@@ -16,8 +16,8 @@ from models.identity import RULE_GROUP_PREFIX
 from pipeline.audiences.build import Audience, build_audience
 from pipeline.audiences.monday import MONEY_COLUMNS, Action, monday_actions
 from pipeline.audiences.selection import CATEGORY, LEVEL_END, Condition, category_text, meets_all, names_category
-from pipeline.config.audience_params import AudienceParams
 from pipeline.config.errors import UserError
+from pipeline.config.sections.audiences import AudienceParams
 from pipeline.stores.database import materialise
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from models.backtest import Figure, Figures, Row, baseline_scores, compare_score
 from models.interests import Decay, FittedFormula, Formula, Snapshot, fit_formula
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
-from pipeline.config.profile_params import DecayParams
 from pipeline.config.progress import Progress
+from pipeline.config.sections.profiles import DecayParams
 from pipeline.ingest.source import Source
 from pipeline.profiles.cutoffs import backtest_cutoffs, snapshot_at
 from pipeline.report import plots

@@ -24,8 +24,8 @@ from features import (
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec, profile_table
 from pipeline.config.params import Params
-from pipeline.config.profile_params import JourneyParams
 from pipeline.config.progress import Progress
+from pipeline.config.sections.profiles import JourneyParams
 from pipeline.ingest.source import Source
 from pipeline.profiles.prepare_events import (
     OBSERVED_COLUMNS,

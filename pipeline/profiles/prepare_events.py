@@ -13,7 +13,7 @@ from features.events import EventType, ObservationWindow, exact_sum, hashed
 from features.profile import ProfileSpec
 from models.category_cut import choose_columns
 from pipeline.config.params import Params
-from pipeline.config.profile_params import DecayParams
+from pipeline.config.sections.profiles import DecayParams
 from pipeline.ingest.source import Source
 from pipeline.stores.database import TEMPORARY, materialise
 

@@ -103,7 +103,7 @@ class Crosstab(Part):
 
 
 class Reading(Part):
-    """`pipeline.ingest.summary.ReadingSummary`."""
+    """`pipeline.ingest.findings.summary.ReadingSummary`."""
 
     files: dict[str, int]
     read_count: int

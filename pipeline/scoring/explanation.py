@@ -24,7 +24,7 @@ from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
-from pipeline.config.segment_params import NamingParams
+from pipeline.config.sections.segments import NamingParams
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import build_profiles
 from pipeline.profiles.prepare_events import own_weight

@@ -19,7 +19,8 @@ from features import categories, time_decay
 from features.events import EventType, ObservationWindow
 from pipeline.config.params import Params, source_fingerprint
 from pipeline.config.progress import SILENT, Progress
-from pipeline.ingest.source import Source, count_before, read_source
+from pipeline.ingest.events import count_before
+from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.measures import CustomerMeasures, RawMeasures, measure, new_categories, with_customer_ids
 from pipeline.profiles.prepare_events import FROM_BEFORE, registered_customers
 from pipeline.profiles.seasonality import period_totals, season_mix

@@ -11,8 +11,8 @@ from features.events import ObservationWindow
 from models.scorer import Floats
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.findings.summary import ReadingSummary
 from pipeline.ingest.source import read_source
-from pipeline.ingest.summary import ReadingSummary
 from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.seasonality import full_season_mix
 from pipeline.profiles.shop import Shop

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import ibis.expr.types as ir
 
 from features.events import EVENT_SCHEMA, ObservationWindow
-from pipeline.ingest.column_sql import literal
+from pipeline.ingest.sql import literal
 from pipeline.scoring.state_manifest import MANIFEST, EventsPart, Manifest, MeasuresFile, StateFile, StateFingerprint
 from pipeline.stores import files
 from pipeline.stores.database import TEMPORARY

@@ -15,8 +15,8 @@ from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.occasions import local_time
 from pipeline.config.params import Params, source_fingerprint
+from pipeline.ingest.findings.summary import ReadingSummary
 from pipeline.ingest.source import Source
-from pipeline.ingest.summary import ReadingSummary
 from pipeline.profiles.build import Profiles
 
 MAX_UNKNOWN_INCREASE = 0.3

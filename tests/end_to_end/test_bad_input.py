@@ -22,9 +22,9 @@ from pipeline.config.errors import ParamsError, UserError
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
-from pipeline.ingest.raw_tables import SourceError
+from pipeline.ingest.files.raw_tables import SourceError
+from pipeline.ingest.findings.summary import unlisted_text
 from pipeline.ingest.source import read_source
-from pipeline.ingest.summary import unlisted_text
 from pipeline.stores.database import connect
 from tests.conftest import copy_store
 from tests.pipeline.conftest import params_in

@@ -28,8 +28,8 @@ from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
-from pipeline.config.segment_params import IdentityParams
-from pipeline.ingest.raw_tables import SourceError
+from pipeline.config.sections.segments import IdentityParams
+from pipeline.ingest.files.raw_tables import SourceError
 from pipeline.ingest.source import read_source
 from pipeline.report.texts.cards import ALL_RETAINED
 from pipeline.report.training_result import TrainingResult, facet_text

@@ -9,7 +9,7 @@ import pytest
 
 from features import checks
 from features.events import EVENT_SCHEMA
-from pipeline.config.profile_params import ChecksParams
+from pipeline.config.sections.source import ChecksParams
 
 RULES = checks.rules(max_text_chars=10)
 # Checked while files are read, or against other tables.

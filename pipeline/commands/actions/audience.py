@@ -25,10 +25,10 @@ from pipeline.audiences.segment_conditions import (
 from pipeline.audiences.selection import CATEGORY, AudienceError, Condition, meets
 from pipeline.audiences.storage import control_key, list_folder, store
 from pipeline.audiences.summary import WrittenAudience
-from pipeline.config.audience_params import AudienceParams
 from pipeline.config.params import Params
-from pipeline.ingest.contacts import Contacts, read_contacts
-from pipeline.ingest.raw_tables import resolve_files, source_files
+from pipeline.config.sections.audiences import AudienceParams
+from pipeline.ingest.customers.contacts import Contacts, read_contacts
+from pipeline.ingest.files.raw_tables import resolve_files, source_files
 from pipeline.report.next_steps import command
 from pipeline.stores import files, mlflow_runs
 from pipeline.stores.workspace import Workspace, workspace

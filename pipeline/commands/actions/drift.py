@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from models.drift import CATEGORIES, Limits, Verdict, judge
-from pipeline.config.drift_params import DriftLimit
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.config.sections.drift import DriftLimit
 from pipeline.drift.measure import Measured, measure_drift
 from pipeline.drift.reference import Reference
 from pipeline.ingest.source import read_source

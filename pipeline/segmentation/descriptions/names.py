@@ -20,7 +20,7 @@ from models.segmentation import FittedClusters
 from models.traits import Trait, TraitRules
 from pipeline.config.facets import BROAD_ID
 from pipeline.config.params import Params
-from pipeline.config.segment_params import NamingParams
+from pipeline.config.sections.segments import NamingParams
 from pipeline.report.next_steps import command
 from pipeline.segmentation.cluster import FacetClusters
 from pipeline.segmentation.descriptions.rows import is_stable, stability_of

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.audiences.build import HELD_OUT, SEND, Audience, Excluded, build_audience
 from pipeline.audiences.selection import AudienceError, meets
-from pipeline.config.audience_params import AudienceParams, Bounds
+from pipeline.config.sections.audiences import AudienceParams, Bounds
 
 N = 1000
 

@@ -13,7 +13,7 @@ from pipeline.audiences.build import HELD_OUT, SEND, Audience
 from pipeline.audiences.effect import MeasuredEffect, effect_by_facet, measure_effect, purchases
 from pipeline.audiences.storage import store
 from pipeline.commands.actions.effect import as_text
-from pipeline.config.audience_params import AudienceParams
+from pipeline.config.sections.audiences import AudienceParams
 
 SINCE, UNTIL = datetime(2025, 12, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
 

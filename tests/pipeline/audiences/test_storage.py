@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.audiences.build import Audience
 from pipeline.audiences.storage import control_key, recently_contacted, store, stored_audiences
-from pipeline.config.audience_params import AudienceParams
+from pipeline.config.sections.audiences import AudienceParams
 
 AS_OF = datetime(2025, 12, 1, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import ibis
 import pytest
 
-from pipeline.config.audience_params import ContactsTable
-from pipeline.ingest.contacts import Contacts, read_contacts
-from pipeline.ingest.raw_tables import SourceError
+from pipeline.config.sections.audiences import ContactsTable
+from pipeline.ingest.customers.contacts import Contacts, read_contacts
+from pipeline.ingest.files.raw_tables import SourceError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
-from pipeline.ingest.forgotten_rows import possible_ids
+from pipeline.ingest.customers.forgotten_rows import possible_ids
 from pipeline.ingest.source import read_source
 from pipeline.stores.database import connect
 from pipeline.stores.forgotten import KEY, LIST, forgotten_folder, new_list, read_list, write_list

@@ -21,7 +21,7 @@ import pytest
 from features.events import EVENT_SCHEMA
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
-from pipeline.ingest.raw_tables import SourceError, resolve_files
+from pipeline.ingest.files.raw_tables import SourceError, resolve_files
 from pipeline.ingest.source import read_source
 from pipeline.stores.database import connect
 

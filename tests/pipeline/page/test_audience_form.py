@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.audiences.monday import CANDIDATES
-from pipeline.config.audience_params import AudienceParams
+from pipeline.config.sections.audiences import AudienceParams
 from pipeline.page.audience_form import definition_text, query_text, read_form
 
 COLUMNS = [

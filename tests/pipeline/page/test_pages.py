@@ -18,9 +18,9 @@ from pipeline.audiences.build import build_audience
 from pipeline.audiences.changes import CHANGE_COLUMNS, keep_changes, score_changes
 from pipeline.audiences.storage import store
 from pipeline.commands.actions.serve import page_server
-from pipeline.config.audience_params import AudienceParams
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
+from pipeline.config.sections.audiences import AudienceParams
 from pipeline.page.wording import SegmentTexts, segment_texts
 from tests.conftest import PARAMS
 from tests.pipeline.page.conftest import Client, N, made_up_scores, write_scores

@@ -17,7 +17,7 @@ import pytest
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.progress import Progress
-from pipeline.ingest.raw_tables import source_files
+from pipeline.ingest.files.raw_tables import source_files
 from pipeline.simulate import SimulatedShop, shop, simulate
 from pipeline.simulate.personas import PERSONAS
 

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.config.load import load_params
 from pipeline.config.params import EngineParams
-from pipeline.ingest.raw_tables import source_files
+from pipeline.ingest.files.raw_tables import source_files
 from pipeline.stores import files
 from pipeline.stores.database import connect
 from pipeline.stores.writers import write_table

@@ -15,10 +15,10 @@ from pipeline.cli import main
 from pipeline.commands.actions.drift import FILE, drift
 from pipeline.commands.score import score
 from pipeline.commands.train import train
-from pipeline.config.drift_params import DriftLimit
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
+from pipeline.config.sections.drift import DriftLimit
 from pipeline.drift.reference import FILE as REFERENCE
 from pipeline.drift.reference import Reference
 from pipeline.stores import mlflow_runs, model_registry

@@ -22,11 +22,11 @@ from pipeline.commands.actions.forget import forget, read_ids
 from pipeline.commands.history import history
 from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult, train
-from pipeline.config.audience_params import AudienceParams
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
+from pipeline.config.sections.audiences import AudienceParams
 from pipeline.stores import files
 from pipeline.stores.forgotten import FOLDER, LIST, read_list
 from pipeline.stores.writers import write_table

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.config.profile_params import Table
+from pipeline.config.sections.source import Table
 from pipeline.config.types import Count, Positive, Section
 
 Scalar = bool | float | str

@@ -16,9 +16,9 @@ import duckdb
 
 from pipeline.config.errors import UserError, without_passwords
 from pipeline.config.params import Params
-from pipeline.config.profile_params import Table
-from pipeline.ingest.column_sql import FILE, ROW, literal, quoted
-from pipeline.ingest.text_files import LinesError, Unreadable, load_lines
+from pipeline.config.sections.source import Table
+from pipeline.ingest.files.text_files import LinesError, Unreadable, load_lines
+from pipeline.ingest.sql import FILE, ROW, literal, quoted
 from pipeline.stores.database import is_disk_full
 
 if TYPE_CHECKING:

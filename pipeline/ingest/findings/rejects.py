@@ -10,10 +10,12 @@ import pyarrow as pa
 
 from features import checks
 from pipeline.config.params import Params
-from pipeline.ingest.column_sql import FILE, ROW, is_number, likely_unit, literal, quoted
-from pipeline.ingest.raw_tables import RawTable, SourceError
-from pipeline.ingest.summary import ReadingSummary
-from pipeline.ingest.text_files import with_lines
+from pipeline.ingest.columns.numbers import is_number
+from pipeline.ingest.columns.times import likely_unit
+from pipeline.ingest.files.raw_tables import RawTable, SourceError
+from pipeline.ingest.files.text_files import with_lines
+from pipeline.ingest.findings.summary import ReadingSummary
+from pipeline.ingest.sql import FILE, ROW, literal, quoted
 from pipeline.stores import files
 
 if TYPE_CHECKING:

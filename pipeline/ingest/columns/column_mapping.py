@@ -8,8 +8,8 @@ import os
 import re
 from collections.abc import Sequence
 
-from pipeline.ingest.column_sql import literal
-from pipeline.ingest.raw_tables import COMPRESSIONS, READERS, RawTable, SourceError, file_kind
+from pipeline.ingest.files.raw_tables import COMPRESSIONS, READERS, RawTable, SourceError, file_kind
+from pipeline.ingest.sql import literal
 
 NEAR = 0.8
 """Similarity of two names, 0 to 1, above which one may be a misspelling of the other; event_time is not event_type."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 
-from pipeline.ingest.column_sql import FILE, ROW, literal, quoted
+from pipeline.ingest.sql import FILE, ROW, literal, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -13,10 +13,10 @@ import ibis.expr.types as ir
 from features import checks
 from features.events import WITHOUT_PRODUCT, EventType
 from pipeline.config.params import Params
-from pipeline.ingest.catalogue import Findings
-from pipeline.ingest.column_sql import literal
-from pipeline.ingest.forgotten_rows import LeftOut
-from pipeline.ingest.raw_tables import RawTable
+from pipeline.ingest.customers.forgotten_rows import LeftOut
+from pipeline.ingest.files.raw_tables import RawTable
+from pipeline.ingest.findings.findings import Findings
+from pipeline.ingest.sql import literal
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 
-from pipeline.config.audience_params import ContactsTable
 from pipeline.config.params import Params
-from pipeline.ingest.column_mapping import map_columns
-from pipeline.ingest.column_sql import as_text
-from pipeline.ingest.raw_tables import SourceError, read_raw
+from pipeline.config.sections.audiences import ContactsTable
+from pipeline.ingest.columns.column_mapping import map_columns
+from pipeline.ingest.columns.texts import as_text
+from pipeline.ingest.files.raw_tables import SourceError, read_raw
 from pipeline.stores.database import TEMPORARY
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline.ingest.column_sql import as_text
-from pipeline.ingest.raw_tables import RawTable
+from pipeline.ingest.columns.texts import as_text
+from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.stores.forgotten import ForgottenList
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Sections of params.yaml: types and bounds, a module each."""

@@ -1,0 +1,1 @@
+"""Which columns are ours, and how their values are read."""

@@ -1,0 +1,65 @@
+"""DuckDB expressions for texts: ids, words, category paths and event types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from features.events import EventType
+from pipeline.config.sections.source import EventsTable
+from pipeline.ingest.columns.numbers import FLOATS
+from pipeline.ingest.sql import ParsingError, literal, quoted
+
+NESTED = ("STRUCT", "MAP", "UNION", "BLOB", "JSON")
+SEPARATOR = " > "
+
+
+def as_text(column: str, kind: str, *, has_empty: bool = True) -> str:
+    """SQL for an id or a word: 17850.0 in a column of floats is 17850; a text stays as it is, with leading zeros.
+
+    Parameters
+    ----------
+    has_empty : bool
+        Some texts are empty, which means null. A column without empty texts is used directly: DuckDB then works on its
+        Parquet dictionary, and hashes and groups it in half the time.
+    """
+    if kind.endswith("]") or kind.startswith(NESTED):
+        raise ParsingError(f"column {column!r}: expected text or numbers, got {kind}. Name another column.")
+    name = quoted(column)
+    if kind == "VARCHAR":
+        return f"nullif({name}, '')" if has_empty else name
+    if kind in FLOATS or kind.startswith("DECIMAL"):
+        whole = f"{name} = floor({name}) and abs({name}) < 1e18"
+        return f"case when {whole} then {name}::bigint::varchar else {name}::varchar end"
+    return f"{name}::varchar"
+
+
+def has_long_text(columns: Sequence[str], max_chars: int) -> str:
+    """SQL for whether a text is too long. Bytes are checked first, as characters are slower to count."""
+    if not columns:
+        return "false"
+    byte_counts = [f"strlen({column})" for column in columns]
+    longest = f"greatest({', '.join(byte_counts)})" if len(columns) > 1 else byte_counts[0]
+    is_long = " or ".join(f"coalesce(length({column}) > {max_chars}, false)" for column in columns)
+    return f"case when {longest} > {max_chars} then {is_long} else false end"
+
+
+def as_category_path(text: str, separator: str) -> str:
+    """SQL for a path with ` > ` between trimmed levels.
+
+    If the separator is another one, a ` > ` within a level becomes a slash. Empty levels are dropped.
+    """
+    level = "trim(level)" if separator in SEPARATOR else f"replace(trim(level), {literal(SEPARATOR)}, ' / ')"
+    levels = f"list_transform(string_split({text}, {literal(separator)}), lambda level: {level})"
+    return f"nullif(array_to_string(list_filter({levels}, lambda level: level <> ''), {literal(SEPARATOR)}), '')"
+
+
+def as_event_type(column: str, kind: str, events: EventsTable) -> str:
+    """SQL for our event type; types in no list become `other`."""
+    text = as_text(column, kind, has_empty=False)
+    mapping = events.event_types or {ours: [str(ours)] for ours in EventType}
+    pairs = [(name, str(ours)) for ours, names in mapping.items() for name in names if name]
+    # Types that already have our name are matched in one step, once per word of Parquet's dictionary.
+    unchanged = ", ".join(literal(name) for name, ours in pairs if name == ours)
+    cases = f" when list_contains([{unchanged}], {text}) then {text}" if unchanged else ""
+    cases += "".join(f" when {text} = {literal(name)} then {literal(ours)}" for name, ours in pairs if name != ours)
+    return f"case{cases} else 'other' end" if cases else "'other'"

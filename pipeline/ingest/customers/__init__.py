@@ -1,0 +1,1 @@
+"""Whose events count: forgotten customers, and the contacts of the others."""

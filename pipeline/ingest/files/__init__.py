@@ -1,0 +1,1 @@
+"""Reads files as raw tables of texts, or of Parquet types."""

@@ -1,0 +1,1 @@
+"""What was found while reading: counts, rejected rows, warnings."""

@@ -1,0 +1,30 @@
+"""The tables that were read, and warnings about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipeline.ingest.files.raw_tables import RawTable
+
+
+@dataclass
+class Findings:
+    """The tables that were read, and warnings about them.
+
+    Attributes
+    ----------
+    tables : dict of str to RawTable
+        Tables by their key in `source` of params.yaml.
+    warnings : list of str
+        In plain words, without any customer's data.
+    """
+
+    tables: dict[str, RawTable] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def add(self, key: str, raw: RawTable) -> RawTable:
+        """Record a table that was read."""
+        self.tables[key] = raw
+        if raw.unreadable:
+            self.warnings.append(f"{key}: {len(raw.unreadable):,} rows could not be read and were left out")
+        return raw

@@ -1,0 +1,22 @@
+"""Pieces of SQL that all steps of the reading use."""
+
+from __future__ import annotations
+
+from pipeline.config.errors import UserError
+
+FILE, ROW = "kindred_file", "kindred_row"
+"""Columns of every raw table: the index of the file, and the number of the row in it."""
+
+
+class ParsingError(UserError):
+    """The type of a column does not fit its meaning, or its format is unclear."""
+
+
+def quoted(identifier: str) -> str:
+    """An identifier, quoted for SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
