@@ -5,7 +5,7 @@ Purchases with the same order_id form an order. Without an order_id, a customer'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -201,83 +201,6 @@ def value_quantiles(
         vip_value=tier_value.quantile(vip_quantile),
         regular_value=tier_value.quantile(regular_quantile),
     )
-
-
-def score(measure: ir.FloatingValue, cuts: Sequence[float], *, low_is_good: bool = False) -> ir.IntegerValue:
-    """Score from 1 to len(cuts) + 1, the best highest; null stays null."""
-    above = measure.isnull().ifelse(ibis.null("int64"), 1)
-    for cut in cuts:
-        bound = ibis.literal(float(cut)).cast("float64")
-        above = above + (measure <= bound if low_is_good else measure > bound).cast("int64")
-    return above
-
-
-@dataclass(frozen=True)
-class RFMGroup:
-    """An RFM group: its lowest and highest scores and its maximum number of orders, or its days without activity."""
-
-    name: str
-    recency: tuple[int, int] = (1, 10)
-    frequency: tuple[int, int] = (1, 10)
-    money: tuple[int, int] = (1, 10)
-    max_orders: float | None = None
-    min_silent_days: float | None = None
-
-    def matches(self, scored: ir.Table, *, history_days: float, has_prices: bool = True) -> ir.BooleanValue:
-        """Whether customers belong to the group by their scores, or with ``min_silent_days`` by their inactivity.
-
-        Without prices, the monetary score is ignored.
-
-        scored (order_count, event_count, days_since_last_event, is_known_from_before, is_buyer_from_before,
-                recency_score, frequency_score, monetary_score)
-        """
-        if self.min_silent_days is not None:
-            is_gone = (scored.event_count == 0) & scored.is_known_from_before & (history_days >= self.min_silent_days)
-            return is_gone | (scored.days_since_last_event >= self.min_silent_days).fill_null(False)
-        has_bought = scored.days_since_last_purchase.notnull()
-        inside = has_bought & (
-            scored.recency_score.between(*self.recency)
-            & scored.frequency_score.between(*self.frequency)
-            & (scored.monetary_score.between(*self.money) if has_prices else True)
-        )
-        if self.max_orders is None:
-            return inside
-        # Orders before the window are not counted; a buyer from before had at least one.
-        orders = scored.order_count + scored.is_buyer_from_before.cast("float64")
-        return inside & (orders <= self.max_orders)
-
-
-def rfm(
-    customers: ir.Table, *, cuts: ValueCuts, groups: Sequence[RFMGroup], history_days: float, money: str = "spend"
-) -> ir.Table:
-    """RFM scores (1 to 5 with four cuts) and RFM group: the first of ``groups`` that matches.
-
-        customers (..., days_since_last_purchase, order_count, net_spend, average_order_value, event_count,
-                   days_since_last_event, is_known_from_before, is_buyer_from_before)
-     -> customers (..., recency_score, frequency_score, monetary_score, rfm_group)
-
-    Scores are null for customers without a purchase in the window. So is the group, except for customers inactive for
-    ``min_silent_days``. Without buyers at training the group is null for all, since there is nothing to compare with.
-    If no purchase had a price at training, the monetary score is null and groups use the other two.
-
-    Parameters
-    ----------
-    history_days : float
-        Length of the window: customers seen before it but not in it have been inactive for at least that long.
-    """
-    has_bought = customers.days_since_last_purchase.notnull()
-    scored = customers.mutate(
-        recency_score=score(customers.days_since_last_purchase, cuts.days_since_last_purchase, low_is_good=True),
-        frequency_score=score(has_bought.ifelse(customers.order_count, ibis.null("float64")), cuts.order_count),
-        monetary_score=score(has_bought.ifelse(customers[MONEY_COLUMNS[money]], ibis.null("float64")), cuts.money)
-        if cuts.money
-        else ibis.null("int64"),
-    )
-    if not cuts.order_count:
-        return scored.mutate(rfm_group=ibis.null("string"))
-    has_prices = bool(cuts.money)
-    cases = [(group.matches(scored, history_days=history_days, has_prices=has_prices), group.name) for group in groups]
-    return scored.mutate(rfm_group=ibis.cases(*cases, else_=ibis.null("string")))
 
 
 def value_tier(

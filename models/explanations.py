@@ -125,7 +125,9 @@ def _values(profile: pd.DataFrame, columns: Sequence[Column]) -> tuple[pd.DataFr
     filled = known.fillna(replacements)
     least, most = known.where(known > 0).quantile(1.0 - NEARLY_ALL), known.quantile(NEARLY_ALL)
     ranges = {str(name): (float(low), float(high)) for name, low, high in zip(known, least, most, strict=True)}
-    return filled.loc[:, filled.nunique() > 1], ranges
+    # Of a log of hours, all days are alike: a bound would separate minutes.
+    is_minutes = filled.columns.str.startswith("days_") & (filled.max() - filled.min() < 1.0)
+    return filled.loc[:, (filled.nunique() > 1) & ~is_minutes], ranges
 
 
 def _best_node(

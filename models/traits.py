@@ -15,6 +15,7 @@ from models.segment_names import Evidence, Naming, Texts
 
 MAJORITY = 0.5
 """A trait of a subgroup names a segment only if at least this share of its customers is in the subgroup."""
+LEAST_DAYS = 1.0
 Place = Literal["above", "below", "between"]
 """Where a figure lies compared with those of the other segments."""
 
@@ -81,7 +82,7 @@ def distinguish_by_trait(
         if len(compared) < 2 or values.isna().any() or not _fits_subgroup(figures, group, trait.figure):
             continue
         shop = float(figures[trait.figure].loc["shop"])
-        least_gap = max(rules.min_gap * shop, rules.min_share_gap if trait.figure.endswith("_share") else 0.0)
+        least_gap = max(rules.min_gap * shop, _least_gap(trait.figure, rules))
         places = _places(values, compared, min_contrast=rules.min_contrast, least=least_gap)
         for segment_id, place in places.items():
             word = trait.word(place)
@@ -97,6 +98,13 @@ def distinguish_by_trait(
             item = Evidence(trait.figure, own, shop, nearest_peer=float(nearest), ahead_share=ahead)
             result[segment_id] = _with_trait(result[segment_id], word, item)
     return result
+
+
+def _least_gap(figure: str, rules: TraitRules) -> float:
+    """Difference that any two segments must have: of shares, by the rules; of days, a whole one, not some minutes."""
+    if figure.startswith("days_"):
+        return LEAST_DAYS
+    return rules.min_share_gap if figure.endswith("_share") else 0.0
 
 
 def _fits_subgroup(figures: pd.DataFrame, group: Sequence[str], figure: str) -> bool:

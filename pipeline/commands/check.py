@@ -12,6 +12,7 @@ from features.events import EventType, ObservationWindow
 from features.value import order_key
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.findings import clocks
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.source import read_source
 from pipeline.report.terminal import align_columns, paragraphs
@@ -25,12 +26,16 @@ def check(params: Params, *, progress: Progress) -> str:
         progress("reading and checking")
         source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
+        days = clocks.DayCounts.of(observed)
         warnings = (
             sanity_checks.check_as_of_age(params, source.summary)
             + sanity_checks.check_timezone(params, source)
             + sanity_checks.check_row_totals(observed)
             + sanity_checks.check_units(observed, source.products)
             + sanity_checks.check_contact_events(_orders_and_contacts(observed))
+            + clocks.check_missing_days(days)
+            + clocks.check_exchanged_days(days)
+            + clocks.check_two_clocks(observed, source.summary.accepted_count)
         )
         unlisted = unlisted_note(source.summary)
         warnings = [unlisted, *warnings] if unlisted else warnings

@@ -32,7 +32,7 @@ from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.candidates.search_space import needs_choice
 from pipeline.segmentation.choose import candidates_text, choose_and_fit
 from pipeline.segmentation.cluster import cluster, clustered
-from pipeline.segmentation.data_requirements import require_enough
+from pipeline.segmentation.data_requirements import is_short, require_enough
 from pipeline.segmentation.describe import Segments, describe_segments, seasonal_lifts
 from pipeline.segmentation.expected_values import fit_expected_values
 from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
@@ -127,9 +127,10 @@ def _publish(run: OpenRun, params: Params, findings: TrainingFindings, summary: 
     """Write the report and the segments to the outputs folder, and register the model."""
     with mlflow_runs.one_at_a_time(params):  # otherwise two first trainings could both become champion
         # Written before the model is registered, so a full disk cannot leave a failed run as champion.
-        folder = results_folder(params, "challenger" if model_registry.has_champion(run.store) else "champion")
+        alias = model_registry.alias_of_next(run.store, is_short=is_short(findings.source, params))
+        folder = results_folder(params, alias)
         write_results(folder, summary, report, params_digest=params.digest(), versions=mlflow_runs.versions())
-        uri, alias = log_trained_model(run, params.redacted(), findings)
+        uri = log_trained_model(run, params.redacted(), findings, alias=alias)
         for facet in findings.facets:
             for segment_id, name in facet.segments.inherited_names.items():
                 model_registry.set_given_name(run.store, segment_id, name)
@@ -285,12 +286,14 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
         The log does not have enough data.
     """
     transactions = con.table("transactions", database=TEMPORARY)
+    buyers = profiles.table[profiles.table.order_count > 0]
     warnings = (
         sanity_checks.check_as_of_age(params, source.summary)
         + sanity_checks.check_row_totals(transactions)
         + sanity_checks.check_units(transactions, source.products)
         + sanity_checks.check_contact_events(profiles.table)
         + sanity_checks.check_category_coverage(params, profiles)
+        + sanity_checks.check_rfm_ties(buyers, profiles.shop.spec.value_cuts, params)
     )
     short = require_enough(source, profiles, params)
     missing = sanity_checks.check_missing_event_types(profiles.table)

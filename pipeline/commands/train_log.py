@@ -85,8 +85,8 @@ def _log_figures(run: OpenRun, params: Params, findings: TrainingFindings, summa
         run.log_figures({"crossing": plots.crossing_figure(table)})
 
 
-def log_trained_model(run: OpenRun, params: Params, findings: TrainingFindings) -> tuple[str, str]:
-    """Log and register the model; returns its URI and alias. ``params`` are saved with it, without folders."""
+def log_trained_model(run: OpenRun, params: Params, findings: TrainingFindings, *, alias: str) -> str:
+    """Log and register the model; returns its URI. ``params`` are saved with it, without folders."""
     profiles = findings.profiles
     facets = {facet.segments.facet.name: facet.segments.model for facet in findings.facets}
     segmentation = Segmentation(facets, findings.expected_value.model)
@@ -97,4 +97,4 @@ def log_trained_model(run: OpenRun, params: Params, findings: TrainingFindings) 
         reference_of(findings, params).save(folder / model_registry.SHOP_FOLDER)
         example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)
-        return model_registry.log_model(run, params, folder=folder, example=example, predicted=predicted)
+        return model_registry.log_model(run, params, alias=alias, folder=folder, example=example, predicted=predicted)

@@ -10,9 +10,9 @@ from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import map_columns
-from pipeline.ingest.columns.numbers import as_number, is_number, is_unreadable_number
+from pipeline.ingest.columns.numbers import as_number, is_unreadable_number
 from pipeline.ingest.columns.texts import as_category_path, as_event_type, as_text, has_long_text
-from pipeline.ingest.columns.times import as_time
+from pipeline.ingest.columns.times import time_sql, with_day_order
 from pipeline.ingest.customers.forgotten_rows import IS_KEPT
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
@@ -59,7 +59,7 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
         return as_text(column, kind, has_empty=kind == "VARCHAR" and _has_empty(con, raw, column))
 
     selected = {
-        "occurred_at": _time_sql(con, params, raw, at, rows="raw_events"),
+        "occurred_at": time_sql(con, raw.name, at, raw.columns[at], params.source.events),
         "event_type": as_event_type(kind_column, raw.columns[kind_column], table),
         "source_event_type": text_of(kind_column),
     }
@@ -106,7 +106,7 @@ def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime
     kind = "view" if raw.files and not raw.has_lines else "table"
     con.con.execute(f"alter {kind} raw_events rename to all_raw_events")
     until, day = params.as_of.replace(tzinfo=None), timedelta(days=1)
-    conditions = [_between(_time_sql(con, params, raw, at, rows="all_raw_events"), since, until)]
+    conditions = [_between(time_sql(con, "all_raw_events", at, raw.columns[at], params.source.events), since, until)]
     if raw.columns[at] == "TIMESTAMP WITH TIME ZONE":
         conditions = [_between(quoted(at), since, until, kind="timestamptz", suffix="+00")]
     elif raw.columns[at] == "DATE" or raw.columns[at].startswith("TIMESTAMP"):
@@ -120,19 +120,11 @@ def count_before(con: Backend, params: Params, moments: list[datetime]) -> list[
     tables = {row[0] for row in con.con.execute("show tables").fetchall()}
     rows = "all_raw_events" if "all_raw_events" in tables else "raw_events"
     columns = {row[0]: row[1] for row in con.con.execute(f"describe {rows}").fetchall()}
-    raw = RawTable(rows, columns, [], "")
     at = params.source.events.columns.get("occurred_at", "occurred_at")
-    moment_sql = _time_sql(con, params, raw, at, rows=rows)
+    table = with_day_order(con, rows, at, columns[at], params.source.events, key="source.events")
+    moment_sql = time_sql(con, rows, at, columns[at], table)
     counts = ", ".join(f"count(*) filter (moment < timestamp {literal(str(moment))})" for moment in moments)
     return list(con.con.execute(f"select {counts} from (select {moment_sql} as moment from {rows})").fetchone())
-
-
-def _time_sql(con: Backend, params: Params, raw: RawTable, at: str, *, rows: str) -> str:
-    """SQL for the moment of an event of ``rows``."""
-    table, largest = params.source.events, None
-    if is_number(raw.columns[at]):
-        largest = con.con.execute(f"select max({quoted(at)})::double from {rows}").fetchone()[0]
-    return as_time(at, raw.columns[at], time_format=table.time_format, timezone=table.timezone, largest=largest)
 
 
 def _between(moment: str, since: datetime, until: datetime, *, kind: str = "timestamp", suffix: str = "") -> str:

@@ -15,10 +15,11 @@ from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import map_columns, unused_column_warnings
+from pipeline.ingest.columns.times import with_day_order
 from pipeline.ingest.customers.forgotten_rows import LeftOut, drop_forgotten, find_forgotten
 from pipeline.ingest.duplicates import distinct_events
 from pipeline.ingest.events import REQUIRED, check_events, keep_only_since
-from pipeline.ingest.files.raw_tables import SourceError, read_raw
+from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.findings.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.findings.summary import ReadingSummary, summarise
@@ -76,10 +77,11 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     source = params.source
     findings = Findings()
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
+    found = map_columns(raw, source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    params = _with_day_order(con, params, raw, found["occurred_at"])
     if since is not None:
         keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
-    found = map_columns(raw, source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
     findings.warnings += unused_column_warnings(raw, found, key="source.events")
     forgotten, left_out = read_list(params), LeftOut()
     if forgotten is not None:
@@ -104,6 +106,12 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)
     return Source(events, products, customers, summary)
+
+
+def _with_day_order(con: Backend, params: Params, raw: RawTable, column: str) -> Params:
+    """``params`` with the order of day and month in which the log's times are written, if they are not in ISO 8601."""
+    events = with_day_order(con, raw.name, column, raw.columns[column], params.source.events, key="source.events")
+    return params.model_copy(update={"source": params.source.model_copy(update={"events": events})})
 
 
 def _refuse_as_of_before_first_event(params: Params, summary: ReadingSummary) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from features import benefits, interests, journey, seasons, value
 from features.events import ObservationWindow
 from features.profile import ProfileSpec
+from features.rfm import with_rfm
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.source import Source
@@ -128,7 +129,7 @@ def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
 def _rule_based_groups(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
     rules, tiers = params.journey, params.value
     window = ObservationWindow(params.as_of, spec.history_days)
-    scored = value.rfm(
+    scored = with_rfm(
         table,
         cuts=spec.value_cuts,
         groups=tiers.rfm_groups(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import ibis
 import ibis.expr.types as ir
 
-from features import benefits, journey, value
+from features import benefits, journey, rfm, value
 from features.events import ObservationWindow
 from features.profile import ProfileSpec
 from pipeline.config.params import Params
@@ -67,7 +67,11 @@ def fit_spec(trade: Trade, prepared: PreparedEvents, window: ObservationWindow, 
 
 
 def fit_value_cuts(buyers: ir.Table, params: Params, *, has_prices: bool) -> value.ValueCuts:
-    """The bounds between scores and tiers: quantiles of the buyers, or those that params.yaml fixes."""
+    """The bounds between scores and tiers: quantiles of the buyers, or those that params.yaml fixes.
+
+    Where many buyers have the same number of orders or the same spend, several quantiles are equal; see
+    `rfm.divide_ties`.
+    """
     settings = params.value
     quantiles = value.value_quantiles(
         buyers,
@@ -77,5 +81,9 @@ def fit_value_cuts(buyers: ir.Table, params: Params, *, has_prices: bool) -> val
         regular_quantile=settings.regular_quantile,
     )
     cuts = quantiles.to_pyarrow().to_pylist()[0]
+    for name, column in (("order_count", "order_count"), ("money", value.MONEY_COLUMNS[settings.rfm_money])):
+        if cuts[name] and len(set(cuts[name])) < len(cuts[name]):
+            by_value = buyers.group_by(column).aggregate(count=buyers.count()).order_by(column).to_pandas()
+            cuts[name] = rfm.divide_ties(by_value[column], by_value["count"], groups=settings.rfm_quantiles)
     fixed = settings.fixed_cuts(is_known=bool(cuts["money"]))
     return value.ValueCuts.from_lists(cuts | fixed | ({} if has_prices else {"money": None}))

@@ -6,6 +6,7 @@ import ibis.expr.types as ir
 
 from features import value
 from features.profile import ProfileSpec
+from features.rfm import with_rfm
 from pipeline.config.params import Params
 from pipeline.profiles.measures import CustomerMeasures
 from pipeline.profiles.profile_spec import fit_value_cuts
@@ -47,7 +48,7 @@ def moved_shares(measures: CustomerMeasures, params: Params) -> dict[str, float]
 def _grouped(table: ir.Table, cuts: value.ValueCuts, spec: ProfileSpec, params: Params) -> ir.Table:
     """The table with rfm_group and value_tier by these cuts."""
     tiers = params.value
-    scored = value.rfm(
+    scored = with_rfm(
         table, cuts=cuts, groups=tiers.rfm_groups(), history_days=spec.history_days, money=tiers.rfm_money
     )
     tier = value.value_tier(

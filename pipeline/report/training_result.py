@@ -68,13 +68,13 @@ class TrainingResult:
         ]
 
     def _challenger_note(self) -> list[str]:
-        """For a challenger: the outputs folder still holds the results of the champion."""
+        """For a challenger: how to make it the champion, and whose results the outputs folder still holds."""
         if self.alias == "champion":
             return []
-        return [
-            f"         {self.report_path.parents[1] / REPORT} is still the champion's. To replace it: "
-            f"{command(self.params, 'promote', self.run_id[:SHORT_ID])}"
-        ]
+        champions = self.report_path.parents[1] / REPORT
+        reason = f"{champions} is still the champion's" if champions.exists() else "There is no champion yet"
+        promote = command(self.params, "promote", self.run_id[:SHORT_ID])
+        return [f"         {reason}. To make this run the champion: {promote}"]
 
 
 def facet_text(facet: str, segments: pd.DataFrame) -> str:

@@ -51,14 +51,19 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
                 ]
             )
         )
-    if days < minimum.usual_history_days:
+    if is_short(source, params):
         length = f"{days * 24:,.1f} hours" if days < 2 else f"{days:,.1f} days"
         return (
             f"Short log: {length} from the first event to the last. Segments describe only this period: they cannot "
             "show yet who comes back, who lapses or what customers buy over time. "
-            f"{minimum.usual_history_days:g} days or more are usual.",
+            f"{minimum.usual_history_days:g} days or more are usual. The model is not made the champion by itself.",
         )
     return ()
+
+
+def is_short(source: Source, params: Params) -> bool:
+    """Whether the log is shorter than usual, so that it cannot show who comes back."""
+    return history_days(source, params) < params.minimum.usual_history_days
 
 
 def history_days(source: Source, params: Params) -> float:

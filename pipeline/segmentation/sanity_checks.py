@@ -14,6 +14,7 @@ from features.categories import OTHER, CategoryCut, at_level, with_category_path
 from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.occasions import local_time
+from features.value import MONEY_COLUMNS, ValueCuts
 from pipeline.config.params import Params, source_fingerprint
 from pipeline.ingest.findings.summary import ReadingSummary
 from pipeline.ingest.source import Source
@@ -36,6 +37,8 @@ MIN_PURCHASES = 1_000
 """Fewer purchases are not checked."""
 MIN_TIMED_EVENTS, MIN_DAYS = 1_000, 7
 """Fewer events with an hour, or fewer days with such events, are not checked: a sample of one night is no mistake."""
+MAX_TIED_SHARE = 1 / 3
+"""A larger share of the buyers with one and the same value cannot be divided by an RFM score."""
 UNIT_RATIO = 10
 """A category with this many times the items per row of all others is probably counted in another unit."""
 MIN_CONTACTS = 100
@@ -261,6 +264,28 @@ def check_group_cuts(moved: Mapping[str, float], trained: Params) -> list[str]:
         for name, share in moved.items()
         if share > MAX_MOVED_SHARE
     ]
+
+
+def check_rfm_ties(buyers: pd.DataFrame, cuts: ValueCuts, params: Params) -> list[str]:
+    """Warn if a cut point of an RFM score is a value that many buyers have; cut points that params.yaml fixes are fine.
+
+    buyers (days_since_last_purchase, order_count, net_spend, average_order_value)
+    """
+    measures = {
+        "frequency": ("order_count", cuts.order_count),
+        "monetary": (MONEY_COLUMNS[params.value.rfm_money], cuts.money),
+        "recency": ("days_since_last_purchase", cuts.days_since_last_purchase),
+    }
+    warnings = []
+    for name, (column, bounds) in measures.items():
+        shares = {bound: float((buyers[column] == bound).mean()) for bound in dict.fromkeys(bounds)}
+        bound, share = max(shares.items(), key=lambda item: item[1], default=(0.0, 0.0))
+        if share > MAX_TIED_SHARE and params.value.rfm_cuts is None:
+            warnings.append(
+                f"{share:.0%} of the buyers have the same {column.replace('_', ' ')} ({bound:g}), so the same {name} "
+                f"score; the other scores divide the rest. To choose the bounds, set value.rfm_cuts"
+            )
+    return warnings
 
 
 def check_model(params: Params, trained: Params, signs: Sequence[str]) -> list[str]:

@@ -59,21 +59,18 @@ class LoadedModel:
 
 
 def log_model(
-    run: OpenRun, params: Params, *, folder: Path, example: pd.DataFrame, predicted: pd.DataFrame
-) -> tuple[str, str]:
-    """Log and register the model as code; the first version is `champion`, a later one `challenger`.
+    run: OpenRun, params: Params, *, alias: str, folder: Path, example: pd.DataFrame, predicted: pd.DataFrame
+) -> str:
+    """Log and register the model as code, with ``alias``; returns its URI with the version.
 
     Parameters
     ----------
+    alias : str
+        `champion` or `challenger`; see `alias_of_next`.
     folder : Path
         Holds the folders ``segmentation`` and ``shop``.
     example, predicted : DataFrame
         Columns and types for the signature; no row of them is logged.
-
-    Returns
-    -------
-    (str, str)
-        Model URI with its version, and the alias of that version.
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -100,9 +97,8 @@ def log_model(
     )
     link = json.dumps([{"name": name, "version": int(created.version)}])  # MLflow's pages of runs and models show it
     client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
-    alias = "challenger" if "champion" in registered.aliases else "champion"
     client.set_registered_model_alias(name, alias, str(created.version))
-    return f"models:/{name}/{created.version}", alias
+    return f"models:/{name}/{created.version}"
 
 
 def _save(place: Path, folder: Path, signature: ModelSignature, *, model_id: str, run_id: str) -> None:
@@ -228,7 +224,12 @@ def _known_models(store: RunStore) -> str:
         for model in store.client.search_registered_models()
         for alias in sorted(model.aliases)
     ]
-    return f"There are: {', '.join(known)}." if known else "There is no model yet: run `kindred train` first."
+    if not known:
+        return "There is no model yet: run `kindred train` first."
+    missing = (
+        "" if has_champion(store) else " There is no champion yet: `kindred promote RUN` makes a model the champion."
+    )
+    return f"There are: {', '.join(known)}.{missing}"
 
 
 def _registered_model(store: RunStore) -> RegisteredModel | None:
@@ -241,6 +242,11 @@ def has_champion(store: RunStore) -> bool:
     """Whether the registered model has a champion."""
     model = _registered_model(store)
     return model is not None and "champion" in model.aliases
+
+
+def alias_of_next(store: RunStore, *, is_short: bool) -> str:
+    """Alias of the next version: the first is `champion` unless its log is short; all others are `challenger`."""
+    return "challenger" if is_short or has_champion(store) else "champion"
 
 
 def version_of_run(store: RunStore, run: str) -> tuple[str, str]:

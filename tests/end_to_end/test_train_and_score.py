@@ -499,7 +499,7 @@ def test_only_one_of_two_simultaneous_first_trainings_becomes_champion(
     """Version and alias are assigned under a lock, so no other command can assign them at the same time."""
     settings, logged = params(), model_registry.log_model
 
-    def log_model(*arguments: Any, **named: Any) -> tuple[str, str]:
+    def log_model(*arguments: Any, **named: Any) -> str:
         with (settings.path(settings.tracking.artifacts) / ".lock").open("w") as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return logged(*arguments, **named)

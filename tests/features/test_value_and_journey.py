@@ -10,14 +10,13 @@ import pytest
 from features.benefits import category_benefits, price_level, price_means, purchase_habits
 from features.context import visit_context
 from features.journey import lifecycle_stage
+from features.rfm import RFMGroup, divide_ties, with_rfm
 from features.sessions import session_table, with_session_key
 from features.value import (
-    RFMGroup,
     ValueCuts,
     order_table,
     return_table,
     returned_items,
-    rfm,
     tier_above,
     value_measures,
     value_tier,
@@ -91,7 +90,7 @@ def test_rfm_groups_and_tiers(con: Any) -> None:
             "days_since_last_event": [1.0] * 7,
         }
     ).mutate(is_known_from_before=True, is_buyer_from_before=False)
-    scored = rfm(buyers, cuts=cuts, groups=FORMS["five"], history_days=365.0)
+    scored = with_rfm(buyers, cuts=cuts, groups=FORMS["five"], history_days=365.0)
     tier = value_tier(scored, cuts=cuts, **DIFFICULT)
     results = con.to_pandas(scored.mutate(tier=tier)).set_index("customer")
     tiered = scored.mutate(value_tier=tier)
@@ -265,7 +264,7 @@ def groups_of(con: Any, cuts: ValueCuts, *, buyer_before: bool = False, **custom
     table = table.mutate(is_known_from_before=buyer_before, is_buyer_from_before=buyer_before)
     table = table.mutate(event_count=9.0, days_since_last_event=1.0)
     tier = value_tier(table, cuts=cuts, **DIFFICULT)
-    return con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"], history_days=365.0).mutate(tier=tier)).iloc[0]
+    return con.to_pandas(with_rfm(table, cuts=cuts, groups=FORMS["five"], history_days=365.0).mutate(tier=tier)).iloc[0]
 
 
 def test_a_buyer_from_before_the_window_is_not_new(con: Any) -> None:
@@ -428,14 +427,14 @@ def test_eleven_groups_by_hand(con: Any, days: float, orders: float, spend: floa
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
     buyer = {"days_since_last_purchase": [days], "order_count": [orders], "net_spend": [spend]}
     table = ibis.memtable(buyer).mutate(is_buyer_from_before=False)
-    scored = con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["eleven"], history_days=365.0))
+    scored = con.to_pandas(with_rfm(table, cuts=cuts, groups=FORMS["eleven"], history_days=365.0))
     assert scored.rfm_group.tolist() == [group]
 
 
 def test_money_can_be_the_average_order_value(con: Any) -> None:
     cuts = ValueCuts((10.0, 20.0, 40.0, 80.0), (1.0, 2.0, 3.0, 4.0), (10.0, 20.0, 30.0, 40.0), 50.0, 20.0)
     buyer = {"days_since_last_purchase": [5.0], "order_count": [9.0], "average_order_value": [11.0]}
-    scored = rfm(
+    scored = with_rfm(
         ibis.memtable(buyer), cuts=cuts, groups=[RFMGroup("all")], history_days=365.0, money="average_order_value"
     )
     assert con.to_pandas(scored)[["monetary_score", "rfm_group"]].iloc[0].tolist() == [2, "all"]
@@ -480,7 +479,7 @@ def test_lost_means_a_year_without_activity(
     numbers |= {"event_count": events, "days_since_last_event": since}
     table = ibis.memtable({name: [value] for name, value in numbers.items()}, schema=dict.fromkeys(numbers, "float64"))
     table = table.mutate(is_known_from_before=before, is_buyer_from_before=before)
-    scored = con.to_pandas(rfm(table, cuts=cuts, groups=FORMS["five"], history_days=history_days))
+    scored = con.to_pandas(with_rfm(table, cuts=cuts, groups=FORMS["five"], history_days=history_days))
     assert scored.rfm_group.dropna().tolist() == ([group] if group else [])
 
 
@@ -492,3 +491,19 @@ def test_the_amount_needed_puts_every_customer_above_the_bound(con: Any) -> None
         cuts = ValueCuts((1.0,), (1.0,), (1.0,), 99.0, cents / 100)
         next_tiers = con.to_pandas(table.mutate(**tier_above(table, cuts=cuts, near=1.0)))
         assert ((next_tiers.tier_value + next_tiers.next_tier_needs) * 100).round().eq(cents + 1).all()
+
+
+@pytest.mark.parametrize(
+    ("counts_by_value", "cuts"),
+    [
+        ({1: 20, 2: 20, 3: 20, 4: 20, 5: 20}, (1, 2, 3, 4)),
+        ({1: 510, 2: 60, 3: 2, 4: 3, 5: 3, 6: 11, 7: 4, 8: 3, 9: 4}, (1, 2, 6, 8)),  # two orders are the second score
+        ({1: 90, 2: 10}, (1,)),  # nobody is above two, so no score above 2 is given
+        ({1: 30, 2: 10, 3: 10, 4: 10, 5: 10, 6: 10, 7: 20}, (1, 3, 5, 6)),
+        ({5: 100}, ()),
+    ],
+)
+def test_ties_fill_one_score_and_the_others_divide_the_rest(
+    counts_by_value: dict[float, int], cuts: tuple[float, ...]
+) -> None:
+    assert divide_ties([*counts_by_value], [*counts_by_value.values()], groups=5) == cuts

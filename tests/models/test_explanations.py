@@ -45,6 +45,13 @@ def test_clear_groups_have_exact_rules_in_original_units() -> None:
     )  # halfway between 20 and 200
 
 
+def test_days_that_differ_by_minutes_are_in_no_rule() -> None:
+    frame = pd.DataFrame({"days_since_last_purchase": np.arange(400) % 2 * 0.02 + 0.05, "order_count": 1.0})
+    frame["order_count"] += np.arange(400) % 2 * (np.arange(400) % 3 > 0)
+    rules, _ = segment_rules(frame, np.array(["early", "late"])[np.arange(400) % 2], COLUMNS, **SETTINGS)
+    assert {condition.column for rule in rules.values() for condition in rule.conditions} <= {"order_count"}
+
+
 def test_bounds_on_days_are_within_the_log() -> None:
     """No order is older than the log, and no customer is known for longer: bounds beyond the log say nothing."""
     count, log = 800, 372.6

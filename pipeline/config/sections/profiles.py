@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from features.calendar import check_spans
 from features.events import EventType
-from features.value import RFMGroup
+from features.rfm import RFMGroup
 from pipeline.config.types import Count, NonNegative, Positive, Section, Share, Weight
 
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import duckdb
 
+from pipeline.config.sections.source import TimedTable
 from pipeline.ingest.columns.numbers import is_number
 from pipeline.ingest.sql import ParsingError, literal, quoted
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 EPOCH_MICROSECONDS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3}
 OFFSET = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?)$"
 LATEST_MICROSECONDS = 9e18
+DAY_ORDERS = {"day_first": "%d/%m/%Y", "month_first": "%m/%d/%Y"}
+"""Time format in params.yaml -> its date in strptime's signs, with any of `DATE_SEPARATORS`."""
+CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f")
+DATE_SEPARATORS = "[/.-]"
+NUMERIC_DATE = rf"^(\d{{1,2}}){DATE_SEPARATORS}(\d{{1,2}}){DATE_SEPARATORS}\d{{4}}\b"
+PROBED_ROWS = 1_000
+"""Rows that are enough to see that times are written with the year last."""
 
 
 def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest: float | None) -> str:
@@ -37,6 +50,8 @@ def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest:
         # A double would lose the last three digits of current times in nanoseconds.
         number = f"try_cast({quoted(column)} as {'hugeint' if time_format == 'epoch_ns' else 'double'})"
         return _from_microseconds(f"try_cast(round({number} * {EPOCH_MICROSECONDS[time_format]!r}) as bigint)")
+    if time_format in DAY_ORDERS:
+        return _to_utc(_year_last(f"trim({quoted(column)}::varchar)", DAY_ORDERS[time_format]), timezone)
     if time_format != "auto":
         return _declared(f"trim({quoted(column)}::varchar)", time_format, timezone)
     if is_number(kind):
@@ -45,6 +60,63 @@ def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest:
             f"probably with time_format: {likely_unit(largest)}."
         )
     return _iso(f"trim({quoted(column)})", timezone)
+
+
+def time_sql(con: Backend, rows: str, column: str, kind: str, table: TimedTable) -> str:
+    """`as_time` for a column of the raw table ``rows``, with the format of ``table``."""
+    largest = None
+    if is_number(kind):
+        largest = con.con.execute(f"select max({quoted(column)})::double from {rows}").fetchone()[0]
+    return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, largest=largest)
+
+
+def with_day_order(con: Backend, rows: str, column: str, kind: str, table: TimedTable, *, key: str) -> TimedTable:
+    """``table`` with day_first or month_first as its format, if that is how its times are written.
+
+    A single 03/04/2025 can be read both ways, so the whole column decides: a first number above 12 is a day.
+
+    Raises
+    ------
+    ParsingError
+        The column has no number above 12, or has them in both places.
+    """
+    if kind != "VARCHAR" or table.time_format != "auto":
+        return table
+    text, date = f"trim({quoted(column)})", literal(NUMERIC_DATE)
+    has_dates = f"select bool_or(regexp_matches({text}, {date})) from (from {rows} limit {PROBED_ROWS})"
+    if not con.con.execute(has_dates).fetchone()[0]:
+        return table
+    first, second = (f"regexp_extract({text}, {date}, {group})::integer" for group in (1, 2))
+    day_first, month_first, example = con.con.execute(
+        f"select count(*) filter ({first} > 12), count(*) filter ({second} > 12), min(regexp_extract({text}, {date})) "
+        f"from {rows} where regexp_matches({text}, {date})"
+    ).fetchone()
+    if bool(day_first) == bool(month_first):
+        raise ParsingError(f"{key}.time_format: {_both_readings(example, day_first, month_first, column)}")
+    return table.model_copy(update={"time_format": "day_first" if day_first else "month_first"})
+
+
+def _both_readings(example: str, day_first: int, month_first: int, column: str) -> str:
+    """Why the order of day and month is not known, and what to do."""
+    if day_first:
+        return (
+            f"expected one order of day and month in column {column!r}. Got {day_first:,} times with the day first and "
+            f"{month_first:,} with the month first. Write all times as 2025-12-31, in a query or in the export."
+        )
+    parts = [int(part) for part in re.split(DATE_SEPARATORS, example)]
+    readings = (datetime(parts[2], month, day) for day, month in (parts[:2], parts[1::-1]))
+    as_day_first, as_month_first = (f"{reading.day} {reading:%B %Y}" for reading in readings)
+    return (
+        f"expected a known order of day and month in column {column!r}, where no number is above 12. {example} is "
+        f"{as_day_first} with day_first, {as_month_first} with month_first: write the one that is right."
+    )
+
+
+def _year_last(text: str, date: str) -> str:
+    """SQL for a time such as 31/12/2025 23:59, with any of the separators and clocks, or null."""
+    formats = ", ".join(literal(date + clock) for clock in CLOCKS)
+    separated = f"regexp_replace({text}, '{DATE_SEPARATORS}', '/', 'g')"
+    return f"try_strptime(regexp_replace({separated}, '(\\d)T(\\d)|, *', '\\1 \\2'), [{formats}])"
 
 
 def _from_microseconds(count: str) -> str:
@@ -102,6 +174,6 @@ def _check_format(time_format: str) -> None:
         duckdb.sql(f"select try_strptime('', {literal(time_format)})").fetchall()
     except duckdb.Error:
         raise ParsingError(
-            f"time_format: expected auto, epoch_s, epoch_ms, epoch_us, epoch_ns or a format such as "
-            f"%Y-%m-%d %H:%M:%S. Got {time_format!r}."
+            "time_format: expected auto, day_first, month_first, epoch_s, epoch_ms, epoch_us, epoch_ns or a format "
+            f"such as %Y-%m-%d %H:%M:%S. Got {time_format!r}."
         ) from None

@@ -108,7 +108,6 @@ KYIV, SANTIAGO = "source.events.timezone=Europe/Kyiv", "source.events.timezone=A
         ("2025-03-30 03:30:00", None),  # skipped in Kyiv
         ("2025-01-01T03:00:00+02:00:00", None),  # DuckDB would read 03:00 and drop the offset
         ("2025-01-01 03:00:00 EST", None),
-        ("01/02/2025 10:00", None),
     ],
 )
 def test_times_as_text(read: Reader, text: str, expected: datetime | None) -> None:
@@ -168,12 +167,36 @@ def test_time_formats_with_a_zone(read: Reader, text: str, time_format: str, exp
             ["source.events.time_format=%d.%m.%Y"],
             "Got '2010-12-01 08:26:00': try time_format: auto",
         ),
-        ("01.12.2010 08:26", [], r"Got '01.12.2010 08:26': try time_format: a strptime format, such as %d\.%m\.%Y"),
+        ("01.12.2010 08:26", [], r"01\.12\.2010 is 1 December 2010 with day_first, 12 January 2010 with month_first"),
+        ("1.12.10 08:26", [], r"Got '1.12.10 08:26': try time_format: a strptime format, such as %d\.%m\.%Y"),
     ],
 )
 def test_a_wrong_time_format_suggests_the_right_one(read: Reader, text: str, more: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         read(HEADER + ROW.replace("2025-01-01", text), *more)
+
+
+@pytest.mark.parametrize(
+    ("texts", "more", "expected"),
+    [
+        (["03/04/2025 10:05", "13/04/2025"], [], [datetime(2025, 4, 3, 10, 5), datetime(2025, 4, 13)]),
+        (["3/4/2025 1:05 PM", "4/13/2025"], [], [datetime(2025, 3, 4, 13, 5), datetime(2025, 4, 13)]),
+        (["03.04.2025, 10:05:06"], ["source.events.time_format=day_first"], [datetime(2025, 4, 3, 10, 5, 6)]),
+        (["03-04-2025T10:05"], ["source.events.time_format=month_first"], [datetime(2025, 3, 4, 10, 5)]),
+    ],
+)
+def test_the_whole_column_decides_which_number_is_the_day(
+    read: Reader, texts: list[str], more: list[str], expected: list[datetime]
+) -> None:
+    rows = "".join(ROW.replace("2025-01-01", f'"{text}"') for text in texts)
+    _, events = read(HEADER + rows, *more)
+    assert [event["occurred_at"] for event in events] == expected
+
+
+def test_both_orders_of_day_and_month_in_one_column_are_refused(read: Reader) -> None:
+    rows = ROW.replace("2025-01-01", "31/12/2024") + ROW.replace("2025-01-01", "12/30/2024")
+    with pytest.raises(UserError, match="1 times with the day first and 1 with the month first"):
+        read(HEADER + rows)
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,15 @@ def test_train_refuses_a_short_log_in_one_message_with_exit_code_2(
     assert not (tmp_path / "outputs" / "report.html").exists()
 
 
+def test_the_model_of_a_short_log_is_not_made_champion_by_itself(params: Callable[..., Params], tmp_path: Path) -> None:
+    short = params("facets.behaviour.algorithm=rule", "minimum.usual_history_days=1000")
+    result = train(short, sweep=False, progress=SILENT)
+    assert result.alias == "challenger"
+    assert "There is no champion yet. To make this run the champion: kindred promote" in result.as_text()
+    with pytest.raises(UserError, match=r"no champion.*kindred promote"):
+        score(short, model_uri="models:/kindred@champion", out=tmp_path / "scores.parquet", progress=SILENT)
+
+
 def test_a_short_log_can_be_grouped_by_rule_as_the_message_suggests(
     params: Callable[..., Params], tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from features.categories import OTHER, CategoryCut
 from features.interests import SHARE_PREFIX
+from features.value import ValueCuts
 from pipeline.commands.check import check
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
@@ -31,6 +32,20 @@ def profiles(share_of_other: list[float], *, evidence: list[float], mix: float) 
     cut = CategoryCut(1, tuple(shares), tuple(shares.values()))
     table = pd.DataFrame({SHARE_PREFIX + OTHER: share_of_other, "evidence": evidence})
     return cast(Any, SimpleNamespace(table=table, shop=SimpleNamespace(spec=SimpleNamespace(cut=cut))))
+
+
+def test_a_tie_of_more_than_a_third_of_the_buyers_is_pointed_out() -> None:
+    def warnings(orders: list[int], *more: str) -> list[str]:
+        days = range(len(orders))
+        buyers = pd.DataFrame({"order_count": orders, "net_spend": days, "days_since_last_purchase": days})
+        cuts = ValueCuts((1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.0), 0.0, 0.0)
+        return sanity_checks.check_rfm_ties(buyers, cuts, load_params(PARAMS.folder / "params.yaml", more))
+
+    [warning] = warnings([1] * 6 + [2, 3, 4, 5, 6])
+    assert warning.startswith("55% of the buyers have the same order count (1), so the same frequency score")
+    assert warnings([1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]) == []
+    fixed = "value.rfm_cuts={days_since_last_purchase: [1,2,3,4], order_count: [1,2,3,4], money: [1,2,3,4]}"
+    assert warnings([1] * 6 + [2, 3, 4, 5, 6], fixed) == []
 
 
 @pytest.mark.parametrize(("day", "warns"), [("2025-10-25", False), ("2025-11-01", False), ("2025-11-09", True)])
