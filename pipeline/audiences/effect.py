@@ -143,7 +143,8 @@ def effect_by_facet(
         Result of `purchases`.
     """
     outcome = table[["customer_id"]].merge(bought, on="customer_id", how="left", validate="one_to_one")
-    covariates = pd.DataFrame({name: _covariate(table, name) for name in COVARIATES if name in table})
+    known = {name: _covariate(table, name) for name in COVARIATES if name in table}
+    covariates = pd.DataFrame(known, index=table.index)
     return {
         column: campaign_effect(
             (table["group"] == HELD_OUT).to_numpy(),
