@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.journey import JOURNEY_EVENTS
 from pipeline.audiences.changes import kept_changes
+from pipeline.audiences.exports import templates
 from pipeline.audiences.selection import AudienceError
 from pipeline.config.params import Params
 from pipeline.page import audience_form, views
@@ -33,7 +34,7 @@ FACETS = {"segment": "section.segments", "interest_segment": "section.interest"}
 """Column of a facet's segments -> key of its heading."""
 PLAIN_CHOICES = {"next_tier": ("vip", "regular"), "journey_events": JOURNEY_EVENTS}
 """Columns whose values are ticked without a count."""
-MAX_MOVES, MAX_DATES = 20, 12
+MAX_MOVES, MAX_DATES = 10, 12
 Language = Literal["en", "uk", "ru", "sq"]
 
 
@@ -205,20 +206,20 @@ class Pages:
     def _page(self, request: Request, language: Language, view: str, *, status: int = 200, **values: Any) -> Response:
         query = f"?{request.url.query}" if request.url.query else ""
         address = request.url.path.removeprefix(f"/{language}/").removesuffix(".csv")
+        words = PageWording(language, self.params, segment_texts(self.outputs / SEGMENTS_JSON))
         content = self.templates.get_template(f"{view}.html.j2").render(
-            words=self._words(language),
+            words=words,
             language=language,
             languages={code: (label, f"/{code}/{address}{query}") for code, label in LANGUAGES.items()},
             view=view,
             as_of=self.scores.as_of.isoformat(),
             form_token=self.access.form_token,
             min_group=self.min_group,
+            horizon=words("days", count=self.params.backtest.horizon_days),
+            tools=", ".join(templates()),
             **values,
         )
         return HTMLResponse(content, status_code=status)
-
-    def _words(self, language: str) -> PageWording:
-        return PageWording(language, self.params, segment_texts(self.outputs / SEGMENTS_JSON))
 
 
 def _first(money: tuple[str, ...]) -> str | None:
