@@ -234,6 +234,24 @@ def test_scores_of_one_facet_without_money(serve_here) -> None:
         assert "Ranked by the number of customers" in client.get("/en/").text
 
 
+def test_expected_spend_and_probability_are_shown_with_their_days(serve_here) -> None:
+    frame = made_up_scores()
+    frame["expected_spend"], frame["buy_probability"] = frame.spend / 8, frame.order_count / 10
+    with serve_here(frame, "backtest.horizon_days=45") as client:
+        total = f"{frame.expected_spend.sum():,.0f}"
+        overview = plain(client.get("/en/").text)
+        assert f"{total} expected to be spent in 45 days" in overview
+        assert "what these customers are expected to spend in 45 days" in overview
+        chosen = frame[(frame.segment == "VIP") & frame.expected_spend.ge(20) & frame.buy_probability.le(0.3)]
+        query = "segment=VIP&expected_spend.min=20&buy_probability.max=0.3"
+        result = plain(client.get(f"/en/audience?{query}").text.partition('class="total">')[2])
+        assert result.startswith(f"{len(chosen)} customers")
+        assert f"are expected to spend {chosen.expected_spend.sum():,.0f} in 45 days" in result
+        row = chosen.iloc[0]
+        text = plain(client.post("/en/customer", customer_id=row.customer_id).text)
+        assert f"Probability of an order {row.buy_probability:.0%}" in text and "Expected to spend" in text
+
+
 def test_changes_and_campaigns_of_the_outputs_folder(serve_here, tmp_path: Path) -> None:
     frame = made_up_scores()
     with serve_here(frame) as client:
