@@ -13,7 +13,7 @@ import pytest
 
 from models.control_groups import holdout_groups
 from pipeline.audiences.build import HELD_OUT, SEND
-from pipeline.audiences.effect import effect_by_facet, purchases
+from pipeline.audiences.effect import effect_by_facet, kept_effect, purchases
 from pipeline.audiences.storage import stored_audiences
 from pipeline.commands.actions.audience import AudienceOptions, audience
 from pipeline.commands.actions.changes import changes
@@ -85,6 +85,14 @@ def test_a_planted_effect_is_found_and_none_without_one(scored: Params, tmp_path
     assert re.search(r"next time: send to \S", planted)
     assert re.search(r"The treated spent .* a difference of \+[\d.]+ ", planted)
     assert "of the variance out of this" in planted
+    (kept,) = stored_audiences(scored.path(scored.outputs.folder), "everyone")
+    read = kept_effect(kept)
+    assert read is not None and read.overall.overall.buyers is not None
+    assert round(100 * read.overall.overall.buyers.difference, 1) == found
+
+    by_spend = effect(with_purchases(scored, lucky, tmp_path / "log again"), "everyone", until=UNTIL, decide_by="spend")
+    assert by_spend.splitlines()[1].startswith("The treated spent")
+    assert difference(by_spend)[0] == found
 
 
 def test_splits_without_a_campaign_find_an_effect_as_often_as_chance_does(scored: Params) -> None:
