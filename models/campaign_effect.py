@@ -18,6 +18,8 @@ from models.scorer import Floats
 
 Flags = NDArray[np.bool_]
 Verdict = Literal["send", "do not send", "not clear"]
+Outcome = Literal["buyers", "spend"]
+"""What a verdict is about: the share of customers who buy, or spend per customer."""
 Missing = Literal[
     "no treated customers",
     "no held-out customers",
@@ -52,6 +54,10 @@ class GroupEffect:
     missing: Missing | None
     q_value: float | None
     verdict: Verdict
+
+    def effect(self, outcome: Outcome) -> Effect | None:
+        """The effect on one outcome."""
+        return self.buyers if outcome == "buyers" else self.spend
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def campaign_effect(
     segments: Sequence[str] | pd.Series | None = None,
     covariates: pd.DataFrame | None = None,
     min_group: int = 10,
-    decide_by: Literal["buyers", "spend"] = "buyers",
+    decide_by: Outcome = "buyers",
     worth: float = 0.0,
     spend_cap_quantile: float | None = None,
     alpha: float = 0.05,
@@ -253,7 +259,7 @@ def _group(
 
 
 def _decide(
-    groups: list[GroupEffect], split: SplitCheck, *, by: Literal["buyers", "spend"], worth: float, alpha: float
+    groups: list[GroupEffect], split: SplitCheck, *, by: Outcome, worth: float, alpha: float
 ) -> list[GroupEffect]:
     """The groups with their q-values and verdicts.
 
@@ -262,7 +268,7 @@ def _decide(
     that are sent to, about one may be wrong, which costs some messages. Holm's correction would allow hardly any wrong
     one, and leave most segments unclear. After a split that was not as planned, nothing is clear.
     """
-    effects = [one.buyers if by == "buyers" else one.spend for one in groups]
+    effects = [one.effect(by) for one in groups]
     p_values = [one.worth_p_value for one in effects if one is not None]
     q_values = iter(stats.false_discovery_control(p_values, method="bh") if p_values else [])
     decided = []

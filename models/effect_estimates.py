@@ -52,7 +52,7 @@ class Effect:
     p_value: float
     worth_p_value: float
     variance_reduction: float
-    top_customer_share: float | None
+    top_customer_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -95,13 +95,19 @@ def add_effect(commands: Any) -> None:
 
         as_of = parse_date(options.as_of, option="--as-of") if options.as_of else None
         until = parse_date(options.until, option="--until")
-        return effect(read_params(options), options.audience, until=until, as_of=as_of)
+        return effect(read_params(options), options.audience, until=until, as_of=as_of, decide_by=options.by)
 
     summary = "show what an audience's campaign brought, compared with its control group"
     command = add_command(commands, "effect", run, summary=summary)
     command.add_argument("audience", metavar="AUDIENCE", help="name of the audience, as its list was written")
     command.add_argument("--until", required=True, metavar="DATE", help="purchases before this date count")
     command.add_argument("--as-of", metavar="DATE", help="date of the audience (default: the last before --until)")
+    command.add_argument(
+        "--by",
+        choices=("buyers", "spend"),
+        default="buyers",
+        help="what verdicts are about (default: buyers); choose before you look, as trying both finds more by chance",
+    )
 
 
 def add_drift(commands: Any) -> None:

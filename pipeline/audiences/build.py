@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from models.control_groups import detectable_effect, holdout_groups
-from pipeline.audiences.selection import AudienceError, condition_text, meets, meets_all
-from pipeline.config.sections.audiences import AudienceParams
+from pipeline.audiences.selection import AudienceError, Condition, condition_text, meets, meets_all
+from pipeline.config.sections.audiences import AudienceParams, Bounds
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 SEND, HELD_OUT = "send", "held_out"
+MAX_VALUES = 20
+"""That a message lists."""
 KEPT_COLUMNS = (
     *("segment_id", "segment", "interest_segment_id", "interest_segment"),
     *("days_since_last_purchase", "order_count", "spend", "activity"),
@@ -115,7 +117,10 @@ def build_audience(
         selected = selected.filter(meets(selected, column, condition, separator=separator))
         steps.append(Step(condition_text(column, condition), int(con.execute(selected.count()))))
     if not steps[-1].customer_count:
-        raise AudienceError(f"audiences.{name}: no customer meets all conditions. {_what_is_left(steps)}")
+        raise AudienceError(
+            f"audiences.{name}: no customer meets all conditions. {_what_is_left(steps)}"
+            + "".join(_values_there_are(con, scores, column, given) for column, given in definition.where.items())
+        )
     table = con.to_pandas(selected.order_by(order).select("customer_id", "as_of", *kept))
     as_of = table["as_of"].iloc[0].to_pydatetime()
     others = [
@@ -209,6 +214,18 @@ def _detectable(table: pd.DataFrame, is_held_out: np.ndarray) -> tuple[float | N
         return None, None
     held_out_count = int(is_held_out.sum())
     return base_rate, detectable_effect(len(table) - held_out_count, held_out_count, base_rate)
+
+
+def _values_there_are(con: Backend, scores: ir.Table, column: str, condition: Condition) -> str:
+    """The values of a column, if one that the condition names is not among them and they are few."""
+    if column not in scores.columns or not scores[column].type().is_string() or isinstance(condition, Bounds):
+        return ""
+    found = con.to_pandas(scores.select(column).distinct().limit(MAX_VALUES + 1))[column]
+    values = sorted(found.dropna())
+    named = [condition] if isinstance(condition, str) else condition
+    if len(found) > MAX_VALUES or not isinstance(named, Sequence) or set(named) <= set(values):
+        return ""
+    return f" {column} can be {', '.join(values)}."
 
 
 def _what_is_left(steps: list[Step]) -> str:

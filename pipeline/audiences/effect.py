@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from features.value import has_prices, order_table, return_table
-from models.campaign_effect import CampaignEffect, campaign_effect
+from models.campaign_effect import CampaignEffect, Outcome, campaign_effect
 from pipeline.audiences.build import HELD_OUT
+from pipeline.audiences.selection import AudienceError
 from pipeline.audiences.storage import StoredAudience
+from pipeline.config.params import Params
+from pipeline.report.next_steps import command
+from pipeline.stores import files
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -33,20 +39,39 @@ class MeasuredEffect:
 
     Attributes
     ----------
-    by_facet : dict of str to CampaignEffect
-        Column of `FACETS` -> the effect by its segments; all have the same overall effect.
+    audience : str
+        Its name.
+    as_of, until : datetime
+        Purchases in between count.
     last_event_at : datetime
         Of the log, in the time that counts.
+    decided_by : {"buyers", "spend"}
+        The outcome that verdicts are about.
+    by_facet : dict of str to CampaignEffect
+        Column of `FACETS` -> the effect by its segments; all have the same overall effect.
     """
 
-    audience: StoredAudience
+    audience: str
+    as_of: datetime
     until: datetime
-    by_facet: dict[str, CampaignEffect]
     last_event_at: datetime
+    decided_by: Outcome
+    by_facet: dict[str, CampaignEffect]
+
+    @property
+    def overall(self) -> CampaignEffect:
+        """The effect on all customers, and how they were split."""
+        return next(iter(self.by_facet.values()))
+
+
+EFFECT = TypeAdapter(MeasuredEffect)
+_OF_ONE: dict[str, Any] = {outcome: {"top_customer_share"} for outcome in ("buyers", "spend")}
+NOT_KEPT: dict[str, Any] = {"by_facet": {"__all__": {"overall": _OF_ONE, "segments": {"__all__": _OF_ONE}}}}
+"""Figures that speak of one customer."""
 
 
 def measure_effect(
-    con: Backend, events: ir.Table, audience: StoredAudience, *, until: datetime, min_group: int
+    con: Backend, events: ir.Table, audience: StoredAudience, *, until: datetime, decide_by: Outcome, min_group: int
 ) -> MeasuredEffect:
     """Compare treated and held-out customers of ``audience`` by their purchases from its as_of to ``until``.
 
@@ -54,21 +79,59 @@ def measure_effect(
     ----------
     events : Table
         The log with the columns of `features.events.EVENT_SCHEMA`; other times are left out.
+
+    Raises
+    ------
+    AudienceError
+        Spend is to decide, but the log has no prices.
     """
     in_time = events.filter((events.occurred_at >= _moment(audience.as_of)) & (events.occurred_at < _moment(until)))
+    has_spend = bool(con.execute(has_prices(order_table(in_time))))
+    if decide_by == "spend" and not has_spend:
+        raise AudienceError(
+            "--by spend: expected purchases with a price, found none. Name the column in source.events.columns, such "
+            "as {unit_price: price}, or leave --by out."
+        )
     by_facet = effect_by_facet(
         audience.table(),
         purchases(con, in_time),
-        has_spend=bool(con.execute(has_prices(order_table(in_time)))),
+        has_spend=has_spend,
         planned_share=audience.holdout_share,
+        decide_by=decide_by,
         min_group=min_group,
     )
-    last = con.execute(in_time.occurred_at.max())
-    return MeasuredEffect(audience, until, by_facet, last.to_pydatetime().replace(tzinfo=UTC))
+    last = con.execute(in_time.occurred_at.max()).to_pydatetime().replace(tzinfo=UTC)
+    return MeasuredEffect(audience.name, audience.as_of, until, last, decide_by, by_facet)
+
+
+def keep_effect(stored: StoredAudience, measured: MeasuredEffect, sentences: Sequence[str]) -> None:
+    """Write the effect next to its audience. It replaces one that was measured before."""
+    content = EFFECT.dump_python(measured, mode="json", exclude=NOT_KEPT)
+    files.write_json(stored.effect_path, {**content, "sentences": [*sentences]})
+
+
+def kept_effect(stored: StoredAudience) -> MeasuredEffect | None:
+    """The effect that was measured last; None if there is none, or one of another version."""
+    try:
+        return EFFECT.validate_json(stored.effect_path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def effect_command(params: Params, name: str, as_of: datetime) -> str:
+    """The command that measures the campaign of an audience after the time for which spend is predicted."""
+    until = as_of + timedelta(days=params.backtest.horizon_days)
+    return command(params, "effect", name, "--until", f"{until:%Y-%m-%d}")
 
 
 def effect_by_facet(
-    table: pd.DataFrame, bought: pd.DataFrame, *, has_spend: bool, planned_share: float, min_group: int
+    table: pd.DataFrame,
+    bought: pd.DataFrame,
+    *,
+    has_spend: bool,
+    planned_share: float,
+    decide_by: Outcome = "buyers",
+    min_group: int,
 ) -> dict[str, CampaignEffect]:
     """Column of `FACETS` -> the effect by its segments.
 
@@ -80,7 +143,8 @@ def effect_by_facet(
         Result of `purchases`.
     """
     outcome = table[["customer_id"]].merge(bought, on="customer_id", how="left", validate="one_to_one")
-    covariates = pd.DataFrame({name: _covariate(table, name) for name in COVARIATES if name in table})
+    known = {name: _covariate(table, name) for name in COVARIATES if name in table}
+    covariates = pd.DataFrame(known, index=table.index)
     return {
         column: campaign_effect(
             (table["group"] == HELD_OUT).to_numpy(),
@@ -89,6 +153,7 @@ def effect_by_facet(
             planned_share=planned_share,
             segments=table[column].fillna(NO_SEGMENT),
             covariates=covariates,
+            decide_by=decide_by,
             min_group=min_group,
         )
         for column in FACETS

@@ -23,7 +23,7 @@ MIN_PHONE_DIGITS, MAX_PHONE_DIGITS = 8, 15
 """Of an international number (ITU-T E.164)."""
 TagField = Literal["tags", "attributes"]
 ExportField = Literal[
-    "customer_id", "email", "phone", "audience", "segment", "interest_segment", "email_sha256", "phone_sha256", TagField
+    "email", "phone", "audience", "segment", "interest_segment", "email_sha256", "phone_sha256", TagField
 ]
 
 
@@ -114,7 +114,6 @@ def _fields(rows: pd.DataFrame, name: str, template: Template) -> dict[str, list
     facets = list(zip(segments, interests, strict=True))
     phones = [text if template.phone_form == "e164" else text.removeprefix("+") for text in texts("phone")]
     return {
-        "customer_id": texts("customer_id"),
         "email": texts("email"),
         "phone": phones,
         "audience": [name] * len(rows),
@@ -136,9 +135,12 @@ def _tags(names: tuple[str, ...], separator: str) -> str:
 
 
 def _email(text: object) -> str | None:
-    """An address trimmed and in lower case; None if it cannot be one."""
+    """An address trimmed and in lower case; None if it cannot be one.
+
+    One that begins as a formula does is none either: defused, it would be another address.
+    """
     address = str(text).strip().lower() if isinstance(text, str) else ""
-    return address if re.fullmatch(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\.[^@\s,;<>\"]+", address) else None
+    return address if re.fullmatch(r"[^@\s,;<>\"=+\-][^@\s,;<>\"]*@[^@\s,;<>\"]+\.[^@\s,;<>\"]+", address) else None
 
 
 def _phone(text: object) -> str | None:

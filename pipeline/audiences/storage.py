@@ -34,6 +34,11 @@ class StoredAudience:
     path: Path
 
     @property
+    def effect_path(self) -> Path:
+        """Where `pipeline.audiences.effect` keeps what its campaign brought."""
+        return self.path.with_name(f"{self.path.stem}-effect.json")
+
+    @property
     def holdout_share(self) -> float:
         """The share of customers that was to be held out."""
         return float(
@@ -68,9 +73,10 @@ def list_folder(outputs: Path) -> Path:
 
 
 def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudience:
-    """Keep an audience, and what it was selected by."""
-    folder = outputs / FOLDER / audience.name
-    path = dated_file(folder, audience.as_of)
+    """Keep an audience, and what it was selected by. An effect measured on an earlier one of the moment is deleted."""
+    path = dated_file(outputs / FOLDER / audience.name, audience.as_of)
+    stored = StoredAudience(audience.name, audience.as_of, path)
+    stored.effect_path.unlink(missing_ok=True)
     write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
     files.write_json(
         path.with_suffix(".json"),
@@ -83,7 +89,7 @@ def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudienc
             "sha256": files.file_digest(path),
         },
     )
-    return StoredAudience(audience.name, audience.as_of, path)
+    return stored
 
 
 def stored_audiences(outputs: Path, name: str | None = None) -> Iterator[StoredAudience]:

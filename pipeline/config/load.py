@@ -170,7 +170,8 @@ def _validated(values: dict[str, Any], path: Path, sources: dict[Key, str]) -> P
 
 
 def _key_of(problem: Any) -> Key:
-    return tuple(str(part) for part in problem["loc"] if part != "[key]")
+    """Where the problem is in the file: without pydantic's marks of a key and of a kind, such as [key]."""
+    return tuple(str(part) for part in problem["loc"] if not str(part).startswith("["))
 
 
 def _archetype_sources() -> dict[Key, str]:

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.audiences.exports import templates
 from pipeline.config.params import Params
 from pipeline.scoring import state
 from pipeline.stores import files, writers
@@ -122,12 +121,7 @@ def place_of(path: Path, params: Params) -> str:
 
 def id_columns(names: Collection[str]) -> list[str]:
     """Columns of a table that hold customer ids, or the raw rows that may hold them."""
-    exported = {
-        column for each in templates().values() for column, field in each.columns.items() if field == "customer_id"
-    }
-    if "customer_id" in names:
-        return ["customer_id"]
-    return [name for name in names if name == RAW or (name in exported and "email" in names)]
+    return ["customer_id"] if "customer_id" in names else [name for name in names if name == RAW]
 
 
 def count_rows(path: Path, customers: Forgotten) -> tuple[int, set[str]]:

@@ -14,14 +14,14 @@ from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Red
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.journey import JOURNEY_EVENTS
-from pipeline.audiences.build import HELD_OUT, SEND
 from pipeline.audiences.changes import kept_changes
+from pipeline.audiences.exports import templates
 from pipeline.audiences.selection import AudienceError
-from pipeline.audiences.storage import stored_audiences
 from pipeline.config.params import Params
 from pipeline.page import audience_form, views
 from pipeline.page.access import Access
 from pipeline.page.audience_form import read_form
+from pipeline.page.campaigns import VERDICTS, campaigns
 from pipeline.page.scores import Scores
 from pipeline.page.wording import LANGUAGES, PageWording, segment_texts
 from pipeline.report.next_steps import command
@@ -34,7 +34,7 @@ FACETS = {"segment": "section.segments", "interest_segment": "section.interest"}
 """Column of a facet's segments -> key of its heading."""
 PLAIN_CHOICES = {"next_tier": ("vip", "regular"), "journey_events": JOURNEY_EVENTS}
 """Columns whose values are ticked without a count."""
-MAX_MOVES, MAX_DATES = 20, 12
+MAX_MOVES, MAX_DATES = 10, 12
 Language = Literal["en", "uk", "ru", "sq"]
 
 
@@ -193,33 +193,33 @@ class Pages:
         )
 
     def campaigns(self, request: Request, language: Language) -> Response:
-        """Audiences that were written, and how to measure what they achieved."""
-        rows = []
-        for stored in stored_audiences(self.outputs):
-            groups = stored.table(["group"])["group"].value_counts()
-            measure = command(self.params, "effect", stored.name, "--until", "DATE")
-            rows.append((stored, int(groups.get(SEND, 0)), int(groups.get(HELD_OUT, 0)), measure))
-        rows.sort(key=lambda row: row[0].as_of, reverse=True)
-        write = command(self.params, "audience", audience_form.DEFAULT_NAME)
-        return self._page(request, language, "campaigns", rows=rows, command=write)
+        """Audiences that were written, and what their campaigns brought."""
+        return self._page(
+            request,
+            language,
+            "campaigns",
+            campaigns=campaigns(self.params),
+            verdicts=VERDICTS,
+            command=command(self.params, "audience", audience_form.DEFAULT_NAME),
+        )
 
     def _page(self, request: Request, language: Language, view: str, *, status: int = 200, **values: Any) -> Response:
         query = f"?{request.url.query}" if request.url.query else ""
         address = request.url.path.removeprefix(f"/{language}/").removesuffix(".csv")
+        words = PageWording(language, self.params, segment_texts(self.outputs / SEGMENTS_JSON))
         content = self.templates.get_template(f"{view}.html.j2").render(
-            words=self._words(language),
+            words=words,
             language=language,
             languages={code: (label, f"/{code}/{address}{query}") for code, label in LANGUAGES.items()},
             view=view,
             as_of=self.scores.as_of.isoformat(),
             form_token=self.access.form_token,
             min_group=self.min_group,
+            horizon=words("days", count=self.params.backtest.horizon_days),
+            tools=", ".join(templates()),
             **values,
         )
         return HTMLResponse(content, status_code=status)
-
-    def _words(self, language: str) -> PageWording:
-        return PageWording(language, self.params, segment_texts(self.outputs / SEGMENTS_JSON))
 
 
 def _first(money: tuple[str, ...]) -> str | None:

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from models.disclosure import hidden_cells
+from models.facet_crossing import visible_lifts
+from pipeline.audiences.changes import TRACKED_COLUMNS
 from pipeline.audiences.selection import Condition
 from pipeline.page.audience_form import query_text
 
-MUCH, CLEARLY = 2.0, 1.25
-"""Times as many customers as by chance from which a cell of the crossing is coloured strongly, or lightly."""
+MUCH = 2.0
+"""Times as many customers as by chance from which a cell of the crossing is coloured strongly."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,15 @@ def group_rows(cube: pd.DataFrame, column: str, *, min_group: int, money: str | 
 
 @dataclass(frozen=True)
 class Cell:
-    """Customers in a row and a column of the crossing; ``customer_count`` is None where it is hidden."""
+    """Customers in a row and a column of the crossing.
+
+    Attributes
+    ----------
+    customer_count : int or None
+        None where it is hidden.
+    ratio : float or None
+        How many times as many as by chance; None where chance explains the difference.
+    """
 
     customer_count: int | None
     ratio: float | None
@@ -80,6 +90,11 @@ class Crossing:
     rows: Sequence[str]
     columns: Sequence[str]
     cells: Sequence[Sequence[Cell]]
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether a cell differs from chance."""
+        return any(cell.ratio is not None for row in self.cells for cell in row)
 
 
 def crossing(
@@ -100,24 +115,25 @@ def crossing(
     # Hidden before rows are left out, so that their totals in other tables reveal nothing.
     hides = hidden_cells(table.to_numpy(np.float64), min_group)
     is_row, is_column = ~table.index.isin(list(left_out)), ~table.columns.isin(list(left_out))
-    table, hidden = table.loc[is_row, is_column], hides[np.ix_(is_row, is_column)]
-    counts = table.to_numpy(np.float64)
-    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    table = table.loc[is_row, is_column]
+    counts = np.where(hides[np.ix_(is_row, is_column)], np.nan, table.to_numpy(np.float64))
+    lifts, is_significant = visible_lifts(counts)
+    ratios = np.where(is_significant, lifts, np.nan)
     cells = []
     for i, row in enumerate(table.index):
         where: list[Mapping[str, Condition]] = [{column: [str(name)], row_column: [str(row)]} for name in table.columns]
-        cells.append([_cell(counts[i, j], expected[i, j], hidden[i, j], where[j]) for j in range(len(table.columns))])
+        cells.append([_cell(counts[i, j], ratios[i, j], where[j]) for j in range(len(table.columns))])
     return Crossing([*map(str, table.index)], [*map(str, table.columns)], cells)
 
 
-def _cell(count: float, expected: float, is_hidden: bool, where: Mapping[str, Condition]) -> Cell:
-    if is_hidden:
+def _cell(count: float, ratio: float, where: Mapping[str, Condition]) -> Cell:
+    if np.isnan(count):
         return Cell(None, None, "hidden-cell", "")
-    ratio = count / expected if expected else 1.0
-    strength = "much" if max(ratio, 1.0 / max(ratio, 1e-9)) >= MUCH else "clearly"
-    is_plain = 1.0 / CLEARLY < ratio < CLEARLY
-    style = "" if is_plain else f"{'more' if ratio > 1.0 else 'less'}-{strength}"
-    return Cell(int(count), float(ratio), style, query_text(where) if count else "")
+    query = query_text(where) if count else ""
+    if np.isnan(ratio):
+        return Cell(int(count), None, "", query)
+    strength = "much" if ratio >= MUCH or ratio <= 1.0 / MUCH else "clearly"
+    return Cell(int(count), float(ratio), f"{'more' if ratio > 1.0 else 'less'}-{strength}", query)
 
 
 @dataclass(frozen=True)
@@ -195,16 +211,22 @@ class Move:
 
 
 def moves(changes: pd.DataFrame, *, min_group: int, max_rows: int) -> dict[str, tuple[list[Move], int]]:
-    """Column -> its largest moves, and the number of customers in all others together."""
+    """Column -> its largest moves, and the number of customers in all others together; audiences come last."""
     shown: dict[str, tuple[list[Move], int]] = {}
-    for column, table in changes.groupby("column", sort=False):
+    tables = {str(column): table for column, table in changes.groupby("column")}
+    for column in sorted(tables, key=_place):
+        table = tables[column]
         large = table[table["customer_count"] >= min_group].head(max_rows)
         rest = int(table["customer_count"].sum() - large["customer_count"].sum())
         rows = [
             Move(_text(row["before"]), _text(row["after"]), row["customer_count"]) for row in large.to_dict("records")
         ]
-        shown[str(column)] = (rows, rest if rest >= min_group else 0)
+        shown[column] = (rows, rest if rest >= min_group else 0)
     return shown
+
+
+def _place(column: str) -> tuple[int, str]:
+    return (TRACKED_COLUMNS.index(column) if column in TRACKED_COLUMNS else len(TRACKED_COLUMNS), column)
 
 
 def _text(value: Any) -> str | None:

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from babel.numbers import format_percent
+
 from pipeline.config.params import Params
 from pipeline.report.segment import RULE, Rule
 from pipeline.report.texts.languages import Text, read_texts
@@ -25,6 +27,7 @@ SHARES = (
     *("strength", "margin", "interest_strength", "interest_margin"),
     *("buy_probability", "alive_probability", "click_rate"),
 )
+MINUS = "\N{MINUS SIGN}"
 WHOLE = ("order_count", "recency_score", "frequency_score", "monetary_score")
 
 
@@ -101,6 +104,26 @@ class PageWording(Wording):
         key = f"page.value.{value}"
         return self(key) if key in self.texts else self.group(value)
 
+    def money(self, value: float) -> str:
+        """An amount in the shop's currency."""
+        return self.number(value, "money")
+
+    def more_money(self, value: float) -> str:
+        """A difference of amounts, with its sign."""
+        return _signed(value, self.money(abs(value)))
+
+    def precise_share(self, value: float) -> str:
+        """A share with one decimal, as its difference from another has."""
+        return format_percent(value, "0.0%", locale=self.language)
+
+    def points(self, value: float) -> str:
+        """A difference of shares in percentage points, with its sign."""
+        return self("page.campaigns.points", points=self.plain_points(value))
+
+    def plain_points(self, value: float) -> str:
+        """As `points`, without the unit."""
+        return _signed(value, self.fixed(100.0 * abs(value), "0.0"))
+
     def playbook(self, name: str) -> str:
         """What to do for a segment; empty if not known."""
         return self.segments.playbooks.get(name, {}).get(self.language, "")
@@ -108,3 +131,8 @@ class PageWording(Wording):
     def rule(self, name: str) -> str:
         """The rule of thumb of a segment; empty if not known."""
         return rule_text(self.segments.rules[name], self) if name in self.segments.rules else ""
+
+
+def _signed(value: float, text: str) -> str:
+    """The text of an absolute value with its sign, unless it is rounded to 0."""
+    return text if not any(digit in text for digit in "123456789") else f"{'+' if value > 0 else MINUS}{text}"

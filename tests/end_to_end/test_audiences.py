@@ -13,7 +13,7 @@ import pytest
 
 from models.control_groups import holdout_groups
 from pipeline.audiences.build import HELD_OUT, SEND
-from pipeline.audiences.effect import effect_by_facet, purchases
+from pipeline.audiences.effect import effect_by_facet, kept_effect, purchases
 from pipeline.audiences.storage import stored_audiences
 from pipeline.commands.actions.audience import AudienceOptions, audience
 from pipeline.commands.actions.changes import changes
@@ -83,8 +83,16 @@ def test_a_planted_effect_is_found_and_none_without_one(scored: Params, tmp_path
     assert low <= 100 * PLANTED <= high + 1.5  # some of them bought anyway
     assert found > 5
     assert re.search(r"next time: send to \S", planted)
-    assert re.search(r"They spent .* a difference of \+[\d.]+ ", planted)
+    assert re.search(r"The treated spent .* a difference of \+[\d.]+ ", planted)
     assert "of the variance out of this" in planted
+    (kept,) = stored_audiences(scored.path(scored.outputs.folder), "everyone")
+    read = kept_effect(kept)
+    assert read is not None and read.overall.overall.buyers is not None
+    assert round(100 * read.overall.overall.buyers.difference, 1) == found
+
+    by_spend = effect(with_purchases(scored, lucky, tmp_path / "log again"), "everyone", until=UNTIL, decide_by="spend")
+    assert by_spend.splitlines()[1].startswith("The treated spent")
+    assert difference(by_spend)[0] == found
 
 
 def test_splits_without_a_campaign_find_an_effect_as_often_as_chance_does(scored: Params) -> None:
@@ -94,13 +102,16 @@ def test_splits_without_a_campaign_find_an_effect_as_often_as_chance_does(scored
     with workspace(scored) as session:
         source = read_source(session.con, log, rejected_path=None, since=kept.as_of.replace(tzinfo=None))
         bought = purchases(session.con, source.events)
-    found = []
+    found, found_in_spend = [], []
     for split in range(100):
         drawn = {"campaign": "everyone", "key": f"key {split}", "share": 0.5, "strata": table.segment_id}
         table["group"] = np.where(holdout_groups(table.customer_id, **drawn), HELD_OUT, SEND)
         effects = effect_by_facet(table, bought, has_spend=True, planned_share=0.5, min_group=10)
-        found.append(effects["segment"].overall.verdict != "not clear")
-    assert sum(found) <= 12  # of 100 at 5%, chance finds more once in 700 times
+        overall = effects["segment"].overall
+        found.append(overall.verdict != "not clear")
+        found_in_spend.append(overall.spend is not None and overall.spend.p_value <= 0.05)
+    for count in (sum(found), sum(found_in_spend)):
+        assert count <= 12  # of 100 at 5%, chance finds more once in 700 times
 
 
 def test_scores_of_a_later_day_change_and_keep_names(scored: Params) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 import ibis.expr.types as ir
 
-from pipeline.audiences.build import SEND, Audience, build_audience
+from pipeline.audiences.build import HELD_OUT, SEND, Audience, build_audience
+from pipeline.audiences.effect import effect_command
 from pipeline.audiences.exclusions import excluded_customers
 from pipeline.audiences.exports import export, require_tool
 from pipeline.audiences.scores import read_scores
@@ -29,7 +30,6 @@ from pipeline.config.params import Params
 from pipeline.config.sections.audiences import AudienceParams
 from pipeline.ingest.customers.contacts import Contacts, read_contacts
 from pipeline.ingest.files.raw_tables import resolve_files, source_files
-from pipeline.report.next_steps import command
 from pipeline.stores import files, mlflow_runs
 from pipeline.stores.workspace import Workspace, workspace
 from pipeline.stores.writers import DATABASES, EXPORTS, export_table, require_known_suffix
@@ -249,7 +249,8 @@ def _write(
     if not built.count(SEND):
         raise AudienceError(f"audiences.{name}: all {len(built.table):,} customers are held out. Lower the holdout.")
     out = options.out or list_folder(outputs) / f"{name}{f'-{options.tool}' if options.tool else ''}.csv"
-    written = WrittenAudience(built, out, next_command=_next_command(params, built))
+    measure = effect_command(params, name, built.as_of) if built.count(HELD_OUT) else ""
+    written = WrittenAudience(built, out, next_command=measure)
     rows = built.table[built.table["group"] == SEND]
     table = rows[[column for column in LIST_COLUMNS if column in rows]]
     if options.tool is not None:
@@ -294,10 +295,3 @@ def _contacts_notes(shop: _Shop, built: Audience) -> list[str]:
         if missing := int((~rows["customer_id"].isin(agreed)).sum()):
             notes.append(f"{missing:,} have not agreed to be contacted; to leave them out: exclude.without_consent")
     return notes
-
-
-def _next_command(params: Params, built: Audience) -> str:
-    if built.count(SEND) == len(built.table):
-        return ""
-    until = built.as_of + timedelta(days=params.backtest.horizon_days)
-    return command(params, "effect", built.name, "--until", f"{until:%Y-%m-%d}")

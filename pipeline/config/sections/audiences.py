@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from pipeline.config.sections.source import Table
 from pipeline.config.types import Count, Positive, Section
@@ -30,6 +30,25 @@ class Bounds(Section):
         return self
 
 
+def _kind(value: Any) -> str | None:
+    """Which kind of condition a value is, so that only errors of that kind are reported; None: of no kind."""
+    if isinstance(value, dict | Bounds):
+        return "[bounds]"
+    if isinstance(value, list):
+        return "[values]" if all(isinstance(one, Scalar | int) for one in value) else None
+    return "[value]" if isinstance(value, Scalar | int) else None
+
+
+Condition = Annotated[
+    Annotated[Scalar, Tag("[value]")] | Annotated[list[Scalar], Tag("[values]")] | Annotated[Bounds, Tag("[bounds]")],
+    Discriminator(
+        _kind,
+        custom_error_type="condition",
+        custom_error_message="expected a value, a list of values, or bounds such as {min: 1}",
+    ),
+]
+
+
 class Exclusions(Section):
     """Customers that an audience leaves out."""
 
@@ -42,7 +61,7 @@ class Exclusions(Section):
 class AudienceParams(Section):
     """An audience: conditions on columns of the scores, exclusions, an order, a limit and a control group."""
 
-    where: dict[str, Scalar | list[Scalar] | Bounds]
+    where: dict[str, Condition]
     exclude: Exclusions = Exclusions()
     order_by: str | None = None
     limit: Count | None = None

@@ -34,6 +34,8 @@ def frame() -> pd.DataFrame:
             "is_border": rng.random(N) < 0.2,
             "order_count": rng.integers(0, 5, N).astype(float),
             "spend": np.where(rng.random(N) < 0.3, np.nan, rng.integers(0, 50, N)),
+            "temperature": np.where(rng.random(N) < 0.1, None, rng.choice(["hot", "warm", "it's cold"], N)),
+            "journey_events": [["left_cart"], [], ["left_cart", "bought_once"], []] * (N // 4),
             "top_categories": [["Pets > Cats", "Toys"], ["Home > Pets"], []] * (N // 3) + [["Cats"]],
             "buy_probability": rng.uniform(0.02, 0.06, N),
         }
@@ -65,6 +67,44 @@ def test_conditions_equal_a_query_on_the_scores(con, scores, frame) -> None:
     assert audience.steps[0].customer_count == N
     assert audience.steps[-1].customer_count == len(expected)
     assert audience.count(SEND) == len(expected)
+
+
+QUERIES = {
+    "segment = 'VIP'": {"segment": "VIP"},
+    "temperature in ('hot', 'it''s cold')": {"temperature": ["hot", "it's cold"]},
+    "temperature is null": {"temperature": {"known": False}},
+    "temperature is not null": {"temperature": {"known": True}},
+    "is_border": {"is_border": True},
+    "not is_border": {"is_border": [False]},
+    "order_count = 2": {"order_count": 2},
+    "order_count in (0, 3)": {"order_count": [0, 3]},
+    "spend >= 10.5": {"spend": {"min": 10.5}},
+    "spend <= 20": {"spend": {"max": 20, "known": True}},
+    "spend between 0 and 0": {"spend": {"min": 0, "max": 0}},
+    "list_contains(journey_events, 'left_cart')": {"journey_events": "left_cart"},
+    "list_has_any(journey_events, ['bought_once', 'x'])": {"journey_events": ["bought_once", "x"]},
+    "len(list_filter(top_categories, x -> ' > ' || x || ' > ' like '% > Pets > %')) > 0": {"category": "Pets"},
+    "len(list_filter(top_categories, x -> x in ('Cats', 'Pets > Cats', 'Toys'))) > 0": {"category": ["Toys", "Cats"]},
+    "segment = 'VIP' and spend > 5 and buy_probability < 0.04": {
+        "segment": ["VIP"], "spend": {"min": 5.000001}, "buy_probability": {"max": 0.0399999},
+    },
+}  # fmt: skip
+"""Condition in SQL -> in params.yaml; one for each kind of condition and type of column."""
+
+
+@pytest.mark.parametrize("sql", QUERIES)
+def test_every_number_of_an_audience_equals_a_query_on_the_scores(con, scores, sql: str) -> None:
+    name = scores.get_name()
+    chosen = f"select * from {name} where {sql}"
+    audience = built(con, scores, where=QUERIES[sql], holdout_share=0.2)
+    ids, count, rate = con.con.execute(
+        f"select list(customer_id order by customer_id), count(*), avg(buy_probability) from ({chosen})"
+    ).fetchone()
+    assert audience.table.customer_id.tolist() == ids and count > 0
+    assert audience.steps[-1].customer_count == audience.count(SEND) + audience.count(HELD_OUT) == count
+    assert audience.base_rate == pytest.approx(rate)
+    kept = con.con.execute(f"select spend, segment, order_count from ({chosen}) order by customer_id").df()
+    pd.testing.assert_frame_equal(audience.table[["spend", "segment", "order_count"]], kept, check_dtype=False)
 
 
 def test_known_and_unknown_values(con, scores, frame) -> None:
@@ -130,6 +170,7 @@ def test_a_control_group_in_every_segment(con, scores, frame) -> None:
         ({"where": {"segmnt": "VIP"}}, "Did you mean `segment`"),
         ({"where": {"segment": 3}}, "expected a text, got 3.0"),
         ({"where": {"segment": {"min": 1}}}, "the column has no numbers"),
+        ({"where": {"temperature": "lukewarm"}}, "lukewarm: 0. temperature can be hot, it's cold, warm"),
         ({"where": {"category": {"min": 1}}}, "expected one or more names, got bounds"),
         ({"where": {"segment": []}}, "an empty list"),
         (

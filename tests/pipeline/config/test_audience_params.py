@@ -48,3 +48,27 @@ def test_what_is_no_audience_is_refused_with_its_line(tmp_path: Path, text: str,
     with pytest.raises(ParamsError, match=message) as raised:
         load_params(own(tmp_path, text))
     assert "own.yaml, line 2" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("{min: 5, max: 1}", "expected min at most max, got min 5 and max 1."),
+        ("{}", "expected min, max or known."),
+        ("{mn: 5}", "spend.mn` is not a key that Kindred knows."),
+        ("{min: x}", "spend.min`: Input should be a valid number"),
+        ("[1, {x: 2}]", "expected a value, a list of values, or bounds such as {min: 1}."),
+    ],
+)
+def test_a_condition_that_cannot_be_met_has_one_message(tmp_path: Path, condition: str, message: str) -> None:
+    with pytest.raises(ParamsError) as raised:
+        load_params(own(tmp_path, f"audiences: {{mine: {{where: {{spend: {condition}}}}}}}"))
+    assert message in str(raised.value) and len(str(raised.value).splitlines()) == 1
+    assert "line 2" in str(raised.value) and "audiences.mine.where.spend" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "condition", ["true", "3", "vip", "[vip, 2, false]", "{min: 1, known: true}", "{known: false}"]
+)
+def test_a_condition_of_each_kind(tmp_path: Path, condition: str) -> None:
+    assert load_params(own(tmp_path, f"audiences: {{mine: {{where: {{spend: {condition}}}}}}}")).audiences["mine"].where

@@ -18,9 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.campaign_effect import Outcome
+from pipeline.audiences.build import HELD_OUT, SEND, Audience
+from pipeline.audiences.effect import MeasuredEffect, effect_by_facet, keep_effect
+from pipeline.audiences.storage import store
 from pipeline.commands.actions.serve import page_server
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.config.sections.audiences import AudienceParams
 from pipeline.page.access import Access
 from tests.conftest import PARAMS
 
@@ -107,6 +112,37 @@ def write_scores(path: Path, frame: pd.DataFrame, as_of: datetime = datetime(202
     pq.write_table(table.append_column("as_of", pa.array([as_of] * len(frame), pa.timestamp("us", "UTC"))), path)
 
 
+def keep_campaign(
+    outputs: Path,
+    frame: pd.DataFrame,
+    name: str = "spring",
+    *,
+    bought: tuple[float, float] = (0.3, 0.15),
+    decide_by: Outcome = "buyers",
+    planned_share: float = 0.5,
+) -> MeasuredEffect:
+    """Keep an audience of everybody, every other one held out, and its effect.
+
+    Parameters
+    ----------
+    bought : tuple of float
+        Shares of those sent to and of those held out who bought, each for 20.
+    """
+    is_held_out = np.arange(len(frame)) % 2 == 1
+    table = frame[["customer_id", "segment", "interest_segment"]].assign(group=np.where(is_held_out, HELD_OUT, SEND))
+    definition = AudienceParams.model_validate({"where": {}, "holdout_share": planned_share})
+    as_of, until = datetime(2025, 11, 1, tzinfo=UTC), datetime(2025, 12, 1, tzinfo=UTC)
+    stored = store(outputs, Audience(name, as_of, definition, table), model_uri="")
+    is_buyer = np.random.default_rng(5).random(len(frame)) < np.where(is_held_out, bought[1], bought[0])
+    orders = pd.DataFrame({"customer_id": frame.customer_id[is_buyer], "order_count": 1, "spend": 20.0})
+    by_facet = effect_by_facet(
+        table, orders, has_spend=True, planned_share=planned_share, decide_by=decide_by, min_group=10
+    )
+    measured = MeasuredEffect(name, as_of, until, until, decide_by, by_facet)
+    keep_effect(stored, measured, [])
+    return measured
+
+
 @contextmanager
 def serving(folder: Path, frame: pd.DataFrame, *more: str) -> Iterator[Client]:
     """A page in a thread, on a free port."""
@@ -133,6 +169,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     rule = {"stage": "lapsed", "with_noise": False, "min_events": 3, "precision": 1.0, "coverage": 1.0}
     rows = json.dumps([{"names": names, "playbook": plans, "rule": rule}])
     (folder / "outputs" / "segments.json").write_text(rows, encoding="utf-8")
+    keep_campaign(folder / "outputs", made_up_scores())
     with serving(folder, made_up_scores()) as client:
         yield client
 

@@ -23,7 +23,7 @@ from pipeline.config.load import load_params
 from pipeline.config.sections.audiences import AudienceParams
 from pipeline.page.wording import SegmentTexts, segment_texts
 from tests.conftest import PARAMS
-from tests.pipeline.page.conftest import Client, N, made_up_scores, write_scores
+from tests.pipeline.page.conftest import Client, N, keep_campaign, made_up_scores, write_scores
 
 LANGUAGES = ("en", "uk", "ru", "sq")
 
@@ -234,6 +234,24 @@ def test_scores_of_one_facet_without_money(serve_here) -> None:
         assert "Ranked by the number of customers" in client.get("/en/").text
 
 
+def test_expected_spend_and_probability_are_shown_with_their_days(serve_here) -> None:
+    frame = made_up_scores()
+    frame["expected_spend"], frame["buy_probability"] = frame.spend / 8, frame.order_count / 10
+    with serve_here(frame, "backtest.horizon_days=45") as client:
+        total = f"{frame.expected_spend.sum():,.0f}"
+        overview = plain(client.get("/en/").text)
+        assert f"{total} expected to be spent in 45 days" in overview
+        assert "what these customers are expected to spend in 45 days" in overview
+        chosen = frame[(frame.segment == "VIP") & frame.expected_spend.ge(20) & frame.buy_probability.le(0.3)]
+        query = "segment=VIP&expected_spend.min=20&buy_probability.max=0.3"
+        result = plain(client.get(f"/en/audience?{query}").text.partition('class="total">')[2])
+        assert result.startswith(f"{len(chosen)} customers")
+        assert f"are expected to spend {chosen.expected_spend.sum():,.0f} in 45 days" in result
+        row = chosen.iloc[0]
+        text = plain(client.post("/en/customer", customer_id=row.customer_id).text)
+        assert f"Probability of an order {row.buy_probability:.0%}" in text and "Expected to spend" in text
+
+
 def test_changes_and_campaigns_of_the_outputs_folder(serve_here, tmp_path: Path) -> None:
     frame = made_up_scores()
     with serve_here(frame) as client:
@@ -263,7 +281,61 @@ def test_changes_and_campaigns_of_the_outputs_folder(serve_here, tmp_path: Path)
         assert plain(client.get("/en/changes?as_of=../../x").text) == text
         campaigns = plain(client.get("/en/campaigns").text)
         assert f"vips 1 Dec 2025 {audience.count('send')} {audience.count('held_out')}" in campaigns
-        assert "kindred effect vips --until DATE" in campaigns
+        assert "kindred effect vips --until 2025-12-31" in campaigns and "Whom to send to" not in campaigns
+
+
+def test_a_measured_campaign_shows_what_it_brought_and_whom_to_send_next(serve_here, tmp_path: Path) -> None:
+    with serve_here(made_up_scores()) as client:
+        measured = keep_campaign(tmp_path / "outputs", client.scores)
+        text = plain(client.get("/en/campaigns").text)
+        buyers, spend = measured.overall.overall.buyers, measured.overall.overall.spend
+        assert buyers and spend
+        assert "spring 1 Nov 2025 to 1 Dec 2025 The campaign made customers buy who would not have bought." in text
+        bounds = f"+{100 * buyers.low:.1f} to +{100 * buyers.high:.1f}"
+        means = f"Bought {buyers.treated:.1%} {buyers.held_out:.1%}"
+        assert f"{means} +{100 * buyers.difference:.1f} points {bounds}" in text
+        means = f"Spent per customer {spend.treated:.2f} {spend.held_out:.2f}"
+        assert f"{means} +{spend.difference:.2f} +{spend.low:.2f} to +{spend.high:.2f}" in text
+        behaviour = text.partition("Segment by behaviour")[2].partition("All figures")[0]
+        groups = measured.by_facet["segment"].segments
+        sent = [str(group.segment) for group in groups if group.verdict == "send"]
+        assert sent and f"Send: {' ; '.join(sent)}" in behaviour
+        hidden = [group for group in groups if group.buyers is None]
+        assert len(hidden) == 2 and behaviour.endswith("for figures: 2 ")
+        figures = text.partition("All figures: Segment by behaviour")[2].partition("Segment by interest")[0]
+        assert not re.search(r"\bFew\b", figures)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"bought": (0.15, 0.3)}, "The campaign kept customers from buying."),
+        ({"bought": (0.2, 0.2)}, "No effect on buyers is shown: the difference may be chance."),
+        ({"decide_by": "spend"}, "The campaign made customers spend more."),
+        ({"bought": (0.001, 0.3)}, "The effect is not shown: one of the groups has too few customers or buyers."),
+        ({"planned_share": 0.1}, "Customers are missing from one of the two groups, so no verdict is given."),
+    ],
+)
+def test_what_a_campaign_brought_in_one_sentence(serve_here, tmp_path: Path, options, sentence: str) -> None:
+    with serve_here(made_up_scores()) as client:
+        keep_campaign(tmp_path / "outputs", client.scores, **options)
+        text = plain(client.get("/en/campaigns").text)
+        assert sentence in text
+        assert ("Customers are missing" in text) == ("planned_share" in options)
+        assert ("Send:" in text) == (options.get("decide_by") == "spend")
+
+
+def test_an_audience_without_a_control_group_has_no_command(serve_here, tmp_path: Path) -> None:
+    with serve_here(made_up_scores()) as client:
+        keep_campaign(tmp_path / "outputs", client.scores)
+        con = ibis.duckdb.connect()
+        now = con.read_parquet(tmp_path / "scores.parquet")
+        everyone = {"vips": AudienceParams(where={"segment": "VIP"})}
+        store(tmp_path / "outputs", build_audience(con, now, "vips", everyone, key="k", separator=" > "), model_uri="")
+        con.disconnect()
+        rows = plain(client.get("/en/campaigns").text.partition('id="written"')[2])
+        assert "cannot be measured, as nobody was held out" in rows and "kindred effect vips" not in rows
+        assert "kindred effect spring --until 2025-12-01" in rows
 
 
 @pytest.mark.parametrize(

@@ -293,15 +293,6 @@ def test_rejected_rows_workbooks_and_leftovers(tmp_path: Path) -> None:
     assert receipt["removed_row_counts"] == {"rejected rows": 2, "scores": 1, "workbooks": 1}
 
 
-def test_files_for_tools_that_hold_ids(tmp_path: Path) -> None:
-    params = small(tmp_path)
-    write_scores(params, "a", "b")
-    exported = tmp_path / "outputs" / "audiences" / "spring" / "listmonk.csv"
-    write_table(exported, pd.DataFrame({"email": ["a@x.example", "b@x.example"], "name": ["a", "b"]}))
-    forget(params, ["a"], progress=SILENT)
-    assert pd.read_csv(exported).name.tolist() == ["b"]
-
-
 def test_a_damaged_file_stops_before_anything_changes(tmp_path: Path) -> None:
     params = small(tmp_path)
     scores = write_scores(params, "a")
