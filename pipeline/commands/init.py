@@ -81,10 +81,9 @@ def _midnight_after(last_event_at: str) -> str:
 
 
 def _as_text(described: Description, reading: _Reading, out: Path) -> str:
-    title = f"{described.title[0].upper()}{described.title[1:]}. The first rows, as they were understood:"
     return "\n".join(
         [
-            title,
+            f"{described.heading} The first rows, as they were understood:",
             "",
             *reading.first_rows,
             "",

@@ -37,6 +37,11 @@ class Description:
     comments: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def heading(self) -> str:
+        """The title as a sentence."""
+        return f"{self.title[0].upper()}{self.title[1:]}."
+
 
 def located(files: Sequence[Path], folder: Path) -> str | list[str]:
     """The files as ``path`` in a params file in ``folder``: one, a pattern if it matches these only, or a list."""

@@ -53,7 +53,8 @@ def describe_by_guess(con: Backend, table: ExportTable, folder: Path) -> Descrip
     if types is None or signs.conditions:
         kind = quoted(columns.pop("event_type")) if types else "'purchase'"
         described.events = {"query": _with_event_type(table, place, kind, signs)}
-        types = types and {"return": ["return"], **types}
+        if types and signs.conditions:
+            types["return"] = [*dict.fromkeys(["return", *types.get("return", [])])]
     if signs.conditions:
         described.comments["query"] = "rows below zero and invoices that begin with C are returns"
     described.events["columns"] = {ours: name for ours, name in columns.items() if ours != name}

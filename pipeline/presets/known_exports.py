@@ -45,9 +45,9 @@ def _with_rows(query: str, shape: Shape, kind: str, place: str | list[str]) -> s
 
     def rows(names: list[str]) -> str:
         if kind == "json":
-            types = ", ".join(f"{name}: {literal(shape.fields[name])}" for name in names)
-            return f"read_json({files}, columns = {{{types}}})"
-        casts = ", ".join(f"{name}::{shape.fields[name]} as {name}" for name in names)
-        return f"(select {casts} from read_parquet({files}, union_by_name = true))"
+            types = ",\n    ".join(f"{name}: {literal(shape.fields[name])}" for name in names)
+            return f"read_json({files}, columns = {{\n    {types}}})"
+        casts = ",\n    ".join(f"{name}::{shape.fields[name]} as {name}" for name in names)
+        return f"(\n    select {casts}\n    from read_parquet({files}, union_by_name = true))"
 
     return READ_ROWS.sub(lambda found: rows(found[1].split(", ") if found[1] else [*shape.fields]), query)

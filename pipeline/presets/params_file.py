@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,8 +14,7 @@ BASE = Path(__file__).parents[2] / "params.yaml"
 """The params.yaml that comes with Kindred, which explains every key."""
 NOT_YET = "2099-12-31T00:00:00Z"
 """``as_of`` while the last event is not known."""
-COMMENT_COLUMN = 34
-NOTE_WIDTH = 118
+COMMENT_COLUMN, WIDTH = 34, 118
 
 
 def params_text(described: Description, *, out: Path, as_of: str) -> str:
@@ -27,60 +25,65 @@ def params_text(described: Description, *, out: Path, as_of: str) -> str:
     as_of : str
         ISO 8601, UTC.
     """
-    base = BASE.relative_to(out.parent) if BASE.is_relative_to(out.parent) else BASE
+    base = str(BASE.relative_to(out.parent) if BASE.is_relative_to(out.parent) else BASE)
     name = "".join(sign if sign.isalnum() else "_" for sign in out.stem)
-    comments = described.comments
+    about = "not known yet: write the moment after the last event"
+    if as_of != NOT_YET:
+        about = "the midnight after the last event, UTC; later events are ignored"
+    notes = [wrapped for note in described.notes for wrapped in textwrap.wrap(note, WIDTH)]
     lines = [
-        f"# {described.title[0].upper()}{described.title[1:]}. Written by `kindred init`.",
-        *(line for note in described.notes for line in textwrap.wrap(f"# {note}", NOTE_WIDTH, subsequent_indent="# ")),
-        _line("base", str(base), "every other key, with its explanation"),
-        f"as_of: {as_of}".ljust(COMMENT_COLUMN) + "# " + _about(as_of),
-        *([_line("currency", described.currency, "the only one in the log")] if described.currency else []),
+        *(f"# {note}" for note in [f"{described.heading} Written by `kindred init`.", *notes]),
+        *_setting("base", base, "every other key, with its explanation"),
+        _with_comment(f"as_of: {as_of}", about),
+        *(_setting("currency", described.currency, "the only one in the log") if described.currency else ()),
         "source:",
         "  events:",
-        *_indented(described.events, "    ", comments),
-        *_indented(described.source, "  ", comments),
-        _line("tracking", {"model_name": name}, "the name of the model"),
-        _line("outputs", {"folder": f"{name}_outputs", "scores": f"{name}_outputs/scores.parquet"}, ""),
+        *_settings(described.events, described.comments, indent="    "),
+        *_settings(described.source, described.comments, indent="  "),
+        *_setting("tracking", {"model_name": name}, "otherwise training continues from the demo's model"),
+        *_setting("outputs", {"folder": f"{name}_outputs", "scores": f"{name}_outputs/scores.parquet"}),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _about(as_of: str) -> str:
-    if as_of == NOT_YET:
-        return "not known yet: write the moment after the last event"
-    return "the midnight after the last event; later events are ignored"
-
-
-def _indented(settings: Mapping[str, Setting], indent: str, comments: Mapping[str, str]) -> Iterator[str]:
-    """A line for each key, or more for a query."""
+def _settings(settings: Mapping[str, Setting], comments: Mapping[str, str], *, indent: str) -> Iterator[str]:
+    """The lines of several keys: one for most, more for a query."""
     for key, value in settings.items():
+        comment = comments.get(key, "")
         if isinstance(value, Mapping) and "query" in value:
-            yield _line(f"{indent}{key}", None, comments.get(key, ""), has_value=False)
-            yield from _indented(value, f"{indent}  ", {})
+            yield _with_comment(f"{indent}{key}:", comment)
+            yield from _settings(value, {}, indent=f"{indent}  ")
         elif key == "query":
-            yield _line(f"{indent}query", "|", comments.get(key, ""), is_plain=True)
+            yield _with_comment(f"{indent}query: |", comment)
             yield textwrap.indent(str(value).rstrip("\n"), f"{indent}  ")
         elif value != {}:
-            yield _line(f"{indent}{key}", value, comments.get(key, ""))
+            yield from _setting(f"{indent}{key}", value, comment)
 
 
-def _line(key: str, value: Setting, comment: str, *, has_value: bool = True, is_plain: bool = False) -> str:
-    """A key with its value in one line, and its comment."""
-    shown = "" if not has_value else f" {value}" if is_plain else f" {flow_style(value)}"
-    line = f"{key}:{shown}"
-    return f"{line.ljust(COMMENT_COLUMN)} # {comment}".rstrip() if comment else line
-
-
-def flow_style(value: Setting) -> str:
-    """A value as YAML in one line.
-
-    Examples
-    --------
-    >>> flow_style({"customer_id": "Email", "event_types": {"view": ["0", "no"]}})
-    "{customer_id: Email, event_types: {view: ['0', 'no']}}"
-    """
-    if isinstance(value, str) and "\n" in value:
-        return json.dumps(value, ensure_ascii=False)
+def _setting(key: str, value: Setting, comment: str = "") -> Iterator[str]:
+    """A key with its value: with the comment in one line, or if that is too long, in several below the comment."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
-    return text.removesuffix("...\n").rstrip("\n")
+    line = f"{key}: {text.removesuffix('...' + chr(10)).rstrip()}"
+    if len(_with_comment(line, comment)) <= WIDTH:
+        yield _with_comment(line, comment)
+        return
+    indent = key[: len(key) - len(key.lstrip())]
+    if comment:
+        yield f"{indent}# {comment}"
+    yield from _broken_at_commas(line, indent=f"{indent}  ")
+
+
+def _broken_at_commas(line: str, *, indent: str) -> Iterator[str]:
+    """The line in several; YAML reads the end of a line as a blank, also within quotes."""
+    first, *others = line.split(", ")
+    for part in others:
+        if len(f"{first}, {part},") > WIDTH:
+            yield f"{first},"
+            first = f"{indent}{part}"
+        else:
+            first = f"{first}, {part}"
+    yield first
+
+
+def _with_comment(line: str, comment: str) -> str:
+    return f"{line.ljust(COMMENT_COLUMN)} # {comment}" if comment else line
