@@ -61,7 +61,7 @@ PRESET_COLUMNS = {"discount"}
         pytest.param("08-encodings", "c_sep_line", ["c_sep_line.csv"], {}, marks=NEEDS_READER),
         pytest.param("08-encodings", "d_utf16", ["d_utf16.csv"], {}, marks=NEEDS_READER),
         pytest.param("08-encodings", "f", ["f.xlsx"], {}, marks=NEEDS_READER),
-        ("11-refunds", "mended", ["orders.csv"], {}),
+        ("11-refunds", "params", ["orders.csv"], {}),
         ("17-rfm-ties", "params", ["orders.csv"], {}),
     ],
 )
