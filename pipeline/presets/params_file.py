@@ -10,8 +10,9 @@ import yaml
 
 from pipeline.presets.description import Description, Setting
 
-BASE = Path(__file__).parents[2] / "params.yaml"
-"""The params.yaml that comes with Kindred, which explains every key."""
+PACKAGED = Path(__file__).parents[1] / "config" / "params.yaml"
+BASE = PACKAGED if PACKAGED.exists() else Path(__file__).parents[2] / "params.yaml"
+"""The params.yaml that comes with Kindred, which explains every key: in an installed package, or at the top of a clone."""
 NOT_YET = "2099-12-31T00:00:00Z"
 """``as_of`` while the last event is not known."""
 COMMENT_COLUMN, WIDTH = 34, 118

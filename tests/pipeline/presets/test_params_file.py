@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline.presets.description import Description
-from pipeline.presets.params_file import BASE, NOT_YET, params_text
+from pipeline.presets.params_file import BASE, NOT_YET, PACKAGED, params_text
 from pipeline.presets.preview import masked
 from pipeline.presets.shapes import chosen_columns, preset_names, shapes_of
 
@@ -75,3 +76,9 @@ def test_masked_texts_show_a_third_at_most(text: str) -> None:
     shown = masked(text).removesuffix("…")
     assert text.startswith(shown)
     assert len(shown) <= min(2, len(text) / 3)
+
+
+def test_an_installed_package_has_the_base() -> None:
+    build = tomllib.loads((BASE.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert BASE.parent / "pipeline" / "config" / "params.yaml" == PACKAGED
+    assert build["force-include"] == {"params.yaml": "pipeline/config/params.yaml"}
