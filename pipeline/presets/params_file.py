@@ -12,7 +12,7 @@ from pipeline.presets.description import Description, Setting
 
 PACKAGED = Path(__file__).parents[1] / "config" / "params.yaml"
 BASE = PACKAGED if PACKAGED.exists() else Path(__file__).parents[2] / "params.yaml"
-"""The params.yaml that comes with Kindred, which explains every key: in an installed package, or at the top of a clone."""
+"""The params.yaml that comes with Kindred and explains every key: in an installed package, or at the top of a clone."""
 NOT_YET = "2099-12-31T00:00:00Z"
 """``as_of`` while the last event is not known."""
 COMMENT_COLUMN, WIDTH = 34, 118
@@ -51,7 +51,7 @@ def _settings(settings: Mapping[str, Setting], comments: Mapping[str, str], *, i
     """The lines of several keys: one for most, more for a query."""
     for key, value in settings.items():
         comment = comments.get(key, "")
-        if isinstance(value, Mapping) and "query" in value:
+        if isinstance(value, Mapping) and "query" in value and key != "columns":
             yield _with_comment(f"{indent}{key}:", comment)
             yield from _settings(value, {}, indent=f"{indent}  ")
         elif key == "query":
