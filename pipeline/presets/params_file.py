@@ -31,7 +31,7 @@ def params_text(described: Description, *, out: Path, as_of: str) -> str:
     about = "not known yet: write the moment after the last event"
     if as_of != NOT_YET:
         about = "the midnight after the last event, UTC; later events are ignored"
-    notes = [wrapped for note in described.notes for wrapped in textwrap.wrap(note, WIDTH)]
+    notes = [wrapped for note in described.notes for wrapped in textwrap.wrap(note, WIDTH - 2)]
     lines = [
         *(f"# {note}" for note in [f"{described.heading} Written by `kindred init`.", *notes]),
         *_setting("base", base, "every other key, with its explanation"),
