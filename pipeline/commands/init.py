@@ -17,8 +17,8 @@ from pipeline.presets.describe import describe
 from pipeline.presets.description import Description
 from pipeline.presets.export_files import ExportError, find_files, load_tables
 from pipeline.presets.params_file import BASE, NOT_YET, params_text
-from pipeline.presets.preview import first_rows
-from pipeline.report.terminal import paragraphs
+from pipeline.presets.preview import LogEnd, first_rows, log_end
+from pipeline.report.terminal import counted, paragraphs
 from pipeline.stores.database import connect
 from pipeline.stores.files import require_not_read, write_text
 from pipeline.stores.workspace import workspace
@@ -27,6 +27,7 @@ from pipeline.stores.workspace import workspace
 @dataclass(frozen=True)
 class _Reading:
     summary: ReadingSummary
+    end: LogEnd
     first_rows: list[str]
     timezone: str
 
@@ -56,7 +57,12 @@ def init(places: Sequence[Path], *, preset: str | None, out: Path, overwrite: bo
             f"{error}\n{out} is written as far as the files could be understood: correct it there, set as_of, and run "
             f"kindred check --params {out}"
         ) from None
-    write_text(out, params_text(described, out=out, as_of=_midnight_after(reading.summary.last_event_at)))
+    if reading.end.stray_count:
+        described.notes.append(
+            f"Long after all others, which end on {reading.end.last_at:%Y-%m-%d}: "
+            f"{counted(reading.end.stray_count, 'event')}, probably with wrong times. as_of leaves them out."
+        )
+    write_text(out, params_text(described, out=out, as_of=_midnight_after(reading.end.last_at)))
     return _as_text(described, reading, out)
 
 
@@ -71,12 +77,12 @@ def _read(out: Path) -> _Reading:
     params = load_params(out)
     with workspace(params) as session:
         source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
-        return _Reading(source.summary, first_rows(session.con), params.local_timezone)
+        return _Reading(source.summary, log_end(session.con), first_rows(session.con), params.local_timezone)
 
 
-def _midnight_after(last_event_at: str) -> str:
+def _midnight_after(moment: datetime) -> str:
     """The first midnight after a moment, UTC."""
-    day = datetime.fromisoformat(last_event_at).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     return f"{day + timedelta(days=1):%Y-%m-%dT%H:%M:%S}Z"
 
 

@@ -33,13 +33,17 @@ def describe(con: Backend, tables: Sequence[ExportTable], preset: str | None, *,
     table, shape = _recognised(by_size, preset)
     described = describe_by_shape(con, table, shape, folder) if shape else describe_by_guess(con, table, folder)
     tables_left = [other for other in by_size if other is not table]
-    for key, other in _other_tables(con, tables_left).items():
-        described.source[key] = {"path": located(other.files, folder), "columns": _catalogue_columns(key, other)}
-        tables_left.remove(other)
-    described.source |= {key: None for key in ("products", "customers") if key not in described.source}
+    found = _other_tables(con, tables_left)
+    for key in ("products", "customers"):
+        described.source[key] = None
+        if key in found:
+            columns = _catalogue_columns(key, found[key])
+            path = {"path": located(found[key].files, folder)}
+            described.source[key] = {**path, "columns": columns} if columns else path
+            tables_left.remove(found[key])
     if tables_left:
         names = ", ".join(path.name for other in tables_left for path in other.files[:3])
-        described.notes.append(f"Not used, as their columns are others: {names}.")
+        described.notes.append(f"Not used, as they are tables of something else: {names}.")
     return described
 
 

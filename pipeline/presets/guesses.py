@@ -49,7 +49,7 @@ def describe_by_guess(con: Backend, table: ExportTable, folder: Path) -> Descrip
     types = _guess_types(con, table, columns)
     signs = _return_signs(con, table, columns, has_types=types is not None)
     orders = "orders: every row is a purchase" + (" or a return" if signs.conditions else "")
-    described = Description("log of events" if types else orders, {"path": place})
+    described = Description("events" if types else orders, {"path": place})
     if types is None or signs.conditions:
         kind = quoted(columns.pop("event_type")) if types else "'purchase'"
         described.events = {"query": _with_event_type(table, place, kind, signs)}

@@ -1,7 +1,9 @@
-"""Shows the first rows of a log as they were understood."""
+"""Shows the first rows of a log as they were understood, and where it ends."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
@@ -17,6 +19,36 @@ SHOWN_ROWS = 5
 SHOWN_CHARS = 24
 MASKED = ("customer_id", "session_id", "query")
 """Columns that may lead to a person, as what a terminal shows is copied into tickets and chats."""
+LAST_QUANTILE, LONGEST_TAIL_DAYS = 0.999, 90
+"""Events this many days after nearly all others are strays: clocks and typing errors name years to come."""
+
+
+@dataclass(frozen=True)
+class LogEnd:
+    """Where a log ends.
+
+    Attributes
+    ----------
+    last_at : datetime
+        The last event that is no stray, UTC without a zone.
+    stray_count : int
+        Events after it.
+    """
+
+    last_at: datetime
+    stray_count: int
+
+
+def log_end(con: Backend) -> LogEnd:
+    """The end of the events that were read."""
+    latest = (
+        f"select quantile_disc(occurred_at, {LAST_QUANTILE}) + interval {LONGEST_TAIL_DAYS} day as latest from events"
+    )
+    found = con.con.execute(
+        "select max(occurred_at) filter (occurred_at <= latest), count(*) filter (occurred_at > latest) "
+        f"from events, ({latest})"
+    ).fetchone()
+    return LogEnd(*found)
 
 
 def first_rows(con: Backend) -> list[str]:
@@ -38,6 +70,8 @@ def _cell(name: str, value: object) -> str:
         return ""
     if name in MASKED:
         return masked(str(value))
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

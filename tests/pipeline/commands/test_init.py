@@ -92,6 +92,18 @@ def test_a_log_that_cannot_be_read_leaves_a_file_to_correct(tmp_path: Path) -> N
     assert values["source"]["events"]["columns"]["unit_price"] == "price"
 
 
+@pytest.mark.parametrize(("strays", "expected"), [(0, "2025-03-25"), (1, "2025-03-25"), (3, "2098-01-02")])
+def test_times_far_ahead_do_not_set_as_of(strays: int, expected: str, tmp_path: Path) -> None:
+    rees46(tmp_path)
+    table = pd.read_csv(tmp_path / "2025-Mar.csv", dtype=str)
+    table = pd.concat([table] * 15, ignore_index=True)  # 1,800 events
+    table.loc[len(table) - strays :, "event_time"] = "2098-01-01 10:00:00 UTC"
+    table.to_csv(tmp_path / "2025-Mar.csv", index=False)
+    text = written_by([tmp_path / "2025-Mar.csv"], tmp_path / "shop.yaml")
+    assert f"{yaml.safe_load((tmp_path / 'shop.yaml').read_text())['as_of']:%Y-%m-%d}" == expected
+    assert ("which end on 2025-03-24: 1 event," in text) == (strays == 1)
+
+
 def test_the_command_line(
     orders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

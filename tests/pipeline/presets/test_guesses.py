@@ -67,7 +67,7 @@ def test_returns_among_orders(change: dict[str, Any], expected: str, tmp_path: P
 )  # fmt: skip
 def test_event_types(values: list[str], expected: dict[str, list[str]] | None, tmp_path: Path) -> None:
     found = described(tmp_path, log=ORDERS | {"action": values})
-    assert found.title == "log of events"
+    assert found.title == "events"
     assert found.events["path"] == "log.csv"
     assert found.events.get("event_types") == expected
     assert ("event_types" in found.comments and bool(found.comments["event_types"])) == ("hover" in values)
@@ -150,14 +150,14 @@ def test_tables_of_products_and_customers(tmp_path: Path) -> None:
     levels = {"product_id": "sku", "level_1": "department", "level_2": "category"}
     assert found.source["products"] == {"path": "products.csv", "columns": levels}
     assert found.source["customers"] == {"path": "people.csv", "columns": {"customer_id": "customer"}}
-    assert found.notes == ["Not used, as their columns are others: stock.csv."]
+    assert found.notes == ["Not used, as they are tables of something else: stock.csv."]
 
 
 def test_a_table_with_several_rows_for_a_customer_is_not_of_customers(tmp_path: Path) -> None:
     sent = {"customer": ["a", "a", "b"], "campaign": ["1", "2", "1"]}
     found = described(tmp_path, orders=ORDERS, sent=sent)
     assert found.source["customers"] is None
-    assert found.notes == ["Not used, as their columns are others: sent.csv."]
+    assert found.notes == ["Not used, as they are tables of something else: sent.csv."]
 
 
 def test_files_with_the_same_columns_are_one_log(tmp_path: Path) -> None:
