@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.ingest.columns.column_mapping import COLUMN_SYNONYMS
-from pipeline.ingest.files.raw_tables import READERS
-from pipeline.ingest.sql import quoted
-from pipeline.presets.description import Description, listed, located
+from pipeline.ingest.sql import literal, quoted
+from pipeline.presets.description import Description, located
 from pipeline.presets.export_files import ExportError, ExportTable
 from pipeline.presets.guess_values import (
     distinct_values,
@@ -126,8 +125,10 @@ def _with_event_type(table: ExportTable, place: str | list[str], kind: str, sign
         everything += f" replace ({unsigned})"
     if signs.conditions:
         kind = f"case when {' or '.join(signs.conditions)} then 'return' else {kind} end"
-    files = listed(place) if isinstance(place, str) else READERS[table.kind].format(listed(place))
-    return f"select {everything},\n  {kind} as event_type\nfrom {files}\n"
+    names = [place] if isinstance(place, str) else place
+    files = " union all by name from ".join(literal(name) for name in names)
+    rows = files if len(names) == 1 else f"(from {files})"
+    return f"select {everything},\n  {kind} as event_type\nfrom {rows}\n"
 
 
 def add_values(con: Backend, table: ExportTable, columns: dict[str, str], described: Description) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -163,6 +165,14 @@ def test_a_table_with_several_rows_for_a_customer_is_not_of_customers(tmp_path: 
 def test_files_with_the_same_columns_are_one_log(tmp_path: Path) -> None:
     found = described(tmp_path, day_1=ORDERS, day_2=ORDERS)
     assert "from '*.csv'" in str(found.events["query"])
+
+
+def test_files_that_no_pattern_names_are_listed(tmp_path: Path) -> None:
+    found = described(tmp_path, day_1=ORDERS, day_2=ORDERS, products={"sku": ["p1"], "category": ["Tea"]})
+    query = str(found.events["query"])
+    assert "from (from 'day_1.csv' union all by name from 'day_2.csv')" in query
+    with contextlib.chdir(tmp_path):
+        assert len(duckdb.sql(query)) == 2 * 3
 
 
 def test_how_files_are_named(tmp_path: Path) -> None:
