@@ -21,7 +21,7 @@ def describe_by_shape(con: Backend, table: ExportTable, shape: Shape, folder: Pa
     columns = chosen_columns(shape.columns, table.columns)
     described = Description(shape.title, {"path": place}, {**shape.source}, None, {**shape.comments}, [*shape.notes])
     if shape.query is not None:
-        described.events = {"query": _with_rows(shape.query, shape, table.kind, place)}
+        described.events = {"query": _with_rows(shape.query, shape, table, place)}
     else:
         for ours in ("customer_id", "occurred_at"):
             if ours not in columns:
@@ -32,22 +32,25 @@ def describe_by_shape(con: Backend, table: ExportTable, shape: Shape, folder: Pa
     if shape.fill_by_order:
         described.events["fill_by_order"] = [ours for ours in shape.fill_by_order if ours in columns]
     if shape.identities is not None:
-        query = _with_rows(shape.identities, shape, table.kind, place)
+        query = _with_rows(shape.identities, shape, table, place)
         described.source["identities"] = {"query": query, "rule": "last"}
     if shape.query is None:
         add_values(con, table, columns, described)
     return described
 
 
-def _with_rows(query: str, shape: Shape, kind: str, place: str | list[str]) -> str:
+def _with_rows(query: str, shape: Shape, table: ExportTable, place: str | list[str]) -> str:
     """A query of a shape with its `{rows}` replaced by the files, and types for the parts of them that it reads."""
     files = listed(place)
 
     def rows(names: list[str]) -> str:
-        if kind == "json":
+        if table.kind == "json":
             types = ",\n    ".join(f"{name}: {literal(shape.fields[name])}" for name in names)
             return f"read_json({files}, columns = {{\n    {types}}})"
-        casts = ",\n    ".join(f"{name}::{shape.fields[name]} as {name}" for name in names)
+        values = [name if name in table.columns else "null" for name in names]
+        casts = ",\n    ".join(
+            f"{value}::{shape.fields[name]} as {name}" for name, value in zip(names, values, strict=True)
+        )
         return f"(\n    select {casts}\n    from read_parquet({files}, union_by_name = true))"
 
     return READ_ROWS.sub(lambda found: rows(found[1].split(", ") if found[1] else [*shape.fields]), query)
