@@ -222,6 +222,7 @@ def _ga4_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 parameter("ga_session_id", number=row.visit),
                 *([parameter("search_term", "green tea")] if row.type == "search" else []),
                 *([parameter("transaction_id", f"T{row.visit}")] if row.type == "purchase" else []),
+                *([parameter("currency", "EUR")] if row.type == "purchase" else []),
             ],
             "user_id": row.account if isinstance(row.account, str) else None,
             "user_pseudo_id": row.device,

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.commands.check import check
 from pipeline.commands.init import init
+from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
@@ -69,3 +70,13 @@ def test_an_export_is_read_as_in_pandas(name: str, recognised: bool, tmp_path: P
             line for line in printed.splitlines() if line.startswith("Customers")
         )
     assert "example.org" not in text
+
+
+def test_a_grid_without_addresses_says_how_to_export_again(tmp_path: Path) -> None:
+    EXPORTS["magento, grid"][1](tmp_path)
+    table = pd.read_csv(tmp_path / "orders.csv", dtype=str).drop(columns="Customer Email")
+    table.to_csv(tmp_path / "orders.csv", index=False)
+    with pytest.raises(
+        UserError, match=r"expected a column Customer Email. Show the column Customer Email in the grid"
+    ):
+        init([tmp_path], preset=None, out=tmp_path / "shop.yaml", overwrite=False, progress=SILENT)
