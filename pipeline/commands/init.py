@@ -16,7 +16,7 @@ from pipeline.ingest.source import read_source
 from pipeline.presets.describe import describe
 from pipeline.presets.description import Description
 from pipeline.presets.export_files import ExportError, find_files, load_tables
-from pipeline.presets.params_file import BASE, NOT_YET, params_text
+from pipeline.presets.params_file import BASE, NOT_YET, own_folders, params_text
 from pipeline.presets.preview import LogEnd, first_rows, log_end
 from pipeline.report.terminal import counted, paragraphs
 from pipeline.stores.database import connect
@@ -42,7 +42,7 @@ def init(places: Sequence[Path], *, preset: str | None, out: Path, overwrite: bo
         ``out`` is written, to be corrected.
     """
     _require_free(out, overwrite=overwrite)
-    files = find_files(places)
+    files = find_files(places, leave_out=own_folders(out))
     require_not_read(out, files)
     progress("looking at the files")
     base = load_params(BASE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,8 +56,13 @@ class ExportTable:
         return int(con.con.execute(f"select count(*) from {self.name}").fetchone()[0])
 
 
-def find_files(places: Sequence[Path]) -> list[Path]:
+def find_files(places: Sequence[Path], *, leave_out: Collection[Path] = ()) -> list[Path]:
     """Files of readable kinds that are named, or that are in a folder or below it.
+
+    Parameters
+    ----------
+    leave_out : collection of Path
+        Folders whose files are not part of the export.
 
     Raises
     ------
@@ -69,9 +74,12 @@ def find_files(places: Sequence[Path]) -> list[Path]:
         if place.is_file():
             found.append(place.resolve())
             continue
-        inside = sorted(place.resolve().rglob("*")) if place.is_dir() else []
-        shown = [path for path in inside if not any(part[0] == "." for part in path.relative_to(place.resolve()).parts)]
-        files = [path for path in shown if path.is_file() and file_kind(path)]
+        folder = place.resolve()
+        inside = sorted(folder.rglob("*")) if place.is_dir() else []
+        shown = [path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts)]
+        files = [
+            path for path in shown if path.is_file() and not {*leave_out}.intersection(path.parents) and file_kind(path)
+        ]
         if not files:
             raise ExportError(f"{place}: expected files such as CSV, JSON lines or Parquet, or a folder of them.")
         found += files

@@ -27,7 +27,7 @@ def params_text(described: Description, *, out: Path, as_of: str) -> str:
         ISO 8601, UTC.
     """
     base = str(BASE.relative_to(out.parent) if BASE.is_relative_to(out.parent) else BASE)
-    name = "".join(sign if sign.isalnum() else "_" for sign in out.stem)
+    name = _plain_stem(out)
     about = "not known yet: write the moment after the last event"
     if as_of != NOT_YET:
         about = "the midnight after the last event, UTC; later events are ignored"
@@ -45,6 +45,15 @@ def params_text(described: Description, *, out: Path, as_of: str) -> str:
         *_setting("outputs", {"folder": f"{name}_outputs", "scores": f"{name}_outputs/scores.parquet"}),
     ]
     return "\n".join(lines) + "\n"
+
+
+def own_folders(out: Path) -> tuple[Path, ...]:
+    """Folders that later commands write next to the params file ``out``: they are no part of an export."""
+    return out.parent / f"{_plain_stem(out)}_outputs", out.parent / "mlartifacts"
+
+
+def _plain_stem(out: Path) -> str:
+    return "".join(sign if sign.isalnum() else "_" for sign in out.stem)
 
 
 def _settings(settings: Mapping[str, Setting], comments: Mapping[str, str], *, indent: str) -> Iterator[str]:

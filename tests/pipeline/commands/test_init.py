@@ -39,6 +39,16 @@ def test_the_same_files_give_the_same_params_file(orders: Path, tmp_path: Path) 
     assert values["outputs"] == {"folder": "shop_outputs", "scores": "shop_outputs/scores.parquet"}
 
 
+def test_results_of_earlier_commands_are_no_part_of_the_export(orders: Path) -> None:
+    out = orders / "shop.yaml"
+    first = written_by([orders], out), out.read_bytes()
+    scores = pd.DataFrame({"customer_id": ["a", "b"], "segment": ["VIP", "Lapsed"]})
+    (orders / "mlartifacts").mkdir()
+    scores.to_parquet(orders / "shop_outputs" / "scores.parquet")
+    scores.to_parquet(orders / "mlartifacts" / "scores.parquet")
+    assert (written_by([orders], out, overwrite=True), out.read_bytes()) == first
+
+
 def test_customers_and_searches_are_masked(tmp_path: Path) -> None:
     events = {
         "user": ["customer-17", "customer-17"],
