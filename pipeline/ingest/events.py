@@ -10,7 +10,6 @@ from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import map_columns
-from pipeline.ingest.columns.nested import refuse_nested_ids
 from pipeline.ingest.columns.numbers import as_number, is_number, is_unreadable_number
 from pipeline.ingest.columns.texts import as_category_path, as_event_type, as_text, has_long_text
 from pipeline.ingest.columns.times import as_time
@@ -53,7 +52,6 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
     """SQL for the raw events with our columns and types, and the flags that the rules need."""
     table = params.source.events
     user_columns = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
-    refuse_nested_ids(con, raw, user_columns)
     at, kind_column = user_columns["occurred_at"], user_columns["event_type"]
 
     def text_of(column: str) -> str:
@@ -75,6 +73,7 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
         else:
             selected[name] = text_of(user_columns[name])
     selected["quantity"] = f"coalesce({selected['quantity']}, 1.0)"
+    catalogue.refuse_nested_ids(con, raw, user_columns)
     if "category_path" in user_columns:
         catalogue.refuse_decimals(con, raw, user_columns["category_path"], key="source.events.columns.category_path")
         selected["category_path"] = as_category_path(selected["category_path"], params.source.category_separator)
