@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
@@ -11,11 +10,11 @@ from pipeline.config.params import Params
 from pipeline.config.sections.source import TimedTable
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.numbers import is_number
-from pipeline.ingest.columns.texts import NESTED_ADVICE, SEPARATOR, as_category_path, as_text
+from pipeline.ingest.columns.texts import SEPARATOR, as_category_path, as_text
 from pipeline.ingest.columns.times import as_time
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
-from pipeline.ingest.sql import ParsingError, literal, quoted
+from pipeline.ingest.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))
 SAMPLE_ROWS = 10_000
 """Rows that are enough to see that a column holds numbers and not names."""
-MAJORITY = 0.5
 PRODUCT_COLUMNS = ("product_id", "category_path", "category_id", "brand", *LEVELS)
 
 
@@ -92,16 +90,16 @@ def refuse_decimals(con: Backend, raw: RawTable, column: str, *, key: str) -> No
         f"select avg(coalesce({number} <> floor({number}), false)::int) from (select {quoted(column)} from {raw.name} "
         f"where {quoted(column)} is not null limit {SAMPLE_ROWS})"
     ).fetchone()[0]
-    if share and share > MAJORITY:
+    if share and share > 0.5:
         raise SourceError(f"{key}: expected names of categories; column {column!r} holds numbers with decimals.")
 
 
-def refuse_nested_ids(con: Backend, raw: RawTable, user_columns: Mapping[str, str]) -> None:
+def refuse_nested_ids(con: Backend, raw: RawTable, user_columns: dict[str, str]) -> None:
     """Refuse a column of ids in which most values are JSON lists or objects, which text files hold as text.
 
     Parameters
     ----------
-    user_columns : mapping of str to str
+    user_columns : dict of str to str
         Our column -> the user's.
 
     Raises
@@ -109,11 +107,8 @@ def refuse_nested_ids(con: Backend, raw: RawTable, user_columns: Mapping[str, st
     ParsingError
         Names the column, and what to do.
     """
-    ids = [
-        user_columns[ours]
-        for ours in ("customer_id", "product_id", "order_id")
-        if ours in user_columns and raw.columns[user_columns[ours]] == "VARCHAR"
-    ]
+    found = [user_columns[ours] for ours in ("customer_id", "product_id", "order_id") if ours in user_columns]
+    ids = [column for column in found if raw.columns[column] == "VARCHAR"]
     if not (raw.has_lines and ids):
         return
     shares = ", ".join(
@@ -122,8 +117,8 @@ def refuse_nested_ids(con: Backend, raw: RawTable, user_columns: Mapping[str, st
     )
     sample = f"select {', '.join(map(quoted, ids))} from {raw.name} limit {SAMPLE_ROWS}"
     for column, share in zip(ids, con.con.execute(f"select {shares} from ({sample})").fetchone(), strict=True):
-        if share and share > MAJORITY:
-            raise ParsingError(f"column {column!r}: expected text or numbers, got nested JSON. {NESTED_ADVICE}")
+        if share and share > 0.5:
+            as_text(column, "JSON")  # raises the error for such types
 
 
 def _level(text: str) -> str:
