@@ -18,7 +18,7 @@ from pipeline.presets.params_file import BASE
 from pipeline.stores.database import connect
 
 HERE = Path(__file__).parent
-DATA = HERE.parents[2] / "shared" / "data"
+DATA = (HERE.parents[2] / "shared" / "data").resolve()
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(not DATA.is_dir(), reason=f"expected the real logs in shared/{DATA.name}/ next to the project"),
