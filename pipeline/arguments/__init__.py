@@ -10,11 +10,12 @@ import argparse
 from pipeline.arguments import actions, segments
 
 START = (
-    "Where to start: `kindred simulate --out demo/shop`, then `kindred train`; or describe your own log in a params "
-    "file, as in README.md, and run `kindred check --params FILE`."
+    "Where to start: `kindred simulate --out demo/shop`, then `kindred train`; or `kindred init FILE ...`, which "
+    "describes your own log in a params file, and `kindred check --params FILE`."
 )
 COMMANDS = (
     segments.add_simulate,
+    segments.add_init,
     segments.add_check,
     segments.add_train,
     segments.add_score,

@@ -11,6 +11,9 @@ from pipeline.arguments.common import RUN_HELP, add_command, add_language, add_m
 if TYPE_CHECKING:
     from pipeline.config.progress import Progress
 
+PRESETS = ("shopify", "woocommerce", "ga4", "magento", "matomo", "rees46", "orders")
+"""Those of `pipeline.presets`, which imports pydantic and would make ``--help`` slow."""
+
 
 def add_train(commands: Any) -> None:
     """`kindred train`."""
@@ -231,6 +234,37 @@ def add_simulate(commands: Any) -> None:
     command.add_argument(
         "--format", choices=("parquet", "csv"), default="parquet", help="file format (default: %(default)s)"
     )
+
+
+def add_init(commands: Any) -> None:
+    """`kindred init`."""
+
+    def run(options: argparse.Namespace, progress: Progress) -> str:
+        from pipeline.commands.init import init
+
+        return init(
+            options.files,
+            preset=options.preset,
+            out=options.out.resolve(),
+            overwrite=options.overwrite,
+            progress=progress,
+        )
+
+    summary = "look at an export of your shop and write a params file for it"
+    command = add_command(commands, "init", run, summary=summary, needs_params=False)
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of the export, or folders of them")
+    command.add_argument(
+        "--from", dest="preset", choices=PRESETS, help="where the export comes from (default: recognised, or guessed)"
+    )
+    command.add_argument(
+        "--out",
+        "--output",
+        type=Path,
+        default=Path("shop.yaml"),
+        metavar="FILE",
+        help="params file to write (default: %(default)s)",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace the params file if it exists")
 
 
 def add_check(commands: Any) -> None:

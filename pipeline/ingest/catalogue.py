@@ -92,6 +92,33 @@ def refuse_decimals(con: Backend, raw: RawTable, column: str, *, key: str) -> No
         raise SourceError(f"{key}: expected names of categories; column {column!r} holds numbers with decimals.")
 
 
+def refuse_nested_ids(con: Backend, raw: RawTable, user_columns: dict[str, str]) -> None:
+    """Refuse a column of ids in which most values are JSON lists or objects, which text files hold as text.
+
+    Parameters
+    ----------
+    user_columns : dict of str to str
+        Our column -> the user's.
+
+    Raises
+    ------
+    ParsingError
+        Names the column, and what to do.
+    """
+    found = [user_columns[ours] for ours in ("customer_id", "product_id", "order_id") if ours in user_columns]
+    ids = [column for column in found if raw.columns[column] == "VARCHAR"]
+    if not (raw.has_lines and ids):
+        return
+    shares = ", ".join(
+        f"avg((case when {name} similar to '[\\[{{].*' and json_valid({name}) then 1 else 0 end)) filter ({name} <> '')"
+        for name in map(quoted, ids)
+    )
+    sample = f"select {', '.join(map(quoted, ids))} from {raw.name} limit {SAMPLE_ROWS}"
+    for column, share in zip(ids, con.con.execute(f"select {shares} from ({sample})").fetchone(), strict=True):
+        if share and share > 0.5:
+            as_text(column, "JSON")  # raises the error for such types
+
+
 def _level(text: str) -> str:
     """SQL for a level's name; a separator in it is replaced, as it would be read as two levels."""
     return f"nullif(trim(replace({text}, {literal(SEPARATOR)}, ' / ')), '')"

@@ -73,6 +73,7 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
         else:
             selected[name] = text_of(user_columns[name])
     selected["quantity"] = f"coalesce({selected['quantity']}, 1.0)"
+    catalogue.refuse_nested_ids(con, raw, user_columns)
     if "category_path" in user_columns:
         catalogue.refuse_decimals(con, raw, user_columns["category_path"], key="source.events.columns.category_path")
         selected["category_path"] = as_category_path(selected["category_path"], params.source.category_separator)

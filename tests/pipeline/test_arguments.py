@@ -11,10 +11,12 @@ import pytest
 from models.naming import LANGUAGES as LANGUAGES_OF_NAMES
 from pipeline.arguments import START, parser
 from pipeline.arguments.common import LANGUAGES
+from pipeline.arguments.segments import PRESETS
+from pipeline.presets.shapes import preset_names
 
 PROJECT = Path(__file__).parents[2]
 COMMANDS = {
-    *("simulate", "check", "train", "score", "report", "explain"),
+    *("simulate", "init", "check", "train", "score", "report", "explain"),
     *("rename", "compare", "promote", "history", "migration", "backtest"),
 }
 
@@ -34,13 +36,17 @@ def test_every_language_of_names_can_be_chosen() -> None:
     assert LANGUAGES == LANGUAGES_OF_NAMES
 
 
+def test_every_preset_can_be_chosen() -> None:
+    assert sorted(PRESETS) == preset_names()
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         parser().parse_args([command, "--help"])
     text = capsys.readouterr().out
     assert text.startswith(f"usage: kindred {command}")
-    assert ("--params FILE" in text) == ("--set KEY=VALUE" in text) == (command != "simulate")
+    assert ("--params FILE" in text) == ("--set KEY=VALUE" in text) == (command not in {"simulate", "init"})
 
 
 def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:

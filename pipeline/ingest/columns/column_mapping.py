@@ -14,16 +14,21 @@ from pipeline.ingest.sql import literal
 NEAR = 0.8
 """Similarity of two names, 0 to 1, above which one may be a misspelling of the other; event_time is not event_type."""
 COLUMN_SYNONYMS = {
-    "customer_id": ("userid", "user", "clientid", "client", "visitorid", "memberid", "buyerid"),
-    "occurred_at": ("timestamp", "ts", "eventtime", "datetime", "createdat", "invoicedate", "time", "date"),
-    "event_type": ("event", "eventname", "action", "actiontype", "activity", "behavior", "behaviortype", "type"),
+    "customer_id": ("customer", "userid", "user", "clientid", "client", "visitorid", "memberid", "buyerid",
+                    "householdid", "customernumber", "accountid", "customeremail", "billingemail", "email"),
+    "occurred_at": ("timestamp", "ts", "eventtime", "datetime", "createdat", "invoicedate", "orderdate", "orderedat",
+                    "orderedon", "purchasedate", "transactiontimestamp", "transactiondate", "datecreated",
+                    "visitdatetime", "at", "time", "date"),
+    "event_type": ("event", "eventname", "action", "actiontype", "activity", "behavior", "behaviortype", "type",
+                   "kind", "transactiontype"),
     "product_id": ("itemid", "item", "sku", "stockcode", "productcode", "product"),
+    "category_path": ("category", "categorycode", "categoryname", "cat"),
     "quantity": ("qty", "units", "itemcount", "pieces"),
     "unit_price": ("price", "itemprice", "priceperunit", "amount"),
     "order_id": ("order", "orderno", "ordernumber", "invoice", "invoiceid", "invoiceno", "basketid", "transactionid"),
     "session_id": ("session", "sessionno", "usersession", "visitid"),
     "channel": ("saleschannel", "trafficsource"),
-}
+}  # fmt: skip
 """Column -> its names in other logs, in lower case and without punctuation."""
 WITHOUT_COLUMN = {
     "quantity": "every row counts as one item",
@@ -75,8 +80,8 @@ def unused_column_warnings(raw: RawTable, found: dict[str, str], *, key: str) ->
     """
     warnings = []
     for ours, consequence in WITHOUT_COLUMN.items():
-        unused = {_plain(name): name for name in reversed(raw.columns) if name not in found.values()}
-        similar = next((unused[name] for name in (_plain(ours), *COLUMN_SYNONYMS[ours]) if name in unused), None)
+        unused = {plain_name(name): name for name in reversed(raw.columns) if name not in found.values()}
+        similar = next((unused[name] for name in (plain_name(ours), *COLUMN_SYNONYMS[ours]) if name in unused), None)
         if ours not in found and similar is not None:
             line = f"{{{ours}: {json.dumps(similar, ensure_ascii=False)}}}"
             warnings.append(
@@ -86,15 +91,15 @@ def unused_column_warnings(raw: RawTable, found: dict[str, str], *, key: str) ->
     return warnings
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column name in lower case and without punctuation."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def _nearest(ours: str, wanted: str, names: Sequence[str]) -> str | None:
     """The name most similar to ``wanted``, ignoring case and punctuation, or else a synonym of ``ours``."""
-    plain = {_plain(name): name for name in reversed(names)}
-    near = difflib.get_close_matches(_plain(wanted), plain, n=1, cutoff=NEAR)
+    plain = {plain_name(name): name for name in reversed(names)}
+    near = difflib.get_close_matches(plain_name(wanted), plain, n=1, cutoff=NEAR)
     candidates = near or [synonym for synonym in COLUMN_SYNONYMS.get(ours, ()) if synonym in plain]
     return plain[candidates[0]] if candidates else None
 

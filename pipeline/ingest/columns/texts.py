@@ -10,7 +10,16 @@ from pipeline.ingest.columns.numbers import FLOATS
 from pipeline.ingest.sql import ParsingError, literal, quoted
 
 NESTED = ("STRUCT", "MAP", "UNION", "BLOB", "JSON")
+NESTED_ADVICE = (
+    "Name another column, or read the file with a query that unnests it; for an export of Google Analytics, "
+    "`kindred init --from ga4 FILE` writes one."
+)
 SEPARATOR = " > "
+
+
+def is_nested(kind: str) -> bool:
+    """Whether a DuckDB type is a list, a structure or the like."""
+    return kind.endswith("]") or kind.startswith(NESTED)
 
 
 def as_text(column: str, kind: str, *, has_empty: bool = True) -> str:
@@ -22,8 +31,8 @@ def as_text(column: str, kind: str, *, has_empty: bool = True) -> str:
         Some texts are empty, which means null. A column without empty texts is used directly: DuckDB then works on its
         Parquet dictionary, and hashes and groups it in half the time.
     """
-    if kind.endswith("]") or kind.startswith(NESTED):
-        raise ParsingError(f"column {column!r}: expected text or numbers, got {kind}. Name another column.")
+    if is_nested(kind):
+        raise ParsingError(f"column {column!r}: expected text or numbers, got {kind}. {NESTED_ADVICE}")
     name = quoted(column)
     if kind == "VARCHAR":
         return f"nullif({name}, '')" if has_empty else name

@@ -1,0 +1,131 @@
+"""Looks at the files of an export: which have the same columns, and which are nested."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from pipeline.config.errors import UserError
+from pipeline.config.params import Params
+from pipeline.config.sections.source import Table
+from pipeline.ingest.columns.texts import is_nested
+from pipeline.ingest.files.raw_tables import file_kind, read_raw
+from pipeline.ingest.sql import FILE, ROW, literal, quoted
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+SNIFFED_OBJECTS = 1000
+"""JSON objects that are enough to see which columns are nested."""
+
+
+class ExportError(UserError):
+    """The files are not what the command can describe."""
+
+
+@dataclass(frozen=True)
+class ExportTable:
+    """Files with the same columns.
+
+    Attributes
+    ----------
+    name : str
+        The view in the database that has their rows; nested JSON has none.
+    columns : dict of str to str
+        Column -> DuckDB type.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    kind: str
+    columns: dict[str, str]
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether a column holds lists or structures."""
+        return any(is_nested(kind) for kind in self.columns.values())
+
+    def row_count(self, con: Backend) -> int:
+        """Number of rows; 0 for nested JSON, which is not loaded."""
+        if self.is_nested and self.kind == "json":
+            return 0
+        return int(con.con.execute(f"select count(*) from {self.name}").fetchone()[0])
+
+
+def find_files(places: Sequence[Path], *, leave_out: Collection[Path] = ()) -> list[Path]:
+    """Files of readable kinds that are named, or that are in a folder or below it.
+
+    Parameters
+    ----------
+    leave_out : collection of Path
+        Folders whose files are not part of the export.
+
+    Raises
+    ------
+    ExportError
+        A place does not exist, or holds no such file.
+    """
+    found: list[Path] = []
+    for place in places:
+        if place.is_file():
+            found.append(place.resolve())
+            continue
+        folder = place.resolve()
+        inside = sorted(folder.rglob("*")) if place.is_dir() else []
+        shown = [path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts)]
+        files = [
+            path for path in shown if path.is_file() and not {*leave_out}.intersection(path.parents) and file_kind(path)
+        ]
+        if not files:
+            raise ExportError(f"{place}: expected files such as CSV, JSON lines or Parquet, or a folder of them.")
+        found += files
+    return [*dict.fromkeys(found)]
+
+
+def load_tables(con: Backend, params: Params, files: Sequence[Path]) -> list[ExportTable]:
+    """The files, grouped by their columns, as tables export_1 ...
+
+    Parameters
+    ----------
+    params : Params
+        For the limits of reading; its source is not used.
+
+    Raises
+    ------
+    SourceError
+        A file cannot be read.
+    """
+    groups: dict[tuple[str, ...], list[tuple[Path, str, dict[str, str]]]] = {}
+    for number, path in enumerate(files):
+        name = f"export_file_{number}"
+        columns = _nested_json(con, path)
+        if columns is None:
+            columns = read_raw(con, Table(path=str(path)), params, name=name, key=path.name).columns
+        groups.setdefault((file_kind(path) or "", *sorted(columns)), []).append((path, name, columns))
+    tables = []
+    for number, ((kind, *_), members) in enumerate(groups.items()):
+        table = ExportTable(f"export_{number}", tuple(path for path, _, _ in members), kind, members[0][2])
+        if not (table.is_nested and kind == "json"):
+            listed = ", ".join(quoted(column) for column in table.columns)
+            rows = " union all ".join(f"select {listed}, {FILE}, {ROW} from {name}" for _, name, _ in members)
+            con.con.execute(f"create or replace view {table.name} as {rows}")
+        tables.append(table)
+    return tables
+
+
+def _nested_json(con: Backend, path: Path) -> dict[str, str] | None:
+    """Columns and types of a JSON file with lists or structures, also one that is a single list; None for another."""
+    if file_kind(path) != "json":
+        return None
+    try:
+        described = con.con.execute(
+            f"describe from read_json({literal(str(path))}, sample_size = {SNIFFED_OBJECTS})"
+        ).fetchall()
+    except duckdb.Error:
+        return None  # the reader of lines says what is wrong
+    columns = {row[0]: row[1] for row in described}
+    return columns if any(is_nested(kind) for kind in columns.values()) else None
