@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import ibis.expr.types as ir
 
 from pipeline.config.params import Params
-from pipeline.config.sections.source import TimedTable
 from pipeline.ingest.columns.column_mapping import map_columns
-from pipeline.ingest.columns.numbers import is_number
 from pipeline.ingest.columns.texts import SEPARATOR, as_category_path, as_text
-from pipeline.ingest.columns.times import as_time
+from pipeline.ingest.columns.times import time_sql
+from pipeline.ingest.customers.identities import resolved
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.sql import literal, quoted
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))
 SAMPLE_ROWS = 10_000
 """Rows that are enough to see that a column holds numbers and not names."""
+JOINED = "kindred_is_joined"
+"""Column while customers are read: whether another id stands for that of the row."""
 PRODUCT_COLUMNS = ("product_id", "category_path", "category_id", "brand", *LEVELS)
 
 
@@ -151,9 +152,14 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
     raw = findings.add("customers", read_raw(con, table, params, name="raw_customers", key="source.customers"))
     user_columns = map_columns(raw, table.columns, ["customer_id"], ("customer_id",), key="source.customers")
     at = table.columns.get("registered_at", "registered_at")
-    selected = [f"{as_text(user_columns['customer_id'], raw.columns[user_columns['customer_id']])} as customer_id"]
-    if at in raw.columns:
-        selected.append(f"{_time_sql(con, raw, table, at)} as registered_at")
+    own_id = as_text(user_columns["customer_id"], raw.columns[user_columns["customer_id"]])
+    customer_id = resolved(own_id, params)
+    selected = [f"{customer_id} as customer_id"]
+    if customer_id != own_id:  # of several rows of a person, the one with the person's own id comes first
+        selected.append(f"{customer_id} <> {own_id} as {JOINED}")
+    moment = time_sql(con, raw.name, at, raw.columns[at], table) if at in raw.columns else ""
+    if moment:
+        selected.append(f"{moment} as registered_at")
     taken = {user_columns["customer_id"], at}
     renamed = {user_columns[ours]: ours for ours in table.columns if user_columns[ours] not in taken}
     names = {column: renamed.get(column, column) for column in raw.columns if column not in taken}
@@ -169,14 +175,16 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
     if distinct < with_id:  # otherwise no sorting is needed
         one_each = "select distinct on (customer_id) * from customers order by all"
         db.execute(f"create or replace table customers as {one_each}")
+    if customer_id != own_id:
+        db.execute(f"alter table customers drop column {JOINED}")
     read = db.execute("select count(*) from raw_customers").fetchone()[0]
     if distinct < read:
         findings.warnings.append(
             f"customers: {read - distinct:,} of {read:,} rows repeat a customer or have no customer_id; left out"
         )
-    if at in raw.columns:
+    if moment:
         unreadable = con.con.execute(
-            f"select count(*) from (select {quoted(at)} as text, {_time_sql(con, raw, table, at)} as moment "
+            f"select count(*) from (select {quoted(at)} as text, {moment} as moment "
             "from raw_customers) where text is not null and trim(text::varchar) <> '' and moment is null"
         ).fetchone()[0]
         if unreadable:
@@ -185,10 +193,3 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
             )
     customers: ir.Table = con.table("customers")
     return customers
-
-
-def _time_sql(con: Backend, raw: RawTable, table: TimedTable, column: str) -> str:
-    kind, largest = raw.columns[column], None
-    if is_number(kind):
-        largest = con.con.execute(f"select max({quoted(column)})::double from {raw.name}").fetchone()[0]
-    return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, largest=largest)

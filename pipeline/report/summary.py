@@ -124,6 +124,8 @@ class Reading(Part):
     digest: str
     warnings: list[str]
     forgotten_count: int = 0
+    excluded_count: int = 0
+    joined_count: int = 0
 
 
 class Candidate(Part):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import duckdb
 
+from pipeline.config.sections.source import TimedTable
 from pipeline.ingest.columns.numbers import is_number
 from pipeline.ingest.sql import ParsingError, literal, quoted
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 EPOCH_MICROSECONDS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3}
 OFFSET = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?)$"
@@ -45,6 +50,14 @@ def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest:
             f"probably with time_format: {likely_unit(largest)}."
         )
     return _iso(f"trim({quoted(column)})", timezone)
+
+
+def time_sql(con: Backend, rows: str, column: str, kind: str, table: TimedTable) -> str:
+    """`as_time` for a column of the raw table ``rows``, with the format of ``table``."""
+    largest = None
+    if is_number(kind):
+        largest = con.con.execute(f"select max({quoted(column)})::double from {rows}").fetchone()[0]
+    return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, largest=largest)
 
 
 def _from_microseconds(count: str) -> str:

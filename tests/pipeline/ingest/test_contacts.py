@@ -8,6 +8,7 @@ import ibis
 import pytest
 
 from pipeline.config.sections.audiences import ContactsTable
+from pipeline.config.sections.source import IdsParams
 from pipeline.ingest.customers.contacts import Contacts, read_contacts
 from pipeline.ingest.files.raw_tables import SourceError
 
@@ -21,7 +22,8 @@ def con() -> Iterator[ibis.backends.duckdb.Backend]:
 
 def read(con, folder: Path, text: str, **columns: str) -> Contacts:
     (folder / "contacts.csv").write_text(text, encoding="utf-8")
-    params = SimpleNamespace(folder=folder, path=lambda name: folder / name)
+    source = SimpleNamespace(ids=IdsParams(), identities=None)
+    params = SimpleNamespace(folder=folder, path=lambda name: folder / name, source=source)
     return read_contacts(con, ContactsTable(path="contacts.csv", columns=columns), params)
 
 

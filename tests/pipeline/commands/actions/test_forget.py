@@ -18,7 +18,7 @@ from pipeline.audiences.changes import keep_changes
 from pipeline.audiences.storage import store
 from pipeline.cli import main
 from pipeline.commands.actions import forget as module
-from pipeline.commands.actions.forget import forget, read_ids
+from pipeline.commands.actions.forget import forget
 from pipeline.commands.history import history
 from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult, train
@@ -27,6 +27,7 @@ from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
 from pipeline.config.sections.audiences import AudienceParams
+from pipeline.ingest.customers.id_lists import read_ids
 from pipeline.stores import files
 from pipeline.stores.forgotten import FOLDER, LIST, read_list
 from pipeline.stores.writers import write_table
@@ -314,9 +315,9 @@ def test_a_damaged_file_stops_before_anything_changes(tmp_path: Path) -> None:
 def test_ids_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_text("\ufeffa\n\n b b \r\nc", encoding="utf-8")
-    assert read_ids(path) == ["a", "b b", "c"]
-    with pytest.raises(UserError, match="one customer id per line"):
-        read_ids(tmp_path / "none.txt")
+    assert read_ids(path, key="--file") == ["a", "b b", "c"]
+    with pytest.raises(UserError, match=r"--file: expected a file of customer ids at .*none\.txt, found none"):
+        read_ids(tmp_path / "none.txt", key="--file")
 
 
 def test_receipts_and_lists_are_private(tmp_path: Path) -> None:
