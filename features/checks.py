@@ -53,7 +53,7 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
     """
     return (
         Rule("missing_customer_id", "a customer_id", lambda t: _is_blank(t.customer_id)),
-        Rule("not_a_customer", "an id of one customer", lambda t: t.is_not_a_customer),
+        Rule("not_a_customer", "an id that source.ids.not_customers does not list", lambda t: t.is_not_a_customer),
         Rule("missing_event_type", "an event type", lambda t: _is_blank(t.source_event_type)),
         Rule("unreadable_time", "a time in source.events.time_format", lambda t: t.occurred_at.isnull()),
         Rule(

@@ -125,17 +125,26 @@ def lost_zeros_warning(con: Backend, left: str, right: str, *, what: str, where:
     left, right : str
         SQL for tables of a column id: those of the events, and those of the table ``where``.
     """
-    zeros = f"select exists (select * from ({left} union all {right}) where starts_with(id, '0'))"
-    if not con.con.execute(zeros).fetchone()[0]:
+    starts = "coalesce(bool_or(starts_with(id, '0')), false)"
+    zeros = f"select (select {starts} from ({left})), (select {starts} from ({right}))"
+    has_zeros, other_has_zeros = con.con.execute(zeros).fetchone()
+    if not (has_zeros or other_has_zeros):
         return []
+    count, lost = con.con.execute(_zero_counts(left, right)).fetchone()
+    if lost >= max(1.0, MIN_SHARE * count):
+        return [
+            f"{lost:,} of {count:,} {what} of the events are in {where} only if leading zeros are ignored: {AS_TEXT}"
+        ]
+    count, lost = (0, 0) if has_zeros else con.con.execute(_zero_counts(right, left)).fetchone()
+    if lost >= max(1.0, MIN_SHARE * count):
+        return [
+            f"{lost:,} of {count:,} {what} in {where} are in the events only if leading zeros are ignored: {AS_TEXT}"
+        ]
+    return []
+
+
+def _zero_counts(ids: str, others: str) -> str:
+    """SQL for the number of ids, and of those that are among the others without their leading zeros alone."""
     bare = "ltrim(id, '0')"
-    count, exact, near = con.con.execute(
-        f"select count(*), count(*) filter (id in ({right})), "
-        f"count(*) filter ({bare} in (select {bare} from ({right}))) from ({left})"
-    ).fetchone()
-    if near - exact < max(1.0, MIN_SHARE * count):
-        return []
-    return [
-        f"{near - exact:,} of {count:,} {what} of the events are in {where} only when leading zeros are ignored: "
-        f"{AS_TEXT}"
-    ]
+    is_lost = f"id not in ({others}) and {bare} in (select {bare} from ({others}))"
+    return f"select count(*), count(*) filter ({is_lost}) from ({ids})"
