@@ -66,7 +66,7 @@ def reading_text(reading: ReadingSummary, timezone: str) -> str:
         ("Accepted", reading.accepted_count, ""),
         ("Rejected", reading.rejected_count, ""),
         *([("Forgotten", reading.forgotten_count, "")] if reading.forgotten_count else []),
-        *([("Excluded", reading.excluded_count, "(source.exclude)")] if reading.excluded_count else []),
+        *((group.capitalize(), count, "(left out)") for group, count in reading.left_out.items()),
         *((f"  {rule}", count, remark) for rule, count, remark in rules if count),
         ("Duplicates", reading.duplicate_count, f"({'dropped' if reading.duplicates_dropped else 'kept'})"),
         ("Customers", reading.customer_count, f"({joined:,} of their ids joined to others)" if joined else ""),

@@ -10,7 +10,7 @@ from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.texts import SEPARATOR, as_category_path, as_text
 from pipeline.ingest.columns.times import time_sql
-from pipeline.ingest.customers.identities import resolved
+from pipeline.ingest.customers.identities import id_distance, resolved
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.sql import literal, quoted
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))
 SAMPLE_ROWS = 10_000
 """Rows that are enough to see that a column holds numbers and not names."""
-JOINED = "kindred_is_joined"
-"""Column while customers are read: whether another id stands for that of the row."""
+DISTANCE = "kindred_distance"
+"""Column by which customers are sorted while they are read."""
 PRODUCT_COLUMNS = ("product_id", "category_path", "category_id", "brand", *LEVELS)
 
 
@@ -155,8 +155,8 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
     own_id = as_text(user_columns["customer_id"], raw.columns[user_columns["customer_id"]])
     customer_id = resolved(own_id, params)
     selected = [f"{customer_id} as customer_id"]
-    if customer_id != own_id:  # of several rows of a person, the one with the person's own id comes first
-        selected.append(f"{customer_id} <> {own_id} as {JOINED}")
+    if customer_id != own_id:
+        selected.append(f"{id_distance(own_id, params)} as {DISTANCE}")
     moment = time_sql(con, raw.name, at, raw.columns[at], table) if at in raw.columns else ""
     if moment:
         selected.append(f"{moment} as registered_at")
@@ -176,7 +176,7 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
         one_each = "select distinct on (customer_id) * from customers order by all"
         db.execute(f"create or replace table customers as {one_each}")
     if customer_id != own_id:
-        db.execute(f"alter table customers drop column {JOINED}")
+        db.execute(f"alter table customers drop column {DISTANCE}")
     read = db.execute("select count(*) from raw_customers").fetchone()[0]
     if distinct < read:
         findings.warnings.append(

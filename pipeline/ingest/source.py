@@ -91,16 +91,17 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
         findings.add("identities", identities)
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)
-    raw, ids, left_out = find_customer_ids(con, params, raw, found["customer_id"], customers)
+    raw, ids = find_customer_ids(con, params, raw, found["customer_id"], customers)
     findings.tables["events"] = raw
     if since is None:
         findings.warnings += id_warnings(con, params, has_customers=customers is not None)
         findings.warnings += exclusion_warnings(con, params)
     rules = checks.rules(max_text_chars=source.max_text_chars)
-    excluded_count = check_events(con, params, raw, rules, ids)
-    left_out = replace(left_out, excluded_row_count=left_out.excluded_row_count + excluded_count)
+    excluded_count = ids.left_out.excluded_row_count + check_events(con, params, raw, rules, ids)
+    if excluded_count:
+        findings.left_out["excluded"] = excluded_count
     events, duplicate_count = distinct_events(con, drop_duplicates=source.drop_duplicates)
-    summary = summarise(con, params, findings, rules, products, duplicate_count, ids, left_out)
+    summary = summarise(con, params, findings, rules, products, duplicate_count, ids)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
     if summary.read_count == 0:

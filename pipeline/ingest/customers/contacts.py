@@ -11,7 +11,7 @@ from pipeline.config.params import Params
 from pipeline.config.sections.audiences import ContactsTable
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.texts import as_text
-from pipeline.ingest.customers.identities import require_identities, resolved
+from pipeline.ingest.customers.identities import id_distance, require_identities, resolved
 from pipeline.ingest.files.raw_tables import SourceError, read_raw
 from pipeline.stores.database import TEMPORARY
 
@@ -71,9 +71,9 @@ def read_contacts(con: Backend, table: ContactsTable, params: Params) -> Contact
     consent = f"lower({texts['consent']})"
     db = con.con
     db.execute(
-        f"create or replace temp table contacts as select * exclude (is_joined) from "
+        f"create or replace temp table contacts as select * exclude (distance) from "
         "(select distinct on (customer_id) * from (select "
-        f"{customer} as customer_id, {customer} <> {texts['customer_id']} as is_joined, "
+        f"{customer} as customer_id, {id_distance(texts['customer_id'], params)} as distance, "
         f"nullif({texts['email']}, '') as email, nullif({texts['phone']}, '') as phone, "
         f"case when {consent} in ({answers}) then true when {consent} in ({refusals}) then false end as consent, "
         f"{consent} is not null and {consent} not in ({answers}, {refusals}, '') as is_unclear from raw_contacts) "

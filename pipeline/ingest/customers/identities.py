@@ -35,6 +35,15 @@ def resolved(text: str, params: Params) -> str:
     return f"coalesce((select kindred_person from {ALIASES} where kindred_alias = {own}), {own})"
 
 
+def id_distance(text: str, params: Params) -> str:
+    """SQL for how far an id is from that of its customer: 0 the same, 1 in another form, 2 another id.
+
+    Of several rows of a customer, the one with the smallest distance is taken.
+    """
+    own = normalised(text, params.source.ids.normalise)
+    return f"case when {resolved(text, params)} <> {own} then 2 when {own} <> {text} then 1 else 0 end"
+
+
 def resolve_ids(con: Backend, params: Params, customer_ids: Iterable[str]) -> dict[str, str]:
     """Given id -> the id that the customer has in all tables and scores; without blank ids."""
     require_identities(con, params)

@@ -58,17 +58,20 @@ class CustomerIds:
         Whether a customer_id stands for nobody, and whether it is neither forgotten nor excluded.
     joined_count : int
         Ids of the events that another id stands for.
+    left_out : LeftOut
+        Without the rows that `source.exclude.where` leaves out, which is not a matter of ids.
     """
 
     customer_id: str
     is_not_a_customer: str = "false"
     is_kept: str = "true"
     joined_count: int = 0
+    left_out: LeftOut = LeftOut()
 
 
 def find_customer_ids(
     con: Backend, params: Params, raw: RawTable, column: str, customers: ir.Table | None
-) -> tuple[RawTable, CustomerIds, LeftOut]:
+) -> tuple[RawTable, CustomerIds]:
     """Create the table customer_ids, and leave out of ``customers`` those who are not to be read.
 
     The table has a row for each distinct id: source_id (as in the source), own_id (normalised), customer_id (of the
@@ -84,8 +87,6 @@ def find_customer_ids(
     RawTable
         ``raw`` without unreadable lines of forgotten customers.
     CustomerIds
-    LeftOut
-        Without the rows that `source.exclude.where` leaves out, which is not a matter of ids.
     """
     db, text = con.con, text_of(con, raw.name, column, raw.columns[column])
     own = normalised("source_id", params.source.ids.normalise)
@@ -110,8 +111,13 @@ def find_customer_ids(
         db.execute(f"delete from customers where {nobody} or not {is_kept}")
     is_joined = "row_count > 0 and customer_id <> own_id"
     joined = db.execute(f"select count(distinct own_id) from customer_ids where {is_joined}").fetchone()[0]
-    ids = CustomerIds(_with_changes(con, text), is_listed, is_kept if has_left_out else "true", joined)
-    return raw, ids, left_out
+    return raw, CustomerIds(
+        customer_id=_with_changes(con, text),
+        is_not_a_customer=is_listed,
+        is_kept=is_kept if has_left_out else "true",
+        joined_count=joined,
+        left_out=left_out,
+    )
 
 
 def _with_changes(con: Backend, text: str) -> str:

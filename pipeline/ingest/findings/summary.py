@@ -34,9 +34,8 @@ class ReadingSummary:
 
     ``unlisted_count`` is the number of events of types in no list of `source.events.event_types`. ``other_event_types``
     has the most frequent of these types, shortened; it is empty if there are more than `MAX_TYPES`. ``read_count`` is
-    the sum of accepted, rejected, forgotten and excluded rows; the last two are those of customers who were forgotten,
-    and those that `source.exclude` leaves out. ``joined_count`` is the number of ids that others stand for by
-    `source.identities`.
+    the sum of accepted, rejected, forgotten and left_out rows; forgotten rows belong to customers who were forgotten.
+    ``joined_count`` is the number of ids that others stand for by `source.identities`.
     """
 
     files: dict[str, int]
@@ -58,8 +57,8 @@ class ReadingSummary:
     digest: str
     warnings: list[str] = field(default_factory=list)
     forgotten_count: int = 0
-    excluded_count: int = 0
     joined_count: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -74,23 +73,20 @@ def summarise(
     products: ir.Table | None,
     duplicate_count: int,
     ids: CustomerIds,
-    left_out: LeftOut,
 ) -> ReadingSummary:
     """Count the rows of the tables raw_events, broken_rows and accepted_events, and of the view ``events``."""
     raw = findings.tables["events"]
     accepted, rejected, by_rule = _count_reasons(con, raw, rules)
-    read, forgotten, excluded = _count_read(con, raw, left_out), left_out.forgotten_count, left_out.excluded_row_count
-    if read != accepted + rejected + forgotten + excluded:
-        raise AssertionError(f"read {read}, accepted {accepted}, rejected {rejected}, left out {forgotten + excluded}")
+    read, forgotten = _count_read(con, raw, ids.left_out), ids.left_out.forgotten_count
+    _refuse_lost_rows(read, accepted, rejected, forgotten + sum(findings.left_out.values()))
     _count_by_product(con, params.as_of)
     kinds = _count_by_kind(con)
-    has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     event_types = {kind.name: kind.count for kind in kinds}
     unknown, without_category = _count_uncategorised(con, products)
-    if unknown:
-        findings.warnings += _product_id_warnings(con)
+    findings.warnings += _product_id_warnings(con) if unknown else []
     unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
     con.con.execute("drop table temp.main.events_by_product")
+    has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     findings.warnings += _event_type_warnings(event_types, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
@@ -117,8 +113,8 @@ def summarise(
         digest=_digest(findings.tables),
         warnings=findings.warnings,
         forgotten_count=forgotten,
-        excluded_count=excluded,
         joined_count=ids.joined_count,
+        left_out=findings.left_out,
     )
 
 
@@ -126,6 +122,11 @@ def _count_read(con: Backend, raw: RawTable, left_out: LeftOut) -> int:
     """All rows, counted and not summed up, so that a lost row is noticed."""
     split: int = con.con.execute("select count(*) from raw_events").fetchone()[0]
     return split + len(raw.unreadable) + left_out.forgotten_line_count
+
+
+def _refuse_lost_rows(read: int, accepted: int, rejected: int, left_out: int) -> None:
+    if read != accepted + rejected + left_out:
+        raise AssertionError(f"read {read:,}, accepted {accepted:,}, rejected {rejected:,}, left out {left_out:,}")
 
 
 def _count_customers(con: Backend, ids: CustomerIds, *, is_whole: bool) -> int:

@@ -53,7 +53,7 @@ def read_tables(folder: Path, params: Params) -> tuple[Any, dict[str, pd.DataFra
         tables = {name: frame(source, name) for name in ("events", "customers")}
     tables["events"] = tables["events"].sort_values("occurred_at")
     summary = source.summary
-    left_out = summary.forgotten_count + summary.excluded_count
+    left_out = summary.forgotten_count + sum(summary.left_out.values())
     assert summary.read_count == summary.accepted_count + summary.rejected_count + left_out
     assert summary.customer_count == tables["events"].customer_id.nunique()
     return summary, tables
@@ -321,8 +321,8 @@ def test_excluded_customers_are_left_out_everywhere(tmp_path: Path) -> None:
     summary, tables = read_tables(tmp_path, params)
     assert tables["events"].customer_id.tolist() == ["a", "x@nshop.al"]
     assert sorted(tables["customers"].customer_id) == ["a", "c"]
-    assert (summary.excluded_count, summary.rejected_count) == (3, 0)
-    assert "Excluded 3 (source.exclude)" in " ".join(reading_text(summary, "UTC").split())
+    assert (summary.left_out, summary.rejected_count) == ({"excluded": 3}, 0)
+    assert "Excluded 3 (left out)" in " ".join(reading_text(summary, "UTC").split())
     assert "source.exclude.customer_ids: 1 of 2 are no customer's" in summary.warnings
     assert not {"b", "7"} & {*json.dumps(summary.as_dict()).replace('"', " ").split()}
 
@@ -331,7 +331,7 @@ def test_a_file_of_excluded_customers(tmp_path: Path) -> None:
     (tmp_path / "staff.txt").write_text("B \nc\n", encoding="utf-8")
     exclude = (f"source.exclude.customer_ids={tmp_path / 'staff.txt'}", "source.ids.normalise=lower")
     summary, tables = read_tables(tmp_path, params_of(tmp_path, ["A", "b", "C"], *exclude))
-    assert tables["events"].customer_id.tolist() == ["a"] and summary.excluded_count == 2
+    assert tables["events"].customer_id.tolist() == ["a"] and summary.left_out == {"excluded": 2}
     with pytest.raises(UserError, match=r"source\.exclude\.customer_ids: expected a file of customer ids"):
         read_tables(tmp_path, params_of(tmp_path, ["A"], f"source.exclude.customer_ids={tmp_path / 'none.txt'}"))
 
@@ -344,7 +344,7 @@ def test_rows_that_meet_a_condition_are_left_out(tmp_path: Path) -> None:
     )
     summary, tables = read_tables(tmp_path, params)
     assert tables["events"].customer_id.tolist() == ["a"]
-    assert (summary.excluded_count, summary.rejected_count) == (3, 1)
+    assert (summary.left_out, summary.rejected_count) == ({"excluded": 3}, 1)
     assert sorted(tables["customers"].customer_id) == ["a", "b"]  # b is registered, whatever its orders were
 
 

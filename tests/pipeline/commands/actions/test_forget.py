@@ -312,6 +312,24 @@ def test_a_damaged_file_stops_before_anything_changes(tmp_path: Path) -> None:
     assert not (scores.parent / FOLDER / LIST).exists() and len(pd.read_parquet(scores)) == 1
 
 
+def test_all_ids_of_a_person_are_forgotten(tmp_path: Path) -> None:
+    links = tmp_path / "links.csv"
+    links.write_text("customer_id,alias_id\nann,d1\nann,d2\n", encoding="utf-8")
+    params = small(tmp_path, f"source.identities={{path: {links}}}", "source.ids.normalise=lower")
+    scores = write_scores(params, "ann", "bo")
+    rejected = scores.with_name("rejected.parquet")
+    raws = [f'{{"client": "{each}"}}' for each in ("ANN", "D2", "d22", "Bo", "Joann")]
+    pd.DataFrame({"raw": raws}).to_parquet(rejected)
+    text = forget(params, [" D1"], progress=SILENT)
+    assert "Forgotten 1 customer" in text
+    assert pd.read_parquet(scores).customer_id.tolist() == ["bo"]
+    assert pd.read_parquet(rejected).raw.tolist() == raws[2:]
+    listed = read_list(params)
+    assert listed is not None and all(map(listed.holds, ("ann", "d1", "d2", " D1")))
+    with pytest.raises(UserError, match=r"1 of 2 are unknown \(number 2\)"):
+        forget(params, ["BO", "stranger"], progress=SILENT)
+
+
 def test_ids_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_text("\ufeffa\n\n b b \r\nc", encoding="utf-8")
