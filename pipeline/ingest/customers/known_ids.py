@@ -107,6 +107,7 @@ def find_customer_ids(
     is_listed = f"coalesce(customer_id in ({', '.join(map(literal, sorted(names)))}), false)" if names else "false"
     has_left_out = db.execute(f"select count(*) from {LEFT_OUT}").fetchone()[0] > 0
     is_kept = f"(customer_id is null or customer_id not in (select customer_id from {LEFT_OUT}))"
+    is_kept = is_kept if has_left_out else "true"
     if customers is not None:
         db.execute(f"delete from customers where {nobody} or not {is_kept}")
     is_joined = "row_count > 0 and customer_id <> own_id"
@@ -114,7 +115,7 @@ def find_customer_ids(
     return raw, CustomerIds(
         customer_id=_with_changes(con, text),
         is_not_a_customer=is_listed,
-        is_kept=is_kept if has_left_out else "true",
+        is_kept=is_kept,
         joined_count=joined,
         left_out=left_out,
     )
