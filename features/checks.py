@@ -53,6 +53,7 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
     """
     return (
         Rule("missing_customer_id", "a customer_id", lambda t: _is_blank(t.customer_id)),
+        Rule("not_a_customer", "an id that source.ids.not_customers does not list", lambda t: t.is_not_a_customer),
         Rule("missing_event_type", "an event type", lambda t: _is_blank(t.source_event_type)),
         Rule("unreadable_time", "a time in source.events.time_format", lambda t: t.occurred_at.isnull()),
         Rule(
@@ -83,7 +84,7 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
 def with_reasons(table: ir.Table, checked: tuple[Rule, ...]) -> ir.Table:
     """Parsed events with the rules each row breaks.
 
-       parsed (columns of the events, source_event_type, has_unreadable_number, has_long_text)
+       parsed (columns of the events, source_event_type, is_not_a_customer, has_unreadable_number, has_long_text)
     -> parsed (..., reasons)     same rows; bit i is set where rule i is broken; 0: accepted
     """
     no_reasons: ir.IntegerValue = ibis.literal(0).cast("int32")

@@ -130,15 +130,18 @@ def add_forget(commands: Any) -> None:
     """`kindred forget`."""
 
     def run(options: argparse.Namespace, progress: Progress) -> str:
-        from pipeline.commands.actions.forget import forget, read_ids
+        from pipeline.commands.actions.forget import forget
+        from pipeline.ingest.customers.id_lists import read_ids
 
-        ids = [*options.customers, *(read_ids(options.file) if options.file else [])]
+        ids = [*options.customers, *(read_ids(options.file, key="--file") if options.file else [])]
         return forget(read_params(options), ids, add_unknown=options.add_unknown, progress=progress)
 
     summary = "remove customers from all files and keep them out of later readings"
     command = add_command(commands, "forget", run, summary=summary)
     command.add_argument("customers", nargs="*", metavar="CUSTOMER", help="customer id, exactly as in the log")
-    command.add_argument("--file", type=Path, metavar="FILE", help="text file with one customer id per line")
+    command.add_argument(
+        "--file", type=Path, metavar="FILE", help="file of customer ids: one per line, or a column customer_id"
+    )
     command.add_argument(
         "--add-unknown",
         action="store_true",

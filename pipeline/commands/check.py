@@ -65,14 +65,16 @@ def reading_text(reading: ReadingSummary, timezone: str) -> str:
     first, last = (_local_time(at, timezone) for at in (reading.first_event_at, reading.last_event_at))
     rules = [(rule, count, "") for rule, count in reading.rejected_by_rule.items()]
     rules += [(rule, count, "(kept)") for rule, count in reading.noted_by_rule.items()]
+    joined = reading.joined_count
     rows = [
         ("Read", reading.read_count, "rows"),
         ("Accepted", reading.accepted_count, ""),
         ("Rejected", reading.rejected_count, ""),
         *([("Forgotten", reading.forgotten_count, "")] if reading.forgotten_count else []),
+        *((group.capitalize(), count, "(left out)") for group, count in reading.left_out.items()),
         *((f"  {rule}", count, remark) for rule, count, remark in rules if count),
         ("Duplicates", reading.duplicate_count, f"({'dropped' if reading.duplicates_dropped else 'kept'})"),
-        ("Customers", reading.customer_count, ""),
+        ("Customers", reading.customer_count, f"({joined:,} of their ids joined to others)" if joined else ""),
     ]
     return "\n".join(
         [

@@ -11,6 +11,7 @@ from models.scorer import facet_column
 from pipeline.config.facets import Facet
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.customers.identities import resolve_ids
 from pipeline.ingest.source import read_source
 from pipeline.report.terminal import align_columns, counted
 from pipeline.scoring.explanation import DAY_FORMAT, UNITS, Explanation, explain_customer, require_category
@@ -37,6 +38,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
             require_category(trained.shop, category)
         progress("reading and checking")
         source = read_source(session.con, params, rejected_path=None)
+        customer = resolve_ids(session.con, params, [customer]).get(customer, customer)
         rules = {key: segment.rule for key, segment in segments_at_training(session, trained).items() if segment.rule}
         explanation = explain_customer(session.con, source, params, trained, customer, rules=rules, progress=progress)
         given = model_registry.given_names(session.store)

@@ -228,7 +228,8 @@ class Params(Section):
             name: type(getattr(self, name)).model_validate(clean(getattr(self, name).model_dump()))
             for name in ("source", "tracking")
         }
-        return self.model_copy(update={**changed, "called_with": ()})
+        source = changed["source"].model_copy(update={"exclude": self.source.exclude.redacted()})
+        return self.model_copy(update={**changed, "source": source, "called_with": ()})
 
     def without_folders(self) -> Params:
         """The same parameters without folders of this machine, to save with a model.
@@ -240,12 +241,15 @@ class Params(Section):
             for name, table in self.source
             if isinstance(table, Table)
         }
+        exclude = self.source.exclude
+        if isinstance(exclude.customer_ids, str):
+            exclude = exclude.model_copy(update={"customer_ids": self._short_paths(exclude.customer_ids)})
         engine = {"temp_directory": self._short_paths(self.engine.temp_directory)}
         outputs = {name: self._short_paths(place) for name, place in self.outputs}
         tracking = {name: self._short_paths(getattr(self.tracking, name)) for name in ("uri", "artifacts")}
         return self.model_copy(
             update={
-                "source": self.source.model_copy(update=tables),
+                "source": self.source.model_copy(update={**tables, "exclude": exclude}),
                 "engine": self.engine.model_copy(update=engine),
                 "outputs": self.outputs.model_copy(update=outputs),
                 "tracking": self.tracking.model_copy(update=tracking),
@@ -297,8 +301,8 @@ def params_from_json(text: str, folder: Path) -> Params:
 
 
 def source_fingerprint(params: Params) -> str:
-    """SHA-256 of how the source is read, without paths and passwords, which change as logs are rotated."""
-    source = params.redacted().source.model_dump(mode="json")
+    """SHA-256 of how the source is read, without paths, passwords and exclusions, which change from day to day."""
+    source = params.redacted().source.model_dump(mode="json", exclude={"exclude"})
     for table in source.values():
         if isinstance(table, dict):
             table.pop("path", None)

@@ -28,9 +28,18 @@ REJECTED, WORKBOOKS, STATE = "rejected rows", "workbooks", "state"
 
 @dataclass(frozen=True)
 class Forgotten:
-    """The customers to remove."""
+    """The customers to remove.
+
+    Attributes
+    ----------
+    ids : frozenset of str
+        All of their ids.
+    ignores_case : bool
+        Whether raw rows may have the ids in other case.
+    """
 
     ids: frozenset[str]
+    ignores_case: bool = False
 
     @cached_property
     def as_array(self) -> pa.Array:
@@ -42,12 +51,16 @@ class Forgotten:
         """The ids as whole words of a text, also as JSON writes them."""
         forms = {form for each in self.ids for form in (each, json.dumps(each)[1:-1])}
         listed = "|".join(re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form)))
-        return re.compile(rf"(?<!\w)(?:{listed})(?!\w)")
+        return re.compile(rf"(?<!\w)(?:{listed})(?!\w)", re.IGNORECASE if self.ignores_case else 0)
 
     def named_in(self, text: str | None) -> set[str]:
         """The ids that a text holds."""
-        found = {match[0] for match in self.in_text.finditer(text or "")}
-        return {each for each in self.ids if {each, json.dumps(each)[1:-1]} & found} if found else set()
+        found = {self._in_case(match[0]) for match in self.in_text.finditer(text or "")}
+        forms = {each: {self._in_case(form) for form in (each, json.dumps(each)[1:-1])} for each in self.ids if found}
+        return {each for each, written in forms.items() if written & found}
+
+    def _in_case(self, text: str) -> str:
+        return text.lower() if self.ignores_case else text
 
 
 @dataclass(frozen=True)

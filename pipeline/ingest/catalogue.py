@@ -10,6 +10,7 @@ from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.texts import SEPARATOR, as_category_path, as_text
 from pipeline.ingest.columns.times import time_sql, with_day_order
+from pipeline.ingest.customers.identities import id_distance, resolved
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.sql import literal, quoted
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 LEVELS = tuple(f"level_{number}" for number in range(1, 9))
 SAMPLE_ROWS = 10_000
 """Rows that are enough to see that a column holds numbers and not names."""
+DISTANCE = "kindred_distance"
+"""Column by which customers are sorted while they are read."""
 PRODUCT_COLUMNS = ("product_id", "category_path", "category_id", "brand", *LEVELS)
 
 
@@ -176,11 +179,15 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
     raw = findings.add("customers", read_raw(con, table, params, name="raw_customers", key="source.customers"))
     user_columns = map_columns(raw, table.columns, ["customer_id"], ("customer_id",), key="source.customers")
     at = table.columns.get("registered_at", "registered_at")
+    own_id = as_text(user_columns["customer_id"], raw.columns[user_columns["customer_id"]])
+    customer_id = resolved(own_id, params)
+    selected = [f"{customer_id} as customer_id"]
+    if customer_id != own_id:
+        selected.append(f"{id_distance(own_id, params)} as {DISTANCE}")
     moment = ""
     if at in raw.columns:
         table = with_day_order(con, raw.name, at, raw.columns[at], table, key="source.customers")
         moment = time_sql(con, raw.name, at, raw.columns[at], table)
-    selected = [f"{as_text(user_columns['customer_id'], raw.columns[user_columns['customer_id']])} as customer_id"]
     if moment:
         selected.append(f"{moment} as registered_at")
     taken = {user_columns["customer_id"], at}
@@ -198,6 +205,8 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
     if distinct < with_id:  # otherwise no sorting is needed
         one_each = "select distinct on (customer_id) * from customers order by all"
         db.execute(f"create or replace table customers as {one_each}")
+    if customer_id != own_id:
+        db.execute(f"alter table customers drop column {DISTANCE}")
     read = db.execute("select count(*) from raw_customers").fetchone()[0]
     if distinct < read:
         findings.warnings.append(

@@ -11,9 +11,10 @@ from pipeline.config.params import Params
 from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.numbers import as_number, is_unreadable_number
-from pipeline.ingest.columns.texts import as_category_path, as_event_type, as_text, has_long_text
+from pipeline.ingest.columns.texts import as_category_path, as_event_type, has_long_text, text_of
 from pipeline.ingest.columns.times import time_sql, with_day_order
-from pipeline.ingest.customers.forgotten_rows import IS_KEPT
+from pipeline.ingest.customers.exclusions import without_excluded_rows
+from pipeline.ingest.customers.known_ids import CustomerIds
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
 from pipeline.stores.database import create_view, materialise
@@ -28,40 +29,38 @@ HASH = "kindred_hash"
 """Column of `checked_rows`: a hash of the whole event."""
 
 
-def check_events(
-    con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], *, has_forgotten: bool
-) -> None:
+def check_events(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], ids: CustomerIds) -> int:
     """Table broken_rows (file, row, reasons) and view accepted_events, which has our columns.
+
+    Returns the number of rows that `source.exclude.where` leaves out.
 
     Rows are not copied: twenty million take three gigabytes, and writing them takes longer than reading them again from
     Parquet, where each later step reads only the columns it needs. Only logs whose times are texts are copied, so that
     the times are parsed once.
     """
-    query = _parse_events(con, raw, params)
-    parsed = con.sql(f"{query} where {IS_KEPT}" if has_forgotten else query)
+    parsed = con.sql(_parse_events(con, raw, params, ids))
     at = params.source.events.columns.get("occurred_at", "occurred_at")
     if raw.columns[at] == "VARCHAR":
         parsed = materialise(con, parsed, "parsed_events")
+    parsed, excluded_count = without_excluded_rows(con, params, parsed)
     reasons = checks.with_reasons(parsed, rules)
     checked = materialise(con, reasons.select(FILE, ROW, HASH, checks.REASONS), "checked_rows")
     broken = materialise(con, checks.rejected(checked).drop(HASH), "broken_rows")
     create_view(con, checks.accepted(parsed, broken, place=(FILE, ROW)), "accepted_events")
+    return excluded_count
 
 
-def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
+def _parse_events(con: Backend, raw: RawTable, params: Params, ids: CustomerIds) -> str:
     """SQL for the raw events with our columns and types, and the flags that the rules need."""
     table = params.source.events
     user_columns = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
     at, kind_column = user_columns["occurred_at"], user_columns["event_type"]
 
-    def text_of(column: str) -> str:
-        kind = raw.columns[column]
-        return as_text(column, kind, has_empty=kind == "VARCHAR" and _has_empty(con, raw, column))
-
     selected = {
         "occurred_at": time_sql(con, raw.name, at, raw.columns[at], params.source.events),
         "event_type": as_event_type(kind_column, raw.columns[kind_column], table),
-        "source_event_type": text_of(kind_column),
+        "source_event_type": text_of(con, raw.name, kind_column, raw.columns[kind_column]),
+        "customer_id": ids.customer_id,
     }
     for name in EVENT_SCHEMA:
         if name in selected:
@@ -71,7 +70,7 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
         elif name in NUMBERS:
             selected[name] = as_number(user_columns[name], raw.columns[user_columns[name]])
         else:
-            selected[name] = text_of(user_columns[name])
+            selected[name] = text_of(con, raw.name, user_columns[name], raw.columns[user_columns[name]])
     selected["quantity"] = f"coalesce({selected['quantity']}, 1.0)"
     catalogue.refuse_nested_ids(con, raw, user_columns)
     if "category_path" in user_columns:
@@ -87,12 +86,10 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
     selected["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in selected.items())
     columns = ", ".join(EVENT_SCHEMA)
-    return f"select *, hash({columns}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
-
-
-def _has_empty(con: Backend, raw: RawTable, column: str) -> bool:
-    """Whether a column has an empty text. Parquet's statistics answer this without a scan if it has none."""
-    return bool(con.con.execute(f"select exists (from {raw.name} where {quoted(column)} = '')").fetchone()[0])
+    return (
+        f"select *, hash({columns}) as {HASH}, {ids.is_not_a_customer} as is_not_a_customer "
+        f"from (select {listed}, {FILE}, {ROW} from raw_events) where {ids.is_kept}"
+    )
 
 
 def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime) -> None:

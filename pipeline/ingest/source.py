@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,17 +15,20 @@ import ibis.expr.types as ir
 from features import checks
 from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
+from pipeline.config.sections.source import ExcludeParams
 from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import map_columns, unused_column_warnings
 from pipeline.ingest.columns.times import with_day_order
-from pipeline.ingest.customers.forgotten_rows import LeftOut, drop_forgotten, find_forgotten
+from pipeline.ingest.customers.exclusions import customers_of_domains, exclusion_warnings, listed_ids
+from pipeline.ingest.customers.id_warnings import id_warnings
+from pipeline.ingest.customers.identities import ALIASES, read_identities
+from pipeline.ingest.customers.known_ids import find_customer_ids
 from pipeline.ingest.duplicates import distinct_events
 from pipeline.ingest.events import REQUIRED, check_events, keep_only_since
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.findings.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.findings.summary import ReadingSummary, summarise
-from pipeline.stores.forgotten import read_list
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -83,18 +88,22 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
         keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
     findings.warnings += unused_column_warnings(raw, found, key="source.events")
-    forgotten, left_out = read_list(params), LeftOut()
-    if forgotten is not None:
-        raw, left_out = find_forgotten(con, forgotten, raw, found["customer_id"])
-        findings.tables["events"] = raw
-    rules = checks.rules(max_text_chars=source.max_text_chars)
-    check_events(con, params, raw, rules, has_forgotten=left_out.row_count > 0)
+    identities = read_identities(con, params, findings.warnings)
+    if identities is not None:
+        findings.add("identities", identities)
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)
-    if forgotten is not None and customers is not None:
-        drop_forgotten(con, forgotten, "customers")
+    raw, ids = find_customer_ids(con, params, raw, found["customer_id"], customers)
+    findings.tables["events"] = raw
+    if since is None:
+        findings.warnings += id_warnings(con, params, has_customers=customers is not None)
+        findings.warnings += exclusion_warnings(con, params)
+    rules = checks.rules(max_text_chars=source.max_text_chars)
+    excluded_count = ids.left_out.excluded_row_count + check_events(con, params, raw, rules, ids)
+    if excluded_count:
+        findings.left_out["excluded"] = excluded_count
     events, duplicate_count = distinct_events(con, drop_duplicates=source.drop_duplicates)
-    summary = summarise(con, params, findings, rules, products, duplicate_count, left_out)
+    summary = summarise(con, params, findings, rules, products, duplicate_count, ids)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
     if summary.read_count == 0:
@@ -112,6 +121,20 @@ def _with_day_order(con: Backend, params: Params, raw: RawTable, column: str) ->
     """``params`` with the order of day and month in which the log's times are written, if they are not in ISO 8601."""
     events = with_day_order(con, raw.name, column, raw.columns[column], params.source.events, key="source.events")
     return params.model_copy(update={"source": params.source.model_copy(update={"events": events})})
+
+
+def customers_digest(con: Backend, params: Params) -> str:
+    """SHA-256 of which ids are joined and left out, which may change from day to day; empty if the params name none."""
+    exclude = params.source.exclude
+    if params.source.identities is None and exclude == ExcludeParams():
+        return ""
+    read_identities(con, params, [])
+    links = con.con.execute(
+        f"select count(*), sum(hash(kindred_alias, kindred_person)::hugeint) from {ALIASES}"
+    ).fetchone()
+    customers = catalogue.read_customers(con, params, Findings()) if exclude.email_domains else None
+    content = [links, listed_ids(con, params), customers_of_domains(con, params, customers), exclude.where]
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
 
 def _refuse_as_of_before_first_event(params: Params, summary: ReadingSummary) -> None:

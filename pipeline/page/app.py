@@ -18,6 +18,7 @@ from pipeline.audiences.changes import kept_changes
 from pipeline.audiences.exports import templates
 from pipeline.audiences.selection import AudienceError
 from pipeline.config.params import Params
+from pipeline.ingest.customers.identities import resolve_ids
 from pipeline.page import audience_form, views
 from pipeline.page.access import Access
 from pipeline.page.audience_form import read_form
@@ -171,7 +172,7 @@ class Pages:
         """What the scores say of one customer. The id was posted, so that it is in no address and no log."""
         asked = next(iter(request.state.form.get("customer_id", [])), "").strip()
         with self.scores.reading() as scores:
-            customer = scores.customer(asked)
+            customer = scores.customer(resolve_ids(scores.con, self.params, [asked]).get(asked, asked))
         status = 404 if customer is None else 200
         events = command(self.params, "explain", "CUSTOMER")
         return self._page(request, language, "customer", status=status, customer=customer, asked=asked, command=events)

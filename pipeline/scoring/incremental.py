@@ -20,7 +20,7 @@ from features.events import EventType, ObservationWindow
 from pipeline.config.params import Params, source_fingerprint
 from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.events import count_before
-from pipeline.ingest.source import Source, read_source
+from pipeline.ingest.source import Source, customers_digest, read_source
 from pipeline.profiles.measures import CustomerMeasures, RawMeasures, measure, new_categories, with_customer_ids
 from pipeline.profiles.prepare_events import FROM_BEFORE, registered_customers
 from pipeline.profiles.seasonality import period_totals, season_mix
@@ -90,9 +90,16 @@ def measure_incrementally(
         model_uri=model_uri,
         params_sha256=trained.model_copy(update={"as_of": datetime(1970, 1, 1, tzinfo=UTC)}).digest(),
         source_sha256=source_fingerprint(params),
+        customers_sha256=customers_digest(con, params),
     )
-    manifest = load(task.folder, fingerprint, params.as_of)
-    read = _read_whole_log(task, fingerprint) if manifest is None else _read_news(task, fingerprint, manifest)
+    saved = load(task.folder, fingerprint, params.as_of)
+    # Customers whose ids were joined or left out since are in the saved measures.
+    manifest = saved if saved and saved.customers_sha256 == fingerprint.customers_sha256 else None
+    read = (
+        _read_whole_log(task, fingerprint, is_rebuilt=saved is not None)
+        if manifest is None
+        else _read_news(task, fingerprint, manifest)
+    )
     aged = time_decay.aged(read.measures, window=task.window, half_life_days=_half_lives(trained))
     # Query counts are left empty: they cover a whole log, and only part of it was read.
     measures = CustomerMeasures(aged, shop, read.customer_count, new_categories(read.seen, shop), {})
@@ -108,7 +115,7 @@ def measure_incrementally(
         reading=counts,
         notes=[*read.notes, note],
         season_mix=season_mix(read.sums, read.source, shop.spec, trained, task.window),
-        commit=lambda: state.save(con, task.folder, manifest, read.night),
+        commit=lambda: state.save(con, task.folder, manifest or _emptied(saved), read.night),
     )
 
 
@@ -137,10 +144,11 @@ class _Task:
         return self.window.end - timedelta(days=self.params.score.late_days)
 
 
-def _read_whole_log(task: _Task, fingerprint: StateFingerprint) -> Reading:
-    """All customers measured from the whole log, as there is no state."""
+def _read_whole_log(task: _Task, fingerprint: StateFingerprint, *, is_rebuilt: bool) -> Reading:
+    """All customers measured from the whole log, as there is no state, or none that can be used."""
     con, window = task.con, task.window
-    task.progress("reading and checking everything: there is no state yet")
+    reason = "source.identities or source.exclude has changed" if is_rebuilt else "there is no state yet"
+    task.progress(f"reading and checking everything: {reason}")
     source = read_source(con, task.params, rejected_path=task.rejected_path)
     measured = measure(con, source, task.trained, shop=task.shop, progress=task.progress, with_seasons=True)
     sums = materialise(con, period_totals(source.events, task.trained, window), state.SEASON_SUMS)
@@ -155,7 +163,8 @@ def _read_whole_log(task: _Task, fingerprint: StateFingerprint) -> Reading:
         parts=[],
         has_products=source.products is not None,
     )
-    notes = ["State built from the whole log; the next --update reads only new events"]
+    why = f", as {reason}" if is_rebuilt else ""
+    notes = [f"State built from the whole log{why}; the next --update reads only new events"]
     return Reading(source, night, measures, sums, measured.categories, measured.customer_count, None, notes)
 
 
@@ -264,6 +273,11 @@ def _events(con: Backend, since: datetime) -> ir.Table:
     """All current events: saved events before ``since`` and the events read again."""
     old = con.table("state_events", database=TEMPORARY)
     return old.filter(old.occurred_at < since).union(con.table("new_events", database=TEMPORARY))
+
+
+def _emptied(saved: Manifest | None) -> Manifest | None:
+    """A manifest of which only the number counts, so that new files do not have the names of old ones."""
+    return saved and saved.model_copy(update={"measures": ()})
 
 
 def _with_measured_at(measured: RawMeasures, window: ObservationWindow) -> ir.Table:

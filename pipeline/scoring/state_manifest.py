@@ -31,12 +31,19 @@ class Entry(BaseModel):
 
 
 class StateFingerprint(Entry):
-    """What a state was made from; another model or source needs another state."""
+    """What a state was made from; another model or source needs another state.
+
+    Attributes
+    ----------
+    customers_sha256 : str
+        `pipeline.ingest.source.customers_digest`. If it has changed, the state is built again.
+    """
 
     layout: int = LAYOUT
     model_uri: str
     params_sha256: str
     source_sha256: str
+    customers_sha256: str = ""
 
     def differences(self, other: StateFingerprint) -> list[str]:
         """What ``self`` was made from that ``other`` was not, in words."""

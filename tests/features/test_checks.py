@@ -26,8 +26,9 @@ GOOD = {"customer_id": "c", "occurred_at": "2025-01-01", "event_type": "view", "
 
 def parsed(*rows: dict[str, Any], places: dict[str, str] | None = None) -> Any:
     schema = {name: kind.copy(nullable=True) for name, kind in EVENT_SCHEMA.items()}
-    flags = {"source_event_type": "string", "has_unreadable_number": "boolean", "has_long_text": "boolean"}
-    blank = dict.fromkeys([*schema, *flags, *(places or {})]) | {"has_unreadable_number": False, "has_long_text": False}
+    conditions = ("is_not_a_customer", "has_unreadable_number", "has_long_text")
+    flags = {"source_event_type": "string", **dict.fromkeys(conditions, "boolean")}
+    blank = dict.fromkeys([*schema, *flags, *(places or {})]) | dict.fromkeys(conditions, False)
     filled = [{**blank, "source_event_type": "v", **GOOD, **row} for row in rows]
     for row in filled:
         row["occurred_at"] = row["occurred_at"] and ibis.timestamp(row["occurred_at"]).op().value
@@ -54,6 +55,7 @@ def test_rules_and_thresholds_match() -> None:
         ({"customer_id": "\t\u00a0"}, []),  # a no-break space is a character
         ({"customer_id": " c"}, []),
         ({"customer_id": "!"}, []),
+        ({"is_not_a_customer": True}, ["not_a_customer"]),
         ({"source_event_type": " "}, ["missing_event_type"]),
         ({"occurred_at": None}, ["unreadable_time"]),
         ({"occurred_at": "1989-12-31 23:59:59"}, ["time_out_of_range"]),

@@ -22,6 +22,7 @@ from pipeline.forgetting.tables import (
     row_count,
     write_without,
 )
+from pipeline.ingest.customers.identities import person_ids, resolve_ids
 from pipeline.report.next_steps import command
 from pipeline.report.terminal import align_columns, counted
 from pipeline.scoring import state
@@ -44,7 +45,7 @@ def forget(
     Parameters
     ----------
     customer_ids : sequence of str
-        Exactly as in the log.
+        As in the log, or as `source.ids` and `source.identities` make them equal to those.
     add_unknown : bool
         Also put ids on the list that no file holds. Otherwise they are refused, as a mistyped id would forget nobody.
 
@@ -53,41 +54,30 @@ def forget(
     UserError
         No id is given, an id is unknown, or a file is damaged. Nothing was changed.
     """
-    ids = frozenset(customer_ids) - {""}
-    if not ids:
+    if not any(customer_ids):
         raise UserError("kindred forget: expected at least one customer id, or --file with one id per line.")
-    customers = Forgotten(ids)
     with workspace(params) as session:
+        persons = resolve_ids(session.con, params, customer_ids)
+        ids = frozenset(persons.values())
+        all_ids = person_ids(session.con, ids) | persons.keys()
+        customers = Forgotten(all_ids, ignores_case=params.source.ids.normalise in ("lower", "email"))
         _delete_leftovers(session.folder)
         progress("looking for the customers")
         held = find_rows(params, customers)
         listed = read_list(params) or new_list(params)
         seen = {each for file in held if file.place != REJECTED for each in file.ids}
-        unknown = [each for each in ids if each not in seen and not listed.holds(each)]
+        known = set(resolve_ids(session.con, params, seen).values())
+        unknown = {each for each in ids if each not in known and not listed.holds(each)}
         if unknown and not add_unknown:
-            raise _unknown_ids(customer_ids, set(unknown))
+            raise _unknown_ids(customer_ids, {given for given, person in persons.items() if person in unknown})
         models = models_with_rows(session.store) if mlflow_runs.has_store(params) else []
         receipt = make_receipt(params, listed, ids, held, models, unknown_count=len(unknown))
         receipt.write()
-        write_list(params, listed.with_customers(ids))
+        write_list(params, listed.with_customers(all_ids))
         progress("removing")
         _remove(session, customers, held, receipt)
         path = receipt.finish()
     return _as_text(params, receipt, models, path)
-
-
-def read_ids(path: Path) -> list[str]:
-    """Ids from a text file, one per line.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read.
-    """
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"--file {path}: expected a text file in UTF-8 with one customer id per line.") from None
 
 
 def _delete_leftovers(folder: Path) -> None:

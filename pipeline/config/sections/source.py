@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from features.events import EventType
 from pipeline.config.types import Count, Section, Share, Timezone
@@ -47,6 +48,68 @@ class EventsTable(TimedTable):
         return self
 
 
+Normalisation = Literal["none", "trim", "lower", "email"]
+NOT_CUSTOMERS = (
+    *("0", "-1", "na", "n/a", "nan", "null", "none", "nil", "undefined"),
+    *("unknown", "guest", "anonymous", "anon", "not set", "(not set)"),
+)
+"""What systems write where there is no customer."""
+
+
+class IdsParams(Section):
+    """How ids of customers are read."""
+
+    normalise: Normalisation = "none"
+    not_customers: tuple[str, ...] = NOT_CUSTOMERS
+
+    @field_validator("not_customers", mode="before")
+    @classmethod
+    def _as_texts(cls, value: Any) -> Any:
+        """YAML reads 0, null and true in a list as other types than text."""
+        if not isinstance(value, list | tuple):
+            return value
+        names = ("null" if name is None else str(name).strip().lower() for name in value)
+        return tuple(name for name in names if name)
+
+
+class IdentitiesTable(TimedTable):
+    """Ids that belong to one person: customer_id, alias_id, linked_at (optional)."""
+
+    rule: Literal["last", "components"] = "last"
+    largest_group: Count = 50
+    on_large_group: Literal["error", "warn"] = "error"
+
+
+class ExcludeParams(Section):
+    """Customers and events that are left out of every reading. ``customer_ids`` may be the path of a file."""
+
+    customer_ids: tuple[str, ...] | str = ()
+    email_domains: tuple[str, ...] = ()
+    where: str | None = None
+
+    @field_validator("customer_ids", mode="before")
+    @classmethod
+    def _quoted(cls, value: Any) -> Any:
+        # Checked here, as pydantic's message would show the id.
+        if isinstance(value, list | tuple) and not all(isinstance(each, str) for each in value):
+            raise ValueError("expected ids in quotes, as YAML changes some numbers: it reads 0017 as 15")
+        return value
+
+    @field_validator("email_domains")
+    @classmethod
+    def _bare(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        domains = tuple(domain.strip().lower().removeprefix("@") for domain in value)
+        if any("@" in domain for domain in domains):
+            raise ValueError("expected domains, such as example.com. Whole addresses belong in customer_ids")
+        return domains
+
+    def redacted(self) -> ExcludeParams:
+        """The same without ids: nothing that is kept with a run or model may name a customer."""
+        ids = self.customer_ids if isinstance(self.customer_ids, str) else ("***",) * len(self.customer_ids)
+        where = None if self.where is None else re.sub(r"'(?:[^']|'')*'|\b\d[\w.]*", "'***'", self.where)
+        return self.model_copy(update={"customer_ids": ids, "where": where})
+
+
 class SourceParams(Section):
     """The tables to read."""
 
@@ -54,6 +117,9 @@ class SourceParams(Section):
     products: Table | None = None
     categories: Table | None = None
     customers: TimedTable | None = None
+    identities: IdentitiesTable | None = None
+    ids: IdsParams = IdsParams()
+    exclude: ExcludeParams = ExcludeParams()
     category_separator: Annotated[str, Field(min_length=1)] = " > "
     drop_duplicates: bool = False
     max_text_chars: Count = 10_000
@@ -71,6 +137,7 @@ class ChecksParams(Section):
 
     unreadable_row: Threshold
     missing_customer_id: Threshold
+    not_a_customer: Threshold = Threshold(warn=0.0, error=0.5)
     missing_event_type: Threshold
     unreadable_time: Threshold
     time_out_of_range: Threshold

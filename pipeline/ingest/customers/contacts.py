@@ -11,6 +11,7 @@ from pipeline.config.params import Params
 from pipeline.config.sections.audiences import ContactsTable
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.texts import as_text
+from pipeline.ingest.customers.identities import id_distance, require_identities, resolved
 from pipeline.ingest.files.raw_tables import SourceError, read_raw
 from pipeline.stores.database import TEMPORARY
 
@@ -63,17 +64,20 @@ def read_contacts(con: Backend, table: ContactsTable, params: Params) -> Contact
         ours: f"trim({as_text(found[ours], raw.columns[found[ours]])})" if ours in found else "null::varchar"
         for ours in COLUMNS
     }
+    require_identities(con, params)
+    customer = resolved(texts["customer_id"], params)
     answers = ", ".join(f"'{answer}'" for answer in YES)
     refusals = ", ".join(f"'{answer}'" for answer in NO)
     consent = f"lower({texts['consent']})"
     db = con.con
     db.execute(
-        f"create or replace temp table contacts as select distinct on (customer_id) * from (select "
-        f"{texts['customer_id']} as customer_id, nullif({texts['email']}, '') as email, "
-        f"nullif({texts['phone']}, '') as phone, "
+        f"create or replace temp table contacts as select * exclude (distance) from "
+        "(select distinct on (customer_id) * from (select "
+        f"{customer} as customer_id, {id_distance(texts['customer_id'], params)} as distance, "
+        f"nullif({texts['email']}, '') as email, nullif({texts['phone']}, '') as phone, "
         f"case when {consent} in ({answers}) then true when {consent} in ({refusals}) then false end as consent, "
         f"{consent} is not null and {consent} not in ({answers}, {refusals}, '') as is_unclear from raw_contacts) "
-        "where customer_id <> '' order by all"
+        "where customer_id <> '' order by all)"
     )
     count, unclear = db.execute("select count(*), count(*) filter (where is_unclear) from contacts").fetchone()
     read = db.execute("select count(*) from raw_contacts").fetchone()[0]

@@ -34,6 +34,7 @@ EXPECTATIONS = {
 DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?([AP]M|Z|UTC|[+-]\d\d(:?\d\d)?))?)?"
 """The only values shown: anything else in a column of times could be personal data of a wrongly mapped column."""
 HINTS = {
+    "not_a_customer": "; source.ids.not_customers lists their ids, such as 0 or guest; take out one that is a customer",
     "discount_above_price": "; unit_price may already be net of the discount: then leave out the column discount",
 }
 """What to do about a warning, by rule."""

@@ -13,7 +13,8 @@ import ibis.expr.types as ir
 from features import checks
 from features.events import WITHOUT_PRODUCT, EventType
 from pipeline.config.params import Params
-from pipeline.ingest.customers.forgotten_rows import LeftOut
+from pipeline.ingest.customers.id_warnings import lost_zeros_warning
+from pipeline.ingest.customers.known_ids import CustomerIds, LeftOut, count_customers
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.sql import literal
@@ -33,7 +34,8 @@ class ReadingSummary:
 
     ``unlisted_count`` is the number of events of types in no list of `source.events.event_types`. ``other_event_types``
     has the most frequent of these types, shortened; it is empty if there are more than `MAX_TYPES`. ``read_count`` is
-    the sum of accepted, rejected and forgotten rows; the last belong to customers who were forgotten.
+    the sum of accepted, rejected, forgotten and left_out rows; forgotten rows belong to customers who were forgotten.
+    ``joined_count`` is the number of ids that others stand for by `source.identities`.
     """
 
     files: dict[str, int]
@@ -55,6 +57,8 @@ class ReadingSummary:
     digest: str
     warnings: list[str] = field(default_factory=list)
     forgotten_count: int = 0
+    joined_count: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -68,22 +72,21 @@ def summarise(
     rules: tuple[checks.Rule, ...],
     products: ir.Table | None,
     duplicate_count: int,
-    left_out: LeftOut,
+    ids: CustomerIds,
 ) -> ReadingSummary:
     """Count the rows of the tables raw_events, broken_rows and accepted_events, and of the view ``events``."""
     raw = findings.tables["events"]
     accepted, rejected, by_rule = _count_reasons(con, raw, rules)
-    read, forgotten = _count_read(con, raw, left_out), left_out.total_count
-    if read != accepted + rejected + forgotten:
-        raise AssertionError(f"read {read:,}, accepted {accepted:,}, rejected {rejected:,}, forgotten {forgotten:,}")
+    read, forgotten = _count_read(con, raw, ids.left_out), ids.left_out.forgotten_count
+    _refuse_lost_rows(read, accepted, rejected, forgotten + sum(findings.left_out.values()))
     _count_by_product(con, params.as_of)
     kinds = _count_by_kind(con)
-    has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     event_types = {kind.name: kind.count for kind in kinds}
-    customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown, without_category = _count_uncategorised(con, products)
+    findings.warnings += _product_id_warnings(con) if unknown else []
     unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
     con.con.execute("drop table temp.main.events_by_product")
+    has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     findings.warnings += _event_type_warnings(event_types, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
@@ -105,18 +108,32 @@ def summarise(
         other_event_types=others,
         first_event_at=str(min((kind.first_at for kind in kinds), default="")),
         last_event_at=str(max((kind.last_at for kind in kinds if kind.last_at), default="")),
-        customer_count=customers,
+        customer_count=_count_customers(con, ids, is_whole=accepted + forgotten == read),
         product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
         digest=_digest(findings.tables),
         warnings=findings.warnings,
         forgotten_count=forgotten,
+        joined_count=ids.joined_count,
+        left_out=findings.left_out,
     )
 
 
 def _count_read(con: Backend, raw: RawTable, left_out: LeftOut) -> int:
     """All rows, counted and not summed up, so that a lost row is noticed."""
     split: int = con.con.execute("select count(*) from raw_events").fetchone()[0]
-    return split + len(raw.unreadable) + left_out.unreadable_count
+    return split + len(raw.unreadable) + left_out.forgotten_line_count
+
+
+def _refuse_lost_rows(read: int, accepted: int, rejected: int, left_out: int) -> None:
+    if read != accepted + rejected + left_out:
+        raise AssertionError(f"read {read:,}, accepted {accepted:,}, rejected {rejected:,}, left out {left_out:,}")
+
+
+def _count_customers(con: Backend, ids: CustomerIds, *, is_whole: bool) -> int:
+    """Customers with an accepted event; if all rows were accepted, they are known without a scan."""
+    if is_whole:
+        return count_customers(con, ids)
+    return int(con.con.execute("select count(distinct customer_id) from events").fetchone()[0])
 
 
 def _count_by_product(con: Backend, as_of: datetime) -> None:
@@ -174,6 +191,13 @@ def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, 
         f"{lacks_category}) from events_by_product e left join products p on e.product_id = p.product_id"
     ).fetchone()
     return int(unknown or 0), int(without or 0)
+
+
+def _product_id_warnings(con: Backend) -> list[str]:
+    """A warning if products of the events are in the catalogue with leading zeros, or without."""
+    ids = "select distinct product_id as id from events_by_product where product_id is not null"
+    products = "select product_id as id from products"
+    return lost_zeros_warning(con, ids, products, what="product ids", where="source.products")
 
 
 def _unlisted_types(con: Backend, params: Params) -> tuple[int, dict[str, int]]:

@@ -218,6 +218,16 @@ def test_similar_ids_are_named(explained: Callable[..., str], scores: Any) -> No
             explained(given)
 
 
+def test_the_id_is_read_as_those_of_the_log_are(trained: tuple[Params, TrainingResult], scores: Any) -> None:
+    params, result = trained
+    customer = scores.index[scores.order_count > 3][0]
+    ids = params.source.ids.model_copy(update={"normalise": "lower"})
+    params = params.model_copy(update={"source": params.source.model_copy(update={"ids": ids})})
+    given = f" {customer.upper()} "
+    text = explain(params, customer=given, category=None, model_uri=result.model_uri, progress=SILENT)
+    assert scores.segment[customer] in text
+
+
 def test_spend_is_that_of_the_report_and_the_segment_has_its_rule(
     explained: Callable[..., str], scores: Any, trained: tuple[Params, TrainingResult]
 ) -> None:

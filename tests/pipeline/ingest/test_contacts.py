@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import ibis
 import pytest
 
 from pipeline.config.sections.audiences import ContactsTable
+from pipeline.config.sections.source import IdentitiesTable, IdsParams
 from pipeline.ingest.customers.contacts import Contacts, read_contacts
 from pipeline.ingest.files.raw_tables import SourceError
 
@@ -19,9 +21,17 @@ def con() -> Iterator[ibis.backends.duckdb.Backend]:
     connection.disconnect()
 
 
-def read(con, folder: Path, text: str, **columns: str) -> Contacts:
+def read(
+    con,
+    folder: Path,
+    text: str,
+    ids: IdsParams = IdsParams(),  # noqa: B008
+    identities: IdentitiesTable | None = None,
+    **columns: str,
+) -> Contacts:
     (folder / "contacts.csv").write_text(text, encoding="utf-8")
-    params = SimpleNamespace(folder=folder, path=lambda name: folder / name)
+    source, as_of = SimpleNamespace(ids=ids, identities=identities), datetime(2025, 1, 1, tzinfo=UTC)
+    params = SimpleNamespace(folder=folder, path=lambda name: folder / name, source=source, as_of=as_of)
     return read_contacts(con, ContactsTable(path="contacts.csv", columns=columns), params)
 
 
@@ -41,6 +51,16 @@ def test_a_customer_with_two_rows_has_the_first(con, tmp_path: Path) -> None:
     assert con.to_pandas(contacts.table).email.tolist() == ["a@b.al"]
     assert contacts.repeated_count == 1
     assert not contacts.has_consent
+
+
+def test_contacts_of_a_persons_ids(con, tmp_path: Path) -> None:
+    (tmp_path / "links.csv").write_text("customer_id,alias_id\nann,old-1\nbo,old-2\n", encoding="utf-8")
+    text = "customer_id,email\nOLD-1,before@b.al\n Ann,now@b.al\nold-2,bo@b.al\n"
+    identities = IdentitiesTable(path="links.csv")
+    contacts = read(con, tmp_path, text, ids=IdsParams(normalise="lower"), identities=identities)
+    rows = con.to_pandas(contacts.table.order_by("customer_id"))
+    assert rows.customer_id.tolist() == ["ann", "bo"] and contacts.repeated_count == 1
+    assert rows.email.tolist() == ["now@b.al", "bo@b.al"]
 
 
 def test_a_table_without_any_address_is_refused(con, tmp_path: Path) -> None:

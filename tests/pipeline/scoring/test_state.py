@@ -320,6 +320,33 @@ def test_only_requested_columns_are_fetched_with_the_same_values(saved: Night) -
 
 
 @pytest.mark.slow
+def test_a_state_follows_links_and_exclusions(small: Callable[..., Params], tmp_path: Path) -> None:
+    """With the same links and exclusions only new events are read; with others, everything."""
+    links = pd.DataFrame({"customer_id": ["c1", "c2"], "alias_id": ["c7", "c9"]})
+    links.to_csv(tmp_path / "links.csv", index=False)
+    (tmp_path / "staff.txt").write_text("c3\n", encoding="utf-8")
+    lists = (
+        f"source.identities={{path: {tmp_path / 'links.csv'}}}",
+        f"source.exclude.customer_ids={tmp_path / 'staff.txt'}",
+    )
+    night = start(small(*lists), 3)
+    as_of, whole = START + timedelta(days=30), "State built from the whole log, as source.identities or source.exclude"
+    night.updated(as_of)
+    for number in range(4):
+        as_of += timedelta(days=1)
+        night.write(as_of)
+        if number == 1:
+            pd.concat([links, links.assign(alias_id=["c4", "c5"])]).to_csv(tmp_path / "links.csv", index=False)
+        if number == 3:
+            (tmp_path / "staff.txt").write_text("c3\nc6\n", encoding="utf-8")
+        result = night.updated(as_of)
+        assert any(text.startswith(whole) for text in result.messages) == (number in (1, 3))
+        assert any("only events from" in text for text in result.messages) == (number in (0, 2))
+        assert_same(result, night.rebuilt(as_of))
+    assert not {"c3", "c6", "c4", "c5", "c7", "c9"} & {*result.profiles.table.customer_id}
+
+
+@pytest.mark.slow
 def test_rows_that_arrive_too_late_are_reported_and_not_counted(small: Callable[..., Params]) -> None:
     night = start(small(), 7)
     as_of = START + timedelta(days=30)

@@ -18,7 +18,7 @@ from pipeline.audiences.changes import keep_changes
 from pipeline.audiences.storage import store
 from pipeline.cli import main
 from pipeline.commands.actions import forget as module
-from pipeline.commands.actions.forget import forget, read_ids
+from pipeline.commands.actions.forget import forget
 from pipeline.commands.history import history
 from pipeline.commands.score import score
 from pipeline.commands.train import TrainingResult, train
@@ -27,6 +27,7 @@ from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
 from pipeline.config.sections.audiences import AudienceParams
+from pipeline.ingest.customers.id_lists import read_ids
 from pipeline.stores import files
 from pipeline.stores.forgotten import FOLDER, LIST, read_list
 from pipeline.stores.writers import write_table
@@ -302,12 +303,30 @@ def test_a_damaged_file_stops_before_anything_changes(tmp_path: Path) -> None:
     assert not (scores.parent / FOLDER / LIST).exists() and len(pd.read_parquet(scores)) == 1
 
 
+def test_all_ids_of_a_person_are_forgotten(tmp_path: Path) -> None:
+    links = tmp_path / "links.csv"
+    links.write_text("customer_id,alias_id\nann,d1\nann,d2\n", encoding="utf-8")
+    params = small(tmp_path, f"source.identities={{path: {links}}}", "source.ids.normalise=lower")
+    scores = write_scores(params, "ann", "bo")
+    rejected = scores.with_name("rejected.parquet")
+    raws = [f'{{"client": "{each}"}}' for each in ("ANN", "D2", "d22", "Bo", "Joann")]
+    pd.DataFrame({"raw": raws}).to_parquet(rejected)
+    text = forget(params, [" D1"], progress=SILENT)
+    assert "Forgotten 1 customer" in text
+    assert pd.read_parquet(scores).customer_id.tolist() == ["bo"]
+    assert pd.read_parquet(rejected).raw.tolist() == raws[2:]
+    listed = read_list(params)
+    assert listed is not None and all(map(listed.holds, ("ann", "d1", "d2", " D1")))
+    with pytest.raises(UserError, match=r"1 of 2 are unknown \(number 2\)"):
+        forget(params, ["BO", "stranger"], progress=SILENT)
+
+
 def test_ids_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_text("\ufeffa\n\n b b \r\nc", encoding="utf-8")
-    assert read_ids(path) == ["a", "b b", "c"]
-    with pytest.raises(UserError, match="one customer id per line"):
-        read_ids(tmp_path / "none.txt")
+    assert read_ids(path, key="--file") == ["a", "b b", "c"]
+    with pytest.raises(UserError, match=r"--file: expected a file of customer ids at .*none\.txt, found none"):
+        read_ids(tmp_path / "none.txt", key="--file")
 
 
 def test_receipts_and_lists_are_private(tmp_path: Path) -> None:
