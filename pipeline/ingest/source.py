@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING
 import ibis.expr.types as ir
 
 from features import checks
-from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.ingest import catalogue
-from pipeline.ingest.columns.column_mapping import map_columns, unused_column_warnings
+from pipeline.ingest.columns.column_mapping import map_event_columns, unused_column_warnings
 from pipeline.ingest.customers.forgotten_rows import LeftOut, drop_forgotten, find_forgotten
 from pipeline.ingest.duplicates import distinct_events
-from pipeline.ingest.events import REQUIRED, check_events, keep_only_since
+from pipeline.ingest.events import check_events, keep_only_since
 from pipeline.ingest.files.raw_tables import SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
+from pipeline.ingest.findings.number_formats import grouped_price_warnings, refuse_mixed_signs
 from pipeline.ingest.findings.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.findings.summary import ReadingSummary, summarise
+from pipeline.ingest.orders.amounts import refuse_row_values
+from pipeline.ingest.orders.currencies import read_rates, refuse_mixed_currencies
+from pipeline.ingest.orders.fill import fill_by_order, refuse_unfilled
+from pipeline.ingest.orders.returns import add_noted_refunds
 from pipeline.stores.forgotten import read_list
 
 if TYPE_CHECKING:
@@ -76,22 +80,29 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     source = params.source
     findings = Findings()
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
+    findings.warnings += fill_by_order(con, params, raw)
     if since is not None:
         keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
-    found = map_columns(raw, source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    found = map_event_columns(raw, source.events)
     findings.warnings += unused_column_warnings(raw, found, key="source.events")
     forgotten, left_out = read_list(params), LeftOut()
     if forgotten is not None:
         raw, left_out = find_forgotten(con, forgotten, raw, found["customer_id"])
         findings.tables["events"] = raw
     rules = checks.rules(max_text_chars=source.max_text_chars)
-    check_events(con, params, raw, rules, has_forgotten=left_out.row_count > 0)
+    refuse_mixed_signs(con, params, raw)
+    findings.warnings += grouped_price_warnings(con, params, raw)
+    read_rates(con, params, findings)
+    findings.left_out = check_events(con, params, raw, rules, has_forgotten=left_out.row_count > 0)
+    refuse_row_values(con, params, raw)
+    findings.warnings += refuse_mixed_currencies(con, params, raw)
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)
     if forgotten is not None and customers is not None:
         drop_forgotten(con, forgotten, "customers")
     events, duplicate_count = distinct_events(con, drop_duplicates=source.drop_duplicates)
+    events = add_noted_refunds(con, params, raw, events)
     summary = summarise(con, params, findings, rules, products, duplicate_count, left_out)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
@@ -100,6 +111,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
             raise SourceError("source.events: expected rows, found none.")
         return Source(events, products, customers, summary)
     _refuse_as_of_before_first_event(params, summary)
+    summary.warnings.extend(refuse_unfilled(con, params, raw, summary))
     enforce_thresholds(con, params, raw, summary, rules, rejected_path)
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.config.errors import UserError
+from pipeline.report.reading import Reading
 from pipeline.report.segment import Part, Segment, Texts
 
 HINT = "Train again, or use the version of Kindred that trained it."
@@ -100,30 +101,6 @@ class Crosstab(Part):
     columns: list[str]
     counts: Counts
     ratios: Ratios
-
-
-class Reading(Part):
-    """`pipeline.ingest.findings.summary.ReadingSummary`."""
-
-    files: dict[str, int]
-    read_count: int
-    accepted_count: int
-    rejected_count: int
-    rejected_by_rule: dict[str, int]
-    noted_by_rule: dict[str, int]
-    duplicate_count: int
-    duplicates_dropped: bool
-    physical_line_count: int | None
-    event_types: dict[str, int]
-    unlisted_count: int
-    other_event_types: dict[str, int]
-    first_event_at: str
-    last_event_at: str
-    customer_count: int
-    product_count: int
-    digest: str
-    warnings: list[str]
-    forgotten_count: int = 0
 
 
 class Candidate(Part):

@@ -17,10 +17,13 @@ class Findings:
         Tables by their key in `source` of params.yaml.
     warnings : list of str
         In plain words, without any customer's data.
+    left_out : dict of str to int
+        Rows of the events that are left out on purpose, by reason; they are neither accepted nor rejected.
     """
 
     tables: dict[str, RawTable] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def add(self, key: str, raw: RawTable) -> RawTable:
         """Record a table that was read."""

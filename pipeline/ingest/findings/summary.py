@@ -33,7 +33,7 @@ class ReadingSummary:
 
     ``unlisted_count`` is the number of events of types in no list of `source.events.event_types`. ``other_event_types``
     has the most frequent of these types, shortened; it is empty if there are more than `MAX_TYPES`. ``read_count`` is
-    the sum of accepted, rejected and forgotten rows; the last belong to customers who were forgotten.
+    the sum of accepted, rejected, forgotten and left_out rows; forgotten rows belong to customers who were forgotten.
     """
 
     files: dict[str, int]
@@ -55,6 +55,7 @@ class ReadingSummary:
     digest: str
     warnings: list[str] = field(default_factory=list)
     forgotten_count: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -73,17 +74,16 @@ def summarise(
     """Count the rows of the tables raw_events, broken_rows and accepted_events, and of the view ``events``."""
     raw = findings.tables["events"]
     accepted, rejected, by_rule = _count_reasons(con, raw, rules)
-    read, forgotten = _count_read(con, raw, left_out), left_out.total_count
-    if read != accepted + rejected + forgotten:
-        raise AssertionError(f"read {read:,}, accepted {accepted:,}, rejected {rejected:,}, forgotten {forgotten:,}")
+    read, other = _count_read(con, raw, left_out), left_out.total_count + sum(findings.left_out.values())
+    if read != accepted + rejected + other:
+        raise AssertionError(f"read {read:,}, accepted {accepted:,}, rejected {rejected:,}, left out {other:,}")
     _count_by_product(con, params.as_of)
     kinds = _count_by_kind(con)
-    has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     event_types = {kind.name: kind.count for kind in kinds}
-    customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown, without_category = _count_uncategorised(con, products)
     unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
     con.con.execute("drop table temp.main.events_by_product")
+    has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     findings.warnings += _event_type_warnings(event_types, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
         files={key: len(table.files) for key, table in findings.tables.items()},
@@ -105,11 +105,12 @@ def summarise(
         other_event_types=others,
         first_event_at=str(min((kind.first_at for kind in kinds), default="")),
         last_event_at=str(max((kind.last_at for kind in kinds if kind.last_at), default="")),
-        customer_count=customers,
+        customer_count=con.con.execute("select count(distinct customer_id) from events").fetchone()[0],
         product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
         digest=_digest(findings.tables),
         warnings=findings.warnings,
-        forgotten_count=forgotten,
+        forgotten_count=left_out.total_count,
+        left_out=findings.left_out,
     )
 
 
@@ -164,9 +165,11 @@ def _count_by_kind(con: Backend) -> list[_KindCounts]:
 def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, int]:
     """Events of products that are not in the catalogue, and other events that lack a category they need."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
-    lacks_category = f"has_no_path and event_type not in ({kinds})"
+    # A refund of an amount has no product, and needs no category.
+    is_refund = f"(event_type = '{EventType.RETURN}' and e.product_id is null)"
+    lacks_category = f"has_no_path and event_type not in ({kinds}) and not {is_refund}"
     if products is None:
-        without = con.con.execute(f"select sum(rows) from events_by_product where {lacks_category}").fetchone()[0]
+        without = con.con.execute(f"select sum(rows) from events_by_product e where {lacks_category}").fetchone()[0]
         return 0, int(without or 0)
     is_unknown = "e.product_id is not null and p.product_id is null"
     unknown, without = con.con.execute(

@@ -87,6 +87,7 @@ def data_quality_sheet(summary: Summary) -> Sheet:
         ("rows", "accepted", reading.accepted_count),
         ("rows", "rejected", reading.rejected_count),
         *([("rows", "of forgotten customers", reading.forgotten_count)] if reading.forgotten_count else []),
+        *(("rows", group, count) for group, count in reading.left_out.items()),
         (
             "rows",
             "repeat others; " + ("removed" if reading.duplicates_dropped else "kept"),
