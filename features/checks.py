@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import ibis
 import ibis.expr.types as ir
 
-from features.events import WITHOUT_PRODUCT
+from features.events import WITHOUT_PRODUCT, EventType
 
 REASONS = "reasons"
 NUMBERS = ("quantity", "unit_price", "discount")
@@ -43,6 +43,11 @@ def _is_blank(text: ir.StringValue) -> ir.BooleanValue:
     return text.isnull() | ibis.cases((text < "!", text.strip() == ""), else_=False)
 
 
+def _is_refund(events: ir.Table) -> ir.BooleanValue:
+    """Whether money is given back for an order, or an amount of it is known: that needs no product."""
+    return (events.event_type == str(EventType.RETURN)) & (events.order_id.notnull() | events.unit_price.notnull())
+
+
 def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
     """All rules, in the order of their bits.
 
@@ -68,6 +73,7 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
                 t.event_type.notin([str(kind) for kind in WITHOUT_PRODUCT])
                 & _is_blank(t.product_id)
                 & _is_blank(t.category_path)
+                & ~_is_refund(t)
             ),
         ),
         Rule(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -13,9 +14,11 @@ from features.value import order_key
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.findings import clocks
+from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
+from pipeline.ingest.findings.totals import Totals, shop_totals
 from pipeline.ingest.source import read_source
-from pipeline.report.terminal import align_columns, paragraphs
+from pipeline.report.terminal import align_columns, counted, paragraphs
 from pipeline.segmentation import sanity_checks
 from pipeline.stores.workspace import workspace
 
@@ -31,15 +34,18 @@ def check(params: Params, *, progress: Progress) -> str:
             sanity_checks.check_as_of_age(params, source.summary)
             + sanity_checks.check_timezone(params, source)
             + sanity_checks.check_row_totals(observed)
+            + check_line_totals(observed)
+            + check_repeated_discounts(observed)
             + sanity_checks.check_units(observed, source.products)
             + sanity_checks.check_contact_events(_orders_and_contacts(observed))
             + clocks.check_missing_days(days)
             + clocks.check_exchanged_days(days)
             + clocks.check_two_clocks(observed, source.summary.accepted_count)
         )
+        totals = shop_totals(source.events, params.as_of)
         unlisted = unlisted_note(source.summary)
         warnings = [unlisted, *warnings] if unlisted else warnings
-        counts = reading_text(source.summary, params.local_timezone)
+        counts = reading_text(source.summary, params.local_timezone, totals_lines(totals, params.currency))
         return "\n".join([counts, *paragraphs("Warnings", warnings)])
 
 
@@ -60,8 +66,8 @@ def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
     )
 
 
-def reading_text(reading: ReadingSummary, timezone: str) -> str:
-    """Counts of read, accepted and rejected rows, one per line; times are in ``timezone``."""
+def reading_text(reading: ReadingSummary, timezone: str, totals: Sequence[str] = ()) -> str:
+    """Counts of read, accepted and rejected rows, one per line, and ``totals``; times are in ``timezone``."""
     first, last = (_local_time(at, timezone) for at in (reading.first_event_at, reading.last_event_at))
     rules = [(rule, count, "") for rule, count in reading.rejected_by_rule.items()]
     rules += [(rule, count, "(kept)") for rule, count in reading.noted_by_rule.items()]
@@ -79,10 +85,29 @@ def reading_text(reading: ReadingSummary, timezone: str) -> str:
     return "\n".join(
         [
             *align_columns([(label, f"{count:,}", remark) for label, count, remark in rows], right={1}),
+            *totals,
             f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading.event_types.items())}",
             f"Period    {first} to {last} (time zone {timezone})",
         ]
     )
+
+
+def totals_lines(totals: Totals, currency: str | None) -> list[str]:
+    """Spend and refunds, each in a line; none if nothing was bought or given back."""
+
+    def money(amount: float) -> str:
+        return f"{amount:,.2f} {currency or ''}".rstrip()
+
+    lines = []
+    if totals.spend:
+        lines.append(
+            f"Spend     {money(totals.spend)} in {counted(totals.order_count, 'order')}; "
+            f"{money(totals.average_order)} on average, {money(totals.largest_order)} at most; "
+            f"{totals.largest_customer_share:.1%} by one customer"
+        )
+    if totals.refunded:
+        lines.append(f"Refunds   {money(totals.refunded)} in {counted(totals.return_count, 'return')}")
+    return lines
 
 
 def _local_time(utc_time: str, timezone: str) -> str:

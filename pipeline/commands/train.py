@@ -20,6 +20,7 @@ from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params
@@ -290,6 +291,8 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
     warnings = (
         sanity_checks.check_as_of_age(params, source.summary)
         + sanity_checks.check_row_totals(transactions)
+        + check_line_totals(transactions)
+        + check_repeated_discounts(transactions)
         + sanity_checks.check_units(transactions, source.products)
         + sanity_checks.check_contact_events(profiles.table)
         + sanity_checks.check_category_coverage(params, profiles)

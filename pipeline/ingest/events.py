@@ -9,13 +9,15 @@ from features import checks
 from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.ingest import catalogue
-from pipeline.ingest.columns.column_mapping import map_columns
-from pipeline.ingest.columns.numbers import as_number, is_unreadable_number
+from pipeline.ingest.columns.column_mapping import map_event_columns
+from pipeline.ingest.columns.numbers import as_number, declared_format, is_unreadable_number
 from pipeline.ingest.columns.texts import as_category_path, as_event_type, has_long_text, text_of
 from pipeline.ingest.columns.times import time_sql, with_day_order
 from pipeline.ingest.customers.exclusions import without_excluded_rows
 from pipeline.ingest.customers.known_ids import CustomerIds
 from pipeline.ingest.files.raw_tables import RawTable
+from pipeline.ingest.orders.order_rows import ORDER_NUMBERS, needs_copy, order_inputs, with_order_facts
+from pipeline.ingest.orders.statuses import count_left_out
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
 from pipeline.stores.database import create_view, materialise
 
@@ -23,37 +25,43 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 
-REQUIRED = ("customer_id", "occurred_at", "event_type")
 NUMBERS = ("quantity", "unit_price", "discount")
 HASH = "kindred_hash"
 """Column of `checked_rows`: a hash of the whole event."""
 
 
-def check_events(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], ids: CustomerIds) -> int:
-    """Table broken_rows (file, row, reasons) and view accepted_events, which has our columns.
-
-    Returns the number of rows that `source.exclude.where` leaves out.
+def check_events(
+    con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], ids: CustomerIds
+) -> dict[str, int]:
+    """Table broken_rows (file, row, reasons) and view accepted_events; returns the rows left out, by reason.
 
     Rows are not copied: twenty million take three gigabytes, and writing them takes longer than reading them again from
-    Parquet, where each later step reads only the columns it needs. Only logs whose times are texts are copied, so that
-    the times are parsed once.
+    Parquet, where each later step reads only the columns it needs. Only logs whose times are texts, or whose rows
+    depend on other rows of their order, are copied.
     """
-    parsed = con.sql(_parse_events(con, raw, params, ids))
-    at = params.source.events.columns.get("occurred_at", "occurred_at")
-    if raw.columns[at] == "VARCHAR":
+    table, left_out = params.source.events, {}
+    query = _parse_events(con, raw, params, ids)
+    if table.has_statuses:
+        left_out = count_left_out(con, query, table.statuses)
+        query = f"select * from ({query}) where status_group is null"
+    query = with_order_facts(con, params, raw, query)
+    parsed = con.sql(f"select *, hash({', '.join(EVENT_SCHEMA)}) as {HASH} from ({query})")
+    found = map_event_columns(raw, table)
+    if raw.columns[found["occurred_at"]] == "VARCHAR" or needs_copy(found, params):
         parsed = materialise(con, parsed, "parsed_events")
     parsed, excluded_count = without_excluded_rows(con, params, parsed)
     reasons = checks.with_reasons(parsed, rules)
     checked = materialise(con, reasons.select(FILE, ROW, HASH, checks.REASONS), "checked_rows")
     broken = materialise(con, checks.rejected(checked).drop(HASH), "broken_rows")
     create_view(con, checks.accepted(parsed, broken, place=(FILE, ROW)), "accepted_events")
-    return excluded_count
+    excluded_count += ids.left_out.excluded_row_count
+    return left_out | ({"excluded": excluded_count} if excluded_count else {})
 
 
 def _parse_events(con: Backend, raw: RawTable, params: Params, ids: CustomerIds) -> str:
     """SQL for the raw events with our columns and types, and the flags that the rules need."""
-    table = params.source.events
-    user_columns = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    table, form = params.source.events, declared_format(params.source.events)
+    user_columns = map_event_columns(raw, table)
     at, kind_column = user_columns["occurred_at"], user_columns["event_type"]
 
     selected = {
@@ -68,7 +76,7 @@ def _parse_events(con: Backend, raw: RawTable, params: Params, ids: CustomerIds)
         if name not in user_columns:
             selected[name] = "null::double" if name in NUMBERS else "null::varchar"
         elif name in NUMBERS:
-            selected[name] = as_number(user_columns[name], raw.columns[user_columns[name]])
+            selected[name] = as_number(user_columns[name], raw.columns[user_columns[name]], form)
         else:
             selected[name] = text_of(con, raw.name, user_columns[name], raw.columns[user_columns[name]])
     selected["quantity"] = f"coalesce({selected['quantity']}, 1.0)"
@@ -76,18 +84,17 @@ def _parse_events(con: Backend, raw: RawTable, params: Params, ids: CustomerIds)
     if "category_path" in user_columns:
         catalogue.refuse_decimals(con, raw, user_columns["category_path"], key="source.events.columns.category_path")
         selected["category_path"] = as_category_path(selected["category_path"], params.source.category_separator)
-    unreadable = [
-        is_unreadable_number(user_columns[n], raw.columns[user_columns[n]]) for n in NUMBERS if n in user_columns
-    ]
+    selected |= order_inputs(raw, user_columns, table)
+    numbers = [user_columns[name] for name in (*NUMBERS, *ORDER_NUMBERS) if name in user_columns]
+    unreadable = [is_unreadable_number(column, raw.columns[column], form) for column in numbers]
     texts = [
         quoted(user_columns[n]) for n in EVENT_SCHEMA if n in user_columns and raw.columns[user_columns[n]] == "VARCHAR"
     ]
     selected["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
     selected["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in selected.items())
-    columns = ", ".join(EVENT_SCHEMA)
     return (
-        f"select *, hash({columns}) as {HASH}, {ids.is_not_a_customer} as is_not_a_customer "
+        f"select *, {ids.is_not_a_customer} as is_not_a_customer "
         f"from (select {listed}, {FILE}, {ROW} from raw_events) where {ids.is_kept}"
     )
 
@@ -97,9 +104,7 @@ def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime
 
     These events are few and read several times, so they get their own table instead of a full scan each time.
     """
-    at = map_columns(raw, params.source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")[
-        "occurred_at"
-    ]
+    at = map_event_columns(raw, params.source.events)["occurred_at"]
     con.con.execute("drop view if exists all_raw_events; drop table if exists all_raw_events")
     kind = "view" if raw.files and not raw.has_lines else "table"
     con.con.execute(f"alter {kind} raw_events rename to all_raw_events")

@@ -13,22 +13,26 @@ from typing import TYPE_CHECKING
 import ibis.expr.types as ir
 
 from features import checks
-from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.config.sections.source import ExcludeParams
 from pipeline.ingest import catalogue
-from pipeline.ingest.columns.column_mapping import map_columns, unused_column_warnings
+from pipeline.ingest.columns.column_mapping import map_event_columns, unused_column_warnings
 from pipeline.ingest.columns.times import with_day_order
 from pipeline.ingest.customers.exclusions import customers_of_domains, exclusion_warnings, listed_ids
 from pipeline.ingest.customers.id_warnings import id_warnings
 from pipeline.ingest.customers.identities import ALIASES, read_identities
 from pipeline.ingest.customers.known_ids import find_customer_ids
 from pipeline.ingest.duplicates import distinct_events
-from pipeline.ingest.events import REQUIRED, check_events, keep_only_since
+from pipeline.ingest.events import check_events, keep_only_since
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
+from pipeline.ingest.findings.number_formats import grouped_price_warnings, refuse_mixed_signs
 from pipeline.ingest.findings.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.findings.summary import ReadingSummary, summarise
+from pipeline.ingest.orders.amounts import refuse_row_values
+from pipeline.ingest.orders.currencies import read_rates, refuse_mixed_currencies
+from pipeline.ingest.orders.fill import fill_by_order, refuse_unfilled
+from pipeline.ingest.orders.returns import add_noted_refunds
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -82,8 +86,9 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     source = params.source
     findings = Findings()
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
-    found = map_columns(raw, source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    found = map_event_columns(raw, source.events)
     params = _with_day_order(con, params, raw, found["occurred_at"])
+    findings.warnings += fill_by_order(con, params, raw)
     if since is not None:
         keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
@@ -99,10 +104,14 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
         findings.warnings += id_warnings(con, params, has_customers=customers is not None)
         findings.warnings += exclusion_warnings(con, params)
     rules = checks.rules(max_text_chars=source.max_text_chars)
-    excluded_count = ids.left_out.excluded_row_count + check_events(con, params, raw, rules, ids)
-    if excluded_count:
-        findings.left_out["excluded"] = excluded_count
+    refuse_mixed_signs(con, params, raw)
+    findings.warnings += grouped_price_warnings(con, params, raw)
+    read_rates(con, params, findings)
+    findings.left_out = check_events(con, params, raw, rules, ids)
+    refuse_row_values(con, params, raw)
+    findings.warnings += refuse_mixed_currencies(con, params, raw)
     events, duplicate_count = distinct_events(con, drop_duplicates=source.drop_duplicates)
+    events = add_noted_refunds(con, params, raw, events)
     summary = summarise(con, params, findings, rules, products, duplicate_count, ids)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
@@ -111,6 +120,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
             raise SourceError("source.events: expected rows, found none.")
         return Source(events, products, customers, summary)
     _refuse_as_of_before_first_event(params, summary)
+    summary.warnings.extend(refuse_unfilled(con, params, raw, summary))
     enforce_thresholds(con, params, raw, summary, rules, rejected_path)
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)

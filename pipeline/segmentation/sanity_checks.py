@@ -105,7 +105,7 @@ def check_row_totals(events: ir.Table) -> list[str]:
         return []
     return [
         f"{TOP_SHARE:.0%} of purchases account for {share:.0%} of the spend. Spend is quantity times unit_price. If "
-        "the column holds the price of the whole row, divide it in source.events.query: amount / quantity as price"
+        "the column holds the price of the whole row, name it as amount in source.events.columns, not as unit_price"
     ]
 
 

@@ -32,10 +32,33 @@ class TimedTable(Table):
     timezone: Timezone = "UTC"
 
 
+class Statuses(Section):
+    """Values of the column ``status`` whose rows are left out."""
+
+    cancelled: list[str] = Field(default_factory=list)
+    ignored: list[str] = Field(default_factory=list)
+
+
 class EventsTable(TimedTable):
     """The log: one row per event."""
 
     event_types: dict[EventType, list[str]] = Field(default_factory=dict)
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    negative_rows: Literal["reject", "return"] = "reject"
+    fill_by_order: list[str] | None = None
+    statuses: Statuses = Statuses()
+
+    @property
+    def has_statuses(self) -> bool:
+        """Whether rows of some statuses are left out."""
+        return bool(self.statuses.cancelled or self.statuses.ignored)
+
+    @model_validator(mode="after")
+    def _separators_differ(self) -> EventsTable:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise ValueError(f"expected different separators for `decimal` and `thousands`, got {self.decimal!r} twice")
+        return self
 
     @model_validator(mode="after")
     def _each_once(self) -> EventsTable:
@@ -120,6 +143,7 @@ class SourceParams(Section):
     identities: IdentitiesTable | None = None
     ids: IdsParams = IdsParams()
     exclude: ExcludeParams = ExcludeParams()
+    rates: Table | None = None
     category_separator: Annotated[str, Field(min_length=1)] = " > "
     drop_duplicates: bool = False
     max_text_chars: Count = 10_000

@@ -8,9 +8,16 @@ import os
 import re
 from collections.abc import Sequence
 
+from features.events import EVENT_SCHEMA
+from pipeline.config.sections.source import EventsTable
 from pipeline.ingest.files.raw_tables import COMPRESSIONS, READERS, RawTable, SourceError, file_kind
 from pipeline.ingest.sql import literal
 
+REQUIRED = ("customer_id", "occurred_at", "event_type")
+CHARGES = ("shipping", "tax")
+ORDER_COLUMNS = ("amount", "order_total", "order_discount", "refunded", *CHARGES, "currency", "status")
+"""Columns that a log may have in place of prices, or about a whole order; events are made from them."""
+EVENT_COLUMNS = (*EVENT_SCHEMA, *ORDER_COLUMNS)
 NEAR = 0.8
 """Similarity of two names, 0 to 1, above which one may be a misspelling of the other; event_time is not event_type."""
 COLUMN_SYNONYMS = {
@@ -24,7 +31,7 @@ COLUMN_SYNONYMS = {
     "product_id": ("itemid", "item", "sku", "stockcode", "productcode", "product"),
     "category_path": ("category", "categorycode", "categoryname", "cat"),
     "quantity": ("qty", "units", "itemcount", "pieces"),
-    "unit_price": ("price", "itemprice", "priceperunit", "amount"),
+    "unit_price": ("price", "itemprice", "priceperunit"),
     "order_id": ("order", "orderno", "ordernumber", "invoice", "invoiceid", "invoiceno", "basketid", "transactionid"),
     "session_id": ("session", "sessionno", "usersession", "visitid"),
     "channel": ("saleschannel", "trafficsource"),
@@ -38,6 +45,35 @@ WITHOUT_COLUMN = {
     "channel": "channels are not known",
 }
 """Optional column of the events -> what happens if the source does not have it."""
+
+
+def map_event_columns(raw: RawTable, table: EventsTable) -> dict[str, str]:
+    """`map_columns` of the log. Of the columns of orders, only those that are declared or needed are taken.
+
+    Raises
+    ------
+    SourceError
+        See `map_columns`; or the money of a row is declared twice.
+    """
+    found = map_columns(raw, table.columns, list(EVENT_COLUMNS), REQUIRED, key="source.events")
+    declared = [name for name in ("amount", "order_total", "unit_price") if name in table.columns]
+    if {"amount", "order_total"} <= {*declared} or {"amount", "unit_price"} <= {*declared}:
+        raise SourceError(
+            f"source.events.columns: expected amount (paid for the row), or unit_price, or order_total (paid for the "
+            f"whole order, to which unit_price may be added). Found {', '.join(declared)}. Leave out all but one."
+        )
+    charges = [name for name in CHARGES if name in table.columns]
+    if charges and "order_total" not in table.columns:
+        raise SourceError(
+            f"source.events.columns: {', '.join(charges)}: they are taken off order_total, which is not declared. "
+            "Leave them out, as other prices are without them."
+        )
+    if table.has_statuses and "status" not in found:
+        raise SourceError("source.events.statuses: expected a column `status` in source.events.columns, found none.")
+    usable = {*table.columns, "currency"} | ({"status"} if table.has_statuses else set())
+    if not declared:
+        usable.add(next((name for name in ("unit_price", "amount", "order_total") if name in found), ""))
+    return {ours: theirs for ours, theirs in found.items() if ours not in ORDER_COLUMNS or ours in usable}
 
 
 def map_columns(
@@ -82,7 +118,8 @@ def unused_column_warnings(raw: RawTable, found: dict[str, str], *, key: str) ->
     for ours, consequence in WITHOUT_COLUMN.items():
         unused = {plain_name(name): name for name in reversed(raw.columns) if name not in found.values()}
         similar = next((unused[name] for name in (plain_name(ours), *COLUMN_SYNONYMS[ours]) if name in unused), None)
-        if ours not in found and similar is not None:
+        is_priced = ours == "unit_price" and {"amount", "order_total"} & {*found}
+        if ours not in found and similar is not None and not is_priced:
             line = f"{{{ours}: {json.dumps(similar, ensure_ascii=False)}}}"
             warnings.append(
                 f"column {similar!r} looks like {ours} but is not used, so {consequence}: if it is, add "

@@ -130,7 +130,8 @@ def source_files(params: Params) -> list[Path]:
         See `resolve_files`.
     """
     source = params.source
-    tables = {name: getattr(source, name) for name in ("events", "products", "categories", "customers", "identities")}
+    names = ("events", "products", "categories", "customers", "identities", "rates")
+    tables = {name: getattr(source, name) for name in names}
     found: list[Path] = []
     for name, table in tables.items():
         if table is not None and table.query is not None:

@@ -14,6 +14,7 @@ from pipeline.ingest.columns.numbers import is_number
 from pipeline.ingest.columns.times import likely_unit
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
 from pipeline.ingest.files.text_files import with_lines
+from pipeline.ingest.findings.number_formats import format_hint
 from pipeline.ingest.findings.summary import ReadingSummary
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
 from pipeline.stores import files
@@ -35,12 +36,12 @@ DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?([AP
 """The only values shown: anything else in a column of times could be personal data of a wrongly mapped column."""
 HINTS = {
     "not_a_customer": "; source.ids.not_customers lists their ids, such as 0 or guest; take out one that is a customer",
-    "discount_above_price": "; unit_price may already be net of the discount: then leave out the column discount",
+    "discount_above_price": "; unit_price may already be net of the discount: then leave out the column discount. If "
+    "the discount is of the whole order, map it as order_discount",
 }
 """What to do about a warning, by rule."""
 RETURNS_HINT = (
-    "Rows of negative quantity may be returns: make them event_type `return` with a positive quantity; the params.yaml "
-    "that comes with Kindred has an example. "
+    "Purchases with a negative quantity or price may be returns: then write source.events.negative_rows: return. "
 )
 
 
@@ -67,9 +68,10 @@ def enforce_thresholds(
             broken.append((name, count, threshold.error))
         elif count / read > threshold.warn and not (name == "without_category" and _has_no_categories(params, raw)):
             outcome = "kept" if name in summary.noted_by_rule else "rejected"
-            summary.warnings.append(
-                f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {outcome}{HINTS.get(name, '')}"
-            )
+            advice = HINTS.get(name, "")
+            if name == "unreadable_number":
+                advice = f". {format_hint(con, params, raw)}".rstrip(". ")
+            summary.warnings.append(f"{name}: {count:,} of {read:,} rows ({count / read:.2%}), {outcome}{advice}")
     if broken:
         expectations = {rule.name: rule.expectation for rule in rules} | EXPECTATIONS
         lines = [
@@ -79,10 +81,7 @@ def enforce_thresholds(
         ]
         where = f" All rejected rows, with reasons: {rejected_path}." if rejected_path else ""
         names = [name for name, _, _ in broken]
-        hint = _epoch_hint(con, params, raw) if any("time" in name for name in names) else ""
-        if "unreadable_time" in names and not hint:
-            hint = _format_hint(con, params, raw, rules)
-        hint += RETURNS_HINT if "negative_quantity" in names else ""
+        hint = _hints(con, params, raw, rules, names)
         unusable = f"none of the {read:,} rows can" if nothing_left else f"too many of the {read:,} rows cannot"
         raise SourceError(
             f"source.events: {unusable} be used.\n"
@@ -90,6 +89,15 @@ def enforce_thresholds(
             + f"\n{hint}Fix the log or its description in {params.file_name}, or raise the threshold under "
             f"`checks`.{where}"
         )
+
+
+def _hints(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...], names: list[str]) -> str:
+    """What to do about the rules that are broken too often."""
+    hint = _epoch_hint(con, params, raw) if any("time" in name for name in names) else ""
+    if "unreadable_time" in names and not hint:
+        hint = _format_hint(con, params, raw, rules)
+    hint += format_hint(con, params, raw) if "unreadable_number" in names else ""
+    return hint + (RETURNS_HINT if {"negative_quantity", "negative_price"} & {*names} else "")
 
 
 def _has_no_categories(params: Params, raw: RawTable) -> bool:

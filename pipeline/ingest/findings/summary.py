@@ -181,9 +181,11 @@ def _count_by_kind(con: Backend) -> list[_KindCounts]:
 def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, int]:
     """Events of products that are not in the catalogue, and other events that lack a category they need."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
-    lacks_category = f"has_no_path and event_type not in ({kinds})"
+    # A refund of an amount has no product, and needs no category.
+    is_refund = f"(event_type = '{EventType.RETURN}' and e.product_id is null)"
+    lacks_category = f"has_no_path and event_type not in ({kinds}) and not {is_refund}"
     if products is None:
-        without = con.con.execute(f"select sum(rows) from events_by_product where {lacks_category}").fetchone()[0]
+        without = con.con.execute(f"select sum(rows) from events_by_product e where {lacks_category}").fetchone()[0]
         return 0, int(without or 0)
     is_unknown = "e.product_id is not null and p.product_id is null"
     unknown, without = con.con.execute(

@@ -104,3 +104,18 @@ def test_ids_in_unreadable_lines(line: str) -> None:
 @pytest.mark.parametrize("customer_id", ["a@b.example", "cust:7", "Ann Lee", "{7}", "7-8"])
 def test_ids_with_signs(customer_id: str) -> None:
     assert customer_id in possible_ids(f'2025-01-01,{customer_id},"view",x')
+
+
+def test_rows_that_take_a_forgotten_customer_from_their_order_are_left_out(tmp_path: Path) -> None:
+    log = (
+        "customer_id,occurred_at,event_type,product_id,order_id,state\n"
+        "canary,2025-01-01,purchase,p1,1,paid\n,2025-01-01,purchase,p2,1,paid\ncanary,2025-01-01,purchase,p2,1,failed\n"
+        "other,2025-01-01,purchase,p1,2,paid\n,2025-01-01,purchase,p2,2,failed\n"
+    )
+    declared = ("fill_by_order=[customer_id]", "columns={status: state}", "statuses={ignored: [failed]}")
+    params = params_of(tmp_path, log, *(f"source.events.{text}" for text in declared))
+    forget(params, "canary")
+    with connect(params.engine, folder=tmp_path) as con:
+        counts = read_source(con, params, rejected_path=tmp_path / "rejected.parquet").summary
+    assert (counts.read_count, counts.accepted_count, counts.forgotten_count) == (5, 1, 3)
+    assert (counts.left_out, counts.rejected_count) == ({"ignored": 1}, 0)

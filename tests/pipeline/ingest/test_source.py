@@ -421,7 +421,7 @@ def test_only_dates_are_shown_of_a_column_of_times(read: Reader) -> None:
 
 
 def test_negative_quantities_come_with_how_to_map_returns(read: Reader) -> None:
-    with pytest.raises(SourceError, match=r"make them event_type `return` with a positive quantity; the params\.yaml"):
+    with pytest.raises(SourceError, match=r"source\.events\.negative_rows: return"):
         read(
             "customer_id,occurred_at,event_type,product_id,quantity\nc1,2025-01-01,purchase,p1,-1\n",
             "checks.negative_quantity.error=0",

@@ -1,0 +1,1 @@
+"""What rows of one order say about each other: customers, totals, discounts, refunds, statuses and currencies."""
