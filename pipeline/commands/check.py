@@ -14,6 +14,7 @@ from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.source import read_source
+from pipeline.profiles.unusual import find_unusual
 from pipeline.report.terminal import align_columns, paragraphs
 from pipeline.segmentation import sanity_checks
 from pipeline.stores.workspace import workspace
@@ -24,6 +25,8 @@ def check(params: Params, *, progress: Progress) -> str:
     with workspace(params) as session:
         progress("reading and checking")
         source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
+        unusual = find_unusual(session.con, source, params)
+        unusual.write(session.folder)
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
         warnings = (
             sanity_checks.check_as_of_age(params, source.summary)
@@ -31,6 +34,7 @@ def check(params: Params, *, progress: Progress) -> str:
             + sanity_checks.check_row_totals(observed)
             + sanity_checks.check_units(observed, source.products)
             + sanity_checks.check_contact_events(_orders_and_contacts(observed))
+            + unusual.warnings(params)
         )
         unlisted = unlisted_note(source.summary)
         warnings = [unlisted, *warnings] if unlisted else warnings

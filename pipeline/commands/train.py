@@ -24,6 +24,7 @@ from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params
 from pipeline.profiles.search_queries import counts_text
+from pipeline.profiles.unusual import set_apart
 from pipeline.report.pages.render import render
 from pipeline.report.publish import REPORT, results_folder, write_results
 from pipeline.report.summary import Summary
@@ -165,11 +166,18 @@ def _read(con: Backend, params: Params, folder: Path, *, sweep: bool, progress: 
     progress("reading and checking")
     source = read_source(con, params, rejected_path=folder / "rejected.parquet")
     _require_recent_events(source, params)
+    source, params, unusual = set_apart(con, source, params, folder)
     params, backtest, note = fitted_params(con, source, params, progress=progress)
     last_only = not any(needs_choice(facet, sweep=sweep) for facet in facets_of(params))
     past, cutoffs_note = build_cutoffs(con, source, params, last_only=last_only, progress=progress)
     profiles = build_profiles(con, source, params, progress=progress)
-    notes = (*_data_warnings(con, source, profiles, params), note, cutoffs_note, counts_text(profiles.query_counts))
+    notes = (
+        *unusual,
+        *_data_warnings(con, source, profiles, params),
+        note,
+        cutoffs_note,
+        counts_text(profiles.query_counts),
+    )
     return params, ReadLog(source, profiles, past, backtest, tuple(text for text in notes if text))
 
 
