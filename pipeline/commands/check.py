@@ -12,6 +12,7 @@ from features.events import EventType, ObservationWindow
 from features.value import order_key
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.source import read_source
 from pipeline.profiles.unusual import find_unusual
@@ -34,6 +35,7 @@ def check(params: Params, *, progress: Progress) -> str:
             + sanity_checks.check_row_totals(observed)
             + sanity_checks.check_units(observed, source.products)
             + sanity_checks.check_contact_events(_orders_and_contacts(observed))
+            + retry_warnings(observed, params)
             + unusual.warnings(params)
         )
         unlisted = unlisted_note(source.summary)

@@ -20,6 +20,7 @@ from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params
@@ -299,6 +300,7 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
         + sanity_checks.check_units(transactions, source.products)
         + sanity_checks.check_contact_events(profiles.table)
         + sanity_checks.check_category_coverage(params, profiles)
+        + retry_warnings(transactions, params)
     )
     short = require_enough(source, profiles, params)
     missing = sanity_checks.check_missing_event_types(profiles.table)

@@ -14,6 +14,7 @@ from pipeline.ingest.columns.numbers import as_number, is_number, is_unreadable_
 from pipeline.ingest.columns.texts import as_category_path, as_event_type, as_text, has_long_text
 from pipeline.ingest.columns.times import as_time
 from pipeline.ingest.customers.forgotten_rows import IS_KEPT
+from pipeline.ingest.duplicates import EVENT_COLUMNS, EVENT_ID, HASH, duplicate_key, repeat_seconds, rows_before
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
 from pipeline.stores.database import create_view, materialise
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 REQUIRED = ("customer_id", "occurred_at", "event_type")
 NUMBERS = ("quantity", "unit_price", "discount")
-HASH = "kindred_hash"
-"""Column of `checked_rows`: a hash of the whole event."""
 
 
 def check_events(
@@ -51,7 +50,7 @@ def check_events(
 def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
     """SQL for the raw events with our columns and types, and the flags that the rules need."""
     table = params.source.events
-    user_columns = map_columns(raw, table.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    user_columns = map_columns(raw, table.columns, list(EVENT_COLUMNS), REQUIRED, key="source.events")
     at, kind_column = user_columns["occurred_at"], user_columns["event_type"]
 
     def text_of(column: str) -> str:
@@ -72,6 +71,8 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
             selected[name] = as_number(user_columns[name], raw.columns[user_columns[name]])
         else:
             selected[name] = text_of(user_columns[name])
+    if params.source.drop_duplicates == EVENT_ID and EVENT_ID in user_columns:
+        selected[EVENT_ID] = text_of(user_columns[EVENT_ID])
     selected["quantity"] = f"coalesce({selected['quantity']}, 1.0)"
     if "category_path" in user_columns:
         catalogue.refuse_decimals(con, raw, user_columns["category_path"], key="source.events.columns.category_path")
@@ -85,8 +86,8 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
     selected["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
     selected["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in selected.items())
-    columns = ", ".join(EVENT_SCHEMA)
-    return f"select *, hash({columns}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
+    key = duplicate_key(raw, user_columns, params)
+    return f"select *, {key} as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
 
 
 def _has_empty(con: Backend, raw: RawTable, column: str) -> bool:
@@ -99,9 +100,9 @@ def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime
 
     These events are few and read several times, so they get their own table instead of a full scan each time.
     """
-    at = map_columns(raw, params.source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")[
-        "occurred_at"
-    ]
+    user_columns = map_columns(raw, params.source.events.columns, list(EVENT_COLUMNS), REQUIRED, key="source.events")
+    at = user_columns["occurred_at"]
+    since -= timedelta(seconds=repeat_seconds(params))
     con.con.execute("drop view if exists all_raw_events; drop table if exists all_raw_events")
     kind = "view" if raw.files and not raw.has_lines else "table"
     con.con.execute(f"alter {kind} raw_events rename to all_raw_events")
@@ -112,7 +113,9 @@ def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime
     elif raw.columns[at] == "DATE" or raw.columns[at].startswith("TIMESTAMP"):
         # Local time is less than a day from UTC. Unlike the exact condition, this one can use Parquet statistics.
         conditions.append(_between(quoted(at), since - day, until + day))
-    con.con.execute(f"create table raw_events as select * from all_raw_events where {' and '.join(conditions)}")
+    period = " and ".join(conditions)
+    before = rows_before("all_raw_events", user_columns, params, period)
+    con.con.execute(f"create table raw_events as select * from all_raw_events where {period}{before}")
 
 
 def count_before(con: Backend, params: Params, moments: list[datetime]) -> list[int]:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import ibis.expr.types as ir
 
 from features import checks
-from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import map_columns, unused_column_warnings
 from pipeline.ingest.customers.forgotten_rows import LeftOut, drop_forgotten, find_forgotten
-from pipeline.ingest.duplicates import distinct_events
+from pipeline.ingest.duplicates import EVENT_COLUMNS, distinct_events
 from pipeline.ingest.events import REQUIRED, check_events, keep_only_since
 from pipeline.ingest.files.raw_tables import SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
@@ -79,7 +78,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     if since is not None:
         keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
-    found = map_columns(raw, source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
+    found = map_columns(raw, source.events.columns, list(EVENT_COLUMNS), REQUIRED, key="source.events")
     findings.warnings += unused_column_warnings(raw, found, key="source.events")
     forgotten, left_out = read_list(params), LeftOut()
     if forgotten is not None:
@@ -91,7 +90,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     customers = catalogue.read_customers(con, params, findings)
     if forgotten is not None and customers is not None:
         drop_forgotten(con, forgotten, "customers")
-    events, duplicate_count = distinct_events(con, drop_duplicates=source.drop_duplicates)
+    events, duplicate_count = distinct_events(con, params, since=since)
     summary = summarise(con, params, findings, rules, products, duplicate_count, left_out)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,6 +47,10 @@ class EventsTable(TimedTable):
         return self
 
 
+RepeatedWithin = Annotated[float, Field(gt=0, le=86_400)]
+"""Seconds."""
+
+
 class SourceParams(Section):
     """The tables to read."""
 
@@ -55,7 +59,7 @@ class SourceParams(Section):
     categories: Table | None = None
     customers: TimedTable | None = None
     category_separator: Annotated[str, Field(min_length=1)] = " > "
-    drop_duplicates: bool = False
+    drop_duplicates: bool | Literal["event_id"] | RepeatedWithin = False
     max_text_chars: Count = 10_000
 
 
