@@ -33,8 +33,13 @@ RATE_INPUTS = (
 NOISE = -1
 NO_SEGMENT = -1
 """Position that means: no segment."""
-OK, LOW, UNGROUPED = 0, 1, 2
-"""Positions in a facet's ``evidence_words``: clustered; too little data; between clusters or without a category."""
+OK, LOW, UNGROUPED, UNUSUAL = 0, 1, 2, 3
+"""Positions in a facet's ``evidence_words``: clustered; too little data; between clusters or without a category; far
+beyond all others, and not clustered."""
+UNUSUAL_STAGE = "unusual"
+"""Lifecycle stage of these."""
+IS_UNUSUAL = "is_unusual"
+"""Profile column: whether a customer is far beyond all others. Only models with ``caps`` read it."""
 FACETS_FILE, EXPECTED_VALUE_FILE = "facets.json", "expected_value.json"
 EXPECTED_VALUE = ("buy_probability", "expected_spend", "alive_probability")
 """Columns of `expected_value`."""
@@ -377,10 +382,10 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
     model; one group for all if it is None), and evidence ``low``. Customers between the dense regions of HDBSCAN, or in
     a segment without a category, have the third of ``evidence_words``. If the model has no segment for them (its
     ``segment_id`` of cluster -1 is null), they also get a rule-based group. A rule-based group is not clustered, so its
-    strength, margin and is_stable are null.
+    strength, margin and is_stable are null. A model with ``caps`` reads a profile with these columns `capped`.
     """
     # Columns with few distinct values are kept as positions: texts for a million customers are slow.
-    located = _locate(profile, model)
+    located = _locate(capped(profile, model.get("caps", {})), model)
     groups, segments = list(model["standing"].values()), _by_cluster(model)
     ids, names = ([item[key] for item in (*groups, *segments)] for key in ("segment_id", "name"))
     next_ids, next_names = ids[len(groups) :], names[len(groups) :]
@@ -389,7 +394,7 @@ def segment_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd.DataF
     columns = {
         "segment_id": _texts(ids, located["position"]),
         "segment": _texts(names, located["position"]),
-        "cluster_id": pd.arrays.IntegerArray(located["cluster_id"], located["evidence"] == LOW),
+        "cluster_id": pd.arrays.IntegerArray(located["cluster_id"], np.isin(located["evidence"], (LOW, UNUSUAL))),
         "strength": located["strength"],
         "next_segment_id": _texts(next_ids, located["next_position"]),
         "next_segment": _texts(next_names, located["next_position"]),
@@ -421,7 +426,7 @@ def _locate(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArra
         "position": _rule_group_position(profile, model),
         "next_position": np.full(count, NO_SEGMENT),
         "would_move": np.full(count, NO_SEGMENT),
-        "evidence": np.full(count, LOW),
+        "evidence": np.where(is_unusual(profile), UNUSUAL, LOW),
         "cluster_id": np.zeros(count, dtype=np.int64),
         **{name: np.full(count, np.nan) for name in ("strength", "margin")},
         "is_border": np.zeros(count, dtype=bool),
@@ -449,11 +454,29 @@ def _locate(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArra
 
 
 def is_known(profile: pd.DataFrame, model: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Whether each customer has enough events and evidence to be clustered (``min_events``, ``min_evidence``)."""
-    known: NDArray[np.bool_] = _numbers(profile["event_count"]) >= model["min_events"]
+    """Whether each customer has enough events and evidence to be clustered (``min_events``, ``min_evidence``).
+
+    Unusual customers who are a segment of their own are never clustered.
+    """
+    known: NDArray[np.bool_] = (_numbers(profile["event_count"]) >= model["min_events"]) & ~is_unusual(profile)
     if model["min_evidence"] > 0.0:
         known &= _numbers(profile["evidence"]) >= model["min_evidence"]
     return known
+
+
+def is_unusual(profile: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each customer is unusual and in a segment of their own."""
+    return np.asarray(profile["lifecycle_stage"] == UNUSUAL_STAGE, dtype=bool)
+
+
+def capped(profile: pd.DataFrame, caps: Mapping[str, float]) -> pd.DataFrame:
+    """``profile`` with the columns of ``caps`` at most their caps for the customers for whom ``is_unusual`` holds."""
+    if not caps or not (is_unusual := profile[IS_UNUSUAL].eq(True)).any():
+        return profile
+    known = {name: cap for name, cap in caps.items() if name in profile}
+    return profile.assign(
+        **{name: profile[name].where(~is_unusual, profile[name].clip(upper=cap)) for name, cap in known.items()}
+    )
 
 
 def _texts(choices: Sequence[str | None], position: Ints) -> Any:
@@ -758,6 +781,7 @@ def with_optional_columns(profile: pd.DataFrame, model: Mapping[str, Any]) -> pd
     read = {*RATE_INPUTS, *VALUE_COLUMNS}
     for facet in model["facets"]:
         scaling = facet["scaling"]
+        read |= {IS_UNUSUAL} if facet.get("caps") else set()
         for name, counts in zip(scaling["names"], _counts(scaling), strict=True):
             read |= set(counts or [name])
     lacking = sorted(read - set(profile))

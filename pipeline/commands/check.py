@@ -13,11 +13,13 @@ from features.events import EventType, ObservationWindow
 from features.value import order_key
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.findings import clocks
 from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.findings.totals import Totals, shop_totals
 from pipeline.ingest.source import read_source
+from pipeline.profiles.unusual import find_unusual
 from pipeline.report.terminal import align_columns, counted, paragraphs
 from pipeline.segmentation import sanity_checks
 from pipeline.stores.workspace import workspace
@@ -28,6 +30,8 @@ def check(params: Params, *, progress: Progress) -> str:
     with workspace(params) as session:
         progress("reading and checking")
         source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
+        unusual = find_unusual(session.con, source, params)
+        unusual.write(session.folder)
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
         days = clocks.DayCounts.of(observed)
         warnings = (
@@ -41,6 +45,8 @@ def check(params: Params, *, progress: Progress) -> str:
             + clocks.check_missing_days(days)
             + clocks.check_exchanged_days(days)
             + clocks.check_two_clocks(observed, source.summary.accepted_count)
+            + retry_warnings(observed, params)
+            + unusual.warnings(params)
         )
         totals = shop_totals(source.events, params.as_of)
         unlisted = unlisted_note(source.summary)

@@ -95,7 +95,7 @@ def _score_dates(
     scores: list[pd.DataFrame] = []
     previous: pd.DataFrame | None = None
     for as_of in progress.each("scoring dates", dates, len(dates)):
-        profiles = build_profiles(con, source, trained.params_at(as_of), shop=trained.shop)
+        profiles = build_profiles(con, source, trained.params_at(as_of), shop=trained.shop, as_scored=True)
         predicted = trained.model.predict(profiles.table)
         ids, margin = profiles.table.customer_id, params.score.hysteresis
         if previous is not None and margin:

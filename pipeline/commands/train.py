@@ -20,11 +20,13 @@ from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params
 from pipeline.profiles.search_queries import counts_text
+from pipeline.profiles.unusual import set_apart
 from pipeline.report.pages.render import render
 from pipeline.report.publish import REPORT, results_folder, write_results
 from pipeline.report.summary import Summary
@@ -167,11 +169,18 @@ def _read(con: Backend, params: Params, folder: Path, *, sweep: bool, progress: 
     progress("reading and checking")
     source = read_source(con, params, rejected_path=folder / "rejected.parquet")
     _require_recent_events(source, params)
+    source, params, unusual = set_apart(con, source, params, folder)
     params, backtest, note = fitted_params(con, source, params, progress=progress)
     last_only = not any(needs_choice(facet, sweep=sweep) for facet in facets_of(params))
     past, cutoffs_note = build_cutoffs(con, source, params, last_only=last_only, progress=progress)
     profiles = build_profiles(con, source, params, progress=progress)
-    notes = (*_data_warnings(con, source, profiles, params), note, cutoffs_note, counts_text(profiles.query_counts))
+    notes = (
+        *unusual,
+        *_data_warnings(con, source, profiles, params),
+        note,
+        cutoffs_note,
+        counts_text(profiles.query_counts),
+    )
     return params, ReadLog(source, profiles, past, backtest, tuple(text for text in notes if text))
 
 
@@ -297,6 +306,7 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
         + sanity_checks.check_contact_events(profiles.table)
         + sanity_checks.check_category_coverage(params, profiles)
         + sanity_checks.check_rfm_ties(buyers, profiles.shop.spec.value_cuts, params)
+        + retry_warnings(transactions, params)
     )
     short = require_enough(source, profiles, params)
     missing = sanity_checks.check_missing_event_types(profiles.table)

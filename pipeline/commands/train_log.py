@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from models.saved_segmentation import Segmentation, input_columns
+from models.scorer import IS_UNUSUAL
 from pipeline.config.params import Params
 from pipeline.config.run_settings import fitted_settings, given_settings
 from pipeline.drift.reference import reference_of
@@ -95,6 +96,7 @@ def log_trained_model(run: OpenRun, params: Params, findings: TrainingFindings, 
         segmentation.save(folder / model_registry.MODEL_FOLDER)
         save_shop(profiles.shop, params.without_folders(), folder / model_registry.SHOP_FOLDER)
         reference_of(findings, params).save(folder / model_registry.SHOP_FOLDER)
-        example = profiles.table[input_columns(profiles.shop.spec.columns())].head(0)
+        columns = [*input_columns(profiles.shop.spec.columns()), *([IS_UNUSUAL] if profiles.caps else [])]
+        example = profiles.table[columns].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)
         return model_registry.log_model(run, params, alias=alias, folder=folder, example=example, predicted=predicted)

@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 from pipeline.config.errors import ParamsError, without_passwords
 from pipeline.config.sections.audiences import AudienceParams, ContactsTable
 from pipeline.config.sections.drift import DriftParams
+from pipeline.config.sections.outliers import OutlierParams
 from pipeline.config.sections.profiles import (
     BacktestParams,
     CalendarParams,
@@ -134,6 +135,7 @@ class Params(Section):
     score: ScoreParams = ScoreParams(late_days=3)
     minimum: MinimumParams = MinimumParams(customers=0, history_days=0, orders=0, usual_history_days=0)
     moves: tuple[Move, ...] = ()
+    outliers: OutlierParams = OutlierParams()
     rules: RulesParams = RulesParams(max_conditions=3, sample_customers=20_000, sensitive=[])
     cards: CardsParams = CardsParams()
     # Not part of a model: they say what is done with its scores.

@@ -1,33 +1,49 @@
-"""Rows that repeat another one."""
+"""Rows that repeat another one: in every column, by their event_id, or within seconds."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+import ibis
 import ibis.expr.types as ir
 
 from features import checks
-from features.events import EVENT_SCHEMA
-from pipeline.ingest.events import HASH
+from features.events import EVENT_SCHEMA, EventType, epoch_seconds
+from pipeline.config.params import Params
+from pipeline.ingest.columns.column_mapping import EVENT_ID
+from pipeline.ingest.files.raw_tables import RawTable, SourceError
+from pipeline.ingest.sql import quoted
 from pipeline.stores.database import TEMPORARY, create_view, materialise
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 
+HASH = "kindred_hash"
+"""Column of `checked_rows`: a hash of what repeats have in common."""
 MAX_SORTED_HASHES = 2**25
 """Hashes in memory at once, of eight bytes each."""
+RETRY_SECONDS = 10.0
+MAX_PURCHASES = 4_000_000
+MIN_RETRIES, MAX_RETRY_SHARE = 10, 0.001
+"""More purchases than these that repeat another within `RETRY_SECONDS`, and a larger share, cause a warning."""
 
 
-def distinct_events(con: Backend, *, drop_duplicates: bool) -> tuple[ir.Table, int]:
-    """View events of the accepted rows, and the number of rows that repeat another one (by a 64-bit hash)."""
-    events = create_view(con, con.table("accepted_events", database=TEMPORARY).select(*EVENT_SCHEMA), "events")
-    repeated = _repeated_count(con)
-    if drop_duplicates and repeated:
-        kept = materialise(con, events.distinct(), "distinct_events")
-        repeated = int(events.count().to_pyarrow().as_py()) - int(kept.count().to_pyarrow().as_py())
-        events = create_view(con, kept, "events")
-    return events, repeated
+def distinct_events(con: Backend, params: Params, *, since: datetime | None) -> tuple[ir.Table, int]:
+    """View events of the accepted rows, and the number of rows that repeat another one (by a 64-bit hash).
+
+    Without the repeats if `source.drop_duplicates` says so. Events before ``since`` were read to recognise repeats.
+    """
+    accepted, how = con.table("accepted_events", database=TEMPORARY), params.source.drop_duplicates
+    rows, repeated = accepted.select(*EVENT_SCHEMA), _repeated_count(con)
+    if how is not False and repeated:
+        kept = materialise(con, _without_repeats(accepted, how), "distinct_events")
+        repeated = int(rows.count().to_pyarrow().as_py()) - int(kept.count().to_pyarrow().as_py())
+        rows = kept
+    if since is not None and not isinstance(how, bool):
+        rows = rows.filter(rows.occurred_at >= since)
+    return create_view(con, rows, "events"), repeated
 
 
 def _repeated_count(con: Backend) -> int:
@@ -41,3 +57,85 @@ def _repeated_count(con: Backend) -> int:
         repeated += int((hashes[1:] == hashes[:-1]).sum())
     con.con.execute("drop table temp.main.checked_rows")
     return repeated
+
+
+def _without_repeats(accepted: ir.Table, how: bool | str | float) -> ir.Table:
+    """The first of the rows that repeat each other."""
+    if how is True:
+        return accepted.select(*EVENT_SCHEMA).distinct()
+    in_order = ibis.window(group_by=HASH, order_by=list(EVENT_SCHEMA))
+    if how == "event_id":
+        first = accepted.mutate(place=ibis.row_number().over(in_order))
+        return first.filter(first.place == 0).select(*EVENT_SCHEMA)
+    timed = accepted.mutate(gap=_seconds_since_last(accepted, HASH))
+    return timed.filter((timed.gap > float(how)).fill_null(True)).select(*EVENT_SCHEMA)
+
+
+def _seconds_since_last(events: ir.Table, key: str | list[str]) -> ir.FloatingValue:
+    """Seconds since the last event with the same ``key``; null for the first."""
+    in_order = ibis.window(group_by=key, order_by="occurred_at")
+    return epoch_seconds(events.occurred_at) - epoch_seconds(events.occurred_at.lag().over(in_order))
+
+
+def duplicate_key(raw: RawTable, user_columns: dict[str, str], params: Params) -> str:
+    """SQL for what repeats have in common: by default the whole event.
+
+    Rows without an event_id are compared as a whole.
+
+    Raises
+    ------
+    SourceError
+        The source has no event_id, but repeats are to be recognised by it.
+    """
+    how, whole = params.source.drop_duplicates, f"hash({', '.join(EVENT_SCHEMA)})"
+    if isinstance(how, bool):
+        return whole
+    if how != EVENT_ID:
+        return f"hash({', '.join(name for name in EVENT_SCHEMA if name != 'occurred_at')})"
+    if EVENT_ID not in user_columns:
+        raise SourceError(
+            "source.events: expected a column event_id, as source.drop_duplicates is event_id. Name it in "
+            f"source.events.columns: {{event_id: ...}}. Found: {', '.join(raw.columns)}."
+        )
+    return f"case when {EVENT_ID} is null then {whole} else hash({EVENT_ID}) end"
+
+
+def rows_before(rows: str, user_columns: dict[str, str], params: Params, period: str) -> str:
+    """SQL for the rows before a ``period`` whose event_id is repeated in it, as another condition; may be empty."""
+    column = quoted(user_columns.get(EVENT_ID, EVENT_ID))
+    is_needed = params.source.drop_duplicates == EVENT_ID and EVENT_ID in user_columns
+    return f" or {column} in (select {column} from {rows} where {period})" if is_needed else ""
+
+
+def repeat_seconds(params: Params) -> float:
+    """Seconds before a period in which an event of it may be repeated; 0 unless repeats are dropped by time."""
+    how = params.source.drop_duplicates
+    return 0.0 if isinstance(how, bool | str) else how
+
+
+def retry_warnings(events: ir.Table, params: Params) -> list[str]:
+    """Warn of purchases that repeat one of a few seconds before in all but the time, as a retried request does.
+
+    Purchases at the same moment are not counted, as many logs have no seconds. Of a log with millions of purchases, a
+    sample of customers is checked.
+
+    events (customer_id, occurred_at, event_type, product_id, order_id, quantity, unit_price, discount)
+    """
+    if not isinstance(params.source.drop_duplicates, bool):
+        return []
+    bought = events.filter(events.event_type == str(EventType.PURCHASE))
+    parts = 1 + int(bought.count().to_pyarrow().as_py()) // MAX_PURCHASES
+    if parts > 1:
+        bought = bought.filter(bought.customer_id.hash().abs() % parts == 0)
+    what = ["customer_id", "product_id", "order_id", "quantity", "unit_price", "discount"]
+    gaps = bought.select(gap=_seconds_since_last(bought, what))
+    is_retry = (gaps.gap > 0.0) & (gaps.gap <= RETRY_SECONDS)
+    totals = gaps.aggregate(purchases=gaps.count(), retries=gaps.count(where=is_retry))
+    purchases, retries = totals.to_pyarrow().to_pylist()[0].values()
+    if retries < MIN_RETRIES or retries <= MAX_RETRY_SHARE * purchases:
+        return []
+    return [
+        f"{retries / purchases:.1%} of purchases repeat one of the {RETRY_SECONDS:g} seconds before in everything but "
+        "the time: they may be retried requests. If so, set source.drop_duplicates to a number of seconds, such as "
+        f"{RETRY_SECONDS:g}, or to event_id if each event has one in a column event_id"
+    ]

@@ -9,12 +9,13 @@ from features import checks
 from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
 from pipeline.ingest import catalogue
-from pipeline.ingest.columns.column_mapping import map_event_columns
+from pipeline.ingest.columns.column_mapping import EVENT_ID, map_event_columns
 from pipeline.ingest.columns.numbers import as_number, declared_format, is_unreadable_number
 from pipeline.ingest.columns.texts import as_category_path, as_event_type, has_long_text, text_of
 from pipeline.ingest.columns.times import time_sql, with_day_order
 from pipeline.ingest.customers.exclusions import without_excluded_rows
 from pipeline.ingest.customers.known_ids import CustomerIds
+from pipeline.ingest.duplicates import HASH, duplicate_key, repeat_seconds, rows_before
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.orders.order_rows import ORDER_NUMBERS, needs_copy, order_inputs, with_order_facts
 from pipeline.ingest.orders.statuses import count_left_out
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 
 NUMBERS = ("quantity", "unit_price", "discount")
-HASH = "kindred_hash"
-"""Column of `checked_rows`: a hash of the whole event."""
 
 
 def check_events(
@@ -45,8 +44,8 @@ def check_events(
         left_out = count_left_out(con, query, table.statuses)
         query = f"select * from ({query}) where status_group is null"
     query = with_order_facts(con, params, raw, query)
-    parsed = con.sql(f"select *, hash({', '.join(EVENT_SCHEMA)}) as {HASH} from ({query})")
     found = map_event_columns(raw, table)
+    parsed = con.sql(f"select *, {duplicate_key(raw, found, params)} as {HASH} from ({query})")
     if raw.columns[found["occurred_at"]] == "VARCHAR" or needs_copy(found, params):
         parsed = materialise(con, parsed, "parsed_events")
     parsed, excluded_count = without_excluded_rows(con, params, parsed)
@@ -79,6 +78,8 @@ def _parse_events(con: Backend, raw: RawTable, params: Params, ids: CustomerIds)
             selected[name] = as_number(user_columns[name], raw.columns[user_columns[name]], form)
         else:
             selected[name] = text_of(con, raw.name, user_columns[name], raw.columns[user_columns[name]])
+    if params.source.drop_duplicates == EVENT_ID and EVENT_ID in user_columns:
+        selected[EVENT_ID] = text_of(con, raw.name, user_columns[EVENT_ID], raw.columns[user_columns[EVENT_ID]])
     selected["quantity"] = f"coalesce({selected['quantity']}, 1.0)"
     catalogue.refuse_nested_ids(con, raw, user_columns)
     if "category_path" in user_columns:
@@ -104,7 +105,9 @@ def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime
 
     These events are few and read several times, so they get their own table instead of a full scan each time.
     """
-    at = map_event_columns(raw, params.source.events)["occurred_at"]
+    user_columns = map_event_columns(raw, params.source.events)
+    at = user_columns["occurred_at"]
+    since -= timedelta(seconds=repeat_seconds(params))
     con.con.execute("drop view if exists all_raw_events; drop table if exists all_raw_events")
     kind = "view" if raw.files and not raw.has_lines else "table"
     con.con.execute(f"alter {kind} raw_events rename to all_raw_events")
@@ -115,7 +118,9 @@ def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime
     elif raw.columns[at] == "DATE" or raw.columns[at].startswith("TIMESTAMP"):
         # Local time is less than a day from UTC. Unlike the exact condition, this one can use Parquet statistics.
         conditions.append(_between(quoted(at), since - day, until + day))
-    con.con.execute(f"create table raw_events as select * from all_raw_events where {' and '.join(conditions)}")
+    period = " and ".join(conditions)
+    before = rows_before("all_raw_events", user_columns, params, period)
+    con.con.execute(f"create table raw_events as select * from all_raw_events where {period}{before}")
 
 
 def count_before(con: Backend, params: Params, moments: list[datetime]) -> list[int]:

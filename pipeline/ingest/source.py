@@ -110,7 +110,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     findings.left_out = check_events(con, params, raw, rules, ids)
     refuse_row_values(con, params, raw)
     findings.warnings += refuse_mixed_currencies(con, params, raw)
-    events, duplicate_count = distinct_events(con, drop_duplicates=source.drop_duplicates)
+    events, duplicate_count = distinct_events(con, params, since=since)
     events = add_noted_refunds(con, params, raw, events)
     summary = summarise(con, params, findings, rules, products, duplicate_count, ids)
     if rejected_path is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import ibis
@@ -11,15 +11,17 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
-from features import benefits, interests, journey, seasons, value
+from features import benefits, interests, journey, outliers, seasons, value
 from features.events import ObservationWindow
 from features.profile import ProfileSpec
 from features.rfm import with_rfm
+from models.scorer import IS_UNUSUAL, UNUSUAL_STAGE
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT, Progress
 from pipeline.ingest.source import Source
 from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.shop import Shop
+from pipeline.profiles.unusual import cap_unusual
 from pipeline.stores.database import batches, fetch, leave_room
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ class Profiles:
         ``table``.
     visits : expression, optional
         `features.sessions.session_table`, usable while the database is open, with the same numbers.
+    caps : dict
+        Column -> the value at which unusual customers are capped in ``table``; empty unless `outliers.action` is cap
+        and the shop was learned.
     """
 
     table: pd.DataFrame
@@ -55,6 +60,7 @@ class Profiles:
     query_counts: dict[str, int]
     event_evidence: ir.Table | None = None
     visits: ir.Table | None = None
+    caps: dict[str, float] = field(default_factory=dict)
 
 
 def build_profiles(
@@ -65,6 +71,7 @@ def build_profiles(
     shop: Shop | None = None,
     progress: Progress = SILENT,
     columns: Collection[str] | None = None,
+    as_scored: bool = False,
 ) -> Profiles:
     """One profile per customer known at ``params.as_of``.
 
@@ -74,41 +81,61 @@ def build_profiles(
         Shop of the model to score with. Default: learn it from the events.
     columns : collection of str, optional
         Columns to fetch. Default: all but `features.seasons.SEASON_EVIDENCE`.
+    as_scored : bool
+        Leave out the customers without scores (`outliers.action`). Rows are then no longer the customers' numbers.
     """
     with_seasons = columns is not None and seasons.SEASON_EVIDENCE in columns
     raw = measure(con, source, params, shop=shop, progress=progress, with_seasons=with_seasons)
     measures = to_customer_measures(raw)
-    frame = fetch_profiles(con, measures, params, columns=columns)
+    everybody = _profile_expression(con, measures, params, columns, as_scored=as_scored)
+    frame = fetch(con, everybody, order_by="customer_id")
+    caps: dict[str, float] = {}
+    if shop is None and params.outliers.action == "cap":
+        frame, caps = cap_unusual(frame)
     new, counts = measures.new_categories, measures.query_counts
-    return Profiles(frame, measures.shop, new, counts, raw.event_evidence, raw.visits)
+    return Profiles(frame, measures.shop, new, counts, raw.event_evidence, raw.visits, caps)
 
 
 def fetch_profiles(
     con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
 ) -> pd.DataFrame:
-    """Profiles from measures, sorted by customer: with interest shares and rule-based groups."""
-    return fetch(con, _profile_expression(con, measures, params, columns), order_by="customer_id")
+    """Profiles of the customers with scores, sorted by customer: with interest shares and rule-based groups."""
+    return fetch(con, _profile_expression(con, measures, params, columns, as_scored=True), order_by="customer_id")
 
 
 def profile_batches(
     con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str]
 ) -> Iterator[pa.RecordBatch]:
     """The same in batches of customers, in any order."""
-    return batches(con, _profile_expression(con, measures, params, columns))
+    return batches(con, _profile_expression(con, measures, params, columns, as_scored=True))
 
 
 def _profile_expression(
-    con: Backend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None
+    con: Backend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None, *, as_scored: bool
 ) -> ir.Table:
     spec = measures.shop.spec
     shares = interests.interest_shares(measures.table, spec.cut, kappa=params.interests.kappa)
     profiles = _rule_based_groups(_shop_mix_where_unknown(shares, spec), spec, params)
+    profiles = _set_unusual_apart(profiles, params, as_scored=as_scored)
     if columns is not None:  # computing and fetching unused columns is slow with a million customers
         profiles = profiles.select([name for name in profiles.columns if name in columns])
         profiles = seasons.season_columns(profiles) if seasons.SEASON_EVIDENCE in columns else profiles
     elif seasons.SEASON_EVIDENCE in profiles.columns:
         profiles = profiles.drop(seasons.SEASON_EVIDENCE)
     leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * measures.customer_count)
+    return profiles
+
+
+def _set_unusual_apart(profiles: ir.Table, params: Params, *, as_scored: bool) -> ir.Table:
+    """Profiles after the `outliers.action` of the model, whose limits were fixed at training."""
+    is_unusual = outliers.is_unusual(profiles, params.outliers.limits)
+    match params.outliers.action:
+        case "own_segment":
+            return profiles.mutate(lifecycle_stage=is_unusual.ifelse(UNUSUAL_STAGE, profiles.lifecycle_stage))
+        case "exclude" if as_scored:
+            return profiles.filter(~is_unusual)
+        case "cap":
+            return profiles.mutate(**{IS_UNUSUAL: is_unusual})
     return profiles
 
 

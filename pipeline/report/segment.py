@@ -85,7 +85,16 @@ class UnknownInterestsRule(Part):
     coverage: float
 
 
-Rule = ConditionsRule | StageRule | UnknownInterestsRule
+class UnusualRule(Part):
+    """The rule of customers far beyond all others, who are a segment of their own."""
+
+    text: str = ""
+    is_unusual: bool
+    precision: float
+    coverage: float
+
+
+Rule = ConditionsRule | StageRule | UnknownInterestsRule | UnusualRule
 RULE: TypeAdapter[Rule] = TypeAdapter(Rule)
 
 

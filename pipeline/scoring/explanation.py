@@ -216,9 +216,9 @@ def explain_customer(
     shop, as_trained = trained.shop, trained.params_at(params.as_of)
     columns = profile_columns(trained.model, shop.spec) | EXPLAINED_COLUMNS
     own = source.of_customer(customer)
-    table = build_profiles(con, own, as_trained, shop=shop, progress=progress, columns=columns).table
+    table = build_profiles(con, own, as_trained, shop=shop, progress=progress, columns=columns, as_scored=True).table
     if table.empty:
-        raise _unknown_customer(source, customer, params)
+        raise _unknown_customer(source, customer, params, is_excluded=_has_events(own, params))
     evidence, benefits = _counted_events(con, shop, as_trained)
     mix = full_season_mix(source, shop.spec, as_trained, ObservationWindow(params.as_of, shop.spec.history_days))
     expected = expected_shares_for_batch(table, shop.spec, mix, kappa=as_trained.interests.kappa)
@@ -249,7 +249,16 @@ def explain_customer(
     )
 
 
-def _unknown_customer(source: Source, customer: str, params: Params) -> UserError:
+def _has_events(own: Source, params: Params) -> bool:
+    return bool(ObservationWindow(params.as_of, params.history_days).of(own.events).count().to_pyarrow().as_py())
+
+
+def _unknown_customer(source: Source, customer: str, params: Params, *, is_excluded: bool) -> UserError:
+    if is_excluded:
+        return UserError(
+            "expected a customer with scores; this one is left out, being far beyond all others (outliers.action: "
+            "exclude in the model's params). `kindred check` lists such customers."
+        )
     spellings = _spellings(source, customer)
     return UserError(
         f"expected a customer known before as_of {params.as_of:{DAY_FORMAT}}, found none with this id. "

@@ -115,7 +115,8 @@ def flows(
 def _assign(con: Backend, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.DataFrame:
     """customer_id x facet: segment_id, from profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
-    profiles = build_profiles(con, source, trained.model_copy(update={"as_of": params.as_of}), shop=shop).table
+    as_trained = trained.model_copy(update={"as_of": params.as_of})
+    profiles = build_profiles(con, source, as_trained, shop=shop, as_scored=True).table
     predicted = model.predict(profiles)
     columns = {facet.name: facet_column("segment_id", facet.column_prefix) for facet in facets_of(trained)}
     return pd.DataFrame(

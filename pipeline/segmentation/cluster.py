@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.identity import RULE_GROUP_PREFIX
 from models.leading_category import LeadingRule
-from models.scorer import NOISE, is_known
+from models.scorer import NOISE, UNUSUAL_STAGE, is_known, is_unusual
 from models.segmentation import FittedClusters, fit_segmentation
 from pipeline.config.errors import UserError
 from pipeline.config.facets import UNKNOWN_ID, Facet
@@ -125,9 +125,13 @@ class FacetClusters:
 
 
 def rule_based_groups(profile: pd.DataFrame, facet: Facet) -> np.ndarray:
-    """segment_id of customers who are not clustered: one group per lifecycle stage, or one for unknown interests."""
+    """segment_id of customers who are not clustered: one group per lifecycle stage, or one for unknown interests.
+
+    Unusual customers who are a segment of their own are one group in every facet.
+    """
     if facet.is_named_by_interests:
-        return np.full(len(profile), RULE_GROUP_PREFIX + UNKNOWN_ID, dtype=object)
+        groups = np.where(is_unusual(profile), UNUSUAL_STAGE, UNKNOWN_ID).astype(object)
+        return np.asarray(RULE_GROUP_PREFIX + groups, dtype=object)
     return (RULE_GROUP_PREFIX + profile["lifecycle_stage"].astype(str)).to_numpy(dtype=object, copy=True)
 
 

@@ -21,7 +21,6 @@ from models.identity import (
     with_unused,
 )
 from models.name_continuity import ManualName
-from models.saved_segmentation import input_columns
 from models.scorer import NOISE, Ints, facet_column
 from models.segment_names import Naming, Texts
 from models.segmentation import FittedClusters
@@ -136,8 +135,8 @@ def champion_assignments(store: RunStore, profiles: Profiles, params: Params) ->
         return None
     try:
         model = model_registry.load_model(store, params.tracking.champion_uri)
-        shop, trained = load_shop(model.shop_folder, params.folder)
-        predicted = model.predict(with_model_columns(profiles.table, input_columns(shop.spec.columns())))
+        _, trained = load_shop(model.shop_folder, params.folder)
+        predicted = model.predict(with_model_columns(profiles.table, model.columns))
     except (UserError, OSError) as error:
         return Champion(run_id, params.tracking.champion_uri, {}, str(error))
     segment_ids = {facet.name: _clustered_ids(predicted, facet) for facet in facets_of(trained)}

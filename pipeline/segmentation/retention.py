@@ -11,7 +11,7 @@ import pandas as pd
 
 from models.migration_tables import stayed_shares
 from models.saved_segmentation import input_columns
-from models.scorer import segment_columns
+from models.scorer import IS_UNUSUAL, segment_columns
 from models.segments import Retention
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
@@ -79,6 +79,6 @@ def _has_comparable_window(source: Source, cutoff: datetime, params: Params) -> 
 def profiles_at(con: Backend, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:
     """Profiles of the sampled customers as they were at ``cutoff``."""
     sample = replace(sample_of(source, params), events=con.table(SAMPLED_EVENTS, database=TEMPORARY))
-    columns = {"customer_id", *input_columns(shop.spec.columns())}
+    columns = {"customer_id", IS_UNUSUAL, *input_columns(shop.spec.columns())}
     then = params.model_copy(update={"as_of": cutoff})
     return build_profiles(con, sample, then, shop=shop, columns=columns).table

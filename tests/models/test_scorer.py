@@ -12,7 +12,7 @@ import models.scorer
 from features.events import EventType
 from features.profile import profile_table
 from models.saved_segmentation import Segmentation
-from models.scorer import RATES, assign, segment_columns, with_rates
+from models.scorer import RATES, assign, capped, segment_columns, with_rates
 
 EXEMPLARS = {
     "exemplars": np.array([[0.0], [1.0], [3.0]], dtype=np.float32),
@@ -275,3 +275,17 @@ def test_each_rate_is_recomputed_even_if_it_is_the_only_one(rate: str) -> None:
     days = {"days_since_first_event": 40.0, "days_since_last_event": 12.0}
     expected = dict(zip(RATES, (28.0, 2.0, 0.25, 0.125), strict=True))
     assert with_rates(pd.DataFrame({**counts, **days, rate: 0.0}, index=[0]))[rate].tolist() == [expected[rate]]
+
+
+def test_only_unusual_customers_are_capped() -> None:
+    profile = pd.DataFrame(
+        {"spend": [9e5, 9e5, 10.0, np.nan], "order_count": [1.0, 600.0, 600.0, 2.0]}
+        | {"is_unusual": [False, True, True, True]}
+    )
+    result = capped(profile, {"spend": 500.0, "order_count": 30.0, "view_count": 5.0})
+    assert result.spend.fillna(-1.0).tolist() == [9e5, 500.0, 10.0, -1.0]
+    assert result.order_count.tolist() == [1.0, 30.0, 30.0, 2.0]
+    assert profile.spend[1] == 9e5
+    unknown = profile.assign(is_unusual=np.nan)  # scored without the column, or by a model of another action
+    assert capped(unknown, {"spend": 500.0}) is unknown
+    assert capped(profile, {}) is profile

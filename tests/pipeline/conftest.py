@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commands.train import TrainingResult, train
@@ -16,6 +20,9 @@ from pipeline.config.progress import SILENT
 from pipeline.simulate import simulate
 from tests.conftest import PARAMS, BuildOnce, copy_store
 
+ADDED = ("monitor", "wholesale0", "wholesale1", "wholesale2")
+"""Customers of `disturbed_shop` who are far beyond all others."""
+
 
 @pytest.fixture(scope="session")
 def shop(build_once: BuildOnce) -> Path:
@@ -23,6 +30,43 @@ def shop(build_once: BuildOnce) -> Path:
         simulate(folder / "shop", customers=3_000, days=395, seed=5)
 
     return build_once("shop", make)[0] / "shop"
+
+
+def added_events(products: list[str]) -> list[dict[str, Any]]:
+    """An order of one item every six hours, and three customers who buy some 120 items every four days."""
+    start = datetime(2025, 3, 1, tzinfo=UTC)
+    rows: list[dict[str, Any]] = []
+    for number in range(600):
+        at = start + timedelta(hours=6 * number)
+        rows += [
+            {"customer_id": "monitor", "occurred_at": at + timedelta(seconds=second), "event_type": kind}
+            | {"product_id": products[0], "quantity": 1.0, "unit_price": 1.0}
+            | {"order_id": f"m{number}" if kind == "purchase" else None}
+            for second, kind in enumerate(("view", "cart", "purchase"))
+        ]
+    for buyer in range(3):
+        rows += [
+            {"customer_id": f"wholesale{buyer}", "event_type": "purchase", "order_id": f"w{buyer}-{number}"}
+            | {"occurred_at": start + timedelta(days=4 * number, hours=9 + (7 * number + line) % 8)}
+            | {"product_id": products[(number + line) % 50], "quantity": 40.0, "unit_price": 30.0 + buyer}
+            for number in range(60)
+            for line in range(3)
+        ]
+    return rows
+
+
+@pytest.fixture(scope="session")
+def disturbed_shop(build_once: BuildOnce, shop: Path) -> Path:
+    """The shop of the other tests, with the four customers."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(shop, folder / "shop")
+        events = folder / "shop" / "events"
+        schema = pq.read_schema(next(events.glob("*.parquet")))
+        products = pq.read_table(shop / "products.parquet").column("product_id").to_pylist()
+        pq.write_table(pa.Table.from_pylist(added_events(products), schema), events / "added.parquet")
+
+    return build_once("disturbed", make)[0] / "shop"
 
 
 def params_in(folder: Path, shop: Path, *more: str) -> Params:

@@ -133,6 +133,10 @@ class ExcludeParams(Section):
         return self.model_copy(update={"customer_ids": ids, "where": where})
 
 
+RepeatedWithin = Annotated[float, Field(gt=0, le=86_400)]
+"""Seconds."""
+
+
 class SourceParams(Section):
     """The tables to read."""
 
@@ -145,7 +149,7 @@ class SourceParams(Section):
     exclude: ExcludeParams = ExcludeParams()
     rates: Table | None = None
     category_separator: Annotated[str, Field(min_length=1)] = " > "
-    drop_duplicates: bool = False
+    drop_duplicates: bool | Literal["event_id"] | RepeatedWithin = False
     max_text_chars: Count = 10_000
 
 

@@ -17,7 +17,9 @@ REQUIRED = ("customer_id", "occurred_at", "event_type")
 CHARGES = ("shipping", "tax")
 ORDER_COLUMNS = ("amount", "order_total", "order_discount", "refunded", *CHARGES, "currency", "status")
 """Columns that a log may have in place of prices, or about a whole order; events are made from them."""
-EVENT_COLUMNS = (*EVENT_SCHEMA, *ORDER_COLUMNS)
+EVENT_ID = "event_id"
+"""Column by which only repeats are recognised."""
+EVENT_COLUMNS = (*EVENT_SCHEMA, *ORDER_COLUMNS, EVENT_ID)
 NEAR = 0.8
 """Similarity of two names, 0 to 1, above which one may be a misspelling of the other; event_time is not event_type."""
 COLUMN_SYNONYMS = {

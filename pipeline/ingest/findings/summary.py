@@ -101,7 +101,7 @@ def summarise(
             "after_as_of": sum(kind.late_count for kind in kinds),
         },
         duplicate_count=duplicate_count,
-        duplicates_dropped=params.source.drop_duplicates,
+        duplicates_dropped=params.source.drop_duplicates is not False,
         physical_line_count=raw.physical_line_count,
         event_types=event_types,
         unlisted_count=unlisted,

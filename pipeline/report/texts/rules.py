@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from features.context import CHANNEL_PREFIX
 from features.interests import SHARE_PREFIX
-from pipeline.report.segment import Condition, Rule, StageRule, UnknownInterestsRule
+from pipeline.report.segment import Condition, Rule, StageRule, UnknownInterestsRule, UnusualRule
 from pipeline.report.texts.wording import Wording
 
 BOUNDS = {
@@ -32,6 +32,8 @@ def conditions_text(rule: Rule, words: Wording) -> str:
     """The conditions of a rule, in one phrase."""
     if isinstance(rule, UnknownInterestsRule):
         return words("rule.unknown", events=words("count.event", count=rule.min_events))
+    if isinstance(rule, UnusualRule):
+        return words("rule.unusual")
     if isinstance(rule, StageRule):
         key = "rule.rule_based_noise" if rule.with_noise else "rule.rule_based"
         events = words("count.event", count=rule.min_events)

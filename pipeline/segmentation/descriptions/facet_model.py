@@ -10,7 +10,7 @@ import numpy as np
 from features.events import EventType
 from models.identity import RULE_GROUP_PREFIX
 from models.naming import in_languages
-from models.scorer import NOISE
+from models.scorer import NOISE, UNUSUAL_STAGE
 from models.segment_names import Naming
 from models.what_if import Move, MoveChanges, moves_as_changes, possible_moves
 from pipeline.config.facets import BROAD_ID, UNKNOWN_ID, Facet
@@ -47,6 +47,7 @@ def facet_model(clusters: FacetClusters, named: Mapping[str, Naming], ranks: Map
     has_noise = NOISE in fitted.labels or NOISE in fitted.clusters.model.get("labels", ())
     if (has_noise and noise_policy(fitted) != "nearest") or fitted.algorithm == "rule":
         numbers = [NOISE, *numbers] if numbers else []
+    has_own_segment, caps = params.outliers.action == "own_segment", clusters.profiles.caps
     return {
         "name": facet.name,
         "prefix": facet.column_prefix,
@@ -54,24 +55,32 @@ def facet_model(clusters: FacetClusters, named: Mapping[str, Naming], ranks: Map
         "clusters": fitted.clusters.model,
         "segments": [model_segment(int(cluster), clusters, named, ranks) for cluster in numbers],
         "standing": _rule_based_groups(facet, params),
-        "grouped_by": None if facet.is_named_by_interests else "lifecycle_stage",
-        "evidence_words": ["ok", "low", "broad" if facet.is_named_by_interests else "noise"],
+        "grouped_by": None if facet.is_named_by_interests and not has_own_segment else "lifecycle_stage",
+        "evidence_words": [
+            *("ok", "low", "broad" if facet.is_named_by_interests else "noise"),
+            *([UNUSUAL_STAGE] if has_own_segment else []),
+        ],
         "min_events": facet.settings.min_events,
         "min_evidence": facet.settings.min_evidence,
         "border_margin": params.clustering.border_margin,
         **({} if facet.is_named_by_interests else {"moves": _moves(clusters)}),
+        **({"caps": caps} if caps else {}),
     }
 
 
 def _rule_based_groups(facet: Facet, params: Params) -> dict[str, ModelRuleGroup]:
-    """Value of the grouping column -> the rule-based group."""
-    if facet.is_named_by_interests:
-        name = in_languages("unknown")[params.language]
-        return {UNKNOWN_ID: {"segment_id": RULE_GROUP_PREFIX + UNKNOWN_ID, "name": name}}
-    return {
+    """Value of the grouping column -> the rule-based group. An unknown value is in `browsing`, or the first by id."""
+    has_own_segment = params.outliers.action == "own_segment"
+    stages: dict[str, ModelRuleGroup] = {
         stage: {"segment_id": RULE_GROUP_PREFIX + stage, "name": getattr(group.name, params.language)}
         for stage, group in params.naming.standing.items()
+        if stage != UNUSUAL_STAGE or has_own_segment
     }
+    if not facet.is_named_by_interests:
+        return stages
+    name = in_languages("unknown")[params.language]
+    unknown: ModelRuleGroup = {"segment_id": RULE_GROUP_PREFIX + UNKNOWN_ID, "name": name}
+    return {UNKNOWN_ID: unknown, **({UNUSUAL_STAGE: stages[UNUSUAL_STAGE]} if has_own_segment else {})}
 
 
 def model_segment(

@@ -13,6 +13,7 @@ from models.explanations import Rule, is_share
 from models.identity import RULE_GROUP_PREFIX
 from models.lifts import Interest
 from models.naming import in_languages
+from models.scorer import UNUSUAL_STAGE
 from models.segment_names import Evidence, Naming, SegmentNames
 from models.segmentation import FittedClusters
 from models.segments import RuleCondition, Segment, SegmentRule
@@ -100,6 +101,8 @@ def _rule_of(
 def _rule_of_group(group: str, clusters: FacetClusters) -> SegmentRule:
     """The rule of a rule-based group. It matches all of the group's customers and nobody else."""
     settings = clusters.facet.settings
+    if group == UNUSUAL_STAGE:
+        return SegmentRule("", is_unusual=True)
     if clusters.facet.is_named_by_interests:
         return SegmentRule("", min_evidence=settings.min_evidence, min_events=settings.min_events)
     with_noise = noise_policy(clusters.fitted) == "standing"
