@@ -103,7 +103,7 @@ def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime
         "occurred_at"
     ]
     con.con.execute("drop view if exists all_raw_events; drop table if exists all_raw_events")
-    kind = "view" if raw.files and not raw.has_lines else "table"
+    kind = "view" if raw.is_view else "table"
     con.con.execute(f"alter {kind} raw_events rename to all_raw_events")
     until, day = params.as_of.replace(tzinfo=None), timedelta(days=1)
     conditions = [_between(_time_sql(con, params, raw, at, rows="all_raw_events"), since, until)]

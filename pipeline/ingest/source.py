@@ -79,6 +79,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     if since is not None:
         keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
+    findings.warnings += raw.warnings
     found = map_columns(raw, source.events.columns, list(EVENT_SCHEMA), REQUIRED, key="source.events")
     findings.warnings += unused_column_warnings(raw, found, key="source.events")
     forgotten, left_out = read_list(params), LeftOut()

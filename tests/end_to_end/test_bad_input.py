@@ -137,7 +137,7 @@ def test_a_run_over_the_threshold_stops_and_shows_no_values(read: Callable[..., 
 
 def test_rows_with_broken_encoding_are_rejected(read: Callable[..., Any]) -> None:
     log = rows("2025-01-01").encode() + b"c9,2025-01-01,view,p\xff1,A,1\n" + b"c8,2025-01-02,view,p1,A,1\n"
-    summary, events = read(log, *LENIENT)
+    summary, events = read(log, "source.events.encoding=utf-8", *LENIENT)
     assert summary.rejected_by_rule["broken_encoding"] == 1
     assert sorted(events.customer_id) == ["c0", "c8"]
 
@@ -164,7 +164,7 @@ def test_duplicates_are_counted_and_dropped_only_on_demand(read: Callable[..., A
 def test_duplicates_of_a_log_too_long_to_sort_at_once(
     read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.ingest.source.MAX_SORTED_HASHES", 4)
+    monkeypatch.setattr("pipeline.ingest.duplicates.MAX_SORTED_HASHES", 4)
     days = [f"2025-01-{1 + day % 15:02d}" for day in range(20)]
     assert read(rows(*days))[0].duplicate_count == 0
     log = rows(*days) + "".join(f"c{day},2025-01-{1 + day % 15:02d},view,p1,Pets > Cats,2.5\n" for day in range(7))

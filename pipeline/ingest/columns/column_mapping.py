@@ -8,7 +8,8 @@ import os
 import re
 from collections.abc import Sequence
 
-from pipeline.ingest.files.raw_tables import COMPRESSIONS, READERS, RawTable, SourceError, file_kind
+from pipeline.ingest.files.formats import COMPRESSIONS, READERS, file_kind, is_archive
+from pipeline.ingest.files.raw_tables import RawTable, SourceError
 from pipeline.ingest.sql import literal
 
 NEAR = 0.8
@@ -101,13 +102,14 @@ def _nearest(ours: str, wanted: str, names: Sequence[str]) -> str | None:
 
 def _single_event_type_hint(raw: RawTable, key: str) -> str:
     """How to declare that all rows of a log are of one event type."""
-    if not raw.files:
+    if not raw.sources:
         advice = f"add it in {key}.query: select ..., 'purchase' as event_type from ..."
     else:
-        first = raw.files[0]
+        first = raw.sources[0]
         suffix = "".join(first.suffixes[-2:] if first.suffix in COMPRESSIONS else first.suffixes[-1:])
-        above = os.path.commonpath([path.parent for path in raw.files])
-        place = f"{above}/**/*{suffix}" if len(raw.files) > 1 else str(first)
-        query = f"select *, 'purchase' as event_type from {READERS[file_kind(first) or 'csv'].format(literal(place))}"
+        above = os.path.commonpath([path.parent for path in raw.sources])
+        place = f"{above}/**/*{suffix}" if len(raw.sources) > 1 else str(first)
+        reader = "{}" if is_archive(first) else READERS.get(file_kind(first) or "", "{}")
+        query = f"select *, 'purchase' as event_type from {reader.format(literal(place))}"
         advice = f"write {key}.path: null and {key}.query: {json.dumps(query, ensure_ascii=False)}"
     return f"If every row is a purchase, {advice}. If another column holds the event type, name it in {key}.columns."
