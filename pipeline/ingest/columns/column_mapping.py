@@ -60,7 +60,9 @@ def map_columns(
             near = _nearest(ours, wanted, [name for name in raw.columns if name not in found.values()])
             line = f"{{{ours}: {json.dumps(near, ensure_ascii=False)}}}" if near else ""
             hint = f" The nearest is {near!r}: write {key}.columns: {line}." if near else ""
-            if ours == "event_type" and not near:
+            if len(raw.columns) == 1:
+                hint = f" There is one column only: if another sign separates several, declare it in {key}.delimiter."
+            elif ours == "event_type" and not near:
                 hint = f" {_single_event_type_hint(raw, key)}"
             raise SourceError(f"{key}: expected a column {wanted!r}.{hint} Found: {', '.join(raw.columns)}.")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,11 +23,14 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """Byte order marks."""
-CANDIDATES = ("cp1252", "cp1251", "koi8-u", "cp1250", "cp1254", "cp1253", "cp866", "cp932", "gb18030")
-"""The most common first, as the same bytes are often good text in several."""
+LATIN = ("cp1252", "cp1250", "cp1254")
+OTHERS = ("cp1251", "koi8-u", "cp1253", "cp866")
+EAST_ASIAN = ("cp932", "gb18030")
+"""Encodings that are tried; of equally good ones, the first is taken."""
 CHUNK_BYTES, MAX_SAMPLE_BYTES, MAX_SAMPLE_LINES = 2**20, 2**16, 200_000
 WORD = re.compile(rb"[\x40-\xff]*[\x80-\xff][\x40-\xff]*")
 """Letters with at least one that is not ASCII; digits and the signs between columns say nothing."""
+ASCII_LETTER = re.compile(rb"[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def find_encoding(file: TextFile, declared: str) -> Encoding:
 def guess_encoding(path: Path) -> Encoding:
     """The encoding in which a file's letters make the most likely text.
 
-    UTF-8 if most lines with a letter that is not ASCII are UTF-8: then a few are broken.
+    UTF-8 if most lines with a letter that is not ASCII are UTF-8: then a few are broken. Czech, Hungarian and Turkish
+    letters look like those of Western Europe: they become wrong letters, the same ones everywhere.
     """
     words: dict[bytes, None] = {}
     size = valid = invalid = 0
@@ -80,20 +85,22 @@ def guess_encoding(path: Path) -> Encoding:
                 words[word] = None
     if valid > invalid:
         return Encoding(UTF8)
-    return Encoding(_most_likely(b" ".join(words)))
+    return Encoding(_most_likely([*words]))
 
 
-def _most_likely(sample: bytes) -> str:
+def _most_likely(words: Sequence[bytes]) -> str:
+    whole = [word for word in words if len(word) > 1]  # a sign alone, such as that of the pound, may be any letter
+    is_latin = 2 * sum(bool(ASCII_LETTER.search(word)) for word in whole) >= len(whole)
     scores: dict[str, tuple[float, float]] = {}
-    for name in CANDIDATES:
+    for name in (*(LATIN if is_latin else OTHERS), *EAST_ASIAN):
         # One at a time: of several, it takes the first in alphabetical order, such as cp1250 for French.
         alone = [name.replace("-", "_")]
         match = from_bytes(
-            sample, cp_isolation=alone, threshold=1.0, preemptive_behaviour=False, enable_fallback=False
+            b" ".join(whole), cp_isolation=alone, threshold=1.0, preemptive_behaviour=False, enable_fallback=False
         ).best()
         if match is not None:
             scores[name] = (round(match.chaos, 2), -round(match.coherence, 2))
-    return min(scores, key=scores.__getitem__, default=CANDIDATES[0])
+    return min(scores, key=scores.__getitem__, default=LATIN[0])
 
 
 def _is_utf8(part: bytes, *, final: bool) -> bool:

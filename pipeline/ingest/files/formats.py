@@ -59,7 +59,9 @@ def file_kind(path: Path) -> str | None:
     if is_archive(path):
         kinds = {_kind_by_suffix(Path(member.filename)) for member in archive_members(path)}
         if kinds & {"parquet", "excel"}:
-            raise FileError(f"{path.name}: expected an archive of text files, found {' and '.join(kinds)}. Unpack it.")
+            raise FileError(
+                f"{path.name}: expected an archive of text files, found {', '.join(map(str, kinds))}. Unpack it."
+            )
         return kinds.pop() if len(kinds) == 1 else None
     return _kind_by_suffix(path)
 

@@ -19,7 +19,7 @@ from pipeline.config.sections.source import Table
 from pipeline.ingest.files.archives import text_files
 from pipeline.ingest.files.digests import files_digest
 from pipeline.ingest.files.formats import FileError, file_kind, is_archive
-from pipeline.ingest.files.queries import names_in_query, query_hint
+from pipeline.ingest.files.queries import QueryNames, names_in_query, query_hint, replace_files
 from pipeline.ingest.files.text_files import LoadedLines, Unreadable, load_lines
 from pipeline.ingest.files.workbooks import load_workbooks
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
@@ -153,7 +153,7 @@ def source_files(params: Params) -> list[Path]:
     for name, table in tables.items():
         if table is not None and table.query is not None:
             names = names_in_query(table.query)
-            for text in [*names.tables, *names.unquoted, *names.texts]:
+            for text in [*(table.name for table in names.tables), *names.texts]:
                 found += _matching_files(params.path(os.path.expanduser(text)))
         elif table is not None:
             found += resolve_files(table, params, key=f"source.{name}")
@@ -177,7 +177,14 @@ def read_raw(con: Backend, table: Table, params: Params, *, name: str, key: str)
 
 
 def _copy_files(
-    db: DuckDBPyConnection, files: list[Path], table: Table, *, name: str, kind: str | None, key: str
+    db: DuckDBPyConnection,
+    files: list[Path],
+    table: Table,
+    *,
+    name: str,
+    kind: str | None,
+    key: str,
+    is_temporary: bool = False,
 ) -> RawTable:
     """Load text files or workbooks as table ``name``, with all columns as text."""
     with (
@@ -186,10 +193,11 @@ def _copy_files(
         private_folder(db) as private,
     ):
         if kind == "excel":
-            load_workbooks(db, files, name, table)
+            load_workbooks(db, files, name, table, is_temporary=is_temporary)
             return RawTable(name, _columns(db, name), files, "", sources=files)
         texts = text_files(files, Path(private))
-        loaded = load_lines(db, texts, name, table, is_csv=kind == "csv", folder=Path(private))
+        folder = Path(private)
+        loaded = load_lines(db, texts, name, table, is_csv=kind == "csv", folder=folder, is_temporary=is_temporary)
     return RawTable(
         name,
         _columns(db, name),
@@ -259,13 +267,14 @@ def _from_query(db: DuckDBPyConnection, table: Table, query: str, params: Params
         statements = duckdb.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise SourceError(f"{key}.query: expected one SELECT.")
-    named = _copied_files(query, table, params, key=key)
-    parts = []
-    for number, (text, (kind, files)) in enumerate(named.items()):
-        part = _copy_files(db, files, table, name=f"{name}_part_{number}", kind=kind, key=key)
-        parts.append(part)
-        # A view of this name hides the file from DuckDB.
-        db.execute(f"create or replace temp view {quoted(text)} as select * exclude ({FILE}, {ROW}) from {part.name}")
+    names = names_in_query(query)
+    parts: dict[str, RawTable] = {}
+    for text, (kind, files) in _copied_files(names, table, params, key=key).items():
+        part = f"{name}_part_{len(parts)}"
+        parts[text] = _copy_files(db, files, table, name=part, kind=kind, key=key, is_temporary=True)
+    copies = {text: f"(select * exclude ({FILE}, {ROW}) from {copied.name})" for text, copied in parts.items()}
+    with _translate_file_errors(key):
+        body = replace_files(query, names.tables, copies).strip().rstrip(";")
     # chdir, so that relative paths start at the params file: DuckDB's file_search_path prefers the working directory.
     with (
         _translate_errors(
@@ -273,31 +282,26 @@ def _from_query(db: DuckDBPyConnection, table: Table, query: str, params: Params
         ),
         chdir(params.folder),
     ):
-        body = query.strip().rstrip(";")
         db.execute(
             f"create or replace table {name} as "
             f"select *, null::integer as {FILE}, row_number() over () as {ROW} from (\n{body}\n)"
         )
-    for text, part in zip(named, parts, strict=True):
-        db.execute(f"drop view {quoted(text)}; drop table {part.name}; drop table if exists {part.name}_shifts")
-    return _query_result(db, name, parts)
+    for copied in parts.values():
+        db.execute(f"drop table {copied.name}; drop table if exists {copied.name}_shifts")
+    return _query_result(db, name, [*parts.values()])
 
 
-def _copied_files(query: str, table: Table, params: Params, *, key: str) -> dict[str, tuple[str, list[Path]]]:
+def _copied_files(names: QueryNames, table: Table, params: Params, *, key: str) -> dict[str, tuple[str, list[Path]]]:
     """Name in the query -> kind and files, for names after FROM that are CSV files, workbooks or zip archives."""
-    names, found = names_in_query(query), {}
-    for text in dict.fromkeys([*names.tables, *names.unquoted]):
+    found: dict[str, tuple[str, list[Path]]] = {}
+    for text in dict.fromkeys(table.name for table in names.tables):
         files = _matching_files(params.path(os.path.expanduser(text)))
         with _translate_file_errors(key):
             kinds = {file_kind(path) for path in files}
         kind = kinds.pop() if len(kinds) == 1 else None
         kind = table.format if files and kind is None and table.format != "auto" else kind
         if kind in ("csv", "excel") or (kind and any(map(is_archive, files))):
-            if text in names.unquoted:
-                raise SourceError(f"{key}.query: expected quotes around the name of a file: write '{text}'.")
             found[text] = kind, files
-    if len({text.lower() for text in found}) < len(found):
-        raise SourceError(f"{key}.query: expected names of files that differ by more than upper and lower case.")
     return found
 
 

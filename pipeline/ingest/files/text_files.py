@@ -18,7 +18,7 @@ from pipeline.config.sections.source import Table
 from pipeline.ingest.files.encodings import UTF8, Encoding, copy_as_utf8, find_encoding, guess_encoding
 from pipeline.ingest.files.formats import FileError, TextFile, open_bytes
 from pipeline.ingest.files.headers import Dialect, find_dialect
-from pipeline.ingest.sql import FILE, ROW, literal, quoted
+from pipeline.ingest.sql import FILE, ROW, create_table, literal, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -67,7 +67,14 @@ class LoadedLines:
 
 
 def load_lines(
-    db: DuckDBPyConnection, files: Sequence[TextFile], name: str, table: Table, *, is_csv: bool, folder: Path
+    db: DuckDBPyConnection,
+    files: Sequence[TextFile],
+    name: str,
+    table: Table,
+    *,
+    is_csv: bool,
+    folder: Path,
+    is_temporary: bool = False,
 ) -> LoadedLines:
     """Create table ``name`` with all columns as text, kindred_file and kindred_row.
 
@@ -81,17 +88,17 @@ def load_lines(
     FileError
         Lines are missing from what was read, or a header or an encoding is invalid.
     """
-    loaded = LoadedLines()
+    loaded, create = LoadedLines(), create_table(name, is_temporary=is_temporary)
     db.execute(f"create or replace table {name}_shifts (file integer, starts_at bigint, shift bigint)")
     db.execute("set preserve_insertion_order = true")
     for index, file in enumerate(files):
         encoding = find_encoding(file, table.encoding)
-        part = _insert_rows(db, file, name, table, index=index, encoding=encoding, is_csv=is_csv, folder=folder)
+        part = _insert_rows(db, file, name, table, create, index, encoding, is_csv=is_csv, folder=folder)
         likely = guess_encoding(file.path) if _may_be_another_encoding(db, encoding) else encoding
         if likely.name != encoding.name:
             encoding = likely
             db.execute(f"delete from {name} where {FILE} = {index}")
-            part = _insert_rows(db, file, name, table, index=index, encoding=encoding, is_csv=is_csv, folder=folder)
+            part = _insert_rows(db, file, name, table, create, index, encoding, is_csv=is_csv, folder=folder)
         rejects, lines = _check_all_lines(db, part, name, index)
         if part.path != file.path:
             part.path.unlink()
@@ -101,7 +108,7 @@ def load_lines(
             loaded.assumed_encodings.setdefault(encoding.name, []).append(part.name)
     db.execute("set preserve_insertion_order = false")
     if not is_csv:
-        loaded.unreadable += _json_columns(db, name)
+        loaded.unreadable += _json_columns(db, name, create)
     return loaded
 
 
@@ -141,9 +148,10 @@ def _insert_rows(
     file: TextFile,
     name: str,
     table: Table,
-    *,
+    create: str,
     index: int,
     encoding: Encoding,
+    *,
     is_csv: bool,
     folder: Path,
 ) -> _Part:
@@ -158,7 +166,7 @@ def _insert_rows(
     db.execute("drop table if exists reject_errors; drop table if exists reject_scans")
     rows = f"read_csv({literal(str(path))}, {options}, auto_detect = false, store_rejects = true, rejects_limit = 0)"
     numbered = f"select *, {index} as {FILE}, row_number() over () as {ROW} from {rows}"
-    db.execute(f"insert into {name} by name {numbered}" if index else f"create or replace table {name} as {numbered}")
+    db.execute(f"insert into {name} by name {numbered}" if index else f"{create} as {numbered}")
     return _Part(file.name.name, path, dialect)
 
 
@@ -170,7 +178,7 @@ def _may_be_another_encoding(db: DuckDBPyConnection, encoding: Encoding) -> bool
     return bool(db.execute(broken).fetchall()[0][0])
 
 
-def _json_columns(db: DuckDBPyConnection, name: str) -> list[Unreadable]:
+def _json_columns(db: DuckDBPyConnection, name: str, create: str) -> list[Unreadable]:
     """Turn the table of lines into one of columns; return the lines that are not JSON objects."""
     is_object = "coalesce(case when json_valid(line) then json_type(line) = 'OBJECT' end, false)"
     db.execute(f"create or replace temp table json_lines as select *, {is_object} as is_object from {name}")
@@ -180,10 +188,7 @@ def _json_columns(db: DuckDBPyConnection, name: str) -> list[Unreadable]:
     if not keys:
         raise FileError("expected one JSON object per line, found none with keys.")
     picked = "".join(f"{_json_text(key)} as {quoted(key)}, " for (key,) in sorted(keys) if key)
-    db.execute(
-        f"create or replace table {name} as select {picked}{FILE}, {ROW} from json_lines where is_object; "
-        "drop table json_lines"
-    )
+    db.execute(f"{create} as select {picked}{FILE}, {ROW} from json_lines where is_object; drop table json_lines")
     return [Unreadable(file, line, "unreadable_row", "NO JSON OBJECT", raw) for file, line, raw in broken]
 
 

@@ -15,7 +15,7 @@ import python_calamine as calamine
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.formats import FileError
 from pipeline.ingest.files.headers import check_header
-from pipeline.ingest.sql import FILE, ROW, quoted
+from pipeline.ingest.sql import FILE, ROW, create_table, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -27,7 +27,9 @@ Cell = str | float | bool | date | datetime | object
 NumberedRow = tuple[int, list[str | None]]
 
 
-def load_workbooks(db: DuckDBPyConnection, files: Sequence[Path], name: str, table: Table) -> None:
+def load_workbooks(
+    db: DuckDBPyConnection, files: Sequence[Path], name: str, table: Table, *, is_temporary: bool = False
+) -> None:
     """Create table ``name`` with all columns as text, kindred_file, and kindred_row: the row's number in its sheet.
 
     Empty rows are left out. A column that only some files have is null in the others.
@@ -40,7 +42,8 @@ def load_workbooks(db: DuckDBPyConnection, files: Sequence[Path], name: str, tab
     parts = [_read_sheet(path, index, table) for index, path in enumerate(files)]
     names = list(dict.fromkeys(column for part in parts for column in part.column_names))
     listed = ", ".join(f"{quoted(column)} varchar" for column in names if column not in (FILE, ROW))
-    db.execute(f"create or replace table {name} ({listed}, {FILE} integer, {ROW} bigint)")
+    create = create_table(name, is_temporary=is_temporary)
+    db.execute(f"{create} ({listed}, {FILE} integer, {ROW} bigint)")
     for part in parts:
         db.register("sheet_rows", part)
         db.execute(f"insert into {name} by name from sheet_rows")

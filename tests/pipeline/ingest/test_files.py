@@ -25,6 +25,7 @@ WORDS = {
     "cp1252": ("Küche", "Möbel", "Schränke", "Größe", "Gürtel"),
     "cp1251": ("Взуття", "Одяг", "Іграшки", "Їжа", "Техніка"),
     "koi8-u": ("Обувь", "Одежда", "Игрушки", "Книги", "Посуда"),
+    "cp866": ("Обувь", "Одежда", "Игрушки", "Книги", "Посуда"),
     "cp1250": ("Żywność", "Odzież", "Książki", "Łazienka", "Źródło"),
     "cp1253": ("Παπούτσια", "Ρούχα", "Βιβλία", "Παιχνίδια", "Κουζίνα"),
 }
@@ -66,6 +67,15 @@ def test_an_encoding_is_found_with_a_warning(read: Reader, encoding: str) -> Non
     assert categories(events) == set(WORDS[encoding])
     (warning,) = encoding_warnings(summary)
     assert warning.endswith(f"such as source.events.encoding: {encoding}")
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("été", "cp1252"), ("Një çantë", "cp1252"), ("£20 voucher", "cp1252"), ("Їжа", "cp1251")]
+)
+def test_one_word_is_enough_for_the_most_common_encodings(read: Reader, name: str, encoding: str) -> None:
+    summary, events = read((HEADER + in_category(name)).encode(encoding))
+    assert categories(events) == {name}
+    assert len(encoding_warnings(summary)) == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -174,6 +184,8 @@ def test_a_declared_delimiter(read: Reader) -> None:
     for delimiter in ("auto", "'|'"):  # signs within quotes do not count
         _, events = read(header + ROW.replace(",", "|"), f"source.events.delimiter={delimiter}")
         assert events[0]["customer_id"] == "c1"
+    with pytest.raises(SourceError, match=r"one column only: .* declare it in source\.events\.delimiter"):
+        read((HEADER + ROW).replace(",", "~"))
     _, events = read((HEADER + ROW).replace(",", "~"), "source.events.delimiter='~'")
     assert events[0]["customer_id"] == "c1"
     with pytest.raises(ParamsError, match=r"`source\.events\.delimiter`: expected auto or one sign"):
@@ -389,13 +401,22 @@ def test_json_lines_in_a_query_keep_their_types(read: Reader) -> None:
     assert sorted(row["product_id"] for row in events) == ["p1", "p2"]
 
 
-def test_names_in_a_query_that_would_miss_their_file(read: Reader) -> None:
-    read.write("log.csv", HEADER + ROW)
-    read.write("LOG.csv", HEADER + ROW)
-    with pytest.raises(SourceError, match=r"source\.events\.query: .* write 'log\.csv'"):
-        read_query(read, "select * from log.csv")
-    with pytest.raises(SourceError, match=r"source\.events\.query: .* more than upper and lower case"):
-        read_query(read, "select * from 'log.csv' union all select * from 'LOG.csv'")
+def test_files_in_a_query_have_the_names_that_the_database_gives_them(read: Reader) -> None:
+    (read.folder / "day").mkdir()
+    for name in ("log.csv", "LOG.csv", "day/it's é.csv"):
+        read.write(name, HEADER + ROW.replace("c1", f"00{len(name)}"))
+    named = (
+        "select log.* from log.csv union all select log.* from 'log.csv' union all by name select 'é' as x, \"LOG\".* "
+        "from \"LOG.csv\" union all by name select \"it's é\".* from 'day/it''s é.csv' -- from 'log.csv'"
+    )
+    _, events = read_query(read, named)
+    assert sorted(row["customer_id"] for row in events) == ["0014", "007", "007", "007"]
+    _, events = read_query(
+        read, "with e as (select * from 'log.csv' as a) select e.* from e semi join 'LOG.csv' b using (product_id)"
+    )
+    assert [row["customer_id"] for row in events] == ["007"]
+    with pytest.raises(SourceError, match=r"source\.events\.query: expected the name of a file in quotes: 'log\.csv'"):
+        read_query(read, r"select * from E'log\x2ecsv'")
 
 
 @pytest.mark.parametrize(
