@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipeline.commands.check import reading_text
+from pipeline.commands.check import reading_text, totals_lines
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.progress import Progress
 from pipeline.ingest.findings.summary import ReadingSummary
+from pipeline.ingest.findings.totals import shop_totals
 from pipeline.ingest.source import read_source
 from pipeline.presets.describe import describe
 from pipeline.presets.description import Description
@@ -29,6 +30,7 @@ class _Reading:
     summary: ReadingSummary
     end: LogEnd
     first_rows: list[str]
+    totals: list[str]
     timezone: str
 
 
@@ -77,7 +79,8 @@ def _read(out: Path) -> _Reading:
     params = load_params(out)
     with workspace(params) as session:
         source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
-        return _Reading(source.summary, log_end(session.con), first_rows(session.con), params.local_timezone)
+        totals = totals_lines(shop_totals(source.events, params.as_of), params.currency)
+        return _Reading(source.summary, log_end(session.con), first_rows(session.con), totals, params.local_timezone)
 
 
 def _midnight_after(moment: datetime) -> str:
@@ -93,7 +96,7 @@ def _as_text(described: Description, reading: _Reading, out: Path) -> str:
             "",
             *reading.first_rows,
             "",
-            reading_text(reading.summary, reading.timezone),
+            reading_text(reading.summary, reading.timezone, reading.totals),
             *paragraphs("Notes", described.notes),
             "",
             f"Written   {out}: compare the rows and totals above with what you know of the shop",

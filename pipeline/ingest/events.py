@@ -109,7 +109,7 @@ def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime
     at = user_columns["occurred_at"]
     since -= timedelta(seconds=repeat_seconds(params))
     con.con.execute("drop view if exists all_raw_events; drop table if exists all_raw_events")
-    kind = "view" if raw.files and not raw.has_lines else "table"
+    kind = "view" if raw.is_view else "table"
     con.con.execute(f"alter {kind} raw_events rename to all_raw_events")
     until, day = params.as_of.replace(tzinfo=None), timedelta(days=1)
     conditions = [_between(time_sql(con, "all_raw_events", at, raw.columns[at], params.source.events), since, until)]

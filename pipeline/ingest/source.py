@@ -92,6 +92,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     if since is not None:
         keep_only_since(con, params, raw, since)
     findings.tables["events"] = raw
+    findings.warnings += raw.warnings
     findings.warnings += unused_column_warnings(raw, found, key="source.events")
     identities = read_identities(con, params, findings.warnings)
     if identities is not None:

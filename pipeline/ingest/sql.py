@@ -17,6 +17,11 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def create_table(name: str, *, is_temporary: bool) -> str:
+    """The beginning of SQL that creates a table. A temporary one takes a sixth of the time, but more memory."""
+    return f"create or replace {'temp ' if is_temporary else ''}table {quoted(name)}"
+
+
 def literal(text: str) -> str:
     """A text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"

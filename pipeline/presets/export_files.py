@@ -13,7 +13,8 @@ from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.sections.source import Table
 from pipeline.ingest.columns.texts import is_nested
-from pipeline.ingest.files.raw_tables import file_kind, read_raw
+from pipeline.ingest.files.formats import FileError, file_kind
+from pipeline.ingest.files.raw_tables import read_raw
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
 
 if TYPE_CHECKING:
@@ -77,9 +78,14 @@ def find_files(places: Sequence[Path], *, leave_out: Collection[Path] = ()) -> l
         folder = place.resolve()
         inside = sorted(folder.rglob("*")) if place.is_dir() else []
         shown = [path for path in inside if not any(part[0] == "." for part in path.relative_to(folder).parts)]
-        files = [
-            path for path in shown if path.is_file() and not {*leave_out}.intersection(path.parents) and file_kind(path)
-        ]
+        try:
+            files = [
+                path
+                for path in shown
+                if path.is_file() and not {*leave_out}.intersection(path.parents) and file_kind(path)
+            ]
+        except FileError as error:
+            raise ExportError(str(error)) from None
         if not files:
             raise ExportError(f"{place}: expected files such as CSV, JSON lines or Parquet, or a folder of them.")
         found += files

@@ -23,6 +23,7 @@ from pipeline.config.params import EngineParams
 from pipeline.stores.locks import LockedError, lock
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
 
 WORK_PREFIX, LOCK = ".kindred-", "lock"
@@ -115,6 +116,12 @@ def _work_folder(place: Path) -> Iterator[Path]:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def private_folder(con: DuckDBPyConnection) -> tempfile.TemporaryDirectory[str]:
+    """A new folder next to the database, which only its owner can read; deleted at the end of its context."""
+    found = con.execute("select path from duckdb_databases() where path is not null limit 1").fetchone()
+    return tempfile.TemporaryDirectory(dir=Path(found[0]).parent if found else None)
 
 
 def is_disk_full(error: BaseException) -> bool:

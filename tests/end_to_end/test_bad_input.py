@@ -137,7 +137,7 @@ def test_a_run_over_the_threshold_stops_and_shows_no_values(read: Callable[..., 
 
 def test_rows_with_broken_encoding_are_rejected(read: Callable[..., Any]) -> None:
     log = rows("2025-01-01").encode() + b"c9,2025-01-01,view,p\xff1,A,1\n" + b"c8,2025-01-02,view,p1,A,1\n"
-    summary, events = read(log, *LENIENT)
+    summary, events = read(log, "source.events.encoding=utf-8", *LENIENT)
     assert summary.rejected_by_rule["broken_encoding"] == 1
     assert sorted(events.customer_id) == ["c0", "c8"]
 

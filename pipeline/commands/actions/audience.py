@@ -282,7 +282,7 @@ def _require_all_segments(
 
 def _contacts_notes(shop: _Shop, built: Audience) -> list[str]:
     contacts, con = shop.contacts, shop.session.con
-    notes = []
+    notes = [*contacts.warnings]
     if contacts.repeated_count:
         notes.append(f"{contacts.repeated_count:,} rows of the contacts repeat a customer; the first was taken")
     if contacts.unclear_count:

@@ -5,18 +5,45 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from features.events import EventType
 from pipeline.config.types import Count, Section, Share, Timezone
 
 
+def _known_encoding(value: str) -> str:
+    try:
+        "a".encode("utf-8" if value == "auto" else value)
+    except LookupError:
+        raise ValueError("expected auto or an encoding, such as utf-8, utf-16, cp1251, cp1252 or latin-1") from None
+    return value
+
+
+def _one_sign(value: str) -> str:
+    if value != "auto" and (len(value) != 1 or value in '"\r\n'):
+        raise ValueError('expected auto or one sign, such as ";" or "\\t"')
+    return value
+
+
+def _named_columns(value: Any) -> Any:
+    names = value if isinstance(value, list) else []
+    are_texts = bool(names) and all(isinstance(name, str) and name for name in names)
+    if value is not True and not (are_texts and len({name.lower() for name in names}) == len(names)):
+        raise ValueError("expected true, or if files have no header the name of each column, such as [id, at, action]")
+    return value
+
+
 class Table(Section):
-    """Location of a table, and the names of its columns."""
+    """Location of a table, how its files are written, and the names of its columns."""
 
     path: str | list[str] | None = None
     query: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
+    format: Literal["auto", "parquet", "csv", "json", "excel"] = "auto"
+    encoding: Annotated[str, AfterValidator(_known_encoding)] = "auto"
+    delimiter: Annotated[str, AfterValidator(_one_sign)] = "auto"
+    header: Annotated[Literal[True] | list[str], BeforeValidator(_named_columns)] = True
+    sheet: str | None = None
 
     @model_validator(mode="after")
     def _one_of_path_and_query(self) -> Table:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from features.events import EVENT_SCHEMA
 from pipeline.config.sections.source import EventsTable
-from pipeline.ingest.files.raw_tables import COMPRESSIONS, READERS, RawTable, SourceError, file_kind
+from pipeline.ingest.files.formats import COMPRESSIONS, READERS, file_kind, is_archive
+from pipeline.ingest.files.raw_tables import RawTable, SourceError
 from pipeline.ingest.sql import literal
 
 REQUIRED = ("customer_id", "occurred_at", "event_type")
@@ -102,7 +103,9 @@ def map_columns(
             near = _nearest(ours, wanted, [name for name in raw.columns if name not in found.values()])
             line = f"{{{ours}: {json.dumps(near, ensure_ascii=False)}}}" if near else ""
             hint = f" The nearest is {near!r}: write {key}.columns: {line}." if near else ""
-            if ours == "event_type" and not near:
+            if len(raw.columns) == 1:
+                hint = f" There is one column only: if another sign separates several, declare it in {key}.delimiter."
+            elif ours == "event_type" and not near:
                 hint = f" {_single_event_type_hint(raw, key)}"
             raise SourceError(f"{key}: expected a column {wanted!r}.{hint} Found: {', '.join(raw.columns)}.")
     return found
@@ -145,13 +148,14 @@ def _nearest(ours: str, wanted: str, names: Sequence[str]) -> str | None:
 
 def _single_event_type_hint(raw: RawTable, key: str) -> str:
     """How to declare that all rows of a log are of one event type."""
-    if not raw.files:
+    if not raw.sources:
         advice = f"add it in {key}.query: select ..., 'purchase' as event_type from ..."
     else:
-        first = raw.files[0]
+        first = raw.sources[0]
         suffix = "".join(first.suffixes[-2:] if first.suffix in COMPRESSIONS else first.suffixes[-1:])
-        above = os.path.commonpath([path.parent for path in raw.files])
-        place = f"{above}/**/*{suffix}" if len(raw.files) > 1 else str(first)
-        query = f"select *, 'purchase' as event_type from {READERS[file_kind(first) or 'csv'].format(literal(place))}"
+        above = os.path.commonpath([path.parent for path in raw.sources])
+        place = f"{above}/**/*{suffix}" if len(raw.sources) > 1 else str(first)
+        reader = "{}" if is_archive(first) else READERS.get(file_kind(first) or "", "{}")
+        query = f"select *, 'purchase' as event_type from {reader.format(literal(place))}"
         advice = f"write {key}.path: null and {key}.query: {json.dumps(query, ensure_ascii=False)}"
     return f"If every row is a purchase, {advice}. If another column holds the event type, name it in {key}.columns."

@@ -37,12 +37,15 @@ class Contacts:
         Customers whose consent could not be read; they count as without consent.
     repeated_count : int
         Rows that repeat a customer; the first in alphabetical order was taken.
+    warnings : list of str
+        About the files, in plain words.
     """
 
     table: ir.Table
     has_consent: bool
     unclear_count: int
     repeated_count: int
+    warnings: list[str]
 
 
 def read_contacts(con: Backend, table: ContactsTable, params: Params) -> Contacts:
@@ -82,4 +85,4 @@ def read_contacts(con: Backend, table: ContactsTable, params: Params) -> Contact
     count, unclear = db.execute("select count(*), count(*) filter (where is_unclear) from contacts").fetchone()
     read = db.execute("select count(*) from raw_contacts").fetchone()[0]
     contacts = con.table("contacts", database=TEMPORARY).select(*COLUMNS)
-    return Contacts(contacts, "consent" in found, unclear, read - count)
+    return Contacts(contacts, "consent" in found, unclear, read - count, raw.warnings)

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from pipeline.config.errors import UserError, without_passwords
 from pipeline.config.params import Params
 from pipeline.config.sections.source import Table
-from pipeline.ingest.files.text_files import LinesError, Unreadable, load_lines
+from pipeline.ingest.files.archives import text_files
+from pipeline.ingest.files.digests import files_digest
+from pipeline.ingest.files.formats import FileError, file_kind, is_archive
+from pipeline.ingest.files.queries import QueryNames, names_in_query, query_hint, replace_files
+from pipeline.ingest.files.text_files import LoadedLines, Unreadable, load_lines
+from pipeline.ingest.files.workbooks import load_workbooks
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
-from pipeline.stores.database import is_disk_full
+from pipeline.stores.database import is_disk_full, private_folder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
-
-KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json"}
-KINDS[".json"] = "json"
-COMPRESSIONS = (".gz", ".zst")
-READERS = {"parquet": "read_parquet({})", "csv": "read_csv({}, all_varchar = true)", "json": "read_json({})"}
-WHOLE_DIGEST_BYTES = 2**30
 
 
 class SourceError(UserError):
@@ -45,9 +43,15 @@ class RawTable:
     columns : dict of str to str
         The user's columns and their DuckDB types.
     files : list of Path
-        Column kindred_file is an index into this list; null for a query.
+        Column kindred_file is an index into this list; null for a query. A file in a zip archive lies below it.
     unreadable : list of Unreadable
         Rows that could not be split into columns.
+    sources : list of Path
+        The files that `path` names; empty for a query.
+    is_view : bool
+        Whether the rows are read from the files each time, and not copied.
+    warnings : list of str
+        In plain words, without any customer's data.
     """
 
     name: str
@@ -56,6 +60,9 @@ class RawTable:
     digest: str
     unreadable: list[Unreadable] = field(default_factory=list)
     physical_line_count: int | None = None
+    sources: list[Path] = field(default_factory=list)
+    is_view: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def has_lines(self) -> bool:
@@ -79,27 +86,38 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
     found: list[Path] = []
     for text in texts:
         place = params.path(text)
-        if place.is_dir():
-            matches = sorted(path for path in place.iterdir() if file_kind(path) and path.name[0] != ".")
-        else:
-            matches = _matching_files(place)
+        matches = _files_in(place, table, key=key) if place.is_dir() else _matching_files(place)
         if not matches:
             raise SourceError(
-                f"{key}.path: expected Parquet, CSV or JSON lines files at {text}, found none. "
+                f"{key}.path: expected Parquet, CSV, JSON lines, Excel or zip files at {text}, found none. "
                 f"Relative paths start at {params.folder}.{_how_to_leave_out(key)}"
             )
         found += matches
-    kinds = {file_kind(path) for path in found}
+    kinds = {_kind(path, table, key=key) for path in found}
     if len(kinds) > 1 or None in kinds:
         names = ", ".join(sorted({"".join(path.suffixes) or path.name for path in found}))
         raise SourceError(
-            f"{key}.path: expected files of one kind (.parquet, .csv, .jsonl, or those with .gz or .zst). "
-            f"Found {names}."
+            f"{key}.path: expected files of one kind (.parquet, .csv, .jsonl, .xlsx, or .zip, .gz or .zst of text). "
+            f"Found {names}. Files with another suffix need {key}.format: csv, json, parquet or excel."
         )
     empty = [path.name for path in found if path.stat().st_size == 0]
     if empty:
         raise SourceError(f"{key}.path: expected files with rows. Empty: {', '.join(empty[:5])}.")
     return found
+
+
+def _kind(path: Path, table: Table, *, key: str) -> str | None:
+    """The kind of a file as declared, or else by its suffix; None if unknown."""
+    if table.format != "auto":
+        return table.format
+    with _translate_file_errors(key):
+        return file_kind(path)
+
+
+def _files_in(folder: Path, table: Table, *, key: str) -> list[Path]:
+    """Files in a folder, not below it, that are of a known kind and not hidden."""
+    shown = [path for path in folder.iterdir() if path.name[0] != "." and path.is_file()]
+    return sorted(path for path in shown if _kind(path, table, key=key))
 
 
 def _how_to_leave_out(key: str) -> str:
@@ -130,66 +148,88 @@ def source_files(params: Params) -> list[Path]:
         See `resolve_files`.
     """
     source = params.source
-    names = ("events", "products", "categories", "customers", "identities", "rates")
-    tables = {name: getattr(source, name) for name in names}
     found: list[Path] = []
-    for name, table in tables.items():
+    for name in ("events", "products", "categories", "customers", "identities", "rates"):
+        table = getattr(source, name)
         if table is not None and table.query is not None:
-            for text in _names_in_query(table.query):
+            names = names_in_query(table.query)
+            for text in [*(table.name for table in names.tables), *names.texts]:
                 found += _matching_files(params.path(os.path.expanduser(text)))
         elif table is not None:
             found += resolve_files(table, params, key=f"source.{name}")
     return found
 
 
-def _names_in_query(query: str) -> list[str]:
-    """Possible file names in SQL: table names, and texts given to table functions such as read_csv."""
-    parsed = duckdb.execute("select json_serialize_sql(?::varchar)", [query]).fetchone()
-    found: list[str] = []
-
-    def walk(node: Any, *, is_read: bool) -> None:
-        if isinstance(node, dict):
-            kind, value = node.get("type"), node.get("value")
-            is_read = is_read or kind == "TABLE_FUNCTION"
-            if kind == "BASE_TABLE":
-                found.append(node["table_name"])
-            elif is_read and kind == "VALUE_CONSTANT" and isinstance(value, dict):
-                found.append(str(value.get("value")))
-        for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-            walk(child, is_read=is_read)
-
-    walk(json.loads(parsed[0] if parsed else "{}"), is_read=False)
-    return found
-
-
-def file_kind(path: Path) -> str | None:
-    """parquet, csv or json by the suffix; None for another."""
-    bare = path.with_suffix("") if path.suffix in COMPRESSIONS else path
-    return KINDS.get(bare.suffix.lower())
-
-
 def read_raw(con: Backend, table: Table, params: Params, *, name: str, key: str) -> RawTable:
     """Load ``table`` as the raw table or view ``name``, with columns kindred_file and kindred_row added."""
     db = con.con
     if table.query is not None:
-        return _from_query(db, table.query, params, name=name, key=key)
+        return _from_query(db, table, table.query, params, name=name, key=key)
     files = resolve_files(table, params, key=key)
-    kind = file_kind(files[0])
-    with _translate_errors(f"{key}.path: expected readable {kind} files."):
-        if kind == "parquet":
+    kind = _kind(files[0], table, key=key)
+    if kind == "parquet":
+        with _translate_errors(f"{key}.path: expected readable Parquet files."):
             _parquet_view(db, files, name)
-            line_report: tuple[list[Unreadable], int | None] = ([], None)
-        else:
-            try:
-                line_report = load_lines(db, files, name, is_csv=kind == "csv")
-            except LinesError as error:
-                raise SourceError(f"{key}.path: {error}") from None
-        columns = _columns(db, name)
-    return RawTable(name, columns, files, files_digest(files), *line_report)
+            raw = RawTable(name, _columns(db, name), files, "", sources=files, is_view=True)
+    else:
+        raw = _copy_files(db, files, table, name=name, kind=kind, key=key)
+    return replace(raw, digest=files_digest(files))
+
+
+def _copy_files(
+    db: DuckDBPyConnection,
+    files: list[Path],
+    table: Table,
+    *,
+    name: str,
+    kind: str | None,
+    key: str,
+    is_temporary: bool = False,
+) -> RawTable:
+    """Load text files or workbooks as table ``name``, with all columns as text."""
+    with (
+        _translate_errors(f"{key}.path: expected readable {kind} files."),
+        _translate_file_errors(key),
+        private_folder(db) as private,
+    ):
+        if kind == "excel":
+            load_workbooks(db, files, name, table, is_temporary=is_temporary)
+            return RawTable(name, _columns(db, name), files, "", sources=files)
+        texts = text_files(files, Path(private))
+        folder = Path(private)
+        loaded = load_lines(db, texts, name, table, is_csv=kind == "csv", folder=folder, is_temporary=is_temporary)
+    return RawTable(
+        name,
+        _columns(db, name),
+        [text.name for text in texts],
+        "",
+        loaded.unreadable,
+        loaded.line_count,
+        sources=files,
+        warnings=_encoding_warnings(loaded, key=key),
+    )
+
+
+def _encoding_warnings(loaded: LoadedLines, *, key: str) -> list[str]:
+    return [
+        f"{key}: {names[0]}{f' and {len(names) - 1:,} other files' if len(names) > 1 else ''} "
+        f"{'are' if len(names) > 1 else 'is'} not in UTF-8; read as {encoding}, which suits the letters best. "
+        f"Declare the right one, such as {key}.encoding: {encoding}"
+        for encoding, names in loaded.assumed_encodings.items()
+    ]
 
 
 @contextmanager
-def _translate_errors(expected: str) -> Iterator[None]:
+def _translate_file_errors(key: str) -> Iterator[None]:
+    """Turn a FileError into a SourceError that names the key in params.yaml."""
+    try:
+        yield
+    except FileError as error:
+        raise SourceError(f"{key}.{error.setting}: {error}") from None
+
+
+@contextmanager
+def _translate_errors(expected: str, hint: Callable[[str], str] = lambda _: "") -> Iterator[None]:
     """Turn database errors into a SourceError without the values and passwords that they may quote."""
     try:
         yield
@@ -201,7 +241,7 @@ def _translate_errors(expected: str) -> Iterator[None]:
         message = str(error).splitlines()[0][:300]
         if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
             message = re.sub(r"'[^']*'?|\"[^\"]*\"?", "...", message)
-        raise SourceError(f"{expected} {without_passwords(message)}") from None
+        raise SourceError(f"{expected} {without_passwords(message)}{hint(message)}") from None
 
 
 def _columns(db: DuckDBPyConnection, name: str) -> dict[str, str]:
@@ -216,46 +256,71 @@ def _parquet_view(db: DuckDBPyConnection, files: Sequence[Path], name: str) -> N
     )
 
 
-def _from_query(db: DuckDBPyConnection, query: str, params: Params, *, name: str, key: str) -> RawTable:
-    # chdir, so that relative paths start at the params file: DuckDB's file_search_path prefers the working directory.
-    with _translate_errors(f"{key}.query: expected SQL that DuckDB can run."), chdir(params.folder):
+def _from_query(db: DuckDBPyConnection, table: Table, query: str, params: Params, *, name: str, key: str) -> RawTable:
+    """Load the result of a query.
+
+    A CSV file or workbook after FROM is read as one of `path` is: in any encoding, with all columns as text. DuckDB
+    would guess types, by which 00115 becomes 115, and which change with the rows. Its lines that cannot be split are
+    set aside as well.
+    """
+    with _translate_errors(f"{key}.query: expected SQL that DuckDB can run."):
         statements = duckdb.extract_statements(query)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise SourceError(f"{key}.query: expected one SELECT.")
-        body = query.strip().rstrip(";")
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise SourceError(f"{key}.query: expected one SELECT.")
+    names = names_in_query(query)
+    parts: dict[str, RawTable] = {}
+    for text, (kind, files) in _copied_files(names, table, params, key=key).items():
+        part = f"{name}_part_{len(parts)}"
+        parts[text] = _copy_files(db, files, table, name=part, kind=kind, key=key, is_temporary=True)
+    copies = {text: f"(select * exclude ({FILE}, {ROW}) from {copied.name})" for text, copied in parts.items()}
+    with _translate_file_errors(key):
+        body = replace_files(query, names.tables, copies).strip().rstrip(";")
+    # chdir, so that relative paths start at the params file: DuckDB's file_search_path prefers the working directory.
+    with (
+        _translate_errors(
+            f"{key}.query: expected SQL that DuckDB can run.", lambda message: query_hint(message, query, key=key)
+        ),
+        chdir(params.folder),
+    ):
         db.execute(
             f"create or replace table {name} as "
             f"select *, null::integer as {FILE}, row_number() over () as {ROW} from (\n{body}\n)"
         )
+    for copied in parts.values():
+        db.execute(f"drop table {copied.name}; drop table if exists {copied.name}_shifts")
+    return _query_result(db, name, [*parts.values()])
+
+
+def _copied_files(names: QueryNames, table: Table, params: Params, *, key: str) -> dict[str, tuple[str, list[Path]]]:
+    """Name in the query -> kind and files, for names after FROM that are CSV files, workbooks or zip archives."""
+    found: dict[str, tuple[str, list[Path]]] = {}
+    for text in dict.fromkeys(table.name for table in names.tables):
+        files = _matching_files(params.path(os.path.expanduser(text)))
+        with _translate_file_errors(key):
+            kinds = {file_kind(path) for path in files}
+        kind = kinds.pop() if len(kinds) == 1 else None
+        kind = table.format if files and kind is None and table.format != "auto" else kind
+        if kind in ("csv", "excel") or (kind and any(map(is_archive, files))):
+            found[text] = kind, files
+    return found
+
+
+def _query_result(db: DuckDBPyConnection, name: str, parts: Sequence[RawTable]) -> RawTable:
+    """The table ``name`` that a query filled, with what was found in the files that were copied for it."""
+    files: list[Path] = []
+    unreadable: list[Unreadable] = []
+    for part in parts:
+        unreadable += [replace(row, file=row.file + len(files)) for row in part.unreadable]
+        files += part.files
     columns = _columns(db, name)
     # The sum of hashes does not depend on the order of rows. The SQL is left out: it names the files.
     listed = ", ".join(quoted(column) for column in columns)
     total = db.execute(f"select count(*), sum(hash({listed})::hugeint) from {name}").fetchone()
-    return RawTable(name, columns, [], hashlib.sha256(f"{columns}{total}".encode()).hexdigest())
+    digest = hashlib.sha256(f"{columns}{total}".encode()).hexdigest()
+    warnings = [warning for part in parts for warning in part.warnings]
+    return RawTable(name, columns, files, digest, unreadable, warnings=warnings)
 
 
 def _relative_name(path: Path, folder: Path) -> str:
     """A path relative to ``folder`` if it is in there, else its file name."""
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path.name)
-
-
-def files_digest(files: Sequence[Path]) -> str:
-    """SHA-256 over sizes and contents, whatever the names; of a file over 1 GiB, only its first and last 64 MiB."""
-    digests = []
-    for path in files:
-        contents = hashlib.sha256(f"{path.stat().st_size}\0".encode())
-        for chunk in _digest_chunks(path):
-            contents.update(chunk)
-        digests.append(contents.hexdigest())
-    # Sorted, because another name may put a file in another place.
-    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
-
-
-def _digest_chunks(path: Path) -> Iterator[bytes]:
-    size, part = path.stat().st_size, 2**26
-    with path.open("rb") as handle:
-        if size > WHOLE_DIGEST_BYTES:
-            yield handle.read(part)
-            handle.seek(size - part)
-        while chunk := handle.read(2**22):
-            yield chunk

@@ -7,27 +7,25 @@ rejected rows, for which DuckDB gives a byte position. Table `<name>_shifts` map
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline.ingest.sql import FILE, ROW, literal, quoted
+from pipeline.config.sections.source import Table
+from pipeline.ingest.files.encodings import UTF8, Encoding, copy_as_utf8, find_encoding, guess_encoding
+from pipeline.ingest.files.formats import FileError, TextFile, open_bytes
+from pipeline.ingest.files.headers import Dialect, find_dialect
+from pipeline.ingest.sql import FILE, ROW, create_table, literal, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
 ENCODING = "INVALID ENCODING"
-
-
-class LinesError(ValueError):
-    """A text file that cannot be read as it is."""
+JSON_LINES = "header = false, delim = '\x01', quote = '', escape = '', columns = {'line': 'VARCHAR'}"
+"""Arguments of read_csv; the delimiter is a byte that cannot occur unescaped in JSON."""
 
 
 @dataclass(frozen=True)
@@ -51,35 +49,67 @@ class Unreadable:
     raw: str
 
 
+@dataclass
+class LoadedLines:
+    """What was read from text files besides rows.
+
+    Attributes
+    ----------
+    line_count : int
+        Physical lines, also those of headers and rejected rows.
+    assumed_encodings : dict of str to list of str
+        Encoding -> names of files that are not UTF-8 and do not say what they are.
+    """
+
+    unreadable: list[Unreadable] = field(default_factory=list)
+    line_count: int = 0
+    assumed_encodings: dict[str, list[str]] = field(default_factory=dict)
+
+
 def load_lines(
-    db: DuckDBPyConnection, files: Sequence[Path], name: str, *, is_csv: bool
-) -> tuple[list[Unreadable], int]:
-    """Create table ``name`` with all columns as text, kindred_file and kindred_row; return rejects and line count.
+    db: DuckDBPyConnection,
+    files: Sequence[TextFile],
+    name: str,
+    table: Table,
+    *,
+    is_csv: bool,
+    folder: Path,
+    is_temporary: bool = False,
+) -> LoadedLines:
+    """Create table ``name`` with all columns as text, kindred_file and kindred_row.
+
+    Parameters
+    ----------
+    folder : Path
+        A private folder for copies of files that are not UTF-8.
 
     Raises
     ------
-    LinesError
-        Lines are missing from what was read, or a header is invalid.
+    FileError
+        Lines are missing from what was read, or a header or an encoding is invalid.
     """
-    unreadable: list[Unreadable] = []
-    physical = 0
+    loaded, create = LoadedLines(), create_table(name, is_temporary=is_temporary)
     db.execute(f"create or replace table {name}_shifts (file integer, starts_at bigint, shift bigint)")
     db.execute("set preserve_insertion_order = true")
-    for index, path in enumerate(files):
-        db.execute("drop table if exists reject_errors; drop table if exists reject_scans")
-        rows = _csv_rows(path) if is_csv else _json_rows(path)
-        numbered = f"select *, {index} as {FILE}, row_number() over () as {ROW} from {rows}"
-        if index == 0:
-            db.execute(f"create or replace table {name} as {numbered}")
-        else:
-            db.execute(f"insert into {name} by name {numbered}")
-        rejects, lines = _check_all_lines(db, path, name, index, has_header=is_csv)
-        unreadable += rejects
-        physical += lines
+    for index, file in enumerate(files):
+        encoding = find_encoding(file, table.encoding)
+        part = _insert_rows(db, file, name, table, create, index, encoding, is_csv=is_csv, folder=folder)
+        likely = guess_encoding(file.path) if _may_be_another_encoding(db, encoding) else encoding
+        if likely.name != encoding.name:
+            encoding = likely
+            db.execute(f"delete from {name} where {FILE} = {index}")
+            part = _insert_rows(db, file, name, table, create, index, encoding, is_csv=is_csv, folder=folder)
+        rejects, lines = _check_all_lines(db, part, name, index)
+        if part.path != file.path:
+            part.path.unlink()
+        loaded.unreadable += rejects
+        loaded.line_count += lines
+        if not encoding.is_known and encoding.name != UTF8:
+            loaded.assumed_encodings.setdefault(encoding.name, []).append(part.name)
     db.execute("set preserve_insertion_order = false")
     if not is_csv:
-        unreadable += _json_columns(db, name)
-    return unreadable, physical
+        loaded.unreadable += _json_columns(db, name, create)
+    return loaded
 
 
 def with_lines(name: str, query: str) -> str:
@@ -91,34 +121,64 @@ def with_lines(name: str, query: str) -> str:
     )
 
 
-def _csv_rows(path: Path) -> str:
-    with open_bytes(path) as handle:
-        first = handle.readline()
-    if first.startswith(UTF16):
-        raise LinesError(f"{path.name}: expected UTF-8, found UTF-16. Save the file as UTF-8.")
-    header = first.decode("utf-8", errors="replace").lstrip("\ufeff").rstrip("\r\n")
-    delimiter = max(",;\t|", key=header.count)
-    names = next(csv.reader([header], delimiter=delimiter), [])
-    repeated = sorted({name for name in names if sum(name.lower() == other.lower() for other in names) > 1})
-    if repeated or not all(names):
-        problem = f"more than once: {', '.join(repeated)}" if repeated else "one without a name"
-        raise LinesError(f"{path.name}: expected a header that names each column once. Found {problem}.")
-    declared = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in names)
-    return (
-        f"read_csv({literal(str(path))}, header = true, auto_detect = false, delim = {literal(delimiter)}, "
-        f"quote = '\"', escape = '\"', columns = {{{declared}}}, store_rejects = true, rejects_limit = 0)"
-    )
+@dataclass(frozen=True)
+class _Part:
+    """One file as it was read.
+
+    Attributes
+    ----------
+    path : Path
+        The file itself, or a copy in UTF-8.
+    dialect : Dialect or None
+        None: JSON lines.
+    """
+
+    name: str
+    path: Path
+    dialect: Dialect | None
+
+    @property
+    def lines_before(self) -> int:
+        """Lines before the first row."""
+        return self.dialect.lines_before if self.dialect else 0
 
 
-def _json_rows(path: Path) -> str:
-    # The delimiter is a byte that cannot occur unescaped in JSON.
-    return (
-        f"read_csv({literal(str(path))}, header = false, auto_detect = false, delim = '\x01', quote = '', "
-        "escape = '', columns = {'line': 'VARCHAR'}, store_rejects = true, rejects_limit = 0)"
-    )
+def _insert_rows(
+    db: DuckDBPyConnection,
+    file: TextFile,
+    name: str,
+    table: Table,
+    create: str,
+    index: int,
+    encoding: Encoding,
+    *,
+    is_csv: bool,
+    folder: Path,
+) -> _Part:
+    """Append the rows of a file to the table ``name``, which the first file creates."""
+    path, dialect = file.path, None
+    if encoding.name != UTF8:
+        path = copy_as_utf8(file, encoding.name, folder)
+    if is_csv:
+        with open_bytes(path) as handle:
+            dialect = find_dialect(handle, table, name=file.name.name)
+    options = dialect.options() if dialect else JSON_LINES
+    db.execute("drop table if exists reject_errors; drop table if exists reject_scans")
+    rows = f"read_csv({literal(str(path))}, {options}, auto_detect = false, store_rejects = true, rejects_limit = 0)"
+    numbered = f"select *, {index} as {FILE}, row_number() over () as {ROW} from {rows}"
+    db.execute(f"insert into {name} by name {numbered}" if index else f"{create} as {numbered}")
+    return _Part(file.name.name, path, dialect)
 
 
-def _json_columns(db: DuckDBPyConnection, name: str) -> list[Unreadable]:
+def _may_be_another_encoding(db: DuckDBPyConnection, encoding: Encoding) -> bool:
+    """Whether a file that was taken for UTF-8 has a row that is not."""
+    if encoding.is_known or encoding.name != UTF8:
+        return False
+    broken = f"select exists (from reject_errors where error_type::varchar = {literal(ENCODING)})"
+    return bool(db.execute(broken).fetchall()[0][0])
+
+
+def _json_columns(db: DuckDBPyConnection, name: str, create: str) -> list[Unreadable]:
     """Turn the table of lines into one of columns; return the lines that are not JSON objects."""
     is_object = "coalesce(case when json_valid(line) then json_type(line) = 'OBJECT' end, false)"
     db.execute(f"create or replace temp table json_lines as select *, {is_object} as is_object from {name}")
@@ -126,12 +186,9 @@ def _json_columns(db: DuckDBPyConnection, name: str) -> list[Unreadable]:
     broken = db.execute(f"select {FILE}, line, raw from ({with_lines(name, others)}) order by all").fetchall()
     keys = db.execute("select distinct unnest(json_keys(line)) from json_lines where is_object").fetchall()
     if not keys:
-        raise LinesError("expected one JSON object per line, found none with keys.")
+        raise FileError("expected one JSON object per line, found none with keys.")
     picked = "".join(f"{_json_text(key)} as {quoted(key)}, " for (key,) in sorted(keys) if key)
-    db.execute(
-        f"create or replace table {name} as select {picked}{FILE}, {ROW} from json_lines where is_object; "
-        "drop table json_lines"
-    )
+    db.execute(f"{create} as select {picked}{FILE}, {ROW} from json_lines where is_object; drop table json_lines")
     return [Unreadable(file, line, "unreadable_row", "NO JSON OBJECT", raw) for file, line, raw in broken]
 
 
@@ -142,26 +199,26 @@ def _json_text(key: str) -> str:
     return f"case json_type(line, {pointer}) when 'DOUBLE' then regexp_replace({text}, '\\.0$', '') else {text} end"
 
 
-def _check_all_lines(
-    db: DuckDBPyConnection, path: Path, name: str, index: int, *, has_header: bool
-) -> tuple[list[Unreadable], int]:
+def _check_all_lines(db: DuckDBPyConnection, part: _Part, name: str, index: int) -> tuple[list[Unreadable], int]:
     """Refuse a file in which some line became neither a row nor a reject; return rejects and line count."""
     kinds: dict[int, set[str]] = {}
+    # After a line that it skips, DuckDB's positions are one too small if lines end in two bytes.
+    shift = int(part.dialect is not None and part.dialect.has_separator_line)
     for position, kind in db.execute("select line_byte_position, error_type::varchar from reject_errors").fetchall():
-        kinds.setdefault(position, set()).add(kind)
-    rejects, blanks, lines = _scan_lines(path, index, kinds)
+        kinds.setdefault(position + shift, set()).add(kind)
+    rejects, blanks, lines = _scan_lines(part.path, index, kinds)
     rows, within = _rows_and_breaks(db, name, index)
-    known = rows + within + len(kinds) + has_header
+    known = rows + within + len(kinds) + part.lines_before
     if not lines - len(blanks) <= known <= lines:
         open_quotes = [reject.line for reject in rejects if "QUOTE" in reject.detail]
         where = f" (see line {open_quotes[0]:,})" if open_quotes else ""
-        raise LinesError(
-            f"{path.name} has {lines:,} lines, but {known:,} were accounted for ({rows:,} rows read, "
+        raise FileError(
+            f"{part.name} has {lines:,} lines, but {known:,} were accounted for ({rows:,} rows read, "
             f"{len(kinds):,} rejected). The usual cause is an unclosed quote, which swallows the lines after "
             f"it{where}. Fix the file."
         )
     extra = [reject.line for reject in rejects] + (blanks if known < lines else [])
-    _record_line_offsets(db, name, index, sorted(extra), has_header=has_header, has_breaks=within > 0)
+    _record_line_offsets(db, name, index, sorted(extra), lines_before=part.lines_before, has_breaks=within > 0)
     return rejects, lines
 
 
@@ -200,10 +257,10 @@ def _line_breaks(column: str) -> str:
 
 
 def _record_line_offsets(
-    db: DuckDBPyConnection, name: str, index: int, extra: list[int], *, has_header: bool, has_breaks: bool
+    db: DuckDBPyConnection, name: str, index: int, extra: list[int], *, lines_before: int, has_breaks: bool
 ) -> None:
     """Record by how much the line number exceeds the row number, and from which row on."""
-    jumps = [(0, int(has_header))]
+    jumps = [(0, lines_before)]
     if has_breaks:
         texts = [row[0] for row in db.execute(f"describe {name}").fetchall() if row[1] == "VARCHAR"]
         many = " + ".join(f"coalesce({_line_breaks(column)}, 0)" for column in texts)
@@ -228,12 +285,3 @@ def _record_line_offsets(
     db.register("new_shifts", starts)
     db.execute(f"insert into {name}_shifts select {index}, starts_at, shift from new_shifts")
     db.unregister("new_shifts")
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """A file's bytes, decompressed."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    if path.suffix == ".zst":
-        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
-    return path.open("rb")

@@ -28,6 +28,7 @@ class Findings:
     def add(self, key: str, raw: RawTable) -> RawTable:
         """Record a table that was read."""
         self.tables[key] = raw
+        self.warnings += raw.warnings
         if raw.unreadable:
             self.warnings.append(f"{key}: {len(raw.unreadable):,} rows could not be read and were left out")
         return raw

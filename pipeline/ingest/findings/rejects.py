@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXAMPLES = 5
 EXPECTATIONS = {
     "unreadable_row": "as many values as the header has columns, or a JSON object",
-    "broken_encoding": "text in UTF-8",
+    "broken_encoding": "text in UTF-8, or in the encoding that is declared",
     "unknown_product": "a product of the catalogue",
     "without_category": "a category of the product, or of the event",
     "discount_above_price": "a discount of at most quantity * unit_price, the price before it",
@@ -117,7 +117,7 @@ def _examples(con: Backend, params: Params, raw: RawTable, name: str, rules: tup
         places = con.con.execute(f"select {FILE}, {number} from ({rows}) order by all limit {EXAMPLES}").fetchall()
     else:
         return ""
-    word = "line" if raw.has_lines else "row"
+    word = "line" if raw.has_lines or not bits else "row"
     return "; see " + ", ".join(f"{raw.file_name(file, params.folder)} {word} {number:,}" for file, number in places)
 
 

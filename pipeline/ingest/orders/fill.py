@@ -54,9 +54,8 @@ def fill_by_order(con: Backend, params: Params, raw: RawTable) -> list[str]:
     )
     db.execute("drop table known_of_orders")
     # A view stays a view, as later steps rename the raw table by what it is.
-    is_view = bool(raw.files) and not raw.has_lines
-    db.execute(f"drop {'view' if is_view else 'table'} {raw.name}")
-    if is_view:
+    db.execute(f"drop {'view' if raw.is_view else 'table'} {raw.name}")
+    if raw.is_view:
         db.execute(f"create view {raw.name} as from filled_events")
     else:
         db.execute(f"alter table filled_events rename to {raw.name}")

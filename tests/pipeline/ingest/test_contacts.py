@@ -66,3 +66,11 @@ def test_contacts_of_a_persons_ids(con, tmp_path: Path) -> None:
 def test_a_table_without_any_address_is_refused(con, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"expected a column of email or phone.*contacts\.columns"):
         read(con, tmp_path, "customer_id,name\na,Ann\n")
+
+
+def test_an_assumed_encoding_is_noted(con, tmp_path: Path) -> None:
+    assert not read(con, tmp_path, "customer_id,email,city\na,a@b.al,Köln\n").warnings
+    (tmp_path / "latin.csv").write_bytes("customer_id,email,city\na,a@b.al,Köln\n".encode("cp1252"))
+    params = SimpleNamespace(folder=tmp_path, path=lambda name: tmp_path / name)
+    (warning,) = read_contacts(con, ContactsTable(path="latin.csv"), params).warnings
+    assert warning.startswith("contacts: latin.csv is not in UTF-8; read as cp1252")
