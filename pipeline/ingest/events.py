@@ -11,7 +11,7 @@ from pipeline.config.params import Params
 from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.numbers import as_number, is_number, is_unreadable_number
-from pipeline.ingest.columns.texts import as_category_path, as_event_type, as_text, has_long_text
+from pipeline.ingest.columns.texts import as_category_path, as_event_type, as_text, has_long_text, with_aliases
 from pipeline.ingest.columns.times import as_time
 from pipeline.ingest.customers.forgotten_rows import IS_KEPT
 from pipeline.ingest.files.raw_tables import RawTable
@@ -85,8 +85,11 @@ def _parse_events(con: Backend, raw: RawTable, params: Params) -> str:
     selected["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
     selected["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in selected.items())
-    columns = ", ".join(EVENT_SCHEMA)
-    return f"select *, hash({columns}) as {HASH} from (select {listed}, {FILE}, {ROW} from raw_events)"
+    rows = f"(select {listed}, {FILE}, {ROW} from raw_events)"
+    if params.source.category_aliases:
+        path = with_aliases("category_path", params.source.category_aliases, params.source.category_separator)
+        rows = f"(select * replace ({path} as category_path) from {rows})"
+    return f"select *, hash({', '.join(EVENT_SCHEMA)}) as {HASH} from {rows}"
 
 
 def _has_empty(con: Backend, raw: RawTable, column: str) -> bool:

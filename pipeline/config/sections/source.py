@@ -55,6 +55,9 @@ class SourceParams(Section):
     categories: Table | None = None
     customers: TimedTable | None = None
     category_separator: Annotated[str, Field(min_length=1)] = " > "
+    category_aliases: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     drop_duplicates: bool = False
     max_text_chars: Count = 10_000
 

@@ -16,6 +16,7 @@ from pipeline.config.params import Params
 from pipeline.ingest.customers.forgotten_rows import LeftOut
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.findings.findings import Findings
+from pipeline.ingest.findings.renamed_categories import renamed_category_warnings
 from pipeline.ingest.sql import literal
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def summarise(
     customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
     unknown, without_category = _count_uncategorised(con, products)
     unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
+    findings.warnings += renamed_category_warnings(con, params.source.category_separator)
     con.con.execute("drop table temp.main.events_by_product")
     findings.warnings += _event_type_warnings(event_types, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
@@ -120,11 +122,11 @@ def _count_read(con: Backend, raw: RawTable, left_out: LeftOut) -> int:
 
 
 def _count_by_product(con: Backend, as_of: datetime) -> None:
-    """Table events_by_product: one row per event type and product, from one scan of the events."""
+    """Table events_by_product: one row per event type, product and own category, from one scan of the events."""
     moment = f"timestamp {literal(as_of.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
     con.con.execute(
-        "create or replace temp table events_by_product as select event_type, product_id, category_path is null as "
-        "has_no_path, count(*) as rows, count(unit_price) as priced, min(occurred_at) as first_at, "
+        "create or replace temp table events_by_product as select event_type, product_id, category_path, "
+        "count(*) as rows, count(unit_price) as priced, min(occurred_at) as first_at, "
         f"max(occurred_at) filter (occurred_at < {moment}) as last_at, "
         f"count(*) filter (occurred_at >= {moment}) as late, count(*) filter ({ABOVE_PRICE}) as above_price "
         "from events group by all"
@@ -164,9 +166,9 @@ def _count_by_kind(con: Backend) -> list[_KindCounts]:
 def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, int]:
     """Events of products that are not in the catalogue, and other events that lack a category they need."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
-    lacks_category = f"has_no_path and event_type not in ({kinds})"
+    lacks_category = f"e.category_path is null and event_type not in ({kinds})"
     if products is None:
-        without = con.con.execute(f"select sum(rows) from events_by_product where {lacks_category}").fetchone()[0]
+        without = con.con.execute(f"select sum(rows) from events_by_product e where {lacks_category}").fetchone()[0]
         return 0, int(without or 0)
     is_unknown = "e.product_id is not null and p.product_id is null"
     unknown, without = con.con.execute(
