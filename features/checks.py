@@ -43,15 +43,17 @@ def _is_blank(text: ir.StringValue) -> ir.BooleanValue:
     return text.isnull() | ibis.cases((text < "!", text.strip() == ""), else_=False)
 
 
-def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
+def rules(*, max_text_chars: int, has_products: bool = True) -> tuple[Rule, ...]:
     """All rules, in the order of their bits.
 
     Parameters
     ----------
     max_text_chars : int
         Longest id, category or query, in characters.
+    has_products : bool
+        Whether the log has products or categories; a log of orders without lines has none, and needs none.
     """
-    return (
+    checked = (
         Rule("missing_customer_id", "a customer_id", lambda t: _is_blank(t.customer_id)),
         Rule("missing_event_type", "an event type", lambda t: _is_blank(t.source_event_type)),
         Rule("unreadable_time", "a time in source.events.time_format", lambda t: t.occurred_at.isnull()),
@@ -78,6 +80,7 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
         Rule("negative_quantity", "a quantity of 0 or more", lambda t: t.quantity < 0),
         Rule("text_too_long", f"texts of at most {max_text_chars:,} characters", lambda t: t.has_long_text),
     )
+    return tuple(rule for rule in checked if has_products or rule.name != "missing_product_id")
 
 
 def with_reasons(table: ir.Table, checked: tuple[Rule, ...]) -> ir.Table:

@@ -449,8 +449,12 @@ def _locate(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArra
 
 
 def is_known(profile: pd.DataFrame, model: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Whether each customer has enough events and evidence to be clustered (``min_events``, ``min_evidence``)."""
-    known: NDArray[np.bool_] = _numbers(profile["event_count"]) >= model["min_events"]
+    """Whether each customer has enough to be clustered: ``min_events``, or ``min_orders`` if set; ``min_evidence``."""
+    # Models of older versions have no min_orders.
+    if orders := model.get("min_orders"):
+        known: NDArray[np.bool_] = _numbers(profile["order_count"]) >= orders
+    else:
+        known = _numbers(profile["event_count"]) >= model["min_events"]
     if model["min_evidence"] > 0.0:
         known &= _numbers(profile["evidence"]) >= model["min_evidence"]
     return known

@@ -31,12 +31,12 @@ class SegmentRule:
     text : str
         The rule in words.
     conditions : tuple of RuleCondition, optional
-        None for a rule-based group, which has the fields from ``stage`` to ``min_events`` instead.
+        None for a rule-based group, which has the fields from ``stage`` to ``min_orders`` instead.
     stage : str, optional
         Lifecycle stage.
     with_noise : bool, optional
         Whether the group includes customers between the clusters.
-    min_evidence, min_events : float, int, optional
+    min_evidence, min_events, min_orders : float, int, int, optional
         Customers with less are in the group.
     precision : float
         Share of the customers matched by the rule who are in the segment.
@@ -50,6 +50,7 @@ class SegmentRule:
     with_noise: bool | None = None
     min_evidence: float | None = None
     min_events: int | None = None
+    min_orders: int | None = None
     precision: float = 1.0
     coverage: float = 1.0
 

@@ -10,12 +10,14 @@ import pandas as pd
 
 from features.events import EventType, ObservationWindow
 from features.value import order_key
+from pipeline.config.facets import Facet, facets_of, with_minimum
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.source import read_source
 from pipeline.report.terminal import align_columns, paragraphs
 from pipeline.segmentation import sanity_checks
+from pipeline.segmentation.data_requirements import not_clustered_note
 from pipeline.stores.workspace import workspace
 
 
@@ -24,6 +26,7 @@ def check(params: Params, *, progress: Progress) -> str:
     with workspace(params) as session:
         progress("reading and checking")
         source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
+        params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
         warnings = (
             sanity_checks.check_as_of_age(params, source.summary)
@@ -35,7 +38,22 @@ def check(params: Params, *, progress: Progress) -> str:
         unlisted = unlisted_note(source.summary)
         warnings = [unlisted, *warnings] if unlisted else warnings
         counts = reading_text(source.summary, params.local_timezone)
-        return "\n".join([counts, *paragraphs("Warnings", warnings)])
+        few = [note for facet in facets_of(params) if (note := _few_events_note(facet, observed))]
+        return "\n".join([counts, *few, *paragraphs("Warnings", warnings)])
+
+
+def _few_events_note(facet: Facet, events: ir.Table) -> str:
+    """How many customers have too few events or orders to be clustered by a facet that needs nothing else."""
+    if facet.settings.min_evidence:
+        return ""
+    least = facet.settings.min_orders or facet.settings.min_events
+    amount = events.count()
+    if facet.settings.min_orders:
+        amount = order_key(events).nunique(where=events.event_type == str(EventType.PURCHASE))
+    customers = events.group_by("customer_id").aggregate(amount=amount)
+    counts = customers.aggregate(enough=(customers.amount >= least).sum(), all=customers.count()).to_pyarrow()
+    enough, count = (value or 0 for value in counts.to_pylist()[0].values())
+    return not_clustered_note(facet, enough, count)
 
 
 def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:

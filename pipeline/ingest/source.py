@@ -85,7 +85,8 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     if forgotten is not None:
         raw, left_out = find_forgotten(con, forgotten, raw, found["customer_id"])
         findings.tables["events"] = raw
-    rules = checks.rules(max_text_chars=source.max_text_chars)
+    has_products = source.products is not None or not found.keys().isdisjoint(("product_id", "category_path"))
+    rules = checks.rules(max_text_chars=source.max_text_chars, has_products=has_products)
     check_events(con, params, raw, rules, has_forgotten=left_out.row_count > 0)
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)

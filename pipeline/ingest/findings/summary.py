@@ -57,6 +57,16 @@ class ReadingSummary:
     warnings: list[str] = field(default_factory=list)
     forgotten_count: int = 0
 
+    @property
+    def has_products(self) -> bool:
+        """Whether the source has products or categories: only then is an event without one rejected."""
+        return "missing_product_id" in self.rejected_by_rule
+
+    @property
+    def has_orders_alone(self) -> bool:
+        """Whether all events are purchases or returns."""
+        return self.event_types.keys() <= {str(EventType.PURCHASE), str(EventType.RETURN)}
+
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return asdict(self)
@@ -82,7 +92,7 @@ def summarise(
     has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     event_types = {kind.name: kind.count for kind in kinds}
     customers = con.con.execute("select count(distinct customer_id) from events").fetchone()[0]
-    unknown, without_category = _count_uncategorised(con, products)
+    uncategorised = _count_uncategorised(con, products) if "missing_product_id" in by_rule else {}
     unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
     findings.warnings += renamed_category_warnings(con, params.source.category_separator)
     con.con.execute("drop table temp.main.events_by_product")
@@ -94,8 +104,7 @@ def summarise(
         rejected_count=rejected,
         rejected_by_rule=by_rule,
         noted_by_rule={
-            "unknown_product": unknown,
-            "without_category": without_category,
+            **uncategorised,
             "discount_above_price": sum(kind.above_price_count for kind in kinds if kind.name == "purchase"),
             "after_as_of": sum(kind.late_count for kind in kinds),
         },
@@ -163,19 +172,19 @@ def _count_by_kind(con: Backend) -> list[_KindCounts]:
     return [_KindCounts(*row) for row in rows]
 
 
-def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, int]:
-    """Events of products that are not in the catalogue, and other events that lack a category they need."""
+def _count_uncategorised(con: Backend, products: ir.Table | None) -> dict[str, int]:
+    """Events of products that are not in the catalogue, and other events that lack a category they need, by rule."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
     lacks_category = f"e.category_path is null and event_type not in ({kinds})"
     if products is None:
         without = con.con.execute(f"select sum(rows) from events_by_product e where {lacks_category}").fetchone()[0]
-        return 0, int(without or 0)
+        return {"unknown_product": 0, "without_category": int(without or 0)}
     is_unknown = "e.product_id is not null and p.product_id is null"
     unknown, without = con.con.execute(
         f"select sum(rows) filter ({is_unknown}), sum(rows) filter (not ({is_unknown}) and p.category_path is null and "
         f"{lacks_category}) from events_by_product e left join products p on e.product_id = p.product_id"
     ).fetchone()
-    return int(unknown or 0), int(without or 0)
+    return {"unknown_product": int(unknown or 0), "without_category": int(without or 0)}
 
 
 def _unlisted_types(con: Backend, params: Params) -> tuple[int, dict[str, int]]:

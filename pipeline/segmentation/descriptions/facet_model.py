@@ -57,6 +57,7 @@ def facet_model(clusters: FacetClusters, named: Mapping[str, Naming], ranks: Map
         "grouped_by": None if facet.is_named_by_interests else "lifecycle_stage",
         "evidence_words": ["ok", "low", "broad" if facet.is_named_by_interests else "noise"],
         "min_events": facet.settings.min_events,
+        **({"min_orders": facet.settings.min_orders} if facet.settings.min_orders else {}),
         "min_evidence": facet.settings.min_evidence,
         "border_margin": params.clustering.border_margin,
         **({} if facet.is_named_by_interests else {"moves": _moves(clusters)}),
