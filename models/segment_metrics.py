@@ -89,7 +89,7 @@ def segment_figures(
     rates = {name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()}
     for name, (top, bottom) in RATES.items():
         # Shares of customers give all customers the same weight; small groups among them are hidden by count.
-        if not top.startswith("is_"):
+        if not top.startswith("is_") and table[top].notna().any():
             rates[name] = rates[name].mask(is_dominated(grouped, top, bottom, max_share=max_one_customer_share))
     return pd.DataFrame(
         {

@@ -14,7 +14,7 @@ from pipeline.config.facets import Facet, facets_of, with_minimum
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
-from pipeline.ingest.source import read_source
+from pipeline.ingest.summaries import read_shop
 from pipeline.report.terminal import align_columns, paragraphs
 from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.data_requirements import not_clustered_note
@@ -25,7 +25,7 @@ def check(params: Params, *, progress: Progress) -> str:
     """Read and check the source; returns the counts and warnings as text."""
     with workspace(params) as session:
         progress("reading and checking")
-        source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
+        source = read_shop(session.con, params, rejected_path=session.folder / "rejected.parquet")
         params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
         warnings = (
@@ -38,11 +38,11 @@ def check(params: Params, *, progress: Progress) -> str:
         unlisted = unlisted_note(source.summary)
         warnings = [unlisted, *warnings] if unlisted else warnings
         counts = reading_text(source.summary, params.local_timezone)
-        few = [note for facet in facets_of(params) if (note := _few_events_note(facet, observed))]
+        few = [note for facet in facets_of(params) if (note := _few_events_note(facet, observed, source.summaries))]
         return "\n".join([counts, *few, *paragraphs("Warnings", warnings)])
 
 
-def _few_events_note(facet: Facet, events: ir.Table) -> str:
+def _few_events_note(facet: Facet, events: ir.Table, summaries: ir.Table | None) -> str:
     """How many customers have too few events or orders to be clustered by a facet that needs nothing else."""
     if facet.settings.min_evidence:
         return ""
@@ -51,6 +51,8 @@ def _few_events_note(facet: Facet, events: ir.Table) -> str:
     if facet.settings.min_orders:
         amount = order_key(events).nunique(where=events.event_type == str(EventType.PURCHASE))
     customers = events.group_by("customer_id").aggregate(amount=amount)
+    if summaries is not None:
+        customers = summaries.select("customer_id", amount="order_count")
     counts = customers.aggregate(enough=(customers.amount >= least).sum(), all=customers.count()).to_pyarrow()
     enough, count = (value or 0 for value in counts.to_pylist()[0].values())
     return not_clustered_note(facet, enough, count)
@@ -78,6 +80,7 @@ def reading_text(reading: ReadingSummary, timezone: str) -> str:
     first, last = (_local_time(at, timezone) for at in (reading.first_event_at, reading.last_event_at))
     rules = [(rule, count, "") for rule, count in reading.rejected_by_rule.items()]
     rules += [(rule, count, "(kept)") for rule, count in reading.noted_by_rule.items()]
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in reading.event_types.items())
     rows = [
         ("Read", reading.read_count, "rows"),
         ("Accepted", reading.accepted_count, ""),
@@ -90,7 +93,7 @@ def reading_text(reading: ReadingSummary, timezone: str) -> str:
     return "\n".join(
         [
             *align_columns([(label, f"{count:,}", remark) for label, count, remark in rows], right={1}),
-            f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading.event_types.items())}",
+            *([f"Events    {kinds}"] if kinds else []),
             f"Period    {first} to {last} (time zone {timezone})",
         ]
     )

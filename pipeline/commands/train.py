@@ -20,7 +20,8 @@ from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of, with_facets, with_minimum
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
-from pipeline.ingest.source import Source, read_source
+from pipeline.ingest.source import Source
+from pipeline.ingest.summaries import read_shop
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params
 from pipeline.profiles.search_queries import counts_text
@@ -163,7 +164,7 @@ def _result(
 def _read(con: Backend, params: Params, folder: Path, *, sweep: bool, progress: Progress) -> tuple[Params, ReadLog]:
     """Read the log and build profiles now and at earlier cutoffs; also returns params with the fitted interests."""
     progress("reading and checking")
-    source = read_source(con, params, rejected_path=folder / "rejected.parquet")
+    source = read_shop(con, params, rejected_path=folder / "rejected.parquet")
     _require_recent_events(source, params)
     params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
     params, backtest, note = fitted_params(con, source, params, progress=progress)

@@ -42,12 +42,15 @@ class Source:
         product_id, category_path, brand (may be null); one row per product.
     customers : table or None
         customer_id, registered_at (UTC, may be null) and attributes; one row per customer.
+    summaries : table or None
+        `pipeline.ingest.summaries.read_summaries`, in place of events.
     """
 
     events: ir.Table
     products: ir.Table | None
     customers: ir.Table | None
     summary: ReadingSummary
+    summaries: ir.Table | None = None
 
     def of_customer(self, customer_id: str) -> Source:
         """The same shop with the events of one customer only."""
@@ -71,9 +74,16 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     Raises
     ------
     SourceError
-        A table cannot be read, lacks a column, or breaks a rule more often than `checks` allows.
+        A table cannot be read, lacks a column, or breaks a rule more often than `checks` allows; or the source has
+        summaries in place of events.
     """
     source = params.source
+    if source.summaries is not None:
+        raise SourceError(
+            "source.summaries: expected a log, as this command needs single events, and summaries have none. With "
+            "summaries there are check, train, and score without --update. For all else describe the log in "
+            "source.events, and set source.summaries: null."
+        )
     findings = Findings()
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
     if since is not None:

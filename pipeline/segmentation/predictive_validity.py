@@ -146,7 +146,7 @@ def build_cutoffs(
 
     If the log allows no cutoff, the list is empty and the text explains why.
     """
-    if not params.quality.validity:
+    if not params.quality.validity or source.summaries is not None:
         return [], ""
     try:
         cutoffs = backtest_cutoffs(source, params)

@@ -54,6 +54,7 @@ class SourceParams(Section):
     products: Table | None = None
     categories: Table | None = None
     customers: TimedTable | None = None
+    summaries: Table | None = None
     category_separator: Annotated[str, Field(min_length=1)] = " > "
     category_aliases: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
         default_factory=dict

@@ -130,7 +130,8 @@ def source_files(params: Params) -> list[Path]:
         See `resolve_files`.
     """
     source = params.source
-    tables = {name: getattr(source, name) for name in ("events", "products", "categories", "customers")}
+    used = ("summaries",) if source.summaries is not None else ("events", "products", "categories", "customers")
+    tables = {name: getattr(source, name) for name in used}
     found: list[Path] = []
     for name, table in tables.items():
         if table is not None and table.query is not None:
