@@ -27,7 +27,8 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
         return ()
     profile, minimum = profiles.table, params.minimum
     days = history_days(source, params)
-    customers, orders = int(clustered(profile, facet).sum()), int(profile.order_count.sum())
+    without_evidence = facet.with_settings(min_evidence=0.0)
+    customers, orders = int(clustered(profile, without_evidence).sum()), int(profile.order_count.sum())
     requirements = [
         (f"customers with {_least(facet)} or more", "customers", customers, minimum.customers),
         ("days from the first event to the last", "history_days", days, minimum.history_days),
