@@ -48,15 +48,17 @@ def _is_refund(events: ir.Table) -> ir.BooleanValue:
     return (events.event_type == str(EventType.RETURN)) & (events.order_id.notnull() | events.unit_price.notnull())
 
 
-def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
+def rules(*, max_text_chars: int, has_products: bool = True) -> tuple[Rule, ...]:
     """All rules, in the order of their bits.
 
     Parameters
     ----------
     max_text_chars : int
         Longest id, category or query, in characters.
+    has_products : bool
+        Whether the log has products or categories; a log of orders without lines has none, and needs none.
     """
-    return (
+    checked = (
         Rule("missing_customer_id", "a customer_id", lambda t: _is_blank(t.customer_id)),
         Rule("not_a_customer", "an id that source.ids.not_customers does not list", lambda t: t.is_not_a_customer),
         Rule("missing_event_type", "an event type", lambda t: _is_blank(t.source_event_type)),
@@ -85,6 +87,7 @@ def rules(*, max_text_chars: int) -> tuple[Rule, ...]:
         Rule("negative_quantity", "a quantity of 0 or more", lambda t: t.quantity < 0),
         Rule("text_too_long", f"texts of at most {max_text_chars:,} characters", lambda t: t.has_long_text),
     )
+    return tuple(rule for rule in checked if has_products or rule.name != "missing_product_id")
 
 
 def with_reasons(table: ir.Table, checked: tuple[Rule, ...]) -> ir.Table:

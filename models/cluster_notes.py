@@ -7,12 +7,26 @@ from collections.abc import Mapping
 from models.cluster_settings import FacetIdentity
 
 
-def too_little_data(facet: FacetIdentity, count: int, min_events: int, min_evidence: float) -> str:
+def too_little_data(
+    facet: FacetIdentity, count: int, min_events: int, min_evidence: float, min_orders: int | None
+) -> str:
     """The error if none of ``count`` customers can be clustered."""
+    if min_orders:
+        least, remedy = f"{min_orders} orders", "clustering.min_orders, or min_evidence there,"
+    else:
+        least, remedy = f"{min_events} events", "min_events or min_evidence there,"
     return (
-        f"facets.{facet.name}: expected customers with at least {min_events} events and evidence of {min_evidence:g}, "
-        f"found none among {count:,}. Lower min_events or min_evidence there, or use a longer log."
+        f"facets.{facet.name}: expected customers with at least {least} and evidence of {min_evidence:g}, "
+        f"found none among {count:,}. Lower {remedy} or use a longer log."
     )
+
+
+def repeated_notes(facet: FacetIdentity, repeated: Mapping[str, str]) -> tuple[str, ...]:
+    """A note on the columns left out of the clustering because each repeats another one."""
+    if not repeated:
+        return ()
+    pairs = " and ".join(f"{name} ({other})" for name, other in repeated.items())
+    return (f"Left out of the clustering by {facet.name}, as each equals the column in brackets: {pairs}.",)
 
 
 def noise_notes(facet: FacetIdentity, algorithm: str, share: float, policy: str | None) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from features.categories import OTHER, OTHER_PREFIX
@@ -23,6 +24,9 @@ NAME_TEMPLATES: Mapping[str, tuple[str, str, str, str]] = {
     "frequent": ("Frequent visitors", "Часті відвідувачі", "Частые посетители", "Vizitorë të shpeshtë"),
     "usual": ("Usual visitors", "Звичайні відвідувачі", "Обычные посетители", "Vizitorë të zakonshëm"),
     "rare": ("Rare visitors", "Нечасті відвідувачі", "Редкие посетители", "Vizitorë të rrallë"),
+    "frequent_buyers": ("Frequent buyers", "Часті покупці", "Частые покупатели", "Blerës të shpeshtë"),
+    "usual_buyers": ("Usual buyers", "Звичайні покупці", "Обычные покупатели", "Blerës të zakonshëm"),
+    "rare_buyers": ("Rare buyers", "Нечасті покупці", "Редкие покупатели", "Blerës të rrallë"),
     "silent": ("Not seen for a while", "Давно не заходили", "Давно не заходили", "Prej kohësh pa vizitë"),
     "mixed": ("Mixed customers", "Різні клієнти", "Разные клиенты", "Klientë të përzier"),
     "rest": ("other {}", "{} (інше)", "{} (прочее)", "{} (të tjera)"),
@@ -126,21 +130,25 @@ class NameRules:
         return self._name_by_activity(own, shop, members)
 
     def _name_by_activity(self, own: Mapping[str, float], shop: Mapping[str, float], members: pd.DataFrame) -> Naming:
-        """The word for what most customers of a segment do; mixed, if no word fits most of them."""
-        visits, contrast = "visits_per_customer", self.traits.min_contrast
+        """The word for what most customers of a segment do; mixed, if no word fits most of them.
+
+        Orders count instead of visits where the log has no other visits.
+        """
+        contrast, has_visits = self.traits.min_contrast, not np.isnan(shop["visits_per_customer"])
+        figure, kind = ("visits_per_customer", "") if has_visits else ("orders_per_customer", "_buyers")
         candidates = {
             "silent": ("days_since_last_event", Bounds(min=SILENT_DAYS, min_ratio=contrast)),
-            "frequent": (visits, Bounds(min_ratio=contrast)),
-            "rare": (visits, Bounds(max_ratio=1.0 / contrast)),
-            "usual": (visits, Bounds(min_ratio=1.0 / contrast, max_ratio=contrast)),
+            f"frequent{kind}": (figure, Bounds(min_ratio=contrast)),
+            f"rare{kind}": (figure, Bounds(max_ratio=1.0 / contrast)),
+            f"usual{kind}": (figure, Bounds(min_ratio=1.0 / contrast, max_ratio=contrast)),
         }
-        for word, (figure, bounds) in candidates.items():
+        for word, (name, bounds) in candidates.items():
             evidence = evidence_for(
-                {figure: bounds}, own, shop, members=members, min_held_share=self.traits.min_held_share
+                {name: bounds}, own, shop, members=members, min_held_share=self.traits.min_held_share
             )
             if evidence is not None:
                 return Naming(SegmentNames(in_languages(word)), evidence=evidence)
-        return Naming(SegmentNames(in_languages("mixed")), evidence=(Evidence(visits, own[visits], shop[visits]),))
+        return Naming(SegmentNames(in_languages("mixed")), evidence=(Evidence(figure, own[figure], shop[figure]),))
 
 
 def _figures_of(figures: pd.DataFrame, segment_id: str) -> dict[str, float]:

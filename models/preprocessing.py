@@ -12,6 +12,51 @@ from features.profile import Column
 from models.rates import beta_prior, reliability
 from models.scorer import Floats, posterior_mean, transformed
 
+FIRST_ROWS = 1_000
+"""Rows compared first: columns that differ nearly always differ there."""
+
+
+def distinct_columns(profile: pd.DataFrame, columns: Sequence[Column]) -> tuple[list[Column], dict[str, str]]:
+    """Leave out columns that repeat an earlier one exactly: after their transforms, their correlation is 1.
+
+    In a log of orders alone, for example, every visit is an order, and both columns together would count it twice. Days
+    and the logarithm of the same days are both kept, as they separate different customers. Shares of interests and
+    rates are kept: the former sum to 1, and the latter each have their own part of their block. Constant columns have
+    no influence, so they are kept as well.
+
+    Parameters
+    ----------
+    profile : DataFrame, n rows
+
+    Returns
+    -------
+    kept : list of Column
+        In the same order.
+    repeated : dict of str to str
+        Name of a column left out -> the column that it repeats.
+    """
+    standardised: dict[str, Floats] = {}
+    repeated: dict[str, str] = {}
+    for column in columns:
+        if column.block == "interest" or column.counts:
+            continue
+        values = transformed(_numbers(profile, column.name), column.transform)
+        spread = np.nanstd(values) if np.isfinite(values).any() else 0.0
+        if not spread > 0.0:
+            continue
+        values = (values - np.nanmean(values)) / spread
+        same = [name for name, other in standardised.items() if _are_equal(values, other)]
+        if same:
+            repeated[column.name] = same[0]
+        else:
+            standardised[column.name] = values
+    return [column for column in columns if column.name not in repeated], repeated
+
+
+def _are_equal(values: Floats, others: Floats) -> bool:
+    parts = (slice(FIRST_ROWS), slice(FIRST_ROWS, None))
+    return all(np.allclose(values[part], others[part], rtol=0.0, atol=1e-9, equal_nan=True) for part in parts)
+
 
 def fit_scaling(
     profile: pd.DataFrame, columns: Sequence[Column], *, block_weights: Mapping[str, float]

@@ -454,11 +454,14 @@ def _locate(profile: pd.DataFrame, model: Mapping[str, Any]) -> dict[str, NDArra
 
 
 def is_known(profile: pd.DataFrame, model: Mapping[str, Any]) -> NDArray[np.bool_]:
-    """Whether each customer has enough events and evidence to be clustered (``min_events``, ``min_evidence``).
+    """Whether each customer has enough to be clustered: ``min_events``, or ``min_orders`` if set; ``min_evidence``.
 
     Unusual customers who are a segment of their own are never clustered.
     """
-    known: NDArray[np.bool_] = (_numbers(profile["event_count"]) >= model["min_events"]) & ~is_unusual(profile)
+    # Models of older versions have no min_orders.
+    orders = model.get("min_orders")
+    column, least = ("order_count", orders) if orders else ("event_count", model["min_events"])
+    known: NDArray[np.bool_] = (_numbers(profile[column]) >= least) & ~is_unusual(profile)
     if model["min_evidence"] > 0.0:
         known &= _numbers(profile["evidence"]) >= model["min_evidence"]
     return known

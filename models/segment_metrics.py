@@ -76,18 +76,20 @@ def segment_figures(
     is null if one customer dominates it (`models.disclosure.is_dominated`, ``max_one_customer_share``).
     ``stage_<name>_share`` is the share of customers in each lifecycle stage. Past buyers are slipping, lapsed or lost;
     lapsed buyers are lapsed or lost. ``back_without_order_share`` is the share of customers whose last event is at
-    least `BACK_DAYS` after their last order. Null means unknown. Spend is net of refunds, except in
-    ``paid_per_customer``; ``returned_spend_share`` is a share of the amount paid. If the shop's net spend is not
-    positive, all shares of spend are 0.
+    least `BACK_DAYS` after their last order. Visits are null if they are the same as the orders. Null means unknown.
+    Spend is net of refunds, except in ``paid_per_customer``; ``returned_spend_share`` is a share of the amount paid. If
+    the shop's net spend is not positive, all shares of spend are 0.
     """
     table = _with_parts(profile).assign(segment_id=np.asarray(segment_ids, dtype=object))
+    if profile.session_count.equals(profile.order_count):
+        table["session_count"] = np.nan  # visits would repeat the orders
     spend = float(profile.net_spend.sum())
     grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
     sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
     rates = {name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()}
     for name, (top, bottom) in RATES.items():
         # Shares of customers give all customers the same weight; small groups among them are hidden by count.
-        if not top.startswith("is_"):
+        if not top.startswith("is_") and table[top].notna().any():
             rates[name] = rates[name].mask(is_dominated(grouped, top, bottom, max_share=max_one_customer_share))
     return pd.DataFrame(
         {

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from features.profile import Column
-from models.cluster_notes import noise_notes, stability_notes, too_little_data
+from models.cluster_notes import noise_notes, repeated_notes, stability_notes, too_little_data
 from models.cluster_settings import FacetIdentity, HDBSCANSettings, KMeansSettings, QualitySettings
 from models.clusterers import Clusters, Fit, fit_hdbscan, fit_kmeans
 from models.leading_category import LeadingRule, fit_leading_category
-from models.preprocessing import fit_scaling
+from models.preprocessing import distinct_columns, fit_scaling
 from models.quality import cluster_quality
 from models.scorer import (
     NOISE,
@@ -141,6 +141,7 @@ def fit_segmentation(
     n_segments: int,
     min_events: int,
     min_evidence: float,
+    min_orders: int | None = None,
     kmeans: KMeansSettings,
     hdbscan: HDBSCANSettings,
     leading_rule: LeadingRule | None,
@@ -148,7 +149,7 @@ def fit_segmentation(
     seed: int,
     starts: Mapping[str, Ints] = MappingProxyType({}),
 ) -> FittedClusters:
-    """Cluster customers with at least ``min_events`` events and ``min_evidence``, using the blocks that have a weight.
+    """Cluster customers with enough events, or orders, and evidence, using the blocks that have a weight.
 
     Parameters
     ----------
@@ -157,6 +158,8 @@ def fit_segmentation(
         kmeans; hdbscan; rule: by ``leading_rule``, or no clusters if it is None.
     n_segments : int
         For KMeans; the other algorithms choose the number themselves.
+    min_events, min_evidence, min_orders : int, float, int
+        What a customer needs to be clustered; see `models.scorer.is_known`.
     starts : mapping
         For KMeans, see `clusterers.fit_kmeans`; for all n rows.
 
@@ -168,10 +171,12 @@ def fit_segmentation(
     columns = _weighted_columns(columns, block_weights, facet)
     if algorithm == "rule" and leading_rule is None:
         return _without_clusters(profile, facet, fit_scaling(profile, columns, block_weights=block_weights))
-    is_clustered = is_known(profile, {"min_events": min_events, "min_evidence": min_evidence})
+    minimum = {"min_events": min_events, "min_orders": min_orders, "min_evidence": min_evidence}
+    is_clustered = is_known(profile, minimum)
     if not is_clustered.any():
-        raise ValueError(too_little_data(facet, len(profile), min_events, min_evidence))
+        raise ValueError(too_little_data(facet, len(profile), min_events, min_evidence, min_orders))
     clustered = profile[is_clustered]
+    columns, repeated = distinct_columns(clustered, columns)
     points = ClusterInput.of(clustered, fit_scaling(clustered, columns, block_weights=block_weights), is_clustered)
     if algorithm == "rule" and leading_rule is not None:
         points, fit = points.for_rule(clustered, leading_rule), _rule_fit(leading_rule)
@@ -180,7 +185,8 @@ def fit_segmentation(
         clusters, fit = _hdbscan(points, hdbscan, seed)
     else:
         clusters, fit = _kmeans(points, n_segments, kmeans, starts, seed)
-    return _evaluate(facet, algorithm, clusters, fit, points, quality=quality, seed=seed)
+    fitted = _evaluate(facet, algorithm, clusters, fit, points, quality=quality, seed=seed)
+    return replace(fitted, notes=(*fitted.notes, *repeated_notes(facet, repeated)))
 
 
 def _weighted_columns(

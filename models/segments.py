@@ -31,12 +31,12 @@ class SegmentRule:
     text : str
         The rule in words.
     conditions : tuple of RuleCondition, optional
-        None for a rule-based group, which has the fields from ``stage`` to ``is_unusual`` instead.
+        None for a rule-based group, which has the fields from ``stage`` to ``min_orders`` instead.
     stage : str, optional
         Lifecycle stage.
     with_noise : bool, optional
         Whether the group includes customers between the clusters.
-    min_evidence, min_events : float, int, optional
+    min_evidence, min_events, min_orders : float, int, int, optional
         Customers with less are in the group.
     is_unusual : bool, optional
         Whether the group holds the customers far beyond all others.
@@ -53,6 +53,7 @@ class SegmentRule:
     min_evidence: float | None = None
     min_events: int | None = None
     is_unusual: bool | None = None
+    min_orders: int | None = None
     precision: float = 1.0
     coverage: float = 1.0
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from features.events import EventType, ObservationWindow
 from features.value import order_key
+from pipeline.config.facets import Facet, facets_of, with_minimum
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.duplicates import retry_warnings
@@ -18,10 +19,11 @@ from pipeline.ingest.findings import clocks
 from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.findings.totals import Totals, shop_totals
-from pipeline.ingest.source import read_source
+from pipeline.ingest.summaries import read_shop
 from pipeline.profiles.unusual import find_unusual
 from pipeline.report.terminal import align_columns, counted, paragraphs
 from pipeline.segmentation import sanity_checks
+from pipeline.segmentation.data_requirements import not_clustered_note
 from pipeline.stores.workspace import workspace
 
 
@@ -29,7 +31,8 @@ def check(params: Params, *, progress: Progress) -> str:
     """Read and check the source; returns the counts and warnings as text."""
     with workspace(params) as session:
         progress("reading and checking")
-        source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
+        source = read_shop(session.con, params, rejected_path=session.folder / "rejected.parquet")
+        params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
         unusual = find_unusual(session.con, source, params)
         unusual.write(session.folder)
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
@@ -52,7 +55,24 @@ def check(params: Params, *, progress: Progress) -> str:
         unlisted = unlisted_note(source.summary)
         warnings = [unlisted, *warnings] if unlisted else warnings
         counts = reading_text(source.summary, params.local_timezone, totals_lines(totals, params.currency))
-        return "\n".join([counts, *paragraphs("Warnings", warnings)])
+        few = [note for facet in facets_of(params) if (note := _few_events_note(facet, observed, source.summaries))]
+        return "\n".join([counts, *few, *paragraphs("Warnings", warnings)])
+
+
+def _few_events_note(facet: Facet, events: ir.Table, summaries: ir.Table | None) -> str:
+    """How many customers have too few events or orders to be clustered by a facet that needs nothing else."""
+    if facet.settings.min_evidence:
+        return ""
+    least = facet.settings.min_orders or facet.settings.min_events
+    amount = events.count()
+    if facet.settings.min_orders:
+        amount = order_key(events).nunique(where=events.event_type == str(EventType.PURCHASE))
+    customers = events.group_by("customer_id").aggregate(amount=amount)
+    if summaries is not None:
+        customers = summaries.select("customer_id", amount="order_count")
+    counts = customers.aggregate(enough=(customers.amount >= least).sum(), all=customers.count()).to_pyarrow()
+    enough, count = (value or 0 for value in counts.to_pylist()[0].values())
+    return not_clustered_note(facet, enough, count)
 
 
 def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:
@@ -78,6 +98,7 @@ def reading_text(reading: ReadingSummary, timezone: str, totals: Sequence[str] =
     rules = [(rule, count, "") for rule, count in reading.rejected_by_rule.items()]
     rules += [(rule, count, "(kept)") for rule, count in reading.noted_by_rule.items()]
     joined = reading.joined_count
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in reading.event_types.items())
     rows = [
         ("Read", reading.read_count, "rows"),
         ("Accepted", reading.accepted_count, ""),
@@ -92,7 +113,7 @@ def reading_text(reading: ReadingSummary, timezone: str, totals: Sequence[str] =
         [
             *align_columns([(label, f"{count:,}", remark) for label, count, remark in rows], right={1}),
             *totals,
-            f"Events    {', '.join(f'{count:,} {kind}' for kind, count in reading.event_types.items())}",
+            *([f"Events    {kinds}"] if kinds else []),
             f"Period    {first} to {last} (time zone {timezone})",
         ]
     )

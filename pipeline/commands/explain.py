@@ -44,11 +44,15 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         given = model_registry.given_names(session.store)
     predicted = model_registry.with_given_names(explanation.predicted.to_frame().T, given).iloc[0]
     explanation = replace(explanation, predicted=predicted)
-    return overview_text(explanation) if category is None else category_text(explanation, category)
+    if category is not None:
+        return category_text(explanation, category)
+    return overview_text(explanation, has_products=source.summary.has_products)
 
 
-def overview_text(explanation: Explanation) -> str:
-    """The segments, and a table of categories whose rows and columns add up."""
+def overview_text(explanation: Explanation, *, has_products: bool = True) -> str:
+    """The segments, and a table of categories whose rows and columns add up; nothing of the latter without products."""
+    if not has_products:
+        return "\n".join(_segments(explanation))
     if not explanation.has_categories:
         missing = "The log that the model was trained on has no categories, so there are no interests to show."
         return "\n".join([*_segments(explanation), "", missing])

@@ -17,12 +17,13 @@ from models.segmentation import FittedClusters
 from pipeline.commands.check import unlisted_note
 from pipeline.commands.train_log import log_trained_model, log_training
 from pipeline.config.errors import UserError
-from pipeline.config.facets import Facet, facets_of, with_facets
+from pipeline.config.facets import Facet, facets_of, with_facets, with_minimum
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
-from pipeline.ingest.source import Source, read_source
+from pipeline.ingest.source import Source
+from pipeline.ingest.summaries import read_shop
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.interest_fit import Backtest, fitted_params
 from pipeline.profiles.search_queries import counts_text
@@ -35,7 +36,7 @@ from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.candidates.search_space import needs_choice
 from pipeline.segmentation.choose import candidates_text, choose_and_fit
 from pipeline.segmentation.cluster import cluster, clustered
-from pipeline.segmentation.data_requirements import is_short, require_enough
+from pipeline.segmentation.data_requirements import is_short, not_clustered_note, require_enough
 from pipeline.segmentation.describe import Segments, describe_segments, seasonal_lifts
 from pipeline.segmentation.expected_values import fit_expected_values
 from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
@@ -106,7 +107,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
     with workspace(params) as session:
         con, folder = session.con, session.folder
         params, log = _read(con, params, folder, sweep=sweep, progress=progress)
-        facets, facet_notes = _usable_facets(log.profiles, params)
+        facets, facet_notes = _usable_facets(log, params)
         store = session.store
         close_stale_runs(store)
         with start_run(store, name=f"Training of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:
@@ -167,8 +168,9 @@ def _result(
 def _read(con: Backend, params: Params, folder: Path, *, sweep: bool, progress: Progress) -> tuple[Params, ReadLog]:
     """Read the log and build profiles now and at earlier cutoffs; also returns params with the fitted interests."""
     progress("reading and checking")
-    source = read_source(con, params, rejected_path=folder / "rejected.parquet")
+    source = read_shop(con, params, rejected_path=folder / "rejected.parquet")
     _require_recent_events(source, params)
+    params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
     source, params, unusual = set_apart(con, source, params, folder)
     params, backtest, note = fitted_params(con, source, params, progress=progress)
     last_only = not any(needs_choice(facet, sweep=sweep) for facet in facets_of(params))
@@ -184,12 +186,13 @@ def _read(con: Backend, params: Params, folder: Path, *, sweep: bool, progress: 
     return params, ReadLog(source, profiles, past, backtest, tuple(text for text in notes if text))
 
 
-def _usable_facets(profiles: Profiles, params: Params) -> tuple[list[Facet], list[str]]:
-    """The facets with enough data to cluster, and a note on each facet that is left out."""
+def _usable_facets(log: ReadLog, params: Params) -> tuple[list[Facet], list[str]]:
+    """The facets with enough data to cluster, and a note on each that is left out or leaves out customers."""
     usable, notes = [], []
-    categories = [name for name in profiles.shop.spec.cut.categories if name != OTHER]
+    profile, minimum = log.profiles.table, params.minimum.customers
+    categories = [name for name in log.profiles.shop.spec.cut.categories if name != OTHER]
     for facet in facets_of(params):
-        count, minimum = int(clustered(profiles.table, facet).sum()), params.minimum.customers
+        count = int(clustered(profile, facet).sum())
         reason = ""
         if facet.is_named_by_interests and len(categories) < 2:
             reason = "the log has fewer than two categories"
@@ -199,10 +202,11 @@ def _usable_facets(profiles: Profiles, params: Params) -> tuple[list[Facet], lis
             raise UserError(
                 f"facets.{facet.name}: expected data to segment by, but {reason}. List another facet first."
             )
-        if reason:
-            notes.append(f"No segments by {facet.name}: {reason}.")
-        else:
+        if not reason:
             usable.append(facet)
+            notes.append(not_clustered_note(facet, count, len(profile)))
+        elif log.source.summary.has_products or not facet.is_named_by_interests:
+            notes.append(f"No segments by {facet.name}: {reason}.")
     return usable, notes
 
 
@@ -309,8 +313,7 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
         + retry_warnings(transactions, params)
     )
     short = require_enough(source, profiles, params)
-    missing = sanity_checks.check_missing_event_types(profiles.table)
-    missing += sanity_checks.check_categories_left_out(params, profiles)
+    missing = sanity_checks.check_missing_data(params, source, profiles)
     return [*(f"Warning: {text}" for text in warnings), *short, *missing, unlisted_note(source.summary)]
 
 

@@ -60,7 +60,11 @@ def log_training(
     run.log_table(flat_segments(summary), "segments.json")
     reading = summary.reading
     row_count = sum(reading.event_types.values())  # accepted_count has repeated rows that were dropped
-    run.log_dataset(findings.source.events.schema(), row_count=row_count, digest=reading.digest)
+    source = findings.source
+    if source.summaries is None:
+        run.log_dataset(source.events.schema(), row_count=row_count, digest=reading.digest)
+    else:
+        run.log_dataset(source.summaries.schema(), row_count=reading.accepted_count, digest=reading.digest)
     _log_figures(run, params, findings, summary)
 
 

@@ -68,6 +68,21 @@ def facets_of(params: Params) -> list[Facet]:
     return [Facet(name, settings, is_first=index == 0) for index, (name, settings) in enumerate(used.items())]
 
 
+def with_minimum(params: Params, *, has_orders_alone: bool) -> Params:
+    """``params`` with facets that need orders in place of events, if the log has orders alone.
+
+    What customers like shows in what they order, so a facet named by interests still needs events.
+    """
+    least = params.clustering.min_orders
+    if not has_orders_alone or least is None:
+        return params
+    facets = [
+        facet if facet.is_named_by_interests else facet.with_settings(min_orders=facet.settings.min_orders or least)
+        for facet in facets_of(params)
+    ]
+    return with_facets(params, facets)
+
+
 def with_facets(params: Params, facets: Mapping[str, Facet] | list[Facet]) -> Params:
     """``params`` with only these facets, with the settings that were chosen."""
     listed = facets.values() if isinstance(facets, Mapping) else facets

@@ -8,7 +8,7 @@ import ibis.expr.types as ir
 
 from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_columns
-from pipeline.ingest.columns.texts import SEPARATOR, as_category_path, as_text
+from pipeline.ingest.columns.texts import SEPARATOR, as_category_path, as_text, with_aliases
 from pipeline.ingest.columns.times import time_sql, with_day_order
 from pipeline.ingest.customers.identities import id_distance, resolved
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
@@ -61,11 +61,12 @@ def read_products(con: Backend, params: Params, findings: Findings) -> ir.Table 
             "source.products: expected category_path, level_1 ..., or category_id with source.categories. "
             f"Found: {', '.join(raw.columns)}."
         )
+    named = with_aliases("path", source.category_aliases, source.category_separator)
     brand = text("brand") if "brand" in user_columns else "null::varchar"
     con.con.execute(
-        f"create or replace table products as select product_id, min(category_path) as category_path, "
-        f"min(brand) as brand, count(distinct category_path) > 1 as is_ambiguous from "
-        f"(select {text('product_id')} as product_id, {path} as category_path, {brand} as brand from {rows}) "
+        f"create or replace table products as select product_id, min({named}) as category_path, "
+        f"min(brand) as brand, count(distinct {named}) > 1 as is_ambiguous from "
+        f"(select {text('product_id')} as product_id, {path} as path, {brand} as brand from {rows}) "
         "where product_id is not null group by product_id"
     )
     ambiguous = con.con.execute("select count(*) from products where is_ambiguous").fetchone()[0]

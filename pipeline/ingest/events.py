@@ -11,7 +11,7 @@ from pipeline.config.params import Params
 from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import EVENT_ID, map_event_columns
 from pipeline.ingest.columns.numbers import as_number, declared_format, is_unreadable_number
-from pipeline.ingest.columns.texts import as_category_path, as_event_type, has_long_text, text_of
+from pipeline.ingest.columns.texts import as_category_path, as_event_type, has_long_text, text_of, with_aliases
 from pipeline.ingest.columns.times import time_sql, with_day_order
 from pipeline.ingest.customers.exclusions import without_excluded_rows
 from pipeline.ingest.customers.known_ids import CustomerIds
@@ -94,10 +94,11 @@ def _parse_events(con: Backend, raw: RawTable, params: Params, ids: CustomerIds)
     selected["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
     selected["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in selected.items())
-    return (
-        f"select *, {ids.is_not_a_customer} as is_not_a_customer "
-        f"from (select {listed}, {FILE}, {ROW} from raw_events) where {ids.is_kept}"
-    )
+    rows = f"(select {listed}, {FILE}, {ROW} from raw_events)"
+    if params.source.category_aliases:
+        path = with_aliases("category_path", params.source.category_aliases, params.source.category_separator)
+        rows = f"(select * replace ({path} as category_path) from {rows})"
+    return f"select *, {ids.is_not_a_customer} as is_not_a_customer from {rows} where {ids.is_kept}"
 
 
 def keep_only_since(con: Backend, params: Params, raw: RawTable, since: datetime) -> None:

@@ -52,12 +52,15 @@ class Source:
         product_id, category_path, brand (may be null); one row per product.
     customers : table or None
         customer_id, registered_at (UTC, may be null) and attributes; one row per customer.
+    summaries : table or None
+        `pipeline.ingest.summaries.read_summaries`, in place of events.
     """
 
     events: ir.Table
     products: ir.Table | None
     customers: ir.Table | None
     summary: ReadingSummary
+    summaries: ir.Table | None = None
 
     def of_customer(self, customer_id: str) -> Source:
         """The same shop with the events of one customer only."""
@@ -81,9 +84,16 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     Raises
     ------
     SourceError
-        A table cannot be read, lacks a column, or breaks a rule more often than `checks` allows.
+        A table cannot be read, lacks a column, or breaks a rule more often than `checks` allows; or the source has
+        summaries in place of events.
     """
     source = params.source
+    if source.summaries is not None:
+        raise SourceError(
+            "source.summaries: expected a log, as this command needs single events, and summaries have none. With "
+            "summaries there are check, train, and score without --update. For all else describe the log in "
+            "source.events, and set source.summaries: null."
+        )
     findings = Findings()
     raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
     found = map_event_columns(raw, source.events)
@@ -104,7 +114,8 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     if since is None:
         findings.warnings += id_warnings(con, params, has_customers=customers is not None)
         findings.warnings += exclusion_warnings(con, params)
-    rules = checks.rules(max_text_chars=source.max_text_chars)
+    has_products = source.products is not None or not found.keys().isdisjoint(("product_id", "category_path"))
+    rules = checks.rules(max_text_chars=source.max_text_chars, has_products=has_products)
     refuse_mixed_signs(con, params, raw)
     findings.warnings += grouped_price_warnings(con, params, raw)
     read_rates(con, params, findings)

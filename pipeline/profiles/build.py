@@ -185,12 +185,15 @@ def _rule_based_groups(table: ir.Table, spec: ProfileSpec, params: Params) -> ir
             slipping_intervals=rules.slipping_intervals,
             slipping_min_days=rules.slipping_min_days,
         ),
-        temperature=journey.temperature(
-            scored.temperature_points,
-            scored.product_points,
-            warm_points=rules.warm_points,
-            hot_points=rules.hot_points,
-            hot_product_points=rules.hot_product_points,
+        temperature=scored.temperature_points.isnull().ifelse(
+            ibis.null("string"),
+            journey.temperature(
+                scored.temperature_points,
+                scored.product_points,
+                warm_points=rules.warm_points,
+                hot_points=rules.hot_points,
+                hot_product_points=rules.hot_product_points,
+            ),
         ),
         value_tier=value.value_tier(
             scored,

@@ -123,7 +123,7 @@ def fitted_params(
     con: Backend, source: Source, params: Params, *, progress: Progress
 ) -> tuple[Params, Backtest | None, str]:
     """``params`` with the fitted formula, the backtest and a note; unchanged if fitting is off or impossible."""
-    if params.interests.fit == "off":
+    if params.interests.fit == "off" or not source.summary.has_products:
         return params, None, ""
     try:
         backtest = run_backtest(con, source, params, progress=progress)

@@ -37,6 +37,7 @@ from pipeline.profiles.prepare_events import (
 from pipeline.profiles.profile_spec import Trade, fit_spec
 from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
 from pipeline.profiles.shop import Shop
+from pipeline.profiles.summaries import value_of_summaries, without_events
 from pipeline.stores.database import materialise
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def measure(
     prepared = prepare_events(con, source, params, window, spec=shop.spec if shop else None)
     observed, cut = prepared.observed, prepared.cut
     progress("sessions and orders")
-    trade = _measure_trade(con, prepared, params, window, shop)
+    trade = _measure_trade(con, source, prepared, params, window, shop)
     progress("searches")
     queries = shop.queries if shop else fit_queries(observed, prepared.columns, len(cut.categories), params)
     meanings, query_counts = query_meanings(observed, queries, params)
@@ -139,6 +140,7 @@ def measure(
         *([ring] if with_seasons else []),
     ]
     table = profile_table(prepared.customers.drop("last_counted_at"), parts)
+    table = table if source.summaries is None else without_events(table)
     table = seasons.zero_where_unknown(table) if with_seasons else table
     seen = categories.roll_up(prepared.paths, cut.level, count="event_count").to_pandas()
     used_shop = Shop(spec, queries, shop.known_categories if shop else seen[["category"]])
@@ -163,7 +165,12 @@ def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
 
 
 def _measure_trade(
-    con: Backend, prepared: PreparedEvents, params: Params, window: ObservationWindow, shop: Shop | None
+    con: Backend,
+    source: Source,
+    prepared: PreparedEvents,
+    params: Params,
+    window: ObservationWindow,
+    shop: Shop | None,
 ) -> Trade:
     """Visits, orders and value, as tables of the database."""
     visits = materialise(con, sessions.session_table(prepared.observed), "sessions")
@@ -173,9 +180,12 @@ def _measure_trade(
     transactions = materialise(con, purchases_and_returns.select(TRANSACTION_COLUMNS), "transactions")
     orders = materialise(con, value.order_table(transactions), "orders")
     returned, tiers = value.return_table(transactions), params.value
-    has_prices = bool(shop.spec.value_cuts.money if shop else value.has_prices(orders).to_pyarrow().as_py())
+    paid = orders if source.summaries is None else source.summaries
+    has_prices = bool(shop.spec.value_cuts.money if shop else value.has_prices(paid).to_pyarrow().as_py())
     tier_by = tiers.tier_measure(has_prices=has_prices)
     value_table = value.value_measures(orders, returned, window=window, tier_by=tier_by, tier_days=tiers.tier_days)
+    if source.summaries is not None:
+        value_table = value_of_summaries(source.summaries, prepared.customers, value_table, tier_by=tier_by)
     return Trade(visits, transactions, orders, returned, materialise(con, value_table, "value"), has_prices)
 
 

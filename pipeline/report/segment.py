@@ -71,6 +71,7 @@ class StageRule(Part):
     stage: str
     with_noise: bool
     min_events: int
+    min_orders: int | None = None
     precision: float
     coverage: float
 

@@ -234,6 +234,7 @@ class FacetSummary(Part):
     names: str
     clustered_count: int
     min_events: int
+    min_orders: int | None = None
     min_evidence: float
     noise_policy: str | None
     shop: dict[str, float]
@@ -264,10 +265,9 @@ class CategoryLifts(Part):
 
 
 class Summary(Part):
-    """Everything shown of a training; no customer ids.
+    """Everything shown of a training; no customer ids. ``segments`` are those of all facets.
 
-    ``quality``, ``shop``, ``heat_map``, ``crossings`` and ``clustered_count`` are those of the first facet,
-    ``segments`` those of all.
+    ``quality``, ``shop``, ``heat_map``, ``crossings`` and ``clustered_count`` are those of the first facet.
     """
 
     run_id: str

@@ -12,7 +12,7 @@ from models.scorer import Floats
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.findings.summary import ReadingSummary
-from pipeline.ingest.source import read_source
+from pipeline.ingest.summaries import read_shop
 from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.seasonality import full_season_mix
 from pipeline.profiles.shop import Shop
@@ -63,7 +63,7 @@ def measure_in_full(
         Params of the model, with the ``as_of`` of ``params``.
     """
     progress("reading and checking")
-    source = read_source(con, params, rejected_path=rejected_path)
+    source = read_shop(con, params, rejected_path=rejected_path)
     measured = measure(con, source, trained, shop=shop, progress=progress, with_seasons=True)
     window = ObservationWindow(params.as_of, shop.spec.history_days)
     return MeasurementResult(

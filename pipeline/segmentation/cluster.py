@@ -38,6 +38,7 @@ def cluster(profiles: Profiles, params: Params, facet: Facet, **changes: Any) ->
         "algorithm": settings.algorithm,
         "n_segments": settings.n_segments,
         "min_events": settings.min_events,
+        "min_orders": settings.min_orders,
         "min_evidence": settings.min_evidence,
         "block_weights": settings.block_weights,
         "kmeans": shared.kmeans.model_dump(),
@@ -54,7 +55,7 @@ def cluster(profiles: Profiles, params: Params, facet: Facet, **changes: Any) ->
 
 def clustered(profile: pd.DataFrame, facet: Facet) -> NDArray[np.bool_]:
     """Customers with enough events and evidence to be clustered: shape (n,)."""
-    return is_known(profile, facet.settings.model_dump(include={"min_events", "min_evidence"}))
+    return is_known(profile, facet.settings.model_dump(include={"min_events", "min_orders", "min_evidence"}))
 
 
 def hdbscan_settings(params: Params, facet: Facet) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def hdbscan_settings(params: Params, facet: Facet) -> dict[str, Any]:
 def _leading_rule(profiles: Profiles, params: Params, facet: Facet) -> LeadingRule:
     settings = params.clustering.leading_category
     min_customers = params.quality.min_segment_customers or params.naming.min_group
-    customer_count = int(is_known(profiles.table, facet.settings.model_dump()).sum())
+    customer_count = int(clustered(profiles.table, facet).sum())
     return LeadingRule(
         cut=profiles.shop.spec.cut,
         kappa=params.interests.kappa,

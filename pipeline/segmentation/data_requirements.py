@@ -1,4 +1,4 @@
-"""Requires a log long enough to segment; warns if it is shorter than usual."""
+"""Requires a log long enough to segment; notes how many customers are not clustered, and why."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from datetime import datetime
 
 from features.events import ObservationWindow
 from pipeline.config.errors import UserError
-from pipeline.config.facets import facets_of
+from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
+from pipeline.report.terminal import counted
+from pipeline.segmentation.cluster import clustered
 
 
 def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[str, ...]:
@@ -23,11 +25,12 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
     facet = facets_of(params)[0]
     if facet.settings.algorithm == "rule":
         return ()
-    profile, minimum, events = profiles.table, params.minimum, facet.settings.min_events
+    profile, minimum = profiles.table, params.minimum
     days = history_days(source, params)
-    customers, orders = int((profile.event_count >= events).sum()), int(profile.order_count.sum())
+    without_evidence = facet.with_settings(min_evidence=0.0)
+    customers, orders = int(clustered(profile, without_evidence).sum()), int(profile.order_count.sum())
     requirements = [
-        (f"customers with {events} events or more", "customers", customers, minimum.customers),
+        (f"customers with {_least(facet)} or more", "customers", customers, minimum.customers),
         ("days from the first event to the last", "history_days", days, minimum.history_days),
         ("orders", "orders", orders, minimum.orders),
     ]
@@ -64,6 +67,31 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
 def is_short(source: Source, params: Params) -> bool:
     """Whether the log is shorter than usual, so that it cannot show who comes back."""
     return history_days(source, params) < params.minimum.usual_history_days
+
+
+def _least(facet: Facet) -> str:
+    """What a customer needs to be clustered, in words."""
+    settings = facet.settings
+    return counted(settings.min_orders, "order") if settings.min_orders else counted(settings.min_events, "event")
+
+
+def not_clustered_note(facet: Facet, clustered_count: int, customer_count: int) -> str:
+    """How many customers are not clustered, and the setting that clusters more; empty if all are."""
+    few, settings = customer_count - clustered_count, facet.settings
+    if not few or settings.algorithm == "rule":
+        return ""
+    outcome = "their interests are unknown" if facet.is_named_by_interests else "they are grouped by lifecycle stage"
+    if settings.min_orders == 1 and not settings.min_evidence:
+        return f"{few:,} of {customer_count:,} customers ({few / customer_count:.0%}) have no order: {outcome}."
+    keys = ["clustering.min_orders" if settings.min_orders else f"facets.{facet.name}.min_events"]
+    too_little = f"fewer than {_least(facet)}"
+    if settings.min_evidence:
+        too_little += f" or less evidence of interests than {settings.min_evidence:g}"
+        keys.append(f"facets.{facet.name}.min_evidence")
+    return (
+        f"{few:,} of {customer_count:,} customers ({few / customer_count:.0%}) are not clustered by {facet.name}, as "
+        f"they have {too_little}; {outcome}. To cluster more of them, lower {' or '.join(keys)}."
+    )
 
 
 def history_days(source: Source, params: Params) -> float:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 BASELINES = ("rfm", "counts", "log_rfm", "log_rfm_activity_shares")
+BASELINES_WITHOUT_CATEGORIES = ("rfm", "log_rfm")
 NO_QUALITY_METRICS = {"stability_resamples": 0, "hdbscan_resamples": 0, "sample_customers": 1}
 """Settings of `quality` that skip all quality metrics: segments are only fitted."""
 SAMPLED_EVENTS = "sampled_events"
@@ -145,7 +146,7 @@ def build_cutoffs(
 
     If the log allows no cutoff, the list is empty and the text explains why.
     """
-    if not params.quality.validity:
+    if not params.quality.validity or source.summaries is not None:
         return [], ""
     try:
         cutoffs = backtest_cutoffs(source, params)
@@ -269,18 +270,19 @@ def _require_outcomes(data: CutoffData, params: Params) -> None:
 def _groupings(data: CutoffData, params: Params, facets: Sequence[Facet]) -> dict[str, np.ndarray]:
     """Grouping -> the group of each customer, an array of shape (n,). Groupings are the facets and the baselines.
 
-    The baselines are those of `models.baselines`, and raw counts per category. They have as many groups as the first
-    facet. Customers with too few events stay in its rule-based groups in every baseline; if nobody is clustered, all
-    groupings are the same.
+    The baselines are those of `models.baselines`, and raw counts per category; in a log without categories, those that
+    need none. They have as many groups as the first facet. Customers with too few events stay in its rule-based groups
+    in every baseline; if nobody is clustered, all groupings are the same.
     """
     profile, quality = data.profiles.table, {**params.quality.model_dump(), **NO_QUALITY_METRICS}
     fits = [cluster(data.profiles, params, facet, quality=quality) for facet in facets]
     groups = {facet.name: segment_ids(profile, fitted, facet) for facet, fitted in zip(facets, fits, strict=True)}
     ids, inside = groups[facets[0].name], fits[0].is_clustered
+    baselines = BASELINES if len(data.profiles.shop.spec.cut.categories) > 1 else BASELINES_WITHOUT_CATEGORIES
     if not inside.any():
-        return groups | dict.fromkeys(BASELINES, ids)
+        return groups | dict.fromkeys(baselines, ids)
     points = {**baseline_points(profile[inside], data.profiles.shop.spec.columns()), "counts": data.counts[inside]}
-    return groups | {name: _regrouped(ids, points[name], inside, params) for name in BASELINES}
+    return groups | {name: _regrouped(ids, points[name], inside, params) for name in baselines}
 
 
 def _regrouped(ids: np.ndarray, points: Floats, inside: np.ndarray, params: Params) -> np.ndarray:

@@ -208,6 +208,23 @@ def _is_without_categories(params: Params) -> bool:
     return params.source.products is None and "category_path" not in params.source.events.columns
 
 
+def check_missing_data(params: Params, source: Source, profiles: Profiles) -> list[str]:
+    """Notes on what the source cannot show, as it lacks event types, products or categories, or single events."""
+    reading = source.summary
+    if source.summaries is not None:
+        return [
+            "source.summaries has one row per customer, without dates: customers are described by how recently, how "
+            "often and how much they bought. Visits, what was bought, changes over time and predictions are not known"
+        ]
+    if reading.has_products:
+        return check_missing_event_types(profiles.table) + check_categories_left_out(params, profiles)
+    if reading.has_orders_alone:
+        return [
+            "The log has orders alone: customers are described by how recently, how often and for how much they buy"
+        ]
+    return check_missing_event_types(profiles.table)
+
+
 def check_categories_left_out(params: Params, profiles: Profiles) -> list[str]:
     """A note on what a log described without categories cannot show."""
     if not _is_without_categories(params) or len(profiles.shop.spec.cut.categories) > 1:

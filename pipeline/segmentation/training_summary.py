@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from features.categories import OTHER
 from models.facet_crossing import cross_facets
 from models.segmentation import FittedClusters
 from pipeline.config.params import Params
@@ -99,6 +100,7 @@ def _facet_summary(facet: FacetFindings) -> dict[str, Any]:
         "names": config.settings.names,
         "clustered_count": int(facet.fitted.is_clustered.sum()),
         "min_events": config.settings.min_events,
+        **({"min_orders": config.settings.min_orders} if config.settings.min_orders else {}),
         "min_evidence": config.settings.min_evidence,
         "noise_policy": facet.fitted.clusters.model.get("noise"),
         "shop": dict(facet.segments.shop),
@@ -176,7 +178,7 @@ class CategoryLifts(TypedDict):
 
 
 def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
-    """The workbook's table of interests, for the segments of all facets."""
+    """The workbook's table of interests, for the segments of all facets; empty for a log without categories."""
     columns: dict[str, CategoryLifts] = {}
     for facet in facets:
         segments = facet.segments
@@ -185,4 +187,4 @@ def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
             name = str(category)
             column = columns.setdefault(name, {"category": name, "label": segments.labels[name], "lifts": {}})
             column["lifts"] |= {str(segment_id): float(lift) for segment_id, lift in lifts.dropna().items()}
-    return list(columns.values())
+    return list(columns.values()) if columns.keys() - {OTHER} else []

@@ -12,6 +12,13 @@ from features.events import EVENT_SCHEMA
 from pipeline.config.sections.source import ChecksParams
 
 RULES = checks.rules(max_text_chars=10)
+
+
+def test_a_log_without_products_needs_none() -> None:
+    names = [rule.name for rule in checks.rules(max_text_chars=10, has_products=False)]
+    assert names == [rule.name for rule in RULES if rule.name != "missing_product_id"]
+
+
 # Checked while files are read, or against other tables.
 CHECKED_ELSEWHERE = {
     "unreadable_row",

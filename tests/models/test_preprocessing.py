@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from features.profile import Column
-from models.preprocessing import fit_scaling
+from models.preprocessing import distinct_columns, fit_scaling
 from models.scorer import to_space
 
 
@@ -67,3 +67,26 @@ def test_blocks_have_the_variance_of_their_weights() -> None:
     assert variance[2:].sum() == pytest.approx(0.25)
     assert variance[4] == 0.0
     assert scaling["scale"][0] == scaling["scale"][1]  # distances within the block remain Hellinger distances
+
+
+def test_columns_that_repeat_another_are_left_out() -> None:
+    orders = np.random.default_rng(0).poisson(3.0, 3_000).astype(float)
+    nearly, gaps = orders.copy(), orders.copy()
+    nearly[-1] += 1.0
+    gaps[-1] = np.nan
+    profile = pd.DataFrame({"order_count": orders, "session_count": orders, "nearly": nearly, "gaps": gaps})
+    profile = profile.assign(scaled=7.0 * orders, days=orders, zero=0.0, none=0.0, shown=0.0, unknown=np.nan)
+    profile["interest: a"] = profile["interest: b"] = orders
+    columns = [
+        Column("order_count", "value", "log", 0.0),
+        Column("session_count", "journey", "log", 0.0),
+        *(Column(name, "journey", "log", 0.0) for name in ("nearly", "gaps")),
+        Column("days", "journey", "none", None),
+        Column("scaled", "journey", "none", None),
+        *(Column(name, "context", "none", None) for name in ("zero", "none", "unknown")),
+        *(Column(f"interest: {name}", "interest", "none", None) for name in "ab"),
+        *(Column(name, "rates", "rate", None, ("order_count", "session_count")) for name in ("x", "y")),
+    ]
+    kept, repeated = distinct_columns(profile, columns)
+    assert repeated == {"session_count": "order_count", "scaled": "days"}
+    assert kept == [column for column in columns if column.name not in repeated]

@@ -12,7 +12,7 @@ import models.scorer
 from features.events import EventType
 from features.profile import profile_table
 from models.saved_segmentation import Segmentation
-from models.scorer import RATES, assign, capped, segment_columns, with_rates
+from models.scorer import RATES, assign, capped, is_known, segment_columns, with_rates
 
 EXEMPLARS = {
     "exemplars": np.array([[0.0], [1.0], [3.0]], dtype=np.float32),
@@ -50,6 +50,14 @@ def model(**changes: Any) -> dict[str, Any]:
 
 def profile(spend: list[float], count: list[float], stage: list[str | None]) -> pd.DataFrame:
     return pd.DataFrame({"spend": spend, "event_count": count, "lifecycle_stage": stage})
+
+
+def test_orders_decide_who_is_known_if_their_minimum_is_set() -> None:
+    counts = pd.DataFrame({"event_count": [9.0, 1.0, 5.0], "order_count": [0.0, 1.0, 2.0]})
+    minimum = {"min_events": 3, "min_evidence": 0.0}
+    assert is_known(counts, minimum).tolist() == [True, False, True]
+    assert is_known(counts, {**minimum, "min_orders": None}).tolist() == [True, False, True]
+    assert is_known(counts, {**minimum, "min_orders": 2}).tolist() == [False, False, True]
 
 
 def test_a_vote_by_hand() -> None:

@@ -49,6 +49,26 @@ def test_figures_by_hand(profile: pd.DataFrame) -> None:
     assert figures.loc["shop", [f"stage_{stage}_share" for stage in STAGES]].sum() == pytest.approx(1.0)
 
 
+def test_visits_that_are_the_orders_are_no_figure(profile: pd.DataFrame) -> None:
+    ids = ["a", "a", "b"]
+    assert segment_figures(profile, ids, max_one_customer_share=1.0).visits_per_customer.notna().all()
+    same = profile.assign(session_count=profile.order_count)
+    figures = segment_figures(same, ids, max_one_customer_share=1.0)
+    assert figures.visits_per_customer.isna().all()
+    assert figures.orders_per_customer.tolist() == pytest.approx([1.5, 1.0, 4 / 3])
+
+
+def test_figures_of_counts_that_are_not_known(profile: pd.DataFrame) -> None:
+    unknown = profile.assign(**dict.fromkeys(("returned_item_count", "item_count", "view_count"), np.nan))
+    figures = segment_figures(unknown, ["a", "a", "b"], max_one_customer_share=1.0)
+    assert figures[["return_rate", "views_per_customer", "views_per_order"]].isna().all().tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert figures.average_order_value.notna().any()
+
+
 def test_figures_of_each_customer(profile: pd.DataFrame) -> None:
     members = member_figures(profile)
     shares = {name for name, (above, _) in RATES.items() if above.startswith("is_")}

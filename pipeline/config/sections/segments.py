@@ -61,6 +61,7 @@ class FacetParams(Section):
     n_segments: SegmentCount | Literal["auto"]
     min_cluster_share: ClusterShare
     min_events: Count
+    min_orders: Count | None = None
     min_evidence: NonNegative
     chosen_by: Annotated[list[Question], Field(min_length=1)]
     names: Literal["archetypes", "interests"]
@@ -87,6 +88,7 @@ class LeadingCategoryParams(Section):
 class ClusteringParams(Section):
     """Settings of the algorithms, for all facets."""
 
+    min_orders: Count | None = None
     journey_columns: list[Annotated[str, AfterValidator(_journey_column)]]
     kmeans: KMeansParams
     hdbscan: HDBSCANParams

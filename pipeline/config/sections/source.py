@@ -175,7 +175,11 @@ class SourceParams(Section):
     ids: IdsParams = IdsParams()
     exclude: ExcludeParams = ExcludeParams()
     rates: Table | None = None
+    summaries: Table | None = None
     category_separator: Annotated[str, Field(min_length=1)] = " > "
+    category_aliases: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
     drop_duplicates: bool | Literal["event_id"] | RepeatedWithin = False
     max_text_chars: Count = 10_000
 

@@ -41,6 +41,7 @@ COLUMN_SYNONYMS = {
 }  # fmt: skip
 """Column -> its names in other logs, in lower case and without punctuation."""
 WITHOUT_COLUMN = {
+    "product_id": "products are not known",
     "quantity": "every row counts as one item",
     "unit_price": "spend is 0",
     "order_id": "a customer has at most one order a day",

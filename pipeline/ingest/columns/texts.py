@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from features.events import EventType
@@ -71,6 +71,25 @@ def as_category_path(text: str, separator: str) -> str:
     level = "trim(level)" if separator in SEPARATOR else f"replace(trim(level), {literal(SEPARATOR)}, ' / ')"
     levels = f"list_transform(string_split({text}, {literal(separator)}), lambda level: {level})"
     return f"nullif(array_to_string(list_filter({levels}, lambda level: level <> ''), {literal(SEPARATOR)}), '')"
+
+
+def with_aliases(column: str, aliases: Mapping[str, str], separator: str) -> str:
+    """SQL for a path of `as_category_path` in which old names are replaced by new ones; the lowest old path decides.
+
+    Parameters
+    ----------
+    column : str
+        A column, as a longer expression would be computed once for each alias.
+    aliases : mapping of str to str
+        Old path -> new path, with ``separator``, in any case. An alias is not applied to the result of another.
+    """
+    longest_first = sorted(aliases.items(), key=lambda pair: -len(pair[0].split(separator)))
+    cases = ""
+    for old, new in longest_first:
+        before, after = (as_category_path(literal(path), separator) for path in (old, new))
+        below = f"starts_with(lower({column}) || {literal(SEPARATOR)}, lower({before} || {literal(SEPARATOR)}))"
+        cases += f" when {below} then {after} || substr({column}, length({before}) + 1)"
+    return f"case{cases} else {column} end" if cases else column
 
 
 def as_event_type(column: str, kind: str, events: EventsTable) -> str:

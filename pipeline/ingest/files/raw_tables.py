@@ -149,7 +149,8 @@ def source_files(params: Params) -> list[Path]:
     """
     source = params.source
     found: list[Path] = []
-    for name in ("events", "products", "categories", "customers", "identities", "rates"):
+    tables = ("events", "products", "categories", "customers", "identities", "rates")
+    for name in ("summaries",) if source.summaries is not None else tables:
         table = getattr(source, name)
         if table is not None and table.query is not None:
             names = names_in_query(table.query)

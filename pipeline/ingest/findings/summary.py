@@ -17,6 +17,7 @@ from pipeline.ingest.customers.id_warnings import lost_zeros_warning
 from pipeline.ingest.customers.known_ids import CustomerIds, LeftOut, count_customers
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.findings.findings import Findings
+from pipeline.ingest.findings.renamed_categories import renamed_category_warnings
 from pipeline.ingest.sql import literal
 
 if TYPE_CHECKING:
@@ -60,6 +61,16 @@ class ReadingSummary:
     joined_count: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def has_products(self) -> bool:
+        """Whether the source has products or categories: only then is an event without one rejected."""
+        return "missing_product_id" in self.rejected_by_rule
+
+    @property
+    def has_orders_alone(self) -> bool:
+        """Whether all events are purchases or returns."""
+        return self.event_types.keys() <= {str(EventType.PURCHASE), str(EventType.RETURN)}
+
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return asdict(self)
@@ -82,9 +93,10 @@ def summarise(
     _count_by_product(con, params.as_of)
     kinds = _count_by_kind(con)
     event_types = {kind.name: kind.count for kind in kinds}
-    unknown, without_category = _count_uncategorised(con, products)
-    findings.warnings += _product_id_warnings(con) if unknown else []
+    uncategorised = _count_uncategorised(con, products) if "missing_product_id" in by_rule else {}
+    findings.warnings += _product_id_warnings(con) if uncategorised.get("unknown_product") else []
     unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
+    findings.warnings += renamed_category_warnings(con, params.source.category_separator)
     con.con.execute("drop table temp.main.events_by_product")
     has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     findings.warnings += _event_type_warnings(event_types, unlisted, others, has_prices=has_prices)
@@ -95,8 +107,7 @@ def summarise(
         rejected_count=rejected,
         rejected_by_rule=by_rule,
         noted_by_rule={
-            "unknown_product": unknown,
-            "without_category": without_category,
+            **uncategorised,
             "discount_above_price": sum(kind.above_price_count for kind in kinds if kind.name == "purchase"),
             "after_as_of": sum(kind.late_count for kind in kinds),
         },
@@ -137,11 +148,11 @@ def _count_customers(con: Backend, ids: CustomerIds, *, is_whole: bool) -> int:
 
 
 def _count_by_product(con: Backend, as_of: datetime) -> None:
-    """Table events_by_product: one row per event type and product, from one scan of the events."""
+    """Table events_by_product: one row per event type, product and own category, from one scan of the events."""
     moment = f"timestamp {literal(as_of.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
     con.con.execute(
-        "create or replace temp table events_by_product as select event_type, product_id, category_path is null as "
-        "has_no_path, count(*) as rows, count(unit_price) as priced, min(occurred_at) as first_at, "
+        "create or replace temp table events_by_product as select event_type, product_id, category_path, "
+        "count(*) as rows, count(unit_price) as priced, min(occurred_at) as first_at, "
         f"max(occurred_at) filter (occurred_at < {moment}) as last_at, "
         f"count(*) filter (occurred_at >= {moment}) as late, count(*) filter ({ABOVE_PRICE}) as above_price "
         "from events group by all"
@@ -178,21 +189,21 @@ def _count_by_kind(con: Backend) -> list[_KindCounts]:
     return [_KindCounts(*row) for row in rows]
 
 
-def _count_uncategorised(con: Backend, products: ir.Table | None) -> tuple[int, int]:
-    """Events of products that are not in the catalogue, and other events that lack a category they need."""
+def _count_uncategorised(con: Backend, products: ir.Table | None) -> dict[str, int]:
+    """Events of products that are not in the catalogue, and other events that lack a category they need, by rule."""
     kinds = ", ".join(literal(str(kind)) for kind in WITHOUT_PRODUCT)
     # A refund of an amount has no product, and needs no category.
     is_refund = f"(event_type = '{EventType.RETURN}' and e.product_id is null)"
-    lacks_category = f"has_no_path and event_type not in ({kinds}) and not {is_refund}"
+    lacks_category = f"e.category_path is null and event_type not in ({kinds}) and not {is_refund}"
     if products is None:
         without = con.con.execute(f"select sum(rows) from events_by_product e where {lacks_category}").fetchone()[0]
-        return 0, int(without or 0)
+        return {"unknown_product": 0, "without_category": int(without or 0)}
     is_unknown = "e.product_id is not null and p.product_id is null"
     unknown, without = con.con.execute(
         f"select sum(rows) filter ({is_unknown}), sum(rows) filter (not ({is_unknown}) and p.category_path is null and "
         f"{lacks_category}) from events_by_product e left join products p on e.product_id = p.product_id"
     ).fetchone()
-    return int(unknown or 0), int(without or 0)
+    return {"unknown_product": int(unknown or 0), "without_category": int(without or 0)}
 
 
 def _product_id_warnings(con: Backend) -> list[str]:

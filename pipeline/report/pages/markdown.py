@@ -18,7 +18,7 @@ def as_markdown(summary: Summary) -> str:
         segments = summary.of_facet(facet.name)
         heading = [f"### {_escaped(words.facet(facet.name))}"] if len(summary.facets) > 1 else []
         names = "; ".join(_name(segment) for segment in segments if not segment.is_standing)
-        parts += [*heading, _escaped(names), _table(segments)]
+        parts += [*heading, _escaped(names), _table(segments, has_interests=bool(summary.interests))]
     return "\n\n".join([*parts, *map(_escaped, summary.quality.notes)])
 
 
@@ -26,21 +26,21 @@ def _name(segment: Segment) -> str:
     return shown_name(segment.name, is_stable=segment.is_stable)
 
 
-def _table(segments: Sequence[Segment]) -> str:
+def _table(segments: Sequence[Segment], *, has_interests: bool) -> str:
     words = wording("en")
     rows = [
         (
             *(_name(segment), words.whole(segment.customer_count)),
             *(words.number(share, "share") for share in (segment.customer_share, segment.spend_share)),
             f"{words.number(segment.stability, 'share')} {segment.stability_word or ''}",
-            words.categories(segment),
+            *([words.categories(segment)] if has_interests else []),
         )
         for segment in segments
     ]
     sizes = (words(f"sizes.{name}") for name in ("customers", "share", "spend"))
-    head = (words("segment"), *sizes, "Stability", words("sizes.interests"))
+    head = (words("segment"), *sizes, "Stability", *([words("sizes.interests")] if has_interests else []))
     lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in (head, *rows)]
-    return "\n".join([lines[0], "|---|--:|--:|--:|--:|---|", *lines[1:]])
+    return "\n".join([lines[0], "|---|--:|--:|--:|--:|" + "---|" * has_interests, *lines[1:]])
 
 
 def _escaped(text: str) -> str:

@@ -36,8 +36,8 @@ def conditions_text(rule: Rule, words: Wording) -> str:
         return words("rule.unusual")
     if isinstance(rule, StageRule):
         key = "rule.rule_based_noise" if rule.with_noise else "rule.rule_based"
-        events = words("count.event", count=rule.min_events)
-        return words(key, events=events, stage=words(f"stage.{rule.stage}"))
+        least = words.least(rule.min_events, rule.min_orders)
+        return words(key, events=least, stage=words(f"stage.{rule.stage}"))
     return words("rule.and").join(_condition(condition, words) for condition in rule.conditions)
 
 

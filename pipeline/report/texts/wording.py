@@ -140,6 +140,10 @@ class Wording:
         rows = [(name, *(self.number(figures[name], form_of(name)) for figures in (own, shop))) for name in kept]
         return [(name, value, overall) for name, value, overall in rows if value != overall]
 
+    def least(self, min_events: int, min_orders: int | None) -> str:
+        """What a customer needs to be clustered: orders if a number of them is set, otherwise events."""
+        return self("count.order", count=min_orders) if min_orders else self("count.event", count=min_events)
+
     def listed(self, names: Sequence[str]) -> str:
         """Names as a list in one text."""
         return "; ".join(names) or self("none")

@@ -23,7 +23,7 @@ def sheets(summary: Summary, lineage: Sequence[LineageRecord]) -> list[Sheet]:
     tables = [
         _segments(summary),
         _figures(summary),
-        _interests(summary),
+        *([_interests(summary)] if summary.interests else []),
         *_crossing(summary),
         lineage_sheet(summary, lineage),
         quality_sheet(summary),
@@ -54,7 +54,8 @@ def _segments(summary: Summary) -> Sheet:
         **{"Archetype (key)": "text", "Grouped by rule": "flag"},
         **{"Customers": "count", "Share of all customers": "share", "Share of revenue": "share"},
         **{"Paid for orders": "money", "Refunds": "money"},
-        **{"Stability": "share", "Stable": "flag", "Distinctive interests": "text"},
+        **{"Stability": "share", "Stable": "flag"},
+        **({"Distinctive interests": "text"} if summary.interests else {}),
         **{"Rule of thumb": "text", "Rule: precision": "share", "Rule: coverage": "share"},
     }
     rows: list[tuple[Cell, ...]] = []
@@ -63,7 +64,7 @@ def _segments(summary: Summary) -> Sheet:
         size = (segment.customer_count, segment.customer_share)
         identity = (segment.segment_id, segment.name, words.facet(segment.facet))
         if segment.is_small:
-            rows.append((*identity, None, segment.is_standing, *size, *[None] * 9))
+            rows.append((*identity, None, segment.is_standing, *size, *[None] * (len(columns) - 7)))
             continue
         rule = segment.rule
         is_stable = segment.is_stable if segment.stability is not None else None
@@ -71,7 +72,8 @@ def _segments(summary: Summary) -> Sheet:
         conditions = (conditions_text(rule, words), rule.precision, rule.coverage) if rule else (None, None, None)
         kind = (segment.archetype, segment.is_standing)
         revenue = (segment.spend_share, *_paid_and_refunded(segment))
-        rows.append((*identity, *kind, *size, *revenue, *stability, words.categories(segment), *conditions))
+        interests = (words.categories(segment),) if summary.interests else ()
+        rows.append((*identity, *kind, *size, *revenue, *stability, *interests, *conditions))
     about = (
         "The segments in order of value, with their size, their stability and a short rule that describes them. "
         "Revenue is what was paid for orders, minus refunds."

@@ -61,6 +61,7 @@ def facet_model(clusters: FacetClusters, named: Mapping[str, Naming], ranks: Map
             *([UNUSUAL_STAGE] if has_own_segment else []),
         ],
         "min_events": facet.settings.min_events,
+        **({"min_orders": facet.settings.min_orders} if facet.settings.min_orders else {}),
         "min_evidence": facet.settings.min_evidence,
         "border_margin": params.clustering.border_margin,
         **({} if facet.is_named_by_interests else {"moves": _moves(clusters)}),

@@ -106,7 +106,8 @@ def _rule_of_group(group: str, clusters: FacetClusters) -> SegmentRule:
     if clusters.facet.is_named_by_interests:
         return SegmentRule("", min_evidence=settings.min_evidence, min_events=settings.min_events)
     with_noise = noise_policy(clusters.fitted) == "standing"
-    return SegmentRule("", stage=group, with_noise=with_noise, min_events=settings.min_events)
+    least = SegmentRule("", min_events=settings.min_events, min_orders=settings.min_orders)
+    return replace(least, stage=group, with_noise=with_noise)
 
 
 def _label(column: str, labels: Mapping[str, str]) -> str:

@@ -472,6 +472,28 @@ def test_unused_columns_that_look_like_ours_cause_a_warning(read: Reader) -> Non
     assert not [text for text in summary.warnings if "looks like" in text]
 
 
+def test_a_log_needs_products_only_if_it_has_a_column_of_them(read: Reader) -> None:
+    header = "customer_id,occurred_at,event_type,unit_price"
+    row = "c1,2025-01-01,purchase,5"
+    summary, events = read(f"{header}\n{row}\n")
+    assert (len(events), summary.rejected_count, summary.has_products, summary.has_orders_alone) == (1, 0, False, True)
+    assert not {"unknown_product", "without_category", "missing_product_id"} & {
+        *summary.noted_by_rule,
+        *summary.rejected_by_rule,
+    }
+    assert not summary.warnings
+    for column in ("product_id", "category_path"):
+        summary, events = read(f"{header},{column}\n{row},\n{row},p\n{row.replace('purchase', 'view')},p\n")
+        assert (len(events), summary.has_products, summary.has_orders_alone) == (2, True, False)
+        assert summary.rejected_by_rule["missing_product_id"] == 1
+
+
+def test_a_column_that_looks_like_products_is_named(read: Reader) -> None:
+    summary, _ = read("customer_id,occurred_at,event_type,unit_price,sku\nc1,2025-01-01,purchase,5,s\n")
+    [warning] = summary.warnings
+    assert warning.startswith("column 'sku' looks like product_id but is not used, so products are not known")
+
+
 def test_the_digest_depends_on_the_content_of_all_tables(read: Reader) -> None:
     read.write("products.csv", "product_id,category_path\np1,A\n")
 

@@ -252,6 +252,15 @@ def test_expected_spend_and_probability_are_shown_with_their_days(serve_here) ->
         assert f"Probability of an order {row.buy_probability:.0%}" in text and "Expected to spend" in text
 
 
+def test_a_shop_without_categories_offers_none_as_a_condition(serve_here, page) -> None:
+    field = '<select id="category"'
+    assert field in page.get("/en/audience").text
+    frame = made_up_scores()
+    none = pd.array([[]] * len(frame), dtype=pd.ArrowDtype(pa.list_(pa.string())))
+    with serve_here(frame.assign(top_categories=none)) as client:
+        assert field not in client.get("/en/audience").text
+
+
 def test_changes_and_campaigns_of_the_outputs_folder(serve_here, tmp_path: Path) -> None:
     frame = made_up_scores()
     with serve_here(frame) as client:

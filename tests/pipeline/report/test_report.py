@@ -516,7 +516,7 @@ def test_order_of_sections() -> None:
 def test_revenue_of_a_small_segment_is_hidden() -> None:
     small = segment("s02", "Few", customer_count=2, is_small=True, figures={}, stability=None, spend_share=None)
     report = summary(segment("s01", "VIP"), small)
-    assert "Few 2 50% – –" in text_of(render(report, "en"))
+    assert "Few 2 50% –" in text_of(render(report, "en"))
 
 
 def test_informative_crosstabs_are_shown() -> None:

@@ -259,6 +259,8 @@ def test_the_rule_of_a_lifecycle_stage(language: str) -> None:
     text = conditions_text(rule, wording(language))
     assert wording(language)("stage.first_order") in text
     assert "3" in text
+    by_orders = conditions_text(rule.model_copy(update={"min_orders": 2}), wording(language))
+    assert wording(language)("count.order", count=2) in by_orders
 
 
 def test_the_language_of_a_training_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ from pipeline.cli import main
 from pipeline.commands.score import score
 from pipeline.commands.train import train
 from pipeline.config.errors import UserError
+from pipeline.config.facets import facets_of, with_minimum
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
-from pipeline.segmentation.data_requirements import require_enough
+from pipeline.segmentation.data_requirements import not_clustered_note, require_enough
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
@@ -49,6 +50,35 @@ def test_one_message_lists_all_that_is_missing_and_by_how_much() -> None:
     assert checked(40, 29, "2025-10-31T11:24:00", "facets.behaviour.algorithm=rule") == ()
     no_minimum = ("minimum.customers=0", "minimum.orders=0", "minimum.history_days=0", "minimum.usual_history_days=0")
     assert checked(0, 0, "2025-10-31T11:24:00", *no_minimum) == ()
+
+
+def test_the_minimum_is_in_orders_where_the_log_has_nothing_else() -> None:
+    params = load_params(PARAMS, ["clustering.min_orders=2", "facets.behaviour.min_events=3"])
+    assert [facet.settings.min_orders for facet in facets_of(with_minimum(params, has_orders_alone=False))] == [
+        None
+    ] * 2
+    behaviour, interest = facets_of(with_minimum(params, has_orders_alone=True))
+    assert (behaviour.settings.min_orders, interest.settings.min_orders) == (2, None)
+    assert "fewer than 2 orders; they are grouped by lifecycle stage" in not_clustered_note(behaviour, 1, 4)
+    off = with_minimum(load_params(PARAMS, ["clustering.min_orders=null"]), has_orders_alone=True)
+    assert facets_of(off)[0].settings.min_orders is None
+
+
+def test_customers_who_are_not_clustered_are_counted_with_the_remedy() -> None:
+    behaviour, interest = facets_of(load_params(PARAMS, []))
+    assert not_clustered_note(behaviour, 4, 4) == ""
+    assert not_clustered_note(behaviour.with_settings(algorithm="rule"), 0, 4) == ""
+    assert not_clustered_note(behaviour, 1, 4) == (
+        "3 of 4 customers (75%) are not clustered by behaviour, as they have fewer than 3 events; they are grouped by "
+        "lifecycle stage. To cluster more of them, lower facets.behaviour.min_events."
+    )
+    assert not_clustered_note(interest, 1, 4).endswith(
+        "fewer than 3 events or less evidence of interests than 2; their interests are unknown. To cluster more of "
+        "them, lower facets.interest.min_events or facets.interest.min_evidence."
+    )
+    assert not_clustered_note(behaviour.with_settings(min_orders=1), 1, 4) == (
+        "3 of 4 customers (75%) have no order: they are grouped by lifecycle stage."
+    )
 
 
 def test_a_log_of_a_few_hours_causes_a_note() -> None:
