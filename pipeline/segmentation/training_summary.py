@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
 from models.facet_crossing import cross_facets
 from models.segmentation import FittedClusters
+from pipeline.config.load import DEFAULT
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
 from pipeline.report.summarise import Training, summarise
-from pipeline.report.summary import Summary
+from pipeline.report.summary import ActionFigures, Summary
 from pipeline.segmentation.data_requirements import history_days
 from pipeline.segmentation.describe import Segments
 from pipeline.segmentation.expected_values import ExpectedValue
@@ -51,7 +53,9 @@ class TrainingFindings:
         return [row.as_dict() for facet in self.facets for row in facet.lineage]
 
 
-def training_summary(params: Params, findings: TrainingFindings, run_id: str, *, is_fitted: bool) -> Summary:
+def training_summary(
+    params: Params, findings: TrainingFindings, run_id: str, *, is_fitted: bool, actions: Sequence[ActionFigures]
+) -> Summary:
     """Everything shown of a training."""
     first = findings.facets[0]
     return summarise(
@@ -75,6 +79,7 @@ def training_summary(params: Params, findings: TrainingFindings, run_id: str, *,
             migration=findings.moved,
             crossing=_crossing(findings, params),
             interests=lifts_by_category(findings.facets),
+            actions=actions,
         )
     )
 
@@ -138,7 +143,16 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
         "query_counts": findings.profiles.query_counts,
         "min_separation": params.sweep.min_separation,
         "min_stable_share": params.sweep.min_stable_share,
+        "params_file": _params_file(params),
     }
+
+
+def _params_file(params: Params) -> str | None:
+    """The params file as it was named, without the folders of this machine; None if it is the default one."""
+    path = Path(params.file_name)
+    if path == DEFAULT:
+        return None
+    return path.name if path.is_absolute() else str(path)
 
 
 def metrics(facets: Sequence[FacetFindings]) -> dict[str, float]:

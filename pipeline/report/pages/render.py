@@ -1,7 +1,13 @@
-"""The summary and a language -> one HTML file, without scripts or external links, and with every text escaped."""
+"""The summary and a language -> one HTML file, without external links and with every text escaped.
+
+Its only script sorts tables, and opens folds for printing where style sheets cannot. MLflow shows the file in a frame
+that may run scripts.
+"""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ from pipeline.report.texts import cards
 from pipeline.report.texts.five_w import CardTexts, five_w_texts
 from pipeline.report.texts.predictions import predictions
 from pipeline.report.texts.rules import rule_text
+from pipeline.report.texts.trends import changes_headline, stages_headline
 from pipeline.report.texts.wording import wording
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -30,6 +37,9 @@ def render(summary: Summary, language: str) -> str:
 
     def five_w(segment: Segment) -> CardTexts:
         return five_w_texts(_new_lines(segment), language, is_standing=segment.is_standing)
+
+    def list_command(*options: str) -> str:
+        return _audience_command(options, summary.method.params_file)
 
     def proposed(segment: Segment) -> str | None:
         return segment.all_names.proposal(language)
@@ -51,10 +61,18 @@ def render(summary: Summary, language: str) -> str:
         cards=cards,
         rule_text=rule_text,
         change_text=change_text,
+        changes_headline=changes_headline,
+        stages_headline=stages_headline,
+        list_command=list_command,
         five_w=five_w,
         proposed=proposed,
         unnamed_interests=_unnamed_interests,
     )
+
+
+def _audience_command(options: Sequence[str], params_file: str | None) -> str:
+    """The command that writes a list, with the params file of the training."""
+    return shlex.join(["kindred", "audience", *options, *(["--params", params_file] if params_file else [])])
 
 
 def _unnamed_interests(segment: Segment) -> list[Interest]:
@@ -73,7 +91,7 @@ def _new_lines(segment: Segment) -> Card:
 
 
 def render_template(template: str, **values: Any) -> str:
-    """A template filled in, with the style sheet of the report."""
+    """A template filled in, with the style sheet and the script of the report."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -81,5 +99,5 @@ def render_template(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(style=style, **values)
+    style, script = ((TEMPLATES / f"report.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
+    return environment.get_template(template).render(style=style, script=script, **values)
