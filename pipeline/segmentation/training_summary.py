@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
 from models.facet_crossing import cross_facets
 from models.segmentation import FittedClusters
-from pipeline.config.load import DEFAULT
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
+from pipeline.report.next_steps import shown_params_file
 from pipeline.report.summarise import Training, summarise
 from pipeline.report.summary import ActionFigures, Summary
 from pipeline.segmentation.data_requirements import history_days
@@ -143,16 +142,8 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
         "query_counts": findings.profiles.query_counts,
         "min_separation": params.sweep.min_separation,
         "min_stable_share": params.sweep.min_stable_share,
-        "params_file": _params_file(params),
+        "params_file": shown_params_file(params),
     }
-
-
-def _params_file(params: Params) -> str | None:
-    """The params file as it was named, without the folders of this machine; None if it is the default one."""
-    path = Path(params.file_name)
-    if path == DEFAULT:
-        return None
-    return path.name if path.is_absolute() else str(path)
 
 
 def metrics(facets: Sequence[FacetFindings]) -> dict[str, float]:

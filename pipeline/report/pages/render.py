@@ -6,14 +6,13 @@ that may run scripts.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.report.lineage import change_text
+from pipeline.report.next_steps import audience_command
 from pipeline.report.pages import drawings
 from pipeline.report.pages.facet_crossing import facet_crossing
 from pipeline.report.pages.facet_sections import facet_sections
@@ -39,7 +38,7 @@ def render(summary: Summary, language: str) -> str:
         return five_w_texts(_new_lines(segment), language, is_standing=segment.is_standing)
 
     def list_command(*options: str) -> str:
-        return _audience_command(options, summary.method.params_file)
+        return audience_command(options, summary.method.params_file)
 
     def proposed(segment: Segment) -> str | None:
         return segment.all_names.proposal(language)
@@ -68,11 +67,6 @@ def render(summary: Summary, language: str) -> str:
         proposed=proposed,
         unnamed_interests=_unnamed_interests,
     )
-
-
-def _audience_command(options: Sequence[str], params_file: str | None) -> str:
-    """The command that writes a list, with the params file of the training."""
-    return shlex.join(["kindred", "audience", *options, *(["--params", params_file] if params_file else [])])
 
 
 def _unnamed_interests(segment: Segment) -> list[Interest]:
