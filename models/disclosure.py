@@ -43,6 +43,11 @@ EXTREME_MARGIN = 0.005
 """Shares this close to 0 or 1 are rounded to it: correct to the percent, and no individual is revealed."""
 
 
+def describes_enough(figure: str, figures: Mapping[str, float], min_share: float) -> bool:
+    """Whether at least ``min_share`` of a segment's customers are in the subgroup that a figure describes, if any."""
+    return figures.get(SUBGROUP_SHARE.get(figure, ""), 1.0) >= min_share
+
+
 class Funnel(TypedDict):
     """Customers by funnel step, as in summary.json.
 

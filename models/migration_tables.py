@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from models.disclosure import rounded_extreme
+from models.disclosure import EXTREME_MARGIN, rounded_extreme
 from models.identity import RULE_GROUP_PREFIX
 from models.migration import UNKNOWN, Floats, Ints, before_lost, directions, hide_small, move_counts, stay_length, stays
 
@@ -148,6 +148,33 @@ def stayed_shares(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) ->
         if shown is not None and len(stayed) >= min_group:
             shares[str(segment_id)] = shown
     return shares
+
+
+def net_flows(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) -> dict[str, float]:
+    """Customers who came from other segments less those who went to others, as a share of those in it before.
+
+    Only customers known at both moments count, so that all gains and losses add up to nothing. A segment of fewer than
+    ``min_group`` customers has no net flow. If fewer, but at least one, came or went, the flow is omitted, or rounded
+    to 0 if it is almost that.
+
+    Parameters
+    ----------
+    before, now : DataFrame
+        customer_id, segment_id.
+    """
+    known = before.merge(now, on="customer_id", suffixes=("_then", "_now"))
+    moved = known[known.segment_id_then != known.segment_id_now]
+    sizes, gone, come = (
+        column.value_counts() for column in (known.segment_id_then, moved.segment_id_then, moved.segment_id_now)
+    )
+    flows: dict[str, float] = {}
+    for segment_id, size in sizes.items():
+        parts = int(come.get(segment_id, 0)), int(gone.get(segment_id, 0))
+        flow = (parts[0] - parts[1]) / int(size)
+        is_disclosive = any(0 < part < min_group for part in parts)
+        if size >= min_group and not (is_disclosive and abs(flow) >= EXTREME_MARGIN):
+            flows[str(segment_id)] = 0.0 if is_disclosive else flow
+    return flows
 
 
 def summarise_migration(history: pd.DataFrame, *, min_group: int) -> Migration:

@@ -123,11 +123,20 @@ QUESTIONS = tuple(question.name for question in fields(Card))
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Share (0..1) of the customers in a segment some ``days`` ago who are in it now; ``is_sample``: of a sample."""
+    """Customers of a segment some ``days`` ago and now; ``is_sample``: of a sample.
+
+    Attributes
+    ----------
+    share : float, optional, 0..1
+        Those who are still in it (`models.migration_tables.stayed_shares`).
+    net_share : float, optional
+        Those who came from other segments less those who went to others (`models.migration_tables.net_flows`).
+    """
 
     days: int
     is_sample: bool
-    share: float
+    share: float | None
+    net_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

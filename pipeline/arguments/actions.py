@@ -44,7 +44,9 @@ def add_audience(commands: Any) -> None:
 
     summary = "write the customers of a segment, or of an audience, as a list"
     command = add_command(commands, "audience", run, summary=summary)
-    command.add_argument("name", nargs="?", metavar="NAME", help="audience of the params file (default: all)")
+    command.add_argument(
+        "name", nargs="?", metavar="NAME", help="audience of the params file (default: all), or action of the report"
+    )
     for option, text in {
         "segment": "segment, by name or id",
         "interest": "interest segment or category",

@@ -14,6 +14,7 @@ from features.categories import OTHER
 from features.events import ObservationWindow
 from models.migration_tables import stage_moves
 from models.segmentation import FittedClusters
+from pipeline.audiences.monday import monday_actions, training_scores
 from pipeline.commands.check import unlisted_note
 from pipeline.commands.train_log import log_trained_model, log_training
 from pipeline.config.errors import UserError
@@ -119,7 +120,13 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
             progress("naming and describing")
             findings = _describe(con, log, clustered_facets, params, notes=facet_notes, progress=progress)
             is_fitted = log.backtest is not None and log.backtest.fitted.is_fitted
-            summary = training_summary(params, findings, run.run_id, is_fitted=is_fitted)
+            actions = monday_actions(
+                con,
+                training_scores(findings),
+                separator=params.source.category_separator,
+                min_group=params.naming.min_group,
+            )
+            summary = training_summary(params, findings, run.run_id, is_fitted=is_fitted, actions=actions)
             report = render(summary, params.language)
             progress("tracking")
             log_training(run, given, params.redacted(), findings, log.backtest, summary, report, sweep=sweep)

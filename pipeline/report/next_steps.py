@@ -13,6 +13,7 @@ import pandas as pd
 
 from models.segment_names import SegmentNames
 from pipeline.config.errors import without_passwords
+from pipeline.config.load import DEFAULT
 from pipeline.config.params import Params
 from pipeline.stores.mlflow_runs import tracking_uri
 
@@ -25,6 +26,19 @@ def command(params: Params, *words: str, overrides: Mapping[str, str] | None = N
     """A ``kindred`` command line for the shell; passwords are replaced by ``***`` and must be entered again."""
     sets = [word for key, value in (overrides or {}).items() for word in ("--set", f"{key}={value}")]
     return _joined([_program("kindred"), *words, *params.called_with, *sets])
+
+
+def audience_command(options: Sequence[str], params_file: str | None) -> str:
+    """The command that writes a list, for a report that is read elsewhere; ``params_file``: `shown_params_file`."""
+    return shlex.join(["kindred", "audience", *options, *(["--params", params_file] if params_file else [])])
+
+
+def shown_params_file(params: Params) -> str | None:
+    """The params file as it was named, without the folders of this machine; None if it is the default one."""
+    path = Path(params.file_name)
+    if path == DEFAULT:
+        return None
+    return path.name if path.is_absolute() else str(path)
 
 
 def runs_command(params: Params) -> str:

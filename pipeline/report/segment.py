@@ -118,11 +118,12 @@ Card = dict[str, list[CardLine]]
 
 
 class Retention(Part):
-    """The share of a segment's customers of ``days`` ago who are still in it."""
+    """The share of a segment's customers of ``days`` ago who are still in it, and the net flow as a share of them."""
 
     days: int
     is_sample: bool
-    share: float
+    share: float | None
+    net_share: float | None = None
 
 
 class StageShare(Part):

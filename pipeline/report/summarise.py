@@ -15,7 +15,7 @@ from models.crosstabs import crossing, funnel
 from models.migration_tables import GROUP_ORDER
 from models.pareto import revenue
 from pipeline.report.lineage import lineage_records, lineage_table
-from pipeline.report.summary import Summary
+from pipeline.report.summary import ActionFigures, Summary
 
 MAX_CATEGORIES = 40
 CROSSTAB_GROUPS = {
@@ -52,6 +52,8 @@ class Training:
         `pipeline.report.summary.FacetCrosstab`.
     interests : sequence of mapping
         `pipeline.report.summary.CategoryLifts`.
+    actions : sequence of ActionFigures
+        What to do first, most money at stake first.
     """
 
     run_id: str
@@ -69,6 +71,7 @@ class Training:
     migration: Mapping[str, Any] | None
     crossing: Mapping[str, Any] | None
     interests: Sequence[Mapping[str, Any]]
+    actions: Sequence[ActionFigures] = ()
 
 
 class SegmentTables(Protocol):
@@ -132,6 +135,7 @@ def summarise(training: Training) -> Summary:
             "facets": [facet for _, facet in training.facets],
             "crossing": training.crossing,
             "interests": training.interests,
+            "actions": [action.model_dump() for action in training.actions],
         }
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.config.errors import UserError
+from pipeline.report.quality import Quality, TrainingQuality
 from pipeline.report.reading import Reading
 from pipeline.report.segment import Part, Segment, Texts
 
@@ -103,76 +104,6 @@ class Crosstab(Part):
     ratios: Ratios
 
 
-class Candidate(Part):
-    """`models.selection.Candidate`, with its separation."""
-
-    algorithm: str
-    asked: int | None
-    density: float | None
-    balance: int
-    balance_name: str
-    n_segments: int
-    silhouette: float | None
-    density_validity: float | None
-    stability: float
-    stable_share: float
-    smallest_count: float
-    smallest_share: float
-    noise_share: float
-    named_apart: int
-    buys_auc: float | None
-    spend_r2: float | None
-    category_auc: float | None
-    separation: float | None
-
-
-class Quality(Part):
-    """How the segments of a facet were built, and how reliable they are."""
-
-    algorithm: str
-    n_segments: int
-    stability: float
-    rules_fidelity: float | None
-    choice_reason: str
-    candidates: list[Candidate]
-    silhouette: float | None
-    davies_bouldin: float | None
-    calinski_harabasz: float | None
-    density_validity: float | None
-    noise_share: float
-    smallest_share: float
-    noise_share_fitted: float | None = None
-
-
-class Interval(Part):
-    """A figure with its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class Validity(Part):
-    """`pipeline.segmentation.predictive_validity.Validity`."""
-
-    cutoff: str
-    horizon_days: int
-    customer_count: int
-    buyer_count: int
-    group_count: int
-    ceiling_count: int
-    facets: list[str]
-    rows: dict[str, dict[str, Interval]]
-    kept: dict[str, float]
-
-
-class TrainingQuality(Quality):
-    """The quality of the first facet, the notes of the training, and how well the segments predict."""
-
-    notes: list[str]
-    validity: Validity | None
-
-
 class InterestSettings(Part):
     """The interest formula: half-life in days, weights by event type, weight of the average customer."""
 
@@ -187,6 +118,7 @@ class Method(Part):
     history_days: float
     log_days: float
     usual_history_days: float
+    horizon_days: int = 0  # runs of older versions have none, and no actions either
     timezone: str
     tier_by: str
     min_events: int
@@ -198,6 +130,20 @@ class Method(Part):
     query_counts: dict[str, int]
     min_separation: float | None = None
     min_stable_share: float | None = None
+    params_file: str | None = None
+
+
+class ActionFigures(Part):
+    """Something to do first: its name, the customers it is for, and the money at stake (`pipeline.audiences.monday`).
+
+    ``money`` is a sum over these customers in the shop's currency, None where there is none or it is hidden;
+    ``money_column`` is the column of the scores that it is of.
+    """
+
+    name: str
+    customer_count: int
+    money: float | None
+    money_column: str | None
 
 
 class Audience(Part):
@@ -295,6 +241,7 @@ class Summary(Part):
     facets: list[FacetSummary]
     crossing: FacetCrosstab | None
     interests: list[CategoryLifts]
+    actions: Sequence[ActionFigures] = ()
 
     def of_facet(self, name: str) -> list[Segment]:
         """The segments of a facet."""

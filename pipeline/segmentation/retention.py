@@ -1,4 +1,4 @@
-"""Retention: the share of a segment's earlier customers who are still in it."""
+"""Retention: the share of a segment's earlier customers who are still in it, and how many came and went on balance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from models.migration_tables import stayed_shares
+from models.migration_tables import net_flows, stayed_shares
 from models.saved_segmentation import input_columns
 from models.scorer import IS_UNUSUAL, segment_columns
 from models.segments import Retention
@@ -58,9 +58,11 @@ def _with_retention(
     ids_then = segment_columns(then, segments.model).segment_id
     before = pd.DataFrame({"customer_id": then.customer_id, "segment_id": ids_then})
     now = pd.DataFrame({"customer_id": profiles.table.customer_id, "segment_id": segments.segment_ids})
+    min_group = params.naming.min_group
+    shares, flows = stayed_shares(before, now, min_group=min_group), net_flows(before, now, min_group=min_group)
     retentions = {
-        segment_id: Retention(params.backtest.horizon_days, is_sample, share)
-        for segment_id, share in stayed_shares(before, now, min_group=params.naming.min_group).items()
+        segment_id: Retention(params.backtest.horizon_days, is_sample, shares.get(segment_id), flows.get(segment_id))
+        for segment_id in shares | flows
     }
     rows = (
         replace(segment, retention=None if segment.is_small else retentions.get(segment.segment_id))

@@ -14,8 +14,9 @@ from models.segmentation import FittedClusters
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
+from pipeline.report.next_steps import shown_params_file
 from pipeline.report.summarise import Training, summarise
-from pipeline.report.summary import Summary
+from pipeline.report.summary import ActionFigures, Summary
 from pipeline.segmentation.data_requirements import history_days
 from pipeline.segmentation.describe import Segments
 from pipeline.segmentation.expected_values import ExpectedValue
@@ -52,7 +53,9 @@ class TrainingFindings:
         return [row.as_dict() for facet in self.facets for row in facet.lineage]
 
 
-def training_summary(params: Params, findings: TrainingFindings, run_id: str, *, is_fitted: bool) -> Summary:
+def training_summary(
+    params: Params, findings: TrainingFindings, run_id: str, *, is_fitted: bool, actions: Sequence[ActionFigures]
+) -> Summary:
     """Everything shown of a training."""
     first = findings.facets[0]
     return summarise(
@@ -76,6 +79,7 @@ def training_summary(params: Params, findings: TrainingFindings, run_id: str, *,
             migration=findings.moved,
             crossing=_crossing(findings, params),
             interests=lifts_by_category(findings.facets),
+            actions=actions,
         )
     )
 
@@ -129,6 +133,7 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
         "history_days": params.history_days,
         "log_days": history_days(findings.source, params),
         "usual_history_days": params.minimum.usual_history_days,
+        "horizon_days": params.backtest.horizon_days,
         "timezone": params.local_timezone,
         "tier_by": params.value.tier_measure(has_prices=bool(findings.profiles.shop.spec.value_cuts.money)),
         "min_events": first.segments.facet.settings.min_events,
@@ -140,6 +145,7 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
         "query_counts": findings.profiles.query_counts,
         "min_separation": params.sweep.min_separation,
         "min_stable_share": params.sweep.min_stable_share,
+        "params_file": shown_params_file(params),
     }
 
 

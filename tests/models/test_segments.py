@@ -74,7 +74,7 @@ def test_a_segment_becomes_a_row_of_segments_json() -> None:
         segment_of("s01", "VIP", top_categories=(Interest("P > Cats", "Cats", 0.5, 3.0, 2.5, 50),)),
         rule=SegmentRule("orders above 2", (condition,), precision=0.9, coverage=0.8),
         card=Card(where=(line,)),
-        retention=Retention(days=30, is_sample=False, share=0.6),
+        retention=Retention(days=30, is_sample=False, share=0.6, net_share=-0.1),
     ).with_names(names_of("VIP").with_given("Ours"))
     in_all_languages = dict.fromkeys(LANGUAGES, "Ours")
     row = segment.as_dict("uk")
@@ -101,7 +101,7 @@ def test_a_segment_becomes_a_row_of_segments_json() -> None:
                 | {"lift": 2.5, "q_value": 0.01, "customer_count": 9}
             ],
         },
-        "retention": {"days": 30, "is_sample": False, "share": 0.6},
+        "retention": {"days": 30, "is_sample": False, "share": 0.6, "net_share": -0.1},
     }
     # Without naming.proposer there is no such key; with it, a segment without a valid proposal has null.
     for proposed, expected in (({}, None), ({"en": "A"}, {"en": "A"})):

@@ -15,6 +15,7 @@ from pipeline.audiences.build import HELD_OUT, SEND, Audience, build_audience
 from pipeline.audiences.effect import effect_command
 from pipeline.audiences.exclusions import excluded_customers
 from pipeline.audiences.exports import export, require_tool
+from pipeline.audiences.monday import CANDIDATES, action_audience
 from pipeline.audiences.scores import read_scores
 from pipeline.audiences.segment_conditions import (
     SegmentHistory,
@@ -49,7 +50,8 @@ class AudienceOptions:
     Attributes
     ----------
     name : str or None
-        An audience of params.yaml; None: all of them, or the one that ``segments`` and the other conditions make.
+        An audience of params.yaml, or an action of `pipeline.audiences.monday`. None: all audiences of params.yaml, or
+        the one that ``segments`` and the other conditions make.
     segments, interests, categories : sequence of str
         Names or ids.
     tool : str or None
@@ -136,10 +138,11 @@ def _check(params: Params, options: AudienceOptions) -> None:
     conditions = (*options.segments, *options.interests, *options.categories)
     if options.name is not None and conditions:
         raise AudienceError("expected either NAME or --segment, --interest and --category, not both.")
-    if options.name is not None and options.name not in params.audiences:
+    if options.name is not None and options.name not in (*params.audiences, *CANDIDATES):
         known = ", ".join(params.audiences) or "none yet"
         raise AudienceError(
-            f"audiences: expected one of {params.file_name} ({known}); there is no audience {options.name!r}."
+            f"audiences: expected one of {params.file_name} ({known}), or of the report's actions "
+            f"({', '.join(CANDIDATES)}); there is no audience {options.name!r}."
         )
     if options.name is None and not conditions and not params.audiences:
         raise AudienceError(
@@ -189,6 +192,8 @@ def _asked_for(shop: _Shop, options: AudienceOptions) -> tuple[dict[str, Audienc
         definitions[name], names, labels = AudienceParams.model_validate({"where": where}), [name], OPTIONS
     else:
         names = [*definitions] if options.name is None else [options.name]
+        if options.name is not None and options.name not in definitions:
+            definitions[options.name] = action_audience(shop.session.con, shop.scores, options.name)
     changes = {"holdout_share": options.holdout, "limit": options.limit}
     update = {key: value for key, value in changes.items() if value is not None}
     return definitions | {name: definitions[name].model_copy(update=update) for name in names}, names, labels

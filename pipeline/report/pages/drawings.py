@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.report.pages.shapes import Bar, BarRow, Bars, Cell, Curve, Grid, GridColumn, GridRow, PlacedCell
-from pipeline.report.segment import Segment
 from pipeline.report.summary import Crosstab, Funnel, HeatMap, Revenue
 from pipeline.report.texts.wording import Wording
 
@@ -25,17 +24,6 @@ MAX_OPACITY = 0.55
 """Opacity of the strongest cell; the text on it must stay readable."""
 MAX_DESCRIBED = 3
 """Cells in the description for screen readers."""
-
-
-def label_bars(segments: Sequence[Segment], words: Wording, *, has_spend: bool) -> Bars:
-    """Share of customers and of revenue by segment; small segments are only in the table."""
-    rows = [
-        (words.name(segment), [segment.customer_share, *([segment.spend_share] if has_spend else [])])
-        for segment in segments
-        if not segment.is_small
-    ]
-    series = [words("sizes.share"), *([words("sizes.spend")] if has_spend else [])]
-    return bars(rows, series, words, title=words("sizes.title" if has_spend else "sizes.title_alone"))
 
 
 def funnel_bars(funnel: Funnel, words: Wording) -> Bars:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from pipeline.report.pages import drawings
 from pipeline.report.pages.facet_table import MIN_MAP_LIFT
-from pipeline.report.pages.shapes import Bars, Grid
+from pipeline.report.pages.segment_table import SegmentTable, segment_table
+from pipeline.report.pages.shapes import Grid
+from pipeline.report.quality import Candidate, Quality
 from pipeline.report.segment import Segment
-from pipeline.report.summary import Candidate, CategoryLifts, FacetSummary, HeatMap, Method, Quality, Summary
+from pipeline.report.summary import CategoryLifts, FacetSummary, HeatMap, Method, Summary
+from pipeline.report.texts.trends import segments_headline
 from pipeline.report.texts.wording import Wording
 
 
@@ -23,6 +26,8 @@ class FacetSection:
         Anchor of the section.
     segments, clustered, rule_based : sequence of Segment
         All of the facet, and its two kinds.
+    headline : str
+        Which segments gained and lost most; may be empty.
     map : Grid or None
         Its interests; None if no segment has a clear one, because the map would be empty.
     no_difference : sequence of str
@@ -38,7 +43,8 @@ class FacetSection:
     segments: Sequence[Segment]
     clustered: Sequence[Segment]
     rule_based: Sequence[Segment]
-    bars: Bars
+    table: SegmentTable
+    headline: str
     map: Grid | None
     no_difference: Sequence[str]
     choice: str
@@ -69,7 +75,8 @@ def _section(facet: FacetSummary, summary: Summary, words: Wording, *, key: str)
         segments=segments,
         clustered=clustered,
         rule_based=[segment for segment in segments if segment.is_standing],
-        bars=drawings.label_bars((facet.is_by_interest and clustered) or segments, words, has_spend=summary.has_spend),
+        table=segment_table(segments, summary, words),
+        headline=segments_headline(segments, words),
         map=_map(facet, clustered, lifts, words, is_alone=len(summary.facets) < 2),
         no_difference=drawings.no_difference(lifts, words),
         choice=_choice(facet.quality, summary.method, words, by_interest=facet.is_by_interest),

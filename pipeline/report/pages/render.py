@@ -1,4 +1,8 @@
-"""The summary and a language -> one HTML file, without scripts or external links, and with every text escaped."""
+"""The summary and a language -> one HTML file, without external links and with every text escaped.
+
+Its only script sorts tables, and opens folds for printing where style sheets cannot. MLflow shows the file in a frame
+that may run scripts.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.report.lineage import change_text
+from pipeline.report.next_steps import audience_command
 from pipeline.report.pages import drawings
 from pipeline.report.pages.facet_crossing import facet_crossing
 from pipeline.report.pages.facet_sections import facet_sections
@@ -17,6 +22,7 @@ from pipeline.report.texts import cards
 from pipeline.report.texts.five_w import CardTexts, five_w_texts
 from pipeline.report.texts.predictions import predictions
 from pipeline.report.texts.rules import rule_text
+from pipeline.report.texts.trends import changes_headline, stages_headline
 from pipeline.report.texts.wording import wording
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -30,6 +36,9 @@ def render(summary: Summary, language: str) -> str:
 
     def five_w(segment: Segment) -> CardTexts:
         return five_w_texts(_new_lines(segment), language, is_standing=segment.is_standing)
+
+    def list_command(*options: str) -> str:
+        return audience_command(options, summary.method.params_file)
 
     def proposed(segment: Segment) -> str | None:
         return segment.all_names.proposal(language)
@@ -51,6 +60,9 @@ def render(summary: Summary, language: str) -> str:
         cards=cards,
         rule_text=rule_text,
         change_text=change_text,
+        changes_headline=changes_headline,
+        stages_headline=stages_headline,
+        list_command=list_command,
         five_w=five_w,
         proposed=proposed,
         unnamed_interests=_unnamed_interests,
@@ -73,7 +85,7 @@ def _new_lines(segment: Segment) -> Card:
 
 
 def render_template(template: str, **values: Any) -> str:
-    """A template filled in, with the style sheet of the report."""
+    """A template filled in, with the style sheet and the script of the report."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -81,5 +93,5 @@ def render_template(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(style=style, **values)
+    style, script = ((TEMPLATES / f"report.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
+    return environment.get_template(template).render(style=style, script=script, **values)

@@ -77,7 +77,7 @@ def stability_text(segment: Segment, words: Wording) -> str:
 
 def retention_text(segment_id: str, retention: Retention | None, words: Wording) -> str:
     """The share of earlier members who are still in the segment; empty if unknown, or if nobody left a stage."""
-    if retention is None:
+    if retention is None or retention.share is None:
         return ""
     is_passing = segment_id.removeprefix(RULE_GROUP_PREFIX) in PASSING_STAGES
     if is_passing and retention.share >= ALL_RETAINED:

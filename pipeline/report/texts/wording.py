@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 
 from features.events import EventType
-from models.disclosure import SUBGROUP_SHARE
+from models.disclosure import describes_enough
 from models.naming import category_in_languages
 from pipeline.report.segment import Segment
 from pipeline.report.texts.formats import form_of, number
@@ -21,6 +21,8 @@ from pipeline.report.texts.languages import Text, read_texts
 
 DAY_CHARS = 10
 """Length of a date without a time, such as 2025-11-01."""
+SMALLEST_PERCENT = 0.005
+"""A smaller gain or loss is 0%, without a sign."""
 DATE_LOCALES = {"en": "en_GB"}
 """Language -> the locale of its dates, where it differs: English is British, as in 1 November 2025."""
 
@@ -65,6 +67,14 @@ class Wording:
     def number(self, value: float | None, form: str = "number") -> str:
         """A figure in one of the forms number, share, money."""
         return number(value, form, self.language, self.currency)
+
+    def signed(self, value: float | None, form: str = "share") -> str:
+        """A gain or loss with its sign, as a whole percent or, in the form ``count``, as a number."""
+        if value is None:
+            return "–"
+        if form == "count":
+            return format_decimal(value, "+#,##0;-#,##0" if value else "0", locale=self.language)
+        return format_percent(value, "+0%;-0%" if abs(value) >= SMALLEST_PERCENT else "0%", locale=self.language)
 
     def times(self, value: float | None) -> str:
         """A multiple, with one decimal."""
@@ -136,7 +146,7 @@ class Wording:
         Figures whose texts are equal are left out. So are figures about a subgroup, such as customers with a cart, if
         fewer than ``min_share`` of the segment belong to it.
         """
-        kept = [name for name in names if shop[name] and own.get(SUBGROUP_SHARE.get(name, ""), 1.0) >= min_share]
+        kept = [name for name in names if shop[name] and describes_enough(name, own, min_share)]
         rows = [(name, *(self.number(figures[name], form_of(name)) for figures in (own, shop))) for name in kept]
         return [(name, value, overall) for name, value, overall in rows if value != overall]
 

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import ibis
 import pandas as pd
 import pytest
 
-from pipeline.audiences.monday import CANDIDATES, Action, monday_actions
+from pipeline.audiences.monday import CANDIDATES, Action, action_audience, monday_actions
+from pipeline.commands.score import score
+from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
+from pipeline.report.summary import read_summary
+from pipeline.report.training_result import TrainingResult
+from pipeline.stores import mlflow_runs
 
 ROWS = 400
 
@@ -69,6 +77,41 @@ def test_few_customers_are_no_action(min_group: int, is_listed: bool) -> None:
     assert ("nearly_vip" in {action.name for action in actions(frame(), min_group)}) == is_listed
 
 
+@pytest.mark.parametrize(("payers", "money"), [(0, 0.0), (9, None), (10, 50.0)])
+def test_money_of_a_few_customers_is_hidden(payers: int, money: float | None) -> None:
+    left_cart = [place for place in range(ROWS) if place % 4 == 3]
+    spend = [5.0 if place in left_cart[:payers] else 0.0 for place in range(ROWS)]
+    [carts] = [action for action in actions(frame(spend=spend)) if action.name == "remind_of_carts"]
+    assert (carts.customer_count, carts.money) == (100, money)
+
+
+@pytest.mark.parametrize(("expected_spend", "order_by"), [(1.0, "-expected_spend"), (None, "-spend")])
+def test_the_audience_of_an_action_has_most_money_first(expected_spend: float | None, order_by: str) -> None:
+    con = ibis.duckdb.connect()
+    table = frame(expected_spend=pd.Series([expected_spend] * ROWS, dtype="float64"))
+    made = action_audience(con, con.create_table("scores", table), "keep_vips")
+    assert (made.where, made.order_by, made.holdout_share) == (CANDIDATES["keep_vips"], order_by, 0.0)
+    con.disconnect()
+
+
 def test_actions_without_their_columns_are_left_out() -> None:
     assert actions(frame()[["customer_id", "spend"]]) == []
     assert [action.name for action in actions(frame()[["customer_id", "journey_events"]])] == ["remind_of_carts"]
+
+
+@pytest.mark.slow
+def test_the_actions_of_a_training_are_those_of_scores_at_the_same_moment(
+    trained: tuple[Params, TrainingResult], tmp_path: Path
+) -> None:
+    params, result = trained
+    store = mlflow_runs.open_store(params)
+    summary = read_summary(result.run_id, mlflow_runs.read_run(store, result.run_id).summary)
+    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
+    con = ibis.duckdb.connect()
+    separator, min_group = params.source.category_separator, params.naming.min_group
+    found = monday_actions(con, con.read_parquet(scored.path), separator=separator, min_group=min_group)
+    con.disconnect()
+    assert [action.name for action in found] == [action.name for action in summary.actions] != []
+    for action, shown in zip(found, summary.actions, strict=True):
+        assert (action.customer_count, action.money_column) == (shown.customer_count, shown.money_column)
+        assert action.money == pytest.approx(shown.money)

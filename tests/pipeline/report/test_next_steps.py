@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
-from pipeline.report.next_steps import command, runs_command
+from pipeline.report.next_steps import audience_command, command, runs_command, shown_params_file
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
@@ -56,3 +56,20 @@ def test_the_runs_command_opens_the_right_store(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     own = load_params(PARAMS, [f"tracking.uri=sqlite:///{tmp_path / 'own.db'}"])
     assert runs_command(own).endswith(f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'own.db'}")
+
+
+def test_a_command_in_the_report_names_the_params_file_but_no_folder_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("logs").mkdir()
+    for name in ("params.yaml", "logs/my shop.yaml"):
+        Path(name).write_text(f"base: {PARAMS}\n")
+    named = [Path("params.yaml"), Path("logs/my shop.yaml"), tmp_path / "logs" / "my shop.yaml"]
+    files = [shown_params_file(load_params(path, ["seed=3"])) for path in named]
+    assert files == [None, "logs/my shop.yaml", "my shop.yaml"]
+    assert audience_command(["keep_vips"], files[0]) == "kindred audience keep_vips"
+    text = audience_command(["--segment", "s01"], files[1])
+    assert params_of_command(text) == load_params(named[1]) and text.startswith(
+        "kindred audience --segment s01 --params"
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.migration_tables import stayed_shares
+from models.migration_tables import net_flows, stayed_shares
 from models.segments import Retention
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
@@ -48,6 +48,26 @@ def test_a_share_that_reveals_a_few_customers_is_hidden(count: int, stayed: int,
     assert stayed_shares(then, now, min_group=10) == expected
 
 
+def test_net_flows_are_of_customers_known_at_both_moments_and_add_up_to_nothing() -> None:
+    then = pd.DataFrame({"customer_id": range(60), "segment_id": ["a"] * 30 + ["b"] * 20 + ["c"] * 10})
+    now = then.assign(segment_id=["a"] * 10 + ["b"] * 20 + ["b"] * 20 + ["a"] * 10)
+    new = pd.DataFrame({"customer_id": range(100, 150), "segment_id": "a"})
+    flows = net_flows(then, pd.concat([now, new]), min_group=10)
+    assert flows == {"a": pytest.approx(-10 / 30), "b": 1.0, "c": -1.0}
+    assert flows["a"] * 30 + flows["b"] * 20 + flows["c"] * 10 == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "come", "gone", "expected"),
+    [(100, 30, 10, 0.2), (100, 9, 20, None), (100, 20, 1, None), (9, 0, 0, None), (100, 0, 0, 0.0), (1000, 4, 1, 0.0)],
+)
+def test_a_flow_that_reveals_a_few_customers_is_hidden(size: int, come: int, gone: int, expected: float | None) -> None:
+    then = ["a"] * size + ["b"] * 50
+    now = ["b"] * gone + ["a"] * (size - gone) + ["a"] * come + ["b"] * (50 - come)
+    frames = (pd.DataFrame({"customer_id": range(size + 50), "segment_id": ids}) for ids in (then, now))
+    assert net_flows(*frames, min_group=10).get("a") == (None if expected is None else pytest.approx(expected))
+
+
 @pytest.mark.parametrize(  # the window at the cutoff must hold nearly as much log as the one now
     ("first", "shares"),
     [("2020-01-01", [0.5, None]), ("2025-01-05", [0.5, None]), ("2025-04-23", [None, None])],
@@ -68,7 +88,9 @@ def test_rows_have_retention_except_for_small_segments_and_short_logs(
     source = cast(Any, SimpleNamespace(summary=SimpleNamespace(first_event_at=first, customer_count=40)))
     cutoffs = cast(Any, [SimpleNamespace(cutoff=params.as_of - timedelta(days=30))])
     profiles = cast(Any, SimpleNamespace(table=pd.DataFrame({"customer_id": customers}), shop=None))
-    expected = [None if share is None else Retention(days=30, is_sample=False, share=share) for share in shares]
+    expected = [
+        None if share is None else Retention(30, is_sample=False, share=share, net_share=-0.5) for share in shares
+    ]
     (result,) = add_retention(cast(Any, None), source, cutoffs, profiles, [segments], params)
     assert [segment.retention for segment in result.rows] == expected
     (result,) = add_retention(cast(Any, None), source, [], profiles, [segments], params)
@@ -96,3 +118,4 @@ def test_retention_is_shown_in_each_language(language: str, expected: str) -> No
     assert retention_text("standing-first_order", all_stay, words) == ""  # nobody passed through
     assert "100%" in retention_text("standing-lost", all_stay, words)
     assert retention_text("s01", None, words) == ""
+    assert retention_text("s01", retention.model_copy(update={"share": None}), words) == ""

@@ -247,6 +247,17 @@ def test_a_holdout_of_zero_holds_out_nobody_and_says_that_no_effect_shows(params
     assert "Next" not in made.as_text()
 
 
+def test_an_action_of_the_report_is_an_audience_without_any_setting(params, scores: pd.DataFrame) -> None:
+    made = audience(params(), AudienceOptions("keep_vips", holdout=0.1)).written[0].audience
+    is_in = (scores.value_tier == "vip") & scores.is_border
+    assert set(made.table.customer_id) == set(scores.customer_id[is_in]) and made.count(HELD_OUT)
+    assert made.table.spend.is_monotonic_decreasing
+    # An audience of params.yaml with the same name comes first, and actions are not written unless they are named.
+    own = params({"keep_vips": {"where": {"segment": "VIP"}}})
+    [written] = audience(own, AudienceOptions()).written
+    assert len(written.audience.table) == (scores.segment == "VIP").sum()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
