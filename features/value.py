@@ -98,11 +98,12 @@ def has_prices(orders: ir.Table) -> ir.BooleanScalar:
 def return_table(events: ir.Table) -> ir.Table:
     """Returned (customer_id, returned_at, spend, item_count): one row per return, with items and refund.
 
-    A refund is never negative: a discount above the price, such as one for a whole order, leaves 0. Of a return of no
-    items, the refund is the unit_price.
+    A refund is never negative: a discount above the price, such as one for a whole order, leaves 0. Of a return without
+    product_id and items, the refund is the unit_price.
     """
     returns = events.filter(events.event_type == str(EventType.RETURN))
-    amount = (returns.quantity == 0).ifelse(returns.unit_price.fill_null(0.0), _paid(returns))
+    has_no_items = returns.product_id.isnull() & (returns.quantity == 0)
+    amount = has_no_items.ifelse(returns.unit_price.fill_null(0.0), _paid(returns))
     refund = ibis.greatest(amount, constant(0.0))
     return returns.select("customer_id", returned_at=returns.occurred_at, spend=refund, item_count=returns.quantity)
 
