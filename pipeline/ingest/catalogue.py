@@ -189,7 +189,6 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
     if at in raw.columns:
         table = with_day_order(con, raw.name, at, raw.columns[at], table, key="source.customers")
         moment = time_sql(con, raw.name, at, raw.columns[at], table)
-    if moment:
         selected.append(f"{moment} as registered_at")
     taken = {user_columns["customer_id"], at}
     renamed = {user_columns[ours]: ours for ours in table.columns if user_columns[ours] not in taken}

@@ -87,38 +87,26 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
         A table cannot be read, lacks a column, or breaks a rule more often than `checks` allows; or the source has
         summaries in place of events.
     """
-    source = params.source
-    if source.summaries is not None:
+    if params.source.summaries is not None:
         raise SourceError(
             "source.summaries: expected a log, as this command needs single events, and summaries have none. With "
             "summaries there are check, train, and score without --update. For all else describe the log in "
             "source.events, and set source.summaries: null."
         )
     findings = Findings()
-    raw = read_raw(con, source.events, params, name="raw_events", key="source.events")
-    found = map_event_columns(raw, source.events)
-    params = _with_day_order(con, params, raw, found["occurred_at"])
-    findings.warnings += fill_by_order(con, params, raw)
-    if since is not None:
-        keep_only_since(con, params, raw, since)
-    findings.tables["events"] = raw
-    findings.warnings += raw.warnings
-    findings.warnings += unused_column_warnings(raw, found, key="source.events")
+    params, raw, found = _read_log(con, params, findings, since=since)
     identities = read_identities(con, params, findings.warnings)
     if identities is not None:
         findings.add("identities", identities)
     products = catalogue.read_products(con, params, findings)
     customers = catalogue.read_customers(con, params, findings)
+    read_rates(con, params, findings)
     raw, ids = find_customer_ids(con, params, raw, found["customer_id"], customers)
     findings.tables["events"] = raw
     if since is None:
         findings.warnings += id_warnings(con, params, has_customers=customers is not None)
         findings.warnings += exclusion_warnings(con, params)
-    has_products = source.products is not None or not found.keys().isdisjoint(("product_id", "category_path"))
-    rules = checks.rules(max_text_chars=source.max_text_chars, has_products=has_products)
-    refuse_mixed_signs(con, params, raw)
-    findings.warnings += grouped_price_warnings(con, params, raw)
-    read_rates(con, params, findings)
+    rules = _rules(params, found)
     findings.left_out = check_events(con, params, raw, rules, ids)
     refuse_row_values(con, params, raw)
     findings.warnings += refuse_mixed_currencies(con, params, raw)
@@ -137,6 +125,31 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)
     return Source(events, products, customers, summary)
+
+
+def _read_log(
+    con: Backend, params: Params, findings: Findings, *, since: datetime | None
+) -> tuple[Params, RawTable, dict[str, str]]:
+    """The table raw_events, its columns, and ``params`` with the order of day and month in which its times are written."""
+    raw = read_raw(con, params.source.events, params, name="raw_events", key="source.events")
+    found = map_event_columns(raw, params.source.events)
+    params = _with_day_order(con, params, raw, found["occurred_at"])
+    findings.warnings += fill_by_order(con, params, raw)
+    if since is not None:
+        keep_only_since(con, params, raw, since)
+    findings.tables["events"] = raw
+    findings.warnings += raw.warnings
+    findings.warnings += unused_column_warnings(raw, found, key="source.events")
+    refuse_mixed_signs(con, params, raw)
+    findings.warnings += grouped_price_warnings(con, params, raw)
+    return params, raw, found
+
+
+def _rules(params: Params, found: dict[str, str]) -> tuple[checks.Rule, ...]:
+    """The row rules; a log without any product needs none."""
+    source = params.source
+    has_products = source.products is not None or not found.keys().isdisjoint(("product_id", "category_path"))
+    return checks.rules(max_text_chars=source.max_text_chars, has_products=has_products)
 
 
 def _with_day_order(con: Backend, params: Params, raw: RawTable, column: str) -> Params:

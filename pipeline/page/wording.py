@@ -13,7 +13,7 @@ from typing import Any
 from babel.numbers import format_percent
 
 from pipeline.config.params import Params
-from pipeline.report.segment import RULE, Rule
+from pipeline.report.parts.segment import RULE, Rule
 from pipeline.report.texts.languages import Text, read_texts
 from pipeline.report.texts.rules import rule_text
 from pipeline.report.texts.wording import Wording

@@ -156,13 +156,8 @@ def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
 def _rule_based_groups(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:
     rules, tiers = params.journey, params.value
     window = ObservationWindow(params.as_of, spec.history_days)
-    scored = with_rfm(
-        table,
-        cuts=spec.value_cuts,
-        groups=tiers.rfm_groups(),
-        history_days=spec.history_days,
-        money=tiers.rfm_money,
-    )
+    groups = tiers.rfm_groups()
+    scored = with_rfm(table, cuts=spec.value_cuts, groups=groups, history_days=spec.history_days, money=tiers.rfm_money)
     events = journey.journey_events(scored, **rules.events.model_dump())
     is_warm = scored.temperature_points >= rules.warm_points
     tiered = scored.mutate(

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.identity import RULE_GROUP_PREFIX
 from pipeline.report.pages.flow_figure import flow_figure
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.terminal import align_columns
 from pipeline.report.texts.wording import Wording, shown_name
 from pipeline.stores.run_metrics import better_direction

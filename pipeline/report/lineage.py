@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.report.segment import Texts
+from pipeline.report.parts.segment import Texts
 from pipeline.report.summary import Change, Lineage, LineageRow
 from pipeline.report.terminal import align_columns
 from pipeline.report.texts.wording import Wording, wording

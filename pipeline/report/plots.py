@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.report.pages.facet_table import FacetTable
-    from pipeline.report.segment import Segment
+    from pipeline.report.parts.segment import Segment
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
 LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.report.pages.render import render
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.summary import Summary, read_summary
 from pipeline.report.texts.rules import conditions_text
 from pipeline.report.texts.wording import wording

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.config.errors import UserError
-from pipeline.report.quality import Quality, TrainingQuality
-from pipeline.report.reading import Reading
-from pipeline.report.segment import Part, Segment, Texts
+from pipeline.report.parts.quality import Quality, TrainingQuality
+from pipeline.report.parts.reading import Reading
+from pipeline.report.parts.segment import Part, Segment, Texts
 
 HINT = "Train again, or use the version of Kindred that trained it."
 Counts = list[list[int | None]]

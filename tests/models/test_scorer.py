@@ -53,7 +53,7 @@ def profile(spend: list[float], count: list[float], stage: list[str | None]) -> 
 
 
 def test_orders_decide_who_is_known_if_their_minimum_is_set() -> None:
-    counts = pd.DataFrame({"event_count": [9.0, 1.0, 5.0], "order_count": [0.0, 1.0, 2.0]})
+    counts = pd.DataFrame({"event_count": [9.0, 1.0, 5.0], "order_count": [0.0, 1.0, 2.0], "lifecycle_stage": "active"})
     minimum = {"min_events": 3, "min_evidence": 0.0}
     assert is_known(counts, minimum).tolist() == [True, False, True]
     assert is_known(counts, {**minimum, "min_orders": None}).tolist() == [True, False, True]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.report.pages import drawings
 from pipeline.report.pages.facet_table import Cell, FacetTable, facet_table
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.summary import Summary
 from pipeline.report.texts.wording import Wording
 

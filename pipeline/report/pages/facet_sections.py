@@ -9,8 +9,8 @@ from pipeline.report.pages import drawings
 from pipeline.report.pages.facet_table import MIN_MAP_LIFT
 from pipeline.report.pages.segment_table import SegmentTable, segment_table
 from pipeline.report.pages.shapes import Grid
-from pipeline.report.quality import Candidate, Quality
-from pipeline.report.segment import Segment
+from pipeline.report.parts.quality import Candidate, Quality
+from pipeline.report.parts.segment import Segment
 from pipeline.report.summary import CategoryLifts, FacetSummary, HeatMap, Method, Summary
 from pipeline.report.texts.trends import segments_headline
 from pipeline.report.texts.wording import Wording

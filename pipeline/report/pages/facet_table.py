@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.facet_crossing import visible_lifts
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.summary import Summary
 
 MIN_COLUMN_SHARE = 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.summary import Summary
 from pipeline.report.texts.wording import shown_name, wording
 

@@ -16,7 +16,7 @@ from pipeline.report.next_steps import audience_command
 from pipeline.report.pages import drawings
 from pipeline.report.pages.facet_crossing import facet_crossing
 from pipeline.report.pages.facet_sections import facet_sections
-from pipeline.report.segment import Card, Interest, Segment
+from pipeline.report.parts.segment import Card, Interest, Segment
 from pipeline.report.summary import Summary
 from pipeline.report.texts import cards
 from pipeline.report.texts.five_w import CardTexts, five_w_texts

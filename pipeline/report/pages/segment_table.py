@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.disclosure import describes_enough
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.summary import Summary
 from pipeline.report.texts.formats import form_of
 from pipeline.report.texts.wording import Wording

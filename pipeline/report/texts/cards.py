@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from features.interests import SHARE_PREFIX
 from features.journey import PASSING_STAGES
 from models.identity import RULE_GROUP_PREFIX
-from pipeline.report.segment import Evidence, Interest, Retention, Segment
+from pipeline.report.parts.segment import Evidence, Interest, Retention, Segment
 from pipeline.report.texts.formats import form_of
 from pipeline.report.texts.wording import Wording
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.report.segment import Card, CardLine
+from pipeline.report.parts.segment import Card, CardLine
 
 TEXTS = Path(__file__).parent / "five_w.yaml"
 NUMBERS = ("price_level", "views_per_order")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.report.quality import Interval, Validity
+from pipeline.report.parts.quality import Interval, Validity
 from pipeline.report.texts.wording import Wording
 
 PREDICTED = ("buys_auc", "spend_r2", "category_auc")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from features.context import CHANNEL_PREFIX
 from features.interests import SHARE_PREFIX
-from pipeline.report.segment import Condition, Rule, StageRule, UnknownInterestsRule, UnusualRule
+from pipeline.report.parts.segment import Condition, Rule, StageRule, UnknownInterestsRule, UnusualRule
 from pipeline.report.texts.wording import Wording
 
 BOUNDS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.summary import Lineage, Migration
 from pipeline.report.texts.wording import SMALLEST_PERCENT, Wording
 

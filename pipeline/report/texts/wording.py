@@ -15,7 +15,7 @@ from babel.numbers import format_decimal, format_percent
 from features.events import EventType
 from models.disclosure import describes_enough
 from models.naming import category_in_languages
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.texts.formats import form_of, number
 from pipeline.report.texts.languages import Text, read_texts
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.report.lineage import LineageRecord
 from pipeline.report.pages.facet_table import facet_table
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.summary import Summary
 from pipeline.report.texts.formats import form_of
 from pipeline.report.texts.rules import conditions_text

@@ -18,7 +18,7 @@ from models.segment_names import Evidence, Naming, SegmentNames
 from models.segmentation import FittedClusters
 from models.segments import RuleCondition, Segment, SegmentRule
 from pipeline.config.params import Params
-from pipeline.report.segment import RULE
+from pipeline.report.parts.segment import RULE
 from pipeline.report.texts.rules import conditions_text
 from pipeline.report.texts.wording import wording
 from pipeline.segmentation.cluster import FacetClusters, noise_policy

@@ -20,7 +20,7 @@ from pipeline.config.progress import SILENT
 from pipeline.report.comparison import Advice, ComparedRun, comparison
 from pipeline.report.pages.flow_figure import flow_figure
 from pipeline.report.pages.render import render_template
-from pipeline.report.segment import Segment
+from pipeline.report.parts.segment import Segment
 from pipeline.report.texts.languages import read_texts
 from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flow_table

@@ -27,9 +27,10 @@ def read(
     text: str,
     ids: IdsParams = IdsParams(),  # noqa: B008
     identities: IdentitiesTable | None = None,
+    encoding: str = "utf-8",
     **columns: str,
 ) -> Contacts:
-    (folder / "contacts.csv").write_text(text, encoding="utf-8")
+    (folder / "contacts.csv").write_text(text, encoding=encoding)
     source, as_of = SimpleNamespace(ids=ids, identities=identities), datetime(2025, 1, 1, tzinfo=UTC)
     params = SimpleNamespace(folder=folder, path=lambda name: folder / name, source=source, as_of=as_of)
     return read_contacts(con, ContactsTable(path="contacts.csv", columns=columns), params)
@@ -69,8 +70,7 @@ def test_a_table_without_any_address_is_refused(con, tmp_path: Path) -> None:
 
 
 def test_an_assumed_encoding_is_noted(con, tmp_path: Path) -> None:
-    assert not read(con, tmp_path, "customer_id,email,city\na,a@b.al,Köln\n").warnings
-    (tmp_path / "latin.csv").write_bytes("customer_id,email,city\na,a@b.al,Köln\n".encode("cp1252"))
-    params = SimpleNamespace(folder=tmp_path, path=lambda name: tmp_path / name)
-    (warning,) = read_contacts(con, ContactsTable(path="latin.csv"), params).warnings
-    assert warning.startswith("contacts: latin.csv is not in UTF-8; read as cp1252")
+    text = "customer_id,email,city\na,a@b.al,Köln\n"
+    assert not read(con, tmp_path, text).warnings
+    (warning,) = read(con, tmp_path, text, encoding="cp1252").warnings
+    assert warning.startswith("contacts: contacts.csv is not in UTF-8; read as cp1252")

@@ -27,7 +27,6 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(not CASES.is_dir(), reason=f"expected the logs in shared/{CASES.name}/ next to the project"),
 ]
-NEEDS_READER = pytest.mark.xfail(strict=True, reason="encodings, `sep=` lines and workbooks are read by another change")
 
 
 def described(places: list[Path], folder: Path) -> Description:
@@ -57,10 +56,10 @@ PRESET_COLUMNS = {"discount"}
         ("06-money-formats", "c_comma_thousands", ["c_comma_thousands.csv"], {}),
         ("06-money-formats", "d_currency_sign", ["d_currency_sign.csv"], {}),
         ("08-encodings", "b_bom", ["b_bom.csv"], {}),
-        pytest.param("08-encodings", "a_latin1", ["a_latin1.csv"], {}, marks=NEEDS_READER),
-        pytest.param("08-encodings", "c_sep_line", ["c_sep_line.csv"], {}, marks=NEEDS_READER),
-        pytest.param("08-encodings", "d_utf16", ["d_utf16.csv"], {}, marks=NEEDS_READER),
-        pytest.param("08-encodings", "f", ["f.xlsx"], {}, marks=NEEDS_READER),
+        ("08-encodings", "a_latin1", ["a_latin1.csv"], {}),
+        ("08-encodings", "c_sep_line", ["c_sep_line.csv"], {}),
+        ("08-encodings", "d_utf16", ["d_utf16.csv"], {}),
+        ("08-encodings", "f", ["f.xlsx"], {}),
         ("11-refunds", "params", ["orders.csv"], {}),
         ("17-rfm-ties", "params", ["orders.csv"], {}),
     ],
@@ -108,7 +107,6 @@ def test_a_nested_column_as_product_is_an_error(analytics: Path) -> None:
         check(load_params(params_file), progress=SILENT)
 
 
-@pytest.mark.xfail(strict=True, reason="source.identities is not there yet")
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_the_nested_export(analytics: Path, kind: str) -> None:
     """393 accounts, and 68 of the 790 devices that never signed in, so that no identity joins them."""

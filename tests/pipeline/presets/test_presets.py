@@ -16,17 +16,6 @@ from pipeline.ingest.source import read_source
 from pipeline.stores.database import connect
 from tests.pipeline.presets.invented import EVENT_COLUMNS, EXPORTS
 
-LATER = {
-    "shopify": "source.ids, source.events.fill_by_order and columns of orders are not there yet",
-    "woocommerce, CSV": "source.ids and the column currency are not there yet",
-    "woocommerce, REST": "source.ids is not there yet",
-    "magento, grid": "source.ids, the column amount and orders without products are not there yet",
-    "magento, REST": "source.ids is not there yet",
-    "ga4": "source.identities is not there yet",
-    "matomo": "source.identities is not there yet",
-}
-"""Exports that need keys of params.yaml which other changes bring."""
-
 
 def read_events(params_file: Path) -> pd.DataFrame:
     params = load_params(params_file)
@@ -42,14 +31,8 @@ def in_order(events: pd.DataFrame) -> pd.DataFrame:
     return events.sort_values([*EVENT_COLUMNS[:4], "quantity", "unit_price"]).reset_index(drop=True)
 
 
-EXPORT_NAMES = [
-    pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=LATER[name])] if name in LATER else [])
-    for name in EXPORTS
-]
-
-
 @pytest.mark.parametrize("recognised", [False, True], ids=["--from", "recognised"])
-@pytest.mark.parametrize("name", EXPORT_NAMES)
+@pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_is_read_as_in_pandas(name: str, recognised: bool, tmp_path: Path) -> None:
     preset, write = EXPORTS[name]
     (tmp_path / "export").mkdir()

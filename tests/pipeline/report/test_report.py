@@ -19,8 +19,8 @@ from pipeline.report.pages.markdown import as_markdown
 from pipeline.report.pages.render import TEMPLATES
 from pipeline.report.pages.render import render as render_summary
 from pipeline.report.pages.shapes import Cell
+from pipeline.report.parts.segment import Segment
 from pipeline.report.plots import figures
-from pipeline.report.segment import Segment
 from pipeline.report.summarise import Training, spend_basis, stage_shares, summarise
 from pipeline.report.terminal import counted
 from pipeline.report.texts.languages import read_texts

@@ -13,8 +13,8 @@ import pytest
 from models.naming import LANGUAGES
 from pipeline.report.pages.facet_table import facet_table, visible_lifts
 from pipeline.report.pages.markdown import as_markdown
+from pipeline.report.parts.quality import Validity
 from pipeline.report.plots import crossing_figure
-from pipeline.report.quality import Validity
 from pipeline.report.summary import Summary
 from pipeline.report.texts.languages import read_texts
 from pipeline.report.texts.predictions import predictions

@@ -12,8 +12,8 @@ from models.explanations import is_share
 from models.naming import LANGUAGES
 from models.segment_metrics import FIGURES
 from pipeline.cli import main
-from pipeline.report.quality import Validity
-from pipeline.report.segment import Condition, ConditionsRule, Evidence, StageRule, UnknownInterestsRule
+from pipeline.report.parts.quality import Validity
+from pipeline.report.parts.segment import Condition, ConditionsRule, Evidence, StageRule, UnknownInterestsRule
 from pipeline.report.texts.cards import evidence_texts
 from pipeline.report.texts.formats import number
 from pipeline.report.texts.languages import TEXTS, read_texts

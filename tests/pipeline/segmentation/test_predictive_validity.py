@@ -16,7 +16,7 @@ from pipeline.commands.train import TrainingResult
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
-from pipeline.report.quality import Validity as ReportedValidity
+from pipeline.report.parts.quality import Validity as ReportedValidity
 from pipeline.report.texts.predictions import predictions
 from pipeline.report.texts.wording import wording
 from pipeline.segmentation.predictive_validity import (

@@ -16,7 +16,7 @@ from features.benefits import views_per_order
 from models.segments import QUESTIONS
 from pipeline.config.errors import ParamsError
 from pipeline.config.load import load_params
-from pipeline.report.segment import CardLine
+from pipeline.report.parts.segment import CardLine
 from pipeline.report.texts.five_w import TEXTS, five_w_texts
 from pipeline.segmentation.descriptions.card_tables import (
     WHY,

@@ -14,7 +14,7 @@ from models.migration_tables import net_flows, stayed_shares
 from models.segments import Retention
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
-from pipeline.report.segment import Retention as ReportedRetention
+from pipeline.report.parts.segment import Retention as ReportedRetention
 from pipeline.report.texts.cards import retention_text
 from pipeline.report.texts.wording import wording
 from pipeline.segmentation.describe import Segments

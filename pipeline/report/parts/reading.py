@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.report.segment import Part
+from pipeline.report.parts.segment import Part
 
 
 class Reading(Part):

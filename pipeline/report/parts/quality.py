@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.report.segment import Part
+from pipeline.report.parts.segment import Part
 
 
 class Candidate(Part):
