@@ -130,7 +130,7 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
 def _read_log(
     con: Backend, params: Params, findings: Findings, *, since: datetime | None
 ) -> tuple[Params, RawTable, dict[str, str]]:
-    """The table raw_events, its columns, and ``params`` with the order of day and month in which its times are written."""
+    """The table raw_events, its columns, and ``params`` with the order of day and month in its times."""
     raw = read_raw(con, params.source.events, params, name="raw_events", key="source.events")
     found = map_event_columns(raw, params.source.events)
     params = _with_day_order(con, params, raw, found["occurred_at"])

@@ -25,7 +25,7 @@ from pipeline.report.training_result import facet_text
 from tests.conftest import PARAMS, BuildOnce, copy_store
 
 CASE = Path(__file__).parents[3] / "shared" / "cases" / "10-no-products"
-HIDDEN = re.compile(r"product|categor|novel|catalog|distinctive|\bvisits per customer", re.IGNORECASE)
+HIDDEN = re.compile(r"product|category|categories|novel|catalog|distinctive|\bvisits per customer", re.IGNORECASE)
 PLAYBOOK = "Reliable service, timely replenishment reminders, complementary products."
 FAST = ("facets.behaviour.n_segments=5", "quality.stability_resamples=2", "quality.ceiling_customers=200")
 

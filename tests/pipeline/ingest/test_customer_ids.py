@@ -351,7 +351,7 @@ def test_rows_that_meet_a_condition_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        ("chanel = 'x'", "chanel"),
+        ("chan = 'x'", "chan"),
         ("channel =", "Parser Error"),
         ("channel::int > 3", "try_cast"),
         ("select 1; drop table x", "Parser Error"),
