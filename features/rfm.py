@@ -21,6 +21,8 @@ def divide_ties(values: Sequence[float], counts: Sequence[int], *, groups: int) 
     (1.0, 2.0, 4.0, 6.0)
     >>> divide_ties([1, 2], [90, 10], groups=5)
     (1.0,)
+    >>> divide_ties([1], [100], groups=5)  # all have the lowest score
+    (1.0,)
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def divide_ties(values: Sequence[float], counts: Sequence[int], *, groups: int) 
             position += 1
         cuts.append(float(values[position - 1]))
         remaining -= taken
-    return tuple(cuts)
+    return tuple(cuts) or (float(values[-1]),)
 
 
 def score(measure: ir.FloatingValue, cuts: Sequence[float], *, low_is_good: bool = False) -> ir.IntegerValue:

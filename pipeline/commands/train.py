@@ -92,6 +92,7 @@ class PublishedModel:
 
     uri: str
     alias: str
+    has_champion: bool
     report_path: Path
 
 
@@ -145,7 +146,7 @@ def _publish(run: OpenRun, params: Params, findings: TrainingFindings, summary: 
         for facet in findings.facets:
             for segment_id, name in facet.segments.inherited_names.items():
                 model_registry.set_given_name(run.store, segment_id, name)
-    return PublishedModel(uri, alias, folder / REPORT)
+    return PublishedModel(uri, alias, model_registry.has_champion(run.store), folder / REPORT)
 
 
 def _result(
@@ -162,6 +163,7 @@ def _result(
         run_id=run_id,
         model_uri=model.uri,
         alias=model.alias,
+        has_champion=model.has_champion,
         segments=pd.concat([facet.segments.frame() for facet in findings.facets], ignore_index=True),
         report_path=model.report_path,
         notes=(*findings.notes, *choice_reasons),

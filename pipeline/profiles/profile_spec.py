@@ -84,6 +84,8 @@ def fit_value_cuts(buyers: ir.Table, params: Params, *, has_prices: bool) -> val
     for name, column in (("order_count", "order_count"), ("money", value.MONEY_COLUMNS[settings.rfm_money])):
         if cuts[name] and len(set(cuts[name])) < len(cuts[name]):
             by_value = buyers.group_by(column).aggregate(count=buyers.count()).order_by(column).to_pandas()
-            cuts[name] = rfm.divide_ties(by_value[column], by_value["count"], groups=settings.rfm_quantiles)
+            cuts[name] = rfm.divide_ties(
+                by_value[column].tolist(), by_value["count"].tolist(), groups=settings.rfm_quantiles
+            )
     fixed = settings.fixed_cuts(is_known=bool(cuts["money"]))
     return value.ValueCuts.from_lists(cuts | fixed | ({} if has_prices else {"money": None}))

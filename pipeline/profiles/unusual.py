@@ -105,7 +105,8 @@ def find_unusual(con: Backend, source: Source, params: Params) -> UnusualCustome
     found = outliers.usual_limits(totals, min_ratio=settings.min_ratio, min_share=settings.min_share).to_pandas()
     limits = found.iloc[0].dropna().to_dict() | settings.limits
     measures = outliers.unusual_measures(totals, limits)
-    reasons = [is_above.ifelse(name, ibis.null("string")) for name, is_above in measures.items()]
+    none = ibis.null("string")
+    reasons = [is_above.ifelse(name, none) for name, is_above in measures.items()] or [none]  # none: an empty log
     unusual = totals.mutate(reasons=ibis.literal("; ").join(reasons)).filter(outliers.is_unusual(totals, limits))
     table = unusual.order_by("customer_id").to_pandas()
     sums = totals.aggregate(**{name: totals[name].sum() for name in outliers.SHARED}).to_pandas().iloc[0]

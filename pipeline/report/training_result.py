@@ -24,6 +24,8 @@ class TrainingResult:
     ----------
     segments : DataFrame
         The segments of all facets, one per row, with a column ``facet``.
+    has_champion : bool
+        Whether there is a champion, this run or an earlier one.
     lineage : list of dict
         Rows of `pipeline.segmentation.lineage.SegmentIdentity`, of all facets.
     """
@@ -36,6 +38,7 @@ class TrainingResult:
     notes: tuple[str, ...]
     lineage: list[dict[str, Any]]
     params: Params
+    has_champion: bool = True
     predicted: str = ""
     candidates: str = ""
 
@@ -71,8 +74,8 @@ class TrainingResult:
         """For a challenger: how to make it the champion, and whose results the outputs folder still holds."""
         if self.alias == "champion":
             return []
-        champions = self.report_path.parents[1] / REPORT
-        reason = f"{champions} is still the champion's" if champions.exists() else "There is no champion yet"
+        champions = f"{self.report_path.parents[1] / REPORT} is still the champion's"
+        reason = champions if self.has_champion else "There is no champion yet"
         promote = command(self.params, "promote", self.run_id[:SHORT_ID])
         return [f"         {reason}. To make this run the champion: {promote}"]
 

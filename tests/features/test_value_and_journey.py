@@ -500,7 +500,7 @@ def test_the_amount_needed_puts_every_customer_above_the_bound(con: Any) -> None
         ({1: 510, 2: 60, 3: 2, 4: 3, 5: 3, 6: 11, 7: 4, 8: 3, 9: 4}, (1, 2, 6, 8)),  # two orders are the second score
         ({1: 90, 2: 10}, (1,)),  # nobody is above two, so no score above 2 is given
         ({1: 30, 2: 10, 3: 10, 4: 10, 5: 10, 6: 10, 7: 20}, (1, 3, 5, 6)),
-        ({5: 100}, ()),
+        ({5: 100}, (5,)),
     ],
 )
 def test_ties_fill_one_score_and_the_others_divide_the_rest(

@@ -39,7 +39,7 @@ def test_a_challenger_does_not_replace_the_champions_results_until_promoted(
     champions = result_files(folder)
     second = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=SILENT)
     assert second.report_path == folder / "challenger" / REPORT
-    note = f"{folder / REPORT} is still the champion's. To replace it: kindred promote {second.run_id[:12]}"
+    note = f"{folder / REPORT} is still the champion's. To make this run the champion: kindred promote {second.run_id[:12]}"
     assert note in second.as_text()
     assert result_files(folder) == champions
     for place, run in ((folder, first), (folder / "challenger", second)):

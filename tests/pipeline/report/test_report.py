@@ -81,7 +81,14 @@ def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
         segment_ids=ids,
     )
     method = {
-        **{"history_days": 365.0, "log_days": 30.0, "usual_history_days": 60.0, "min_events": 3, "min_group": 10},
+        **{
+            "history_days": 365.0,
+            "log_days": 30.0,
+            "usual_history_days": 60.0,
+            "horizon_days": 30,
+            "min_events": 3,
+            "min_group": 10,
+        },
         **{"tier_by": "spend", "timezone": "UTC", "min_known_share": 0.0},
         **{"noise_policy": "keep", "is_fitted": True, "query_counts": {"learned": 3, "abstained": 1}},
         "interests": {"half_life_days": 45.0, "kappa": 8.0, "signal_weights": {"view": 1.0, "cart": 2.5}},

@@ -42,7 +42,7 @@ def test_monday_comes_first_with_headcount_money_and_command() -> None:
     page = render(summary(segment("s01", "VIP")) | {"actions": [CARTS, VIPS]}, "en")
     text = text_of(section(page, "monday"))
     assert page.index('<h2 id="monday">') < page.index('<h2 id="segments">')
-    assert "Ranked by money at stake: what these customers are expected to spend." in text
+    assert "Ranked by money at stake: what these customers are expected to spend in 30 days." in text
     assert "Remind customers of the carts they left 12,258 · 168 customers" in text
     assert "kindred audience remind_of_carts" in text
     assert re.search(r"Look after VIPs whose behaviour is changing 31 customers", text)  # its money is hidden

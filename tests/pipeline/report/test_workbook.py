@@ -65,7 +65,14 @@ def summary(*segments: dict[str, Any], **changes: Any) -> dict[str, Any]:
     tried = quality(silhouette=0.1, stability=0.876)
     facet = {"name": "behaviour", "names": "archetypes", "clustered_count": 100, "shop": shop, "quality": tried}
     method = {
-        **{"history_days": 365.0, "log_days": 30.0, "usual_history_days": 60.0, "min_events": 3, "min_group": 10},
+        **{
+            "history_days": 365.0,
+            "log_days": 30.0,
+            "usual_history_days": 60.0,
+            "horizon_days": 30,
+            "min_events": 3,
+            "min_group": 10,
+        },
         **{"tier_by": "spend", "timezone": "UTC", "min_known_share": 0.0, "noise_policy": None, "is_fitted": True},
         **{"query_counts": {}, "interests": {"half_life_days": 45.0, "kappa": 8.0, "signal_weights": {}}},
     }

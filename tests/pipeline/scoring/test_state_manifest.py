@@ -93,7 +93,7 @@ def test_the_form_on_disk_is_that_of_its_layout(tmp_path: Path) -> None:
     """Another form needs another `LAYOUT`, so that older states are refused plainly."""
     manifest_in(tmp_path)
     written = json.loads((tmp_path / MANIFEST).read_text())
-    assert written["layout"] == 8
+    assert written["layout"] == 9
     assert written["as_of"] == "2025-02-01T00:00:00+00:00"
     assert written["reread_from"] == "2025-01-29 00:00:00"
     assert written["events"][0] | {"sha256": ""} == {
@@ -105,6 +105,7 @@ def test_the_form_on_disk_is_that_of_its_layout(tmp_path: Path) -> None:
     }
     assert sorted(written) == [
         "as_of",
+        "customers_sha256",
         "events",
         "layout",
         "measures",
@@ -128,8 +129,8 @@ def test_a_state_that_fits_is_loaded_and_none_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layout": 7}, "comes from another version of Kindred"),
-        ({"layout": 7, "seasons": "?"}, "comes from another version of Kindred"),
+        ({"layout": 8}, "comes from another version of Kindred"),
+        ({"layout": 8, "seasons": "?"}, "comes from another version of Kindred"),
         ({"model_uri": "models:/other/1"}, r"another model \(models:/other/1, not models:/kindred/1\)"),
         ({"params_sha256": "q", "source_sha256": "t"}, "other parameters and a source with other settings"),
         ({"number": None}, "manifest is damaged"),
