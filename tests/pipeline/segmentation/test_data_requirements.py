@@ -24,7 +24,9 @@ PARAMS = Path(__file__).parents[3] / "params.yaml"
 
 
 def checked(customers: int, orders: int, first: str, *more: str) -> tuple[str, ...]:
-    profile = pd.DataFrame({"event_count": [3.0] * customers + [2.0] * 7, "order_count": 0.0})
+    profile = pd.DataFrame(
+        {"event_count": [3.0] * customers + [2.0] * 7, "order_count": 0.0, "lifecycle_stage": "active"}
+    )
     profile.loc[0, "order_count"] = float(orders)
     summary = SimpleNamespace(first_event_at=first, last_event_at="2025-10-31T12:00:00")
     source, profiles = cast(Any, SimpleNamespace(summary=summary)), cast(Any, SimpleNamespace(table=profile))

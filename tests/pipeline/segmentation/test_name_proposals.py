@@ -218,7 +218,7 @@ def test_a_program_that_takes_too_long_is_stopped_with_its_child_processes(line:
 def test_a_program_that_cannot_be_run_is_reported_before_the_training(
     params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.commands.train.read_source", lambda *_, **__: pytest.fail("the training began"))
+    monkeypatch.setattr("pipeline.commands.train.read_shop", lambda *_, **__: pytest.fail("the training began"))
     with pytest.raises(
         UserError, match=r"naming\.proposer: expected a program that can be run, found none called 'no-such'"
     ):
