@@ -18,6 +18,8 @@ MIN_MOVED_SHARE = 0.8
 """Of the old category's products seen later, and of the new one's seen earlier, at least this share changed over."""
 MIN_KEPT_SHARE = 0.5
 """Of all products of the old category, at least this share is seen later: those of a season are gone after it."""
+MAX_NAMES = 10
+"""A product in more categories has no category of its own; pairs of its categories would be too many to look at."""
 MAX_GAP_DAYS = 7
 """The new name begins at most this long after the last event under the old one."""
 MOST_SHOWN = 5
@@ -43,16 +45,17 @@ def renamed_category_warnings(con: Backend, separator: str) -> list[str]:
     separator : str
         Between the levels of a path in params.yaml.
     """
+    swapped = _swapped_paths(con)
+    if not swapped:
+        return []
     paths: dict[str, datetime] = dict(
         con.con.execute(
             "select category_path, max(last_at) from events_by_product where category_path is not null "
             "and last_at is not null group by 1"
         ).fetchall()
     )
-    if len(paths) < 2:
-        return []
     pairs: dict[tuple[str, str], Renamed] = {}
-    for found in _swapped_paths(con):
+    for found in swapped:
         old, new = _highest_names(found, paths)
         known = pairs.get((old, new), Renamed(old, new, found.since, 0))
         since = min(known.since, found.since)
@@ -83,9 +86,11 @@ def _swapped_paths(con: Backend) -> list[Renamed]:
         ), names as (
             select category_path, min(first_at) as first_at, max(last_at) as last_at, count(*) as product_count
             from spans group by 1
+        ), renamed as (
+            select * from spans qualify count(*) over (partition by product_id) between 2 and {MAX_NAMES}
         ), moved as (
             select o.category_path as old, n.category_path as new, count(*) as moved
-            from spans o join spans n on o.product_id = n.product_id and o.last_at < n.first_at
+            from renamed o join renamed n on o.product_id = n.product_id and o.last_at < n.first_at
             group by all having moved >= {MIN_PRODUCTS}
         ), swapped as (
             select m.*, n.first_at as since from moved m
