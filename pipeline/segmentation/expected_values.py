@@ -12,6 +12,8 @@ from pipeline.config.params import Params
 from pipeline.segmentation.predictive_validity import CutoffData
 
 METRIC_PREFIX = "value/"
+MAX_TOTAL_ERROR = 0.5
+"""A total that was expected this much too high or too low, as a share of the observed one, is pointed out."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class ExpectedValue:
     figures : dict
         `models.value_quality.value_figures` at the last cutoff, of a fit on the cutoffs before it. Empty without one.
     note : str
-        Why something is not known; may be empty.
+        Why something is not known or not reliable; may be empty.
     """
 
     model: ExpectedValueModel | None = None
@@ -53,7 +55,19 @@ def fit_expected_values(cutoffs: Sequence[CutoffData], params: Params) -> Expect
         return ExpectedValue(note=note)
     earlier = fit_expected_value(past[:-1], seed=params.seed)
     figures = value_figures(expected_value(past[-1].profile, earlier), past[-1])
-    return ExpectedValue(model, figures)
+    return ExpectedValue(model, figures, _total_note(figures, params))
+
+
+def _total_note(figures: dict[str, float], params: Params) -> str:
+    """A warning if the expected spend of all customers was far from the observed one."""
+    error = figures.get("spend_total_error", 0.0)
+    if abs(error) <= MAX_TOTAL_ERROR:
+        return ""
+    return (
+        f"Warning: expected_spend ranks customers, but its amounts are unreliable: for the last "
+        f"{params.backtest.horizon_days} days, the same fit expected {1 + error:.0%} of what was spent. A longer log "
+        "makes them better."
+    )
 
 
 def past_outcomes(cutoff: CutoffData) -> PastOutcomes:

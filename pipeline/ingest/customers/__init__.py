@@ -1,1 +1,1 @@
-"""Whose events count: forgotten customers, and the contacts of the others."""
+"""Who a customer is: ids, identities, exclusions and forgotten customers; and their contacts."""

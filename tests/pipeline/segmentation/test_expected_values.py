@@ -57,6 +57,15 @@ def test_figures_are_of_a_fit_that_has_not_seen_the_last_cutoff(
     assert value.note == ""
 
 
+def test_amounts_that_were_far_off_are_pointed_out(params: Callable[..., Params], cutoffs: list[CutoffData]) -> None:
+    many = [with_buyers(cutoff, 200) for cutoff in cutoffs]
+    outcomes = replace(many[-1].outcomes, spend=many[-1].outcomes.spend * 10)
+    value = fit_expected_values([*many[:-1], replace(many[-1], outcomes=outcomes)], params(*SETTINGS))
+    assert value.figures["spend_total_error"] < -0.8
+    assert value.note.startswith("Warning: expected_spend ranks customers, but its amounts are unreliable")
+    assert f"expected {1 + value.figures['spend_total_error']:.0%} of what was spent" in value.note
+
+
 def test_a_note_says_that_too_few_customers_bought(params: Callable[..., Params], cutoffs: list[CutoffData]) -> None:
     config = params(*SETTINGS)
     value = fit_expected_values([with_buyers(cutoff, 49) for cutoff in cutoffs], config)
