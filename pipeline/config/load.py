@@ -38,6 +38,8 @@ MOVED: dict[Key, str] = {
     ("sweep", "block_weights"): "facets.behaviour.try_block_weights",
 }
 """Keys of earlier versions, and where they are now."""
+PRIVATE: Key = ("source", "exclude")
+"""Section whose values no message shows, as they may be ids of customers."""
 UNQUOTED = {
     bool: ("true or false, which YAML also reads in yes, no, on and off", '"yes"'),
     int | float: ("the number {}", '"{}"'),
@@ -224,15 +226,16 @@ def _impossible_date_line(node: yaml.Node) -> int:
 def _apply(values: dict[str, Any], override: str, overridden: Collection[str]) -> Key:
     """Set one key of ``values`` and return its place in the tree. ``overridden``: the keys of every ``--set``."""
     key, equals, text = override.partition("=")
+    shown = f"--set {_redacted(override)}"
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
-        raise ParamsError(f"--set {override}: expected section.key=value, such as facets.behaviour.n_segments=8.")
+        raise ParamsError(f"{shown}: expected section.key=value, such as facets.behaviour.n_segments=8.")
     *sections, last = key.split(".")
     place: Any = values
     for depth, section in enumerate(sections):
         place = _child(place, section, at=tuple(sections[:depth]))
         if place is None:
             missing = tuple(sections[: depth + 1])
-            raise ParamsError(f"--set {override}: there is no section `{'.'.join(missing)}`.{_did_you_mean(missing)}")
+            raise ParamsError(f"{shown}: there is no section `{'.'.join(missing)}`.{_did_you_mean(missing)}")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):
@@ -243,7 +246,7 @@ def _apply(values: dict[str, Any], override: str, overridden: Collection[str]) -
         elif tuple(sections) in NAMED_LISTS and not last.isdigit():
             place[:] = _merged_entries(place, {last: value}, tuple(sections))
         else:
-            raise ParamsError(f"--set {override}: expected an index from 0 to {len(place) - 1}, as the list has.")
+            raise ParamsError(f"{shown}: expected an index from 0 to {len(place) - 1}, as the list has.")
     elif value is None and tuple(sections) in OPTIONAL_ENTRIES and last in place:
         del place[last]
     else:
@@ -267,9 +270,13 @@ def _child(place: Any, section: str, *, at: Key) -> Any:
 
 
 def _redacted(override: str) -> str:
-    """An override as messages show it: without passwords. For a list, in which any word may be one, only the key."""
+    """An override as messages show it: without passwords.
+
+    Only the key is shown of a list, in which any word may be a password, and of what may hold values of `PRIVATE`.
+    """
     key, _, value = override.partition("=")
-    return key if value.lstrip().startswith("[") else without_passwords(override)
+    is_private = tuple(key.split("."))[:2] in (PRIVATE, PRIVATE[:1])
+    return key if is_private or value.lstrip().startswith("[") else without_passwords(override)
 
 
 def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
@@ -277,7 +284,7 @@ def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
     if problem["type"] == "missing":
         source = _override_source(at, own) or own.get(at[:-1]) or str(path)
         return f"{source}: `{'.'.join(at)}` is missing.{_where_to_copy_from(at)}"
-    sources = _archetype_sources() | own
+    sources, is_private = _archetype_sources() | own, at[:2] == PRIVATE
     while at and at not in sources and at[:-1] in sources and problem["type"] != "extra_forbidden":
         at = at[:-1]
     place = _override_source(at, sources) or sources.get(at) or str(path)
@@ -286,12 +293,14 @@ def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
         return f"{place}: `{name}` is not a key that Kindred knows.{_did_you_mean(at)}"
     got = problem.get("input")
     if problem["type"] == "string_type" and isinstance(got, tuple(UNQUOTED)):
+        if is_private:
+            return f"{place}: `{name}`: expected text. Put the value in quotes."
         # The text cannot be recovered from the value: YAML reads 01 and 0x1 as 1, and yes as True.
         kind, example = next(words for type_, words in UNQUOTED.items() if isinstance(got, type_))
         message = f"expected text, got {kind.format(got)}. Put the value in quotes, as in {example.format(got)}."
         return f"{place}: `{name}`: {message}"
     message = problem["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(got, dict | list) else f" Got {got if isinstance(got, date) else repr(got)}."
+    found = "" if is_private or isinstance(got, dict | list) else f" Got {got if isinstance(got, date) else repr(got)}."
     return f"{place}: `{name}`: {message}.{found}".replace("..", ".").replace("?.", "?")
 
 

@@ -17,6 +17,7 @@ from features.journey import JOURNEY_EVENTS
 from pipeline.audiences.changes import kept_changes
 from pipeline.audiences.exports import templates
 from pipeline.audiences.selection import AudienceError
+from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.ingest.customers.identities import resolve_ids
 from pipeline.page import audience_form, views
@@ -59,12 +60,18 @@ def build_app(params: Params, scores: Scores, access: Access) -> FastAPI:
     app.add_api_route("/{language}/audience.csv", pages.export, methods=["POST"], response_model=None)
     for refused in (RequestValidationError, 404, 405):
         app.add_exception_handler(refused, _not_found)
+    app.add_exception_handler(UserError, _unusable)
     app.middleware("http")(access)
     return app
 
 
 def _not_found(request: Request, error: Exception) -> Response:
     return PlainTextResponse("kindred: there is no such page. Go to / for the overview.\n", status_code=404)
+
+
+def _unusable(request: Request, error: Exception) -> Response:
+    """What is wrong with the params or the files; such texts hold no data of customers."""
+    return PlainTextResponse(f"kindred: {error}\n", status_code=503)
 
 
 class Pages:

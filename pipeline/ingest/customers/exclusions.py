@@ -90,10 +90,15 @@ def without_excluded_rows(con: Backend, params: Params, parsed: ir.Table) -> tup
             registered = f"(from {PARSED} where false union all by name select customer_id from customers)"
             excluded = f"select customer_id from {registered} where {is_excluded}"
             con.con.execute(f"delete from customers where customer_id in ({excluded})")
-    except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
-        raise _unusable(str(error).splitlines()[0]) from None
-    except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException):
+    # Without the database's own words, which quote the condition and the customers in it.
+    except (duckdb.DataError, duckdb.InvalidInputException):
         raise _unusable("A value cannot be converted: use try_cast.") from None
+    except (duckdb.ParserException, duckdb.SyntaxException):
+        raise _unusable("It is not valid SQL: look for a missing value, quote or bracket.") from None
+    except (duckdb.ProgrammingError, duckdb.NotSupportedError):
+        raise _unusable(
+            "It has an unknown column, table or function, or types that do not fit: write texts in single quotes."
+        ) from None
     return con.sql(f"from {PARSED} where not {is_excluded}"), int(count)
 
 

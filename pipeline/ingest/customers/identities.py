@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.texts import as_text
-from pipeline.ingest.columns.times import time_sql
+from pipeline.ingest.columns.times import time_sql, with_day_order
 from pipeline.ingest.customers.ids import is_not_a_customer, normalised
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.sql import literal, quoted
@@ -79,8 +79,9 @@ def read_identities(con: Backend, params: Params, warnings: list[str]) -> RawTab
         Links lead in a circle, or join more ids than `largest_group`, and `on_large_group` is error.
     """
     db, table = con.con, params.source.identities
-    db.execute(f"create or replace temp table {ALIASES} (kindred_alias varchar, kindred_person varchar)")
+    create_aliases = f"create or replace temp table {ALIASES} (kindred_alias varchar, kindred_person varchar)"
     if table is None:
+        db.execute(create_aliases)
         return None
     raw = read_raw(con, table, params, name="raw_identities", key=KEY)
     _create_links(con, params, raw, warnings)
@@ -93,6 +94,8 @@ def read_identities(con: Backend, params: Params, warnings: list[str]) -> RawTab
         "join identity_nodes a on a.id = alias_id order by all"
     ).fetchnumpy()
     persons = _persons(edges["customer"], edges["alias"], params, warnings)
+    # Not before: the table shows `require_identities` that the links could be read.
+    db.execute(create_aliases)
     found = pa.table({"node": np.arange(len(persons)), "person": persons})
     db.register("identity_persons", found)
     db.execute(
@@ -115,7 +118,8 @@ def _create_links(con: Backend, params: Params, raw: RawTable, warnings: list[st
     )
     at = "null::timestamp"
     if "linked_at" in found:
-        at = time_sql(con, raw.name, found["linked_at"], raw.columns[found["linked_at"]], table)
+        column, kind = found["linked_at"], raw.columns[found["linked_at"]]
+        at = time_sql(con, raw.name, column, kind, with_day_order(con, raw.name, column, kind, table, key=KEY))
     names = params.source.ids.not_customers
     is_link = " and ".join(
         f"trim({column}) <> '' and not {is_not_a_customer(column, names)}" for column in ("customer_id", "alias_id")

@@ -26,7 +26,7 @@ def is_not_a_customer(text: str, names: Sequence[str]) -> str:
     if not names:
         return "false"
     plain = f"lower({_trimmed(text)})"
-    numbers = [name for name in names if name.removeprefix("-").isdecimal()]
+    numbers = [name for name in names if name.isascii() and name.removeprefix("-").isdecimal()]
     is_number = f" or try_cast({plain} as double) in ({', '.join(numbers)})" if numbers else ""
     # Few ids begin like one of the names; looking at the first character of the others takes a tenth of the time.
     first = {*BLANKS, *"+-.", *(sign for name in names for sign in (name[0].lower(), name[0].upper()))}

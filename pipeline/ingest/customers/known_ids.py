@@ -125,7 +125,7 @@ def _with_changes(con: Backend, text: str) -> str:
     """SQL for the customer of an id in the source. Ids that stay as they are need no look-up."""
     con.con.execute(
         f"create or replace temp table {CHANGED} as select source_id as kindred_source, "
-        "customer_id as kindred_customer from customer_ids where customer_id <> source_id"
+        "coalesce(customer_id, '') as kindred_customer from customer_ids where kindred_customer <> source_id"
     )
     if not con.con.execute(f"select count(*) from {CHANGED}").fetchone()[0]:
         return text

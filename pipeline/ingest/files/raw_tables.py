@@ -140,7 +140,7 @@ def _matching_files(place: Path) -> list[Path]:
 
 
 def source_files(params: Params) -> list[Path]:
-    """Files of all tables of ``params.source``, also those that a query names.
+    """Files of all tables of ``params.source``, also those that a query names, and the list of excluded customers.
 
     Raises
     ------
@@ -148,9 +148,10 @@ def source_files(params: Params) -> list[Path]:
         See `resolve_files`.
     """
     source = params.source
-    found: list[Path] = []
+    excluded = source.exclude.customer_ids
+    found = [params.path(excluded)] if isinstance(excluded, str) else []
     tables = ("events", "products", "categories", "customers", "identities", "rates")
-    for name in ("summaries",) if source.summaries is not None else tables:
+    for name in ("summaries", "identities") if source.summaries is not None else tables:
         table = getattr(source, name)
         if table is not None and table.query is not None:
             names = names_in_query(table.query)

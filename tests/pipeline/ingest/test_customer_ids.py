@@ -95,6 +95,11 @@ def test_names_may_be_written_as_yaml_reads_them(read: Read) -> None:
     assert events.customer_id.tolist() == ["x", "y", "z"]
 
 
+def test_names_may_be_digits_of_any_script(read: Read) -> None:
+    _, events = read(["٠", "x", "0"], "source.ids.not_customers=['٠']")
+    assert events.customer_id.tolist() == ["x", "0"]
+
+
 def test_too_many_rows_of_nobody_stop_the_reading(read: Read) -> None:
     with pytest.raises(UserError, match=r"not_a_customer .*expected an id that source.ids.not_customers does not list"):
         read(["NA"] * 6 + ["a"] * 4)
@@ -120,6 +125,14 @@ def test_ids_in_one_form(read: Read, rule: str, expected: list[str]) -> None:
     summary, events = read(ids, f"source.ids.normalise={rule}")
     assert events.customer_id.tolist() == expected
     assert summary.customer_count == len({*expected})
+
+
+@pytest.mark.parametrize("rule", ["trim", "lower", "email"])
+@pytest.mark.parametrize("blank", ["\u00a0", " \u00a0\t"])
+def test_an_id_of_blanks_is_missing(read: Read, rule: str, blank: str) -> None:
+    summary, events = read(["a", blank, "B "], f"source.ids.normalise={rule}", "checks.missing_customer_id.error=1")
+    assert events.customer_id.tolist() == ["a", "B" if rule == "trim" else "b"]
+    assert summary.rejected_by_rule["missing_customer_id"] == summary.rejected_count == 1
 
 
 def test_dots_and_tags_of_addresses_are_kept(read: Read) -> None:
@@ -242,6 +255,21 @@ def test_links_after_as_of_are_not_known_yet(tmp_path: Path) -> None:
     assert read_tables(tmp_path, params)[1]["events"].customer_id.tolist() == ["ann", "ann", "ann"]
 
 
+def test_times_of_links_may_have_the_day_first(tmp_path: Path) -> None:
+    rows = {
+        "customer_id": ["ann", "bo"],
+        "alias_id": ["d1", "d1"],
+        "linked_at": ["25/01/2025", "03/02/2025"],
+    }
+    params = params_of(tmp_path, ["d1", "ann"], table(tmp_path, "identities", rows))
+    summary, tables = read_tables(tmp_path, params)
+    assert tables["events"].customer_id.tolist() == ["bo", "ann"]
+    assert not [text for text in summary.warnings if "linked_at" in text]
+    rows["linked_at"] = ["05/01/2025", "03/02/2025"]
+    with pytest.raises(UserError, match=r"source\.identities\.time_format: expected a known order of day and month"):
+        read_tables(tmp_path, params_of(tmp_path, ["d1"], table(tmp_path, "identities", rows)))
+
+
 def test_links_in_chains(tmp_path: Path) -> None:
     identities = table(tmp_path, "identities", {"customer_id": ["b", "c", "d"], "alias_id": ["a", "b", "c"]})
     _, tables = read_tables(tmp_path, params_of(tmp_path, ["a", "b", "c", "d"], identities))
@@ -351,15 +379,19 @@ def test_rows_that_meet_a_condition_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        ("chan = 'x'", "chan"),
-        ("channel =", "Parser Error"),
+        ("chan = 'x'", "unknown column"),
+        ('customer_id = "secret"', "unknown column"),
+        ("customer_id = secret(3)", "unknown column"),
+        ("customer_id = 'a' 'secret@x.com'", "not valid SQL"),
+        ("channel =", "not valid SQL"),
         ("channel::int > 3", "try_cast"),
-        ("select 1; drop table x", "Parser Error"),
+        ("try_cast('secret' as date) > 3", "types that do not fit"),
+        ("select 1; drop table secret", "not valid SQL"),
     ],
 )
 def test_conditions_that_cannot_be_used(read: Read, where: str, expected: str) -> None:
     with pytest.raises(UserError, match=r"source\.exclude\.where: expected one SQL condition on customer_id") as caught:
-        read(["a"], f"source.exclude.where={where}", channel=["web secret"])
+        read(["a"], f"source.exclude.where={json.dumps(where)}", channel=["web secret"])
     assert expected in str(caught.value) and "secret" not in str(caught.value)
 
 
@@ -378,9 +410,19 @@ def test_forgetting_one_id_forgets_the_person(tmp_path: Path, forgotten: str) ->
     assert tables["events"].customer_id.tolist() == ["bo"] and summary.forgotten_count == 2
 
 
-def test_what_is_kept_names_no_excluded_customer(tmp_path: Path) -> None:
-    where = "source.exclude.where=\"customer_id in ('secret-2', '123') or quantity = 4567\""
-    params = params_of(tmp_path, ["a"], "source.exclude.customer_ids=[secret-1, secret-3]", where)
+@pytest.mark.parametrize(
+    "where",
+    [
+        "customer_id in ('secret-2', '123') or quantity = 4567",
+        "customer_id = $$secret@x.com$$",
+        "quantity > 2 -- secret",
+        "customer_id = E'it\\'s secret'",
+    ],
+)
+def test_what_is_kept_names_no_excluded_customer(tmp_path: Path, where: str) -> None:
+    condition = f"source.exclude.where={json.dumps(where)}"
+    params = params_of(tmp_path, ["a"], "source.exclude.customer_ids=[secret-1, secret-3]", condition)
+    assert params.source.exclude.where == where
     kept = json.dumps(params.redacted().model_dump(mode="json"))
     assert "secret" not in kept and "123" not in kept and "4567" not in kept
     assert params.redacted().source.exclude.customer_ids == ("***", "***")
@@ -394,6 +436,33 @@ def test_an_unquoted_id_is_refused_without_showing_it(tmp_path: Path) -> None:
     assert "17850" not in str(caught.value)
     with pytest.raises(ParamsError, match="Whole addresses belong in customer_ids"):
         params_of(tmp_path, ["a"], "source.exclude.email_domains=[ann@shop.al]")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "customer_ids=17850",
+        "customer_ids.0=K17850",
+        "email_domains=ann17850@shop.al",
+        "email_domains=[17850]",
+        "where=17850",
+        "where.text=K17850",
+        "={email_domains: K17850}",
+        "=K17850",
+    ],
+)
+def test_no_message_shows_a_value_of_the_exclusions(tmp_path: Path, override: str) -> None:
+    key = "source.exclude" if override[0] == "=" else "source.exclude."
+    with pytest.raises(ParamsError, match=r"source\.exclude") as caught:
+        params_of(tmp_path, ["a"], f"{key}{override}")
+    assert "17850" not in str(caught.value)
+    if override[0] != "=" and "." not in override.partition("=")[0]:
+        name, _, value = override.partition("=")
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"base: {PARAMS}\nsource:\n  exclude:\n    {name}: {value}\n", encoding="utf-8")
+        with pytest.raises(ParamsError, match=rf"mine\.yaml, line 4: `source\.exclude\.{name}") as caught:
+            load_params(path)
+        assert "17850" not in str(caught.value)
 
 
 def test_which_settings_make_another_source(tmp_path: Path) -> None:
@@ -415,4 +484,5 @@ def test_the_digest_of_customers_follows_the_links_and_exclusions(tmp_path: Path
     again = digest(table(tmp_path, "identities", {"customer_id": ["b", "a"], "alias_id": ["y", "x"]}))
     other = digest(table(tmp_path, "identities", {"customer_id": ["a", "a"], "alias_id": ["x", "y"]}))
     excluding = digest("source.exclude.customer_ids=[b]")
+    assert digest("source.exclude.where=quantity = 1") != digest("source.exclude.where=quantity = 2")
     assert first == again and len({first, other, excluding, digest("source.exclude.customer_ids=[c]")}) == 4

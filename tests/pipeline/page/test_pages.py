@@ -206,6 +206,18 @@ def test_groups_by_rule_have_no_strength(page: Client) -> None:
     assert "Strength" not in plain(page.post("/en/customer", customer_id=row.customer_id).text)
 
 
+def test_a_missing_table_of_ids_is_reported_until_it_is_there(serve_here, tmp_path: Path) -> None:
+    links = tmp_path / "links.csv"
+    with serve_here(made_up_scores(), f"source.identities={{path: {links}}}") as client:
+        for _ in range(2):
+            answer = client.post("/en/customer", customer_id="device-1")
+            assert answer.status == 503 and "device-1" not in answer.text
+            assert answer.text.startswith("kindred: source.identities.path: expected")
+        links.write_text("customer_id,alias_id\nc00007,device-1\n", encoding="utf-8")
+        answer = client.post("/en/customer", customer_id="device-1")
+        assert answer.status == 200
+
+
 def test_an_unknown_customer_is_not_found_and_others_are_not_named(page: Client) -> None:
     answer = page.post("/en/customer", customer_id="c0000")
     assert answer.status == 404 and "There is no customer with this ID" in answer.text

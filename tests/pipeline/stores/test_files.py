@@ -105,6 +105,22 @@ def test_a_file_that_a_query_does_not_read_may_be_written(tmp_path: Path, query:
     assert source_files(load_params(tmp_path / "mine.yaml", [f"source.events.query={json.dumps(query)}"])) == []
 
 
+def test_lists_of_customers_are_not_overwritten(tmp_path: Path) -> None:
+    for name in ("log.csv", "links.csv", "staff.txt"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "mine.yaml").write_text(
+        f"base: {PARAMS}\nsource: {{products: null, customers: null, events: {{path: log.csv}}, "
+        "identities: {path: links.csv}, exclude: {customer_ids: staff.txt}}\n"
+    )
+    for more in ([], ["source.summaries={path: log.csv}"]):
+        params = load_params(tmp_path / "mine.yaml", more)
+        for name in ("links.csv", "staff.txt"):
+            with pytest.raises(files.OutputError, match=r"this file is an input"):
+                files.require_not_read(tmp_path / name, source_files(params))
+    listed = load_params(tmp_path / "mine.yaml", ["source.exclude.customer_ids=[staff.txt]"])
+    files.require_not_read(tmp_path / "staff.txt", source_files(listed))
+
+
 def test_leftovers_of_a_crash_are_deleted(tmp_path: Path) -> None:
     (tmp_path / f"{files.TEMPORARY}99-scores.parquet").write_text("half")
     with files.lock(tmp_path):
