@@ -150,7 +150,7 @@ def source_files(params: Params) -> list[Path]:
     source = params.source
     found: list[Path] = []
     tables = ("events", "products", "categories", "customers", "identities", "rates")
-    for name in ("summaries",) if source.summaries is not None else tables:
+    for name in ("summaries", "identities") if source.summaries is not None else tables:
         table = getattr(source, name)
         if table is not None and table.query is not None:
             names = names_in_query(table.query)
