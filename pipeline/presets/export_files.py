@@ -109,20 +109,20 @@ def load_tables(con: Backend, params: Params, files: Sequence[Path]) -> list[Exp
         A file cannot be read.
     """
     groups: dict[tuple[str, ...], list[tuple[Path, str, dict[str, str]]]] = {}
-    encodings: dict[Path, tuple[str, ...]] = {}
+    encodings: dict[Path, str | None] = {}
     for number, path in enumerate(files):
         name = f"export_file_{number}"
         columns = _nested_json(con, path)
         if columns is None:
             raw = read_raw(con, Table(path=str(path)), params, name=name, key=path.name)
-            columns, encodings[path] = raw.columns, raw.assumed_encodings
+            columns, encodings[path] = raw.columns, raw.assumed_encoding
         groups.setdefault((file_kind(path) or "", *sorted(columns)), []).append((path, name, columns))
     tables = []
     for number, ((kind, *_), members) in enumerate(groups.items()):
         paths = tuple(path for path, _, _ in members)
-        assumed = {encodings.get(path, ()) for path in paths}
-        names = assumed.pop() if len(assumed) == 1 else ()
-        encoding = {"encoding": names[0]} if names else {}
+        assumed = {encodings.get(path) for path in paths}
+        only = assumed.pop() if len(assumed) == 1 else None
+        encoding = {"encoding": only} if only else {}
         table = ExportTable(f"export_{number}", paths, kind, members[0][2], encoding)
         if not (table.is_nested and kind == "json"):
             listed = ", ".join(quoted(column) for column in table.columns)
