@@ -1,4 +1,7 @@
-"""Customers with far more events, orders or spend than all others: staff, tests, wholesale buyers, programs."""
+"""Customers far beyond all others in events, orders, spend, or how often or regularly they order.
+
+They may be staff, tests, wholesale buyers or programs.
+"""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.config.run_settings import given_settings
-from pipeline.ingest.source import read_source
+from pipeline.ingest.source import log, read_source
 from pipeline.profiles.interest_fit import log_backtest, run_backtest
+from pipeline.profiles.unusual import set_apart
 from pipeline.report.next_steps import command
 from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import close_stale_runs, run_tags, start_run
@@ -14,11 +15,14 @@ from pipeline.stores.workspace import workspace
 
 
 def backtest(params: Params, *, progress: Progress) -> str:
-    """Read the log, run the backtest and log it; returns the table as text."""
+    """Read the log, run the backtest as `kindred train` does and log it; returns the table as text."""
     with workspace(params) as session:
         progress("reading and checking")
         source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
-        result = run_backtest(session.con, source, params, progress=progress)
+        source, fit_params, warnings = set_apart(session.con, source, params, session.folder)
+        for warning in warnings:
+            log.warning("%s", warning)
+        result = run_backtest(session.con, source, fit_params, progress=progress)
     store = mlflow_runs.open_store(params)
     close_stale_runs(store)
     with start_run(store, name=f"Backtest of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:

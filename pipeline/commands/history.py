@@ -42,8 +42,9 @@ def history(
 ) -> str:
     """Score all customers at ``params.as_of`` and at each earlier date; write the history and who moved.
 
-    Each date is scored with the model's own columns, weights and segments, exactly as `kindred score` would on that
-    date. With ``score.hysteresis``, the result is that of running `kindred score` on each date in order, into one file.
+    Each date is scored with the model's own columns, weights and segments, as `kindred score` would on that date,
+    except that ids are joined by all links of `source.identities` up to ``params.as_of``, also at earlier dates. With
+    ``score.hysteresis``, the result is that of running `kindred score` on each date in order, into one file.
 
     Parameters
     ----------

@@ -43,8 +43,8 @@ def init(places: Sequence[Path], *, preset: str | None, out: Path, overwrite: bo
         The files cannot be described, ``out`` exists already, or the log described cannot be read. In the last case
         ``out`` is written, to be corrected.
     """
-    _require_free(out, overwrite=overwrite)
     files = find_files(places, leave_out=own_folders(out))
+    _require_free(out, overwrite=overwrite)
     require_not_read(out, files)
     progress("looking at the files")
     base = load_params(BASE)

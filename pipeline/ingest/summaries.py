@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.numbers import as_number
 from pipeline.ingest.customers.identities import read_identities
-from pipeline.ingest.customers.known_ids import LeftOut, find_customer_ids
+from pipeline.ingest.customers.known_ids import CustomerIds, find_customer_ids
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
-from pipeline.ingest.findings.summary import ReadingSummary
+from pipeline.ingest.findings.summary import ReadingSummary, count_unsplit, tables_digest
 from pipeline.ingest.source import Source, log, read_source
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ RULES = {
     "negative_price": "spend < 0",
 }
 """Check of params.yaml -> SQL for whether a row breaks it."""
+HAS_ORDER = "order_count > 0"
+EARLIEST = datetime(1990, 1, 1)
+"""A last order before it is nearly always a number that stands for none, as for the times of a log."""
 
 
 def read_shop(con: Backend, params: Params, *, rejected_path: Path | None) -> Source:
@@ -52,12 +55,18 @@ def read_summaries(con: Backend, params: Params) -> Source:
     """
     assert params.source.summaries is not None
     findings = Findings()
-    raw = findings.add("summaries", read_raw(con, params.source.summaries, params, name="raw_summaries", key=KEY))
+    raw = read_raw(con, params.source.summaries, params, name="raw_summaries", key=KEY)
+    findings.warnings += raw.warnings
     user_columns = map_columns(raw, params.source.summaries.columns, list(COLUMNS), COLUMNS, key=KEY)
-    read_identities(con, params, findings.warnings)
+    identities = read_identities(con, params, findings.warnings)
     raw, ids = find_customer_ids(con, params, raw, user_columns["customer_id"], None)
+    findings.tables["summaries"] = raw
+    if identities is not None:
+        findings.add("identities", identities)
     numbers = (f"{as_number(user_columns[name], raw.columns[user_columns[name]])} as {name}" for name in NUMBERS)
-    rules = {"not_a_customer": ids.is_not_a_customer, **RULES}
+    largest_days = (_window_end(params) - EARLIEST).days
+    is_too_early = f"{HAS_ORDER} and recency_days > {largest_days}"
+    rules = {"not_a_customer": ids.is_not_a_customer, **RULES, "time_out_of_range": is_too_early}
     checked = ", ".join(f"coalesce({rule}, false) as {name}" for name, rule in rules.items())
     con.con.execute(
         f"create or replace table checked_summaries as select *, {checked} from "
@@ -67,7 +76,7 @@ def read_summaries(con: Backend, params: Params) -> Source:
         f"create or replace table summaries as select {', '.join(COLUMNS)} from checked_summaries "
         f"where not ({' or '.join(rules)})"
     )
-    summary = _counts(con, params, findings, raw, [*rules], ids.left_out)
+    summary = _counts(con, params, findings, raw, [*rules], ids)
     for warning in summary.warnings:
         log.warning("Warning: %s", warning)
     events = con.create_table("events", schema=EVENT_SCHEMA, temp=True, overwrite=True)
@@ -76,7 +85,7 @@ def read_summaries(con: Backend, params: Params) -> Source:
 
 
 def _counts(
-    con: Backend, params: Params, findings: Findings, raw: RawTable, rules: Sequence[str], not_read: LeftOut
+    con: Backend, params: Params, findings: Findings, raw: RawTable, rules: Sequence[str], ids: CustomerIds
 ) -> ReadingSummary:
     """What was read, as for a log; the dates are those of the last orders."""
     sums = ", ".join(f"count(*) filter ({name})" for name in rules)
@@ -84,19 +93,20 @@ def _counts(
         f"select (select count(*) from {raw.name}), count(*) filter ({' or '.join(rules)}), {sums} "
         "from checked_summaries"
     ).fetchone()
-    by_rule = dict(zip(rules, broken, strict=True))
+    by_rule = count_unsplit(raw) | dict(zip(rules, broken, strict=True))
+    read += len(raw.unreadable) + ids.left_out.forgotten_line_count
     kept, distinct, longest, shortest = con.con.execute(
-        "select count(*), count(distinct customer_id), max(recency_days), min(recency_days) from summaries"
+        f"select count(*), count(distinct customer_id), max(recency_days) filter ({HAS_ORDER}), "
+        f"min(recency_days) filter ({HAS_ORDER}) from summaries"
     ).fetchone()
     _require_usable(params, read, by_rule, repeated=kept - distinct, has_orders=longest is not None)
-    end = ObservationWindow(params.as_of, params.history_days).end
-    unreadable = len(raw.unreadable)
+    end, excluded = _window_end(params), ids.left_out.excluded_row_count
     return ReadingSummary(
-        files={"summaries": len(raw.files)},
-        read_count=read + unreadable,
+        files={key: len(table.files) for key, table in findings.tables.items()},
+        read_count=read,
         accepted_count=kept,
-        rejected_count=rejected + unreadable,
-        rejected_by_rule={"unreadable_row": unreadable, **by_rule},
+        rejected_count=rejected + len(raw.unreadable),
+        rejected_by_rule=by_rule,
         noted_by_rule={},
         duplicate_count=0,
         duplicates_dropped=False,
@@ -108,11 +118,17 @@ def _counts(
         last_event_at=str(end - timedelta(days=shortest)),
         customer_count=kept,
         product_count=0,
-        digest=raw.digest,
-        forgotten_count=not_read.forgotten_count,
-        left_out={"excluded": not_read.excluded_row_count} if not_read.excluded_row_count else {},
+        digest=tables_digest(findings.tables),
+        forgotten_count=ids.left_out.forgotten_count,
+        joined_count=ids.joined_count,
+        left_out={"excluded": excluded} if excluded else {},
         warnings=[*findings.warnings, *_warnings(params, read, by_rule)],
     )
+
+
+def _window_end(params: Params) -> datetime:
+    """The moment from which days since an order are counted, UTC without a zone."""
+    return ObservationWindow(params.as_of, params.history_days).end
 
 
 def _require_usable(params: Params, read: int, by_rule: dict[str, int], *, repeated: int, has_orders: bool) -> None:
@@ -121,8 +137,9 @@ def _require_usable(params: Params, read: int, by_rule: dict[str, int], *, repea
     if broken:
         counts = "; ".join(f"{name}: {count:,} of {read:,} rows" for name, count in broken.items())
         raise SourceError(
-            f"{KEY}: expected a customer_id, and numbers of 0 or more for {', '.join(NUMBERS)}. {counts}. Fix the "
-            f"table or {KEY}.columns in {params.file_name}, or raise the threshold under `checks`."
+            f"{KEY}: expected rows with a customer_id, numbers of 0 or more for {', '.join(NUMBERS)}, and a last order "
+            f"since {EARLIEST.year}. {counts}. Fix the table or {KEY}.columns in {params.file_name}, or raise the "
+            "threshold under `checks`."
         )
     if repeated:
         raise SourceError(

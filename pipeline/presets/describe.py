@@ -32,19 +32,32 @@ def describe(con: Backend, tables: Sequence[ExportTable], preset: str | None, *,
     by_size = sorted(tables, key=lambda table: -table.row_count(con))
     table, shape = _recognised(by_size, preset)
     described = describe_by_shape(con, table, shape, folder) if shape else describe_by_guess(con, table, folder)
+    described.events |= table.encoding
     tables_left = [other for other in by_size if other is not table]
     found = _other_tables(con, tables_left)
     for key in ("products", "customers"):
         described.source[key] = None
         if key in found:
             columns = _catalogue_columns(key, found[key])
-            path = {"path": located(found[key].files, folder)}
+            path = {"path": located(found[key].files, folder), **found[key].encoding}
             described.source[key] = {**path, "columns": columns} if columns else path
             tables_left.remove(found[key])
-    if tables_left:
-        names = ", ".join(path.name for other in tables_left for path in other.files[:3])
-        described.notes.append(f"Not used, as they are tables of something else: {names}.")
+    described.notes += _notes_on_unused(tables_left, used=[table, *found.values()])
     return described
+
+
+def _notes_on_unused(tables: Sequence[ExportTable], *, used: Sequence[ExportTable]) -> list[str]:
+    """Notes on tables that are not part of the description: the same ones in another kind of file, and others."""
+    twice: list[str] = []
+    others: list[str] = []
+    for table in tables:
+        is_same = any(sorted(table.columns) == sorted(one.columns) for one in used)
+        (twice if is_same else others).extend(path.name for path in table.files[:3])
+    notes = {
+        "Not used, as files of another kind have the same columns (if the rows differ, save all in one kind)": twice,
+        "Not used, as they are tables of something else": others,
+    }
+    return [f"{text}: {', '.join(names)}." for text, names in notes.items() if names]
 
 
 def _recognised(tables: Sequence[ExportTable], preset: str | None) -> tuple[ExportTable, Shape | None]:

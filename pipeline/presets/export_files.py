@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,12 +38,15 @@ class ExportTable:
         The view in the database that has their rows; nested JSON has none.
     columns : dict of str to str
         Column -> DuckDB type.
+    encoding : dict of str to str
+        The key ``encoding`` of a params file, if all files were read in one that they do not declare.
     """
 
     name: str
     files: tuple[Path, ...]
     kind: str
     columns: dict[str, str]
+    encoding: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_nested(self) -> bool:
@@ -106,15 +109,21 @@ def load_tables(con: Backend, params: Params, files: Sequence[Path]) -> list[Exp
         A file cannot be read.
     """
     groups: dict[tuple[str, ...], list[tuple[Path, str, dict[str, str]]]] = {}
+    encodings: dict[Path, str | None] = {}
     for number, path in enumerate(files):
         name = f"export_file_{number}"
         columns = _nested_json(con, path)
         if columns is None:
-            columns = read_raw(con, Table(path=str(path)), params, name=name, key=path.name).columns
+            raw = read_raw(con, Table(path=str(path)), params, name=name, key=path.name)
+            columns, encodings[path] = raw.columns, raw.assumed_encoding
         groups.setdefault((file_kind(path) or "", *sorted(columns)), []).append((path, name, columns))
     tables = []
     for number, ((kind, *_), members) in enumerate(groups.items()):
-        table = ExportTable(f"export_{number}", tuple(path for path, _, _ in members), kind, members[0][2])
+        paths = tuple(path for path, _, _ in members)
+        assumed = {encodings.get(path) for path in paths}
+        only = assumed.pop() if len(assumed) == 1 else None
+        encoding = {"encoding": only} if only else {}
+        table = ExportTable(f"export_{number}", paths, kind, members[0][2], encoding)
         if not (table.is_nested and kind == "json"):
             listed = ", ".join(quoted(column) for column in table.columns)
             rows = " union all ".join(f"select {listed}, {FILE}, {ROW} from {name}" for _, name, _ in members)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from babel.numbers import is_currency
+
 from pipeline.ingest.columns.column_mapping import COLUMN_SYNONYMS
 from pipeline.ingest.sql import literal, quoted
 from pipeline.presets.description import Description, located
@@ -155,4 +157,5 @@ def add_values(con: Backend, table: ExportTable, columns: dict[str, str], descri
         described.comments["ids"] = "A@x.com and a@x.com are one customer"
     if "currency" in columns:
         codes = distinct_values(con, table, columns["currency"], limit=2)
-        described.currency = codes[0] if len(codes) == 1 else None
+        code = codes[0].upper() if len(codes) == 1 else ""
+        described.currency = code if is_currency(code) else None

@@ -27,6 +27,8 @@ def describe_by_shape(con: Backend, table: ExportTable, shape: Shape, folder: Pa
             if ours not in columns:
                 names = " or ".join(shape.columns[ours])
                 raise ExportError(f"{table.files[0].name}: expected a column {names}. {shape.advice}".strip())
+        if "statuses" in shape.events:
+            columns["status"] = columns["event_type"]  # one column is both
         described.events["columns"] = {ours: name for ours, name in columns.items() if ours != name}
     described.events |= shape.events
     if shape.fill_by_order:

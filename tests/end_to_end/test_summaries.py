@@ -16,7 +16,10 @@ from pipeline.commands.train import TrainingResult, train
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
-from pipeline.ingest.files.raw_tables import SourceError
+from pipeline.ingest.files.raw_tables import SourceError, source_files
+from pipeline.ingest.findings.summary import ReadingSummary
+from pipeline.ingest.summaries import read_summaries
+from pipeline.stores.database import connect
 from pipeline.stores.forgotten import new_list, write_list
 from tests.conftest import PARAMS, BuildOnce, copy_store
 
@@ -117,8 +120,10 @@ def test_commands_that_need_events_refuse(trained: tuple[Params, TrainingResult]
         ({"days": None}, "unreadable_number: 200 of 300 rows"),
         ({"money": -1}, "negative_price: 200 of 300 rows"),
         ({"days": -1}, "negative_quantity: 200 of 300 rows"),
+        ({"days": 999_999}, "time_out_of_range: 200 of 300 rows"),
         ({"id": "c299"}, "one row per customer; 200 rows repeat one"),
         ({"orders": 0, "days": None, "money": 0}, ""),
+        ({"orders": 0, "days": 999_999, "money": 0}, ""),
     ],
 )
 def test_rows_that_cannot_be_used_are_counted(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -142,6 +147,55 @@ def test_a_few_rows_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.L
     assert re.search(rf"Accepted +{COUNT - 2}\nRejected +2\n  unreadable_number +2\n", text)
     assert re.search(rf"Customers +{COUNT - 2}\n", text)
     assert "unreadable_number: 2 of 300 rows of the summaries (0.67%), left out" in caplog.text
+
+
+def test_a_table_without_any_order_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"expected customers with orders, found none"):
+        check(settings(tmp_path, summaries().assign(orders=0)), progress=SILENT)
+
+
+@pytest.mark.parametrize(("days", "year"), [(9999, "1998"), (300, "2025")])
+def test_dates_are_those_of_customers_with_orders(tmp_path: Path, days: int, year: str) -> None:
+    table = summaries()
+    table.loc[:9, ["days", "orders"]] = [[days, 0]] * 9 + [[days, 1]]
+    table.loc[10, ["days", "orders"]] = [0, 0]
+    params = settings(tmp_path, table)
+    with connect(params.engine, folder=tmp_path / "work") as con:
+        summary = read_summaries(con, params).summary
+    assert summary.first_event_at.startswith(year)
+    assert summary.last_event_at < f"{params.as_of:%Y-%m-%d %H:%M:%S}"
+
+
+@pytest.mark.parametrize(("count", "message"), [(4, "unreadable_row: 4 of 304 rows"), (3, "")])
+def test_lines_that_cannot_be_split_count(
+    tmp_path: Path, count: int, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    params = settings(tmp_path, summaries())
+    with (tmp_path / "summaries.csv").open("a") as file:
+        file.write("z,1,2,3,4,5\n" * count)
+    if message:
+        with pytest.raises(SourceError, match=message):
+            check(params, progress=SILENT)
+    else:
+        assert re.search(
+            r"Read +303 .*\nAccepted +300\nRejected +3\n  unreadable_row +3\n", check(params, progress=SILENT)
+        )
+        assert caplog.text.count("3 of 303 rows of the summaries") == 1
+        assert "could not be read" not in caplog.text
+
+
+def test_links_of_ids_are_part_of_what_was_read(tmp_path: Path) -> None:
+    def read(links: str) -> ReadingSummary:
+        (tmp_path / "links.csv").write_text(f"alias_id,customer_id\n{links}\n")
+        params = settings(tmp_path, summaries(), f"source.identities={{path: {tmp_path / 'links.csv'}}}")
+        assert tmp_path / "links.csv" in source_files(params)
+        with connect(params.engine, folder=tmp_path / "work") as con:
+            return read_summaries(con, params).summary
+
+    first, other = read("c1,d1"), read("c1,d2")
+    assert first.files == {"summaries": 1, "identities": 1}
+    assert first.joined_count == 1
+    assert first.digest != other.digest
 
 
 def test_forgotten_customers_are_left_out(tmp_path: Path) -> None:

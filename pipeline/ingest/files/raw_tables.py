@@ -52,6 +52,8 @@ class RawTable:
         Whether the rows are read from the files each time, and not copied.
     warnings : list of str
         In plain words, without any customer's data.
+    assumed_encoding : str or None
+        The encoding in which all files were read, if it is another than UTF-8 and neither marked nor declared.
     """
 
     name: str
@@ -63,6 +65,7 @@ class RawTable:
     sources: list[Path] = field(default_factory=list)
     is_view: bool = False
     warnings: list[str] = field(default_factory=list)
+    assumed_encoding: str | None = None
 
     @property
     def has_lines(self) -> bool:
@@ -209,6 +212,9 @@ def _copy_files(
         loaded.line_count,
         sources=files,
         warnings=_encoding_warnings(loaded, key=key),
+        assumed_encoding=next(
+            (name for name, named in loaded.assumed_encodings.items() if len(named) == len(texts)), None
+        ),
     )
 
 

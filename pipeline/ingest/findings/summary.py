@@ -121,7 +121,7 @@ def summarise(
         last_event_at=str(max((kind.last_at for kind in kinds if kind.last_at), default="")),
         customer_count=_count_customers(con, ids, is_whole=accepted + forgotten == read),
         product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
-        digest=_digest(findings.tables),
+        digest=tables_digest(findings.tables),
         warnings=findings.warnings,
         forgotten_count=forgotten,
         joined_count=ids.joined_count,
@@ -262,16 +262,17 @@ def _count_reasons(con: Backend, raw: RawTable, rules: tuple[checks.Rule, ...]) 
     accepted = con.con.execute("select count(*) from accepted_events").fetchone()[0]
     bits = "".join(f", count(*) filter (({checks.REASONS} & {2**bit}) <> 0)" for bit in range(len(rules)))
     rejected, *counts = con.con.execute(f"select count(*){bits} from broken_rows").fetchone()
-    # These two are found while files are split into rows.
-    unsplit = {
-        name: sum(row.reason == name for row in raw.unreadable) for name in ("unreadable_row", "broken_encoding")
-    }
-    by_rule = unsplit | {rule.name: count for rule, count in zip(rules, counts, strict=True)}
+    by_rule = count_unsplit(raw) | {rule.name: count for rule, count in zip(rules, counts, strict=True)}
     return accepted, rejected + len(raw.unreadable), by_rule
 
 
-def _digest(tables: dict[str, RawTable]) -> str:
-    """SHA-256 of all tables, or of the events only if there are no other tables."""
+def count_unsplit(raw: RawTable) -> dict[str, int]:
+    """Rows that could not be split into columns, by rule: found while files are split into rows."""
+    return {name: sum(row.reason == name for row in raw.unreadable) for name in ("unreadable_row", "broken_encoding")}
+
+
+def tables_digest(tables: dict[str, RawTable]) -> str:
+    """SHA-256 of all tables; of a single one, its own."""
     if len(tables) == 1:
-        return tables["events"].digest
+        return next(iter(tables.values())).digest
     return hashlib.sha256("".join(f"{key}\0{table.digest}\0" for key, table in tables.items()).encode()).hexdigest()

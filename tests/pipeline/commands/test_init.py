@@ -68,6 +68,8 @@ def test_an_existing_file_is_kept(orders: Path, tmp_path: Path) -> None:
     out.write_text("mine")
     with pytest.raises(UserError, match=r"shop.yaml: expected a new file, but it exists.*--out, or add --overwrite"):
         written_by([orders], out)
+    with pytest.raises(UserError, match=r"nofile.csv: expected files such as CSV"):
+        written_by([orders / "nofile.csv"], out)
     assert out.read_text() == "mine"
     written_by([orders], out, overwrite=True)
     assert out.read_text() != "mine"

@@ -144,6 +144,37 @@ def test_addresses_as_ids_and_the_currency(tmp_path: Path) -> None:
     assert "ids" not in found.source
 
 
+@pytest.mark.parametrize(("value", "currency"), [("eur", "EUR"), ("€", None), ("euro", None)])
+def test_a_currency_is_a_code(value: str, currency: str | None, tmp_path: Path) -> None:
+    assert described(tmp_path, orders=ORDERS | {"currency": [value] * 3}).currency == currency
+
+
+def test_an_encoding_that_is_not_declared_is_written(tmp_path: Path) -> None:
+    latin = {"sku": ["p1", "p2"], "category": ["Café crème", "Thé à la menthe"]}
+    pd.DataFrame(latin).to_csv(tmp_path / "products.csv", index=False, encoding="cp1252")
+    found = described(tmp_path, orders=ORDERS)
+    assert found.source["products"] == {
+        "path": "products.csv",
+        "encoding": "cp1252",
+        "columns": {"product_id": "sku", "category_path": "category"},
+    }
+    assert "encoding" not in found.events
+    (tmp_path / "products.csv").unlink()
+    log = pd.DataFrame(ORDERS | {"shop": ["Café crème", "Thé à la menthe", "Pâté"]})
+    log.to_csv(tmp_path / "orders.csv", index=False, encoding="cp1252")
+    base = load_params(BASE)
+    with connect(base.engine, folder=tmp_path / "work") as con:
+        tables = load_tables(con, base, [tmp_path / "orders.csv"])
+        assert describe(con, tables, None, folder=tmp_path).events["encoding"] == "cp1252"
+
+
+def test_the_same_columns_in_another_kind_of_file(tmp_path: Path) -> None:
+    pd.DataFrame(ORDERS).to_excel(tmp_path / "orders.xlsx", index=False)
+    [note] = described(tmp_path, orders=ORDERS).notes
+    assert note.startswith("Not used, as files of another kind have the same columns")
+    assert note.endswith(": orders.xlsx.")
+
+
 def test_tables_of_products_and_customers(tmp_path: Path) -> None:
     products = {"sku": ["p1", "p2"], "department": ["Pets", "Tea"], "category": ["Cats", "Green"]}
     customers = {"customer": ["a", "b"], "city": ["Kyiv", "Lviv"]}

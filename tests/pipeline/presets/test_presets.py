@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -53,6 +54,20 @@ def test_an_export_is_read_as_in_pandas(name: str, recognised: bool, tmp_path: P
             line for line in printed.splitlines() if line.startswith("Customers")
         )
     assert "example.org" not in text
+
+
+def test_customers_with_only_voided_orders_of_shopify_are_unknown(tmp_path: Path) -> None:
+    expected = EXPORTS["shopify"][1](tmp_path)
+    table = pd.read_csv(tmp_path / "orders_export.csv", dtype=str)
+    order = table["Name"].map(table.groupby("Name")["Email"].first()).str.lower()
+    left_out = order == order.iloc[0]
+    table.loc[left_out & table["Financial Status"].notna(), "Financial Status"] = "voided"
+    table.to_csv(tmp_path / "orders_export.csv", index=False)
+    out = tmp_path / "shop.yaml"
+    text = init([tmp_path], preset=None, out=out, overwrite=False, progress=SILENT)
+    customers = set(read_events(out)["customer_id"])
+    assert customers == {*expected["customer_id"]} - {order.iloc[0]}
+    assert re.search(rf"Cancelled +{left_out.sum()}  \(left out\)", text)
 
 
 def test_a_grid_without_addresses_says_how_to_export_again(tmp_path: Path) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from ibis.backends.duckdb import Backend
 
 from models.interests import FittedFormula
 from pipeline.commands.backtest import backtest
 from pipeline.commands.train import train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
-from pipeline.config.progress import SILENT
-from pipeline.ingest.source import read_source
+from pipeline.config.progress import SILENT, Progress
+from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.interest_fit import fitted_params, formula_from_params, formula_text
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.database import connect
@@ -55,6 +56,25 @@ def test_the_table_is_printed_and_tracked(params: Callable[..., Params], shop: P
     ]
     logged = mlflow_runs.read_run(store, run.info.run_id).params
     assert "password=***" in logged["source.events.query"] and "hunter2" not in str([logged, run.to_dictionary()])
+
+
+@pytest.mark.parametrize("action", ["warn", "exclude"])
+def test_unusual_customers_are_set_apart_as_in_training(
+    action: str, params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = params(f"outliers.action={action}", "outliers.limits={order_count: 5}")
+    seen: list[tuple[int, int]] = []
+
+    def count(con: Backend, source: Source, given: Params, *, progress: Progress) -> None:
+        whole = read_source(con, settings, rejected_path=None).events
+        seen.append((source.events.customer_id.nunique().execute(), whole.customer_id.nunique().execute()))
+        raise UserError("counted")
+
+    monkeypatch.setattr("pipeline.commands.backtest.run_backtest", count)
+    with pytest.raises(UserError, match="counted"):
+        backtest(settings, progress=SILENT)
+    [(used, whole)] = seen
+    assert used == whole if action == "warn" else used < whole
 
 
 def test_the_formula_text_uses_the_units_of_its_weights(params: Callable[..., Params]) -> None:
