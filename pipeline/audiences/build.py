@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from models.control_groups import detectable_effect, holdout_groups
-from pipeline.audiences.selection import AudienceError, Condition, condition_text, meets, meets_all
+from pipeline.audiences.selection import AudienceError, Condition, EmptyAudienceError, condition_text, meets, meets_all
 from pipeline.config.sections.audiences import AudienceParams, Bounds
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def build_audience(
     Raises
     ------
     AudienceError
-        The audience is not described as the scores need it, or no customer is in it.
+        The audience is not described as the scores need it.
+    EmptyAudienceError
+        No customer is in it.
     """
     definition = definitions[name]
     kept = [column for column in KEPT_COLUMNS if column in scores.columns]
@@ -117,7 +119,7 @@ def build_audience(
         selected = selected.filter(meets(selected, column, condition, separator=separator))
         steps.append(Step(condition_text(column, condition), int(con.execute(selected.count()))))
     if not steps[-1].customer_count:
-        raise AudienceError(
+        raise EmptyAudienceError(
             f"audiences.{name}: no customer meets all conditions. {_what_is_left(steps)}"
             + "".join(_values_there_are(con, scores, column, given) for column, given in definition.where.items())
         )
@@ -129,7 +131,7 @@ def build_audience(
     ]
     table, left, unknown_count = _without(table, [*excluded, *others], known=scores, con=con)
     if table.empty:
-        raise AudienceError(f"audiences.{name}: the exclusions leave no customer. {_what_is_left([*steps, *left])}")
+        raise EmptyAudienceError(f"audiences.{name}: the exclusions leave nobody. {_what_is_left([*steps, *left])}")
     if definition.limit is not None:
         table = table.head(definition.limit)
         left.append(Step(f"the first {definition.limit:,}", len(table)))

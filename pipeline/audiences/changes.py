@@ -26,7 +26,7 @@ from pipeline.stores.writers import write_table
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
-FOLDER = "changes"
+FOLDER, LAST = "changes", "last.parquet"
 TRACKED_COLUMNS = ("segment_id", "interest_segment_id", "value_tier", "lifecycle_stage")
 """Columns of the scores whose changes are kept; ids, so that renaming a segment moves nobody."""
 AUDIENCE = "audience:"
@@ -150,12 +150,13 @@ def keep_score_changes(con: Backend, scores: pa.Table, replaced: Path, params: P
     """Keep what changes when ``scores`` replace those at ``replaced``; call it before they do.
 
     Changes are kept first, because a crash in between is made good by scoring again, while scores without their changes
-    would hide them for ever. Scores of the same moment as the replaced ones add to the changes that are kept for it.
+    would hide them for ever. What the last scoring changed is kept by itself. Scores of the same moment as the replaced
+    ones also add to the changes that are kept for it; if they change nothing, all that is kept stays as it is.
 
     Returns
     -------
     ChangeCounts or None
-        None if there are no scores to compare with, or if they are later than the new ones.
+        Of this scoring. None if there are no scores to compare with, or if they are later than the new ones.
     """
     outputs = params.path(params.outputs.folder)
     try:
@@ -170,11 +171,15 @@ def keep_score_changes(con: Backend, scores: pa.Table, replaced: Path, params: P
     paths = kept_changes(outputs, until=params.as_of - timedelta(seconds=1))
     earlier = con.read_parquet([str(path) for path in paths]) if paths else None
     changed = con.to_pyarrow(score_changes(con, previous, current, earlier, members=members))
+    of_moment = changed
     if before.to_pydatetime() == params.as_of:
-        changed = _added_to(
-            kept_changes(outputs, since=params.as_of - timedelta(seconds=1), until=params.as_of), changed
-        )
-    keep_changes(outputs, changed, params.as_of)
+        if not changed.num_rows:
+            return count_changes(changed, warnings)
+        paths = kept_changes(outputs, since=params.as_of - timedelta(seconds=1), until=params.as_of)
+        of_moment = _added_to(paths, changed)
+        changed = _without_returns(changed, of_moment)
+    keep_changes(outputs, of_moment, params.as_of)
+    write_table(outputs / FOLDER / LAST, changed, mode=files.PRIVATE)
     return count_changes(changed, warnings)
 
 
@@ -199,6 +204,15 @@ def _added_to(paths: Iterable[Path], changed: pa.Table) -> pa.Table:
     """Changes of one moment, kept in ``paths``, and further ones, as one step."""
     tables = [*(pq.read_table(path).cast(changed.schema) for path in paths), changed]
     return to_arrow(net_changes(pa.concat_tables(tables).to_pandas()), changed.schema)
+
+
+def _without_returns(changed: pa.Table, of_moment: pa.Table) -> pa.Table:
+    """The changes of one scoring; a customer who is back where the moment began has not entered the value again."""
+    keys = ["customer_id", "column"]
+    frame = changed.to_pandas()
+    is_moved = pd.MultiIndex.from_frame(frame[keys]).isin(pd.MultiIndex.from_frame(of_moment.select(keys).to_pandas()))
+    entry_count = frame["entry_count"].where(is_moved, (frame["entry_count"] - 1).clip(lower=1))
+    return to_arrow(frame.assign(entry_count=entry_count), changed.schema)
 
 
 def to_arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
@@ -236,6 +250,12 @@ def kept_changes(outputs: Path, *, until: datetime | None = None, since: datetim
         for path, as_of in dated_files(outputs / FOLDER)
         if (since is None or as_of > since) and (until is None or as_of <= until)
     ]
+
+
+def last_changes(outputs: Path) -> Path | None:
+    """The file with what the last scoring changed; None if no changes are kept."""
+    path = outputs / FOLDER / LAST
+    return path if path.exists() else next(reversed(kept_changes(outputs)), None)
 
 
 def net_changes(changes: pd.DataFrame) -> pd.DataFrame:

@@ -108,8 +108,8 @@ def _require_known_to_model(value: str, names: Names, history: SegmentHistory, *
         return  # a segment of the model that no customer is in today
     now = ", ".join(sorted(f"{name} ({segment_id})" for segment_id, name in names.items()))
     raise AudienceError(
-        f"{label}: expected a segment of the scores; {value!r} is none. {_what_became(value, names, history)}"
-        f"Segments now: {now}."
+        f"{label}: expected a segment of the scores, got {value!r}, which is not one. "
+        f"{_what_became(value, names, history)}Segments now: {now}."
     )
 
 

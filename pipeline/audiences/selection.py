@@ -23,6 +23,10 @@ class AudienceError(UserError):
     """An audience cannot be selected as it is described."""
 
 
+class EmptyAudienceError(AudienceError):
+    """Nobody is in an audience."""
+
+
 Condition = Scalar | Sequence[Scalar] | Bounds
 
 

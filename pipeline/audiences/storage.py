@@ -17,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.audiences.build import SEND, Audience, Excluded
+from pipeline.audiences.build import HELD_OUT, SEND, Audience, Excluded
+from pipeline.audiences.selection import AudienceError
 from pipeline.stores import files
 from pipeline.stores.writers import write_table
 
@@ -73,9 +74,16 @@ def list_folder(outputs: Path) -> Path:
 
 
 def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudience:
-    """Keep an audience, and what it was selected by. An effect measured on an earlier one of the moment is deleted."""
+    """Keep an audience, and what it was selected by. An effect measured on an earlier one of the moment is deleted.
+
+    Raises
+    ------
+    AudienceError
+        An earlier one of the moment has another control group.
+    """
     path = dated_file(outputs / FOLDER / audience.name, audience.as_of)
     stored = StoredAudience(audience.name, audience.as_of, path)
+    _require_same_control_group(stored, audience)
     stored.effect_path.unlink(missing_ok=True)
     write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
     files.write_json(
@@ -90,6 +98,31 @@ def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudienc
         },
     )
     return stored
+
+
+def _require_same_control_group(stored: StoredAudience, audience: Audience) -> None:
+    """Refuse to change who was held out of a list that may have been sent: its effect could not be measured any more.
+
+    An audience that nobody was held out of may be made again with a control group.
+    """
+    if not stored.path.exists():
+        return
+    kept = stored.table(["customer_id", "group"])
+    held_out = set(kept.loc[kept["group"] == HELD_OUT, "customer_id"])
+    holds_out = set(audience.table.loc[audience.table["group"] == HELD_OUT, "customer_id"])
+    if not held_out or holds_out & set(kept["customer_id"]) == held_out:
+        return
+    share = stored.holdout_share
+    is_same_share = share == audience.definition.holdout_share
+    cause = (
+        "its conditions or the scores have changed since" if is_same_share else f"repeat it with --holdout {share:g}"
+    )
+    raise AudienceError(
+        f"audiences.{audience.name}: expected the control group that is kept for {stored.as_of:%Y-%m-%d %H:%M} "
+        f"({len(held_out):,} of {len(kept):,} customers held out), got one with {len(holds_out & held_out):,} of them: "
+        f"{cause}. Nothing was written, so that `kindred effect` can still measure the list if it was sent. If it was "
+        f"not, delete {stored.path} to start anew."
+    )
 
 
 def stored_audiences(outputs: Path, name: str | None = None) -> Iterator[StoredAudience]:

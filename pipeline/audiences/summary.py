@@ -10,6 +10,8 @@ from pipeline.audiences.exports import Export
 from pipeline.report.terminal import align_columns, counted
 
 MAX_CONDITION_CHARS = 80
+MAX_RISE = 1.0
+"""Of the share of buyers. Few campaigns do more than double it, so groups that show only more are too small."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,14 @@ def effect_text(audience: Audience) -> str:
     if not held_out:
         return "no effect, as nobody is held out; see --holdout and holdout_share"
     if audience.base_rate is None:
-        return "not known, as the scores have no buy_probability"
+        return (
+            "not known, as the scores predict no purchases (buy_probability). Train on a longer log, promote the run "
+            "and score again"
+        )
     if audience.detectable_rise is None:
         return f"no rise at all, as {counted(held_out, 'customer')} held out are too few"
     base, rise = audience.base_rate, audience.detectable_rise
-    return f"a rise from {base:.1%} to {base + rise:.1%} of customers who buy, or more"
+    shown = f"a rise from {base:.1%} to {base + rise:.1%} of customers who buy, or more"
+    if rise > MAX_RISE * base:
+        return f"no usual effect, as the groups are too small: only {shown}. Hold out more, or send to more customers"
+    return shown

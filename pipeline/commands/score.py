@@ -72,7 +72,8 @@ class ScoringResult:
             lines.append(f"Between         {counted(noise, 'customer')} {verb} between segments (noise)")
         lines.append(border_text(summary))
         if self.changes is not None:
-            lines.append(f"Changed         {self.changes.as_text()}; `kindred changes` lists them")
+            listed = "; `kindred changes` lists them" if self.changes.customer_count else ""
+            lines.append(f"Changed         {self.changes.as_text()}{listed}")
         lines += self.update_lines
         if new := summary.new_categories:
             examples = ", ".join(f"{name[:40]} ({counted(count, 'event')})" for name, count in list(new.items())[:5])

@@ -302,10 +302,21 @@ def params_from_json(text: str, folder: Path) -> Params:
         ) from None
 
 
-def source_fingerprint(params: Params) -> str:
-    """SHA-256 of how the source is read, without paths, passwords and exclusions, which change from day to day."""
+WAYS_OF_WRITING = ("format", "encoding", "delimiter", "sheet", "time_format", "decimal", "thousands")
+"""Keys of a table of the source that say how its values are written, not which values they are."""
+
+
+def source_fingerprint(params: Params, *, as_written: bool = False) -> str:
+    """SHA-256 of what the source holds, without paths, passwords and exclusions, which change from day to day.
+
+    Parameters
+    ----------
+    as_written : bool
+        Also of `WAYS_OF_WRITING`: with others, rows that were read before may have been read wrongly.
+    """
     source = params.redacted().source.model_dump(mode="json", exclude={"exclude"})
     for table in source.values():
         if isinstance(table, dict):
-            table.pop("path", None)
+            for key in ("path", *(() if as_written else WAYS_OF_WRITING)):
+                table.pop(key, None)
     return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()

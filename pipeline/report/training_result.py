@@ -62,7 +62,7 @@ class TrainingResult:
             f"Model    {self.model_uri} (@{self.alias}), of run {self.run_id}",
             *next_lines(
                 {
-                    command(self.params, "score", "--model", self.model_uri): "assign every customer to a segment",
+                    **self._scoring(),
                     command(self.params, "report", run, "--xlsx"): "the report's tables as a workbook",
                     runs_command(self.params): "compare runs in MLflow",
                 }
@@ -70,14 +70,22 @@ class TrainingResult:
             *proposals_text(self.params, self.segments, is_champion=self.alias == "champion"),
         ]
 
+    def _scoring(self) -> dict[str, str]:
+        """The commands that score with this run: a challenger only once it is the champion, whose report is shown."""
+        purpose = "assign every customer to a segment"
+        if self.alias == "champion":
+            return {command(self.params, "score", "--model", self.model_uri): purpose}
+        promote = command(self.params, "promote", self.run_id[:SHORT_ID])
+        worse = ", unless it is worse than the present one" if self.has_champion else ""
+        return {promote: f"make this run the champion{worse}", command(self.params, "score"): f"then {purpose}"}
+
     def _challenger_note(self) -> list[str]:
-        """For a challenger: how to make it the champion, and whose results the outputs folder still holds."""
+        """For a challenger: whose results the outputs folder still holds."""
         if self.alias == "champion":
             return []
         champions = f"{self.report_path.parents[1] / REPORT} is still the champion's"
         reason = champions if self.has_champion else "There is no champion yet"
-        promote = command(self.params, "promote", self.run_id[:SHORT_ID])
-        return [f"         {reason}. To make this run the champion: {promote}"]
+        return [f"         {reason}."]
 
 
 def facet_text(facet: str, segments: pd.DataFrame) -> str:

@@ -89,7 +89,7 @@ def measure_incrementally(
     fingerprint = StateFingerprint(
         model_uri=model_uri,
         params_sha256=trained.model_copy(update={"as_of": datetime(1970, 1, 1, tzinfo=UTC)}).digest(),
-        source_sha256=source_fingerprint(params),
+        source_sha256=source_fingerprint(params, as_written=True),
         customers_sha256=customers_digest(con, params),
     )
     saved = load(task.folder, fingerprint, params.as_of)

@@ -142,11 +142,13 @@ def test_what_cannot_be_measured_is_refused(scored: Params) -> None:
     early = datetime(2025, 11, 1, tzinfo=UTC)
     assert "it was written for 2025-11-01T00:00:00Z" in refusal("everyone", until=early)
     assert "it was written for" in refusal("everyone", until=UNTIL, as_of=datetime(2025, 10, 1, tzinfo=UTC))
+    next(stored_audiences(scored.path(scored.outputs.folder), "everyone")).path.unlink()
     audience(scored, AudienceOptions("everyone", holdout=0.0))
     assert "nobody was held out" in refusal("everyone", until=UNTIL)
 
 
 def test_small_groups_have_no_figures_and_a_short_log_a_warning(scored: Params) -> None:
+    next(stored_audiences(scored.path(scored.outputs.folder), "everyone")).path.unlink()
     audience(scored, AudienceOptions("everyone", limit=60))
     text = effect(scored, "everyone", until=datetime(2025, 12, 20, tzinfo=UTC))
     assert "The effect is not shown: too few buyers." in text

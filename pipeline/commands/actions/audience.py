@@ -24,7 +24,7 @@ from pipeline.audiences.segment_conditions import (
     scored_segments,
     segment_name,
 )
-from pipeline.audiences.selection import CATEGORY, AudienceError, Condition, meets
+from pipeline.audiences.selection import CATEGORY, AudienceError, Condition, EmptyAudienceError, meets
 from pipeline.audiences.storage import control_key, list_folder, store
 from pipeline.audiences.summary import WrittenAudience
 from pipeline.config.params import Params
@@ -70,14 +70,16 @@ class AudienceOptions:
 
 @dataclass(frozen=True)
 class AudiencesResult:
-    """The audiences that were written, and why others were not."""
+    """The audiences that were written, which of all have nobody, and why others were not written."""
 
     written: list[WrittenAudience]
+    empty: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def as_text(self) -> str:
-        """Funnel, groups and files of each audience."""
-        return "\n\n".join(audience.as_text() for audience in self.written)
+        """Funnel, groups and files of each audience, and notes on those without customers."""
+        notes = [f"Note            not written: {text}" for text in self.empty]
+        return "\n\n".join([*(audience.as_text() for audience in self.written), *notes])
 
 
 @dataclass(frozen=True)
@@ -117,21 +119,24 @@ def audience(params: Params, options: AudienceOptions) -> AudiencesResult:
     ------
     UserError
         The scores, the contacts or the one audience asked for cannot be used. If all audiences are asked for, those
-        that can be made are written, and the others are in ``failures``.
+        that can be made are written; those without customers are in ``empty``, and the others in ``failures``.
     """
     _check(params, options)
     with workspace(params) as session:
         shop = _open_shop(session)
         definitions, names, labels = _asked_for(shop, options)
-        written, failures = [], []
+        result = AudiencesResult([])
         for name in names:
             try:
-                written.append(_write(shop, name, definitions, options, labels=labels))
+                result.written.append(_write(shop, name, definitions, options, labels=labels))
             except AudienceError as error:
-                if len(names) == 1:
+                if options.name is None and not labels and isinstance(error, EmptyAudienceError):
+                    result.empty.append(str(error))
+                elif len(names) > 1:
+                    result.failures.append(str(error))
+                else:
                     raise
-                failures.append(str(error))
-    return AudiencesResult(written, failures)
+    return result
 
 
 def _check(params: Params, options: AudienceOptions) -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from pipeline.audiences.changes import AUDIENCE, FOLDER, column_label, kept_changes, net_changes, tag_changes
+from pipeline.audiences.changes import (
+    AUDIENCE,
+    FOLDER,
+    column_label,
+    kept_changes,
+    last_changes,
+    net_changes,
+    tag_changes,
+)
 from pipeline.audiences.scores import read_scores
 from pipeline.audiences.segment_conditions import read_history, scored_segments
 from pipeline.audiences.selection import AudienceError
@@ -39,10 +47,10 @@ def changes(params: Params, *, since: datetime | None, out: Path, tags: bool) ->
     require_known_suffix(out, key="--out", suffixes=EXPORTS)
     files.require_not_read(out, [params.path(params.outputs.scores)])
     with workspace(params) as session:
-        paths = kept_changes(session.folder, since=since)
-        if not paths:
+        paths = [last_changes(session.folder)] if since is None else kept_changes(session.folder, since=since)
+        frames = [pq.read_table(path).to_pandas() for path in paths if path is not None]
+        if not frames:
             raise UserError(_none_kept(session.folder, since))
-        frames = [pq.read_table(path).to_pandas() for path in (paths if since is not None else paths[-1:])]
         net = net_changes(pd.concat(frames, ignore_index=True))
         names = _segment_names(session)
         table = tag_changes(net, names) if tags else _with_names(net, names)
@@ -61,8 +69,8 @@ def _none_kept(folder: Path, since: datetime | None) -> str:
     kept = kept_changes(folder)
     if since is None or not kept:
         return (
-            f"{folder / FOLDER}: expected changes, found none. `kindred score` keeps them from its second scoring on, "
-            "compared with the scores that it replaces."
+            f"{folder / FOLDER}: no changes are kept yet, as they need two scorings. `kindred score` keeps them from "
+            "its second scoring on, compared with the scores that it replaces: score again once the log has new events."
         )
     return f"--since {since:%Y-%m-%d %H:%M}: expected a date before the last scores ({kept[-1].stem[:10]})."
 

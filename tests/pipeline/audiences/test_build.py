@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import ibis
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.audiences.build import HELD_OUT, SEND, Audience, Excluded, build_audience
 from pipeline.audiences.selection import AudienceError, meets
+from pipeline.audiences.summary import effect_text
 from pipeline.config.sections.audiences import AudienceParams, Bounds
 
 N = 1000
@@ -197,3 +199,12 @@ def test_contradictory_bounds_are_refused(bounds) -> None:
 def test_a_control_group_of_all_or_less_than_nobody_is_refused(share) -> None:
     with pytest.raises(ValueError, match="holdout_share"):
         AudienceParams.model_validate({"where": {}, "holdout_share": share})
+
+
+@pytest.mark.parametrize(("rise", "is_too_small"), [(0.04, False), (0.046, False), (0.05, True), (0.787, True)])
+def test_groups_that_show_only_more_than_a_doubling_are_too_small(con, scores, rise: float, is_too_small: bool) -> None:
+    made = replace(built(con, scores, where={}, holdout_share=0.1), base_rate=0.046, detectable_rise=rise)
+    text = effect_text(made)
+    assert f"a rise from 4.6% to {0.046 + rise:.1%} of customers who buy, or more" in text
+    assert ("too small" in text) == is_too_small
+    assert "Train on a longer log" in effect_text(replace(made, base_rate=None))

@@ -194,4 +194,5 @@ def test_an_effect_that_cannot_be_read_or_of_another_draw_is_not_shown(tmp_path:
     assert kept_effect(kept) is None
     keep_effect(kept, measured_of(EQUAL), [])
     assert kept_effect(kept) is not None
+    kept.path.unlink()
     assert kept_effect(kept_audience(tmp_path, groups(1000))) is None

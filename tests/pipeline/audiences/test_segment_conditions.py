@@ -74,7 +74,9 @@ def test_a_segment_without_customers_and_other_conditions_are_let_through() -> N
 
 
 def test_without_a_run_the_segments_of_today_are_named() -> None:
-    with pytest.raises(AudienceError, match=re.escape("'Big' is none. Segments now: Best customers (s1)")):
+    with pytest.raises(
+        AudienceError, match=re.escape("got 'Big', which is not one. Segments now: Best customers (s1)")
+    ):
         require_segments({"segment": "Big"}, {"segment": NOW}, SegmentHistory, labels={"segment": "x"})
 
 

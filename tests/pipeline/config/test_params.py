@@ -388,3 +388,21 @@ def test_folders_of_this_machine_are_left_out_of_a_model(tmp_path: Path) -> None
     assert source_fingerprint(short) == source_fingerprint(params)
     plain = load_params(PARAMS, ())
     assert plain.without_folders().model_dump() == plain.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_same"),
+    [
+        ("source.events.encoding=cp1252", True),
+        ('source.events.delimiter=";"', True),
+        ("source.events.format=csv", True),
+        ("source.products.sheet=Items", True),
+        ('source.events.decimal=","', True),
+        ("source.events.columns.customer_id=buyer", False),
+        ("source.events.event_types.purchase=[sale]", False),
+    ],
+)
+def test_another_way_of_writing_the_tables_is_the_same_shop_but_not_the_same_state(setting: str, is_same: bool) -> None:
+    plain, other = load_params(PARAMS, ()), load_params(PARAMS, (setting,))
+    assert (source_fingerprint(plain) == source_fingerprint(other)) == is_same
+    assert source_fingerprint(plain, as_written=True) != source_fingerprint(other, as_written=True)

@@ -64,7 +64,10 @@ def test_a_challenger_says_whose_report_is_in_the_folder() -> None:
     path = Path("/shop/outputs/challenger-0123/report.html")
     text = result(alias="challenger", report_path=path).as_text()
     assert "/shop/outputs/report.html is still the champion's" in " ".join(text.split())
-    assert "kindred promote 0123456789ab" in text
+    commands = [line[9:].split("  #")[0].strip() for line in text.partition("\nNext")[2].splitlines()]
+    assert "Next     kindred promote 0123456789ab " in text and "unless it is worse" in text
+    assert commands[1].startswith("kindred score --params") and "--model" not in text
+    assert "unless it is worse" not in result(alias="challenger", has_champion=False).as_text()
 
 
 def test_figures_are_written_as_in_the_report() -> None:

@@ -126,7 +126,35 @@ def test_the_control_group_is_kept_and_not_listed(params, scores) -> None:
     base = vip.buy_probability.mean()
     rise = detectable_effect(len(vip) - len(held_out), len(held_out), base)
     assert f"a rise from {base:.1%} to {base + rise:.1%} of customers who buy, or more" in made.as_text()
+    assert ("the groups are too small" in made.as_text()) == (rise > base)
     assert "effect a --until 2025-12-31" in made.as_text()
+
+
+@pytest.mark.parametrize(("again", "what_to_do"), [(None, "--holdout 0.2"), (0.0, "--holdout 0.2"), (0.3, "--holdout")])
+def test_a_control_group_that_is_kept_is_not_replaced_by_another(params, again: float | None, what_to_do: str) -> None:
+    settings = params({"a": {"where": {"segment": "VIP"}}})
+    made = audience(settings, AudienceOptions("a", holdout=0.2)).written[0]
+    (kept,) = stored_audiences(made.path.parents[1], "a")
+    before, listed = kept.path.read_bytes(), made.path.read_bytes()
+    held_out, count = made.audience.count(HELD_OUT), len(made.audience.table)
+    message = refusal(settings, name="a", holdout=again)
+    assert f"({held_out:,} of {count:,} customers held out), got one with " in message
+    assert what_to_do in message and f"delete {kept.path} to start anew" in message
+    assert (kept.path.read_bytes(), made.path.read_bytes()) == (before, listed)
+    assert audience(settings, AudienceOptions("a", holdout=0.2)).written[0].audience.count(HELD_OUT) == held_out
+    kept.path.unlink()
+    assert audience(settings, AudienceOptions("a", holdout=again)).written
+
+
+def test_an_audience_gets_a_control_group_when_it_is_made_again(params, scores, tmp_path: Path) -> None:
+    settings = params({"a": {"where": {"segment": "VIP"}}})
+    assert not audience(settings, AudienceOptions("a")).written[0].audience.count(HELD_OUT)
+    assert audience(settings, AudienceOptions("a", holdout=0.2)).written[0].audience.count(HELD_OUT)
+    fewer = params({"a": {"where": {"segment": "VIP", "spend": {"min": 60}}, "holdout_share": 0.2}})
+    assert "its conditions or the scores have changed since" in refusal(fewer, name="a")
+    # Another date is another campaign.
+    write_scores(tmp_path / "scores.parquet", scores, AS_OF + timedelta(days=1))
+    assert audience(settings, AudienceOptions("a")).written
 
 
 @pytest.mark.parametrize("text", ["VIP", "vip", "s01"])
@@ -158,15 +186,32 @@ def test_each_suffix_holds_the_same_customers(params, scores, tmp_path: Path, su
 
 
 def test_all_audiences_are_written_and_those_that_cannot_be_are_named(params, tmp_path: Path, capsys) -> None:
-    everything = {"a": {"where": {"segment": "VIP"}}, "b": {"where": {"spend": {"min": 9999}}}, "c": {"where": {}}}
+    everything = {"a": {"where": {"segment": "VIP"}}, "b": {"where": {"segment": "Old"}}, "c": {"where": {}}}
     made: AudiencesResult = audience(params(everything), AudienceOptions(out=tmp_path / "lists.sqlite"))
     assert [one.audience.name for one in made.written] == ["a", "c"]
     assert len(made.failures) == 1
-    assert "audiences.b: no customer meets all conditions" in made.failures[0]
+    assert "audiences.b.where.segment: expected a segment" in made.failures[0]
     assert main(["audience", "--params", str(tmp_path / "params.yaml")]) == 2
     printed = capsys.readouterr()
     assert "a, as of 2025-12-01" in printed.out
-    assert "audiences.b: no customer" in printed.err
+    assert "audiences.b.where.segment: expected a segment" in printed.err
+
+
+def test_an_audience_without_customers_is_a_note_unless_it_was_asked_for(params, tmp_path: Path, capsys) -> None:
+    vips = {"where": {"segment": "VIP"}}
+    nobody = {"b": {"where": {"spend": {"min": 9999}}}, "d": {"where": {}, "exclude": {"audiences": ["everyone"]}}}
+    params({"a": vips, **nobody, "everyone": {"where": {}}})
+    arguments = ["audience", "--params", str(tmp_path / "params.yaml")]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "a, as of 2025-12-01" in printed
+    assert "Note            not written: audiences.b: no customer meets all conditions. Customers left: " in printed
+    assert "Note            not written: audiences.d: the exclusions leave nobody." in printed
+    assert not (tmp_path / "outputs" / "audiences" / "b.csv").exists()
+    assert main([*arguments, "b"]) == 2
+    assert "audiences.b: no customer meets all conditions" in capsys.readouterr().err
+    params({"b": nobody["b"]})
+    assert main(arguments) == 0
 
 
 def test_scores_in_csv_give_the_same_list(params, scores, tmp_path: Path) -> None:
@@ -221,7 +266,9 @@ def test_a_tool_gets_addresses_and_two_customers_with_one_address_are_one_row(pa
 
 
 def test_segments_that_are_gone_are_an_error_by_option_and_by_setting(params) -> None:
-    assert "--segment: expected a segment of the scores; 'Old' is none." in refusal(params(), segments=["Old"])
+    assert "--segment: expected a segment of the scores, got 'Old', which is not one." in refusal(
+        params(), segments=["Old"]
+    )
     assert "--interest: expected a segment" in refusal(params(), interests=["Fish"])
     definitions = {"a": {"where": {}, "exclude": {"audiences": ["b"]}}, "b": {"where": {"segment": "Old"}}}
     assert "audiences.b.where.segment: expected a segment" in refusal(params(definitions), name="a")
@@ -253,7 +300,7 @@ def test_an_action_of_the_report_is_an_audience_without_any_setting(params, scor
     assert set(made.table.customer_id) == set(scores.customer_id[is_in]) and made.count(HELD_OUT)
     assert made.table.spend.is_monotonic_decreasing
     # An audience of params.yaml with the same name comes first, and actions are not written unless they are named.
-    own = params({"keep_vips": {"where": {"segment": "VIP"}}})
+    own = params({"keep_vips": {"where": {"segment": "VIP"}}}, "outputs.folder=others")
     [written] = audience(own, AudienceOptions()).written
     assert len(written.audience.table) == (scores.segment == "VIP").sum()
 

@@ -145,6 +145,32 @@ def test_scoring_a_moment_again_adds_to_its_changes(score, params) -> None:
     assert frame.previous_as_of.dt.day.tolist() == [1]
 
 
+def test_scoring_a_moment_again_shows_what_the_last_scoring_changed(score, params, tmp_path: Path) -> None:
+    score(0, {"a": "s1", "b": "s2"})
+    score(1, {"a": "s2", "b": "s2"})
+    assert score(1, {"a": "s1", "b": "s2"}).by_column["segment_id"] == 1
+    path, moment = tmp_path / "out.csv", "2025-12-02 00:00:00"
+    expected = {"customer_id": "a", "what": "segment", "from": "Regulars", "to": "VIP", "entry_count": "1"}
+    (row,) = [row for row in written(params, path) if row["what"] == "segment"]
+    assert row == {**expected, "previous_as_of": moment, "as_of": moment}
+    assert written(params, path, tags=True) == [{"customer_id": "a", "add": "VIP; vips", "remove": "Regulars"}]
+    # All in all a stayed; the same scores once more change nothing and leave the tags of those before.
+    assert written(params, path, since=FIRST) == []
+    assert score(1, {"a": "s1", "b": "s2"}).customer_count == 0
+    assert len(written(params, path, tags=True)) == 1
+    score(2, {"a": "s2", "b": "s2"})
+    score(3, {"a": "s1", "b": "s2"})
+    (row,) = [row for row in written(params, path) if row["what"] == "segment"]
+    assert row["entry_count"] == "2"
+
+
+def test_a_move_and_back_at_one_moment_is_no_second_entry(score, params, tmp_path: Path) -> None:
+    for day, segment in [(0, "s1"), (1, "s2"), (2, "s1"), (2, "s2"), (2, "s3")]:
+        score(day, {"a": segment})
+        (row,) = [row for row in written(params, tmp_path / "out.csv") if row["what"] == "segment"] if day else [{}]
+        assert row.get("entry_count") == {(0, "s1"): None, (2, "s1"): "2"}.get((day, segment), "1")
+
+
 def test_scores_of_an_earlier_moment_are_no_change(score, params) -> None:
     score(5, {"a": "s1"})
     assert score(1, {"a": "s2"}) is None
