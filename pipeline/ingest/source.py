@@ -32,7 +32,8 @@ from pipeline.ingest.findings.summary import ReadingSummary, summarise
 from pipeline.ingest.orders.amounts import refuse_row_values
 from pipeline.ingest.orders.currencies import read_rates, refuse_mixed_currencies
 from pipeline.ingest.orders.fill import fill_by_order, refuse_unfilled
-from pipeline.ingest.orders.returns import add_noted_refunds
+from pipeline.ingest.orders.returns import refuse_exchanges, with_noted_refunds
+from pipeline.stores.database import create_view
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -109,9 +110,12 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     rules = _rules(params, found)
     findings.left_out = check_events(con, params, raw, rules, ids)
     refuse_row_values(con, params, raw)
+    refuse_exchanges(con)
     findings.warnings += refuse_mixed_currencies(con, params, raw)
-    events, duplicate_count = distinct_events(con, params, since=since)
-    events = add_noted_refunds(con, params, raw, events)
+    rows, duplicate_count = distinct_events(con, params)
+    rows = with_noted_refunds(con, rows)
+    # Earlier rows were read to recognise repeats.
+    events = create_view(con, rows if since is None else rows.filter(rows.occurred_at >= since), "events")
     summary = summarise(con, params, findings, rules, products, duplicate_count, ids)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)
