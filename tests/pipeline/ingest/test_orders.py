@@ -519,3 +519,29 @@ def test_an_update_fills_orders_from_rows_before_its_period(shop: Shop, tmp_path
             source = read_source(con, params, rejected_path=None, since=datetime(2025, 1, 2))
             assert source.events.to_pandas().customer_id.tolist() == ["c1"]
             assert source.summary.read_count == 1
+
+
+@pytest.mark.parametrize(
+    ("earlier", "new", "is_refused"),
+    [
+        ("EUR", "USD", True),
+        ("EUR", " eur", False),
+        ("EUR", "", False),
+        ("", "USD", False),
+    ],
+)
+def test_an_update_refuses_another_currency_than_before(shop: Shop, earlier: str, new: str, is_refused: bool) -> None:
+    days = [(1, "purchase", earlier), (1, "view", "GBP"), (2, "purchase", new), (2, "view", "GBP")]
+    rows = [
+        {"occurred_at": f"2025-01-0{day}", "event_type": kind, "currency": currency, "unit_price": 5}
+        for day, kind, currency in days
+    ]
+    pd.DataFrame(rows).assign(customer_id="c1", product_id="p1").to_csv(shop.folder / "log.csv", index=False)
+    log = f"source.events.path={shop.folder / 'log.csv'}"
+    params = load_params(PARAMS, ["source.products=null", "source.customers=null", log])
+    with connect(params.engine, folder=shop.folder / "update") as con:
+        if is_refused:
+            with pytest.raises(SourceError, match=r"Earlier purchases and returns have EUR, and the new ones have USD"):
+                read_source(con, params, rejected_path=None, since=datetime(2025, 1, 2))
+        else:
+            assert len(read_source(con, params, rejected_path=None, since=datetime(2025, 1, 2)).events.to_pandas()) == 2
