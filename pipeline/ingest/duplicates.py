@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import ibis
@@ -14,7 +13,7 @@ from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import EVENT_ID
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
 from pipeline.ingest.sql import quoted
-from pipeline.stores.database import TEMPORARY, create_view, materialise
+from pipeline.stores.database import TEMPORARY, materialise
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
 HASH = "kindred_hash"
 """Column of `checked_rows`: a hash of what repeats have in common."""
+IN_ORDER = ("occurred_at", *(name for name in EVENT_SCHEMA if name != "occurred_at"))
+"""Columns by which the first of several repeats is found. A later repeat never takes the place of an earlier one."""
 MAX_SORTED_HASHES = 2**25
 """Hashes in memory at once, of eight bytes each."""
 RETRY_SECONDS = 10.0
@@ -30,20 +31,25 @@ MIN_RETRIES, MAX_RETRY_SHARE = 10, 0.001
 """More purchases than these that repeat another within `RETRY_SECONDS`, and a larger share, cause a warning."""
 
 
-def distinct_events(con: Backend, params: Params, *, since: datetime | None) -> tuple[ir.Table, int]:
-    """View events of the accepted rows, and the number of rows that repeat another one (by a 64-bit hash).
+def distinct_events(con: Backend, params: Params) -> tuple[ir.Table, int]:
+    """The accepted rows, and the number of rows that repeat another one (by a 64-bit hash).
 
-    Without the repeats if `source.drop_duplicates` says so. Events before ``since`` were read to recognise repeats.
+    Without the repeats if `source.drop_duplicates` says so.
+
+    Returns
+    -------
+    table
+        Columns of `EVENT_SCHEMA`, and row_refund if the log has ``refunded``.
+    int
     """
     accepted, how = con.table("accepted_events", database=TEMPORARY), params.source.drop_duplicates
-    rows, repeated = accepted.select(*EVENT_SCHEMA), _repeated_count(con)
+    columns = [name for name in (*EVENT_SCHEMA, "row_refund") if name in accepted.columns]
+    rows, repeated = accepted.select(*columns), _repeated_count(con)
     if how is not False and repeated:
-        kept = materialise(con, _without_repeats(accepted, how), "distinct_events")
+        kept = materialise(con, _without_repeats(accepted, how, columns), "distinct_events")
         repeated = int(rows.count().to_pyarrow().as_py()) - int(kept.count().to_pyarrow().as_py())
         rows = kept
-    if since is not None and not isinstance(how, bool):
-        rows = rows.filter(rows.occurred_at >= since)
-    return create_view(con, rows, "events"), repeated
+    return rows, repeated
 
 
 def _repeated_count(con: Backend) -> int:
@@ -59,16 +65,16 @@ def _repeated_count(con: Backend) -> int:
     return repeated
 
 
-def _without_repeats(accepted: ir.Table, how: bool | str | float) -> ir.Table:
+def _without_repeats(accepted: ir.Table, how: bool | str | float, columns: list[str]) -> ir.Table:
     """The first of the rows that repeat each other."""
     if how is True:
-        return accepted.select(*EVENT_SCHEMA).distinct()
-    in_order = ibis.window(group_by=HASH, order_by=list(EVENT_SCHEMA))
+        return accepted.select(*columns).distinct()
+    in_order = ibis.window(group_by=HASH, order_by=[*IN_ORDER, *columns[len(IN_ORDER) :]])
     if how == "event_id":
         first = accepted.mutate(place=ibis.row_number().over(in_order))
-        return first.filter(first.place == 0).select(*EVENT_SCHEMA)
+        return first.filter(first.place == 0).select(*columns)
     timed = accepted.mutate(gap=_seconds_since_last(accepted, HASH))
-    return timed.filter((timed.gap > float(how)).fill_null(True)).select(*EVENT_SCHEMA)
+    return timed.filter((timed.gap > float(how)).fill_null(True)).select(*columns)
 
 
 def _seconds_since_last(events: ir.Table, key: str | list[str]) -> ir.FloatingValue:
@@ -87,17 +93,42 @@ def duplicate_key(raw: RawTable, user_columns: dict[str, str], params: Params) -
     SourceError
         The source has no event_id, but repeats are to be recognised by it.
     """
-    how, whole = params.source.drop_duplicates, f"hash({', '.join(EVENT_SCHEMA)})"
+    columns = [*EVENT_SCHEMA, *(["row_refund"] if "refunded" in user_columns else [])]
+    how, whole = params.source.drop_duplicates, f"hash({', '.join(columns)})"
     if isinstance(how, bool):
         return whole
     if how != EVENT_ID:
-        return f"hash({', '.join(name for name in EVENT_SCHEMA if name != 'occurred_at')})"
+        return f"hash({', '.join(name for name in columns if name != 'occurred_at')})"
     if EVENT_ID not in user_columns:
         raise SourceError(
             "source.events: expected a column event_id, as source.drop_duplicates is event_id. Name it in "
             f"source.events.columns: {{event_id: ...}}. Found: {', '.join(raw.columns)}."
         )
     return f"case when {EVENT_ID} is null then {whole} else hash({EVENT_ID}) end"
+
+
+def is_first(params: Params, *, weight: str) -> str:
+    """SQL for whether a row (is_usable) is not a repeat that will be dropped, before rows have prices of their own.
+
+    Parameters
+    ----------
+    weight : str
+        SQL for what the price of a row depends on.
+    """
+    how = params.source.drop_duplicates
+    moment, *others = [weight if name == "unit_price" else name for name in IN_ORDER]
+    whole, order = f"{moment}, {', '.join(others)}", ""
+    if how is False:
+        return "true"
+    if how is True:
+        key = whole
+    elif how == EVENT_ID:
+        key, order = f"case when {EVENT_ID} is null then hash({whole}) else hash({EVENT_ID}) end", f"order by {whole}"
+    else:
+        key, order = ", ".join(others), f"order by {moment}"
+        gap = f"epoch({moment}) - epoch(lag({moment}) over (partition by is_usable, {key} {order}))"
+        return f"coalesce({gap} > {how}, true)"
+    return f"row_number() over (partition by is_usable, {key} {order}) = 1"
 
 
 def rows_before(rows: str, user_columns: dict[str, str], params: Params, period: str) -> str:

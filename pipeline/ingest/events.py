@@ -43,7 +43,7 @@ def check_events(
     if table.has_statuses:
         left_out = count_left_out(con, query, table.statuses)
         query = f"select * from ({query}) where status_group is null"
-    query = with_order_facts(con, params, raw, query)
+    query = with_order_facts(con, params, raw, query, rules)
     found = map_event_columns(raw, table)
     parsed = con.sql(f"select *, {duplicate_key(raw, found, params)} as {HASH} from ({query})")
     if raw.columns[found["occurred_at"]] == "VARCHAR" or needs_copy(found, params):

@@ -30,9 +30,10 @@ from pipeline.ingest.findings.number_formats import grouped_price_warnings, refu
 from pipeline.ingest.findings.rejects import enforce_thresholds, write_rejected
 from pipeline.ingest.findings.summary import ReadingSummary, summarise
 from pipeline.ingest.orders.amounts import refuse_row_values
-from pipeline.ingest.orders.currencies import read_rates, refuse_mixed_currencies
+from pipeline.ingest.orders.currencies import read_rates, refuse_changed_currency, refuse_mixed_currencies
 from pipeline.ingest.orders.fill import fill_by_order, refuse_unfilled
-from pipeline.ingest.orders.returns import add_noted_refunds
+from pipeline.ingest.orders.returns import refuse_exchanges, with_noted_refunds
+from pipeline.stores.database import create_view
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -109,9 +110,14 @@ def read_source(con: Backend, params: Params, *, rejected_path: Path | None, sin
     rules = _rules(params, found)
     findings.left_out = check_events(con, params, raw, rules, ids)
     refuse_row_values(con, params, raw)
+    refuse_exchanges(con)
     findings.warnings += refuse_mixed_currencies(con, params, raw)
-    events, duplicate_count = distinct_events(con, params, since=since)
-    events = add_noted_refunds(con, params, raw, events)
+    if since is not None:
+        refuse_changed_currency(con, params, raw, since)
+    rows, duplicate_count = distinct_events(con, params)
+    rows = with_noted_refunds(con, rows)
+    # Earlier rows were read to recognise repeats.
+    events = create_view(con, rows if since is None else rows.filter(rows.occurred_at >= since), "events")
     summary = summarise(con, params, findings, rules, products, duplicate_count, ids)
     if rejected_path is not None:
         write_rejected(con, params, raw, rules, rejected_path)

@@ -20,6 +20,8 @@ OF_ORDERS = ("order_total", "order_discount", "refunded")
 MAX_UNEQUAL_SHARE = 0.1
 """Of orders with several rows: if more have several values of such a column, it is probably not about the order."""
 ORDER = "over (partition by customer_id, order_id, event_type)"
+IS_COUNTED = "is_counted"
+"""Column: whether a row has a part in what is about its order, as repeats that are dropped have none."""
 
 
 def with_row_prices(query: str, found: Collection[str]) -> str:
@@ -39,18 +41,24 @@ def with_row_prices(query: str, found: Collection[str]) -> str:
     return f"select * replace ({items} as quantity, {price} as unit_price) from ({query})"
 
 
-def _spread_over_rows(query: str, found: Collection[str]) -> str:
-    """Divide what is about an order among its rows by their price; if no price is known, by their quantity, or equally.
+def row_weight(found: Collection[str]) -> str:
+    """SQL for the part of a row in its order: by its price; if no price is known, by its quantity."""
+    price = "amount" if "amount" in found else "quantity * unit_price" if "unit_price" in found else "quantity"
+    return f"greatest(coalesce({price}, 0.0), 0.0)::decimal(38, 9)"
 
-    Sums of decimals do not depend on the order of rows.
+
+def _spread_over_rows(query: str, found: Collection[str]) -> str:
+    """Divide what is about an order among its rows (is_counted) by `row_weight`; equally if all weigh nothing.
+
+    A row that is not counted takes what it would if it were the one that is, so that either can be dropped. Sums of
+    decimals do not depend on the order of rows.
     """
     of_orders = [name for name in OF_ORDERS if name in found]
     if not of_orders:
         return query
-    price = "amount" if "amount" in found else "quantity * unit_price" if "unit_price" in found else "quantity"
-    weight = f"greatest(coalesce({price}, 0.0), 0.0)::decimal(38, 9)"
-    total = f"sum({weight}) {ORDER}"
-    share = f"case when {total} > 0 then {weight}::double / {total}::double else 1.0 / count(*) {ORDER} end"
+    weight, counted = row_weight(found), f"filter ({IS_COUNTED}) {ORDER}"
+    total, count = f"sum({weight}) {counted}", f"greatest(count(*) {counted}, 1)"
+    share = f"case when {total} > 0 then {weight}::double / {total}::double else 1.0 / {count} end"
     of_order = {name: f"max({name}) {ORDER}" for name in of_orders}
     of_row = {name: name for name in of_orders}
     for charge in [name for name in CHARGES if name in found]:
@@ -67,7 +75,7 @@ def _spread_over_rows(query: str, found: Collection[str]) -> str:
         values["amount"] = own["order_total"]
     replaced = ", ".join(f"{value} as {name}" for name, value in values.items())
     unchanged = f" replace ({replaced})" if replaced else ""
-    return f"select *{unchanged}{more} from ({query})"
+    return f"select * exclude ({IS_COUNTED}){unchanged}{more} from ({query})"
 
 
 def refuse_row_values(con: Backend, params: Params, raw: RawTable) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from features.events import EventType
 from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_columns, map_event_columns
 from pipeline.ingest.columns.numbers import as_number
-from pipeline.ingest.columns.texts import as_text
-from pipeline.ingest.columns.times import as_time
+from pipeline.ingest.columns.texts import as_event_type, as_text
+from pipeline.ingest.columns.times import as_time, time_sql
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.sql import literal
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 RATE_COLUMNS = ("currency", "date", "rate")
 SHOWN, MAX_CHARS = 10, 10
 """Currencies in a message, and characters of each."""
+NAME_RATES = (
+    "Name a table of rates (currency, date, rate) in source.rates, and the currency to convert to in `currency`."
+)
 IS_TRADE = f"event_type in ('{EventType.PURCHASE}', '{EventType.RETURN}')"
 
 
@@ -75,6 +79,44 @@ def converted(query: str, params: Params, money_columns: Sequence[str]) -> str:
     )
 
 
+def refuse_changed_currency(con: Backend, params: Params, raw: RawTable, since: datetime) -> None:
+    """Refuse purchases and returns in a currency that those before ``since`` do not have; unless there are rates.
+
+    Whether the earlier rows mix currencies was checked when they were read.
+
+    Raises
+    ------
+    SourceError
+        Names the new and the old currency.
+    """
+    table = params.source.events
+    found = map_event_columns(raw, table)
+    if "currency" not in found or params.source.rates is not None:
+        return
+    kinds = {name: raw.columns[found[name]] for name in ("currency", "event_type", "occurred_at")}
+    code = currency_code(as_text(found["currency"], kinds["currency"]))
+    kind = as_event_type(found["event_type"], kinds["event_type"], table)
+    moment = time_sql(con, "all_raw_events", found["occurred_at"], kinds["occurred_at"], table)
+    new = (
+        f"select distinct currency as code from accepted_events where {IS_TRADE} and unit_price is not null "
+        "and occurred_at >= $since"
+    )
+    earlier = (
+        f"select distinct code from (select {code} as code, {kind} as event_type, {moment} as moment "
+        f"from all_raw_events) where {IS_TRADE} and moment < $since and code is not null"
+    )
+    changed, before = con.con.execute(
+        f"with new as ({new}), earlier as ({earlier}) "
+        "select (select min(code) from (from new except from earlier)), (select min(code) from earlier)",
+        {"since": since},
+    ).fetchone()
+    if changed is not None and before is not None:
+        raise SourceError(
+            f"source.events: expected amounts in one currency. Earlier purchases and returns have "
+            f"{before[:MAX_CHARS]}, and the new ones have {changed[:MAX_CHARS]}. {NAME_RATES}"
+        )
+
+
 def refuse_mixed_currencies(con: Backend, params: Params, raw: RawTable) -> list[str]:
     """Refuse several currencies without rates, and currencies without a rate; warn of one that is not `currency`.
 
@@ -108,8 +150,7 @@ def refuse_mixed_currencies(con: Backend, params: Params, raw: RawTable) -> list
         advice = (
             "Fill the empty ones with source.events.fill_by_order: [currency], or leave these rows out."
             if params.source.rates
-            else "Name a table of rates (currency, date, rate) in source.rates, and the currency to convert to in "
-            "`currency`."
+            else NAME_RATES
         )
         raise SourceError(
             "source.events: expected amounts in one currency, or each with its currency and source.rates. The "

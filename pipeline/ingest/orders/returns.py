@@ -14,14 +14,16 @@ from pipeline.config.params import Params
 from pipeline.config.sections.source import EventsTable
 from pipeline.ingest.columns.column_mapping import map_event_columns
 from pipeline.ingest.columns.texts import as_event_type
-from pipeline.ingest.files.raw_tables import RawTable
-from pipeline.ingest.sql import ROW, quoted
-from pipeline.stores.database import TEMPORARY, create_view, materialise
+from pipeline.ingest.files.raw_tables import RawTable, SourceError
+from pipeline.ingest.sql import quoted
+from pipeline.stores.database import TEMPORARY, materialise
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 SIGNED = ("quantity", "unit_price", "amount", "order_total", "order_discount", "discount")
+OWN_TOTAL = "has_own_total"
+"""Column: whether a negative row has a negative order_total; null for other rows."""
 IS_AMOUNT = f"event_type = '{EventType.RETURN}' and product_id is null and category_path is null"
 
 
@@ -76,11 +78,37 @@ def with_positive_returns(query: str, names: Collection[str], *, negative_rows: 
         is_negative = " or ".join(f"{name} < 0" for name in signed if "discount" not in name)
         is_returned = f"event_type = '{EventType.PURCHASE}' and coalesce({is_negative}, false)"
         kind = f"case when {is_returned} then '{EventType.RETURN}' else event_type end"
-        query = f"select * replace ({kind} as event_type) from ({query})"
+        own_total = f", case when {is_returned} then coalesce(order_total < 0, false) end as {OWN_TOTAL}"
+        more = own_total if "order_total" in names else ""
+        query = f"select * replace ({kind} as event_type){more} from ({query})"
     positive = ", ".join(
         f"case when event_type = '{EventType.RETURN}' then abs({name}) else {name} end as {name}" for name in signed
     )
     return f"select * replace ({positive}) from ({query})"
+
+
+def refuse_exchanges(con: Backend) -> None:
+    """Refuse an order_total of rows bought and rows returned: it is their difference, not the sum of either.
+
+    Raises
+    ------
+    SourceError
+        Counts the orders. A negative order_total is that of the returned rows alone.
+    """
+    if OWN_TOTAL not in con.table("accepted_events", database=TEMPORARY).columns:
+        return
+    count = con.con.execute(
+        "select count(*) from (select 1 from accepted_events where order_id is not null group by customer_id, order_id "
+        f"having count(*) filter (event_type = '{EventType.PURCHASE}') > 0 and count(order_total) > 0 "
+        f"and not bool_or({OWN_TOTAL}))"
+    ).fetchone()[0]
+    if count:
+        raise SourceError(
+            f"source.events.columns: expected an order_total of rows bought, or a negative one of rows returned. "
+            f"{count:,} orders have both kinds of rows (source.events.negative_rows: return) under one order_total. "
+            "Use amount, the total of a row, in place of order_total; or give the returned rows an order_id of their "
+            "own and a negative order_total."
+        )
 
 
 def with_refunds_of_amounts(query: str) -> str:
@@ -91,14 +119,20 @@ def with_refunds_of_amounts(query: str) -> str:
     )
 
 
-def add_noted_refunds(con: Backend, params: Params, raw: RawTable, events: ir.Table) -> ir.Table:
-    """View events, with a return without items for each order that has ``refunded``, at the time of the order."""
-    if "refunded" not in map_event_columns(raw, params.source.events):
-        return events
-    accepted = con.table("accepted_events", database=TEMPORARY)
-    noted = accepted.filter(accepted.event_type == str(EventType.PURCHASE), accepted.row_refund > 0)
+def with_noted_refunds(con: Backend, rows: ir.Table) -> ir.Table:
+    """The rows, with a return without items for each order that has ``refunded``, at the time of the order.
+
+    Parameters
+    ----------
+    rows : table
+        Columns of `EVENT_SCHEMA`, and row_refund if the log has ``refunded``; without the repeats that are dropped.
+    """
+    if "row_refund" not in rows.columns:
+        return rows
+    noted = rows.filter(rows.event_type == str(EventType.PURCHASE), rows.row_refund > 0)
+    noted = noted.mutate(number=ibis.row_number())
     # A row without an order_id is an order of its own.
-    orders = noted.group_by("customer_id", "order_id", row=noted.order_id.isnull().ifelse(noted[ROW], 0)).aggregate(
+    orders = noted.group_by("customer_id", "order_id", row=noted.order_id.isnull().ifelse(noted.number, 0)).aggregate(
         occurred_at=noted.occurred_at.min(),
         unit_price=exact_large_sum(noted.row_refund),
         session_id=noted.session_id.min(),
@@ -106,5 +140,5 @@ def add_noted_refunds(con: Backend, params: Params, raw: RawTable, events: ir.Ta
     )
     returns = orders.mutate(event_type=ibis.literal(str(EventType.RETURN)), quantity=ibis.literal(0.0).cast("float64"))
     unknown = {name: ibis.null(EVENT_SCHEMA[name]) for name in EVENT_SCHEMA if name not in returns.columns}
-    both = events.union(returns.mutate(**unknown).select(*EVENT_SCHEMA))
-    return create_view(con, materialise(con, both, "events_and_refunds"), "events")
+    both = rows.select(*EVENT_SCHEMA).union(returns.mutate(**unknown).select(*EVENT_SCHEMA))
+    return materialise(con, both, "events_and_refunds")

@@ -135,3 +135,56 @@ def test_other_purchases_are_no_retries(params: Callable[..., Params], changed: 
     own = params()
     write_log(own, [100.0 * number + second for number in range(60) for second in (0, 3)], **changed)
     assert warnings_of(own) == []
+
+
+def refunds(params: Params, *, since: datetime | None = None) -> list[tuple[float, float]]:
+    """Seconds after `START` and amounts of the refunds."""
+    with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
+        events = read_source(con, params, rejected_path=None, since=since).events.order_by("occurred_at").to_pandas()
+        given_back = events[events.event_type == "return"]
+        seconds = (given_back.occurred_at - START) / pd.Timedelta(seconds=1)
+        return list(zip(seconds.tolist(), given_back.unit_price.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("how", ["true", "5", "event_id"])
+@pytest.mark.parametrize("order", ["o", None])
+def test_a_refund_of_a_repeated_row_counts_once(params: Callable[..., Params], how: str, order: str | None) -> None:
+    own = params(f"source.drop_duplicates={how}", "source.events.columns={refunded: given_back}")
+    write_log(own, [0, 0, 100], event_id=["x", "x", "y"], order_id=[order, order, "q"], given_back=[2.0, 2.0, 3.0])
+    assert refunds(own) == [(0, 2), (100, 3)]
+
+
+@pytest.mark.parametrize("how", ["5", "event_id"])
+def test_an_update_does_not_repeat_refunds_of_earlier_rows(params: Callable[..., Params], how: str) -> None:
+    own = params(f"source.drop_duplicates={how}", "source.events.columns={refunded: given_back}")
+    # The first two rows are read again, as the third may repeat one of them.
+    write_log(own, [98, 99, 101, 200], event_id=["x", "z", "x", "y"], order_id=["o", "r", "o", "q"], given_back=2.0)
+    assert refunds(own)[-1:] == refunds(own, since=START + timedelta(seconds=100)) == [(200, 2)]
+
+
+def test_a_repeat_never_takes_the_place_of_an_earlier_row(params: Callable[..., Params]) -> None:
+    own = params("source.drop_duplicates=event_id")
+    write_log(own, [0, 200], event_id="x", customer_id=["b", "a"])
+    assert read(own) == ([0], 1)
+    assert read(own, since=START + timedelta(seconds=100))[0] == []
+
+
+@pytest.mark.parametrize(
+    ("how", "prices"),
+    [
+        *((how, prices) for how in ("true", "5", "event_id") for prices in ([60.0, 40.0, 60.0, 40.0], [None] * 4)),
+        ("event_id", [60.0, 40.0, 60.0, 30.0]),
+    ],
+)
+def test_an_order_that_is_there_twice_keeps_its_total_and_discount(
+    params: Callable[..., Params], how: str, prices: list[float | None]
+) -> None:
+    names = "{order_total: total, order_discount: deducted}"
+    own = params(f"source.drop_duplicates={how}", f"source.events.columns={names}")
+    more = {"event_id": ["x", "y", "x", "y"], "product_id": ["p", "q", "p", "q"], "unit_price": prices}
+    write_log(own, [0, 0, 0, 0] if how == "true" else [0, 0, 3, 3], total=100.0, deducted=40.0, **more)
+    with connect(own.engine, folder=own.path(own.outputs.folder)) as con:
+        events = read_source(con, own, rejected_path=None).events.to_pandas()
+    assert len(events) == 2
+    assert events.discount.sum() == pytest.approx(40)
+    assert (events.quantity * events.unit_price - events.discount).sum() == pytest.approx(100)

@@ -232,6 +232,16 @@ def test_the_total_of_an_order_is_counted_once(shop: Shop, is_repeated: bool, ha
     assert (shop.totals.spend, shop.totals.order_count) == (pytest.approx(once.sum()), len(once))
 
 
+@pytest.mark.parametrize("bad", [{"product_id": ""}, {"quantity": -1}, {"postage": "?"}])
+def test_rows_that_are_rejected_take_no_part_of_their_order(shop: Shop, bad: dict[str, Any]) -> None:
+    row = {"order_id": "1", "total": 100, "quantity": 1, "postage": 0}
+    rows = [{**row, "product_id": "a"}, {**row, "product_id": "b"}, {**row, "product_id": "c", **bad}]
+    checks = [f"checks.{name}.error=1.0" for name in ("missing_product_id", "negative_quantity", "unreadable_number")]
+    counts, events = shop.read(rows, *checks, columns={"order_total": "total", "shipping": "postage"})
+    assert counts.rejected_count == 1
+    assert events.unit_price.tolist() == [50, 50]
+
+
 def test_a_row_total_declared_as_the_total_of_orders_is_refused(shop: Shop) -> None:
     lines = random_orders(seed=3)
     with pytest.raises(SourceError, match=r"order_total is about a whole order, but \d+ of \d+ .* use amount"):
@@ -301,6 +311,28 @@ def test_negative_rows_are_returns_if_declared(shop: Shop) -> None:
     amounts = [{"quantity": row["quantity"], "amount": row["quantity"] * row["unit_price"]} for row in rows]
     counts, _ = shop.read(amounts, negative_rows="return")
     assert (shop.totals.spend, shop.totals.refunded) == (35, 16)
+
+
+@pytest.mark.parametrize("totals", [[10, 10], [10, ""], [0, 0]])
+def test_one_total_of_rows_bought_and_returned_is_refused(shop: Shop, totals: list[Any]) -> None:
+    rows = [
+        {"order_id": "1", "quantity": 1, "unit_price": 30, "total": totals[0]},
+        {"order_id": "1", "quantity": -1, "unit_price": 20, "total": totals[1]},
+    ]
+    with pytest.raises(SourceError, match=r"1 orders have both kinds of rows .* Use amount"):
+        shop.read(rows, columns={"order_total": "total"}, negative_rows="return")
+
+
+def test_returned_rows_with_a_total_of_their_own_are_read(shop: Shop) -> None:
+    rows = [
+        {"order_id": "1", "quantity": 1, "total": 30},
+        {"order_id": "1", "quantity": -1, "total": -20},
+        {"order_id": "1", "product_id": "p2", "quantity": -1, "total": ""},
+        {"order_id": "2", "quantity": -1, "total": 5},
+        {"order_id": "3", "quantity": 1, "total": 7},
+    ]
+    shop.read([{"product_id": "p1"} | row for row in rows], columns={"order_total": "total"}, negative_rows="return")
+    assert (shop.totals.spend, shop.totals.refunded) == (37, 25)
 
 
 def test_a_return_may_be_negative_and_needs_no_product(shop: Shop) -> None:
@@ -487,3 +519,29 @@ def test_an_update_fills_orders_from_rows_before_its_period(shop: Shop, tmp_path
             source = read_source(con, params, rejected_path=None, since=datetime(2025, 1, 2))
             assert source.events.to_pandas().customer_id.tolist() == ["c1"]
             assert source.summary.read_count == 1
+
+
+@pytest.mark.parametrize(
+    ("earlier", "new", "is_refused"),
+    [
+        ("EUR", "USD", True),
+        ("EUR", " eur", False),
+        ("EUR", "", False),
+        ("", "USD", False),
+    ],
+)
+def test_an_update_refuses_another_currency_than_before(shop: Shop, earlier: str, new: str, is_refused: bool) -> None:
+    days = [(1, "purchase", earlier), (1, "view", "GBP"), (2, "purchase", new), (2, "view", "GBP")]
+    rows = [
+        {"occurred_at": f"2025-01-0{day}", "event_type": kind, "currency": currency, "unit_price": 5}
+        for day, kind, currency in days
+    ]
+    pd.DataFrame(rows).assign(customer_id="c1", product_id="p1").to_csv(shop.folder / "log.csv", index=False)
+    log = f"source.events.path={shop.folder / 'log.csv'}"
+    params = load_params(PARAMS, ["source.products=null", "source.customers=null", log])
+    with connect(params.engine, folder=shop.folder / "update") as con:
+        if is_refused:
+            with pytest.raises(SourceError, match=r"Earlier purchases and returns have EUR, and the new ones have USD"):
+                read_source(con, params, rejected_path=None, since=datetime(2025, 1, 2))
+        else:
+            assert len(read_source(con, params, rejected_path=None, since=datetime(2025, 1, 2)).events.to_pandas()) == 2
