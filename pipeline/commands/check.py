@@ -16,7 +16,6 @@ from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.findings import clocks
-from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.findings.totals import Totals, shop_totals
 from pipeline.ingest.summaries import read_shop
@@ -40,10 +39,7 @@ def check(params: Params, *, progress: Progress) -> str:
         warnings = (
             sanity_checks.check_as_of_age(params, source.summary)
             + sanity_checks.check_timezone(params, source)
-            + sanity_checks.check_row_totals(observed)
-            + check_line_totals(observed)
-            + check_repeated_discounts(observed)
-            + sanity_checks.check_units(observed, source.products)
+            + sanity_checks.check_purchases(observed, source.products)
             + sanity_checks.check_contact_events(_orders_and_contacts(observed))
             + clocks.check_missing_days(days)
             + clocks.check_exchanged_days(days)

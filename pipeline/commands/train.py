@@ -22,7 +22,6 @@ from pipeline.config.facets import Facet, facets_of, with_facets, with_minimum
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.duplicates import retry_warnings
-from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.source import Source
 from pipeline.ingest.summaries import read_shop
 from pipeline.profiles.build import Profiles, build_profiles
@@ -312,10 +311,7 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
     buyers = profiles.table[profiles.table.order_count > 0]
     warnings = (
         sanity_checks.check_as_of_age(params, source.summary)
-        + sanity_checks.check_row_totals(transactions)
-        + check_line_totals(transactions)
-        + check_repeated_discounts(transactions)
-        + sanity_checks.check_units(transactions, source.products)
+        + sanity_checks.check_purchases(transactions, source.products)
         + sanity_checks.check_contact_events(profiles.table)
         + sanity_checks.check_category_coverage(params, profiles)
         + sanity_checks.check_rfm_ties(buyers, profiles.shop.spec.value_cuts, params)

@@ -9,7 +9,7 @@ import ibis.expr.types as ir
 from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.texts import SEPARATOR, as_category_path, as_text, with_aliases
-from pipeline.ingest.columns.times import time_sql, with_day_order
+from pipeline.ingest.columns.times import whole_time_sql
 from pipeline.ingest.customers.identities import id_distance, resolved
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
@@ -187,15 +187,10 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
         selected.append(f"{id_distance(own_id, params)} as {DISTANCE}")
     moment = ""
     if at in raw.columns:
-        table = with_day_order(con, raw.name, at, raw.columns[at], table, key="source.customers")
-        moment = time_sql(con, raw.name, at, raw.columns[at], table)
+        moment = whole_time_sql(con, raw.name, at, raw.columns[at], table, key="source.customers")
         selected.append(f"{moment} as registered_at")
-    taken = {user_columns["customer_id"], at}
-    renamed = {user_columns[ours]: ours for ours in table.columns if user_columns[ours] not in taken}
-    names = {column: renamed.get(column, column) for column in raw.columns if column not in taken}
-    # A mapped column wins over another column of the table that already has our name.
-    names = {column: name for column, name in names.items() if name not in ("customer_id", "registered_at")}
-    selected += [f"{quoted(column)} as {quoted(name)}" for column, name in names.items()]
+    attributes = _attribute_names(raw, user_columns, {user_columns["customer_id"], at})
+    selected += [f"{quoted(column)} as {quoted(name)}" for column, name in attributes.items()]
     db = con.con
     db.execute(
         f"create or replace table customers as select * from (select {', '.join(selected)} from raw_customers) "
@@ -223,3 +218,11 @@ def read_customers(con: Backend, params: Params, findings: Findings) -> ir.Table
             )
     customers: ir.Table = con.table("customers")
     return customers
+
+
+def _attribute_names(raw: RawTable, user_columns: dict[str, str], taken: set[str]) -> dict[str, str]:
+    """Column of the customers' table -> its name as an attribute, for the columns that are not ``taken``."""
+    renamed = {column: ours for ours, column in user_columns.items() if column not in taken}
+    names = {column: renamed.get(column, column) for column in raw.columns if column not in taken}
+    # A mapped column wins over another column of the table that already has our name.
+    return {column: name for column, name in names.items() if name not in ("customer_id", "registered_at")}

@@ -12,7 +12,7 @@ from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import EVENT_ID, map_event_columns
 from pipeline.ingest.columns.numbers import as_number, declared_format, is_unreadable_number
 from pipeline.ingest.columns.texts import as_category_path, as_event_type, has_long_text, text_of, with_aliases
-from pipeline.ingest.columns.times import time_sql, with_day_order
+from pipeline.ingest.columns.times import time_sql, whole_time_sql
 from pipeline.ingest.customers.exclusions import without_excluded_rows
 from pipeline.ingest.customers.known_ids import CustomerIds
 from pipeline.ingest.duplicates import HASH, duplicate_key, repeat_seconds, rows_before
@@ -130,8 +130,7 @@ def count_before(con: Backend, params: Params, moments: list[datetime]) -> list[
     rows = "all_raw_events" if "all_raw_events" in tables else "raw_events"
     columns = {row[0]: row[1] for row in con.con.execute(f"describe {rows}").fetchall()}
     at = params.source.events.columns.get("occurred_at", "occurred_at")
-    table = with_day_order(con, rows, at, columns[at], params.source.events, key="source.events")
-    moment_sql = time_sql(con, rows, at, columns[at], table)
+    moment_sql = whole_time_sql(con, rows, at, columns[at], params.source.events, key="source.events")
     counts = ", ".join(f"count(*) filter (moment < timestamp {literal(str(moment))})" for moment in moments)
     return list(con.con.execute(f"select {counts} from (select {moment_sql} as moment from {rows})").fetchone())
 

@@ -16,6 +16,7 @@ from features.interests import SHARE_PREFIX
 from features.occasions import local_time
 from features.value import MONEY_COLUMNS, ValueCuts
 from pipeline.config.params import Params, source_fingerprint
+from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.findings.summary import ReadingSummary
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
@@ -90,6 +91,20 @@ def check_timezone(params: Params, source: Source) -> list[str]:
         "most people sleep. Times without an offset are read in source.events.timezone. If the log is in another zone "
         "than the customers' own, such as UTC, set theirs in cards.timezone"
     ]
+
+
+def check_purchases(events: ir.Table, products: ir.Table | None) -> list[str]:
+    """Warnings about prices, discounts and quantities that look wrongly described.
+
+    events (customer_id, event_type, product_id, order_id, quantity, unit_price, discount, and category_path if it is
+            known)     of the window
+    """
+    return (
+        check_row_totals(events)
+        + check_line_totals(events)
+        + check_repeated_discounts(events)
+        + check_units(events, products)
+    )
 
 
 def check_row_totals(events: ir.Table) -> list[str]:

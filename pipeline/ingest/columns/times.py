@@ -70,6 +70,11 @@ def time_sql(con: Backend, rows: str, column: str, kind: str, table: TimedTable)
     return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, largest=largest)
 
 
+def whole_time_sql(con: Backend, rows: str, column: str, kind: str, table: TimedTable, *, key: str) -> str:
+    """`time_sql` for a whole column, which also shows the order of day and month (`with_day_order`)."""
+    return time_sql(con, rows, column, kind, with_day_order(con, rows, column, kind, table, key=key))
+
+
 def with_day_order(con: Backend, rows: str, column: str, kind: str, table: TimedTable, *, key: str) -> TimedTable:
     """``table`` with day_first or month_first as its format, if that is how its times are written.
 

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_columns
 from pipeline.ingest.columns.texts import as_text
-from pipeline.ingest.columns.times import time_sql, with_day_order
+from pipeline.ingest.columns.times import whole_time_sql
 from pipeline.ingest.customers.ids import is_not_a_customer, normalised
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.sql import literal, quoted
@@ -119,7 +119,7 @@ def _create_links(con: Backend, params: Params, raw: RawTable, warnings: list[st
     at = "null::timestamp"
     if "linked_at" in found:
         column, kind = found["linked_at"], raw.columns[found["linked_at"]]
-        at = time_sql(con, raw.name, column, kind, with_day_order(con, raw.name, column, kind, table, key=KEY))
+        at = whole_time_sql(con, raw.name, column, kind, table, key=KEY)
     names = params.source.ids.not_customers
     is_link = " and ".join(
         f"trim({column}) <> '' and not {is_not_a_customer(column, names)}" for column in ("customer_id", "alias_id")

@@ -106,11 +106,7 @@ def summarise(
         accepted_count=accepted,
         rejected_count=rejected,
         rejected_by_rule=by_rule,
-        noted_by_rule={
-            **uncategorised,
-            "discount_above_price": sum(kind.above_price_count for kind in kinds if kind.name == "purchase"),
-            "after_as_of": sum(kind.late_count for kind in kinds),
-        },
+        noted_by_rule=uncategorised | _noted_by_kind(kinds),
         duplicate_count=duplicate_count,
         duplicates_dropped=params.source.drop_duplicates is not False,
         physical_line_count=raw.physical_line_count,
@@ -187,6 +183,14 @@ def _count_by_kind(con: Backend) -> list[_KindCounts]:
         "sum(above_price)::bigint from events_by_product group by 1 order by 2 desc, 1"
     ).fetchall()
     return [_KindCounts(*row) for row in rows]
+
+
+def _noted_by_kind(kinds: list[_KindCounts]) -> dict[str, int]:
+    """Rows that are kept, but pointed out, by rule."""
+    return {
+        "discount_above_price": sum(kind.above_price_count for kind in kinds if kind.name == "purchase"),
+        "after_as_of": sum(kind.late_count for kind in kinds),
+    }
 
 
 def _count_uncategorised(con: Backend, products: ir.Table | None) -> dict[str, int]:
