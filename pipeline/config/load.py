@@ -20,8 +20,8 @@ DEFAULT = Path("params.yaml")
 ARCHETYPES = Path(__file__).with_name("archetypes.yaml")
 """Names and playbooks: the defaults below every params file."""
 Key = tuple[str, ...]
-TABLE_LOCATIONS = ("path", "query")
-"""Keys for the location of a table, which has exactly one of them."""
+TABLE_LOCATIONS = ("path", "query", "sql")
+"""Keys for the location of a table, which has exactly one of them; `sql` comes with `uri`."""
 NAMED_LISTS: dict[Key, str] = {("naming", "archetypes"): "id", ("naming", "traits"): "figure"}
 """Lists whose entries are addressed by name -> the key that holds the name."""
 OPTIONAL_ENTRIES: tuple[Key, ...] = (("cards", "occasions"), ("audiences",))
@@ -104,7 +104,7 @@ def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
 def _merged(below: dict[str, Any], above: dict[str, Any], at: Key = ()) -> dict[str, Any]:
     """``above`` over ``below``, section by section.
 
-    Where ``above`` moves a table to another ``path`` or ``query``, its ``columns`` and ``event_types`` replace those
+    Where ``above`` moves a table to another of `TABLE_LOCATIONS`, its ``columns`` and ``event_types`` replace those
     below, and the table's other keys stay. A section over a list of `NAMED_LISTS` changes its entries by name.
     """
     merged = dict(below)
@@ -121,6 +121,7 @@ def _merged(below: dict[str, Any], above: dict[str, Any], at: Key = ()) -> dict[
             merged[key] = value
     if is_moved_table:
         merged |= {key: above.get(key) for key in TABLE_LOCATIONS}
+        merged["uri"] = above.get("uri", below.get("uri") if merged["sql"] is not None else None)
     return merged
 
 
@@ -251,9 +252,11 @@ def _apply(values: dict[str, Any], override: str, overridden: Collection[str]) -
         del place[last]
     else:
         place[last] = value
-        other = {"path": "query", "query": "path"}.get(last, "") if value is not None else ""
-        if other in place and ".".join((*sections, other)) not in overridden:
-            place[other] = None  # a moved table, as in a file over its base
+        is_moved_table = last in TABLE_LOCATIONS and value is not None
+        others = {*TABLE_LOCATIONS, *(["uri"] if last != "sql" else [])} - {last} if is_moved_table else set()
+        for other in others & place.keys():  # as in a file over its base
+            if ".".join((*sections, other)) not in overridden:
+                place[other] = None
     return _with_names((*sections, last), values)
 
 
@@ -284,7 +287,7 @@ def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
     if problem["type"] == "missing":
         source = _override_source(at, own) or own.get(at[:-1]) or str(path)
         return f"{source}: `{'.'.join(at)}` is missing.{_where_to_copy_from(at)}"
-    sources, is_private = _archetype_sources() | own, at[:2] == PRIVATE
+    sources, is_private = _archetype_sources() | own, at[:2] == PRIVATE or at[-1:] == ("uri",)
     while at and at not in sources and at[:-1] in sources and problem["type"] != "extra_forbidden":
         at = at[:-1]
     place = _override_source(at, sources) or sources.get(at) or str(path)

@@ -43,7 +43,7 @@ from pipeline.config.sections.segments import (
     SweepParams,
 )
 from pipeline.config.sections.source import ChecksParams, SourceParams, Table
-from pipeline.config.types import Language, NonNegative, Section, Share
+from pipeline.config.types import DatabaseVariable, Language, NonNegative, Section, Share
 
 COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 """First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
@@ -74,11 +74,27 @@ class ScoreParams(Section):
     hysteresis: Share = 0.0
 
 
+class TablesParams(Section):
+    """Where scores, changes and audiences are also written as tables: a schema of PostgreSQL, or a folder."""
+
+    uri: DatabaseVariable | None = None
+    schema_name: Annotated[str, Field(min_length=1, max_length=63)] = "kindred"
+    delta: str | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> TablesParams:
+        if (self.uri is None) == (self.delta is None):
+            raise ValueError("expected exactly one of `uri` (of PostgreSQL) and `delta` (a folder)")
+        return self
+
+
 class OutputsParams(Section):
     """Locations of results."""
 
     folder: str
     scores: Annotated[str, Field(pattern=r"\.(parquet|csv)$")]
+    # Not part of a model: it says what is done with its scores.
+    tables: Annotated[TablesParams | None, Field(exclude=True)] = None
 
 
 class TrackingParams(Section):
@@ -317,6 +333,7 @@ def source_fingerprint(params: Params, *, as_written: bool = False) -> str:
     source = params.redacted().source.model_dump(mode="json", exclude={"exclude"})
     for table in source.values():
         if isinstance(table, dict):
-            for key in ("path", *(() if as_written else WAYS_OF_WRITING)):
+            unset = ["sql"] if table.get("sql") is None else []  # fingerprints that were saved before there was sql
+            for key in ("path", "uri", *unset, *(() if as_written else WAYS_OF_WRITING)):
                 table.pop(key, None)
     return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()

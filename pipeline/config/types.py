@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -39,6 +40,20 @@ def _known_zone(value: str) -> str:
 
 
 Timezone = Annotated[str, AfterValidator(_known_zone)]
+
+
+def _names_a_variable(value: str) -> str:
+    if not re.fullmatch(r"\$[A-Za-z_]\w*", value):
+        raise ValueError(
+            "expected the name of an environment variable, such as $SHOP_DATABASE, as params files are shared and kept "
+            "with each run. Put the address into the variable: "
+            "export SHOP_DATABASE=postgresql://user:password@host/database"
+        )
+    return value
+
+
+DatabaseVariable = Annotated[str, AfterValidator(_names_a_variable)]
+"""The address of a database: only the name of the environment variable that holds it."""
 
 
 class Text(Section):

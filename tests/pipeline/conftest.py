@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
 from pipeline.simulate import simulate
+from tests import postgres
 from tests.conftest import PARAMS, BuildOnce, copy_store
 
 ADDED = ("monitor", "wholesale0", "wholesale1", "wholesale2")
@@ -103,6 +105,28 @@ def params(tmp_path: Path, shop: Path, mlflow_store: Path) -> Callable[..., Para
         return params_in(tmp_path, shop, *more)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The address of a PostgreSQL server; each worker starts its own."""
+    for driver in ("adbc_driver_postgresql", "psycopg"):
+        pytest.importorskip(driver, reason=f"{driver} of the extra `databases` or `dev` is not installed")
+    programs = postgres.find_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed, such as by: apt-get install postgresql")
+    with postgres.server(programs) as uri:
+        yield uri
+
+
+@pytest.fixture
+def database(postgres_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty database, which the environment variable SHOP_DATABASE holds."""
+    name = f"shop_{secrets.token_hex(4)}"
+    uri = f"{postgres_server.rpartition('/')[0]}/{name}"
+    postgres.query(postgres_server, f"create database {name}", autocommit=True)
+    monkeypatch.setenv("SHOP_DATABASE", uri)
+    yield uri
 
 
 @pytest.fixture(scope="session")

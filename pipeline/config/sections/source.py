@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from features.events import EventType
-from pipeline.config.types import Count, Section, Share, Timezone
+from pipeline.config.types import Count, DatabaseVariable, Section, Share, Timezone
 
 
 def _known_encoding(value: str) -> str:
@@ -37,6 +37,8 @@ class Table(Section):
 
     path: str | list[str] | None = None
     query: str | None = None
+    uri: DatabaseVariable | None = None
+    sql: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     format: Literal["auto", "parquet", "csv", "json", "excel"] = "auto"
     encoding: Annotated[str, AfterValidator(_known_encoding)] = "auto"
@@ -45,9 +47,11 @@ class Table(Section):
     sheet: str | None = None
 
     @model_validator(mode="after")
-    def _one_of_path_and_query(self) -> Table:
-        if (self.path is None) == (self.query is None):
-            raise ValueError("expected exactly one of `path` and `query`")
+    def _one_location(self) -> Table:
+        if sum(place is not None for place in (self.path, self.query, self.sql)) != 1:
+            raise ValueError("expected exactly one of `path`, `query` and `sql`")
+        if (self.sql is None) != (self.uri is None):
+            raise ValueError("expected `sql` (a SELECT) and `uri` (such as $SHOP_DATABASE) together")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Loads files and queries as raw tables, in which each row has its file and its number in that file."""
+"""Loads files, queries and databases as raw tables, in which each row has its file and its number in that file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipeline.config.errors import UserError, without_passwords
 from pipeline.config.params import Params
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.archives import text_files
+from pipeline.ingest.files.database_tables import load_rows
 from pipeline.ingest.files.digests import files_digest
 from pipeline.ingest.files.formats import FileError, file_kind, is_archive
 from pipeline.ingest.files.queries import QueryNames, names_in_query, query_hint, replace_files
@@ -24,6 +25,7 @@ from pipeline.ingest.files.text_files import LoadedLines, Unreadable, load_lines
 from pipeline.ingest.files.workbooks import load_workbooks
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
 from pipeline.stores.database import is_disk_full, private_folder
+from pipeline.stores.databases.rows import source_file
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -143,7 +145,7 @@ def _matching_files(place: Path) -> list[Path]:
 
 
 def source_files(params: Params) -> list[Path]:
-    """Files of all tables of ``params.source``, also those that a query names, and the list of excluded customers.
+    """Files of all tables of ``params.source``, those of queries and databases too, and the list of excluded customers.
 
     Raises
     ------
@@ -160,6 +162,8 @@ def source_files(params: Params) -> list[Path]:
             names = names_in_query(table.query)
             for text in [*(table.name for table in names.tables), *names.texts]:
                 found += _matching_files(params.path(os.path.expanduser(text)))
+        elif table is not None and table.uri is not None:
+            found += filter(None, [source_file(table.uri, params.folder)])
         elif table is not None:
             found += resolve_files(table, params, key=f"source.{name}")
     return found
@@ -168,6 +172,9 @@ def source_files(params: Params) -> list[Path]:
 def read_raw(con: Backend, table: Table, params: Params, *, name: str, key: str) -> RawTable:
     """Load ``table`` as the raw table or view ``name``, with columns kindred_file and kindred_row added."""
     db = con.con
+    if table.sql is not None and table.uri is not None:
+        warnings = load_rows(db, table.uri, table.sql, name, folder=params.folder, key=key)
+        return replace(_query_result(db, name, []), warnings=warnings)
     if table.query is not None:
         return _from_query(db, table, table.query, params, name=name, key=key)
     files = resolve_files(table, params, key=key)

@@ -54,9 +54,9 @@ def test_columns_of_a_moved_table_replace_those_of_the_base(tmp_path: Path) -> N
 
 
 def test_a_table_has_one_location(tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match="exactly one of `path` and `query`"):
+    with pytest.raises(ParamsError, match="exactly one of `path`, `query` and `sql`"):
         load_params(write_shop_and_changes(tmp_path, "query: x, path: y"))
-    with pytest.raises(ParamsError, match="exactly one of `path` and `query`"):
+    with pytest.raises(ParamsError, match="exactly one of `path`, `query` and `sql`"):
         load_params(PARAMS, ["source.events.query=x", "source.events.path=y"])
     assert load_params(PARAMS, ["source.events.query=x", "source.events.path=null"]).source.events.query == "x"
 

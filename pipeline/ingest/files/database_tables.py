@@ -1,0 +1,70 @@
+"""Loads the rows of a database as a raw table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.ingest.sql import FILE, ROW, create_table, quoted
+from pipeline.stores.databases.connections import DatabaseError
+from pipeline.stores.databases.rows import read_rows
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+BATCH = "database_rows"
+IS_INFINITE = "not isfinite({0}) or {0} < '200000-01-01 (BC)'::timestamp"
+"""SQL for a time; PostgreSQL's infinities arrive as years before 290000 BC."""
+
+
+def load_rows(db: DuckDBPyConnection, variable: str, sql: str, name: str, *, folder: Path, key: str) -> list[str]:
+    """Create table ``name`` from a SELECT, a batch at a time, with kindred_file (null) and kindred_row.
+
+    Returns
+    -------
+    list of str
+        Warnings, for infinite times, which become null.
+
+    Raises
+    ------
+    DatabaseError
+        See `read_rows`; or the SELECT has no columns, or several of one name.
+    """
+    with closing(read_rows(variable, sql, folder=folder, key=key)) as batches:
+        count = 0
+        for batch in batches:
+            rows = f"select *, null::integer as {FILE}, {count} + row_number() over () as {ROW} from {BATCH}"
+            if not count and not batch.num_rows:
+                _require_columns(batch.schema.names, key=key)
+                rows = f"{create_table(name, is_temporary=False)} as {rows}"
+            else:
+                rows = f"insert into {quoted(name)} {rows}"
+            db.register(BATCH, batch)
+            db.execute(rows)
+            db.unregister(BATCH)
+            count += batch.num_rows
+    return _drop_infinite_times(db, name, key=key)
+
+
+def _require_columns(names: Sequence[str], *, key: str) -> None:
+    if not names:
+        raise DatabaseError(f"{key}.sql: expected one SELECT, found a statement without columns.")
+    repeated = sorted({each for each in names if [name.lower() for name in names].count(each.lower()) > 1})
+    if repeated:
+        raise DatabaseError(
+            f"{key}.sql: expected a name of its own for each column. Repeated: {', '.join(repeated)}. Rename with AS."
+        )
+
+
+def _drop_infinite_times(db: DuckDBPyConnection, name: str, *, key: str) -> list[str]:
+    warnings = []
+    for column, kind, *_ in db.execute(f"describe {quoted(name)}").fetchall():
+        if kind == "DATE" or kind.startswith("TIMESTAMP"):
+            is_infinite = IS_INFINITE.format(f"{quoted(column)}::timestamp")
+            [(count,)] = db.execute(f"select count(*) from {quoted(name)} where {is_infinite}").fetchall()
+            if count:
+                db.execute(f"update {quoted(name)} set {quoted(column)} = null where {is_infinite}")
+                warnings.append(f"{key}: {count:,} times in column {column!r} are infinite and were left empty")
+    return warnings

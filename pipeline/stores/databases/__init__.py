@@ -1,0 +1,1 @@
+"""Databases as sources of rows, and as targets of tables."""
