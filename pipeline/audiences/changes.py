@@ -31,6 +31,8 @@ TRACKED_COLUMNS = ("segment_id", "interest_segment_id", "value_tier", "lifecycle
 """Columns of the scores whose changes are kept; ids, so that renaming a segment moves nobody."""
 AUDIENCE = "audience:"
 """A change of membership in an audience is a change of the column with this prefix, whose only value is its name."""
+CHANGE_KEY = ("customer_id", "column", "as_of")
+"""Columns of the changes that tell rows apart."""
 CHANGE_COLUMNS = ("customer_id", "column", "before", "after", "previous_as_of", "as_of", "entry_count")
 SIGNS = {"add": "after", "remove": "before"}
 """What happens to the tag of a value."""
@@ -175,8 +177,7 @@ def keep_score_changes(con: Backend, scores: pa.Table, replaced: Path, params: P
     if before.to_pydatetime() == params.as_of:
         if not changed.num_rows:
             return count_changes(changed, warnings)
-        paths = kept_changes(outputs, since=params.as_of - timedelta(seconds=1), until=params.as_of)
-        of_moment = _added_to(paths, changed)
+        of_moment = _added_to(changes_of(outputs, params.as_of), changed)
         changed = _without_returns(changed, of_moment)
     keep_changes(outputs, of_moment, params.as_of)
     write_table(outputs / FOLDER / LAST, changed, mode=files.PRIVATE)
@@ -200,9 +201,9 @@ def _members_before_and_now(
     return members, warnings
 
 
-def _added_to(paths: Iterable[Path], changed: pa.Table) -> pa.Table:
-    """Changes of one moment, kept in ``paths``, and further ones, as one step."""
-    tables = [*(pq.read_table(path).cast(changed.schema) for path in paths), changed]
+def _added_to(kept: pa.Table | None, changed: pa.Table) -> pa.Table:
+    """Changes that are kept for a moment, and further ones, as one step."""
+    tables = [*([] if kept is None else [kept.cast(changed.schema)]), changed]
     return to_arrow(net_changes(pa.concat_tables(tables).to_pandas()), changed.schema)
 
 
@@ -250,6 +251,12 @@ def kept_changes(outputs: Path, *, until: datetime | None = None, since: datetim
         for path, as_of in dated_files(outputs / FOLDER)
         if (since is None or as_of > since) and (until is None or as_of <= until)
     ]
+
+
+def changes_of(outputs: Path, as_of: datetime) -> pa.Table | None:
+    """All changes that are kept for a moment."""
+    paths = kept_changes(outputs, since=as_of - timedelta(seconds=1), until=as_of)
+    return pq.read_table(paths[0]) if paths else None
 
 
 def last_changes(outputs: Path) -> Path | None:

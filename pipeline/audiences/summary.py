@@ -22,6 +22,8 @@ class WrittenAudience:
     ----------
     next_command : str
         Measures the effect; empty without a control group.
+    tables : str
+        The table of `outputs.tables` that was written; empty if there is none.
     """
 
     audience: Audience
@@ -29,6 +31,7 @@ class WrittenAudience:
     next_command: str
     export: Export | None = None
     contacts_notes: list[str] = field(default_factory=list)
+    tables: str = ""
 
     def as_text(self) -> str:
         """The funnel, the groups, the effect that they can show, warnings, and the file."""
@@ -48,6 +51,8 @@ class WrittenAudience:
             *(f"Warning         {warning}" for warning in self._warnings()),
             f"List            {self.path}{self._list_text()}",
         ]
+        if self.tables:
+            lines.append(f"Table           {self.tables}")
         if self.next_command:
             lines.append(f"Next            {self.next_command}    # what it brought, once that day is there")
         return "\n".join(lines)

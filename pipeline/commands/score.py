@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from pipeline.audiences.changes import ChangeCounts, keep_score_changes
+from pipeline.audiences.changes import CHANGE_KEY, ChangeCounts, changes_of, keep_score_changes
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
@@ -27,6 +27,8 @@ from pipeline.scoring.score_table import DRIFT_COLUMNS, score_profiles, score_ta
 from pipeline.scoring.trained_model import TrainedModel, open_model, segments_at_training
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, mlflow_runs, model_registry
+from pipeline.stores.databases.tables import Tables, target_tables
+from pipeline.stores.databases.target_table import TargetTable
 from pipeline.stores.workspace import Workspace, workspace
 from pipeline.stores.writers import require_known_suffix, write_table
 
@@ -41,6 +43,8 @@ class ScoringResult:
         What an update read and measured, and other notes on the log.
     changes : ChangeCounts or None
         How many customers moved since the scores that these replace; None if that is not known.
+    tables : str or None
+        The tables of `outputs.tables` that were written, if any.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class ScoringResult:
     update_lines: list[str]
     next_command: str
     changes: ChangeCounts | None = None
+    tables: str | None = None
 
     def as_text(self) -> str:
         """Customers per segment compared with training, for each facet, followed by warnings and file names."""
@@ -83,6 +88,7 @@ class ScoringResult:
         lines += [
             f"Model           {self.model_uri}",
             f"Scores          {self.path}",
+            *([f"Tables          {self.tables}"] if self.tables else []),
             f"Next            {self.next_command}    # why a customer is in a segment; CUSTOMER is a customer_id",
             *paragraphs("Warnings", self.warnings),
         ]
@@ -105,6 +111,11 @@ def score(
     """
     require_known_suffix(out, key="--out")
     files.require_not_read(out, source_files(params))
+    # Scores at another place are a look at something else: their changes are no news of the shop.
+    is_usual = out == params.path(params.outputs.scores)
+    target = target_tables(params) if is_usual else None
+    if target is not None:
+        target.require_usable()
     with workspace(params) as session:
         trained = open_model(session, model_uri)
         measured = _measure(session, trained, out, update=update, progress=progress)
@@ -127,9 +138,8 @@ def score(
         )
         progress("writing")
         table = score_table(profiles, predicted, as_trained, trained.model)
-        # Scores at another place are a look at something else: their changes are no news of the shop.
-        is_usual = out == params.path(params.outputs.scores)
         changes = keep_score_changes(session.con, table, out, params) if is_usual else None
+        tables = _write_tables(target, table, params) if target is not None else None
         _write(out, table, params, trained, measured)
         measured.commit()
     model_option = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
@@ -141,6 +151,7 @@ def score(
         update_lines=measured.summary_lines(len(predicted)),
         next_command=command(params, "explain", "CUSTOMER", *model_option),
         changes=changes,
+        tables=tables,
     )
 
 
@@ -220,6 +231,15 @@ def _write(out: Path, table: pa.Table, params: Params, trained: TrainedModel, me
         versions=mlflow_runs.versions(),
         row_counts={"scores": table.num_rows, "rejected": measured.reading.rejected_count},
     )
+
+
+def _write_tables(target: Tables, scores: pa.Table, params: Params) -> str:
+    """Write scores and changes as tables, before the file: if that fails, scoring again writes both."""
+    tables = [TargetTable("scores", scores)]
+    changes = changes_of(params.path(params.outputs.folder), params.as_of)
+    if changes is not None:
+        tables.append(TargetTable("changes", changes, CHANGE_KEY, params.as_of))
+    return ", ".join(written.as_text() for written in target.write(tables))
 
 
 def border_text(summary: ScoringSummary) -> str:

@@ -175,16 +175,16 @@ def _write_xlsx(table: pa.Table, path: Path, name: str) -> int:
 
 
 def _write_sqlite(table: pa.Table, path: Path, name: str) -> int:
-    quoted = ", ".join(f"{_quoted(field.name)} {_sqlite_type(field.type)}" for field in table.schema)
+    columns = ", ".join(f"{quoted(field.name)} {_sqlite_type(field.type)}" for field in table.schema)
     marks = ", ".join("?" * table.num_columns)
     rows = zip(*(column.to_pylist() for column in _without_lists(table)), strict=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as con:
         con.execute("begin immediate")
         try:
-            con.execute(f"drop table if exists {_quoted(name)}")
-            con.execute(f"create table {_quoted(name)} ({quoted})")
-            con.executemany(f"insert into {_quoted(name)} values ({marks})", rows)
-            count = con.execute(f"select count(*) from {_quoted(name)}").fetchone()[0]
+            con.execute(f"drop table if exists {quoted(name)}")
+            con.execute(f"create table {quoted(name)} ({columns})")
+            con.executemany(f"insert into {quoted(name)} values ({marks})", rows)
+            count = con.execute(f"select count(*) from {quoted(name)}").fetchone()[0]
         except BaseException:
             con.execute("rollback")
             raise
@@ -199,11 +199,12 @@ def _write_duckdb(table: pa.Table, path: Path, name: str) -> int:
     with closing(duckdb.connect(path)) as con:
         path.chmod(mode)
         con.register("kindred_rows", table)
-        con.execute(f"create or replace table {_quoted(name)} as select * from kindred_rows")  # one transaction
-        return int(con.execute(f"select count(*) from {_quoted(name)}").fetchall()[0][0])
+        con.execute(f"create or replace table {quoted(name)} as select * from kindred_rows")  # one transaction
+        return int(con.execute(f"select count(*) from {quoted(name)}").fetchall()[0][0])
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """An identifier, quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import ibis.expr.types as ir
+import pyarrow as pa
 
 from pipeline.audiences.build import HELD_OUT, SEND, Audience, build_audience
 from pipeline.audiences.effect import effect_command
@@ -32,6 +33,8 @@ from pipeline.config.sections.audiences import AudienceParams
 from pipeline.ingest.customers.contacts import Contacts, read_contacts
 from pipeline.ingest.files.raw_tables import resolve_files, source_files
 from pipeline.stores import files, mlflow_runs
+from pipeline.stores.databases.tables import target_tables
+from pipeline.stores.databases.target_table import AUDIENCE_PREFIX, TargetTable
 from pipeline.stores.workspace import Workspace, workspace
 from pipeline.stores.writers import DATABASES, EXPORTS, export_table, require_known_suffix
 
@@ -271,6 +274,10 @@ def _write(
         table, written = made.table, replace(written, export=made, contacts_notes=_contacts_notes(shop, built))
     store(outputs, built, model_uri=shop.model_uri)
     export_table(out, table, name=name, mode=files.PRIVATE)
+    target = target_tables(params) if options.out is None and options.tool is None else None
+    if target is not None:
+        listed = TargetTable(f"{AUDIENCE_PREFIX}{name}", pa.Table.from_pandas(table, preserve_index=False))
+        written = replace(written, tables=target.write([listed])[0].as_text())
     return written
 
 
