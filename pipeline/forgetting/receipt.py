@@ -21,8 +21,8 @@ NOT_REMOVED = (
     "MLflow: metrics, figures and reports of earlier trainings are aggregates; the figure `map` shows customers as "
     "points without ids.",
     "Reports and counts of audiences that were written before.",
-    "Files for other tools that hold addresses without ids, files written or copied elsewhere, and lists that tools "
-    "have imported: delete the customer there.",
+    "Files for other tools that hold addresses without ids, files and tables written or copied elsewhere, backups of "
+    "databases, and lists that tools have imported: delete the customer there.",
     "The log and the contacts themselves: Kindred only reads them.",
 )
 IN_MODELS = (
@@ -30,6 +30,7 @@ IN_MODELS = (
     "use must not change unnoticed. Train again, promote the new model, and delete these versions."
 )
 FILES, REMOVED = "files", "removed_row_counts"
+TABLES = "tables of outputs.tables"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def make_receipt(
     held: Sequence[HeldRows],
     models: Sequence[ModelRows],
     *,
+    table_row_count: int,
     unknown_count: int,
 ) -> Receipt:
     """The receipt for what was found; of a forgetting that was interrupted, what its first attempt had found."""
@@ -84,6 +86,8 @@ def make_receipt(
     removed: dict[str, int] = {}
     for file in held:
         removed[file.place] = removed.get(file.place, 0) + file.row_count
+    if table_row_count:
+        removed[TABLES] = table_row_count
     content = {
         "as_of": params.as_of.isoformat(),
         "customer_count": len(customer_ids),

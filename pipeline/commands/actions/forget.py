@@ -27,6 +27,7 @@ from pipeline.report.next_steps import command
 from pipeline.report.terminal import align_columns, counted
 from pipeline.scoring import state
 from pipeline.stores import files, mlflow_runs
+from pipeline.stores.databases.tables import target_tables
 from pipeline.stores.forgotten import new_list, read_list, write_list
 from pipeline.stores.model_rows import ModelRows, models_with_rows
 from pipeline.stores.workspace import Workspace, workspace
@@ -37,7 +38,7 @@ SHOWN_POSITIONS = 5
 def forget(
     params: Params, customer_ids: Sequence[str], *, add_unknown: bool = False, progress: Callable[[str], None]
 ) -> str:
-    """Remove customers from all files below the outputs folder and from the scores, and put them on the list.
+    """Remove customers from all files below the outputs folder, the scores and tables, and put them on the list.
 
     What is to be removed is found first, and nothing is changed if that fails. The list comes before the files, so no
     command that runs after a crash sees the customers; the same command again removes the rest.
@@ -52,7 +53,7 @@ def forget(
     Raises
     ------
     UserError
-        No id is given, an id is unknown, or a file is damaged. Nothing was changed.
+        No id is given, an id is unknown, a file is damaged, or the tables cannot be reached. Nothing was changed.
     """
     if not any(customer_ids):
         raise UserError("kindred forget: expected at least one customer id, or --file with one id per line.")
@@ -64,6 +65,8 @@ def forget(
         _delete_leftovers(session.folder)
         progress("looking for the customers")
         held = find_rows(params, customers)
+        target = target_tables(params)
+        table_rows = target.count_rows(all_ids) if target is not None else 0
         listed = read_list(params) or new_list(params)
         seen = {each for file in held if file.place != REJECTED for each in file.ids}
         known = set(resolve_ids(session.con, params, seen).values())
@@ -71,10 +74,14 @@ def forget(
         if unknown and not add_unknown:
             raise _unknown_ids(customer_ids, {given for given, person in persons.items() if person in unknown})
         models = models_with_rows(session.store) if mlflow_runs.has_store(params) else []
-        receipt = make_receipt(params, listed, ids, held, models, unknown_count=len(unknown))
+        receipt = make_receipt(
+            params, listed, ids, held, models, table_row_count=table_rows, unknown_count=len(unknown)
+        )
         receipt.write()
         write_list(params, listed.with_customers(all_ids))
         progress("removing")
+        if target is not None:
+            target.delete_rows(all_ids)
         _remove(session, customers, held, receipt)
         path = receipt.finish()
     return _as_text(params, receipt, models, path)

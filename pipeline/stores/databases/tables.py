@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from pipeline.config.params import Params
+from pipeline.stores.databases.connections import DatabaseError
 from pipeline.stores.databases.delta import DeltaTables
 from pipeline.stores.databases.postgresql import PostgresTables
-from pipeline.stores.databases.target_table import TargetTable, WrittenRows
+from pipeline.stores.databases.target_table import KEY, TargetTable, WrittenRows
 
 
 class Tables(Protocol):
@@ -29,10 +29,22 @@ class Tables(Protocol):
 
 
 def target_tables(params: Params) -> Tables | None:
-    """The target that ``outputs.tables`` names, if any."""
+    """The target that ``outputs.tables`` names, if any.
+
+    Raises
+    ------
+    DatabaseError
+        Delta tables are to lie in the outputs folder.
+    """
     target = params.outputs.tables
     if target is None:
         return None
     if target.uri is not None:
         return PostgresTables(target.uri, target.schema_name)
-    return DeltaTables(Path(params.path(target.delta or "")))
+    folder = params.path(target.delta or "")
+    if folder.is_relative_to(params.path(params.outputs.folder)):
+        raise DatabaseError(
+            f"{KEY}.delta: expected a folder outside of outputs.folder, as `kindred forget` writes each file in there "
+            "anew, which a Delta table does not allow. Name another folder."
+        )
+    return DeltaTables(folder)

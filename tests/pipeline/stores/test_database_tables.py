@@ -310,6 +310,9 @@ def test_params_choose_the_target(tmp_path: Path) -> None:
     assert params.digest() == load_params(PARAMS).digest()
     folder = load_params(PARAMS, [f"outputs.tables={{delta: {tmp_path / 'lake'}}}"])
     assert target_tables(folder) == DeltaTables(tmp_path / "lake")
+    inside = load_params(PARAMS, [f"outputs.folder={tmp_path}", f"outputs.tables={{delta: {tmp_path / 'lake'}}}"])
+    with pytest.raises(UserError, match=r"outputs\.tables\.delta: expected a folder outside of outputs\.folder"):
+        target_tables(inside)
     for value in ("{schema_name: x}", "{uri: $A, delta: lake}"):
         with pytest.raises(ParamsError, match="exactly one of `uri`"):
             load_params(PARAMS, [f"outputs.tables={value}"])
