@@ -150,7 +150,7 @@ def _nearest(ours: str, wanted: str, names: Sequence[str]) -> str | None:
 def _single_event_type_hint(raw: RawTable, key: str) -> str:
     """How to declare that all rows of a log are of one event type."""
     if not raw.sources:
-        advice = f"add it in {key}.query: select ..., 'purchase' as event_type from ..."
+        advice = f"add it in {key}.{raw.select_key}: select ..., 'purchase' as event_type from ..."
     else:
         first = raw.sources[0]
         suffix = "".join(first.suffixes[-2:] if first.suffix in COMPRESSIONS else first.suffixes[-1:])

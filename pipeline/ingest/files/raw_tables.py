@@ -45,7 +45,7 @@ class RawTable:
     columns : dict of str to str
         The user's columns and their DuckDB types.
     files : list of Path
-        Column kindred_file is an index into this list; null for a query. A file in a zip archive lies below it.
+        Column kindred_file is an index into this list; null for a SELECT. A file in a zip archive lies below it.
     unreadable : list of Unreadable
         Rows that could not be split into columns.
     sources : list of Path
@@ -56,6 +56,8 @@ class RawTable:
         In plain words, without any customer's data.
     assumed_encoding : str or None
         The encoding in which all files were read, if it is another than UTF-8 and neither marked nor declared.
+    select_key : str
+        Key of the table's SELECT in params.yaml, if it has one.
     """
 
     name: str
@@ -68,6 +70,7 @@ class RawTable:
     is_view: bool = False
     warnings: list[str] = field(default_factory=list)
     assumed_encoding: str | None = None
+    select_key: str = "query"
 
     @property
     def has_lines(self) -> bool:
@@ -76,7 +79,7 @@ class RawTable:
 
     def file_name(self, index: int | None, folder: Path) -> str:
         """A file relative to ``folder``, for messages."""
-        return "query" if index is None else _relative_name(self.files[index], folder)
+        return self.select_key if index is None else _relative_name(self.files[index], folder)
 
 
 def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
@@ -174,7 +177,7 @@ def read_raw(con: Backend, table: Table, params: Params, *, name: str, key: str)
     db = con.con
     if table.sql is not None and table.uri is not None:
         warnings = load_rows(db, table.uri, table.sql, name, folder=params.folder, key=key)
-        return replace(_query_result(db, name, []), warnings=warnings)
+        return replace(_query_result(db, name, []), warnings=warnings, select_key="sql")
     if table.query is not None:
         return _from_query(db, table, table.query, params, name=name, key=key)
     files = resolve_files(table, params, key=key)

@@ -16,6 +16,8 @@ from pipeline.config.errors import without_passwords
 from pipeline.stores.databases.connections import POSTGRESQL, DatabaseError, connect_postgresql, database_uri
 
 BATCH_ROWS = 50_000
+DUCKDB_MEMORY = "2GB"
+"""Of a SELECT in a DuckDB file, besides engine.memory_limit."""
 FILE_FORM = re.compile(r"(?:sqlite|duckdb):///(.+)")
 """An address of a file; a second slash in front begins an absolute path."""
 SHOWN_ERRORS = (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException)
@@ -83,7 +85,7 @@ def _from_duckdb(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise DatabaseError(f"{key}.sql: expected one SELECT.")
         with closing(duckdb.connect(path, read_only=True)) as con:
-            con.execute("set TimeZone = 'UTC'")
+            con.execute(f"set TimeZone = 'UTC'; set memory_limit = '{DUCKDB_MEMORY}'")
             reader = con.sql(sql).to_arrow_reader(BATCH_ROWS)
             yield pa.RecordBatch.from_pylist([], reader.schema)
             yield from reader
@@ -94,8 +96,11 @@ def _from_duckdb(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
         raise DatabaseError(
             f"{key}.uri: expected a DuckDB file that can be read. It is damaged, or another program writes to it."
         ) from None
-    except duckdb.Error:
-        raise DatabaseError(f"{key}.sql: expected SQL that runs to the end; it failed on a value.") from None
+    except (duckdb.Error, OSError) as error:  # the latter while rows are read
+        reason = "it failed on a value"
+        if "Out of Memory" in str(error):
+            reason = f"it needs more than {DUCKDB_MEMORY} of memory. Sort and group less, as Kindred needs no order"
+        raise DatabaseError(f"{key}.sql: expected SQL that runs to the end; {reason}.") from None
 
 
 def _from_sqlite(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:

@@ -192,36 +192,67 @@ def test_readers_see_the_old_rows_until_the_new_are_complete(database: str) -> N
 
 KILLED = """
 import sys
+from pathlib import Path
+from pipeline.stores.databases.delta import DeltaTables
 from tests.pipeline.stores.test_database_tables import TARGET, scores
+new = scores({f"c{number}": "New" for number in range(30_000)})
+target = DeltaTables(Path(sys.argv[1])) if sys.argv[1:] else TARGET
+target.require_usable()
 print("ready", flush=True)
 sys.stdin.readline()
-TARGET.write([scores({f"c{number}": "New" for number in range(30_000)})])
+target.write([new])
 """
+
+
+def write_until_killed(milliseconds: int, uri: str, *arguments: str) -> None:
+    """Start to write 30,000 new rows in another process, and kill it after so long."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=PARAMS.parent,
+        env={**os.environ, "SHOP_DATABASE": uri},
+    )
+    assert process.stdin is not None and process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    time.sleep(milliseconds / 1_000)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+MILLISECONDS = (20, 80, 150, 250, 400, 600, 900, 1_300, 2_000, 4_000)
 
 
 def test_a_kill_leaves_the_old_rows_or_the_new(database: str) -> None:
     old = {f"c{number}": "Old" for number in range(30_000)}
     write(scores(old))
-    seen = set()
-    for milliseconds in (20, 80, 150, 250, 400, 600, 900, 1_300, 2_000, 4_000):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=PARAMS.parent, env={**os.environ, "SHOP_DATABASE": database},
-        )  # fmt: skip
-        assert process.stdin is not None and process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.stdin.write("go\n")
-        process.stdin.flush()
-        time.sleep(milliseconds / 1_000)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        counts = postgres.query(database, "select segment, count(*) from kindred.scores group by 1")
-        assert counts in ([("Old", 30_000)], [("New", 30_000)])
-        seen.add(counts[0][0])
-        if counts[0][0] == "New":
+    seen = []
+    for milliseconds in MILLISECONDS:
+        write_until_killed(milliseconds, database)
+        [(segment, count)] = postgres.query(database, "select segment, count(*) from kindred.scores group by 1")
+        assert count == 30_000
+        seen.append(segment)
+        if segment == "New":
             break
-    assert seen == {"Old", "New"}
+    assert {*seen} == {"Old", "New"}
     assert write(scores(old)) == [30_000]  # nothing is locked
+
+
+def test_a_kill_leaves_the_old_version_of_delta_or_the_new(lake: DeltaTables) -> None:
+    lake.write([scores({f"c{number}": "Old" for number in range(30_000)})])
+    seen = []
+    for milliseconds in (1, 5, 10, *MILLISECONDS):
+        write_until_killed(milliseconds, "", str(lake.folder))
+        segments = [row["segment"] for row in delta_rows(lake.folder)]
+        assert len(segments) == 30_000 and len({*segments}) == 1
+        seen.append(segments[0])
+        if segments[0] == "New":
+            break
+    assert seen[-1] == "New"
+    lake.write([scores({"a": "Old"})])  # nothing is locked
 
 
 def test_two_programs_write_one_after_the_other(database: str) -> None:
@@ -240,6 +271,34 @@ def test_two_programs_write_one_after_the_other(database: str) -> None:
     for thread in threads:
         thread.join()
     assert not failures and segments(database) in names
+
+
+def test_a_connection_that_is_lost_while_rows_are_written(database: str) -> None:
+    write(scores({"a": "VIP"}))
+    others = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+
+    def end_the_session() -> None:
+        while not postgres.query(database, f"select pg_terminate_backend(pid) {others} and query like 'COPY%'"):
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=end_the_session)
+    thread.start()
+    with pytest.raises(UserError, match=r"outputs\.tables\.uri: .*the connection was lost") as error:
+        write(scores({f"c{number}": "New" for number in range(200_000)}))
+    thread.join()
+    assert segments(database) == {"a": "VIP"} and postgres.PASSWORD not in str(error.value)
+
+
+def test_a_table_that_another_program_holds(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psycopg
+
+    write(scores({"a": "VIP"}))
+    monkeypatch.setattr("pipeline.stores.databases.postgresql.LOCK_SECONDS", 1)
+    with psycopg.connect(database) as other:
+        other.execute("lock table kindred.scores")
+        with pytest.raises(UserError, match=r"outputs\.tables: expected the table to be free.* \(SQLSTATE 55P03\)"):
+            write(scores({"a": "Lapsed"}))
+    assert write(scores({"a": "Lapsed"})) == [1]
 
 
 @pytest.mark.parametrize(
@@ -392,7 +451,9 @@ def test_a_stale_writer_of_delta_is_refused(lake: DeltaTables, monkeypatch: pyte
     assert "hush" not in str(error.value)
 
 
-def test_a_delta_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_delta_folder_that_cannot_be_written(
+    lake: DeltaTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"outputs\.tables\.delta: expected a writable folder"):
         DeltaTables(tmp_path / "file" / "lake").require_usable()
