@@ -333,7 +333,6 @@ def source_fingerprint(params: Params, *, as_written: bool = False) -> str:
     source = params.redacted().source.model_dump(mode="json", exclude={"exclude"})
     for table in source.values():
         if isinstance(table, dict):
-            unset = ["sql"] if table.get("sql") is None else []  # fingerprints that were saved before there was sql
-            for key in ("path", "uri", *unset, *(() if as_written else WAYS_OF_WRITING)):
+            for key in ("path", "uri", *(() if as_written else WAYS_OF_WRITING)):
                 table.pop(key, None)
     return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from features.events import EventType
 from pipeline.config.types import Count, DatabaseVariable, Section, Share, Timezone
@@ -53,6 +61,12 @@ class Table(Section):
         if (self.sql is None) != (self.uri is None):
             raise ValueError("expected `sql` (a SELECT) and `uri` (such as $SHOP_DATABASE) together")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_unset_database(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A table of files keeps the digest that it had before there were databases."""
+        unset = ("uri", "sql") if self.sql is None else ()
+        return {key: value for key, value in handler(self).items() if key not in unset}
 
 
 class TimedTable(Table):

@@ -18,6 +18,7 @@ import pytest
 
 from pipeline.config.errors import ParamsError, UserError
 from pipeline.config.load import load_params
+from pipeline.config.params import params_from_json, source_fingerprint
 from pipeline.ingest.files.raw_tables import source_files
 from pipeline.ingest.source import read_source
 from pipeline.stores.database import connect
@@ -337,6 +338,16 @@ def test_a_file_of_a_database_is_not_written_over(tmp_path: Path, monkeypatch: p
     assert source_files(params) == []
     monkeypatch.delenv("SHOP_DATABASE")
     assert source_files(params) == []
+
+
+def test_tables_of_files_keep_their_digests_and_fingerprints() -> None:
+    events = load_params(PARAMS).source.model_dump()["events"]
+    assert "path" in events and not events.keys() & {"uri", "sql"}
+    params = load_params(PARAMS, ["source.events.uri=$SHOP_DATABASE", "source.events.sql=select 1"])
+    assert params.redacted().source.events == params.source.events
+    assert params_from_json(params.model_dump_json(), PARAMS.parent).source == params.source
+    elsewhere = load_params(PARAMS, ["source.events.uri=$COPY_OF_SHOP", "source.events.sql=select 1"])
+    assert source_fingerprint(elsewhere) == source_fingerprint(params) != source_fingerprint(load_params(PARAMS))
 
 
 def test_the_digest_is_of_the_rows(log: str, read: Read) -> None:
