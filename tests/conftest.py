@@ -7,7 +7,7 @@ import os
 import pickle
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,9 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from ibis.backends.duckdb import Backend
+from ibis.backends.sql.compilers import DuckDBCompiler
+from ibis.expr.operations import InMemoryTable
 
 from features.events import EVENT_SCHEMA, ObservationWindow
 
@@ -28,6 +31,8 @@ AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SLOW_FIXTURES = {"shop", "mlflow_store", "built"}
 """Fixtures that take seconds: a simulated shop, on which all trainings build, an MLflow store, and a saved state."""
+MAX_COMPILED = 300
+"""Expressions whose SQL is kept; each takes a few megabytes."""
 BuildOnce = Callable[[str, Callable[[Path], Any]], tuple[Path, Any]]
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)  # the same examples on every machine
@@ -47,6 +52,28 @@ def pytest_collection_finish() -> None:
     """Exclude objects from library imports from garbage collection; this saves 7% of the run time."""
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Compile equal expressions once, because Ibis takes half of the time of a small training or scoring for this."""
+    compiled: dict[Any, Any] = {}
+    translate = DuckDBCompiler.translate
+
+    def translate_once(compiler: DuckDBCompiler, op: Any, *, params: Any) -> Any:
+        if op in compiled:
+            return compiled[op].copy()
+        sql = translate(compiler, op, params=params)
+        if not params and not op.find(InMemoryTable):  # the name of a table in memory does not come again
+            if len(compiled) == MAX_COMPILED:
+                compiled.clear()
+            compiled[op] = sql.copy()
+        return sql
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Backend, "db_identity", "duckdb")  # otherwise tables of two databases are never equal
+        patch.setattr(DuckDBCompiler, "translate", translate_once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -33,6 +34,7 @@ def _not_above_max_weight(value: float) -> float:
 Weight = Annotated[NonNegative, AfterValidator(_not_above_max_weight)]
 
 
+@cache  # the list of all zones is read from hundreds of folders and files each time
 def _known_zone(value: str) -> str:
     if value not in available_timezones():
         raise ValueError("expected a time zone such as UTC or Europe/Kyiv")

@@ -90,19 +90,9 @@ def test_a_log_of_a_few_hours_causes_a_note() -> None:
 
 
 def test_train_refuses_a_short_log_in_one_message_with_exit_code_2(
-    params: Callable[..., Params], shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    params: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params()  # creates the store
-    overrides = [
-        f"source.events.path={shop / 'events'}",
-        f"source.products.path={shop / 'products.parquet'}",
-        f"source.customers.path={shop / 'customers.parquet'}",
-        *(f"outputs.folder={tmp_path / 'outputs'}", f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"),
-        *("interests.fit=off", "minimum.customers=100000"),
-    ]
-    assert (
-        main(["train", "--params", str(PARAMS), *(word for override in overrides for word in ("--set", override))]) == 2
-    )
+    assert main(["train", *params("minimum.customers=100000").called_with]) == 2
     message = capsys.readouterr().err
     assert len(re.findall("^kindred: expected enough", message, flags=re.MULTILINE)) == 1
     assert "100,000 needed (minimum.customers)" in message

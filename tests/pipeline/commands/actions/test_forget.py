@@ -31,8 +31,8 @@ from pipeline.ingest.customers.id_lists import read_ids
 from pipeline.stores import files
 from pipeline.stores.forgotten import FOLDER, LIST, read_list
 from pipeline.stores.writers import write_table
-from tests.conftest import PARAMS
-from tests.pipeline.conftest import params_in
+from tests.conftest import PARAMS, BuildOnce
+from tests.pipeline.conftest import copied, params_in
 
 CANARY = "canary-5d1f"
 MOMENT = datetime(2025, 11, 1, tzinfo=UTC)
@@ -96,22 +96,37 @@ def manifest_fits(path: Path) -> bool:
     }
 
 
-@pytest.fixture
-def store_of_canary(champion: TrainingResult, shop: Path, tmp_path: Path) -> Params:
-    """Scores, a state, rejected rows, a history, an audience and changes that all hold the canary."""
-    write_canary_log(tmp_path / "canary.parquet")
-    events = f"source.events.path=[{shop / 'events'}, {tmp_path / 'canary.parquet'}]"
-    lenient = (events, "checks.negative_price.error=1.0", f"outputs.scores={tmp_path / 'outputs' / 'scores.parquet'}")
-    params = params_in(tmp_path, shop, *lenient)
-    outputs = params.path(params.outputs.folder)
-    score(params, model_uri=champion.model_uri, out=outputs / "scores.parquet", progress=SILENT, update=True)
-    since, out = datetime(2025, 9, 1, tzinfo=UTC), outputs / "history.parquet"
-    history(params, every="month", since=since, model_uri=champion.model_uri, out=out, progress=SILENT)
-    members = pd.DataFrame({"customer_id": [CANARY, "another"], "group": "send", "position": [1, 2]})
-    definition = AudienceParams(where={"value_tier": "top"})
-    store(outputs, Audience("spring", MOMENT, definition, members, [Step("scored", 2)]), model_uri="models:/kindred/1")
-    scored = pq.read_table(outputs / "scores.parquet", columns=["customer_id", "segment_id", "as_of"]).slice(0, 5000)
-    changes = pa.table(
+def params_with_canary(folder: Path, shop: Path, log: Path) -> Params:
+    events = f"source.events.path=[{shop / 'events'}, {log}]"
+    scores = f"outputs.scores={folder / 'outputs' / 'scores.parquet'}"
+    return params_in(folder, shop, events, "checks.negative_price.error=1.0", scores)
+
+
+@pytest.fixture(scope="module")
+def canary(build_once: BuildOnce, first_training: tuple[Path, TrainingResult], shop: Path) -> Path:
+    """The log of the canary, and a store with scores, a state, rejected rows, a history, an audience and changes."""
+
+    def make(folder: Path) -> None:
+        write_canary_log(folder / "canary.parquet")
+        (champion,) = copied(first_training[0], folder / "store", first_training[1])
+        params = params_with_canary(folder / "store", shop, folder / "canary.parquet")
+        outputs = params.path(params.outputs.folder)
+        score(params, model_uri=champion.model_uri, out=outputs / "scores.parquet", progress=SILENT, update=True)
+        since, out = datetime(2025, 9, 1, tzinfo=UTC), outputs / "history.parquet"
+        history(params, every="month", since=since, model_uri=champion.model_uri, out=out, progress=SILENT)
+        members = pd.DataFrame({"customer_id": [CANARY, "another"], "group": "send", "position": [1, 2]})
+        definition = AudienceParams(where={"value_tier": "top"})
+        spring = Audience("spring", MOMENT, definition, members, [Step("scored", 2)])
+        store(outputs, spring, model_uri="models:/kindred/1")
+        scored = pq.read_table(outputs / "scores.parquet", columns=["customer_id", "segment_id", "as_of"])
+        keep_changes(outputs, entered_segments(scored.slice(0, 5000)), MOMENT)
+
+    return build_once("canary", make)[0]
+
+
+def entered_segments(scored: pa.Table) -> pa.Table:
+    """Changes: each customer entered the segment of the scores."""
+    return pa.table(
         {
             "customer_id": scored["customer_id"].cast(pa.string()),
             "column": pa.array(["segment_id"] * len(scored)),
@@ -122,40 +137,46 @@ def store_of_canary(champion: TrainingResult, shop: Path, tmp_path: Path) -> Par
             "entry_count": pa.array([1] * len(scored)),
         }
     )
-    keep_changes(outputs, changes, MOMENT)
-    return params
+
+
+@pytest.fixture
+def store_of_canary(canary: Path, shop: Path, tmp_path: Path) -> Params:
+    """A copy of that store."""
+    copied(canary / "store", tmp_path)
+    return params_with_canary(tmp_path, shop, canary / "canary.parquet")
 
 
 @pytest.mark.slow
 def test_no_file_holds_the_customer_and_later_commands_do_not_see_them(
-    store_of_canary: Params, champion: TrainingResult, tmp_path: Path
+    store_of_canary: Params, first_training: tuple[Path, TrainingResult], canary: Path, tmp_path: Path
 ) -> None:
-    params, log = store_of_canary, {"canary.parquet"}
+    params, uri = store_of_canary, first_training[1].model_uri
     outputs = params.path(params.outputs.folder)
-    before = set(holding(tmp_path, CANARY)) - log
+    before = set(holding(tmp_path, CANARY))
     assert {"scores.parquet", "history.parquet", "scores-rejected.parquet", "2025-11-01T000000.parquet"} <= before
     assert {"measures-000001.parquet", "events-000001.parquet"} <= before
     text = forget(params, [CANARY], progress=SILENT)
-    assert set(holding(tmp_path, CANARY)) == log and CANARY not in text
+    assert holding(tmp_path, CANARY) == [] and CANARY not in text
     receipt = json.loads((outputs / FOLDER / "receipt-0001.json").read_text())
     places = ("scores", "history", "audiences", "changes", "rejected rows", "state: events", "state: measures")
     assert set(receipt["removed_row_counts"]) == set(places) and receipt["as_of"] == params.as_of.isoformat()
     assert receipt["removed_row_counts"]["state: events"] == 39 and receipt["removed_row_counts"]["rejected rows"] == 1
 
-    uri, out = champion.model_uri, outputs / "scores.parquet"
+    out = outputs / "scores.parquet"
     updated = score(params, model_uri=uri, out=out, progress=SILENT, update=True)
+    assert len(pq.read_table(canary / "canary.parquet")) == 40  # the log is the shop's
     assert "Updated 0 of" in "\n".join(updated.update_lines)
     score(params, model_uri=uri, out=outputs / "full.parquet", progress=SILENT)
     columns = [name for name in pq.read_schema(out).names if name not in ("model_uri", "run_id")]
     one, other = (pd.read_parquet(path, columns=columns) for path in (out, outputs / "full.parquet"))
     pd.testing.assert_frame_equal(one, other, rtol=1e-9)
-    assert set(holding(tmp_path, CANARY)) == log
+    assert holding(tmp_path, CANARY) == []
 
     by_density = load_params(
         PARAMS, [*params.called_with[3::2], "facets.behaviour.algorithm=hdbscan", "clustering.hdbscan.reduce=never"]
     )
     trained = train(by_density, sweep=False, progress=SILENT)
-    assert set(holding(tmp_path, CANARY)) == log
+    assert holding(tmp_path, CANARY) == []
     somebody = str(one.customer_id.iloc[0])
     text = forget(params, [somebody], progress=SILENT)
     version = trained.model_uri.rpartition("/")[2]
