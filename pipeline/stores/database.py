@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,14 +163,14 @@ def batches(con: Backend, expression: ir.Table) -> Iterator[pa.RecordBatch]:
     yield from reader
 
 
-def fetch(con: Backend, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
-    """Rows of ``expression``, ordered by a column of unique values.
+def in_order(batches: Iterable[pa.RecordBatch], *, order_by: str) -> pd.DataFrame:
+    """All rows of ``batches``, at least one, ordered by a column of unique values.
 
     Memory never holds two copies of a wide table: batches are freed one by one, and columns after them.
     """
     parts: dict[str, list[Any]] = {}
     kinds: dict[str, pa.DataType] = {}
-    for batch in batches(con, expression):
+    for batch in batches:
         kinds = dict(zip(batch.schema.names, batch.schema.types, strict=True))
         # A batch of the database can only be freed as a whole, copies of its columns one by one.
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
