@@ -116,7 +116,10 @@ def event_evidence(events: ir.Table, query_categories: ir.Table | None, *, weigh
     if query_categories is None:
         return evidence
     by_query = weighted.filter(is_search).drop("column").join(query_categories, "query")
-    return evidence.union(by_query.mutate(weight=by_query.weight * by_query.probability).select(names))
+    by_query = by_query.mutate(
+        weight=by_query.weight * by_query.probability, column=by_query.column.cast(events.column.type())
+    )
+    return evidence.union(by_query.select(names))
 
 
 def segment_weights(
