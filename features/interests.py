@@ -27,6 +27,8 @@ S(u,t) is the customer's evidence in period t, and mix_t is the shop's mix in th
 rush that all customers join does not count as an interest if it lasts a period or longer, and a customer who follows
 the shop has lifts of about 1. A promotion of a day or two is shorter than a period and may still show.
 Lifts of segments are adjusted for season separately (`models.seasons.segment_seasonal_lift`).
+
+This module computes S(u,c) from a log. `models.interests` computes shares from it.
 """
 
 from __future__ import annotations
@@ -37,7 +39,6 @@ from collections.abc import Mapping
 import ibis
 import ibis.expr.types as ir
 
-from features.categories import SEPARATOR, CategoryCut, lowered_parts
 from features.events import (
     FINE_POINT,
     EventType,
@@ -49,7 +50,8 @@ from features.events import (
 )
 
 SHARE_PREFIX = "interest: "
-EVIDENCE_PREFIX = "evidence: "
+EVIDENCE_LISTS = ("evidence_columns", "evidence_values")
+"""Columns of the measures: the sparse vector of S(u,c), as lists of category columns and of values."""
 
 
 def decayed_weight(
@@ -114,7 +116,10 @@ def event_evidence(events: ir.Table, query_categories: ir.Table | None, *, weigh
     if query_categories is None:
         return evidence
     by_query = weighted.filter(is_search).drop("column").join(query_categories, "query")
-    return evidence.union(by_query.mutate(weight=by_query.weight * by_query.probability).select(names))
+    by_query = by_query.mutate(
+        weight=by_query.weight * by_query.probability, column=by_query.column.cast(events.column.type())
+    )
+    return evidence.union(by_query.select(names))
 
 
 def segment_weights(
@@ -150,75 +155,17 @@ def category_evidence(event_evidence: ir.Table) -> ir.Table:
     return evidence.filter(evidence.evidence > 0)
 
 
-def wide_evidence(evidence: ir.Table, cut: CategoryCut) -> ir.Table:
-    """Evidence with one column per category.
+def evidence_lists(evidence: ir.Table) -> ir.Table:
+    """Each customer's evidence as a sparse vector, because most customers have evidence in a few categories.
 
        evidence (customer_id, column, evidence)
-    -> wide (customer_id, evidence, "evidence: <category>"...)     one row per customer; 0 where there is none
+    -> vectors (customer_id, evidence, evidence_columns, evidence_values)     one row per customer; lists in one order
+
+    ``evidence`` is S(u), the sum of the values. `models.interests.interest_shares` computes the shares.
     """
-    # Both lists are collected from the same rows, so their order agrees. A sum per category costs twice as much.
-    gathered = evidence.group_by("customer_id").aggregate(
-        by_column=ibis.map(evidence.column.collect(), evidence.evidence.collect()),
+    return evidence.group_by("customer_id").aggregate(
         evidence=exact_sum(evidence.evidence, unit=FINE_POINT),
+        # Both lists are collected from the same rows, so their order agrees.
+        evidence_columns=evidence.column.cast("int16").collect(),
+        evidence_values=evidence.evidence.collect(),
     )
-    return gathered.select(
-        "customer_id",
-        "evidence",
-        **{
-            EVIDENCE_PREFIX + category: gathered.by_column.get(column, 0.0)
-            for column, category in enumerate(cut.categories)
-        },
-    )
-
-
-def interest_shares(wide: ir.Table, cut: CategoryCut, *, kappa: float) -> ir.Table:
-    """share(u,c) for every category of the cut, from the root down.
-
-        wide (customer_id, evidence, "evidence: <category>"..., ...)
-     -> shares (customer_id, evidence, ..., "interest: <category>"...)     same rows, more columns; shares sum to 1
-
-    Parameters
-    ----------
-    kappa : float, > 0
-        Evidence, in views, at which the customer's own mix counts as much as the shop's. It applies at each category
-        of the tree.
-    """
-    paths = [lowered_parts(category) for category in cut.categories]
-    # For each parent: the share that a unit of evidence below it adds, share(u,p) / (S(u,p) + kappa). The expressions
-    # name columns of the level above, so each level needs its own table.
-    unit_shares: dict[tuple[str, ...], str | None] = {(): None}
-    mix: dict[tuple[str, ...], float] = {(): 1.0}
-    table = wide
-    others = [name for name in wide.columns if not name.startswith(EVIDENCE_PREFIX)]
-    for level in range(1, cut.level + 1):
-        is_last = level == cut.level
-        below: dict[tuple[str, ...], list[int]] = {}
-        for column, path in enumerate(paths):
-            # A path that ends above the deepest level is treated as its own only child.
-            below.setdefault(path if is_last else path[:level], []).append(column)
-        columns: dict[str, ir.FloatingValue] = {}
-        level_unit_shares: dict[tuple[str, ...], str | None] = {}
-        level_mix: dict[tuple[str, ...], float] = {}
-        for node, members in below.items():
-            parent = node[: level - 1]
-            node_mix = sum(cut.mix[column] for column in members)
-            spread = node_mix / mix[parent] if mix[parent] > 0 else 0.0
-            evidence = _sum([table[EVIDENCE_PREFIX + cut.categories[column]] for column in members])
-            share = _unit_share(table, unit_shares[parent], kappa) * (evidence + constant(kappa * spread))
-            name = SHARE_PREFIX + cut.categories[members[0]] if is_last else f"level {level}: {SEPARATOR.join(node)}"
-            columns[name] = share if is_last else share / (evidence + constant(kappa))
-            level_unit_shares[node], level_mix[node] = name, node_mix
-        table = table.mutate(**columns)
-        unit_shares, mix = level_unit_shares, level_mix
-    return table.select(*others, *[SHARE_PREFIX + category for category in cut.categories])
-
-
-def _unit_share(table: ir.Table, name: str | None, kappa: float) -> ir.FloatingValue:
-    return constant(1.0) / (table.evidence + constant(kappa)) if name is None else table[name]
-
-
-def _sum(values: list[ir.FloatingValue]) -> ir.FloatingValue:
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total

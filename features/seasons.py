@@ -25,9 +25,10 @@ from features.events import (
     type_weight,
 )
 
-SEASON_EVIDENCE = "season_evidence"
-"""Column of the measures: a struct with one field per slot of the ring."""
+SEASON_LISTS = ("season_slots", "season_values")
+"""Columns of the measures: the sparse vector of S(u,t), as lists of slots of the ring and of values."""
 SEASON_PREFIX = "season: "
+"""Prefix of the columns that hold S(u,t) in a profile, one for each slot."""
 EPOCH = datetime(1970, 1, 1)
 
 
@@ -51,35 +52,17 @@ def season_evidence(event_evidence: ir.Table, *, history_days: float, season_day
     """S(u,t): each customer's weighted evidence by period, over all categories; its sum is S(u).
 
         event_evidence (customer_id, occurred_at, weight, ...) as in `features.interests.event_evidence`
-     -> seasons (customer_id, season_evidence)     one row per customer with evidence; a struct of `slot_count` numbers
+     -> seasons (customer_id, season_slots, season_values)     one row per customer with evidence; lists in one order
 
     Evidence is weighted back from the customer's own last event, so earlier measures stay valid.
     """
     slots = slot_count(history_days, season_days)
     by_slot = event_evidence.mutate(slot=period_of(event_evidence.occurred_at, season_days) % ibis.literal(slots))
     by_slot = by_slot.group_by("customer_id", "slot").aggregate(evidence=exact_sum(by_slot.weight, unit=FINE_POINT))
-    gathered = by_slot.group_by("customer_id").aggregate(
-        by_slot=ibis.map(by_slot.slot.collect(), by_slot.evidence.collect())
+    # Both lists are collected from the same rows, so their order agrees.
+    return by_slot.group_by("customer_id").aggregate(
+        season_slots=by_slot.slot.cast("int16").collect(), season_values=by_slot.evidence.collect()
     )
-    ring = {str(slot): gathered.by_slot.get(slot, 0.0) for slot in range(slots)}
-    return gathered.select("customer_id", **{SEASON_EVIDENCE: ibis.struct(ring)})
-
-
-def zero_where_unknown(table: ir.Table) -> ir.Table:
-    """A ring of zeros for customers without one. Checking for nulls at every read would take a third longer."""
-    ring = table[SEASON_EVIDENCE]
-    zeros = ibis.struct({slot: constant(0.0) for slot in ring.type().names})  # type: ignore[attr-defined]
-    return table.mutate(**{SEASON_EVIDENCE: ring.fill_null(zeros)})
-
-
-def season_columns(table: ir.Table) -> ir.Table:
-    """The ring as columns.
-
-    table (..., season_evidence) -> table (..., "season: 0", "season: 1", ...)
-    """
-    ring = table[SEASON_EVIDENCE]
-    columns = {SEASON_PREFIX + slot: ring[slot] for slot in ring.type().names}  # type: ignore[attr-defined]
-    return table.mutate(**columns).drop(SEASON_EVIDENCE)
 
 
 def weights_by_period(

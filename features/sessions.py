@@ -54,8 +54,7 @@ def session_table(events: ir.Table) -> ir.Table:
        one row per visit
 
     A cart is left if it was neither bought nor emptied. It is emptied if there are at least as many removals as
-    additions and the last action is a removal. Channels are in lower case, because they become column names, which a
-    database does not distinguish by case. If a visit has several channels, the alphabetically first one counts.
+    additions and the last action is a removal. If a visit has several channels, the alphabetically first one counts.
     """
     visits = events.filter(events.session_key.notnull())
     is_added, is_removed, is_bought = (
@@ -67,7 +66,7 @@ def session_table(events: ir.Table) -> ir.Table:
     )
     return visits.group_by("customer_id", "session_key").aggregate(
         started_at=visits.occurred_at.min(),
-        channel=visits.channel.lower().min(),
+        channel=visits.channel.min(),
         has_cart=is_added.any(),
         has_left_cart=is_added.any() & ~is_bought.any() & ~is_emptied.fill_null(False),
         has_purchase=is_bought.any(),

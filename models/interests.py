@@ -1,7 +1,6 @@
-"""The interest formula on counts in memory, and fitting its settings to later purchases.
+"""The interest formula of `features.interests`: shares from evidence, and fitting its settings to later purchases.
 
-`features.interests` applies the formula to a whole log. This module applies it to the counts of `features.signals`,
-where evaluating one setting takes milliseconds.
+Settings are fitted on the counts of `features.signals`, where evaluating one setting takes milliseconds.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from models.tree import child_share, tree_levels
+from models.tree import Level, child_share, tree_levels
 
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
     from models.scorer import Floats, Ints
@@ -110,16 +109,35 @@ class Formula:
     activity: Decay
 
 
-def interest_shares(snapshot: Snapshot, interest: Decay, kappa: float) -> Floats:
-    """share(u,c) as in `features.interests`: shape (n_customers, n_categories)."""
-    own = snapshot.table(interest.own(snapshot))
-    above, share = own.sum(axis=1, keepdims=True), np.ones((len(own), 1))
-    node = np.zeros(len(snapshot.mix), dtype=np.int64)
-    for level in tree_levels(snapshot.paths, snapshot.level, snapshot.mix):
-        evidence = level.sums(own)
-        share = child_share(share[:, level.parent], evidence, above[:, level.parent], level.spread, kappa)
-        above, node = evidence, level.node
-    return share[:, node]
+def interest_shares(evidence: Floats, levels: Sequence[Level], *, kappa: float) -> Floats:
+    """share(u,c) of the interest formula, from the root of the category tree down.
+
+    Parameters
+    ----------
+    evidence : float array of shape (n_categories, n_customers)
+        S(u,c), one row per category. A customer without evidence gets the shop's mix.
+    levels : sequence of Level
+        `models.tree.cut_levels`.
+    kappa : float, > 0
+        Evidence, in views, at which the customer's own mix counts as much as the shop's. It applies at each category
+        of the tree.
+
+    Returns
+    -------
+    float array of the same shape; the shares of a customer sum to 1
+    """
+    share, above = np.ones((1, 1)), evidence.sum(axis=0, keepdims=True)
+    for level in levels:
+        below = level.sums(evidence)
+        share = child_share(share[level.parent], below, above[level.parent], level.spread[:, None], kappa)
+        above = below
+    return share[levels[-1].node]
+
+
+def snapshot_shares(snapshot: Snapshot, interest: Decay, kappa: float) -> Floats:
+    """`interest_shares` of the customers of ``snapshot``: shape (n_customers, n_categories)."""
+    levels = tree_levels(snapshot.paths, snapshot.level, snapshot.mix)
+    return interest_shares(snapshot.table(interest.own(snapshot)).T, levels, kappa=kappa).T
 
 
 def activity(snapshot: Snapshot, decay: Decay) -> Floats:
@@ -138,7 +156,7 @@ def purchase_scores(snapshot: Snapshot, formula: Formula) -> Floats:
     -------
     array of shape (n_customers, n_categories)
     """
-    return activity(snapshot, formula.activity)[:, None] * interest_shares(snapshot, formula.interest, formula.kappa)
+    return activity(snapshot, formula.activity)[:, None] * snapshot_shares(snapshot, formula.interest, formula.kappa)
 
 
 @dataclass(frozen=True)
@@ -191,7 +209,7 @@ def fit_formula(
         log_kappa, slope = extra
         kappa, total = start.kappa * float(np.exp(log_kappa)), -prior_strength * float(log_kappa**2)
         for snapshot in buyers:
-            value = slope * np.log(np.maximum(interest_shares(snapshot, interest, kappa)[:, :-1], TINY))
+            value = slope * np.log(np.maximum(snapshot_shares(snapshot, interest, kappa)[:, :-1], TINY))
             chance = value - np.logaddexp.reduce(value, axis=1, keepdims=True)
             total += float(chance[snapshot.bought].sum())
         return total

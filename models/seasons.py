@@ -96,9 +96,9 @@ def expected_shares(by_slot: Floats, slot_mix: Floats, levels: Sequence[Level], 
     slot_mix : float array of shape (n_slots, n_categories)
         `period_mixes`.
     """
-    mixes = [level.sums(slot_mix) for level in levels]
-    expected = np.hstack(mixes).T @ by_slot
-    ends = np.cumsum([mix.shape[1] for mix in mixes])
+    mixes = [level.sums(slot_mix.T) for level in levels]
+    expected = np.vstack(mixes) @ by_slot
+    ends = np.cumsum([len(mix) for mix in mixes])
     return ExpectedShares(by_slot.sum(axis=0), np.split(expected, ends[:-1]), levels, kappa)
 
 

@@ -34,9 +34,9 @@ class Level:
     spread: Floats
 
     def sums(self, values: Floats) -> Floats:
-        """Values of the categories, shape (n, n_categories), summed by node: shape (n, n_nodes)."""
-        membership = np.eye(len(self.parent))[self.node]
-        return np.asarray(values @ membership)
+        """Values of the categories, shape (n_categories, n), summed by node: shape (n_nodes, n)."""
+        # Row by row, so that no sum depends on how many customers are in a batch, as it does with BLAS.
+        return np.stack([values[self.node == node].sum(axis=0) for node in range(len(self.parent))])
 
 
 def tree_levels(paths: Sequence[tuple[str, ...]], depth: int, mix: Floats) -> list[Level]:
@@ -60,7 +60,7 @@ def tree_levels(paths: Sequence[tuple[str, ...]], depth: int, mix: Floats) -> li
 
 @lru_cache(maxsize=1)
 def cut_levels(cut: CategoryCut) -> list[Level]:
-    """The levels of a cut, as in `features.interests.interest_shares`."""
+    """The levels of a cut, as `models.interests.interest_shares` needs them."""
     return tree_levels([lowered_parts(name) for name in cut.categories], cut.level, np.array(cut.mix))
 
 

@@ -11,10 +11,12 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
-from features import benefits, interests, journey, outliers, seasons, value
+from features import benefits, journey, outliers, value
 from features.events import ObservationWindow
+from features.interests import EVIDENCE_LISTS, SHARE_PREFIX
 from features.profile import ProfileSpec
 from features.rfm import with_rfm
+from features.seasons import SEASON_LISTS
 from models.scorer import IS_UNUSUAL, UNUSUAL_STAGE
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT, Progress
@@ -22,7 +24,8 @@ from pipeline.ingest.source import Source
 from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.shop import Shop
 from pipeline.profiles.unusual import cap_unusual
-from pipeline.stores.database import batches, fetch, leave_room
+from pipeline.profiles.vectors import with_dense_columns
+from pipeline.stores.database import batches, in_order, leave_room
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -80,15 +83,15 @@ def build_profiles(
     shop : Shop, optional
         Shop of the model to score with. Default: learn it from the events.
     columns : collection of str, optional
-        Columns to fetch. Default: all but `features.seasons.SEASON_EVIDENCE`.
+        Columns to fetch, which may include `features.seasons.season_evidence`. Default: all but these.
     as_scored : bool
         Leave out the customers without scores (`outliers.action`). Rows are then no longer the customers' numbers.
     """
-    with_seasons = columns is not None and seasons.SEASON_EVIDENCE in columns
+    with_seasons = columns is not None and SEASON_LISTS[0] in columns
     raw = measure(con, source, params, shop=shop, progress=progress, with_seasons=with_seasons)
     measures = to_customer_measures(raw)
-    everybody = _profile_expression(con, measures, params, columns, as_scored=as_scored)
-    frame = fetch(con, everybody, order_by="customer_id")
+    found = profile_batches(con, measures, params, columns=columns, as_scored=as_scored)
+    frame = in_order(found, order_by="customer_id")
     caps: dict[str, float] = {}
     if shop is None and params.outliers.action == "cap":
         frame, caps = cap_unusual(frame)
@@ -100,29 +103,37 @@ def fetch_profiles(
     con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
 ) -> pd.DataFrame:
     """Profiles of the customers with scores, sorted by customer: with interest shares and rule-based groups."""
-    return fetch(con, _profile_expression(con, measures, params, columns, as_scored=True), order_by="customer_id")
+    return in_order(profile_batches(con, measures, params, columns=columns), order_by="customer_id")
 
 
 def profile_batches(
-    con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str]
+    con: Backend,
+    measures: CustomerMeasures,
+    params: Params,
+    *,
+    columns: Collection[str] | None = None,
+    as_scored: bool = True,
 ) -> Iterator[pa.RecordBatch]:
     """The same in batches of customers, in any order."""
-    return batches(con, _profile_expression(con, measures, params, columns, as_scored=True))
+    expression = _profile_expression(con, measures, params, columns, as_scored=as_scored)
+    for batch in batches(con, expression):
+        yield with_dense_columns(batch, measures.shop.spec, params, columns)
 
 
 def _profile_expression(
     con: Backend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None, *, as_scored: bool
 ) -> ir.Table:
     spec = measures.shop.spec
-    shares = interests.interest_shares(measures.table, spec.cut, kappa=params.interests.kappa)
-    profiles = _rule_based_groups(_shop_mix_where_unknown(shares, spec), spec, params)
+    profiles = _rule_based_groups(measures.table, spec, params)
     profiles = _set_unusual_apart(profiles, params, as_scored=as_scored)
-    if columns is not None:  # computing and fetching unused columns is slow with a million customers
-        profiles = profiles.select([name for name in profiles.columns if name in columns])
-        profiles = seasons.season_columns(profiles) if seasons.SEASON_EVIDENCE in columns else profiles
-    elif seasons.SEASON_EVIDENCE in profiles.columns:
-        profiles = profiles.drop(seasons.SEASON_EVIDENCE)
-    leave_room(con, BYTES_PER_FIGURE * len(profiles.columns) * measures.customer_count)
+    # Computing and fetching unused columns is slow with a million customers.
+    if columns is None:
+        columns = {*profiles.columns} - {*SEASON_LISTS}
+    elif any(SHARE_PREFIX + category in columns for category in spec.cut.categories):
+        columns = {name for name in profiles.columns if name in columns} | {*EVIDENCE_LISTS}
+    profiles = profiles.select([name for name in profiles.columns if name in columns])
+    width = len(profiles.columns) + len(spec.cut.categories)
+    leave_room(con, BYTES_PER_FIGURE * width * measures.customer_count)
     return profiles
 
 
@@ -137,20 +148,6 @@ def _set_unusual_apart(profiles: ir.Table, params: Params, *, as_scored: bool) -
         case "cap":
             return profiles.mutate(**{IS_UNUSUAL: is_unusual})
     return profiles
-
-
-def _shop_mix_where_unknown(table: ir.Table, spec: ProfileSpec) -> ir.Table:
-    """Customers without evidence get the shop's mix, which is what the formula gives for S(u) = 0."""
-    return table.mutate(
-        **{
-            name: table[name].fill_null(share)
-            for name, share in zip(
-                [interests.SHARE_PREFIX + category for category in spec.cut.categories],
-                spec.cut.mix,
-                strict=True,
-            )
-        }
-    )
 
 
 def _rule_based_groups(table: ir.Table, spec: ProfileSpec, params: Params) -> ir.Table:

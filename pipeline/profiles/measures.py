@@ -53,7 +53,7 @@ class RawMeasures:
     Attributes
     ----------
     table : expression
-        One row per customer: customer_id (a number), customer_name, measures, "evidence: <category>"...
+        One row per customer: customer_id (a number), customer_name, measures, and `features.interests.evidence_lists`.
     shop : Shop
         The shop learned from the events, or the one passed in.
     customer_count : int
@@ -84,7 +84,7 @@ class CustomerMeasures:
     Attributes
     ----------
     table : expression
-        One row per customer: customer_id, measures, "evidence: <category>"...
+        One row per customer: customer_id, measures, and `features.interests.evidence_lists`.
     shop : Shop
         The shop that customers are compared with.
     customer_count : int
@@ -129,19 +129,18 @@ def measure(
     spec = shop.spec if shop else fit_spec(trade, prepared, window, params)
     progress("interests")
     evidence = interests.event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, params))
-    wide = materialise(con, interests.wide_evidence(interests.category_evidence(evidence), cut), "wide_evidence")
+    vectors = materialise(con, interests.evidence_lists(interests.category_evidence(evidence)), "evidence")
     ring = seasons.season_evidence(evidence, history_days=window.history_days, season_days=params.naming.season_days)
     progress("profiles")
     activity = _measure_activity(con, observed, window, params)
     parts = [
         *_journey_parts(observed, activity, trade, spec, params, window),
         *_value_parts(trade, source, spec, params, window),
-        wide,
+        vectors,
         *([ring] if with_seasons else []),
     ]
     table = profile_table(prepared.customers.drop("last_counted_at"), parts)
     table = table if source.summaries is None else without_events(table)
-    table = seasons.zero_where_unknown(table) if with_seasons else table
     seen = categories.roll_up(prepared.paths, cut.level, count="event_count").to_pandas()
     used_shop = Shop(spec, queries, shop.known_categories if shop else seen[["category"]])
     customer_count = int(prepared.customers.count().to_pyarrow().as_py())

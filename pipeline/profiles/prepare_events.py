@@ -32,6 +32,8 @@ OBSERVED_COLUMNS = (
     "last_counted_at",
 )
 
+MAX_CHANNEL_CODES = 1_000
+
 FROM_BEFORE = ("is_known_from_before", "is_buyer_from_before")
 
 
@@ -52,7 +54,8 @@ class PreparedEvents:
     events : expression
         All event columns, with customer numbers and the interest column.
     observed : table
-        `OBSERVED_COLUMNS` of the events, with visits and normalised queries.
+        `OBSERVED_COLUMNS` of the events, with visits, normalised queries, and channels in lower case, because they become
+        column names, which a database does not distinguish by case.
     has_session_ids : bool
         Whether visits come from the log; otherwise they are derived from gaps.
     """
@@ -81,9 +84,23 @@ def prepare_events(
     keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
     # Numbers are grouped faster than texts.
     product = keyed.product_id.isnull().ifelse(ibis.null(), hashed(keyed.product_id))
-    keyed = keyed.mutate(query=searches.normalised_query(keyed.query), product_key=product)
-    observed = materialise(con, keyed.select(OBSERVED_COLUMNS), "observed_events")
+    keyed = keyed.mutate(
+        query=searches.normalised_query(keyed.query),
+        channel=keyed.channel.lower(),
+        product_key=product,
+        customer_id=keyed.customer_id.cast("int32"),
+        column=keyed.column.cast("int16"),
+    )
+    codes = {"event_type": [str(kind) for kind in EventType], **_codes_of_channels(source.events)}
+    observed = materialise(con, keyed.select(OBSERVED_COLUMNS), "observed_events", codes=codes)
     return PreparedEvents(customers, paths, cut, columns, events, observed, has_session_ids)
+
+
+def _codes_of_channels(events: ir.Table) -> dict[str, list[str]]:
+    """The channels, if they are few enough to be numbered; a channel may be any text."""
+    channels = events.select(channel=events.channel.lower()).distinct().limit(MAX_CHANNEL_CODES + 2).to_pyarrow()
+    names = sorted(channel for channel in channels["channel"].to_pylist() if channel is not None)
+    return {"channel": names} if 0 < len(names) <= MAX_CHANNEL_CODES else {}
 
 
 def _customers(con: Backend, source: Source, window: ObservationWindow, params: Params) -> ir.Table:

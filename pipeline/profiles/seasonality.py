@@ -17,6 +17,7 @@ from models.tree import cut_levels
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
+from pipeline.profiles.vectors import dense
 
 MIN_WHOLE_SHARE = 0.5
 """Share of the window that must lie in whole periods; otherwise lifts are compared with the mix at training."""
@@ -87,7 +88,7 @@ def full_season_mix(source: Source, spec: ProfileSpec, params: Params, window: O
 
 
 def expected_shares_for_batch(profile: pd.DataFrame, spec: ProfileSpec, mix: Floats, *, kappa: float) -> ExpectedShares:
-    """Expected shares of the customers in ``profile``, which has the ring of `features.seasons` as columns."""
+    """Expected shares of the customers in ``profile``, which has their evidence by period as columns."""
     ring = [profile[f"{seasons.SEASON_PREFIX}{slot}"].to_numpy(np.float64) for slot in range(len(mix))]
     return expected_shares(np.array(ring), mix, cut_levels(spec.cut), kappa)
 
@@ -99,9 +100,8 @@ def expected_shares_for_profiles(profiles: Profiles, source: Source, params: Par
     mix = full_season_mix(source, spec, params, window)
     by_slot = np.zeros((len(mix), len(table)))
     if profiles.event_evidence is not None:
-        ring = seasons.season_columns(
-            seasons.season_evidence(profiles.event_evidence, history_days=window.history_days, season_days=days)
-        )
-        by_customer = ring.to_pyarrow().to_pandas()
-        by_slot[:, by_customer.customer_id] = by_customer.drop(columns="customer_id").to_numpy(np.float64).T
+        ring = seasons.season_evidence(profiles.event_evidence, history_days=window.history_days, season_days=days)
+        for batch in ring.to_pyarrow().to_batches():
+            lists = (batch.column(name) for name in seasons.SEASON_LISTS)
+            by_slot[:, batch.column("customer_id").to_numpy()] = dense(*lists, width=len(mix))
     return expected_shares(by_slot, mix, cut_levels(spec.cut), params.interests.kappa)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from features.interests import EVIDENCE_PREFIX
 from pipeline.profiles.prepare_events import FROM_BEFORE
 
 KNOWN = (
@@ -47,5 +46,5 @@ def value_of_summaries(summaries: ir.Table, customers: ir.Table, measured: ir.Ta
 def without_events(table: ir.Table) -> ir.Table:
     """Measures of customers whose events are not known: all that summaries do not hold is null."""
     kept = {*KNOWN, *FROM_BEFORE, "customer_id", "customer_name", "evidence"}
-    unknown = [name for name in table.columns if name not in kept and not name.startswith(EVIDENCE_PREFIX)]
+    unknown = [name for name in table.columns if name not in kept]
     return table.mutate(**{name: ibis.null(table[name].type()) for name in unknown})

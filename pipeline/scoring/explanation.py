@@ -158,13 +158,13 @@ class Explanation:
         """How the share of a category is computed, from the top level down."""
         cut = self.spec.cut
         units = self.evidence.groupby("category").units.sum()
-        own: Floats = np.array([[units.get(name, 0) for name in cut.categories]]) / UNITS
+        own: Floats = np.array([[units.get(name, 0)] for name in cut.categories]) / UNITS
         column, depth = nodes_by_name(cut)[category].columns[0], len(lowered_parts(category))
         steps: list[ShareStep] = []
-        share, above = np.ones(1), own.sum(axis=1)
+        share, above = np.ones(1), own.sum(axis=0)
         for number, level in enumerate(cut_levels(cut)[:depth], 1):
             node = level.node[column]
-            evidence, shop_share = level.sums(own)[:, node], float(level.spread[node])
+            evidence, shop_share = level.sums(own)[node], float(level.spread[node])
             computed = child_share(share, evidence, above, shop_share, self.kappa)
             name = SEPARATOR.join(category.split(SEPARATOR)[:number])
             step = ShareStep(

@@ -19,7 +19,7 @@ from features.categories import OTHER
 from features.interests import SHARE_PREFIX
 from features.journey import JOURNEY_EVENTS, JOURNEY_PREFIX
 from features.profile import ProfileSpec
-from features.seasons import SEASON_EVIDENCE
+from features.seasons import SEASON_LISTS
 from models.scorer import EXPECTED_VALUE, Floats, facet_column
 from models.top_categories import top_categories
 from pipeline.config.facets import facets_of
@@ -180,7 +180,7 @@ def profile_columns(model: model_registry.LoadedModel, spec: ProfileSpec) -> set
     events = [JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]
     return {
         "customer_id",
-        SEASON_EVIDENCE,
+        *SEASON_LISTS,
         *DRIFT_COLUMNS,
         *model.columns,
         *shares,

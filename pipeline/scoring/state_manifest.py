@@ -13,7 +13,7 @@ from pipeline.config.errors import UserError
 from pipeline.stores import files
 
 MANIFEST = "manifest.json"
-LAYOUT = 9
+LAYOUT = 10
 """Version of the manifest and of the files it lists."""
 REMEDY = "Delete that folder to start again; the next --update then rebuilds the state."
 Moment = Annotated[NaiveDatetime, PlainSerializer(str)]

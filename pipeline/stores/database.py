@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,17 +129,34 @@ def is_disk_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) == errno.ENOSPC or "no space left" in str(error).lower()
 
 
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+
+
 def _literal(value: object) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value).lower()
 
 
-def materialise(con: Backend, expression: ir.Table, name: str) -> ir.Table:
+def materialise(
+    con: Backend, expression: ir.Table, name: str, *, codes: Mapping[str, Sequence[str]] | None = None
+) -> ir.Table:
     """``expression`` computed once, as table ``name``, which it replaces.
+
+    Parameters
+    ----------
+    codes : mapping, optional
+        Text column -> all its values. The table holds the number of a value, in one or two bytes in place of sixteen;
+        expressions still see texts.
 
     A temporary table takes half the time of one in the database file, as it is spilled only above the memory limit. The
     old table is dropped after the new one is complete, because Ibis writes a temporary table twice when it overwrites.
     """
-    con.create_table(f"new_{name}", expression, temp=True)
+    if codes:
+        coded = ", ".join(f"{column}::enum({_listed(values)}) as {column}" for column, values in codes.items())
+        rows = f"select * replace ({coded}) from ({con.compile(expression)})"
+        con.con.execute(f"create temp table new_{name} as {rows}")
+    else:
+        con.create_table(f"new_{name}", expression, temp=True)
     con.con.execute(f"drop table if exists temp.main.{name}; alter table temp.main.new_{name} rename to {name}")
     table: ir.Table = con.table(name, database=TEMPORARY)
     return table
@@ -163,14 +180,14 @@ def batches(con: Backend, expression: ir.Table) -> Iterator[pa.RecordBatch]:
     yield from reader
 
 
-def fetch(con: Backend, expression: ir.Table, *, order_by: str) -> pd.DataFrame:
-    """Rows of ``expression``, ordered by a column of unique values.
+def in_order(batches: Iterable[pa.RecordBatch], *, order_by: str) -> pd.DataFrame:
+    """All rows of ``batches``, at least one, ordered by a column of unique values.
 
     Memory never holds two copies of a wide table: batches are freed one by one, and columns after them.
     """
     parts: dict[str, list[Any]] = {}
     kinds: dict[str, pa.DataType] = {}
-    for batch in batches(con, expression):
+    for batch in batches:
         kinds = dict(zip(batch.schema.names, batch.schema.types, strict=True))
         # A batch of the database can only be freed as a whole, copies of its columns one by one.
         for name, column in zip(batch.schema.names, batch.columns, strict=True):

@@ -10,15 +10,10 @@ import pytest
 
 from features.categories import OTHER, CategoryCut
 from features.events import EventType, ObservationWindow
-from features.interests import (
-    category_evidence,
-    event_evidence,
-    interest_shares,
-    is_counted,
-    own_weight,
-    segment_weights,
-    wide_evidence,
-)
+from features.interests import event_evidence, is_counted, own_weight, segment_weights
+from models.interests import interest_shares
+from models.tree import cut_levels
+from tests.interest_shares import shares_by_customer
 
 CUT = CategoryCut(level=2, categories=("Pets > Cats", "Pets > Dogs", "Home > Lamps", OTHER), mix=(0.4, 0.2, 0.3, 0.1))
 WEIGHTS = {EventType.VIEW: 1.0, EventType.SEARCH: 1.0, EventType.PURCHASE: 4.0}
@@ -35,8 +30,7 @@ def with_last(events: Any) -> Any:
 def shares(con: Any, events: Any, queries: Any = None, **changes: Any) -> pd.DataFrame:
     events = with_last(events)
     weight = own_weight(events, **{"signal_weights": WEIGHTS, "half_life_days": 10.0, **changes})
-    wide = wide_evidence(category_evidence(event_evidence(events, queries, weight=weight)), CUT)
-    return con.to_pandas(interest_shares(wide, CUT, kappa=2.0).order_by("customer_id")).set_index("customer_id")
+    return shares_by_customer(con, event_evidence(events, queries, weight=weight), CUT, kappa=2.0)
 
 
 def rows(*events: tuple[str, str, str, int]) -> list[dict[str, Any]]:
@@ -187,10 +181,9 @@ def test_parents_that_differ_only_in_case_are_the_same(con: Any, events_table: A
     tables = []
     for dogs in ("Pets > Dogs", "PETS > Dogs"):
         cut = CategoryCut(2, ("Pets > Cats", dogs, *CUT.categories[2:]), CUT.mix)
-        wide = wide_evidence(category_evidence(event_evidence(events, None, weight=weight)), cut)
-        table = con.to_pandas(interest_shares(wide, cut, kappa=2.0).order_by("customer_id"))
+        table = shares_by_customer(con, event_evidence(events, None, weight=weight), cut, kappa=2.0)
         assert f"interest: {dogs}" in table.columns
-        tables.append(table.to_numpy()[:, 1:].astype(float))
+        tables.append(table.to_numpy())
     np.testing.assert_allclose(tables[0], tables[1])
 
 
@@ -214,12 +207,15 @@ def test_segment_weights_divide_each_customer_among_periods_and_categories(con: 
     assert set(weights.segment_id) == {"s1"}
 
 
-def test_long_digits_do_not_overflow(con: Any) -> None:
-    """Plain digits in SQL are decimals: this mix times this kappa would not fit into 18 digits."""
-    mix = 0.00629978167116475
-    cut = CategoryCut(level=1, categories=("Cats", OTHER), mix=(mix, 1.0 - mix))
-    wide = ibis.memtable(
-        {"customer_id": ["ann"], "evidence": [2.0], "evidence: Cats": [1.0], f"evidence: {OTHER}": [1.0]}
-    )
-    result = con.to_pandas(interest_shares(wide, cut, kappa=169.0))
-    assert result["interest: Cats"][0] == pytest.approx((1.0 + 169.0 * mix) / 171.0, abs=1e-15)
+def test_customers_without_evidence_get_the_mix_of_the_shop() -> None:
+    shares = interest_shares(np.array([[0.0, 1.0], [0.0, 0.0], [0.0, 2.0], [0.0, 0.0]]), cut_levels(CUT), kappa=2.0)
+    np.testing.assert_allclose(shares[:, 0], CUT.mix)
+    np.testing.assert_allclose(shares.sum(axis=0), 1.0)
+
+
+def test_shares_do_not_depend_on_the_other_customers_of_a_batch() -> None:
+    evidence = np.random.default_rng(0).random((4, 1000)) * np.geomspace(1e-6, 1e6, 1000)
+    whole = interest_shares(evidence, cut_levels(CUT), kappa=2.0)
+    for start, end in ((0, 1), (3, 10), (500, 1000)):
+        part = interest_shares(np.ascontiguousarray(evidence[:, start:end]), cut_levels(CUT), kappa=2.0)
+        np.testing.assert_array_equal(part, whole[:, start:end])

@@ -18,10 +18,11 @@ from models.interests import (
     Snapshot,
     activity,
     fit_formula,
-    interest_shares,
     only_buyers,
     purchase_scores,
+    snapshot_shares,
 )
+from tests.interest_shares import shares_by_customer
 
 PATHS = (("Pets", "Cats"), ("Pets", "Dogs"), ("Home", "Lamps"), ("(other)",))
 MIX = (0.4, 0.3, 0.2, 0.1)
@@ -76,10 +77,7 @@ def test_shares_equal_those_of_the_expressions(con: Any, events_table: Any, wind
     weights = {EventType.VIEW: 1.0, EventType.CART: 3.0}
     cut = CategoryCut(2, tuple(" > ".join(path) for path in PATHS), MIX)
     weight = on_events.own_weight(events, signal_weights=weights, half_life_days=30.0)
-    wide = on_events.wide_evidence(
-        on_events.category_evidence(on_events.event_evidence(events, None, weight=weight)), cut
-    )
-    expected = con.to_pandas(on_events.interest_shares(wide, cut, kappa=2.0).order_by("customer_id"))
+    expected = shares_by_customer(con, on_events.event_evidence(events, None, weight=weight), cut, kappa=2.0)
     counts = con.to_pandas(signal_counts(events, None, window=window, kinds=list(weights)))
     names = sorted(counts.customer_id.unique())
     snapshot = Snapshot(
@@ -96,7 +94,7 @@ def test_shares_equal_those_of_the_expressions(con: Any, events_table: Any, wind
         last_age_days=counts.groupby("customer_id").min_age_days.min().to_numpy(),
         bought=np.zeros((len(names), 3), dtype=bool),
     )
-    found = interest_shares(snapshot, Decay({"view": 1.0, "cart": 3.0}, 30.0), 2.0)
+    found = snapshot_shares(snapshot, Decay({"view": 1.0, "cart": 3.0}, 30.0), 2.0)
     columns = [f"interest: {category}" for category in cut.categories]
     np.testing.assert_allclose(found, expected[columns].to_numpy(), atol=1e-8)
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
@@ -109,7 +107,7 @@ def test_customers_without_events_rank_last() -> None:
     without_first = Snapshot(**{**vars(snapshot), **{name: getattr(snapshot, name)[known] for name in fields}})
     scores = purchase_scores(without_first, formula(30.0, 5.0, view=1.0, cart=2.0, purchase=3.0))
     assert (scores[0] == 0).all() and (scores[1:] > 0).all()
-    np.testing.assert_allclose(interest_shares(without_first, Decay({"view": 1.0}, 30.0), 5.0)[0], MIX)
+    np.testing.assert_allclose(snapshot_shares(without_first, Decay({"view": 1.0}, 30.0), 5.0)[0], MIX)
 
 
 def test_only_buyers_keeps_their_rows() -> None:
@@ -123,7 +121,7 @@ def test_only_buyers_keeps_their_rows() -> None:
 
 
 def with_purchases(snapshot: Snapshot, truth: Formula, generator: np.random.Generator) -> Snapshot:
-    chance = interest_shares(snapshot, truth.interest, truth.kappa)[:, :3] ** 2
+    chance = snapshot_shares(snapshot, truth.interest, truth.kappa)[:, :3] ** 2
     chance = np.cumsum(chance / chance.sum(axis=1, keepdims=True), axis=1)
     choice = (generator.random((len(chance), 1)) > chance).sum(axis=1)
     amount = activity(snapshot, truth.activity)

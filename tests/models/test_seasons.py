@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from features.categories import OTHER, CategoryCut
-from models.interests import Decay, Snapshot, interest_shares
+from models.interests import Decay, Snapshot, snapshot_shares
 from models.seasons import expected_shares, period_mixes, segment_seasonal_lift
 from models.tree import cut_levels
 
@@ -90,7 +90,7 @@ def test_customers_who_follow_the_shop_have_the_expected_shares_in_any_period() 
         last_age_days=np.zeros(20),
         bought=np.zeros((20, 3), bool),
     )
-    shares = interest_shares(snapshot, Decay({"view": 1.0}, 45.0), 8.0)
+    shares = snapshot_shares(snapshot, Decay({"view": 1.0}, 45.0), 8.0)
     expected = expected_shares(by_slot.T, mix, cut_levels(CUT), 8.0)
     actual = np.column_stack([expected.of(place, np.arange(20)) for place in range(4)])
     np.testing.assert_allclose(actual, shares, rtol=1e-12)

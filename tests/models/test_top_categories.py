@@ -12,10 +12,11 @@ import pytest
 
 from features.categories import OTHER, SEPARATOR, CategoryCut
 from features.interests import SHARE_PREFIX
+from models.interests import interest_shares
 from models.scorer import Floats
 from models.seasons import expected_shares
 from models.top_categories import nodes_by_name, top_categories
-from models.tree import child_share, cut_levels
+from models.tree import cut_levels
 
 LEAVES = {
     "Pets > Cats > Food": 0.04,
@@ -35,12 +36,8 @@ RULES = {"max_count": 3, "min_lift": 1.3, "min_share": 0.05}
 
 def profile_of(cut: CategoryCut, own: Floats, kappa: float) -> pd.DataFrame:
     """Shares of customers with the evidence ``own`` (n, n_categories), by the interest formula."""
-    share, above, node = np.ones((len(own), 1)), own.sum(axis=1, keepdims=True), np.zeros(0, np.int64)
-    for level in cut_levels(cut):
-        evidence = level.sums(own)
-        share = child_share(share[:, level.parent], evidence, above[:, level.parent], level.spread, kappa)
-        above, node = evidence, level.node
-    return pd.DataFrame(share[:, node], columns=[SHARE_PREFIX + name for name in cut.categories])
+    shares = interest_shares(own.T, cut_levels(cut), kappa=kappa)
+    return pd.DataFrame(shares.T, columns=[SHARE_PREFIX + name for name in cut.categories])
 
 
 def top(cut: CategoryCut, own: Floats, mixes: Floats | None = None, *, kappa: float = 2.0, **rules: Any) -> Any:

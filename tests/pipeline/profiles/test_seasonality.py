@@ -16,7 +16,7 @@ import pytest
 from features.categories import OTHER, is_remainder
 from features.events import ObservationWindow
 from features.interests import SHARE_PREFIX
-from features.seasons import SEASON_EVIDENCE, SEASON_PREFIX
+from features.seasons import SEASON_LISTS, SEASON_PREFIX
 from models.audiences import audience_membership
 from models.scorer import Floats
 from models.top_categories import top_categories
@@ -221,4 +221,4 @@ def test_a_window_with_few_whole_periods_uses_the_mix_at_training(tmp_path: Path
 def test_the_ring_is_fetched_only_on_request(tmp_path: Path) -> None:
     for columns in (None, {"customer_id", "evidence"}):
         _, profiles, *_ = profiles_with_expected(tmp_path, random_log(0), columns=columns)
-        assert not [name for name in profiles.table if name == SEASON_EVIDENCE or name.startswith(SEASON_PREFIX)]
+        assert not [name for name in profiles.table if name in SEASON_LISTS or name.startswith(SEASON_PREFIX)]
