@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.journey import STAGES
-from models.disclosure import is_dominated
+from models.disclosure import hidden_line, is_dominated, is_few, rounded_counts, rounded_sums
 
 MEANS = {
     "events_per_customer": "event_count",
@@ -60,6 +60,8 @@ RATES = {
 """Figure -> (numerator, denominator): the columns whose sums give the ratio."""
 FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_share"})
 """All figures that an archetype or a trait may use."""
+MONEY = ("net_spend", "spend", "given_back", "order_count")
+"""Sums whose totals over the shop are published: enough segments are hidden that no remainder is of a few customers."""
 BACK_DAYS = 7.0
 """A buyer is back without an order if the last event is at least this many days after the last order."""
 
@@ -80,17 +82,12 @@ def segment_figures(
     Spend is net of refunds, except in ``paid_per_customer``; ``returned_spend_share`` is a share of the amount paid. If
     the shop's net spend is not positive, all shares of spend are 0.
     """
-    table = _with_parts(profile).assign(segment_id=np.asarray(segment_ids, dtype=object))
-    if profile.session_count.equals(profile.order_count):
-        table["session_count"] = np.nan  # visits would repeat the orders
-    spend = float(profile.net_spend.sum())
-    grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
+    table = _with_segments(profile, segment_ids)
+    grouped = table.groupby("segment_id", sort=True)
     sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
     rates = {name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()}
-    for name, (top, bottom) in RATES.items():
-        # Shares of customers give all customers the same weight; small groups among them are hidden by count.
-        if not top.startswith("is_") and table[top].notna().any():
-            rates[name] = rates[name].mask(is_dominated(grouped, top, bottom, max_share=max_one_customer_share))
+    rates |= {name: rates[name].mask(marks) for name, marks in _dominated(table, max_one_customer_share).items()}
+    spend = float(profile.net_spend.sum())
     return pd.DataFrame(
         {
             **{name: grouped[column].mean() for name, column in MEANS.items()},
@@ -100,6 +97,83 @@ def segment_figures(
             "spend_share": sums.net_spend / spend if spend > 0 else 0.0,
         }
     )
+
+
+def published_figures(
+    profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray, *, max_one_customer_share: float, min_group: int
+) -> pd.DataFrame:
+    """The table of `segment_figures` as it may be published (`models.disclosure`).
+
+    All figures are quotients of rounded sums. A figure is null if fewer than ``min_group`` customers contribute to it:
+    buyers to money and orders, those with returns to refunds, and so on. Shares of customers are not hidden here.
+    """
+    table = _with_segments(profile, segment_ids)
+    columns = sorted({*MEANS.values(), *(column for pair in RATES.values() for column in pair)})
+    values, ids = table[columns].astype(float), table["segment_id"]
+    known, contributors = values.notna().groupby(ids).sum(), (values.fillna(0.0) != 0.0).groupby(ids).sum()
+    sizes = values.abs().groupby(ids)
+    sums = pd.DataFrame(
+        rounded_sums(
+            values.groupby(ids).sum(),
+            sizes=sizes.sum(),
+            largest=sizes.max().fillna(0.0),
+            contributors=contributors,
+            min_group=min_group,
+        ),
+        known.index,
+        columns,
+    )
+    hidden = _hidden_sums(contributors, min_group) | is_few(known, min_group)
+    sums, known = sums.mask(hidden), _rounded(known, min_group)
+    rates = {name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()}
+    rates |= {name: rates[name].mask(marks) for name, marks in _dominated(table, max_one_customer_share).items()}
+    spend = sums.net_spend["shop"]
+    return pd.DataFrame(
+        {
+            **{name: (sums[column] / known[column].where(known[column] > 0)) for name, column in MEANS.items()},
+            **rates,
+            "customer_count": sums.customers,
+            "customer_share": sums.customers / max(sums.customers["shop"], 1.0),
+            "spend_share": sums.net_spend / spend if spend > 0 else sums.net_spend * 0.0,
+        }
+    )
+
+
+def _rounded(counts: pd.DataFrame, min_group: int) -> pd.DataFrame:
+    return pd.DataFrame(rounded_counts(counts, min_group), counts.index, counts.columns)
+
+
+def _hidden_sums(contributors: pd.DataFrame, min_group: int) -> pd.DataFrame:
+    """Segment x column: whether a few customers contribute to a sum, or its remainder to the shop's would be theirs."""
+    hidden = pd.DataFrame(is_few(contributors, min_group), contributors.index, contributors.columns)
+    hidden[[name for name in hidden if name.startswith("is_") or name == "customers"]] = False
+    segments = contributors.index.drop("shop")
+    for column in MONEY:
+        hidden.loc[segments, column] = hidden_line(contributors.loc[segments, column].to_numpy(float), min_group)
+    # Paid minus net spend is what was given back.
+    hidden["spend"] |= hidden["given_back"] & ~hidden["net_spend"]
+    return hidden
+
+
+def _with_segments(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
+    """The parts of all figures, with segment_id: each customer once in a segment, and once in "shop"."""
+    table = _with_parts(profile).assign(segment_id=np.asarray(segment_ids, dtype=object))
+    if profile.session_count.equals(profile.order_count):
+        table["session_count"] = np.nan  # visits would repeat the orders
+    return pd.concat([table, table.assign(segment_id="shop")], ignore_index=True)
+
+
+def _dominated(table: pd.DataFrame, max_share: float) -> dict[str, pd.Series]:
+    """Rate -> by segment, whether one customer dominates it.
+
+    Shares of customers give all customers the same weight; small groups among them are hidden by count.
+    """
+    grouped = table.groupby("segment_id", sort=True)
+    return {
+        name: is_dominated(grouped, top, bottom, max_share=max_share)
+        for name, (top, bottom) in RATES.items()
+        if not top.startswith("is_") and table[top].notna().any()
+    }
 
 
 def member_figures(profile: pd.DataFrame) -> pd.DataFrame:

@@ -16,12 +16,13 @@ from features.events import ObservationWindow
 from features.interests import segment_weights
 from features.journey import STAGES
 from models.crosstabs import funnel
-from models.disclosure import hide_small_shares, hide_small_spend
+from models.disclosure import significant
 from models.explanations import Rule, segment_rules
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
 from models.name_continuity import ManualName
+from models.published_segments import FigureTables, hide_small_shares, published_segment
 from models.seasons import segment_seasonal_lift
-from models.segment_metrics import segment_figures
+from models.segment_metrics import published_figures, segment_figures
 from models.segment_names import Naming
 from models.segmentation import FittedClusters
 from models.segments import Segment
@@ -149,11 +150,12 @@ def describe_segments(
         )
         for segment_id, top_categories in interests.items()
     ]
+    published_shop, rows = _published(sorted(segments, key=_place), clusters, all_figures)
     return Segments(
         facet=facet,
-        rows=tuple(_without_small_cells(sorted(segments, key=_place), clusters)),
-        shop=shop,
-        lifts=lifts["lift"].where(lifts["is_significant"]),
+        rows=tuple(rows),
+        shop=published_shop,
+        lifts=lifts["lift"].where(lifts["is_significant"]).map(significant),
         labels=labels,
         model=facet_model(clusters, named.by_segment, value_ranks(figures)),
         segment_ids=clusters.ids,
@@ -194,12 +196,21 @@ def _place(segment: Segment) -> tuple[bool, float, int, str]:
     return segment.is_rule_based, -(segment.spend_share or 0.0), -segment.customer_count, segment.segment_id
 
 
-def _without_small_cells(segments: Sequence[Segment], clusters: FacetClusters) -> list[Segment]:
-    """The segments without figures that would reveal fewer customers than `naming.min_group`."""
-    profile, min_group = clusters.profiles.table, clusters.params.naming.min_group
-    steps = funnel(profile, clusters.ids, min_group=min_group)
-    stages = _stages(profile, clusters.ids, segments)
-    return hide_small_shares(hide_small_spend(segments, min_group), stages, steps, min_group)
+def _published(
+    segments: Sequence[Segment], clusters: FacetClusters, exact: pd.DataFrame
+) -> tuple[dict[str, float], list[Segment]]:
+    """The figures of the shop and the segments as they may be published (`models.disclosure`)."""
+    profile, naming = clusters.profiles.table, clusters.params.naming
+    figures = functools.partial(
+        published_figures, max_one_customer_share=naming.max_one_customer_share, min_group=naming.min_group
+    )
+    all_published = figures(profile, clusters.ids)
+    published = figures(clusters.clustered, clusters.clustered_ids) if clusters.is_clustered.any() else all_published
+    shop = _known_figures(published, "shop")
+    steps = funnel(profile, clusters.ids, min_group=naming.min_group)
+    safe = hide_small_shares(segments, _stages(profile, clusters.ids, segments), steps, naming.min_group)
+    tables = FigureTables(exact, all_published, shop)
+    return shop, [published_segment(segment, tables, naming.min_group) for segment in safe]
 
 
 def _interests(
