@@ -100,6 +100,20 @@ def rounded_sums(
     return np.asarray(np.maximum(np.floor(sums / step + 0.5), fewest) * step)
 
 
+def rounded_total(contributions: ArrayLike, min_group: int) -> float:
+    """The sum of what each of some customers contributes, as it may be published."""
+    values = np.asarray(contributions, dtype=np.float64)
+    sizes = np.abs(values)
+    rounded = rounded_sums(
+        values.sum(),
+        sizes=sizes.sum(),
+        largest=sizes.max(initial=0.0),
+        contributors=np.count_nonzero(values),
+        min_group=min_group,
+    )
+    return float(rounded)
+
+
 def rounded_counts(counts: ArrayLike, min_group: int) -> Floats:
     """Numbers of customers as they may be published: of 1 or more, at least one step."""
     return rounded_sums(counts, sizes=counts, largest=1.0, contributors=counts, min_group=min_group)

@@ -9,7 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from models.disclosure import EXTREME_MARGIN, rounded_extreme
+from models.disclosure import (
+    EXTREME_MARGIN,
+    is_few,
+    rounded_count,
+    rounded_counts,
+    rounded_extreme,
+    rounded_share,
+)
 from models.identity import RULE_GROUP_PREFIX
 from models.migration import UNKNOWN, Floats, Ints, before_lost, directions, hide_small, move_counts, stay_length, stays
 
@@ -120,10 +127,10 @@ def stage_moves(before: pd.DataFrame, now: pd.DataFrame, *, since: str, min_grou
     kept = np.flatnonzero(shown.any(axis=0) | shown.any(axis=1))
     return {
         "since": since,
-        "customer_count": len(known),
-        "stayed_share": float((then_codes == now_codes).mean()),
+        "customer_count": rounded_count(len(known), min_group),
+        "stayed_share": rounded_share((then_codes == now_codes).sum(), len(known), min_group),
         "groups": groups[kept].tolist(),
-        "rows": shown[np.ix_(kept, kept)].tolist(),
+        "rows": rounded_counts(shown[np.ix_(kept, kept)], min_group).astype(int).tolist(),
     }
 
 
@@ -142,9 +149,9 @@ def stayed_shares(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) ->
     has_stayed = known.segment_id_then == known.segment_id_now
     shares: dict[str, float] = {}
     for segment_id, stayed in has_stayed.groupby(known.segment_id_then):
-        count, share = int(stayed.sum()), float(stayed.mean())
-        is_disclosive = any(0 < part < min_group for part in (count, len(stayed) - count))
-        shown = rounded_extreme(share) if is_disclosive else share
+        count, size = int(stayed.sum()), len(stayed)
+        is_disclosive = is_few([count, size - count], min_group).any()
+        shown = rounded_extreme(count / size) if is_disclosive else rounded_share(count, size, min_group)
         if shown is not None and len(stayed) >= min_group:
             shares[str(segment_id)] = shown
     return shares
@@ -171,9 +178,10 @@ def net_flows(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) -> dic
     for segment_id, size in sizes.items():
         parts = int(come.get(segment_id, 0)), int(gone.get(segment_id, 0))
         flow = (parts[0] - parts[1]) / int(size)
-        is_disclosive = any(0 < part < min_group for part in parts)
+        is_disclosive = is_few(parts, min_group).any()
         if size >= min_group and not (is_disclosive and abs(flow) >= EXTREME_MARGIN):
-            flows[str(segment_id)] = 0.0 if is_disclosive else flow
+            rounded = rounded_share(parts[0], size, min_group) - rounded_share(parts[1], size, min_group)
+            flows[str(segment_id)] = 0.0 if is_disclosive else rounded
     return flows
 
 

@@ -101,22 +101,28 @@ class FigureTables:
     published: pd.DataFrame
     shop: Mapping[str, float]
 
+    def published_value(self, figure: str, value: float) -> float | None:
+        """The published figure of the segment whose exact one is ``value``; None if it is hidden."""
+        place = int((self.exact[figure] - value).abs().argmin())
+        shown = float(self.published[figure].reindex(self.exact.index).to_numpy(np.float64)[place])
+        return None if np.isnan(shown) else shown
+
 
 def published_segment(segment: Segment, tables: FigureTables, min_group: int) -> Segment:
     """The segment with rounded figures, after `hide_small_shares`; a small segment has its size alone."""
-    size, own = segment.customer_count, tables.published.loc[segment.segment_id]
+    size, own = segment.customer_count, tables.published.T[segment.segment_id].astype(float).to_dict()
     # A share of 0 or 1 is one that is nearly that.
     extremes = {
         name: value for name, value in segment.figures.items() if name.endswith("_share") and value in (0.0, 1.0)
     }
     kept = SIZES if segment.is_small else segment.figures
-    figures = {name: float(own[name]) for name in kept if not np.isnan(own[name])} | extremes
+    figures = {name: own[name] for name in kept if not np.isnan(own[name])} | extremes
     evidence = (_published_evidence(item, figures, tables, size, min_group) for item in segment.evidence)
     shown = segment.with_evidence(tuple(item for item in evidence if item is not None))
     return replace(
         shown,
         customer_count=rounded_count(size, min_group),
-        customer_share=float(own["customer_share"]),
+        customer_share=own["customer_share"],
         spend_share=figures.get("spend_share"),
         top_categories=tuple(_published_interest(interest, size, min_group) for interest in segment.top_categories),
         figures=figures,
@@ -128,27 +134,23 @@ def _published_evidence(
     item: Evidence, figures: Mapping[str, float], tables: FigureTables, size: int, min_group: int
 ) -> Evidence | None:
     """The evidence with rounded figures; None if its figure is hidden."""
-    shares = {
-        name: share if share is None else rounded_share(share * size, size, min_group)
-        for name in ("first_share", "held_share", "ahead_share")
-        for share in (getattr(item, name),)
-    }
+
+    def shown(share: float | None) -> float | None:
+        return None if share is None else rounded_share(share * size, size, min_group)
+
+    item = replace(
+        item,
+        first_share=shown(item.first_share),
+        held_share=shown(item.held_share),
+        ahead_share=shown(item.ahead_share),
+    )
     if item.figure not in tables.exact:  # the share of an interest
-        return replace(
-            item,
-            value=rounded_mean(item.value, size, min_group),
-            shop=significant(item.shop),
-            customer_count=rounded_count(item.customer_count or 0, min_group),
-            **shares,
-        )
+        value, count = rounded_mean(item.value, size, min_group), rounded_count(item.customer_count or 0, min_group)
+        return replace(item, value=value, shop=significant(item.shop), customer_count=count)
     if item.figure not in figures or item.figure not in tables.shop:
         return None
-    nearest = None
-    if item.nearest_peer is not None:
-        peer = (tables.exact[item.figure] - item.nearest_peer).abs().idxmin()
-        shown = tables.published[item.figure][peer]
-        nearest = None if np.isnan(shown) else float(shown)
-    return replace(item, value=figures[item.figure], shop=tables.shop[item.figure], nearest_peer=nearest, **shares)
+    nearest = item.nearest_peer and tables.published_value(item.figure, item.nearest_peer)
+    return replace(item, value=figures[item.figure], shop=tables.shop[item.figure], nearest_peer=nearest)
 
 
 def _published_rule(rule: SegmentRule, size: int, min_group: int) -> SegmentRule:

@@ -146,7 +146,7 @@ def _rounded(counts: pd.DataFrame, min_group: int) -> pd.DataFrame:
 def _hidden_sums(contributors: pd.DataFrame, min_group: int) -> pd.DataFrame:
     """Segment x column: whether a few customers contribute to a sum, or its remainder to the shop's would be theirs."""
     hidden = pd.DataFrame(is_few(contributors, min_group), contributors.index, contributors.columns)
-    hidden[[name for name in hidden if name.startswith("is_") or name == "customers"]] = False
+    hidden.loc[:, contributors.columns.str.match("is_|customers")] = False
     segments = contributors.index.drop("shop")
     for column in MONEY:
         hidden.loc[segments, column] = hidden_line(contributors.loc[segments, column].to_numpy(float), min_group)

@@ -12,6 +12,7 @@ import pandas as pd
 from features import outliers
 from features.events import ObservationWindow
 from features.outliers import Measure
+from models.disclosure import is_few
 from models.scorer import IS_UNUSUAL, capped
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
@@ -68,6 +69,11 @@ class UnusualCustomers:
         if not count:
             return []
         reasons = self.table.reasons.str.split("; ").explode().value_counts()
+        if is_few(count, params.naming.min_group):
+            return [
+                f"fewer than {params.naming.min_group} customers are far beyond all others: perhaps staff, tests, "
+                f"wholesale, programs. {FILE} in outputs.folder lists them. {REMEDIES[params.outliers.action]}"
+            ]
         why = ", ".join(f"{reasons[name]:,} {text}" for name, text in REASONS.items() if name in reasons)
         held = ", ".join(
             f"{self.shares[name]:.1%} of {what}"
