@@ -94,10 +94,21 @@ def rounded_sums(
     sums, magnitudes, counts = (np.asarray(values, dtype=np.float64) for values in (totals, sizes, contributors))
     if min_group <= 1:
         return sums
-    least = np.maximum(np.asarray(largest, dtype=np.float64), min_group * magnitudes / np.maximum(counts, 1.0))
-    step = rounding_step(np.where(least > 0, least, 1.0))
+    step = _sum_step(magnitudes, np.asarray(largest, dtype=np.float64), counts, min_group)
     fewest = np.where((counts > 0) & (sums >= magnitudes * (1 - 1e-9)), 1.0, -np.inf)
     return np.asarray(np.maximum(np.floor(sums / step + 0.5), fewest) * step)
+
+
+def _sum_step(sizes: Floats, largest: Floats, contributors: Floats, min_group: int) -> Floats:
+    least = np.maximum(largest, min_group * sizes / np.maximum(contributors, 1.0))
+    return rounding_step(np.where(least > 0, least, 1.0))
+
+
+def total_step(contributions: ArrayLike, min_group: int) -> float:
+    """The step of `rounded_total`."""
+    sizes = np.abs(np.asarray(contributions, dtype=np.float64))
+    largest, contributors = np.asarray(sizes.max(initial=0.0)), np.asarray(np.count_nonzero(sizes))
+    return float(_sum_step(sizes.sum(), largest, contributors.astype(float), min_group))
 
 
 def rounded_total(contributions: ArrayLike, min_group: int) -> float:

@@ -13,8 +13,8 @@ from models.disclosure import (
     EXTREME_MARGIN,
     is_few,
     rounded_count,
-    rounded_counts,
     rounded_extreme,
+    rounded_mean,
     rounded_share,
 )
 from models.identity import RULE_GROUP_PREFIX
@@ -55,7 +55,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Migration:
-    """Aggregate tables of moves; cells of fewer than ``naming.min_group`` customers are hidden.
+    """Aggregate tables of moves; cells of fewer than ``naming.min_group`` customers are hidden, others are rounded.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Migration:
     moves : DataFrame
         segmentation, from_as_of, to_as_of, from_group, from_name, to_group, to_name, customer_count: from each date to
         the next, and from the first to the last. A row without groups holds the customers of all hidden cells, so the
-        rows of two dates add up to all customers.
+        rows of two dates add up to all customers, except for rounding.
     steps : DataFrame
         segmentation, from_as_of, to_as_of, then counts of customers over the shown cells: stayed_count, moved_count,
         up_count, down_count (null if the groups have no order), new_count (unknown at the first of the two dates); and
@@ -130,7 +130,7 @@ def stage_moves(before: pd.DataFrame, now: pd.DataFrame, *, since: str, min_grou
         "customer_count": rounded_count(len(known), min_group),
         "stayed_share": rounded_share((then_codes == now_codes).sum(), len(known), min_group),
         "groups": groups[kept].tolist(),
-        "rows": rounded_counts(shown[np.ix_(kept, kept)], min_group).astype(int).tolist(),
+        "rows": shown[np.ix_(kept, kept)].tolist(),
     }
 
 
@@ -283,10 +283,12 @@ def _stay_rows(placement: Placement, moments: Floats, min_group: int) -> Iterato
         in_group = observed.group == code
         if in_group.sum() < min_group:
             continue
-        lengths = stay_length(observed.days[in_group], observed.is_over[in_group])
+        median, mean, longest = stay_length(observed.days[in_group], observed.is_over[in_group])
+        count = int(in_group.sum())
+        mean = rounded_mean(mean, count, min_group, largest=longest)
         yield {
             **{"segmentation": placement.name, "group": group, "name": placement.names[group]},
-            **dict(zip(STAY_COLUMNS, (int(in_group.sum()), *lengths), strict=True)),
+            **dict(zip(STAY_COLUMNS, (rounded_count(count, min_group), median, mean, longest), strict=True)),
         }
 
 
