@@ -86,7 +86,10 @@ def segment_figures(
     grouped = table.groupby("segment_id", sort=True)
     sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
     rates = {name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()}
-    rates |= {name: rates[name].mask(marks) for name, marks in _dominated(table, max_one_customer_share).items()}
+    for name, (top, bottom) in RATES.items():
+        # Shares of customers give all customers the same weight; small groups among them are hidden by count.
+        if not top.startswith("is_") and table[top].notna().any():
+            rates[name] = rates[name].mask(is_dominated(grouped, top, bottom, max_share=max_one_customer_share))
     spend = float(profile.net_spend.sum())
     return pd.DataFrame(
         {
@@ -100,9 +103,9 @@ def segment_figures(
 
 
 def published_figures(
-    profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray, *, max_one_customer_share: float, min_group: int
+    profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray, exact: pd.DataFrame, *, min_group: int
 ) -> pd.DataFrame:
-    """The table of `segment_figures` as it may be published (`models.disclosure`).
+    """The table of `segment_figures`, which is ``exact``, as it may be published (`models.disclosure`).
 
     All figures are quotients of rounded sums. A figure is null if fewer than ``min_group`` customers contribute to it:
     buyers to money and orders, those with returns to refunds, and so on. Shares of customers are not hidden here.
@@ -112,35 +115,27 @@ def published_figures(
     values, ids = table[columns].astype(float), table["segment_id"]
     known, contributors = values.notna().groupby(ids).sum(), (values.fillna(0.0) != 0.0).groupby(ids).sum()
     sizes = values.abs().groupby(ids)
-    sums = pd.DataFrame(
-        rounded_sums(
-            values.groupby(ids).sum(),
-            sizes=sizes.sum(),
-            largest=sizes.max().fillna(0.0),
-            contributors=contributors,
-            min_group=min_group,
-        ),
-        known.index,
-        columns,
+    rounded = rounded_sums(
+        values.groupby(ids).sum(),
+        sizes=sizes.sum(),
+        largest=sizes.max().fillna(0.0),
+        contributors=contributors,
+        min_group=min_group,
     )
     hidden = _hidden_sums(contributors, min_group) | is_few(known, min_group)
-    sums, known = sums.mask(hidden), _rounded(known, min_group)
-    rates = {name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()}
-    rates |= {name: rates[name].mask(marks) for name, marks in _dominated(table, max_one_customer_share).items()}
+    sums = pd.DataFrame(rounded, known.index, columns).mask(hidden)
+    known_counts = pd.DataFrame(rounded_counts(known, min_group), known.index, columns)
     spend = sums.net_spend["shop"]
-    return pd.DataFrame(
+    figures = pd.DataFrame(
         {
-            **{name: (sums[column] / known[column].where(known[column] > 0)) for name, column in MEANS.items()},
-            **rates,
+            **{name: sums[column] / known_counts[column].where(known[column] > 0) for name, column in MEANS.items()},
+            **{name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()},
             "customer_count": sums.customers,
             "customer_share": sums.customers / max(sums.customers["shop"], 1.0),
             "spend_share": sums.net_spend / spend if spend > 0 else sums.net_spend * 0.0,
         }
     )
-
-
-def _rounded(counts: pd.DataFrame, min_group: int) -> pd.DataFrame:
-    return pd.DataFrame(rounded_counts(counts, min_group), counts.index, counts.columns)
+    return figures.where(exact.notna())
 
 
 def _hidden_sums(contributors: pd.DataFrame, min_group: int) -> pd.DataFrame:
@@ -161,19 +156,6 @@ def _with_segments(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarra
     if profile.session_count.equals(profile.order_count):
         table["session_count"] = np.nan  # visits would repeat the orders
     return pd.concat([table, table.assign(segment_id="shop")], ignore_index=True)
-
-
-def _dominated(table: pd.DataFrame, max_share: float) -> dict[str, pd.Series]:
-    """Rate -> by segment, whether one customer dominates it.
-
-    Shares of customers give all customers the same weight; small groups among them are hidden by count.
-    """
-    grouped = table.groupby("segment_id", sort=True)
-    return {
-        name: is_dominated(grouped, top, bottom, max_share=max_share)
-        for name, (top, bottom) in RATES.items()
-        if not top.startswith("is_") and table[top].notna().any()
-    }
 
 
 def member_figures(profile: pd.DataFrame) -> pd.DataFrame:

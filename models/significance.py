@@ -51,8 +51,8 @@ def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame, min_group: int)
 def compare_means(sums: pd.DataFrame) -> pd.DataFrame:
     """Mean over the customers of each segment, compared with the mean over the shop.
 
-        sums (topic, value, segment_id, known_count, total, squares, largest, customer_count)
-     -> compared (..., shop_known_count, shop_largest, figure, shop, lift, p_value, q_value)
+        sums (topic, value, segment_id, known_count, total, squares, customer_count, ...)
+     -> compared (..., shop_known_count, figure, shop, lift, p_value, q_value)
                                                           rows with at least two customers here and elsewhere
 
     Two-sided Welch's t-test of the segment's customers against all others. Each customer is one observation, regardless
@@ -60,10 +60,7 @@ def compare_means(sums: pd.DataFrame) -> pd.DataFrame:
     """
     shop_sums = sums.groupby(["topic", "value"], dropna=False)[["known_count", "total", "squares"]].transform("sum")
     others = shop_sums - sums[["known_count", "total", "squares"]]
-    sums = sums.assign(
-        shop_known_count=shop_sums.known_count,
-        shop_largest=sums.groupby(["topic", "value"], dropna=False).largest.transform("max"),
-    )
+    sums = sums.assign(shop_known_count=shop_sums.known_count)
     is_enough = (sums.known_count >= 2) & (others.known_count >= 2)
     cells, shop_sums, others = sums[is_enough].copy(), shop_sums[is_enough], others[is_enough]
     mean, variance = _moments(cells)
@@ -88,7 +85,10 @@ class PublishedFigures(TypedDict):
 
 
 def published_figures(cell: Mapping[Hashable, Any], min_group: int) -> PublishedFigures:
-    """A row of `compare_counts` or `compare_means` as it may be published (`models.disclosure`)."""
+    """A row of `compare_counts` or `compare_means` as it may be published (`models.disclosure`).
+
+    A row of means also has ``largest`` and ``shop_largest``: the largest absolute value of one customer.
+    """
     if "shop_count" in cell:
         figure = rounded_share(cell["customer_count"], cell["known_count"], min_group)
         shop = rounded_share(cell["shop_count"], cell["shop_known_count"], min_group)

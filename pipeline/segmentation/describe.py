@@ -150,7 +150,7 @@ def describe_segments(
         )
         for segment_id, top_categories in interests.items()
     ]
-    published_shop, rows = _published(sorted(segments, key=_place), clusters, all_figures)
+    published_shop, rows = _published(sorted(segments, key=_place), clusters, all_figures, figures)
     return Segments(
         facet=facet,
         rows=tuple(rows),
@@ -197,20 +197,22 @@ def _place(segment: Segment) -> tuple[bool, float, int, str]:
 
 
 def _published(
-    segments: Sequence[Segment], clusters: FacetClusters, exact: pd.DataFrame
+    segments: Sequence[Segment], clusters: FacetClusters, exact: pd.DataFrame, figures: pd.DataFrame
 ) -> tuple[dict[str, float], list[Segment]]:
-    """The figures of the shop and the segments as they may be published (`models.disclosure`)."""
-    profile, naming = clusters.profiles.table, clusters.params.naming
-    figures = functools.partial(
-        published_figures, max_one_customer_share=naming.max_one_customer_share, min_group=naming.min_group
-    )
-    all_published = figures(profile, clusters.ids)
-    published = figures(clusters.clustered, clusters.clustered_ids) if clusters.is_clustered.any() else all_published
+    """The figures of the shop and the segments as they may be published (`models.disclosure`).
+
+    exact, figures (segment_id x figure): the result of `_figures`
+    """
+    profile, min_group = clusters.profiles.table, clusters.params.naming.min_group
+    all_published = published_figures(profile, clusters.ids, exact, min_group=min_group)
+    published = all_published
+    if clusters.is_clustered.any():
+        published = published_figures(clusters.clustered, clusters.clustered_ids, figures, min_group=min_group)
     shop = _known_figures(published, "shop")
-    steps = funnel(profile, clusters.ids, min_group=naming.min_group)
-    safe = hide_small_shares(segments, _stages(profile, clusters.ids, segments), steps, naming.min_group)
+    steps = funnel(profile, clusters.ids, min_group=min_group)
+    safe = hide_small_shares(segments, _stages(profile, clusters.ids, segments), steps, min_group)
     tables = FigureTables(exact, all_published, shop)
-    return shop, [published_segment(segment, tables, naming.min_group) for segment in safe]
+    return shop, [published_segment(segment, tables, min_group) for segment in safe]
 
 
 def _interests(
