@@ -4,7 +4,7 @@ Every output of figures about groups of customers asks this module. Three rules 
 
 1. A figure that fewer than ``min_group`` customers contribute to is hidden, and enough others with it that it cannot be
    computed from them (`hidden_cells`, `hidden_line`).
-2. A sum is published once, rounded to a step that is at least the largest contribution of one customer, and at least
+2. A sum is published once, rounded to a step of at least twice the largest contribution of one customer, and at least
    what ``min_group`` average customers contribute (`rounded_sums`). For a count of customers this is ``min_group``.
 3. Means and shares are quotients of these rounded sums, so they tell no more than the sums do.
 
@@ -27,6 +27,9 @@ Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 STEPS = np.array([1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0])
 """Rounding steps, times a power of ten."""
+LARGEST_FACTOR = 2.0
+"""A rounding step is at least this many times the largest contribution of one customer: several sums that hold the same
+customer are rounded in different places, so together they tell more than each of them."""
 EMPTY_CELL_COST = 2.0
 """Cost of hiding an empty cell, where a cell of all customers costs 1: readers may know that it is empty."""
 SUBGROUP_FIGURES = {
@@ -100,7 +103,7 @@ def rounded_sums(
 
 
 def _sum_step(sizes: Floats, largest: Floats, contributors: Floats, min_group: int) -> Floats:
-    least = np.maximum(largest, min_group * sizes / np.maximum(contributors, 1.0))
+    least = np.maximum(LARGEST_FACTOR * largest, min_group * sizes / np.maximum(contributors, 1.0))
     return rounding_step(np.where(least > 0, least, 1.0))
 
 

@@ -122,7 +122,7 @@ def published_figures(
         contributors=contributors,
         min_group=min_group,
     )
-    hidden = _hidden_sums(contributors, min_group) | is_few(known, min_group)
+    hidden = _hidden_sums(known, contributors, min_group)
     sums = pd.DataFrame(rounded, known.index, columns).mask(hidden)
     known_counts = pd.DataFrame(rounded_counts(known, min_group), known.index, columns)
     spend = sums.net_spend["shop"]
@@ -138,9 +138,13 @@ def published_figures(
     return figures.where(exact.notna())
 
 
-def _hidden_sums(contributors: pd.DataFrame, min_group: int) -> pd.DataFrame:
-    """Segment x column: whether a few customers contribute to a sum, or its remainder to the shop's would be theirs."""
-    hidden = pd.DataFrame(is_few(contributors, min_group), contributors.index, contributors.columns)
+def _hidden_sums(known: pd.DataFrame, contributors: pd.DataFrame, min_group: int) -> pd.DataFrame:
+    """Segment x column: whether a sum is of a few customers, or its remainder to the shop's would be.
+
+    known, contributors (segment x column): customers with a known value, and with one that is not 0
+    """
+    few = is_few(known, min_group) | is_few(contributors, min_group)
+    hidden = pd.DataFrame(few, contributors.index, contributors.columns)
     hidden.loc[:, contributors.columns.str.match("is_|customers")] = False
     segments = contributors.index.drop("shop")
     for column in MONEY:

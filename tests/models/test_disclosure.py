@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import pytest
 
 from models.crosstabs import Funnel
 from models.disclosure import hidden_cells
