@@ -14,8 +14,8 @@ from models.disclosure import (
     is_few,
     rounded_count,
     rounded_extreme,
-    rounded_mean,
     rounded_share,
+    rounding_step,
 )
 from models.identity import RULE_GROUP_PREFIX
 from models.migration import UNKNOWN, Floats, Ints, before_lost, directions, hide_small, move_counts, stay_length, stays
@@ -285,7 +285,9 @@ def _stay_rows(placement: Placement, moments: Floats, min_group: int) -> Iterato
             continue
         median, mean, longest = stay_length(observed.days[in_group], observed.is_over[in_group])
         count = int(in_group.sum())
-        mean = rounded_mean(mean, count, min_group, largest=longest)
+        if min_group > 1:  # a mean that one stay cannot change by more than half a step
+            step = float(rounding_step(2.0 * longest / count))
+            mean = min(round(mean / step) * step, longest)
         yield {
             **{"segmentation": placement.name, "group": group, "name": placement.names[group]},
             **dict(zip(STAY_COLUMNS, (rounded_count(count, min_group), median, mean, longest), strict=True)),

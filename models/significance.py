@@ -12,8 +12,8 @@ from scipy import stats
 from models.disclosure import rounded_count, rounded_mean, rounded_share
 
 CELL = ["topic", "value", "segment_id"]
-LEAST_Q_VALUE = 0.001
-"""q-values are published as the next power of ten, at least this: exactly, they would tell the counts behind them."""
+Q_VALUE_LEVELS = np.array([0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0])
+"""A q-value is published as the next of these: exactly, it would tell the counts that it is computed from."""
 
 
 def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame, min_group: int) -> pd.DataFrame:
@@ -95,12 +95,11 @@ def published_figures(cell: Mapping[Hashable, Any], min_group: int) -> Published
     else:
         figure = rounded_mean(cell["figure"], cell["known_count"], min_group, largest=cell["largest"])
         shop = rounded_mean(cell["shop"], cell["shop_known_count"], min_group, largest=cell["shop_largest"])
-    q_value = max(float(cell["q_value"]), LEAST_Q_VALUE)
     return {
         "figure": figure,
         "shop": shop,
         "lift": figure / shop if shop else float(cell["lift"]),
-        "q_value": float(10.0 ** np.ceil(np.log10(q_value) - 1e-9)),
+        "q_value": float(Q_VALUE_LEVELS[np.searchsorted(Q_VALUE_LEVELS, cell["q_value"])]),
         "customer_count": rounded_count(cell["customer_count"], min_group),
     }
 

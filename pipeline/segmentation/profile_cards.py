@@ -255,11 +255,14 @@ def _card_lines(cells: pd.DataFrame, names: Mapping[str, Texts], params: Params)
     cells = cells.groupby(["segment_id", "topic"], sort=False).head(params.cards.most_lines)
     for cell in cells.to_dict("records"):
         topic, value = cell["topic"], cell["value"]
+        figures = published_figures(cell, params.naming.min_group)
+        if max(figures["lift"], 1.0 / figures["lift"]) < params.cards.min_lift:  # rounded, it is no difference
+            continue
         line = CardLine(
             topic=topic.removeprefix(ATTRIBUTE),
             is_attribute=topic.startswith(ATTRIBUTE),
             value=value,
-            **published_figures(cell, params.naming.min_group),
+            **figures,
             names=names[value] if topic in ("occasion", "category") else None,
         )
         yield cell["segment_id"], _question(topic, params), line

@@ -21,6 +21,7 @@ import pytest
 
 from features.journey import PASSING_STAGES
 from features.searches import normalised_query
+from models.disclosure import rounded_count
 from models.queries import WAYS
 from pipeline.cli import main, rare_garbage_collection
 from pipeline.commands.score import ScoringResult, border_text, score
@@ -39,6 +40,7 @@ from pipeline.stores.database import connect
 from pipeline.stores.mlflow_runs import LINEAGE
 from pipeline.stores.run_log import close_stale_runs, start_run
 from pipeline.stores.run_metrics import describe_metric, experiment_description
+from tests.segments import published_sizes
 
 FACETS = ("behaviour", "interest")
 
@@ -73,8 +75,8 @@ def test_names_are_unique_and_every_customer_has_a_segment(trained: tuple[Params
     for _, own in segments.groupby("facet"):
         for language in ("en", "uk", "ru", "sq"):
             assert own.names.map(lambda names, language=language: names[language]).is_unique
-        assert own.customer_share.sum() == pytest.approx(1.0)
-        assert 0.95 < own.spend_share.sum() <= 1.0 + 1e-9  # small groups show no spend
+        assert own.customer_share.sum() == pytest.approx(1.0, abs=0.05)  # rounded
+        assert 0.8 < own.spend_share.sum() < 1.1  # rounded; groups of few buyers show no spend
     own = segments[~segments.is_standing].set_index("facet")
     kinds = {
         name.split(",")[0] for name in own.name["behaviour"]
@@ -201,7 +203,7 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
     for facet, prefix in (("behaviour", ""), ("interest", "interest_")):
         own = result.segments[result.segments.facet == facet].set_index("segment_id")
         column = frame[f"{prefix}segment_id"]
-        assert column.value_counts().to_dict() == own.customer_count.to_dict()
+        assert published_sizes(column) == own.customer_count.to_dict()
         assert column.map(own["name"]).equals(frame[f"{prefix}segment"])
         assert f"{facet.capitalize()} " in first.as_text()
         shares = {key: row.customer_share for key, row in first.summary.facets[facet].segments.items()}
@@ -372,9 +374,9 @@ def test_noise_is_scored_as_trained_and_reported(params: Callable[..., Params], 
     scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     frame = pq.read_table(scored.path).to_pandas()
     own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
-    assert frame.segment_id.value_counts().to_dict() == own.customer_count.to_dict()
+    assert published_sizes(frame.segment_id) == own.customer_count.to_dict()
     between = frame[frame.evidence == "noise"]
-    assert len(between) == scored.summary.noise_count > 0
+    assert rounded_count(len(between), 10) == scored.summary.noise_count > 0
     assert (between.cluster_id == -1).all()
     assert between.segment_id.str.startswith("standing-" if policy == "standing" else "noise").all()
     assert f"{len(between):,} customers are between segments" in scored.as_text()
