@@ -96,8 +96,7 @@ def reference_of(findings: TrainingFindings, params: Params) -> Reference:
         customer_count=rounded_count(len(profile), min_group),
         columns=make_reference(profile, [name for name in names if pd.api.types.is_numeric_dtype(profile[name])]),
         segments={
-            facet.segments.facet.name: _rounded_shares(facet.segments.segment_ids, min_group)
-            for facet in findings.facets
+            facet.segments.facet.name: shares_of(facet.segments.segment_ids, min_group) for facet in findings.facets
         },
         active_count=rounded_count(len(recent.customers), min_group),
         recent=make_reference(recent.customers, COLUMNS),
@@ -106,13 +105,7 @@ def reference_of(findings: TrainingFindings, params: Params) -> Reference:
     )
 
 
-def _rounded_shares(segment_ids: NDArray[np.object_], min_group: int) -> dict[str, float]:
+def shares_of(segment_ids: Sequence[str] | NDArray[Any] | pd.Series, min_group: int) -> dict[str, float]:
     """segment_id -> share of customers, as it may be published."""
-    sizes = pd.Series(segment_ids).value_counts().sort_index()
-    return {str(name): rounded_share(size, len(segment_ids), min_group) for name, size in sizes.items()}
-
-
-def shares_of(segment_ids: Sequence[str] | NDArray[Any] | pd.Series) -> dict[str, float]:
-    """segment_id -> share of customers."""
-    shares = pd.Series(segment_ids).value_counts(normalize=True, dropna=False).sort_index()
-    return {str(segment_id): float(share) for segment_id, share in shares.items()}
+    sizes = pd.Series(segment_ids).value_counts(dropna=False).sort_index()
+    return {str(segment_id): rounded_share(size, len(segment_ids), min_group) for segment_id, size in sizes.items()}

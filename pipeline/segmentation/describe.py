@@ -150,10 +150,10 @@ def describe_segments(
         )
         for segment_id, top_categories in interests.items()
     ]
-    published_shop, rows = _published(sorted(segments, key=_place), clusters, all_figures, figures)
+    published_shop, rows = _published(segments, clusters, all_figures, figures)
     return Segments(
         facet=facet,
-        rows=tuple(rows),
+        rows=tuple(sorted(rows, key=_place)),
         shop=published_shop,
         lifts=lifts["lift"].where(lifts["is_significant"]).map(significant),
         labels=labels,
@@ -192,7 +192,10 @@ def _figures(clusters: FacetClusters) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _place(segment: Segment) -> tuple[bool, float, int, str]:
-    """The order of segments: by spend, rule-based groups last."""
+    """The order of segments: by spend, rule-based groups last.
+
+    It is of published figures: the place of a segment whose spend is hidden would bound it.
+    """
     return segment.is_rule_based, -(segment.spend_share or 0.0), -segment.customer_count, segment.segment_id
 
 

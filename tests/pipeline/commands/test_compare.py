@@ -149,7 +149,7 @@ def test_the_page_is_in_its_language(language: str) -> None:
     }
     assert not [key for key in keys if english[key].partition("{")[0].strip() in page]
     assert words("compare.warning.dates") in page and words("compare.colours") in page
-    assert words("compare.flow_by_rule", count=5) in page and words("compare.flow_hidden", count=1) in page
+    assert words("compare.flow_by_rule", count=10) in page and words("compare.flow_hidden", count=2) in page
 
 
 def test_customers_grouped_by_rule_in_both_models_are_left_out() -> None:
