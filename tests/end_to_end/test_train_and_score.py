@@ -238,13 +238,14 @@ def test_cards_show_how_many_customers_stayed(trained: tuple[Params, TrainingRes
     for segment_id, row in retention.dropna().items():
         before, after = then[own[segment_id]] == segment_id, now[own[segment_id]].reindex(then.index) == segment_id
         left, came = (before & ~after).sum(), (~before & after).sum()
+        step = few / before.sum()  # numbers of customers are rounded
         assert before.sum() >= few and (row["days"], row["is_sample"]) == (days, False)
         if row["share"] is not None:
             share = has_stayed[own[segment_id]][before].mean()
-            assert row["share"] == pytest.approx(share, abs=0.005 if 0 < left < few else 1e-9)
+            assert row["share"] == pytest.approx(share, abs=0.005 if 0 < left < few else step)
         if row["net_share"] is not None:
             is_few = 0 < left < few or 0 < came < few
-            assert row["net_share"] == pytest.approx((came - left) / before.sum(), abs=0.005 if is_few else 1e-9)
+            assert row["net_share"] == pytest.approx((came - left) / before.sum(), abs=0.005 if is_few else 2 * step)
             assert row["net_share"] == 0.0 or not is_few
         assert (row["share"], row["net_share"]) != (None, None)
     # Cards of passing stages have no line if all stayed; customers without interests have no card.
@@ -306,7 +307,7 @@ def test_hysteresis_holds_customers_near_a_border_and_reports_how_many(
         assert (held_scores[ids][differ] == before.set_index("customer_id")[ids][differ]).all()
         assert (free_scores[margins][differ] < 0.1).all()
         all_held |= set(differ)
-    assert len(all_held) == held
+    assert rounded_count(len(all_held), params.naming.min_group) == held
     once = path.read_bytes()
     score(later, model_uri=uri, out=path, progress=SILENT)
     assert path.read_bytes() == once
@@ -379,7 +380,7 @@ def test_noise_is_scored_as_trained_and_reported(params: Callable[..., Params], 
     assert rounded_count(len(between), 10) == scored.summary.noise_count > 0
     assert (between.cluster_id == -1).all()
     assert between.segment_id.str.startswith("standing-" if policy == "standing" else "noise").all()
-    assert f"{len(between):,} customers are between segments" in scored.as_text()
+    assert f"{scored.summary.noise_count:,} customers are between segments" in scored.as_text()
 
 
 def test_a_log_that_ended_long_before_as_of(params: Callable[..., Params]) -> None:
