@@ -8,7 +8,8 @@ Every output of figures about groups of customers asks this module. Three rules 
    what ``min_group`` average customers contribute (`rounded_sums`). For a count of customers this is ``min_group``.
 3. Means and shares are quotients of these rounded sums, so they tell no more than the sums do.
 
-Hence no sum, difference or product of published figures, of one run or of two, tells what a customer contributes.
+So sums, differences and products of published figures, of one run or of two, leave what a customer contributes
+uncertain by a large part of itself; tests/models/test_disclosure_attacks.py measures it.
 """
 
 from __future__ import annotations
