@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from models.disclosure import rounded_count, rounded_share
+
 MAX_CATEGORIES = 3
 """Customers in this many audiences or more are reported as one group."""
 
@@ -62,11 +64,16 @@ def audience_counts(membership: pd.DataFrame, segment_ids: np.ndarray) -> pd.Dat
 def audiences(membership: pd.DataFrame, *, min_group: int) -> list[dict[str, str | int | float]]:
     """category, customer_count and customer_share of every category with an audience, largest first.
 
-    An audience is omitted if it, or the group of all other customers, has fewer than ``min_group`` customers.
+    An audience is omitted if it, or the group of all other customers, has fewer than ``min_group`` customers. Figures
+    are rounded.
     """
     counts = membership.sum().sort_values(ascending=False, kind="stable")
     shown = counts[(counts >= min_group) & (len(membership) - counts >= min_group)]
     return [
-        {"category": str(category), "customer_count": int(count), "customer_share": float(count / len(membership))}
+        {
+            "category": str(category),
+            "customer_count": rounded_count(count, min_group),
+            "customer_share": rounded_share(count, len(membership), min_group),
+        }
         for category, count in shown.items()
     ]

@@ -9,10 +9,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from models.disclosure import Funnel, hidden_cells, is_safe_sum, rounded_extreme
+from models.disclosure import hidden_cells, is_safe_sum, rounded_count, rounded_counts, rounded_extreme, rounded_share
 
 FUNNEL_COUNTS = {"viewed": "view_count", "carted": "cart_count", "ordered": "order_count"}
 """Funnel step -> the count that shows it, in order; a customer who ordered counts as having viewed and carted."""
+
+
+class Funnel(TypedDict):
+    """Customers by funnel step, as in summary.json.
+
+    ``steps`` are those that the log records, ``shop`` the customers by step. ``segments`` has the share of a segment's
+    customers by step, by segment_id; None if it would reveal too few customers.
+    """
+
+    steps: list[str]
+    shop: list[int]
+    segments: dict[str, list[float | None]]
 
 
 class Crosstab(TypedDict):
@@ -56,6 +68,7 @@ def crossing(
     expected = rows * columns * total
     residual = (observed - expected) / np.sqrt(expected * (1 - rows) * (1 - columns))
     ratio = observed / expected
+    shown_ratio = _published_ratio(observed, min_group)
     is_significant = 2 * norm.sf(np.abs(residual)) * observed.size < max_p
     hidden = hidden_cells(observed, min_group)
     is_shown = is_significant & ((ratio >= min_ratio) | (ratio <= 1 / min_ratio)) & ~hidden
@@ -65,10 +78,16 @@ def crossing(
         "rows": [str(name) for name in counts.index],
         "columns": [str(name) for name in counts.columns],
         "counts": [[None if hide else int(count) for count, hide in zip(*pair, strict=True)]
-                   for pair in zip(observed, hidden, strict=True)],
+                   for pair in zip(rounded_counts(observed, min_group), hidden, strict=True)],
         "ratios": [[float(value) if show else None for value, show in zip(*pair, strict=True)]
-                   for pair in zip(ratio, is_shown, strict=True)],
+                   for pair in zip(shown_ratio, is_shown, strict=True)],
     }  # fmt: skip
+
+
+def _published_ratio(observed: NDArray[np.float64], min_group: int) -> NDArray[np.float64]:
+    """Observed over expected counts, from rounded counts and totals."""
+    rows, columns = (rounded_counts(observed.sum(axis=axis, keepdims=True), min_group) for axis in (1, 0))
+    return rounded_counts(observed, min_group) * rounded_count(observed.sum(), min_group) / (rows * columns)
 
 
 def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group: int) -> Funnel:
@@ -97,16 +116,17 @@ def funnel(profile: pd.DataFrame, segment_ids: NDArray[np.object_], *, min_group
     hidden = hidden_cells(counts, min_group)
     return {
         "steps": list(reached.columns),
-        "shop": [int(count) for count in reached.sum()],
+        "shop": [rounded_count(count, min_group) for count in reached.sum()],
         "segments": {
-            str(segment_id): [_reached(line, marks, step) for step in range(line.size)]
+            str(segment_id): [_reached(line, marks, step, min_group) for step in range(line.size)]
             for segment_id, line, marks in zip(furthest.index, counts, hidden, strict=True)
             if line.sum() >= min_group
         },
     }
 
 
-def _reached(counts: NDArray[np.float64], hidden: NDArray[np.bool_], step: int) -> float | None:
+def _reached(counts: NDArray[np.float64], hidden: NDArray[np.bool_], step: int, min_group: int) -> float | None:
     """The share that reached ``step`` or further; None if it would reveal too few customers."""
-    share = float(counts[step:].sum() / counts.sum())
-    return share if is_safe_sum(hidden, np.arange(counts.size) >= step) else rounded_extreme(share)
+    if is_safe_sum(hidden, np.arange(counts.size) >= step):
+        return rounded_share(counts[step:].sum(), counts.sum(), min_group)
+    return rounded_extreme(float(counts[step:].sum() / counts.sum()))

@@ -1,22 +1,38 @@
-"""Statistical disclosure control: hide figures of groups so small that they would reveal individual customers."""
+"""Statistical disclosure control: which figures may be published, and how far they are rounded.
+
+Every output of figures about groups of customers asks this module. Three rules hold for all of them:
+
+1. A figure that fewer than ``min_group`` customers contribute to is hidden, and enough others with it that it cannot be
+   computed from them (`hidden_cells`, `hidden_line`).
+2. A sum is published once, rounded to a step of at least twice the largest contribution of one customer, and at least
+   what ``min_group`` average customers contribute (`rounded_sums`). For a count of customers this is ``min_group``.
+3. Means and shares are quotients of these rounded sums, so they tell no more than the sums do.
+
+So sums, differences and products of published figures, of one run or of two, leave what a customer contributes
+uncertain by a large part of itself; tests/models/test_disclosure_attacks.py measures it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Mapping
+from functools import cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pandas.api.typing import DataFrameGroupBy
+from scipy import sparse
+from scipy.optimize import linprog
 
-if TYPE_CHECKING:
-    from models.segment_names import Evidence
-    from models.segments import Segment
-
-SIZES = ("customer_count", "customer_share")
-"""The only figures shown for a group that is too small."""
+Floats = NDArray[np.float64]
+Marks = NDArray[np.bool_]
+STEPS = np.array([1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0])
+"""Rounding steps, times a power of ten."""
+LARGEST_FACTOR = 2.0
+"""A rounding step is at least this many times the largest contribution of one customer: several sums that hold the same
+customer are rounded in different places, so together they tell more than each of them."""
+EMPTY_CELL_COST = 2.0
+"""Cost of hiding an empty cell, where a cell of all customers costs 1: readers may know that it is empty."""
 SUBGROUP_FIGURES = {
     "buyer_share": (
         *("orders_per_buyer", "average_order_value", "return_rate", "discount_share", "price_level"),
@@ -28,17 +44,6 @@ SUBGROUP_FIGURES = {
 SUBGROUP_SHARE = {figure: share for share, figures in SUBGROUP_FIGURES.items() for figure in figures}
 """Figure that describes a subgroup, such as buyers -> the share of customers in that subgroup."""
 
-STAGES_BY_SHARE = {
-    "buyer_share": ("first_order", "active", "slipping", "lapsed", "lost", "returned"),
-    "past_buyer_share": ("slipping", "lapsed", "lost"),
-    "lapsed_buyer_share": ("lapsed", "lost"),
-}
-"""Share of customers -> the lifecycle stages that it covers."""
-FUNNEL_STEPS = {"buyer_share": "ordered", "repeat_buyer_share": "ordered_again"}
-"""Share of customers -> the step of `models.crosstabs.funnel` with the same meaning."""
-MONEY = ("spend_share", "spend_per_customer", "paid_per_customer", "average_order_value")
-"""Figures from which a segment's spend could be computed, given the number of customers or orders."""
-COUNTED_SHARES = (*STAGES_BY_SHARE, "cart_user_share", "back_without_order_share")
 EXTREME_MARGIN = 0.005
 """Shares this close to 0 or 1 are rounded to it: correct to the percent, and no individual is revealed."""
 
@@ -46,30 +51,6 @@ EXTREME_MARGIN = 0.005
 def describes_enough(figure: str, figures: Mapping[str, float], min_share: float) -> bool:
     """Whether at least ``min_share`` of a segment's customers are in the subgroup that a figure describes, if any."""
     return figures.get(SUBGROUP_SHARE.get(figure, ""), 1.0) >= min_share
-
-
-class Funnel(TypedDict):
-    """Customers by funnel step, as in summary.json.
-
-    ``steps`` are those that the log records, ``shop`` the customers by step. ``segments`` has the share of a segment's
-    customers by step, by segment_id; None if it would reveal too few customers.
-    """
-
-    steps: list[str]
-    shop: list[int]
-    segments: dict[str, list[float | None]]
-
-
-def drop_small_base_figures(figures: Mapping[str, float], min_group: int) -> dict[str, float]:
-    """The figures without those based on fewer than ``min_group`` customers."""
-    if figures["customer_count"] < min_group:
-        return {name: figures[name] for name in SIZES}
-    # Rounded, because a share times its total can miss the original count: 10 / 77 * 77 is below 10.
-    small = [share for share in SUBGROUP_FIGURES if round(figures[share] * figures["customer_count"]) < min_group]
-    dropped = {name for share in small for name in SUBGROUP_FIGURES[share]}
-    if figures.get("paid_per_customer") and "returned_spend_share" not in figures:
-        dropped.add("paid_per_customer")  # paid minus net spend would reveal the refund of one customer
-    return {name: value for name, value in figures.items() if name not in dropped}
 
 
 def is_dominated(groups: DataFrameGroupBy, top: str, bottom: str, *, max_share: float) -> pd.Series:
@@ -90,40 +71,174 @@ def is_dominated(groups: DataFrameGroupBy, top: str, bottom: str, *, max_share: 
     return (top_share > max_share) & (change > max_share)
 
 
-def hide_small_spend(segments: Sequence[Segment], min_group: int) -> list[Segment]:
-    """Segments without money figures of small ones, and of the next smallest if the small ones could be derived."""
-    by_size = sorted(segments, key=lambda segment: (segment.customer_count, segment.segment_id))
-    hidden = [segment for segment in by_size if segment.is_small]
-    larger = [segment for segment in by_size if not segment.is_small]
-    while hidden and larger and sum(segment.customer_count for segment in hidden) < min_group:
-        hidden.append(larger.pop(0))
-    hidden_ids = {segment.segment_id for segment in hidden}
-    return [_without_money(segment) if segment.segment_id in hidden_ids else segment for segment in segments]
+def rounding_step(least: ArrayLike) -> Floats:
+    """The smallest step of `STEPS`, times a power of ten, that is at least ``least`` (positive)."""
+    smallest = np.asarray(least, dtype=np.float64)
+    power = 10.0 ** np.floor(np.log10(smallest))
+    # The tolerance keeps 10 ** -3 a step in spite of its binary form.
+    return np.asarray(STEPS[np.searchsorted(STEPS, smallest / power * (1 - 1e-9))] * power)
 
 
-def _without_money(segment: Segment) -> Segment:
-    figures = {name: value for name, value in segment.figures.items() if name not in MONEY}
-    evidence = tuple(item for item in segment.evidence if item.figure not in MONEY)
-    return replace(segment.with_evidence(evidence), spend_share=None, figures=figures)
+def rounded_sums(
+    totals: ArrayLike, *, sizes: ArrayLike, largest: ArrayLike, contributors: ArrayLike, min_group: int
+) -> Floats:
+    """Sums over customers as they may be published; all arrays have one shape.
 
-
-def hidden_cells(counts: NDArray[np.float64], min_group: int) -> NDArray[np.bool_]:
-    """Cells to hide: those of 1 to ``min_group`` - 1 customers, and others until no row or column reveals them.
-
-    In every row and column, the hidden cells together hold at least ``min_group`` customers, if there are enough.
+    Parameters
+    ----------
+    totals, sizes : arrays
+        Sums of what customers contribute, and of its absolute value. A sum without negative parts is at least one step.
+    largest : array
+        The largest absolute contribution of one customer.
+    contributors : array
+        Customers whose contribution is not 0. Sums of fewer than ``min_group`` must be hidden as well.
+    min_group : int
+        With 1, nothing is to be protected, and nothing is rounded.
     """
-    hidden = (counts > 0) & (counts < min_group)
-    while True:
-        before = hidden.sum()
-        for cells, hide in ((counts, hidden), (counts.T, hidden.T)):
-            for line, marks in zip(cells, hide, strict=True):
-                while marks.any() and (marks.sum() == 1 or line[marks].sum() < min_group):
-                    visible = np.flatnonzero(~marks & (line > 0))
-                    if not visible.size:
-                        break
-                    marks[visible[np.argmin(line[visible])]] = True
-        if hidden.sum() == before:
-            return hidden
+    sums, magnitudes, counts = (np.asarray(values, dtype=np.float64) for values in (totals, sizes, contributors))
+    if min_group <= 1:
+        return sums
+    step = _sum_step(magnitudes, np.asarray(largest, dtype=np.float64), counts, min_group)
+    fewest = np.where((counts > 0) & (sums >= magnitudes * (1 - 1e-9)), 1.0, -np.inf)
+    return np.asarray(np.maximum(np.floor(sums / step + 0.5), fewest) * step)
+
+
+def _sum_step(sizes: Floats, largest: Floats, contributors: Floats, min_group: int) -> Floats:
+    least = np.maximum(LARGEST_FACTOR * largest, min_group * sizes / np.maximum(contributors, 1.0))
+    return rounding_step(np.where(least > 0, least, 1.0))
+
+
+def total_step(contributions: ArrayLike, min_group: int) -> float:
+    """The step of `rounded_total`."""
+    sizes = np.abs(np.asarray(contributions, dtype=np.float64))
+    largest, contributors = np.asarray(sizes.max(initial=0.0)), np.asarray(np.count_nonzero(sizes))
+    return float(_sum_step(sizes.sum(), largest, contributors.astype(float), min_group))
+
+
+def rounded_total(contributions: ArrayLike, min_group: int) -> float:
+    """The sum of what each of some customers contributes, as it may be published."""
+    values = np.asarray(contributions, dtype=np.float64)
+    sizes = np.abs(values)
+    rounded = rounded_sums(
+        values.sum(),
+        sizes=sizes.sum(),
+        largest=sizes.max(initial=0.0),
+        contributors=np.count_nonzero(values),
+        min_group=min_group,
+    )
+    return float(rounded)
+
+
+def rounded_counts(counts: ArrayLike, min_group: int) -> Floats:
+    """Numbers of customers as they may be published: of 1 or more, at least one step."""
+    return rounded_sums(counts, sizes=counts, largest=1.0, contributors=counts, min_group=min_group)
+
+
+def rounded_count(count: float, min_group: int) -> int:
+    """`rounded_counts` of one number."""
+    return int(rounded_counts(count, min_group))
+
+
+def rounded_share(part: float, whole: float, min_group: int) -> float:
+    """The share of ``whole`` customers that ``part`` are, as it may be published; 0 of nobody."""
+    return rounded_count(part, min_group) / max(rounded_count(whole, min_group), 1)
+
+
+def rounded_mean(mean: float, count: float, min_group: int, *, largest: float = 1.0) -> float:
+    """The mean over ``count`` customers of a figure of 0 to ``largest``, as it may be published."""
+    total = mean * count
+    rounded = rounded_sums(total, sizes=total, largest=largest, contributors=count, min_group=min_group)
+    return float(rounded) / max(rounded_count(count, min_group), 1)
+
+
+def significant(value: float, digits: int = 2) -> float:
+    """A figure that is no sum over customers, such as a lift or a bound, to a few significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+def is_few(counts: ArrayLike, min_group: int) -> Marks:
+    """Whether counts are of 1 to ``min_group`` - 1 customers."""
+    numbers = np.asarray(counts)
+    return np.asarray((numbers > 0) & (numbers < min_group))
+
+
+def hidden_line(counts: Floats, min_group: int) -> Marks:
+    """Groups to hide where only the total of all groups is known, shape (n,).
+
+    Those of 1 to ``min_group`` - 1 customers, and the next smallest until at least two groups with ``min_group``
+    customers are hidden together.
+    """
+    hidden = is_few(counts, min_group)
+    while hidden.any() and (hidden.sum() == 1 or counts[hidden].sum() < min_group):
+        visible = np.flatnonzero(~hidden & (counts > 0))
+        if not visible.size:
+            break
+        hidden[visible[np.argmin(counts[visible])]] = True
+    return hidden
+
+
+def hidden_cells(counts: Floats, min_group: int) -> Marks:
+    """Cells to hide where the totals of rows and columns are known, shape (rows, columns).
+
+    Those of 1 to ``min_group`` - 1 customers, and enough others that each of these could hold any number from 0 to
+    ``min_group`` for all that the shown cells and the totals say, as far as the totals allow it. Totals of fewer than
+    ``min_group`` customers are not known. Empty cells are hidden only where no others protect a small one.
+
+    The method is the network flow heuristic (Kelly, Golden and Assad, 1992; Castro, 2007): the cheapest flow that
+    changes a small cell but no total shows which cells must be hidden with it.
+    """
+    if 1 in counts.shape:
+        return hidden_line(counts.ravel(), min_group).reshape(counts.shape)
+    hidden = is_few(counts, min_group)
+    for row, column in np.argwhere(hidden):
+        for change in (min_group - counts[row, column], -counts[row, column]):
+            if not _has_hidden_rectangle(counts, hidden, (row, column), change):
+                hidden |= _cheapest_flow(counts, hidden, (row, column), change, min_group)
+    return hidden
+
+
+def _has_hidden_rectangle(counts: Floats, hidden: Marks, cell: tuple[int, int], change: float) -> bool:
+    """Whether hidden cells at the corners of a rectangle allow the change: no linear program is needed then."""
+    row, column = cell
+    can_fall = hidden & (counts >= abs(change))
+    neighbour, opposite = (can_fall, hidden) if change > 0 else (hidden, can_fall)
+    corners = opposite & neighbour[row][None, :] & neighbour[:, column][:, None]
+    corners[row], corners[:, column] = False, False
+    return bool(corners.any())
+
+
+def _cheapest_flow(counts: Floats, hidden: Marks, cell: tuple[int, int], change: float, min_group: int) -> Marks:
+    """Cells of the cheapest flow that adds ``change`` to a cell, or as much as possible.
+
+    It keeps the known totals, and makes no cell negative. Hidden cells cost nothing, shown ones their customers.
+    """
+    size, total = counts.size, counts.sum()
+    costs = np.where(counts > 0, (counts + 1.0) / total, EMPTY_CELL_COST)
+    costs[hidden] = 0.0
+    costs, most = np.tile(costs.ravel(), 2), np.concatenate([np.full(size, np.inf), counts.ravel()])  # rises, falls
+    places = np.ravel_multi_index(cell, counts.shape) + np.array([0, size])
+    target, reverse = places if change > 0 else places[::-1]
+    # A higher price than that of any path makes the change as large as it can be.
+    costs[target], most[target], most[reverse] = -EMPTY_CELL_COST * 2 * sum(counts.shape), abs(change), 0.0
+    totals = _totals_of(counts.shape)
+    totals = totals[totals @ counts.ravel() >= min_group]
+    flow = linprog(
+        costs,
+        A_eq=sparse.hstack([totals, -totals]),
+        b_eq=np.zeros(totals.shape[0]),
+        bounds=np.column_stack([np.zeros(2 * size), most]),
+        method="highs-ds",
+    )
+    return np.asarray(flow.x.reshape(2, *counts.shape).max(axis=0) > 1e-6)
+
+
+@cache
+def _totals_of(shape: tuple[int, int]) -> sparse.csr_array:
+    """The totals of rows and columns as a matrix over the cells."""
+    rows, columns = shape
+    by_row = sparse.kron(sparse.eye_array(rows), np.ones((1, columns)))
+    by_column = sparse.kron(np.ones((1, rows)), sparse.eye_array(columns))
+    return sparse.csr_array(sparse.vstack([by_row, by_column]))
 
 
 def is_safe_sum(hidden: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:
@@ -138,68 +253,3 @@ def is_safe_sum(hidden: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:
 def rounded_extreme(share: float) -> float | None:
     """0 or 1 for a share within `EXTREME_MARGIN` of it, which reveals no individual; None for any other share."""
     return float(round(share)) if min(share, 1.0 - share) < EXTREME_MARGIN else None
-
-
-def hide_small_shares(
-    segments: Sequence[Segment], stages: pd.DataFrame, steps: Funnel, min_group: int
-) -> list[Segment]:
-    """Segments without figures and evidence that reveal 1 to ``min_group`` - 1 customers.
-
-    Parameters
-    ----------
-    stages : DataFrame, segments x lifecycle stages
-        Customers per cell of the crosstab. A cell hidden there is hidden here too. Segments outside the crosstab may be
-        missing.
-    steps : Funnel
-        A share hidden there is hidden here too.
-    """
-    hidden = pd.DataFrame(hidden_cells(stages.to_numpy(np.float64), min_group), stages.index, stages.columns)
-    result = []
-    for segment in segments:
-        unsafe = _unsafe_shares(segment, hidden, steps, min_group)
-        rounded = {name: rounded_extreme(value) if name in unsafe else value for name, value in segment.figures.items()}
-        evidence = (
-            _safe_evidence(item, rounded.get(item.figure, item.value), segment.customer_count, min_group)
-            for item in segment.evidence
-        )
-        shown = segment.with_evidence(tuple(item for item in evidence if item is not None))
-        result.append(replace(shown, figures={name: value for name, value in rounded.items() if value is not None}))
-    return result
-
-
-def _unsafe_shares(segment: Segment, hidden: pd.DataFrame, steps: Funnel, min_group: int) -> set[str]:
-    """Figures of a segment that would reveal too few customers, alone or by subtraction.
-
-    hidden (segments x lifecycle stages): the cells of the crosstab that are hidden
-    """
-    marks = hidden.T[segment.segment_id] if segment.segment_id in hidden.index else pd.Series(dtype=bool)
-    of_stages = {f"stage_{stage}_share" for stage in marks.index[marks]}
-    of_several_stages = {
-        name
-        for name, covered in STAGES_BY_SHARE.items()
-        if not is_safe_sum(marks.to_numpy(bool), marks.index.isin(covered))
-    }
-    counted = {
-        name
-        for name in segment.figures.keys() & COUNTED_SHARES
-        if _reveals_few(segment.figures[name], segment.customer_count, min_group)
-    }
-    reached = dict(zip(steps["steps"], steps["segments"].get(segment.segment_id, ()), strict=False))
-    of_funnel = {name for name, step in FUNNEL_STEPS.items() if reached.get(step) is None}
-    return of_stages | of_several_stages | counted | of_funnel
-
-
-def _reveals_few(share: float, size: int, min_group: int) -> bool:
-    """Whether a share, or its complement, stands for 1 to ``min_group`` - 1 of ``size`` customers."""
-    return any(0 < round(part * size) < min_group for part in (share, 1.0 - share))
-
-
-def _safe_evidence(item: Evidence, value: float | None, size: int, min_group: int) -> Evidence | None:
-    """The evidence with ``value``, without shares of customers that would reveal too few; None without a value."""
-    if value is None:
-        return None
-    held, ahead = (
-        rounded_extreme(share) if share is not None and _reveals_few(share, size, min_group) else share
-        for share in (item.held_share, item.ahead_share)
-    )
-    return replace(item, value=value, held_share=held, ahead_share=ahead)

@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.disclosure import significant
 from models.scorer import Floats
 
 BIN_COUNT = 10
 MIN_SHARE = 1e-4
 """Floor of a bin's share: PSI is infinite for an empty bin."""
+SHARE_DIGITS = 3
+"""Of the shares of bins that are stored: exactly, they would tell how many customers are in each."""
 CATEGORIES = "categories"
 OF_CATEGORIES = ("new categories", f"recent {CATEGORIES}")
 """Figures of `judge` that say nothing of who buys."""
@@ -28,7 +31,8 @@ class ColumnReference:
     Attributes
     ----------
     edges : float array of shape (n_bins - 1,)
-        Inner bin edges: distinct quantiles of the known values; a value on an edge is in the bin below it.
+        Inner bin edges: distinct quantiles of the known values, to three significant digits, as a quantile is the value
+        of one customer; a value on an edge is in the bin below it.
     shares : float array of shape (n_bins + 1,)
         Share of customers in each bin, then of those without a value.
     """
@@ -105,8 +109,8 @@ def make_reference(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, Col
         values = table[column].to_numpy(np.float64, na_value=np.nan)
         known = values[~np.isnan(values)]
         quantiles = np.quantile(known, np.linspace(0, 1, BIN_COUNT + 1)[1:-1]) if known.size else np.array([])
-        edges = np.unique(quantiles)
-        references[column] = ColumnReference(edges, _bin_shares(values, edges))
+        edges = np.unique([significant(edge, 3) for edge in quantiles])
+        references[column] = ColumnReference(edges, _bin_shares(values, edges).round(SHARE_DIGITS))
     return references
 
 

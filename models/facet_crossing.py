@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.disclosure import hidden_cells
+from models.disclosure import hidden_cells, rounded_counts, rounded_sums
 
 MAX_P, MIN_RATIO = 0.01, 1.25
 """As in `models.crosstabs.crossing`."""
@@ -27,7 +27,7 @@ def cross_facets(
     """Customers of each pair of segments, and their share of spend.
 
     Cells of fewer than ``min_group`` customers are hidden, and so is the spend of cells with fewer
-    buyers. Enough other cells are hidden that none can be found by subtraction.
+    buyers. Enough other cells are hidden that none can be found by subtraction. All others are rounded.
 
     Parameters
     ----------
@@ -43,18 +43,24 @@ def cross_facets(
     """
     rows, columns = pd.Series(first, name="first"), pd.Series(second, name="second")
     counts = pd.crosstab(rows, columns)
-    money, buyers = (
-        pd.crosstab(rows, columns, values=values, aggfunc="sum").fillna(0.0)
-        for values in (pd.Series(spend), pd.Series(is_buyer, dtype="float64"))
-    )
+
+    def crossed(values: NDArray[Any], how: str) -> NDArray[np.float64]:
+        table = pd.crosstab(rows, columns, values=pd.Series(values, dtype="float64"), aggfunc=how)
+        return table.fillna(0.0).to_numpy(np.float64)
+
     hidden = hidden_cells(counts.to_numpy(np.float64), min_group)
-    total_spend = float(np.sum(spend))
-    shares = money.to_numpy(np.float64) / total_spend if total_spend > 0 else np.zeros(counts.shape)
+    sizes, largest, buyers = crossed(np.abs(spend), "sum"), crossed(np.abs(spend), "max"), crossed(is_buyer, "sum")
+    money = rounded_sums(crossed(spend, "sum"), sizes=sizes, largest=largest, contributors=buyers, min_group=min_group)
+    total = rounded_sums(
+        np.sum(spend), sizes=sizes.sum(), largest=largest.max(), contributors=buyers.sum(), min_group=min_group
+    )
     return {
         "rows": [str(name) for name in counts.index],
         "columns": [str(name) for name in counts.columns],
-        "counts": _shown(counts.to_numpy(), hidden, int),
-        "spend_shares": _shown(shares, hidden | hidden_cells(buyers.to_numpy(np.float64), min_group), float),
+        "counts": _shown(rounded_counts(counts.to_numpy(), min_group), hidden, int),
+        "spend_shares": _shown(
+            money / total if total > 0 else np.zeros(counts.shape), hidden | hidden_cells(buyers, min_group), float
+        ),
     }
 
 

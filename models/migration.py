@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from models.disclosure import hidden_cells, hidden_line, rounded_count, rounded_counts
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -35,21 +37,17 @@ def move_counts(before: Ints, after: Ints, n_groups: int) -> Ints:
 
 
 def hide_small(counts: Ints, min_group: int) -> tuple[Ints, int]:
-    """Hide counts of fewer than ``min_group`` customers; return the counts, and the total number of hidden customers.
+    """Counts as they may be published, 0 where hidden, and the number of customers in all hidden cells.
 
-    If the hidden cells hold fewer than ``min_group`` customers in total, the next smallest cells are hidden too. Then
-    neither a cell nor the remainder reveals a small group. Shown and hidden customers add up to the total.
+    Parameters
+    ----------
+    counts : ndarray (n_from, n_to) or (n,)
+        Moves between groups whose sizes are known, or the parts of a known total. A few customers are hidden, with
+        enough others that they cannot be computed; all figures are rounded (`models.disclosure`).
     """
-    order = np.sort(counts[counts > 0])
-    cumulative = np.cumsum(order)
-    n_hidden = int(np.searchsorted(order, min_group))
-    if n_hidden and cumulative[n_hidden - 1] < min_group:
-        n_hidden = int(np.searchsorted(cumulative, min_group)) + 1
-    n_hidden = min(n_hidden, len(order))
-    # All equal counts are hidden together, so the result does not depend on their order.
-    bound = order[n_hidden - 1] if n_hidden else 0
-    shown = np.where(counts > bound, counts, 0)
-    return shown, int(counts.sum() - shown.sum())
+    hidden = (hidden_cells if counts.ndim == 2 else hidden_line)(counts.astype(np.float64), min_group)
+    shown = rounded_counts(np.where(hidden, 0, counts), min_group).astype(np.int64)
+    return shown, rounded_count(counts[hidden].sum(), min_group)
 
 
 def directions(counts: Ints, ranks: Sequence[int | None]) -> tuple[int, int]:

@@ -9,7 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from models.disclosure import EXTREME_MARGIN, rounded_extreme
+from models.disclosure import (
+    EXTREME_MARGIN,
+    is_few,
+    rounded_count,
+    rounded_extreme,
+    rounded_share,
+    rounding_step,
+)
 from models.identity import RULE_GROUP_PREFIX
 from models.migration import UNKNOWN, Floats, Ints, before_lost, directions, hide_small, move_counts, stay_length, stays
 
@@ -48,7 +55,7 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class Migration:
-    """Aggregate tables of moves; cells of fewer than ``naming.min_group`` customers are hidden.
+    """Aggregate tables of moves; cells of fewer than ``naming.min_group`` customers are hidden, others are rounded.
 
     Attributes
     ----------
@@ -57,7 +64,7 @@ class Migration:
     moves : DataFrame
         segmentation, from_as_of, to_as_of, from_group, from_name, to_group, to_name, customer_count: from each date to
         the next, and from the first to the last. A row without groups holds the customers of all hidden cells, so the
-        rows of two dates add up to all customers.
+        rows of two dates add up to all customers, except for rounding.
     steps : DataFrame
         segmentation, from_as_of, to_as_of, then counts of customers over the shown cells: stayed_count, moved_count,
         up_count, down_count (null if the groups have no order), new_count (unknown at the first of the two dates); and
@@ -120,8 +127,8 @@ def stage_moves(before: pd.DataFrame, now: pd.DataFrame, *, since: str, min_grou
     kept = np.flatnonzero(shown.any(axis=0) | shown.any(axis=1))
     return {
         "since": since,
-        "customer_count": len(known),
-        "stayed_share": float((then_codes == now_codes).mean()),
+        "customer_count": rounded_count(len(known), min_group),
+        "stayed_share": rounded_share((then_codes == now_codes).sum(), len(known), min_group),
         "groups": groups[kept].tolist(),
         "rows": shown[np.ix_(kept, kept)].tolist(),
     }
@@ -142,9 +149,9 @@ def stayed_shares(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) ->
     has_stayed = known.segment_id_then == known.segment_id_now
     shares: dict[str, float] = {}
     for segment_id, stayed in has_stayed.groupby(known.segment_id_then):
-        count, share = int(stayed.sum()), float(stayed.mean())
-        is_disclosive = any(0 < part < min_group for part in (count, len(stayed) - count))
-        shown = rounded_extreme(share) if is_disclosive else share
+        count, size = int(stayed.sum()), len(stayed)
+        is_disclosive = is_few([count, size - count], min_group).any()
+        shown = rounded_extreme(count / size) if is_disclosive else rounded_share(count, size, min_group)
         if shown is not None and len(stayed) >= min_group:
             shares[str(segment_id)] = shown
     return shares
@@ -171,9 +178,10 @@ def net_flows(before: pd.DataFrame, now: pd.DataFrame, *, min_group: int) -> dic
     for segment_id, size in sizes.items():
         parts = int(come.get(segment_id, 0)), int(gone.get(segment_id, 0))
         flow = (parts[0] - parts[1]) / int(size)
-        is_disclosive = any(0 < part < min_group for part in parts)
+        is_disclosive = is_few(parts, min_group).any()
         if size >= min_group and not (is_disclosive and abs(flow) >= EXTREME_MARGIN):
-            flows[str(segment_id)] = 0.0 if is_disclosive else flow
+            rounded = rounded_share(parts[0], size, min_group) - rounded_share(parts[1], size, min_group)
+            flows[str(segment_id)] = 0.0 if is_disclosive else rounded
     return flows
 
 
@@ -275,10 +283,14 @@ def _stay_rows(placement: Placement, moments: Floats, min_group: int) -> Iterato
         in_group = observed.group == code
         if in_group.sum() < min_group:
             continue
-        lengths = stay_length(observed.days[in_group], observed.is_over[in_group])
+        median, mean, longest = stay_length(observed.days[in_group], observed.is_over[in_group])
+        count = int(in_group.sum())
+        if min_group > 1:  # a mean that one stay cannot change by more than half a step
+            step = float(rounding_step(2.0 * longest / count))
+            mean = min(round(mean / step) * step, longest)
         yield {
             **{"segmentation": placement.name, "group": group, "name": placement.names[group]},
-            **dict(zip(STAY_COLUMNS, (int(in_group.sum()), *lengths), strict=True)),
+            **dict(zip(STAY_COLUMNS, (rounded_count(count, min_group), median, mean, longest), strict=True)),
         }
 
 

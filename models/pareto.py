@@ -7,6 +7,8 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
+from models.disclosure import hidden_line, rounded_count, rounded_share, rounded_total
+
 STEPS = 20
 """Number of points on the curve: one per 5% of the buyers."""
 
@@ -44,9 +46,9 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> Revenue | 
     tiers : Series of str, n rows
         Value tier; null for customers who never bought. They are left out.
     min_group : int
-        Tiers with fewer customers are hidden. If any is, the smallest other tiers are hidden too until at least this
-        many customers are hidden together, so that no small tier can be found by subtraction. Two neighbouring points
-        of the curve are also at least this many buyers apart.
+        Tiers with fewer customers are hidden, with others so that no small tier can be found by subtraction. Two
+        neighbouring points of the curve are at least this many buyers apart. All figures are rounded
+        (`models.disclosure`).
 
     Returns
     -------
@@ -62,23 +64,22 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> Revenue | 
     if len(spend) < min_group or total <= 0:
         return None
     sums = spend.groupby(tiers).agg(["size", "sum"]).sort_values(["sum", "size"], ascending=False)
-    by_size = sums["size"].sort_values(kind="stable")
-    small_count = int((by_size < min_group).sum())
-    enough_count = int(np.searchsorted(by_size.cumsum(), min_group)) + 1
-    hidden = by_size.index[: max(small_count, enough_count) if small_count else 0]
+    hidden = hidden_line(sums["size"].to_numpy(np.float64), min_group)
+    revenue_total = rounded_total(spend, min_group)
     tier_rows: list[Tier] = [
         {
             "tier": str(tier),
-            "customer_count": int(row["size"]),
-            "customer_share": float(row["size"] / len(spend)),
-            "spend_share": float(row["sum"] / total),
+            "customer_count": rounded_count(row["size"], min_group),
+            "customer_share": rounded_share(row["size"], len(spend), min_group),
+            "spend_share": rounded_total(spend[tiers == tier], min_group) / revenue_total,
         }
-        for tier, row in sums.iterrows()
-        if tier not in hidden
+        for (tier, row), is_hidden in zip(sums.iterrows(), hidden, strict=True)
+        if not is_hidden
     ]
     steps = max(1, min(STEPS, len(spend) // min_group))
-    counts = [round(len(spend) * step / steps) for step in range(1, steps + 1)]
+    best = [rounded_total(spend[: round(len(spend) * step / steps)], min_group) for step in range(1, steps + 1)]
+    shares = np.minimum(np.maximum.accumulate(best) / revenue_total, 1.0)
     curve: list[CurvePoint] = [
-        {"customer_share": count / len(spend), "spend_share": float(ranked[count - 1] / total)} for count in counts
+        {"customer_share": step / steps, "spend_share": float(share)} for step, share in enumerate([0.0, *shares])
     ]
-    return {"tiers": tier_rows, "curve": [{"customer_share": 0.0, "spend_share": 0.0}, *curve]}
+    return {"tiers": tier_rows, "curve": curve}

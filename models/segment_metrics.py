@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.journey import STAGES
-from models.disclosure import is_dominated
+from models.disclosure import hidden_line, is_dominated, is_few, rounded_counts, rounded_sums
 
 MEANS = {
     "events_per_customer": "event_count",
@@ -60,6 +60,8 @@ RATES = {
 """Figure -> (numerator, denominator): the columns whose sums give the ratio."""
 FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_share"})
 """All figures that an archetype or a trait may use."""
+MONEY = ("net_spend", "spend", "given_back", "order_count")
+"""Sums whose totals over the shop are published: enough segments are hidden that no remainder is of a few customers."""
 BACK_DAYS = 7.0
 """A buyer is back without an order if the last event is at least this many days after the last order."""
 
@@ -80,17 +82,15 @@ def segment_figures(
     Spend is net of refunds, except in ``paid_per_customer``; ``returned_spend_share`` is a share of the amount paid. If
     the shop's net spend is not positive, all shares of spend are 0.
     """
-    table = _with_parts(profile).assign(segment_id=np.asarray(segment_ids, dtype=object))
-    if profile.session_count.equals(profile.order_count):
-        table["session_count"] = np.nan  # visits would repeat the orders
-    spend = float(profile.net_spend.sum())
-    grouped = pd.concat([table, table.assign(segment_id="shop")], ignore_index=True).groupby("segment_id", sort=True)
+    table = _with_segments(profile, segment_ids)
+    grouped = table.groupby("segment_id", sort=True)
     sums = grouped[sorted({column for pair in RATES.values() for column in pair})].sum()
     rates = {name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()}
     for name, (top, bottom) in RATES.items():
         # Shares of customers give all customers the same weight; small groups among them are hidden by count.
         if not top.startswith("is_") and table[top].notna().any():
             rates[name] = rates[name].mask(is_dominated(grouped, top, bottom, max_share=max_one_customer_share))
+    spend = float(profile.net_spend.sum())
     return pd.DataFrame(
         {
             **{name: grouped[column].mean() for name, column in MEANS.items()},
@@ -100,6 +100,66 @@ def segment_figures(
             "spend_share": sums.net_spend / spend if spend > 0 else 0.0,
         }
     )
+
+
+def published_figures(
+    profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray, exact: pd.DataFrame, *, min_group: int
+) -> pd.DataFrame:
+    """The table of `segment_figures`, which is ``exact``, as it may be published (`models.disclosure`).
+
+    All figures are quotients of rounded sums. A figure is null if fewer than ``min_group`` customers contribute to it:
+    buyers to money and orders, those with returns to refunds, and so on. Shares of customers are not hidden here.
+    """
+    table = _with_segments(profile, segment_ids)
+    columns = sorted({*MEANS.values(), *(column for pair in RATES.values() for column in pair)})
+    values, ids = table[columns].astype(float), table["segment_id"]
+    known, contributors = values.notna().groupby(ids).sum(), (values.fillna(0.0) != 0.0).groupby(ids).sum()
+    sizes = values.abs().groupby(ids)
+    rounded = rounded_sums(
+        values.groupby(ids).sum(),
+        sizes=sizes.sum(),
+        largest=sizes.max().fillna(0.0),
+        contributors=contributors,
+        min_group=min_group,
+    )
+    hidden = _hidden_sums(known, contributors, min_group)
+    sums = pd.DataFrame(rounded, known.index, columns).mask(hidden)
+    known_counts = pd.DataFrame(rounded_counts(known, min_group), known.index, columns)
+    spend = sums.net_spend["shop"]
+    figures = pd.DataFrame(
+        {
+            **{name: sums[column] / known_counts[column].where(known[column] > 0) for name, column in MEANS.items()},
+            **{name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()},
+            "customer_count": sums.customers,
+            "customer_share": sums.customers / max(sums.customers["shop"], 1.0),
+            "spend_share": sums.net_spend / spend if spend > 0 else sums.net_spend * 0.0,
+        }
+    )
+    return figures.where(exact.notna())
+
+
+def _hidden_sums(known: pd.DataFrame, contributors: pd.DataFrame, min_group: int) -> pd.DataFrame:
+    """Segment x column: whether a sum is of a few customers, or its remainder to the shop's would be.
+
+    known, contributors (segment x column): customers with a known value, and with one that is not 0
+    """
+    few = is_few(known, min_group) | is_few(contributors, min_group)
+    hidden = pd.DataFrame(few, contributors.index, contributors.columns)
+    hidden.loc[:, contributors.columns.str.match("is_|customers")] = False
+    segments = contributors.index.drop("shop")
+    for column in MONEY:
+        hidden.loc[segments, column] = hidden_line(contributors.loc[segments, column].to_numpy(float), min_group)
+    # Paid minus net spend is what was given back.
+    hidden["spend"] |= hidden["given_back"] & ~hidden["net_spend"]
+    return hidden
+
+
+def _with_segments(profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray) -> pd.DataFrame:
+    """The parts of all figures, with segment_id: each customer once in a segment, and once in "shop"."""
+    table = _with_parts(profile).assign(segment_id=np.asarray(segment_ids, dtype=object))
+    if profile.session_count.equals(profile.order_count):
+        table["session_count"] = np.nan  # visits would repeat the orders
+    return pd.concat([table, table.assign(segment_id="shop")], ignore_index=True)
 
 
 def member_figures(profile: pd.DataFrame) -> pd.DataFrame:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from models.disclosure import significant
 from models.validity import CHANCE
 
 MAX_NOISE_SHARE = 0.5
@@ -65,6 +66,16 @@ class Candidate:
             return "rule, by leading category"
         settings = f"{self.asked} segments" if self.asked else f"clusters from {self.density:.1%} of customers"
         return f"{self.algorithm}, {settings}, {self.balance_name}"
+
+    @property
+    def published(self) -> Candidate:
+        """The candidate with numbers and shares of customers to two significant digits."""
+        return replace(
+            self,
+            smallest_count=significant(self.smallest_count),
+            smallest_share=significant(self.smallest_share),
+            noise_share=significant(self.noise_share),
+        )
 
     @property
     def separation(self) -> float | None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+from typing import Any, TypedDict
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from models.disclosure import rounded_count, rounded_mean, rounded_share
+
 CELL = ["topic", "value", "segment_id"]
+Q_VALUE_LEVELS = np.array([0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0])
+"""A q-value is published as the next of these: exactly, it would tell the counts that it is computed from."""
 
 
 def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame, min_group: int) -> pd.DataFrame:
@@ -44,14 +51,16 @@ def compare_counts(counts: pd.DataFrame, *, known: pd.DataFrame, min_group: int)
 def compare_means(sums: pd.DataFrame) -> pd.DataFrame:
     """Mean over the customers of each segment, compared with the mean over the shop.
 
-        sums (topic, value, segment_id, known_count, total, squares, customer_count)
-     -> compared (..., figure, shop, lift, p_value, q_value)     rows with at least two customers here and elsewhere
+        sums (topic, value, segment_id, known_count, total, squares, customer_count, ...)
+     -> compared (..., shop_known_count, figure, shop, lift, p_value, q_value)
+                                                          rows with at least two customers here and elsewhere
 
     Two-sided Welch's t-test of the segment's customers against all others. Each customer is one observation, regardless
     of the number of visits. There is no row where the figure does not vary.
     """
     shop_sums = sums.groupby(["topic", "value"], dropna=False)[["known_count", "total", "squares"]].transform("sum")
     others = shop_sums - sums[["known_count", "total", "squares"]]
+    sums = sums.assign(shop_known_count=shop_sums.known_count)
     is_enough = (sums.known_count >= 2) & (others.known_count >= 2)
     cells, shop_sums, others = sums[is_enough].copy(), shop_sums[is_enough], others[is_enough]
     mean, variance = _moments(cells)
@@ -63,6 +72,36 @@ def compare_means(sums: pd.DataFrame) -> pd.DataFrame:
     rest = [figures.to_numpy() for figures in (mean_of_others, np.sqrt(variance_of_others), others.known_count)]
     cells["p_value"] = stats.ttest_ind_from_stats(*sample, *rest, equal_var=False).pvalue
     return with_q_values(cells[varies & cells.lift.notna()].reset_index(drop=True))
+
+
+class PublishedFigures(TypedDict):
+    """The figures of a line of a card, rounded."""
+
+    figure: float
+    shop: float
+    lift: float
+    q_value: float
+    customer_count: int
+
+
+def published_figures(cell: Mapping[Hashable, Any], min_group: int) -> PublishedFigures:
+    """A row of `compare_counts` or `compare_means` as it may be published (`models.disclosure`).
+
+    A row of means also has ``largest`` and ``shop_largest``: the largest absolute value of one customer.
+    """
+    if "shop_count" in cell:
+        figure = rounded_share(cell["customer_count"], cell["known_count"], min_group)
+        shop = rounded_share(cell["shop_count"], cell["shop_known_count"], min_group)
+    else:
+        figure = rounded_mean(cell["figure"], cell["known_count"], min_group, largest=cell["largest"])
+        shop = rounded_mean(cell["shop"], cell["shop_known_count"], min_group, largest=cell["shop_largest"])
+    return {
+        "figure": figure,
+        "shop": shop,
+        "lift": figure / shop if shop else float(cell["lift"]),
+        "q_value": float(Q_VALUE_LEVELS[np.searchsorted(Q_VALUE_LEVELS, cell["q_value"])]),
+        "customer_count": rounded_count(cell["customer_count"], min_group),
+    }
 
 
 def _moments(sums: pd.DataFrame) -> tuple[pd.Series, pd.Series]:

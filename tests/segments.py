@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
+from models.disclosure import rounded_count
 from models.naming import LANGUAGES
 from models.segment_names import Naming, SegmentNames
 from models.segments import Segment
@@ -22,3 +25,9 @@ def segment_of(segment_id: str, name: str = "VIP", **changes: Any) -> Segment:
         **{"is_small": False, "figures": {"customer_count": 50.0, "buyer_share": 0.5}},
     }
     return Segment(segment_id=segment_id, **{**typical, **changes})
+
+
+def published_sizes(segment_ids: pd.Series, min_group: int = 10) -> dict[str, int]:
+    """segment_id -> customers, rounded as in published files."""
+    sizes = segment_ids.value_counts()
+    return {str(name): rounded_count(size, min_group) for name, size in sizes.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from features.value import has_prices, order_table, return_table
 from models.campaign_effect import CampaignEffect, Outcome, campaign_effect
+from models.published_effect import published_effect
 from pipeline.audiences.build import HELD_OUT
 from pipeline.audiences.selection import AudienceError
 from pipeline.audiences.storage import StoredAudience
@@ -65,9 +66,6 @@ class MeasuredEffect:
 
 
 EFFECT = TypeAdapter(MeasuredEffect)
-_OF_ONE: dict[str, Any] = {outcome: {"top_customer_share"} for outcome in ("buyers", "spend")}
-NOT_KEPT: dict[str, Any] = {"by_facet": {"__all__": {"overall": _OF_ONE, "segments": {"__all__": _OF_ONE}}}}
-"""Figures that speak of one customer."""
 
 
 def measure_effect(
@@ -106,7 +104,7 @@ def measure_effect(
 
 def keep_effect(stored: StoredAudience, measured: MeasuredEffect, sentences: Sequence[str]) -> None:
     """Write the effect next to its audience. It replaces one that was measured before."""
-    content = EFFECT.dump_python(measured, mode="json", exclude=NOT_KEPT)
+    content = EFFECT.dump_python(measured, mode="json")
     files.write_json(stored.effect_path, {**content, "sentences": [*sentences]})
 
 
@@ -133,7 +131,7 @@ def effect_by_facet(
     decide_by: Outcome = "buyers",
     min_group: int,
 ) -> dict[str, CampaignEffect]:
-    """Column of `FACETS` -> the effect by its segments.
+    """Column of `FACETS` -> the effect by its segments, with rounded figures.
 
     Parameters
     ----------
@@ -145,20 +143,23 @@ def effect_by_facet(
     outcome = table[["customer_id"]].merge(bought, on="customer_id", how="left", validate="one_to_one")
     known = {name: _covariate(table, name) for name in COVARIATES if name in table}
     covariates = pd.DataFrame(known, index=table.index)
-    return {
-        column: campaign_effect(
-            (table["group"] == HELD_OUT).to_numpy(),
-            outcome["order_count"].notna().to_numpy(),
-            outcome["spend"].fillna(0.0).to_numpy(dtype=np.float64) if has_spend else None,
+    is_held_out, is_buyer = (table["group"] == HELD_OUT).to_numpy(), outcome["order_count"].notna().to_numpy()
+    spend = outcome["spend"].fillna(0.0).to_numpy(dtype=np.float64) if has_spend else None
+    effects = {}
+    for column in [column for column in FACETS if column in table]:
+        segments = table[column].fillna(NO_SEGMENT)
+        measured = campaign_effect(
+            is_held_out,
+            is_buyer,
+            spend,
             planned_share=planned_share,
-            segments=table[column].fillna(NO_SEGMENT),
+            segments=segments,
             covariates=covariates,
             decide_by=decide_by,
             min_group=min_group,
         )
-        for column in FACETS
-        if column in table
-    }
+        effects[column] = published_effect(measured, is_held_out, is_buyer, spend, segments, min_group=min_group)
+    return effects
 
 
 def purchases(con: Backend, events: ir.Table) -> pd.DataFrame:

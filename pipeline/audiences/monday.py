@@ -10,6 +10,7 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
+from models.disclosure import is_few, rounded_count, rounded_sums
 from models.scorer import expected_value, segment_columns
 from pipeline.audiences.selection import Condition, meets_all
 from pipeline.config.sections.audiences import AudienceParams, Bounds
@@ -86,7 +87,7 @@ def monday_actions(con: Backend, scores: ir.Table, *, separator: str, min_group:
     separator : str
         Between the levels of a category path.
     min_group : int
-        Actions for fewer customers are left out. Money that fewer customers bring is hidden.
+        Actions for fewer customers are left out. Money that fewer customers bring is hidden. All figures are rounded.
     """
     possible = {name: where for name, where in CANDIDATES.items() if set(where) <= set(scores.columns)}
     if not possible:
@@ -98,12 +99,14 @@ def monday_actions(con: Backend, scores: ir.Table, *, separator: str, min_group:
         measures[f"count {name}"] = scores.count(where=is_in)
         if money_column:
             measures[f"money {name}"] = scores[money_column].sum(where=is_in)
-            measures[f"payers {name}"] = scores.count(where=is_in & (scores[money_column] > 0))
+            measures[f"sizes {name}"] = scores[money_column].abs().sum(where=is_in)
+            measures[f"largest {name}"] = scores[money_column].abs().max(where=is_in)
+            measures[f"payers {name}"] = scores.count(where=is_in & (scores[money_column] != 0))
     figures = con.to_pandas(scores.aggregate(**measures)).fillna(0.0).iloc[0]
     actions = [
         Action(
             name=name,
-            customer_count=int(figures[f"count {name}"]),
+            customer_count=rounded_count(figures[f"count {name}"], min_group),
             money=_shown_money(figures, name, min_group) if money_column else None,
             money_column=money_column,
         )
@@ -123,6 +126,10 @@ def _known_money(con: Backend, scores: ir.Table) -> str | None:
 
 
 def _shown_money(figures: pd.Series, name: str, min_group: int) -> float | None:
-    """The money at stake; None if fewer than ``min_group`` customers bring it, but at least one."""
-    is_disclosive = 0 < figures[f"payers {name}"] < min_group
-    return None if is_disclosive else float(figures[f"money {name}"])
+    """The money at stake, rounded; None if fewer than ``min_group`` customers bring it, but at least one."""
+    money, sizes, largest, payers = (
+        float(figures[f"{part} {name}"]) for part in ("money", "sizes", "largest", "payers")
+    )
+    if is_few(payers, min_group):
+        return None
+    return float(rounded_sums(money, sizes=sizes, largest=largest, contributors=payers, min_group=min_group))

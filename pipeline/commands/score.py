@@ -146,7 +146,7 @@ def score(
     return ScoringResult(
         path=out,
         model_uri=trained.model.uri,
-        summary=summary,
+        summary=summary.published(params.naming.min_group),
         warnings=[*warnings, *(changes.warnings if changes else ())],
         update_lines=measured.summary_lines(len(predicted)),
         next_command=command(params, "explain", "CUSTOMER", *model_option),

@@ -12,6 +12,7 @@ import pandas as pd
 
 from features.categories import OTHER
 from features.events import ObservationWindow
+from models.disclosure import rounded_count
 from models.migration_tables import stage_moves
 from models.segmentation import FittedClusters
 from pipeline.audiences.monday import monday_actions, training_scores
@@ -205,14 +206,15 @@ def _usable_facets(log: ReadLog, params: Params) -> tuple[list[Facet], list[str]
         if facet.is_named_by_interests and len(categories) < 2:
             reason = "the log has fewer than two categories"
         elif not facet.is_first and count < max(minimum, 1):
-            reason = f"{count:,} customers have enough events and evidence (minimum.customers: {minimum})"
+            known = rounded_count(count, params.naming.min_group)
+            reason = f"{known:,} customers have enough events and evidence (minimum.customers: {minimum})"
         if reason and facet.is_first:
             raise UserError(
                 f"facets.{facet.name}: expected data to segment by, but {reason}. List another facet first."
             )
         if not reason:
             usable.append(facet)
-            notes.append(not_clustered_note(facet, count, len(profile)))
+            notes.append(not_clustered_note(facet, count, len(profile), params.naming.min_group))
         elif log.source.summary.has_products or not facet.is_named_by_interests:
             notes.append(f"No segments by {facet.name}: {reason}.")
     return usable, notes
@@ -312,7 +314,7 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
     warnings = (
         sanity_checks.check_as_of_age(params, source.summary)
         + sanity_checks.check_purchases(transactions, source.products)
-        + sanity_checks.check_contact_events(profiles.table)
+        + sanity_checks.check_contact_events(profiles.table, params.naming.min_group)
         + sanity_checks.check_category_coverage(params, profiles)
         + sanity_checks.check_rfm_ties(buyers, profiles.shop.spec.value_cuts, params)
         + retry_warnings(transactions, params)

@@ -47,7 +47,9 @@ def log_training(
     n_segments = {facet.segments.facet.name: facet.fitted.n_segments for facet in findings.facets}
     is_fitted = backtest is not None and backtest.fitted.is_fitted
     run.log_params({**given_settings(given), **fitted_settings(params, n_segments, is_fitted=is_fitted)})
-    run.log_metrics({**metrics(findings.facets), **query_metrics(findings.profiles.query_counts)})
+    run.log_metrics(
+        {**metrics(findings.facets, params.naming.min_group), **query_metrics(findings.profiles.query_counts)}
+    )
     if findings.validity:
         run.log_metrics(findings.validity.metrics())
     run.log_metrics(findings.expected_value.metrics())

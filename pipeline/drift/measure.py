@@ -69,7 +69,8 @@ def measure_drift(
     reading = DriftReading(
         columns=column_drift(reference.columns, profile, trained_count=reference.customer_count),
         segment_psi={
-            facet: segment_drift(reference.segments[facet], shares_of(ids), counts) for facet, ids in segments.items()
+            facet: segment_drift(reference.segments[facet], shares_of(ids, as_trained.naming.min_group), counts)
+            for facet, ids in segments.items()
         },
         other_segment_share=moved_share,
         new_category_share=_new_category_share(raw),

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.disclosure import rounded_count, rounded_share, significant
 from models.drift import ColumnReference, make_reference
 from models.saved_segmentation import input_columns
 from pipeline.config.params import Params
@@ -24,7 +25,7 @@ FILE = "drift.json"
 
 @dataclass(frozen=True)
 class Reference:
-    """How customers were at training; shares only.
+    """How customers were at training; rounded numbers and shares only.
 
     Attributes
     ----------
@@ -88,21 +89,23 @@ def _from_lists(content: Mapping[str, Mapping[str, list[float]]]) -> dict[str, C
 def reference_of(findings: TrainingFindings, params: Params) -> Reference:
     """The reference of a training: of the numbers that its model reads, of its segments, and of recent events."""
     profile, spec = findings.profiles.table, findings.profiles.shop.spec
-    names = input_columns(spec.columns())
+    names, min_group = input_columns(spec.columns()), params.naming.min_group
     recent = recent_activity(findings.source, spec, params.as_of, params.backtest.horizon_days)
     figure = findings.validity.rows[SEGMENTS].get("buys_auc") if findings.validity else None
     return Reference(
-        customer_count=len(profile),
+        customer_count=rounded_count(len(profile), min_group),
         columns=make_reference(profile, [name for name in names if pd.api.types.is_numeric_dtype(profile[name])]),
-        segments={facet.segments.facet.name: shares_of(facet.segments.segment_ids) for facet in findings.facets},
-        active_count=len(recent.customers),
+        segments={
+            facet.segments.facet.name: shares_of(facet.segments.segment_ids, min_group) for facet in findings.facets
+        },
+        active_count=rounded_count(len(recent.customers), min_group),
         recent=make_reference(recent.customers, COLUMNS),
-        category_shares=recent.category_shares,
+        category_shares={name: significant(share, 3) for name, share in recent.category_shares.items()},
         buys_auc=figure.mean if figure else None,
     )
 
 
-def shares_of(segment_ids: Sequence[str] | NDArray[Any] | pd.Series) -> dict[str, float]:
-    """segment_id -> share of customers."""
-    shares = pd.Series(segment_ids).value_counts(normalize=True, dropna=False).sort_index()
-    return {str(segment_id): float(share) for segment_id, share in shares.items()}
+def shares_of(segment_ids: Sequence[str] | NDArray[Any] | pd.Series, min_group: int) -> dict[str, float]:
+    """segment_id -> share of customers, as it may be published."""
+    sizes = pd.Series(segment_ids).value_counts(dropna=False).sort_index()
+    return {str(segment_id): rounded_share(size, len(segment_ids), min_group) for segment_id, size in sizes.items()}

@@ -12,6 +12,7 @@ import pandas as pd
 from features import outliers
 from features.events import ObservationWindow
 from features.outliers import Measure
+from models.disclosure import is_few
 from models.scorer import IS_UNUSUAL, capped
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
@@ -62,12 +63,20 @@ class UnusualCustomers:
     table: pd.DataFrame
     shares: dict[Measure, float]
 
-    def warnings(self, params: Params) -> list[str]:
-        """How many there are, why, their share, and what to do, without their ids; none if there are none."""
+    def warnings(self, params: Params, *, is_published: bool = False) -> list[str]:
+        """How many there are, why, their share, and what to do, without their ids; none if there are none.
+
+        In a text that is published, there is nothing on a few customers but that there are some.
+        """
         count = len(self.table)
         if not count:
             return []
         reasons = self.table.reasons.str.split("; ").explode().value_counts()
+        if is_published and is_few(count, params.naming.min_group):
+            return [
+                f"fewer than {params.naming.min_group} customers are far beyond all others: perhaps staff, tests, "
+                f"wholesale, programs. {FILE} in outputs.folder lists them. {REMEDIES[params.outliers.action]}"
+            ]
         why = ", ".join(f"{reasons[name]:,} {text}" for name, text in REASONS.items() if name in reasons)
         held = ", ".join(
             f"{self.shares[name]:.1%} of {what}"
@@ -125,7 +134,7 @@ def set_apart(con: Backend, source: Source, params: Params, folder: Path) -> tup
     """
     unusual = find_unusual(con, source, params)
     unusual.write(folder)
-    warnings = [f"Warning: {text}" for text in unusual.warnings(params)]
+    warnings = [f"Warning: {text}" for text in unusual.warnings(params, is_published=True)]
     if params.outliers.action == "warn":
         return source, params, warnings
     if params.outliers.action == "exclude" and len(unusual.table):

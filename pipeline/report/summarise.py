@@ -12,6 +12,7 @@ import pandas as pd
 
 from features.journey import RESPONSES, STAGES
 from models.crosstabs import crossing, funnel
+from models.disclosure import rounded_count, rounded_total
 from models.migration_tables import GROUP_ORDER
 from models.pareto import revenue
 from pipeline.report.lineage import lineage_records, lineage_table
@@ -111,14 +112,14 @@ def summarise(training: Training) -> Summary:
             "language": training.language,
             "currency": training.currency,
             "as_of": f"{training.as_of:%Y-%m-%d %H:%M} UTC",
-            "customer_count": len(profile),
+            "customer_count": rounded_count(len(profile), min_group),
             "clustered_count": first_facet["clustered_count"],
             "segments": [
                 *({**segment, "stages": stage_shares(segment, min_group)} for segment in first.table),
                 *({**segment, "stages": []} for segment in further),  # the stages of a further facet are not shown
             ],
             "shop": first.shop,
-            "totals": _totals(profile),
+            "totals": _totals(profile, min_group),
             "spend_is": spend_basis(profile),
             "revenue": revenue(profile.net_spend, profile.value_tier, min_group=min_group) if has_tiers else None,
             "has_spend": any((segment["spend_share"] or 0.0) > 0 for segment in first.table),
@@ -150,22 +151,25 @@ def stage_shares(segment: Mapping[str, Any], min_group: int) -> list[dict[str, A
     shown = {stage: figures.get(f"stage_{stage}_share", 0.0) for stage in STAGES}
     if not any(shown.values()):
         return []
-    remainder = 1.0 - sum(shown.values())
+    is_complete = all(f"stage_{stage}_share" in figures for stage in STAGES)
+    total = sum(shown.values())
+    # Rounded shares do not add up to 1.
+    remainder, scale = 0.0 if is_complete else max(1.0 - total, 0.0), total if is_complete else max(total, 1.0)
     hidden_count = round(remainder * size)
-    stages = [{"stage": stage, "share": share} for stage, share in shown.items() if share > 0]
+    stages = [{"stage": stage, "share": share / scale} for stage, share in shown.items() if share > 0]
     if hidden_count > 0:
         stages.append({"stage": "too_few" if hidden_count < min_group else "rest", "share": remainder})
     return stages
 
 
-def _totals(profile: pd.DataFrame) -> dict[str, float]:
-    """Sums over all customers; ``spend`` is revenue net of refunds."""
+def _totals(profile: pd.DataFrame, min_group: int) -> dict[str, float]:
+    """Rounded sums over all customers; ``spend`` is revenue net of refunds."""
     return {
-        "buyers": int((profile.order_count > 0).sum()),
-        "repeat_buyers": int((profile.order_count > 1).sum()),
-        "orders": float(profile.order_count.sum()),
-        "paid": float(profile.spend.sum()),
-        "spend": float(profile.net_spend.sum()),
+        "buyers": rounded_count((profile.order_count > 0).sum(), min_group),
+        "repeat_buyers": rounded_count((profile.order_count > 1).sum(), min_group),
+        "orders": rounded_total(profile.order_count, min_group),
+        "paid": rounded_total(profile.spend, min_group),
+        "spend": rounded_total(profile.net_spend, min_group),
     }
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import adjusted_rand_score
 
+from models.disclosure import rounded_count, rounded_share, significant
 from models.identity import RULE_GROUP_PREFIX, match_segments
+from models.migration import hide_small
 from models.scorer import facet_column
 from pipeline.config.errors import UserError
 from pipeline.config.facets import facets_of
@@ -132,32 +134,46 @@ def flow_table(before: pd.Series, after: pd.Series, *, min_group: int, min_jacca
     before, after : Series
         customer_id -> segment_id. Customers known to only one model, or grouped by rule in both, are left out.
     min_group : int
-        Flows of fewer customers are counted but not shown.
+        Flows of fewer customers are counted but not shown, and neither are those from which they could be computed. All
+        figures are rounded.
     min_jaccard : float, optional
         If the ids come from different lineages: the smallest overlap at which two segments count as the same.
     """
     both = pd.concat({"origin": before, "destination": after}, axis=1, join="inner")
     is_by_rule = both.origin.str.startswith(RULE_GROUP_PREFIX) & both.destination.str.startswith(RULE_GROUP_PREFIX)
     both = both[~is_by_rule.astype(bool)]
-    counts = both.groupby(["origin", "destination"]).size().rename("customer_count").reset_index()
     same = {segment_id: segment_id for segment_id in set(both.origin) & set(both.destination)}
     if min_jaccard is not None:
         rule_groups = {segment_id: segment_id for segment_id in same if segment_id.startswith(RULE_GROUP_PREFIX)}
         same = rule_groups | _matching_segments(both, min_jaccard)
-    shown = counts[counts.customer_count >= min_group]
+    stayed, shown = both.origin == both.destination.map(same), _published_flows(both, min_group)
     order = shown.sort_values(["customer_count", "origin", "destination"], ascending=[False, True, True])
     return {
-        "customer_count": len(both),
-        "by_rule_count": int(is_by_rule.sum()),
+        "customer_count": rounded_count(len(both), min_group),
+        "by_rule_count": rounded_count(is_by_rule.sum(), min_group),
         "same": same,
-        "stayed_share": float((both.origin == both.destination.map(same)).mean()) if len(both) else 0.0,
-        "agreement": float(adjusted_rand_score(both.origin, both.destination)),
-        "hidden_count": len(counts) - len(shown),
+        "stayed_share": rounded_share(stayed.sum(), len(both), min_group),
+        "agreement": significant(adjusted_rand_score(both.origin, both.destination)),
+        "hidden_count": len(both.drop_duplicates()) - len(shown),
         "flows": [
             Flow(origin=origin, destination=destination, customer_count=int(count))
             for origin, destination, count in order.itertuples(index=False)
         ],
     }
+
+
+def _published_flows(both: pd.DataFrame, min_group: int) -> pd.DataFrame:
+    """origin, destination, customer_count: the flows that may be shown, rounded."""
+    counts = pd.crosstab(both.origin, both.destination)
+    shown, _ = hide_small(counts.to_numpy(np.int64), min_group)
+    rows, columns = np.nonzero(shown)
+    return pd.DataFrame(
+        {
+            "origin": counts.index[rows],
+            "destination": counts.columns[columns],
+            "customer_count": shown[rows, columns],
+        }
+    )
 
 
 def _matching_segments(both: pd.DataFrame, min_jaccard: float) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from models.disclosure import rounded_count, rounded_share
 from models.scorer import facet_column
 from pipeline.config.facets import Facet
 from pipeline.profiles.measures import CustomerMeasures
@@ -36,6 +37,18 @@ class FacetCounts:
 
     segments: dict[str, SegmentCount]
     mix_drift: float | None
+
+    def published(self, customer_count: int, min_group: int) -> FacetCounts:
+        """The counts as they may be published, of ``customer_count`` customers."""
+        segments = {
+            segment_id: replace(
+                row,
+                customer_count=rounded_count(row.customer_count, min_group),
+                customer_share=rounded_share(row.customer_count, customer_count, min_group),
+            )
+            for segment_id, row in self.segments.items()
+        }
+        return replace(self, segments=segments)
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,19 @@ class ScoringSummary:
     queries: dict[str, int]
     new_categories: dict[str, int]
     held: HeldCustomers | None
+
+    def published(self, min_group: int) -> ScoringSummary:
+        """The counts as they may be published (`models.disclosure`): a terminal's text is often kept in a log."""
+        return replace(
+            self,
+            customer_count=rounded_count(self.customer_count, min_group),
+            low_evidence_count=rounded_count(self.low_evidence_count, min_group),
+            noise_count=rounded_count(self.noise_count, min_group),
+            border_count=rounded_count(self.border_count, min_group),
+            movable_count=rounded_count(self.movable_count, min_group),
+            facets={name: facet.published(self.customer_count, min_group) for name, facet in self.facets.items()},
+            held=self.held and replace(self.held, customer_count=rounded_count(self.held.customer_count, min_group)),
+        )
 
     @property
     def mix_drift(self) -> float | None:

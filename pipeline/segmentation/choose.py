@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from models.disclosure import rounded_count
 from models.scorer import NOISE, Ints
 from models.segmentation import FittedClusters
 from models.selection import Candidate, Choice, choose, scores
@@ -193,10 +194,14 @@ def _clustered_count(profiles: Profiles, facet: Facet) -> int:
 
 def _describe_samples(profiles: Profiles, earlier: Sequence[CutoffData], params: Params, facet: Facet) -> str:
     """The customers on whom the candidates were judged, in words."""
-    count = _clustered_count(profiles, facet)
+    min_group = params.naming.min_group
+    count = rounded_count(_clustered_count(profiles, facet), min_group)
     used = min(count, params.sweep.sample_customers)
     text = f"Candidates were fitted on {used:,} of {count:,} customers and {params.sweep.resamples} resamples of them."
-    cutoffs = " and ".join(f"{len(data.profiles.table):,} customers on {data.cutoff:%Y-%m-%d}" for data in earlier)
+    cutoffs = " and ".join(
+        f"{rounded_count(len(data.profiles.table), min_group):,} customers on {data.cutoff:%Y-%m-%d}"
+        for data in earlier
+    )
     return f"{text} Their predictions were measured for {cutoffs}." if cutoffs else text
 
 
@@ -205,7 +210,7 @@ def log_candidates(run: OpenRun, trials: list[Trial], chosen: Candidate | None, 
     candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
     rows = []
     for trial, score in zip(trials, candidate_scores, strict=True):
-        row = {**vars(trial.candidate), "score": score, "command": trial.setting.command(params, facet)}
+        row = {**vars(trial.candidate.published), "score": score, "command": trial.setting.command(params, facet)}
         row["is_chosen"] = trial.candidate == chosen
         rows.append(row)
         tags = {
@@ -218,7 +223,7 @@ def log_candidates(run: OpenRun, trials: list[Trial], chosen: Candidate | None, 
             how = "the settings that were chosen" if row["is_chosen"] else "settings that were tried and not chosen"
             child.describe(f"A candidate for {facet.name}, on a sample: {how}. In full: `{row['command']}`")
             child.log_params(trial.setting.overrides(facet))
-            child.log_metrics(candidate_metrics(trial.candidate, score, facet))
+            child.log_metrics(candidate_metrics(trial.candidate.published, score, facet))
     run.log_table(pd.DataFrame(rows), f"{facet.name}/candidates.json")
     run.log_figures({f"{facet.name}/choice": plots.choice_figure(rows)})
 
@@ -242,7 +247,7 @@ def candidates_text(trials: Sequence[Trial], params: Params, facet: Facet) -> st
     for score, trial in sorted(
         zip(candidate_scores, trials, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.simplicity)
     ):
-        candidate = trial.candidate
+        candidate = trial.candidate.published
         figures = [f"{score:.2f}", f"{candidate.stable_share:.0%}", f"{candidate.smallest_count:,.0f}"]
         named = f"{candidate.named_apart}/{candidate.n_segments}"
         rows.append([*figures, named, trial.setting.command(params, facet)])

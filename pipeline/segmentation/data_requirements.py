@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from features.events import ObservationWindow
+from models.disclosure import rounded_count
 from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
@@ -75,9 +76,13 @@ def _least(facet: Facet) -> str:
     return counted(settings.min_orders, "order") if settings.min_orders else counted(settings.min_events, "event")
 
 
-def not_clustered_note(facet: Facet, clustered_count: int, customer_count: int) -> str:
-    """How many customers are not clustered, and the setting that clusters more; empty if all are."""
-    few, settings = customer_count - clustered_count, facet.settings
+def not_clustered_note(facet: Facet, clustered_count: int, customer_count: int, min_group: int = 1) -> str:
+    """How many customers are not clustered, and the setting that clusters more; empty if all are.
+
+    ``min_group``: for a text that is published.
+    """
+    few, settings = rounded_count(customer_count - clustered_count, min_group), facet.settings
+    customer_count = rounded_count(customer_count, min_group)
     if not few or settings.algorithm == "rule":
         return ""
     outcome = "their interests are unknown" if facet.is_named_by_interests else "they are grouped by lifecycle stage"

@@ -16,12 +16,13 @@ from features.events import ObservationWindow
 from features.interests import segment_weights
 from features.journey import STAGES
 from models.crosstabs import funnel
-from models.disclosure import hide_small_shares, hide_small_spend
+from models.disclosure import significant
 from models.explanations import Rule, segment_rules
 from models.lifts import Interest, category_labels, segment_lifts, top_interests
 from models.name_continuity import ManualName
+from models.published_segments import FigureTables, hide_small_shares, published_segment
 from models.seasons import segment_seasonal_lift
-from models.segment_metrics import segment_figures
+from models.segment_metrics import published_figures, segment_figures
 from models.segment_names import Naming
 from models.segmentation import FittedClusters
 from models.segments import Segment
@@ -149,11 +150,12 @@ def describe_segments(
         )
         for segment_id, top_categories in interests.items()
     ]
+    published_shop, rows = _published(segments, clusters, all_figures, figures)
     return Segments(
         facet=facet,
-        rows=tuple(_without_small_cells(sorted(segments, key=_place), clusters)),
-        shop=shop,
-        lifts=lifts["lift"].where(lifts["is_significant"]),
+        rows=tuple(sorted(rows, key=_place)),
+        shop=published_shop,
+        lifts=lifts["lift"].where(lifts["is_significant"]).map(significant),
         labels=labels,
         model=facet_model(clusters, named.by_segment, value_ranks(figures)),
         segment_ids=clusters.ids,
@@ -190,16 +192,30 @@ def _figures(clusters: FacetClusters) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _place(segment: Segment) -> tuple[bool, float, int, str]:
-    """The order of segments: by spend, rule-based groups last."""
+    """The order of segments: by spend, rule-based groups last.
+
+    It is of published figures: the place of a segment whose spend is hidden would bound it.
+    """
     return segment.is_rule_based, -(segment.spend_share or 0.0), -segment.customer_count, segment.segment_id
 
 
-def _without_small_cells(segments: Sequence[Segment], clusters: FacetClusters) -> list[Segment]:
-    """The segments without figures that would reveal fewer customers than `naming.min_group`."""
+def _published(
+    segments: Sequence[Segment], clusters: FacetClusters, exact: pd.DataFrame, figures: pd.DataFrame
+) -> tuple[dict[str, float], list[Segment]]:
+    """The figures of the shop and the segments as they may be published (`models.disclosure`).
+
+    exact, figures (segment_id x figure): the result of `_figures`
+    """
     profile, min_group = clusters.profiles.table, clusters.params.naming.min_group
+    all_published = published_figures(profile, clusters.ids, exact, min_group=min_group)
+    published = all_published
+    if clusters.is_clustered.any():
+        published = published_figures(clusters.clustered, clusters.clustered_ids, figures, min_group=min_group)
+    shop = _known_figures(published, "shop")
     steps = funnel(profile, clusters.ids, min_group=min_group)
-    stages = _stages(profile, clusters.ids, segments)
-    return hide_small_shares(hide_small_spend(segments, min_group), stages, steps, min_group)
+    safe = hide_small_shares(segments, _stages(profile, clusters.ids, segments), steps, min_group)
+    tables = FigureTables(exact, all_published, shop)
+    return shop, [published_segment(segment, tables, min_group) for segment in safe]
 
 
 def _interests(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from features.categories import OTHER, SEPARATOR
 from features.interests import SHARE_PREFIX
+from models.disclosure import significant
 from models.identity import (
     Identities,
     Verdict,
@@ -293,8 +294,9 @@ def _changes_text(identities: Identities) -> str:
 def _with_run(identities: Identities, params: Params, facet: Facet, run_id: str) -> tuple[LineageRow, ...]:
     as_of = f"{params.as_of:%Y-%m-%d %H:%M}"
     return tuple(
-        LineageRow(*(as_of, run_id, facet.name, row.segment_id, row.verdict), row.is_here, row.jaccard, row.related)
+        LineageRow(*(as_of, run_id, facet.name, row.segment_id, row.verdict), row.is_here, jaccard, row.related)
         for row in identities.transitions
+        for jaccard in (None if row.jaccard is None else significant(row.jaccard),)
     )
 
 

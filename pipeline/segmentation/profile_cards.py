@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from models.audiences import audience_counts, audiences
+from models.disclosure import rounded_count
 from models.identity import RULE_GROUP_PREFIX
 from models.naming import category_in_languages
 from models.segment_names import Texts
 from models.segments import QUESTIONS, Card, CardLine
-from models.significance import CELL, compare_counts, compare_means, shown_counts
+from models.significance import CELL, compare_counts, compare_means, published_figures, shown_counts
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
@@ -107,7 +108,12 @@ def build_cards(
     compared = _compared_tables(profiles, segments, in_audience, counts, known, params)
     lines = [line for tables in compared for line in _reliable_lines(tables, segments, params)]
     cards = {segment.segment_id: _card_of(segment.segment_id, lines) for segment in segments.rows}
-    return Cards(cards, _audience_rows(segments, in_audience, params), _examined_attributes(known, cards), notes)
+    return Cards(
+        cards,
+        _audience_rows(segments, in_audience, params),
+        _examined_attributes(known, cards, params.naming.min_group),
+        notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -249,15 +255,14 @@ def _card_lines(cells: pd.DataFrame, names: Mapping[str, Texts], params: Params)
     cells = cells.groupby(["segment_id", "topic"], sort=False).head(params.cards.most_lines)
     for cell in cells.to_dict("records"):
         topic, value = cell["topic"], cell["value"]
+        figures = published_figures(cell, params.naming.min_group)
+        if max(figures["lift"], 1.0 / figures["lift"]) < params.cards.min_lift:  # rounded, it is no difference
+            continue
         line = CardLine(
             topic=topic.removeprefix(ATTRIBUTE),
             is_attribute=topic.startswith(ATTRIBUTE),
             value=value,
-            figure=float(cell["figure"]),
-            shop=float(cell["shop"]),
-            lift=float(cell["lift"]),
-            q_value=float(cell["q_value"]),
-            customer_count=int(cell["customer_count"]),
+            **figures,
             names=names[value] if topic in ("occasion", "category") else None,
         )
         yield cell["segment_id"], _question(topic, params), line
@@ -270,13 +275,13 @@ def _question(topic: str, params: Params) -> str:
     return QUESTION_OF_TOPIC.get(topic, "why" if topic in WHY else "when")
 
 
-def _examined_attributes(known: pd.DataFrame, cards: Mapping[str, Card]) -> ExaminedAttributes | None:
+def _examined_attributes(known: pd.DataFrame, cards: Mapping[str, Card], min_group: int) -> ExaminedAttributes | None:
     """`Cards.attributes`."""
     if known.empty:
         return None
     by_column = known.groupby("topic").known_count.sum()
     return {
         "columns": [topic.removeprefix(ATTRIBUTE) for topic in by_column.index],
-        "customer_count": int(by_column.max()),
+        "customer_count": rounded_count(by_column.max(), min_group),
         "is_shown": any(line.is_attribute for card in cards.values() for line in card.lines),
     }

@@ -15,6 +15,7 @@ from features.events import EventType, ObservationWindow
 from features.interests import SHARE_PREFIX
 from features.occasions import local_time
 from features.value import MONEY_COLUMNS, ValueCuts
+from models.disclosure import rounded_count
 from pipeline.config.params import Params, source_fingerprint
 from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.findings.summary import ReadingSummary
@@ -164,17 +165,18 @@ def check_units(events: ir.Table, products: ir.Table | None) -> list[str]:
     ]
 
 
-def check_contact_events(customers: pd.DataFrame) -> list[str]:
+def check_contact_events(customers: pd.DataFrame, min_group: int = 1) -> list[str]:
     """Warn if there are so many contacts that emails from the shop were probably read as contacts.
 
-    customers (contact_count, order_count)
+    customers (contact_count, order_count); ``min_group``: for a text that is published
     """
     contacts, orders = customers.contact_count.sum(), customers.order_count.sum()
     contacting, buyers = (customers.contact_count > 0).sum(), (customers.order_count > 0).sum()
     if contacts < MIN_CONTACTS or (contacts <= orders and contacting <= MAJORITY * buyers):
         return []
     return [
-        f"the log has {contacts:,.0f} contacts of {contacting:,} customers, but {orders:,.0f} orders of {buyers:,}. A "
+        f"the log has {contacts:,.0f} contacts of {rounded_count(contacting, min_group):,} customers, but "
+        f"{orders:,.0f} orders of {rounded_count(buyers, min_group):,}. A "
         "contact is a customer who writes or calls. List emails from the shop under email_open and email_click, or "
         "remove them from source.events.event_types"
     ]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypedDict
 
 import numpy as np
 
 from features.categories import OTHER
+from models.disclosure import rounded_count, rounded_share, rounded_sums
 from models.facet_crossing import cross_facets
 from models.segmentation import FittedClusters
 from pipeline.config.params import Params
+from pipeline.ingest.findings.summary import ReadingSummary
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
 from pipeline.report.next_steps import shown_params_file
@@ -23,6 +26,9 @@ from pipeline.segmentation.expected_values import ExpectedValue
 from pipeline.segmentation.lineage import LineageRow
 from pipeline.segmentation.predictive_validity import Validity
 from pipeline.segmentation.profile_cards import Cards
+
+SHARES_OF_CUSTOMERS = ("smallest_share", "noise_share", "noise_share_fitted")
+"""Measures of the quality of clusters that count customers."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,12 @@ def training_summary(
             language=params.language,
             currency=params.currency,
             profile=findings.profiles.table,
-            facets=[(facet.segments, _facet_summary(facet)) for facet in findings.facets],
-            reading=findings.source.summary.as_dict(),
+            facets=[(facet.segments, _facet_summary(facet, params.naming.min_group)) for facet in findings.facets],
+            reading=_reading(findings.source.summary, params.naming.min_group),
             quality={
-                **_quality(first),
+                **_quality(first, params.naming.min_group),
                 "notes": list(findings.notes),
-                "validity": findings.validity.as_dict() if findings.validity else None,
+                "validity": _validity(findings.validity, params.naming.min_group) if findings.validity else None,
             },
             method=_method(params, findings, is_fitted=is_fitted),
             lineage=findings.lineage,
@@ -84,7 +90,7 @@ def training_summary(
     )
 
 
-def _quality(facet: FacetFindings) -> dict[str, Any]:
+def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
     fitted, fidelity = facet.fitted, facet.segments.rules_fidelity
     return {
         "algorithm": fitted.algorithm,
@@ -92,23 +98,61 @@ def _quality(facet: FacetFindings) -> dict[str, Any]:
         "stability": fitted.mean_stability,
         "rules_fidelity": None if np.isnan(fidelity) else fidelity,
         "choice_reason": fitted.choice_reason,
-        "candidates": [{**vars(candidate), "separation": candidate.separation} for candidate in fitted.candidates],
-        **fitted.quality,
+        "candidates": [
+            {**vars(candidate.published), "separation": candidate.separation} for candidate in fitted.candidates
+        ],
+        **_rounded_quality(fitted, min_group),
     }
 
 
-def _facet_summary(facet: FacetFindings) -> dict[str, Any]:
+def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float | None]:
+    """The quality of the clusters, with rounded shares of customers."""
+    count = int(fitted.is_clustered.sum())
+    shares = {
+        name: rounded_share(value * count, count, min_group)
+        for name in SHARES_OF_CUSTOMERS
+        for value in (fitted.quality.get(name),)
+        if value is not None
+    }
+    return fitted.quality | shares
+
+
+def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
+    """What was read, with what customers did rounded, to the day; rows of files are counted exactly."""
+    reading = summary.as_dict()
+
+    def rounded(counts: Mapping[str, int]) -> dict[str, int]:
+        numbers = np.array([*counts.values()], dtype=np.float64)
+        shown = rounded_sums(
+            numbers, sizes=numbers, largest=min_group, contributors=summary.customer_count, min_group=min_group
+        )
+        return dict(zip(counts, shown.astype(int).tolist(), strict=True))
+
+    days = {
+        name: f"{datetime.fromisoformat(reading[name]):%Y-%m-%d} 00:00:00" if reading[name] else ""
+        for name in ("first_event_at", "last_event_at")
+    }
+    counts = {name: rounded(reading[name]) for name in ("event_types", "other_event_types")}
+    return reading | counts | days | {"customer_count": rounded_count(summary.customer_count, min_group)}
+
+
+def _validity(validity: Validity, min_group: int) -> dict[str, Any]:
+    counts = {name: rounded_count(getattr(validity, name), min_group) for name in ("customer_count", "buyer_count")}
+    return validity.as_dict() | counts
+
+
+def _facet_summary(facet: FacetFindings, min_group: int) -> dict[str, Any]:
     config = facet.segments.facet
     return {
         "name": config.name,
         "names": config.settings.names,
-        "clustered_count": int(facet.fitted.is_clustered.sum()),
+        "clustered_count": rounded_count(facet.fitted.is_clustered.sum(), min_group),
         "min_events": config.settings.min_events,
         **({"min_orders": config.settings.min_orders} if config.settings.min_orders else {}),
         "min_evidence": config.settings.min_evidence,
         "noise_policy": facet.fitted.clusters.model.get("noise"),
         "shop": dict(facet.segments.shop),
-        "quality": _quality(facet),
+        "quality": _quality(facet, min_group),
     }
 
 
@@ -131,7 +175,7 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
     first = findings.facets[0]
     return {
         "history_days": params.history_days,
-        "log_days": history_days(findings.source, params),
+        "log_days": round(history_days(findings.source, params), 1),
         "usual_history_days": params.minimum.usual_history_days,
         "horizon_days": params.backtest.horizon_days,
         "timezone": params.local_timezone,
@@ -149,25 +193,26 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
     }
 
 
-def metrics(facets: Sequence[FacetFindings]) -> dict[str, float]:
+def metrics(facets: Sequence[FacetFindings], min_group: int) -> dict[str, float]:
     """Metrics of each facet, named ``<facet>/<metric>``."""
     return {
         f"{facet.segments.facet.name}/{name}": value
         for facet in facets
-        for name, value in _facet_metrics(facet).items()
+        for name, value in _facet_metrics(facet, min_group).items()
     }
 
 
-def _facet_metrics(facet: FacetFindings) -> Mapping[str, float]:
+def _facet_metrics(facet: FacetFindings, min_group: int) -> Mapping[str, float]:
     fitted, segments = facet.fitted, facet.segments
-    quality = {name: value for name, value in fitted.quality.items() if value is not None}
+    quality = {name: value for name, value in _rounded_quality(fitted, min_group).items() if value is not None}
+    is_clustered = fitted.is_clustered
     sizes = [segment.customer_share for segment in segments.rows if not segment.is_rule_based]
     return {
         **quality,
         "n_segments": float(fitted.n_segments),
         "stability_mean": fitted.mean_stability,
         "stability_min": min(fitted.stability.values(), default=0.0),
-        "low_evidence_share": float(1.0 - fitted.is_clustered.mean()),
+        "low_evidence_share": rounded_share((~is_clustered).sum(), is_clustered.size, min_group),
         "largest_segment_share": max(sizes, default=0.0),
         "segments_with_archetype": float(sum(bool(segment.naming.archetype) for segment in segments.rows)),
         **({} if np.isnan(segments.rules_fidelity) else {"rules_fidelity": segments.rules_fidelity}),

@@ -399,7 +399,7 @@ def test_small_and_odd_shops_train(small_log: Callable[..., Any], frame: pd.Data
     trained = small_log(frame)
     for facet, own in trained.segments.groupby("facet"):
         assert (~own.is_standing).sum() <= (names if facet == "behaviour" else frame.category_path.nunique() + 1)
-        assert own.customer_count.sum() == frame.customer_id.nunique()
+        assert abs(own.customer_count.sum() - frame.customer_id.nunique()) <= 10 * len(own)  # rounded
     assert "<b>x</b>" not in trained.report_path.read_text()
 
 

@@ -23,6 +23,7 @@ from pipeline.config.progress import SILENT
 from pipeline.ingest.files.raw_tables import SourceError
 from pipeline.report.training_result import facet_text
 from tests.conftest import PARAMS, BuildOnce, copy_store
+from tests.segments import published_sizes
 
 CASE = Path(__file__).parents[3] / "shared" / "cases" / "10-no-products"
 HIDDEN = re.compile(r"product|category|categories|novel|catalog|distinctive|\bvisits per customer", re.IGNORECASE)
@@ -74,7 +75,7 @@ def trained(build_once: BuildOnce, mlflow_store: Path) -> tuple[Params, Training
 
 def test_all_customers_are_clustered_by_their_orders(trained: tuple[Params, TrainingResult]) -> None:
     params, result = trained
-    assert result.segments.customer_count.sum() == 300
+    assert abs(result.segments.customer_count.sum() - 300) <= 5 * len(result.segments)  # rounded
     assert not result.segments.is_standing.any()
     assert "not clustered" not in result.as_text()
     table = score(params, model_uri=result.model_uri, out=params.path(params.outputs.scores), progress=SILENT)
@@ -108,7 +109,7 @@ def test_the_share_not_clustered_is_shown_with_its_remedy(tmp_path: Path, mlflow
     assert note in check(params, progress=SILENT)
     result = train(params, sweep=False, progress=SILENT)
     assert note in result.as_text()
-    assert result.segments[result.segments.is_standing.astype(bool)].customer_count.sum() == few
+    assert abs(result.segments[result.segments.is_standing.astype(bool)].customer_count.sum() - few) <= 20  # rounded
     text = _report_text(result.report_path)
     assert "those with fewer than 2 orders are not" in text
     assert text.lower().count("fewer than 2 orders") > 1  # also as the rule of a group
@@ -134,7 +135,8 @@ def test_the_public_case_trains_and_scores(tmp_path: Path, mlflow_store: Path) -
     score(params, model_uri=result.model_uri, out=params.path(params.outputs.scores), progress=SILENT)
     log = pd.read_csv(CASE / "transactions.csv")
     scores = pd.read_parquet(params.path(params.outputs.scores))
-    assert len(scores) == log.customer_id.nunique() == result.segments.customer_count.sum()
+    assert len(scores) == log.customer_id.nunique()
+    assert published_sizes(scores.segment_id) == result.segments.set_index("segment_id").customer_count.to_dict()
     assert scores.spend.sum() == pytest.approx(log.amount.sum())
 
 

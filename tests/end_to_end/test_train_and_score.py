@@ -21,6 +21,7 @@ import pytest
 
 from features.journey import PASSING_STAGES
 from features.searches import normalised_query
+from models.disclosure import rounded_count
 from models.queries import WAYS
 from pipeline.cli import main, rare_garbage_collection
 from pipeline.commands.score import ScoringResult, border_text, score
@@ -39,6 +40,7 @@ from pipeline.stores.database import connect
 from pipeline.stores.mlflow_runs import LINEAGE
 from pipeline.stores.run_log import close_stale_runs, start_run
 from pipeline.stores.run_metrics import describe_metric, experiment_description
+from tests.segments import published_sizes
 
 FACETS = ("behaviour", "interest")
 
@@ -73,8 +75,8 @@ def test_names_are_unique_and_every_customer_has_a_segment(trained: tuple[Params
     for _, own in segments.groupby("facet"):
         for language in ("en", "uk", "ru", "sq"):
             assert own.names.map(lambda names, language=language: names[language]).is_unique
-        assert own.customer_share.sum() == pytest.approx(1.0)
-        assert 0.95 < own.spend_share.sum() <= 1.0 + 1e-9  # small groups show no spend
+        assert own.customer_share.sum() == pytest.approx(1.0, abs=0.05)  # rounded
+        assert 0.8 < own.spend_share.sum() < 1.1  # rounded; groups of few buyers show no spend
     own = segments[~segments.is_standing].set_index("facet")
     kinds = {
         name.split(",")[0] for name in own.name["behaviour"]
@@ -201,7 +203,7 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
     for facet, prefix in (("behaviour", ""), ("interest", "interest_")):
         own = result.segments[result.segments.facet == facet].set_index("segment_id")
         column = frame[f"{prefix}segment_id"]
-        assert column.value_counts().to_dict() == own.customer_count.to_dict()
+        assert published_sizes(column) == own.customer_count.to_dict()
         assert column.map(own["name"]).equals(frame[f"{prefix}segment"])
         assert f"{facet.capitalize()} " in first.as_text()
         shares = {key: row.customer_share for key, row in first.summary.facets[facet].segments.items()}
@@ -236,13 +238,14 @@ def test_cards_show_how_many_customers_stayed(trained: tuple[Params, TrainingRes
     for segment_id, row in retention.dropna().items():
         before, after = then[own[segment_id]] == segment_id, now[own[segment_id]].reindex(then.index) == segment_id
         left, came = (before & ~after).sum(), (~before & after).sum()
+        step = few / before.sum()  # numbers of customers are rounded
         assert before.sum() >= few and (row["days"], row["is_sample"]) == (days, False)
         if row["share"] is not None:
             share = has_stayed[own[segment_id]][before].mean()
-            assert row["share"] == pytest.approx(share, abs=0.005 if 0 < left < few else 1e-9)
+            assert row["share"] == pytest.approx(share, abs=0.005 if 0 < left < few else step)
         if row["net_share"] is not None:
             is_few = 0 < left < few or 0 < came < few
-            assert row["net_share"] == pytest.approx((came - left) / before.sum(), abs=0.005 if is_few else 1e-9)
+            assert row["net_share"] == pytest.approx((came - left) / before.sum(), abs=0.005 if is_few else 2 * step)
             assert row["net_share"] == 0.0 or not is_few
         assert (row["share"], row["net_share"]) != (None, None)
     # Cards of passing stages have no line if all stayed; customers without interests have no card.
@@ -304,7 +307,7 @@ def test_hysteresis_holds_customers_near_a_border_and_reports_how_many(
         assert (held_scores[ids][differ] == before.set_index("customer_id")[ids][differ]).all()
         assert (free_scores[margins][differ] < 0.1).all()
         all_held |= set(differ)
-    assert len(all_held) == held
+    assert rounded_count(len(all_held), params.naming.min_group) == held
     once = path.read_bytes()
     score(later, model_uri=uri, out=path, progress=SILENT)
     assert path.read_bytes() == once
@@ -372,12 +375,12 @@ def test_noise_is_scored_as_trained_and_reported(params: Callable[..., Params], 
     scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     frame = pq.read_table(scored.path).to_pandas()
     own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
-    assert frame.segment_id.value_counts().to_dict() == own.customer_count.to_dict()
+    assert published_sizes(frame.segment_id) == own.customer_count.to_dict()
     between = frame[frame.evidence == "noise"]
-    assert len(between) == scored.summary.noise_count > 0
+    assert rounded_count(len(between), 10) == scored.summary.noise_count > 0
     assert (between.cluster_id == -1).all()
     assert between.segment_id.str.startswith("standing-" if policy == "standing" else "noise").all()
-    assert f"{len(between):,} customers are between segments" in scored.as_text()
+    assert f"{scored.summary.noise_count:,} customers are between segments" in scored.as_text()
 
 
 def test_a_log_that_ended_long_before_as_of(params: Callable[..., Params]) -> None:

@@ -31,4 +31,4 @@ def test_counts_by_hand() -> None:
 
 def test_small_audiences_and_small_remainders_are_omitted() -> None:
     membership = pd.DataFrame({"a": [True] * 2 + [False] * 8, "b": [True] * 9 + [False], "c": [True] * 5 + [False] * 5})
-    assert audiences(membership, min_group=3) == [{"category": "c", "customer_count": 5, "customer_share": 0.5}]
+    assert audiences(membership, min_group=5) == [{"category": "c", "customer_count": 5, "customer_share": 0.5}]

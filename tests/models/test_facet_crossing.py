@@ -17,7 +17,7 @@ def crossed(counts: list[list[int]], min_group: int = 3, is_buyer: np.ndarray | 
 
 
 def test_counts_and_spend_by_hand() -> None:
-    found = crossed([[6, 4], [4, 6]])
+    found = crossed([[6, 4], [4, 6]], min_group=1)
     assert found["counts"] == [[6, 4], [4, 6]]
     assert found["spend_shares"] == [pytest.approx([0.4, 8 / 30]), pytest.approx([4 / 30, 0.2])]
 
@@ -36,6 +36,6 @@ def test_a_small_cell_is_hidden_and_cannot_be_found_by_subtraction() -> None:
 def test_the_spend_of_few_buyers_is_hidden_with_another_cell() -> None:
     is_buyer = np.ones(40, dtype=bool)
     is_buyer[:9] = False  # one buyer among the ten customers of the first cell
-    found = crossed([[10, 10], [10, 10]], is_buyer=is_buyer)
+    found = crossed([[10, 10], [10, 10]], min_group=5, is_buyer=is_buyer)
     assert found["counts"] == [[10, 10], [10, 10]]
     assert found["spend_shares"] == [[None, None], [None, None]]

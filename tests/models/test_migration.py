@@ -18,21 +18,20 @@ def test_moves_are_counted() -> None:
 
 
 def test_small_cells_are_hidden_together_with_others() -> None:
-    shown, hidden = hide_small(np.array([[50, 4], [20, 30]]), 10)
-    # The total would reveal a single hidden cell of four, so the next smallest is hidden too.
-    assert (shown.tolist(), hidden) == ([[50, 0], [0, 30]], 24)
-    shown, hidden = hide_small(np.array([[50, 4], [6, 30]]), 10)
-    assert (shown.tolist(), hidden) == ([[50, 0], [0, 30]], 10)
-    assert hide_small(np.array([10, 0, 12]), 10)[1] == 0
+    shown, hidden = hide_small(np.array([[50, 4, 30], [20, 30, 40], [60, 50, 50]]), 10)
+    # Sizes of groups are known, so the total of its row or column would reveal a single hidden cell of four.
+    assert (shown.tolist(), hidden) == ([[0, 0, 30], [0, 0, 40], [60, 50, 50]], 100)
+    assert hide_small(np.array([10, 0, 12]), 10) == (pytest.approx(np.array([10, 0, 10])), 0)
     assert hide_small(np.array([3, 0]), 10)[0].tolist() == [0, 0]
-    assert hide_small(np.array([3, 10, 10, 40]), 10)[0].tolist() == [0, 0, 0, 40]
+    assert hide_small(np.array([3, 10, 11, 40]), 10)[0].tolist() == [0, 0, 10, 40]
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 15))
 def test_shown_and_hidden_add_up(cells: list[int], min_group: int) -> None:
     counts = np.array(cells)
     shown, hidden = hide_small(counts, min_group)
-    assert shown.sum() + hidden == counts.sum()
+    # Each count is rounded by at most a step, which is less than twice min_group.
+    assert abs(shown.sum() + hidden - counts.sum()) <= 2 * min_group * (len(cells) + 1)
     assert not ((shown > 0) & (shown < min_group)).any()
     assert hidden == 0 or hidden >= min_group or not shown.any()
 

@@ -43,10 +43,12 @@ def test_two_small_tiers_together_cannot_be_found_by_subtraction() -> None:
 def test_the_curve_is_concave_and_the_order_of_rows_does_not_matter() -> None:
     spend = pd.Series(np.random.default_rng(0).lognormal(size=1_000))
     tiers = pd.Series(np.where(spend > 3, "vip", "regular"))
-    result = revenue(spend, tiers, min_group=10)
-    assert result is not None
+    exact, result = revenue(spend, tiers, min_group=1), revenue(spend, tiers, min_group=10)
+    assert exact is not None and result is not None
     assert len(result["curve"]) == STEPS + 1
-    assert (np.diff([point["spend_share"] for point in result["curve"]], n=2) <= 1e-12).all()
+    true, shown = (np.array([point["spend_share"] for point in found["curve"]]) for found in (exact, result))
+    assert (np.diff(true, n=2) <= 1e-12).all()
+    assert (np.diff(shown) >= 0).all() and shown == pytest.approx(true, abs=0.02)
     reversed_rows = revenue(spend[::-1].reset_index(drop=True), tiers[::-1].reset_index(drop=True), min_group=10)
     assert reversed_rows is not None
     assert [row["customer_count"] for row in reversed_rows["tiers"]] == [

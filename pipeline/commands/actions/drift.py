@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from models.disclosure import rounded_count, significant
 from models.drift import CATEGORIES, Limits, Verdict, judge
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
@@ -51,6 +52,11 @@ class DriftResult:
     verdict: Verdict
     reasons: list[str]
 
+    @property
+    def customer_count(self) -> int:
+        """Customers of today, as it may be published."""
+        return rounded_count(self.measured.customer_count, self.params.naming.min_group)
+
     def as_text(self) -> str:
         """The verdict, its reasons, and the figures."""
         reading = self.measured.reading
@@ -67,7 +73,7 @@ class DriftResult:
             f"Events in new categories: {reading.new_category_share:.1%}",
             self._moved_line(),
             self._validity_line(),
-            f"Customers {self.measured.customer_count:,}; trained as of {self.trained_at:%Y-%m-%d %H:%M} UTC",
+            f"Customers {self.customer_count:,}; trained as of {self.trained_at:%Y-%m-%d %H:%M} UTC",
             f"Model     {self.model_uri}",
         ]
         if self.verdict == "train_again":
@@ -93,20 +99,20 @@ class DriftResult:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The same for programs; aggregates only."""
-        reading = self.measured.reading
+        """The same for programs; aggregates only, rounded."""
+        reading, moved = self.measured.reading, self.measured.reading.other_segment_share
         return {
             "as_of": self.params.as_of.isoformat(),
             "trained_at": self.trained_at.isoformat(),
             "model_uri": self.model_uri,
             "verdict": self.verdict,
             "reasons": self.reasons,
-            "customer_count": self.measured.customer_count,
-            "column_psi": {drift.column: drift.psi for drift in reading.columns},
-            "segment_psi": dict(reading.segment_psi),
-            "recent_psi": dict(reading.recent_psi),
-            "moved_share": reading.other_segment_share,
-            "new_category_share": reading.new_category_share,
+            "customer_count": self.customer_count,
+            "column_psi": {drift.column: round(drift.psi, 3) for drift in reading.columns},
+            "segment_psi": {facet: round(psi, 3) for facet, psi in reading.segment_psi.items()},
+            "recent_psi": {name: round(psi, 3) for name, psi in reading.recent_psi.items()},
+            "moved_share": None if moved is None else significant(moved),
+            "new_category_share": significant(reading.new_category_share),
             "buys_auc": self.measured.buys_auc.mean if self.measured.buys_auc else None,
             "buys_auc_at_training": self.buys_auc_at_training,
         }

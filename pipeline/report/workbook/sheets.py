@@ -34,7 +34,8 @@ def sheets(summary: Summary, lineage: Sequence[LineageRecord]) -> list[Sheet]:
     words = wording(summary.language, timezone=summary.method.timezone)
     about = translate(
         "Customer segments of run {run}, as of {as_of}. Customers: {customers}. The workbook contains no customer IDs. "
-        "For groups smaller than naming.min_group (params.yaml), only the size is shown."
+        "For groups smaller than naming.min_group (params.yaml), only the size is shown. "
+        "All figures are rounded."
     ).format(
         run=summary.run_id,
         as_of=words.moment(summary.as_of),

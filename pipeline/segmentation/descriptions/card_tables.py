@@ -124,7 +124,7 @@ def visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataFr
     figures = {"n": "known_count", "total": "total", "squares": "squares", "customers": "customer_count"}
     tables = [
         pd.DataFrame({"segment_id": wide.segment_id, **{name: wide[f"{key}{index}"] for key, name in figures.items()}})
-        .assign(topic=topic, value=value) for index, (topic, value) in enumerate(keys)
+        .assign(topic=topic, value=value, largest=1.0, shop_largest=1.0) for index, (topic, value) in enumerate(keys)
     ]  # fmt: skip
     return pd.concat(tables, ignore_index=True) if tables else empty
 
@@ -143,5 +143,7 @@ def benefit_sums(profile: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
             values = values - values.groupby(order_band).transform("mean") + values.mean()
         by_segment = pd.DataFrame({"total": values, "squares": values**2, "known_count": values.notna()}).groupby(ids)
         sums = by_segment.sum().rename_axis("segment_id").reset_index()
-        tables.append(sums.assign(topic=name, value="", customer_count=sums.known_count))
+        largest = values.abs().groupby(ids).max().fillna(0.0).to_numpy()
+        shown = {"largest": largest, "shop_largest": max(largest, default=0.0), "customer_count": sums.known_count}
+        tables.append(sums.assign(topic=name, value="", **shown))
     return pd.concat(tables, ignore_index=True)

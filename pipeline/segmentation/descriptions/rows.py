@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from features.interests import SHARE_PREFIX
-from models.disclosure import drop_small_base_figures
+from models.disclosure import significant
 from models.explanations import Rule, is_share
 from models.identity import RULE_GROUP_PREFIX
 from models.lifts import Interest
@@ -38,7 +38,7 @@ def describe_segment(
     rule: Rule | None,
     labels: Mapping[str, str],
 ) -> Segment:
-    """One segment, before cells that are small together with other segments are hidden.
+    """One segment with exact figures, before small cells are hidden and all others are rounded.
 
     Parameters
     ----------
@@ -53,7 +53,6 @@ def describe_segment(
     """
     params, min_group = clusters.params, clusters.params.naming.min_group
     stability = stability_of(segment_id, clusters.fitted)
-    shown_figures = drop_small_base_figures(figures, min_group)
     segment = Segment(
         facet=clusters.facet.name,
         segment_id=segment_id,
@@ -66,11 +65,11 @@ def describe_segment(
         is_stable=is_stable(stability, params),
         stability_word=_stability_word(stability, params),
         is_small=figures["customer_count"] < min_group,
-        figures=shown_figures,
+        figures=figures,
     )
     if segment.is_rule_based:
-        known = [name for name in RULE_GROUP_FIGURES if name in shown_figures and name in shop]
-        segment = segment.with_evidence(tuple(Evidence(name, shown_figures[name], shop[name]) for name in known))
+        known = [name for name in RULE_GROUP_FIGURES if name in figures and name in shop]
+        segment = segment.with_evidence(tuple(Evidence(name, figures[name], shop[name]) for name in known))
     return replace(segment, rule=_rule_of(segment, rule, labels, clusters))
 
 
@@ -87,7 +86,7 @@ def _rule_of(
             RuleCondition(
                 condition.column,
                 condition.is_above,
-                condition.bound,
+                significant(condition.bound),  # an exact bound lies between the values of two customers
                 is_share=is_share(condition.column),
                 label=_label(condition.column, labels),
             )

@@ -44,7 +44,7 @@ def test_actions_are_ranked_by_what_their_customers_spent() -> None:
     found = actions(frame())
     assert [(action.name, action.customer_count, action.money) for action in found] == [
         ("win_back_high_spenders", 100, 50_000.0),
-        ("second_order", 200, 11_000.0),
+        ("second_order", 200, 11_200.0),  # 11,000, in steps of 700
         ("remind_of_carts", 100, 0.0),
     ]
     assert {action.money_column for action in found} == {"spend"}
@@ -56,7 +56,7 @@ def test_expected_spending_counts_before_what_was_spent() -> None:
     found = actions(frame(expected_spend=[1.0, 2.0, 3.0, 40.0] * (ROWS // 4)))
     assert [(action.name, action.money) for action in found][:2] == [
         ("remind_of_carts", 4000.0),
-        ("second_order", 500.0),
+        ("second_order", 510.0),  # 500, in steps of 30
     ]
     assert {action.money_column for action in found} == {"expected_spend"}
 

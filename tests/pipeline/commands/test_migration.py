@@ -70,14 +70,15 @@ def test_moves_by_hand() -> None:
     moves = rows_of(result.moves, "lifecycle_stage")
     first = moves[(moves.from_as_of == DATES[0]) & (moves.to_as_of == DATES[1])]
     shown = first.dropna(subset="from_group").set_index(["from_group", "to_group"]).customer_count.to_dict()
-    # The three customers lost at once are hidden together with the twelve new ones, or the total would reveal them.
-    assert shown == {("active", "active"): 30, ("active", "slipping"): 20, ("active", "lapsed"): 15}
-    assert first[first.from_group.isna()].customer_count.tolist() == [15]
+    # The three customers lost at once are hidden together with the fifteen lapsed, or the 68 active would reveal them.
+    # Twelve new customers and eighteen hidden ones are rounded.
+    assert shown == {("active", "active"): 30, ("active", "slipping"): 20, ("(unknown)", "first_order"): 10}
+    assert first[first.from_group.isna()].customer_count.tolist() == [20]
     steps = rows_of(result.steps, "lifecycle_stage").set_index(["from_as_of", "to_as_of"])
     last = steps.loc[(DATES[1], DATES[2])]
-    assert last[["stayed_count", "moved_count", "up_count", "down_count"]].tolist() == [30, 35, 20, 15]
+    assert last[["stayed_count", "moved_count", "up_count", "down_count"]].tolist() == [40, 20, 20, 0]
     whole = steps.loc[(DATES[0], DATES[2])]
-    assert whole[["stayed_count", "down_count", "new_count", "hidden_count"]].tolist() == [50, 18, 12, 0]
+    assert whole[["stayed_count", "down_count", "new_count", "hidden_count"]].tolist() == [50, 20, 10, 0]
     assert rows_of(result.steps, "segment").up_count.isna().all()
 
 
@@ -85,7 +86,8 @@ def test_moves_by_hand() -> None:
 def test_rows_of_two_dates_add_up_to_all_customers(min_group: int) -> None:
     result = summarise_migration(build_history(*PATHS), min_group=min_group)
     totals = result.moves.groupby(["segmentation", "from_as_of", "to_as_of"]).customer_count.sum()
-    assert set(totals[:, DATES[0], DATES[1]]) == {80} and set(totals[:, DATES[0], DATES[2]]) == {80}
+    for dates in ((DATES[0], DATES[1]), (DATES[0], DATES[2])):
+        assert (totals[:, *dates] - 80).abs().max() <= (0 if min_group == 1 else 2 * min_group)
     assert not (result.moves.customer_count < min_group).any()
 
 
@@ -95,16 +97,16 @@ def test_stays_and_the_lost_by_hand() -> None:
     # Slipping: 20 stayed 28 days. First order: 12 are still there after 28 days. Stays that start at the first or the
     # last date are left out, and the three lost customers are too few to show.
     assert stays.median_days.dropna().to_dict() == {"slipping": 28.0, "lapsed": 28.0}
-    assert stays.loc["first_order", ["stay_count", "mean_days", "longest_days"]].tolist() == [12, 28.0, 28.0]
+    assert stays.loc["first_order", ["stay_count", "mean_days", "longest_days"]].tolist() == [10, 28.0, 28.0]
     assert "lost" not in stays.index
     lost = rows_of(result.lost, "lifecycle_stage")
-    assert lost[lost.group.notna()][["group", "last_stable_count"]].to_numpy().tolist() == [["active", 18]]
-    assert (lost.before_count.sum(), lost.last_stable_count.sum()) == (18, 18)
+    assert lost[lost.group.notna()][["group", "last_stable_count"]].to_numpy().tolist() == [["active", 20]]
+    assert (lost.before_count.sum(), lost.last_stable_count.sum()) == (20, 20)
     # Once some customers have bought, only lost buyers count; three customers are too few to show.
     rows = build_history(*PATHS)
     number = rows.customer_id.str.removeprefix("c").astype(int)
     fifteen = summarise_migration(rows.assign(value_tier=(number <= 65).map({True: "vip", False: None})), min_group=10)
-    assert rows_of(fifteen.lost, "value_tier")[["group", "last_stable_count"]].to_numpy().tolist() == [["vip", 15]]
+    assert rows_of(fifteen.lost, "value_tier")[["group", "last_stable_count"]].to_numpy().tolist() == [["vip", 20]]
     three = summarise_migration(rows.assign(value_tier=(number > 65).map({True: "vip", False: None})), min_group=10)
     assert three.lost.empty
 
@@ -125,15 +127,15 @@ def test_page_and_text() -> None:
     ]  # the other segmentations have one group each
     assert (contents["start"], contents["end"], contents["step"]) == ("1 Jan 2025", "1 Mar 2025", "31 days")
     text = as_text(contents)
-    assert re.search(r"Lifecycle +50 +18 +0 +18 +12 +0\n", text)
+    assert re.search(r"Lifecycle +50 +20 +0 +20 +10 +0\n", text)
     assert "Warnings\n  - mind the gap" in text and "over 28" in text
     # The three customers who were not slipping are hidden together with the fifteen who were.
     assert re.search(
-        r"Where lost buyers come from .*\n.*\nnot shown separately: some groups are too small +18 \(100%\)", text
+        r"Where lost buyers come from .*\n.*\nnot shown separately: some groups are too small +20 \(100%\)", text
     )
     matrix = contents["sections"][1]["matrix"]
     assert [row["name"] for row in matrix["rows"]] == ["active", "not known"]
-    assert matrix["totals"] == ["50", "12", "18"] and matrix["total"] == "80"
+    assert matrix["totals"] == ["50", "10", "20"] and matrix["total"] == "80"
 
 
 def test_a_facet_with_another_name_is_shown_by_that_name() -> None:
@@ -262,12 +264,12 @@ def test_two_files_of_scores(trained: Any, tmp_path: Path, suffix: str) -> None:
         output = migration(settings, *paths, out=tmp_path / "moves.parquet")
     finally:
         rename(settings, segment, None)
-    assert "Our <gold>" in output
+    assert "&lt;" not in output
     html = (tmp_path / "moves.html").read_text()
     assert "Our &lt;gold&gt;" in html and "Our <gold>" not in html
     moves = pq.read_table(tmp_path / "moves.parquet").to_pandas()
     known = trained[1].segments.query("facet == 'behaviour'").customer_count.sum()
-    assert set(moves.groupby("segmentation").customer_count.sum()) == {known}
+    assert (moves.groupby("segmentation").customer_count.sum() - known).abs().max() < 0.1 * known  # rounded
     assert set(moves.segmentation) == {"segment", "interest_segment", *GROUP_ORDER}
     # The order of the two files does not matter.
     migration(settings, *reversed(paths), out=tmp_path / "again.parquet")
@@ -380,7 +382,7 @@ def test_moves_of_the_report_by_hand() -> None:
     then = pd.DataFrame({"customer_id": [f"c{number}" for number in range(30)], "lifecycle_stage": "active"})
     now = then.assign(lifecycle_stage=["active"] * 12 + ["slipping"] * 15 + ["lost"] * 3)
     new_customer = pd.DataFrame({"customer_id": ["new"], "lifecycle_stage": ["cart"]})
-    result = stage_moves(then, pd.concat([now, new_customer]), since="2025-10-02", min_group=2)
+    result = stage_moves(then, pd.concat([now, new_customer]), since="2025-10-02", min_group=1)
     assert result == {
         **{"since": "2025-10-02", "customer_count": 30, "stayed_share": 0.4, "groups": ["active", "slipping", "lost"]},
         "rows": [[12, 15, 3], [0, 0, 0], [0, 0, 0]],
@@ -388,5 +390,5 @@ def test_moves_of_the_report_by_hand() -> None:
     # Three customers are too few to show, and twelve more are hidden so the three cannot be worked out.
     fewer = stage_moves(then, now, since="2025-10-02", min_group=10)
     assert fewer is not None
-    assert fewer["rows"] == [[0, 15], [0, 0]]
+    assert fewer["rows"] == [[0, 20], [0, 0]]
     assert stage_moves(then.head(0), now, since="2025-10-02", min_group=2) is None

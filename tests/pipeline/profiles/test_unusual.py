@@ -46,9 +46,10 @@ def segments(params: Params, shop: Path, *, action: str) -> Outcome:
         source, params, warnings = set_apart(con, read_source(con, params, rejected_path=None), params, folder)
         profiles, facet = build_profiles(con, source, params), facets_of(params)[0]
         found = describe_segments(profiles, cluster(profiles, params, facet), params, facet, seasonal_lift=None)
-    best = max(found.rows, key=lambda row: row.figures.get("spend_per_customer", 0.0))
+    groups = profiles.table.net_spend.groupby(found.segment_ids)
+    spend = groups.mean()[groups.size() >= params.naming.min_group]  # exact, unlike the figures of segments
     ids = pd.Series(found.segment_ids, profiles.table.customer_id)
-    return Outcome(ids, set(ids.index[ids == best.segment_id]), best.figures["spend_per_customer"], warnings)
+    return Outcome(ids, set(ids.index[ids == spend.idxmax()]), float(spend.max()), warnings)
 
 
 def overlap(one: set[str], other: set[str]) -> float:

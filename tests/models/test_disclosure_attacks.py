@@ -1,0 +1,210 @@
+"""An attacker takes everything that is published of random shops, on one day and on the next, and gets nobody.
+
+The attacker multiplies means by counts, which gives the rounded sums behind them, knows every rounding step, and knows
+what all customers contribute but a few: those in question. Whatever else was published of them in other tables is used
+as well, by intersecting intervals; hidden cells are bounded by linear programming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from features.journey import STAGES
+from models.disclosure import is_few, rounded_counts, rounding_step, total_step
+from models.facet_crossing import cross_facets
+from models.pareto import revenue
+from models.segment_metrics import published_figures, segment_figures
+
+MIN_GROUP = 10
+MIN_WIDTH = 0.3
+"""The least interval, as a share of what a customer spent."""
+Marks = NDArray[np.bool_]
+
+
+def shop(seed: int, customers: int = 800) -> pd.DataFrame:
+    """A shop with skewed spend, one very large customer, and segments of two facets, some almost without buyers."""
+    random = np.random.default_rng(seed)
+    behaviour, interest = random.integers(0, 6, customers), random.integers(0, 4, customers)
+    rates = np.array([6.0, 2.0, 0.7, 0.2, 0.03, 0.01])[behaviour]
+    orders = random.poisson(rates).astype(float)
+    spend = np.round(orders * random.lognormal(3.5, 0.8, customers), 2)
+    spend[np.argmax(spend)] *= 15.0
+    counts = random.poisson(rates[:, None] + 3.0, (customers, 10)).astype(float)
+    known = np.where(orders > 0, random.integers(1, 300, customers), np.nan)
+    names = ("event", "session", "view", "search", "favourite", "cart", "contact", "item", "purchase", "cart_session")
+    return pd.DataFrame(
+        {
+            "behaviour": [f"s{place}" for place in behaviour],
+            "interest": [f"i{place}" for place in interest],
+            "value_tier": pd.Series(pd.qcut(spend, [0.0, 0.6, 0.95, 1.0], labels=False, duplicates="drop"))
+            .map("tier {}".format)
+            .where(orders > 0),
+            **{f"{name}_count": column for name, column in zip(names, counts.T, strict=True)},
+            **{name: random.random(customers) for name in ("weekend_share", "night_share", "morning_share")},
+            **{name: random.random(customers) for name in ("afternoon_share", "evening_share", "temperature_points")},
+            **{
+                name: random.integers(0, 365, customers) for name in ("days_since_last_event", "days_since_first_event")
+            },
+            **{
+                "order_count": orders,
+                "spend": spend,
+                "net_spend": spend,
+                "price_level": np.where(orders > 0, 1.1, np.nan),
+            },
+            **{"returned_item_count": 0.0, "abandoned_cart_count": 1.0, "discount_share": 0.1},
+            **{"days_since_first_purchase": known, "days_since_last_purchase": known},
+            "lifecycle_stage": random.choice(STAGES, customers),
+        }
+    )
+
+
+def published(profile: pd.DataFrame, facet: str) -> pd.DataFrame:
+    exact = segment_figures(profile, profile[facet].to_numpy(), max_one_customer_share=0.5)
+    return published_figures(profile, profile[facet].to_numpy(), exact, min_group=MIN_GROUP)
+
+
+def published_spend(profile: pd.DataFrame) -> dict[str, tuple[Marks, float]]:
+    """Name -> the customers of a sum of spend, and the sum that figures of the published tables multiply to."""
+    everybody = np.ones(len(profile), dtype=bool)
+    sums: dict[str, tuple[Marks, float]] = {}
+    for facet in ("behaviour", "interest"):
+        figures = published(profile, facet)
+        for name, row in figures.iterrows():
+            inside = everybody if name == "shop" else (profile[facet] == name).to_numpy()
+            sums[f"{facet} {name}"] = inside, float(row.spend_per_customer * row.customer_count)
+    total = sums["behaviour shop"][1]
+    found = revenue(profile.net_spend, profile.value_tier, min_group=MIN_GROUP)
+    for tier in found["tiers"] if found else []:
+        sums[tier["tier"]] = (profile.value_tier == tier["tier"]).to_numpy(), tier["spend_share"] * total
+    crossed = cross_facets(
+        *(profile[facet].to_numpy(object) for facet in ("behaviour", "interest")),
+        profile.net_spend.to_numpy(float),
+        (profile.order_count > 0).to_numpy(),
+        min_group=MIN_GROUP,
+    )
+    for row, shares in zip(crossed["rows"], crossed["spend_shares"], strict=True):
+        for column, share in zip(crossed["columns"], shares, strict=True):
+            inside = ((profile.behaviour == row) & (profile.interest == column)).to_numpy()
+            sums[f"{row} {column}"] = inside, np.nan if share is None else share * total
+    return {name: part for name, part in sums.items() if not np.isnan(part[1])}
+
+
+def bounds(profile: pd.DataFrame, inside: Marks, shown: float) -> tuple[float, float]:
+    """What the exact sum of a published one can be, for one who knows its rounding step."""
+    step = total_step(profile.net_spend[inside], MIN_GROUP)
+    low = 0.0 if shown <= 1.5 * step else shown - step / 2  # the smallest figure stands for anything up to it
+    return low, shown + step / 2
+
+
+def intersection(intervals: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    lows, highs = zip(*intervals, strict=True)
+    return max(0.0, *lows), min(highs)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nobody_is_found_by_one_who_knows_all_others(seed: int) -> None:
+    profile = shop(seed)
+    spend, sums = profile.net_spend.to_numpy(float), published_spend(profile).values()
+    for customer in np.argsort(-spend)[[0, 1, 5, 30, 100]]:
+        found = []
+        for inside, shown in sums:
+            if inside[customer]:
+                others = spend[inside].sum() - spend[customer]
+                found.append(np.array(bounds(profile, inside, shown)) - others)
+        low, high = intersection(map(tuple, found))
+        assert low - 1e-6 <= spend[customer] <= high + 1e-6
+        assert high - low > MIN_WIDTH * spend[customer]
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("customers", [1, 3, 9])
+def test_the_orders_of_one_day_are_not_the_difference_of_two_reports(seed: int, customers: int) -> None:
+    before, random = shop(seed), np.random.default_rng(seed)
+    known = random.choice(["s0", "s1", "s2"])  # of whom the orders are, at most
+    ordering = random.choice(np.flatnonzero(before.behaviour == known), customers, replace=False)
+    paid = np.zeros(len(before))
+    paid[ordering] = np.round(random.lognormal(4.0, 0.8, customers), 2)
+    after = before.assign(
+        **{name: before[name] + paid for name in ("spend", "net_spend")}, order_count=before.order_count + (paid > 0)
+    )
+    then, now = published_spend(before), published_spend(after)
+    found = []
+    for name in then.keys() & now.keys():
+        if then[name][0][ordering].all() and now[name][0][ordering].all():
+            (low_then, high_then), (low, high) = bounds(before, *then[name]), bounds(after, *now[name])
+            found.append((low - high_then, high - low_then))
+    low, high = intersection(found)
+    assert low - 1e-6 <= paid.sum() <= high + 1e-6
+    assert high - low > 0.5 * paid.sum()
+
+
+def test_the_order_of_a_single_buyer_is_no_mean_times_a_count() -> None:
+    """169 customers with one buyer, and 500 others: neither the mean nor the remainder of the shop tells the order."""
+    profile = shop(0, customers=669)
+    profile["behaviour"] = ["s0"] * 169 + ["s1"] * 60 + ["s2"] * 440
+    is_buyer = np.r_[np.arange(169) == 7, np.arange(500) % 2 == 0]
+    money = (
+        "spend",
+        "net_spend",
+        "order_count",
+        "days_since_last_purchase",
+        "days_since_first_purchase",
+        "price_level",
+    )
+    for column in money:
+        unknown = 0.0 if column in money[:3] else np.nan
+        profile[column] = np.where(is_buyer, profile[column].fillna(20.0).clip(lower=3.0), unknown)
+    figures = published(profile, "behaviour")
+    of_buyers = ["spend_share", "spend_per_customer", "paid_per_customer", "orders_per_customer", "average_order_value"]
+    rates = ["orders_per_buyer", "views_per_order", "price_level", "days_since_last_purchase"]
+    assert figures.loc["s0", [*of_buyers, *rates]].isna().all()
+    # s1, the next smallest, is hidden with it where the total of the shop is shown.
+    assert figures.loc["s1", of_buyers].isna().all() and figures.loc["s1", rates[2:]].notna().all()
+    assert figures.loc["s2", of_buyers].notna().all()
+
+
+def test_refunds_of_a_few_are_not_paid_minus_net_spend() -> None:
+    profile = shop(1)
+    is_returning = (profile.behaviour == "s0").to_numpy() & (np.arange(len(profile)) < 40)
+    assert is_few(is_returning.sum(), MIN_GROUP)
+    profile["net_spend"] -= np.where(is_returning, 0.5 * profile.spend, 0.0)
+    figures = published(profile, "behaviour")
+    assert np.isnan(figures.loc["s0", "paid_per_customer"]) and np.isnan(figures.loc["s0", "returned_spend_share"])
+    assert figures.loc["s0", "spend_per_customer"] > 0
+
+
+@given(st.integers(0, 500), st.integers(1, MIN_GROUP - 1))
+def test_two_counts_do_not_tell_that_a_few_came(count: int, more: int) -> None:
+    """Both counts could as well be of a day when nobody came, or of one when ``MIN_GROUP`` or more did."""
+    pair = rounded_counts([count, count + more], MIN_GROUP)
+    possible = [
+        other
+        for first in range(count + MIN_GROUP)
+        for other in (0, *range(MIN_GROUP, 3 * MIN_GROUP))
+        if (rounded_counts([first, first + other], MIN_GROUP) == pair).all()
+    ]
+    assert possible or count == 0  # an empty group is known to be empty
+
+
+@given(st.integers(0, 10_000), st.integers(2, 40))
+def test_counts_are_rounded_by_less_than_a_step(count: int, min_group: int) -> None:
+    rounded = rounded_counts(count, min_group)
+    assert abs(rounded - count) < rounding_step(min_group) < 1.7 * min_group
+    assert (rounded == 0) == (count == 0)
+    assert rounded_counts(count, 1) == count
+
+
+def test_a_mean_that_is_shown_is_near_the_true_one() -> None:
+    profile = shop(2, customers=20_000)
+    exact = segment_figures(profile, profile.behaviour.to_numpy(), max_one_customer_share=0.5)
+    shown = published_figures(profile, profile.behaviour.to_numpy(), exact, min_group=MIN_GROUP)
+    for figure in ("orders_per_customer", "buyer_share", "customer_share", "night_share", "days_since_last_event"):
+        known = shown[figure].dropna()
+        assert known.to_numpy() == pytest.approx(exact[figure][known.index].to_numpy(), rel=0.05), figure
