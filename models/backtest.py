@@ -158,11 +158,15 @@ def auc_of_cells(score: Floats, cell: Ints, total: Floats, bought: Bools, by_cus
     """
     values, place = np.unique(score, return_inverse=True)
     buyers = np.flatnonzero(bought)
-    positive = indicator(place[cell[buyers]], len(values)) @ by_customer[buyers]
-    negative = indicator(place, len(values)) @ total - positive
-    below = np.cumsum(negative, axis=0) - negative
-    pairs = positive.sum(axis=0) * negative.sum(axis=0)
+    bought_in, row = np.unique(place[cell[buyers]], return_inverse=True)  # the other values do not enter the sum
+    positive = indicator(row, len(bought_in)) @ by_customer[buyers]
+    summed = indicator(place, len(values)) @ total
+    up_to = np.cumsum(summed, axis=0)
+    negative = summed[bought_in] - positive
+    below = up_to[bought_in] - np.cumsum(positive, axis=0) - negative
     ranked_right = (positive * (below + 0.5 * negative)).sum(axis=0)
+    all_positive = positive.sum(axis=0)
+    pairs = all_positive * (total.sum(axis=0) - all_positive)
     return np.divide(ranked_right, pairs, out=np.full(by_customer.shape[1], np.nan), where=pairs > 0)
 
 

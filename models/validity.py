@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from models.backtest import Figure, auc_of_cells, figure_of, indicator
@@ -165,41 +164,48 @@ def predicted_by_profile(points: Floats, shares: Floats, outcomes: Outcomes, *, 
         warnings.simplefilter("ignore", category=ConvergenceWarning)
         for held_out in range(folds if folds > 1 else 0):
             known, new = fold != held_out, fold == held_out
-            learners: dict[str, tuple[Learner, Learner]] = {"linear": (_logistic, _ridge), "trees": (_trees, _boosted)}
-            for name, (classify, regress) in learners.items():
-                predicted[name][new, 0] = classify(points[known], matrix[known, 0], points[new])
-                predicted[name][new, 1] = regress(points[known], matrix[known, 1], points[new])
+            standard = _standardised(points[known], points[new])
+            learners: dict[str, tuple[Learner, Learner, tuple[Floats, Floats]]] = {
+                "linear": (_logistic, _ridge, standard),
+                "trees": (_trees, _boosted, (points[known], points[new])),
+            }
+            for name, (classify, regress, (own, others)) in learners.items():
+                predicted[name][new, 0] = classify(own, matrix[known, 0], others)
+                predicted[name][new, 1] = regress(own, matrix[known, 1], others)
             for column in range(2, matrix.shape[1]):
-                predicted["linear"][new, column] = _logistic(points[known], matrix[known, column], points[new])
+                predicted["linear"][new, column] = _logistic(standard[0], matrix[known, column], standard[1])
             if matrix.shape[1] > 2:
-                base = matrix[known, 2:].mean(axis=0)
-                known_pairs, new_pairs = (_pairs(points[rows], shares[rows], base) for rows in (known, new))
-                drawn = sampled_rows(len(known_pairs), MAX_PAIRS, seed)
-                by_pair = _trees(known_pairs[drawn], matrix[known, 2:].ravel()[drawn], new_pairs)
+                base, outcome = matrix[known, 2:].mean(axis=0), matrix[known, 2:].ravel()
+                drawn = sampled_rows(len(outcome), MAX_PAIRS, seed)
+                known_pairs = _pairs(points[known], shares[known], base, drawn)
+                new_pairs = _pairs(points[new], shares[new], base, np.arange(shares[new].size))
+                by_pair = _trees(known_pairs, outcome[drawn], new_pairs)
                 predicted["trees"][new, 2:] = by_pair.reshape(new.sum(), -1)
     return predicted
 
 
-def _pairs(points: Floats, shares: Floats, base: Floats) -> Floats:
-    """Features of each pair of customer and category, one row per pair."""
-    own = np.column_stack([shares.ravel(), np.tile(base, len(points))])
-    return np.column_stack([np.repeat(points, shares.shape[1], axis=0), own])
+def _pairs(points: Floats, shares: Floats, base: Floats, drawn: Ints) -> Floats:
+    """Features of ``drawn`` pairs of customer and category, one row per pair; pairs are numbered by customer."""
+    customer, category = np.divmod(drawn, shares.shape[1])
+    return np.column_stack([points[customer], shares[customer, category], base[category]])
 
 
-def _standardised() -> tuple[StandardScaler, FunctionTransformer]:
-    """Standardise and clip outliers: in a nearly constant column, a single customer could get an extreme prediction."""
-    return StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -MAX_DEVIATIONS, "a_max": MAX_DEVIATIONS})
+def _standardised(known: Floats, new: Floats) -> tuple[Floats, Floats]:
+    """Standardise by the known points, and clip: in a nearly constant column, one customer could get an extreme value."""
+    scaler = StandardScaler().fit(known)
+    first, second = (np.clip(scaler.transform(part), -MAX_DEVIATIONS, MAX_DEVIATIONS) for part in (known, new))
+    return first, second
 
 
 def _logistic(known: Floats, outcome: Floats, new: Floats) -> Floats:
     if outcome.min() == outcome.max():
         return np.full(len(new), outcome[0])
-    model = make_pipeline(*_standardised(), LogisticRegression(C=LOGISTIC_C, max_iter=200))
+    model = LogisticRegression(C=LOGISTIC_C, max_iter=200)
     return np.asarray(model.fit(known, outcome).predict_proba(new)[:, 1])
 
 
 def _ridge(known: Floats, outcome: Floats, new: Floats) -> Floats:
-    return np.asarray(make_pipeline(*_standardised(), RidgeCV(RIDGE_ALPHAS)).fit(known, outcome).predict(new))
+    return np.asarray(RidgeCV(RIDGE_ALPHAS).fit(known, outcome).predict(new))
 
 
 def _trees(known: Floats, outcome: Floats, new: Floats) -> Floats:

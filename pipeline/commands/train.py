@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from features.categories import OTHER
 from features.events import ObservationWindow
@@ -95,6 +96,7 @@ class PublishedModel:
     report_path: Path
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # its products are small, and idle threads wait busily for the next
 def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
     """Find, name and evaluate the segments of a shop, and log the run.
 
