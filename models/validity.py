@@ -191,7 +191,7 @@ def _pairs(points: Floats, shares: Floats, base: Floats, drawn: Ints) -> Floats:
 
 
 def _standardised(known: Floats, new: Floats) -> tuple[Floats, Floats]:
-    """Standardise by the known points, and clip: in a nearly constant column, one customer could get an extreme value."""
+    """Standardise by the known points, and clip: in a nearly constant column, one value could be extreme."""
     scaler = StandardScaler().fit(known)
     first, second = (np.clip(scaler.transform(part), -MAX_DEVIATIONS, MAX_DEVIATIONS) for part in (known, new))
     return first, second

@@ -178,7 +178,7 @@ def _rules(clusters: FacetClusters) -> tuple[dict[str, Rule], float]:
 
 
 def name_clusters(profiles: Profiles, fitted: FittedClusters, params: Params, facet: Facet) -> dict[str, Naming]:
-    """segment_id -> name, as in `describe_segments` without a champion; interests are compared with the whole window."""
+    """segment_id -> name, as in `describe_segments` without a champion, and with interests of the whole window."""
     clusters = FacetClusters(profiles, fitted, params, facet)
     lifts, interests = _interests(clusters, None, category_labels(profiles.shop.spec.cut.categories))
     figures = _cluster_figures(clusters)
