@@ -68,7 +68,7 @@ def resample(
     seeds = generator.integers(2**31 - 1, size=resamples).tolist()
 
     def recluster(inside: Ints, start: int) -> Ints:
-        return _cluster_ids(points, fit(points[inside], start).model)
+        return cluster_ids(points, fit(points[inside], start).model)
 
     with threadpool_limits(limits=1):
         reclustered = Parallel(n_jobs=threads, prefer="threads")(map(delayed(recluster), draws, seeds))
@@ -83,7 +83,7 @@ def resample(
     return Resampled(means, rows, drawn, stayed)
 
 
-def _cluster_ids(points: Floats, model: Mapping[str, Any]) -> Ints:
+def cluster_ids(points: Floats, model: Mapping[str, Any]) -> Ints:
     """The clusters of `assign`, for centres by one matrix product: its last digits depend on the other rows."""
     if "centres" not in model:
         return np.asarray(assign(points, model)["cluster_id"])

@@ -70,8 +70,8 @@ def run_settings(
 
     def run(some: Sequence[Setting], prefer: str) -> Iterator[Trial]:
         work = [delayed(_run_trial)(setting, sample, earlier, params, facet) for setting in some]
-        n_jobs = max(min(params.sweep.n_jobs, len(some)), 1)
-        return iter(Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(work))
+        n_jobs = max(min(params.sweep.n_jobs, len(work)), 1)  # a single one needs no other process
+        yield from Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(work)
 
     with threadpool_limits(limits=1):
         trials = chain(run(others, "threads"), run(with_umap, "processes"))
