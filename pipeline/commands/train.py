@@ -96,7 +96,6 @@ class PublishedModel:
     report_path: Path
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")  # its products are small, and idle threads wait busily for the next
 def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
     """Find, name and evaluate the segments of a shop, and log the run.
 
@@ -107,7 +106,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
     """
     require_proposer(params)
     given = params.redacted()
-    with workspace(params) as session:
+    # Matrix products are small here, and further threads of BLAS wait busily for the next one.
+    with threadpool_limits(limits=1, user_api="blas"), workspace(params) as session:
         con, folder = session.con, session.folder
         params, log = _read(con, params, folder, sweep=sweep, progress=progress)
         facets, facet_notes = _usable_facets(log, params)
