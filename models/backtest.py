@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 
 from models.interests import Formula, Snapshot, purchase_scores
 
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
-    from models.scorer import Floats
+    from models.scorer import Floats, Ints
 
 Bools = NDArray[np.bool_]
 WINDOW_DAYS = (1.0, 7.0, 30.0)
@@ -136,20 +136,43 @@ def weighted_auc(score: Floats, bought: Bools, weights: Floats) -> Floats:
     array of shape (m,)
     """
     by_customer = np.ascontiguousarray(weights.T)
-    values, cell = np.unique(score, return_inverse=True)
+    return auc_of_cells(score, np.arange(len(score)), by_customer, bought, by_customer)
+
+
+def auc_of_cells(score: Floats, cell: Ints, total: Floats, bought: Bools, by_customer: Floats) -> Floats:
+    """`weighted_auc` of customers in cells with equal scores, summed once for many outcomes.
+
+    Parameters
+    ----------
+    score : array of shape (k,)
+        Of each cell.
+    cell, bought : arrays of shape (n,)
+    total : array of shape (k, m)
+        ``by_customer`` summed by cell.
+    by_customer : array of shape (n, m)
+        The weights, transposed.
+
+    Returns
+    -------
+    array of shape (m,)
+    """
+    values, place = np.unique(score, return_inverse=True)
     buyers = np.flatnonzero(bought)
-    total = indicator(cell, len(values)) @ by_customer
-    positive = indicator(cell[buyers], len(values)) @ by_customer[buyers]
-    negative = total - positive
-    below = np.cumsum(negative, axis=0) - negative
-    pairs = positive.sum(axis=0) * negative.sum(axis=0)
+    bought_in, row = np.unique(place[cell[buyers]], return_inverse=True)  # the other values do not enter the sum
+    positive = indicator(row, len(bought_in)) @ by_customer[buyers]
+    summed = indicator(place, len(values)) @ total
+    up_to = np.cumsum(summed, axis=0)
+    negative = summed[bought_in] - positive
+    below = up_to[bought_in] - np.cumsum(positive, axis=0) - negative
     ranked_right = (positive * (below + 0.5 * negative)).sum(axis=0)
-    return np.divide(ranked_right, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+    all_positive = positive.sum(axis=0)
+    pairs = all_positive * (total.sum(axis=0) - all_positive)
+    return np.divide(ranked_right, pairs, out=np.full(by_customer.shape[1], np.nan), where=pairs > 0)
 
 
-def indicator(cell: NDArray[np.int64], count: int) -> csr_array:
+def indicator(cell: Ints, count: int) -> csc_array:
     """Sparse (count, n) matrix with a 1 where a row belongs to a cell; multiplying by it sums rows by cell."""
-    return csr_array((np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=(count, len(cell)))
+    return csc_array((np.ones(len(cell)), cell, np.arange(len(cell) + 1)), shape=(count, len(cell)))
 
 
 def auc_within(score: Floats, bought: Bools) -> Floats:

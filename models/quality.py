@@ -5,10 +5,15 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import sklearn
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
+from threadpoolctl import threadpool_limits
 
 from models.clusterers import sampled_rows
 from models.scorer import NOISE, Floats, Ints
+
+DISTANCES_MB = 16
+"""Memory for distances between customers; with scikit-learn's default of 1024, providing it takes most of the time."""
 
 
 def cluster_quality(
@@ -43,9 +48,10 @@ def cluster_quality(
     points, sample = np.ascontiguousarray(space[rows]), labels[rows]
     if not 2 <= len(np.unique(sample)) < len(sample):
         return figures
-    figures["silhouette"] = float(silhouette_score(points, sample))
-    figures["davies_bouldin"] = float(davies_bouldin_score(points, sample))
-    figures["calinski_harabasz"] = float(calinski_harabasz_score(points, sample))
+    with threadpool_limits(limits=1), sklearn.config_context(working_memory=DISTANCES_MB):
+        figures["silhouette"] = float(silhouette_score(points, sample))
+        figures["davies_bouldin"] = float(davies_bouldin_score(points, sample))
+        figures["calinski_harabasz"] = float(calinski_harabasz_score(points, sample))
     if is_density:
         figures["density_validity"] = _density_validity(points, sample, seed)
     return figures

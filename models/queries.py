@@ -208,17 +208,20 @@ def _examples(
 
 def _hash_as_typed(classifier: QueryClassifier, queries: Sequence[str]) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Hashed counts, and whether each text was read as typed on the wrong keyboard."""
-    texts = [folded(query) for query in queries]
-    known = classifier.vectors.known_share(hashed(texts))
-    unknown, is_retyped = np.flatnonzero(known < MAX_KNOWN_SHARE), np.zeros(len(queries), dtype=bool)
-    least = known + MIN_KNOWN_GAIN
+    counts = hashed([folded(query) for query in queries])
+    known = classifier.vectors.known_share(counts)
+    unknown, least = np.flatnonzero(known < MAX_KNOWN_SHARE), known + MIN_KNOWN_GAIN
+    texts: dict[int, str] = {}
     for keyboard in WRONG_KEYBOARDS if len(unknown) else ():
         retyped = [folded(queries[row].translate(keyboard)) for row in unknown.tolist()]
         shares = classifier.vectors.known_share(hashed(retyped))
         for row, text, share in zip(unknown.tolist(), retyped, shares, strict=True):
             if share > least[row]:
-                texts[row], least[row], is_retyped[row] = text, share, True
-    return hashed(texts), is_retyped
+                texts[row], least[row] = text, share
+    place = np.arange(len(queries))
+    place[list(texts)] = len(queries) + np.arange(len(texts))
+    is_retyped = place >= len(queries)
+    return sparse.vstack([counts, hashed(list(texts.values()))], format="csr")[place] if texts else counts, is_retyped
 
 
 def _confidence_from_rare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,8 @@ NGRAM_LENGTHS = (3, 4)
 """Shortest and longest character n-gram."""
 WORD_WEIGHT = 0.7
 """Length of the word vector relative to that of the character vector."""
+FOLDED_QUERIES = 50_000
+"""Folded queries that are remembered, as a training reads the same queries at several cutoffs."""
 
 # Common transliteration of Ukrainian and Russian; й, ї and ё are already without their marks at this point.
 LATIN = str.maketrans(
@@ -38,6 +41,7 @@ WRONG_KEYBOARDS = tuple(
 )
 
 
+@lru_cache(maxsize=FOLDED_QUERIES)
 def folded(query: str) -> str:
     """Fold a query for comparison: NFKD, no case or accents, Cyrillic transliterated, words joined by single spaces.
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from models.backtest import Figure, figure_of, indicator, weighted_auc
-from models.clusterers import sampled_rows
+from models.backtest import Figure, auc_of_cells, figure_of, indicator
+from models.clusterers import projected, sampled_rows
 from models.scorer import Floats, Ints
 
 FOLDS = 5
@@ -59,7 +60,7 @@ class Outcomes:
         """The outcomes of the customers ``rows``."""
         return Outcomes(self.bought[rows], self.spend[rows], self.categories[rows])
 
-    @property
+    @functools.cached_property
     def matrix(self) -> Floats:
         """Columns bought, log(1 + spend), then categories: shape (n, 2 + m)."""
         log_spend = np.log1p(np.maximum(self.spend, 0.0))
@@ -85,26 +86,45 @@ def predicted_by_groups(groups: Sequence[NDArray[Any]], outcomes: Outcomes, *, s
     """
     matrix = outcomes.matrix
     fold, folds = _folds(len(matrix), seed)
-    predicted = np.full(matrix.shape, np.nan)
-    codes = [np.unique(group, return_inverse=True)[1] for group in groups]
-    for held_out in range(folds if folds > 1 else 0):
-        known, new = fold != held_out, fold == held_out
-        effects = _main_effects([code[known] for code in codes], [code.max() + 1 for code in codes], matrix[known])
-        predicted[new] = matrix[known].mean(axis=0)
-        for code, effect in zip(codes, effects, strict=True):
-            predicted[new] *= effect[code[new]]
-    return predicted
+    if folds < 2:
+        return np.full(matrix.shape, np.nan)
+    # Customers who are in the same groups count together, so sums are over combinations of groups, by fold.
+    codes = [pd.factorize(group)[0] for group in groups]
+    counts = [int(code.max()) + 1 for code in codes]
+    used, combination = np.unique(np.ravel_multi_index(codes, counts), return_inverse=True)
+    cell, cells = fold * len(used) + combination, folds * len(used)
+    size = np.bincount(cell, minlength=cells).reshape(folds, -1)
+    sums = (indicator(cell, cells) @ matrix).reshape(folds, len(used), -1)
+    codes = list(np.unravel_index(used, counts))
+    predicted = np.empty(sums.shape)
+    for held_out in range(folds):
+        known = np.arange(folds) != held_out
+        own_sums, own_size = sums[known].sum(axis=0), size[known].sum(axis=0)
+        predicted[held_out] = mean = own_sums.sum(axis=0) / own_size.sum()
+        for code, effect in zip(codes, _main_effects(codes, counts, own_sums, own_size, mean), strict=True):
+            predicted[held_out] *= effect[code]
+    return np.asarray(predicted.reshape(cells, -1)[cell])
 
 
-def _main_effects(codes: Sequence[Ints], counts: Sequence[int], matrix: Floats) -> list[Floats]:
-    """The factor of each group on the overall mean: one array of shape (number of groups, 2 + m) per grouping."""
+def _main_effects(
+    codes: Sequence[Ints], counts: Sequence[int], sums: Floats, size: Floats, mean: Floats
+) -> list[Floats]:
+    """The factor of each group on the overall mean: one array of shape (number of groups, 2 + m) per grouping.
+
+    Parameters
+    ----------
+    codes : sequence of arrays of shape (k,)
+        The group of each combination of groups, in each grouping.
+    sums, size, mean : arrays of shape (k, 2 + m), (k,) and (2 + m,)
+        Outcomes and number of customers of each combination, and the mean outcomes of all customers.
+    """
     members = [indicator(code, count) for code, count in zip(codes, counts, strict=True)]
-    effects = [np.ones((count, matrix.shape[1])) for count in counts]
-    predicted = np.tile(matrix.mean(axis=0), (len(matrix), 1))
+    effects = [np.ones((count, sums.shape[1])) for count in counts]
+    predicted = np.tile(mean, (len(sums), 1))
     for _ in range(FITTING_ROUNDS if len(codes) > 1 else 1):
         for place, (code, member) in enumerate(zip(codes, members, strict=True)):
             others = predicted / effects[place][code]
-            observed, expected = member @ matrix, member @ others
+            observed, expected = member @ sums, member @ (others * size[:, None])
             effect = (observed + 1.0) / (expected + 1.0)
             effect[:, FIRST_CATEGORY:] = (observed + effect[:, :1])[:, FIRST_CATEGORY:] / (expected + 1.0)[
                 :, FIRST_CATEGORY:
@@ -144,41 +164,48 @@ def predicted_by_profile(points: Floats, shares: Floats, outcomes: Outcomes, *, 
         warnings.simplefilter("ignore", category=ConvergenceWarning)
         for held_out in range(folds if folds > 1 else 0):
             known, new = fold != held_out, fold == held_out
-            learners: dict[str, tuple[Learner, Learner]] = {"linear": (_logistic, _ridge), "trees": (_trees, _boosted)}
-            for name, (classify, regress) in learners.items():
-                predicted[name][new, 0] = classify(points[known], matrix[known, 0], points[new])
-                predicted[name][new, 1] = regress(points[known], matrix[known, 1], points[new])
+            standard = _standardised(points[known], points[new])
+            learners: dict[str, tuple[Learner, Learner, tuple[Floats, Floats]]] = {
+                "linear": (_logistic, _ridge, standard),
+                "trees": (_trees, _boosted, (points[known], points[new])),
+            }
+            for name, (classify, regress, (own, others)) in learners.items():
+                predicted[name][new, 0] = classify(own, matrix[known, 0], others)
+                predicted[name][new, 1] = regress(own, matrix[known, 1], others)
             for column in range(2, matrix.shape[1]):
-                predicted["linear"][new, column] = _logistic(points[known], matrix[known, column], points[new])
+                predicted["linear"][new, column] = _logistic(standard[0], matrix[known, column], standard[1])
             if matrix.shape[1] > 2:
-                base = matrix[known, 2:].mean(axis=0)
-                known_pairs, new_pairs = (_pairs(points[rows], shares[rows], base) for rows in (known, new))
-                drawn = sampled_rows(len(known_pairs), MAX_PAIRS, seed)
-                by_pair = _trees(known_pairs[drawn], matrix[known, 2:].ravel()[drawn], new_pairs)
+                base, outcome = matrix[known, 2:].mean(axis=0), matrix[known, 2:].ravel()
+                drawn = sampled_rows(len(outcome), MAX_PAIRS, seed)
+                known_pairs = _pairs(points[known], shares[known], base, drawn)
+                new_pairs = _pairs(points[new], shares[new], base, np.arange(shares[new].size))
+                by_pair = _trees(known_pairs, outcome[drawn], new_pairs)
                 predicted["trees"][new, 2:] = by_pair.reshape(new.sum(), -1)
     return predicted
 
 
-def _pairs(points: Floats, shares: Floats, base: Floats) -> Floats:
-    """Features of each pair of customer and category, one row per pair."""
-    own = np.column_stack([shares.ravel(), np.tile(base, len(points))])
-    return np.column_stack([np.repeat(points, shares.shape[1], axis=0), own])
+def _pairs(points: Floats, shares: Floats, base: Floats, drawn: Ints) -> Floats:
+    """Features of ``drawn`` pairs of customer and category, one row per pair; pairs are numbered by customer."""
+    customer, category = np.divmod(drawn, shares.shape[1])
+    return np.column_stack([points[customer], shares[customer, category], base[category]])
 
 
-def _standardised() -> tuple[StandardScaler, FunctionTransformer]:
-    """Standardise and clip outliers: in a nearly constant column, a single customer could get an extreme prediction."""
-    return StandardScaler(), FunctionTransformer(np.clip, kw_args={"a_min": -MAX_DEVIATIONS, "a_max": MAX_DEVIATIONS})
+def _standardised(known: Floats, new: Floats) -> tuple[Floats, Floats]:
+    """Standardise by the known points, and clip: in a nearly constant column, one value could be extreme."""
+    scaler = StandardScaler().fit(known)
+    first, second = (np.clip(scaler.transform(part), -MAX_DEVIATIONS, MAX_DEVIATIONS) for part in (known, new))
+    return first, second
 
 
 def _logistic(known: Floats, outcome: Floats, new: Floats) -> Floats:
     if outcome.min() == outcome.max():
         return np.full(len(new), outcome[0])
-    model = make_pipeline(*_standardised(), LogisticRegression(C=LOGISTIC_C, max_iter=200))
+    model = LogisticRegression(C=LOGISTIC_C, max_iter=200)
     return np.asarray(model.fit(known, outcome).predict_proba(new)[:, 1])
 
 
 def _ridge(known: Floats, outcome: Floats, new: Floats) -> Floats:
-    return np.asarray(make_pipeline(*_standardised(), RidgeCV(RIDGE_ALPHAS)).fit(known, outcome).predict(new))
+    return np.asarray(RidgeCV(RIDGE_ALPHAS).fit(known, outcome).predict(new))
 
 
 def _trees(known: Floats, outcome: Floats, new: Floats) -> Floats:
@@ -205,19 +232,29 @@ def figures_of(predicted: Floats, outcomes: Outcomes, weights: Floats) -> dict[s
         buys_auc; spend_r2, of log(1 + spend); category_auc, mean over categories. Undefined figures are left out:
         everybody or nobody bought, no spend is known, or no category has enough buyers.
     """
+    cell, rows = _equal_predictions(predicted)
+    by_customer = np.ascontiguousarray(weights.T)
+    total = indicator(cell, len(rows)) @ by_customer
+
+    def auc(column: int, happened: NDArray[np.bool_]) -> Floats:
+        return auc_of_cells(predicted[rows, column], cell, total, happened, by_customer)
+
     values = {
-        "buys_auc": weighted_auc(predicted[:, 0], outcomes.bought, weights),
+        "buys_auc": auc(0, outcomes.bought),
         "spend_r2": _r2(predicted[:, 1], outcomes.matrix[:, 1], weights),
     }
-    by_category = [
-        weighted_auc(predicted[:, 2 + column], outcomes.categories[:, column], weights)
-        for column in range(outcomes.categories.shape[1])
-    ]
+    by_category = [auc(2 + column, outcomes.categories[:, column]) for column in range(outcomes.categories.shape[1])]
     if by_category:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Mean of empty slice")
             values["category_auc"] = np.nanmean(by_category, axis=0)
     return {name: figure_of(own) for name, own in values.items() if np.isfinite(own[0])}
+
+
+def _equal_predictions(predicted: Floats) -> tuple[Ints, Ints]:
+    """Cell of each customer, (n,), and a customer of each cell: those with the same predictions share a cell."""
+    _, rows, cell = np.unique(projected(predicted), return_index=True, return_inverse=True)
+    return cell, rows
 
 
 def _r2(predicted: Floats, outcome: Floats, weights: Floats) -> Floats:

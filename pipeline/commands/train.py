@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from features.categories import OTHER
 from features.events import ObservationWindow
@@ -106,7 +107,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
     """
     require_proposer(params)
     given = params.redacted()
-    with workspace(params) as session:
+    # Matrix products are small here, and further threads of BLAS wait busily for the next one.
+    with threadpool_limits(limits=1, user_api="blas"), workspace(params) as session:
         con, folder = session.con, session.folder
         params, log = _read(con, params, folder, sweep=sweep, progress=progress)
         facets, facet_notes = _usable_facets(log, params)

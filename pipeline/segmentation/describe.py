@@ -133,7 +133,7 @@ def describe_segments(
     clusters = FacetClusters(profiles, fitted, params, facet)
     labels = category_labels(profiles.shop.spec.cut.categories)
     lifts, interests = _interests(clusters, seasonal_lift, labels)
-    all_figures, figures = _figures(clusters)
+    all_figures, figures = _all_figures(clusters), _cluster_figures(clusters)
     named = name_segments(
         clusters, figures, lifts, interests, champion=champion_names, given=given_names, lost=lost_names
     )
@@ -179,16 +179,29 @@ def _rules(clusters: FacetClusters) -> tuple[dict[str, Rule], float]:
     )
 
 
-def _figures(clusters: FacetClusters) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`segment_figures` of all segments, and of those that are not rule-based groups, with the shop's of each.
+def name_clusters(profiles: Profiles, fitted: FittedClusters, params: Params, facet: Facet) -> dict[str, Naming]:
+    """segment_id -> name, as in `describe_segments` without a champion, and with interests of the whole window."""
+    clusters = FacetClusters(profiles, fitted, params, facet)
+    lifts, interests = _interests(clusters, None, category_labels(profiles.shop.spec.cut.categories))
+    figures = _cluster_figures(clusters)
+    return name_segments(clusters, figures, lifts, interests, champion={}, given={}, lost=()).by_segment
 
-    If nobody was clustered, the shop's figures include all customers.
+
+def _all_figures(clusters: FacetClusters) -> pd.DataFrame:
+    """`segment_figures` of all segments."""
+    one_share = clusters.params.naming.max_one_customer_share
+    return segment_figures(clusters.profiles.table, clusters.ids, max_one_customer_share=one_share)
+
+
+def _cluster_figures(clusters: FacetClusters) -> pd.DataFrame:
+    """`segment_figures` of the segments that are not rule-based groups, compared with all of their customers.
+
+    If nobody was clustered, only the shop's figures, for all customers.
     """
-    profile, one_share = clusters.profiles.table, clusters.params.naming.max_one_customer_share
-    all_figures = segment_figures(profile, clusters.ids, max_one_customer_share=one_share)
     if not clusters.is_clustered.any():
-        return all_figures, all_figures.loc[["shop"]]
-    return all_figures, segment_figures(clusters.clustered, clusters.clustered_ids, max_one_customer_share=one_share)
+        return _all_figures(clusters).loc[["shop"]]
+    one_share = clusters.params.naming.max_one_customer_share
+    return segment_figures(clusters.clustered, clusters.clustered_ids, max_one_customer_share=one_share)
 
 
 def _place(segment: Segment) -> tuple[bool, float, int, str]:

@@ -154,6 +154,24 @@ def test_held_out_customers_are_labelled_as_by_the_library() -> None:
     assert (ours[-60:] == [numbers[label] for label in theirs[-60:].tolist()]).mean() > 0.5
 
 
+def test_in_many_dimensions_the_tree_is_exact() -> None:
+    import hdbscan
+
+    points, _ = blobs(4, (300, 200, 150), d=20)
+    points = np.vstack([0.15 * points, np.random.default_rng(5).normal(0, 1, (300, 20))])
+    ours = fit_hdbscan(points, 1, **{**HDBSCAN, "reduce": "never", "noise": "keep", "selection": "leaf"})
+    exact = hdbscan.HDBSCAN(
+        min_cluster_size=round(0.05 * len(points)),
+        min_samples=5,
+        cluster_selection_method="leaf",
+        approx_min_span_tree=False,
+        algorithm="generic",
+    ).fit_predict(points)
+    assert exact.max() >= 2 and (exact == NOISE).any()
+    pairs = set(zip(ours.fitted_labels.tolist(), exact.tolist(), strict=True))
+    assert len(pairs) == len(set(exact.tolist()))  # the same groups under other numbers
+
+
 def test_read_only_points_do_not_crash() -> None:
     points, _ = blobs()
     points.setflags(write=False)

@@ -7,7 +7,7 @@ import pytest
 
 from models.clusterers import Clusters, fit_kmeans
 from models.scorer import assign
-from models.stability import Resampled, best_jaccards, match_to_known, resample, stay_rates
+from models.stability import Resampled, best_jaccards, cluster_ids, match_to_known, resample, stay_rates
 
 PAIRS = np.array([[0.0], [1.0], [10.0], [11.0]])
 
@@ -55,6 +55,13 @@ def test_results_do_not_depend_on_threads_and_are_reproducible() -> None:
     assert results[0].stability == results[1].stability == results[2].stability
     assert (results[0].stayed == results[2].stayed).all()
     assert all(0.0 < value < 1.0 for value in results[0].stability.values())
+
+
+def test_clusters_by_a_matrix_product_are_those_of_the_scorer() -> None:
+    points = np.random.default_rng(3).normal(size=(2_000, 9))
+    for count in (1, 7):
+        model = kmeans(count)(points[:500], 0).model
+        assert (cluster_ids(points, model) == assign(points, model)["cluster_id"]).all()
 
 
 def test_noise_does_not_count_as_a_recovered_cluster() -> None:

@@ -12,6 +12,7 @@ from models.validity import (
     best_figures,
     figures_of,
     kept_gain,
+    predicted_by_groups,
     predicted_by_profile,
     predictive_validity,
 )
@@ -47,6 +48,37 @@ def test_intervals_narrow_with_more_customers() -> None:
         assert figure.low < figure.mean < figure.high
         widths.append(figure.high - figure.low)
     assert widths[1] < 0.4 * widths[0]
+
+
+def test_a_grouping_predicts_by_the_other_folds() -> None:
+    """Computed customer by customer: the mean times (observed + 1) / (expected + 1) of the group."""
+    actual, group = outcomes(count=100), np.random.default_rng(5).integers(0, 3, 100)
+    predicted = predicted_by_groups([group.astype(str)], actual, seed=6)
+    fold = np.random.default_rng(6).permutation(100) % 5
+    for customer in range(100):
+        known = fold != fold[customer]
+        mean, own = actual.bought[known].mean(), known & (group == group[customer])
+        expected = mean * (actual.bought[own].sum() + 1) / (mean * own.sum() + 1)
+        assert predicted[customer, 0] == pytest.approx(expected)
+
+
+def test_two_groupings_together_reproduce_the_sums_of_both() -> None:
+    actual, generator = outcomes(count=6_400), np.random.default_rng(7)
+    groups = [np.where(actual.bought, generator.integers(0, 3, 6_400), 1), generator.integers(0, 4, 6_400)]
+    predicted = predicted_by_groups(groups, actual, seed=0)
+    for group in groups:
+        for number in np.unique(group):
+            inside = group == number
+            assert predicted[inside, 0].sum() == pytest.approx(actual.bought[inside].sum(), rel=0.02, abs=2)
+
+
+def test_customers_with_equal_predictions_are_resampled_one_by_one() -> None:
+    actual, weights = outcomes(), customer_weights(400, 20, 0)
+    predicted = predicted_by_groups([np.random.default_rng(8).integers(0, 6, 400)], actual, seed=0)
+    values = [roc_auc_score(actual.bought, predicted[:, 0], sample_weight=weight) for weight in weights]
+    figure = figures_of(predicted, actual, weights)["buys_auc"]
+    assert figure.mean == pytest.approx(values[0])
+    assert [figure.low, figure.high] == pytest.approx(np.percentile(values[1:], [2.5, 97.5]))
 
 
 def test_figures_of_the_truth_and_of_chance() -> None:

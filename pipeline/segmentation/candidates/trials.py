@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,9 @@ from pipeline.config.progress import Progress
 from pipeline.profiles.build import Profiles
 from pipeline.segmentation.candidates.search_space import Setting, deciding_metrics, search_space
 from pipeline.segmentation.cluster import cluster, clustered, hdbscan_settings, segment_ids
-from pipeline.segmentation.describe import describe_segments
+from pipeline.segmentation.describe import name_clusters
 from pipeline.segmentation.predictive_validity import NO_QUALITY_METRICS, CutoffData
 
-RULE_SAMPLE_CUSTOMERS = 300
 HOLDOUT_SPLITS = 3
 
 
@@ -66,13 +65,18 @@ def run_settings(
 ) -> list[Trial]:
     """Fit and judge settings in parallel, on a sample of today's customers and on the earlier cutoffs."""
     # UMAP's compiled code is not thread-safe. For the others, starting processes would take longer than the work.
-    use_threads = all(setting.algorithm != "hdbscan" for setting in settings)
-    work = [delayed(_run_trial)(setting, sample, earlier, params, facet) for setting in settings]
+    with_umap = [setting for setting in settings if setting.algorithm == "hdbscan"]
+    others = [setting for setting in settings if setting.algorithm != "hdbscan"]
+
+    def run(some: Sequence[Setting], prefer: str) -> Iterator[Trial]:
+        work = [delayed(_run_trial)(setting, sample, earlier, params, facet) for setting in some]
+        n_jobs = max(min(params.sweep.n_jobs, len(work)), 1)  # a single one needs no other process
+        yield from Parallel(n_jobs=n_jobs, prefer=prefer, return_as="generator")(work)
+
     with threadpool_limits(limits=1):
-        trials = Parallel(
-            n_jobs=params.sweep.n_jobs, prefer="threads" if use_threads else "processes", return_as="generator"
-        )(work)
-        return list(progress.each(f"trying candidates for {facet.name}", trials, len(settings)))
+        trials = chain(run(others, "threads"), run(with_umap, "processes"))
+        by_setting = list(progress.each(f"trying candidates for {facet.name}", trials, len(settings)))
+    return sorted(by_setting, key=lambda trial: settings.index(trial.setting))
 
 
 def run_trials(
@@ -129,10 +133,6 @@ def _sample(profiles: Profiles, params: Params, facet: Facet) -> Sample:
 
 def _run_trial(setting: Setting, sample: Sample, earlier: Sequence[CutoffData], params: Params, facet: Facet) -> Trial:
     facet, sweep = setting.apply_to(facet), params.sweep
-    # Rules do not affect names, and take longer than the rest of the description.
-    params = params.model_copy(
-        update={"rules": params.rules.model_copy(update={"sample_customers": RULE_SAMPLE_CUSTOMERS})}
-    )
     quality = {
         **params.quality.model_dump(),
         "sample_customers": sweep.sample_customers,
@@ -140,8 +140,8 @@ def _run_trial(setting: Setting, sample: Sample, earlier: Sequence[CutoffData], 
         **dict.fromkeys(("stability_resamples", "hdbscan_resamples"), sweep.resamples),
     }
     fitted = cluster(sample.profiles, params, facet, quality=quality)
-    segments = describe_segments(sample.profiles, fitted, params, facet, seasonal_lift=None)
-    numbered = [segment for segment in segments.rows if segment.names.is_numbered]
+    named = name_clusters(sample.profiles, fitted, params, facet)
+    numbered = [naming for naming in named.values() if naming.names.is_numbered]
     predictive: dict[str, list[float]] = {metric: [] for metric in CHANCE}
     for data in earlier:
         for metric, value in _predictive_metrics(data, params, facet).items():

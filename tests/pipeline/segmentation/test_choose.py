@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -23,9 +24,12 @@ from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
-from pipeline.segmentation.candidates.search_space import needs_choice, search_space
+from pipeline.segmentation.candidates import trials
+from pipeline.segmentation.candidates.search_space import Setting, needs_choice, search_space
+from pipeline.segmentation.candidates.trials import Trial
 from pipeline.segmentation.choose import ChosenClusters, choose_and_fit
 from pipeline.segmentation.cluster import cluster
+from pipeline.segmentation.describe import describe_segments, name_clusters
 from pipeline.segmentation.predictive_validity import CutoffData
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
@@ -274,6 +278,31 @@ def test_parallel_runs_give_the_same_candidates(
     parallel = config.model_copy(update={"sweep": config.sweep.model_copy(update={"n_jobs": 2})})
     candidates = [[trial.candidate for trial in chosen(profiles, [], each).trials] for each in (config, parallel)]
     assert candidates[0] == candidates[1]
+
+
+def test_a_single_hdbscan_candidate_needs_no_process_and_keeps_its_place(
+    params: Callable[..., Params], profiles: Profiles, monkeypatch: Any
+) -> None:
+    config = params(*SMALL, "sweep.n_jobs=2")
+    settings = [Setting("hdbscan", None, 0.02, 0, {}), *(Setting("kmeans", count, None, 0, {}) for count in (5, 3))]
+    monkeypatch.setattr(trials, "_run_trial", lambda setting, *_: Trial(setting, os.getpid(), {}, {}))
+    sample = trials.Sample(profiles, 1)
+    done = trials.run_settings(settings, sample, [], config, behaviour_of(config), SILENT)
+    assert [trial.setting for trial in done] == settings
+    assert {trial.candidate for trial in done} == {os.getpid()}
+
+
+def test_the_names_of_a_candidate_are_those_of_its_description(
+    params: Callable[..., Params], profiles: Profiles
+) -> None:
+    config = params()
+    for facet in facets_of(config):
+        fitted = cluster(profiles, config, facet.with_settings(algorithm="kmeans", n_segments=4))
+        segments = describe_segments(profiles, fitted, config, facet, seasonal_lift=None)
+        described = {segment.segment_id: segment.names for segment in segments.rows if not segment.is_rule_based}
+        named = name_clusters(profiles, fitted, config, facet)
+        assert {segment_id: naming.names for segment_id, naming in named.items()} == described
+        assert len(described) == 4
 
 
 def test_auto_is_only_for_training(params: Callable[..., Params], profiles: Profiles) -> None:
