@@ -39,10 +39,9 @@ def signal_counts(
     is_search = used.event_type == str(EventType.SEARCH)
     counted = used.filter(~is_search, used.column.notnull()).select(names)
     if query_categories is not None:
-        searches = used.filter(is_search).drop("column", "event_count")
-        counted = counted.union(
-            searches.join(query_categories, "query").rename(event_count="probability").select(names)
-        )
+        searches = used.filter(is_search).drop("column", "event_count").join(query_categories, "query")
+        searches = searches.mutate(column=searches.column.cast(used.column.type()))
+        counted = counted.union(searches.rename(event_count="probability").select(names))
     age_bin = ibis.literal(0)
     for bound in age_bin_days:
         age_bin = age_bin + (counted.age_days >= ibis.literal(bound).cast("float64")).cast("int64")

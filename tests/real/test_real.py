@@ -50,6 +50,7 @@ def params_of(log: str, folder: Path, *overrides: str) -> Params:
         f"tracking.uri=sqlite:///{folder / 'mlflow.db'}",
         f"tracking.artifacts={folder / 'artifacts'}",
         "quality.stability_resamples=4",
+        "sweep.n_jobs=1",  # the cores are busy with other tests, and a process takes seconds to start
         "score.hysteresis=0",
     )
     return load_params(HERE / f"{log}.yaml", [*defaults, *overrides])
@@ -92,9 +93,10 @@ def test_sanity_checks_pass(log: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("log", LOGS)
 def test_trains_and_scores(log: str, tmp_path: Path) -> None:
-    # Few candidates and a small ceiling sample; the choice and its predictive validity are tested below.
+    # Few candidates and small samples; the choice and its predictive validity are tested below.
     few = ("facets.behaviour.try_n_segments=[4, 10, 16]", "facets.interest.try_n_segments=[4, 8]")
-    params = params_of(log, tmp_path, *few, "quality.ceiling_customers=300")
+    small = ("sweep.sample_customers=1500", "sweep.resamples=4", "quality.ceiling_customers=300")
+    params = params_of(log, tmp_path, *few, *small)
     trained = train(params, sweep=False, progress=SILENT)
     facets = ["behaviour"] if log == "online_retail" else ["behaviour", "interest"]  # online_retail has no categories
     assert list(trained.segments.facet.unique()) == facets
