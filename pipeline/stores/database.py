@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import EngineParams
-from pipeline.stores.locks import LockedError, lock
+from pipeline.stores.local.locks import LockedError, lock
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
+from pipeline.stores.local.moved_store import folder_of
 from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, search_runs, versions
-from pipeline.stores.moved_store import folder_of
 
 if TYPE_CHECKING:
     import ibis

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+WAIT_SECONDS = 60.0
+"""How long a command waits for another one, which holds such a lock for a few seconds."""
+log = logging.getLogger("kindred")
 
 
 class LockedError(Exception):
@@ -20,21 +25,32 @@ def lock(path: Path, *, wait: bool) -> Iterator[None]:
     Parameters
     ----------
     wait : bool
-        Wait for another process that holds the lock, however long.
+        Wait for another process that holds the lock, at most WAIT_SECONDS, and say so.
 
     Raises
     ------
     LockedError
-        Another process holds the lock, and ``wait`` is false.
+        Another process holds the lock.
     OSError
         The file cannot be created.
     """
-    held = FileLock(path, timeout=-1 if wait else 0)
+    held = FileLock(path)
     try:
-        held.acquire()
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise
+            say_waiting(path)
+            held.acquire(timeout=WAIT_SECONDS)
     except Timeout:
         raise LockedError from None
     try:
         yield
     finally:
         held.release()
+
+
+def say_waiting(path: Path) -> None:
+    """Tell the user at once why nothing happens."""
+    log.warning("Waiting up to %d seconds: another program uses %s.", WAIT_SECONDS, path)
