@@ -21,10 +21,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.events import EVENT_SCHEMA, ObservationWindow
 from pipeline.ingest.sql import literal
-from pipeline.scoring.state_manifest import MANIFEST, EventsPart, Manifest, MeasuresFile, StateFile, StateFingerprint
+from pipeline.scoring.state_manifest import (
+    MANIFEST,
+    REMEDY,
+    EventsPart,
+    Manifest,
+    MeasuresFile,
+    StateError,
+    StateFile,
+    StateFingerprint,
+)
 from pipeline.stores import files
 from pipeline.stores.database import TEMPORARY
 
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 FOLDER = "state"
+PRODUCT_COLUMNS = ("product_id", "category_path", "brand")
 SEASON_SUMS = "season_sums"
 """Table of `pipeline.profiles.seasonality.period_totals`."""
 OWN_PREFIXES = ("measures-", "events-", "products-", "seasons-", files.TEMPORARY)
@@ -85,6 +97,29 @@ class NumberedFiles:
     def count(self, rows: str) -> int:
         """Number of rows of a table, or of a table with a condition."""
         return int(self.con.con.execute(f"select count(*) from {rows}").fetchone()[0])
+
+
+def require_columns(folder: Path, manifest: Manifest) -> None:
+    """Refuse files that are as the manifest lists them, but hold other tables.
+
+    Raises
+    ------
+    StateError
+        A file lacks a column.
+    """
+    required = [
+        *((entry, ("customer_id", "measured_at")) for entry in manifest.measures),
+        *((entry, (*EVENT_SCHEMA,)) for entry in manifest.events),
+        (manifest.seasons, ("period", "product_id", "category_path")),
+        *([(manifest.products, PRODUCT_COLUMNS)] if manifest.products else []),
+    ]
+    for entry, columns in required:
+        try:
+            names = pq.read_schema(folder / entry.file).names
+        except (pa.ArrowException, OSError):
+            names = []
+        if not {*columns} <= {*names}:
+            raise StateError(f"{folder / entry.file}: this file of the state holds another table. {REMEDY}")
 
 
 def parts_before(parts: Sequence[EventsPart], moment: datetime) -> list[EventsPart]:
@@ -152,7 +187,7 @@ def save(con: Backend, folder: Path, previous: Manifest | None, night: Night) ->
         older_row_count=night.older_row_count,
         measures=_append_or_rewrite_measures(new, previous.measures if previous else ()),
         events=_merge_small_parts(new, night),
-        products=new.write("products", "select product_id, category_path, brand from products order by product_id")
+        products=new.write("products", f"select {', '.join(PRODUCT_COLUMNS)} from products order by product_id")
         if night.has_products
         else None,
         seasons=write_seasons(new),

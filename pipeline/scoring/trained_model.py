@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.profiles.shop import Shop, load_shop
@@ -54,7 +55,15 @@ def open_model(session: Workspace, uri: str) -> TrainedModel:
         There is none, or another version of Kindred trained it.
     """
     model = model_registry.load_model(session.store, uri)
-    shop, trained = load_shop(model.shop_folder, session.params.folder)
+    try:
+        shop, trained = load_shop(model.shop_folder, session.params.folder)
+    except UserError:
+        raise
+    except Exception as error:  # what a damaged file raises depends on the damage
+        raise UserError(
+            f"{model.uri}: expected what the model learned about the shop, but its files are damaged "
+            f"({type(error).__name__}). Restore them from a backup, or train again."
+        ) from None
     return TrainedModel(model, shop, trained)
 
 

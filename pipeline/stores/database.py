@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +19,12 @@ import pyarrow.compute as pc
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import EngineParams
-from pipeline.stores.local.locks import LockedError, lock
+from pipeline.stores.local.work_folders import work_folder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
 
-WORK_PREFIX, LOCK = ".kindred-", "lock"
 BATCH_ROWS = 100_000
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 LIMIT_VARIABLE = "engine_memory_limit"
@@ -56,9 +54,17 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
         There is too little memory or disk space, or the folder cannot be used; names the parameter to change.
     """
     place = (params.temp_folder or folder).resolve()
-    with _work_folder(place) as work:
-        con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
+    with ExitStack() as stack:
         try:
+            work = stack.enter_context(work_folder(place))
+        except OSError as error:
+            raise EngineError(
+                f"expected a writable folder for intermediate tables at {place}. {error.strerror}. Name another in "
+                "engine.temp_directory."
+            ) from None
+        try:
+            con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
+            stack.callback(con.disconnect)
             _configure(con, params)
             yield con
         except duckdb.OutOfMemoryException:
@@ -74,8 +80,6 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
                 f"expected space for intermediate tables in {place}, but the disk is full. Free some space, or name a "
                 "larger disk in engine.temp_directory."
             ) from None
-        finally:
-            con.disconnect()
 
 
 def _configure(con: Backend, params: EngineParams) -> None:
@@ -93,29 +97,6 @@ def _configure(con: Backend, params: EngineParams) -> None:
     amount, unit = con.con.execute("select current_setting('memory_limit')").fetchone()[0].split()
     con.con.execute(f"SET VARIABLE {LIMIT_VARIABLE} = {float(amount) * 1024.0 ** UNITS.index(unit)}")
     leave_room(con, 0.0)
-
-
-@contextmanager
-def _work_folder(place: Path) -> Iterator[Path]:
-    """A folder that is locked while its command runs; an unlocked one was left by a killed command and is deleted."""
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        unlocked = Path(tempfile.mkdtemp(prefix=".new-kindred-", dir=place))
-    except OSError as error:
-        raise EngineError(
-            f"expected a writable folder for intermediate tables at {place}. {error.strerror}. Name another in "
-            "engine.temp_directory."
-        ) from None
-    for leftover in place.glob(f"{WORK_PREFIX}*"):
-        with suppress(LockedError, OSError), lock(leftover / LOCK, wait=False):
-            shutil.rmtree(leftover, ignore_errors=True)
-    work = unlocked.with_name(unlocked.name.replace(".new-kindred-", WORK_PREFIX))
-    with lock(unlocked / LOCK, wait=True):
-        try:
-            unlocked.rename(work)  # other commands match only the new name, so they never see it unlocked
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def private_folder(con: DuckDBPyConnection) -> tempfile.TemporaryDirectory[str]:

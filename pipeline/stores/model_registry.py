@@ -6,14 +6,23 @@ import json
 import shutil
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
+from pipeline.stores.local.work_folders import temporary_folder
 from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, TrackingError, find_run, first_line
+from pipeline.stores.model_files import (
+    DIGEST,
+    MODEL_FOLDER,
+    SHOP_FOLDER,
+    download,
+    folder_digest,
+    require_model_uri,
+)
 from pipeline.stores.run_log import OpenRun
 
 if TYPE_CHECKING:
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
 
-MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 SCORER, SCORER_REQUIREMENTS = "scorer.py", ("mlflow", "numpy", "pandas", "scikit-learn")
 ALWAYS_KNOWN = ("_count", "evidence", "lifecycle_stage", "segment_id", "segment")
 """Ends of the names of profile and segment columns that are never null; of the next segment, they may be."""
@@ -76,9 +84,11 @@ def log_model(
 
     client, name = run.store.client, run.store.model_name
     logged = client.create_logged_model(run.store.experiment_id, name="model", source_run_id=run.run_id)
-    with TemporaryDirectory(prefix="kindred-") as temporary:
-        place = Path(temporary) / "model"
+    with temporary_folder() as temporary:
+        place = temporary / "model"
         _save(place, folder, _signature(example, predicted), model_id=logged.model_id, run_id=run.run_id)
+        digest = folder_digest(place)
+        client.set_tag(run.run_id, DIGEST, digest)
         client.log_model_artifacts(logged.model_id, str(place))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -90,7 +100,7 @@ def log_model(
         name,
         f"models:/{logged.model_id}",
         run.run_id,
-        tags={"as_of": f"{params.as_of:%Y-%m-%d %H:%M} UTC"},
+        tags={"as_of": f"{params.as_of:%Y-%m-%d %H:%M} UTC", DIGEST: digest},
         description=client.get_run(run.run_id).data.tags.get(DESCRIPTION, ""),
         await_creation_for=0,
         model_id=logged.model_id,
@@ -149,33 +159,28 @@ def load_model(store: RunStore, uri: str) -> LoadedModel:
     Raises
     ------
     TrackingError
-        There is no model at this URI; the message lists the models there are.
+        There is no model at this URI, and the message lists the models there are; or its files were changed.
     """
-    place = mkdtemp(prefix="kindred-model-")  # deleted at the end, which MLflow would not do after a download
-    try:
+    require_model_uri(uri)
+    with ExitStack() as stack:
+        place = stack.enter_context(temporary_folder())  # MLflow would not delete a download
         loaded = _load(store, uri, place)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    weakref.finalize(loaded, shutil.rmtree, place, ignore_errors=True)
+        weakref.finalize(loaded, stack.pop_all().close)
     return loaded
 
 
-def _load(store: RunStore, uri: str, place: str) -> LoadedModel:
+def _load(store: RunStore, uri: str, place: Path) -> LoadedModel:
     from mlflow import pyfunc
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
         resolved = _with_version(store, uri)
-        folder = Path(download_artifacts(resolved, dst_path=place))
+        folder = download(store, resolved, place)
         model = pyfunc.load_model(str(folder), suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"{uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(store)}"
         ) from None
-    if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
-        raise TrackingError(f"{uri}: expected a model that Kindred trained; this one has no `shop` folder.")
 
     scorer = model.unwrap_python_model()
     columns = model.metadata.get_input_schema().input_names()

@@ -1,0 +1,64 @@
+"""Folders for what a command needs only while it runs: deleted at its end, or by a later command if it was killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from pipeline.stores.local.locks import LockedError, lock
+
+NEW_PREFIX, PREFIX, LOCK = ".new-kindred-", ".kindred-", "lock"
+MAX_NEW_SECONDS = 3600.0
+"""A folder is new for an instant; older ones were left by a process that was killed in it."""
+
+
+@contextmanager
+def work_folder(place: Path) -> Iterator[Path]:
+    """A new folder in ``place`` that only its owner can read. It is locked while its command runs.
+
+    An unlocked one was left by a killed command and is deleted.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be created.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    unlocked = Path(tempfile.mkdtemp(prefix=NEW_PREFIX, dir=place))
+    delete_leftovers(place)
+    work = unlocked.with_name(unlocked.name.replace(NEW_PREFIX, PREFIX))
+    with lock(unlocked / LOCK, wait=True):
+        try:
+            unlocked.rename(work)  # other commands match only the new name, so they never see it unlocked
+            yield work
+        finally:
+            shutil.rmtree(unlocked, ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def temporary_folder() -> AbstractContextManager[Path]:
+    """A `work_folder` where the system has temporary files."""
+    return work_folder(Path(tempfile.gettempdir()))
+
+
+def delete_leftovers(place: Path) -> None:
+    """Delete the work folders in ``place`` whose commands were killed."""
+    for leftover in place.glob(f"{PREFIX}*"):
+        with suppress(LockedError, OSError):
+            if _is_own(leftover):
+                with lock(leftover / LOCK, wait=False):
+                    shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in place.glob(f"{NEW_PREFIX}*"):
+        with suppress(OSError):
+            if _is_own(leftover) and time.time() - leftover.stat().st_mtime > MAX_NEW_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether this is a folder of this user: in a shared folder, others could lay links where we write."""
+    return not path.is_symlink() and path.is_dir() and path.stat().st_uid == os.getuid()
