@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.debug:
         warnings.filterwarnings("ignore")
     try:
-        with rare_garbage_collection(), terminal.TerminalProgress(messages) as progress:
+        with terminated_as_interrupted(), rare_garbage_collection(), terminal.TerminalProgress(messages) as progress:
             outcome = options.run(options, progress)
         if isinstance(outcome, str):
             outcome = Outcome(outcome, 0)
@@ -55,6 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILURE
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl+C does: runs are closed, and what was begun is deleted."""
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not to be interrupted
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 """First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
 
 
+NOT_IN_MODEL_NAMES = "/\\:@%'\"`"
 AS_OF_FORM = "expected a date and time with an offset, such as {}T00:00:00Z"
 
 
@@ -87,7 +88,16 @@ class TrackingParams(Section):
     uri: str
     artifacts: str
     experiment: str
-    model_name: str
+    model_name: Annotated[str, Field(max_length=200)]
+
+    @field_validator("model_name")
+    @classmethod
+    def _usable_name(cls, value: str) -> str:
+        if not value.strip() or not value.isprintable() or set(value) & set(NOT_IN_MODEL_NAMES):
+            raise ValueError(
+                f"expected a name without any of {' '.join(NOT_IN_MODEL_NAMES)}, as it is part of addresses"
+            )
+        return value
 
     @property
     def champion_uri(self) -> str:

@@ -11,6 +11,7 @@ from pipeline.config.params import Params
 from pipeline.profiles.shop import Shop, load_shop
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.model_registry import LoadedModel
+from pipeline.stores.store_errors import TrackingError
 from pipeline.stores.workspace import Workspace
 
 
@@ -79,7 +80,7 @@ def segments_at_training(session: Workspace, trained: TrainedModel) -> dict[str,
     """segment_id -> the segment at training, for all facets; empty if the run that trained the model was deleted."""
     try:
         summary = mlflow_runs.read_run(session.store, trained.model.run_id).summary
-    except mlflow_runs.TrackingError:
+    except TrackingError:
         return {}
     return {
         segment["segment_id"]: SegmentAtTraining(segment["customer_share"], (segment.get("rule") or {}).get("text"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 BATCH_ROWS = 100_000
+MAX_FULL_BYTES = 2**26
+"""A disk with more free space than this is not the one that was full."""
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 LIMIT_VARIABLE = "engine_memory_limit"
 """Database variable that holds engine.memory_limit in bytes."""
@@ -67,6 +70,10 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
             stack.callback(con.disconnect)
             _configure(con, params)
             yield con
+        except RuntimeError as error:
+            if not is_interrupted(error):
+                raise
+            raise KeyboardInterrupt from None
         except duckdb.OutOfMemoryException:
             raise EngineError(
                 f"engine.memory_limit ({params.memory_limit}) and the free space of {place} (up to "
@@ -74,7 +81,8 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
                 "name a larger disk in engine.temp_directory."
             ) from None
         except (duckdb.IOException, OSError) as error:
-            if not is_disk_full(error):
+            # The disk of something else may be full, such as that of the run's artifacts.
+            if not is_disk_full(error) or shutil.disk_usage(place).free > MAX_FULL_BYTES:
                 raise
             raise EngineError(
                 f"expected space for intermediate tables in {place}, but the disk is full. Free some space, or name a "
@@ -103,6 +111,11 @@ def private_folder(con: DuckDBPyConnection) -> tempfile.TemporaryDirectory[str]:
     """A new folder next to the database, which only its owner can read; deleted at the end of its context."""
     found = con.execute("select path from duckdb_databases() where path is not null limit 1").fetchone()
     return tempfile.TemporaryDirectory(dir=Path(found[0]).parent if found else None)
+
+
+def is_interrupted(error: BaseException) -> bool:
+    """Whether this is DuckDB's error for a query that a signal ended."""
+    return isinstance(error, RuntimeError) and isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -16,12 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.config.errors import UserError, without_passwords
 from pipeline.config.params import Params, flat_settings
 from pipeline.stores.local import store_file
 from pipeline.stores.local.locks import LockedError, lock
 from pipeline.stores.local.moved_store import folder_of, missing_folders, move_artifacts
 from pipeline.stores.run_metrics import current_name, experiment_description
+from pipeline.stores.store_errors import LOCKED, TrackingError, first_line, store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,24 +35,24 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 PACKAGES = ("duckdb", "hdbscan", "ibis-framework", "mlflow", "numpy", "pandas", "scikit-learn", "umap-learn")
 RUN_ID_LENGTH = 32
 DESCRIPTION = "mlflow.note.content"
-LOCKED = (
-    "expected a store that other programs leave free for a moment, but one keeps {} locked. Close it, and run again."
-)
 LINEAGE = "lineage.json"
 LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard", "related")
 
 
-class TrackingError(UserError):
-    """An MLflow store, run or model that cannot be used."""
-
-
 @dataclass(frozen=True)
 class RunStore:
-    """An open MLflow store, with the experiment and the registered model that ``tracking`` in params.yaml names."""
+    """An open MLflow store, with the experiment and the registered model that ``tracking`` in params.yaml names.
+
+    Attributes
+    ----------
+    artifacts : Path or None
+        The folder of the artifacts; None if they are not on this machine.
+    """
 
     client: MlflowClient
     experiment_id: str
     model_name: str
+    artifacts: Path | None = None
 
 
 class RunRecord(NamedTuple):
@@ -121,7 +121,8 @@ def open_store(params: Params, *, create: bool = False) -> RunStore:
             f"tracking.uri: expected an MLflow store that responds. {first_line(error)} Check `tracking` in "
             f"{params.file_name}."
         ) from None
-    return RunStore(client, experiment.experiment_id, params.tracking.model_name)
+    artifacts = folder_of(experiment.artifact_location)
+    return RunStore(client, experiment.experiment_id, params.tracking.model_name, artifacts)
 
 
 def _experiment(client: MlflowClient, params: Params, *, create: bool) -> Experiment:
@@ -204,6 +205,7 @@ def one_at_a_time(params: Params) -> Iterator[None]:
             raise TrackingError(
                 f"tracking.artifacts: expected a writable folder at {path}. {error.strerror}."
             ) from None
+        held.enter_context(store_errors(path))
         yield
 
 
@@ -324,8 +326,3 @@ def _read_text(run: Run, name: str) -> str | None:
         return ""
     except (MlflowException, OSError):
         return None
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, without passwords; in MLflow's errors, the other lines are a traceback."""
-    return without_passwords(str(error)).strip().partition("\n")[0][:300].rstrip(". ") + "."

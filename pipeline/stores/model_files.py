@@ -11,7 +11,8 @@ from typing import Any
 from models.model_checks import problems
 from models.scorer import read_model
 from pipeline.stores import files
-from pipeline.stores.mlflow_runs import RunStore, TrackingError
+from pipeline.stores.mlflow_runs import RunStore
+from pipeline.stores.store_errors import TrackingError
 
 MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 DIGEST = "model.sha256"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,16 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
 from pipeline.stores.local.work_folders import temporary_folder
-from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, TrackingError, find_run, first_line
-from pipeline.stores.model_files import (
-    DIGEST,
-    MODEL_FOLDER,
-    SHOP_FOLDER,
-    download,
-    folder_digest,
-    require_model_uri,
-)
+from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, find_run
+from pipeline.stores.model_files import DIGEST, MODEL_FOLDER, SHOP_FOLDER, download, folder_digest, require_model_uri
 from pipeline.stores.run_log import OpenRun
+from pipeline.stores.store_errors import TrackingError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +30,7 @@ ALWAYS_KNOWN = ("_count", "evidence", "lifecycle_stage", "segment_id", "segment"
 """Ends of the names of profile and segment columns that are never null; of the next segment, they may be."""
 GIVEN_NAME = "name."
 LAST_SEGMENT = "last_segment."
+RENAMING = "renaming"  # tag of the registered model: segment_id and old name of the segment that is being renamed
 ABOUT_MODEL = """\
 Puts customers into segments: profile rows in, segment columns of the scores out. `kindred score` uses the version with
 the alias `champion`; `challenger` is the latest training. `kindred promote RUN` makes a version the champion. Tags that
@@ -299,6 +294,21 @@ def set_given_name(store: RunStore, segment_id: str, name: str | None) -> None:
         client.set_registered_model_tag(model, GIVEN_NAME + segment_id, name)
     elif segment_id in given_names(store):
         client.delete_registered_model_tag(model, GIVEN_NAME + segment_id)
+
+
+@contextmanager
+def renaming(store: RunStore, segment_id: str, old_name: str) -> Iterator[None]:
+    """Remember what a segment was called until its renaming is complete, so that it can be repeated after a crash."""
+    store.client.set_registered_model_tag(store.model_name, RENAMING, f"{segment_id} {old_name}")
+    yield
+    store.client.delete_registered_model_tag(store.model_name, RENAMING)
+
+
+def unfinished_renaming(store: RunStore) -> tuple[str, str]:
+    """segment_id and old name of a renaming that was interrupted; empty texts if there is none."""
+    model = _registered_model(store)
+    segment_id, _, name = (model.tags.get(RENAMING, "") if model else "").partition(" ")
+    return segment_id, name
 
 
 def with_given_names(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.stores.local.work_folders import temporary_folder
-from pipeline.stores.mlflow_runs import RunStore, TrackingError
+from pipeline.stores.mlflow_runs import RunStore
 from pipeline.stores.model_files import MODEL_FOLDER, read_numbers
+from pipeline.stores.store_errors import TrackingError
 
 
 @dataclass(frozen=True)

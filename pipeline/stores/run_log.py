@@ -9,14 +9,16 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
+from pipeline.stores.database import is_interrupted
 from pipeline.stores.local.moved_store import folder_of
 from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, search_runs, versions
+from pipeline.stores.store_errors import store_errors
 
 if TYPE_CHECKING:
     import ibis
@@ -130,14 +132,23 @@ def start_run(
     run = OpenRun(store, created.info.run_id)
     status = "KILLED"
     try:
-        yield run
+        with store_errors(store.artifacts):
+            yield run
         status = "FINISHED"
-    except Exception:
-        status = "FAILED"
+    except Exception as error:
+        status = "KILLED" if is_interrupted(error) else "FAILED"
         raise
     finally:
-        store.client.set_terminated(run.run_id, status)
-        store.client.delete_tag(run.run_id, PROCESS)
+        _close(run, status)
+
+
+def _close(run: OpenRun, status: str) -> None:
+    """Give a run its final status; if the store cannot be written, `close_stale_runs` does so another time."""
+    from mlflow.exceptions import MlflowException
+
+    with suppress(*(() if status == "FINISHED" else (MlflowException,))):
+        run.store.client.set_terminated(run.run_id, status)
+        run.store.client.delete_tag(run.run_id, PROCESS)
 
 
 def close_stale_runs(store: RunStore) -> int:

@@ -17,7 +17,7 @@ from pipeline.config.errors import UserError, without_passwords
 from pipeline.config.params import Params
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.archives import text_files
-from pipeline.ingest.files.digests import files_digest
+from pipeline.ingest.files.digests import blaming_changes, files_digest
 from pipeline.ingest.files.formats import FileError, file_kind, is_archive
 from pipeline.ingest.files.queries import QueryNames, names_in_query, query_hint, replace_files
 from pipeline.ingest.files.text_files import LoadedLines, Unreadable, load_lines
@@ -195,6 +195,7 @@ def _copy_files(
     with (
         _translate_errors(f"{key}.path: expected readable {kind} files."),
         _translate_file_errors(key),
+        blaming_changes(files),
         private_folder(db) as private,
     ):
         if kind == "excel":

@@ -16,9 +16,10 @@ from pipeline.commands.train import TrainingResult
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
-from pipeline.stores.mlflow_runs import TrackingError, open_store
+from pipeline.stores.mlflow_runs import open_store
 from pipeline.stores.model_files import DIGEST, require_model_uri
 from pipeline.stores.model_registry import load_model
+from pipeline.stores.store_errors import TrackingError
 
 BOMB = "from pathlib import Path\nPath({!r}).write_text('executed')\n"
 

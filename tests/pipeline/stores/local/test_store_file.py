@@ -14,7 +14,8 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.stores.local import locks, store_file
-from pipeline.stores.mlflow_runs import TrackingError, open_store
+from pipeline.stores.mlflow_runs import open_store
+from pipeline.stores.store_errors import TrackingError
 
 KILLED = 9
 CREATE_AND_DIE = f"""
