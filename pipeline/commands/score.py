@@ -105,7 +105,7 @@ def score(
     """
     require_known_suffix(out, key="--out")
     files.require_not_read(out, source_files(params))
-    with workspace(params) as session:
+    with workspace(params, out=out) as session:
         trained = open_model(session, model_uri)
         measured = _measure(session, trained, out, update=update, progress=progress)
         progress("scoring")
@@ -210,7 +210,7 @@ def _another_shop(trained: TrainedModel, signs: Sequence[str], out: Path) -> Use
 
 
 def _write(out: Path, table: pa.Table, params: Params, trained: TrainedModel, measured: MeasurementResult) -> None:
-    write_table(out, table)
+    write_table(out, table, mode=params.outputs.mode_with_ids)
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),
         run_id=trained.model.run_id,

@@ -60,6 +60,8 @@ class EngineParams(Section):
     threads: Annotated[int, Field(ge=0)]
     temp_directory: str | None
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
+    # Not part of the digest: they change no result.
+    allowed_folders: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     _params_folder: Path = PrivateAttr(default=Path())
 
     @property
@@ -80,6 +82,13 @@ class OutputsParams(Section):
 
     folder: str
     scores: Annotated[str, Field(pattern=r"\.(parquet|csv)$")]
+    # Not part of the digest: it changes no result.
+    group_readable: Annotated[bool, Field(exclude=True)] = False
+
+    @property
+    def mode_with_ids(self) -> int:
+        """Permissions of files that hold customers' ids and are not always their owner's alone."""
+        return 0o640 if self.group_readable else 0o600
 
 
 class TrackingParams(Section):

@@ -38,6 +38,7 @@ from pipeline.scoring.state_manifest import (
 )
 from pipeline.stores import files
 from pipeline.stores.database import TEMPORARY
+from pipeline.stores.local.file_names import as_glob
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -165,7 +166,7 @@ def _view(con: Backend, name: str, query: str) -> ir.Table:
 
 
 def _rows(folder: Path, entry: StateFile) -> str:
-    return f"read_parquet({literal(str(folder / entry.file))})"
+    return f"read_parquet({literal(as_glob(folder / entry.file))})"
 
 
 def _span(start: datetime, until: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ LIMIT_VARIABLE = "engine_memory_limit"
 """Database variable that holds engine.memory_limit in bytes."""
 MAX_DATABASE_SHARE, MIN_DATABASE_SHARE = 0.85, 0.2
 """Shares of engine.memory_limit: the most the database may use, and the least it keeps next to any table."""
+CHANGED_SETTINGS = ("memory_limit", "preserve_insertion_order")
+"""Settings that Kindred itself changes while it works."""
 TEMPORARY = ("temp", "main")
 """Catalog and schema of temporary tables and views."""
 
@@ -107,10 +109,52 @@ def _configure(con: Backend, params: EngineParams) -> None:
     leave_room(con, 0.0)
 
 
+def confine(con: Backend, allowed: Iterable[str]) -> None:
+    """Let the database read and write below some folders only, whatever SQL a params file has; for good.
+
+    Parameters
+    ----------
+    allowed : iterable of str
+        Absolute folders, and addresses such as https://example.org/shop/, for which DuckDB's httpfs must be available.
+
+    Raises
+    ------
+    EngineError
+        An address is allowed, and httpfs is neither installed nor can be downloaded.
+    """
+    places = sorted({str(_database_folder(con.con)), *allowed})
+    if any("://" in place for place in places):
+        try:
+            con.con.execute("install httpfs; load httpfs")
+        except duckdb.Error:
+            raise EngineError(
+                "engine.allowed_folders: expected DuckDB's extension httpfs, which reads addresses, but it can be "
+                "neither found nor downloaded. Remove the addresses, or run `install httpfs` in DuckDB."
+            ) from None
+    listed = ", ".join("'" + place.replace("'", "''") + "'" for place in places)
+    con.con.execute(
+        f"SET allowed_directories = [{listed}]; SET autoinstall_known_extensions = false; "
+        f"SET autoload_known_extensions = false; SET enable_external_access = false; "
+        f"SET allowed_configs = {list(CHANGED_SETTINGS)}; SET lock_configuration = true"
+    )
+
+
+def is_allowed(con: DuckDBPyConnection, path: Path) -> bool:
+    """Whether a query may read a file."""
+    setting = "select current_setting('enable_external_access'), current_setting('allowed_directories')"
+    is_open, places = con.execute(setting).fetchall()[0]
+    return bool(is_open) or any(path.resolve().is_relative_to(place) for place in places)
+
+
+def _database_folder(con: DuckDBPyConnection) -> Path | None:
+    """The work folder; None for a database in memory."""
+    found = con.execute("select path from duckdb_databases() where path is not null limit 1").fetchone()
+    return Path(found[0]).parent if found else None
+
+
 def private_folder(con: DuckDBPyConnection) -> tempfile.TemporaryDirectory[str]:
     """A new folder next to the database, which only its owner can read; deleted at the end of its context."""
-    found = con.execute("select path from duckdb_databases() where path is not null limit 1").fetchone()
-    return tempfile.TemporaryDirectory(dir=Path(found[0]).parent if found else None)
+    return tempfile.TemporaryDirectory(dir=_database_folder(con))
 
 
 def is_interrupted(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
 from pipeline.stores.database import is_interrupted
+from pipeline.stores.local.locks import is_running
 from pipeline.stores.local.moved_store import folder_of
 from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, search_runs, versions
 from pipeline.stores.store_errors import store_errors
@@ -157,7 +158,7 @@ def close_stale_runs(store: RunStore) -> int:
     stale = 0
     for run in list(search_runs(store, [store.experiment_id], "attributes.status = 'RUNNING'")):
         owner, _, process = run.data.tags.get(PROCESS, "").partition(":")
-        if owner == machine and not _is_alive(int(process)):
+        if owner == machine and (int(process) == os.getpid() or not is_running(int(process))):
             store.client.set_terminated(run.info.run_id, "KILLED")
             stale += 1
     return stale
@@ -166,16 +167,6 @@ def close_stale_runs(store: RunStore) -> int:
 def _process_id() -> str:
     """Machine and process; the machine name is hashed."""
     return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:12]}:{os.getpid()}"
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
 
 
 def run_tags(params: Params) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,3 +55,14 @@ def lock(path: Path, *, wait: bool) -> Iterator[None]:
 def say_waiting(path: Path) -> None:
     """Tell the user at once why nothing happens."""
     log.warning("Waiting up to %d seconds: another program uses %s.", WAIT_SECONDS, path)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process with this id on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is of another user
+        pass
+    return True
