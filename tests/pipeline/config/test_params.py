@@ -417,3 +417,11 @@ def test_a_model_name_that_cannot_be_part_of_an_address_is_refused(name: str) ->
 
 def test_other_model_names_are_accepted() -> None:
     assert load_params(PARAMS, ["tracking.model_name=Мій магазин 2"]).tracking.model_name == "Мій магазин 2"
+
+
+def test_files_with_ids_are_their_owners_unless_a_group_may_read_them() -> None:
+    private, shared = load_params(PARAMS), load_params(PARAMS, ["outputs.group_readable=true"])
+    assert (private.outputs.mode_with_ids, shared.outputs.mode_with_ids) == (0o600, 0o640)
+    # What may be read changes no result, so no state is built again.
+    allowed = load_params(PARAMS, ["engine.allowed_folders=[/srv/logs]"])
+    assert private.digest() == shared.digest() == allowed.digest()
