@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     from pipeline.config.errors import UserError
     from pipeline.report import terminal
+    from pipeline.stores.local.work_folders import own_temporary_files
 
     messages = terminal.messages()
     logging.basicConfig(format="%(message)s", handlers=[terminal.WarningHandler(messages)])
@@ -34,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.debug:
         warnings.filterwarnings("ignore")
     try:
-        with terminated_as_interrupted(), rare_garbage_collection(), terminal.TerminalProgress(messages) as progress:
+        with (
+            terminated_as_interrupted(),
+            own_temporary_files(),
+            rare_garbage_collection(),
+            terminal.TerminalProgress(messages) as progress,
+        ):
             outcome = options.run(options, progress)
         if isinstance(outcome, str):
             outcome = Outcome(outcome, 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet
 
 from pipeline.config.errors import UserError
 from pipeline.stores.local.locks import is_running
+from pipeline.stores.local.work_folders import delete_folder
 
 
 @contextmanager
@@ -71,10 +71,12 @@ def replacing_folder(folder: Path, *, marker: str) -> Iterator[Path]:
             ) from None
         raise
     finally:
-        shutil.rmtree(work, ignore_errors=True)
         if old.exists() and not folder.exists():
             old.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            delete_folder(work)
+        finally:
+            delete_folder(old)
 
 
 def _clean_up(folder: Path) -> None:
@@ -86,4 +88,4 @@ def _clean_up(folder: Path) -> None:
         if found[1] == "old" and not folder.exists():
             left.rename(folder)
         else:
-            shutil.rmtree(left, ignore_errors=True)
+            delete_folder(left)

@@ -115,9 +115,10 @@ def faults_after_kill(made: Workshop, command: Command, usual: Undisturbed) -> l
 
 def faults_after_end(made: Workshop, ended: Ended, usual: Undisturbed) -> list[str]:
     """A terminated command says so once, and leaves nothing behind; one that was too quick has ended as usual."""
-    if ended.code == usual.ended.code and STOPPED not in ended.errors:
-        return []
     faults = [f"terminated: left {name}" for name in leftovers(made)]
+    # Too late, or before and after the command's own work, when there is nothing to clean up.
+    if ended.code in (usual.ended.code, -signal.SIGTERM) and STOPPED not in ended.errors:
+        return faults
     if ended.code != 1 or ended.errors.count(STOPPED) != 1:
         faults.append(f"terminated: exit code {ended.code}: {ended.errors[-200:]}")
     if open_runs(made):

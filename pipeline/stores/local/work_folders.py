@@ -7,9 +7,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pipeline.config.errors import UserError
 from pipeline.stores.local.locks import LockedError, lock
 
 NEW_PREFIX, PREFIX, LOCK = ".new-kindred-", ".kindred-", "lock"
@@ -37,13 +38,44 @@ def work_folder(place: Path) -> Iterator[Path]:
             unlocked.rename(work)  # other commands match only the new name, so they never see it unlocked
             yield work
         finally:
-            shutil.rmtree(unlocked, ignore_errors=True)
-            shutil.rmtree(work, ignore_errors=True)
+            delete_folder(work if work.exists() else unlocked)
 
 
 def temporary_folder() -> AbstractContextManager[Path]:
     """A `work_folder` where the system has temporary files."""
     return work_folder(Path(tempfile.gettempdir()))
+
+
+@contextmanager
+def own_temporary_files() -> Iterator[None]:
+    """Let libraries write their temporary files to a `work_folder`, as MLflow leaves its own if it is killed.
+
+    Raises
+    ------
+    UserError
+        There is no folder for temporary files.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder())
+        except OSError as error:
+            raise UserError(
+                f"expected a writable folder for temporary files. {error.strerror}. Free some space, or name another "
+                "folder in the environment variable TMPDIR."
+            ) from None
+        before, tempfile.tempdir = tempfile.tempdir, str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder and what is in it, also if a signal comes meanwhile."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:  # an interrupted command ignores further signals
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def delete_leftovers(place: Path) -> None:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from pipeline.stores.local.work_folders import LOCK, MAX_NEW_SECONDS, NEW_PREFIX, PREFIX, work_folder
+from pipeline.config.errors import UserError
+from pipeline.stores.local.work_folders import (
+    LOCK,
+    MAX_NEW_SECONDS,
+    NEW_PREFIX,
+    PREFIX,
+    delete_folder,
+    own_temporary_files,
+    work_folder,
+)
 
 DIE = (
     "import os, sys; from pathlib import Path; from pipeline.stores.local.work_folders import work_folder\n"
@@ -47,3 +58,33 @@ def test_a_link_of_somebody_else_is_not_followed(tmp_path: Path) -> None:
     with work_folder(place):
         pass
     assert (precious / "file").read_text() == "kept" and not (precious / LOCK).exists()
+
+
+def test_temporary_files_of_libraries_are_deleted_with_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with own_temporary_files():
+        left = Path(tempfile.mkdtemp())
+        assert left.is_relative_to(tmp_path) and left.parent != tmp_path
+    assert tempfile.gettempdir() == str(tmp_path) and not list(tmp_path.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "none"))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="environment variable TMPDIR"), own_temporary_files():
+        pass
+
+
+def test_a_signal_while_a_folder_is_deleted_does_not_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, delete, calls = tmp_path / "folder", shutil.rmtree, []
+
+    def interrupted(path: Path, *, ignore_errors: bool) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        delete(path, ignore_errors=ignore_errors)
+
+    folder.mkdir()
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        delete_folder(folder)
+    assert not folder.exists()
