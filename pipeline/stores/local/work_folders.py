@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pipeline.config.errors import UserError
-from pipeline.stores.local.locks import LockedError, lock
+from pipeline.stores.local.locks import LockedError, is_running, lock
 
 NEW_PREFIX, PREFIX, LOCK = ".new-kindred-", ".kindred-", "lock"
-MAX_NEW_SECONDS = 3600.0
-"""A folder is new for an instant; older ones were left by a process that was killed in it."""
+"""A folder has the first name for an instant, with the id of its process; then the second one."""
 
 
 @contextmanager
@@ -30,7 +28,7 @@ def work_folder(place: Path) -> Iterator[Path]:
         The folder cannot be created.
     """
     place.mkdir(parents=True, exist_ok=True)
-    unlocked = Path(tempfile.mkdtemp(prefix=NEW_PREFIX, dir=place))
+    unlocked = Path(tempfile.mkdtemp(prefix=f"{NEW_PREFIX}{os.getpid()}-", dir=place))
     delete_leftovers(place)
     work = unlocked.with_name(unlocked.name.replace(NEW_PREFIX, PREFIX))
     with lock(unlocked / LOCK, wait=True):
@@ -87,7 +85,8 @@ def delete_leftovers(place: Path) -> None:
                     shutil.rmtree(leftover, ignore_errors=True)
     for leftover in place.glob(f"{NEW_PREFIX}*"):
         with suppress(OSError):
-            if _is_own(leftover) and time.time() - leftover.stat().st_mtime > MAX_NEW_SECONDS:
+            process = leftover.name.removeprefix(NEW_PREFIX).partition("-")[0]
+            if _is_own(leftover) and process.isdecimal() and not is_running(int(process)):
                 shutil.rmtree(leftover, ignore_errors=True)
 
 

@@ -15,7 +15,6 @@ import pytest
 from pipeline.config.errors import UserError
 from pipeline.stores.local.work_folders import (
     LOCK,
-    MAX_NEW_SECONDS,
     NEW_PREFIX,
     PREFIX,
     delete_folder,
@@ -40,10 +39,9 @@ def test_a_folder_is_private_and_deleted_at_the_end(tmp_path: Path) -> None:
 def test_folders_of_killed_commands_are_deleted_by_the_next(tmp_path: Path) -> None:
     died = subprocess.run([sys.executable, "-c", DIE, str(tmp_path)], check=False, cwd=Path(__file__).parents[4])
     assert died.returncode == 9 and len(list(tmp_path.iterdir())) == 1
-    old, new = tmp_path / f"{NEW_PREFIX}old", tmp_path / f"{NEW_PREFIX}new"
-    for folder, age in ((old, MAX_NEW_SECONDS + 60), (new, 0)):
+    old, new = tmp_path / f"{NEW_PREFIX}{2**22 + 1}-x", tmp_path / f"{NEW_PREFIX}{os.getppid()}-x"
+    for folder in (old, new):
         folder.mkdir()
-        os.utime(folder, (folder.stat().st_mtime - age,) * 2)
     with work_folder(tmp_path) as first, work_folder(tmp_path) as second:
         assert {*tmp_path.iterdir()} == {first, second, new}
     assert [*tmp_path.iterdir()] == [new]
