@@ -4,7 +4,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 TESTS := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test coverage test-fast lint types bench picture ui clean
+TRIES ?= 10
+
+.PHONY: demo test coverage test-fast lint types bench chaos picture ui clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements.txt pyproject.toml
@@ -47,6 +49,9 @@ types: $(READY)
 bench: demo/shop/shop.json              ## measure the tables of tests/benchmarks/RESULTS.md; takes an hour or more
 	@$(BIN)/python tests/benchmarks/run.py
 	@$(BIN)/python -W ignore tests/benchmarks/truth.py demo/shop
+
+chaos: $(READY)               ## kill, terminate, lock out and starve every command; TRIES of each kind; takes hours
+	@PYTHONPATH=. $(BIN)/python -W ignore tests/chaos/campaign.py $(TRIES)
 
 picture: $(READY)             ## the README's picture of the report; needs Chromium and the demo's report
 	@$(BIN)/python .github/picture.py outputs/report.html .github/report.png

@@ -772,7 +772,7 @@ def read_model(folder: Path) -> dict[str, Any]:
 
 def _read_facet(folder: Path) -> dict[str, Any]:
     model: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+    with (folder / "arrays.npz").open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
         for name in arrays.files:
             section, _, key = name.partition(".")
             model[section][key] = arrays[name]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     from pipeline.config.errors import UserError
     from pipeline.report import terminal
+    from pipeline.stores.local.work_folders import own_temporary_files
 
     messages = terminal.messages()
     logging.basicConfig(format="%(message)s", handlers=[terminal.WarningHandler(messages)])
@@ -32,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.debug:
         warnings.filterwarnings("ignore")
     try:
-        with rare_garbage_collection(), terminal.TerminalProgress(messages) as progress:
+        with (
+            terminated_as_interrupted(),
+            own_temporary_files(),
+            rare_garbage_collection(),
+            terminal.TerminalProgress(messages) as progress,
+        ):
             outcome = options.run(options, progress)
         if isinstance(outcome, str):
             outcome = Outcome(outcome, 0)
@@ -55,6 +63,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILURE
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl+C does: runs are closed, and what was begun is deleted."""
+
+    def interrupt(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not to be interrupted
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

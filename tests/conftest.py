@@ -104,7 +104,7 @@ def mlflow_store(build_once: BuildOnce) -> Path:
         from pipeline.stores import mlflow_runs
 
         overrides = (f"tracking.uri=sqlite:///{folder / 'mlflow.db'}", f"tracking.artifacts={folder / 'artifacts'}")
-        mlflow_runs.open_store(load_params(PARAMS, overrides))
+        mlflow_runs.open_store(load_params(PARAMS, overrides), create=True)
 
     return build_once("store", make)[0]
 

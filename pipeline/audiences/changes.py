@@ -21,6 +21,7 @@ from pipeline.audiences.storage import dated_file, dated_files
 from pipeline.config.params import Params
 from pipeline.report.terminal import counted
 from pipeline.stores import files
+from pipeline.stores.local.file_names import as_glob
 from pipeline.stores.writers import write_table
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def keep_score_changes(con: Backend, scores: pa.Table, replaced: Path, params: P
         return None
     members, warnings = _members_before_and_now(con, previous, current, params)
     paths = kept_changes(outputs, until=params.as_of - timedelta(seconds=1))
-    earlier = con.read_parquet([str(path) for path in paths]) if paths else None
+    earlier = con.read_parquet([as_glob(path) for path in paths]) if paths else None
     changed = con.to_pyarrow(score_changes(con, previous, current, earlier, members=members))
     of_moment = changed
     if before.to_pydatetime() == params.as_of:

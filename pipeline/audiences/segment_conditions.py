@@ -13,6 +13,7 @@ from pipeline.audiences.selection import AudienceError, Condition
 from pipeline.config.sections.audiences import Bounds
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.mlflow_runs import RunStore
+from pipeline.stores.store_errors import TrackingError
 
 Names = Mapping[str, str]
 """segment_id -> name."""
@@ -42,7 +43,7 @@ def read_history(runs: RunStore, run_id: str) -> SegmentHistory:
     try:
         rows = mlflow_runs.read_run(runs, run_id).summary.get("segments", [])
         lineage = mlflow_runs.read_lineage(runs, run_id, mlflow_runs.LINEAGE)
-    except mlflow_runs.TrackingError:
+    except TrackingError:
         return SegmentHistory()
     names = {row["segment_id"]: row["name"] for row in rows}
     return SegmentHistory(names, lineage, model_registry.given_names(runs))

@@ -23,7 +23,7 @@ def backtest(params: Params, *, progress: Progress) -> str:
         for warning in warnings:
             log.warning("%s", warning)
         result = run_backtest(session.con, source, fit_params, progress=progress)
-    store = mlflow_runs.open_store(params)
+    store = mlflow_runs.open_store(params, create=True)
     close_stale_runs(store)
     with start_run(store, name=f"Backtest of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:
         run.describe("How well interests from before a cutoff predict the purchases after it; see backtest.json.")

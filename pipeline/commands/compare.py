@@ -20,6 +20,7 @@ from pipeline.scoring.flow import flows
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.mlflow_runs import LINEAGE, RunStore
 from pipeline.stores.run_log import start_run
+from pipeline.stores.store_errors import TrackingError
 
 PAGE = "compare.html"
 
@@ -42,9 +43,7 @@ def compare(params: Params, runs: Sequence[str], *, flow: bool, progress: Progre
     store = mlflow_runs.open_store(params)
     ids = list(dict.fromkeys(mlflow_runs.full_run_id(store, run) for run in runs))
     if len(ids) < 2:
-        raise mlflow_runs.TrackingError(
-            "kindred compare: expected at least two different runs. Run `make ui` to see their ids."
-        )
+        raise TrackingError("kindred compare: expected at least two different runs. Run `make ui` to see their ids.")
     champion, given = model_registry.champion_run(store), model_registry.given_names(store)
     read_runs = [_read(store, run, is_champion=run == champion) for run in ids]
     share_lineage = [bool(run.line & following.line) for run, following in pairwise(read_runs)]
@@ -80,7 +79,7 @@ def _read(store: RunStore, run_id: str, *, is_champion: bool) -> ComparedRun:
     summary = read_summary(run_id, record.summary) if record.summary.get("segments") else None
     try:
         line = {str(row["run_id"]) for row in mlflow_runs.read_lineage(store, run_id, LINEAGE)}
-    except mlflow_runs.TrackingError:  # the lineage file is damaged
+    except TrackingError:  # the lineage file is damaged
         line = set()
     return ComparedRun(
         label=run_id[:SHORT_ID] + (" (champion)" if is_champion else ""),

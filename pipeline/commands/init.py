@@ -50,7 +50,7 @@ def init(places: Sequence[Path], *, preset: str | None, out: Path, overwrite: bo
     base = load_params(BASE)
     with connect(base.engine, folder=out.parent) as con:
         described = describe(con, load_tables(con, base, files), preset, folder=out.parent)
-    write_text(out, params_text(described, out=out, as_of=NOT_YET))
+    write_text(out, params_text(described, out=out, as_of=NOT_YET, files=files))
     progress("reading and checking")
     try:
         reading = _read(out)
@@ -64,7 +64,7 @@ def init(places: Sequence[Path], *, preset: str | None, out: Path, overwrite: bo
             f"Long after all others, which end on {reading.end.last_at:%Y-%m-%d}: "
             f"{counted(reading.end.stray_count, 'event')}, probably with wrong times. as_of leaves them out."
         )
-    write_text(out, params_text(described, out=out, as_of=_midnight_after(reading.end.last_at)))
+    write_text(out, params_text(described, out=out, as_of=_midnight_after(reading.end.last_at), files=files))
     return _as_text(described, reading, out)
 
 

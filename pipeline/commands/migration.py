@@ -143,8 +143,8 @@ def write(
     on_page, in_terminal = _contents(migration_tables, params, names, warnings, page_notes)
     html = out.with_name(f"{out.stem}.html")
     rendered = render_template("moves.html.j2", words=words, **on_page)
-    for path, table in tables.values():
-        write_table(path, _arrow(table))
+    for name, (path, table) in tables.items():
+        write_table(path, _arrow(table), mode=params.outputs.mode_with_ids if name == "history" else None)
     files.write_text(html, rendered)
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),

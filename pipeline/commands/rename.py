@@ -12,6 +12,7 @@ from pipeline.report import publish
 from pipeline.report.next_steps import command
 from pipeline.segmentation.name_proposals import clean_name
 from pipeline.stores import files, mlflow_runs, model_registry
+from pipeline.stores.store_errors import TrackingError
 
 
 def rename(params: Params, segment: str, name: str | None) -> str:
@@ -32,16 +33,22 @@ def rename(params: Params, segment: str, name: str | None) -> str:
         with mlflow_runs.one_at_a_time(params):  # two renames at once could give two segments the same name
             champion = model_registry.load_model(store, params.tracking.champion_uri)
             renamable, taken = current_names(store, params, champion.run_id)
-            segment_id = _find_segment(segment, renamable, champion.uri)
+            # A renaming that was interrupted is found by the name that the segment had before it.
+            unfinished, old_name = model_registry.unfinished_renaming(store)
+            is_again = unfinished in renamable and segment == old_name and segment not in renamable.values()
+            segment_id = unfinished if is_again else _find_segment(segment, renamable, champion.uri)
+            before = old_name if is_again else renamable[segment_id]
             clean = clean_name(name) if name is not None else None
             if clean in [current for other_id, current in taken.items() if other_id != segment_id]:
                 raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
-            model_registry.set_given_name(store, segment_id, clean)
+            with model_registry.renaming(store, segment_id, before):
+                model_registry.set_given_name(store, segment_id, clean)
+                report = _update_report(store, params, champion.run_id)
         change = f"is now called {clean!r}" if clean else "has its automatic name again"
         return "\n".join(
             [
-                f"{segment_id} ({renamable[segment_id]}) {change} in all future scores, reports and trainings",
-                _update_report(store, params, champion.run_id),
+                f"{segment_id} ({before}) {change} in all future scores, reports and trainings",
+                report,
                 f"Next     {command(params, 'score')}    # existing scores keep the old name",
             ]
         )
@@ -72,7 +79,7 @@ def names_in(store: mlflow_runs.RunStore, params: Params, run_id: str) -> dict[s
     """segment_id -> name in ``params.language`` for the segments of a run; empty if the run was deleted."""
     try:
         summary = mlflow_runs.read_run(store, run_id).summary
-    except mlflow_runs.TrackingError:
+    except TrackingError:
         return {}
     return _names(summary.get("segments", []), model_registry.given_names(store), params.language)
 

@@ -13,9 +13,9 @@ from pipeline.audiences.changes import CHANGE_KEY, ChangeCounts, changes_of, kee
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.drift.value_drift import moved_shares
 from pipeline.ingest.files.raw_tables import source_files
 from pipeline.profiles.search_queries import counts_text
-from pipeline.profiles.value_drift import moved_shares
 from pipeline.report.next_steps import command
 from pipeline.report.terminal import align_columns, counted, paragraphs
 from pipeline.report.texts.wording import wording
@@ -116,7 +116,7 @@ def score(
     target = target_tables(params) if is_usual else None
     if target is not None:
         target.require_usable()
-    with workspace(params) as session:
+    with workspace(params, out=out) as session:
         trained = open_model(session, model_uri)
         measured = _measure(session, trained, out, update=update, progress=progress)
         progress("scoring")
@@ -134,7 +134,7 @@ def score(
         warnings = (
             sanity_checks.check_as_of_age(params, measured.reading)
             + sanity_checks.check_model(params, trained.params, signs)
-            + sanity_checks.check_group_cuts(moved_shares(measured.measures, as_trained), as_trained)
+            + sanity_checks.check_group_cuts(moved_shares(session.con, measured.measures, as_trained), as_trained)
         )
         progress("writing")
         table = score_table(profiles, predicted, as_trained, trained.model)
@@ -221,7 +221,7 @@ def _another_shop(trained: TrainedModel, signs: Sequence[str], out: Path) -> Use
 
 
 def _write(out: Path, table: pa.Table, params: Params, trained: TrainedModel, measured: MeasurementResult) -> None:
-    write_table(out, table)
+    write_table(out, table, mode=params.outputs.mode_with_ids)
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),
         run_id=trained.model.run_id,

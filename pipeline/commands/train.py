@@ -112,7 +112,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
         con, folder = session.con, session.folder
         params, log = _read(con, params, folder, sweep=sweep, progress=progress)
         facets, facet_notes = _usable_facets(log, params)
-        store = session.store
+        store = mlflow_runs.open_store(session.params, create=True)
         close_stale_runs(store)
         with start_run(store, name=f"Training of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:
             champion = champion_assignments(store, log.profiles, params)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from models.saved_segmentation import Segmentation, input_columns
 from models.scorer import IS_UNUSUAL
 from pipeline.config.params import Params
@@ -19,7 +16,8 @@ from pipeline.report.pages.markdown import as_markdown
 from pipeline.report.publish import flat_segments
 from pipeline.report.summary import Summary
 from pipeline.segmentation.training_summary import TrainingFindings, metrics
-from pipeline.stores import model_registry
+from pipeline.stores import model_files, model_registry
+from pipeline.stores.local.work_folders import temporary_folder
 from pipeline.stores.mlflow_runs import LINEAGE
 from pipeline.stores.run_log import OpenRun
 
@@ -97,11 +95,10 @@ def log_trained_model(run: OpenRun, params: Params, findings: TrainingFindings, 
     profiles = findings.profiles
     facets = {facet.segments.facet.name: facet.segments.model for facet in findings.facets}
     segmentation = Segmentation(facets, findings.expected_value.model)
-    with tempfile.TemporaryDirectory(prefix="kindred-") as temporary:
-        folder = Path(temporary)
-        segmentation.save(folder / model_registry.MODEL_FOLDER)
-        save_shop(profiles.shop, params.without_folders(), folder / model_registry.SHOP_FOLDER)
-        reference_of(findings, params).save(folder / model_registry.SHOP_FOLDER)
+    with temporary_folder() as folder:
+        segmentation.save(folder / model_files.MODEL_FOLDER)
+        save_shop(profiles.shop, params.without_folders(), folder / model_files.SHOP_FOLDER)
+        reference_of(findings, params).save(folder / model_files.SHOP_FOLDER)
         columns = [*input_columns(profiles.shop.spec.columns()), *([IS_UNUSUAL] if profiles.caps else [])]
         example = profiles.table[columns].head(0)
         predicted = segmentation.predict(profiles.table.head(5)).head(0)

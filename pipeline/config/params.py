@@ -20,6 +20,7 @@ from pipeline.config.errors import ParamsError, without_passwords
 from pipeline.config.sections.audiences import AudienceParams, ContactsTable
 from pipeline.config.sections.drift import DriftParams
 from pipeline.config.sections.outliers import OutlierParams
+from pipeline.config.sections.outputs import OutputsParams
 from pipeline.config.sections.profiles import (
     BacktestParams,
     CalendarParams,
@@ -43,12 +44,13 @@ from pipeline.config.sections.segments import (
     SweepParams,
 )
 from pipeline.config.sections.source import ChecksParams, SourceParams, Table
-from pipeline.config.types import DatabaseVariable, Language, NonNegative, Section, Share
+from pipeline.config.types import Language, NonNegative, Section, Share
 
 COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 """First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
 
 
+NOT_IN_MODEL_NAMES = "/\\:@%'\"`"
 AS_OF_FORM = "expected a date and time with an offset, such as {}T00:00:00Z"
 
 
@@ -59,6 +61,8 @@ class EngineParams(Section):
     threads: Annotated[int, Field(ge=0)]
     temp_directory: str | None
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
+    # Not part of the digest: they change no result.
+    allowed_folders: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     _params_folder: Path = PrivateAttr(default=Path())
 
     @property
@@ -74,36 +78,22 @@ class ScoreParams(Section):
     hysteresis: Share = 0.0
 
 
-class TablesParams(Section):
-    """Where scores, changes and audiences are also written as tables: a schema of PostgreSQL, or a folder."""
-
-    uri: DatabaseVariable | None = None
-    schema_name: Annotated[str, Field(min_length=1, max_length=63)] = "kindred"
-    delta: str | None = None
-
-    @model_validator(mode="after")
-    def _one_target(self) -> TablesParams:
-        if (self.uri is None) == (self.delta is None):
-            raise ValueError("expected exactly one of `uri` (of PostgreSQL) and `delta` (a folder)")
-        return self
-
-
-class OutputsParams(Section):
-    """Locations of results."""
-
-    folder: str
-    scores: Annotated[str, Field(pattern=r"\.(parquet|csv)$")]
-    # Not part of a model: it says what is done with its scores.
-    tables: Annotated[TablesParams | None, Field(exclude=True)] = None
-
-
 class TrackingParams(Section):
     """MLflow."""
 
     uri: str
     artifacts: str
     experiment: str
-    model_name: str
+    model_name: Annotated[str, Field(max_length=200)]
+
+    @field_validator("model_name")
+    @classmethod
+    def _usable_name(cls, value: str) -> str:
+        if not value.strip() or not value.isprintable() or set(value) & set(NOT_IN_MODEL_NAMES):
+            raise ValueError(
+                f"expected a name without any of {' '.join(NOT_IN_MODEL_NAMES)}, as it is part of addresses"
+            )
+        return value
 
     @property
     def champion_uri(self) -> str:

@@ -15,7 +15,7 @@ from pipeline.config.errors import UserError
 from pipeline.forgetting.tables import Forgotten, count_rows, write_without
 from pipeline.profiles.seasonality import period_totals
 from pipeline.scoring import state
-from pipeline.scoring.state_manifest import MANIFEST, EventsPart, Manifest, MeasuresFile, StateFile
+from pipeline.scoring.state_manifest import MANIFEST, EventsPart, Manifest, MeasuresFile, StateFile, is_intact
 from pipeline.scoring.trained_model import open_model
 from pipeline.stores import files
 from pipeline.stores.database import materialise
@@ -25,9 +25,10 @@ from pipeline.stores.workspace import Workspace
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of the state; None if there is none, or none that an update could use."""
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError):
         return None
+    return manifest if all(is_intact(folder, entry) for entry in manifest.listed()) else None
 
 
 def delete_leftovers(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +28,7 @@ from pipeline.page.wording import LANGUAGES, PageWording, segment_texts
 from pipeline.report.next_steps import command
 from pipeline.report.publish import SEGMENTS_JSON
 from pipeline.stores import writers
+from pipeline.stores.local.work_folders import temporary_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLE = TEMPLATES / "page.css"
@@ -162,8 +162,8 @@ class Pages:
                 audience = scores.audience(form.definition)
             except AudienceError:
                 return self._page(request, language, "message", status=404, text="page.audience.nobody")
-        with tempfile.TemporaryDirectory(prefix="kindred-") as folder:
-            path = Path(folder) / "audience.csv"
+        with temporary_folder() as folder:
+            path = folder / "audience.csv"
             writers.write_table(path, audience.table.drop(columns="group"), mode=0o600)
             content = path.read_bytes()
         name = f"kindred-audience-{audience.as_of:%Y-%m-%d}.csv"

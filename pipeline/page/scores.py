@@ -19,6 +19,7 @@ from pipeline.audiences.selection import CATEGORY, LEVEL_END, Condition, categor
 from pipeline.config.errors import UserError
 from pipeline.config.sections.audiences import AudienceParams
 from pipeline.stores.database import materialise
+from pipeline.stores.local.file_names import as_glob
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -87,7 +88,7 @@ class Scores:
         status = self.path.stat()
         if self._version == (version := (status.st_mtime_ns, status.st_size)):
             return
-        read = self.con.read_parquet(self.path)
+        read = self.con.read_parquet(as_glob(self.path))
         columns = [column for column in read.columns if column not in UNUSED_COLUMNS]
         self.counted = tuple(column for column in COUNTED_COLUMNS if column in columns)
         self.money = tuple(column for column in MONEY_COLUMNS if column in columns)
@@ -192,7 +193,7 @@ class Scores:
 
     def changes(self, path: Path) -> pd.DataFrame:
         """column, before, after, customer_count of a file of `pipeline.audiences.changes`; most customers first."""
-        moves = self.con.read_parquet(path)
+        moves = self.con.read_parquet(as_glob(path))
         counted = moves.group_by("column", "before", "after").aggregate(customer_count=moves.count())
         return self.con.to_pandas(counted).sort_values(
             ["customer_count", "before", "after"], ascending=[False, True, True]

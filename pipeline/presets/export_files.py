@@ -16,6 +16,7 @@ from pipeline.ingest.columns.texts import is_nested
 from pipeline.ingest.files.formats import FileError, file_kind
 from pipeline.ingest.files.raw_tables import read_raw
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
+from pipeline.stores.local.file_names import as_glob
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -138,7 +139,7 @@ def _nested_json(con: Backend, path: Path) -> dict[str, str] | None:
         return None
     try:
         described = con.con.execute(
-            f"describe from read_json({literal(str(path))}, sample_size = {SNIFFED_OBJECTS})"
+            f"describe from read_json({literal(as_glob(path))}, sample_size = {SNIFFED_OBJECTS})"
         ).fetchall()
     except duckdb.Error:
         return None  # the reader of lines says what is wrong

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -18,11 +18,13 @@ NOT_YET = "2099-12-31T00:00:00Z"
 COMMENT_COLUMN, WIDTH = 34, 118
 
 
-def params_text(described: Description, *, out: Path, as_of: str) -> str:
+def params_text(described: Description, *, out: Path, as_of: str, files: Sequence[Path] = ()) -> str:
     """The params file ``out`` as text: what the export needs, over `BASE`.
 
     Parameters
     ----------
+    files : sequence of Path
+        Those of the export. If a query reads them and they lie elsewhere, their folders are allowed.
     as_of : str
         ISO 8601, UTC.
     """
@@ -41,10 +43,18 @@ def params_text(described: Description, *, out: Path, as_of: str) -> str:
         "  events:",
         *_settings(described.events, described.comments, indent="    "),
         *_settings(described.source, described.comments, indent="  "),
+        *_allowed_folders(described, out, files),
         *_setting("tracking", {"model_name": name}, "otherwise training continues from the demo's model"),
         *_setting("outputs", {"folder": f"{name}_outputs", "scores": f"{name}_outputs/scores.parquet"}),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _allowed_folders(described: Description, out: Path, files: Sequence[Path]) -> Iterator[str]:
+    folders = {str(file.resolve().parent) for file in files if not file.resolve().is_relative_to(out.parent.resolve())}
+    tables = [described.events, *described.source.values()]
+    if folders and any(isinstance(table, Mapping) and "query" in table for table in tables):
+        yield from _setting("engine", {"allowed_folders": sorted(folders)}, "where the queries find the export")
 
 
 def own_folders(out: Path) -> tuple[Path, ...]:

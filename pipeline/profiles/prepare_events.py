@@ -54,8 +54,8 @@ class PreparedEvents:
     events : expression
         All event columns, with customer numbers and the interest column.
     observed : table
-        `OBSERVED_COLUMNS` of the events, with visits, normalised queries, and channels in lower case, because they become
-        column names, which a database does not distinguish by case.
+        `OBSERVED_COLUMNS` of the events, with visits and normalised queries. Channels are in lower case, because they
+        become column names, which a database does not distinguish by case.
     has_session_ids : bool
         Whether visits come from the log; otherwise they are derived from gaps.
     """

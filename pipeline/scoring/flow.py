@@ -22,8 +22,8 @@ from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
-from pipeline.stores.database import connect
 from pipeline.stores.mlflow_runs import RunStore
+from pipeline.stores.workspace import confined_database
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -88,7 +88,7 @@ def flows(
     """
     try:
         models = [f"models:/{store.model_name}/{model_registry.version_of_run(store, run)[1]}" for run in runs]
-        with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
+        with confined_database(params) as con:
             progress("reading and checking")
             source = read_source(con, params, rejected_path=None)
             assigned = []

@@ -95,6 +95,8 @@ def measure_incrementally(
     saved = load(task.folder, fingerprint, params.as_of)
     # Customers whose ids were joined or left out since are in the saved measures.
     manifest = saved if saved and saved.customers_sha256 == fingerprint.customers_sha256 else None
+    if manifest is not None:
+        state.require_columns(task.folder, manifest)
     read = (
         _read_whole_log(task, fingerprint, is_rebuilt=saved is not None)
         if manifest is None

@@ -21,17 +21,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.events import EVENT_SCHEMA, ObservationWindow
 from pipeline.ingest.sql import literal
-from pipeline.scoring.state_manifest import MANIFEST, EventsPart, Manifest, MeasuresFile, StateFile, StateFingerprint
+from pipeline.scoring.state_manifest import (
+    MANIFEST,
+    REMEDY,
+    EventsPart,
+    Manifest,
+    MeasuresFile,
+    StateError,
+    StateFile,
+    StateFingerprint,
+)
 from pipeline.stores import files
 from pipeline.stores.database import TEMPORARY
+from pipeline.stores.local.file_names import as_glob
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 FOLDER = "state"
+PRODUCT_COLUMNS = ("product_id", "category_path", "brand")
 SEASON_SUMS = "season_sums"
 """Table of `pipeline.profiles.seasonality.period_totals`."""
 OWN_PREFIXES = ("measures-", "events-", "products-", "seasons-", files.TEMPORARY)
@@ -87,6 +100,29 @@ class NumberedFiles:
         return int(self.con.con.execute(f"select count(*) from {rows}").fetchone()[0])
 
 
+def require_columns(folder: Path, manifest: Manifest) -> None:
+    """Refuse files that are as the manifest lists them, but hold other tables.
+
+    Raises
+    ------
+    StateError
+        A file lacks a column.
+    """
+    required = [
+        *((entry, ("customer_id", "measured_at")) for entry in manifest.measures),
+        *((entry, (*EVENT_SCHEMA,)) for entry in manifest.events),
+        (manifest.seasons, ("period", "product_id", "category_path")),
+        *([(manifest.products, PRODUCT_COLUMNS)] if manifest.products else []),
+    ]
+    for entry, columns in required:
+        try:
+            names = pq.read_schema(folder / entry.file).names
+        except (pa.ArrowException, OSError):
+            names = []
+        if not {*columns} <= {*names}:
+            raise StateError(f"{folder / entry.file}: this file of the state holds another table. {REMEDY}")
+
+
 def parts_before(parts: Sequence[EventsPart], moment: datetime) -> list[EventsPart]:
     """The event parts before ``moment``; a part that spans it is cut."""
     cut = [part.model_copy(update={"until": min(part.until, moment)}) for part in parts]
@@ -130,7 +166,7 @@ def _view(con: Backend, name: str, query: str) -> ir.Table:
 
 
 def _rows(folder: Path, entry: StateFile) -> str:
-    return f"read_parquet({literal(str(folder / entry.file))})"
+    return f"read_parquet({literal(as_glob(folder / entry.file))})"
 
 
 def _span(start: datetime, until: datetime) -> str:
@@ -152,7 +188,7 @@ def save(con: Backend, folder: Path, previous: Manifest | None, night: Night) ->
         older_row_count=night.older_row_count,
         measures=_append_or_rewrite_measures(new, previous.measures if previous else ()),
         events=_merge_small_parts(new, night),
-        products=new.write("products", "select product_id, category_path, brand from products order by product_id")
+        products=new.write("products", f"select {', '.join(PRODUCT_COLUMNS)} from products order by product_id")
         if night.has_products
         else None,
         seasons=write_seasons(new),

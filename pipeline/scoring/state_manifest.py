@@ -114,6 +114,12 @@ class Manifest(StateFingerprint):
         return self.model_dump(mode="json")
 
 
+def is_intact(folder: Path, entry: StateFile) -> bool:
+    """Whether a file of the state is in its folder, which a link may lead out of, and as it was written."""
+    file = folder / entry.file
+    return file.is_file() and not file.is_symlink() and files.file_digest(file) == entry.sha256
+
+
 def load(folder: Path, fingerprint: StateFingerprint, as_of: datetime) -> Manifest | None:
     """The manifest, after checking that every file it lists is present and intact; None if there is no state.
 
@@ -148,6 +154,6 @@ def load(folder: Path, fingerprint: StateFingerprint, as_of: datetime) -> Manife
         raise StateError(f"{path}: expected event parts that follow one another; they overlap. {REMEDY}")
     for entry in manifest.listed():
         file = folder / entry.file
-        if not file.is_file() or files.file_digest(file) != entry.sha256:
+        if not is_intact(folder, entry):
             raise StateError(f"{file}: this file of the state is missing or damaged. {REMEDY}")
     return manifest

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pipeline.config.errors import UserError
 from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.profiles.shop import Shop, load_shop
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.model_registry import LoadedModel
+from pipeline.stores.store_errors import TrackingError
 from pipeline.stores.workspace import Workspace
 
 
@@ -54,7 +56,15 @@ def open_model(session: Workspace, uri: str) -> TrainedModel:
         There is none, or another version of Kindred trained it.
     """
     model = model_registry.load_model(session.store, uri)
-    shop, trained = load_shop(model.shop_folder, session.params.folder)
+    try:
+        shop, trained = load_shop(model.shop_folder, session.params.folder)
+    except UserError:
+        raise
+    except Exception as error:  # what a damaged file raises depends on the damage
+        raise UserError(
+            f"{model.uri}: expected what the model learned about the shop, but its files are damaged "
+            f"({type(error).__name__}). Restore them from a backup, or train again."
+        ) from None
     return TrainedModel(model, shop, trained)
 
 
@@ -70,7 +80,7 @@ def segments_at_training(session: Workspace, trained: TrainedModel) -> dict[str,
     """segment_id -> the segment at training, for all facets; empty if the run that trained the model was deleted."""
     try:
         summary = mlflow_runs.read_run(session.store, trained.model.run_id).summary
-    except mlflow_runs.TrackingError:
+    except TrackingError:
         return {}
     return {
         segment["segment_id"]: SegmentAtTraining(segment["customer_share"], (segment.get("rule") or {}).get("text"))

@@ -35,6 +35,7 @@ from pipeline.report.terminal import counted
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.mlflow_runs import LINEAGE, RunStore
+from pipeline.stores.store_errors import TrackingError
 
 MIN_SHARED_INTERESTS = 0.5
 """A champion with a smaller share of its interests in today's profile had another shop or another category tree."""
@@ -254,7 +255,7 @@ def earlier_lineage(store: RunStore, run_id: str, facet: Facet) -> tuple[tuple[L
     try:
         rows = mlflow_runs.read_lineage(store, run_id, LINEAGE)
         return tuple(LineageRow.from_dict(row) for row in rows if row["facet"] == facet.name), ""
-    except mlflow_runs.TrackingError as error:
+    except TrackingError as error:
         return (), (
             f" Warning: {error} The history of segments up to that training is lost. Ids and names are kept, because "
             "they come from the champion's model."

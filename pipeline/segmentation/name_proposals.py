@@ -252,8 +252,8 @@ def _name(text: object) -> str:
     if not isinstance(text, str):
         raise UserError("expected the name to be a text")
     clean = " ".join(text.split())
-    if len(text.strip().splitlines()) != 1 or not clean.isprintable() or clean.startswith("-"):
-        raise UserError("expected one line of printable characters that does not begin with a dash")
+    if len(text.strip().splitlines()) != 1 or clean.startswith("-"):
+        raise UserError("expected one line that does not begin with a dash")
     return clean_name(clean)
 
 
@@ -263,11 +263,13 @@ def clean_name(name: str) -> str:
     Raises
     ------
     UserError
-        It is empty or too long.
+        It is empty or too long, or has characters that cannot be seen.
     """
     clean = " ".join(name.split())
     if not clean:
         raise UserError("expected a name that is not empty. To remove a name given by hand, use --reset.")
     if len(clean) > MAX_NAME_CHARS:
         raise UserError(f"expected a name of at most {MAX_NAME_CHARS} characters, found {len(clean)}.")
+    if not clean.isprintable():  # control characters reach the terminal, and bidirectional ones reorder what it shows
+        raise UserError("expected a name of printable characters, found control or formatting characters.")
     return clean

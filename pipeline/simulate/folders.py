@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pipeline.config.errors import UserError
+from pipeline.stores.local.locks import is_running
+from pipeline.stores.local.work_folders import delete_folder
 
 
 @contextmanager
@@ -50,6 +52,7 @@ def replacing_folder(folder: Path, *, marker: str) -> Iterator[Path]:
             f"{folder}: expected a new folder, an empty one, or one with a simulated shop ({marker}). Got other files, "
             "which were not changed; choose another folder with --out."
         )
+    _clean_up(folder)
     work, old = (folder.with_name(f".{what}-{os.getpid()}-{folder.name}") for what in ("part", "old"))
     try:
         work.mkdir(parents=True)
@@ -68,7 +71,21 @@ def replacing_folder(folder: Path, *, marker: str) -> Iterator[Path]:
             ) from None
         raise
     finally:
-        shutil.rmtree(work, ignore_errors=True)
         if old.exists() and not folder.exists():
             old.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            delete_folder(work)
+        finally:
+            delete_folder(old)
+
+
+def _clean_up(folder: Path) -> None:
+    """Delete what killed commands left next to ``folder``, and put back the old folder if one had taken it away."""
+    for left in folder.parent.glob(".*"):
+        found = re.fullmatch(r"\.(part|old)-(\d+)-(.+)", left.name)
+        if found is None or found[3] != folder.name or is_running(int(found[2])):
+            continue
+        if found[1] == "old" and not folder.exists():
+            left.rename(folder)
+        else:
+            delete_folder(left)

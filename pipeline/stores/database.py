@@ -6,7 +6,7 @@ import errno
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +20,22 @@ import pyarrow.compute as pc
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import EngineParams
-from pipeline.stores.locks import LockedError, lock
+from pipeline.stores.local.work_folders import work_folder
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
 
-WORK_PREFIX, LOCK = ".kindred-", "lock"
 BATCH_ROWS = 100_000
+MAX_FULL_BYTES = 2**26
+"""A disk with more free space than this is not the one that was full."""
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 LIMIT_VARIABLE = "engine_memory_limit"
 """Database variable that holds engine.memory_limit in bytes."""
 MAX_DATABASE_SHARE, MIN_DATABASE_SHARE = 0.85, 0.2
 """Shares of engine.memory_limit: the most the database may use, and the least it keeps next to any table."""
+CHANGED_SETTINGS = ("memory_limit", "preserve_insertion_order")
+"""Settings that Kindred itself changes while it works."""
 TEMPORARY = ("temp", "main")
 """Catalog and schema of temporary tables and views."""
 
@@ -56,11 +59,23 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
         There is too little memory or disk space, or the folder cannot be used; names the parameter to change.
     """
     place = (params.temp_folder or folder).resolve()
-    with _work_folder(place) as work:
-        con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
+    with ExitStack() as stack:
         try:
+            work = stack.enter_context(work_folder(place))
+        except OSError as error:
+            raise EngineError(
+                f"expected a writable folder for intermediate tables at {place}. {error.strerror}. Name another in "
+                "engine.temp_directory."
+            ) from None
+        try:
+            con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
+            stack.callback(con.disconnect)
             _configure(con, params)
             yield con
+        except RuntimeError as error:
+            if not is_interrupted(error):
+                raise
+            raise KeyboardInterrupt from None
         except duckdb.OutOfMemoryException:
             raise EngineError(
                 f"engine.memory_limit ({params.memory_limit}) and the free space of {place} (up to "
@@ -68,14 +83,13 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
                 "name a larger disk in engine.temp_directory."
             ) from None
         except (duckdb.IOException, OSError) as error:
-            if not is_disk_full(error):
+            # The disk of something else may be full, such as that of the run's artifacts.
+            if not is_disk_full(error) or shutil.disk_usage(place).free > MAX_FULL_BYTES:
                 raise
             raise EngineError(
                 f"expected space for intermediate tables in {place}, but the disk is full. Free some space, or name a "
                 "larger disk in engine.temp_directory."
             ) from None
-        finally:
-            con.disconnect()
 
 
 def _configure(con: Backend, params: EngineParams) -> None:
@@ -95,33 +109,57 @@ def _configure(con: Backend, params: EngineParams) -> None:
     leave_room(con, 0.0)
 
 
-@contextmanager
-def _work_folder(place: Path) -> Iterator[Path]:
-    """A folder that is locked while its command runs; an unlocked one was left by a killed command and is deleted."""
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        unlocked = Path(tempfile.mkdtemp(prefix=".new-kindred-", dir=place))
-    except OSError as error:
-        raise EngineError(
-            f"expected a writable folder for intermediate tables at {place}. {error.strerror}. Name another in "
-            "engine.temp_directory."
-        ) from None
-    for leftover in place.glob(f"{WORK_PREFIX}*"):
-        with suppress(LockedError, OSError), lock(leftover / LOCK, wait=False):
-            shutil.rmtree(leftover, ignore_errors=True)
-    work = unlocked.with_name(unlocked.name.replace(".new-kindred-", WORK_PREFIX))
-    with lock(unlocked / LOCK, wait=True):
+def confine(con: Backend, allowed: Iterable[str]) -> None:
+    """Let the database read and write below some folders only, whatever SQL a params file has; for good.
+
+    Parameters
+    ----------
+    allowed : iterable of str
+        Absolute folders, and addresses such as https://example.org/shop/, for which DuckDB's httpfs must be available.
+
+    Raises
+    ------
+    EngineError
+        An address is allowed, and httpfs is neither installed nor can be downloaded.
+    """
+    places = sorted({str(_database_folder(con.con)), *allowed})
+    if any("://" in place for place in places):
         try:
-            unlocked.rename(work)  # other commands match only the new name, so they never see it unlocked
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            con.con.execute("install httpfs; load httpfs")
+        except duckdb.Error:
+            raise EngineError(
+                "engine.allowed_folders: expected DuckDB's extension httpfs, which reads addresses, but it can be "
+                "neither found nor downloaded. Remove the addresses, or run `install httpfs` in DuckDB."
+            ) from None
+    listed = ", ".join("'" + place.replace("'", "''") + "'" for place in places)
+    con.con.execute(
+        f"SET allowed_directories = [{listed}]; SET autoinstall_known_extensions = false; "
+        f"SET autoload_known_extensions = false; SET enable_external_access = false; "
+        f"SET allowed_configs = {list(CHANGED_SETTINGS)}; SET lock_configuration = true"
+    )
+
+
+def is_allowed(con: DuckDBPyConnection, path: Path) -> bool:
+    """Whether a query may read a file."""
+    setting = "select current_setting('enable_external_access'), current_setting('allowed_directories')"
+    is_open, places = con.execute(setting).fetchall()[0]
+    return bool(is_open) or any(path.resolve().is_relative_to(place) for place in places)
+
+
+def _database_folder(con: DuckDBPyConnection) -> Path | None:
+    """The work folder; None for a database in memory."""
+    found = con.execute("select path from duckdb_databases() where path is not null limit 1").fetchone()
+    return Path(found[0]).parent if found else None
 
 
 def private_folder(con: DuckDBPyConnection) -> tempfile.TemporaryDirectory[str]:
     """A new folder next to the database, which only its owner can read; deleted at the end of its context."""
-    found = con.execute("select path from duckdb_databases() where path is not null limit 1").fetchone()
-    return tempfile.TemporaryDirectory(dir=Path(found[0]).parent if found else None)
+    return tempfile.TemporaryDirectory(dir=_database_folder(con))
+
+
+def is_interrupted(error: BaseException) -> bool:
+    """Whether this is DuckDB's error for a query that a signal ended."""
+    return isinstance(error, RuntimeError) and isinstance(error.__cause__, KeyboardInterrupt)
 
 
 def is_disk_full(error: BaseException) -> bool:

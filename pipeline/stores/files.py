@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet
 
 from pipeline.config.errors import UserError
-from pipeline.stores import locks
 from pipeline.stores.database import is_disk_full
+from pipeline.stores.local import locks
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

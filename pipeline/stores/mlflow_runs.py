@@ -10,17 +10,18 @@ import logging
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.config.errors import UserError, without_passwords
 from pipeline.config.params import Params, flat_settings
-from pipeline.stores.locks import lock
-from pipeline.stores.moved_store import folder_of, missing_folders, move_artifacts
+from pipeline.stores.local import store_file
+from pipeline.stores.local.locks import LockedError, lock
+from pipeline.stores.local.moved_store import folder_of, missing_folders, move_artifacts
 from pipeline.stores.run_metrics import current_name, experiment_description
+from pipeline.stores.store_errors import LOCKED, TrackingError, first_line, store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,17 +39,20 @@ LINEAGE = "lineage.json"
 LINEAGE_KEYS = ("run_id", "as_of", "facet", "segment_id", "verdict", "is_here", "jaccard", "related")
 
 
-class TrackingError(UserError):
-    """An MLflow store, run or model that cannot be used."""
-
-
 @dataclass(frozen=True)
 class RunStore:
-    """An open MLflow store, with the experiment and the registered model that ``tracking`` in params.yaml names."""
+    """An open MLflow store, with the experiment and the registered model that ``tracking`` in params.yaml names.
+
+    Attributes
+    ----------
+    artifacts : Path or None
+        The folder of the artifacts; None if they are not on this machine.
+    """
 
     client: MlflowClient
     experiment_id: str
     model_name: str
+    artifacts: Path | None = None
 
 
 class RunRecord(NamedTuple):
@@ -73,14 +77,25 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def open_store(params: Params) -> RunStore:
-    """The store of ``params`` with its experiment, which are created if missing.
+def open_store(params: Params, *, create: bool = False) -> RunStore:
+    """The store of ``params`` with its experiment.
+
+    Parameters
+    ----------
+    create : bool
+        Create them if they are missing, as a training does.
 
     Raises
     ------
     TrackingError
-        The store does not respond, or its artifacts are not in ``tracking.artifacts``.
+        The store is missing, is locked or does not respond, or its artifacts are not in ``tracking.artifacts``.
     """
+    database = _database_file(params)
+    if not (create or has_store(params)):
+        raise TrackingError(
+            f"tracking.uri: expected an MLflow store, but there is no {database}. Run `kindred train` first, or "
+            f"correct `tracking` in {params.file_name}."
+        )
     import mlflow
 
     for chatty in ("mlflow", "alembic"):
@@ -89,25 +104,37 @@ def open_store(params: Params) -> RunStore:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
-        client = mlflow.MlflowClient(uri, uri)
         with one_at_a_time(params):
-            experiment = _experiment(client, params)
+            if database is not None:
+                if create:
+                    store_file.create_if_missing(database, params.path(params.tracking.artifacts))
+                store_file.wait_until_free(database)
+            client = mlflow.MlflowClient(uri, uri)
+            experiment = _experiment(client, params, create=create)
             _require_artifacts(experiment, params)
     except TrackingError:
         raise
+    except LockedError:
+        raise TrackingError(f"tracking.uri: {LOCKED.format(database)}") from None
     except Exception as error:  # a missing driver, a refused connection and a broken file raise different errors
         raise TrackingError(
             f"tracking.uri: expected an MLflow store that responds. {first_line(error)} Check `tracking` in "
             f"{params.file_name}."
         ) from None
-    return RunStore(client, experiment.experiment_id, params.tracking.model_name)
+    artifacts = folder_of(experiment.artifact_location)
+    return RunStore(client, experiment.experiment_id, params.tracking.model_name, artifacts)
 
 
-def _experiment(client: MlflowClient, params: Params) -> Experiment:
-    """The experiment, created if missing, with the present description."""
+def _experiment(client: MlflowClient, params: Params, *, create: bool) -> Experiment:
+    """The experiment, with the present description."""
     name, description = params.tracking.experiment, experiment_description()
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
+        if not create:
+            raise TrackingError(
+                f"tracking.experiment: expected an experiment of the store, found none called {name!r}. Run `kindred "
+                f"train` first, or correct `tracking` in {params.file_name}."
+            )
         location = params.path(params.tracking.artifacts).as_uri() if _database_file(params) else None
         created = client.create_experiment(name, artifact_location=location, tags={DESCRIPTION: description})
         return client.get_experiment(created)
@@ -160,10 +187,25 @@ def has_store(params: Params) -> bool:
 
 @contextmanager
 def one_at_a_time(params: Params) -> Iterator[None]:
-    """A lock for what only one process on this machine may do to a store at a time, such as creating it."""
+    """A lock for what only one process on this machine may do to a store at a time, such as creating it.
+
+    Raises
+    ------
+    TrackingError
+        Another command keeps the lock.
+    """
     path = params.path(params.tracking.artifacts)
-    path.mkdir(parents=True, exist_ok=True)
-    with lock(path / ".lock", wait=True):
+    with ExitStack() as held:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock(path / ".lock", wait=True))
+        except LockedError:
+            raise TrackingError(f"tracking.artifacts: {LOCKED.format(path)}") from None
+        except OSError as error:
+            raise TrackingError(
+                f"tracking.artifacts: expected a writable folder at {path}. {error.strerror}."
+            ) from None
+        held.enter_context(store_errors(path))
         yield
 
 
@@ -284,8 +326,3 @@ def _read_text(run: Run, name: str) -> str | None:
         return ""
     except (MlflowException, OSError):
         return None
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, without passwords; in MLflow's errors, the other lines are a traceback."""
-    return without_passwords(str(error)).strip().partition("\n")[0][:300].rstrip(". ") + "."

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
-from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, TrackingError, find_run, first_line
+from pipeline.stores.local.work_folders import temporary_folder
+from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, find_run
+from pipeline.stores.model_files import DIGEST, MODEL_FOLDER, SHOP_FOLDER, download, folder_digest, require_model_uri
 from pipeline.stores.run_log import OpenRun
+from pipeline.stores.store_errors import TrackingError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
 
-MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 SCORER, SCORER_REQUIREMENTS = "scorer.py", ("mlflow", "numpy", "pandas", "scikit-learn")
 ALWAYS_KNOWN = ("_count", "evidence", "lifecycle_stage", "segment_id", "segment")
 """Ends of the names of profile and segment columns that are never null; of the next segment, they may be."""
 GIVEN_NAME = "name."
 LAST_SEGMENT = "last_segment."
+RENAMING = "renaming"  # tag of the registered model: segment_id and old name of the segment that is being renamed
 ABOUT_MODEL = """\
 Puts customers into segments: profile rows in, segment columns of the scores out. `kindred score` uses the version with
 the alias `champion`; `challenger` is the latest training. `kindred promote RUN` makes a version the champion. Tags that
@@ -76,9 +79,11 @@ def log_model(
 
     client, name = run.store.client, run.store.model_name
     logged = client.create_logged_model(run.store.experiment_id, name="model", source_run_id=run.run_id)
-    with TemporaryDirectory(prefix="kindred-") as temporary:
-        place = Path(temporary) / "model"
+    with temporary_folder() as temporary:
+        place = temporary / "model"
         _save(place, folder, _signature(example, predicted), model_id=logged.model_id, run_id=run.run_id)
+        digest = folder_digest(place)
+        client.set_tag(run.run_id, DIGEST, digest)
         client.log_model_artifacts(logged.model_id, str(place))
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -90,7 +95,7 @@ def log_model(
         name,
         f"models:/{logged.model_id}",
         run.run_id,
-        tags={"as_of": f"{params.as_of:%Y-%m-%d %H:%M} UTC"},
+        tags={"as_of": f"{params.as_of:%Y-%m-%d %H:%M} UTC", DIGEST: digest},
         description=client.get_run(run.run_id).data.tags.get(DESCRIPTION, ""),
         await_creation_for=0,
         model_id=logged.model_id,
@@ -149,33 +154,28 @@ def load_model(store: RunStore, uri: str) -> LoadedModel:
     Raises
     ------
     TrackingError
-        There is no model at this URI; the message lists the models there are.
+        There is no model at this URI, and the message lists the models there are; or its files were changed.
     """
-    place = mkdtemp(prefix="kindred-model-")  # deleted at the end, which MLflow would not do after a download
-    try:
+    require_model_uri(uri)
+    with ExitStack() as stack:
+        place = stack.enter_context(temporary_folder())  # MLflow would not delete a download
         loaded = _load(store, uri, place)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    weakref.finalize(loaded, shutil.rmtree, place, ignore_errors=True)
+        weakref.finalize(loaded, stack.pop_all().close)
     return loaded
 
 
-def _load(store: RunStore, uri: str, place: str) -> LoadedModel:
+def _load(store: RunStore, uri: str, place: Path) -> LoadedModel:
     from mlflow import pyfunc
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
         resolved = _with_version(store, uri)
-        folder = Path(download_artifacts(resolved, dst_path=place))
+        folder = download(store, resolved, place)
         model = pyfunc.load_model(str(folder), suppress_warnings=True)
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"{uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(store)}"
         ) from None
-    if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
-        raise TrackingError(f"{uri}: expected a model that Kindred trained; this one has no `shop` folder.")
 
     scorer = model.unwrap_python_model()
     columns = model.metadata.get_input_schema().input_names()
@@ -294,6 +294,21 @@ def set_given_name(store: RunStore, segment_id: str, name: str | None) -> None:
         client.set_registered_model_tag(model, GIVEN_NAME + segment_id, name)
     elif segment_id in given_names(store):
         client.delete_registered_model_tag(model, GIVEN_NAME + segment_id)
+
+
+@contextmanager
+def renaming(store: RunStore, segment_id: str, old_name: str) -> Iterator[None]:
+    """Remember what a segment was called until its renaming is complete, so that it can be repeated after a crash."""
+    store.client.set_registered_model_tag(store.model_name, RENAMING, f"{segment_id} {old_name}")
+    yield
+    store.client.delete_registered_model_tag(store.model_name, RENAMING)
+
+
+def unfinished_renaming(store: RunStore) -> tuple[str, str]:
+    """segment_id and old name of a renaming that was interrupted; empty texts if there is none."""
+    model = _registered_model(store)
+    segment_id, _, name = (model.tags.get(RENAMING, "") if model else "").partition(" ")
+    return segment_id, name
 
 
 def with_given_names(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:

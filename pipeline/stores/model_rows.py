@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.scorer import read_model
+from pipeline.stores.local.work_folders import temporary_folder
 from pipeline.stores.mlflow_runs import RunStore
-from pipeline.stores.model_registry import MODEL_FOLDER
+from pipeline.stores.model_files import MODEL_FOLDER, read_numbers
+from pipeline.stores.store_errors import TrackingError
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ def models_with_rows(store: RunStore) -> list[ModelRows]:
     aliases = dict(registered[0].aliases) if registered else {}
     found = []
     for version in sorted(client.search_model_versions(f"name = '{name}'"), key=lambda each: int(each.version)):
-        with tempfile.TemporaryDirectory(prefix="kindred-") as place:
+        with temporary_folder() as place:
             try:
                 uri = f"models:/{name}/{version.version}/artifacts/{MODEL_FOLDER}"
-                facets = read_model(Path(download_artifacts(uri, dst_path=place)))["facets"]
-            except (MlflowException, OSError):  # its files were deleted
+                facets = read_numbers(Path(download_artifacts(uri, dst_path=str(place))), uri)["facets"]
+            except (MlflowException, OSError, TrackingError):  # its files were deleted or damaged
                 continue
         rows = {facet["name"]: len(facet["clusters"]["exemplars"]) for facet in facets if _has_rows(facet)}
         own = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(version.version)))

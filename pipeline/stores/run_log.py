@@ -9,14 +9,17 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
+from pipeline.stores.database import is_interrupted
+from pipeline.stores.local.locks import is_running
+from pipeline.stores.local.moved_store import folder_of
 from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, search_runs, versions
-from pipeline.stores.moved_store import folder_of
+from pipeline.stores.store_errors import store_errors
 
 if TYPE_CHECKING:
     import ibis
@@ -130,14 +133,23 @@ def start_run(
     run = OpenRun(store, created.info.run_id)
     status = "KILLED"
     try:
-        yield run
+        with store_errors(store.artifacts):
+            yield run
         status = "FINISHED"
-    except Exception:
-        status = "FAILED"
+    except Exception as error:
+        status = "KILLED" if is_interrupted(error) else "FAILED"
         raise
     finally:
-        store.client.set_terminated(run.run_id, status)
-        store.client.delete_tag(run.run_id, PROCESS)
+        _close(run, status)
+
+
+def _close(run: OpenRun, status: str) -> None:
+    """Give a run its final status; if the store cannot be written, `close_stale_runs` does so another time."""
+    from mlflow.exceptions import MlflowException
+
+    with suppress(*(() if status == "FINISHED" else (MlflowException,))):
+        run.store.client.set_terminated(run.run_id, status)
+        run.store.client.delete_tag(run.run_id, PROCESS)
 
 
 def close_stale_runs(store: RunStore) -> int:
@@ -146,7 +158,7 @@ def close_stale_runs(store: RunStore) -> int:
     stale = 0
     for run in list(search_runs(store, [store.experiment_id], "attributes.status = 'RUNNING'")):
         owner, _, process = run.data.tags.get(PROCESS, "").partition(":")
-        if owner == machine and not _is_alive(int(process)):
+        if owner == machine and (int(process) == os.getpid() or not is_running(int(process))):
             store.client.set_terminated(run.info.run_id, "KILLED")
             stale += 1
     return stale
@@ -155,16 +167,6 @@ def close_stale_runs(store: RunStore) -> int:
 def _process_id() -> str:
     """Machine and process; the machine name is hashed."""
     return f"{hashlib.sha256(platform.node().encode()).hexdigest()[:12]}:{os.getpid()}"
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
 
 
 def run_tags(params: Params) -> dict[str, str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config.params import Params
+from pipeline.config.sections.source import Table
 from pipeline.stores import files, mlflow_runs
-from pipeline.stores.database import connect
+from pipeline.stores.database import confine, connect
+from pipeline.stores.local.file_names import matching_files
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -43,8 +45,13 @@ class Workspace:
 
 
 @contextmanager
-def workspace(params: Params) -> Iterator[Workspace]:
-    """Lock the outputs folder and connect to a new database.
+def workspace(params: Params, *, out: Path | None = None) -> Iterator[Workspace]:
+    """Lock the outputs folder and connect to a new database, confined to the folders of ``params``.
+
+    Parameters
+    ----------
+    out : Path, optional
+        A file elsewhere that the command writes.
 
     Raises
     ------
@@ -54,5 +61,34 @@ def workspace(params: Params) -> Iterator[Workspace]:
         There is too little memory or disk space.
     """
     folder = params.path(params.outputs.folder)
-    with files.lock(folder), connect(params.engine, folder=folder) as con:
+    with files.lock(folder), confined_database(params, out=out) as con:
         yield Workspace(params, con)
+
+
+@contextmanager
+def confined_database(params: Params, *, out: Path | None = None) -> Iterator[Backend]:
+    """A new database that reads and writes in the folders of ``params`` only, whatever its queries say.
+
+    Raises
+    ------
+    EngineError
+        There is too little memory or disk space.
+    """
+    with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
+        confine(con, _allowed(params, out))
+        yield con
+
+
+def _allowed(params: Params, out: Path | None) -> Iterator[str]:
+    """Folders of the params file, of its outputs and of the files that `path` names, and those allowed besides."""
+    yield str(params.folder.resolve())
+    yield str(params.path(params.outputs.folder))
+    for file in (params.path(params.outputs.scores), *([out] if out else [])):
+        yield str(file.resolve().parent)
+    for text in params.engine.allowed_folders:
+        yield text if "://" in text else str(params.path(text))
+    for table in [*(table for _, table in params.source), params.contacts]:
+        if isinstance(table, Table):
+            for text in [table.path] if isinstance(table.path, str) else table.path or []:
+                place = params.path(text)
+                yield from {str(file.resolve().parent) for file in [place / "file", *matching_files(place)]}

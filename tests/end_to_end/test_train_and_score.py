@@ -40,6 +40,7 @@ from pipeline.stores.database import connect
 from pipeline.stores.mlflow_runs import LINEAGE
 from pipeline.stores.run_log import close_stale_runs, start_run
 from pipeline.stores.run_metrics import describe_metric, experiment_description
+from pipeline.stores.store_errors import TrackingError
 from tests.segments import published_sizes
 
 FACETS = ("behaviour", "interest")
@@ -319,7 +320,7 @@ def test_a_model_can_score_after_its_run_is_deleted(
     params, result = trained
 
     def deleted(store: Any, run_id: str) -> None:
-        raise mlflow_runs.TrackingError("no such run")
+        raise TrackingError("no such run")
 
     monkeypatch.setattr(mlflow_runs, "read_run", deleted)
     scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
@@ -474,7 +475,7 @@ def test_a_store_that_does_not_respond(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     (tmp_path / "broken.db").write_text("no database" * 99)
-    with pytest.raises(mlflow_runs.TrackingError, match="expected an MLflow store that responds") as caught:
+    with pytest.raises(TrackingError, match="expected an MLflow store that responds") as caught:
         mlflow_runs.open_store(params(f"tracking.uri={uri.format(tmp_path / 'broken.db')}"))
     assert "hush" not in str(caught.value)
 
@@ -483,7 +484,7 @@ def test_an_experiment_that_was_deleted(params: Callable[..., Params]) -> None:
     settings = params()
     store = mlflow_runs.open_store(settings)
     store.client.delete_experiment(store.experiment_id)
-    with pytest.raises(mlflow_runs.TrackingError, match="deleted"):
+    with pytest.raises(TrackingError, match="deleted"):
         mlflow_runs.open_store(settings)
 
 
@@ -596,7 +597,7 @@ def test_the_local_copy_of_a_model_is_deleted_with_it(
     model = model_registry.load_model(store, result.model_uri)
     assert model.shop_folder.is_relative_to(tmp_path) and model.shop_folder.is_dir()
     message = r"^models:/kindred/999: expected a model that Kindred trained\..*[^.]\. There are: models:/"
-    with pytest.raises(mlflow_runs.TrackingError, match=message):
+    with pytest.raises(TrackingError, match=message):
         model_registry.load_model(store, "models:/kindred/999")
     del model
     gc.collect()
@@ -650,7 +651,7 @@ def test_profiles_without_a_column_are_refused_without_showing_data(trained: tup
     profile = pd.DataFrame({name: [0.5] for name in model.columns}).assign(lifecycle_stage="browsing")
     assert len(model.predict(profile)) == 1
     for wrong in (profile.drop(columns="spend"), profile.assign(spend="a secret")):
-        with pytest.raises(mlflow_runs.TrackingError, match="columns and types") as refused:
+        with pytest.raises(TrackingError, match="columns and types") as refused:
             model.predict(wrong)
         assert "secret" not in str(refused.value)
 

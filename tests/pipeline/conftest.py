@@ -71,8 +71,8 @@ def disturbed_shop(build_once: BuildOnce, shop: Path) -> Path:
     return build_once("disturbed", make)[0] / "shop"
 
 
-def params_in(folder: Path, shop: Path, *more: str) -> Params:
-    places = (
+def settings_in(folder: Path, shop: Path) -> tuple[str, ...]:
+    return (
         f"source.events.path={shop / 'events'}",
         f"source.products.path={shop / 'products.parquet'}",
         f"source.customers.path={shop / 'customers.parquet'}",
@@ -89,7 +89,10 @@ def params_in(folder: Path, shop: Path, *more: str) -> Params:
         "interests.fit=off",
         "score.hysteresis=0",
     )
-    return load_params(PARAMS, [*places, *more])
+
+
+def params_in(folder: Path, shop: Path, *more: str) -> Params:
+    return load_params(PARAMS, [*settings_in(folder, shop), *more])
 
 
 def copied(source: Path, folder: Path, *trained: TrainingResult) -> tuple[TrainingResult, ...]:

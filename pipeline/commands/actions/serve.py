@@ -13,7 +13,7 @@ from pipeline.config.params import Params
 from pipeline.page.access import Access
 from pipeline.page.app import build_app
 from pipeline.page.scores import Scores
-from pipeline.stores.database import connect
+from pipeline.stores.workspace import confined_database
 
 HOST = "127.0.0.1"
 
@@ -42,7 +42,7 @@ def page_server(params: Params, *, port: int) -> Iterator[tuple[uvicorn.Server, 
     port : int
         0: any free port.
     """
-    with _listener(port) as listener, connect(params.engine, folder=params.path(params.outputs.folder)) as con:
+    with _listener(port) as listener, confined_database(params) as con:
         access = Access(int(listener.getsockname()[1]))
         scores = Scores(
             con,

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import duckdb
+
+from pipeline.ingest.files.formats import FileError
 
 WHOLE_DIGEST_BYTES = 2**30
 
@@ -19,6 +24,36 @@ def files_digest(files: Sequence[Path]) -> str:
         digests.append(contents.hexdigest())
     # Sorted, because another name may put a file in another place.
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+
+
+@contextmanager
+def blaming_changes(files: Sequence[Path]) -> Iterator[None]:
+    """If files cannot be read because they change meanwhile, say that.
+
+    Raises
+    ------
+    FileError
+        Names the first of them.
+    """
+    before = [_version(path) for path in files]
+    try:
+        yield
+    except (FileError, duckdb.Error, OSError, EOFError):
+        changed = [path.name for path, version in zip(files, before, strict=True) if _version(path) != version]
+        if not changed:
+            raise
+        raise FileError(
+            f"{changed[0]} changed while it was read. Wait until it is complete, and run the command again."
+        ) from None
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change; None if there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _digest_chunks(path: Path) -> Iterator[bytes]:

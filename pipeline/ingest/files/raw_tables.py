@@ -18,14 +18,15 @@ from pipeline.config.params import Params
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.archives import text_files
 from pipeline.ingest.files.database_tables import load_rows
-from pipeline.ingest.files.digests import files_digest
+from pipeline.ingest.files.digests import blaming_changes, files_digest
 from pipeline.ingest.files.formats import FileError, file_kind, is_archive
-from pipeline.ingest.files.queries import QueryNames, names_in_query, query_hint, replace_files
+from pipeline.ingest.files.queries import NOT_ALLOWED, QueryNames, names_in_query, query_hint, replace_files
 from pipeline.ingest.files.text_files import LoadedLines, Unreadable, load_lines
 from pipeline.ingest.files.workbooks import load_workbooks
 from pipeline.ingest.sql import FILE, ROW, literal, quoted
-from pipeline.stores.database import is_disk_full, private_folder
+from pipeline.stores.database import is_allowed, is_disk_full, private_folder
 from pipeline.stores.databases.rows import source_file
+from pipeline.stores.local.file_names import as_glob, matching_files
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -94,7 +95,7 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
     found: list[Path] = []
     for text in texts:
         place = params.path(text)
-        matches = _files_in(place, table, key=key) if place.is_dir() else _matching_files(place)
+        matches = _files_in(place, table, key=key) if place.is_dir() else matching_files(place)
         if not matches:
             raise SourceError(
                 f"{key}.path: expected Parquet, CSV, JSON lines, Excel or zip files at {text}, found none. "
@@ -139,14 +140,6 @@ def _how_to_leave_out(key: str) -> str:
     return f" If there is no such table, write {section}: {{{name}: null}}; {lost[name]}." if name in lost else ""
 
 
-def _matching_files(place: Path) -> list[Path]:
-    """Files that a path or a glob names, sorted."""
-    if any(sign in str(place) for sign in "*?["):
-        anchor = Path(place.anchor)
-        return sorted(anchor.glob(str(place.relative_to(anchor))))
-    return [place] if os.path.isfile(place) else []  # a text in a query need not be a file name
-
-
 def source_files(params: Params) -> list[Path]:
     """Files of all tables of ``params.source``, those of queries and databases too, and the list of excluded customers.
 
@@ -164,7 +157,7 @@ def source_files(params: Params) -> list[Path]:
         if table is not None and table.query is not None:
             names = names_in_query(table.query)
             for text in [*(table.name for table in names.tables), *names.texts]:
-                found += _matching_files(params.path(os.path.expanduser(text)))
+                found += matching_files(params.path(os.path.expanduser(text)))
         elif table is not None and table.uri is not None:
             found += filter(None, [source_file(table.uri, params.folder)])
         elif table is not None:
@@ -205,6 +198,7 @@ def _copy_files(
     with (
         _translate_errors(f"{key}.path: expected readable {kind} files."),
         _translate_file_errors(key),
+        blaming_changes(files),
         private_folder(db) as private,
     ):
         if kind == "excel":
@@ -267,7 +261,7 @@ def _columns(db: DuckDBPyConnection, name: str) -> dict[str, str]:
 
 
 def _parquet_view(db: DuckDBPyConnection, files: Sequence[Path], name: str) -> None:
-    listed = ", ".join(literal(str(path)) for path in files)
+    listed = ", ".join(literal(as_glob(path)) for path in files)
     db.execute(
         f"create or replace view {name} as select *, file_index::integer as {FILE}, file_row_number + 1 as {ROW} "
         f"from read_parquet([{listed}], union_by_name = true)"
@@ -288,6 +282,8 @@ def _from_query(db: DuckDBPyConnection, table: Table, query: str, params: Params
     names = names_in_query(query)
     parts: dict[str, RawTable] = {}
     for text, (kind, files) in _copied_files(names, table, params, key=key).items():
+        if not all(is_allowed(db, path) for path in files):
+            raise SourceError(f"{key}.query: expected files that a query may read, found {text}.{NOT_ALLOWED}")
         part = f"{name}_part_{len(parts)}"
         parts[text] = _copy_files(db, files, table, name=part, kind=kind, key=key, is_temporary=True)
     copies = {text: f"(select * exclude ({FILE}, {ROW}) from {copied.name})" for text, copied in parts.items()}
@@ -313,7 +309,7 @@ def _copied_files(names: QueryNames, table: Table, params: Params, *, key: str) 
     """Name in the query -> kind and files, for names after FROM that are CSV files, workbooks or zip archives."""
     found: dict[str, tuple[str, list[Path]]] = {}
     for text in dict.fromkeys(table.name for table in names.tables):
-        files = _matching_files(params.path(os.path.expanduser(text)))
+        files = matching_files(params.path(os.path.expanduser(text)))
         with _translate_file_errors(key):
             kinds = {file_kind(path) for path in files}
         kind = kinds.pop() if len(kinds) == 1 else None

@@ -19,6 +19,7 @@ from pipeline.ingest.files.encodings import UTF8, Encoding, copy_as_utf8, find_e
 from pipeline.ingest.files.formats import FileError, TextFile, open_bytes
 from pipeline.ingest.files.headers import Dialect, find_dialect
 from pipeline.ingest.sql import FILE, ROW, create_table, literal, quoted
+from pipeline.stores.local.file_names import as_glob
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -164,7 +165,9 @@ def _insert_rows(
             dialect = find_dialect(handle, table, name=file.name.name)
     options = dialect.options() if dialect else JSON_LINES
     db.execute("drop table if exists reject_errors; drop table if exists reject_scans")
-    rows = f"read_csv({literal(str(path))}, {options}, auto_detect = false, store_rejects = true, rejects_limit = 0)"
+    rows = (
+        f"read_csv({literal(as_glob(path))}, {options}, auto_detect = false, store_rejects = true, rejects_limit = 0)"
+    )
     numbered = f"select *, {index} as {FILE}, row_number() over () as {ROW} from {rows}"
     db.execute(f"insert into {name} by name {numbered}" if index else f"{create} as {numbered}")
     return _Part(file.name.name, path, dialect)

@@ -26,6 +26,7 @@ from pipeline.report.texts.wording import wording
 from pipeline.scoring.flow import flow_table
 from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import start_run
+from pipeline.stores.store_errors import TrackingError
 from tests.pipeline.report.test_report import segment as report_segment
 
 
@@ -302,7 +303,7 @@ def test_without_flow_and_when_it_is_unavailable(params: Callable[..., Params]) 
     output = compare(settings, ids, flow=False, progress=SILENT)
     assert "add --flow" in output
     assert "cannot be shown" in compare(settings, ids, flow=True, progress=SILENT)
-    with pytest.raises(mlflow_runs.TrackingError, match="two different runs"):
+    with pytest.raises(TrackingError, match="two different runs"):
         compare(settings, [ids[0], ids[0][:9]], flow=False, progress=SILENT)
-    with pytest.raises(mlflow_runs.TrackingError, match="expected the id of a run"):
+    with pytest.raises(TrackingError, match="expected the id of a run"):
         compare(settings, [ids[0], "nosuchrun"], flow=False, progress=SILENT)

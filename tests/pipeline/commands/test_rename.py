@@ -95,6 +95,32 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
         rename(settings, segment.segment_id, first.segments.iloc[1]["name"])
     with pytest.raises(UserError, match="not empty"):
         rename(settings, segment.segment_id, "  ")
+    for unseen in ("Gold\x1b[2J", "Gold\u202eevil", "Gold\x07", "Go\u200bld"):
+        with pytest.raises(UserError, match="printable characters"):
+            rename(settings, segment.segment_id, unseen)
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_renaming_that_was_interrupted_can_be_repeated(
+    params: Callable[..., Params], champion: TrainingResult, monkeypatch: pytest.MonkeyPatch, is_reset: bool
+) -> None:
+    settings, segment = params(), champion.segments.iloc[0]
+    automatic = segment["name"]
+    old, new = ("Our gold", None) if is_reset else (automatic, "Our gold")
+    if is_reset:
+        rename(settings, segment.segment_id, "Our gold")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pipeline.report.publish.publish_run", killed)
+        rename(settings, old, new)
+    assert published_names(settings)[segment.segment_id] == old  # the report is behind
+    assert rename(settings, old, new).startswith(f"{segment.segment_id} ({old}) ")
+    assert published_names(settings)[segment.segment_id] == (new or automatic)
+    with pytest.raises(UserError, match="found none named"):  # and it is complete
+        rename(settings, old, new)
 
 
 def test_a_manual_name_follows_a_segment_that_gets_another_id(

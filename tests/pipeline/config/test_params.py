@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -406,3 +407,21 @@ def test_another_way_of_writing_the_tables_is_the_same_shop_but_not_the_same_sta
     plain, other = load_params(PARAMS, ()), load_params(PARAMS, (setting,))
     assert (source_fingerprint(plain) == source_fingerprint(other)) == is_same
     assert source_fingerprint(plain, as_written=True) != source_fingerprint(other, as_written=True)
+
+
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a/b", "a:b", "a@b", "", " ", "a\x1bb"])
+def test_a_model_name_that_cannot_be_part_of_an_address_is_refused(name: str) -> None:
+    with pytest.raises(ParamsError, match=r"tracking\.model_name"):
+        load_params(PARAMS, [f"tracking.model_name={json.dumps(name)}"])
+
+
+def test_other_model_names_are_accepted() -> None:
+    assert load_params(PARAMS, ["tracking.model_name=Мій магазин 2"]).tracking.model_name == "Мій магазин 2"
+
+
+def test_files_with_ids_are_their_owners_unless_a_group_may_read_them() -> None:
+    private, shared = load_params(PARAMS), load_params(PARAMS, ["outputs.group_readable=true"])
+    assert (private.outputs.mode_with_ids, shared.outputs.mode_with_ids) == (0o600, 0o640)
+    # What may be read changes no result, so no state is built again.
+    allowed = load_params(PARAMS, ["engine.allowed_folders=[/srv/logs]"])
+    assert private.digest() == shared.digest() == allowed.digest()

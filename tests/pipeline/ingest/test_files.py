@@ -16,6 +16,8 @@ import pytest
 
 from pipeline.config.errors import ParamsError
 from pipeline.config.load import load_params
+from pipeline.ingest.files.digests import blaming_changes
+from pipeline.ingest.files.formats import FileError
 from pipeline.ingest.files.raw_tables import SourceError, read_raw
 from pipeline.stores.database import connect
 from tests.pipeline.ingest.test_source import BAD, HEADER, PARAMS, ROW, Reader, query
@@ -436,3 +438,24 @@ def test_other_errors_of_a_query_come_without_the_hint(read: Reader) -> None:
     with pytest.raises(SourceError) as caught:
         read_query(read, "select nothing from 'log.csv'")
     assert "are text" not in str(caught.value)
+
+
+def test_a_file_that_grows_while_it_is_read_is_named_as_such(tmp_path: Path) -> None:
+    growing, still = tmp_path / "growing.csv", tmp_path / "still.csv"
+    for path in (growing, still):
+        path.write_text("a,b\n")
+    with (
+        pytest.raises(FileError, match=r"growing\.csv changed while it was read"),
+        blaming_changes([still, growing]),
+        growing.open("a") as file,
+    ):
+        file.write('1,"')
+        file.flush()
+        raise FileError("an unclosed quote")
+    with pytest.raises(FileError, match=r"growing\.csv changed"), blaming_changes([growing]):
+        growing.unlink()
+        growing.read_text()
+    with pytest.raises(FileError, match="an unclosed quote"), blaming_changes([still]):
+        raise FileError("an unclosed quote")
+    with blaming_changes([still]):
+        still.write_text("what was read was complete")

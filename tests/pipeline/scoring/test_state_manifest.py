@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.scoring.state import parts_before
+from pipeline.forgetting.state_rows import read_manifest
+from pipeline.scoring.state import parts_before, require_columns
 from pipeline.scoring.state_manifest import (
     MANIFEST,
     EventsPart,
@@ -172,3 +173,33 @@ def test_parts_before_a_moment_are_cut_there() -> None:
     cut = parts_before(parts, datetime(2025, 1, 15))
     assert [(piece.start.day, piece.until.day) for piece in cut] == [(1, 10), (10, 15)]
     assert parts_before(parts, days[0]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../measures-000001.parquet", "/etc/measures-1.parquet", "a/b-1.parquet", "measures-1.parquet\n", "..", "x"],
+)
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path: Path, name: str) -> None:
+    content = manifest_in(tmp_path).as_json()
+    content["measures"][0]["file"] = name
+    write_json(tmp_path / MANIFEST, content)
+    with pytest.raises(StateError, match="manifest is damaged"):
+        load(tmp_path, FINGERPRINT, AS_OF)
+
+
+def test_a_link_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    write_json(folder / MANIFEST, manifest_in(folder).as_json())
+    assert load(folder, FINGERPRINT, AS_OF) is not None and read_manifest(folder) is not None
+    file = folder / "measures-000001.parquet"
+    file.rename(tmp_path / "outside.parquet")
+    file.symlink_to(tmp_path / "outside.parquet")
+    with pytest.raises(StateError, match=r"measures-000001\.parquet: this file of the state is missing or damaged"):
+        load(folder, FINGERPRINT, AS_OF)
+    assert read_manifest(folder) is None  # `kindred forget` deletes such a state, and not what it points to
+
+
+def test_files_with_another_table_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"measures-000001\.parquet: this file of the state holds another table"):
+        require_columns(tmp_path, manifest_in(tmp_path))

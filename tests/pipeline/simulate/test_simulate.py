@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pipeline.config.load import load_params
 from pipeline.config.progress import Progress
 from pipeline.ingest.files.raw_tables import source_files
 from pipeline.simulate import SimulatedShop, shop, simulate
+from pipeline.simulate.folders import replacing_folder
 from pipeline.simulate.personas import PERSONAS
 
 CUSTOMERS = 6_000
@@ -422,3 +424,14 @@ def test_csv_has_text_flaws(tmp_path: Path) -> None:
             assert fetch_one(con, f"select count(*) from rows where {rule}") == made.dirty[name]
         repeated = "select (select count(*) from rows) - (select count(*) from (select distinct * from rows))"
         assert fetch_one(con, repeated) == made.dirty["duplicate"]
+
+
+def test_what_a_killed_simulation_left_is_deleted_or_put_back(tmp_path: Path) -> None:
+    folder, gone = tmp_path / "shop", 2**22 + 1  # above every process id
+    for name in (f".part-{gone}-shop", f".old-{gone}-shop", f".part-{os.getppid()}-shop", f".part-{gone}-other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "marker").write_text(name)
+    with pytest.raises(RuntimeError), replacing_folder(folder, marker="marker"):
+        assert (folder / "marker").read_text() == f".old-{gone}-shop"
+        raise RuntimeError
+    assert {path.name for path in tmp_path.iterdir()} == {"shop", f".part-{os.getppid()}-shop", f".part-{gone}-other"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.stores import mlflow_runs
-from pipeline.stores.mlflow_runs import TrackingError, open_store, read_run, search_runs
+from pipeline.stores.mlflow_runs import open_store, read_run, search_runs
 from pipeline.stores.run_log import OpenRun, start_run
+from pipeline.stores.store_errors import TrackingError
 
 
 @pytest.fixture
@@ -48,6 +50,29 @@ def test_a_run_ends_as_its_work_did(store: mlflow_runs.RunStore) -> None:
     assert runs[bad.run_id].data.tags["mlflow.parentRunId"] == good.run_id
     record = read_run(store, good.run_id)
     assert record == ({"seed": "1"}, {"behaviour/stability_mean": 0.5}, {"segments": []})
+
+
+def test_a_query_that_a_signal_ended_does_not_count_as_failed(store: mlflow_runs.RunStore) -> None:
+    with pytest.raises(RuntimeError), start_run(store, name="stopped", tags={}) as run:
+        raise RuntimeError("Query interrupted") from KeyboardInterrupt()
+    assert store.client.get_run(run.run_id).info.status == "KILLED"
+
+
+def test_a_full_disk_of_the_artifacts_is_named_and_not_another(store: mlflow_runs.RunStore, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir(exist_ok=True)
+    message = r"expected space for a run of MLflow, but a disk is full: .* MiB left.*TMPDIR"
+    with pytest.raises(TrackingError, match=message), start_run(store, name="full", tags={}) as run:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert store.client.get_run(run.run_id).info.status == "FAILED"
+    with pytest.raises(OSError, match="another"), start_run(store, name="other", tags={}):
+        raise OSError(errno.EIO, "another error")
+
+
+def test_a_store_that_is_locked_meanwhile(store: mlflow_runs.RunStore) -> None:
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(TrackingError, match=r"tracking\.uri: .*locked"), start_run(store, name="locked", tags={}):
+        raise MlflowException("(sqlite3.OperationalError) database is locked")
 
 
 def test_metrics_of_an_older_run_have_their_present_names(store: mlflow_runs.RunStore) -> None:

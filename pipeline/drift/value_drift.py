@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import ibis.expr.types as ir
 
 from features import value
@@ -10,11 +12,21 @@ from features.rfm import with_rfm
 from pipeline.config.params import Params
 from pipeline.profiles.measures import CustomerMeasures
 from pipeline.profiles.profile_spec import fit_value_cuts
+from pipeline.stores.database import materialise
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 GROUPS = ("rfm_group", "value_tier")
+READ = (
+    *("days_since_last_purchase", "order_count", "net_spend", "average_order_value", "tier_value"),
+    *("return_rate", "returned_item_count", "contact_count"),
+    *("event_count", "days_since_last_event", "is_known_from_before", "is_buyer_from_before"),
+)
+"""Measures that decide the groups."""
 
 
-def moved_shares(measures: CustomerMeasures, params: Params) -> dict[str, float]:
+def moved_shares(con: Backend, measures: CustomerMeasures, params: Params) -> dict[str, float]:
     """Share of the customers with an RFM group or value tier who would be in another one by today's cut points.
 
     Parameters
@@ -29,7 +41,9 @@ def moved_shares(measures: CustomerMeasures, params: Params) -> dict[str, float]
     dict of str to float
         By name in `GROUPS`; empty if there are no buyers now or at training.
     """
-    spec, table = measures.shop.spec, measures.table
+    spec = measures.shop.spec
+    # Each use of the measures would join all of them again.
+    table = materialise(con, measures.table.select(READ), "value_drift")
     buyers = table.filter(table.days_since_last_purchase.notnull())
     today = fit_value_cuts(buyers, params, has_prices=bool(spec.value_cuts.money))
     if not (today.order_count and spec.value_cuts.order_count):

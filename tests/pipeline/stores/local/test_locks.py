@@ -11,12 +11,13 @@ import pytest
 
 from pipeline.stores.files import OutputError
 from pipeline.stores.files import lock as lock_folder
-from pipeline.stores.locks import LockedError, lock
+from pipeline.stores.local import locks
+from pipeline.stores.local.locks import LockedError, lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.stores.locks import lock
+from pipeline.stores.local.locks import lock
 with lock(Path(sys.argv[1]), wait=True):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -26,7 +27,7 @@ with lock(Path(sys.argv[1]), wait=True):
 def holder(path: Path, seconds: float) -> subprocess.Popen[str]:
     """Another process that holds the lock."""
     command = [sys.executable, "-c", HOLD, str(path), str(seconds)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[4])
     assert process.stdout and process.stdout.readline() == "held\n"
     return process
 
@@ -48,6 +49,17 @@ def test_waiting_ends_when_the_other_process_does(tmp_path: Path) -> None:
     started = time.monotonic()
     with holder(tmp_path / ".lock", 1.0), lock(tmp_path / ".lock", wait=True):
         assert time.monotonic() - started >= 1.0
+
+
+def test_a_lock_that_is_not_given_back_is_refused_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(locks, "WAIT_SECONDS", 0.2)
+    with holder(tmp_path / ".lock", 60) as process:
+        with pytest.raises(LockedError), lock(tmp_path / ".lock", wait=True):
+            pass
+        process.kill()
+    assert f"another program uses {tmp_path / '.lock'}" in caplog.text
 
 
 def test_one_process_cannot_lock_twice(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 
 from pipeline.config.load import load_params
 from pipeline.config.progress import SILENT
+from pipeline.drift.value_drift import moved_shares
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import measure, to_customer_measures
-from pipeline.profiles.value_drift import moved_shares
 from pipeline.segmentation.sanity_checks import check_group_cuts
 from pipeline.stores.database import connect
 from tests.conftest import PARAMS
@@ -39,7 +39,7 @@ def test_nobody_moves_at_the_training_and_many_after_prices_have_doubled(tmp_pat
         def moved(as_of: datetime, shop: object = None) -> tuple[dict[str, float], object]:
             own = params.model_copy(update={"as_of": as_of})
             measures = to_customer_measures(measure(con, source, own, shop=shop, progress=SILENT))
-            return moved_shares(measures, own), measures.shop
+            return moved_shares(con, measures, own), measures.shop
 
         at_training, shop = moved(AS_OF)
         assert at_training == {"rfm_group": 0.0, "value_tier": 0.0}

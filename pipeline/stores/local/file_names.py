@@ -1,0 +1,26 @@
+"""Names of files: paths that may be globs, and paths that only look like one."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+GLOB_SIGNS = "*?["
+
+
+def matching_files(place: Path) -> list[Path]:
+    """Files that a path or a glob names, sorted. A part of it that exists by that name is no glob."""
+    if not any(sign in str(place) for sign in GLOB_SIGNS):
+        return [place] if os.path.isfile(place) else []  # a text in a query need not be a file name
+    base, parts = Path(place.anchor), [*place.parts[1:]]
+    while parts and os.path.lexists(base / parts[0]):
+        base /= parts.pop(0)
+    if not parts:
+        return [base] if base.is_file() else []
+    return sorted(base.glob(str(Path(*parts))))
+
+
+def as_glob(path: Path) -> str:
+    """The path as a glob that matches only this file: DuckDB takes every name for a glob."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))

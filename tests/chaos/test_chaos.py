@@ -1,0 +1,69 @@
+"""A slice of `make chaos`: a few commands are killed and terminated at some steps, and locked out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.commands.train import TrainingResult
+from tests.chaos.campaign import Results, disturb, locks
+from tests.chaos.tries import Command, Workshop, exposed_files, torn_files
+from tests.conftest import copy_store
+from tests.pipeline.conftest import first_training, settings_in, shop
+
+__all__ = ["first_training", "shop"]
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, first_training: tuple[Path, TrainingResult], shop: Path
+) -> Iterator[Workshop]:
+    """The shop of the other tests, trained and scored."""
+    root = tmp_path_factory.mktemp("chaos")
+    scores = f"outputs.scores={root / 'work' / 'outputs' / 'scores.parquet'}"
+    made = Workshop(root, (*settings_in(root / "work", shop), scores))
+    copy_store(first_training[0], made.work)
+    made.save("trained")
+    (ended,) = made.run(Command("score", ("score",), "trained"))
+    assert ended.code == 0, ended.errors
+    made.save("scored")
+    yield made
+    made.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "begins", "arguments"),
+    [("score, first", "trained", ["score"]), ("rename", "scored", ["rename", "s01", "Our gold"])],
+)
+def test_a_killed_or_terminated_command_leaves_old_or_new_and_can_be_repeated(
+    made: Workshop, name: str, begins: str, arguments: list[str]
+) -> None:
+    results = Results()
+    disturb(made, Command(name, tuple(arguments), begins), results, tries=1, random_tries=0, seed=1)
+    assert sum(results.tries.values()) == 2
+    assert not results.faults, results.table()
+
+
+@pytest.mark.slow
+def test_scores_are_private_and_the_checks_see_what_is_torn(made: Workshop) -> None:
+    made.begin("scored")
+    outputs = made.work / "outputs"
+    scores = outputs / "scores.parquet"
+    customer = pq.read_table(scores, columns=["customer_id"])["customer_id"][0].as_py()
+    assert scores.stat().st_mode & 0o777 == 0o600 and exposed_files(outputs, customer) == []
+    scores.chmod(0o644)
+    assert exposed_files(outputs, customer) == ["scores.parquet"]
+    assert torn_files(outputs) == []
+    scores.write_bytes(scores.read_bytes()[:-9])
+    assert torn_files(outputs) == ["scores.parquet"]
+
+
+@pytest.mark.slow
+def test_a_lock_held_elsewhere_is_said_and_refused(made: Workshop) -> None:
+    results = Results()
+    locks(made, results, names=("outputs/.lock",))
+    assert not results.faults, results.table()

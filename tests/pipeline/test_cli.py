@@ -1,0 +1,58 @@
+"""A command that is terminated ends as one that is interrupted: one message, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+COMMAND = """
+import argparse, sys, time
+from pathlib import Path
+from pipeline import cli
+from pipeline.config.params import EngineParams
+from pipeline.stores.database import connect
+from pipeline.stores.local.work_folders import temporary_folder
+
+ENGINE = EngineParams(memory_limit="1GB", threads=1, temp_directory=None, max_temp_directory_size="1GB")
+WORK = {"query": "select sum(a.range * b.range) from range(1000000) a, range(1000000) b"}
+
+def run(options, progress):
+    with temporary_folder(), connect(ENGINE, folder=Path(sys.argv[1])) as con:
+        print("ready", flush=True)
+        con.con.execute(WORK["query"]) if sys.argv[2] == "query" else time.sleep(60)
+
+class Parser:
+    def parse_args(self, arguments):
+        return argparse.Namespace(run=run, debug=False)
+
+cli.parser = Parser
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("work", ["query", "python"])
+def test_a_signal_ends_a_command_cleanly(tmp_path: Path, work: str, sent: signal.Signals) -> None:
+    outputs, temporary = tmp_path / "outputs", tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-c", COMMAND, str(outputs), work]
+    with subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env={"TMPDIR": str(temporary), "PATH": "", "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        assert list(outputs.iterdir()) and list(temporary.iterdir())
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=30)
+    assert errors == "kindred: stopped. No partial files were left behind.\n"
+    assert process.returncode == 1
+    assert not list(outputs.iterdir()) and not list(temporary.iterdir())
