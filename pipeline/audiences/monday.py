@@ -77,7 +77,9 @@ def training_scores(findings: TrainingFindings) -> ir.Table:
     return ibis.memtable(pa.Table.from_pandas(columns, schema=TRAINING_COLUMNS, preserve_index=False))
 
 
-def monday_actions(con: Backend, scores: ir.Table, *, separator: str, min_group: int) -> list[Action]:
+def monday_actions(
+    con: Backend, scores: ir.Table, *, separator: str, min_group: int, is_published: bool = True
+) -> list[Action]:
     """Actions by money at stake, most first; at most `MAX_ACTIONS`. Without money, the largest audience comes first.
 
     Parameters
@@ -87,7 +89,9 @@ def monday_actions(con: Backend, scores: ir.Table, *, separator: str, min_group:
     separator : str
         Between the levels of a category path.
     min_group : int
-        Actions for fewer customers are left out. Money that fewer customers bring is hidden. All figures are rounded.
+        Actions for fewer customers are left out. Money that fewer customers bring is hidden.
+    is_published : bool
+        Round all figures, as in the report. The page shows exact ones, next to the lists of the same customers.
     """
     possible = {name: where for name, where in CANDIDATES.items() if set(where) <= set(scores.columns)}
     if not possible:
@@ -106,8 +110,10 @@ def monday_actions(con: Backend, scores: ir.Table, *, separator: str, min_group:
     actions = [
         Action(
             name=name,
-            customer_count=rounded_count(figures[f"count {name}"], min_group),
-            money=_shown_money(figures, name, min_group) if money_column else None,
+            customer_count=rounded_count(figures[f"count {name}"], min_group)
+            if is_published
+            else int(figures[f"count {name}"]),
+            money=_shown_money(figures, name, min_group, is_published=is_published) if money_column else None,
             money_column=money_column,
         )
         for name in possible
@@ -125,11 +131,13 @@ def _known_money(con: Backend, scores: ir.Table) -> str | None:
     return next((column for column in columns if known[column]), None)
 
 
-def _shown_money(figures: pd.Series, name: str, min_group: int) -> float | None:
-    """The money at stake, rounded; None if fewer than ``min_group`` customers bring it, but at least one."""
+def _shown_money(figures: pd.Series, name: str, min_group: int, *, is_published: bool) -> float | None:
+    """The money at stake; None if fewer than ``min_group`` customers bring it, but at least one."""
     money, sizes, largest, payers = (
         float(figures[f"{part} {name}"]) for part in ("money", "sizes", "largest", "payers")
     )
     if is_few(payers, min_group):
         return None
+    if not is_published:
+        return money
     return float(rounded_sums(money, sizes=sizes, largest=largest, contributors=payers, min_group=min_group))

@@ -147,7 +147,9 @@ class Scores:
     @functools.cached_property
     def actions(self) -> list[Action]:
         """What to do first."""
-        return monday_actions(self.con, self.table, separator=self.separator, min_group=self.min_group)
+        return monday_actions(
+            self.con, self.table, separator=self.separator, min_group=self.min_group, is_published=False
+        )
 
     def cube(self, where: Mapping[str, Condition]) -> pd.DataFrame:
         """Customers by combination of the `COUNTED_COLUMNS`.
