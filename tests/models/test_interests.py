@@ -13,15 +13,18 @@ from features.categories import CategoryCut
 from features.events import EventType, ObservationWindow
 from features.signals import signal_counts
 from models.interests import (
+    BLOCK_CUSTOMERS,
     Decay,
     Formula,
     Snapshot,
     activity,
     fit_formula,
+    interest_shares,
     only_buyers,
     purchase_scores,
     snapshot_shares,
 )
+from models.tree import tree_levels
 from tests.interest_shares import shares_by_customer
 
 PATHS = (("Pets", "Cats"), ("Pets", "Dogs"), ("Home", "Lamps"), ("(other)",))
@@ -98,6 +101,21 @@ def test_shares_equal_those_of_the_expressions(con: Any, events_table: Any, wind
     columns = [f"interest: {category}" for category in cut.categories]
     np.testing.assert_allclose(found, expected[columns].to_numpy(), atol=1e-8)
     np.testing.assert_allclose(found.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("count", [0, 1, BLOCK_CUSTOMERS, BLOCK_CUSTOMERS + 1, 2 * BLOCK_CUSTOMERS + 1])
+def test_shares_do_not_depend_on_the_blocks_they_are_computed_in(count: int) -> None:
+    names = [(f"A{number % 3}", f"B{number}") for number in range(24)]  # NumPy adds 8 numbers and more in pairs
+    levels = tree_levels(names, 2, np.full(24, 1 / 24))
+    evidence = np.random.default_rng(3).random((24, count))
+    shares = interest_shares(evidence, levels, kappa=2.0)
+    assert shares.shape == evidence.shape
+    np.testing.assert_allclose(shares.sum(axis=0), 1.0)
+    for start in range(0, count - 2, 500):
+        pair = interest_shares(evidence[:, start : start + 2], levels, kappa=2.0)
+        assert np.array_equal(shares[:, start : start + 2], pair)
+    if count > 2:
+        assert np.array_equal(shares[:, -2:], interest_shares(evidence[:, -2:], levels, kappa=2.0))
 
 
 def test_customers_without_events_rank_last() -> None:
