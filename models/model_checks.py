@@ -72,6 +72,8 @@ def _scaling_checks(scaling: Mapping[str, Any], width: int) -> list[Check]:
 
 
 def _cluster_checks(clusters: Mapping[str, Any], width: int) -> list[Check]:
+    if not clusters:  # all customers are grouped by rule
+        return []
     if "centres" in clusters:
         centres = clusters["centres"]
         return [
@@ -108,7 +110,9 @@ def _staying_checks(clusters: Mapping[str, Any]) -> list[Check]:
 
 
 def _cluster_ids(clusters: Mapping[str, Any]) -> set[int]:
-    """The clusters that customers can be in."""
+    """The clusters that customers can be in; none if all are grouped by rule."""
+    if not clusters:
+        return set()
     if "centres" in clusters:
         return {*range(len(clusters["centres"]))}
     if "nodes" in clusters:

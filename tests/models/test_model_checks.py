@@ -118,3 +118,9 @@ def test_the_expected_value_is_checked_too(change: dict[str, Any], expected: str
 
 def test_a_model_without_a_facet_is_refused() -> None:
     assert problems({"facets": [], "expected_value": None}) == ["it has no facet"]
+
+
+def test_a_facet_may_group_all_customers_by_rule() -> None:
+    by_rule = model("centres")
+    by_rule["facets"][0] |= {"clusters": {}, "segments": []}
+    assert problems(by_rule) == []

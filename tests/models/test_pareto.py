@@ -48,7 +48,9 @@ def test_the_curve_is_concave_and_the_order_of_rows_does_not_matter() -> None:
     assert len(result["curve"]) == STEPS + 1
     true, shown = (np.array([point["spend_share"] for point in found["curve"]]) for found in (exact, result))
     assert (np.diff(true, n=2) <= 1e-12).all()
-    assert (np.diff(shown) >= 0).all() and shown == pytest.approx(true, abs=0.02)
+    # Half a step of rounding in the part, and in the total; a step is two to three times the largest customer's spend.
+    rounding = 3 * float(spend.max() / spend.sum())
+    assert (np.diff(shown) >= 0).all() and shown == pytest.approx(true, abs=rounding)
     reversed_rows = revenue(spend[::-1].reset_index(drop=True), tiers[::-1].reset_index(drop=True), min_group=10)
     assert reversed_rows is not None
     assert [row["customer_count"] for row in reversed_rows["tiers"]] == [

@@ -94,7 +94,7 @@ def test_the_form_on_disk_is_that_of_its_layout(tmp_path: Path) -> None:
     """Another form needs another `LAYOUT`, so that older states are refused plainly."""
     manifest_in(tmp_path)
     written = json.loads((tmp_path / MANIFEST).read_text())
-    assert written["layout"] == 9
+    assert written["layout"] == 10
     assert written["as_of"] == "2025-02-01T00:00:00+00:00"
     assert written["reread_from"] == "2025-01-29 00:00:00"
     assert written["events"][0] | {"sha256": ""} == {
