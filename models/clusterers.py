@@ -24,7 +24,8 @@ from models.scorer import NOISE, Floats, Ints
 MAX_NOISE_SHARE = 0.5
 MIN_ROWS_FOR_UMAP = 200
 MAX_BORUVKA_COLUMNS = 10
-"""In more dimensions, the exact tree by Prim's algorithm takes less time than the package's approximate one."""
+"""In more dimensions, the tree is exact (Prim's algorithm), since the package's faster one is approximate. It takes 0.6
+to 1.4 times as long on 6,000 rows, and up to 2.3 times on 20,000."""
 UMAP_EPOCHS = 200
 """UMAP's default above 10,000 rows. Its default of 500 for fewer rows takes up to twice as long without a gain."""
 

@@ -129,8 +129,11 @@ def interest_shares(evidence: Floats, levels: Sequence[Level], *, kappa: float) 
     float array of the same shape; the shares of a customer sum to 1
     """
     count = evidence.shape[1]
+    if count == 1:
+        return interest_shares(np.repeat(evidence, 2, axis=1), levels, kappa=kappa)[:, :1]
     shares = np.empty(evidence.shape)
-    # Blocks stay in the processor's cache. None has a single customer, as NumPy would then add in another order.
+    # Blocks stay in the processor's cache. NumPy adds the rows of a single column in another order, so no block of
+    # several has one customer, and a batch of one customer is computed twice over.
     edges = np.linspace(0, count, -(-count // BLOCK_CUSTOMERS) + 1).astype(np.int64)
     for start, end in pairwise(edges):
         part = evidence[:, start:end]

@@ -35,7 +35,7 @@ class Level:
 
     def sums(self, values: Floats) -> Floats:
         """Values of the categories, shape (n_categories, n), summed by node: shape (n_nodes, n)."""
-        # Row by row, so that no sum depends on how many customers are in a batch, as it does with BLAS.
+        # Row by row, so that no sum depends on how many customers are in a batch, as it can with BLAS.
         return np.stack([values[self.node == node].sum(axis=0) for node in range(len(self.parent))])
 
 

@@ -23,7 +23,7 @@ from filelock import FileLock
 from hypothesis import settings
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql.compilers import DuckDBCompiler
-from ibis.expr.operations import InMemoryTable
+from ibis.expr.operations import DatabaseTable, InMemoryTable
 
 from features.events import EVENT_SCHEMA, ObservationWindow
 
@@ -61,6 +61,8 @@ def compiled_once() -> Iterator[None]:
     translate = DuckDBCompiler.translate
 
     def translate_once(compiler: DuckDBCompiler, op: Any, *, params: Any) -> Any:
+        # Equal connections would hide what Ibis refuses otherwise.
+        assert len({id(table.source) for table in op.find(DatabaseTable)}) <= 1, "tables of two databases in one query"
         if op in compiled:
             return compiled[op].copy()
         sql = translate(compiler, op, params=params)
