@@ -59,7 +59,7 @@ def log_training(
     run.log_text(report, "report.html")
     run.log_table(flat_segments(summary), "segments.json")
     reading = summary.reading
-    row_count = sum(reading.event_types.values())  # accepted_count has repeated rows that were dropped
+    row_count = reading.accepted_count - (reading.duplicate_count if reading.duplicates_dropped else 0)
     source = findings.source
     if source.summaries is None:
         run.log_dataset(source.events.schema(), row_count=row_count, digest=reading.digest)

@@ -103,7 +103,7 @@ def test_trains_and_scores(log: str, tmp_path: Path) -> None:
     assert any(note.startswith("No segments by interest") for note in trained.notes) == (log == "online_retail")
     for _, own in trained.segments.groupby("facet"):
         assert own.name.is_unique
-        assert own.customer_share.sum() == pytest.approx(1.0)
+        assert own.customer_share.sum() == pytest.approx(1.0, abs=0.05)  # published shares are rounded
     scored = score(params, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     table = pq.read_table(scored.path).to_pandas()
     assert table.customer_id.is_unique

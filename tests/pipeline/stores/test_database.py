@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config.params import EngineParams
-from pipeline.stores.database import EngineError, connect, fetch, leave_room, materialise
+from pipeline.stores.database import EngineError, batches, connect, in_order, leave_room, materialise
 
 SMALL = EngineParams(memory_limit="200MB", threads=1, temp_directory=None, max_temp_directory_size="1MB")
 LARGE = SMALL.model_copy(update={"memory_limit": "1GB", "max_temp_directory_size": "10GB"})
@@ -116,7 +116,7 @@ def test_fetched_rows_are_in_order(tmp_path: Path) -> None:
             "create table t as select 'é' || (i * 7919 % 300000) as name, i, i / 7.0 as share, i % 2 = 0 as is_even, "
             "if(i % 3 = 0, null, i / 7.0) as days, if(i % 5 = 0, null, 'x' || i % 4) as stage from range(300000) r(i)"
         )
-        frame = fetch(con, con.table("t"), order_by="name")
+        frame = in_order(batches(con, con.table("t")), order_by="name")
         pd.testing.assert_frame_equal(frame, con.table("t").order_by("name").to_pandas(), check_exact=True)
-        empty = fetch(con, con.table("t").limit(0), order_by="name")
+        empty = in_order(batches(con, con.table("t").limit(0)), order_by="name")
         assert len(empty) == 0 and empty.dtypes.to_dict() == frame.dtypes.to_dict()
