@@ -52,6 +52,8 @@ COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 
 NOT_IN_MODEL_NAMES = "/\\:@%'\"`"
 AS_OF_FORM = "expected a date and time with an offset, such as {}T00:00:00Z"
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+"""Of as_of: the log's years before it and the horizons after it are within what times in nanoseconds can hold."""
 
 
 class EngineParams(Section):
@@ -196,6 +198,8 @@ class Params(Section):
     def _utc(cls, value: datetime) -> datetime:
         if value.tzinfo is None:
             raise ValueError(AS_OF_FORM.format(value.date()))
+        if not FIRST_YEAR < value.year < LAST_YEAR:
+            raise ValueError(f"expected a moment between the years {FIRST_YEAR} and {LAST_YEAR}")
         return value.astimezone(UTC)
 
     @model_validator(mode="after")
