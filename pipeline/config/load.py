@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config.errors import ParamsError, without_passwords
+from pipeline.config.errors import ParamsError
 from pipeline.config.known_keys import all_keys, known_keys
 from pipeline.config.params import Params
+from pipeline.config.redaction import redact_setting, redact_text
 from pipeline.config.yaml_text import LOADER, MAX_BYTES, compose_yaml, construct_yaml
 
 DEFAULT = Path("params.yaml")
@@ -276,13 +277,16 @@ def _child(place: Any, section: str, *, at: Key) -> Any:
 
 
 def _redacted(override: str) -> str:
-    """An override as messages show it: without passwords.
+    """An override as messages show it: without secrets.
 
-    Only the key is shown of a list, in which any word may be a password, and of what may hold values of `PRIVATE`.
+    Only the key is shown of a list, in which any word may be a password, of what may hold values of `PRIVATE`, and of
+    a text for an unknown key.
     """
     key, _, value = override.partition("=")
-    is_private = tuple(key.split("."))[:2] in (PRIVATE, PRIVATE[:1])
-    return key if is_private or value.lstrip().startswith("[") else without_passwords(override)
+    at = tuple(key.split("."))
+    is_private = at[:2] in (PRIVATE, PRIVATE[:1]) or value.lstrip().startswith("[")
+    is_unknown = any((known := known_keys(at[:depth])) and part not in known for depth, part in enumerate(at))
+    return key if is_private or (is_unknown and not value.isdigit()) else redact_setting(override)
 
 
 def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
@@ -306,7 +310,11 @@ def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
         message = f"expected text, got {kind.format(got)}. Put the value in quotes, as in {example.format(got)}."
         return f"{place}: `{name}`: {message}"
     message = problem["msg"].removeprefix("Value error, ")
-    found = "" if is_private or isinstance(got, dict | list) else f" Got {got if isinstance(got, date) else repr(got)}."
+    found = (
+        ""
+        if is_private or isinstance(got, dict | list)
+        else f" Got {got if isinstance(got, date) else redact_text(repr(got))}."
+    )
     return f"{place}: `{name}`: {message}.{found}".replace("..", ".").replace("?.", "?")
 
 

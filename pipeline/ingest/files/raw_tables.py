@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from pipeline.config.errors import UserError, without_passwords
+from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.redaction import redact_message, redact_text
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.archives import text_files
 from pipeline.ingest.files.database_tables import load_rows
@@ -98,7 +99,7 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
         matches = _files_in(place, table, key=key) if place.is_dir() else matching_files(place)
         if not matches:
             raise SourceError(
-                f"{key}.path: expected Parquet, CSV, JSON lines, Excel or zip files at {text}, found none. "
+                f"{key}.path: expected Parquet, CSV, JSON lines, Excel or zip files at {redact_text(text)}, found none. "
                 f"Relative paths start at {params.folder}.{_how_to_leave_out(key)}"
             )
         found += matches
@@ -242,7 +243,7 @@ def _translate_file_errors(key: str) -> Iterator[None]:
 
 @contextmanager
 def _translate_errors(expected: str, hint: Callable[[str], str] = lambda _: "") -> Iterator[None]:
-    """Turn database errors into a SourceError without the values and passwords that they may quote."""
+    """Turn database errors into a SourceError without the values and secrets that they may quote."""
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -253,7 +254,7 @@ def _translate_errors(expected: str, hint: Callable[[str], str] = lambda _: "") 
         message = str(error).splitlines()[0][:300]
         if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
             message = re.sub(r"'[^']*'?|\"[^\"]*\"?", "...", message)
-        raise SourceError(f"{expected} {without_passwords(message)}{hint(message)}") from None
+        raise SourceError(f"{expected} {redact_message(message)}{hint(message)}") from None
 
 
 def _columns(db: DuckDBPyConnection, name: str) -> dict[str, str]:
@@ -283,7 +284,9 @@ def _from_query(db: DuckDBPyConnection, table: Table, query: str, params: Params
     parts: dict[str, RawTable] = {}
     for text, (kind, files) in _copied_files(names, table, params, key=key).items():
         if not all(is_allowed(db, path) for path in files):
-            raise SourceError(f"{key}.query: expected files that a query may read, found {text}.{NOT_ALLOWED}")
+            raise SourceError(
+                f"{key}.query: expected files that a query may read, found {redact_text(text)}.{NOT_ALLOWED}"
+            )
         part = f"{name}_part_{len(parts)}"
         parts[text] = _copy_files(db, files, table, name=part, kind=kind, key=key, is_temporary=True)
     copies = {text: f"(select * exclude ({FILE}, {ROW}) from {copied.name})" for text, copied in parts.items()}
