@@ -50,7 +50,7 @@ bench: demo/shop/shop.json              ## measure the tables of tests/benchmark
 	@$(BIN)/python tests/benchmarks/run.py
 	@$(BIN)/python -W ignore tests/benchmarks/truth.py demo/shop
 
-chaos: $(READY)               ## kill, terminate, lock out and starve every command; TRIES of each kind; takes hours
+chaos: $(READY)               ## kill, terminate, lock out and starve every command, TRIES of each kind; 2,000 hostile inputs; takes hours
 	@PYTHONPATH=. $(BIN)/python -W ignore tests/chaos/campaign.py $(TRIES)
 
 picture: $(READY)             ## the README's picture of the report; needs Chromium and the demo's report

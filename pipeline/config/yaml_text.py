@@ -27,7 +27,8 @@ def compose_yaml(text: str) -> yaml.Node | None:
     for event in yaml.parse(text, Loader=LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"Line {event.start_mark.line + 1} is more than {MAX_DEPTH} levels deep.")
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise yaml.YAMLError(f"Line {line} is more than {MAX_DEPTH} levels deep.")
     node: yaml.Node | None = yaml.compose(text, Loader=LOADER)
     if node is not None:
         _count_values(node, {})
