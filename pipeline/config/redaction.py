@@ -17,7 +17,21 @@ HARMLESS_KEYS = frozenset(
 )
 """Keys of addresses and of folders such as year=2025 whose values are kept."""
 HARMLESS_LABELS = frozenset(
-    ("bindings", "column", "columns", "detail", "directory", "error", "exception", "file", "functions", "hint", "line")
+    (
+        *(
+            "bindings",
+            "column",
+            "columns",
+            "detail",
+            "directory",
+            "error",
+            "exception",
+            "file",
+            "function",
+            "functions",
+        ),
+        *("hint", "line", "table"),
+    )
 )
 """Last words before a colon in messages of databases, after which a sentence goes on."""
 USER = re.compile(r"://[^/@\s:]*:\S*@|://[^/@\s]+@")
