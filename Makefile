@@ -6,7 +6,7 @@ TESTS := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
 TRIES ?= 10
 
-.PHONY: demo test coverage test-fast lint types bench chaos picture ui clean
+.PHONY: demo test coverage test-fast lint types bench chaos sbom audit picture ui clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements.txt pyproject.toml
@@ -50,8 +50,15 @@ bench: demo/shop/shop.json              ## measure the tables of tests/benchmark
 	@$(BIN)/python tests/benchmarks/run.py
 	@$(BIN)/python -W ignore tests/benchmarks/truth.py demo/shop
 
-chaos: $(READY)               ## kill, terminate, lock out and starve every command; TRIES of each kind; takes hours
+chaos: $(READY)               ## kill, terminate, lock out and starve every command, TRIES of each kind; 2,000 hostile inputs; takes hours
 	@PYTHONPATH=. $(BIN)/python -W ignore tests/chaos/campaign.py $(TRIES)
+
+sbom: $(READY)                ## write sbom.json, the bill of materials in CycloneDX: each pin with its hashes
+	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible \
+	  --output-format JSON --output-file sbom.json
+
+audit: $(READY)               ## look up each pin among the advisories on PyPI; exit code 2 if these cannot be had
+	@$(BIN)/python .github/audit.py requirements.txt
 
 picture: $(READY)             ## the README's picture of the report; needs Chromium and the demo's report
 	@$(BIN)/python .github/picture.py outputs/report.html .github/report.png

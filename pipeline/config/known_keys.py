@@ -34,7 +34,7 @@ def known_keys(at: Key) -> list[str]:
         model = field.annotation if get_origin(field.annotation) in (dict, list) else _section_in(field.annotation)
     if get_origin(model) is dict and at == ("facets",):
         return [*FACETS]
-    return [key for key in getattr(model, "model_fields", {}) if key not in NOT_IN_FILES]
+    return [key for key in getattr(model, "model_fields", {}) if at or key not in NOT_IN_FILES]
 
 
 def _section_in(annotation: Any) -> Any:

@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.config.errors import ParamsError, without_passwords
+from pipeline.config.errors import ParamsError
 from pipeline.config.known_keys import all_keys, known_keys
 from pipeline.config.params import Params
+from pipeline.config.redaction import redact_setting, redact_text
+from pipeline.config.yaml_text import LOADER, MAX_BYTES, compose_yaml, construct_yaml
 
 DEFAULT = Path("params.yaml")
 ARCHETYPES = Path(__file__).with_name("archetypes.yaml")
@@ -46,8 +48,6 @@ UNQUOTED = {
     date: ("the date {}", '"{}"'),
 }
 """Type that YAML reads an unquoted text as -> its description, and the text in quotes."""
-# Ten times as fast as the loader in pure Python, which would add a tenth of a second to every command.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
@@ -73,21 +73,23 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
 def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], dict[Key, str]]:
     """The file's values, merged over those of its base and of `ARCHETYPES`; and the file and line of each key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8")
     except FileNotFoundError:
         where = f"`base` of {above[-1].name} names it" if above else "name yours with --params FILE"
         raise ParamsError(f"{path}: expected a params file, found none; {where}.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ParamsError(f"{path}: expected a readable params file in UTF-8. {error}") from None
     try:
-        node = yaml.compose(text, Loader=LOADER)
+        node = compose_yaml(text)
         lines = dict(_key_lines(node, path)) if isinstance(node, yaml.MappingNode) else None
-        values = yaml.load(text, Loader=LOADER)
+        values = construct_yaml(node)
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: expected YAML. {error}") from None
     except ValueError as error:
         line = _impossible_date_line(node) if node else 1
-        raise ParamsError(f"{path}, line {line}: expected a date that exists, such as 2025-11-01. {error}.") from None
+        expected = "expected a date that exists, such as 2025-11-01, or a number in digits"
+        raise ParamsError(f"{path}, line {line}: {expected}. {error}.") from None
     if lines is None:
         raise ParamsError(f"{path}: expected keys and values, as in the params.yaml that comes with Kindred.")
     sources = {key: f"{path}, line {line}" for key, line in lines.items()}
@@ -189,6 +191,8 @@ def _key_lines(node: yaml.Node, path: Path, at: Key = ()) -> Iterator[tuple[Key,
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ParamsError(f"{path}, line {line}: expected a key, found a list or a section.")
             if key.value in seen:
                 name = ".".join((*at, key.value))
                 raise ParamsError(
@@ -216,7 +220,7 @@ def _impossible_date_line(node: yaml.Node) -> int:
     if isinstance(node, yaml.SequenceNode):
         return max(map(_impossible_date_line, node.value), default=0)
     try:
-        yaml.safe_load(str(node.value))
+        construct_yaml(node)
     except ValueError:
         return int(node.start_mark.line) + 1
     except yaml.YAMLError:
@@ -238,7 +242,7 @@ def _apply(values: dict[str, Any], override: str, overridden: Collection[str]) -
             missing = tuple(sections[: depth + 1])
             raise ParamsError(f"{shown}: there is no section `{'.'.join(missing)}`.{_did_you_mean(missing)}")
     try:
-        value = yaml.safe_load(text)
+        value = construct_yaml(compose_yaml(text))
     except (yaml.YAMLError, ValueError):
         value = text
     if isinstance(place, list):
@@ -273,13 +277,16 @@ def _child(place: Any, section: str, *, at: Key) -> Any:
 
 
 def _redacted(override: str) -> str:
-    """An override as messages show it: without passwords.
+    """An override as messages show it: without secrets.
 
-    Only the key is shown of a list, in which any word may be a password, and of what may hold values of `PRIVATE`.
+    Only the key is shown of a list, in which any word may be a password, of what may hold values of `PRIVATE`, and of
+    a text for an unknown key.
     """
     key, _, value = override.partition("=")
-    is_private = tuple(key.split("."))[:2] in (PRIVATE, PRIVATE[:1])
-    return key if is_private or value.lstrip().startswith("[") else without_passwords(override)
+    at = tuple(key.split("."))
+    is_private = at[:2] in (PRIVATE, PRIVATE[:1]) or value.lstrip().startswith("[")
+    is_unknown = any((known := known_keys(at[:depth])) and part not in known for depth, part in enumerate(at))
+    return key if is_private or (is_unknown and not value.isdigit()) else redact_setting(override)
 
 
 def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
@@ -303,7 +310,11 @@ def _explain(problem: Any, at: Key, path: Path, own: dict[Key, str]) -> str:
         message = f"expected text, got {kind.format(got)}. Put the value in quotes, as in {example.format(got)}."
         return f"{place}: `{name}`: {message}"
     message = problem["msg"].removeprefix("Value error, ")
-    found = "" if is_private or isinstance(got, dict | list) else f" Got {got if isinstance(got, date) else repr(got)}."
+    found = (
+        ""
+        if is_private or isinstance(got, dict | list)
+        else f" Got {got if isinstance(got, date) else redact_text(repr(got))}."
+    )
     return f"{place}: `{name}`: {message}.{found}".replace("..", ".").replace("?.", "?")
 
 

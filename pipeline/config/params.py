@@ -16,7 +16,8 @@ from typing import Annotated, Any
 from babel.numbers import is_currency
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from pipeline.config.errors import ParamsError, without_passwords
+from pipeline.config.errors import ParamsError
+from pipeline.config.redaction import HIDDEN, redact_values
 from pipeline.config.sections.audiences import AudienceParams, ContactsTable
 from pipeline.config.sections.drift import DriftParams
 from pipeline.config.sections.outliers import OutlierParams
@@ -52,6 +53,8 @@ COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 
 NOT_IN_MODEL_NAMES = "/\\:@%'\"`"
 AS_OF_FORM = "expected a date and time with an offset, such as {}T00:00:00Z"
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+"""Of as_of: the log's years before it and the horizons after it are within what times in nanoseconds can hold."""
 
 
 class EngineParams(Section):
@@ -196,6 +199,8 @@ class Params(Section):
     def _utc(cls, value: datetime) -> datetime:
         if value.tzinfo is None:
             raise ValueError(AS_OF_FORM.format(value.date()))
+        if not FIRST_YEAR < value.year < LAST_YEAR:
+            raise ValueError(f"expected a moment between the years {FIRST_YEAR} and {LAST_YEAR}")
         return value.astimezone(UTC)
 
     @model_validator(mode="after")
@@ -218,26 +223,19 @@ class Params(Section):
         return (self.folder / value).resolve()
 
     def digest(self) -> str:
-        """SHA-256 of all values except passwords, independent of the order of keys."""
+        """SHA-256 of all values except what may be a secret, independent of the order of keys."""
         text = json.dumps(self.redacted().model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def redacted(self) -> Params:
-        """The same parameters without passwords, to save with a run or model, or to show."""
-
-        def clean(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {key: clean(item) for key, item in value.items()}
-            if isinstance(value, list):
-                return [clean(item) for item in value]
-            return without_passwords(value) if isinstance(value, str) else value
-
-        changed = {
-            name: type(getattr(self, name)).model_validate(clean(getattr(self, name).model_dump()))
-            for name in ("source", "tracking")
-        }
-        source = changed["source"].model_copy(update={"exclude": self.source.exclude.redacted()})
-        return self.model_copy(update={**changed, "source": source, "called_with": ()})
+        """The same parameters without what may be a secret, to save with a run or model, or to show."""
+        changed = {name: redact_values(getattr(self, name)) for name in ("source", "tracking", "engine", "contacts")}
+        changed["source"] = changed["source"].model_copy(update={"exclude": self.source.exclude.redacted()})
+        if self.naming.proposer is not None:
+            program, *words = self.naming.proposer
+            proposer = [redact_values(program), *(HIDDEN for _ in words)]
+            changed["naming"] = self.naming.model_copy(update={"proposer": proposer})
+        return self.model_copy(update={**changed, "called_with": ()})
 
     def without_folders(self) -> Params:
         """The same parameters without folders of this machine, to save with a model.
@@ -313,14 +311,15 @@ WAYS_OF_WRITING = ("format", "encoding", "delimiter", "sheet", "time_format", "d
 
 
 def source_fingerprint(params: Params, *, as_written: bool = False) -> str:
-    """SHA-256 of what the source holds, without paths, passwords and exclusions, which change from day to day.
+    """SHA-256 of what the source holds, without paths, possible secrets and exclusions, which change from day to day.
 
     Parameters
     ----------
     as_written : bool
         Also of `WAYS_OF_WRITING`: with others, rows that were read before may have been read wrongly.
     """
-    source = params.redacted().source.model_dump(mode="json", exclude={"exclude"})
+    # Of queries, a state knows also what is not shown: with another, rows that were read before may not belong to it.
+    source = (params if as_written else params.redacted()).source.model_dump(mode="json", exclude={"exclude"})
     for table in source.values():
         if isinstance(table, dict):
             for key in ("path", "uri", *(() if as_written else WAYS_OF_WRITING)):

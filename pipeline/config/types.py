@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Language = Literal["en", "uk", "ru", "sq"]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+MAX_NUMBER = 1e12
+"""Of settings without a bound of their own: no times or integers overflow."""
+Positive = Annotated[float, Field(gt=0, le=MAX_NUMBER)]
+NonNegative = Annotated[float, Field(ge=0, le=MAX_NUMBER)]
 MAX_WEIGHT = 1e6
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Section(BaseModel):
@@ -31,7 +33,7 @@ def _not_above_max_weight(value: float) -> float:
     return value
 
 
-Weight = Annotated[NonNegative, AfterValidator(_not_above_max_weight)]
+Weight = Annotated[float, Field(ge=0), AfterValidator(_not_above_max_weight)]
 
 
 @cache  # the list of all zones is read from hundreds of folders and files each time

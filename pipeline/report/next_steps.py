@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from models.segment_names import SegmentNames
-from pipeline.config.errors import without_passwords
 from pipeline.config.load import DEFAULT
 from pipeline.config.params import Params
+from pipeline.config.redaction import redact_setting, redact_text
 from pipeline.stores.mlflow_runs import tracking_uri
 
 MAKEFILE = "Makefile"
@@ -23,9 +23,11 @@ MAX_COMMAND_CHARS = 60
 
 
 def command(params: Params, *words: str, overrides: Mapping[str, str] | None = None) -> str:
-    """A ``kindred`` command line for the shell; passwords are replaced by ``***`` and must be entered again."""
+    """A ``kindred`` command line for the shell; what may be a secret is ``***`` and must be entered again."""
     sets = [word for key, value in (overrides or {}).items() for word in ("--set", f"{key}={value}")]
-    return _joined([_program("kindred"), *words, *params.called_with, *sets])
+    # Before they are quoted, as that could hide where a secret ends.
+    given = [redact_setting(word) for word in (*params.called_with, *sets)]
+    return shlex.join([_program("kindred"), *words, *given])
 
 
 def audience_command(options: Sequence[str], params_file: str | None) -> str:
@@ -47,8 +49,8 @@ def runs_command(params: Params) -> str:
     if uri == f"sqlite:///{Path.cwd() / 'mlflow.db'}" and Path(MAKEFILE).exists():
         return "make ui"
     if uri.startswith("http"):
-        return without_passwords(uri)
-    return _joined([_program("mlflow"), "ui", "--backend-store-uri", uri])
+        return redact_text(uri)
+    return shlex.join([_program("mlflow"), "ui", "--backend-store-uri", redact_text(uri)])
 
 
 def next_lines(commands: Mapping[str, str]) -> list[str]:
@@ -57,11 +59,6 @@ def next_lines(commands: Mapping[str, str]) -> list[str]:
     return [
         f"{'' if at else 'Next':<9}{text:<{widest}}  # {purpose}" for at, (text, purpose) in enumerate(commands.items())
     ]
-
-
-def _joined(words: Sequence[str]) -> str:
-    """Quote words for the shell. Passwords are removed first, because quoting could hide where they end."""
-    return shlex.join(without_passwords(word) for word in words)
 
 
 def _program(name: str) -> str:

@@ -82,7 +82,7 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
                 f"{params.max_temp_directory_size}) are too small for this log. Raise the limit, free some space, or "
                 "name a larger disk in engine.temp_directory."
             ) from None
-        except (duckdb.IOException, OSError) as error:
+        except (duckdb.Error, OSError) as error:
             # The disk of something else may be full, such as that of the run's artifacts.
             if not is_disk_full(error) or shutil.disk_usage(place).free > MAX_FULL_BYTES:
                 raise

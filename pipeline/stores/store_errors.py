@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
-from pipeline.config.errors import UserError, without_passwords
+from pipeline.config.errors import UserError
+from pipeline.config.redaction import redact_message
 from pipeline.stores.database import is_disk_full
 
 LOCKED = (
@@ -48,5 +49,5 @@ def store_errors(artifacts: Path | None) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error, without passwords; in MLflow's errors, the other lines are a traceback."""
-    return without_passwords(str(error)).strip().partition("\n")[0][:300].rstrip(". ") + "."
+    """The first line of an error, without secrets; in MLflow's errors, the other lines are a traceback."""
+    return redact_message(str(error)).strip().partition("\n")[0][:300].rstrip(". ") + "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +10,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline.config.params import Params
 from pipeline.config.sections.source import Table
 from pipeline.stores import files, mlflow_runs
-from pipeline.stores.database import confine, connect
+from pipeline.stores.database import EngineError, confine, connect, is_disk_full
 from pipeline.stores.local.file_names import matching_files
+
+NAMED_FILE = re.compile(r"(?:file|pattern) \"([^\"]+\.(?:parquet|pq))\"")
+"""How DuckDB names a Parquet file that it cannot read, in some of its errors."""
+PARQUET = b"PAR1"
+"""First bytes of Parquet files."""
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -76,7 +86,43 @@ def confined_database(params: Params, *, out: Path | None = None) -> Iterator[Ba
     """
     with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
         confine(con, _allowed(params, out))
-        yield con
+        with _naming_damaged_file(params):
+            yield con
+
+
+@contextmanager
+def _naming_damaged_file(params: Params) -> Iterator[None]:
+    """Say which Parquet file cannot be read: they are read as long as a command works, not only at its beginning."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        named = NAMED_FILE.search(str(error))
+        damaged = [Path(named[1])] if named else [path for path in _parquet_files(params) if not _is_whole(path)]
+        if is_disk_full(error) or not damaged:
+            raise
+        raise EngineError(
+            f"{damaged[0].name}: expected a file that can be read to its end and stays as it is meanwhile. It is "
+            "damaged, or was changed or deleted. Write it again, and repeat the command."
+        ) from None
+
+
+def _parquet_files(params: Params) -> Iterator[Path]:
+    for place in _places(params):
+        for path in filter(Path.is_file, sorted(place.iterdir()) if place.is_dir() else matching_files(place)):
+            with path.open("rb") as file:
+                if file.read(len(PARQUET)) == PARQUET:
+                    yield path
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        for _ in pq.ParquetFile(path).iter_batches():
+            pass
+    except (pa.ArrowException, OSError):
+        return False
+    return True
 
 
 def _allowed(params: Params, out: Path | None) -> Iterator[str]:
@@ -87,8 +133,12 @@ def _allowed(params: Params, out: Path | None) -> Iterator[str]:
         yield str(file.resolve().parent)
     for text in params.engine.allowed_folders:
         yield text if "://" in text else str(params.path(text))
+    for place in _places(params):
+        yield from {str(file.resolve().parent) for file in [place / "file", *matching_files(place)]}
+
+
+def _places(params: Params) -> Iterator[Path]:
+    """What the tables of the source name in `path`: files, globs and folders."""
     for table in [*(table for _, table in params.source), params.contacts]:
         if isinstance(table, Table):
-            for text in [table.path] if isinstance(table.path, str) else table.path or []:
-                place = params.path(text)
-                yield from {str(file.resolve().parent) for file in [place / "file", *matching_files(place)]}
+            yield from map(params.path, [table.path] if isinstance(table.path, str) else table.path or [])

@@ -1,4 +1,4 @@
-"""Kills, signals, full disks, locks and two writers, with what must hold after each; `make chaos` prints the counts."""
+"""Kills, signals, full disks, locks, two writers and hostile inputs, with what must hold after each; `make chaos` prints the counts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tests.chaos.fuzz import fuzz
 from tests.chaos.tries import (
     Command,
     Ended,
+    Results,
     Workshop,
     commands,
     digests,
@@ -38,27 +39,8 @@ NEW_RUN = ("train", "backtest")
 NOT_REPEATED = ("compare", "explain", "check", "init", "simulate")
 """Commands whose results do not lie in the outputs folder."""
 CUSTOMERS = 600
-
-
-@dataclass
-class Results:
-    """Tries by kind, and what did not hold."""
-
-    tries: Counter[str] = field(default_factory=Counter)
-    faults: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def add(self, kind: str, name: str, faults: list[str]) -> None:
-        """Count a try."""
-        self.tries[kind] += 1
-        self.faults += [(kind, name, fault) for fault in faults]
-
-    def table(self) -> str:
-        """Tries and faults by kind."""
-        lines = ["| kind | tries | faults |", "|---|---|---|"]
-        for kind, count in self.tries.items():
-            found = [f"{name}: {fault}" for of, name, fault in self.faults if of == kind]
-            lines.append(f"| {kind} | {count:,} | {len(found)} |")
-        return "\n".join([*lines, "", *(f"{kind}, {name}: {fault}" for kind, name, fault in self.faults)])
+FUZZED = 2_000
+"""Inputs."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +250,7 @@ def main() -> None:
             permissions(made, results)
             full_disks(made, results, sizes=("64k", "1m", "4m"))
             locks(made, results)
+            fuzz(results, made, Path(root), count=FUZZED)
     print(results.table())
     sys.exit(bool(results.faults))
 

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.commands.train import TrainingResult
-from tests.chaos.campaign import Results, disturb, locks
-from tests.chaos.tries import Command, Workshop, exposed_files, torn_files
+from tests.chaos.campaign import disturb, locks
+from tests.chaos.fuzz import faults_of, fuzz_files, fuzz_folder, fuzz_params, model_files, state_files
+from tests.chaos.tries import Command, Results, Workshop, exposed_files, torn_files
 from tests.conftest import copy_store
 from tests.pipeline.conftest import first_training, settings_in, shop
 
@@ -67,3 +68,39 @@ def test_a_lock_held_elsewhere_is_said_and_refused(made: Workshop) -> None:
     results = Results()
     locks(made, results, names=("outputs/.lock",))
     assert not results.faults, results.table()
+
+
+@pytest.mark.slow
+def test_hostile_files_and_params_are_read_or_refused_in_one_message(tmp_path: Path) -> None:
+    results = Results()
+    fuzz_files(results, tmp_path, range(25))
+    fuzz_params(results, tmp_path, range(25))
+    assert results.tries == {"fuzzed files": 25, "fuzzed params": 25}
+    assert not results.faults, results.table()
+
+
+@pytest.mark.slow
+def test_damaged_models_and_states_are_refused_in_one_message(made: Workshop) -> None:
+    results = Results()
+    made.begin("scored")
+    (ended,) = made.run(Command("score --update", ("score", "--update"), "scored"))
+    assert ended.code == 0, ended.errors
+    made.save("updated")
+    fuzz_folder(results, made, "state", range(1), state_files, "score", "--update")
+    fuzz_folder(results, made, "models", range(1), model_files, "score")
+    assert not results.faults, results.table()
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "seconds"),
+    [
+        (1, "kindred: unexpected error", 0),
+        (2, "", 0),
+        (2, "kindred: a\nkindred: b", 0),
+        (0, "Traceback", 0),
+        (0, "", 99),
+    ],
+)
+def test_what_is_not_a_plain_refusal_is_a_fault(code: int, errors: str, seconds: float) -> None:
+    assert faults_of(code, errors, seconds)
+    assert not faults_of(2, "kindred: expected a file", 1) and not faults_of(0, "", 1)

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -140,6 +141,27 @@ class Workshop:
         place = {"folder": str(self.work), "temporary": str(self.temporary), "log": str(log)}
         ends = {"step": None, "after_seconds": None, "signal": int(signal.SIGKILL), "limit_seconds": LIMIT_SECONDS}
         return {**place, **ends, **how, "arguments": [*command.arguments, *params]}
+
+
+@dataclass
+class Results:
+    """Tries by kind, and what did not hold."""
+
+    tries: Counter[str] = field(default_factory=Counter)
+    faults: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def add(self, kind: str, name: str, faults: list[str]) -> None:
+        """Count a try."""
+        self.tries[kind] += 1
+        self.faults += [(kind, name, fault) for fault in faults]
+
+    def table(self) -> str:
+        """Tries and faults by kind."""
+        lines = ["| kind | tries | faults |", "|---|---|---|"]
+        for kind, count in self.tries.items():
+            found = [f"{name}: {fault}" for of, name, fault in self.faults if of == kind]
+            lines.append(f"| {kind} | {count:,} | {len(found)} |")
+        return "\n".join([*lines, "", *(f"{kind}, {name}: {fault}" for kind, name, fault in self.faults)])
 
 
 @contextmanager

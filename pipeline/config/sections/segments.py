@@ -11,7 +11,6 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from features.journey import STAGES
 from features.profile import JOURNEY
 from models.segment_metrics import FIGURES
-from pipeline.config.errors import without_passwords
 from pipeline.config.types import Count, NonNegative, Positive, Section, Share, Text, Timezone
 
 Block = Literal["interest", "value", "journey", "context", "benefits", "rates"]
@@ -202,16 +201,6 @@ class Standing(Section):
 Word = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 
 
-def _without_password(words: list[str]) -> list[str]:
-    # The word after a flag may be its value.
-    assignments = [f"{word.replace('-', '_')}=." if word.startswith("-") else word for word in words]
-    if any(without_passwords(text) != text for text in assignments):
-        raise ValueError(
-            "expected no password among the words, as they are saved with every run; pass it in an environment variable"
-        )
-    return words
-
-
 class NamingParams(Section):
     """How segments are named."""
 
@@ -229,7 +218,7 @@ class NamingParams(Section):
     min_gap: NonNegative
     min_share_gap: Share
     # Older models have no such keys in their params.
-    proposer: Annotated[list[Word], Field(min_length=1), AfterValidator(_without_password)] | None = None
+    proposer: Annotated[list[Word], Field(min_length=1)] | None = None
     proposer_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     interest_playbook: Text
     archetypes: list[Archetype]

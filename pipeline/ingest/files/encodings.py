@@ -28,8 +28,8 @@ OTHERS = ("cp1251", "koi8-u", "cp1253", "cp866")
 EAST_ASIAN = ("cp932", "gb18030")
 """Encodings that are tried; of equally good ones, the first is taken."""
 CHUNK_BYTES, MAX_SAMPLE_BYTES, MAX_SAMPLE_LINES = 2**20, 2**16, 200_000
-WORD = re.compile(rb"[\x40-\xff]*[\x80-\xff][\x40-\xff]*")
-"""Letters with at least one that is not ASCII; digits and the signs between columns say nothing."""
+WORD = re.compile(rb"[\x40-\xff]+")
+"""Letters; digits and the signs between columns say nothing."""
 ASCII_LETTER = re.compile(rb"[A-Za-z]")
 
 
@@ -81,8 +81,9 @@ def guess_encoding(path: Path) -> Encoding:
             is_valid = _is_utf8(line, final=True)
             valid, invalid = valid + is_valid, invalid + (not is_valid)
             for word in WORD.findall(line) if not is_valid and size < MAX_SAMPLE_BYTES else ():
-                size += 0 if word in words else len(word)
-                words[word] = None
+                if not word.isascii():
+                    size += 0 if word in words else len(word)
+                    words[word] = None
     if valid > invalid:
         return Encoding(UTF8)
     return Encoding(_most_likely([*words]))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
+
+from pipeline.stores.database import is_disk_full
 
 KINDS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
@@ -52,6 +58,24 @@ class TextFile:
 
     name: Path
     path: Path
+
+
+@contextmanager
+def naming_file(name: str) -> Iterator[None]:
+    """If the bytes of a file cannot be read, say which file it is.
+
+    Raises
+    ------
+    FileError
+        It is damaged, cut off, gone or not permitted; what it holds is not shown.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, zlib.error, csv.Error, UnicodeError) as error:
+        if is_disk_full(error):
+            raise
+        reason = getattr(error, "strerror", None) or "It is damaged, or was not copied or downloaded to its end"
+        raise FileError(f"{name}: expected a file that can be read to its end. {reason}. Write it again.") from None
 
 
 def file_kind(path: Path) -> str | None:

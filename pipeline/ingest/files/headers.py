@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.formats import FileError
-from pipeline.ingest.sql import literal
+from pipeline.ingest.sql import FILE, ROW, literal
 
 DELIMITERS = ",;\t|"
+MAX_COLUMNS = 1_000
 SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
 """A first line that Excel understands."""
 NUMBER, TIME = (
@@ -67,7 +69,18 @@ def find_dialect(handle: BinaryIO, table: Table, *, name: str) -> Dialect:
     delimiter = table.delimiter
     if delimiter == "auto":
         delimiter = separator[1] if separator else _find_delimiter(first, names)
-    found = next(csv.reader([first], delimiter=delimiter), [])
+    if "\r" in re.sub(r'"[^"]*"', "", first):
+        raise FileError(
+            f"{name}: expected lines that end in LF or CRLF, found CR alone, as on very old systems. Save it as text "
+            "with other line ends."
+        )
+    try:
+        found = next(csv.reader([first], delimiter=delimiter), [])
+    except csv.Error:
+        raise FileError(
+            f"{name}: expected names of columns of at most {csv.field_size_limit():,} characters in the first line.",
+            setting="header",
+        ) from None
     if names is None:
         check_header(found, table, name=name)
     elif len(names) != len(found):
@@ -76,6 +89,7 @@ def find_dialect(handle: BinaryIO, table: Table, *, name: str) -> Dialect:
             "values.",
             setting="header",
         )
+    refuse_reserved(names or found)
     return Dialect(names or found, delimiter, separator is not None, names is None)
 
 
@@ -97,12 +111,35 @@ def check_header(names: Sequence[str], table: Table, *, name: str) -> None:
             f"expected the names of the columns in the first line of {name}. Found numbers or dates. {remedy}",
             setting="header",
         )
-    repeated = sorted({text for text in names if sum(text.lower() == other.lower() for other in names) > 1})
+    refuse_reserved(names)
+    counts = Counter(text.lower() for text in names)
+    repeated = sorted({text for text in names if counts[text.lower()] > 1})
     if repeated or not all(names) or not names:
         problem = f"more than once: {', '.join(repeated)}" if all(repeated) and repeated else "one without a name"
         raise FileError(
             f"{name}: expected a header that names each column once. Found {problem}. Fix the first line. {remedy}",
             setting="header",
+        )
+
+
+def refuse_reserved(names: Iterable[str]) -> None:
+    """Refuse columns with the names of those that Kindred adds, and so many that no log has them.
+
+    Raises
+    ------
+    FileError
+        There are such.
+    """
+    listed = [*names]
+    taken = sorted({name for name in listed if name.lower() in (FILE, ROW)})
+    if taken:
+        raise FileError(
+            f"expected other names than {' and '.join(taken)}, which Kindred gives to columns of its own. Rename them.",
+            setting="columns",
+        )
+    if len(listed) > MAX_COLUMNS:
+        raise FileError(
+            f"expected at most {MAX_COLUMNS:,} columns, found {len(listed):,}. Select those of the log in a `query`."
         )
 
 

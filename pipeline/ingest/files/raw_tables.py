@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from pipeline.config.errors import UserError, without_passwords
+from pipeline.config.errors import UserError
 from pipeline.config.params import Params
+from pipeline.config.redaction import redact_message, redact_text
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.archives import text_files
 from pipeline.ingest.files.database_tables import load_rows
 from pipeline.ingest.files.digests import blaming_changes, files_digest
 from pipeline.ingest.files.formats import FileError, file_kind, is_archive
+from pipeline.ingest.files.headers import refuse_reserved
 from pipeline.ingest.files.queries import NOT_ALLOWED, QueryNames, names_in_query, query_hint, replace_files
 from pipeline.ingest.files.text_files import LoadedLines, Unreadable, load_lines
 from pipeline.ingest.files.workbooks import load_workbooks
@@ -98,8 +100,8 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
         matches = _files_in(place, table, key=key) if place.is_dir() else matching_files(place)
         if not matches:
             raise SourceError(
-                f"{key}.path: expected Parquet, CSV, JSON lines, Excel or zip files at {text}, found none. "
-                f"Relative paths start at {params.folder}.{_how_to_leave_out(key)}"
+                f"{key}.path: expected Parquet, CSV, JSON lines, Excel or zip files at {redact_text(text)}, found "
+                f"none. Relative paths start at {params.folder}.{_how_to_leave_out(key)}"
             )
         found += matches
     kinds = {_kind(path, table, key=key) for path in found}
@@ -176,7 +178,7 @@ def read_raw(con: Backend, table: Table, params: Params, *, name: str, key: str)
     files = resolve_files(table, params, key=key)
     kind = _kind(files[0], table, key=key)
     if kind == "parquet":
-        with _translate_errors(f"{key}.path: expected readable Parquet files."):
+        with _translate_errors(f"{key}.path: expected readable Parquet files."), _translate_file_errors(key):
             _parquet_view(db, files, name)
             raw = RawTable(name, _columns(db, name), files, "", sources=files, is_view=True)
     else:
@@ -242,7 +244,7 @@ def _translate_file_errors(key: str) -> Iterator[None]:
 
 @contextmanager
 def _translate_errors(expected: str, hint: Callable[[str], str] = lambda _: "") -> Iterator[None]:
-    """Turn database errors into a SourceError without the values and passwords that they may quote."""
+    """Turn database errors into a SourceError without the values and secrets that they may quote."""
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -253,7 +255,7 @@ def _translate_errors(expected: str, hint: Callable[[str], str] = lambda _: "") 
         message = str(error).splitlines()[0][:300]
         if isinstance(error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException):
             message = re.sub(r"'[^']*'?|\"[^\"]*\"?", "...", message)
-        raise SourceError(f"{expected} {without_passwords(message)}{hint(message)}") from None
+        raise SourceError(f"{expected} {redact_message(message)}{hint(message)}") from None
 
 
 def _columns(db: DuckDBPyConnection, name: str) -> dict[str, str]:
@@ -262,9 +264,11 @@ def _columns(db: DuckDBPyConnection, name: str) -> dict[str, str]:
 
 def _parquet_view(db: DuckDBPyConnection, files: Sequence[Path], name: str) -> None:
     listed = ", ".join(literal(as_glob(path)) for path in files)
+    rows = f"read_parquet([{listed}], union_by_name = true)"
+    refuse_reserved(row[0] for row in db.execute(f"describe from {rows}").fetchall())
     db.execute(
         f"create or replace view {name} as select *, file_index::integer as {FILE}, file_row_number + 1 as {ROW} "
-        f"from read_parquet([{listed}], union_by_name = true)"
+        f"from {rows}"
     )
 
 
@@ -283,7 +287,9 @@ def _from_query(db: DuckDBPyConnection, table: Table, query: str, params: Params
     parts: dict[str, RawTable] = {}
     for text, (kind, files) in _copied_files(names, table, params, key=key).items():
         if not all(is_allowed(db, path) for path in files):
-            raise SourceError(f"{key}.query: expected files that a query may read, found {text}.{NOT_ALLOWED}")
+            raise SourceError(
+                f"{key}.query: expected files that a query may read, found {redact_text(text)}.{NOT_ALLOWED}"
+            )
         part = f"{name}_part_{len(parts)}"
         parts[text] = _copy_files(db, files, table, name=part, kind=kind, key=key, is_temporary=True)
     copies = {text: f"(select * exclude ({FILE}, {ROW}) from {copied.name})" for text, copied in parts.items()}
@@ -291,11 +297,13 @@ def _from_query(db: DuckDBPyConnection, table: Table, query: str, params: Params
         body = replace_files(query, names.tables, copies).strip().rstrip(";")
     # chdir, so that relative paths start at the params file: DuckDB's file_search_path prefers the working directory.
     with (
+        _translate_file_errors(key),
         _translate_errors(
             f"{key}.query: expected SQL that DuckDB can run.", lambda message: query_hint(message, query, key=key)
         ),
         chdir(params.folder),
     ):
+        refuse_reserved(row[0] for row in db.execute(f"describe {body}").fetchall())
         db.execute(
             f"create or replace table {name} as "
             f"select *, null::integer as {FILE}, row_number() over () as {ROW} from (\n{body}\n)"

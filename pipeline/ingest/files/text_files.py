@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.encodings import UTF8, Encoding, copy_as_utf8, find_encoding, guess_encoding
-from pipeline.ingest.files.formats import FileError, TextFile, open_bytes
-from pipeline.ingest.files.headers import Dialect, find_dialect
+from pipeline.ingest.files.formats import FileError, TextFile, naming_file, open_bytes
+from pipeline.ingest.files.headers import Dialect, find_dialect, refuse_reserved
 from pipeline.ingest.sql import FILE, ROW, create_table, literal, quoted
 from pipeline.stores.local.file_names import as_glob
 
@@ -93,16 +93,17 @@ def load_lines(
     db.execute(f"create or replace table {name}_shifts (file integer, starts_at bigint, shift bigint)")
     db.execute("set preserve_insertion_order = true")
     for index, file in enumerate(files):
-        encoding = find_encoding(file, table.encoding)
-        part = _insert_rows(db, file, name, table, create, index, encoding, is_csv=is_csv, folder=folder)
-        likely = guess_encoding(file.path) if _may_be_another_encoding(db, encoding) else encoding
-        if likely.name != encoding.name:
-            encoding = likely
-            db.execute(f"delete from {name} where {FILE} = {index}")
+        with naming_file(file.name.name):
+            encoding = find_encoding(file, table.encoding)
             part = _insert_rows(db, file, name, table, create, index, encoding, is_csv=is_csv, folder=folder)
-        rejects, lines = _check_all_lines(db, part, name, index)
-        if part.path != file.path:
-            part.path.unlink()
+            likely = guess_encoding(file.path) if _may_be_another_encoding(db, encoding) else encoding
+            if likely.name != encoding.name:
+                encoding = likely
+                db.execute(f"delete from {name} where {FILE} = {index}")
+                part = _insert_rows(db, file, name, table, create, index, encoding, is_csv=is_csv, folder=folder)
+            rejects, lines = _check_all_lines(db, part, name, index)
+            if part.path != file.path:
+                part.path.unlink()
         loaded.unreadable += rejects
         loaded.line_count += lines
         if not encoding.is_known and encoding.name != UTF8:
@@ -190,6 +191,7 @@ def _json_columns(db: DuckDBPyConnection, name: str, create: str) -> list[Unread
     keys = db.execute("select distinct unnest(json_keys(line)) from json_lines where is_object").fetchall()
     if not keys:
         raise FileError("expected one JSON object per line, found none with keys.")
+    refuse_reserved([key for (key,) in keys])
     picked = "".join(f"{_json_text(key)} as {quoted(key)}, " for (key,) in sorted(keys) if key)
     db.execute(f"{create} as select {picked}{FILE}, {ROW} from json_lines where is_object; drop table json_lines")
     return [Unreadable(file, line, "unreadable_row", "NO JSON OBJECT", raw) for file, line, raw in broken]
@@ -248,10 +250,14 @@ def _scan_lines(path: Path, index: int, kinds: dict[int, set[str]]) -> tuple[lis
 def _rows_and_breaks(db: DuckDBPyConnection, name: str, index: int) -> tuple[int, int]:
     """Numbers of rows of a file and of line breaks within their values."""
     texts = [row[0] for row in db.execute(f"describe {name}").fetchall() if row[1] == "VARCHAR"]
-    within = " + ".join(f"coalesce({_line_breaks(column)}, 0)" for column in texts) or "0"
-    counting = f"select count(*), coalesce(sum({within}), 0) from {name} where {FILE} = {index}"
+    counting = f"select count(*), coalesce(sum({_all_line_breaks(texts)}), 0) from {name} where {FILE} = {index}"
     [(row_count, break_count)] = db.execute(counting).fetchall()
     return int(row_count), int(break_count)
+
+
+def _all_line_breaks(columns: Sequence[str]) -> str:
+    """SQL for the line breaks in a row; a list, as DuckDB allows sums of at most a thousand parts."""
+    return f"coalesce(list_sum([{', '.join(map(_line_breaks, columns))}]), 0)"
 
 
 def _line_breaks(column: str) -> str:
@@ -266,7 +272,7 @@ def _record_line_offsets(
     jumps = [(0, lines_before)]
     if has_breaks:
         texts = [row[0] for row in db.execute(f"describe {name}").fetchall() if row[1] == "VARCHAR"]
-        many = " + ".join(f"coalesce({_line_breaks(column)}, 0)" for column in texts)
+        many = _all_line_breaks(texts)
         jumps += db.execute(
             f"select {ROW} + 1, n from (select {ROW}, {many} as n from {name} where {FILE} = {index}) where n > 0 "
             f"order by 1"

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pipeline.config.errors import UserError, without_passwords
+from pipeline.config.errors import UserError
+from pipeline.config.redaction import redact_message
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -135,4 +136,4 @@ def _failure(message: str, sqlstate: str, variable: str, *, key: str, sql_key: s
             "the command again."
         )
     said = re.search(r"ERROR:\s*(.*)", message) if re.match("42|3F", sqlstate) else None
-    return DatabaseError(f"{sql_key}: {expected}{f' {without_passwords(said[1])[:300]}.' if said else code}")
+    return DatabaseError(f"{sql_key}: {expected}{f' {redact_message(said[1])[:300]}.' if said else code}")

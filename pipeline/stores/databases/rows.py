@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from pipeline.config.errors import without_passwords
+from pipeline.config.redaction import redact_message
 from pipeline.stores.databases.connections import POSTGRESQL, DatabaseError, connect_postgresql, database_uri
 
 BATCH_ROWS = 50_000
@@ -90,7 +90,7 @@ def _from_duckdb(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
             yield pa.RecordBatch.from_pylist([], reader.schema)
             yield from reader
     except SHOWN_ERRORS as error:
-        message = without_passwords(str(error).splitlines()[0])[:300]
+        message = redact_message(str(error).splitlines()[0])[:300]
         raise DatabaseError(f"{key}.sql: expected SQL that DuckDB can run. {message}") from None
     except duckdb.IOException:
         raise DatabaseError(
@@ -119,7 +119,7 @@ def _from_sqlite(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
         message = str(error)
         if message.startswith(SHOWN_SQLITE_ERRORS):
             raise DatabaseError(
-                f"{key}.sql: expected SQL that SQLite can run. {without_passwords(message)[:300]}."
+                f"{key}.sql: expected SQL that SQLite can run. {redact_message(message)[:300]}."
             ) from None
         raise DatabaseError(
             f"{key}.uri: expected a SQLite file that can be read, and one SELECT. The file is damaged, locked by "
