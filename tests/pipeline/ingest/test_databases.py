@@ -117,8 +117,8 @@ def test_rules_reject_rows_of_a_database_as_those_of_files(log: str, read: Read,
             "select customer_id, customer_id from events",
             r"source\.events\.sql: expected a name of its own .*customer_id",
         ),
-        ("select 1; select 2", r"source\.events\.(sql|uri): expected .*(one SELECT|SQL that)"),
-        ("delete from events", r"source\.events\.(sql|uri): expected .*one SELECT"),
+        ("select 1; select 2", r"source\.events\.sql: expected .*(one SELECT|SQL that)"),
+        ("delete from events", r"source\.events\.sql: expected .*one SELECT"),
     ],
 )
 def test_sql_that_cannot_be_used(log: str, read: Read, sql: str, message: str) -> None:
@@ -128,6 +128,73 @@ def test_sql_that_cannot_be_used(log: str, read: Read, sql: str, message: str) -
         read(sql)
     assert postgres.PASSWORD not in str(error.value) and "\n" not in str(error.value)
     assert read(FROM_LOG)[0].read_count == 3  # nothing was deleted
+
+
+@pytest.mark.parametrize(
+    ("scheme", "sql"),
+    [
+        ("sqlite", "vacuum into '{}'"),
+        ("sqlite", "attach '{}' as other"),
+        ("sqlite", "pragma journal_mode = wal"),
+        ("sqlite", "create temp table mine (x)"),
+        ("sqlite", "select load_extension('{}')"),
+        ("duckdb", "select content as customer_id from read_text('{}')"),
+        ("duckdb", "select * from '{}.csv'"),
+        ("duckdb", "select * from glob('{}*')"),
+    ],
+)
+def test_sql_reaches_the_tables_of_its_file_only(
+    scheme: str, sql: str, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    {"sqlite": fill_sqlite, "duckdb": fill_duckdb}[scheme](tmp_path / "shop.db")
+    monkeypatch.setenv("SHOP_DATABASE", f"{scheme}:///shop.db")
+    other = tmp_path / "other"
+    if scheme == "duckdb":
+        other.write_text("hush-hush")
+        other.with_suffix(".csv").write_text("customer_id\nhush-hush\n")
+    with pytest.raises(
+        UserError, match=r"source\.events\.sql: expected (a|one) SELECT from tables of the file"
+    ) as error:
+        read(sql.format(other))
+    assert "hush" not in str(error.value) and other.exists() == (scheme == "duckdb")
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("select 'hush from events", "expected SQL that SQLite can run"),
+        ("select hush(1)", "expected SQL that SQLite can run. no such function"),
+        ("select ? from events", "expected one SELECT from tables of the file, without parameters"),
+        ("select abs(-9223372036854775808) as customer_id", "it failed on a value"),
+        ("select zeroblob(2000000000) as customer_id", "it failed on a value"),
+    ],
+)
+def test_sql_of_sqlite_that_fails_is_not_blamed_on_the_file(
+    sql: str, message: str, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_sqlite(tmp_path / "shop.db")
+    monkeypatch.setenv("SHOP_DATABASE", "sqlite:///shop.db")
+    with pytest.raises(UserError, match=rf"source\.events\.sql: .*{re.escape(message)}"):
+        read(sql)
+
+
+def test_a_damaged_file_of_sqlite_is_not_blamed_on_the_sql(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.db").write_bytes(b"no database" * 100)
+    monkeypatch.setenv("SHOP_DATABASE", "sqlite:///shop.db")
+    with pytest.raises(UserError, match=r"source\.events\.uri: expected a SQLite file that can be read"):
+        read(FROM_LOG)
+
+
+def test_functions_of_sqlite_that_are_tables_can_be_used(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_sqlite(tmp_path / "shop.db")
+    monkeypatch.setenv("SHOP_DATABASE", "sqlite:///shop.db")
+    numbers = "with recursive days(day) as (select 1 union all select day + 1 from days where day < 2)"
+    items = 'customer_id, occurred_at, event_type, value as product_id from events, json_each(\'["p1", "p2"]\')'
+    assert read(f"{numbers} select {items}, days")[0].read_count == 3 * 2 * 2
 
 
 def test_a_table_without_rows_is_reported(log: str, read: Read) -> None:
