@@ -234,10 +234,11 @@ def test_types_of_postgresql(database: str, read: Read) -> None:
     assert all(len(row["customer_id"]) == 36 for row in events)
 
 
-def test_infinite_times_are_empty_and_reported(database: str, read: Read) -> None:
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+def test_infinite_times_are_empty_and_reported(kind: str, database: str, read: Read) -> None:
     postgres.query(
         database,
-        "create table events as select 'a' as customer_id, 'view' as event_type, 'p' as product_id, x::timestamptz as "
+        f"create table events as select 'a' as customer_id, 'view' as event_type, 'p' as product_id, x::{kind} as "
         "occurred_at from (values ('infinity'), ('-infinity'), ('2025-01-01 00:00+00')) as t (x)",
     )
     summary, events = read(FROM_LOG)
@@ -245,6 +246,35 @@ def test_infinite_times_are_empty_and_reported(database: str, read: Read) -> Non
     assert summary.rejected_by_rule["unreadable_time"] == 2
     assert any("2 times in column 'occurred_at' are infinite" in text for text in summary.warnings)
     summary, _ = read(f"{FROM_LOG} where isfinite(occurred_at)")
+    assert not any("infinite" in text for text in summary.warnings)
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp", "timestamptz"])
+def test_times_that_no_calendar_has_are_empty_and_reported(
+    kind: str, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = ["infinity", "-infinity", "10000-01-01", "0044-03-15 (BC)", "2025-01-01"]
+    days += ["5881580-07-10"] if kind == "date" else []
+    with closing(duckdb.connect(tmp_path / "shop.db")) as con:
+        con.execute("set TimeZone = 'UTC'")
+        con.execute(
+            f"create table events as select 'a' as customer_id, 'view' as event_type, 'p' as product_id, "
+            f"day::{kind} as occurred_at from (select unnest({days}) as day)"
+        )
+    monkeypatch.setenv("SHOP_DATABASE", "duckdb:///shop.db")
+    summary, events = read(FROM_LOG)
+    assert [row["occurred_at"] for row in events] == [datetime(2025, 1, 1)]
+    assert any(f"{len(days) - 1} times in column 'occurred_at' are infinite" in text for text in summary.warnings)
+
+
+def test_the_last_days_of_the_calendar_are_kept(read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(duckdb.connect(tmp_path / "shop.db")) as con:
+        con.execute(
+            "create table events as select 'a' as customer_id, 'view' as event_type, 'p' as product_id, day::date as "
+            "occurred_at from (select unnest(['9999-12-31', '0001-01-01', '2025-01-01']) as day)"
+        )
+    monkeypatch.setenv("SHOP_DATABASE", "duckdb:///shop.db")
+    summary, _ = read(FROM_LOG, "checks.time_out_of_range.error=1.0")
     assert not any("infinite" in text for text in summary.warnings)
 
 
