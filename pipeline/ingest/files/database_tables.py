@@ -7,9 +7,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.ingest.sql import FILE, ROW, create_table, quoted
+from pipeline.ingest.sql import FILE, ROW, create_table
 from pipeline.stores.databases.connections import DatabaseError
 from pipeline.stores.databases.rows import read_rows
+from pipeline.stores.databases.sql import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

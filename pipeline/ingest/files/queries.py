@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from pipeline.ingest.files.formats import FileError
-from pipeline.ingest.sql import literal, quoted
+from pipeline.stores.databases.sql import literal, quoted
 
 NO_MATCH = re.compile(r"types '(\w+)\(VARCHAR")
 """DuckDB's error for a function of numbers or times that is given text."""
