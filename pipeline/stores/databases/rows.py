@@ -34,6 +34,9 @@ SHOWN_SQLITE_ERRORS = (
 READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 """What a statement of SQLite may do: everything else can write, or open another file."""
 
+ASKED_BY_TABLES = {(sqlite3.SQLITE_UPDATE, "sqlite_master"), (sqlite3.SQLITE_PRAGMA, "data_version")}
+"""What json_each and tables for full-text search ask for when a SELECT reads them; the file is read-only."""
+
 
 def read_rows(variable: str, sql: str, *, folder: Path, key: str) -> Generator[pa.RecordBatch, None, None]:
     """Rows of ``sql``, a batch at a time; the first batch is empty and has the columns.
@@ -135,22 +138,17 @@ def _from_sqlite(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
 
 
 def _may_read(action: int, name: str | None, *_: str | None) -> int:
-    # SQLite asks for this one when a SELECT uses json_each or a table for full-text search; the file is read-only.
-    is_declared = action == sqlite3.SQLITE_UPDATE and name == "sqlite_master"
-    return sqlite3.SQLITE_OK if action in READING or is_declared else sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK if action in READING or (action, name) in ASKED_BY_TABLES else sqlite3.SQLITE_DENY
 
 
 def _sqlite_failure(error: sqlite3.Error, key: str) -> DatabaseError:
     """Why SQLite failed, without the values that its message may quote."""
-    message = str(error)
-    if isinstance(error, sqlite3.ProgrammingError) or "authori" in message:
+    message, code = str(error), getattr(error, "sqlite_errorname", "")
+    if isinstance(error, sqlite3.ProgrammingError) or "authori" in message or code == "SQLITE_AUTH":
         return DatabaseError(f"{key}.sql: expected one SELECT from tables of the file, without parameters.")
     if message.startswith(SHOWN_SQLITE_ERRORS):
         return DatabaseError(f"{key}.sql: expected SQL that SQLite can run. {redact_message(message)[:300]}.")
-    if (
-        isinstance(error, sqlite3.DataError | sqlite3.IntegrityError)
-        or getattr(error, "sqlite_errorname", "") == "SQLITE_ERROR"
-    ):
+    if isinstance(error, sqlite3.DataError | sqlite3.IntegrityError) or code == "SQLITE_ERROR":
         return DatabaseError(
             f"{key}.sql: expected SQL that runs to the end; SQLite refused it, or it failed on a value."
         )

@@ -195,6 +195,10 @@ def test_functions_of_sqlite_that_are_tables_can_be_used(
     numbers = "with recursive days(day) as (select 1 union all select day + 1 from days where day < 2)"
     items = 'customer_id, occurred_at, event_type, value as product_id from events, json_each(\'["p1", "p2"]\')'
     assert read(f"{numbers} select {items}, days")[0].read_count == 3 * 2 * 2
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as con, con:
+        con.execute("create virtual table words using fts5 (customer_id, occurred_at, event_type, product_id)")
+        con.execute("insert into words select customer_id, occurred_at, event_type, product_id from events")
+    assert read("select * from words where words match 'view'")[0].read_count == 2
 
 
 def test_a_table_without_rows_is_reported(log: str, read: Read) -> None:
