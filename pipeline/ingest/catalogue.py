@@ -13,7 +13,7 @@ from pipeline.ingest.columns.times import whole_time_sql
 from pipeline.ingest.customers.identities import id_distance, resolved
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
-from pipeline.ingest.sql import literal, quoted
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

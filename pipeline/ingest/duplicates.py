@@ -12,8 +12,8 @@ from features.events import EVENT_SCHEMA, EventType, epoch_seconds
 from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import EVENT_ID
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
-from pipeline.ingest.sql import quoted
 from pipeline.stores.database import TEMPORARY, materialise
+from pipeline.stores.databases.sql import quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

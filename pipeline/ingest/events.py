@@ -19,8 +19,9 @@ from pipeline.ingest.duplicates import HASH, duplicate_key, repeat_seconds, rows
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.orders.order_rows import ORDER_NUMBERS, needs_copy, order_inputs, with_order_facts
 from pipeline.ingest.orders.statuses import count_left_out
-from pipeline.ingest.sql import FILE, ROW, literal, quoted
+from pipeline.ingest.sql import FILE, ROW
 from pipeline.stores.database import create_view, materialise
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.ingest.columns.column_mapping import plain_name
-from pipeline.ingest.sql import quoted
 from pipeline.presets.description import Description, located
 from pipeline.presets.export_files import ExportError, ExportTable
 from pipeline.presets.guesses import columns_by_name, describe_by_guess
 from pipeline.presets.known_exports import describe_by_shape
 from pipeline.presets.shapes import Shape, matching_shape, shapes_of
+from pipeline.stores.databases.sql import quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

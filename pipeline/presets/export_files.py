@@ -15,7 +15,8 @@ from pipeline.config.sections.source import Table
 from pipeline.ingest.columns.texts import is_nested
 from pipeline.ingest.files.formats import FileError, file_kind
 from pipeline.ingest.files.raw_tables import read_raw
-from pipeline.ingest.sql import FILE, ROW, literal, quoted
+from pipeline.ingest.sql import FILE, ROW
+from pipeline.stores.databases.sql import literal, quoted
 from pipeline.stores.local.file_names import as_glob
 
 if TYPE_CHECKING:

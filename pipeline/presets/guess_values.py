@@ -10,8 +10,8 @@ from features.events import EventType
 from pipeline.ingest.columns.column_mapping import plain_name
 from pipeline.ingest.columns.numbers import is_number
 from pipeline.ingest.columns.times import as_time, likely_unit
-from pipeline.ingest.sql import literal, quoted
 from pipeline.presets.export_files import ExportTable
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from babel.numbers import is_currency
 
 from pipeline.ingest.columns.column_mapping import COLUMN_SYNONYMS
-from pipeline.ingest.sql import literal, quoted
 from pipeline.presets.description import Description, located
 from pipeline.presets.export_files import ExportError, ExportTable
 from pipeline.presets.guess_values import (
@@ -20,6 +19,7 @@ from pipeline.presets.guess_values import (
     share_where,
 )
 from pipeline.presets.shapes import chosen_columns
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.ingest.sql import literal
 from pipeline.presets.description import Description, listed, located
 from pipeline.presets.export_files import ExportError, ExportTable
 from pipeline.presets.guesses import add_values
 from pipeline.presets.shapes import READ_ROWS, Shape, chosen_columns
+from pipeline.stores.databases.sql import literal
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -25,7 +25,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.events import EVENT_SCHEMA, ObservationWindow
-from pipeline.ingest.sql import literal
 from pipeline.scoring.state_manifest import (
     MANIFEST,
     REMEDY,
@@ -38,6 +37,7 @@ from pipeline.scoring.state_manifest import (
 )
 from pipeline.stores import files
 from pipeline.stores.database import TEMPORARY
+from pipeline.stores.databases.sql import literal
 from pipeline.stores.local.file_names import as_glob
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import EngineParams
+from pipeline.stores.databases.sql import literal
 from pipeline.stores.local.work_folders import work_folder
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _configure(con: Backend, params: EngineParams) -> None:
     }
     if params.threads:
         settings["threads"] = params.threads
-    con.con.execute("; ".join(f"SET {name} = {_literal(value)}" for name, value in settings.items()))
+    con.con.execute("; ".join(f"SET {name} = {_setting(value)}" for name, value in settings.items()))
     amount, unit = con.con.execute("select current_setting('memory_limit')").fetchone()[0].split()
     con.con.execute(f"SET VARIABLE {LIMIT_VARIABLE} = {float(amount) * 1024.0 ** UNITS.index(unit)}")
     leave_room(con, 0.0)
@@ -131,9 +132,8 @@ def confine(con: Backend, allowed: Iterable[str]) -> None:
                 "engine.allowed_folders: expected DuckDB's extension httpfs, which reads addresses, but it can be "
                 "neither found nor downloaded. Remove the addresses, or run `install httpfs` in DuckDB."
             ) from None
-    listed = ", ".join("'" + place.replace("'", "''") + "'" for place in places)
     con.con.execute(
-        f"SET allowed_directories = [{listed}]; SET autoinstall_known_extensions = false; "
+        f"SET allowed_directories = [{_listed(places)}]; SET autoinstall_known_extensions = false; "
         f"SET autoload_known_extensions = false; SET enable_external_access = false; "
         f"SET allowed_configs = {list(CHANGED_SETTINGS)}; SET lock_configuration = true"
     )
@@ -168,11 +168,11 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def _listed(values: Sequence[str]) -> str:
-    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
+    return ", ".join(map(literal, values))
 
 
-def _literal(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value).lower()
+def _setting(value: object) -> str:
+    return literal(value) if isinstance(value, str) else str(value).lower()
 
 
 def materialise(
@@ -202,7 +202,7 @@ def materialise(
 
 def leave_room(con: Backend, byte_count: float) -> None:
     """Lower the database's memory limit so that a table of that size also fits into ``engine.memory_limit``."""
-    limit = con.con.execute(f"select getvariable({_literal(LIMIT_VARIABLE)})::double").fetchone()[0]
+    limit = con.con.execute(f"select getvariable({literal(LIMIT_VARIABLE)})::double").fetchone()[0]
     left = max(MAX_DATABASE_SHARE * limit - byte_count, MIN_DATABASE_SHARE * limit)
     con.con.execute(f"SET memory_limit = '{left / 1024.0:.0f}KiB'")
 

@@ -20,6 +20,7 @@ import pyarrow.parquet
 
 from pipeline.config.errors import UserError
 from pipeline.stores.database import is_disk_full
+from pipeline.stores.databases.sql import literal
 from pipeline.stores.local import locks
 
 if TYPE_CHECKING:
@@ -161,9 +162,8 @@ def copy_query(con: Backend, query: str, path: Path, *, mode: int | None = None,
         fifth less time to read.
     """
     with replacing(path, mode=mode) as temporary:
-        target = str(temporary).replace("'", "''")
         count = con.con.execute(
-            f"copy ({query}) to '{target}' (format parquet, {storage}, use_tmp_file false)"
+            f"copy ({query}) to {literal(str(temporary))} (format parquet, {storage}, use_tmp_file false)"
         ).fetchone()[0]
         if pyarrow.parquet.read_metadata(temporary).num_rows != count:
             raise OutputError(f"{path}: expected {count:,} rows in the written file. Run the command again.")

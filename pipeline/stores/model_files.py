@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ def folder_digest(folder: Path) -> str:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DOWNLOAD_NOTE)
     lines = [f"{files.file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _delete_bytecode(folder: Path) -> None:
+    """Delete what Python compiled below a folder: it is no part of the model, and would run instead of the code."""
+    for cache in [path for path in folder.rglob("__pycache__") if path.is_dir()]:
+        shutil.rmtree(cache)
 
 
 def require_model_uri(uri: str) -> None:
@@ -66,6 +73,7 @@ def download(store: RunStore, uri: str, place: Path) -> Path:
     # A folder of its own: everything in it is part of the digest.
     (place / "download").mkdir()
     folder = Path(download_artifacts(uri, dst_path=str(place / "download")))
+    _delete_bytecode(folder)
     if not (folder / "artifacts" / SHOP_FOLDER).is_dir():
         raise TrackingError(f"{uri}: expected a model that Kindred trained; this one has no `shop` folder.")
     if expected is None:

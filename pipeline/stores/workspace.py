@@ -126,7 +126,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _allowed(params: Params, out: Path | None) -> Iterator[str]:
-    """Folders of the params file, of its outputs and of the files that `path` names, and those allowed besides."""
+    """Folders of the params file, of its outputs and of the files that `path` names, and engine.allowed_folders."""
     yield str(params.folder.resolve())
     yield str(params.path(params.outputs.folder))
     for file in (params.path(params.outputs.scores), *([out] if out else [])):

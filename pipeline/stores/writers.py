@@ -18,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import xlsxwriter
 
+from pipeline.stores.databases.sql import quoted
 from pipeline.stores.files import OutputError, replacing, require_writable_path
 
 MAX_SHEET_ROWS, MAX_SHEET_NAME_CHARS = 2**20 - 1, 31
@@ -201,11 +202,6 @@ def _write_duckdb(table: pa.Table, path: Path, name: str) -> int:
         con.register("kindred_rows", table)
         con.execute(f"create or replace table {quoted(name)} as select * from kindred_rows")  # one transaction
         return int(con.execute(f"select count(*) from {quoted(name)}").fetchall()[0][0])
-
-
-def quoted(name: str) -> str:
-    """An identifier, quoted for SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _sqlite_type(type_: pa.DataType) -> str:

@@ -12,7 +12,7 @@ from features.events import EVENT_SCHEMA
 from pipeline.config.sections.source import EventsTable
 from pipeline.ingest.files.formats import COMPRESSIONS, READERS, file_kind, is_archive
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
-from pipeline.ingest.sql import literal
+from pipeline.stores.databases.sql import literal
 
 REQUIRED = ("customer_id", "occurred_at", "event_type")
 CHARGES = ("shipping", "tax")

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from pipeline.config.sections.source import EventsTable
-from pipeline.ingest.sql import ParsingError, literal, quoted
+from pipeline.ingest.sql import ParsingError
+from pipeline.stores.databases.sql import literal, quoted
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 FLOATS = ("FLOAT", "DOUBLE")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from features.events import EventType
 from pipeline.config.sections.source import EventsTable
 from pipeline.ingest.columns.numbers import FLOATS
-from pipeline.ingest.sql import ParsingError, literal, quoted
+from pipeline.ingest.sql import ParsingError
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -10,7 +10,8 @@ import duckdb
 
 from pipeline.config.sections.source import TimedTable
 from pipeline.ingest.columns.numbers import is_number
-from pipeline.ingest.sql import ParsingError, literal, quoted
+from pipeline.ingest.sql import ParsingError
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

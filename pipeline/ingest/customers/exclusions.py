@@ -13,8 +13,8 @@ from pipeline.ingest.customers.id_lists import read_ids
 from pipeline.ingest.customers.identities import ALIASES, resolve_ids
 from pipeline.ingest.customers.ids import normalised
 from pipeline.ingest.files.raw_tables import SourceError
-from pipeline.ingest.sql import literal
 from pipeline.stores.database import create_view
+from pipeline.stores.databases.sql import literal
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config.params import Params
 from pipeline.ingest.customers.ids import normalised
-from pipeline.ingest.sql import literal
+from pipeline.stores.databases.sql import literal
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -16,8 +16,8 @@ from pipeline.ingest.columns.texts import as_text
 from pipeline.ingest.columns.times import whole_time_sql
 from pipeline.ingest.customers.ids import is_not_a_customer, normalised
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
-from pipeline.ingest.sql import literal, quoted
 from pipeline.stores.database import TEMPORARY
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.config.sections.source import Normalisation
-from pipeline.ingest.sql import literal
+from pipeline.stores.databases.sql import literal
 
 BLANKS = " \t\n\r\v\f\u00a0"
 """Also the no-break space of spreadsheets and web pages."""

@@ -15,7 +15,7 @@ from pipeline.ingest.customers.forgotten_rows import find_forgotten, without_for
 from pipeline.ingest.customers.identities import resolved
 from pipeline.ingest.customers.ids import is_not_a_customer, normalised
 from pipeline.ingest.files.raw_tables import RawTable
-from pipeline.ingest.sql import literal
+from pipeline.stores.databases.sql import literal
 from pipeline.stores.forgotten import ForgottenList, read_list
 
 if TYPE_CHECKING:

@@ -7,16 +7,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.ingest.sql import FILE, ROW, create_table, quoted
+from pipeline.ingest.sql import FILE, ROW, create_table
 from pipeline.stores.databases.connections import DatabaseError
 from pipeline.stores.databases.rows import read_rows
+from pipeline.stores.databases.sql import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BATCH = "database_rows"
-IS_INFINITE = "not isfinite({0}) or {0} < '200000-01-01 (BC)'::timestamp"
-"""SQL for a time; PostgreSQL's infinities arrive as years before 290000 BC."""
+IS_IMPOSSIBLE = "not isfinite({0}) or year({0}) not between 1 and 9999"
+"""SQL for a date or a time; PostgreSQL's infinities may arrive as finite ones, millions of years away."""
 
 
 def load_rows(db: DuckDBPyConnection, variable: str, sql: str, name: str, *, folder: Path, key: str) -> list[str]:
@@ -25,7 +26,7 @@ def load_rows(db: DuckDBPyConnection, variable: str, sql: str, name: str, *, fol
     Returns
     -------
     list of str
-        Warnings, for infinite times, which become null.
+        Warnings, for times that are infinite or outside of the years 1 to 9999, which become null.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def load_rows(db: DuckDBPyConnection, variable: str, sql: str, name: str, *, fol
             db.execute(rows)
             db.unregister(BATCH)
             count += batch.num_rows
-    return _drop_infinite_times(db, name, key=key)
+    return _drop_impossible_times(db, name, key=key)
 
 
 def _require_columns(names: Sequence[str], *, key: str) -> None:
@@ -58,13 +59,18 @@ def _require_columns(names: Sequence[str], *, key: str) -> None:
         )
 
 
-def _drop_infinite_times(db: DuckDBPyConnection, name: str, *, key: str) -> list[str]:
+def _drop_impossible_times(db: DuckDBPyConnection, name: str, *, key: str) -> list[str]:
     warnings = []
     for column, kind, *_ in db.execute(f"describe {quoted(name)}").fetchall():
         if kind == "DATE" or kind.startswith("TIMESTAMP"):
-            is_infinite = IS_INFINITE.format(f"{quoted(column)}::timestamp")
-            [(count,)] = db.execute(f"select count(*) from {quoted(name)} where {is_infinite}").fetchall()
+            # A date may be too late for a timestamp, and the year of a timestamptz is positive even before our era.
+            moment = quoted(column) if kind == "DATE" else f"{quoted(column)}::timestamp"
+            is_impossible = IS_IMPOSSIBLE.format(moment)
+            [(count,)] = db.execute(f"select count(*) from {quoted(name)} where {is_impossible}").fetchall()
             if count:
-                db.execute(f"update {quoted(name)} set {quoted(column)} = null where {is_infinite}")
-                warnings.append(f"{key}: {count:,} times in column {column!r} are infinite and were left empty")
+                db.execute(f"update {quoted(name)} set {quoted(column)} = null where {is_impossible}")
+                warnings.append(
+                    f"{key}: {count:,} times in column {column!r} are infinite or outside of the years 1 to 9999, and "
+                    "were left empty"
+                )
     return warnings

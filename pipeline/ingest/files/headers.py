@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.formats import FileError
-from pipeline.ingest.sql import FILE, ROW, literal
+from pipeline.ingest.sql import FILE, ROW
+from pipeline.stores.databases.sql import literal
 
 DELIMITERS = ",;\t|"
 MAX_COLUMNS = 1_000

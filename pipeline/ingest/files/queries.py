@@ -12,13 +12,14 @@ from typing import Any
 import duckdb
 
 from pipeline.ingest.files.formats import FileError
-from pipeline.ingest.sql import literal, quoted
+from pipeline.stores.databases.sql import literal, quoted
 
 NO_MATCH = re.compile(r"types '(\w+)\(VARCHAR")
 """DuckDB's error for a function of numbers or times that is given text."""
 NOT_ALLOWED = (
     " A query may read files below the folder of the params file, below the folders that a `path` names, and below "
-    "those listed in engine.allowed_folders, where addresses such as https://example.org/shop/ may stand as well."
+    "those listed in engine.allowed_folders, where addresses such as https://example.org/shop/ may stand as well. "
+    "A link that leads out of them needs engine.allowed_folders too."
 )
 
 
@@ -114,7 +115,7 @@ def query_hint(message: str, query: str, *, key: str) -> str:
         Of the table in params.yaml.
     """
     if "Permission Error" in message or "requires the extension" in message:
-        return NOT_ALLOWED
+        return f"{'' if message.endswith('.') else '.'}{NOT_ALLOWED}"
     if "read_xlsx" in query:
         return f" Kindred reads workbooks itself: write from 'file.xlsx', and the sheet in {key}.sheet."
     if "encoding" in message and "read_csv" in query:

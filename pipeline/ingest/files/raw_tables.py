@@ -25,9 +25,10 @@ from pipeline.ingest.files.headers import refuse_reserved
 from pipeline.ingest.files.queries import NOT_ALLOWED, QueryNames, names_in_query, query_hint, replace_files
 from pipeline.ingest.files.text_files import LoadedLines, Unreadable, load_lines
 from pipeline.ingest.files.workbooks import load_workbooks
-from pipeline.ingest.sql import FILE, ROW, literal, quoted
+from pipeline.ingest.sql import FILE, ROW
 from pipeline.stores.database import is_allowed, is_disk_full, private_folder
 from pipeline.stores.databases.rows import source_file
+from pipeline.stores.databases.sql import literal, quoted
 from pipeline.stores.local.file_names import as_glob, matching_files
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from pipeline.config.sections.source import Table
 from pipeline.ingest.files.encodings import UTF8, Encoding, copy_as_utf8, find_encoding, guess_encoding
 from pipeline.ingest.files.formats import FileError, TextFile, naming_file, open_bytes
 from pipeline.ingest.files.headers import Dialect, find_dialect, refuse_reserved
-from pipeline.ingest.sql import FILE, ROW, create_table, literal, quoted
+from pipeline.ingest.sql import FILE, ROW, create_table
+from pipeline.stores.databases.sql import literal, quoted
 from pipeline.stores.local.file_names import as_glob
 
 if TYPE_CHECKING:

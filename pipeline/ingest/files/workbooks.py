@@ -15,7 +15,8 @@ import python_calamine as calamine
 from pipeline.config.sections.source import Table
 from pipeline.ingest.files.formats import FileError
 from pipeline.ingest.files.headers import check_header
-from pipeline.ingest.sql import FILE, ROW, create_table, quoted
+from pipeline.ingest.sql import FILE, ROW, create_table
+from pipeline.stores.databases.sql import quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

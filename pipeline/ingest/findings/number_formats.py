@@ -8,7 +8,7 @@ from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import map_event_columns
 from pipeline.ingest.columns.numbers import SIGN, NumberFormat, as_number, declared_format, is_unreadable_number
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
-from pipeline.ingest.sql import literal, quoted
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -16,8 +16,9 @@ from pipeline.ingest.files.raw_tables import RawTable, SourceError
 from pipeline.ingest.files.text_files import with_lines
 from pipeline.ingest.findings.number_formats import format_hint
 from pipeline.ingest.findings.summary import ReadingSummary
-from pipeline.ingest.sql import FILE, ROW, literal, quoted
+from pipeline.ingest.sql import FILE, ROW
 from pipeline.stores import files
+from pipeline.stores.databases.sql import literal, quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

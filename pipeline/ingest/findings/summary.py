@@ -18,7 +18,7 @@ from pipeline.ingest.customers.known_ids import CustomerIds, LeftOut, count_cust
 from pipeline.ingest.files.raw_tables import RawTable
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.findings.renamed_categories import renamed_category_warnings
-from pipeline.ingest.sql import literal
+from pipeline.stores.databases.sql import literal
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

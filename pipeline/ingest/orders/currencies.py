@@ -14,7 +14,7 @@ from pipeline.ingest.columns.texts import as_event_type, as_text
 from pipeline.ingest.columns.times import as_time, time_sql
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
-from pipeline.ingest.sql import literal
+from pipeline.stores.databases.sql import literal
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

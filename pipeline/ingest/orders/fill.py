@@ -8,7 +8,7 @@ from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import EVENT_COLUMNS, map_event_columns
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
 from pipeline.ingest.findings.summary import ReadingSummary
-from pipeline.ingest.sql import quoted
+from pipeline.stores.databases.sql import quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -15,8 +15,8 @@ from pipeline.config.sections.source import EventsTable
 from pipeline.ingest.columns.column_mapping import map_event_columns
 from pipeline.ingest.columns.texts import as_event_type
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
-from pipeline.ingest.sql import quoted
 from pipeline.stores.database import TEMPORARY, materialise
+from pipeline.stores.databases.sql import quoted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

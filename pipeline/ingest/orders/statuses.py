@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.config.sections.source import Statuses
-from pipeline.ingest.sql import literal
+from pipeline.stores.databases.sql import literal
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

@@ -135,5 +135,5 @@ def _failure(message: str, sqlstate: str, variable: str, *, key: str, sql_key: s
             f"{key}.uri: expected the database at {variable} to answer to the end; the connection was lost{code}. Run "
             "the command again."
         )
-    said = re.search(r"ERROR:\s*(.*)", message) if re.match("42|3F", sqlstate) else None
-    return DatabaseError(f"{sql_key}: {expected}{f' {redact_message(said[1])[:300]}.' if said else code}")
+    shown = re.search(r"ERROR:\s*(.*)", message) if re.match("42|3F", sqlstate) else None
+    return DatabaseError(f"{sql_key}: {expected}{f' {redact_message(shown[1])[:300]}.' if shown else code}")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PRIVATE_FOLDER = 0o700
 NO_STATISTICS = {"delta.dataSkippingNumIndexedCols": "0"}
 """Otherwise the log would hold the smallest and the largest customer id of each file for ever."""
+SIGNED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.int64()}
+"""Types that Delta Lake does not have -> those that hold their values."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class DeltaTables:
         written = []
         with _translated():
             for table in tables:
-                rows = table.known_columns
+                rows = _with_delta_types(table.known_columns, table.name)
                 self._overwrite(table.name, rows, table.as_of)
                 written.append(WrittenRows(table.name, rows.num_rows, rows.num_rows))
         return written
@@ -124,6 +126,29 @@ def _translated() -> Iterator[None]:
             f"{KEY}.delta: expected a folder of Delta tables that can be read and written. Check its permissions and "
             "the space on its disk."
         ) from None
+
+
+def _with_delta_types(rows: pa.Table, name: str) -> pa.Table:
+    """Rows with the types that Delta Lake stores, so that the next rows of the same types fit."""
+    schema = pa.schema([field.with_type(_delta_type(field.type)) for field in rows.schema])
+    try:
+        return pa.table(
+            [
+                pc.cast(rows[field.name], options=pc.CastOptions(field.type, allow_time_truncate=True))
+                for field in schema
+            ],
+            schema=schema,
+        )
+    except pa.ArrowInvalid:
+        raise DatabaseError(
+            f"{KEY}.delta: expected numbers below 2^63 and times that microseconds can hold in {name}, found others."
+        ) from None
+
+
+def _delta_type(type_: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(type_):
+        return pa.timestamp("us", "UTC" if type_.tz else None)
+    return SIGNED.get(type_, type_)
 
 
 def _require_same_types(table: DeltaTable, rows: pa.Table, name: str) -> None:

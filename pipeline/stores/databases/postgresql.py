@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipeline.stores.databases.connections import DatabaseError, connect_postgresql
+from pipeline.stores.databases.sql import literal, quoted
 from pipeline.stores.databases.target_table import CUSTOMER, KEY, TargetTable, WrittenRows, is_written_by_kindred
-from pipeline.stores.writers import quoted
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
@@ -60,7 +60,7 @@ class PostgresTables:
             A column has a type that would lose values, a name is too long, or the database refuses.
         """
         with self._transaction() as cursor:
-            if not _fetch(cursor, f"select 1 from pg_namespace where nspname = {_literal(self.schema)}"):
+            if not _fetch(cursor, f"select 1 from pg_namespace where nspname = {literal(self.schema)}"):
                 cursor.execute(f"create schema {quoted(self.schema)}")
             written = [self._write(cursor, table) for table in tables]
             cursor.connection.commit()
@@ -88,7 +88,7 @@ class PostgresTables:
         """A transaction, undone unless it is committed; one of Kindred's at a time for this schema."""
         with connect_postgresql(self.variable, key=KEY, sql_key=KEY) as con, con.cursor() as cursor:
             cursor.execute(f"set local lock_timeout = '{LOCK_SECONDS}s'")
-            cursor.execute(f"select pg_advisory_xact_lock(hashtext({_literal(f'kindred {self.schema}')}))")
+            cursor.execute(f"select pg_advisory_xact_lock(hashtext({literal(f'kindred {self.schema}')}))")
             cursor.fetchall()
             yield cursor
 
@@ -100,7 +100,7 @@ class PostgresTables:
         same = [f"n.{quoted(name)} is not distinct from t.{quoted(name)}" for name in rows.column_names]
         same += [f"t.{quoted(name)} is null" for name in table.empty_columns if name in existing]
         is_key = " and ".join(f"n.{quoted(name)} = t.{quoted(name)}" for name in table.key)
-        moment = f"t.as_of = {_literal(table.as_of.isoformat())}::timestamptz" if table.as_of else "true"
+        moment = f"t.as_of = {literal(table.as_of.isoformat())}::timestamptz" if table.as_of else "true"
         cursor.execute(
             f"delete from {place} t where {moment} and not exists "
             f"(select from {NEW} n where {is_key} and {' and '.join(same)})"
@@ -114,7 +114,7 @@ class PostgresTables:
 
     def _create_or_widen(self, cursor: Cursor, table: TargetTable) -> None:
         place, shown = self._place(table.name), f"{self.schema}.{table.name}"
-        kinds = _fetch(cursor, f"select relkind::text from pg_class where oid = to_regclass({_literal(place)})")
+        kinds = _fetch(cursor, f"select relkind::text from pg_class where oid = to_regclass({literal(place)})")
         if not kinds:
             listed = ", ".join(map(quoted, table.key))
             cursor.execute(f"create table {place} (like {NEW}, primary key ({listed}))")
@@ -137,7 +137,7 @@ class PostgresTables:
             cursor,
             "select c.relname::text from pg_class c join pg_namespace s on s.oid = c.relnamespace "
             "join pg_attribute a on a.attrelid = c.oid "
-            f"where s.nspname = {_literal(self.schema)} and c.relkind in ('r', 'p') and a.attname = '{CUSTOMER}'",
+            f"where s.nspname = {literal(self.schema)} and c.relkind in ('r', 'p') and a.attname = '{CUSTOMER}'",
         )
         return [self._place(name) for (name,) in sorted(found) if is_written_by_kindred(name)]
 
@@ -170,7 +170,7 @@ def _column_types(cursor: Cursor, place: str) -> dict[str, str]:
         _fetch(
             cursor,
             "select attname::text, format_type(atttypid, atttypmod) from pg_attribute "
-            f"where attrelid = to_regclass({_literal(place)}) and attnum > 0 and not attisdropped order by attnum",
+            f"where attrelid = to_regclass({literal(place)}) and attnum > 0 and not attisdropped order by attnum",
         )
     )
 
@@ -178,7 +178,3 @@ def _column_types(cursor: Cursor, place: str) -> dict[str, str]:
 def _fetch(cursor: Cursor, sql: str) -> list[tuple[Any, ...]]:
     cursor.execute(sql)
     return [tuple(row) for row in cursor.fetchall()]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -17,12 +17,25 @@ from pipeline.stores.databases.connections import POSTGRESQL, DatabaseError, con
 
 BATCH_ROWS = 50_000
 DUCKDB_MEMORY = "2GB"
-"""Of a SELECT in a DuckDB file, besides engine.memory_limit."""
+"""Of a SELECT in a DuckDB file; the engine has engine.memory_limit in addition."""
 FILE_FORM = re.compile(r"(?:sqlite|duckdb):///(.+)")
 """An address of a file; a second slash in front begins an absolute path."""
 SHOWN_ERRORS = (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException)
-SHOWN_SQLITE_ERRORS = ("no such table", "no such column", "near ", "incomplete input")
-"""Errors of SQL, whose messages name no values."""
+"""Errors of SQL, whose messages name no values; so do those of SHOWN_SQLITE_ERRORS."""
+SHOWN_SQLITE_ERRORS = (
+    "no such",
+    "near ",
+    "incomplete input",
+    "unrecognized token",
+    "ambiguous column",
+    "wrong number of arguments",
+    "misuse of",
+)
+READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+"""What a statement of SQLite may do: everything else can write, or open another file."""
+
+ASKED_BY_TABLES = {(sqlite3.SQLITE_UPDATE, "sqlite_master"), (sqlite3.SQLITE_PRAGMA, "data_version")}
+"""What json_each and tables for full-text search ask for when a SELECT reads them; the file is read-only."""
 
 
 def read_rows(variable: str, sql: str, *, folder: Path, key: str) -> Generator[pa.RecordBatch, None, None]:
@@ -84,7 +97,7 @@ def _from_duckdb(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
         statements = duckdb.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise DatabaseError(f"{key}.sql: expected one SELECT.")
-        with closing(duckdb.connect(path, read_only=True)) as con:
+        with closing(duckdb.connect(path, read_only=True, config={"enable_external_access": "false"})) as con:
             con.execute(f"set TimeZone = 'UTC'; set memory_limit = '{DUCKDB_MEMORY}'")
             reader = con.sql(sql).to_arrow_reader(BATCH_ROWS)
             yield pa.RecordBatch.from_pylist([], reader.schema)
@@ -97,6 +110,10 @@ def _from_duckdb(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
             f"{key}.uri: expected a DuckDB file that can be read. It is damaged, or another program writes to it."
         ) from None
     except (duckdb.Error, OSError) as error:  # the latter while rows are read
+        if "disabled by configuration" in str(error):
+            raise DatabaseError(
+                f"{key}.sql: expected a SELECT from tables of the file; it reads another file."
+            ) from None
         reason = "it failed on a value"
         if "Out of Memory" in str(error):
             reason = f"it needs more than {DUCKDB_MEMORY} of memory. Sort and group less, as Kindred needs no order"
@@ -107,6 +124,7 @@ def _from_sqlite(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
     """All columns as text, as a column of SQLite may hold values of any type."""
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as con:
+            con.set_authorizer(_may_read)
             cursor = con.execute(sql)
             names = [name for name, *_ in cursor.description or ()]
             schema = pa.schema([(name, pa.string()) for name in names])
@@ -116,15 +134,28 @@ def _from_sqlite(path: Path, sql: str, key: str) -> Iterator[pa.RecordBatch]:
                 texts = [pa.array([_as_text(value) for value in column], pa.string()) for column in columns]
                 yield pa.RecordBatch.from_arrays(texts, schema=schema)
     except sqlite3.Error as error:
-        message = str(error)
-        if message.startswith(SHOWN_SQLITE_ERRORS):
-            raise DatabaseError(
-                f"{key}.sql: expected SQL that SQLite can run. {redact_message(message)[:300]}."
-            ) from None
-        raise DatabaseError(
-            f"{key}.uri: expected a SQLite file that can be read, and one SELECT. The file is damaged, locked by "
-            "another program, or has texts that are not UTF-8; or the statement changes it."
-        ) from None
+        raise _sqlite_failure(error, key) from None
+
+
+def _may_read(action: int, name: str | None, *_: str | None) -> int:
+    return sqlite3.SQLITE_OK if action in READING or (action, name) in ASKED_BY_TABLES else sqlite3.SQLITE_DENY
+
+
+def _sqlite_failure(error: sqlite3.Error, key: str) -> DatabaseError:
+    """Why SQLite failed, without the values that its message may quote."""
+    message, code = str(error), getattr(error, "sqlite_errorname", "")
+    if isinstance(error, sqlite3.ProgrammingError) or "authori" in message or code == "SQLITE_AUTH":
+        return DatabaseError(f"{key}.sql: expected one SELECT from tables of the file, without parameters.")
+    if message.startswith(SHOWN_SQLITE_ERRORS):
+        return DatabaseError(f"{key}.sql: expected SQL that SQLite can run. {redact_message(message)[:300]}.")
+    if isinstance(error, sqlite3.DataError | sqlite3.IntegrityError) or code == "SQLITE_ERROR":
+        return DatabaseError(
+            f"{key}.sql: expected SQL that runs to the end; SQLite refused it, or it failed on a value."
+        )
+    return DatabaseError(
+        f"{key}.uri: expected a SQLite file that can be read. It is damaged, locked by another program, or has texts "
+        "that are not UTF-8."
+    )
 
 
 def _as_text(value: str | int | float | bytes | None) -> str | None:

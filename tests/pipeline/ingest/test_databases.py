@@ -117,8 +117,8 @@ def test_rules_reject_rows_of_a_database_as_those_of_files(log: str, read: Read,
             "select customer_id, customer_id from events",
             r"source\.events\.sql: expected a name of its own .*customer_id",
         ),
-        ("select 1; select 2", r"source\.events\.(sql|uri): expected .*(one SELECT|SQL that)"),
-        ("delete from events", r"source\.events\.(sql|uri): expected .*one SELECT"),
+        ("select 1; select 2", r"source\.events\.sql: expected .*(one SELECT|SQL that)"),
+        ("delete from events", r"source\.events\.sql: expected .*one SELECT"),
     ],
 )
 def test_sql_that_cannot_be_used(log: str, read: Read, sql: str, message: str) -> None:
@@ -128,6 +128,77 @@ def test_sql_that_cannot_be_used(log: str, read: Read, sql: str, message: str) -
         read(sql)
     assert postgres.PASSWORD not in str(error.value) and "\n" not in str(error.value)
     assert read(FROM_LOG)[0].read_count == 3  # nothing was deleted
+
+
+@pytest.mark.parametrize(
+    ("scheme", "sql"),
+    [
+        ("sqlite", "vacuum into '{}'"),
+        ("sqlite", "attach '{}' as other"),
+        ("sqlite", "pragma journal_mode = wal"),
+        ("sqlite", "create temp table mine (x)"),
+        ("sqlite", "select load_extension('{}')"),
+        ("duckdb", "select content as customer_id from read_text('{}')"),
+        ("duckdb", "select * from '{}.csv'"),
+        ("duckdb", "select * from glob('{}*')"),
+    ],
+)
+def test_sql_reaches_the_tables_of_its_file_only(
+    scheme: str, sql: str, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    {"sqlite": fill_sqlite, "duckdb": fill_duckdb}[scheme](tmp_path / "shop.db")
+    monkeypatch.setenv("SHOP_DATABASE", f"{scheme}:///shop.db")
+    other = tmp_path / "other"
+    if scheme == "duckdb":
+        other.write_text("hush-hush")
+        other.with_suffix(".csv").write_text("customer_id\nhush-hush\n")
+    with pytest.raises(
+        UserError, match=r"source\.events\.sql: expected (a|one) SELECT from tables of the file"
+    ) as error:
+        read(sql.format(other))
+    assert "hush" not in str(error.value) and other.exists() == (scheme == "duckdb")
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("select 'hush from events", "expected SQL that SQLite can run"),
+        ("select hush(1)", "expected SQL that SQLite can run. no such function"),
+        ("select ? from events", "expected one SELECT from tables of the file, without parameters"),
+        ("select abs(-9223372036854775808) as customer_id", "it failed on a value"),
+        ("select zeroblob(2000000000) as customer_id", "it failed on a value"),
+    ],
+)
+def test_sql_of_sqlite_that_fails_is_not_blamed_on_the_file(
+    sql: str, message: str, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_sqlite(tmp_path / "shop.db")
+    monkeypatch.setenv("SHOP_DATABASE", "sqlite:///shop.db")
+    with pytest.raises(UserError, match=rf"source\.events\.sql: .*{re.escape(message)}"):
+        read(sql)
+
+
+def test_a_damaged_file_of_sqlite_is_not_blamed_on_the_sql(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop.db").write_bytes(b"no database" * 100)
+    monkeypatch.setenv("SHOP_DATABASE", "sqlite:///shop.db")
+    with pytest.raises(UserError, match=r"source\.events\.uri: expected a SQLite file that can be read"):
+        read(FROM_LOG)
+
+
+def test_functions_of_sqlite_that_are_tables_can_be_used(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_sqlite(tmp_path / "shop.db")
+    monkeypatch.setenv("SHOP_DATABASE", "sqlite:///shop.db")
+    numbers = "with recursive days(day) as (select 1 union all select day + 1 from days where day < 2)"
+    items = 'customer_id, occurred_at, event_type, value as product_id from events, json_each(\'["p1", "p2"]\')'
+    assert read(f"{numbers} select {items}, days")[0].read_count == 3 * 2 * 2
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as con, con:
+        con.execute("create virtual table words using fts5 (customer_id, occurred_at, event_type, product_id)")
+        con.execute("insert into words select customer_id, occurred_at, event_type, product_id from events")
+    assert read("select * from words where words match 'view'")[0].read_count == 2
 
 
 def test_a_table_without_rows_is_reported(log: str, read: Read) -> None:
@@ -167,10 +238,11 @@ def test_types_of_postgresql(database: str, read: Read) -> None:
     assert all(len(row["customer_id"]) == 36 for row in events)
 
 
-def test_infinite_times_are_empty_and_reported(database: str, read: Read) -> None:
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+def test_infinite_times_are_empty_and_reported(kind: str, database: str, read: Read) -> None:
     postgres.query(
         database,
-        "create table events as select 'a' as customer_id, 'view' as event_type, 'p' as product_id, x::timestamptz as "
+        f"create table events as select 'a' as customer_id, 'view' as event_type, 'p' as product_id, x::{kind} as "
         "occurred_at from (values ('infinity'), ('-infinity'), ('2025-01-01 00:00+00')) as t (x)",
     )
     summary, events = read(FROM_LOG)
@@ -178,6 +250,35 @@ def test_infinite_times_are_empty_and_reported(database: str, read: Read) -> Non
     assert summary.rejected_by_rule["unreadable_time"] == 2
     assert any("2 times in column 'occurred_at' are infinite" in text for text in summary.warnings)
     summary, _ = read(f"{FROM_LOG} where isfinite(occurred_at)")
+    assert not any("infinite" in text for text in summary.warnings)
+
+
+@pytest.mark.parametrize("kind", ["date", "timestamp", "timestamptz"])
+def test_times_that_no_calendar_has_are_empty_and_reported(
+    kind: str, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = ["infinity", "-infinity", "10000-01-01", "0044-03-15 (BC)", "2025-01-01"]
+    days += ["5881580-07-10"] if kind == "date" else []
+    with closing(duckdb.connect(tmp_path / "shop.db")) as con:
+        con.execute("set TimeZone = 'UTC'")
+        con.execute(
+            f"create table events as select 'a' as customer_id, 'view' as event_type, 'p' as product_id, "
+            f"day::{kind} as occurred_at from (select unnest({days}) as day)"
+        )
+    monkeypatch.setenv("SHOP_DATABASE", "duckdb:///shop.db")
+    summary, events = read(FROM_LOG)
+    assert [row["occurred_at"] for row in events] == [datetime(2025, 1, 1)]
+    assert any(f"{len(days) - 1} times in column 'occurred_at' are infinite" in text for text in summary.warnings)
+
+
+def test_the_last_days_of_the_calendar_are_kept(read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(duckdb.connect(tmp_path / "shop.db")) as con:
+        con.execute(
+            "create table events as select 'a' as customer_id, 'view' as event_type, 'p' as product_id, day::date as "
+            "occurred_at from (select unnest(['9999-12-31', '0001-01-01', '2025-01-01']) as day)"
+        )
+    monkeypatch.setenv("SHOP_DATABASE", "duckdb:///shop.db")
+    summary, _ = read(FROM_LOG, "checks.time_out_of_range.error=1.0")
     assert not any("infinite" in text for text in summary.warnings)
 
 

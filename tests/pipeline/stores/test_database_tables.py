@@ -419,6 +419,32 @@ def test_a_delta_table_keeps_its_types(lake: DeltaTables) -> None:
     assert delta_rows(lake.folder)[0]["segment"] == "Lapsed"
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "kept"),
+    [
+        (pa.timestamp("ns"), 1_700_000_000_000_000_001, datetime(2023, 11, 14, 22, 13, 20)),
+        (pa.timestamp("ns", "Europe/Kyiv"), 1_700_000_000_000_000_001, datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)),
+        (pa.timestamp("s"), 1_700_000_000, datetime(2023, 11, 14, 22, 13, 20)),
+        (pa.uint8(), 2**8 - 1, 2**8 - 1),
+        (pa.uint16(), 2**16 - 1, 2**16 - 1),
+        (pa.uint32(), 2**32 - 1, 2**32 - 1),
+        (pa.uint64(), 2**63 - 1, 2**63 - 1),
+    ],
+)
+def test_types_that_delta_lake_does_not_have_are_written_again_and_again(
+    kind: pa.DataType, value: int, kept: Any, lake: DeltaTables
+) -> None:
+    for segment in ("VIP", "Lapsed"):
+        lake.write([scores({"a": segment, "b": segment}, more=pa.array([value, None], kind))])
+    assert [(row["segment"], row["more"]) for row in delta_rows(lake.folder)] == [("Lapsed", kept), ("Lapsed", None)]
+
+
+def test_a_number_that_delta_lake_cannot_hold_is_refused(lake: DeltaTables) -> None:
+    with pytest.raises(UserError, match=r"outputs\.tables\.delta: expected numbers below 2\^63") as error:
+        lake.write([scores({"a": "VIP"}, more=pa.array([2**64 - 1], pa.uint64()))])
+    assert str(2**64 - 1) not in str(error.value)
+
+
 def test_changes_of_other_moments_stay_in_delta(lake: DeltaTables) -> None:
     first, second = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 2, 1, 12, 30, tzinfo=UTC)
     for table in (changes(first, "a", "b"), changes(second, "a"), changes(second, "c")):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import py_compile
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +64,24 @@ def test_no_change_of_any_file_goes_unseen(
         shutil.copytree(kept, folder)
     assert not (tmp_path / "bomb").exists()
     assert load_model(open_store(settings), settings.tracking.champion_uri).run_id == champion.run_id
+
+
+def test_code_that_python_compiled_in_the_store_neither_counts_nor_runs(
+    params: Callable[..., Params], champion: TrainingResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import pyfunc
+
+    settings, folder = params(), model_folder(tmp_path)
+    store = open_store(settings)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    pyfunc.load_model(settings.tracking.champion_uri, suppress_warnings=True)
+    assert (folder / "__pycache__").is_dir()  # otherwise the test shows nothing
+    assert load_model(store, settings.tracking.champion_uri).run_id == champion.run_id
+    bomb, compiled = tmp_path / "bomb.py", importlib.util.cache_from_source(str(folder / "scorer.py"))
+    bomb.write_text(BOMB.format(str(tmp_path / "bomb")))
+    py_compile.compile(str(bomb), compiled, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    assert load_model(store, settings.tracking.champion_uri).run_id == champion.run_id
+    assert not (tmp_path / "bomb").exists()
 
 
 def test_no_scores_of_a_changed_model_are_written(
