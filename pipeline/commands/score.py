@@ -161,7 +161,7 @@ def _facet_table(facet: str, segments: Iterable[SegmentCount]) -> list[str]:
     head = [facet.capitalize(), *(words(f"sizes.{name}") for name in ("customers", "share")), "At training"]
     rows = [
         [
-            *(row.name, words.whole(row.customer_count)),
+            *(row.name, words.size(row.customer_count, is_small=row.is_small)),
             *(words.number(share, "share") for share in (row.customer_share, row.trained_share)),
         ]
         for row in segments

@@ -56,7 +56,7 @@ def test_counts_are_published_rounded() -> None:
     assert (summary.border_count, summary.movable_count, summary.held) == (10, 10, HeldCustomers(30, 0.1))
     assert summary.facets["behaviour"].segments == {
         "a": SegmentCount("A", 530, 530 / 1200, 0.4),
-        "b": SegmentCount("B", 10, 10 / 1200, None),
+        "b": SegmentCount("B", 10, 10 / 1200, None, is_small=True),
     }
     assert summary.mix_drift == 0.25
 
