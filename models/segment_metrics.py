@@ -163,7 +163,8 @@ def _rounded_sums(
 
 def _largest_error(top_error: pd.Series, bottom_error: pd.Series) -> pd.Series:
     """By how much of its true value the quotient of two rounded sums may differ from that of the exact ones."""
-    return (1.0 + bottom_error) / (1.0 - top_error).clip(lower=0.0) - 1.0
+    errors = (1.0 + bottom_error) / (1.0 - top_error).clip(lower=0.0) - 1.0
+    return errors.where(top_error > 0.0, 0.0)  # a sum of nothing is exact, and so is its quotient
 
 
 def _within_bounds(figures: pd.DataFrame, history_days: float) -> pd.DataFrame:

@@ -230,6 +230,7 @@ def test_a_mean_of_twelve_customers_is_hidden_and_one_of_many_is_shown() -> None
     profile["behaviour"] = ["s0"] * 12 + ["s1"] * 1000
     profile["days_since_last_event"] = [349] * 1012
     days = shown_and_exact(profile)[0].days_since_last_event
+    assert shown_and_exact(profile)[0].returned_items_per_customer["s0"] == 0.0  # nobody returned anything
     assert np.isnan(days["s0"]) and 340 < days["s1"] <= 365
     assert published(profile, "behaviour").days_since_last_event["s0"] == 365  # no more than is possible
 
