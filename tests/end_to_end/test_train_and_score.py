@@ -47,14 +47,20 @@ FACETS = ("behaviour", "interest")
 
 
 def test_without_prices_no_share_of_spend_is_shown() -> None:
-    columns = {"name": ["VIP", "Lost"], "customer_count": [1, 2], "customer_share": [0.5, 0.5]}
+    columns = {"name": ["VIP", "Lost"], "customer_count": [1, 2], "is_small": False, "customer_share": [0.5, 0.5]}
     table = pd.DataFrame({**columns, "stability_word": "stable", "top_categories": [[], []], "is_stable": True})
     text = [facet_text("a", table.assign(spend_share=shares)).count("%") for shares in ([0.0, None], [0.0, 0.4])]
     assert text == [2, 4]
 
 
 def test_unstable_segments_are_labelled() -> None:
-    columns = {"name": ["Regulars", "Lost"], "customer_count": [1, 2], "customer_share": 0.5, "spend_share": 0.5}
+    columns = {
+        "name": ["Regulars", "Lost"],
+        "customer_count": [1, 2],
+        "is_small": False,
+        "customer_share": 0.5,
+        "spend_share": 0.5,
+    }
     stability = {"is_stable": [False, True], "stability_word": ["unstable", "stable"]}
     text = facet_text("behaviour", pd.DataFrame({**columns, **stability, "top_categories": [[], []]}))
     assert text.startswith("Behaviour ")
