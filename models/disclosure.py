@@ -108,6 +108,22 @@ def _sum_step(sizes: Floats, largest: Floats, contributors: Floats, min_group: i
     return rounding_step(np.where(least > 0, least, 1.0))
 
 
+def sum_errors(
+    rounded: Floats, *, sizes: ArrayLike, largest: ArrayLike, contributors: ArrayLike, min_group: int
+) -> Floats:
+    """How far the sums behind `rounded_sums` can be from ``rounded``, as a share of it; infinite for one of 0 or less.
+
+    It depends on the step and the published sum alone, so it tells no more than they do. A sum of nothing is exact.
+    """
+    magnitudes, counts = (np.asarray(values, dtype=np.float64) for values in (sizes, contributors))
+    if min_group <= 1:
+        return np.zeros_like(rounded)
+    step = _sum_step(magnitudes, np.asarray(largest, dtype=np.float64), counts, min_group)
+    # A sum of one step stands for any that is smaller.
+    error = np.where(rounded >= 1.5 * step, step / 2 / np.maximum(rounded, step), np.inf)
+    return np.asarray(np.where(counts > 0, error, 0.0))
+
+
 def total_step(contributions: ArrayLike, min_group: int) -> float:
     """The step of `rounded_total`."""
     sizes = np.abs(np.asarray(contributions, dtype=np.float64))

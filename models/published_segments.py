@@ -111,12 +111,13 @@ class FigureTables:
 def published_segment(segment: Segment, tables: FigureTables, min_group: int) -> Segment:
     """The segment with rounded figures, after `hide_small_shares`; a small segment has its size alone."""
     size, own = segment.customer_count, tables.published.T[segment.segment_id].astype(float).to_dict()
-    # A share of 0 or 1 is one that is nearly that.
-    extremes = {
-        name: value for name, value in segment.figures.items() if name.endswith("_share") and value in (0.0, 1.0)
-    }
     kept = SIZES if segment.is_small else segment.figures
-    figures = {name: own[name] for name in kept if not np.isnan(own[name])} | extremes
+    figures = {name: own[name] for name in kept if not np.isnan(own[name])}
+    if not segment.is_small:
+        # A share of 0 or 1 is one that is nearly that.
+        figures |= {
+            name: value for name, value in segment.figures.items() if name.endswith("_share") and value in (0.0, 1.0)
+        }
     evidence = (_published_evidence(item, figures, tables, size, min_group) for item in segment.evidence)
     shown = segment.with_evidence(tuple(item for item in evidence if item is not None))
     return replace(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import DataFrameGroupBy
 
 from features.journey import STAGES
-from models.disclosure import hidden_line, is_dominated, is_few, rounded_counts, rounded_sums
+from models.disclosure import hidden_line, is_dominated, is_few, rounded_sums, sum_errors
 
 MEANS = {
     "events_per_customer": "event_count",
@@ -62,6 +63,8 @@ FIGURES = frozenset({*MEANS, *RATES, "customer_count", "customer_share", "spend_
 """All figures that an archetype or a trait may use."""
 MONEY = ("net_spend", "spend", "given_back", "order_count")
 """Sums whose totals over the shop are published: enough segments are hidden that no remainder is of a few customers."""
+MAX_ERROR = 0.2
+"""A mean or rate is published only if rounding cannot change it by more than this share of its true value."""
 BACK_DAYS = 7.0
 """A buyer is back without an order if the last event is at least this many days after the last order."""
 
@@ -103,39 +106,74 @@ def segment_figures(
 
 
 def published_figures(
-    profile: pd.DataFrame, segment_ids: Sequence[str] | np.ndarray, exact: pd.DataFrame, *, min_group: int
+    profile: pd.DataFrame,
+    segment_ids: Sequence[str] | np.ndarray,
+    exact: pd.DataFrame,
+    *,
+    min_group: int,
+    history_days: float,
+    max_error: float = MAX_ERROR,
 ) -> pd.DataFrame:
     """The table of `segment_figures`, which is ``exact``, as it may be published (`models.disclosure`).
 
     All figures are quotients of rounded sums. A figure is null if fewer than ``min_group`` customers contribute to it:
-    buyers to money and orders, those with returns to refunds, and so on. Shares of customers are not hidden here.
+    buyers to money and orders, those with returns to refunds, and so on. It is also null if rounding could change it by
+    more than ``max_error`` of its true value. Shares of customers are not hidden here. No share is above 1, and no time
+    is longer than ``history_days``.
     """
     table = _with_segments(profile, segment_ids)
     columns = sorted({*MEANS.values(), *(column for pair in RATES.values() for column in pair)})
     values, ids = table[columns].astype(float), table["segment_id"]
     known, contributors = values.notna().groupby(ids).sum(), (values.fillna(0.0) != 0.0).groupby(ids).sum()
-    sizes = values.abs().groupby(ids)
-    rounded = rounded_sums(
-        values.groupby(ids).sum(),
-        sizes=sizes.sum(),
-        largest=sizes.max().fillna(0.0),
-        contributors=contributors,
-        min_group=min_group,
-    )
-    hidden = _hidden_sums(known, contributors, min_group)
-    sums = pd.DataFrame(rounded, known.index, columns).mask(hidden)
-    known_counts = pd.DataFrame(rounded_counts(known, min_group), known.index, columns)
+    sums, errors = _rounded_sums(values.groupby(ids).sum(), values.abs().groupby(ids), contributors, min_group)
+    sums = sums.mask(_hidden_sums(known, contributors, min_group))
+    known_counts, count_errors = _rounded_sums(known, (values.notna() * 1.0).groupby(ids), known, min_group)
     spend = sums.net_spend["shop"]
     figures = pd.DataFrame(
         {
-            **{name: sums[column] / known_counts[column].where(known[column] > 0) for name, column in MEANS.items()},
-            **{name: sums[top] / sums[bottom].where(sums[bottom] > 0) for name, (top, bottom) in RATES.items()},
+            **{
+                name: (sums[column] / known_counts[column].where(known[column] > 0)).where(
+                    _largest_error(errors[column], count_errors[column]) <= max_error
+                )
+                for name, column in MEANS.items()
+            },
+            **{
+                name: (sums[top] / sums[bottom].where(sums[bottom] > 0)).where(
+                    top.startswith("is_") | (_largest_error(errors[top], errors[bottom]) <= max_error)
+                )
+                for name, (top, bottom) in RATES.items()
+            },
             "customer_count": sums.customers,
             "customer_share": sums.customers / max(sums.customers["shop"], 1.0),
             "spend_share": sums.net_spend / spend if spend > 0 else sums.net_spend * 0.0,
         }
     )
-    return figures.where(exact.notna())
+    return _within_bounds(figures, history_days).where(exact.notna())
+
+
+def _rounded_sums(
+    sums: pd.DataFrame, sizes: DataFrameGroupBy, contributors: pd.DataFrame, min_group: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Segment x column: the rounded sums, and by how much of itself each may differ from the exact one."""
+    parts = {"sizes": sizes.sum(), "largest": sizes.max().fillna(0.0), "contributors": contributors}
+    rounded = rounded_sums(sums, **parts, min_group=min_group)
+    errors = sum_errors(rounded, **parts, min_group=min_group)
+    return pd.DataFrame(rounded, sums.index, sums.columns), pd.DataFrame(errors, sums.index, sums.columns)
+
+
+def _largest_error(top_error: pd.Series, bottom_error: pd.Series) -> pd.Series:
+    """By how much of its true value the quotient of two rounded sums may differ from that of the exact ones."""
+    errors = (1.0 + bottom_error) / (1.0 - top_error).clip(lower=0.0) - 1.0
+    return errors.where(top_error > 0.0, 0.0)  # a sum of nothing is exact, and so is its quotient
+
+
+def _within_bounds(figures: pd.DataFrame, history_days: float) -> pd.DataFrame:
+    """The figures without values that are not possible, which rounding can give."""
+    shares = [name for name in map(str, figures) if name.endswith("_share") and name != "spend_share"]
+    days = [name for name in map(str, figures) if name.startswith("days_since_")]
+    bounded = {**dict.fromkeys(shares, 1.0), **dict.fromkeys(days, history_days)}
+    clipped = figures[[*bounded]].clip(upper=pd.Series(bounded), axis="columns")
+    return figures.assign(**clipped, orders_per_buyer=figures.orders_per_buyer.clip(lower=1.0))
 
 
 def _hidden_sums(known: pd.DataFrame, contributors: pd.DataFrame, min_group: int) -> pd.DataFrame:

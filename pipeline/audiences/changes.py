@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.disclosure import rounded_count
 from pipeline.audiences.build import audience_members
 from pipeline.audiences.scores import read_scores
 from pipeline.audiences.selection import AudienceError
@@ -137,6 +138,11 @@ class ChangeCounts:
     customer_count: int
     by_column: dict[str, int]
     warnings: tuple[str, ...] = ()
+
+    def published(self, min_group: int) -> ChangeCounts:
+        """The counts as they may be published (`models.disclosure`)."""
+        by_column = {column: rounded_count(count, min_group) for column, count in self.by_column.items()}
+        return replace(self, customer_count=rounded_count(self.customer_count, min_group), by_column=by_column)
 
     def as_text(self) -> str:
         """The counts in one line."""

@@ -42,7 +42,7 @@ class ScoringResult:
     update_lines : list of str
         What an update read and measured, and other notes on the log.
     changes : ChangeCounts or None
-        How many customers moved since the scores that these replace; None if that is not known.
+        How many customers moved since the scores that these replace, rounded; None if that is not known.
     tables : str or None
         The tables of `outputs.tables` that were written, if any.
     """
@@ -148,9 +148,9 @@ def score(
         model_uri=trained.model.uri,
         summary=summary.published(params.naming.min_group),
         warnings=[*warnings, *(changes.warnings if changes else ())],
-        update_lines=measured.summary_lines(len(predicted)),
+        update_lines=measured.summary_lines(len(predicted), params.naming.min_group),
         next_command=command(params, "explain", "CUSTOMER", *model_option),
-        changes=changes,
+        changes=changes and changes.published(params.naming.min_group),
         tables=tables,
     )
 
@@ -161,7 +161,7 @@ def _facet_table(facet: str, segments: Iterable[SegmentCount]) -> list[str]:
     head = [facet.capitalize(), *(words(f"sizes.{name}") for name in ("customers", "share")), "At training"]
     rows = [
         [
-            *(row.name, words.whole(row.customer_count)),
+            *(row.name, words.size(row.customer_count, is_small=row.is_small)),
             *(words.number(share, "share") for share in (row.customer_share, row.trained_share)),
         ]
         for row in segments
@@ -239,7 +239,7 @@ def _write_tables(target: Tables, scores: pa.Table, params: Params) -> str:
     changes = changes_of(params.path(params.outputs.folder), params.as_of)
     if changes is not None:
         tables.append(TargetTable("changes", changes, CHANGE_KEY, params.as_of))
-    return ", ".join(written.as_text() for written in target.write(tables))
+    return ", ".join(written.published(params.naming.min_group).as_text() for written in target.write(tables))
 
 
 def border_text(summary: ScoringSummary) -> str:

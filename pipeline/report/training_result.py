@@ -95,7 +95,7 @@ def facet_text(facet: str, segments: pd.DataFrame) -> str:
     rows: list[dict[Any, Any]] = segments.to_dict("records")
     columns = {
         words.facet(facet): [shown_name(row["name"], is_stable=row["is_stable"]) for row in rows],
-        words("sizes.customers"): map(words.whole, segments.customer_count),
+        words("sizes.customers"): [words.size(row["customer_count"], is_small=row["is_small"]) for row in rows],
         words("sizes.share"): [words.number(share, "share") for share in segments.customer_share],
         words("sizes.spend"): [words.number(share if has_spend else None, "share") for share in segments.spend_share],
         "Stability": segments.stability_word.fillna("–"),

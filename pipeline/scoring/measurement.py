@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from features.events import ObservationWindow
+from models.disclosure import rounded_count
 from models.scorer import Floats
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
@@ -44,12 +45,13 @@ class MeasurementResult:
     season_mix: Floats
     commit: Callable[[], None]
 
-    def summary_lines(self, customer_count: int) -> list[str]:
-        """How many of all customers were updated, and the notes."""
+    def summary_lines(self, customer_count: int, min_group: int) -> list[str]:
+        """How many of all customers were updated, rounded (`models.disclosure`), and the notes."""
         if self.changed_count is None:
             return self.notes
         others = "for the others only the time since their last activity changed"
-        return [f"Updated {self.changed_count:,} of {customer_count:,} customers; {others}", *self.notes]
+        changed, known = (rounded_count(count, min_group) for count in (self.changed_count, customer_count))
+        return [f"Updated {changed:,} of {known:,} customers; {others}", *self.notes]
 
 
 def measure_in_full(

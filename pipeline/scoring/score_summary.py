@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from models.disclosure import rounded_count, rounded_share
+from models.disclosure import is_few, rounded_count, rounded_share
 from models.scorer import facet_column
 from pipeline.config.facets import Facet
 from pipeline.profiles.measures import CustomerMeasures
@@ -15,12 +15,16 @@ from pipeline.profiles.measures import CustomerMeasures
 
 @dataclass(frozen=True)
 class SegmentCount:
-    """Customers of one segment; ``trained_share`` is None if the segment or its training is unknown."""
+    """Customers of one segment; ``trained_share`` is None if the segment or its training is unknown.
+
+    ``is_small``: it has fewer customers than the published ``customer_count``.
+    """
 
     name: str
     customer_count: int
     customer_share: float
     trained_share: float | None
+    is_small: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class FacetCounts:
                 row,
                 customer_count=rounded_count(row.customer_count, min_group),
                 customer_share=rounded_share(row.customer_count, customer_count, min_group),
+                is_small=bool(is_few(row.customer_count, min_group)),
             )
             for segment_id, row in self.segments.items()
         }

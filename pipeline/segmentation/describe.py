@@ -219,11 +219,12 @@ def _published(
 
     exact, figures (segment_id x figure): the result of `_figures`
     """
-    profile, min_group = clusters.profiles.table, clusters.params.naming.min_group
-    all_published = published_figures(profile, clusters.ids, exact, min_group=min_group)
-    published = all_published
+    profile, params = clusters.profiles.table, clusters.params
+    min_group = params.naming.min_group
+    publish = functools.partial(published_figures, min_group=min_group, history_days=params.history_days)
+    published = all_published = publish(profile, clusters.ids, exact)
     if clusters.is_clustered.any():
-        published = published_figures(clusters.clustered, clusters.clustered_ids, figures, min_group=min_group)
+        published = publish(clusters.clustered, clusters.clustered_ids, figures)
     shop = _known_figures(published, "shop")
     steps = funnel(profile, clusters.ids, min_group=min_group)
     safe = hide_small_shares(segments, _stages(profile, clusters.ids, segments), steps, min_group)

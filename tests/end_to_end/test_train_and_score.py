@@ -21,7 +21,7 @@ import pytest
 
 from features.journey import PASSING_STAGES
 from features.searches import normalised_query
-from models.disclosure import rounded_count
+from models.disclosure import rounded_count, rounded_total, total_step
 from models.queries import WAYS
 from pipeline.cli import main, rare_garbage_collection
 from pipeline.commands.score import ScoringResult, border_text, score
@@ -47,14 +47,20 @@ FACETS = ("behaviour", "interest")
 
 
 def test_without_prices_no_share_of_spend_is_shown() -> None:
-    columns = {"name": ["VIP", "Lost"], "customer_count": [1, 2], "customer_share": [0.5, 0.5]}
+    columns = {"name": ["VIP", "Lost"], "customer_count": [1, 2], "is_small": False, "customer_share": [0.5, 0.5]}
     table = pd.DataFrame({**columns, "stability_word": "stable", "top_categories": [[], []], "is_stable": True})
     text = [facet_text("a", table.assign(spend_share=shares)).count("%") for shares in ([0.0, None], [0.0, 0.4])]
     assert text == [2, 4]
 
 
 def test_unstable_segments_are_labelled() -> None:
-    columns = {"name": ["Regulars", "Lost"], "customer_count": [1, 2], "customer_share": 0.5, "spend_share": 0.5}
+    columns = {
+        "name": ["Regulars", "Lost"],
+        "customer_count": [1, 2],
+        "is_small": False,
+        "customer_share": 0.5,
+        "spend_share": 0.5,
+    }
     stability = {"is_stable": [False, True], "stability_word": ["unstable", "stable"]}
     text = facet_text("behaviour", pd.DataFrame({**columns, **stability, "top_categories": [[], []]}))
     assert text.startswith("Behaviour ")
@@ -69,6 +75,28 @@ def test_held_customers_are_reported_if_there_are_any(held: int, expected: str) 
     assert text.partition(" their previous")[0] == f"Near a border   3 customers{expected}"
 
 
+def test_shares_of_spend_add_up_to_one_but_for_their_rounding(
+    trained: tuple[Params, TrainingResult], tmp_path: Path
+) -> None:
+    params, result = trained
+    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
+    scores, min_group = pd.read_parquet(scored.path), params.naming.min_group
+    net_spend = scores.spend - scores.returned_spend
+    total = rounded_total(net_spend, min_group)
+    for column in ("segment_id", "interest_segment_id"):
+        shares = result.segments.set_index("segment_id").spend_share[scores[column].unique()]
+        groups = net_spend.groupby(scores[column])
+        # A sum is off by at most half a step, or by a whole one if it is smaller; that of a hidden group is missing.
+        steps = groups.apply(total_step, min_group)
+        steps = steps.where(groups.sum() < steps, steps / 2)
+        errors = steps.where(shares.notna(), groups.sum())
+        bound = (errors.sum() + total_step(net_spend, min_group) / 2) / total
+        assert abs(shares.sum() - 1.0) <= bound
+        shown = shares.dropna()
+        exact = groups.sum()[shown.index] / total
+        assert ((shown - exact).abs() <= steps[shown.index] / total + 1e-9).all() and len(shown)
+
+
 def test_names_are_unique_and_every_customer_has_a_segment(trained: tuple[Params, TrainingResult]) -> None:
     segments = trained[1].segments
     assert segments.segment_id.is_unique
@@ -77,7 +105,6 @@ def test_names_are_unique_and_every_customer_has_a_segment(trained: tuple[Params
         for language in ("en", "uk", "ru", "sq"):
             assert own.names.map(lambda names, language=language: names[language]).is_unique
         assert own.customer_share.sum() == pytest.approx(1.0, abs=0.05)  # rounded
-        assert 0.8 < own.spend_share.sum() < 1.1  # rounded; groups of few buyers show no spend
     own = segments[~segments.is_standing].set_index("facet")
     kinds = {
         name.split(",")[0] for name in own.name["behaviour"]

@@ -20,7 +20,7 @@ from features.journey import STAGES
 from models.disclosure import is_few, rounded_counts, rounding_step, total_step
 from models.facet_crossing import cross_facets
 from models.pareto import revenue
-from models.segment_metrics import published_figures, segment_figures
+from models.segment_metrics import MEANS, RATES, published_figures, segment_figures
 
 MIN_GROUP = 10
 MIN_WIDTH = 0.3
@@ -66,8 +66,11 @@ def shop(seed: int, customers: int = 800) -> pd.DataFrame:
 
 
 def published(profile: pd.DataFrame, facet: str) -> pd.DataFrame:
+    """The published figures, with those that are only hidden because rounding changes them too much."""
     exact = segment_figures(profile, profile[facet].to_numpy(), max_one_customer_share=0.5)
-    return published_figures(profile, profile[facet].to_numpy(), exact, min_group=MIN_GROUP)
+    return published_figures(
+        profile, profile[facet].to_numpy(), exact, min_group=MIN_GROUP, history_days=365, max_error=np.inf
+    )
 
 
 def published_spend(profile: pd.DataFrame) -> dict[str, tuple[Marks, float]]:
@@ -201,10 +204,48 @@ def test_counts_are_rounded_by_less_than_a_step(count: int, min_group: int) -> N
     assert rounded_counts(count, 1) == count
 
 
+def shown_and_exact(profile: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    ids = profile.behaviour.to_numpy()
+    exact = segment_figures(profile, ids, max_one_customer_share=0.5)
+    return published_figures(profile, ids, exact, min_group=MIN_GROUP, history_days=365), exact
+
+
+@given(st.integers(0, 10_000), st.integers(60, 1200))
+def test_a_mean_is_near_the_true_one_or_hidden(seed: int, customers: int) -> None:
+    shown, exact = shown_and_exact(shop(seed, customers))
+    means = [*MEANS, *(name for name, (top, _) in RATES.items() if not top.startswith("is_"))]
+    for figure in means:
+        known = shown[figure].dropna()
+        assert known.to_numpy() == pytest.approx(exact[figure][known.index].to_numpy(), rel=0.2 + 1e-9), figure
+    shares = shown.columns[shown.columns.str.endswith("_share")].drop("spend_share")
+    days = [name for name in MEANS if name.startswith("days_since_")]
+    assert np.nanmin(shown[shares]) >= 0.0 and np.nanmax(shown[shares]) <= 1.0
+    assert np.nanmax(shown[days].to_numpy(float), initial=0.0) <= 365
+    assert not (shown.orders_per_buyer < 1.0).any()
+
+
+def test_a_mean_of_twelve_customers_is_hidden_and_one_of_many_is_shown() -> None:
+    """12 customers whom the shop last saw 349 days ago: as 10 customers with 5,000 days they would be away for 500."""
+    profile = shop(0, customers=1012)
+    profile["behaviour"] = ["s0"] * 12 + ["s1"] * 1000
+    profile["days_since_last_event"] = [349] * 1012
+    days = shown_and_exact(profile)[0].days_since_last_event
+    assert shown_and_exact(profile)[0].returned_items_per_customer["s0"] == 0.0  # nobody returned anything
+    assert np.isnan(days["s0"]) and 340 < days["s1"] <= 365
+    assert published(profile, "behaviour").days_since_last_event["s0"] == 365  # no more than is possible
+
+
+def test_figures_that_are_not_rounded_are_not_hidden() -> None:
+    profile = shop(3, customers=60)
+    ids = profile.behaviour.to_numpy()
+    exact = segment_figures(profile, ids, max_one_customer_share=0.5)
+    shown = published_figures(profile, ids, exact, min_group=1, history_days=365)
+    assert (shown.events_per_customer == exact.events_per_customer).all()
+
+
 def test_a_mean_that_is_shown_is_near_the_true_one() -> None:
     profile = shop(2, customers=20_000)
-    exact = segment_figures(profile, profile.behaviour.to_numpy(), max_one_customer_share=0.5)
-    shown = published_figures(profile, profile.behaviour.to_numpy(), exact, min_group=MIN_GROUP)
+    shown, exact = shown_and_exact(profile)
     for figure in ("orders_per_customer", "buyer_share", "customer_share", "night_share", "days_since_last_event"):
         known = shown[figure].dropna()
         assert known.to_numpy() == pytest.approx(exact[figure][known.index].to_numpy(), rel=0.05), figure

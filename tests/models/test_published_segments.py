@@ -77,8 +77,9 @@ def tables_of(exact: Mapping[str, list[float]], published: Mapping[str, list[flo
 
 
 def test_a_small_group_shows_only_its_size() -> None:
-    figures = {"customer_count": [9.0], "customer_share": [0.09], "views_per_customer": [3.3]}
-    rounded = {"customer_count": [10.0], "customer_share": [0.1], "views_per_customer": [3.0]}
+    extremes = {"night_share": [0.0], "buyer_share": [1.0]}
+    figures = {"customer_count": [9.0], "customer_share": [0.09], "views_per_customer": [3.3]} | extremes
+    rounded = {"customer_count": [10.0], "customer_share": [0.1], "views_per_customer": [3.0]} | extremes
     item = Evidence("views_per_customer", 3.3, 3.1)
     row = segment("s0", 9, {name: values[0] for name, values in figures.items()}, item, spend_share=0.2)
     shown = published_segment(row, tables_of(figures, rounded), 10)

@@ -71,7 +71,8 @@ def facet_crossing(summary: Summary, words: Wording) -> FacetCrossing | None:
         has_significant=any(cell.is_significant for cells in table.cells for cell in cells),
         lines=_strongest(table, words),
         left_out="; ".join(
-            f"{words.name(segment)} ({words.whole(segment.customer_count)})" for segment in table.left_out
+            f"{words.name(segment)} ({words.size(segment.customer_count, is_small=segment.is_small)})"
+            for segment in table.left_out
         ),
     )
 
@@ -80,7 +81,7 @@ def _total(segment: Segment, words: Wording, *, has_spend: bool) -> Total:
     spend = segment.spend_share if has_spend else None
     return Total(
         name=words.name(segment),
-        count=words.whole(segment.customer_count),
+        count=words.size(segment.customer_count, is_small=segment.is_small),
         spend="" if spend is None else words.number(spend, "share"),
     )
 

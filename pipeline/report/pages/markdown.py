@@ -30,7 +30,7 @@ def _table(segments: Sequence[Segment], *, has_interests: bool) -> str:
     words = wording("en")
     rows = [
         (
-            *(_name(segment), words.whole(segment.customer_count)),
+            *(_name(segment), words.size(segment.customer_count, is_small=segment.is_small)),
             *(words.number(share, "share") for share in (segment.customer_share, segment.spend_share)),
             f"{words.number(segment.stability, 'share')} {segment.stability_word or ''}",
             *([words.categories(segment)] if has_interests else []),

@@ -49,7 +49,7 @@ def segment_table(segments: Sequence[Segment], summary: Summary, words: Wording)
     days = next((segment.retention.days for segment in segments if segment.retention), None)
     columns = {
         words("sizes.customers"): [
-            TableCell(words.whole(item.customer_count), item.customer_count) for item in segments
+            TableCell(words.size(item.customer_count, is_small=item.is_small), item.customer_count) for item in segments
         ],
         words("sizes.share"): [_share(item.customer_share, words) for item in segments],
     }

@@ -64,6 +64,10 @@ class Wording:
         """A count."""
         return format_decimal(value, "#,##0.#", locale=self.language)
 
+    def size(self, count: float, *, is_small: bool) -> str:
+        """The published size of a group: of a small one, it is the step of rounding, which is more than its size."""
+        return f"<{self.whole(count)}" if is_small else self.whole(count)
+
     def number(self, value: float | None, form: str = "number") -> str:
         """A figure in one of the forms number, share, money."""
         return number(value, form, self.language, self.currency)

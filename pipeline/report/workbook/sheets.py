@@ -83,9 +83,9 @@ def _segments(summary: Summary) -> Sheet:
 
 
 def _paid_and_refunded(segment: Segment) -> tuple[float | None, float | None]:
-    """What its customers paid and what was refunded; None where hidden for privacy."""
+    """What its customers paid and what was refunded; None where hidden for privacy or too rough."""
     figures = segment.figures
-    if segment.spend_share is None or "paid_per_customer" not in figures:
+    if segment.spend_share is None or not {"paid_per_customer", "spend_per_customer"} <= figures.keys():
         return None, None
     paid = figures["paid_per_customer"] * segment.customer_count
     return paid, paid - figures["spend_per_customer"] * segment.customer_count

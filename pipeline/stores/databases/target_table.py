@@ -7,6 +7,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from models.disclosure import rounded_count
+
 KEY = "outputs.tables"
 """Section of params.yaml that says where tables are written."""
 AUDIENCE_PREFIX = "audience_"
@@ -61,6 +63,11 @@ class WrittenRows:
     table: str
     row_count: int
     changed_count: int
+
+    def published(self, min_group: int) -> WrittenRows:
+        """The counts as they may be published (`models.disclosure`)."""
+        counts = (rounded_count(count, min_group) for count in (self.row_count, self.changed_count))
+        return WrittenRows(self.table, *counts)
 
     def as_text(self) -> str:
         """The table and its counts in a few words."""

@@ -135,10 +135,16 @@ def test_counts_have_the_right_plural() -> None:
 
 def test_a_small_group_is_listed_without_figures() -> None:
     small = segment(
-        "standing-active", "Quiet buyers", customer_count=2, is_small=True, figures={}, stability=None, spend_share=None
+        "standing-active",
+        "Quiet buyers",
+        customer_count=10,
+        is_small=True,
+        figures={},
+        stability=None,
+        spend_share=None,
     )
     page = text_of(render(summary(segment("s01", "VIP"), small), "en"))
-    assert "Too few customers to show more: Quiet buyers (2)." in page
+    assert "Too few customers to show more: Quiet buyers (&lt;10)." in page
     assert page.count("Write.") == 2  # in the table and on the card of the other segment
 
 
@@ -533,10 +539,10 @@ def test_order_of_sections() -> None:
 
 
 def test_revenue_of_a_small_segment_is_hidden() -> None:
-    small = segment("s02", "Few", customer_count=2, is_small=True, figures={}, stability=None, spend_share=None)
+    small = segment("s02", "Few", customer_count=10, is_small=True, figures={}, stability=None, spend_share=None)
     report = summary(segment("s01", "VIP"), small)
-    assert "Few 2 50% – Write." not in text_of(render(report, "en"))
-    assert "Few 2 50% –" in text_of(render(report, "en"))
+    assert "Few &lt;10 50% – Write." not in text_of(render(report, "en"))
+    assert "Few &lt;10 50% –" in text_of(render(report, "en"))
 
 
 def test_informative_crosstabs_are_shown() -> None:

@@ -68,12 +68,12 @@ def test_commands_name_the_params_file_of_the_training() -> None:
 def test_the_table_of_segments_has_size_revenue_order_last_seen_trend_and_action() -> None:
     figures = {"customer_count": 100.0, "buyer_share": 1.0, "average_order_value": 72.5, "days_since_last_event": 12.25}
     flow = {"days": 30, "is_sample": False, "share": None, "net_share": 0.124}
-    few = segment("s02", "Few", customer_count=2, is_small=True, figures={}, stability=None, spend_share=None)
+    few = segment("s02", "Few", customer_count=10, is_small=True, figures={}, stability=None, spend_share=None)
     page = section(render(summary(segment("s01", "VIP", figures=figures, retention=flow), few), "en"), "segments")
     text = text_of(page)
     assert "Segment Customers Share of all customers Share of revenue Average order Last seen, days ago" in text
     assert "VIP 100 50% 50% 72.50 12.2 +12% Write." in text
-    assert "Few 2 50% – – – –" in text
+    assert "Few &lt;10 50% – – – –" in text
     assert 'data-value="0.124"' in page
 
 

@@ -18,7 +18,7 @@ def segment(facet: str, name: str, count: int, share: float, spend_share: float 
     return {
         **{"facet": facet, "segment_id": name[0], "name": name, "names": {"en": name}, "is_stable": True},
         **{"customer_count": count, "customer_share": share, "spend_share": spend_share, "stability_word": "stable"},
-        **{"top_categories": [], "is_standing": False, **more},
+        **{"top_categories": [], "is_standing": False, "is_small": False, **more},
     }
 
 
@@ -26,7 +26,7 @@ SEGMENTS = pd.DataFrame(
     [
         segment("behaviour", "VIP", 1_234, 0.0204, 0.8),
         segment("behaviour", "Lapsed", 50_000, 0.826, 0.2),
-        segment("behaviour", "Passers-by", 3, 0.00005, None, is_standing=True, stability_word=None),
+        segment("behaviour", "Passers-by", 10, 0.00005, None, is_standing=True, is_small=True, stability_word=None),
         segment("interest", "Cats", 900, 0.015, 0.1, top_categories=[{"label": "Cats › Food"}, {"label": "Litter"}]),
     ]
 )
@@ -77,6 +77,6 @@ def test_figures_are_written_as_in_the_report() -> None:
     rows = {row[0]: [cell.strip() for cell in row[1:] if cell.strip()] for row in cells}
     assert rows["VIP"] == ["1,234", words.number(0.0204, "share"), words.number(0.8, "share"), "stable"]
     assert rows["Lapsed"] == ["50,000", "83%", "20%", "stable"]
-    assert rows["Passers-by"] == ["3", "<0.1%", "–", "–"]
+    assert rows["Passers-by"] == ["<10", "<0.1%", "–", "–"]
     interests = facet_text("interest", SEGMENTS[SEGMENTS.facet == "interest"])
     assert interests.splitlines()[-1].endswith("stable     Cats › Food; Litter")

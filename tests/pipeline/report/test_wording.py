@@ -33,6 +33,11 @@ def test_numbers_are_formatted_for_readers(value: float | None, form: str, expec
     assert number(value, form) == expected
 
 
+def test_the_size_of_a_small_group_is_a_bound() -> None:
+    words = wording("en")
+    assert [words.size(10, is_small=is_small) for is_small in (True, False)] == ["<10", "10"]
+
+
 def test_numbers_and_dates_in_the_format_of_the_language() -> None:
     formatted = [
         (wording(language).number(1234.5, "money"), wording(language).times(2.1), wording(language).date("2025-11-01"))

@@ -10,6 +10,7 @@ import pytest
 from pipeline.config.facets import facets_of
 from pipeline.config.load import load_params
 from pipeline.profiles.measures import CustomerMeasures
+from pipeline.scoring.measurement import MeasurementResult
 from pipeline.scoring.score_summary import (
     FacetCounts,
     HeldCustomers,
@@ -55,6 +56,14 @@ def test_counts_are_published_rounded() -> None:
     assert (summary.border_count, summary.movable_count, summary.held) == (10, 10, HeldCustomers(30, 0.1))
     assert summary.facets["behaviour"].segments == {
         "a": SegmentCount("A", 530, 530 / 1200, 0.4),
-        "b": SegmentCount("B", 10, 10 / 1200, None),
+        "b": SegmentCount("B", 10, 10 / 1200, None, is_small=True),
     }
     assert summary.mix_drift == 0.25
+
+
+@pytest.mark.parametrize(("changed", "shown"), [(0, "0"), (3, "10"), (52, "50")])
+def test_customers_who_were_updated_are_published_rounded(changed: int, shown: str) -> None:
+    unused: Any = None
+    measured = MeasurementResult(unused, changed, unused, ["a note"], unused, commit=unused)
+    updated, note = measured.summary_lines(397, 10)
+    assert updated.startswith(f"Updated {shown} of 400 customers;") and note == "a note"

@@ -201,7 +201,7 @@ class Night:
             if save:
                 result.commit()
             profiles = Profiles(table, self.shop, result.measures.new_categories, result.measures.query_counts)
-            return NightResult(profiles, result.season_mix, result.summary_lines(len(table)))
+            return NightResult(profiles, result.season_mix, result.summary_lines(len(table), 1))
 
 
 def assert_same(result: NightResult, expected: NightResult) -> None:

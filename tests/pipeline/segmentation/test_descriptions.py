@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from models.cluster_settings import FacetIdentity
 from models.explanations import Condition, Rule
+from models.published_segments import FigureTables, published_segment
 from models.segment_names import Naming
 from models.segments import Segment
 from pipeline.config.facets import Facet, facets_of
@@ -61,9 +63,13 @@ def test_the_row_of_a_cluster() -> None:
     assert "Cats" in stable.rule.text
 
 
-def test_a_small_segment_has_no_rule() -> None:
-    small = described("s02", Naming(names_of("VIP")), customer_count=CONFIG.naming.min_group - 1.0)
+def test_a_small_segment_shows_its_size_alone() -> None:
+    min_group = CONFIG.naming.min_group
+    small = described("s02", Naming(names_of("VIP")), customer_count=min_group - 1.0, buyer_share=1.0, night_share=0.0)
     assert small.is_small and small.rule is None
+    table = pd.DataFrame(small.figures, index=["s02"])
+    shown = published_segment(small, FigureTables(table, table, shop=SHOP), min_group)
+    assert set(shown.figures) == {"customer_count", "customer_share"} and shown.spend_share is None
 
 
 @pytest.mark.parametrize(("facet", "group"), [(BEHAVIOUR, "lost"), (INTEREST, "unknown")])

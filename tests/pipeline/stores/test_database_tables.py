@@ -21,7 +21,7 @@ from pipeline.config.load import load_params
 from pipeline.stores.databases.delta import DeltaTables
 from pipeline.stores.databases.postgresql import PostgresTables
 from pipeline.stores.databases.tables import target_tables
-from pipeline.stores.databases.target_table import TargetTable
+from pipeline.stores.databases.target_table import TargetTable, WrittenRows
 from tests import postgres
 from tests.conftest import PARAMS
 
@@ -486,3 +486,10 @@ def test_a_delta_folder_that_cannot_be_written(
     monkeypatch.setitem(sys.modules, "deltalake", None)
     with pytest.raises(UserError, match=r"the package deltalake, which is not installed.*'\.\[databases\]'"):
         DeltaTables(tmp_path / "lake").require_usable()
+
+
+def test_counts_of_written_rows_are_published_rounded() -> None:
+    written = WrittenRows("kindred.changes", 37, 4)
+    assert written.as_text() == "kindred.changes (37 rows, 4 written)"
+    assert written.published(10).as_text() == "kindred.changes (40 rows, 10 written)"
+    assert WrittenRows("scores", 0, 0).published(10).as_text() == "scores (0 rows, 0 written)"

@@ -96,6 +96,8 @@ def test_changes_are_counted_by_customer_and_by_column(score) -> None:
     assert counts.customer_count == 3
     assert counts.by_column == expected
     assert counts.as_text().startswith("3 customers: 3 segment, 2 interest segment, 1 value tier, 2 lifecycle stage")
+    published = counts.published(10).as_text()
+    assert published.startswith("10 customers: 10 segment, 10 interest segment, 10 value tier, 10 lifecycle stage")
     assert [text for text in counts.warnings if "broken" in text and "no_column" in text]
 
 
