@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,20 +128,16 @@ def interest_shares(evidence: Floats, levels: Sequence[Level], *, kappa: float) 
     float array of the same shape; the shares of a customer sum to 1
     """
     count = evidence.shape[1]
-    if count == 1:
-        return interest_shares(np.repeat(evidence, 2, axis=1), levels, kappa=kappa)[:, :1]
     shares = np.empty(evidence.shape)
-    # Blocks stay in the processor's cache. NumPy adds the rows of a single column in another order, so no block of
-    # several has one customer, and a batch of one customer is computed twice over.
-    edges = np.linspace(0, count, -(-count // BLOCK_CUSTOMERS) + 1).astype(np.int64)
-    for start, end in pairwise(edges):
-        part = evidence[:, start:end]
-        share, above = np.ones((1, 1)), part.sum(axis=0, keepdims=True)
+    root = Level(np.zeros(len(evidence), dtype=np.int64), np.zeros(1, dtype=np.int64), np.ones(1))
+    for start in range(0, count, BLOCK_CUSTOMERS):  # blocks stay in the processor's cache
+        part = evidence[:, start : start + BLOCK_CUSTOMERS]
+        share, above = np.ones((1, 1)), root.sums(part)
         for level in levels:
             below = level.sums(part)
             share = child_share(share[level.parent], below, above[level.parent], level.spread[:, None], kappa)
             above = below
-        shares[:, start:end] = share[levels[-1].node]
+        shares[:, start : start + BLOCK_CUSTOMERS] = share[levels[-1].node]
     return shares
 
 

@@ -35,8 +35,11 @@ class Level:
 
     def sums(self, values: Floats) -> Floats:
         """Values of the categories, shape (n_categories, n), summed by node: shape (n_nodes, n)."""
-        # Row by row, so that no sum depends on how many customers are in a batch, as it can with BLAS.
-        return np.stack([values[self.node == node].sum(axis=0) for node in range(len(self.parent))])
+        sums = np.zeros((len(self.parent), values.shape[1]))
+        # Row by row, so that no sum depends on how many customers are in a batch, as it can with BLAS and with `sum`.
+        for node, row in zip(self.node, values, strict=True):
+            sums[node] += row
+        return sums
 
 
 def tree_levels(paths: Sequence[tuple[str, ...]], depth: int, mix: Floats) -> list[Level]:
