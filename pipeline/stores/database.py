@@ -71,6 +71,8 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
         try:
             con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
             stack.callback(con.disconnect)
+            # Closing first finishes a query that a signal ended at its start, unless it is interrupted again.
+            stack.callback(con.con.interrupt)
             _configure(con, params)
             yield con
         except RuntimeError as error:

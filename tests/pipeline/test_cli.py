@@ -11,7 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 COMMAND = """
-import argparse, sys, time
+import argparse, os, signal, sys, time
 from pathlib import Path
 from pipeline import cli
 from pipeline.config.params import EngineParams
@@ -19,12 +19,15 @@ from pipeline.stores.database import connect
 from pipeline.stores.local.work_folders import temporary_folder
 
 ENGINE = EngineParams(memory_limit="1GB", threads=1, temp_directory=None, max_temp_directory_size="1GB")
-WORK = {"query": "select sum(a.range * b.range) from range(1000000) a, range(1000000) b"}
+QUERY = "select sum(a.range * b.range) from range(1000000) a, range(1000000) b"
 
 def run(options, progress):
     with temporary_folder(), connect(ENGINE, folder=Path(sys.argv[1])) as con:
+        if sys.argv[2] == "start of a query":
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), int(sys.argv[3])))
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
         print("ready", flush=True)
-        con.con.execute(WORK["query"]) if sys.argv[2] == "query" else time.sleep(60)
+        time.sleep(60) if sys.argv[2] == "python" else con.con.execute(QUERY)
 
 class Parser:
     def parse_args(self, arguments):
@@ -36,11 +39,11 @@ sys.exit(cli.main([]))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("work", ["query", "python"])
+@pytest.mark.parametrize("work", ["start of a query", "query", "python"])
 def test_a_signal_ends_a_command_cleanly(tmp_path: Path, work: str, sent: signal.Signals) -> None:
     outputs, temporary = tmp_path / "outputs", tmp_path / "temporary"
     temporary.mkdir()
-    command = [sys.executable, "-c", COMMAND, str(outputs), work]
+    command = [sys.executable, "-c", COMMAND, str(outputs), work, str(int(sent))]
     with subprocess.Popen(
         command,
         cwd=PROJECT,
@@ -50,8 +53,9 @@ def test_a_signal_ends_a_command_cleanly(tmp_path: Path, work: str, sent: signal
         text=True,
     ) as process:
         assert process.stdout and process.stdout.readline() == "ready\n"
-        assert list(outputs.iterdir()) and list(temporary.iterdir())
-        process.send_signal(sent)
+        if work != "start of a query":
+            assert list(outputs.iterdir()) and list(temporary.iterdir())
+            process.send_signal(sent)
         _, errors = process.communicate(timeout=30)
     assert errors == "kindred: stopped. No partial files were left behind.\n"
     assert process.returncode == 1
