@@ -155,7 +155,7 @@ def column_label(column: str) -> str:
     return "audience" if column.startswith(AUDIENCE) else column.removesuffix("_id").replace("_", " ")
 
 
-def keep_score_changes(con: Backend, scores: pa.Table, replaced: Path, params: Params) -> ChangeCounts | None:
+def keep_score_changes(con: Backend, scores: ir.Table, replaced: Path, params: Params) -> ChangeCounts | None:
     """Keep what changes when ``scores`` replace those at ``replaced``; call it before they do.
 
     Changes are kept first, because a crash in between is made good by scoring again, while scores without their changes
@@ -172,14 +172,13 @@ def keep_score_changes(con: Backend, scores: pa.Table, replaced: Path, params: P
         previous = read_scores(con, replaced, name="replaced_scores")
     except AudienceError:
         return None
-    current = ibis.memtable(scores)
     before = con.execute(previous.as_of.max())
     if pd.isna(before) or before.to_pydatetime() > params.as_of:
         return None
-    members, warnings = _members_before_and_now(con, previous, current, params)
+    members, warnings = _members_before_and_now(con, previous, scores, params)
     paths = kept_changes(outputs, until=params.as_of - timedelta(seconds=1))
     earlier = con.read_parquet([as_glob(path) for path in paths]) if paths else None
-    changed = con.to_pyarrow(score_changes(con, previous, current, earlier, members=members))
+    changed = con.to_pyarrow(score_changes(con, previous, scores, earlier, members=members))
     of_moment = changed
     if before.to_pydatetime() == params.as_of:
         if not changed.num_rows:

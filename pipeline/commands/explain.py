@@ -15,6 +15,7 @@ from pipeline.ingest.customers.identities import resolve_ids
 from pipeline.ingest.source import read_source
 from pipeline.report.terminal import align_columns, counted
 from pipeline.scoring.explanation import DAY_FORMAT, UNITS, Explanation, explain_customer, require_category
+from pipeline.scoring.score_table import with_given_names
 from pipeline.scoring.trained_model import open_model, segments_at_training
 from pipeline.stores import model_registry
 from pipeline.stores.workspace import workspace
@@ -42,7 +43,7 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         rules = {key: segment.rule for key, segment in segments_at_training(session, trained).items() if segment.rule}
         explanation = explain_customer(session.con, source, params, trained, customer, rules=rules, progress=progress)
         given = model_registry.given_names(session.store)
-    predicted = model_registry.with_given_names(explanation.predicted.to_frame().T, given).iloc[0]
+    predicted = with_given_names(explanation.predicted.to_frame().T, given, trained.model.segment_names).iloc[0]
     explanation = replace(explanation, predicted=predicted)
     if category is not None:
         return category_text(explanation, category)

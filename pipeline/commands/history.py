@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from features.categories import OTHER
+from features.interests import SHARE_PREFIX
 from models.migration_tables import segmentation_columns, summarise_migration
 from pipeline.commands.migration import with_names, write
 from pipeline.commands.rename import names_in
@@ -21,7 +23,7 @@ from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.cutoffs import first_event
 from pipeline.report.texts.wording import Wording
-from pipeline.scoring.hysteresis import columns_to_keep, keep_previous_near_borders
+from pipeline.scoring.hysteresis import keep_previous_near_borders, rows_of
 from pipeline.scoring.trained_model import TrainedModel, open_model
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, model_registry
@@ -70,10 +72,10 @@ def history(
         dates = scoring_dates(params.as_of, every, since=since, first=first)
         # Each date reads the events several times, so they are parsed once and kept.
         staged = replace(source, events=materialise(con, source.events, "staged_events"))
-        scores, latest = _score_dates(con, staged, trained, params, dates, progress)
+        scores, unknown = _score_dates(con, staged, trained, params, dates, progress)
         progress("moves")
         whole = with_names(scores, model_registry.given_names(session.store))
-        signs = sanity_checks.foreign_model_signs(params, trained.params, trained.shop.spec.cut, latest)
+        signs = sanity_checks.foreign_model_signs(params, trained.params, trained.shop.spec.cut, unknown)
         progress("writing")
         return write(
             summarise_migration(whole, min_group=params.naming.min_group),
@@ -91,8 +93,8 @@ def history(
 
 def _score_dates(
     con: Backend, source: Source, trained: TrainedModel, params: Params, dates: Sequence[datetime], progress: Progress
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The segmentations of every customer at each date, date by date; and the profiles of the last date."""
+) -> tuple[pd.DataFrame, float]:
+    """The segmentations of every customer at each date, date by date; and `unknown_share` at the last date."""
     scores: list[pd.DataFrame] = []
     previous: pd.DataFrame | None = None
     for as_of in progress.each("scoring dates", dates, len(dates)):
@@ -100,10 +102,13 @@ def _score_dates(
         predicted = trained.model.predict(profiles.table)
         ids, margin = profiles.table.customer_id, params.score.hysteresis
         if previous is not None and margin:
-            predicted, _ = keep_previous_near_borders(predicted, ids, previous, trained.prefixes, margin=margin)
-        previous = predicted.assign(customer_id=ids, as_of=pd.Timestamp(as_of))[columns_to_keep(trained.prefixes)]
+            before = rows_of(ids, previous)
+            predicted, _ = keep_previous_near_borders(predicted, before, trained.prefixes, margin=margin)
+        previous = predicted.assign(customer_id=ids, as_of=pd.Timestamp(as_of))
         scores.append(_with_rule_groups(profiles, previous))
-    return pd.concat(scores, ignore_index=True), profiles.table
+    evidence = profiles.table.evidence.fillna(0.0)
+    unknown = sanity_checks.unknown_share((profiles.table[SHARE_PREFIX + OTHER] * evidence).sum(), evidence.sum())
+    return pd.concat(scores, ignore_index=True), unknown
 
 
 def scoring_dates(as_of: datetime, every: str, *, since: datetime, first: datetime) -> list[datetime]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 
 from pipeline.audiences.changes import CHANGE_KEY, ChangeCounts, changes_of, keep_score_changes
@@ -19,18 +19,21 @@ from pipeline.profiles.search_queries import counts_text
 from pipeline.report.next_steps import command
 from pipeline.report.terminal import align_columns, counted, paragraphs
 from pipeline.report.texts.wording import wording
-from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores
+from pipeline.scoring.hysteresis import previous_scores
 from pipeline.scoring.incremental import measure_incrementally
 from pipeline.scoring.measurement import MeasurementResult, measure_in_full
-from pipeline.scoring.score_summary import HeldCustomers, ScoringSummary, SegmentCount, summarise_scores
-from pipeline.scoring.score_table import DRIFT_COLUMNS, score_profiles, score_table
+from pipeline.scoring.score_summary import ScoringSummary, SegmentCount, summarise_scores
+from pipeline.scoring.score_table import BatchScorer, ScoredCustomers, score_customers
 from pipeline.scoring.trained_model import TrainedModel, open_model, segments_at_training
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.databases.tables import Tables, target_tables
 from pipeline.stores.databases.target_table import TargetTable
 from pipeline.stores.workspace import Workspace, workspace
-from pipeline.stores.writers import require_known_suffix, write_table
+from pipeline.stores.writers import require_known_suffix, write_batches
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 
 @dataclass(frozen=True)
@@ -120,27 +123,21 @@ def score(
         trained = open_model(session, model_uri)
         measured = _measure(session, trained, out, update=update, progress=progress)
         progress("scoring")
-        as_trained, threads = trained.params_at(params.as_of), params.engine.threads
-        profiles, predicted = score_profiles(
-            session.con, measured.measures, measured.season_mix, as_trained, trained.model, threads=threads
+        scored, summary = _score(session, trained, measured, out)
+        signs = sanity_checks.foreign_model_signs(
+            params, trained.params, trained.shop.spec.cut, summary.unknown_share, summary.mix_drift
         )
-        predicted, held = _keep_previous(predicted, profiles["customer_id"].to_pandas(), out, params, trained)
-        predicted = model_registry.with_given_names(predicted, model_registry.given_names(session.store))
-        shares = {key: part.customer_share for key, part in segments_at_training(session, trained).items()}
-        summary = summarise_scores(predicted, measured.measures, trained.facets, shares, held)
-        signs = _signs_of_another_shop(params, trained, profiles, summary)
         if len(signs) > 1 and not force:
             raise _another_shop(trained, signs, out)
         warnings = (
             sanity_checks.check_as_of_age(params, measured.reading)
             + sanity_checks.check_model(params, trained.params, signs)
-            + sanity_checks.check_group_cuts(moved_shares(session.con, measured.measures, as_trained), as_trained)
+            + _check_group_cuts(session, trained, measured)
         )
         progress("writing")
-        table = score_table(profiles, predicted, as_trained, trained.model)
-        changes = keep_score_changes(session.con, table, out, params) if is_usual else None
-        tables = _write_tables(target, table, params) if target is not None else None
-        _write(out, table, params, trained, measured)
+        changes = keep_score_changes(session.con, scored.scores, out, params) if is_usual else None
+        tables = _write_tables(session.con, target, scored, params) if target is not None else None
+        _write(session.con, out, scored, summary, params, trained, measured)
         measured.commit()
     model_option = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
     return ScoringResult(
@@ -148,7 +145,7 @@ def score(
         model_uri=trained.model.uri,
         summary=summary.published(params.naming.min_group),
         warnings=[*warnings, *(changes.warnings if changes else ())],
-        update_lines=measured.summary_lines(len(predicted), params.naming.min_group),
+        update_lines=measured.summary_lines(summary.customer_count, params.naming.min_group),
         next_command=command(params, "explain", "CUSTOMER", *model_option),
         changes=changes and changes.published(params.naming.min_group),
         tables=tables,
@@ -190,26 +187,31 @@ def _measure(
     )
 
 
-def _keep_previous(
-    predicted: pd.DataFrame, customer_ids: pd.Series, out: Path, params: Params, trained: TrainedModel
-) -> tuple[pd.DataFrame, HeldCustomers | None]:
-    """Keep customers near a border in the segment that the scores at ``out`` have, if these are of the same model."""
-    margin = params.score.hysteresis
-    if not margin:
-        return predicted, None
-    previous = previous_scores(out, trained.prefixes, model_uri=trained.model.uri, as_of=params.as_of)
-    if previous is None:
-        return predicted, None
-    predicted, held = keep_previous_near_borders(predicted, customer_ids, previous, trained.prefixes, margin=margin)
-    return predicted, HeldCustomers(int(held.sum()), margin)
+def _score(
+    session: Workspace, trained: TrainedModel, measured: MeasurementResult, out: Path
+) -> tuple[ScoredCustomers, ScoringSummary]:
+    """Score all customers; those near a border keep the segment that the scores of the same model at ``out`` have."""
+    params, margin, previous = session.params, session.params.score.hysteresis, None
+    if margin:
+        uri, as_of = trained.model.uri, params.as_of
+        previous = previous_scores(session.con, out, trained.prefixes, model_uri=uri, as_of=as_of)
+    scorer = BatchScorer(
+        spec=trained.shop.spec,
+        mix=measured.season_mix,
+        params=trained.params_at(params.as_of),
+        model=trained.model,
+        given_names=model_registry.given_names(session.store),
+        hold_margin=0.0 if previous is None else margin,
+    )
+    scored = score_customers(session.con, measured.measures, scorer, previous, threads=params.engine.threads)
+    shares = {key: part.customer_share for key, part in segments_at_training(session, trained).items()}
+    summary = summarise_scores(session.con, scored.table, measured.measures, trained.facets, shares, scorer.hold_margin)
+    return scored, summary
 
 
-def _signs_of_another_shop(
-    params: Params, trained: TrainedModel, profiles: pa.Table, summary: ScoringSummary
-) -> list[str]:
-    columns = profiles.select(DRIFT_COLUMNS).to_pandas()
-    cut = trained.shop.spec.cut
-    return sanity_checks.foreign_model_signs(params, trained.params, cut, columns, summary.mix_drift)
+def _check_group_cuts(session: Workspace, trained: TrainedModel, measured: MeasurementResult) -> list[str]:
+    as_trained = trained.params_at(session.params.as_of)
+    return sanity_checks.check_group_cuts(moved_shares(session.con, measured.measures, as_trained), as_trained)
 
 
 def _another_shop(trained: TrainedModel, signs: Sequence[str], out: Path) -> UserError:
@@ -220,8 +222,16 @@ def _another_shop(trained: TrainedModel, signs: Sequence[str], out: Path) -> Use
     )
 
 
-def _write(out: Path, table: pa.Table, params: Params, trained: TrainedModel, measured: MeasurementResult) -> None:
-    write_table(out, table, mode=params.outputs.mode_with_ids)
+def _write(
+    con: Backend,
+    out: Path,
+    scored: ScoredCustomers,
+    summary: ScoringSummary,
+    params: Params,
+    trained: TrainedModel,
+    measured: MeasurementResult,
+) -> None:
+    write_batches(out, scored.in_order(con), scored.schema, mode=params.outputs.mode_with_ids)
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),
         run_id=trained.model.run_id,
@@ -229,12 +239,13 @@ def _write(out: Path, table: pa.Table, params: Params, trained: TrainedModel, me
         inputs={"source": measured.reading.digest, "model": trained.model.uri},
         outputs={"scores": out},
         versions=mlflow_runs.versions(),
-        row_counts={"scores": table.num_rows, "rejected": measured.reading.rejected_count},
+        row_counts={"scores": summary.customer_count, "rejected": measured.reading.rejected_count},
     )
 
 
-def _write_tables(target: Tables, scores: pa.Table, params: Params) -> str:
+def _write_tables(con: Backend, target: Tables, scored: ScoredCustomers, params: Params) -> str:
     """Write scores and changes as tables, before the file: if that fails, scoring again writes both."""
+    scores = pa.Table.from_batches(scored.in_order(con), scored.schema)
     tables = [TargetTable("scores", scores)]
     changes = changes_of(params.path(params.outputs.folder), params.as_of)
     if changes is not None:

@@ -21,7 +21,7 @@ from pipeline.ingest.source import Source
 from pipeline.profiles.build import fetch_profiles
 from pipeline.profiles.cutoffs import sample_of
 from pipeline.profiles.measures import RawMeasures, measure, to_customer_measures
-from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores
+from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores, rows_of
 from pipeline.scoring.trained_model import TrainedModel
 from pipeline.segmentation.predictive_validity import build_cutoff_data
 
@@ -63,7 +63,7 @@ def measure_drift(
     predicted = trained.model.predict(profile)
     segments = {facet.name: predicted[facet_column("segment_id", facet.column_prefix)] for facet in trained.facets}
     counts = (reference.customer_count, len(profile))
-    moved_share, scored_at = _moved_share(params, trained, profile["customer_id"], predicted)
+    moved_share, scored_at = _moved_share(con, params, trained, profile["customer_id"], predicted)
     progress("predictive validity")
     buys_auc = _buys_auc(con, source, as_trained, trained)
     reading = DriftReading(
@@ -97,15 +97,16 @@ def _new_category_share(raw: RawMeasures) -> float:
 
 
 def _moved_share(
-    params: Params, trained: TrainedModel, customer_ids: pd.Series, predicted: pd.DataFrame
+    con: Backend, params: Params, trained: TrainedModel, customer_ids: pd.Series, predicted: pd.DataFrame
 ) -> tuple[float | None, datetime | None]:
     """Share of the scored customers whom a new scoring would put into another segment of the first facet."""
     path, prefixes = params.path(params.outputs.scores), trained.prefixes
-    previous = previous_scores(path, prefixes, model_uri=trained.model.uri, as_of=params.as_of)
-    if previous is None:
+    found = previous_scores(con, path, prefixes, model_uri=trained.model.uri, as_of=params.as_of)
+    if found is None:
         return None, None
+    previous = con.to_pyarrow(found).to_pandas()
     if margin := params.score.hysteresis:
-        predicted, _ = keep_previous_near_borders(predicted, customer_ids, previous, prefixes, margin=margin)
+        predicted, _ = keep_previous_near_borders(predicted, rows_of(customer_ids, previous), prefixes, margin=margin)
     column = facet_column("segment_id", prefixes[0])
     now = pd.Series(predicted[column].to_numpy(dtype=object), customer_ids.to_numpy(dtype=object))
     before = previous.set_index("customer_id")[column]

@@ -115,14 +115,20 @@ def profile_batches(
     as_scored: bool = True,
 ) -> Iterator[pa.RecordBatch]:
     """The same in batches of customers, in any order."""
-    expression = _profile_expression(con, measures, params, columns, as_scored=as_scored)
+    expression = profile_expression(con, measures, params, columns, as_scored=as_scored)
     for batch in batches(con, expression):
         yield with_dense_columns(batch, measures.shop.spec, params, columns)
 
 
-def _profile_expression(
-    con: Backend, measures: CustomerMeasures, params: Params, columns: Collection[str] | None, *, as_scored: bool
+def profile_expression(
+    con: Backend,
+    measures: CustomerMeasures,
+    params: Params,
+    columns: Collection[str] | None,
+    *,
+    as_scored: bool = True,
 ) -> ir.Table:
+    """The same as an expression, with the lists of the measures: `with_dense_columns` takes batches of it."""
     spec = measures.shop.spec
     profiles = _rule_based_groups(measures.table, spec, params)
     profiles = _set_unusual_apart(profiles, params, as_scored=as_scored)

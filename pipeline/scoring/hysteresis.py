@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,8 +15,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.scorer import facet_column
+from pipeline.stores.local.file_names import as_glob
 
-PREVIOUS_COLUMNS = ("segment_id", "segment", "cluster_id", "is_stable", "evidence")
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+PREVIOUS_COLUMNS = ("segment_id", "cluster_id", "is_stable", "evidence")
 """Columns of a facet that are read from the previous scores."""
 
 
@@ -23,32 +29,49 @@ AS_OF = pa.timestamp("us", tz="UTC")
 
 def columns_to_keep(prefixes: Sequence[str]) -> list[str]:
     """Score columns that `keep_previous_near_borders` reads, for the facets with these column prefixes."""
-    return ["customer_id", "as_of", *(facet_column(name, prefix) for prefix in prefixes for name in PREVIOUS_COLUMNS)]
+    return [facet_column(name, prefix) for prefix in prefixes for name in PREVIOUS_COLUMNS]
 
 
-def previous_scores(path: Path, prefixes: Sequence[str], *, model_uri: str, as_of: datetime) -> pd.DataFrame | None:
-    """The scores at ``path``, or None unless they are Parquet, from the same model, and no newer than ``as_of``."""
-    if path.suffix != ".parquet" or not path.exists():
+def previous_scores(
+    con: Backend, path: Path, prefixes: Sequence[str], *, model_uri: str, as_of: datetime
+) -> ir.Table | None:
+    """The scores at ``path``, or None unless they are Parquet, from the same model, and no newer than ``as_of``.
+
+    Returns
+    -------
+    Table or None
+        customer_id, each once, as_of, and `columns_to_keep`.
+    """
+    columns = ["customer_id", "as_of", *columns_to_keep(prefixes)]
+    if path.suffix != ".parquet" or not _is_usable(path, columns, model_uri=model_uri, as_of=as_of):
         return None
-    columns = [*columns_to_keep(prefixes), "model_uri"]
+    scores = con.read_parquet(as_glob(path), table_name="previous_scores").select(columns)
+    is_unique = scores.customer_id.nunique() == scores.count()
+    return scores if con.execute(is_unique) else None
+
+
+def _is_usable(path: Path, columns: Sequence[str], *, model_uri: str, as_of: datetime) -> bool:
+    """Whether the columns can be read to their end, and are of the model and not too new."""
     try:
-        table = pq.read_table(path, columns=columns)
+        with pq.ParquetFile(path) as file:
+            known = file.schema_arrow
+            if not {*columns, "model_uri"} <= {*known.names} or known.field("as_of").type != AS_OF:
+                return False
+            first = next(file.iter_batches(1, columns=["model_uri", "as_of"]), None)
+            for _ in file.iter_batches(columns=columns):
+                pass
     except (pa.ArrowException, OSError):
-        return None
-    if table.column_names != columns or not table.num_rows or table.schema.field("as_of").type != AS_OF:
-        return None
-    frame: pd.DataFrame = table.to_pandas()
-    is_usable = frame.model_uri[0] == model_uri and frame.as_of[0] <= pd.Timestamp(as_of)
-    return frame if is_usable else None
+        return False
+    return first is not None and first["model_uri"][0].as_py() == model_uri and first["as_of"][0].as_py() <= as_of
+
+
+def rows_of(customer_ids: pd.Series, previous: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``previous`` (customer_id, ...) that belong to the customers, in their order; nulls for new ones."""
+    return previous.set_index("customer_id").reindex(customer_ids).reset_index(drop=True)
 
 
 def keep_previous_near_borders(
-    predicted: pd.DataFrame,
-    customer_ids: pd.Series,
-    previous: pd.DataFrame,
-    prefixes: Sequence[str],
-    *,
-    margin: float,
+    predicted: pd.DataFrame, previous: pd.DataFrame, prefixes: Sequence[str], *, margin: float
 ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
     """Keep customers in their previous segment if it is now the runner-up by less than ``margin``.
 
@@ -56,8 +79,8 @@ def keep_previous_near_borders(
     ----------
     predicted : DataFrame, n rows
         The segment columns of the new scores.
-    previous : DataFrame
-        Result of `previous_scores`.
+    previous : DataFrame, n rows
+        `columns_to_keep` of the same customers in the previous scores; null for new customers.
     prefixes : sequence of str
         Prefix of the segment columns, for each facet.
 
@@ -70,43 +93,37 @@ def keep_previous_near_borders(
     array of bool, shape (n,)
         True for customers who were held in at least one facet.
     """
+    predicted, previous = predicted.reset_index(drop=True), previous.reset_index(drop=True)
     held = np.zeros(len(predicted), dtype=bool)
     for prefix in prefixes:
-        predicted, rows = _hold_facet(predicted.reset_index(drop=True), customer_ids, previous, prefix, margin=margin)
+        predicted, rows = _hold_facet(predicted, previous, prefix, margin=margin)
         held[rows] = True
     return predicted, held
 
 
 def _hold_facet(
-    now: pd.DataFrame, customer_ids: pd.Series, previous: pd.DataFrame, prefix: str, *, margin: float
-) -> tuple[pd.DataFrame, pd.Index]:
+    now: pd.DataFrame, before: pd.DataFrame, prefix: str, *, margin: float
+) -> tuple[pd.DataFrame, NDArray[np.intp]]:
     column = {
         name: facet_column(name, prefix)
-        for name in (*PREVIOUS_COLUMNS, "margin", "strength", "is_border", "next_segment_id", "next_segment")
+        for name in (*PREVIOUS_COLUMNS, "segment", "margin", "strength", "is_border", "next_segment_id", "next_segment")
     }
-    # Few customers are this near a border, so only they are looked up in the previous scores.
-    is_near = (
-        (now[column["margin"]] < margin) & now[column["cluster_id"]].notna() & now[column["next_segment_id"]].notna()
+    previous_id, runner_up = before[column["segment_id"]].astype("str"), now[column["next_segment_id"]].astype("str")
+    is_held = (
+        (now[column["margin"]] < margin)
+        & now[column["cluster_id"]].notna()
+        & before[column["cluster_id"]].notna()
+        & (previous_id == runner_up)
+        & (previous_id != now[column["segment_id"]])
     )
-    near = np.flatnonzero(is_near)
-    ids = customer_ids.iloc[near]
-    before = (
-        previous[previous.customer_id.isin(ids)].drop_duplicates("customer_id").set_index("customer_id").reindex(ids)
-    )
-    before.index = pd.Index(near)
-    previous_id = before[column["segment_id"]]
-    is_from_runner_up = before[column["cluster_id"]].notna() & (
-        previous_id == now[column["next_segment_id"]].iloc[near]
-    )
-    before = before[is_from_runner_up & (previous_id != now[column["segment_id"]].iloc[near])]
-    rows = before.index
+    rows = np.flatnonzero(is_held)
     result = now.copy()
     result.loc[rows, column["next_segment_id"]] = now.loc[rows, column["segment_id"]].to_numpy()
     result.loc[rows, column["next_segment"]] = now.loc[rows, column["segment"]].to_numpy()
     # The current name of the segment; it may have changed since the previous scores.
     result.loc[rows, column["segment"]] = now.loc[rows, column["next_segment"]].to_numpy()
-    for name in ("segment_id", "cluster_id", "is_stable", "evidence"):
-        result.loc[rows, column[name]] = before[column[name]].astype(now[column[name]].dtype).to_numpy()
+    for name in PREVIOUS_COLUMNS:
+        result.loc[rows, column[name]] = before.loc[rows, column[name]].astype(now[column[name]].dtype).to_numpy()
     result.loc[rows, column["strength"]] = 1.0 - now.loc[rows, column["strength"]]
     result.loc[rows, column["margin"]] = 0.0
     result.loc[rows, column["is_border"]] = True

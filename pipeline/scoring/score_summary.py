@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import pandas as pd
+import ibis
+import ibis.expr.types as ir
 
+from features.events import exact_sum
 from models.disclosure import is_few, rounded_count, rounded_share
 from models.scorer import facet_column
 from pipeline.config.facets import Facet
 from pipeline.profiles.measures import CustomerMeasures
+from pipeline.segmentation.sanity_checks import unknown_share
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ class ScoringSummary:
         Category unknown at training -> number of events.
     held : HeldCustomers or None
         None if there were no previous scores to keep to.
+    unknown_share : float
+        Share of the customers' interests in categories that the model does not know.
     """
 
     customer_count: int
@@ -91,6 +100,7 @@ class ScoringSummary:
     queries: dict[str, int]
     new_categories: dict[str, int]
     held: HeldCustomers | None
+    unknown_share: float = 0.0
 
     def published(self, min_group: int) -> ScoringSummary:
         """The counts as they may be published (`models.disclosure`): a terminal's text is often kept in a log."""
@@ -112,40 +122,58 @@ class ScoringSummary:
 
 
 def summarise_scores(
-    predicted: pd.DataFrame,
+    con: Backend,
+    scored: ir.Table,
     measures: CustomerMeasures,
     facets: Sequence[Facet],
     trained_shares: Mapping[str, float],
-    held: HeldCustomers | None,
+    hold_margin: float,
 ) -> ScoringSummary:
-    """Count customers, one row of ``predicted`` each.
+    """Count customers, one row of ``scored`` each.
 
     Parameters
     ----------
+    scored : expression
+        The segment columns of the scores, and `score_table.COUNTED_COLUMNS`.
     trained_shares : mapping
         segment_id -> share of customers at training, for all facets; empty if unknown.
+    hold_margin : float
+        `score.hysteresis`; 0 if there were no previous scores to keep to.
     """
     new = measures.new_categories
+    counts = scored.aggregate(
+        customers=scored.count(),
+        low=scored.count(where=scored.evidence == "low"),
+        noise=scored.count(where=scored.evidence == "noise"),
+        border=scored.count(where=scored.is_border),
+        movable=scored.what_would_move.count() if "what_would_move" in scored.columns else ibis.literal(0),
+        held=scored.count(where=scored.is_held),
+        known_evidence=exact_sum(scored.known_evidence),
+        unknown_evidence=exact_sum(scored.unknown_evidence),
+    )
+    row = con.to_pyarrow(counts).to_pylist()[0]
     return ScoringSummary(
-        customer_count=len(predicted),
-        low_evidence_count=int((predicted.evidence == "low").sum()),
-        noise_count=int((predicted.evidence == "noise").sum()),
-        border_count=int(predicted.is_border.sum()),
-        movable_count=int(predicted.what_would_move.notna().sum()) if "what_would_move" in predicted else 0,
-        facets={facet.name: _facet_counts(predicted, facet, trained_shares) for facet in facets},
+        customer_count=row["customers"],
+        low_evidence_count=row["low"],
+        noise_count=row["noise"],
+        border_count=row["border"],
+        movable_count=row["movable"],
+        facets={facet.name: _facet_counts(con, scored, facet, trained_shares) for facet in facets},
         queries=measures.query_counts,
         new_categories=dict(zip(new.category, new.event_count.astype(int), strict=True)),
-        held=held,
+        held=HeldCustomers(row["held"], hold_margin) if hold_margin else None,
+        unknown_share=unknown_share(row["unknown_evidence"], row["known_evidence"]),
     )
 
 
-def _facet_counts(predicted: pd.DataFrame, facet: Facet, trained: Mapping[str, float]) -> FacetCounts:
-    segment_id, segment = (facet_column(name, facet.column_prefix) for name in ("segment_id", "segment"))
-    counts = predicted.groupby(segment_id).size().sort_values(ascending=False, kind="stable")
-    names = predicted.drop_duplicates(segment_id).set_index(segment_id)[segment].to_dict()
+def _facet_counts(con: Backend, scored: ir.Table, facet: Facet, trained: Mapping[str, float]) -> FacetCounts:
+    segment_id, segment = (scored[facet_column(name, facet.column_prefix)] for name in ("segment_id", "segment"))
+    counts = scored.group_by(segment_id=segment_id).aggregate(name=segment.min(), count=scored.count())
+    rows = con.to_pyarrow(counts.order_by(ibis.desc("count"), "segment_id")).to_pylist()
+    total = sum(row["count"] for row in rows)
     segments = {
-        str(key): SegmentCount(names[key], int(count), count / len(predicted), trained.get(str(key)))
-        for key, count in counts.items()
+        row["segment_id"]: SegmentCount(row["name"], row["count"], row["count"] / total, trained.get(row["segment_id"]))
+        for row in rows
     }
     # Training shares of a facet add up to 1. What is missing here belongs to segments that are empty now.
     moved = sum(abs(row.customer_share - (row.trained_share or 0.0)) for row in segments.values())

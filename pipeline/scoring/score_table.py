@@ -1,19 +1,16 @@
-"""The table of scores: takes profiles batch by batch and returns one row per customer."""
+"""The table of scores: profiles in, batch by batch, and one row per customer out."""
 
 from __future__ import annotations
 
-import functools
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-from threadpoolctl import threadpool_limits
+from numpy.typing import NDArray
 
 from features.categories import OTHER
 from features.interests import SHARE_PREFIX
@@ -24,15 +21,18 @@ from models.scorer import EXPECTED_VALUE, Floats, facet_column
 from models.top_categories import top_categories
 from pipeline.config.facets import facets_of
 from pipeline.config.params import Params
-from pipeline.profiles.build import profile_batches
+from pipeline.profiles.build import profile_expression
 from pipeline.profiles.measures import CustomerMeasures
 from pipeline.profiles.seasonality import expected_shares_for_batch
-from pipeline.scoring.hysteresis import AS_OF
-from pipeline.stores import model_registry
+from pipeline.profiles.vectors import with_dense_columns
+from pipeline.scoring.hysteresis import AS_OF, columns_to_keep, keep_previous_near_borders
+from pipeline.stores.database import batches, map_batches
+from pipeline.stores.model_registry import LoadedModel
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
+Bools = NDArray[np.bool_]
 FROM_PROFILE = (
     "lifecycle_stage",
     "temperature",
@@ -60,89 +60,131 @@ APPENDED_COLUMNS = (
     "monetary_score",
 )
 """Profile columns added to the scores later, at the end, because some readers count columns from the left."""
-Batch = tuple[pa.RecordBatch, pd.DataFrame]
-DRIFT_COLUMNS = ("evidence", SHARE_PREFIX + OTHER)
-"""Profile columns that `sanity_checks.foreign_model_signs` reads."""
+PREVIOUS_PREFIX = "previous: "
+"""Prefix of the columns of the previous scores, next to those of the profile."""
+COUNTED_COLUMNS = ("is_held", "known_evidence", "unknown_evidence")
+"""Columns after those of the scores, for the counts of a scoring: whether the customer kept the previous segment, the
+interest evidence, and that in categories that the model does not know."""
 
 
-def score_profiles(
-    con: Backend,
-    measures: CustomerMeasures,
-    mix: Floats,
-    params: Params,
-    model: model_registry.LoadedModel,
-    *,
-    threads: int,
-) -> tuple[pa.Table, pd.DataFrame]:
-    """The profile columns of the scores and the segment columns; one row per customer each, sorted by customer_id.
+@dataclass(frozen=True)
+class BatchScorer:
+    """Scores a batch of customers; the scores of a customer do not depend on the others.
 
-    Profiles of a million customers take a gigabyte, so only a few batches are in memory at once.
-
-    Parameters
+    Attributes
     ----------
+    spec : ProfileSpec
     mix : float array of shape (n_slots, n_categories)
         Result of `models.seasons.period_mixes`.
     params : Params
-        Params of the model.
+        Params of the model, as of the scoring.
+    given_names : mapping
+        segment_id -> the name given by hand.
+    hold_margin : float
+        `score.hysteresis`; 0 if there are no previous scores.
+    """
+
+    spec: ProfileSpec
+    mix: Floats
+    params: Params
+    model: LoadedModel
+    given_names: Mapping[str, str]
+    hold_margin: float = 0.0
+
+    def __call__(self, batch: pa.RecordBatch) -> pa.Table:
+        """Profiles as `profile_expression` has them, and any previous scores -> scores, and `COUNTED_COLUMNS`."""
+        dense = with_dense_columns(batch, self.spec, self.params, self.profile_columns())
+        profile = dense.to_pandas(split_blocks=True)
+        predicted, is_held = self._predict(profile)
+        evidence = profile["evidence"].fillna(0.0)
+        # Copied with take, because a selected column would keep its whole batch in memory.
+        kept = dense.select(["customer_id", *FROM_PROFILE, *APPENDED_COLUMNS]).take(np.arange(len(profile)))
+        kept = kept.append_column("top_categories", self._top_categories(profile))
+        kept = kept.append_column("journey_events", journey_events(profile))
+        scores = score_table(kept, predicted, self.params, self.model)
+        counted = (is_held, evidence, profile[SHARE_PREFIX + OTHER] * evidence)
+        for name, values in zip(COUNTED_COLUMNS, counted, strict=True):
+            scores = scores.append_column(name, pa.array(values, from_pandas=True))
+        return scores
+
+    def _predict(self, profile: pd.DataFrame) -> tuple[pd.DataFrame, Bools]:
+        """The segment columns, and whether each customer kept the previous segment."""
+        predicted, is_held = self.model.predict(profile), np.zeros(len(profile), dtype=bool)
+        if self.hold_margin:
+            prefixes = [facet.column_prefix for facet in facets_of(self.params)]
+            before = profile[[PREVIOUS_PREFIX + name for name in columns_to_keep(prefixes)]]
+            before = before.rename(columns=lambda name: name.removeprefix(PREVIOUS_PREFIX))
+            predicted, is_held = keep_previous_near_borders(predicted, before, prefixes, margin=self.hold_margin)
+        return with_given_names(predicted, self.given_names, self.model.segment_names), is_held
+
+    def _top_categories(self, profile: pd.DataFrame) -> pa.ListArray:
+        naming = self.params.naming
+        return top_categories(
+            profile,
+            self.spec,
+            expected_shares_for_batch(profile, self.spec, self.mix, kappa=self.params.interests.kappa),
+            max_count=naming.top_categories,
+            min_lift=naming.min_lift,
+            min_share=naming.min_interest_share,
+        )
+
+    def profile_columns(self) -> set[str]:
+        """`profile_columns` of the model, and any previous scores."""
+        prefixes = [facet.column_prefix for facet in facets_of(self.params)] if self.hold_margin else []
+        return profile_columns(self.model, self.spec) | {PREVIOUS_PREFIX + name for name in columns_to_keep(prefixes)}
+
+
+@dataclass(frozen=True)
+class ScoredCustomers:
+    """The scores of all customers, in the engine.
+
+    Attributes
+    ----------
+    table : expression
+        One row per customer: the columns of the scores, and `COUNTED_COLUMNS`.
+    schema : Schema
+        Columns and types of the scores as they are written.
+    """
+
+    table: ir.Table
+    schema: pa.Schema
+
+    @property
+    def scores(self) -> ir.Table:
+        """The columns of the scores."""
+        return self.table.select(self.schema.names)
+
+    def in_order(self, con: Backend) -> Iterator[pa.RecordBatch]:
+        """The scores, sorted by customer_id."""
+        for batch in batches(con, self.scores.order_by("customer_id")):
+            yield batch.cast(self.schema)
+
+
+def score_customers(
+    con: Backend, measures: CustomerMeasures, scorer: BatchScorer, previous: ir.Table | None, *, threads: int
+) -> ScoredCustomers:
+    """Score all customers, a batch at a time: profiles of a million customers take a gigabyte.
+
+    Parameters
+    ----------
+    previous : expression, optional
+        Result of `previous_scores`.
     threads : int
         0: one per core.
-
-    Returns
-    -------
-    Table
-        customer_id, `DRIFT_COLUMNS`, `FROM_PROFILE`, `APPENDED_COLUMNS`, top_categories, journey_events.
-    DataFrame
-        The predictions of the model.
     """
-    spec = measures.shop.spec
-    score_batch = functools.partial(_score_batch, spec=spec, mix=mix, params=params, model=model)
-    batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
-    kept_batches, predicted = zip(
-        *_on_threads(score_batch, batches, threads or len(os.sched_getaffinity(0))), strict=True
-    )
-    profiles = pa.Table.from_batches(kept_batches).combine_chunks()
-    order = pc.sort_indices(profiles["customer_id"])
-    rows = pd.concat(predicted, ignore_index=True).take(order.to_numpy()).reset_index(drop=True)
-    return profiles.take(order), rows
-
-
-def _score_batch(
-    batch: pa.RecordBatch, *, spec: ProfileSpec, mix: Floats, params: Params, model: model_registry.LoadedModel
-) -> Batch:
-    profile = batch.to_pandas(split_blocks=True)
-    names = ["customer_id", *DRIFT_COLUMNS, *FROM_PROFILE, *APPENDED_COLUMNS]
-    # Copied with take, because a selected column would keep its whole batch in memory.
-    kept = batch.select(names).take(np.arange(len(profile)))
-    top = top_categories(
-        profile,
-        spec,
-        expected_shares_for_batch(profile, spec, mix, kappa=params.interests.kappa),
-        max_count=params.naming.top_categories,
-        min_lift=params.naming.min_lift,
-        min_share=params.naming.min_interest_share,
-    )
-    kept = kept.append_column("top_categories", top).append_column("journey_events", journey_events(profile))
-    return kept, model.predict(profile)
-
-
-def _on_threads(
-    work: Callable[[pa.RecordBatch], Batch], batches: Iterable[pa.RecordBatch], count: int
-) -> Iterator[Batch]:
-    """Results of ``work`` for each batch, in order; at most one batch more than there are threads is in memory."""
-    waiting: deque[Future[Batch]] = deque()
-    # Each worker computes one batch on a single thread, so the libraries do not start further threads.
-    single_thread = functools.partial(threadpool_limits, 1, user_api="openmp")
-    with threadpool_limits(limits=1), ThreadPoolExecutor(count, initializer=single_thread) as pool:
-        for batch in batches:
-            waiting.append(pool.submit(work, batch))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    if previous is not None:
+        named = previous.rename({PREVIOUS_PREFIX + name: name for name in previous.columns if name != "customer_id"})
+        joined = measures.table.left_join(named, "customer_id").drop("customer_id_right")
+        measures = replace(measures, table=joined)
+    profiles = profile_expression(con, measures, scorer.params, scorer.profile_columns())
+    table = map_batches(con, profiles, scorer, name="scored", threads=threads)
+    nobody = pa.RecordBatch.from_pylist([], profiles.schema().to_pyarrow())
+    schema = scorer(nobody).schema
+    return ScoredCustomers(table, pa.schema([field for field in schema if field.name not in COUNTED_COLUMNS]))
 
 
 def score_table(
-    profiles: pa.Table, predicted: pd.DataFrame, params: Params, model: model_registry.LoadedModel
+    profiles: pa.Table | pa.RecordBatch, predicted: pd.DataFrame, params: Params, model: LoadedModel
 ) -> pa.Table:
     """The table of scores, with the rows in the order of ``profiles`` and ``predicted``."""
     same = pa.array(np.zeros(len(predicted), np.int64))
@@ -153,7 +195,7 @@ def score_table(
     first = [name for name in names if not name.startswith(further_prefixes) and name not in EXPECTED_VALUE]
     further = [name for name in names if name.startswith(further_prefixes)]
 
-    def as_in_history(name: str) -> pa.ChunkedArray:
+    def as_in_history(name: str) -> pa.ChunkedArray | pa.Array:
         """The string type that pandas writes, so scores and `kindred history` have the same schema."""
         column = profiles[name]
         return column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
@@ -174,14 +216,15 @@ def score_table(
     return pa.table(columns)
 
 
-def profile_columns(model: model_registry.LoadedModel, spec: ProfileSpec) -> set[str]:
+def profile_columns(model: LoadedModel, spec: ProfileSpec) -> set[str]:
     """Profile columns that the model and the scores need."""
     shares = [SHARE_PREFIX + category for category in spec.cut.categories]
     events = [JOURNEY_PREFIX + name for name in JOURNEY_EVENTS]
     return {
         "customer_id",
         *SEASON_LISTS,
-        *DRIFT_COLUMNS,
+        "evidence",
+        SHARE_PREFIX + OTHER,
         *model.columns,
         *shares,
         *events,
@@ -196,3 +239,33 @@ def journey_events(profile: pd.DataFrame) -> pa.ListArray:
     offsets = np.concatenate([[0], has_event.sum(axis=1).cumsum()])
     names = pa.array(JOURNEY_EVENTS, pa.string())
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.take(pa.array(np.nonzero(has_event)[1])))
+
+
+def with_given_names(
+    predicted: pd.DataFrame, names: Mapping[str, str], trained_names: Mapping[str, str]
+) -> pd.DataFrame:
+    """Segment columns of scores, of every facet, with the names given by hand.
+
+    Parameters
+    ----------
+    names, trained_names : mapping
+        segment_id -> the name given by hand, and that of the model.
+    """
+    if not names:
+        return predicted
+    changes: dict[str, Any] = {}
+    new_names = {trained_names[key]: name for key, name in names.items() if key in trained_names}
+    for segment_id in [str(column) for column in predicted if str(column).endswith("segment_id")]:
+        segment = segment_id.removesuffix("_id")
+        by_hand = predicted[segment_id].map(names)
+        changes[segment] = predicted[segment].where(by_hand.isna(), by_hand)
+    if "what_would_move" in predicted:
+        # A move ends with the name of the segment that it leads to.
+        moves = {
+            text: next(
+                (text.removesuffix(old) + new for old, new in new_names.items() if text.endswith(f" -> {old}")), text
+            )
+            for text in predicted.what_would_move.dropna().unique()
+        }
+        changes["what_would_move"] = predicted.what_would_move.map(moves)
+    return predicted.assign(**changes).astype(predicted.dtypes.to_dict())

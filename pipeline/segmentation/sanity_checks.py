@@ -10,9 +10,8 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
-from features.categories import OTHER, CategoryCut, at_level, with_category_path
+from features.categories import CategoryCut, at_level, with_category_path
 from features.events import EventType, ObservationWindow
-from features.interests import SHARE_PREFIX
 from features.occasions import local_time
 from features.value import MONEY_COLUMNS, ValueCuts
 from models.disclosure import rounded_count
@@ -262,8 +261,16 @@ def check_champion_source(params: Params, trained: Params) -> str:
     )
 
 
+def unknown_share(unknown_evidence: float, evidence: float) -> float:
+    """Share of the interests in OTHER, from the evidence in it and the evidence in all categories.
+
+    It is weighted by evidence, because customers with little of it have the average shares of the model's shop.
+    """
+    return unknown_evidence / max(evidence, 1e-9)
+
+
 def foreign_model_signs(
-    params: Params, trained: Params, cut: CategoryCut, profile: pd.DataFrame, drift: float | None = None
+    params: Params, trained: Params, cut: CategoryCut, unknown: float, drift: float | None = None
 ) -> list[str]:
     """Signs that a model was trained on another shop. A single sign may only mean that the shop changed.
 
@@ -271,14 +278,11 @@ def foreign_model_signs(
     ----------
     trained : Params
         The model's parameters.
-    profile : DataFrame
-        evidence, and the share of OTHER.
+    unknown : float
+        Share of the customers' interests in categories that the model does not know (`unknown_share`).
     drift : float, optional
         Share of the customers that would have to move for the segments to be as large as at training.
     """
-    evidence = profile.evidence.fillna(0.0)
-    # Weighted by evidence, because customers with little of it have the average shares of the model's shop.
-    unknown = float((profile[SHARE_PREFIX + OTHER] * evidence).sum() / max(evidence.sum(), 1e-9))
     signs = []
     if source_fingerprint(params) != source_fingerprint(trained):
         signs.append("`source` describes other columns or event types than when it was trained")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import EngineParams
@@ -218,6 +223,38 @@ def batches(con: Backend, expression: ir.Table) -> Iterator[pa.RecordBatch]:
     # A result without rows still has its columns.
     yield next(reader, None) or pa.RecordBatch.from_pylist([], reader.schema)
     yield from reader
+
+
+def map_batches(
+    con: Backend, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], *, name: str, threads: int
+) -> ir.Table:
+    """Rows of ``expression`` after ``work``, a batch at a time, as table ``name``.
+
+    Parameters
+    ----------
+    threads : int
+        0: one per core.
+    """
+    parts = _on_threads(work, batches(con, expression), threads or len(os.sched_getaffinity(0)))
+    con.con.register(name, pa.concat_tables(parts))
+    table: ir.Table = con.table(name)
+    return table
+
+
+def _on_threads(
+    work: Callable[[pa.RecordBatch], pa.Table], batches: Iterable[pa.RecordBatch], count: int
+) -> Iterator[pa.Table]:
+    """Results of ``work`` for each batch, in order; at most one batch more than there are threads is in memory."""
+    waiting: deque[Future[pa.Table]] = deque()
+    # Each worker computes one batch on a single thread, so the libraries do not start further threads.
+    single_thread = functools.partial(threadpool_limits, 1, user_api="openmp")
+    with threadpool_limits(limits=1), ThreadPoolExecutor(count, initializer=single_thread) as pool:
+        for batch in batches:
+            waiting.append(pool.submit(work, batch))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def in_order(batches: Iterable[pa.RecordBatch], *, order_by: str) -> pd.DataFrame:

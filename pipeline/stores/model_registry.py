@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -48,6 +48,8 @@ class LoadedModel:
         With a version number, never an alias.
     columns : list of str
         Profile columns that the model reads.
+    segment_names : dict
+        segment_id -> name, for all facets, as trained.
     predict : callable
         Profile rows (DataFrame) -> segment columns of the scores.
     shop_folder : Path
@@ -57,6 +59,7 @@ class LoadedModel:
     uri: str
     run_id: str
     columns: list[str]
+    segment_names: dict[str, str]
     predict: Callable[[pd.DataFrame], pd.DataFrame]
     shop_folder: Path
 
@@ -199,9 +202,15 @@ def _load(store: RunStore, uri: str, place: Path) -> LoadedModel:
         uri=resolved,
         run_id=model.metadata.run_id,
         columns=columns,
+        segment_names=_segment_names(scorer.model),
         predict=predict,
         shop_folder=folder / "artifacts" / SHOP_FOLDER,
     )
+
+
+def _segment_names(model: Mapping[str, Any]) -> dict[str, str]:
+    named = [item for facet in model["facets"] for item in (*facet["standing"].values(), *facet["segments"])]
+    return {item["segment_id"]: item["name"] for item in named if item["segment_id"] is not None}
 
 
 def _with_version(store: RunStore, uri: str) -> str:
@@ -309,30 +318,6 @@ def unfinished_renaming(store: RunStore) -> tuple[str, str]:
     model = _registered_model(store)
     segment_id, _, name = (model.tags.get(RENAMING, "") if model else "").partition(" ")
     return segment_id, name
-
-
-def with_given_names(predicted: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    """Segment columns of scores, of every facet, with the names given by hand."""
-    if not names:
-        return predicted
-    changes: dict[str, Any] = {}
-    new_names: dict[str, str] = {}
-    for segment_id in [str(column) for column in predicted if str(column).endswith("segment_id")]:
-        segment = segment_id.removesuffix("_id")
-        by_hand = predicted[segment_id].map(names)
-        is_given = by_hand.notna()
-        new_names |= dict(zip(predicted[segment][is_given], by_hand[is_given], strict=True))
-        changes[segment] = predicted[segment].where(~is_given, by_hand)
-    if "what_would_move" in predicted:
-        # A move ends with the name of the segment that it leads to.
-        moves = {
-            text: next(
-                (text.removesuffix(old) + new for old, new in new_names.items() if text.endswith(f" -> {old}")), text
-            )
-            for text in predicted.what_would_move.dropna().unique()
-        }
-        changes["what_would_move"] = predicted.what_would_move.map(moves)
-    return predicted.assign(**changes).astype(predicted.dtypes.to_dict())
 
 
 def last_segment_number(store: RunStore, prefix: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,8 @@ import xlsxwriter
 from pipeline.stores.databases.sql import quoted
 from pipeline.stores.files import OutputError, replacing, require_writable_path
 
+ROW_GROUP_ROWS = 2**20
+"""Rows of a row group of Parquet: Arrow's own number."""
 MAX_SHEET_ROWS, MAX_SHEET_NAME_CHARS = 2**20 - 1, 31
 """Excel's limits; one row is the header."""
 CREATED = datetime(2000, 1, 1, tzinfo=UTC)
@@ -36,14 +38,14 @@ class TableFormat:
     Attributes
     ----------
     write : callable
-        (table, file) -> number of rows that the file has now.
+        (tables of one schema, the schema, file) -> number of rows that the file has now.
     names : callable
         file -> names of its columns.
     read : callable
         (file, names of columns and their types) -> table with at least these columns.
     """
 
-    write: Callable[[pa.Table, Path], int]
+    write: Callable[[Iterable[pa.Table], pa.Schema, Path], int]
     names: Callable[[Path], list[str]]
     read: Callable[[Path, Types], pa.Table]
 
@@ -81,9 +83,41 @@ def write_table(path: Path, table: pd.DataFrame | pa.Table, *, mode: int | None 
     """
     require_known_suffix(path, key="the file")
     arrow = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+    arrow = arrow.replace_schema_metadata(None)
+    _write_parts(path, [arrow], arrow.schema, mode=mode)
+
+
+def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, *, mode: int | None = None) -> None:
+    """Write a table that need not fit in memory, as `write_table` would write it."""
+    _write_parts(path, _row_groups(batches, schema), schema, mode=mode)
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Tables of `ROW_GROUP_ROWS`; the last may have fewer."""
+    waiting, count, is_first = [], 0, True
+    for batch in batches:
+        waiting.append(batch)
+        count += batch.num_rows
+        while count >= ROW_GROUP_ROWS:
+            table = pa.Table.from_batches(waiting, schema)
+            yield table.slice(0, ROW_GROUP_ROWS).combine_chunks()
+            waiting, count, is_first = table.slice(ROW_GROUP_ROWS).to_batches(), count - ROW_GROUP_ROWS, False
+    if count or is_first:
+        yield pa.Table.from_batches(waiting, schema).combine_chunks()
+
+
+def _write_parts(path: Path, parts: Iterable[pa.Table], schema: pa.Schema, *, mode: int | None) -> None:
+    count = 0
+
+    def counted() -> Iterator[pa.Table]:
+        nonlocal count
+        for part in parts:
+            count += part.num_rows
+            yield part
+
     with replacing(path, mode=mode) as temporary:
-        if FORMATS[path.suffix].write(arrow.replace_schema_metadata(None), temporary) != arrow.num_rows:
-            raise OutputError(f"{path}: expected {arrow.num_rows:,} rows in the written file. Run the command again.")
+        if FORMATS[path.suffix].write(counted(), schema, temporary) != count:
+            raise OutputError(f"{path}: expected {count:,} rows in the written file. Run the command again.")
 
 
 def export_table(path: Path, table: pd.DataFrame, *, name: str, mode: int | None = None) -> None:
@@ -136,8 +170,10 @@ def _format_of(path: Path) -> TableFormat:
     return FORMATS.get(path.suffix, FORMATS[".parquet"])
 
 
-def _write_parquet(table: pa.Table, path: Path) -> int:
-    pq.write_table(table, path, compression="zstd")
+def _write_parquet(parts: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
+    with pq.ParquetWriter(path, schema, compression="zstd") as file:
+        for part in parts:
+            file.write_table(part)
     return int(pq.read_metadata(path).num_rows)
 
 
@@ -149,9 +185,13 @@ def _read_parquet(path: Path, types: Types) -> pa.Table:
     return pq.read_table(path, columns=[*types])
 
 
-def _write_csv(table: pa.Table, path: Path) -> int:
-    pyarrow.csv.write_csv(_for_spreadsheets(table), path)
-    return int(table.num_rows)
+def _write_csv(parts: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
+    count = 0
+    with pyarrow.csv.CSVWriter(path, _for_spreadsheets(schema.empty_table()).schema) as file:
+        for part in parts:
+            file.write_table(_for_spreadsheets(part))
+            count += part.num_rows
+    return count
 
 
 def _write_xlsx(table: pa.Table, path: Path, name: str) -> int:
@@ -272,8 +312,8 @@ FORMATS: Mapping[str, TableFormat] = {
 }
 """Suffix -> format."""
 EXPORTS: Mapping[str, Callable[[pa.Table, Path, str], int]] = {
-    ".csv": lambda table, path, _: _write_csv(table, path),
-    ".parquet": lambda table, path, _: _write_parquet(table, path),
+    ".csv": lambda table, path, _: _write_csv([table], table.schema, path),
+    ".parquet": lambda table, path, _: _write_parquet([table], table.schema, path),
     ".xlsx": _write_xlsx,
     ".duckdb": _write_duckdb,
     ".sqlite": _write_sqlite,

@@ -17,8 +17,8 @@ from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
+from pipeline.scoring.score_table import with_given_names
 from pipeline.stores.mlflow_runs import RunRecord
-from pipeline.stores.model_registry import with_given_names
 
 
 def published_names(params: Params) -> dict[str, str]:
@@ -160,13 +160,20 @@ def test_renaming_changes_only_names() -> None:
             "what_would_move": ["one more order -> B", None],
         }
     )
-    result = with_given_names(table, {"s02": "Z"})
+    trained = {"s01": "A", "s02": "B", "s03": "C"}
+    result = with_given_names(table, {"s02": "Z"}, trained)
     assert result.segment.tolist() == ["A", "Z"]
     assert result.next_segment[0] == "Z" and pd.isna(result.next_segment[1])
     assert result.what_would_move[0] == "one more order -> Z" and pd.isna(result.what_would_move[1])
-    pd.testing.assert_frame_equal(with_given_names(table, {}), table)
-    other_table = table.assign(what_would_move=["a cart -> B", "a visit -> C"])  # segment C is empty
-    assert with_given_names(other_table, {"s02": "B -> C"}).what_would_move.tolist() == [
+    pd.testing.assert_frame_equal(with_given_names(table, {}, trained), table)
+    other_table = table.assign(what_would_move=["a cart -> B", "a visit -> C"])
+    assert with_given_names(other_table, {"s02": "B -> C"}, trained).what_would_move.tolist() == [
         "a cart -> B -> C",
         "a visit -> C",
     ]
+
+
+def test_a_move_has_the_given_name_of_a_segment_without_customers() -> None:
+    table = pd.DataFrame({"segment_id": ["s01"], "segment": ["A"], "what_would_move": ["a visit -> C"]})
+    result = with_given_names(table, {"s03": "Z", "s04": "of an older model"}, {"s01": "A", "s03": "C"})
+    assert result.what_would_move.tolist() == ["a visit -> Z"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import ibis
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from models.scorer import facet_column
-from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores
+from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores, rows_of
 
 PREFIXES = [""]
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
@@ -45,10 +47,13 @@ def previous(segments: list[str], ids: str = "wxyz") -> pd.DataFrame:
     )
 
 
+def before(segments: list[str], ids: str = "wxyz") -> pd.DataFrame:
+    """The previous scores of the customers w, x, y, z."""
+    return rows_of(pd.Series(list("wxyz")), previous(segments, ids))
+
+
 def test_only_customers_from_the_runner_up_within_the_margin_are_held() -> None:
-    result, held = keep_previous_near_borders(
-        predicted(), pd.Series(list("wxyz")), previous(["a", "b", "a", "a"]), PREFIXES, margin=0.05
-    )
+    result, held = keep_previous_near_borders(predicted(), before(["a", "b", "a", "a"]), PREFIXES, margin=0.05)
     assert held.tolist() == [True, False, False, False]
     first = result.iloc[0]
     assert (first.segment_id, first.segment, first.cluster_id, first.is_stable) == ("a", "A", 0, False)
@@ -60,31 +65,25 @@ def test_only_customers_from_the_runner_up_within_the_margin_are_held() -> None:
 
 def test_a_held_segment_has_its_current_name() -> None:
     # The previous scores had a manual name that has been reset since.
-    before = previous(["a", "b", "a", "a"]).replace({"segment": {"A": "Our gold"}})
-    result, _ = keep_previous_near_borders(predicted(), pd.Series(list("wxyz")), before, PREFIXES, margin=0.05)
+    renamed = before(["a", "b", "a", "a"]).replace({"segment": {"A": "Our gold"}})
+    result, _ = keep_previous_near_borders(predicted(), renamed, PREFIXES, margin=0.05)
     assert result.segment[0] == "A"
 
 
 def test_customers_are_matched_by_id_and_new_ones_are_not_held() -> None:
-    _, held = keep_previous_near_borders(
-        predicted(), pd.Series(list("wxyz")), previous(["a", "a"], "xv"), PREFIXES, margin=0.05
-    )
+    _, held = keep_previous_near_borders(predicted(), before(["a", "a"], "xv"), PREFIXES, margin=0.05)
     assert held.tolist() == [False, True, False, False]
 
 
 def test_nobody_is_held_if_all_are_new_or_stayed() -> None:
-    result, held = keep_previous_near_borders(
-        predicted(), pd.Series(list("wxyz")), previous(["b"], "w"), PREFIXES, margin=0.05
-    )
+    result, held = keep_previous_near_borders(predicted(), before(["b"], "w"), PREFIXES, margin=0.05)
     assert not held.any()
     pd.testing.assert_frame_equal(result, predicted())
 
 
 def test_holding_is_idempotent() -> None:
-    ids = pd.Series(list("wxyz"))
-    once, _ = keep_previous_near_borders(predicted(), ids, previous(["a", "a", "a", "a"]), PREFIXES, margin=0.05)
-    kept = once.assign(customer_id=ids, as_of=pd.Timestamp(AS_OF), model_uri="models:/kindred/1")
-    pd.testing.assert_frame_equal(keep_previous_near_borders(predicted(), ids, kept, PREFIXES, margin=0.05)[0], once)
+    once, _ = keep_previous_near_borders(predicted(), before(["a", "a", "a", "a"]), PREFIXES, margin=0.05)
+    pd.testing.assert_frame_equal(keep_previous_near_borders(predicted(), once, PREFIXES, margin=0.05)[0], once)
 
 
 def test_each_facet_is_held_on_its_own() -> None:
@@ -93,9 +92,8 @@ def test_each_facet_is_held_on_its_own() -> None:
         return table[columns].rename(columns=lambda name: facet_column(name, "interest_"))
 
     now = pd.concat([predicted(), renamed(predicted())], axis=1)
-    before = previous(["b", "b", "b", "b"])
-    before = pd.concat([before, renamed(previous(["b", "a", "b", "b"]))], axis=1)
-    result, held = keep_previous_near_borders(now, pd.Series(list("wxyz")), before, ["", "interest_"], margin=0.05)
+    then = pd.concat([before(["b", "b", "b", "b"]), renamed(before(["b", "a", "b", "b"]))], axis=1)
+    result, held = keep_previous_near_borders(now, then, ["", "interest_"], margin=0.05)
     assert held.tolist() == [False, True, False, False]
     assert result.segment_id.tolist() == predicted().segment_id.tolist()
     assert result.interest_segment_id.tolist() == ["b", "a", "b", "standing-lost"]
@@ -104,18 +102,37 @@ def test_each_facet_is_held_on_its_own() -> None:
 
 def test_scores_of_another_model_or_a_later_date_or_damaged_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "scores.parquet"
-    arguments = {"model_uri": "models:/kindred/1", "as_of": AS_OF}
-    assert previous_scores(path, PREFIXES, **arguments) is None
-    previous(["a", "b", "a", "a"]).to_parquet(path, index=False)
-    result = previous_scores(path, PREFIXES, **arguments)
-    assert result is not None
-    assert result.segment_id.tolist() == ["a", "b", "a", "a"]
-    assert previous_scores(path, PREFIXES, model_uri="models:/kindred/2", as_of=AS_OF) is None
-    assert previous_scores(path, PREFIXES, model_uri="models:/kindred/1", as_of=AS_OF - timedelta(days=1)) is None
-    previous(["a", "b", "a", "a"]).drop(columns="is_stable").to_parquet(path, index=False)
-    assert previous_scores(path, PREFIXES, **arguments) is None
-    previous(["a", "b", "a", "a"]).assign(as_of=pd.Timestamp(AS_OF).tz_localize(None)).to_parquet(path, index=False)
-    assert previous_scores(path, PREFIXES, **arguments) is None
+    con = ibis.duckdb.connect()
+
+    def found(*, model_uri: str = "models:/kindred/1", as_of: datetime = AS_OF, at: Path = path) -> list[str] | None:
+        scores = previous_scores(con, at, PREFIXES, model_uri=model_uri, as_of=as_of)
+        return None if scores is None else con.to_pyarrow(scores.order_by("customer_id"))["segment_id"].to_pylist()
+
+    assert found() is None
+    written = previous(["a", "b", "a", "a"])
+    written.to_parquet(path, index=False)
+    assert found() == ["a", "b", "a", "a"]
+    assert found(model_uri="models:/kindred/2") is None
+    assert found(as_of=AS_OF - timedelta(days=1)) is None
+    written.drop(columns="is_stable").to_parquet(path, index=False)
+    assert found() is None
+    written.assign(as_of=pd.Timestamp(AS_OF).tz_localize(None)).to_parquet(path, index=False)
+    assert found() is None
+    written.head(0).to_parquet(path, index=False)
+    assert found() is None
+    previous(["a", "b", "a", "a"], "wxyx").to_parquet(path, index=False)  # a customer twice
+    assert found() is None
     path.write_bytes(b"PAR1 and no more")
-    assert previous_scores(path, PREFIXES, **arguments) is None
-    assert previous_scores(tmp_path / "scores.csv", PREFIXES, **arguments) is None
+    assert found() is None
+    assert found(at=tmp_path / "scores.csv") is None
+
+
+def test_scores_with_a_damaged_column_are_ignored(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    previous(["a", "b", "a", "a"]).to_parquet(path, index=False, compression=None)
+    text = path.read_bytes()
+    column = pq.read_metadata(path).row_group(0).column(2)
+    start = column.dictionary_page_offset or column.data_page_offset
+    path.write_bytes(text[:start] + bytes(column.total_compressed_size) + text[start + column.total_compressed_size :])
+    con = ibis.duckdb.connect()
+    assert previous_scores(con, path, PREFIXES, model_uri="models:/kindred/1", as_of=AS_OF) is None

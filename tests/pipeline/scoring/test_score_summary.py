@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ibis
 import pandas as pd
 import pytest
 
@@ -23,20 +24,24 @@ from tests.conftest import PARAMS
 
 def test_counts_and_drift_by_hand() -> None:
     """Two of four customers are in `a`, where half were at training; `c` had a quarter and is empty now."""
-    predicted = pd.DataFrame(
+    con = ibis.duckdb.connect()
+    scored = ibis.memtable(
         {
             "segment_id": ["b", "a", "a", "new"],
             "segment": ["B", "A", "A", "New"],
             "evidence": ["ok", "low", "noise", "ok"],
             "is_border": [True, False, True, False],
             "what_would_move": ["an order", None, None, None],
+            "is_held": [False, False, True, False],
+            "known_evidence": [1.0, 0.0, 3.0, None],
+            "unknown_evidence": [0.0, 0.0, 1.0, None],
         }
     )
     new: Any = pd.DataFrame({"category": ["Rockets"], "event_count": [3.0]})
     measures = CustomerMeasures(None, None, 4, new, {"learned": 2})  # type: ignore[arg-type]
     facet = facets_of(load_params(PARAMS))[0]
     shares = {"a": 0.5, "b": 0.25, "c": 0.25}
-    summary = summarise_scores(predicted, measures, [facet], shares, HeldCustomers(1, 0.1))
+    summary = summarise_scores(con, scored, measures, [facet], shares, 0.1)
     counts = summary.facets[facet.name]
     assert list(counts.segments) == ["a", "b", "new"]
     assert counts.segments["a"] == SegmentCount("A", 2, 0.5, 0.5)
@@ -45,7 +50,9 @@ def test_counts_and_drift_by_hand() -> None:
     assert (summary.customer_count, summary.low_evidence_count, summary.noise_count) == (4, 1, 1)
     assert (summary.border_count, summary.movable_count) == (2, 1)
     assert summary.new_categories == {"Rockets": 3} and summary.queries == {"learned": 2}
-    assert summarise_scores(predicted, measures, [facet], {}, None).mix_drift is None
+    assert summary.held == HeldCustomers(1, 0.1) and summary.unknown_share == 0.25
+    unknown = summarise_scores(con, scored.drop("what_would_move"), measures, [facet], {}, 0.0)
+    assert unknown.mix_drift is None and unknown.held is None and unknown.movable_count == 0
 
 
 def test_counts_are_published_rounded() -> None:

@@ -88,7 +88,7 @@ def test_scores_have_the_columns_even_if_the_model_does_not_know_them(params: Ca
     lists = {"top_categories": [["Cats"], []], "journey_events": [[], []]}
     profiles = pa.table({"customer_id": ["a", "b"], **columns, **lists})
     predicted = pd.DataFrame({"segment_id": ["s01", "s02"], "interest_segment_id": ["i01", "i02"]})
-    model = LoadedModel("models:/kindred/1", "run", [], None, Path())
+    model = LoadedModel("models:/kindred/1", "run", [], {}, None, Path())
     unknown = score_table(profiles, predicted, params(), model)
     known = score_table(profiles, predicted.assign(**dict.fromkeys(EXPECTED_VALUE, 0.5)), params(), model)
     assert unknown.schema == known.schema

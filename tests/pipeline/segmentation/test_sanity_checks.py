@@ -76,13 +76,12 @@ def test_a_log_described_without_categories_gets_no_warning() -> None:
 
 def test_signs_of_another_shop() -> None:
     similar = profiles([0.3, 1.0], evidence=[9.0, np.nan], mix=0.1)
-    assert (
-        sanity_checks.foreign_model_signs(PARAMS, PARAMS, similar.shop.spec.cut, similar.table, drift=0.4) == []
-    )  # customers without evidence do not count
-    different = profiles([0.3, 1.0], evidence=[5.0, 5.0], mix=0.1)
-    (unknown,) = sanity_checks.foreign_model_signs(PARAMS, PARAMS, different.shop.spec.cut, different.table, drift=None)
+    cut = similar.shop.spec.cut
+    assert sanity_checks.foreign_model_signs(PARAMS, PARAMS, cut, 0.3, drift=0.4) == []
+    assert sanity_checks.unknown_share(6.5, 10.0) == 0.65 and sanity_checks.unknown_share(0.0, 0.0) == 0.0
+    (unknown,) = sanity_checks.foreign_model_signs(PARAMS, PARAMS, cut, 0.65, drift=None)
     assert unknown.startswith("65% of its customers' interests")
-    _, moved = sanity_checks.foreign_model_signs(PARAMS, PARAMS, different.shop.spec.cut, different.table, drift=0.6)
+    _, moved = sanity_checks.foreign_model_signs(PARAMS, PARAMS, cut, 0.65, drift=0.6)
     assert moved.startswith("60% of its customers would have to move")
 
 

@@ -22,6 +22,7 @@ from pipeline.stores.writers import (
     export_table,
     read_table,
     require_known_suffix,
+    write_batches,
     write_table,
 )
 
@@ -46,6 +47,22 @@ def test_an_unknown_suffix_is_refused_with_those_there_are(name: str, tmp_path: 
     with pytest.raises(OutputError, match=r"\.parquet or \.csv"):
         write_table(tmp_path / name, pa.table({"x": [1]}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("count", [0, 1, 700, 1_000])
+def test_batches_are_written_as_the_whole_table(
+    suffix: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"={n}" if n % 7 else None for n in range(count)]
+    table = pa.table({"n": pa.array(range(count), pa.int64()), "text": pa.array(texts, pa.string())})
+    write_table(tmp_path / f"whole{suffix}", table)
+    batches = (batch for batch in table.to_batches(max_chunksize=300))
+    write_batches(tmp_path / f"parts{suffix}", batches, table.schema)
+    assert (tmp_path / f"parts{suffix}").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+    monkeypatch.setattr("pipeline.stores.writers.ROW_GROUP_ROWS", 250)
+    write_batches(tmp_path / f"groups{suffix}", table.to_batches(max_chunksize=300), table.schema)
+    assert read_table(tmp_path / f"groups{suffix}", {"n": pa.int64()})["n"].to_pylist() == [*range(count)]
 
 
 def test_csv_is_safe_in_a_spreadsheet(tmp_path: Path) -> None:

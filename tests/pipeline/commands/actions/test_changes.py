@@ -70,7 +70,7 @@ def score(params: Params) -> Callable[..., ChangeCounts | None]:
         stay = {f"stays in {segment_id}": segment_id for segment_id in ("s1", "s2", "s3")}
         table, path = table_of(as_of, segments | stay, tiers or {}), params.path(params.outputs.scores)
         with database() as con:
-            counts = keep_score_changes(con, table, path, params.model_copy(update={"as_of": as_of}))
+            counts = keep_score_changes(con, ibis.memtable(table), path, params.model_copy(update={"as_of": as_of}))
         write_table(path, table)
         return counts
 
