@@ -122,7 +122,7 @@ def score(
         progress("scoring")
         as_trained, threads = trained.params_at(params.as_of), params.engine.threads
         profiles, predicted = score_profiles(
-            session.con, measured.measures, measured.season_mix, as_trained, trained.model, threads=threads
+            session.engine, measured.measures, measured.season_mix, as_trained, trained.model, threads=threads
         )
         predicted, held = _keep_previous(predicted, profiles["customer_id"].to_pandas(), out, params, trained)
         predicted = model_registry.with_given_names(predicted, model_registry.given_names(session.store))
@@ -134,7 +134,7 @@ def score(
         warnings = (
             sanity_checks.check_as_of_age(params, measured.reading)
             + sanity_checks.check_model(params, trained.params, signs)
-            + sanity_checks.check_group_cuts(moved_shares(session.con, measured.measures, as_trained), as_trained)
+            + sanity_checks.check_group_cuts(moved_shares(session.engine, measured.measures, as_trained), as_trained)
         )
         progress("writing")
         table = score_table(profiles, predicted, as_trained, trained.model)
@@ -173,14 +173,14 @@ def _measure(
     session: Workspace, trained: TrainedModel, out: Path, *, update: bool, progress: Progress
 ) -> MeasurementResult:
     """Measures of all customers: from the saved state and new events with ``update``, otherwise from the whole log."""
-    con, params, as_trained = session.con, session.params, trained.params_at(session.params.as_of)
+    params, as_trained = session.params, trained.params_at(session.params.as_of)
     rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
     if not update:
         return measure_in_full(
-            con, params, as_trained, shop=trained.shop, rejected_path=rejected_path, progress=progress
+            session.engine, params, as_trained, shop=trained.shop, rejected_path=rejected_path, progress=progress
         )
     return measure_incrementally(
-        con,
+        session.con,
         params,
         as_trained,
         shop=trained.shop,

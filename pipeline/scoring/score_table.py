@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -29,9 +28,7 @@ from pipeline.profiles.measures import CustomerMeasures
 from pipeline.profiles.seasonality import expected_shares_for_batch
 from pipeline.scoring.hysteresis import AS_OF
 from pipeline.stores import model_registry
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 FROM_PROFILE = (
     "lifecycle_stage",
@@ -66,7 +63,7 @@ DRIFT_COLUMNS = ("evidence", SHARE_PREFIX + OTHER)
 
 
 def score_profiles(
-    con: Backend,
+    engine: Engine,
     measures: CustomerMeasures,
     mix: Floats,
     params: Params,
@@ -96,7 +93,7 @@ def score_profiles(
     """
     spec = measures.shop.spec
     score_batch = functools.partial(_score_batch, spec=spec, mix=mix, params=params, model=model)
-    batches = profile_batches(con, measures, params, columns=profile_columns(model, spec))
+    batches = profile_batches(engine, measures, params, columns=profile_columns(model, spec))
     kept_batches, predicted = zip(
         *_on_threads(score_batch, batches, threads or len(os.sched_getaffinity(0))), strict=True
     )
