@@ -19,10 +19,10 @@ def backtest(params: Params, *, progress: Progress) -> str:
     with workspace(params) as session:
         progress("reading and checking")
         source = read_source(session.con, params, rejected_path=session.folder / "rejected.parquet")
-        source, fit_params, warnings = set_apart(session.con, source, params, session.folder)
+        source, fit_params, warnings = set_apart(session.engine, source, params, session.folder)
         for warning in warnings:
             log.warning("%s", warning)
-        result = run_backtest(session.con, source, fit_params, progress=progress)
+        result = run_backtest(session.engine, source, fit_params, progress=progress)
     store = mlflow_runs.open_store(params, create=True)
     close_stale_runs(store)
     with start_run(store, name=f"Backtest of {params.as_of:%Y-%m-%d}", tags=run_tags(params)) as run:

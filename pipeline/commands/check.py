@@ -32,7 +32,7 @@ def check(params: Params, *, progress: Progress) -> str:
         progress("reading and checking")
         source = read_shop(session.con, params, rejected_path=session.folder / "rejected.parquet")
         params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
-        unusual = find_unusual(session.con, source, params)
+        unusual = find_unusual(session.engine, source, params)
         unusual.write(session.folder)
         observed = ObservationWindow(params.as_of, params.history_days).of(source.events)
         days = clocks.DayCounts.of(observed)

@@ -41,7 +41,9 @@ def explain(params: Params, *, customer: str, category: str | None, model_uri: s
         source = read_source(session.con, params, rejected_path=None)
         customer = resolve_ids(session.con, params, [customer]).get(customer, customer)
         rules = {key: segment.rule for key, segment in segments_at_training(session, trained).items() if segment.rule}
-        explanation = explain_customer(session.con, source, params, trained, customer, rules=rules, progress=progress)
+        explanation = explain_customer(
+            session.engine, source, params, trained, customer, rules=rules, progress=progress
+        )
         given = model_registry.given_names(session.store)
     predicted = with_given_names(explanation.predicted.to_frame().T, given, trained.model.segment_names).iloc[0]
     explanation = replace(explanation, predicted=predicted)

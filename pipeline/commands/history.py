@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -27,12 +26,9 @@ from pipeline.scoring.hysteresis import keep_previous_near_borders, rows_of
 from pipeline.scoring.trained_model import TrainedModel, open_model
 from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, model_registry
-from pipeline.stores.database import materialise
+from pipeline.stores.engines.engine import Engine
 from pipeline.stores.workspace import workspace
 from pipeline.stores.writers import require_known_suffix
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
 
 STEPS = {"week": (7, 0), "month": (0, 1), "quarter": (0, 3)}
 """Days and months between two dates."""
@@ -64,15 +60,15 @@ def history(
     require_known_suffix(out, key="--out")
     files.require_not_read(out, source_files(params))
     with workspace(params) as session:
-        con, trained = session.con, open_model(session, model_uri)
+        engine, trained = session.engine, open_model(session, model_uri)
         progress("reading and checking")
-        source = read_source(con, params, rejected_path=None)
+        source = read_source(engine.con, params, rejected_path=None)
         first = first_event(source, params)
         since = since or max(params.as_of - YEAR, first + timedelta(days=params.minimum.usual_history_days))
         dates = scoring_dates(params.as_of, every, since=since, first=first)
         # Each date reads the events several times, so they are parsed once and kept.
-        staged = replace(source, events=materialise(con, source.events, "staged_events"))
-        scores, unknown = _score_dates(con, staged, trained, params, dates, progress)
+        staged = replace(source, events=engine.materialise(source.events, "staged_events"))
+        scores, unknown = _score_dates(engine, staged, trained, params, dates, progress)
         progress("moves")
         whole = with_names(scores, model_registry.given_names(session.store))
         signs = sanity_checks.foreign_model_signs(params, trained.params, trained.shop.spec.cut, unknown)
@@ -92,13 +88,13 @@ def history(
 
 
 def _score_dates(
-    con: Backend, source: Source, trained: TrainedModel, params: Params, dates: Sequence[datetime], progress: Progress
+    engine: Engine, source: Source, trained: TrainedModel, params: Params, dates: Sequence[datetime], progress: Progress
 ) -> tuple[pd.DataFrame, float]:
     """The segmentations of every customer at each date, date by date; and `unknown_share` at the last date."""
     scores: list[pd.DataFrame] = []
     previous: pd.DataFrame | None = None
     for as_of in progress.each("scoring dates", dates, len(dates)):
-        profiles = build_profiles(con, source, trained.params_at(as_of), shop=trained.shop, as_scored=True)
+        profiles = build_profiles(engine, source, trained.params_at(as_of), shop=trained.shop, as_scored=True)
         predicted = trained.model.predict(profiles.table)
         ids, margin = profiles.table.customer_id, params.score.hysteresis
         if previous is not None and margin:

@@ -170,14 +170,14 @@ def _measure(
     session: Workspace, trained: TrainedModel, out: Path, *, update: bool, progress: Progress
 ) -> MeasurementResult:
     """Measures of all customers: from the saved state and new events with ``update``, otherwise from the whole log."""
-    con, params, as_trained = session.con, session.params, trained.params_at(session.params.as_of)
+    params, as_trained = session.params, trained.params_at(session.params.as_of)
     rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
     if not update:
         return measure_in_full(
-            con, params, as_trained, shop=trained.shop, rejected_path=rejected_path, progress=progress
+            session.engine, params, as_trained, shop=trained.shop, rejected_path=rejected_path, progress=progress
         )
     return measure_incrementally(
-        con,
+        session.con,
         params,
         as_trained,
         shop=trained.shop,
@@ -194,7 +194,7 @@ def _score(
     params, margin, previous = session.params, session.params.score.hysteresis, None
     if margin:
         uri, as_of = trained.model.uri, params.as_of
-        previous = previous_scores(session.con, out, trained.prefixes, model_uri=uri, as_of=as_of)
+        previous = previous_scores(session.engine, out, trained.prefixes, model_uri=uri, as_of=as_of)
     scorer = BatchScorer(
         spec=trained.shop.spec,
         mix=measured.season_mix,
@@ -203,7 +203,7 @@ def _score(
         given_names=model_registry.given_names(session.store),
         hold_margin=0.0 if previous is None else margin,
     )
-    scored = score_customers(session.con, measured.measures, scorer, previous, threads=params.engine.threads)
+    scored = score_customers(session.engine, measured.measures, scorer, previous)
     shares = {key: part.customer_share for key, part in segments_at_training(session, trained).items()}
     summary = summarise_scores(session.con, scored.table, measured.measures, trained.facets, shares, scorer.hold_margin)
     return scored, summary
@@ -211,7 +211,7 @@ def _score(
 
 def _check_group_cuts(session: Workspace, trained: TrainedModel, measured: MeasurementResult) -> list[str]:
     as_trained = trained.params_at(session.params.as_of)
-    return sanity_checks.check_group_cuts(moved_shares(session.con, measured.measures, as_trained), as_trained)
+    return sanity_checks.check_group_cuts(moved_shares(session.engine, measured.measures, as_trained), as_trained)
 
 
 def _another_shop(trained: TrainedModel, signs: Sequence[str], out: Path) -> UserError:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -52,12 +51,9 @@ from pipeline.segmentation.profile_cards import add_cards
 from pipeline.segmentation.retention import add_retention
 from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, training_summary
 from pipeline.stores import mlflow_runs, model_registry
-from pipeline.stores.database import TEMPORARY
+from pipeline.stores.engines.engine import Engine
 from pipeline.stores.run_log import OpenRun, close_stale_runs, run_tags, start_run
 from pipeline.stores.workspace import workspace
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
 
 
 @dataclass(frozen=True)
@@ -109,8 +105,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
     given = params.redacted()
     # Matrix products are small here, and further threads of BLAS wait busily for the next one.
     with threadpool_limits(limits=1, user_api="blas"), workspace(params) as session:
-        con, folder = session.con, session.folder
-        params, log = _read(con, params, folder, sweep=sweep, progress=progress)
+        engine, folder = session.engine, session.folder
+        params, log = _read(engine, params, folder, sweep=sweep, progress=progress)
         facets, facet_notes = _usable_facets(log, params)
         store = mlflow_runs.open_store(session.params, create=True)
         close_stale_runs(store)
@@ -121,10 +117,10 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
             ]
             params = with_facets(params, [item.facet for item in clustered_facets])
             progress("naming and describing")
-            findings = _describe(con, log, clustered_facets, params, notes=facet_notes, progress=progress)
+            findings = _describe(engine, log, clustered_facets, params, notes=facet_notes, progress=progress)
             is_fitted = log.backtest is not None and log.backtest.fitted.is_fitted
             actions = monday_actions(
-                con,
+                session.con,
                 training_scores(findings),
                 separator=params.source.category_separator,
                 min_group=params.naming.min_group,
@@ -176,20 +172,20 @@ def _result(
     )
 
 
-def _read(con: Backend, params: Params, folder: Path, *, sweep: bool, progress: Progress) -> tuple[Params, ReadLog]:
+def _read(engine: Engine, params: Params, folder: Path, *, sweep: bool, progress: Progress) -> tuple[Params, ReadLog]:
     """Read the log and build profiles now and at earlier cutoffs; also returns params with the fitted interests."""
     progress("reading and checking")
-    source = read_shop(con, params, rejected_path=folder / "rejected.parquet")
+    source = read_shop(engine.con, params, rejected_path=folder / "rejected.parquet")
     _require_recent_events(source, params)
     params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
-    source, params, unusual = set_apart(con, source, params, folder)
-    params, backtest, note = fitted_params(con, source, params, progress=progress)
+    source, params, unusual = set_apart(engine, source, params, folder)
+    params, backtest, note = fitted_params(engine, source, params, progress=progress)
     last_only = not any(needs_choice(facet, sweep=sweep) for facet in facets_of(params))
-    past, cutoffs_note = build_cutoffs(con, source, params, last_only=last_only, progress=progress)
-    profiles = build_profiles(con, source, params, progress=progress)
+    past, cutoffs_note = build_cutoffs(engine, source, params, last_only=last_only, progress=progress)
+    profiles = build_profiles(engine, source, params, progress=progress)
     notes = (
         *unusual,
-        *_data_warnings(con, source, profiles, params),
+        *_data_warnings(engine, source, profiles, params),
         note,
         cutoffs_note,
         counts_text(profiles.query_counts),
@@ -245,7 +241,7 @@ def _cluster_facet(
 
 
 def _describe(
-    con: Backend,
+    engine: Engine,
     log: ReadLog,
     facets: Sequence[ClusteredFacet],
     params: Params,
@@ -259,7 +255,7 @@ def _describe(
     described, cards = add_cards(log.source, log.profiles, described, params)
     described, proposals_note = add_proposals(described, params, progress=progress)
     progress("measuring retention")
-    described = add_retention(con, log.source, log.past, log.profiles, described, params)
+    described = add_retention(engine, log.source, log.past, log.profiles, described, params)
     progress("measuring predictive validity")
     validity, validity_notes = measure_latest_validity(log.past, params, progress)
     progress("fitting the expected value")
@@ -303,7 +299,7 @@ def _describe_facet(profiles: Profiles, facet: ClusteredFacet, params: Params) -
     )
 
 
-def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Params) -> list[str]:
+def _data_warnings(engine: Engine, source: Source, profiles: Profiles, params: Params) -> list[str]:
     """Warnings and notes about the quality of the log.
 
     Raises
@@ -311,7 +307,7 @@ def _data_warnings(con: Backend, source: Source, profiles: Profiles, params: Par
     UserError
         The log does not have enough data.
     """
-    transactions = con.table("transactions", database=TEMPORARY)
+    transactions = engine.table("transactions")
     buyers = profiles.table[profiles.table.order_count > 0]
     warnings = (
         sanity_checks.check_as_of_age(params, source.summary)

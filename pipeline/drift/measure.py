@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,9 +23,7 @@ from pipeline.profiles.measures import RawMeasures, measure, to_customer_measure
 from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores, rows_of
 from pipeline.scoring.trained_model import TrainedModel
 from pipeline.segmentation.predictive_validity import build_cutoff_data
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -53,19 +50,19 @@ class Measured:
 
 
 def measure_drift(
-    con: Backend, source: Source, params: Params, trained: TrainedModel, reference: Reference, *, progress: Progress
+    engine: Engine, source: Source, params: Params, trained: TrainedModel, reference: Reference, *, progress: Progress
 ) -> Measured:
     """Compare the customers at ``params.as_of`` with those of the training, by the model's own columns and segments."""
     as_trained = trained.params_at(params.as_of)
-    raw = measure(con, source, as_trained, shop=trained.shop, progress=progress)
+    raw = measure(engine, source, as_trained, shop=trained.shop, progress=progress)
     columns = {"customer_id", *trained.model.columns}
-    profile = fetch_profiles(con, to_customer_measures(raw), as_trained, columns=columns)
+    profile = fetch_profiles(engine, to_customer_measures(raw), as_trained, columns=columns)
     predicted = trained.model.predict(profile)
     segments = {facet.name: predicted[facet_column("segment_id", facet.column_prefix)] for facet in trained.facets}
     counts = (reference.customer_count, len(profile))
-    moved_share, scored_at = _moved_share(con, params, trained, profile["customer_id"], predicted)
+    moved_share, scored_at = _moved_share(engine, params, trained, profile["customer_id"], predicted)
     progress("predictive validity")
-    buys_auc = _buys_auc(con, source, as_trained, trained)
+    buys_auc = _buys_auc(engine, source, as_trained, trained)
     reading = DriftReading(
         columns=column_drift(reference.columns, profile, trained_count=reference.customer_count),
         segment_psi={
@@ -97,14 +94,14 @@ def _new_category_share(raw: RawMeasures) -> float:
 
 
 def _moved_share(
-    con: Backend, params: Params, trained: TrainedModel, customer_ids: pd.Series, predicted: pd.DataFrame
+    engine: Engine, params: Params, trained: TrainedModel, customer_ids: pd.Series, predicted: pd.DataFrame
 ) -> tuple[float | None, datetime | None]:
     """Share of the scored customers whom a new scoring would put into another segment of the first facet."""
     path, prefixes = params.path(params.outputs.scores), trained.prefixes
-    found = previous_scores(con, path, prefixes, model_uri=trained.model.uri, as_of=params.as_of)
+    found = previous_scores(engine, path, prefixes, model_uri=trained.model.uri, as_of=params.as_of)
     if found is None:
         return None, None
-    previous = con.to_pyarrow(found).to_pandas()
+    previous = found.to_pyarrow().to_pandas()
     if margin := params.score.hysteresis:
         predicted, _ = keep_previous_near_borders(predicted, rows_of(customer_ids, previous), prefixes, margin=margin)
     column = facet_column("segment_id", prefixes[0])
@@ -115,13 +112,13 @@ def _moved_share(
     return share, previous["as_of"].iloc[0].to_pydatetime()
 
 
-def _buys_auc(con: Backend, source: Source, as_trained: Params, trained: TrainedModel) -> Figure | None:
+def _buys_auc(engine: Engine, source: Source, as_trained: Params, trained: TrainedModel) -> Figure | None:
     """How well the segments of a horizon ago predicted who bought since; None before a horizon after the training."""
     backtest = as_trained.backtest
     cutoff = as_trained.as_of - timedelta(days=backtest.horizon_days)
     if cutoff < trained.params.as_of:
         return None
-    data = build_cutoff_data(con, sample_of(source, as_trained), as_trained, cutoff, shop=trained.shop)
+    data = build_cutoff_data(engine, sample_of(source, as_trained), as_trained, cutoff, shop=trained.shop)
     bought = data.outcomes.bought
     if min(bought.sum(), (~bought).sum()) < backtest.min_buyers:
         return None

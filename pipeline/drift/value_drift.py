@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import ibis.expr.types as ir
 
 from features import value
@@ -12,10 +10,7 @@ from features.rfm import with_rfm
 from pipeline.config.params import Params
 from pipeline.profiles.measures import CustomerMeasures
 from pipeline.profiles.profile_spec import fit_value_cuts
-from pipeline.stores.database import materialise
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 GROUPS = ("rfm_group", "value_tier")
 READ = (
@@ -26,7 +21,7 @@ READ = (
 """Measures that decide the groups."""
 
 
-def moved_shares(con: Backend, measures: CustomerMeasures, params: Params) -> dict[str, float]:
+def moved_shares(engine: Engine, measures: CustomerMeasures, params: Params) -> dict[str, float]:
     """Share of the customers with an RFM group or value tier who would be in another one by today's cut points.
 
     Parameters
@@ -43,7 +38,7 @@ def moved_shares(con: Backend, measures: CustomerMeasures, params: Params) -> di
     """
     spec = measures.shop.spec
     # Each use of the measures would join all of them again.
-    table = materialise(con, measures.table.select(READ), "value_drift")
+    table = engine.materialise(measures.table.select(READ), "value_drift")
     buyers = table.filter(table.days_since_last_purchase.notnull())
     today = fit_value_cuts(buyers, params, has_prices=bool(spec.value_cuts.money))
     if not (today.order_count and spec.value_cuts.order_count):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
@@ -25,10 +24,8 @@ from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_me
 from pipeline.profiles.shop import Shop
 from pipeline.profiles.unusual import cap_unusual
 from pipeline.profiles.vectors import with_dense_columns
-from pipeline.stores.database import batches, in_order, leave_room
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.database import in_order
+from pipeline.stores.engines.engine import Engine
 
 BYTES_PER_FIGURE = 8
 
@@ -67,7 +64,7 @@ class Profiles:
 
 
 def build_profiles(
-    con: Backend,
+    engine: Engine,
     source: Source,
     params: Params,
     *,
@@ -88,9 +85,9 @@ def build_profiles(
         Leave out the customers without scores (`outliers.action`). Rows are then no longer the customers' numbers.
     """
     with_seasons = columns is not None and SEASON_LISTS[0] in columns
-    raw = measure(con, source, params, shop=shop, progress=progress, with_seasons=with_seasons)
+    raw = measure(engine, source, params, shop=shop, progress=progress, with_seasons=with_seasons)
     measures = to_customer_measures(raw)
-    found = profile_batches(con, measures, params, columns=columns, as_scored=as_scored)
+    found = profile_batches(engine, measures, params, columns=columns, as_scored=as_scored)
     frame = in_order(found, order_by="customer_id")
     caps: dict[str, float] = {}
     if shop is None and params.outliers.action == "cap":
@@ -100,14 +97,14 @@ def build_profiles(
 
 
 def fetch_profiles(
-    con: Backend, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
+    engine: Engine, measures: CustomerMeasures, params: Params, *, columns: Collection[str] | None = None
 ) -> pd.DataFrame:
     """Profiles of the customers with scores, sorted by customer: with interest shares and rule-based groups."""
-    return in_order(profile_batches(con, measures, params, columns=columns), order_by="customer_id")
+    return in_order(profile_batches(engine, measures, params, columns=columns), order_by="customer_id")
 
 
 def profile_batches(
-    con: Backend,
+    engine: Engine,
     measures: CustomerMeasures,
     params: Params,
     *,
@@ -115,13 +112,13 @@ def profile_batches(
     as_scored: bool = True,
 ) -> Iterator[pa.RecordBatch]:
     """The same in batches of customers, in any order."""
-    expression = profile_expression(con, measures, params, columns, as_scored=as_scored)
-    for batch in batches(con, expression):
+    expression = profile_expression(engine, measures, params, columns, as_scored=as_scored)
+    for batch in engine.batches(expression):
         yield with_dense_columns(batch, measures.shop.spec, params, columns)
 
 
 def profile_expression(
-    con: Backend,
+    engine: Engine,
     measures: CustomerMeasures,
     params: Params,
     columns: Collection[str] | None,
@@ -139,7 +136,7 @@ def profile_expression(
         columns = {name for name in profiles.columns if name in columns} | {*EVIDENCE_LISTS}
     profiles = profiles.select([name for name in profiles.columns if name in columns])
     width = len(profiles.columns) + len(spec.cut.categories)
-    leave_room(con, BYTES_PER_FIGURE * width * measures.customer_count)
+    engine.leave_room(BYTES_PER_FIGURE * width * measures.customer_count)
     return profiles
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,7 @@ from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.prepare_events import prepare_events, with_columns, with_customer_numbers
 from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 HASH_BUCKETS = 1_000_003
 MIN_HISTORY_HORIZONS = 1
@@ -47,13 +44,13 @@ def first_event(source: Source, params: Params) -> datetime:
     return datetime.fromisoformat(source.summary.first_event_at).replace(tzinfo=params.as_of.tzinfo)
 
 
-def snapshot_at(con: Backend, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:
+def snapshot_at(engine: Engine, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:
     """Snapshot of a sample of customers at ``cutoff``, and their Adobe affinities (n_customers, n_categories)."""
     window = ObservationWindow(cutoff, params.history_days)
     sampled = replace(sample_of(source, params), customers=None)
-    prepared = prepare_events(con, sampled, params, window)
+    prepared = prepare_events(engine, sampled, params, window)
     learned = fit_queries(prepared.observed, prepared.columns, len(prepared.cut.categories), params)
-    queries = query_table(con, query_meanings(prepared.observed, learned, params)[0])
+    queries = query_table(engine, query_meanings(prepared.observed, learned, params)[0])
     decays = (params.interests, params.interests.activity)
     kinds = tuple(kind for kind in EventType if any(decay.signal_weights.get(kind) for decay in decays))
     counted = signals.signal_counts(prepared.observed, queries, window=window, kinds=kinds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,10 +25,8 @@ from pipeline.ingest.source import Source
 from pipeline.profiles.cutoffs import backtest_cutoffs, snapshot_at
 from pipeline.report import plots
 from pipeline.report.terminal import align_columns
+from pipeline.stores.engines.engine import Engine
 from pipeline.stores.run_log import OpenRun
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
 
 FIGURES = {"who_auc": "who buys (AUROC)", "what_auc": "what (AUROC)", "what_ndcg": "what (NDCG@5)"}
 
@@ -120,13 +118,13 @@ def formula_text(fitted: FittedFormula) -> str:
 
 
 def fitted_params(
-    con: Backend, source: Source, params: Params, *, progress: Progress
+    engine: Engine, source: Source, params: Params, *, progress: Progress
 ) -> tuple[Params, Backtest | None, str]:
     """``params`` with the fitted formula, the backtest and a note; unchanged if fitting is off or impossible."""
     if params.interests.fit == "off" or not source.summary.has_products:
         return params, None, ""
     try:
-        backtest = run_backtest(con, source, params, progress=progress)
+        backtest = run_backtest(engine, source, params, progress=progress)
     except UserError as error:
         return params, None, f"Interests were not fitted: {error}"
     note = f"Interests: {backtest.fitted.reason}. {formula_text(backtest.fitted)}"
@@ -144,7 +142,7 @@ def log_backtest(run: OpenRun, backtest: Backtest) -> None:
     run.log_figures({"backtest": plots.backtest_figure(backtest.frame(), backtest.leads(), FIGURES)})
 
 
-def run_backtest(con: Backend, source: Source, params: Params, *, progress: Progress) -> Backtest:
+def run_backtest(engine: Engine, source: Source, params: Params, *, progress: Progress) -> Backtest:
     """Fit on the earlier cutoffs, compare on the last.
 
     Raises
@@ -155,7 +153,7 @@ def run_backtest(con: Backend, source: Source, params: Params, *, progress: Prog
     cutoffs = backtest_cutoffs(source, params)
     snapshots: list[Snapshot] = []
     for cutoff in progress.each("collecting signals before earlier dates", cutoffs, len(cutoffs)):
-        snapshot, adobe = snapshot_at(con, source, params, cutoff)
+        snapshot, adobe = snapshot_at(engine, source, params, cutoff)
         snapshots.append(snapshot)
     *earlier, last = snapshots
     if not last.bought.any():

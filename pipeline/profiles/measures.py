@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 import pandas as pd
@@ -38,10 +37,7 @@ from pipeline.profiles.profile_spec import Trade, fit_spec
 from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
 from pipeline.profiles.shop import Shop
 from pipeline.profiles.summaries import value_of_summaries, without_events
-from pipeline.stores.database import materialise
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 TRANSACTION_COLUMNS = (*OBSERVED_COLUMNS[:3], "product_id", "order_id", "quantity", "unit_price", "discount", "column")
 
@@ -103,7 +99,7 @@ class CustomerMeasures:
 
 
 def measure(
-    con: Backend,
+    engine: Engine,
     source: Source,
     params: Params,
     *,
@@ -119,20 +115,20 @@ def measure(
         Add `features.seasons.season_evidence`, which seasonal lifts need.
     """
     window = ObservationWindow(params.as_of, shop.spec.history_days if shop else params.history_days)
-    prepared = prepare_events(con, source, params, window, spec=shop.spec if shop else None)
+    prepared = prepare_events(engine, source, params, window, spec=shop.spec if shop else None)
     observed, cut = prepared.observed, prepared.cut
     progress("sessions and orders")
-    trade = _measure_trade(con, source, prepared, params, window, shop)
+    trade = _measure_trade(engine, source, prepared, params, window, shop)
     progress("searches")
     queries = shop.queries if shop else fit_queries(observed, prepared.columns, len(cut.categories), params)
     meanings, query_counts = query_meanings(observed, queries, params)
     spec = shop.spec if shop else fit_spec(trade, prepared, window, params)
     progress("interests")
-    evidence = interests.event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, params))
-    vectors = materialise(con, interests.evidence_lists(interests.category_evidence(evidence)), "evidence")
+    evidence = interests.event_evidence(observed, query_table(engine, meanings), weight=own_weight(observed, params))
+    vectors = engine.materialise(interests.evidence_lists(interests.category_evidence(evidence)), "evidence")
     ring = seasons.season_evidence(evidence, history_days=window.history_days, season_days=params.naming.season_days)
     progress("profiles")
-    activity = _measure_activity(con, observed, window, params)
+    activity = _measure_activity(engine, observed, window, params)
     parts = [
         *_journey_parts(observed, activity, trade, spec, params, window),
         *_value_parts(trade, source, spec, params, window),
@@ -164,7 +160,7 @@ def new_categories(seen: pd.DataFrame, shop: Shop) -> pd.DataFrame:
 
 
 def _measure_trade(
-    con: Backend,
+    engine: Engine,
     source: Source,
     prepared: PreparedEvents,
     params: Params,
@@ -172,12 +168,12 @@ def _measure_trade(
     shop: Shop | None,
 ) -> Trade:
     """Visits, orders and value, as tables of the database."""
-    visits = materialise(con, sessions.session_table(prepared.observed), "sessions")
+    visits = engine.materialise(sessions.session_table(prepared.observed), "sessions")
     purchases_and_returns = prepared.events.filter(
         prepared.events.event_type.isin([str(EventType.PURCHASE), str(EventType.RETURN)])
     )
-    transactions = materialise(con, purchases_and_returns.select(TRANSACTION_COLUMNS), "transactions")
-    orders = materialise(con, value.order_table(transactions), "orders")
+    transactions = engine.materialise(purchases_and_returns.select(TRANSACTION_COLUMNS), "transactions")
+    orders = engine.materialise(value.order_table(transactions), "orders")
     returned, tiers = value.return_table(transactions), params.value
     paid = orders if source.summaries is None else source.summaries
     has_prices = bool(shop.spec.value_cuts.money if shop else value.has_prices(paid).to_pyarrow().as_py())
@@ -185,13 +181,13 @@ def _measure_trade(
     value_table = value.value_measures(orders, returned, window=window, tier_by=tier_by, tier_days=tiers.tier_days)
     if source.summaries is not None:
         value_table = value_of_summaries(source.summaries, prepared.customers, value_table, tier_by=tier_by)
-    return Trade(visits, transactions, orders, returned, materialise(con, value_table, "value"), has_prices)
+    return Trade(visits, transactions, orders, returned, engine.materialise(value_table, "value"), has_prices)
 
 
-def _measure_activity(con: Backend, observed: ir.Table, window: ObservationWindow, params: Params) -> ir.Table:
+def _measure_activity(engine: Engine, observed: ir.Table, window: ObservationWindow, params: Params) -> ir.Table:
     weight, points = decayed_weight(observed, window, params.interests.activity), _points(observed, window, params)
-    return materialise(
-        con, journey.activity_measures(observed, window=window, activity=weight, points=points), "activity"
+    return engine.materialise(
+        journey.activity_measures(observed, window=window, activity=weight, points=points), "activity"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
@@ -15,10 +14,7 @@ from models.category_cut import choose_columns
 from pipeline.config.params import Params
 from pipeline.config.sections.profiles import DecayParams
 from pipeline.ingest.source import Source
-from pipeline.stores.database import TEMPORARY, materialise
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 OBSERVED_COLUMNS = (
     "customer_id",
@@ -70,15 +66,14 @@ class PreparedEvents:
 
 
 def prepare_events(
-    con: Backend, source: Source, params: Params, window: ObservationWindow, *, spec: ProfileSpec | None = None
+    engine: Engine, source: Source, params: Params, window: ObservationWindow, *, spec: ProfileSpec | None = None
 ) -> PreparedEvents:
     """Prepare the events of ``window``, with the categories of ``spec`` or those found in the events."""
     in_window = window.of(source.events)
-    customers = materialise(con, _customers(con, source, window, params), "known_customers")
-    con.drop_table("customers_seen", database=TEMPORARY)
-    paths = materialise(con, _evidence_by_path(in_window, source, window, params), "category_paths")
+    customers = _number_customers(engine, source, window, params)
+    paths = engine.materialise(_evidence_by_path(in_window, source, window, params), "category_paths")
     cut = spec.cut if spec else fit_cut(paths, params.interests.max_categories)
-    columns = materialise(con, categories.category_columns(paths, cut), "category_columns")
+    columns = engine.materialise(categories.category_columns(paths, cut), "category_columns")
     events = with_columns(with_customer_numbers(in_window, customers, "last_counted_at"), source, columns)
     has_session_ids = spec.has_session_ids if spec else _has_any(source.events, "session_id")
     keyed = sessions.with_session_key(events, has_session_ids=has_session_ids, gap_minutes=params.sessions.gap_minutes)
@@ -92,7 +87,7 @@ def prepare_events(
         column=keyed.column.cast("int16"),
     )
     codes = {"event_type": [str(kind) for kind in EventType], **_codes_of_channels(source.events)}
-    observed = materialise(con, keyed.select(OBSERVED_COLUMNS), "observed_events", codes=codes)
+    observed = engine.materialise(keyed.select(OBSERVED_COLUMNS), "observed_events", codes=codes)
     return PreparedEvents(customers, paths, cut, columns, events, observed, has_session_ids)
 
 
@@ -103,12 +98,13 @@ def _codes_of_channels(events: ir.Table) -> dict[str, list[str]]:
     return {"channel": names} if 0 < len(names) <= MAX_CHANNEL_CODES else {}
 
 
-def _customers(con: Backend, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
+def _number_customers(engine: Engine, source: Source, window: ObservationWindow, params: Params) -> ir.Table:
     """Customers seen or registered before as_of, numbered because integers are joined and grouped faster than texts.
 
-    customers (customer_name, customer_id, is_known_from_before, is_buyer_from_before, last_counted_at); customer_id
-    counts from 0 in order of customer_name; "from before": had an event, or a purchase, before the window began;
-    last_counted_at: time of the last event before as_of that counts for interests; evidence is weighted back from it
+    customers (customer_name, customer_id, is_known_from_before, is_buyer_from_before, last_counted_at): the table
+    known_customers. customer_id counts from 0 in order of customer_name; "from before": had an event, or a purchase,
+    before the window began; last_counted_at: time of the last event before as_of that counts for interests; evidence is
+    weighted back from it
     """
     events = source.events
     is_counted = interests.is_counted(events, params.interests.signal_weights)
@@ -118,7 +114,7 @@ def _customers(con: Backend, source: Source, window: ObservationWindow, params: 
         first_purchase_at=events.occurred_at.min(where=events.event_type == str(EventType.PURCHASE)),
         last_counted_at=events.occurred_at.max(where=is_counted & (events.occurred_at < window.end)),
     )
-    seen = materialise(con, by_name, "customers_seen")
+    seen = engine.materialise(by_name, "customers_seen")
     is_buyer = (seen.first_purchase_at < window.start).fill_null(False)
     known = seen.filter(seen.first_at < window.end).select(
         "customer_id",
@@ -132,8 +128,10 @@ def _customers(con: Backend, source: Source, window: ObservationWindow, params: 
         not_before = dict.fromkeys(FROM_BEFORE, ibis.literal(False))
         unseen = unseen.mutate(**not_before, last_counted_at=ibis.null(known.last_counted_at.type()))
         known = known.union(unseen.select(known.columns))
-    number = ibis.row_number().over(ibis.window(order_by=known.customer_id))
-    return known.select(*FROM_BEFORE, "last_counted_at", customer_name="customer_id", customer_id=number)
+    named = known.select(*FROM_BEFORE, "last_counted_at", customer_name="customer_id")
+    customers = engine.numbered(named, "known_customers", order_by="customer_name", number="customer_id")
+    engine.drop("customers_seen")
+    return customers
 
 
 def registered_customers(

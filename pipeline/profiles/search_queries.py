@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from features import searches
 from features.categories import SEPARATOR
@@ -14,9 +13,7 @@ from features.events import EventType
 from models.queries import WAYS, QueryModel, fit_query_model
 from models.scorer import Floats
 from pipeline.config.params import Params
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 MAX_RARE_QUERIES = 3_000
 """Most rare queries used to calibrate the confidence of predictions; larger sets are sampled evenly."""
@@ -104,12 +101,11 @@ def query_meanings(events: ir.Table, model: QueryModel, params: Params) -> tuple
     return frame, predicted.counts()
 
 
-def query_table(con: Backend, queries: pd.DataFrame) -> ir.Table | None:
+def query_table(engine: Engine, queries: pd.DataFrame) -> ir.Table | None:
     """P(category | query) as a database table; None without queries."""
     if queries.empty:
         return None
-    table: ir.Table = con.create_table("query_categories", queries, overwrite=True)
-    return table
+    return engine.upload(pa.Table.from_pandas(queries, preserve_index=False), "query_categories")
 
 
 def counts_text(counts: dict[str, int]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ibis
 import pandas as pd
+import pyarrow as pa
 
 from features import outliers
 from features.events import ObservationWindow
@@ -17,11 +17,8 @@ from models.scorer import IS_UNUSUAL, capped
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.stores import files
-from pipeline.stores.database import materialise
+from pipeline.stores.engines.engine import Engine
 from pipeline.stores.writers import write_table
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
 
 FILE = "unusual_customers.csv"
 CAPPED = (
@@ -96,9 +93,11 @@ class UnusualCustomers:
         else:
             write_table(folder / FILE, self.table, mode=files.PRIVATE)
 
-    def left_out_of(self, con: Backend, source: Source) -> Source:
+    def left_out_of(self, engine: Engine, source: Source) -> Source:
         """The source without these customers."""
-        unusual = con.create_table("unusual_customers", self.table[["customer_id"]], temp=True, overwrite=True)
+        unusual = engine.upload(
+            pa.Table.from_pandas(self.table[["customer_id"]], preserve_index=False), "unusual_customers"
+        )
         events, customers = (
             table if table is None else table.anti_join(unusual, "customer_id")
             for table in (source.events, source.customers)
@@ -106,11 +105,11 @@ class UnusualCustomers:
         return replace(source, events=events, customers=customers)
 
 
-def find_unusual(con: Backend, source: Source, params: Params) -> UnusualCustomers:
+def find_unusual(engine: Engine, source: Source, params: Params) -> UnusualCustomers:
     """The customers beyond the limits of ``params``, or those found in the log where ``params`` sets none."""
     events = ObservationWindow(params.as_of, params.history_days).of(source.events)
     settings = params.outliers
-    totals = materialise(con, outliers.customer_totals(events), "customer_totals")
+    totals = engine.materialise(outliers.customer_totals(events), "customer_totals")
     found = outliers.usual_limits(totals, min_ratio=settings.min_ratio, min_share=settings.min_share).to_pandas()
     limits = found.iloc[0].dropna().to_dict() | settings.limits
     measures = outliers.unusual_measures(totals, limits)
@@ -124,7 +123,7 @@ def find_unusual(con: Backend, source: Source, params: Params) -> UnusualCustome
     return UnusualCustomers(limits, table[shown], shares)
 
 
-def set_apart(con: Backend, source: Source, params: Params, folder: Path) -> tuple[Source, Params, list[str]]:
+def set_apart(engine: Engine, source: Source, params: Params, folder: Path) -> tuple[Source, Params, list[str]]:
     """Find unusual customers before a training, and write them to a file in ``folder``.
 
     Returns
@@ -132,13 +131,13 @@ def set_apart(con: Backend, source: Source, params: Params, folder: Path) -> tup
     (Source, Params, list of str)
         The source, without them if they are excluded; the params, with the limits that scoring will need; and warnings.
     """
-    unusual = find_unusual(con, source, params)
+    unusual = find_unusual(engine, source, params)
     unusual.write(folder)
     warnings = [f"Warning: {text}" for text in unusual.warnings(params, is_published=True)]
     if params.outliers.action == "warn":
         return source, params, warnings
     if params.outliers.action == "exclude" and len(unusual.table):
-        source = unusual.left_out_of(con, source)
+        source = unusual.left_out_of(engine, source)
     settings = params.outliers.model_copy(update={"limits": unusual.limits})
     return source, params.model_copy(update={"outliers": settings}), warnings
 

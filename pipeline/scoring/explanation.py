@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,10 +32,7 @@ from pipeline.profiles.seasonality import expected_shares_for_batch, full_season
 from pipeline.profiles.shop import Shop
 from pipeline.scoring.score_table import profile_columns
 from pipeline.scoring.trained_model import TrainedModel
-from pipeline.stores.database import TEMPORARY
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 UNITS = 1_000
 """Evidence is rounded to thousandths of a signal of weight 1, so the printed numbers add up exactly."""
@@ -197,7 +193,7 @@ def require_category(shop: Shop, category: str) -> None:
 
 
 def explain_customer(
-    con: Backend,
+    engine: Engine,
     source: Source,
     params: Params,
     trained: TrainedModel,
@@ -216,10 +212,10 @@ def explain_customer(
     shop, as_trained = trained.shop, trained.params_at(params.as_of)
     columns = profile_columns(trained.model, shop.spec) | EXPLAINED_COLUMNS
     own = source.of_customer(customer)
-    table = build_profiles(con, own, as_trained, shop=shop, progress=progress, columns=columns, as_scored=True).table
+    table = build_profiles(engine, own, as_trained, shop=shop, progress=progress, columns=columns, as_scored=True).table
     if table.empty:
         raise _unknown_customer(source, customer, params, is_excluded=_has_events(own, params))
-    evidence, benefits = _counted_events(con, shop, as_trained)
+    evidence, benefits = _counted_events(engine, shop, as_trained)
     mix = full_season_mix(source, shop.spec, as_trained, ObservationWindow(params.as_of, shop.spec.history_days))
     expected = expected_shares_for_batch(table, shop.spec, mix, kappa=as_trained.interests.kappa)
     naming = as_trained.naming
@@ -268,13 +264,13 @@ def _unknown_customer(source: Source, customer: str, params: Params, *, is_exclu
     )
 
 
-def _counted_events(con: Backend, shop: Shop, as_trained: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _counted_events(engine: Engine, shop: Shop, as_trained: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
     """``evidence`` and ``benefits`` of an `Explanation`, from the events of the profile that was just built."""
-    observed = con.table("observed_events", database=TEMPORARY)
+    observed = engine.table("observed_events")
     meanings, _ = query_meanings(observed, shop.queries, as_trained)
-    weighted = event_evidence(observed, query_table(con, meanings), weight=own_weight(observed, as_trained))
+    weighted = event_evidence(observed, query_table(engine, meanings), weight=own_weight(observed, as_trained))
     evidence = weighted.filter(weighted.weight > 0).to_pyarrow().to_pandas()
-    transactions = con.table("transactions", database=TEMPORARY)
+    transactions = engine.table("transactions")
     bought = category_benefits(transactions, mean_prices=shop.spec.mean_prices).to_pyarrow().to_pandas()
     names = np.array(shop.spec.cut.categories, dtype=object)
     return (

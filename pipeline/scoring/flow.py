@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -22,11 +22,9 @@ from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
+from pipeline.stores.engines.engine import Engine
 from pipeline.stores.mlflow_runs import RunStore
-from pipeline.stores.workspace import confined_database
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.workspace import confined_database, open_engine
 
 
 class Flow(TypedDict):
@@ -88,13 +86,13 @@ def flows(
     """
     try:
         models = [f"models:/{store.model_name}/{model_registry.version_of_run(store, run)[1]}" for run in runs]
-        with confined_database(params) as con:
+        with confined_database(params) as con, open_engine(con, params) as engine:
             progress("reading and checking")
             source = read_source(con, params, rejected_path=None)
             assigned = []
             for model in models:
                 progress(f"scoring with {model}")
-                assigned.append(_assign(con, source, params, model_registry.load_model(store, model)))
+                assigned.append(_assign(engine, source, params, model_registry.load_model(store, model)))
     except UserError as error:
         return [], str(error)
     min_group, min_jaccard = params.naming.min_group, params.identity.min_jaccard
@@ -114,11 +112,11 @@ def flows(
     ], None
 
 
-def _assign(con: Backend, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.DataFrame:
+def _assign(engine: Engine, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.DataFrame:
     """customer_id x facet: segment_id, from profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
     as_trained = trained.model_copy(update={"as_of": params.as_of})
-    profiles = build_profiles(con, source, as_trained, shop=shop, as_scored=True).table
+    profiles = build_profiles(engine, source, as_trained, shop=shop, as_scored=True).table
     predicted = model.predict(profiles)
     columns = {facet.name: facet_column("segment_id", facet.column_prefix) for facet in facets_of(trained)}
     return pd.DataFrame(

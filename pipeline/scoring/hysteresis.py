@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ibis.expr.types as ir
 import numpy as np
@@ -15,10 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.scorer import facet_column
-from pipeline.stores.local.file_names import as_glob
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 PREVIOUS_COLUMNS = ("segment_id", "cluster_id", "is_stable", "evidence")
 """Columns of a facet that are read from the previous scores."""
@@ -33,7 +29,7 @@ def columns_to_keep(prefixes: Sequence[str]) -> list[str]:
 
 
 def previous_scores(
-    con: Backend, path: Path, prefixes: Sequence[str], *, model_uri: str, as_of: datetime
+    engine: Engine, path: Path, prefixes: Sequence[str], *, model_uri: str, as_of: datetime
 ) -> ir.Table | None:
     """The scores at ``path``, or None unless they are Parquet, from the same model, and no newer than ``as_of``.
 
@@ -45,9 +41,9 @@ def previous_scores(
     columns = ["customer_id", "as_of", *columns_to_keep(prefixes)]
     if path.suffix != ".parquet" or not _is_usable(path, columns, model_uri=model_uri, as_of=as_of):
         return None
-    scores = con.read_parquet(as_glob(path), table_name="previous_scores").select(columns)
+    scores = engine.read_parquet(path, "previous_scores").select(columns)
     is_unique = scores.customer_id.nunique() == scores.count()
-    return scores if con.execute(is_unique) else None
+    return scores if is_unique.to_pyarrow().as_py() else None
 
 
 def _is_usable(path: Path, columns: Sequence[str], *, model_uri: str, as_of: datetime) -> bool:

@@ -30,6 +30,7 @@ from pipeline.scoring.log_continuity import check_continuity
 from pipeline.scoring.measurement import MeasurementResult
 from pipeline.scoring.state_manifest import Manifest, StateFingerprint, load
 from pipeline.stores.database import TEMPORARY, create_view, materialise
+from pipeline.stores.engines.duckdb import DuckDB
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -152,7 +153,7 @@ def _read_whole_log(task: _Task, fingerprint: StateFingerprint, *, is_rebuilt: b
     reason = "source.identities or source.exclude has changed" if is_rebuilt else "there is no state yet"
     task.progress(f"reading and checking everything: {reason}")
     source = read_source(con, task.params, rejected_path=task.rejected_path)
-    measured = measure(con, source, task.trained, shop=task.shop, progress=task.progress, with_seasons=True)
+    measured = measure(DuckDB(con), source, task.trained, shop=task.shop, progress=task.progress, with_seasons=True)
     sums = materialise(con, period_totals(source.events, task.trained, window), state.SEASON_SUMS)
     measures = materialise(con, _with_measured_at(measured, window), "touched_measures")
     state.view_parts(con, task.folder, [])
@@ -211,7 +212,7 @@ def _measure_changed(task: _Task, source: Source, manifest: Manifest, since: dat
         events=materialise(con, kept, "touched_events"),
         customers=None if source.customers is None else source.customers.semi_join(touched, "customer_id"),
     )
-    raw = measure(con, touched_source, task.trained, shop=task.shop, progress=SILENT, with_seasons=True)
+    raw = measure(DuckDB(con), touched_source, task.trained, shop=task.shop, progress=SILENT, with_seasons=True)
     # Activity before the window is known only from the saved measures.
     before = measures.filter(measures.is_known_from_before).select("customer_id", *FROM_BEFORE)
     known = _with_measured_at(raw, window).left_join(before, "customer_id", rname="{name}_already")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from features.events import ObservationWindow
 from models.disclosure import rounded_count
@@ -17,9 +16,7 @@ from pipeline.ingest.summaries import read_shop
 from pipeline.profiles.measures import CustomerMeasures, measure, to_customer_measures
 from pipeline.profiles.seasonality import full_season_mix
 from pipeline.profiles.shop import Shop
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class MeasurementResult:
 
 
 def measure_in_full(
-    con: Backend, params: Params, trained: Params, *, shop: Shop, rejected_path: Path | None, progress: Progress
+    engine: Engine, params: Params, trained: Params, *, shop: Shop, rejected_path: Path | None, progress: Progress
 ) -> MeasurementResult:
     """Measures as of ``params.as_of`` from the whole log.
 
@@ -65,8 +62,8 @@ def measure_in_full(
         Params of the model, with the ``as_of`` of ``params``.
     """
     progress("reading and checking")
-    source = read_shop(con, params, rejected_path=rejected_path)
-    measured = measure(con, source, trained, shop=shop, progress=progress, with_seasons=True)
+    source = read_shop(engine.con, params, rejected_path=rejected_path)
+    measured = measure(engine, source, trained, shop=shop, progress=progress, with_seasons=True)
     window = ObservationWindow(params.as_of, shop.spec.history_days)
     return MeasurementResult(
         measures=to_customer_measures(measured),

@@ -26,7 +26,8 @@ from pipeline.profiles.measures import CustomerMeasures
 from pipeline.profiles.seasonality import expected_shares_for_batch
 from pipeline.profiles.vectors import with_dense_columns
 from pipeline.scoring.hysteresis import AS_OF, columns_to_keep, keep_previous_near_borders
-from pipeline.stores.database import batches, map_batches
+from pipeline.stores.database import batches
+from pipeline.stores.engines.engine import Engine
 from pipeline.stores.model_registry import LoadedModel
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class BatchScorer:
 
 @dataclass(frozen=True)
 class ScoredCustomers:
-    """The scores of all customers, in the engine.
+    """The scores of all customers, in the database of this machine.
 
     Attributes
     ----------
@@ -161,7 +162,7 @@ class ScoredCustomers:
 
 
 def score_customers(
-    con: Backend, measures: CustomerMeasures, scorer: BatchScorer, previous: ir.Table | None, *, threads: int
+    engine: Engine, measures: CustomerMeasures, scorer: BatchScorer, previous: ir.Table | None
 ) -> ScoredCustomers:
     """Score all customers, a batch at a time: profiles of a million customers take a gigabyte.
 
@@ -169,15 +170,13 @@ def score_customers(
     ----------
     previous : expression, optional
         Result of `previous_scores`.
-    threads : int
-        0: one per core.
     """
     if previous is not None:
         named = previous.rename({PREVIOUS_PREFIX + name: name for name in previous.columns if name != "customer_id"})
         joined = measures.table.left_join(named, "customer_id").drop("customer_id_right")
         measures = replace(measures, table=joined)
-    profiles = profile_expression(con, measures, scorer.params, scorer.profile_columns())
-    table = map_batches(con, profiles, scorer, name="scored", threads=threads)
+    profiles = profile_expression(engine, measures, scorer.params, scorer.profile_columns())
+    table = engine.map_batches(profiles, scorer, "scored")
     nobody = pa.RecordBatch.from_pylist([], profiles.schema().to_pyarrow())
     schema = scorer(nobody).schema
     return ScoredCustomers(table, pa.schema([field for field in schema if field.name not in COUNTED_COLUMNS]))

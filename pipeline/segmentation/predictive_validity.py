@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ibis.expr.types as ir
 import numpy as np
@@ -37,10 +37,7 @@ from pipeline.profiles.cutoffs import backtest_cutoffs, sample_of
 from pipeline.profiles.prepare_events import with_columns, with_customer_numbers
 from pipeline.profiles.shop import Shop
 from pipeline.segmentation.cluster import cluster, segment_ids
-from pipeline.stores.database import TEMPORARY, materialise
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 BASELINES = ("rfm", "counts", "log_rfm", "log_rfm_activity_shares")
 BASELINES_WITHOUT_CATEGORIES = ("rfm", "log_rfm")
@@ -140,7 +137,7 @@ def _kept_share(share: float) -> str:
 
 
 def build_cutoffs(
-    con: Backend, source: Source, params: Params, *, last_only: bool, progress: Progress
+    engine: Engine, source: Source, params: Params, *, last_only: bool, progress: Progress
 ) -> tuple[list[CutoffData], str]:
     """Profiles and outcomes at the cutoffs of the backtest, earliest first.
 
@@ -154,14 +151,14 @@ def build_cutoffs(
         return [], f"Predictive validity was not measured: {error}"
     sample = sample_of(source, params)
     # The log is read once for all cutoffs.
-    sample = replace(sample, events=materialise(con, sample.events, SAMPLED_EVENTS))
+    sample = replace(sample, events=engine.materialise(sample.events, SAMPLED_EVENTS))
     used = cutoffs[-1:] if last_only else cutoffs
     counted = progress.each("building profiles of earlier dates", used, len(used))
-    return [build_cutoff_data(con, sample, params, cutoff) for cutoff in counted], ""
+    return [build_cutoff_data(engine, sample, params, cutoff) for cutoff in counted], ""
 
 
 def build_cutoff_data(
-    con: Backend, sample: Source, params: Params, cutoff: datetime, *, shop: Shop | None = None
+    engine: Engine, sample: Source, params: Params, cutoff: datetime, *, shop: Shop | None = None
 ) -> CutoffData:
     """Profiles from the events before ``cutoff``, and outcomes from the horizon after it.
 
@@ -170,15 +167,15 @@ def build_cutoff_data(
     shop : Shop, optional
         Shop of a model, whose columns the profiles have. Default: learn it from the events.
     """
-    profiles = build_profiles(con, sample, params.model_copy(update={"as_of": cutoff}), shop=shop)
+    profiles = build_profiles(engine, sample, params.model_copy(update={"as_of": cutoff}), shop=shop)
     count, categories = len(profiles.table), profiles.shop.spec.cut.categories
     known_customers, category_columns, observed = (
-        con.table(name, database=TEMPORARY) for name in ("known_customers", "category_columns", "observed_events")
+        engine.table(name) for name in ("known_customers", "category_columns", "observed_events")
     )
     horizon = params.backtest.horizon_days
     after = ObservationWindow(cutoff + timedelta(days=horizon), horizon).of(sample.events)
     numbered = with_customer_numbers(after, known_customers)
-    later = materialise(con, with_columns(numbered, sample, category_columns), "later_events")
+    later = engine.materialise(with_columns(numbered, sample, category_columns), "later_events")
     orders = value.order_table(later)
     buyers = _arrays(orders.group_by("customer_id").aggregate(spend=value.exact_large_sum(orders.spend)))
     spend, bought = np.zeros(count), np.zeros(count, dtype=bool)

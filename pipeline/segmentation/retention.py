@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -20,17 +19,14 @@ from pipeline.profiles.cutoffs import first_event, sample_of
 from pipeline.profiles.shop import Shop
 from pipeline.segmentation.describe import Segments
 from pipeline.segmentation.predictive_validity import SAMPLED_EVENTS, CutoffData
-from pipeline.stores.database import TEMPORARY
-
-if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+from pipeline.stores.engines.engine import Engine
 
 MIN_WINDOW_RATIO = 0.9
 """The window at the cutoff must have held at least this share of the days of log that it holds now."""
 
 
 def add_retention(
-    con: Backend,
+    engine: Engine,
     source: Source,
     cutoffs: Sequence[CutoffData],
     profiles: Profiles,
@@ -46,7 +42,7 @@ def add_retention(
     is_sample = sample_of(source, params) is not source
     then = None
     if cutoffs and _has_comparable_window(source, cutoffs[-1].cutoff, params):
-        then = profiles_at(con, source, cutoffs[-1].cutoff, profiles.shop, params)
+        then = profiles_at(engine, source, cutoffs[-1].cutoff, profiles.shop, params)
     return [_with_retention(segments, then, profiles, params, is_sample=is_sample) for segments in facets]
 
 
@@ -78,9 +74,9 @@ def _has_comparable_window(source: Source, cutoff: datetime, params: Params) -> 
     return then >= MIN_WINDOW_RATIO * now
 
 
-def profiles_at(con: Backend, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:
+def profiles_at(engine: Engine, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:
     """Profiles of the sampled customers as they were at ``cutoff``."""
-    sample = replace(sample_of(source, params), events=con.table(SAMPLED_EVENTS, database=TEMPORARY))
+    sample = replace(sample_of(source, params), events=engine.table(SAMPLED_EVENTS))
     columns = {"customer_id", IS_UNUSUAL, *input_columns(shop.spec.columns())}
     then = params.model_copy(update={"as_of": cutoff})
-    return build_profiles(con, sample, then, shop=shop, columns=columns).table
+    return build_profiles(engine, sample, then, shop=shop, columns=columns).table

@@ -225,17 +225,10 @@ def batches(con: Backend, expression: ir.Table) -> Iterator[pa.RecordBatch]:
     yield from reader
 
 
-def map_batches(
-    con: Backend, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], *, name: str, threads: int
-) -> ir.Table:
-    """Rows of ``expression`` after ``work``, a batch at a time, as table ``name``.
-
-    Parameters
-    ----------
-    threads : int
-        0: one per core.
-    """
-    parts = _on_threads(work, batches(con, expression), threads or len(os.sched_getaffinity(0)))
+def map_batches(con: Backend, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], name: str) -> ir.Table:
+    """The results of ``work`` for all batches of ``expression``, as table ``name``."""
+    threads = con.con.execute("select current_setting('threads')").fetchone()[0]
+    parts = _on_threads(work, batches(con, expression), min(threads, len(os.sched_getaffinity(0))))
     con.con.register(name, pa.concat_tables(parts))
     table: ir.Table = con.table(name)
     return table

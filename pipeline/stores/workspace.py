@@ -18,6 +18,8 @@ from pipeline.config.params import Params
 from pipeline.config.sections.source import Table
 from pipeline.stores import files, mlflow_runs
 from pipeline.stores.database import EngineError, confine, connect, is_disk_full
+from pipeline.stores.engines.duckdb import DuckDB
+from pipeline.stores.engines.engine import Engine
 from pipeline.stores.local.file_names import matching_files
 
 NAMED_FILE = re.compile(r"(?:file|pattern) \"([^\"]+\.(?:parquet|pq))\"")
@@ -36,12 +38,17 @@ class Workspace:
     Attributes
     ----------
     params : Params
-    con : Backend
-        The database; deleted at the end.
+    engine : Engine
+        What computes profiles; its tables are deleted at the end.
     """
 
     params: Params
-    con: Backend
+    engine: Engine
+
+    @property
+    def con(self) -> Backend:
+        """The database of this machine, which reads files."""
+        return self.engine.con
 
     @property
     def folder(self) -> Path:
@@ -71,8 +78,18 @@ def workspace(params: Params, *, out: Path | None = None) -> Iterator[Workspace]
         There is too little memory or disk space.
     """
     folder = params.path(params.outputs.folder)
-    with files.lock(folder), confined_database(params, out=out) as con:
-        yield Workspace(params, con)
+    with (
+        files.lock(folder),
+        confined_database(params, out=out) as con,
+        open_engine(con, params) as engine,
+    ):
+        yield Workspace(params, engine)
+
+
+@contextmanager
+def open_engine(con: Backend, params: Params) -> Iterator[Engine]:
+    """The engine of ``engine.kind``, with ``con`` as the database that reads files."""
+    yield DuckDB(con)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.segmentation.cluster import clustered, hdbscan_settings
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 
 
 def main() -> None:
@@ -49,7 +50,7 @@ def main() -> None:
             predictive_validity.params_of(log) if log in predictive_validity.LOGS else run.params(Path(log).resolve())
         )
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
-            profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
+            profiles = build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params)
         columns = profiles.shop.spec.columns()
         (behaviour, *_) = facets_of(params)
         table = profiles.table[clustered(profiles.table, behaviour)]

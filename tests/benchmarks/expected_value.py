@@ -33,6 +33,7 @@ from pipeline.segmentation.cluster import cluster
 from pipeline.segmentation.expected_values import past_outcomes
 from pipeline.segmentation.predictive_validity import NO_QUALITY_METRICS, CutoffData, build_cutoffs
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.benchmarks.bg_nbd import fit_bg_nbd, fit_gamma_gamma
 
 ROOT = Path(__file__).parents[2]
@@ -219,7 +220,7 @@ def main() -> None:
         params = params_of(log)
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             source = read_source(con, params, rejected_path=None)
-            cutoffs, _ = build_cutoffs(con, source, params, last_only=False, progress=SILENT)
+            cutoffs, _ = build_cutoffs(DuckDB(con), source, params, last_only=False, progress=SILENT)
         last, made = past_outcomes(cutoffs[-1]), predictions(cutoffs, params)
         own = expected_value(
             last.profile, fit_expected_value([past_outcomes(item) for item in cutoffs[:-1]], seed=params.seed)

@@ -25,6 +25,7 @@ from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.segmentation import choose
 from pipeline.segmentation.predictive_validity import CutoffData, build_cutoffs, measure_validity
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 
 LOGS = {
     "tmall2014": ("2014-08-15T00:00:00Z", 123),
@@ -56,8 +57,8 @@ def main() -> None:
         params = params_of(log, "facets.behaviour.n_segments=8")
         with tempfile.TemporaryDirectory() as folder, connect(params.engine, folder=Path(folder)) as con:
             source = read_source(con, params, rejected_path=None)
-            past, _ = build_cutoffs(con, source, params, last_only=False, progress=SILENT)
-            profiles = build_profiles(con, source, params)
+            past, _ = build_cutoffs(DuckDB(con), source, params, last_only=False, progress=SILENT)
+            profiles = build_profiles(DuckDB(con), source, params)
         further = (
             [choose_for_facet(profiles, past[:-1], params, 1).facet]
             if len(profiles.shop.spec.cut.categories) > 2

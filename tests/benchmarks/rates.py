@@ -28,6 +28,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.segmentation.cluster import clustered
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 
 COUNTS, STARTS = (8, 9, 10, 12), range(3)
 EARLIER_WEIGHTS = {"interest": 0.0, "value": 1.5, "journey": 1.0, "context": 0.25, "benefits": 0.25, "rates": 0.0}
@@ -50,7 +51,7 @@ def read(folder: Path) -> tuple[Profiles, pd.DataFrame, np.ndarray]:
     """Profiles, the table of clustered customers, and their personas."""
     settings = params(folder)
     with connect(settings.engine, folder=folder) as con:
-        profiles = build_profiles(con, read_source(con, settings, rejected_path=None), settings)
+        profiles = build_profiles(DuckDB(con), read_source(con, settings, rejected_path=None), settings)
     truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id")
     table = profiles.table[clustered(profiles.table, facets_of(settings)[0])]
     return profiles, table, truth.reindex(table.customer_id).kind.to_numpy(dtype=str)

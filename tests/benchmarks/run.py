@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from pipeline.config.progress import SILENT
+from pipeline.stores.engines.duckdb import DuckDB
 
 ROOT = Path(__file__).parents[2]
 BENCH = ROOT / "bench"
@@ -73,7 +74,7 @@ def with_kindred(folder: Path) -> None:
     settings_used = params(folder, *simple, "searches.half_life_minutes=1e12", "searches.min_confidence=1")
     with connect(settings_used.engine, folder=folder) as con:
         source = read_source(con, settings_used, rejected_path=None)
-        build_profiles(con, source, settings_used).table.to_parquet(output(folder, "kindred"))
+        build_profiles(DuckDB(con), source, settings_used).table.to_parquet(output(folder, "kindred"))
 
 
 def with_profiles_alone(folder: Path) -> None:

@@ -26,6 +26,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.prepare_events import prepare_events
 from pipeline.profiles.search_queries import learn_queries, probabilities_by_query, purity
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests import hard_queries
 from tests.hard_queries import held_out
 
@@ -75,7 +76,7 @@ def shop(folder: Path) -> Iterator[QueryDataset]:
     settings = params(folder)
     with connect(settings.engine, folder=folder) as con:
         source = read_source(con, settings, rejected_path=None)
-        known = prepare_events(con, source, settings, ObservationWindow(settings.as_of, settings.history_days))
+        known = prepare_events(DuckDB(con), source, settings, ObservationWindow(settings.as_of, settings.history_days))
         learned = learn_queries(known.observed, settings)
         cut = known.cut
         paths = known.columns.order_by("category_path").to_pandas()

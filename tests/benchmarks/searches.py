@@ -31,6 +31,7 @@ from pipeline.profiles.interest_fit import FIGURES, run_backtest
 from pipeline.profiles.prepare_events import prepare_events
 from pipeline.profiles.search_queries import fit_queries
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 
 
 def meanings(folder: Path) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def meanings(folder: Path) -> pd.DataFrame:
     settings = params(folder)
     with connect(settings.engine, folder=folder) as con:
         source = read_source(con, settings, rejected_path=None)
-        known = prepare_events(con, source, settings, ObservationWindow(settings.as_of, settings.history_days))
+        known = prepare_events(DuckDB(con), source, settings, ObservationWindow(settings.as_of, settings.history_days))
         started = time.monotonic()
         model = fit_queries(known.observed, known.columns, len(known.cut.categories), settings)
         learned = time.monotonic()
@@ -146,7 +147,7 @@ def print_backtest(folder: Path) -> None:
         settings = params(folder, *overrides)
         with connect(settings.engine, folder=folder) as con:
             source = read_source(con, settings, rejected_path=None)
-            rows = run_backtest(con, source, settings, progress=SILENT).rows
+            rows = run_backtest(DuckDB(con), source, settings, progress=SILENT).rows
         for row in rows:
             if row.name.endswith("weights"):
                 figures = [getattr(row.figures, name) for name in FIGURES]

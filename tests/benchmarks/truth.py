@@ -27,6 +27,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.segmentation.cluster import cluster, clustered, segment_ids
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 
 STARTS = range(3)
 
@@ -36,7 +37,7 @@ def main() -> None:
     folder = Path(sys.argv[1]).resolve()
     settings = params(folder)
     with connect(settings.engine, folder=folder) as con:
-        profiles = build_profiles(con, read_source(con, settings, rejected_path=None), settings)
+        profiles = build_profiles(DuckDB(con), read_source(con, settings, rejected_path=None), settings)
     truth = pd.read_parquet(folder / "truth_customers.parquet").set_index("customer_id")
     behaviour, interest = facets_of(settings)
     table = profiles.table[clustered(profiles.table, behaviour)]

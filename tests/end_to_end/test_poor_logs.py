@@ -16,6 +16,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.segmentation import sanity_checks
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.pipeline.scoring.test_state import START, random_log, small_params
 
 AS_OF = START + timedelta(days=50)
@@ -41,7 +42,9 @@ def profile(
         registered = registered.drop(columns="registered_at")
     registered.to_parquet(folder / "customers.parquet")
     with connect(params.engine, folder=folder) as con:
-        return build_profiles(con, read_source(con, params, rejected_path=None), params).table.set_index("customer_id")
+        return build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params).table.set_index(
+            "customer_id"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +137,11 @@ def test_one_customer_gets_the_same_profile_alone_as_among_all(tmp_path: Path) -
     params = params.model_copy(update={"source": params.source.model_copy(update={"customers": None})})
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
-        built = build_profiles(con, source, params)
-        alone = [build_profiles(con, source.of_customer(name), params, shop=built.shop).table for name in only_returned]
+        built = build_profiles(DuckDB(con), source, params)
+        alone = [
+            build_profiles(DuckDB(con), source.of_customer(name), params, shop=built.shop).table
+            for name in only_returned
+        ]
     whole = built.table.set_index("customer_id").loc[only_returned]
     assert (whole.lifecycle_stage == "lapsed").all() and (whole.campaign_response == "none").all()
     pd.testing.assert_frame_equal(pd.concat(alone).set_index("customer_id"), whole)

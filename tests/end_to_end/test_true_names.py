@@ -23,6 +23,7 @@ from pipeline.segmentation.cluster import cluster
 from pipeline.segmentation.describe import describe_segments
 from pipeline.simulate import simulate
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.conftest import PARAMS
 from tests.pipeline.conftest import params_in
 
@@ -118,7 +119,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     simulate(folder / "shop", customers=CUSTOMERS, days=395, seed=request.param)
     params = params_in(folder, folder / "shop", *SETTINGS)
     with connect(params.engine, folder=folder) as con:
-        profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
+        profiles = build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params)
     return folder / "shop", params, replace(profiles, event_evidence=None, visits=None)
 
 

@@ -11,6 +11,7 @@ from features.journey import JOURNEY_PREFIX
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.pipeline.conftest import params_in
 
 
@@ -19,7 +20,7 @@ def profile(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFram
     """Profiles with the simulated customer type."""
     params = params_in(tmp_path_factory.mktemp("truth"), shop)
     with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
-        table = build_profiles(con, read_source(con, params, rejected_path=None), params).table
+        table = build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params).table
     kinds = pd.read_parquet(shop / "truth_customers.parquet").set_index("customer_id").kind
     return table.copy().assign(kind=kinds.reindex(table.customer_id).to_numpy())
 

@@ -20,6 +20,7 @@ from pipeline.config.params import Params
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
@@ -73,7 +74,7 @@ def profiles_of(folder: Path, log: list[Event], *more: str) -> tuple[Params, pd.
         ],
     )
     with connect(params.engine, folder=folder / "work") as con:
-        profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
+        profiles = build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params)
     return params, profiles.table.set_index("customer_id"), profiles.shop
 
 

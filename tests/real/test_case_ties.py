@@ -11,6 +11,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.segmentation import sanity_checks
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 CASE = Path(__file__).parents[3] / "shared" / "cases" / "17-rfm-ties"
@@ -28,7 +29,7 @@ def test_nobody_with_two_orders_is_a_champion(form: str, tmp_path: Path) -> None
     )
     params = load_params(given, [f"outputs.folder={tmp_path}", f"value.rfm_form={form}"])
     with connect(params.engine, folder=tmp_path) as con:
-        profiles = build_profiles(con, read_source(con, params, rejected_path=None), params)
+        profiles = build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params)
     buyers = profiles.table[profiles.table.order_count > 0]
     best = buyers[buyers.rfm_group == {"five": "VIP", "eleven": "Champions"}[form]]
     assert best.order_count.min() >= 7

@@ -27,6 +27,7 @@ from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.cluster import cluster, segment_ids
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.run_metrics import FIGURES
 from tests.conftest import BuildOnce, copy_store
 from tests.segments import published_sizes
@@ -152,7 +153,7 @@ def test_segments_predict_the_next_thirty_days_better_than_raw_counts(
     behaviour, interest = facets_of(params)
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
-        profiles = build_profiles(con, source, params)
+        profiles = build_profiles(DuckDB(con), source, params)
         later = outcomes(con, params, 30)
         counts = con.con.execute(
             "select customer_id, path, n from (select k.customer_name as customer_id, o.column as path, count(*) as n "

@@ -17,6 +17,7 @@ from pipeline.config.load import load_params
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared" / "data" / "online_retail" / "transactions.parquet"
@@ -50,7 +51,7 @@ def in_pandas(as_of: pd.Timestamp, history_days: float) -> pd.DataFrame:
 def test_scores_agree_with_independent_pandas_code(tmp_path: Path) -> None:
     params = load_params(HERE / "online_retail.yaml", [f"outputs.folder={tmp_path}", "value.rfm_form=eleven"])
     with connect(params.engine, folder=tmp_path) as con:
-        profile = build_profiles(con, read_source(con, params, rejected_path=None), params).table
+        profile = build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params).table
     ours = profile[profile.order_count > 0].set_index("customer_id")
     theirs = in_pandas(pd.Timestamp(params.as_of).tz_localize(None), params.history_days).loc[ours.index]
     assert len(ours) == 4_067

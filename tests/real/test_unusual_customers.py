@@ -11,6 +11,7 @@ from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.source import read_source
 from pipeline.profiles.unusual import find_unusual
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.real.test_real import DATA, LOGS, params_of
 
 pytestmark = [
@@ -24,7 +25,7 @@ def test_only_the_wholesaler_has_unusual_customers(log: str, tmp_path: Path) -> 
     params = params_of(log, tmp_path)
     with connect(params.engine, folder=tmp_path) as con:
         source = read_source(con, params, rejected_path=None)
-        unusual = find_unusual(con, source, params)
+        unusual = find_unusual(DuckDB(con), source, params)
         retries = retry_warnings(ObservationWindow(params.as_of, params.history_days).of(source.events), params)
     assert retries == []
     reasons = sorted(unusual.table.reasons)

@@ -142,7 +142,7 @@ def drift(params: Params, *, model_uri: str, progress: Progress) -> DriftResult:
             )
         progress("reading and checking")
         source = read_source(session.con, params, rejected_path=None)
-        measured = measure_drift(session.con, source, params, trained, reference, progress=progress)
+        measured = measure_drift(session.engine, source, params, trained, reference, progress=progress)
         limits = params.drift
         verdict, found = judge(
             measured.reading,

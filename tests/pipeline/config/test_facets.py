@@ -30,6 +30,7 @@ from pipeline.profiles.build import build_profiles
 from pipeline.report.training_result import TrainingResult
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.conftest import PARAMS, copy_store
 from tests.pipeline.conftest import params_in
 from tests.segments import published_sizes
@@ -132,7 +133,7 @@ def test_interests_by_the_leading_category(by_rule: tuple[Params, TrainingResult
 
     # Leading categories computed here: the share is most standard errors above the shop's, and far enough.
     with connect(settings.engine, folder=tmp_path) as con:
-        profiles = build_profiles(con, read_source(con, settings, rejected_path=None), settings)
+        profiles = build_profiles(DuckDB(con), read_source(con, settings, rejected_path=None), settings)
     folder = folder_of(trained) / "segmentation" / "interest"
     ids = {row["cluster_id"]: row["segment_id"] for row in json.loads((folder / "model.json").read_text())["segments"]}
     groups, (_, facet) = np.load(folder / "arrays.npz")["clusters.nodes"], facets_of(settings)

@@ -14,6 +14,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import measure, to_customer_measures
 from pipeline.segmentation.sanity_checks import check_group_cuts
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.conftest import PARAMS
 
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
@@ -38,8 +39,8 @@ def test_nobody_moves_at_the_training_and_many_after_prices_have_doubled(tmp_pat
 
         def moved(as_of: datetime, shop: object = None) -> tuple[dict[str, float], object]:
             own = params.model_copy(update={"as_of": as_of})
-            measures = to_customer_measures(measure(con, source, own, shop=shop, progress=SILENT))
-            return moved_shares(con, measures, own), measures.shop
+            measures = to_customer_measures(measure(DuckDB(con), source, own, shop=shop, progress=SILENT))
+            return moved_shares(DuckDB(con), measures, own), measures.shop
 
         at_training, shop = moved(AS_OF)
         assert at_training == {"rfm_group": 0.0, "value_tier": 0.0}

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from ibis.backends.duckdb import Backend
 
 from models.interests import FittedFormula
 from pipeline.commands.backtest import backtest
@@ -23,6 +22,8 @@ from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.interest_fit import fitted_params, formula_from_params, formula_text
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
+from pipeline.stores.engines.engine import Engine
 
 SMALL = ("backtest.bootstrap_resamples=10", "interests.fit_min_purchases=50", "interests.fit=auto")
 
@@ -65,8 +66,8 @@ def test_unusual_customers_are_set_apart_as_in_training(
     settings = params(f"outliers.action={action}", "outliers.limits={order_count: 5}")
     seen: list[tuple[int, int]] = []
 
-    def count(con: Backend, source: Source, given: Params, *, progress: Progress) -> None:
-        whole = read_source(con, settings, rejected_path=None).events
+    def count(engine: Engine, source: Source, given: Params, *, progress: Progress) -> None:
+        whole = read_source(engine.con, settings, rejected_path=None).events
         seen.append((source.events.customer_id.nunique().execute(), whole.customer_id.nunique().execute()))
         raise UserError("counted")
 
@@ -98,12 +99,12 @@ def test_events_after_a_cutoff_do_not_affect_the_snapshot(params: Callable[..., 
     with connect(settings.engine, folder=settings.path(settings.outputs.folder)) as con:
         source = read_source(con, settings, rejected_path=None)
         cutoff = backtest_cutoffs(source, settings)[-1]
-        full, _ = snapshot_at(con, source, settings, cutoff)
+        full, _ = snapshot_at(DuckDB(con), source, settings, cutoff)
         moment = cutoff.replace(tzinfo=None)
         truncated_source = type(source)(
             source.events.filter(source.events.occurred_at < moment), source.products, source.customers, source.summary
         )
-        truncated, _ = snapshot_at(con, truncated_source, settings, cutoff)
+        truncated, _ = snapshot_at(DuckDB(con), truncated_source, settings, cutoff)
     assert full.bought.any() and not truncated.bought.any()
     for name in ("customer", "column", "kind", "event_count", "mean_age_days", "mix"):
         np.testing.assert_array_equal(getattr(full, name), getattr(truncated, name))
@@ -140,7 +141,7 @@ def test_a_short_log_trains_with_the_configured_weights(params: Callable[..., Pa
     settings = params(*SMALL, "backtest.horizon_days=300")
     with connect(settings.engine, folder=settings.path(settings.outputs.folder)) as con:
         source = read_source(con, settings, rejected_path=None)
-        after, measured, note = fitted_params(con, source, settings, progress=SILENT)
+        after, measured, note = fitted_params(DuckDB(con), source, settings, progress=SILENT)
     assert after == settings and measured is None
     assert "at least 600 days" in note
     with pytest.raises(UserError, match=r"backtest\.horizon_days"):
@@ -159,7 +160,7 @@ def test_the_sample_does_not_depend_on_the_order_of_rows(
         settings = params("backtest.sample_customers=500", *more)
         with connect(settings.engine, folder=settings.path(settings.outputs.folder)) as con:
             source = read_source(con, settings, rejected_path=None)
-            snapshots.append(snapshot_at(con, source, settings, backtest_cutoffs(source, settings)[0])[0])
+            snapshots.append(snapshot_at(DuckDB(con), source, settings, backtest_cutoffs(source, settings)[0])[0])
     assert snapshots[0].paths == snapshots[1].paths
     for name in ("customer", "column", "kind", "event_count", "mean_age_days", "mix", "bought"):
         np.testing.assert_array_equal(getattr(snapshots[0], name), getattr(snapshots[1], name))

@@ -11,6 +11,7 @@ from pipeline.config.load import load_params
 from pipeline.ingest.source import read_source
 from pipeline.profiles.prepare_events import MAX_CHANNEL_CODES, prepare_events
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.conftest import PARAMS
 
 
@@ -24,7 +25,7 @@ def observed_channels(folder: Path, channels: list[str | None]) -> tuple[dict[st
     params = load_params(PARAMS, ["as_of=2025-11-01T00:00:00Z", *sources])
     window = ObservationWindow(params.as_of, params.history_days)
     with connect(params.engine, folder=folder / "work") as con:
-        observed = prepare_events(con, read_source(con, params, rejected_path=None), params, window).observed
+        observed = prepare_events(DuckDB(con), read_source(con, params, rejected_path=None), params, window).observed
         assert con.to_pandas(observed.filter(observed.event_type == "view").count()) == len(channels)
         kind = con.con.execute("select typeof(channel) from observed_events limit 1").fetchone()[0]
         counts = con.to_pandas(observed.group_by("channel").aggregate(events=observed.count()))

@@ -26,6 +26,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.profiles.seasonality import expected_shares_for_batch, expected_shares_for_profiles, full_season_mix
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.conftest import PARAMS
 
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
@@ -59,7 +60,7 @@ def profiles_with_expected(
     params = load_params(PARAMS, [f"as_of={AS_OF.isoformat()}", "source.customers=null", *paths, *more])
     with connect(params.engine, folder=folder / "work") as con:
         source = read_source(con, params, rejected_path=None)
-        profiles = build_profiles(con, source, params, columns=columns)
+        profiles = build_profiles(DuckDB(con), source, params, columns=columns)
         window = ObservationWindow(AS_OF, params.history_days)
         mix = full_season_mix(source, profiles.shop.spec, params, window)
         assert profiles.event_evidence is not None

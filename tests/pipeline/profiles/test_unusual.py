@@ -19,6 +19,7 @@ from pipeline.profiles.unusual import FILE, find_unusual, set_apart
 from pipeline.segmentation.cluster import cluster
 from pipeline.segmentation.describe import describe_segments
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.pipeline.conftest import ADDED
 
 
@@ -43,8 +44,8 @@ def segments(params: Params, shop: Path, *, action: str) -> Outcome:
     )
     folder = params.path(params.outputs.folder)
     with connect(params.engine, folder=folder) as con:
-        source, params, warnings = set_apart(con, read_source(con, params, rejected_path=None), params, folder)
-        profiles, facet = build_profiles(con, source, params), facets_of(params)[0]
+        source, params, warnings = set_apart(DuckDB(con), read_source(con, params, rejected_path=None), params, folder)
+        profiles, facet = build_profiles(DuckDB(con), source, params), facets_of(params)[0]
         found = describe_segments(profiles, cluster(profiles, params, facet), params, facet, seasonal_lift=None)
     groups = profiles.table.net_spend.groupby(found.segment_ids)
     spend = groups.mean()[groups.size() >= params.naming.min_group]  # exact, unlike the figures of segments
@@ -99,7 +100,7 @@ def test_check_reports_shares_and_writes_the_ids_to_a_private_file(
 def test_given_limits_replace_those_of_the_log(params: Callable[..., Params]) -> None:
     own = params("outliers.limits={order_count: 20}")
     with connect(own.engine, folder=own.path(own.outputs.folder)) as con:
-        unusual = find_unusual(con, read_source(con, own, rejected_path=None), own)
+        unusual = find_unusual(DuckDB(con), read_source(con, own, rejected_path=None), own)
     assert unusual.limits["order_count"] == 20.0
     assert set(unusual.table.reasons) == {"order_count"}
     assert (unusual.table.order_count > 20).all()

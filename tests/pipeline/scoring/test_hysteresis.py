@@ -12,6 +12,7 @@ import pytest
 
 from models.scorer import facet_column
 from pipeline.scoring.hysteresis import keep_previous_near_borders, previous_scores, rows_of
+from pipeline.stores.engines.duckdb import DuckDB
 
 PREFIXES = [""]
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
@@ -102,11 +103,11 @@ def test_each_facet_is_held_on_its_own() -> None:
 
 def test_scores_of_another_model_or_a_later_date_or_damaged_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "scores.parquet"
-    con = ibis.duckdb.connect()
+    engine = DuckDB(ibis.duckdb.connect())
 
     def found(*, model_uri: str = "models:/kindred/1", as_of: datetime = AS_OF, at: Path = path) -> list[str] | None:
-        scores = previous_scores(con, at, PREFIXES, model_uri=model_uri, as_of=as_of)
-        return None if scores is None else con.to_pyarrow(scores.order_by("customer_id"))["segment_id"].to_pylist()
+        scores = previous_scores(engine, at, PREFIXES, model_uri=model_uri, as_of=as_of)
+        return None if scores is None else scores.order_by("customer_id").to_pyarrow()["segment_id"].to_pylist()
 
     assert found() is None
     written = previous(["a", "b", "a", "a"])
@@ -134,5 +135,5 @@ def test_scores_with_a_damaged_column_are_ignored(tmp_path: Path) -> None:
     column = pq.read_metadata(path).row_group(0).column(2)
     start = column.dictionary_page_offset or column.data_page_offset
     path.write_bytes(text[:start] + bytes(column.total_compressed_size) + text[start + column.total_compressed_size :])
-    con = ibis.duckdb.connect()
-    assert previous_scores(con, path, PREFIXES, model_uri="models:/kindred/1", as_of=AS_OF) is None
+    engine = DuckDB(ibis.duckdb.connect())
+    assert previous_scores(engine, path, PREFIXES, model_uri="models:/kindred/1", as_of=AS_OF) is None

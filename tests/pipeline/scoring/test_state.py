@@ -33,6 +33,7 @@ from pipeline.scoring.state import FOLDER
 from pipeline.scoring.state_manifest import MANIFEST
 from pipeline.stores import files
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.pipeline.conftest import params_in
 
 START = datetime(2025, 1, 1)
@@ -172,7 +173,7 @@ class Night:
         params = self.at(as_of)
         with connect(params.engine, folder=self.folder) as con:
             source = read_source(con, params, rejected_path=None)
-            profiles = build_profiles(con, source, params, shop=self.shop, columns=ALL_COLUMNS)
+            profiles = build_profiles(DuckDB(con), source, params, shop=self.shop, columns=ALL_COLUMNS)
             window = ObservationWindow(params.as_of, HISTORY_DAYS)
             mix = full_season_mix(source, profiles.shop.spec, params, window)
         return NightResult(profiles, mix)
@@ -197,7 +198,7 @@ class Night:
                 rejected_path=None,
                 progress=SILENT,
             )
-            table = fetch_profiles(con, result.measures, trained, columns=columns)
+            table = fetch_profiles(DuckDB(con), result.measures, trained, columns=columns)
             if save:
                 result.commit()
             profiles = Profiles(table, self.shop, result.measures.new_categories, result.measures.query_counts)

@@ -33,6 +33,7 @@ from pipeline.segmentation.describe import describe_segments, name_clusters
 from pipeline.segmentation.predictive_validity import CutoffData
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.run_metrics import describe_metric
 from tests.pipeline.conftest import params_in
 
@@ -179,7 +180,9 @@ def test_a_sweep_prints_a_line_per_candidate(params: Callable[..., Params]) -> N
 
 def profiles_of(params: Params) -> Profiles:
     with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
-        return replace(build_profiles(con, read_source(con, params, rejected_path=None), params), event_evidence=None)
+        return replace(
+            build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params), event_evidence=None
+        )
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from pipeline.scoring.score_table import APPENDED_COLUMNS, FROM_PROFILE, score_t
 from pipeline.segmentation.expected_values import fit_expected_values, past_outcomes
 from pipeline.segmentation.predictive_validity import CutoffData, build_cutoffs
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.model_registry import LoadedModel
 from tests.pipeline.conftest import params_in
 
@@ -33,7 +34,7 @@ def cutoffs(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> list[Cutoff
     params = params_in(tmp_path_factory.mktemp("cutoffs"), shop, *SETTINGS)
     with connect(params.engine, folder=params.path(params.outputs.folder)) as con:
         source = read_source(con, params, rejected_path=None)
-        return build_cutoffs(con, source, params, last_only=False, progress=SILENT)[0]
+        return build_cutoffs(DuckDB(con), source, params, last_only=False, progress=SILENT)[0]
 
 
 def with_buyers(cutoff: CutoffData, count: int) -> CutoffData:

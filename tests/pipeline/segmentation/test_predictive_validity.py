@@ -28,6 +28,7 @@ from pipeline.segmentation.predictive_validity import (
 )
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
+from pipeline.stores.engines.duckdb import DuckDB
 from tests.pipeline.conftest import params_in
 
 SMALL = ("quality.validity=true", "backtest.bootstrap_resamples=20", "quality.ceiling_customers=800")
@@ -41,7 +42,7 @@ def cutoff_data(params: Params, *, last_only: bool = True, until_cutoff: bool = 
             source = replace(
                 source, events=source.events.filter(source.events.occurred_at < cutoff.replace(tzinfo=None))
             )
-        return build_cutoffs(con, source, params, last_only=last_only, progress=SILENT)[0]
+        return build_cutoffs(DuckDB(con), source, params, last_only=last_only, progress=SILENT)[0]
 
 
 @pytest.fixture(scope="module")

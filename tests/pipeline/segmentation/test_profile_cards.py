@@ -26,6 +26,7 @@ from pipeline.segmentation.descriptions.card_tables import (
     customers_in_audiences,
 )
 from pipeline.segmentation.profile_cards import build_cards
+from pipeline.stores.engines.duckdb import DuckDB
 
 PARAMS = load_params(Path(__file__).parents[3] / "params.yaml")
 
@@ -103,7 +104,7 @@ def test_a_missing_customers_table_removes_only_the_attributes_from_cards(params
     folder.mkdir(parents=True, exist_ok=True)
     with connect(config.engine, folder=folder) as con:
         source = read_source(con, config, rejected_path=folder / "rejected.parquet")
-        profiles = build_profiles(con, source, config)
+        profiles = build_profiles(DuckDB(con), source, config)
         segments = describe_segments(profiles, cluster(profiles, config, facet), config, facet, seasonal_lift=None)
         # Nearly all customers of one segment live in a city where only half of the others live.
         first = segments.rows[0].segment_id

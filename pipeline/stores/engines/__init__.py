@@ -1,0 +1,1 @@
+"""Engines: what runs the expressions of `features` and keeps the tables between two steps."""
