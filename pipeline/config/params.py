@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from babel.numbers import is_currency
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.config.errors import ParamsError
 from pipeline.config.redaction import HIDDEN, redact_values
 from pipeline.config.sections.audiences import AudienceParams, ContactsTable
 from pipeline.config.sections.drift import DriftParams
+from pipeline.config.sections.engine import EngineParams
 from pipeline.config.sections.outliers import OutlierParams
 from pipeline.config.sections.outputs import OutputsParams
 from pipeline.config.sections.profiles import (
@@ -55,23 +56,6 @@ NOT_IN_MODEL_NAMES = "/\\:@%'\"`"
 AS_OF_FORM = "expected a date and time with an offset, such as {}T00:00:00Z"
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 """Of as_of: the log's years before it and the horizons after it are within what times in nanoseconds can hold."""
-
-
-class EngineParams(Section):
-    """The database engine."""
-
-    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
-    threads: Annotated[int, Field(ge=0)]
-    temp_directory: str | None
-    max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
-    # Not part of the digest: they change no result.
-    allowed_folders: Annotated[tuple[str, ...], Field(exclude=True)] = ()
-    _params_folder: Path = PrivateAttr(default=Path())
-
-    @property
-    def temp_folder(self) -> Path | None:
-        """``temp_directory``, relative to the folder of params.yaml."""
-        return None if self.temp_directory is None else self._params_folder / self.temp_directory
 
 
 class ScoreParams(Section):

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.errors import UserError
-from pipeline.config.params import EngineParams
+from pipeline.config.sections.engine import EngineParams
 from pipeline.stores.databases.sql import literal
 from pipeline.stores.local.work_folders import work_folder
 

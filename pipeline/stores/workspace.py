@@ -88,8 +88,25 @@ def workspace(params: Params, *, out: Path | None = None) -> Iterator[Workspace]
 
 @contextmanager
 def open_engine(con: Backend, params: Params) -> Iterator[Engine]:
-    """The engine of ``engine.kind``, with ``con`` as the database that reads files."""
-    yield DuckDB(con)
+    """The engine of ``engine.kind``, with ``con`` as the database that reads files.
+
+    Raises
+    ------
+    EngineError
+        The engine is not installed, or cannot start.
+    """
+    if params.engine.kind == "duckdb":
+        yield DuckDB(con)
+        return
+    try:
+        from pipeline.stores.engines.spark import connect_spark
+    except ModuleNotFoundError:
+        raise EngineError(
+            "engine.kind: expected the package pyspark for spark, which is not installed. Install it with `pip install "
+            "-e '.[spark]'` in the folder of Kindred, or set engine.kind to duckdb."
+        ) from None
+    with connect_spark(con, params.engine, folder=params.path(params.outputs.folder)) as engine:
+        yield engine
 
 
 @contextmanager

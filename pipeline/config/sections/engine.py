@@ -1,0 +1,42 @@
+"""The engine that computes profiles, and the memory and folders it may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr
+
+from pipeline.config.types import Section
+
+
+class SparkParams(Section):
+    """Apache Spark, where one machine is not enough."""
+
+    master: str = "local[*]"
+    conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    scratch: str | None = None
+
+
+class EngineParams(Section):
+    """The engine."""
+
+    memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
+    threads: Annotated[int, Field(ge=0)]
+    temp_directory: str | None
+    max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
+    # Not part of the digest: they change no result.
+    kind: Annotated[Literal["duckdb", "spark"], Field(exclude=True)] = "duckdb"
+    spark: Annotated[SparkParams, Field(exclude=True)] = SparkParams()
+    allowed_folders: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    _params_folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def temp_folder(self) -> Path | None:
+        """``temp_directory``, relative to the folder of params.yaml."""
+        return None if self.temp_directory is None else self._params_folder / self.temp_directory
+
+    @property
+    def scratch_folder(self) -> Path | None:
+        """``spark.scratch``, relative to the folder of params.yaml."""
+        return None if self.spark.scratch is None else self._params_folder / self.spark.scratch

@@ -1,0 +1,205 @@
+"""Apache Spark as the engine, where one machine is not enough. Tables are folders of Parquet files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as sql
+
+from pipeline.config.sections.engine import EngineParams
+from pipeline.stores.database import BATCH_ROWS, EngineError
+from pipeline.stores.engines.spark_dialect import SparkBackend
+from pipeline.stores.local.work_folders import work_folder
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+FIXED_CONF = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+"""Settings of Spark that results depend on."""
+DEFAULT_CONF = {
+    "spark.app.name": "kindred",
+    "spark.log.level": "ERROR",
+    "spark.ui.showConsoleProgress": "false",
+}
+"""Settings that engine.spark.conf may change."""
+PLACE_BITS = 33
+"""Of Spark's monotonically_increasing_id: the lower bits count the rows of a part, those above them the parts."""
+
+
+@dataclass(frozen=True)
+class Spark:
+    """`Engine` on a cluster.
+
+    Attributes
+    ----------
+    con : Backend
+        DuckDB on the driver.
+    backend : SparkBackend
+        Ibis on the cluster.
+    scratch : Path
+        Folder of the tables, which this machine and all workers can read and write.
+    """
+
+    con: Backend
+    backend: SparkBackend
+    scratch: Path
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _folders: dict[str, Path] = field(default_factory=dict)
+
+    def materialise(
+        self, expression: ir.Table, name: str, *, codes: Mapping[str, Sequence[str]] | None = None
+    ) -> ir.Table:
+        """A Parquet folder, which has codes of its own, and a temporary view of it."""
+        return self._save(self.backend.frame(expression), name)
+
+    def view(self, expression: ir.Table, name: str) -> ir.Table:
+        """A temporary view."""
+        self.backend.frame(expression).createOrReplaceTempView(name)
+        return self.table(name)
+
+    def table(self, name: str) -> ir.Table:
+        """The view of a table, or another one."""
+        table: ir.Table = self.backend.table(name)
+        return table
+
+    def upload(self, rows: pa.Table, name: str) -> ir.Table:
+        """A Parquet folder of one file."""
+        folder = self._new_folder(name)
+        folder.mkdir()
+        pq.write_table(rows, folder / "rows.parquet")
+        return self._replace(folder, name)
+
+    def numbered(self, expression: ir.Table, name: str, *, order_by: str, number: str) -> ir.Table:
+        """The rows are sorted in parts, and each part's numbers begin where those of the part before it end."""
+        rows = self.backend.frame(expression).orderBy(order_by).withColumn(number, sql.monotonically_increasing_id())
+        ordered = self.backend.frame(self._save(rows, f"{name}_in_order"))
+        part = sql.shiftright(number, PLACE_BITS)
+        counts = ordered.groupBy(part.alias("part")).count().orderBy("part").collect()
+        firsts = itertools.accumulate((row["count"] for row in counts), initial=0)
+        shifts: list[Column] = []
+        for row, first in zip(counts, firsts, strict=False):
+            shifts += [sql.lit(row["part"]), sql.lit(first - (row["part"] << PLACE_BITS))]
+        shift = sql.create_map(*shifts)[part] if shifts else sql.lit(0)
+        table = self._save(ordered.withColumn(number, sql.col(number) + shift), name)
+        self.drop(f"{name}_in_order")
+        return table
+
+    def drop(self, name: str) -> None:
+        """Drop the view and delete its folder."""
+        self.backend.session.catalog.dropTempView(name)
+        shutil.rmtree(self._folders.pop(name), ignore_errors=True)
+
+    def batches(self, expression: ir.Table) -> Iterator[pa.RecordBatch]:
+        """Written by all workers, and read here file by file."""
+        folder = self._new_folder("batches")
+        self.backend.frame(expression).write.parquet(str(folder))
+        schema = expression.schema().to_pyarrow()
+        yield pa.RecordBatch.from_pylist([], schema)
+        for file in sorted(folder.glob("*.parquet")):
+            for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS):
+                yield batch.cast(schema)
+            file.unlink()
+
+    def leave_room(self, byte_count: float) -> None:
+        """Spark's memory is not that of this process."""
+
+    def _save(self, frame: DataFrame, name: str) -> ir.Table:
+        folder = self._new_folder(name)
+        frame.write.parquet(str(folder))
+        return self._replace(folder, name)
+
+    def _new_folder(self, name: str) -> Path:
+        return self.scratch / f"{name}-{next(self._numbers)}"
+
+    def _replace(self, folder: Path, name: str) -> ir.Table:
+        self.backend.session.read.parquet(str(folder)).createOrReplaceTempView(name)
+        before, self._folders[name] = self._folders.get(name), folder
+        if before is not None:
+            shutil.rmtree(before, ignore_errors=True)
+        return self.table(name)
+
+
+@contextmanager
+def connect_spark(con: Backend, params: EngineParams, *, folder: Path) -> Iterator[Spark]:
+    """A session of Spark with a scratch folder, which is deleted at the end.
+
+    Parameters
+    ----------
+    con : Backend
+        DuckDB on this machine.
+    folder : Path
+        Folder for tables, unless ``engine.spark.scratch`` names another.
+
+    Raises
+    ------
+    EngineError
+        Java is missing, the folder cannot be used, or Spark cannot start or stops.
+    """
+    place = (params.scratch_folder or folder).resolve()
+    _require_java()
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(work_folder(place))
+        except OSError as error:
+            raise EngineError(
+                f"expected a writable folder for tables of Spark at {place}. {error.strerror}. Name one that this "
+                "machine and all workers share in engine.spark.scratch."
+            ) from None
+        try:
+            session = _start(params)
+            stack.callback(session.stop)
+            yield Spark(con, _connect(session), scratch)
+        except (PySparkException, Py4JError) as error:
+            raise _engine_error(error, params) from error
+
+
+def _start(params: EngineParams) -> SparkSession:
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise workers take the first python of PATH
+    builder = SparkSession.builder.master(params.spark.master)
+    for name, value in (DEFAULT_CONF | params.spark.conf | FIXED_CONF).items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def _connect(session: SparkSession) -> SparkBackend:
+    SparkBackend.register_options()  # as Ibis does where it finds a backend itself
+    backend = SparkBackend()
+    backend.do_connect(session)
+    return backend
+
+
+def _require_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    if not (Path(home, "bin", "java").exists() if home else shutil.which("java")):
+        raise EngineError(
+            "engine.kind: expected Java 17 or later for spark, found none. Install it, such as by `apt-get install "
+            "openjdk-17-jre-headless`, and set JAVA_HOME to its folder; or set engine.kind to duckdb."
+        )
+
+
+def _engine_error(error: Exception, params: EngineParams) -> EngineError:
+    """Says what failed, without the message of Spark, which may quote values of the log."""
+    condition = None
+    with suppress(Exception):  # it asks the process that may have stopped
+        condition = error.getCondition() if isinstance(error, PySparkException) else None
+    return EngineError(
+        f"engine.kind: Spark at {params.spark.master} stopped with {condition or type(error).__name__}. Its log "
+        "says more (engine.spark.conf: {spark.log.level: INFO}). Change engine.spark, or set engine.kind to duckdb."
+    )
