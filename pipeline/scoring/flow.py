@@ -24,6 +24,7 @@ from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
 from pipeline.stores.engines.engine import Engine
 from pipeline.stores.mlflow_runs import RunStore
+from pipeline.stores.model_files import LoadedModel
 from pipeline.stores.workspace import confined_database, open_engine
 
 
@@ -112,7 +113,7 @@ def flows(
     ], None
 
 
-def _assign(engine: Engine, source: Source, params: Params, model: model_registry.LoadedModel) -> pd.DataFrame:
+def _assign(engine: Engine, source: Source, params: Params, model: LoadedModel) -> pd.DataFrame:
     """customer_id x facet: segment_id, from profiles with the model's own columns and weights."""
     shop, trained = load_shop(model.shop_folder, params.folder)
     as_trained = trained.model_copy(update={"as_of": params.as_of})

@@ -28,7 +28,7 @@ from pipeline.profiles.vectors import with_dense_columns
 from pipeline.scoring.hysteresis import AS_OF, columns_to_keep, keep_previous_near_borders
 from pipeline.stores.database import batches
 from pipeline.stores.engines.engine import Engine
-from pipeline.stores.model_registry import LoadedModel
+from pipeline.stores.model_files import LoadedModel
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend

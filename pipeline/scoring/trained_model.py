@@ -10,7 +10,7 @@ from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.profiles.shop import Shop, load_shop
 from pipeline.stores import mlflow_runs, model_registry
-from pipeline.stores.model_registry import LoadedModel
+from pipeline.stores.model_files import LoadedModel
 from pipeline.stores.store_errors import TrackingError
 from pipeline.stores.workspace import Workspace
 

@@ -1,4 +1,4 @@
-"""The files of a registered model: hashed when it is logged, and checked before any of them is loaded."""
+"""The files of a registered model: hashed when it is logged, checked before any of them is loaded, and loaded."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import hashlib
 import logging
 import re
 import shutil
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.model_checks import problems
 from models.scorer import read_model
 from pipeline.stores import files
+from pipeline.stores.local.work_folders import temporary_folder
 from pipeline.stores.mlflow_runs import RunStore
 from pipeline.stores.store_errors import TrackingError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MODEL_FOLDER, SHOP_FOLDER = "segmentation", "shop"
 DIGEST = "model.sha256"
@@ -22,6 +30,91 @@ DOWNLOAD_NOTE = "registered_model_meta"
 """A file that MLflow adds to a model that it downloads by its registered name."""
 URIS = re.compile(r"models:/[^/@%'\"\\]+(@[\w-]+|/\d+|/latest)|runs:/\w+/model")
 log = logging.getLogger("kindred")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A registered or logged model, on disk as long as this object exists. Pickled, it holds its files.
+
+    Attributes
+    ----------
+    uri : str
+        With a version number, never an alias.
+    columns : list of str
+        Profile columns that the model reads.
+    segment_names : dict
+        segment_id -> name, for all facets, as trained.
+    predict : callable
+        Profile rows (DataFrame) -> segment columns of the scores.
+    folder : Path
+    """
+
+    uri: str
+    run_id: str
+    columns: list[str]
+    segment_names: dict[str, str]
+    predict: Callable[[pd.DataFrame], pd.DataFrame]
+    folder: Path
+
+    @property
+    def shop_folder(self) -> Path:
+        """What was learned about the shop."""
+        return self.folder / "artifacts" / SHOP_FOLDER
+
+    def __reduce__(self) -> tuple[Callable[..., LoadedModel], tuple[str, dict[str, bytes]]]:
+        """Other processes, which may run on other machines, open a copy of the files."""
+        paths = [path for path in self.folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        return _unpack, (self.uri, {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in paths})
+
+
+def _unpack(uri: str, contents: dict[str, bytes]) -> LoadedModel:
+    def write(place: Path) -> LoadedModel:
+        for name, content in contents.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(content)
+        return open_model(place, uri)
+
+    return in_temporary_folder(write)
+
+
+def in_temporary_folder(load: Callable[[Path], LoadedModel]) -> LoadedModel:
+    """The model that ``load`` reads in a new folder, which is deleted with the model."""
+    with ExitStack() as stack:
+        loaded = load(stack.enter_context(temporary_folder()))
+        weakref.finalize(loaded, stack.pop_all().close)
+    return loaded
+
+
+def open_model(folder: Path, uri: str) -> LoadedModel:
+    """The model whose files, already checked by `download`, are in ``folder``."""
+    from mlflow import pyfunc
+    from mlflow.exceptions import MlflowException
+
+    model = pyfunc.load_model(str(folder), suppress_warnings=True)
+    scorer = model.unwrap_python_model()
+    columns = model.metadata.get_input_schema().input_names()
+
+    def predict(profile: pd.DataFrame) -> pd.DataFrame:
+        try:
+            # Checked on a table without rows, since MLflow copies the rows it checks.
+            model.predict(profile.head(0))
+            is_complete = set(columns) <= set(profile)  # columns may be null, but ours are all there
+        except MlflowException:
+            is_complete = False
+        if not is_complete:
+            raise TrackingError(
+                f"{uri}: expected profiles with the columns and types that the model was trained on. Train again, or "
+                "score with the version that trained it."
+            )
+        predicted: pd.DataFrame = scorer.predict(None, profile)
+        return predicted
+
+    return LoadedModel(uri, model.metadata.run_id, columns, _segment_names(scorer.model), predict, folder)
+
+
+def _segment_names(model: Mapping[str, Any]) -> dict[str, str]:
+    named = [item for facet in model["facets"] for item in (*facet["standing"].values(), *facet["segments"])]
+    return {item["segment_id"]: item["name"] for item in named if item["segment_id"] is not None}
 
 
 def folder_digest(folder: Path) -> str:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
-import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.config.params import Params
 from pipeline.stores.local.work_folders import temporary_folder
 from pipeline.stores.mlflow_runs import DESCRIPTION, RunStore, find_run
-from pipeline.stores.model_files import DIGEST, MODEL_FOLDER, SHOP_FOLDER, download, folder_digest, require_model_uri
+from pipeline.stores.model_files import (
+    DIGEST,
+    MODEL_FOLDER,
+    SHOP_FOLDER,
+    LoadedModel,
+    download,
+    folder_digest,
+    in_temporary_folder,
+    open_model,
+    require_model_uri,
+)
 from pipeline.stores.run_log import OpenRun
 from pipeline.stores.store_errors import TrackingError, first_line
 
@@ -36,32 +44,6 @@ Puts customers into segments: profile rows in, segment columns of the scores out
 the alias `champion`; `challenger` is the latest training. `kindred promote RUN` makes a version the champion. Tags that
 start with `name.` are names given by `kindred rename`.
 """
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A registered or logged model, on disk as long as this object exists.
-
-    Attributes
-    ----------
-    uri : str
-        With a version number, never an alias.
-    columns : list of str
-        Profile columns that the model reads.
-    segment_names : dict
-        segment_id -> name, for all facets, as trained.
-    predict : callable
-        Profile rows (DataFrame) -> segment columns of the scores.
-    shop_folder : Path
-        What was learned about the shop.
-    """
-
-    uri: str
-    run_id: str
-    columns: list[str]
-    segment_names: dict[str, str]
-    predict: Callable[[pd.DataFrame], pd.DataFrame]
-    shop_folder: Path
 
 
 def log_model(
@@ -160,57 +142,20 @@ def load_model(store: RunStore, uri: str) -> LoadedModel:
         There is no model at this URI, and the message lists the models there are; or its files were changed.
     """
     require_model_uri(uri)
-    with ExitStack() as stack:
-        place = stack.enter_context(temporary_folder())  # MLflow would not delete a download
-        loaded = _load(store, uri, place)
-        weakref.finalize(loaded, stack.pop_all().close)
-    return loaded
+    # MLflow would not delete a download.
+    return in_temporary_folder(lambda place: _load(store, uri, place))
 
 
 def _load(store: RunStore, uri: str, place: Path) -> LoadedModel:
-    from mlflow import pyfunc
     from mlflow.exceptions import MlflowException
 
     try:
         resolved = _with_version(store, uri)
-        folder = download(store, resolved, place)
-        model = pyfunc.load_model(str(folder), suppress_warnings=True)
+        return open_model(download(store, resolved, place), resolved)
     except (MlflowException, OSError) as error:
         raise TrackingError(
             f"{uri}: expected a model that Kindred trained. {first_line(error)} {_known_models(store)}"
         ) from None
-
-    scorer = model.unwrap_python_model()
-    columns = model.metadata.get_input_schema().input_names()
-
-    def predict(profile: pd.DataFrame) -> pd.DataFrame:
-        try:
-            # Checked on a table without rows, since MLflow copies the rows it checks.
-            model.predict(profile.head(0))
-            is_complete = set(columns) <= set(profile)  # columns may be null, but ours are all there
-        except MlflowException:
-            is_complete = False
-        if not is_complete:
-            raise TrackingError(
-                f"{uri}: expected profiles with the columns and types that the model was trained on. Train again, or "
-                "score with the version that trained it."
-            )
-        predicted: pd.DataFrame = scorer.predict(None, profile)
-        return predicted
-
-    return LoadedModel(
-        uri=resolved,
-        run_id=model.metadata.run_id,
-        columns=columns,
-        segment_names=_segment_names(scorer.model),
-        predict=predict,
-        shop_folder=folder / "artifacts" / SHOP_FOLDER,
-    )
-
-
-def _segment_names(model: Mapping[str, Any]) -> dict[str, str]:
-    named = [item for facet in model["facets"] for item in (*facet["standing"].values(), *facet["segments"])]
-    return {item["segment_id"]: item["name"] for item in named if item["segment_id"] is not None}
 
 
 def _with_version(store: RunStore, uri: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +20,13 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as sql
+from pyspark.sql.pandas.types import from_arrow_schema
+from threadpoolctl import threadpool_limits
 
 from pipeline.config.sections.engine import EngineParams
 from pipeline.stores.database import BATCH_ROWS, EngineError
 from pipeline.stores.engines.spark_dialect import SparkBackend
+from pipeline.stores.local.file_names import as_glob
 from pipeline.stores.local.work_folders import work_folder
 
 if TYPE_CHECKING:
@@ -117,6 +121,24 @@ class Spark:
                 yield batch.cast(schema)
             file.unlink()
 
+    def map_batches(self, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], name: str) -> ir.Table:
+        """By all workers, who write Parquet files that ``con`` reads."""
+        read = expression.schema().to_pyarrow()
+        written = work(pa.RecordBatch.from_pylist([], read)).schema
+        task = functools.partial(_map_task, work=work, read=read, written=written)
+        folder = self._new_folder(name)
+        frame = self.backend.frame(expression)
+        frame.mapInArrow(task, from_arrow_schema(written)).write.parquet(str(folder))
+        table: ir.Table = self.con.read_parquet(f"{as_glob(folder)}/*.parquet", table_name=name)
+        return table
+
+    def read_parquet(self, path: Path, name: str) -> ir.Table:
+        """A copy where all workers can read it."""
+        folder = self._new_folder(name)
+        folder.mkdir()
+        shutil.copy(path, folder)
+        return self._replace(folder, name)
+
     def leave_room(self, byte_count: float) -> None:
         """Spark's memory is not that of this process."""
 
@@ -134,6 +156,18 @@ class Spark:
         if before is not None:
             shutil.rmtree(before, ignore_errors=True)
         return self.table(name)
+
+
+def _map_task(
+    batches: Iterable[pa.RecordBatch],
+    work: Callable[[pa.RecordBatch], pa.Table],
+    read: pa.Schema,
+    written: pa.Schema,
+) -> Iterator[pa.RecordBatch]:
+    """The part of `Spark.map_batches` that runs in a worker."""
+    with threadpool_limits(limits=1):  # as many tasks run at once as there are cores
+        for batch in batches:
+            yield from work(batch.cast(read)).cast(written).to_batches()
 
 
 @contextmanager

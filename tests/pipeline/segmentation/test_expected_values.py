@@ -23,7 +23,7 @@ from pipeline.segmentation.expected_values import fit_expected_values, past_outc
 from pipeline.segmentation.predictive_validity import CutoffData, build_cutoffs
 from pipeline.stores.database import connect
 from pipeline.stores.engines.duckdb import DuckDB
-from pipeline.stores.model_registry import LoadedModel
+from pipeline.stores.model_files import LoadedModel
 from tests.pipeline.conftest import params_in
 
 SETTINGS = ("quality.validity=true", "backtest.cutoffs=2")
