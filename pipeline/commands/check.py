@@ -28,7 +28,7 @@ from pipeline.stores.workspace import workspace
 
 def check(params: Params, *, progress: Progress) -> str:
     """Read and check the source; returns the counts and warnings as text."""
-    with workspace(params) as session:
+    with workspace(params, uses_cluster=True) as session:
         progress("reading and checking")
         source = read_shop(session.con, params, rejected_path=session.folder / "rejected.parquet")
         params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)

@@ -113,13 +113,18 @@ def score(
         set. The old scores are left unchanged.
     """
     require_known_suffix(out, key="--out")
+    if update and params.engine.kind != "duckdb":
+        raise UserError(
+            "--update: expected engine.kind: duckdb, as the saved state is on this machine. Leave out --update, which "
+            "scores from the whole log, or set engine.kind to duckdb."
+        )
     files.require_not_read(out, source_files(params))
     # Scores at another place are a look at something else: their changes are no news of the shop.
     is_usual = out == params.path(params.outputs.scores)
     target = target_tables(params) if is_usual else None
     if target is not None:
         target.require_usable()
-    with workspace(params, out=out) as session:
+    with workspace(params, out=out, uses_cluster=True) as session:
         trained = open_model(session, model_uri)
         measured = _measure(session, trained, out, update=update, progress=progress)
         progress("scoring")

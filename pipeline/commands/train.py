@@ -26,6 +26,7 @@ from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.source import Source
 from pipeline.ingest.summaries import read_shop
 from pipeline.profiles.build import Profiles, build_profiles
+from pipeline.profiles.cutoffs import training_sample
 from pipeline.profiles.interest_fit import Backtest, fitted_params
 from pipeline.profiles.search_queries import counts_text
 from pipeline.profiles.unusual import set_apart
@@ -51,6 +52,7 @@ from pipeline.segmentation.profile_cards import add_cards
 from pipeline.segmentation.retention import add_retention
 from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, training_summary
 from pipeline.stores import mlflow_runs, model_registry
+from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.engines.engine import Engine
 from pipeline.stores.run_log import OpenRun, close_stale_runs, run_tags, start_run
 from pipeline.stores.workspace import workspace
@@ -104,9 +106,8 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
     require_proposer(params)
     given = params.redacted()
     # Matrix products are small here, and further threads of BLAS wait busily for the next one.
-    with threadpool_limits(limits=1, user_api="blas"), workspace(params) as session:
-        engine, folder = session.engine, session.folder
-        params, log = _read(engine, params, folder, sweep=sweep, progress=progress)
+    with threadpool_limits(limits=1, user_api="blas"), workspace(params, uses_cluster=True) as session:
+        params, log = _read(session.engine, params, session.folder, sweep=sweep, progress=progress)
         facets, facet_notes = _usable_facets(log, params)
         store = mlflow_runs.open_store(session.params, create=True)
         close_stale_runs(store)
@@ -117,7 +118,9 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
             ]
             params = with_facets(params, [item.facet for item in clustered_facets])
             progress("naming and describing")
-            findings = _describe(engine, log, clustered_facets, params, notes=facet_notes, progress=progress)
+            findings = _describe(
+                DuckDB(session.con), log, clustered_facets, params, notes=facet_notes, progress=progress
+            )
             is_fitted = log.backtest is not None and log.backtest.fitted.is_fitted
             actions = monday_actions(
                 session.con,
@@ -179,18 +182,28 @@ def _read(engine: Engine, params: Params, folder: Path, *, sweep: bool, progress
     _require_recent_events(source, params)
     params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
     source, params, unusual = set_apart(engine, source, params, folder)
+    source, engine = training_sample(engine, source, params), DuckDB(engine.con)
     params, backtest, note = fitted_params(engine, source, params, progress=progress)
     last_only = not any(needs_choice(facet, sweep=sweep) for facet in facets_of(params))
     past, cutoffs_note = build_cutoffs(engine, source, params, last_only=last_only, progress=progress)
     profiles = build_profiles(engine, source, params, progress=progress)
     notes = (
         *unusual,
+        _sample_note(source, params),
         *_data_warnings(engine, source, profiles, params),
         note,
         cutoffs_note,
         counts_text(profiles.query_counts),
     )
     return params, ReadLog(source, profiles, past, backtest, tuple(text for text in notes if text))
+
+
+def _sample_note(source: Source, params: Params) -> str:
+    count, known = params.sample_customers, source.summary.customer_count
+    if count is None or count >= known:
+        return ""
+    shown = rounded_count(known, params.naming.min_group)
+    return f"Trained on about {count:,} of {shown:,} customers (sample_customers); all figures are of these."
 
 
 def _usable_facets(log: ReadLog, params: Params) -> tuple[list[Facet], list[str]]:

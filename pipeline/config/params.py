@@ -105,6 +105,7 @@ class Params(Section):
     language: Language
     currency: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    sample_customers: Annotated[int, Field(ge=1)] | None = None
     source: SourceParams
     checks: ChecksParams
     sessions: SessionsParams

@@ -118,7 +118,8 @@ def _buys_auc(engine: Engine, source: Source, as_trained: Params, trained: Train
     cutoff = as_trained.as_of - timedelta(days=backtest.horizon_days)
     if cutoff < trained.params.as_of:
         return None
-    data = build_cutoff_data(engine, sample_of(source, as_trained), as_trained, cutoff, shop=trained.shop)
+    sample = sample_of(source, backtest.sample_customers)
+    data = build_cutoff_data(engine, sample, as_trained, cutoff, shop=trained.shop)
     bought = data.outcomes.bought
     if min(bought.sum(), (~bought).sum()) < backtest.min_buyers:
         return None

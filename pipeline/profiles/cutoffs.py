@@ -21,7 +21,7 @@ from pipeline.profiles.prepare_events import prepare_events, with_columns, with_
 from pipeline.profiles.search_queries import fit_queries, query_meanings, query_table
 from pipeline.stores.engines.engine import Engine
 
-HASH_BUCKETS = 1_000_003
+HASH_DIGITS = 8
 MIN_HISTORY_HORIZONS = 1
 
 
@@ -47,7 +47,7 @@ def first_event(source: Source, params: Params) -> datetime:
 def snapshot_at(engine: Engine, source: Source, params: Params, cutoff: datetime) -> tuple[Snapshot, Floats]:
     """Snapshot of a sample of customers at ``cutoff``, and their Adobe affinities (n_customers, n_categories)."""
     window = ObservationWindow(cutoff, params.history_days)
-    sampled = replace(sample_of(source, params), customers=None)
+    sampled = replace(sample_of(source, params.backtest.sample_customers), customers=None)
     prepared = prepare_events(engine, sampled, params, window)
     learned = fit_queries(prepared.observed, prepared.columns, len(prepared.cut.categories), params)
     queries = query_table(engine, query_meanings(prepared.observed, learned, params)[0])
@@ -90,15 +90,25 @@ def _matrix(customers: pd.Index, pairs: pd.DataFrame, values: Floats, shape: tup
     return matrix
 
 
-def sample_of(source: Source, params: Params) -> Source:
-    """The source limited to about ``backtest.sample_customers`` customers, the same at every cutoff."""
-    share = params.backtest.sample_customers / max(source.summary.customer_count, 1)
+def sample_of(source: Source, count: int | None) -> Source:
+    """The source limited to about ``count`` customers, the same ones at every cutoff and on every engine; None: all."""
+    share = 1.0 if count is None else count / max(source.summary.customer_count, 1)
     if share >= 1.0:
         return source
+    # Engines have hashes of their own, but one MD5. Its first digits are spread evenly.
+    bound = f"{int(share * 16**HASH_DIGITS):0{HASH_DIGITS}x}"
     events, customers = (
-        table
-        if table is None
-        else table.filter(table.customer_id.hash().abs() % HASH_BUCKETS < int(share * HASH_BUCKETS))
+        table if table is None else table.filter(table.customer_id.hexdigest("md5").substr(0, HASH_DIGITS) < bound)
         for table in (source.events, source.customers)
     )
     return replace(source, events=events, customers=customers)
+
+
+def training_sample(engine: Engine, source: Source, params: Params) -> Source:
+    """The source limited to about ``sample_customers`` customers, in tables of this machine."""
+    sample = sample_of(source, params.sample_customers)
+    events, products, customers = (
+        table if table is None else engine.here(table, f"training_{name}")
+        for name, table in (("events", sample.events), ("products", sample.products), ("customers", sample.customers))
+    )
+    return replace(sample, events=events, products=products, customers=customers)

@@ -22,10 +22,11 @@ from pipeline.ingest.source import Source, read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.profiles.shop import load_shop
 from pipeline.stores import model_registry
+from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.engines.engine import Engine
 from pipeline.stores.mlflow_runs import RunStore
 from pipeline.stores.model_files import LoadedModel
-from pipeline.stores.workspace import confined_database, open_engine
+from pipeline.stores.workspace import confined_database
 
 
 class Flow(TypedDict):
@@ -87,13 +88,13 @@ def flows(
     """
     try:
         models = [f"models:/{store.model_name}/{model_registry.version_of_run(store, run)[1]}" for run in runs]
-        with confined_database(params) as con, open_engine(con, params) as engine:
+        with confined_database(params) as con:
             progress("reading and checking")
             source = read_source(con, params, rejected_path=None)
             assigned = []
             for model in models:
                 progress(f"scoring with {model}")
-                assigned.append(_assign(engine, source, params, model_registry.load_model(store, model)))
+                assigned.append(_assign(DuckDB(con), source, params, model_registry.load_model(store, model)))
     except UserError as error:
         return [], str(error)
     min_group, min_jaccard = params.naming.min_group, params.identity.min_jaccard

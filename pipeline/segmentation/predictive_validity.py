@@ -149,7 +149,7 @@ def build_cutoffs(
         cutoffs = backtest_cutoffs(source, params)
     except UserError as error:
         return [], f"Predictive validity was not measured: {error}"
-    sample = sample_of(source, params)
+    sample = sample_of(source, params.backtest.sample_customers)
     # The log is read once for all cutoffs.
     sample = replace(sample, events=engine.materialise(sample.events, SAMPLED_EVENTS))
     used = cutoffs[-1:] if last_only else cutoffs

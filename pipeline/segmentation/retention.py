@@ -39,7 +39,7 @@ def add_retention(
     profiles at that time. ``retention`` is None if there is no cutoff, if the log was too short then, or if too few of
     the sample were in the segment, stayed or left. The tables of profiles in the open database are replaced.
     """
-    is_sample = sample_of(source, params) is not source
+    is_sample = sample_of(source, params.backtest.sample_customers) is not source
     then = None
     if cutoffs and _has_comparable_window(source, cutoffs[-1].cutoff, params):
         then = profiles_at(engine, source, cutoffs[-1].cutoff, profiles.shop, params)
@@ -76,7 +76,7 @@ def _has_comparable_window(source: Source, cutoff: datetime, params: Params) -> 
 
 def profiles_at(engine: Engine, source: Source, cutoff: datetime, shop: Shop, params: Params) -> pd.DataFrame:
     """Profiles of the sampled customers as they were at ``cutoff``."""
-    sample = replace(sample_of(source, params), events=engine.table(SAMPLED_EVENTS))
+    sample = replace(sample_of(source, params.backtest.sample_customers), events=engine.table(SAMPLED_EVENTS))
     columns = {"customer_id", IS_UNUSUAL, *input_columns(shop.spec.columns())}
     then = params.model_copy(update={"as_of": cutoff})
     return build_profiles(engine, sample, then, shop=shop, columns=columns).table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,13 +62,15 @@ class Workspace:
 
 
 @contextmanager
-def workspace(params: Params, *, out: Path | None = None) -> Iterator[Workspace]:
+def workspace(params: Params, *, out: Path | None = None, uses_cluster: bool = False) -> Iterator[Workspace]:
     """Lock the outputs folder and connect to a new database, confined to the folders of ``params``.
 
     Parameters
     ----------
     out : Path, optional
         A file elsewhere that the command writes.
+    uses_cluster : bool
+        Whether the command works with ``engine.kind``. Others work on this machine.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def workspace(params: Params, *, out: Path | None = None) -> Iterator[Workspace]
     with (
         files.lock(folder),
         confined_database(params, out=out) as con,
-        open_engine(con, params) as engine,
+        open_engine(con, params) if uses_cluster else nullcontext(DuckDB(con)) as engine,
     ):
         yield Workspace(params, engine)
 
@@ -165,6 +167,8 @@ def _allowed(params: Params, out: Path | None) -> Iterator[str]:
     yield str(params.path(params.outputs.folder))
     for file in (params.path(params.outputs.scores), *([out] if out else [])):
         yield str(file.resolve().parent)
+    if params.engine.scratch_folder is not None:
+        yield str(params.engine.scratch_folder.resolve())
     for text in params.engine.allowed_folders:
         yield text if "://" in text else str(params.path(text))
     for place in _places(params):

@@ -121,16 +121,16 @@ class Spark:
                 yield batch.cast(schema)
             file.unlink()
 
+    def here(self, expression: ir.Table, name: str) -> ir.Table:
+        """Parquet files that ``con`` reads."""
+        return self._save_here(self.backend.frame(expression), name)
+
     def map_batches(self, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], name: str) -> ir.Table:
-        """By all workers, who write Parquet files that ``con`` reads."""
+        """By all workers; ``con`` reads what they write."""
         read = expression.schema().to_pyarrow()
         written = work(pa.RecordBatch.from_pylist([], read)).schema
         task = functools.partial(_map_task, work=work, read=read, written=written)
-        folder = self._new_folder(name)
-        frame = self.backend.frame(expression)
-        frame.mapInArrow(task, from_arrow_schema(written)).write.parquet(str(folder))
-        table: ir.Table = self.con.read_parquet(f"{as_glob(folder)}/*.parquet", table_name=name)
-        return table
+        return self._save_here(self.backend.frame(expression).mapInArrow(task, from_arrow_schema(written)), name)
 
     def read_parquet(self, path: Path, name: str) -> ir.Table:
         """A copy where all workers can read it."""
@@ -146,6 +146,12 @@ class Spark:
         folder = self._new_folder(name)
         frame.write.parquet(str(folder))
         return self._replace(folder, name)
+
+    def _save_here(self, frame: DataFrame, name: str) -> ir.Table:
+        folder = self._new_folder(name)
+        frame.write.parquet(str(folder))
+        table: ir.Table = self.con.read_parquet(f"{as_glob(folder)}/*.parquet", table_name=name)
+        return table
 
     def _new_folder(self, name: str) -> Path:
         return self.scratch / f"{name}-{next(self._numbers)}"
