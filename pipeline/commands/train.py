@@ -38,7 +38,7 @@ from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.candidates.search_space import needs_choice
 from pipeline.segmentation.choose import candidates_text, choose_and_fit
 from pipeline.segmentation.cluster import cluster, clustered
-from pipeline.segmentation.data_requirements import is_short, not_clustered_note, require_enough
+from pipeline.segmentation.data_requirements import is_short, not_clustered_note, require_enough, sample_note
 from pipeline.segmentation.describe import Segments, describe_segments, seasonal_lifts
 from pipeline.segmentation.expected_values import fit_expected_values
 from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
@@ -189,21 +189,13 @@ def _read(engine: Engine, params: Params, folder: Path, *, sweep: bool, progress
     profiles = build_profiles(engine, source, params, progress=progress)
     notes = (
         *unusual,
-        _sample_note(source, params),
+        sample_note(source, params),
         *_data_warnings(engine, source, profiles, params),
         note,
         cutoffs_note,
         counts_text(profiles.query_counts),
     )
     return params, ReadLog(source, profiles, past, backtest, tuple(text for text in notes if text))
-
-
-def _sample_note(source: Source, params: Params) -> str:
-    count, known = params.sample_customers, source.summary.customer_count
-    if count is None or count >= known:
-        return ""
-    shown = rounded_count(known, params.naming.min_group)
-    return f"Trained on about {count:,} of {shown:,} customers (sample_customers); all figures are of these."
 
 
 def _usable_facets(log: ReadLog, params: Params) -> tuple[list[Facet], list[str]]:

@@ -106,3 +106,12 @@ def history_days(source: Source, params: Params) -> float:
     )
     window = ObservationWindow(params.as_of, params.history_days)
     return max(0.0, (min(last, window.end) - max(first, window.start)).total_seconds() / 86_400)
+
+
+def sample_note(source: Source, params: Params) -> str:
+    """A note that the training is limited to a sample; empty if all customers are in it."""
+    count, known = params.sample_customers, source.summary.customer_count
+    if count is None or count >= known:
+        return ""
+    shown = rounded_count(known, params.naming.min_group)
+    return f"Trained on about {count:,} of {shown:,} customers (sample_customers); all counts of segments are of these."
