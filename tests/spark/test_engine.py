@@ -26,7 +26,8 @@ def folders_of(params: Params) -> list[str]:
 
 def rows_of(engine: Engine, count: int) -> Table:
     names = [f"c{number * 7919 % count:05}" for number in range(count)]
-    return engine.upload(pa.table({"name": names, "place": range(count)}), "rows")
+    schema = pa.schema({"name": pa.string(), "place": pa.int64()})
+    return engine.upload(pa.table([names, range(count)], schema), "rows")
 
 
 def test_materialise_may_read_the_table_it_replaces(spark: Engine, params: Params) -> None:
@@ -114,6 +115,17 @@ def test_fractions_of_seconds_are_kept(spark: Engine) -> None:
     assert rows.to_pyarrow()["at"].to_pylist() == moment.to_pylist()
 
 
+def test_an_error_of_spark_shows_no_value(spark: Engine, params: Params) -> None:
+    from pipeline.stores.engines.spark import translate_errors
+
+    texts = spark.upload(pa.table({"text": ["ann@example.org"]}), "texts")
+    with pytest.raises(EngineError, match=r"CAST_INVALID_INPUT") as caught, translate_errors(params.engine):
+        texts.text.cast("int64").to_pyarrow()
+    assert "ann" not in str(caught.value) and "engine.kind" in str(caught.value)
+    with pytest.raises(KeyError), translate_errors(params.engine):
+        {}["another error"]
+
+
 def test_without_java_the_message_says_what_to_install(
     spark: Engine, params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -141,5 +153,5 @@ def test_an_unwritable_scratch_folder_names_the_parameter(spark: Engine, params:
 
 
 def test_the_command_line_does_not_import_spark() -> None:
-    code = "import sys, pipeline.cli, pipeline.commands.score; sys.exit('pyspark' in sys.modules)"
+    code = "import sys, pipeline.cli, pipeline.profiles.build; sys.exit('pyspark' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

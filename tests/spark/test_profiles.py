@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from features.events import ObservationWindow
@@ -136,6 +137,28 @@ def test_outcomes_after_a_cutoff(shop: Shop) -> None:
     require_same_fields(by_duckdb.outcomes, by_spark.outcomes)
     for name in ("counts", "shares", "seen"):
         np.testing.assert_array_equal(getattr(by_duckdb, name), getattr(by_spark, name))
+
+
+def test_profiles_of_summaries(shop: Shop) -> None:
+    """Of one row per customer in place of a log."""
+    rows = pa.table(
+        {
+            "customer_id": ["é", "a", "Z", "no orders"],
+            "recency_days": [0.5, 30.0, 400.0, None],
+            "order_count": [1.0, 12.0, 3.0, 0.0],
+            "spend": [19.99, 98_765_432.1, 1 / 3, 0.0],
+        }
+    )
+
+    def profiles(engine: Engine, source: Source) -> pd.DataFrame:
+        summaries = engine.upload(rows, "summaries")
+        without_events = replace(source, events=source.events.limit(0), products=None, summaries=summaries)
+        shop_of_summaries = replace(without_events, customers=summaries.select("customer_id"))
+        return build_profiles(engine, shop_of_summaries, shop.params).table
+
+    by_duckdb, by_spark = on_both(shop, profiles)
+    assert by_duckdb.customer_id.tolist() == ["Z", "a", "no orders", "é"]
+    require_same(by_duckdb, by_spark)
 
 
 def test_unusual_customers(shop: Shop) -> None:
