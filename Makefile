@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SPARK := .venv/.spark
 TESTS := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
 TRIES ?= 10
 
-.PHONY: demo test coverage test-fast lint types bench chaos sbom audit picture ui clean
+.PHONY: demo test coverage test-fast test-spark lint types bench chaos sbom audit picture ui clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements.txt pyproject.toml
@@ -25,17 +26,24 @@ demo: demo/shop/shop.json     ## simulate a shop, train, and score the customers
 	@$(BIN)/kindred train
 	@$(BIN)/kindred score --set as_of=2025-12-01T00:00:00Z
 
-test: $(READY)                ## run all tests
-	@$(TESTS)
+test: $(READY)                ## run all tests but those of Spark
+	@$(TESTS) -m 'not spark'
 
 coverage: $(READY)            ## run all tests; print the coverage in total and of files under 85%; takes twice as long
-	@$(TESTS) --cov --cov-report= --cov-fail-under=0
+	@$(TESTS) -m 'not spark' --cov --cov-report= --cov-fail-under=0
 	@$(BIN)/coverage report --sort=cover --fail-under=0 | awk 'NR <= 2 || /^TOTAL/ || $$NF + 0 < 85'
 	@$(BIN)/coverage report --format=total >/dev/null || \
 	  { echo 'Coverage is below fail_under of pyproject.toml. Test what the change added.'; exit 1; }
 
 test-fast: $(READY)           ## run the tests that need neither a simulated shop nor more than three seconds
-	@$(TESTS) -m 'not (slow or end_to_end or real)'
+	@$(TESTS) -m 'not (slow or end_to_end or real or spark)'
+
+$(SPARK): requirements-spark.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.txt
+	@touch $@
+
+test-spark: $(SPARK)          ## run the tests of Spark in one process; needs Java 17 or later
+	@$(BIN)/python -m pytest -q -m spark
 
 lint: $(READY)
 	@$(BIN)/ruff check .

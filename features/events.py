@@ -131,8 +131,8 @@ def hashed(text: dt.string) -> dt.uint64:  # type: ignore[empty-body, valid-type
     """Hash of a text or a null. Grouping and joining by it takes a third of the time.
 
     This is the engine's own hash. Ibis's own writes the hash out in binary digits and parses them to get a signed
-    number. A null used with it must be untyped, since Spark's numbers are all signed. On Spark a hash has 32 bits, so
-    it is unique within a customer but not across customers.
+    number. A null used with it must be untyped, since Spark's numbers are all signed. Hashes have 64 bits; engines have
+    different ones, so none is part of a result.
     """
 
 

@@ -40,10 +40,16 @@ settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whole runs and all tests that need a shop or a store, so that `make test-fast` leaves them out."""
+    """Mark whole runs, tests of Spark, and all tests that need a shop or a store, so that they can be left out."""
     for item in items:
         if "end_to_end" in item.path.parts:
             item.add_marker("end_to_end")
+        if "spark" in item.path.parts:
+            item.add_marker("spark")
+        if item.get_closest_marker("spark"):
+            item.add_marker(
+                pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
+            )  # those of Py4J
         if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 

@@ -54,7 +54,9 @@ def snapshot_at(engine: Engine, source: Source, params: Params, cutoff: datetime
     decays = (params.interests, params.interests.activity)
     kinds = tuple(kind for kind in EventType if any(decay.signal_weights.get(kind) for decay in decays))
     counted = signals.signal_counts(prepared.observed, queries, window=window, kinds=kinds)
-    rows = counted.order_by("customer_id", "column", "event_type", "age_bin").to_pyarrow().to_pandas()
+    rows = counted.to_pyarrow().to_pandas()
+    rows = rows.assign(kind=pd.Index([str(kind) for kind in kinds]).get_indexer(pd.Index(rows.event_type)))
+    rows = rows.sort_values(["customer_id", "column", "kind", "age_bin"], ignore_index=True)
     after = ObservationWindow(cutoff + timedelta(days=params.backtest.horizon_days), params.backtest.horizon_days)
     later = with_columns(with_customer_numbers(after.of(sampled.events), prepared.customers), sampled, prepared.columns)
     bought = signals.purchases_by_category(later).order_by("customer_id", "column").to_pyarrow().to_pandas()
@@ -67,7 +69,7 @@ def snapshot_at(engine: Engine, source: Source, params: Params, cutoff: datetime
     snapshot = Snapshot(
         customer=customers.get_indexer(pd.Index(rows.customer_id)).astype(np.int64),
         column=rows.column.to_numpy(np.int64),
-        kind=pd.Index([str(kind) for kind in kinds]).get_indexer(pd.Index(rows.event_type)).astype(np.int64),
+        kind=rows.kind.to_numpy(np.int64),
         event_count=rows.event_count.to_numpy(np.float64),
         mean_age_days=rows.mean_age_days.to_numpy(np.float64),
         min_age_days=rows.min_age_days.to_numpy(np.float64),

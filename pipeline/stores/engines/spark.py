@@ -202,12 +202,10 @@ def connect_spark(con: Backend, params: EngineParams, *, folder: Path) -> Iterat
                 f"expected a writable folder for tables of Spark at {place}. {error.strerror}. Name one that this "
                 "machine and all workers share in engine.spark.scratch."
             ) from None
-        try:
-            session = _start(params)
-            stack.callback(session.stop)
-            yield Spark(con, _connect(session), scratch)
-        except (PySparkException, Py4JError) as error:
-            raise _engine_error(error, params) from error
+        stack.enter_context(translate_errors(params))
+        session = _start(params)
+        stack.callback(session.stop)
+        yield Spark(con, _connect(session), scratch)
 
 
 def _start(params: EngineParams) -> SparkSession:
@@ -234,12 +232,22 @@ def _require_java() -> None:
         )
 
 
-def _engine_error(error: Exception, params: EngineParams) -> EngineError:
-    """Says what failed, without the message of Spark, which may quote values of the log."""
-    condition = None
-    with suppress(Exception):  # it asks the process that may have stopped
-        condition = error.getCondition() if isinstance(error, PySparkException) else None
-    return EngineError(
-        f"engine.kind: Spark at {params.spark.master} stopped with {condition or type(error).__name__}. Its log "
-        "says more (engine.spark.conf: {spark.log.level: INFO}). Change engine.spark, or set engine.kind to duckdb."
-    )
+@contextmanager
+def translate_errors(params: EngineParams) -> Iterator[None]:
+    """Say what failed in Spark without its own message, which may quote values of the log.
+
+    Raises
+    ------
+    EngineError
+        Spark cannot start, refused a query, or stopped.
+    """
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        condition = None
+        with suppress(Exception):  # it asks the process that may have stopped
+            condition = error.getCondition() if isinstance(error, PySparkException) else None
+        raise EngineError(
+            f"engine.kind: Spark at {params.spark.master} stopped with {condition or type(error).__name__}. Its log "
+            "says more (engine.spark.conf: {spark.log.level: INFO}). Change engine.spark, or set engine.kind to duckdb."
+        ) from None

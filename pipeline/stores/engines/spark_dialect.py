@@ -14,6 +14,9 @@ from ibis.backends.sql.compilers.pyspark import PySparkCompiler
 from pyspark.sql import DataFrame, SparkSession
 
 MICROSECONDS = "1000000.0"
+DECIMAL_SCALE = 9
+MAX_FIXED = "9000000000.0"
+"""Numbers whose multiples of 1e-9 fit into 64 bits."""
 BLANKS = "20090A0D0B0C"
 """Space, tab, line feed, carriage return, vertical tab and form feed, in hexadecimal."""
 
@@ -27,6 +30,16 @@ class SparkCompiler(PySparkCompiler):
         """Ibis takes whole seconds; DuckDB's epoch() is microseconds divided by a million."""
         micros = self.cast(self.f.anon.unix_micros(self.cast(arg, dt.timestamp)), dt.float64)
         return micros / self.cast(sge.convert(MICROSECONDS), dt.float64)
+
+    def visit_Cast(self, op: ops.Cast, *, arg: sge.Expression, to: dt.DataType) -> sge.Expression:
+        """Spark rounds the shortest digits of a number to a decimal; DuckDB rounds the number times a power of ten."""
+        plain = super().visit_Cast(op, arg=arg, to=to)
+        if not (op.arg.dtype.is_floating() and to.is_decimal() and to.scale == DECIMAL_SCALE):
+            return plain
+        billion = self.cast(sge.convert(f"{10**DECIMAL_SCALE}.0"), dt.float64)
+        steps = self.cast(self.cast(self.f.round(arg * billion), dt.int64), dt.Decimal(28, 0))
+        fixed = steps * self.cast(sge.convert(f"{10**-DECIMAL_SCALE:.9f}"), dt.Decimal(DECIMAL_SCALE, DECIMAL_SCALE))
+        return self.if_(self.f.abs(arg) < self.cast(sge.convert(MAX_FIXED), dt.float64), fixed, plain)
 
     def visit_CountStar(
         self, op: ops.CountStar, *, arg: sge.Expression, where: sge.Expression | None

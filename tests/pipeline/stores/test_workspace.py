@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 
@@ -133,3 +134,15 @@ def test_literal_names_that_look_like_globs_are_read_once(folder: Path) -> None:
         read_raw(session.con, params.source.events, params, name="raw_events", key="source.events")
         rows = session.con.con.execute("select customer_id from raw_events order by all").fetchall()
     assert rows == [("c0",), ("c1",), ("c2",)]
+
+
+def test_without_pyspark_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    for name in ("spark", "spark_dialect"):
+        monkeypatch.delitem(sys.modules, f"pipeline.stores.engines.{name}", raising=False)
+    params = load_params(PARAMS, [f"outputs.folder={tmp_path}", "engine.kind=spark"])
+    with (
+        pytest.raises(EngineError, match=r"pyspark .* `pip install -e '\.\[spark\]'` .* engine\.kind to duckdb"),
+        workspace(params),
+    ):
+        pass

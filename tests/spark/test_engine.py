@@ -1,0 +1,157 @@
+"""The face of the engine on Spark, and the messages where it cannot start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from ibis.expr.types import Table
+
+from pipeline.config.params import Params
+from pipeline.stores.database import EngineError, in_order
+from pipeline.stores.engines.duckdb import DuckDB
+from pipeline.stores.engines.engine import Engine
+from tests.spark.conftest import QUERIES
+
+
+def folders_of(params: Params) -> list[str]:
+    """Folders of tables in the scratch folder."""
+    return sorted(folder.name for folder in Path(str(params.engine.scratch_folder)).glob(".kindred-*/*-*"))
+
+
+def rows_of(engine: Engine, count: int) -> Table:
+    names = [f"c{number * 7919 % count:05}" for number in range(count)]
+    schema = pa.schema({"name": pa.string(), "place": pa.int64()})
+    return engine.upload(pa.table([names, range(count)], schema), "rows")
+
+
+def test_materialise_may_read_the_table_it_replaces(spark: Engine, params: Params) -> None:
+    first = spark.materialise(rows_of(spark, 10), "numbers")
+    second = spark.materialise(first.mutate(place=first.place + 1), "numbers")
+    assert second.place.sum().to_pyarrow().as_py() == 55
+    assert spark.table("numbers").count().execute() == 10
+    assert len([name for name in folders_of(params) if name.startswith("numbers-")]) == 1
+    spark.drop("numbers")
+    assert not [name for name in folders_of(params) if name.startswith("numbers-")]
+
+
+def test_a_view_is_computed_when_it_is_read(spark: Engine, params: Params) -> None:
+    before = folders_of(params)
+    view = spark.view(ibis.memtable({"x": [1, 2, 3]}), "seen")
+    assert view.x.max().to_pyarrow().as_py() == 3 and folders_of(params) == before
+
+
+@pytest.mark.parametrize("count", [0, 1, 5_000])
+def test_customers_have_the_numbers_of_duckdb(count: int, spark: Engine) -> None:
+    """Also where the sorted rows lie in several parts."""
+    local = DuckDB(spark.con)
+    by_spark, by_duckdb = (
+        engine.numbered(rows_of(engine, count), "named", order_by="name", number="number").to_pyarrow()
+        for engine in (spark, local)
+    )
+    assert by_spark.sort_by("name").equals(by_duckdb.sort_by("name").cast(by_spark.schema))
+    assert sorted(by_spark["number"].to_pylist()) == [*range(count)]
+
+
+def test_batches_hold_all_rows_and_always_the_columns(spark: Engine, params: Params) -> None:
+    rows, before = rows_of(spark, 1_000), folders_of(params)
+    frame = in_order(spark.batches(rows), order_by="name")
+    assert frame["name"].is_monotonic_increasing and len(frame) == 1_000
+    (empty,) = spark.batches(rows.filter(rows.place < 0))
+    assert empty.schema.names == ["name", "place"] and not empty.num_rows
+    assert not [name for name in set(folders_of(params)) - set(before) if list(Path(name).glob("*.parquet"))]
+
+
+def test_results_have_the_types_of_the_expression(spark: Engine) -> None:
+    table = ibis.memtable({"text": ["a", None], "number": [1, None]}, schema={"text": "string", "number": "int32"})
+    rows = spark.view(table, "typed")
+    assert rows.to_pyarrow().schema == pa.schema({"text": pa.string(), "number": pa.int32()})
+    assert rows.number.to_pyarrow().to_pylist() == [1, None]
+    assert rows.number.max().to_pyarrow() == pa.scalar(1, pa.int32())
+    assert rows.order_by("text").to_pandas().number.tolist()[-1] != rows.count().to_pandas()
+
+
+@pytest.mark.parametrize("text", [*QUERIES, " \t\n\r\v\f", "\u0085\u2003x\u2003", "ǅ ẞ K Å Ω", "ΑΣ Σ ΣΑ", ""])
+def test_texts_are_changed_as_by_duckdb(text: str, spark: Engine) -> None:
+    local = DuckDB(spark.con)
+    results = []
+    for engine in (local, spark):
+        texts = engine.upload(pa.table({"text": [text]}), "texts").text
+        changed = texts.strip(), texts.lower(), texts.substr(0, 3), texts.re_replace(r"[^\p{L}\p{M}\p{N}]+", " ")
+        results.append([value.to_pyarrow().to_pylist()[0] for value in changed])
+    assert results[0] == results[1]
+
+
+def test_numbers_are_computed_as_by_duckdb(spark: Engine) -> None:
+    """Money becomes decimals at ties and in large sums, halves are rounded up, and no condition is counted as null."""
+    values = [0.5, -0.5, 1212984.5058745926, 98_765_432.1 * 3, 1 / 3, 0.005, None, 8e9 + 0.1, -2125495.7326452904]
+    rows = pa.table({"x": pa.array(values, pa.float64()), "none": pa.nulls(len(values), pa.bool_())})
+    results = []
+    for engine in (DuckDB(spark.con), spark):
+        table = engine.upload(rows, "amounts")
+        money = table.x.cast("decimal(38, 9)")
+        found = table.aggregate(
+            total=money.sum().cast("float64"),
+            halves=table.x.round().cast("int64").sum(),
+            count=table.count(where=table.none),
+            quantile=table.x.quantile(0.99),
+        )
+        results.append(
+            (found.to_pyarrow().to_pylist(), pc.sort_indices(money.cast("float64").to_pyarrow()).to_pylist())
+        )
+        results[-1] += (sorted(money.cast("float64").to_pyarrow().drop_null().to_pylist()),)
+    assert results[0] == results[1]
+
+
+def test_fractions_of_seconds_are_kept(spark: Engine) -> None:
+    moment = pa.array([1_750_000_000_500_001], pa.timestamp("us"))
+    rows = spark.upload(pa.table({"at": moment}), "moments")
+    assert rows.at.epoch_seconds().cast("float64").to_pyarrow().to_pylist() == [1_750_000_000.500001]
+    assert rows.to_pyarrow()["at"].to_pylist() == moment.to_pylist()
+
+
+def test_an_error_of_spark_shows_no_value(spark: Engine, params: Params) -> None:
+    from pipeline.stores.engines.spark import translate_errors
+
+    texts = spark.upload(pa.table({"text": ["ann@example.org"]}), "texts")
+    with pytest.raises(EngineError, match=r"CAST_INVALID_INPUT") as caught, translate_errors(params.engine):
+        texts.text.cast("int64").to_pyarrow()
+    assert "ann" not in str(caught.value) and "engine.kind" in str(caught.value)
+    with pytest.raises(KeyError), translate_errors(params.engine):
+        {}["another error"]
+
+
+def test_without_java_the_message_says_what_to_install(
+    spark: Engine, params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from pipeline.stores.engines.spark import connect_spark
+
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with (
+        pytest.raises(EngineError, match=r"Java 17 .* JAVA_HOME .* engine\.kind to duckdb"),
+        connect_spark(spark.con, params.engine, folder=tmp_path),
+    ):
+        pass
+
+
+def test_an_unwritable_scratch_folder_names_the_parameter(spark: Engine, params: Params, tmp_path: Path) -> None:
+    from pipeline.stores.engines.spark import connect_spark
+
+    (tmp_path / "file").write_text("x")
+    elsewhere = params.engine.spark.model_copy(update={"scratch": str(tmp_path / "file" / "scratch")})
+    settings = params.engine.model_copy(update={"spark": elsewhere})
+    with (
+        pytest.raises(EngineError, match=r"engine\.spark\.scratch"),
+        connect_spark(spark.con, settings, folder=tmp_path),
+    ):
+        pass
+
+
+def test_the_command_line_does_not_import_spark() -> None:
+    code = "import sys, pipeline.cli, pipeline.profiles.build; sys.exit('pyspark' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
