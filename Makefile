@@ -5,9 +5,12 @@ READY := .venv/.ready
 SPARK := .venv/.spark
 TESTS := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
+ON_DUCKDB := outputs/engines/duckdb.parquet
+ON_SPARK := outputs/engines/spark.parquet
+
 TRIES ?= 10
 
-.PHONY: demo test coverage test-fast test-spark lint types bench chaos sbom audit picture ui clean
+.PHONY: demo demo-spark test coverage test-fast test-spark lint types bench chaos sbom audit picture ui clean
 .DEFAULT_GOAL := demo
 
 $(READY): requirements.txt pyproject.toml
@@ -25,6 +28,12 @@ demo/shop/shop.json: $(READY)
 demo: demo/shop/shop.json     ## simulate a shop, train, and score the customers one month later
 	@$(BIN)/kindred train
 	@$(BIN)/kindred score --set as_of=2025-12-01T00:00:00Z
+
+demo-spark: $(SPARK) demo      ## score the demo's shop on DuckDB and on local Spark, and compare; needs Java 17 or later
+	@rm -f $(ON_DUCKDB) $(ON_SPARK)
+	@$(BIN)/kindred score --set as_of=2025-12-01T00:00:00Z --out $(ON_DUCKDB) >/dev/null
+	@$(BIN)/kindred score --set as_of=2025-12-01T00:00:00Z --set engine.kind=spark --out $(ON_SPARK)
+	@$(BIN)/python tests/benchmarks/compare_scores.py $(ON_DUCKDB) $(ON_SPARK)
 
 test: $(READY)                ## run all tests but those of Spark
 	@$(TESTS) -m 'not spark'
