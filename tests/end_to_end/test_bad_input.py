@@ -91,7 +91,8 @@ def test_a_declared_format(read: Callable[..., Any]) -> None:
 
 
 def test_numbers_as_times_need_a_unit(read: Callable[..., Any], tmp_path: Path) -> None:
-    frame = pd.DataFrame({"customer_id": ["a"], "occurred_at": [1735689600000], "event_type": ["view"]})
+    times = [1735689600000.0, 1735689600000.5, float("inf")]
+    frame = pd.DataFrame({"customer_id": ["a"] * 3, "occurred_at": times, "event_type": ["view"] * 3})
     frame.to_parquet(tmp_path / "log.parquet")
     with pytest.raises(UserError, match="time_format: epoch_ms"):
         read(None, name="log.parquet")
