@@ -181,7 +181,7 @@ def test_a_wrong_number_among_seconds_does_not_suggest_another_unit(read: Reader
     rows = HEADER + "".join(ROW.replace("2025-01-01", text) for text in ("1735689600.5", "1735689601.25", wrong))
     with pytest.raises(UserError, match="try time_format: epoch_s\\."):
         read(rows)
-    with pytest.raises(UserError, match="unreadable_time +1 rows") as refused:
+    with pytest.raises(UserError, match=r"unreadable_time +1 rows") as refused:
         read(rows, "source.events.time_format=epoch_s", "checks.unreadable_time.error=0.01")
     assert "try time_format" not in str(refused.value)
 
