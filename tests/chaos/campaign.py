@@ -241,8 +241,10 @@ def main() -> None:
             "fuzz": partial(fuzz, made=made, folder=Path(root), count=FUZZED),
         }
         for name in names or parts:
+            known = len(results.faults)
             parts[name](results=results)
-            print(f"[{time.monotonic() - started:,.0f} s] {name}: {len(results.faults)} faults", flush=True)
+            print(f"[{time.monotonic() - started:,.0f} s] {name}: {len(results.faults) - known} faults", flush=True)
+            print("".join(f"    {kind}: {fault}\n" for kind, _, fault in results.faults[known:]), end="", flush=True)
     print(results.table())
     sys.exit(bool(results.faults))
 

@@ -22,7 +22,8 @@ SETTINGS = (
     f"source.products.sheet=pass={SECRET}",
     "contacts={path: shop/customers.parquet}",
 )
-READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
+READABLE, ENTERED = stat.S_IRGRP | stat.S_IROTH, stat.S_IXGRP | stat.S_IXOTH
+"""Modes of what others can read, and enter."""
 
 
 def plant(shop: Path) -> None:
@@ -53,8 +54,14 @@ def leaks(work: Path, personal: tuple[str, ...] = PERSONAL) -> list[str]:
         f"{canary} in {path.relative_to(work)}"
         for path in sorted(path for path in work.rglob("*") if path.is_file())
         if path.relative_to(work).parts[0] != "shop"
-        for canary in holds(path, SECRET, *(personal if path.stat().st_mode & READABLE_BY_OTHERS else ()))
+        for canary in holds(path, SECRET, *(personal if _is_readable_by_others(path, work) else ()))
     ]
+
+
+def _is_readable_by_others(path: Path, work: Path) -> bool:
+    """Whether others can read a file; no file of a folder that they cannot enter."""
+    folders = path.parents[: len(path.relative_to(work).parts) - 1]
+    return bool(path.stat().st_mode & READABLE) and all(folder.stat().st_mode & ENTERED for folder in folders)
 
 
 def spoken(log: Path, command: str) -> list[str]:
