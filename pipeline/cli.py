@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             terminal.show(outcome.text)
         return outcome.exit_code
     except UserError as error:
-        print(f"kindred: {error}", file=sys.stderr)
+        print(f"kindred: {terminal.printable(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("kindred: stopped. No partial files were left behind.", file=sys.stderr)

@@ -84,6 +84,8 @@ def _read_values(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, An
         node = compose_yaml(text)
         lines = dict(_key_lines(node, path)) if isinstance(node, yaml.MappingNode) else None
         values = construct_yaml(node)
+    except ParamsError:
+        raise
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: expected YAML. {error}") from None
     except ValueError as error:

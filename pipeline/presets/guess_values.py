@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from features.events import EventType
 from pipeline.ingest.columns.column_mapping import plain_name
 from pipeline.ingest.columns.numbers import is_number
-from pipeline.ingest.columns.times import as_time, likely_unit
+from pipeline.ingest.columns.times import as_time, likely_unit, middle_number
 from pipeline.presets.export_files import ExportTable
 from pipeline.stores.databases.sql import literal, quoted
 
@@ -63,13 +63,14 @@ def guess_time_formats(con: Backend, table: ExportTable, column: str) -> list[st
     if not (kind == "VARCHAR" or is_number(kind)):
         return ["auto"] if kind == "DATE" or kind.startswith("TIMESTAMP") else []
     number = f"try_cast({quoted(column)} as double)"
-    largest, numbers, filled = con.con.execute(
-        f"select max({number}), count({number}), count(*) from {table.name} where trim({quoted(column)}::varchar) <> ''"
+    numbers, filled = con.con.execute(
+        f"select count({number}), count(*) from {table.name} where trim({quoted(column)}::varchar) <> ''"
     ).fetchone()
     if not filled:
         return []
-    if numbers == filled and largest >= FIRST_EPOCH:
-        return [likely_unit(largest)]
+    middle = middle_number(con, table.name, column)
+    if numbers == filled and middle is not None and middle >= FIRST_EPOCH:
+        return [likely_unit(middle)]
     if is_number(kind):
         return _fitting(con, table, column, ["%Y%m%d"])
     sampled = replace(table, name=f"(from {table.name} limit {SAMPLE_ROWS})")
@@ -80,7 +81,7 @@ def guess_time_formats(con: Backend, table: ExportTable, column: str) -> list[st
 def _fitting(con: Backend, table: ExportTable, column: str, formats: Sequence[str]) -> list[str]:
     """Those of ``formats`` in which most values are moments from 1990 to 2099."""
     kind, text = table.columns[column], f"trim({quoted(column)}::varchar)"
-    moments = [as_time(column, kind, time_format=form, timezone="UTC", largest=None) for form in formats]
+    moments = [as_time(column, kind, time_format=form, timezone="UTC", middle=None) for form in formats]
     valid = [f"coalesce({moment} between '1990-01-01' and '2100-01-01', false)::int" for moment in moments]
     shares = con.con.execute(
         f"select {', '.join(f'avg({is_valid})' for is_valid in valid) or '0'} from {table.name} where {text} <> ''"

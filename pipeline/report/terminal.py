@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 import textwrap
 import time
@@ -34,6 +35,8 @@ SECONDS_BETWEEN_COUNTS = 5.0
 INDENT = "  "
 LINE_UNDER_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
 WARNING = "Warning: "
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that command a terminal, or reorder what it shows."""
 THEME = Theme({"kindred.warning": "yellow", "kindred.label": "bold"})
 
 
@@ -57,10 +60,21 @@ def messages() -> Console:
     return Console(file=sys.stderr, theme=THEME, highlighter=Labels(), markup=False, emoji=False)
 
 
+def printable(text: str) -> str:
+    r"""A text that may hold names from files, with its control characters written out.
+
+    Examples
+    --------
+    >>> printable("Cats\x1b[2J")
+    'Cats\\x1b[2J'
+    """
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def show(text: str) -> None:
     """Print a result."""
     # With soft wrapping, the terminal itself breaks long lines, so a command can still be copied as one line.
-    results().print(text, soft_wrap=True)
+    results().print(printable(text), soft_wrap=True)
 
 
 def width() -> int | None:
@@ -78,7 +92,7 @@ class WarningHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        self.console.print(self.format(record), soft_wrap=not self.console.is_terminal)
+        self.console.print(printable(self.format(record)), soft_wrap=not self.console.is_terminal)
 
 
 class TerminalProgress(Progress):
@@ -126,7 +140,7 @@ class TerminalProgress(Progress):
             self._show(f"{step} {done:,}/{total:,}{', ' * bool(left)}{left}")
 
     def _show(self, text: str) -> None:
-        self.shown = time.monotonic()
+        self.shown, text = time.monotonic(), printable(text)
         if not self.is_live:
             self.console.print(f"[{self.shown - self.started:6.1f} s] {text}", soft_wrap=True)
         else:

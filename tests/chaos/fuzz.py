@@ -163,7 +163,7 @@ def fuzz_files(results: Results, folder: Path, seeds: range) -> None:
         random_ = random.Random(f"file {seed}")
         settings = log_settings(random_, folder)
         faults = checked(folder, *[word for setting in settings for word in ("--set", setting)])
-        results.add("fuzzed files", f"seed {seed}, {settings[0].rpartition('/')[2]}", faults)
+        results.add("fuzzed files", "check", faults, place=f"seed {seed}, {settings[0].rpartition('/')[2]}")
         shutil.rmtree(folder / "outputs", ignore_errors=True)
         for path in folder.glob("log.*"):
             path.unlink()
@@ -179,7 +179,8 @@ def fuzz_params(results: Results, folder: Path, seeds: range) -> None:
         path.write_text(params_text(random.Random(f"params {seed}")), encoding="utf-8")
         settings = [f"source.events.path={log}", "source.products=null", "source.customers=null"]
         words = [word for setting in settings for word in ("--set", setting)]
-        results.add("fuzzed params", f"seed {seed}", checked(folder, "--params", str(path), *words))
+        faults = checked(folder, "--params", str(path), *words)
+        results.add("fuzzed params", "check", faults, place=f"seed {seed}")
 
 
 def fuzz_folder(
@@ -193,7 +194,8 @@ def fuzz_folder(
         path.write_bytes(damaged(random_, path.read_bytes()))
         (ended,) = made.run(Command(words[0], words, "updated"))
         code = -1 if ended.code is None else ended.code
-        results.add(f"fuzzed {kind}", f"seed {seed}, {path.name}", faults_of(code, ended.errors, ended.seconds))
+        faults = faults_of(code, ended.errors, ended.seconds)
+        results.add(f"fuzzed {kind}", " ".join(words[:2]), faults, place=f"seed {seed}, {path.name}")
 
 
 def state_files(work: Path) -> Iterator[Path]:

@@ -14,9 +14,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "shutil.move", "shutil.copyfile"}
+
+MODULES = (
+    *("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
+    *("ibis.backends.duckdb", "matplotlib.backends.backend_agg", "pipeline.arguments.actions"),
+    *("pipeline.commands.train", "pipeline.commands.score"),
+)
+"""What commands import, also late."""
 
 
 def count_steps(at_step: Callable[[], None]) -> None:
@@ -88,8 +96,8 @@ def wait(process: int, request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Read requests from standard input, one JSON per line: run them all at once, and answer with a list."""
-    for module in ("mlflow", "pipeline.arguments.actions", "pipeline.commands.train", "pipeline.commands.score"):
-        __import__(module)
+    for module in MODULES:
+        import_module(module)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.commands.train import TrainingResult
 from tests.chaos.campaign import disturb, locks
+from tests.chaos.canaries import leaks
 from tests.chaos.fuzz import faults_of, fuzz_files, fuzz_folder, fuzz_params, model_files, state_files
-from tests.chaos.tries import Command, Results, Workshop, exposed_files, torn_files
+from tests.chaos.tries import Command, Results, Workshop, torn_files
 from tests.conftest import copy_store
 from tests.pipeline.conftest import first_training, settings_in, shop
 
@@ -45,7 +46,7 @@ def test_a_killed_or_terminated_command_leaves_old_or_new_and_can_be_repeated(
 ) -> None:
     results = Results()
     disturb(made, Command(name, tuple(arguments), begins), results, tries=1, random_tries=0, seed=1)
-    assert sum(results.tries.values()) == 2
+    assert sum(results.tries.values()) == 3
     assert not results.faults, results.table()
 
 
@@ -55,9 +56,9 @@ def test_scores_are_private_and_the_checks_see_what_is_torn(made: Workshop) -> N
     outputs = made.work / "outputs"
     scores = outputs / "scores.parquet"
     customer = pq.read_table(scores, columns=["customer_id"])["customer_id"][0].as_py()
-    assert scores.stat().st_mode & 0o777 == 0o600 and exposed_files(outputs, customer) == []
+    assert scores.stat().st_mode & 0o777 == 0o600 and leaks(outputs, (customer,)) == []
     scores.chmod(0o644)
-    assert exposed_files(outputs, customer) == ["scores.parquet"]
+    assert leaks(outputs, (customer,)) == [f"{customer} in scores.parquet"]
     assert torn_files(outputs) == []
     scores.write_bytes(scores.read_bytes()[:-9])
     assert torn_files(outputs) == ["scores.parquet"]
@@ -75,7 +76,7 @@ def test_hostile_files_and_params_are_read_or_refused_in_one_message(tmp_path: P
     results = Results()
     fuzz_files(results, tmp_path, range(25))
     fuzz_params(results, tmp_path, range(25))
-    assert results.tries == {"fuzzed files": 25, "fuzzed params": 25}
+    assert results.tries == {("fuzzed files", "check"): 25, ("fuzzed params", "check"): 25}
     assert not results.faults, results.table()
 
 

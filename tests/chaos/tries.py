@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import stat
 import subprocess
 import sys
 import zipfile
@@ -21,6 +20,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tests.chaos import canaries
+
 PROJECT = Path(__file__).parents[2]
 SETTINGS = (
     *("facets.behaviour.n_segments=5", "facets.interest.algorithm=kmeans", "facets.interest.n_segments=4"),
@@ -31,7 +32,6 @@ SETTINGS = (
 )
 LEFTOVERS = (".part-*", ".kindred-*", ".new-*", ".old-*")
 LIMIT_SECONDS = 180.0
-READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 
 
 @dataclass(frozen=True)
@@ -145,29 +145,32 @@ class Workshop:
 
 @dataclass
 class Results:
-    """Tries by kind, and what did not hold."""
+    """Tries by kind and command, and what did not hold."""
 
-    tries: Counter[str] = field(default_factory=Counter)
+    tries: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[tuple[str, str, str]] = field(default_factory=list)
+    """Kind, command, and the fault with where it was."""
 
-    def add(self, kind: str, name: str, faults: list[str]) -> None:
+    def add(self, kind: str, command: str, faults: list[str], *, place: str = "") -> None:
         """Count a try."""
-        self.tries[kind] += 1
-        self.faults += [(kind, name, fault) for fault in faults]
+        self.tries[kind, command] += 1
+        self.faults += [(kind, command, f"{place}: {fault}" if place else fault) for fault in faults]
 
     def table(self) -> str:
-        """Tries and faults by kind."""
-        lines = ["| kind | tries | faults |", "|---|---|---|"]
-        for kind, count in self.tries.items():
-            found = [f"{name}: {fault}" for of, name, fault in self.faults if of == kind]
-            lines.append(f"| {kind} | {count:,} | {len(found)} |")
-        return "\n".join([*lines, "", *(f"{kind}, {name}: {fault}" for kind, name, fault in self.faults)])
+        """Tries and faults by kind, with the tries of each command, and then each fault."""
+        lines = ["| kind | command (tries) | tries | faults |", "|---|---|---|---|"]
+        for kind in dict.fromkeys(kind for kind, _ in self.tries):
+            by_command = {command: count for (of, command), count in self.tries.items() if of == kind}
+            listed = "; ".join(f"{command} ({count:,})" for command, count in by_command.items())
+            found = sum(of == kind for of, _, _ in self.faults)
+            lines.append(f"| {kind} | {listed} | {sum(by_command.values()):,} | {found} |")
+        return "\n".join([*lines, "", *(f"{kind}, {command}: {fault}" for kind, command, fault in self.faults)])
 
 
 @contextmanager
 def workshop(root: Path, *, customers: int) -> Iterator[Workshop]:
-    """A shop, trained twice, scored and updated."""
-    made = Workshop(root)
+    """A shop with canaries, trained twice, scored and updated."""
+    made = Workshop(root, (*SETTINGS, *canaries.SETTINGS))
     try:
         simulate = ("simulate", "--out", "shop", "--customers", str(customers), "--seed", "5")
         for name, steps in {
@@ -179,6 +182,8 @@ def workshop(root: Path, *, customers: int) -> Iterator[Workshop]:
             for arguments in steps:
                 (ended,) = made.run(Command(arguments[0], arguments, name))
                 assert ended.code == 0, (arguments, ended)
+                if arguments == simulate:
+                    canaries.plant(made.work / "shop")
             made.save(name)
         yield made
     finally:
@@ -207,9 +212,11 @@ def commands(made: Workshop) -> list[Command]:
         ("compare", "trained", ["compare", champion, challenger]),
         ("history", "scored", ["history", "--every", "quarter"]),
         ("audience", "scored", ["audience", "carts_this_week"]),
+        ("audience --for", "scored", ["audience", "--segment", segment, "--for", "klaviyo"]),
         ("changes", "scored", ["changes", "--out", "outputs/list.csv"]),
         ("effect", "scored", ["effect", "lapsing_vips", *later]),
         ("drift", "scored", ["drift", *later]),
+        ("migration", "scored", ["migration", "outputs/scores.parquet", "outputs/scores.parquet"]),
         ("forget", "updated", ["forget", customer]),
         ("explain", "scored", ["explain", customer]),
         ("check", "scored", ["check"]),
@@ -267,19 +274,3 @@ def open_runs(made: Workshop) -> int:
             return int(con.execute("select count(*) from runs where status = 'RUNNING'").fetchone()[0])
         except sqlite3.OperationalError:
             return 0
-
-
-def exposed_files(folder: Path, customer: str) -> list[str]:
-    """Files that hold the id of a customer, and that others than their owner can read."""
-    return [
-        name
-        for name in digests(folder)
-        if (folder / name).stat().st_mode & READABLE_BY_OTHERS and _holds(folder / name, customer)
-    ]
-
-
-def _holds(path: Path, customer: str) -> bool:
-    if path.suffix == ".parquet":
-        table = pq.read_table(path)
-        return "customer_id" in table.column_names and customer in table["customer_id"].to_pylist()
-    return customer.encode() in path.read_bytes()

@@ -28,13 +28,13 @@ PROBED_ROWS = 1_000
 """Rows that are enough to see that times are written with the year last."""
 
 
-def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest: float | None) -> str:
+def as_time(column: str, kind: str, *, time_format: str, timezone: str, middle: float | None) -> str:
     """SQL for a moment in UTC without a zone, or null.
 
     Parameters
     ----------
-    largest : float or None
-        Largest value of a column of numbers, by which the error suggests a unit.
+    middle : float or None
+        `middle_number` of the column, by which the error suggests a unit.
 
     Raises
     ------
@@ -57,18 +57,16 @@ def as_time(column: str, kind: str, *, time_format: str, timezone: str, largest:
         return _declared(f"trim({quoted(column)}::varchar)", time_format, timezone)
     if is_number(kind):
         raise ParsingError(
-            f"column {column!r}: expected times, got numbers (largest {largest or 0:.0f}). Declare their unit, "
-            f"probably with time_format: {likely_unit(largest)}."
+            f"column {column!r}: expected times, got numbers (median {middle or 0:.0f}). Declare their unit, "
+            f"probably with time_format: {likely_unit(middle)}."
         )
     return _iso(f"trim({quoted(column)})", timezone)
 
 
 def time_sql(con: Backend, rows: str, column: str, kind: str, table: TimedTable) -> str:
     """`as_time` for a column of the raw table ``rows``, with the format of ``table``."""
-    largest = None
-    if is_number(kind):
-        largest = con.con.execute(f"select max({quoted(column)})::double from {rows}").fetchone()[0]
-    return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, largest=largest)
+    middle = middle_number(con, rows, column) if is_number(kind) and table.time_format == "auto" else None
+    return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, middle=middle)
 
 
 def whole_time_sql(con: Backend, rows: str, column: str, kind: str, table: TimedTable, *, key: str) -> str:
@@ -165,10 +163,16 @@ def _to_utc(naive: str, timezone: str) -> str:
     return f"case when {exists} then timezone('UTC', {moment}) end"
 
 
-def likely_unit(largest: float | None) -> str:
+def middle_number(con: Backend, rows: str, column: str) -> float | None:
+    """The median of what is a finite number in a column; None without any. A few wrong values do not change it."""
+    number = f"try_cast({quoted(column)} as double)"
+    return con.con.execute(f"select median({number}) from {rows} where isfinite({number})").fetchone()[0]
+
+
+def likely_unit(middle: float | None) -> str:
     """The epoch unit in which a number of this size is a recent date."""
     for unit, bound in (("epoch_s", 1e11), ("epoch_ms", 1e14), ("epoch_us", 1e17)):
-        if (largest or 0) < bound:
+        if (middle or 0) < bound:
             return unit
     return "epoch_ns"
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from features import checks
 from pipeline.config.params import Params
 from pipeline.ingest.columns.numbers import is_number
-from pipeline.ingest.columns.times import likely_unit
+from pipeline.ingest.columns.times import likely_unit, middle_number
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
 from pipeline.ingest.files.text_files import with_lines
 from pipeline.ingest.findings.number_formats import format_hint
@@ -130,9 +130,9 @@ def _epoch_hint(con: Backend, params: Params, raw: RawTable) -> str:
         raw.columns[column] != "VARCHAR" and not is_number(raw.columns[column])
     ):
         return ""
-    largest = con.con.execute(f"select max(try_cast({quoted(column)} as double)) from raw_events").fetchone()[0]
-    unit = likely_unit(largest)
-    return f"The times look like numbers: try time_format: {unit}. " if largest and unit != table.time_format else ""
+    middle = middle_number(con, "raw_events", column)
+    unit = likely_unit(middle)
+    return f"The times look like numbers: try time_format: {unit}. " if middle and unit != table.time_format else ""
 
 
 def _format_hint(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> str:

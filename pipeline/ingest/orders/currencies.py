@@ -49,7 +49,7 @@ def read_rates(con: Backend, params: Params, findings: Findings) -> None:
     raw = findings.add("rates", read_raw(con, table, params, name="raw_rates", key="source.rates"))
     found = map_columns(raw, table.columns, list(RATE_COLUMNS), RATE_COLUMNS, key="source.rates")
     kinds = {name: raw.columns[column] for name, column in found.items()}
-    day = as_time(found["date"], kinds["date"], time_format="auto", timezone="UTC", largest=None)
+    day = as_time(found["date"], kinds["date"], time_format="auto", timezone="UTC", middle=None)
     con.con.execute(
         f"create or replace table exchange_rates as select distinct "
         f"{currency_code(as_text(found['currency'], kinds['currency']))} as rate_currency, {day} as valid_from, "

@@ -26,10 +26,17 @@ def create_if_missing(database: Path, artifacts: Path) -> None:
 
     database.parent.mkdir(parents=True, exist_ok=True)
     temporary = database.with_name(TEMPORARY + database.name)
-    for leftover in (temporary, _journal(temporary), _journal(database)):
-        leftover.unlink(missing_ok=True)
-    SqlAlchemyStore(f"sqlite:///{temporary}", str(artifacts)).engine.dispose()  # type: ignore[no-untyped-call]
-    os.replace(temporary, database)
+    _delete(temporary, _journal(temporary), _journal(database))
+    try:
+        SqlAlchemyStore(f"sqlite:///{temporary}", str(artifacts)).engine.dispose()  # type: ignore[no-untyped-call]
+        os.replace(temporary, database)
+    finally:
+        _delete(temporary, _journal(temporary))
+
+
+def _delete(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _journal(database: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,15 +29,16 @@ def work_folder(place: Path) -> Iterator[Path]:
         The folder cannot be created.
     """
     place.mkdir(parents=True, exist_ok=True)
-    unlocked = Path(tempfile.mkdtemp(prefix=f"{NEW_PREFIX}{os.getpid()}-", dir=place))
-    delete_leftovers(place)
-    work = unlocked.with_name(unlocked.name.replace(NEW_PREFIX, PREFIX))
-    with lock(unlocked / LOCK, wait=True):
-        try:
+    name = f"{os.getpid()}-{secrets.token_hex(8)}"
+    unlocked, work = place / f"{NEW_PREFIX}{name}", place / f"{PREFIX}{name}"
+    try:
+        unlocked.mkdir(mode=0o700)
+        delete_leftovers(place)
+        with lock(unlocked / LOCK, wait=True):
             unlocked.rename(work)  # other commands match only the new name, so they never see it unlocked
             yield work
-        finally:
-            delete_folder(work if work.exists() else unlocked)
+    finally:
+        delete_folder(unlocked, work)
 
 
 def temporary_folder() -> AbstractContextManager[Path]:
@@ -68,12 +70,14 @@ def own_temporary_files() -> Iterator[None]:
             tempfile.tempdir = before
 
 
-def delete_folder(folder: Path) -> None:
-    """Delete a folder and what is in it, also if a signal comes meanwhile."""
+def delete_folder(*names: Path) -> None:
+    """Delete a folder, which may have any of the names, and what is in it, also if a signal comes meanwhile."""
     try:
-        shutil.rmtree(folder, ignore_errors=True)
+        for name in names:
+            shutil.rmtree(name, ignore_errors=True)
     finally:  # an interrupted command ignores further signals
-        shutil.rmtree(folder, ignore_errors=True)
+        for name in names:
+            shutil.rmtree(name, ignore_errors=True)
 
 
 def delete_leftovers(place: Path) -> None:

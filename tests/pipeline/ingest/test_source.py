@@ -176,6 +176,16 @@ def test_a_wrong_time_format_suggests_the_right_one(read: Reader, text: str, mor
         read(HEADER + ROW.replace("2025-01-01", text), *more)
 
 
+@pytest.mark.parametrize("wrong", ["nan", "inf", "1e400", "20251231235959123"])
+def test_a_wrong_number_among_seconds_does_not_suggest_another_unit(read: Reader, wrong: str) -> None:
+    rows = HEADER + "".join(ROW.replace("2025-01-01", text) for text in ("1735689600.5", "1735689601.25", wrong))
+    with pytest.raises(UserError, match="try time_format: epoch_s\\."):
+        read(rows)
+    with pytest.raises(UserError, match=r"unreadable_time +1 rows") as refused:
+        read(rows, "source.events.time_format=epoch_s", "checks.unreadable_time.error=0.01")
+    assert "try time_format" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("texts", "more", "expected"),
     [

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from pipeline.cli import main
 from pipeline.report import terminal
 from pipeline.report.terminal import (
     PIPED_WIDTH,
@@ -100,6 +102,22 @@ def test_notes_are_wrapped_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -
     assert title == "Notes" and max(map(len, text.splitlines())) <= 60
     assert text.split()[1:] == note.split()
     assert paragraphs("Notes", []) == []
+
+
+def test_names_from_files_do_not_command_the_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    name = "\x1b[2JCats \u202e\u00adКошки"
+    terminal.show(name)
+    console = Console(file=io.StringIO(), width=100)
+    WarningHandler(console).emit(logging.LogRecord("kindred", logging.WARNING, "", 0, name, (), None))
+    TerminalProgress(console)(name)
+    params = tmp_path / "params.yaml"
+    params.write_text('"se\u202eed\\e[2J": 1\n')
+    assert main(["check", "--params", str(params)]) == 2
+    printed = capsys.readouterr()
+    shown = (printed.out, console.file.getvalue(), printed.err)  # type: ignore[attr-defined]
+    assert all("\\x1b[2J" in text and "\\u202e" in text for text in shown)
+    assert not any(mark in text for text in shown for mark in "\x1b\u202e")
+    assert "\u00adКошки" in printed.out
 
 
 def test_warnings_come_before_notes() -> None:

@@ -27,6 +27,26 @@ DIE = (
     "with work_folder(Path(sys.argv[1])) as work: (work / 'rows').write_text('x'); os._exit(9)"
 )
 
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from pipeline.stores.local.work_folders import work_folder
+
+moments = []
+
+def audit(name, arguments):
+    if name == sys.argv[2] and str(arguments[0]).startswith(sys.argv[1]) and not moments:
+        moments.append(name)
+        raise KeyboardInterrupt
+
+sys.addaudithook(audit)
+try:
+    with work_folder(Path(sys.argv[1])):
+        pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
 
 def test_a_folder_is_private_and_deleted_at_the_end(tmp_path: Path) -> None:
     with work_folder(tmp_path / "place") as work:
@@ -70,6 +90,14 @@ def test_temporary_files_of_libraries_are_deleted_with_the_rest(
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="environment variable TMPDIR"), own_temporary_files():
         pass
+
+
+@pytest.mark.parametrize("moment", ["os.mkdir", "os.scandir", "open", "os.rename"])
+def test_a_signal_while_a_folder_is_made_leaves_nothing(tmp_path: Path, moment: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path), moment]
+    ended = subprocess.run(command, check=False, cwd=Path(__file__).parents[4], capture_output=True, text=True)
+    assert ended.stdout == "interrupted\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_signal_while_a_folder_is_deleted_does_not_keep_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
