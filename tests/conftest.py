@@ -26,6 +26,7 @@ from ibis.backends.sql.compilers import DuckDBCompiler
 from ibis.expr.operations import DatabaseTable, InMemoryTable
 
 from features.events import EVENT_SCHEMA, ObservationWindow
+from pipeline.config import load
 
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -78,6 +79,20 @@ def compiled_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def params_read_once() -> Iterator[None]:
+    """Parse the project's params.yaml once, because this takes 20 ms, and most tests begin with it."""
+    read = load._read_values
+    parsed = pickle.dumps(read(PARAMS))
+
+    def read_once(path: Path, above: tuple[Path, ...] = ()) -> Any:
+        return pickle.loads(parsed) if path == PARAMS else read(path, above)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "_read_values", read_once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildOnce:
     """Build an expensive result once for all workers: the first caller builds it, the others wait and load it."""
@@ -102,11 +117,10 @@ def mlflow_store(build_once: BuildOnce) -> Path:
     """The folder of a migrated MLflow store without runs. Migrating takes seconds; copying is fast."""
 
     def make(folder: Path) -> None:
-        from pipeline.config.load import load_params
         from pipeline.stores import mlflow_runs
 
         overrides = (f"tracking.uri=sqlite:///{folder / 'mlflow.db'}", f"tracking.artifacts={folder / 'artifacts'}")
-        mlflow_runs.open_store(load_params(PARAMS, overrides), create=True)
+        mlflow_runs.open_store(load.load_params(PARAMS, overrides), create=True)
 
     return build_once("store", make)[0]
 
