@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.load import load_params
@@ -101,7 +102,12 @@ def copied(source: Path, folder: Path, *trained: TrainingResult) -> tuple[Traini
 
 
 @pytest.fixture
-def params(tmp_path: Path, shop: Path, mlflow_store: Path) -> Callable[..., Params]:
+def params(
+    tmp_path: Path, shop: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Params]:
+    """Parameters of the test's own folder. Its trainings do not draw their pictures, which those of `trained` do."""
+    monkeypatch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).touch())
+
     def make(*more: str) -> Params:
         if not (tmp_path / "mlflow.db").exists():
             copy_store(mlflow_store, tmp_path)

@@ -190,9 +190,10 @@ def test_segments_survive_shuffled_rows_and_more_customers(
     assert all(before["name"][segment_id] == after["name"][segment_id] for segment_id in same_archetype)
 
 
-def test_another_seed_continues_the_champions_segments(params: Callable[..., Params], champion: TrainingResult) -> None:
-    config, first = params(), champion
-    again = train(config.model_copy(update={"seed": 99}), sweep=False, progress=SILENT)
+def test_another_seed_continues_the_champions_segments(
+    champion_and_challenger: tuple[TrainingResult, TrainingResult],
+) -> None:
+    first, again = champion_and_challenger
     assert survivors(again) == set(first.segments.segment_id[~first.segments.is_standing])
     notes = [note for note in again.notes if "were refitted on today's customers" in note]
     assert [note.split(" were ")[0] for note in notes] == [
