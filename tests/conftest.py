@@ -59,32 +59,23 @@ def pytest_collection_finish() -> None:
 def compiled_once() -> Iterator[None]:
     """Compile equal expressions once, because Ibis takes half of the time of a small training or scoring for this."""
     compiled: dict[Any, Any] = {}
-    translate, write = DuckDBCompiler.translate, Backend.compile
-
-    def once(key: Any, op: Any, params: Any, make: Callable[[], Any]) -> Any:
-        # Equal connections would hide what Ibis refuses otherwise.
-        assert len({id(table.source) for table in op.find(DatabaseTable)}) <= 1, "tables of two databases in one query"
-        if params or key not in compiled and op.find(InMemoryTable):  # the name of a table in memory does not come again
-            return make()
-        if key not in compiled:
-            if len(compiled) >= MAX_COMPILED:
-                compiled.clear()
-            compiled[key] = make()
-        return compiled[key]
+    translate = DuckDBCompiler.translate
 
     def translate_once(compiler: DuckDBCompiler, op: Any, *, params: Any) -> Any:
-        return once(op, op, params, lambda: translate(compiler, op, params=params)).copy()
-
-    def write_once(con: Backend, expr: Any, /, *, limit: Any = None, params: Any = None, pretty: bool = False) -> str:
-        def make() -> str:
-            return write(con, expr, limit=limit, params=params, pretty=pretty)
-
-        return str(once((expr.op(), limit, pretty), expr.op(), params, make))
+        # Equal connections would hide what Ibis refuses otherwise.
+        assert len({id(table.source) for table in op.find(DatabaseTable)}) <= 1, "tables of two databases in one query"
+        if op in compiled:
+            return compiled[op].copy()
+        sql = translate(compiler, op, params=params)
+        if not params and not op.find(InMemoryTable):  # the name of a table in memory does not come again
+            if len(compiled) == MAX_COMPILED:
+                compiled.clear()
+            compiled[op] = sql.copy()
+        return sql
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Backend, "db_identity", "duckdb")  # otherwise tables of two databases are never equal
         patch.setattr(DuckDBCompiler, "translate", translate_once)
-        patch.setattr(Backend, "compile", write_once)
         yield
 
 

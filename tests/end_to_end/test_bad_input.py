@@ -489,7 +489,7 @@ def test_set_reaches_every_key() -> None:
 
 
 def test_exit_codes_and_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(["--help"])
     assert capsys.readouterr().out.startswith("usage: kindred")
     assert main(["train", "--params", str(tmp_path / "none.yaml")]) == 2
@@ -500,4 +500,6 @@ def test_exit_codes_and_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixtu
         capture_output=True, text=True, check=False, cwd=PARAMS.parent, timeout=120,
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert re.search(r"^kindred: source\.events\.path: ", ended.stderr, re.MULTILINE) and "Traceback" not in ended.stderr
+    assert (
+        re.search(r"^kindred: source\.events\.path: ", ended.stderr, re.MULTILINE) and "Traceback" not in ended.stderr
+    )

@@ -102,9 +102,7 @@ def copied(source: Path, folder: Path, *trained: TrainingResult) -> tuple[Traini
 
 
 @pytest.fixture
-def params(
-    tmp_path: Path, shop: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Params]:
+def params(tmp_path: Path, shop: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
     """Parameters of the test's own folder. Its trainings do not draw their pictures, which those of `trained` do."""
     monkeypatch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).touch())
 

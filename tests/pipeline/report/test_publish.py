@@ -18,7 +18,6 @@ from pipeline.commands.report import report
 from pipeline.commands.train import TrainingResult
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
-from pipeline.config.progress import SILENT
 from pipeline.report.publish import MANIFEST, REPORT, SEGMENTS, SEGMENTS_JSON
 from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import start_run
