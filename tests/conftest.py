@@ -41,7 +41,11 @@ settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whole runs and all tests that need a shop or a store, so that `make test-fast` leaves them out."""
+    """Mark whole runs and all tests that need a shop or a store, so that `make test-fast` leaves them out.
+
+    Those of real logs come first: they take the longest, and at the end a worker would wait for them.
+    """
+    items.sort(key=lambda item: "real" not in item.path.parts)
     for item in items:
         if "end_to_end" in item.path.parts:
             item.add_marker("end_to_end")
@@ -65,11 +69,12 @@ def compiled_once() -> Iterator[None]:
         # Equal connections would hide what Ibis refuses otherwise.
         assert len({id(table.source) for table in op.find(DatabaseTable)}) <= 1, "tables of two databases in one query"
         if op in compiled:
-            return compiled[op].copy()
+            compiled[op] = sql = compiled.pop(op)  # now the last in order
+            return sql.copy()
         sql = translate(compiler, op, params=params)
         if not params and not op.find(InMemoryTable):  # the name of a table in memory does not come again
             if len(compiled) == MAX_COMPILED:
-                compiled.clear()
+                del compiled[next(iter(compiled))]  # not used for the longest time
             compiled[op] = sql.copy()
         return sql
 
