@@ -91,8 +91,8 @@ def visit_sums(
 ) -> tuple[ir.Table, list[tuple[str, str]]]:
     """The sums behind each segment's means and standard errors.
 
-        visits (customer_id, started_at, channel), membership (customer_id, segment_id)
-     -> sums (segment_id, n<i>, total<i>, squares<i>, customers<i>...)     one row per segment,
+        visits (customer_id, started_at, channel), membership (customer_id, facet, segment_id)
+     -> sums (facet, segment_id, n<i>, total<i>, squares<i>, customers<i>...)     one row per segment,
         and the (topic, value) of each i
 
     ``n``: customers with a known share; ``total`` and ``squares``: sums of their shares and squared shares;
@@ -111,6 +111,7 @@ def visit_sums(
     )
     members = counts.join(membership, "customer_id")
     shares = members.select(
+        "facet",
         "segment_id",
         **{
             f"share{number}": members[f"count{number}"].cast("float64")
@@ -127,7 +128,7 @@ def visit_sums(
             f"squares{number}": exact_sum(share * share),
             f"customers{number}": share.count(where=share > 0),
         }
-    return shares.group_by("segment_id").aggregate(**sums), keys
+    return shares.group_by("facet", "segment_id").aggregate(**sums), keys
 
 
 def _tests(

@@ -92,7 +92,7 @@ def _predictions(outcome: Floats, design: Floats, fitted: NDArray[np.bool_]) -> 
     rows, own = design[fitted], outcome[fitted]
     inverse = np.linalg.pinv(rows.T @ rows, hermitian=True)
     predicted: Floats = design @ (inverse @ (rows.T @ own))
-    leverage = np.einsum("ij,jk,ik->i", rows, inverse, rows)
+    leverage = np.einsum("ij,ij->i", rows @ inverse, rows)
     rest = np.maximum(1.0 - leverage, 1.0 - MAX_LEVERAGE)
     without_own = own - (own - predicted[fitted]) / rest
     predicted[fitted] = np.where(leverage <= MAX_LEVERAGE, without_own, own.mean())

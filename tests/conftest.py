@@ -26,6 +26,7 @@ from ibis.backends.sql.compilers import DuckDBCompiler
 from ibis.expr.operations import DatabaseTable, InMemoryTable
 
 from features.events import EVENT_SCHEMA, ObservationWindow
+from pipeline.config import load
 
 AS_OF = datetime(2025, 11, 1, tzinfo=UTC)
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -40,7 +41,11 @@ settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whole runs, tests of Spark, and all tests that need a shop or a store, so that they can be left out."""
+    """Mark whole runs, tests of Spark, and all tests that need a shop or a store, so that they can be left out.
+
+    Those of real logs come first: they take the longest, and at the end a worker would wait for them.
+    """
+    items.sort(key=lambda item: "real" not in item.path.parts)
     for item in items:
         if "end_to_end" in item.path.parts:
             item.add_marker("end_to_end")
@@ -70,17 +75,32 @@ def compiled_once() -> Iterator[None]:
         # Equal connections would hide what Ibis refuses otherwise.
         assert len({id(table.source) for table in op.find(DatabaseTable)}) <= 1, "tables of two databases in one query"
         if op in compiled:
-            return compiled[op].copy()
+            compiled[op] = sql = compiled.pop(op)  # now the last in order
+            return sql.copy()
         sql = translate(compiler, op, params=params)
         if not params and not op.find(InMemoryTable):  # the name of a table in memory does not come again
             if len(compiled) == MAX_COMPILED:
-                compiled.clear()
+                del compiled[next(iter(compiled))]  # not used for the longest time
             compiled[op] = sql.copy()
         return sql
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Backend, "db_identity", "duckdb")  # otherwise tables of two databases are never equal
         patch.setattr(DuckDBCompiler, "translate", translate_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def params_read_once() -> Iterator[None]:
+    """Parse the project's params.yaml once, because this takes 20 ms, and most tests begin with it."""
+    read = load._read_values
+    parsed = pickle.dumps(read(PARAMS))
+
+    def read_once(path: Path, above: tuple[Path, ...] = ()) -> Any:
+        return pickle.loads(parsed) if path == PARAMS else read(path, above)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load, "_read_values", read_once)
         yield
 
 
@@ -108,11 +128,10 @@ def mlflow_store(build_once: BuildOnce) -> Path:
     """The folder of a migrated MLflow store without runs. Migrating takes seconds; copying is fast."""
 
     def make(folder: Path) -> None:
-        from pipeline.config.load import load_params
         from pipeline.stores import mlflow_runs
 
         overrides = (f"tracking.uri=sqlite:///{folder / 'mlflow.db'}", f"tracking.artifacts={folder / 'artifacts'}")
-        mlflow_runs.open_store(load_params(PARAMS, overrides), create=True)
+        mlflow_runs.open_store(load.load_params(PARAMS, overrides), create=True)
 
     return build_once("store", make)[0]
 

@@ -83,7 +83,10 @@ def add_cards(
     The returned cards are those of the first facet, including its audiences and attributes.
     """
     in_audience = customers_in_audiences(source, profiles, params)
-    all_cards = [build_cards(source, profiles, segments, in_audience, params) for segments in facets]
+    visits = visit_sums(profiles, {segments.facet.name: segments.segment_ids for segments in facets}, params)
+    all_cards = [
+        build_cards(source, profiles, segments, in_audience, visits[segments.facet.name], params) for segments in facets
+    ]
     with_cards = [
         replace(
             segments,
@@ -95,7 +98,12 @@ def add_cards(
 
 
 def build_cards(
-    source: Source, profiles: Profiles, segments: Segments, in_audience: pd.DataFrame, params: Params
+    source: Source,
+    profiles: Profiles,
+    segments: Segments,
+    in_audience: pd.DataFrame,
+    visits: pd.DataFrame,
+    params: Params,
 ) -> Cards:
     """The cards of all segments. Clustered segments are compared with each other, and so are rule-based groups.
 
@@ -103,9 +111,11 @@ def build_cards(
     ----------
     in_audience : DataFrame
         `models.audiences.audience_membership` of all customers.
+    visits : DataFrame
+        `visit_sums` of the facet.
     """
     counts, known, notes = attribute_counts(source, profiles, segments.segment_ids, params)
-    compared = _compared_tables(profiles, segments, in_audience, counts, known, params)
+    compared = _compared_tables(profiles, segments, in_audience, visits, counts, known)
     lines = [line for tables in compared for line in _reliable_lines(tables, segments, params)]
     cards = {segment.segment_id: _card_of(segment.segment_id, lines) for segment in segments.rows}
     return Cards(
@@ -142,9 +152,9 @@ def _compared_tables(
     profiles: Profiles,
     segments: Segments,
     in_audience: pd.DataFrame,
+    visits: pd.DataFrame,
     counts: pd.DataFrame,
     known: pd.DataFrame,
-    params: Params,
 ) -> Iterator[ComparedTables]:
     """The tables of the rule-based groups, and those of the clustered segments."""
     ids = segments.segment_ids
@@ -152,7 +162,7 @@ def _compared_tables(
     size_of = sizes.set_index("segment_id").known_count
     interests = audience_counts(in_audience, ids)
     interests_known = sizes.merge(pd.DataFrame({"topic": ["category", "categories"]}), how="cross")
-    visits, benefits = visit_sums(profiles, ids, params), benefit_sums(profiles.table, ids)
+    benefits = benefit_sums(profiles.table, ids)
     for is_rule_based in (True, False):
         compared = [segment.segment_id for segment in segments.rows if segment.is_rule_based is is_rule_based]
 

@@ -7,9 +7,19 @@ from tests.pipeline.conftest import (
     champion_and_challenger,
     first_training,
     params,
+    scored,
     shop,
     trained,
     two_trainings,
 )
 
-__all__ = ["champion", "champion_and_challenger", "first_training", "params", "shop", "trained", "two_trainings"]
+__all__ = [
+    "champion",
+    "champion_and_challenger",
+    "first_training",
+    "params",
+    "scored",
+    "shop",
+    "trained",
+    "two_trainings",
+]

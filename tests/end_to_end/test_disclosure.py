@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from models.disclosure import rounded_count, total_step
 from pipeline.commands.report import report
-from pipeline.commands.score import score
+from pipeline.commands.score import ScoringResult
 from pipeline.config.params import Params
-from pipeline.config.progress import SILENT
 from pipeline.report.training_result import TrainingResult
 from pipeline.stores import mlflow_runs
 
@@ -41,9 +39,8 @@ def test_all_numbers_of_customers_are_rounded(trained: tuple[Params, TrainingRes
     assert not [number for number in numbers if number % MIN_GROUP]
 
 
-def test_no_published_file_holds_an_exact_sum(trained: tuple[Params, TrainingResult], tmp_path: Path) -> None:
+def test_no_published_file_holds_an_exact_sum(trained: tuple[Params, TrainingResult], scored: ScoringResult) -> None:
     params, result = trained
-    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     scores = pd.read_parquet(scored.path)
     own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
     for segment_id, customers in scores.groupby("segment_id"):

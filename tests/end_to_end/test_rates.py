@@ -22,7 +22,12 @@ JOURNEY = "clustering.journey_columns=[activity, visits_per_week, days_since_las
 
 
 def test_a_model_with_rates_scores_as_it_was_trained(params: Callable[..., Params], tmp_path: Path) -> None:
-    settings = params(JOURNEY, "facets.behaviour.block_weights.value=1.0", "facets.behaviour.block_weights.rates=1.2")
+    settings = params(
+        JOURNEY,
+        "facets.behaviour.block_weights.value=1.0",
+        "facets.behaviour.block_weights.rates=1.2",
+        "facets.interest=null",
+    )
     trained = train(settings, sweep=False, progress=SILENT)
     scores = score(settings, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     sizes = published_sizes(pd.read_parquet(scores.path).segment_id)

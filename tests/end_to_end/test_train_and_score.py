@@ -76,10 +76,9 @@ def test_held_customers_are_reported_if_there_are_any(held: int, expected: str) 
 
 
 def test_shares_of_spend_add_up_to_one_but_for_their_rounding(
-    trained: tuple[Params, TrainingResult], tmp_path: Path
+    trained: tuple[Params, TrainingResult], scored: ScoringResult
 ) -> None:
     params, result = trained
-    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     scores, min_group = pd.read_parquet(scored.path), params.naming.min_group
     net_spend = scores.spend - scores.returned_spend
     total = rounded_total(net_spend, min_group)
@@ -162,12 +161,11 @@ def test_no_personal_data_reaches_the_store(trained: tuple[Params, TrainingResul
 
 
 def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
-    trained: tuple[Params, TrainingResult], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Params, TrainingResult], scored: ScoringResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params, result = trained
+    (params, result), second = trained, scored
     first = score(params, model_uri="models:/kindred@champion", out=tmp_path / "a.parquet", progress=SILENT)
-    second = score(params, model_uri=result.model_uri, out=tmp_path / "b.parquet", progress=SILENT)
-    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert (tmp_path / "a.parquet").read_bytes() == second.path.read_bytes()
     table = pq.read_table(first.path)
     assert table.column_names == [
         *("customer_id", "as_of", "segment_id", "segment", "cluster_id", "strength", "next_segment_id", "next_segment"),
@@ -245,18 +243,19 @@ def test_scores_have_the_agreed_columns_are_repeatable_and_match_training(
     assert f"kindred explain CUSTOMER --model {result.model_uri} --" in second.as_text()
 
 
-def test_cards_show_how_many_customers_stayed(trained: tuple[Params, TrainingResult], tmp_path: Path) -> None:
+def test_cards_show_how_many_customers_stayed(
+    trained: tuple[Params, TrainingResult], scored: ScoringResult, tmp_path: Path
+) -> None:
     params, result = trained
     days = params.backtest.horizon_days
-    moments = (params.model_copy(update={"as_of": params.as_of - timedelta(days=ago)}) for ago in (days, 0))
+    before = params.model_copy(update={"as_of": params.as_of - timedelta(days=days)})
+    earlier = score(before, model_uri=result.model_uri, out=tmp_path / "earlier.parquet", progress=SILENT)
     then, now = (
-        pq.read_table(
-            score(at, model_uri=result.model_uri, out=tmp_path / f"{at.as_of:%d}.parquet", progress=SILENT).path
-        )
+        pq.read_table(each.path)
         .to_pandas()
         .set_index("customer_id")[["segment_id", "interest_segment_id"]]
         .set_axis(FACETS, axis=1)
-        for at in moments
+        for each in (earlier, scored)
     )
     has_stayed = now.reindex(then.index) == then
     retention = result.segments.set_index("segment_id").retention
@@ -296,14 +295,13 @@ def explained_segments(scored: ScoringResult, customer: str, capsys: pytest.Capt
 
 
 def test_new_customers_are_scored_with_the_names_and_weights_of_the_model(
-    trained: tuple[Params, TrainingResult], tmp_path: Path
+    trained: tuple[Params, TrainingResult], scored: ScoringResult, tmp_path: Path
 ) -> None:
     params, result = trained
     later = params.model_copy(update={"as_of": params.as_of.replace(month=12), "language": "uk"})
-    scored = score(later, model_uri=result.model_uri, out=tmp_path / "later.parquet", progress=SILENT)
-    before = score(params, model_uri=result.model_uri, out=tmp_path / "before.parquet", progress=SILENT)
-    assert scored.summary.customer_count > before.summary.customer_count
-    for facet, counts in scored.summary.facets.items():
+    with_new = score(later, model_uri=result.model_uri, out=tmp_path / "later.parquet", progress=SILENT)
+    assert with_new.summary.customer_count > scored.summary.customer_count
+    for facet, counts in with_new.summary.facets.items():
         own = result.segments[result.segments.facet == facet]
         assert {row.name for row in counts.segments.values()} & set(own.name)
 
@@ -363,7 +361,11 @@ def test_row_order_does_not_change_the_model(
     pq.write_table(events.take(order), tmp_path / "shuffled.parquet")
     other = params(f"source.events.path={tmp_path / 'shuffled.parquet'}")
     first, second = champion, train(other, sweep=False, progress=SILENT)
-    assert first.segments.drop(columns="figures").equals(second.segments.drop(columns="figures"))
+    pd.testing.assert_frame_equal(first.segments, second.segments)
+    survived = {
+        row["segment_id"] for row in second.lineage if row["run_id"] == second.run_id and row["verdict"] == "survived"
+    }
+    assert survived == set(first.segments.segment_id[~first.segments.is_standing])
     from mlflow.artifacts import download_artifacts
 
     mlflow_runs.open_store(other)
@@ -378,30 +380,22 @@ def test_row_order_does_not_change_the_model(
         assert (folders[0] / "artifacts" / name).read_bytes() == (folders[1] / "artifacts" / name).read_bytes(), name
 
 
-def test_hdbscan_trains_and_scores(params: Callable[..., Params], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("policy", "suffix"), [("keep", "parquet"), ("standing", "csv")])
+def test_hdbscan_trains_and_scores_noise_as_trained(
+    params: Callable[..., Params], tmp_path: Path, policy: str, suffix: str
+) -> None:
     settings = params(
-        "facets.behaviour.algorithm=hdbscan",
-        "clustering.hdbscan.fit_customers=600",
-        "quality.hdbscan_resamples=2",
-        "quality.min_stability=0.1",
+        *("facets.behaviour.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=2"),
+        *("quality.min_stability=0.1", f"facets.behaviour.noise={policy}", "facets.interest=null"),
     )
     result = train(settings, sweep=False, progress=SILENT)
-    scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.csv", progress=SILENT)
-    assert scored.path.read_text().startswith('"customer_id","as_of","segment_id"')
     assert not result.segments.name.str.contains(r"\d").any()
-
-
-@pytest.mark.parametrize("policy", ["keep", "standing"])
-def test_noise_is_scored_as_trained_and_reported(params: Callable[..., Params], tmp_path: Path, policy: str) -> None:
-    settings = params(
-        *("facets.behaviour.algorithm=hdbscan", "clustering.hdbscan.fit_customers=600", "quality.hdbscan_resamples=1"),
-        f"facets.behaviour.noise={policy}",
-    )
-    result = train(settings, sweep=False, progress=SILENT)
     (note,) = (note for note in result.notes if "are between HDBSCAN's segments of behaviour" in note)
     assert note.endswith("Their evidence in the scores is noise.")
-    scored = score(settings, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
-    frame = pq.read_table(scored.path).to_pandas()
+    scored = score(settings, model_uri=result.model_uri, out=tmp_path / f"scores.{suffix}", progress=SILENT)
+    if suffix == "csv":
+        assert scored.path.read_text().startswith('"customer_id","as_of","segment_id"')
+    frame = pd.read_csv(scored.path) if suffix == "csv" else pq.read_table(scored.path).to_pandas()
     own = result.segments[result.segments.facet == "behaviour"].set_index("segment_id")
     assert published_sizes(frame.segment_id) == own.customer_count.to_dict()
     between = frame[frame.evidence == "noise"]
@@ -662,14 +656,13 @@ def test_a_log_without_searches_trains_and_scores(params: Callable[..., Params],
 
 
 def test_scores_do_not_depend_on_batches(
-    trained: tuple[Params, TrainingResult], tmp_path: Path, monkeypatch: Any
+    trained: tuple[Params, TrainingResult], scored: ScoringResult, tmp_path: Path, monkeypatch: Any
 ) -> None:
     settings, result = trained
-    for name, rows in (("whole", 100_000), ("batches", 300)):
-        monkeypatch.setattr(database, "BATCH_ROWS", rows)
-        score(settings, model_uri=result.model_uri, out=tmp_path / f"{name}.parquet", progress=SILENT)
-    assert pq.read_metadata(tmp_path / "whole.parquet").num_rows > 2_000
-    assert (tmp_path / "whole.parquet").read_bytes() == (tmp_path / "batches.parquet").read_bytes()
+    assert 2_000 < pq.read_metadata(scored.path).num_rows < database.BATCH_ROWS
+    monkeypatch.setattr(database, "BATCH_ROWS", 300)
+    score(settings, model_uri=result.model_uri, out=tmp_path / "batches.parquet", progress=SILENT)
+    assert scored.path.read_bytes() == (tmp_path / "batches.parquet").read_bytes()
 
 
 def test_profiles_without_a_column_are_refused_without_showing_data(trained: tuple[Params, TrainingResult]) -> None:

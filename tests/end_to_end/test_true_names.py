@@ -24,7 +24,7 @@ from pipeline.segmentation.describe import describe_segments
 from pipeline.simulate import simulate
 from pipeline.stores.database import connect
 from pipeline.stores.engines.duckdb import DuckDB
-from tests.conftest import PARAMS
+from tests.conftest import PARAMS, BuildOnce
 from tests.pipeline.conftest import params_in
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -114,13 +114,16 @@ def facts(shop: Path, params: Params, customers: pd.Series) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module", params=SEEDS)
-def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params, Profiles]:
-    folder = tmp_path_factory.mktemp(f"names-{request.param}")
-    simulate(folder / "shop", customers=CUSTOMERS, days=395, seed=request.param)
-    params = params_in(folder, folder / "shop", *SETTINGS)
-    with connect(params.engine, folder=folder) as con:
-        profiles = build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params)
-    return folder / "shop", params, replace(profiles, event_evidence=None, visits=None)
+def shop(request: pytest.FixtureRequest, build_once: BuildOnce) -> tuple[Path, Params, Profiles]:
+    def make(folder: Path) -> Profiles:
+        simulate(folder / "shop", customers=CUSTOMERS, days=395, seed=request.param)
+        params = params_in(folder, folder / "shop", *SETTINGS)
+        with connect(params.engine, folder=folder) as con:
+            profiles = build_profiles(DuckDB(con), read_source(con, params, rejected_path=None), params)
+        return replace(profiles, event_evidence=None, visits=None)
+
+    folder, profiles = build_once(f"names-{request.param}", make)
+    return folder / "shop", params_in(folder, folder / "shop", *SETTINGS), profiles
 
 
 def test_every_archetype_is_covered() -> None:

@@ -16,7 +16,7 @@ WINDOW = ObservationWindow(datetime(2025, 11, 1, tzinfo=UTC), 365)
 def sums_of(con: Any, visits: list[tuple[int, str, str | None]]) -> dict[tuple[str, str], dict[str, float]]:
     frame = pd.DataFrame(visits, columns=["customer_id", "started_at", "channel"])
     frame["started_at"] = pd.to_datetime(frame.started_at)
-    segments = pd.DataFrame({"customer_id": [0, 1], "segment_id": "a"})
+    segments = pd.DataFrame({"customer_id": [0, 1], "facet": "behaviour", "segment_id": "a"})
     sums, keys = visit_sums(
         ibis.memtable(frame, schema={"customer_id": "int64", "started_at": "timestamp", "channel": "string"}),
         ibis.memtable(segments),

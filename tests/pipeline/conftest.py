@@ -13,7 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 
+from pipeline.commands.score import ScoringResult, score
 from pipeline.commands.train import TrainingResult, train
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
@@ -101,7 +103,10 @@ def copied(source: Path, folder: Path, *trained: TrainingResult) -> tuple[Traini
 
 
 @pytest.fixture
-def params(tmp_path: Path, shop: Path, mlflow_store: Path) -> Callable[..., Params]:
+def params(tmp_path: Path, shop: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
+    """Parameters of the test's own folder. Its trainings do not draw their pictures, which those of `trained` do."""
+    monkeypatch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).touch())
+
     def make(*more: str) -> Params:
         if not (tmp_path / "mlflow.db").exists():
             copy_store(mlflow_store, tmp_path)
@@ -143,6 +148,17 @@ def trained(tmp_path_factory: Any, shop: Path, build_once: BuildOnce) -> tuple[P
     folder = tmp_path_factory.mktemp("trained")
     (found,) = copied(source, folder, made)
     return params_in(folder, shop, "quality.validity=true"), found
+
+
+@pytest.fixture(scope="session")
+def scored(trained: tuple[Params, TrainingResult], build_once: BuildOnce) -> ScoringResult:
+    """The scores of that training at its date; no test is to change their files."""
+    params, result = trained
+
+    def make(folder: Path) -> ScoringResult:
+        return score(params, model_uri=result.model_uri, out=folder / "scores.parquet", progress=SILENT)
+
+    return build_once("scored", make)[1]
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ that may run scripts.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,17 @@ def _new_lines(segment: Segment) -> Card:
 
 def render_template(template: str, **values: Any) -> str:
     """A template filled in, with the style sheet and the script of the report."""
-    environment = Environment(
+    style, script = ((TEMPLATES / f"report.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
+    return _environment().get_template(template).render(style=style, script=script, **values)
+
+
+@cache
+def _environment() -> Environment:
+    """The templates; each is compiled once, which takes longer than filling it in."""
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = ((TEMPLATES / f"report.{suffix}").read_text(encoding="utf-8") for suffix in ("css", "js"))
-    return environment.get_template(template).render(style=style, script=script, **values)

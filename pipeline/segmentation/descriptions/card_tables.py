@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -104,13 +104,28 @@ def customers_in_audiences(source: Source, profiles: Profiles, params: Params) -
     )
 
 
-def visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataFrame:
-    """Sums (see `compare_means`) of the shares of visits by time and channel."""
+def visit_sums(profiles: Profiles, ids: Mapping[str, np.ndarray], params: Params) -> dict[str, pd.DataFrame]:
+    """Sums (see `compare_means`) of the shares of visits by time and channel, in one pass over the visits.
+
+    Parameters
+    ----------
+    ids : dict of str to array of shape (n,)
+        Facet -> the segment of each customer.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        Facet -> the sums of its segments.
+    """
     empty = pd.DataFrame(columns=[*CELL, "known_count"])
     if profiles.visits is None:
-        return empty
+        return dict.fromkeys(ids, empty)
     settings = params.cards
-    membership = ibis.memtable(pd.DataFrame({"customer_id": np.arange(len(ids)), "segment_id": ids}))
+    members = [
+        pd.DataFrame({"customer_id": np.arange(len(own)), "facet": name, "segment_id": own})
+        for name, own in ids.items()
+    ]
+    membership = ibis.memtable(pd.concat(members, ignore_index=True))
     sums, keys = occasions.visit_sums(
         profiles.visits,
         membership,
@@ -120,13 +135,18 @@ def visit_sums(profiles: Profiles, ids: np.ndarray, params: Params) -> pd.DataFr
         occasions={name: occasion.days for name, occasion in settings.occasions.items()},
         margin_days=settings.season_margin_days,
     )
-    wide = sums.to_pyarrow().to_pandas().sort_values("segment_id")
+    both = sums.to_pyarrow().to_pandas().sort_values(["facet", "segment_id"])
+    return {name: _long_sums(both[both.facet == name], keys) if keys else empty for name in ids}
+
+
+def _long_sums(wide: pd.DataFrame, keys: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """`visit_sums` of a facet, with a row per segment, topic and value."""
     figures = {"n": "known_count", "total": "total", "squares": "squares", "customers": "customer_count"}
     tables = [
         pd.DataFrame({"segment_id": wide.segment_id, **{name: wide[f"{key}{index}"] for key, name in figures.items()}})
         .assign(topic=topic, value=value, largest=1.0, shop_largest=1.0) for index, (topic, value) in enumerate(keys)
     ]  # fmt: skip
-    return pd.concat(tables, ignore_index=True) if tables else empty
+    return pd.concat(tables, ignore_index=True)
 
 
 def benefit_sums(profile: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:

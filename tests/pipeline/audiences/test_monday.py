@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import ibis
 import pandas as pd
 import pytest
 
 from pipeline.audiences.monday import CANDIDATES, Action, action_audience, monday_actions
-from pipeline.commands.score import score
+from pipeline.commands.score import ScoringResult
 from pipeline.config.params import Params
-from pipeline.config.progress import SILENT
 from pipeline.report.summary import read_summary
 from pipeline.report.training_result import TrainingResult
 from pipeline.stores import mlflow_runs
@@ -101,12 +98,11 @@ def test_actions_without_their_columns_are_left_out() -> None:
 
 @pytest.mark.slow
 def test_the_actions_of_a_training_are_those_of_scores_at_the_same_moment(
-    trained: tuple[Params, TrainingResult], tmp_path: Path
+    trained: tuple[Params, TrainingResult], scored: ScoringResult
 ) -> None:
     params, result = trained
     store = mlflow_runs.open_store(params)
     summary = read_summary(result.run_id, mlflow_runs.read_run(store, result.run_id).summary)
-    scored = score(params, model_uri=result.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
     con = ibis.duckdb.connect()
     separator, min_group = params.source.category_separator, params.naming.min_group
     found = monday_actions(con, con.read_parquet(scored.path), separator=separator, min_group=min_group)

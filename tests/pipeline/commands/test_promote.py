@@ -7,22 +7,24 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.commands.promote import promote, worse_in
-from pipeline.commands.train import TrainingResult, train
+from pipeline.commands.train import TrainingResult
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
-from pipeline.config.progress import SILENT
 from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import start_run
 
 
-def test_a_less_stable_run_is_refused_unless_forced(params: Callable[..., Params], champion: TrainingResult) -> None:
-    settings, first = params(), champion
-    second = train(settings, sweep=False, progress=SILENT)
+def test_a_less_stable_run_is_refused_unless_forced(
+    params: Callable[..., Params], champion_and_challenger: tuple[TrainingResult, TrainingResult]
+) -> None:
+    settings, (first, second) = params(), champion_and_challenger
     client = mlflow_runs.open_store(settings).client
 
     def version() -> str:
         return str(client.get_model_version_by_alias("kindred", "champion").version)
 
+    for name, value in mlflow_runs.read_run(mlflow_runs.open_store(settings), first.run_id).metrics.items():
+        client.log_metric(second.run_id, name, value)
     assert "is the champion" in promote(settings, second.run_id[:12], force=False)
     assert version() == "2"
     client.log_metric(first.run_id, "interest/stability_min", 0.01)

@@ -42,18 +42,17 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
         score(settings, model_uri="models:/kindred@champion", out=out, progress=SILENT)
         return pq.read_table(out).to_pandas()
 
-    scores = scored()
-    assert set(scores.segment[scores.segment_id == segment.segment_id]) == {"Our gold"}
-    assert set(scores.next_segment[scores.next_segment_id == segment.segment_id]) == {"Our gold"}
-    others = scores[scores.segment_id != segment.segment_id]
-    assert "Our gold" not in set(others.segment)
-    assert segment["name"] not in set(scores.what_would_move.dropna().str.split(" -> ").str[1])
     # Interest segments can have manual names too, and a name may not repeat across facets.
     interest = first.segments[(first.segments.facet == "interest") & ~first.segments.is_standing].iloc[0]
     with pytest.raises(UserError, match="is taken"):
         rename(settings, interest.segment_id, "Our gold")
     rename(settings, interest["name"], "Our taste")
     scores = scored()
+    assert set(scores.segment[scores.segment_id == segment.segment_id]) == {"Our gold"}
+    assert set(scores.next_segment[scores.next_segment_id == segment.segment_id]) == {"Our gold"}
+    others = scores[scores.segment_id != segment.segment_id]
+    assert "Our gold" not in set(others.segment)
+    assert segment["name"] not in set(scores.what_would_move.dropna().str.split(" -> ").str[1])
     assert set(scores.interest_segment[scores.interest_segment_id == interest.segment_id]) == {"Our taste"}
     assert set(scores.next_interest_segment[scores.next_interest_segment_id == interest.segment_id]) == {"Our taste"}
     assert "Our taste" not in set(scores.interest_segment[scores.interest_segment_id != interest.segment_id])
@@ -67,11 +66,12 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
     promote(settings, again.run_id, force=True)
     assert "Our gold" in set(scored().segment)
     rename(settings, "Our gold", None)
-    assert "Our gold" not in set(scored().segment)
     assert segment.segment_id in published_names(settings) and "Our gold" not in published_names(settings).values()
     assert published_names(settings)[interest.segment_id] == "Our taste"
+    scores = scored()
+    assert "Our gold" not in set(scores.segment) and "Our taste" in set(scores.interest_segment)
     rename(settings, "Our taste", None)
-    assert "Our taste" not in set(scored().interest_segment)
+    assert "Our taste" not in published_names(settings).values()
     assert "Our gold" not in set(train(settings, sweep=False, progress=SILENT).segments.name)
 
     # Results of another run in the outputs folder are left unchanged.

@@ -31,8 +31,8 @@ from pipeline.report.training_result import TrainingResult
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
 from pipeline.stores.engines.duckdb import DuckDB
-from tests.conftest import PARAMS, copy_store
-from tests.pipeline.conftest import params_in
+from tests.conftest import PARAMS, BuildOnce, copy_store
+from tests.pipeline.conftest import copied, params_in
 from tests.segments import published_sizes
 
 ALL_BLOCKS = "facets.behaviour.block_weights={interest: 1.0, value: 1.0, journey: 1.0, context: 0.25, benefits: 0.25}"
@@ -110,13 +110,18 @@ def folder_of(trained: TrainingResult) -> Path:
     return Path(download_artifacts(trained.model_uri)) / "artifacts"
 
 
-@pytest.fixture(scope="module")
-def by_rule(tmp_path_factory: pytest.TempPathFactory, shop: Path, mlflow_store: Path) -> tuple[Params, TrainingResult]:
+@pytest.fixture
+def by_rule(build_once: BuildOnce, shop: Path, mlflow_store: Path, tmp_path: Path) -> tuple[Params, TrainingResult]:
     """A training with interests grouped by leading category."""
-    folder = tmp_path_factory.mktemp("rule")
-    copy_store(mlflow_store, folder)
-    settings = params_in(folder, shop, "facets.interest.algorithm=rule", "facets.behaviour.n_segments=4")
-    return settings, train(settings, sweep=False, progress=SILENT)
+    changes = ("facets.interest.algorithm=rule", "facets.behaviour.n_segments=4")
+
+    def make(folder: Path) -> TrainingResult:
+        copy_store(mlflow_store, folder)
+        return train(params_in(folder, shop, *changes), sweep=False, progress=SILENT)
+
+    source, made = build_once("by_rule", make)
+    (trained,) = copied(source, tmp_path, made)
+    return params_in(tmp_path, shop, *changes), trained
 
 
 @pytest.mark.slow

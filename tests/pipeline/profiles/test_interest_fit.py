@@ -128,7 +128,7 @@ def test_training_uses_and_stores_the_fitted_formula(params: Callable[..., Param
 
 @pytest.mark.slow
 def test_unfitted_weights_are_not_reported_as_fitted(params: Callable[..., Params]) -> None:
-    settings = params(*SMALL, "interests.fit_min_purchases=1000000")
+    settings = params(*SMALL, "interests.fit_min_purchases=1000000", "facets.behaviour.algorithm=rule")
     trained = train(settings, sweep=False, progress=SILENT)
     assert any("the configured weights are kept" in note for note in trained.notes)
     store = mlflow_runs.open_store(settings)

@@ -15,10 +15,9 @@ from pipeline.cli import main
 from pipeline.commands.promote import promote
 from pipeline.commands.rename import rename
 from pipeline.commands.report import report
-from pipeline.commands.train import TrainingResult, train
+from pipeline.commands.train import TrainingResult
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
-from pipeline.config.progress import SILENT
 from pipeline.report.publish import MANIFEST, REPORT, SEGMENTS, SEGMENTS_JSON
 from pipeline.stores import mlflow_runs
 from pipeline.stores.run_log import start_run
@@ -30,14 +29,15 @@ def result_files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_challenger_does_not_replace_the_champions_results_until_promoted(
-    params: Callable[..., Params], champion: TrainingResult
+    params: Callable[..., Params],
+    first_training: tuple[Path, TrainingResult],
+    champion_and_challenger: tuple[TrainingResult, TrainingResult],
 ) -> None:
-    settings, first = params(), champion
+    settings, (first, second) = params(), champion_and_challenger
     folder = settings.path(settings.outputs.folder)
     assert first.report_path == folder / REPORT
     assert "is still the champion's" not in first.as_text()
-    champions = result_files(folder)
-    second = train(settings.model_copy(update={"seed": 3}), sweep=False, progress=SILENT)
+    champions = result_files(first_training[0] / "outputs")  # before there was a challenger
     assert second.report_path == folder / "challenger" / REPORT
     assert f"{folder / REPORT} is still the champion's." in second.as_text()
     assert f"kindred promote {second.run_id[:12]}" in second.as_text()

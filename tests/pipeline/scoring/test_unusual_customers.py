@@ -38,12 +38,13 @@ def test_an_update_treats_them_as_a_scoring_in_full(
     action: str, params: Callable[..., Params], disturbed_shop: Path
 ) -> None:
     events = f"source.events.path={disturbed_shop / 'events'}"
-    own = params(events, f"outliers.action={action}", "facets.behaviour.n_segments=10")
+    facets = ("facets.behaviour.n_segments=10", *([] if action == "own_segment" else ["facets.interest=null"]))
+    own = params(events, f"outliers.action={action}", *facets)
     result = train(own, sweep=False, progress=SILENT)
     assert any("fewer than 10 customers are far beyond all others" in note for note in result.notes)
     assert not [name for name in ADDED if any(name in note for note in result.notes)]
     # Other settings today change nothing: the model has its own.
-    later = params(events, "outliers.action=warn")
+    later = params(events, "outliers.action=warn", *facets)
     scores_of(later, "scores", update=True)
     later = later.model_copy(update={"as_of": later.as_of + timedelta(days=3)})
     updated, full = scores_of(later, "scores", update=True), scores_of(later, "full")

@@ -159,15 +159,13 @@ def survivors(trained: TrainingResult) -> set[str]:
     }
 
 
-def test_segments_survive_shuffled_rows_and_more_customers(
-    params: Callable[..., Params], shop: Path, tmp_path: Path
-) -> None:
+def test_segments_survive_more_customers(params: Callable[..., Params], shop: Path, tmp_path: Path) -> None:
+    """That shuffled rows change nothing is tested with the model's files."""
     events = pq.read_table(shop / "events")
     ids = sorted(set(events["customer_id"].to_pylist()) - {None})
     held_back = pa.array(ids[::10])
     few = events.filter(pc.invert(pc.is_in(events["customer_id"], held_back)))
-    order = np.random.default_rng(0).permutation(len(few))
-    for name, table in (("few", few), ("shuffled", few.take(order)), ("all", events)):
+    for name, table in (("few", few), ("all", events)):
         pq.write_table(table, tmp_path / f"{name}.parquet")
     config = params()
 
@@ -176,9 +174,7 @@ def test_segments_survive_shuffled_rows_and_more_customers(
         source = config.source.model_copy(update={"events": config.source.events.model_copy(update={"path": path})})
         return train(config.model_copy(update={"source": source}), sweep=False, progress=SILENT)
 
-    first, shuffled, grown = (trained_on(name) for name in ("few", "shuffled", "all"))
-    pd.testing.assert_frame_equal(first.segments, shuffled.segments)
-    assert survivors(shuffled) == set(first.segments.segment_id[~first.segments.is_standing])
+    first, grown = trained_on("few"), trained_on("all")
     assert len(survivors(grown)) >= 4  # of 6
     before, after = (trained.segments.set_index("segment_id") for trained in (first, grown))
     same_archetype = [
@@ -190,9 +186,10 @@ def test_segments_survive_shuffled_rows_and_more_customers(
     assert all(before["name"][segment_id] == after["name"][segment_id] for segment_id in same_archetype)
 
 
-def test_another_seed_continues_the_champions_segments(params: Callable[..., Params], champion: TrainingResult) -> None:
-    config, first = params(), champion
-    again = train(config.model_copy(update={"seed": 99}), sweep=False, progress=SILENT)
+def test_another_seed_continues_the_champions_segments(
+    champion_and_challenger: tuple[TrainingResult, TrainingResult],
+) -> None:
+    first, again = champion_and_challenger
     assert survivors(again) == set(first.segments.segment_id[~first.segments.is_standing])
     notes = [note for note in again.notes if "were refitted on today's customers" in note]
     assert [note.split(" were ")[0] for note in notes] == [

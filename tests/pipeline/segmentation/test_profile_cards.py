@@ -24,6 +24,7 @@ from pipeline.segmentation.descriptions.card_tables import (
     benefit_sums,
     columns_to_show,
     customers_in_audiences,
+    visit_sums,
 )
 from pipeline.segmentation.profile_cards import build_cards
 from pipeline.stores.engines.duckdb import DuckDB
@@ -114,8 +115,10 @@ def test_a_missing_customers_table_removes_only_the_attributes_from_cards(params
         table = pd.DataFrame({"customer_id": profiles.table.customer_id, "city": city, "club": city})
         source = replace(source, customers=ibis.memtable(table))
         in_audience = customers_in_audiences(source, profiles, config)
-        full = build_cards(source, profiles, segments, in_audience, config).by_segment
-        reduced = build_cards(replace(source, customers=None), profiles, segments, in_audience, config).by_segment
+        visits = visit_sums(profiles, {facet.name: segments.segment_ids}, config)[facet.name]
+        full = build_cards(source, profiles, segments, in_audience, visits, config).by_segment
+        without = replace(source, customers=None)
+        reduced = build_cards(without, profiles, segments, in_audience, visits, config).by_segment
     assert [(line.topic, line.value) for line in full[first].who] == [("club", "Planted")]
     assert [line.value for line in full[first].where if line.is_attribute] == ["Planted"]
     for segment_id, card in reduced.items():

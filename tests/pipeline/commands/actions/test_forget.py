@@ -173,7 +173,13 @@ def test_no_file_holds_the_customer_and_later_commands_do_not_see_them(
     assert holding(tmp_path, CANARY) == []
 
     by_density = load_params(
-        PARAMS, [*params.called_with[3::2], "facets.behaviour.algorithm=hdbscan", "clustering.hdbscan.reduce=never"]
+        PARAMS,
+        [
+            *params.called_with[3::2],
+            "facets.behaviour.algorithm=hdbscan",
+            "clustering.hdbscan.reduce=never",
+            "facets.interest=null",
+        ],
     )
     trained = train(by_density, sweep=False, progress=SILENT)
     assert holding(tmp_path, CANARY) == []
