@@ -45,7 +45,7 @@ from pipeline.config.sections.segments import (
     SweepParams,
 )
 from pipeline.config.sections.source import ChecksParams, SourceParams, Table
-from pipeline.config.types import Language, NonNegative, Section, Share
+from pipeline.config.types import Language, LocalPath, NonNegative, Section, Share
 
 COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 """First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
@@ -62,7 +62,7 @@ class EngineParams(Section):
 
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
     threads: Annotated[int, Field(ge=0)]
-    temp_directory: str | None
+    temp_directory: LocalPath | None
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
     # Not part of the digest: they change no result.
     allowed_folders: Annotated[tuple[str, ...], Field(exclude=True)] = ()
