@@ -56,6 +56,14 @@ def _names_a_variable(value: str) -> str:
     return value
 
 
+def _is_no_address(value: str) -> str:
+    if "://" in value:
+        raise ValueError("expected a path on this machine, not an address")
+    return value
+
+
+LocalPath = Annotated[str, AfterValidator(_is_no_address)]
+"""Where results are written. An address would become folders of that name."""
 DatabaseVariable = Annotated[str, AfterValidator(_names_a_variable)]
 """The address of a database: only the name of the environment variable that holds it."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.config.params import Params, flat_settings
 from pipeline.stores.local import store_file
-from pipeline.stores.local.locks import LockedError, lock
+from pipeline.stores.local.locks import LockedError, lock, said_if_slow
 from pipeline.stores.local.moved_store import folder_of, missing_folders, move_artifacts
 from pipeline.stores.run_metrics import current_name, experiment_description
 from pipeline.stores.store_errors import LOCKED, TrackingError, first_line, store_errors
@@ -31,6 +31,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # 7, the default, waits for five minutes
 
 PACKAGES = ("duckdb", "hdbscan", "ibis-framework", "mlflow", "numpy", "pandas", "scikit-learn", "umap-learn")
 RUN_ID_LENGTH = 32
@@ -96,9 +97,14 @@ def open_store(params: Params, *, create: bool = False) -> RunStore:
             f"tracking.uri: expected an MLflow store, but there is no {database}. Run `kindred train` first, or "
             f"correct `tracking` in {params.file_name}."
         )
+    if "://" in params.tracking.artifacts:
+        raise TrackingError(
+            "tracking.artifacts: expected a folder on this machine, got an address. Name a folder in "
+            f"{params.file_name}; a server in tracking.uri has its own."
+        )
     import mlflow
 
-    for chatty in ("mlflow", "alembic"):
+    for chatty in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     uri = tracking_uri(params)
     mlflow.set_tracking_uri(uri)
@@ -109,8 +115,9 @@ def open_store(params: Params, *, create: bool = False) -> RunStore:
                 if create:
                     store_file.create_if_missing(database, params.path(params.tracking.artifacts))
                 store_file.wait_until_free(database)
-            client = mlflow.MlflowClient(uri, uri)
-            experiment = _experiment(client, params, create=create)
+            with said_if_slow("the MLflow store of tracking.uri"):
+                client = mlflow.MlflowClient(uri, uri)
+                experiment = _experiment(client, params, create=create)
             _require_artifacts(experiment, params)
     except TrackingError:
         raise

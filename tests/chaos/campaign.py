@@ -50,6 +50,8 @@ class Undisturbed:
     ----------
     before, after : dict of str to str
         Name -> digest of the files in the outputs folder.
+    repeated : dict of str to str
+        The same after the command runs once more, as if it had been killed when all was done.
     stable : set of str
         Files that are the same when the command runs twice from the same beginning.
     """
@@ -57,6 +59,7 @@ class Undisturbed:
     ended: Ended
     before: dict[str, str]
     after: dict[str, str]
+    repeated: dict[str, str]
     stable: set[str]
 
 
@@ -70,7 +73,9 @@ def undisturbed(made: Workshop, command: Command) -> Undisturbed:
     made.begin(command.begins)
     made.run(command)
     again = digests(outputs)
-    return Undisturbed(ended, before, after, {name for name in after if again.get(name) == after[name]})
+    made.run(command)
+    stable = {name for name in after if again.get(name) == after[name]}
+    return Undisturbed(ended, before, after, digests(outputs), stable)
 
 
 def faults_after_kill(made: Workshop, command: Command, usual: Undisturbed) -> list[str]:
@@ -86,7 +91,8 @@ def faults_after_kill(made: Workshop, command: Command, usual: Undisturbed) -> l
         return [*faults, f"repeated: exit code {again.code}: {again.errors[-300:]}"]
     now = digests(outputs)
     if command.arguments[0] not in NOT_REPEATED:
-        changed = [name for name in sorted(usual.stable) if now.get(name) != usual.after[name]]
+        expected = (usual.after, usual.repeated)
+        changed = [name for name in sorted(usual.stable) if now.get(name) not in [each.get(name) for each in expected]]
         faults += [f"repeated: another {name}" for name in changed if "state/" not in name]
     faults += [f"repeated: left {name}" for name in leftovers(made)]
     if command.arguments[0] in NEW_RUN and open_runs(made):
@@ -240,12 +246,16 @@ def main() -> None:
             "locks": partial(locks, made),
             "fuzz": partial(fuzz, made=made, folder=Path(root), count=FUZZED),
         }
-        for name in names or parts:
-            known = len(results.faults)
-            parts[name](results=results)
-            print(f"[{time.monotonic() - started:,.0f} s] {name}: {len(results.faults) - known} faults", flush=True)
-            print("".join(f"    {kind}: {fault}\n" for kind, _, fault in results.faults[known:]), end="", flush=True)
-    print(results.table())
+        try:
+            for name in names or parts:
+                known = len(results.faults)
+                parts[name](results=results)
+                print(f"[{time.monotonic() - started:,.0f} s] {name}: {len(results.faults) - known} faults", flush=True)
+                print(
+                    "".join(f"    {kind}: {fault}\n" for kind, _, fault in results.faults[known:]), end="", flush=True
+                )
+        finally:  # also of a campaign that is interrupted
+            print(results.table())
     sys.exit(bool(results.faults))
 
 

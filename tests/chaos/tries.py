@@ -31,6 +31,8 @@ SETTINGS = (
     "source.customers.path=shop/customers.parquet",
 )
 LEFTOVERS = (".part-*", ".kindred-*", ".new-*", ".old-*")
+AS_SCORED = ("--set", "as_of=2025-11-15T00:00:00Z")
+"""Of the scores that the audience, the changes and the updates begin with."""
 LIMIT_SECONDS = 180.0
 
 
@@ -176,7 +178,12 @@ def workshop(root: Path, *, customers: int) -> Iterator[Workshop]:
         for name, steps in {
             "new": [simulate],
             "trained": [("train",), ("train", "--set", "seed=9")],
-            "scored": [("score",), ("score", "--set", "as_of=2025-11-15T00:00:00Z"), ("audience", "lapsing_vips")],
+            "scored": [
+                ("score",),
+                ("score", *AS_SCORED),
+                ("score", "--out", "earlier.parquet"),
+                ("audience", "lapsing_vips"),
+            ],
             "updated": [("score", "--update")],
         }.items():
             for arguments in steps:
@@ -214,11 +221,11 @@ def commands(made: Workshop) -> list[Command]:
         ("audience", "scored", ["audience", "carts_this_week"]),
         ("audience --for", "scored", ["audience", "--segment", segment, "--for", "klaviyo"]),
         ("changes", "scored", ["changes", "--out", "outputs/list.csv"]),
-        ("effect", "scored", ["effect", "lapsing_vips", *later]),
+        ("effect", "scored", ["effect", "lapsing_vips", "--until", "2025-11-22"]),
         ("drift", "scored", ["drift", *later]),
-        ("migration", "scored", ["migration", "outputs/scores.parquet", "outputs/scores.parquet"]),
+        ("migration", "scored", ["migration", "earlier.parquet", "outputs/scores.parquet"]),
         ("forget", "updated", ["forget", customer]),
-        ("explain", "scored", ["explain", customer]),
+        ("explain", "scored", ["explain", customer, *AS_SCORED]),
         ("check", "scored", ["check"]),
         ("backtest", "trained", ["backtest"]),
         ("init", "new", ["init", "shop/events", "--out", "described.yaml", "--overwrite"]),

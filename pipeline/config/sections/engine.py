@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
-from pipeline.config.types import Section
+from pipeline.config.types import LocalPath, Section
 
 
 class SparkParams(Section):
@@ -15,7 +15,7 @@ class SparkParams(Section):
 
     master: str = "local[*]"
     conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    scratch: str | None = None
+    scratch: LocalPath | None = None
 
 
 class EngineParams(Section):
@@ -23,7 +23,7 @@ class EngineParams(Section):
 
     memory_limit: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
     threads: Annotated[int, Field(ge=0)]
-    temp_directory: str | None
+    temp_directory: LocalPath | None
     max_temp_directory_size: Annotated[str, Field(pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$")]
     # Not part of the digest: they change no result.
     kind: Annotated[Literal["duckdb", "spark"], Field(exclude=True)] = "duckdb"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.config.types import DatabaseVariable, Section
+from pipeline.config.types import DatabaseVariable, LocalPath, Section
 
 
 class TablesParams(Section):
@@ -26,8 +26,8 @@ class TablesParams(Section):
 class OutputsParams(Section):
     """Locations of results."""
 
-    folder: str
-    scores: Annotated[str, Field(pattern=r"\.(parquet|csv)$")]
+    folder: LocalPath
+    scores: Annotated[LocalPath, Field(pattern=r"\.(parquet|csv)$")]
     # Not part of a model: it says what is done with its scores.
     tables: Annotated[TablesParams | None, Field(exclude=True)] = None
     # Not part of the digest: it changes no result.

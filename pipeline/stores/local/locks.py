@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from filelock import FileLock, Timeout
 
 WAIT_SECONDS = 60.0
 """How long a command waits for another one, which holds such a lock for a few seconds."""
+SLOW_SECONDS = 10.0
 log = logging.getLogger("kindred")
 
 
@@ -55,6 +57,18 @@ def lock(path: Path, *, wait: bool) -> Iterator[None]:
 def say_waiting(path: Path) -> None:
     """Tell the user at once why nothing happens."""
     log.warning("Waiting up to %d seconds: another program uses %s.", WAIT_SECONDS, path)
+
+
+@contextmanager
+def said_if_slow(what: str) -> Iterator[None]:
+    """Tell the user after `SLOW_SECONDS` what does not answer: libraries try for a minute or two without a word."""
+    timer = threading.Timer(SLOW_SECONDS, log.warning, ("Waiting for %s, which does not answer.", what))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def is_running(process: int) -> bool:

@@ -145,6 +145,9 @@ def test_unquoted_text_that_yaml_reads_as_another_type(tmp_path: Path, value: st
         ("engine.memory_limit=80%", "engine.memory_limit"),
         ("checks.negative_price.warn=2", "less than or equal to 1"),
         ("outputs.scores=scores.xlsx", "outputs.scores"),
+        ("outputs.scores=s3://bucket/x.parquet", "expected a path on this machine"),
+        ("outputs.folder=https://host/?sig=s3cret", r"not an address\. Got 'https://host/\?sig=\*\*\*'"),
+        ("engine.temp_directory=s3://bucket/x", "expected a path on this machine"),
         ("sourc.events.path=x", "no section `sourc`"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from pipeline.config.params import Params
 from pipeline.stores import mlflow_runs
+from pipeline.stores.local import locks
 from pipeline.stores.mlflow_runs import open_store, read_run, search_runs
 from pipeline.stores.run_log import OpenRun, start_run
 from pipeline.stores.store_errors import TrackingError
@@ -33,6 +35,30 @@ def with_model(store: mlflow_runs.RunStore, run: OpenRun, file: Path) -> None:
     """Log a model of one file."""
     logged = store.client.create_logged_model(store.experiment_id, name="model", source_run_id=run.run_id)
     store.client.log_model_artifacts(logged.model_id, str(file.parent))
+
+
+def test_a_server_that_does_not_answer_is_said_and_refused(
+    params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(locks, "SLOW_SECONDS", 0.2)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TrackingError, match="MLflow store that responds"):
+        open_store(params(f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"))
+    assert "Waiting for the MLflow store of tracking.uri, which does not answer." in caplog.text
+
+
+def test_a_store_that_answers_is_not_waited_for(
+    params: Callable[..., Params], caplog: pytest.LogCaptureFixture
+) -> None:
+    open_store(params())
+    assert "Waiting" not in caplog.text
+
+
+def test_an_address_is_no_folder_of_artifacts(params: Callable[..., Params], tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="expected a folder on this machine") as refused:
+        open_store(params("tracking.artifacts=s3://bucket/x?sig=secret"))
+    assert "secret" not in str(refused.value) and not list(Path().glob("s3:*"))
 
 
 def test_a_run_ends_as_its_work_did(store: mlflow_runs.RunStore) -> None:
