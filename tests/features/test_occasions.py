@@ -13,10 +13,21 @@ from features.occasions import local_time, periods, visit_sums
 WINDOW = ObservationWindow(datetime(2025, 11, 1, tzinfo=UTC), 365)
 
 
-def sums_of(con: Any, visits: list[tuple[int, str, str | None]]) -> dict[tuple[str, str], dict[str, float]]:
+Sums = dict[tuple[str, str], dict[str, float]]
+ALL = [(0, "behaviour", "a"), (1, "behaviour", "a")]
+
+
+def sums_of(con: Any, visits: list[tuple[int, str, str | None]]) -> Sums:
+    (sums,) = sums_by_segment(con, visits, ALL).values()
+    return sums
+
+
+def sums_by_segment(
+    con: Any, visits: list[tuple[int, str, str | None]], members: list[tuple[int, str, str]]
+) -> dict[tuple[str, str], Sums]:
     frame = pd.DataFrame(visits, columns=["customer_id", "started_at", "channel"])
     frame["started_at"] = pd.to_datetime(frame.started_at)
-    segments = pd.DataFrame({"customer_id": [0, 1], "facet": "behaviour", "segment_id": "a"})
+    segments = pd.DataFrame(members, columns=["customer_id", "facet", "segment_id"])
     sums, keys = visit_sums(
         ibis.memtable(frame, schema={"customer_id": "int64", "started_at": "timestamp", "channel": "string"}),
         ibis.memtable(segments),
@@ -26,10 +37,12 @@ def sums_of(con: Any, visits: list[tuple[int, str, str | None]]) -> dict[tuple[s
         occasions={"spring": ((3, 1), (3, 8))},
         margin_days=30,
     )
-    row = con.to_pyarrow(sums).to_pylist()[0]
     return {
-        key: {name: row[f"{name}{number}"] for name in ("n", "total", "squares", "customers")}
-        for number, key in enumerate(keys)
+        (row["facet"], row["segment_id"]): {
+            key: {name: row[f"{name}{number}"] for name in ("n", "total", "squares", "customers")}
+            for number, key in enumerate(keys)
+        }
+        for row in con.to_pyarrow(sums).to_pylist()
     }
 
 
@@ -46,6 +59,14 @@ def test_each_customer_counts_once(con: Any) -> None:
     assert sums["channel", "app"] == pytest.approx({"n": 1, "total": 0.5, "squares": 0.25, "customers": 1})
     # No customer was active long enough for parts of the month.
     assert sums["ten_days", "early"]["n"] == 0
+
+
+def test_each_facet_has_the_sums_that_it_has_alone(con: Any) -> None:
+    visits: list[tuple[int, str, str | None]] = [(0, "2025-06-02 09:00", "app"), (1, "2025-06-03 20:00", None)]
+    interest = [(0, "interest", "a"), (1, "interest", "b")]
+    both, alone = sums_by_segment(con, visits, [*ALL, *interest]), sums_by_segment(con, visits, interest)
+    assert both == {**sums_by_segment(con, visits, ALL), **alone}
+    assert both["behaviour", "a"]["weekday", "1"]["n"] == 2 and both["interest", "a"]["weekday", "1"]["n"] == 1
 
 
 def test_a_season_uses_customers_who_came_before_and_after(con: Any) -> None:
