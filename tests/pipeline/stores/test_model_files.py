@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
+import pickle
 import py_compile
 import shutil
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.commands.score import score
@@ -182,3 +185,24 @@ def test_only_models_of_the_store_are_loaded(uri: str) -> None:
 )
 def test_models_of_the_store_are(uri: str) -> None:
     require_model_uri(uri)
+
+
+def test_a_pickled_model_scores_without_the_files_of_the_first(
+    params: Callable[..., Params], champion: TrainingResult
+) -> None:
+    model = load_model(open_store(params()), champion.model_uri)
+    packed, first = pickle.dumps(model), model.folder
+    profile = pd.DataFrame({column: [1.0, 2.0] for column in model.columns})
+    profile = profile.assign(lifecycle_stage="active")
+    expected = model.predict(profile)
+    del model
+    gc.collect()
+    assert not first.exists()
+    copy = pickle.loads(packed)
+    pd.testing.assert_frame_equal(copy.predict(profile), expected, check_exact=True)
+    assert (copy.uri, copy.run_id) == (champion.model_uri, champion.run_id)
+    assert set(expected.segment_id) <= set(copy.segment_names)
+    second = copy.folder
+    del copy
+    gc.collect()
+    assert not second.exists()

@@ -13,6 +13,7 @@ import pytest
 from pipeline.config.load import load_params
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.stores.database import EngineError, leave_room
+from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.files import OutputError
 from pipeline.stores.workspace import workspace
 from tests.conftest import PARAMS
@@ -143,6 +144,8 @@ def test_without_pyspark_the_message_says_what_to_install(tmp_path: Path, monkey
     params = load_params(PARAMS, [f"outputs.folder={tmp_path}", "engine.kind=spark"])
     with (
         pytest.raises(EngineError, match=r"pyspark .* `pip install -e '\.\[spark\]'` .* engine\.kind to duckdb"),
-        workspace(params),
+        workspace(params, uses_cluster=True),
     ):
         pass
+    with workspace(params) as session:  # a command that works on this machine
+        assert isinstance(session.engine, DuckDB)
