@@ -46,7 +46,7 @@ from pipeline.config.sections.segments import (
     SweepParams,
 )
 from pipeline.config.sections.source import ChecksParams, SourceParams, Table
-from pipeline.config.types import Language, LocalPath, NonNegative, Section, Share
+from pipeline.config.types import Language, NonNegative, Section, Share
 
 COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 """First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
