@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import ibis
 import ibis.expr.types as ir
 
-from features.events import WITHOUT_PRODUCT, EventType
+from features.events import WITHOUT_PRODUCT, EventType, has_type
 
 REASONS = "reasons"
 NUMBERS = ("quantity", "unit_price", "discount")
@@ -72,10 +72,7 @@ def rules(*, max_text_chars: int, has_products: bool = True) -> tuple[Rule, ...]
             "missing_product_id",
             "a product_id or category_path, which this event type needs",
             lambda t: (
-                t.event_type.notin([str(kind) for kind in WITHOUT_PRODUCT])
-                & _is_blank(t.product_id)
-                & _is_blank(t.category_path)
-                & ~_is_refund(t)
+                ~has_type(t, WITHOUT_PRODUCT) & _is_blank(t.product_id) & _is_blank(t.category_path) & ~_is_refund(t)
             ),
         ),
         Rule(

@@ -6,7 +6,7 @@ Events at or after ``as_of`` do not exist; `ObservationWindow.of` is the one pla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -113,6 +113,15 @@ def type_weight(events: ir.Table, weights: Mapping[EventType, float]) -> ir.Floa
     """Weight of each event's type, as float64; 0 for a type without a weight."""
     cases = [(str(kind), ibis.literal(float(weight)).cast("float64")) for kind, weight in weights.items()]
     return events.event_type.cases(*cases, else_=ibis.literal(0.0).cast("float64"))
+
+
+def has_type(events: ir.Table, kinds: Iterable[EventType]) -> ir.BooleanValue:
+    """Whether each event, of a log that has types as texts, is of one of ``kinds``.
+
+    For more than a few types IN is a join of all rows; this looks once at each word of Parquet's dictionary.
+    """
+    names: ir.ArrayScalar = ibis.literal([str(kind) for kind in kinds], type="array<string>")
+    return names.contains(events.event_type)
 
 
 def constant(value: float) -> ir.FloatingValue:

@@ -46,6 +46,7 @@ from features.events import (
     constant,
     days_between,
     exact_sum,
+    has_type,
     type_weight,
 )
 
@@ -83,10 +84,10 @@ def own_weight(
 
 def is_counted(events: ir.Table, signal_weights: Mapping[EventType, float]) -> ir.BooleanValue:
     """Whether events count for interests: a type with a weight, and a query (searches) or a product or category."""
-    counted = [str(kind) for kind, weight in signal_weights.items() if weight > 0]
+    counted = [kind for kind, weight in signal_weights.items() if weight > 0]
     is_search = events.event_type == str(EventType.SEARCH)
     has_category_source = events.product_id.notnull() | events.category_path.notnull()
-    return events.event_type.isin(counted) & is_search.ifelse(events.query.notnull(), has_category_source)
+    return has_type(events, counted) & is_search.ifelse(events.query.notnull(), has_category_source)
 
 
 def _decay(days: ir.FloatingValue, half_life_days: float) -> ir.FloatingValue:

@@ -86,10 +86,9 @@ def _parse_events(con: Backend, raw: RawTable, params: Params, ids: CustomerIds)
     selected |= order_inputs(raw, user_columns, table)
     numbers = [user_columns[name] for name in (*NUMBERS, *ORDER_NUMBERS) if name in user_columns]
     unreadable = [is_unreadable_number(column, raw.columns[column], form) for column in numbers]
-    texts = [
-        quoted(user_columns[n]) for n in EVENT_SCHEMA if n in user_columns and raw.columns[user_columns[n]] == "VARCHAR"
-    ]
-    selected["has_long_text"] = has_long_text(texts, params.source.max_text_chars)
+    columns = [user_columns[name] for name in EVENT_SCHEMA if name in user_columns]
+    texts = [column for column in columns if raw.columns[column] == "VARCHAR"]
+    selected["has_long_text"] = has_long_text(con, raw.name, texts, params.source.max_text_chars)
     selected["has_unreadable_number"] = " or ".join(unreadable) or "false"
     listed = ", ".join(f"{value} as {name}" for name, value in selected.items())
     rows = f"(select {listed}, {FILE}, {ROW} from raw_events)"

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 BATCH_ROWS = 100_000
+MAX_SEARCHED_CODES = 20
+"""A text is searched for in a list of at most this many values, which takes half the time of a cast; longer lists are
+hashed."""
 MAX_FULL_BYTES = 2**26
 """A disk with more free space than this is not the one that was full."""
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -197,7 +200,7 @@ def materialise(
     old table is dropped after the new one is complete, because Ibis writes a temporary table twice when it overwrites.
     """
     if codes:
-        coded = ", ".join(f"{column}::enum({_listed(values)}) as {column}" for column, values in codes.items())
+        coded = ", ".join(f"{_code_of(column, values)} as {column}" for column, values in codes.items())
         rows = f"select * replace ({coded}) from ({con.compile(expression)})"
         con.con.execute(f"create temp table new_{name} as {rows}")
     else:
@@ -205,6 +208,15 @@ def materialise(
     con.con.execute(f"drop table if exists temp.main.{name}; alter table temp.main.new_{name} rename to {name}")
     table: ir.Table = con.table(name, database=TEMPORARY)
     return table
+
+
+def _code_of(column: str, values: Sequence[str]) -> str:
+    """SQL for a text as an enum; null for a text that is not among ``values``."""
+    listed, kind = _listed(values), f"enum({_listed(values)})"
+    if len(values) > MAX_SEARCHED_CODES:
+        return f"try_cast({column} as {kind})"
+    # Functions, unlike a cast, are computed once for each word of Parquet's dictionary.
+    return f"list_extract([{listed}]::{kind}[], list_position([{listed}], {column}))"
 
 
 def leave_room(con: Backend, byte_count: float) -> None:

@@ -8,7 +8,7 @@ import ibis
 import pytest
 
 from features import checks
-from features.events import EVENT_SCHEMA
+from features.events import EVENT_SCHEMA, WITHOUT_PRODUCT
 from pipeline.config.sections.source import ChecksParams
 
 RULES = checks.rules(max_text_chars=10)
@@ -70,7 +70,7 @@ def test_rules_and_thresholds_match() -> None:
         ({"occurred_at": "2100-01-01"}, ["time_out_of_range"]),
         ({"product_id": None}, ["missing_product_id"]),
         ({"product_id": None, "category_path": "A"}, []),
-        ({"product_id": None, "event_type": "search"}, []),
+        *(({"product_id": None, "event_type": str(kind)}, []) for kind in WITHOUT_PRODUCT),
         ({"product_id": " ", "event_type": "purchase"}, ["missing_product_id"]),
         ({"has_unreadable_number": True}, ["unreadable_number"]),
         ({"unit_price": 1e13}, ["unreadable_number"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -54,14 +55,17 @@ def text_of(con: Backend, rows: str, column: str, kind: str) -> str:
     return as_text(column, kind, has_empty=kind == "VARCHAR" and bool(con.con.execute(empty).fetchone()[0]))
 
 
-def has_long_text(columns: Sequence[str], max_chars: int) -> str:
-    """SQL for whether a text is too long. Bytes are checked first, as characters are slower to count."""
-    if not columns:
-        return "false"
-    byte_counts = [f"strlen({column})" for column in columns]
-    longest = f"greatest({', '.join(byte_counts)})" if len(columns) > 1 else byte_counts[0]
-    is_long = " or ".join(f"coalesce(length({column}) > {max_chars}, false)" for column in columns)
-    return f"case when {longest} > {max_chars} then {is_long} else false end"
+def has_long_text(con: Backend, rows: str, columns: Sequence[str], max_chars: int) -> str:
+    """SQL for whether a row of the raw table ``rows`` has a text that is too long.
+
+    A column is measured row by row only if a value of it has that many bytes; finding that out is cheap, as DuckDB
+    measures each word of Parquet's dictionary once.
+    """
+    names = [quoted(column) for column in columns]
+    queries = (f"select exists (from {rows} where strlen({name}) > {max_chars})" for name in names)
+    is_measured = [bool(con.con.execute(query).fetchone()[0]) for query in queries]
+    lengths = [f"coalesce(length({name}) > {max_chars}, false)" for name in itertools.compress(names, is_measured)]
+    return " or ".join(lengths) or "false"
 
 
 def as_category_path(text: str, separator: str) -> str:

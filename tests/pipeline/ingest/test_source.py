@@ -203,6 +203,19 @@ def test_the_whole_column_decides_which_number_is_the_day(
     assert [event["occurred_at"] for event in events] == expected
 
 
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_texts_are_measured_in_characters(name: str, tmp_path: Path) -> None:
+    texts = ["x" * 10, "ф" * 10, "ф" * 11, "x" * 11, None, "x"]
+    frame = pd.DataFrame({"customer_id": "a", "occurred_at": "2025-01-01", "event_type": "view", "product_id": "p"},
+                         index=range(len(texts))).assign(channel=texts)  # fmt: skip
+    read = Reader(tmp_path)
+    summary, events = read(
+        frame if name.endswith("parquet") else frame.to_csv(index=False), "source.max_text_chars=10", name=name
+    )
+    assert summary.rejected_by_rule["text_too_long"] == 2
+    assert sorted(row["channel"] or "" for row in events) == sorted(["", "x", "x" * 10, "ф" * 10])
+
+
 def test_both_orders_of_day_and_month_in_one_column_are_refused(read: Reader) -> None:
     rows = ROW.replace("2025-01-01", "31/12/2024") + ROW.replace("2025-01-01", "12/30/2024")
     with pytest.raises(UserError, match="1 times with the day first and 1 with the month first"):

@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 
 from pipeline.config.params import EngineParams
-from pipeline.stores.database import EngineError, batches, connect, in_order, leave_room, materialise
+from pipeline.stores.database import (
+    MAX_SEARCHED_CODES,
+    EngineError,
+    batches,
+    connect,
+    in_order,
+    leave_room,
+    materialise,
+)
 
 SMALL = EngineParams(memory_limit="200MB", threads=1, temp_directory=None, max_temp_directory_size="1MB")
 LARGE = SMALL.model_copy(update={"memory_limit": "1GB", "max_temp_directory_size": "10GB"})
@@ -108,6 +116,19 @@ def test_materialise_may_read_the_table_it_replaces(tmp_path: Path) -> None:
         second = materialise(con, first.mutate(x=first.x + 1), "numbers")
         assert second.to_pyarrow().to_pylist() == [{"x": 2}]
         assert con.list_tables() == ["numbers"]
+
+
+@pytest.mark.parametrize("value_count", [1, MAX_SEARCHED_CODES, MAX_SEARCHED_CODES + 1, 300])
+def test_coded_texts_stay_texts(value_count: int, tmp_path: Path) -> None:
+    values = [f"it's number {number}" for number in range(value_count)]
+    rows = pd.DataFrame({"text": [*values, None, values[-1], "it's none of them"]})
+    with connect(LARGE, folder=tmp_path) as con:
+        con.con.register("rows", rows)
+        coded = materialise(con, con.table("rows"), "coded", codes={"text": values})
+        assert scalar(con, "select typeof(text) from coded limit 1").startswith("ENUM")
+        assert coded.filter(coded.text == values[-1]).count().to_pyarrow().as_py() == 2
+        found = coded.to_pyarrow()["text"].cast("string").to_pylist()
+    assert found == [*values, None, values[-1], None]
 
 
 def test_fetched_rows_are_in_order(tmp_path: Path) -> None:
