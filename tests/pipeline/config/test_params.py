@@ -343,7 +343,7 @@ def test_an_unknown_key_in_archetypes_yaml_is_refused_with_file_and_line(
     with pytest.raises(
         ParamsError, match=rf"archetypes\.yaml, line {line}: `naming\.archetypes\.vip\.colour` is not a key"
     ):
-        load_params(PARAMS)
+        load_params(write_params(tmp_path, PARAMS.read_text(encoding="utf-8")))
 
 
 def test_an_error_in_a_base_names_the_file_and_line_of_the_base(tmp_path: Path) -> None:

@@ -738,5 +738,7 @@ def test_a_missing_table_that_is_optional_says_how_to_leave_it_out(name: str, tm
 
 
 def test_a_table_of_spark_needs_spark(read: Reader) -> None:
-    with pytest.raises(SourceError, match=r"source\.events\.table: expected engine\.kind: spark.* source\.events\.path"):
+    with pytest.raises(
+        SourceError, match=r"source\.events\.table: expected engine\.kind: spark.* source\.events\.path"
+    ):
         read.read("source.events.path=null", "source.events.table=shop.events")
