@@ -8,6 +8,9 @@ TESTS := $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 ON_DUCKDB := outputs/engines/duckdb.parquet
 ON_SPARK := outputs/engines/spark.parquet
 
+# Otherwise each process compiles all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 TRIES ?= 10
 
 .PHONY: demo demo-spark test coverage test-fast test-spark lint types bench chaos sbom audit picture ui clean
