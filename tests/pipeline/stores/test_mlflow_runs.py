@@ -43,7 +43,10 @@ def test_a_server_that_does_not_answer_is_said_and_refused(
     monkeypatch.setattr(locks, "SLOW_SECONDS", 0.2)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TrackingError, match="MLflow store that responds"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(TrackingError, match="MLflow store that responds"),
+    ):
         open_store(params(f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"))
     assert "Waiting for the MLflow store of tracking.uri, which does not answer." in caplog.text
 
