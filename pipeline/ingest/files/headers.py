@@ -124,7 +124,7 @@ def check_header(names: Sequence[str], table: Table, *, name: str) -> None:
 
 
 def refuse_reserved(names: Iterable[str]) -> None:
-    """Refuse columns with the names of those that Kindred adds, and so many that no log has them.
+    """Refuse columns with the names of those that Kindred adds or that SQL cannot hold, and too many for a log.
 
     Raises
     ------
@@ -137,6 +137,10 @@ def refuse_reserved(names: Iterable[str]) -> None:
         raise FileError(
             f"expected other names than {' and '.join(taken)}, which Kindred gives to columns of its own. Rename them.",
             setting="columns",
+        )
+    if zero := [number for number, name in enumerate(listed, 1) if "\0" in name]:
+        raise FileError(
+            f"expected names of columns without zero bytes, found one in the name of column {zero[0]}. Rename it."
         )
     if len(listed) > MAX_COLUMNS:
         raise FileError(

@@ -82,11 +82,20 @@ def test_parquet_that_is_damaged_before_its_footer(check: Check, tmp_path: Path,
     assert "log.parquet" in errors
 
 
-def test_reserved_names_in_parquet_and_queries(check: Check, tmp_path: Path) -> None:
-    path = as_parquet(tmp_path / "log.parquet", [[*COLUMNS[:3], "kindred_row"], *ROWS])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("kindred_row", "expected other names than kindred_row"),
+        ("product\0", "without zero bytes, found one in the name of column 4"),
+    ],
+)
+def test_names_that_cannot_be_used_in_parquet_and_queries(
+    check: Check, tmp_path: Path, name: str, message: str
+) -> None:
+    path = as_parquet(tmp_path / "log.parquet", [[*COLUMNS[:3], name], *ROWS])
     for more in ((), ("source.events.path=null", f"source.events.query=from '{path}'")):
         code, errors = check(path, *more)
-        assert code == 2 and "expected other names than kindred_row" in errors, errors
+        assert code == 2 and message in errors, errors
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
