@@ -30,7 +30,7 @@ def check(params: Params, *, progress: Progress) -> str:
     """Read and check the source; returns the counts and warnings as text."""
     with workspace(params, uses_cluster=True) as session:
         progress("reading and checking")
-        source = read_shop(session.con, params, rejected_path=session.folder / "rejected.parquet")
+        source = read_shop(session.engine, params, rejected_path=session.folder / "rejected.parquet")
         params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
         unusual = find_unusual(session.engine, source, params)
         unusual.write(session.folder)

@@ -178,7 +178,7 @@ def _result(
 def _read(engine: Engine, params: Params, folder: Path, *, sweep: bool, progress: Progress) -> tuple[Params, ReadLog]:
     """Read the log and build profiles now and at earlier cutoffs; also returns params with the fitted interests."""
     progress("reading and checking")
-    source = read_shop(engine.con, params, rejected_path=folder / "rejected.parquet")
+    source = read_shop(engine, params, rejected_path=folder / "rejected.parquet")
     _require_recent_events(source, params)
     params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
     source, params, unusual = set_apart(engine, source, params, folder)

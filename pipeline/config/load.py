@@ -22,7 +22,7 @@ DEFAULT = Path("params.yaml")
 ARCHETYPES = Path(__file__).with_name("archetypes.yaml")
 """Names and playbooks: the defaults below every params file."""
 Key = tuple[str, ...]
-TABLE_LOCATIONS = ("path", "query", "sql")
+TABLE_LOCATIONS = ("path", "table", "query", "sql")
 """Keys for the location of a table, which has exactly one of them; `sql` comes with `uri`."""
 NAMED_LISTS: dict[Key, str] = {("naming", "archetypes"): "id", ("naming", "traits"): "figure"}
 """Lists whose entries are addressed by name -> the key that holds the name."""

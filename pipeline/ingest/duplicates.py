@@ -12,8 +12,10 @@ from features.events import EVENT_SCHEMA, EventType, epoch_seconds
 from pipeline.config.params import Params
 from pipeline.ingest.columns.column_mapping import EVENT_ID
 from pipeline.ingest.files.raw_tables import RawTable, SourceError
-from pipeline.stores.database import TEMPORARY, materialise
+from pipeline.stores.database import TEMPORARY
 from pipeline.stores.databases.sql import quoted
+from pipeline.stores.engines.duckdb import DuckDB
+from pipeline.stores.engines.engine import Engine
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -42,11 +44,17 @@ def distinct_events(con: Backend, params: Params) -> tuple[ir.Table, int]:
         Columns of `EVENT_SCHEMA`, and row_refund if the log has ``refunded``.
     int
     """
-    accepted, how = con.table("accepted_events", database=TEMPORARY), params.source.drop_duplicates
+    accepted = con.table("accepted_events", database=TEMPORARY)
+    return drop_repeats(DuckDB(con), params, accepted, _repeated_count(con))
+
+
+def drop_repeats(engine: Engine, params: Params, accepted: ir.Table, repeated: int) -> tuple[ir.Table, int]:
+    """`distinct_events` of the table ``accepted``, of which some rows are ``repeated`` by their hash."""
+    how = params.source.drop_duplicates
     columns = [name for name in (*EVENT_SCHEMA, "row_refund") if name in accepted.columns]
-    rows, repeated = accepted.select(*columns), _repeated_count(con)
+    rows = accepted.select(*columns)
     if how is not False and repeated:
-        kept = materialise(con, _without_repeats(accepted, how, columns), "distinct_events")
+        kept = engine.materialise(_without_repeats(accepted, how, columns), "distinct_events")
         repeated = int(rows.count().to_pyarrow().as_py()) - int(kept.count().to_pyarrow().as_py())
         rows = kept
     return rows, repeated

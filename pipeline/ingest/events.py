@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from features import checks
 from features.events import EVENT_SCHEMA
 from pipeline.config.params import Params
-from pipeline.ingest import catalogue
 from pipeline.ingest.columns.column_mapping import EVENT_ID, map_event_columns
 from pipeline.ingest.columns.numbers import as_number, declared_format, is_unreadable_number
 from pipeline.ingest.columns.texts import as_category_path, as_event_type, has_long_text, text_of, with_aliases
@@ -82,9 +81,7 @@ def _parse_events(con: Backend, raw: RawTable, params: Params, ids: CustomerIds)
     if params.source.drop_duplicates == EVENT_ID and EVENT_ID in user_columns:
         selected[EVENT_ID] = text_of(con, raw.name, user_columns[EVENT_ID], raw.columns[user_columns[EVENT_ID]])
     selected["quantity"] = f"coalesce({selected['quantity']}, 1.0)"
-    catalogue.refuse_nested_ids(con, raw, user_columns)
     if "category_path" in user_columns:
-        catalogue.refuse_decimals(con, raw, user_columns["category_path"], key="source.events.columns.category_path")
         selected["category_path"] = as_category_path(selected["category_path"], params.source.category_separator)
     selected |= order_inputs(raw, user_columns, table)
     numbers = [user_columns[name] for name in (*NUMBERS, *ORDER_NUMBERS) if name in user_columns]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ from pipeline.ingest.customers.known_ids import CustomerIds, find_customer_ids
 from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.ingest.findings.findings import Findings
 from pipeline.ingest.findings.summary import ReadingSummary, count_unsplit, tables_digest
-from pipeline.ingest.source import Source, log, read_source
+from pipeline.ingest.source import Source, log, read_source, uploaded
+from pipeline.stores.engines.duckdb import DuckDB
+from pipeline.stores.engines.engine import Engine
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -37,11 +40,32 @@ EARLIEST = datetime(1990, 1, 1)
 """A last order before it is nearly always a number that stands for none, as for the times of a log."""
 
 
-def read_shop(con: Backend, params: Params, *, rejected_path: Path | None) -> Source:
+def read_shop(engine: Engine, params: Params, *, rejected_path: Path | None) -> Source:
     """The source: its summaries if it has them, otherwise the log and its other tables (`read_source`)."""
+    if not isinstance(engine, DuckDB):
+        return _read_shop_on_spark(engine, params, rejected_path=rejected_path)
     if params.source.summaries is None:
-        return read_source(con, params, rejected_path=rejected_path)
-    return read_summaries(con, params)
+        return read_source(engine.con, params, rejected_path=rejected_path)
+    return read_summaries(engine.con, params)
+
+
+def _read_shop_on_spark(engine: Engine, params: Params, *, rejected_path: Path | None) -> Source:
+    """Tasks read the log; summaries have one row per customer, which this machine reads."""
+    from pipeline.ingest.cluster.source import read_source_on_spark
+    from pipeline.ingest.cluster.spark_tables import with_tables_as_files
+    from pipeline.stores.engines.spark import Spark
+
+    assert isinstance(engine, Spark)
+    params = with_tables_as_files(engine, params)
+    if params.source.summaries is None:
+        return read_source_on_spark(engine, params, rejected_path=rejected_path)
+    source = read_summaries(engine.con, params)
+    return replace(
+        source,
+        events=engine.upload(source.events.to_pyarrow(), "events"),
+        customers=uploaded(engine, source.customers, "customers"),
+        summaries=uploaded(engine, source.summaries, "summaries"),
+    )
 
 
 def read_summaries(con: Backend, params: Params) -> Source:

@@ -62,7 +62,7 @@ def measure_in_full(
         Params of the model, with the ``as_of`` of ``params``.
     """
     progress("reading and checking")
-    source = read_shop(engine.con, params, rejected_path=rejected_path)
+    source = read_shop(engine, params, rejected_path=rejected_path)
     measured = measure(engine, source, trained, shop=shop, progress=progress, with_seasons=True)
     window = ObservationWindow(params.as_of, shop.spec.history_days)
     return MeasurementResult(

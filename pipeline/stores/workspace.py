@@ -162,7 +162,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _allowed(params: Params, out: Path | None) -> Iterator[str]:
-    """Folders of the params file, of its outputs and of the files that `path` names, and engine.allowed_folders."""
+    """Folders of the params file, its outputs and the files that `path` names, and those that `engine` names."""
     yield str(params.folder.resolve())
     yield str(params.path(params.outputs.folder))
     for file in (params.path(params.outputs.scores), *([out] if out else [])):
@@ -171,6 +171,8 @@ def _allowed(params: Params, out: Path | None) -> Iterator[str]:
         yield str(params.engine.scratch_folder.resolve())
     for text in params.engine.allowed_folders:
         yield text if "://" in text else str(params.path(text))
+    if params.engine.scratch_folder is not None:
+        yield str(params.engine.scratch_folder.resolve())
     for place in _places(params):
         yield from {str(file.resolve().parent) for file in [place / "file", *matching_files(place)]}
 

@@ -112,7 +112,7 @@ def params(hard_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Params:
             "interests.fit=off",
             "quality.validity=true",
             "engine.kind=spark",
-            "engine.spark.master=local[2]",
+            "engine.spark.master=local[2,2]",
             f"engine.spark.conf={CONF}",
             f"engine.spark.scratch={folder / 'scratch'}",
         ],

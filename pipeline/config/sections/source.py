@@ -44,6 +44,7 @@ class Table(Section):
     """Location of a table, how its files are written, and the names of its columns."""
 
     path: str | list[str] | None = None
+    table: str | None = None
     query: str | None = None
     uri: DatabaseVariable | None = None
     sql: str | None = None
@@ -56,16 +57,16 @@ class Table(Section):
 
     @model_validator(mode="after")
     def _one_location(self) -> Table:
-        if sum(place is not None for place in (self.path, self.query, self.sql)) != 1:
-            raise ValueError("expected exactly one of `path`, `query` and `sql`")
+        if sum(place is not None for place in (self.path, self.table, self.query, self.sql)) != 1:
+            raise ValueError("expected exactly one of `path`, `table`, `query` and `sql`")
         if (self.sql is None) != (self.uri is None):
             raise ValueError("expected `sql` (a SELECT) and `uri` (such as $SHOP_DATABASE) together")
         return self
 
     @model_serializer(mode="wrap")
     def _without_unset_database(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A table of files keeps the digest that it had before there were databases."""
-        unset = ("uri", "sql") if self.sql is None else ()
+        """A table of files keeps the digest that it had before there were databases and tables of Spark."""
+        unset = (*(("uri", "sql") if self.sql is None else ()), *(("table",) if self.table is None else ()))
         return {key: value for key, value in handler(self).items() if key not in unset}
 
 

@@ -70,7 +70,7 @@ class CustomerIds:
 
 
 def find_customer_ids(
-    con: Backend, params: Params, raw: RawTable, column: str, customers: ir.Table | None
+    con: Backend, params: Params, raw: RawTable, column: str, customers: ir.Table | None, counted: str | None = None
 ) -> tuple[RawTable, CustomerIds]:
     """Create the table customer_ids, and leave out of ``customers`` those who are not to be read.
 
@@ -81,6 +81,8 @@ def find_customer_ids(
     ----------
     column : str
         The user's column of customer ids in ``raw``.
+    counted : str, optional
+        SQL for the ids if they are counted already (`count_ids`).
 
     Returns
     -------
@@ -93,7 +95,7 @@ def find_customer_ids(
     db.execute(
         f"create or replace temp table customer_ids as select source_id, {own} as own_id, "
         f"{resolved('source_id', params)} as customer_id, row_count "
-        f"from (select {text} as source_id, count(*) as row_count from {raw.name} group by 1)"
+        f"from ({counted or count_ids(raw, text)})"
     )
     forgotten = read_list(params)
     if customers is not None and (forgotten is not None or params.source.exclude != ExcludeParams()):
@@ -119,6 +121,11 @@ def find_customer_ids(
         joined_count=joined,
         left_out=left_out,
     )
+
+
+def count_ids(raw: RawTable, text: str) -> str:
+    """SQL for the rows of each id of ``raw``: source_id, row_count."""
+    return f"select {text} as source_id, count(*) as row_count from {raw.name} group by 1"
 
 
 def _with_changes(con: Backend, text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,14 +16,21 @@ WHOLE_DIGEST_BYTES = 2**30
 
 def files_digest(files: Sequence[Path]) -> str:
     """SHA-256 over sizes and contents, whatever the names; of a file over 1 GiB, only its first and last 64 MiB."""
-    digests = []
-    for path in files:
-        contents = hashlib.sha256(f"{path.stat().st_size}\0".encode())
-        for chunk in _digest_chunks(path):
-            contents.update(chunk)
-        digests.append(contents.hexdigest())
+    return joined_digest(map(file_digest, files))
+
+
+def joined_digest(digests: Iterable[str]) -> str:
+    """The digest of several files, from the `file_digest` of each."""
     # Sorted, because another name may put a file in another place.
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 over size and content of one file; over 1 GiB, only its first and last 64 MiB."""
+    contents = hashlib.sha256(f"{path.stat().st_size}\0".encode())
+    for chunk in _digest_chunks(path):
+        contents.update(chunk)
+    return contents.hexdigest()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from pipeline.ingest.files.digests import blaming_changes, files_digest
 from pipeline.ingest.files.formats import FileError, file_kind, is_archive
 from pipeline.ingest.files.headers import refuse_reserved
 from pipeline.ingest.files.queries import NOT_ALLOWED, QueryNames, names_in_query, query_hint, replace_files
-from pipeline.ingest.files.text_files import LoadedLines, Unreadable, load_lines
+from pipeline.ingest.files.text_files import Unreadable, encoding_warnings, load_lines
 from pipeline.ingest.files.workbooks import load_workbooks
 from pipeline.ingest.sql import FILE, ROW
 from pipeline.stores.database import is_allowed, is_disk_full, private_folder
@@ -58,8 +58,8 @@ class RawTable:
         Whether the rows are read from the files each time, and not copied.
     warnings : list of str
         In plain words, without any customer's data.
-    assumed_encoding : str or None
-        The encoding in which all files were read, if it is another than UTF-8 and neither marked nor declared.
+    assumed_encodings : dict of str to list of str
+        Encoding -> names of the files that are not UTF-8 and do not say what they are.
     select_key : str
         Key of the table's SELECT in params.yaml, if it has one.
     """
@@ -73,7 +73,7 @@ class RawTable:
     sources: list[Path] = field(default_factory=list)
     is_view: bool = False
     warnings: list[str] = field(default_factory=list)
-    assumed_encoding: str | None = None
+    assumed_encodings: dict[str, list[str]] = field(default_factory=dict)
     select_key: str = "query"
 
     @property
@@ -81,9 +81,18 @@ class RawTable:
         """Whether the table comes from text files, so that rows can be reported by line."""
         return self.physical_line_count is not None
 
+    @property
+    def assumed_encoding(self) -> str | None:
+        """The encoding in which all files were read, if it is another than UTF-8 and neither marked nor declared."""
+        encodings = self.assumed_encodings.items()
+        return next((encoding for encoding, names in encodings if len(names) == len(self.files)), None)
+
     def file_name(self, index: int | None, folder: Path) -> str:
         """A file relative to ``folder``, for messages."""
-        return self.select_key if index is None else _relative_name(self.files[index], folder)
+        if index is None:
+            return self.select_key
+        path = self.files[index]
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path.name)
 
 
 def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
@@ -105,7 +114,7 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
                 f"none. Relative paths start at {params.folder}.{_how_to_leave_out(key)}"
             )
         found += matches
-    kinds = {_kind(path, table, key=key) for path in found}
+    kinds = {kind_of(path, table, key=key) for path in found}
     if len(kinds) > 1 or None in kinds:
         names = ", ".join(sorted({"".join(path.suffixes) or path.name for path in found}))
         raise SourceError(
@@ -118,7 +127,7 @@ def resolve_files(table: Table, params: Params, *, key: str) -> list[Path]:
     return found
 
 
-def _kind(path: Path, table: Table, *, key: str) -> str | None:
+def kind_of(path: Path, table: Table, *, key: str) -> str | None:
     """The kind of a file as declared, or else by its suffix; None if unknown."""
     if table.format != "auto":
         return table.format
@@ -129,7 +138,7 @@ def _kind(path: Path, table: Table, *, key: str) -> str | None:
 def _files_in(folder: Path, table: Table, *, key: str) -> list[Path]:
     """Files in a folder, not below it, that are of a known kind and not hidden."""
     shown = [path for path in folder.iterdir() if path.name[0] != "." and path.is_file()]
-    return sorted(path for path in shown if _kind(path, table, key=key))
+    return sorted(path for path in shown if kind_of(path, table, key=key))
 
 
 def _how_to_leave_out(key: str) -> str:
@@ -176,15 +185,23 @@ def read_raw(con: Backend, table: Table, params: Params, *, name: str, key: str)
         return replace(_query_result(db, name, []), warnings=warnings, select_key="sql")
     if table.query is not None:
         return _from_query(db, table, table.query, params, name=name, key=key)
+    if table.table is not None:
+        raise SourceError(
+            f"{key}.table: expected engine.kind: spark, with check, train or score, which read tables of Spark. Name "
+            f"files in {key}.path, or set engine.kind."
+        )
     files = resolve_files(table, params, key=key)
-    kind = _kind(files[0], table, key=key)
-    if kind == "parquet":
-        with _translate_errors(f"{key}.path: expected readable Parquet files."), _translate_file_errors(key):
-            _parquet_view(db, files, name)
-            raw = RawTable(name, _columns(db, name), files, "", sources=files, is_view=True)
-    else:
-        raw = _copy_files(db, files, table, name=name, kind=kind, key=key)
-    return replace(raw, digest=files_digest(files))
+    return replace(read_files(db, files, table, name=name, key=key), digest=files_digest(files))
+
+
+def read_files(db: DuckDBPyConnection, files: list[Path], table: Table, *, name: str, key: str) -> RawTable:
+    """Load files of one kind as `read_raw` does, without their digest."""
+    kind = kind_of(files[0], table, key=key)
+    if kind != "parquet":
+        return _copy_files(db, files, table, name=name, kind=kind, key=key)
+    with _translate_errors(f"{key}.path: expected readable Parquet files."), _translate_file_errors(key):
+        _parquet_view(db, files, name)
+        return RawTable(name, _columns(db, name), files, "", sources=files, is_view=True)
 
 
 def _copy_files(
@@ -218,20 +235,9 @@ def _copy_files(
         loaded.unreadable,
         loaded.line_count,
         sources=files,
-        warnings=_encoding_warnings(loaded, key=key),
-        assumed_encoding=next(
-            (name for name, named in loaded.assumed_encodings.items() if len(named) == len(texts)), None
-        ),
+        warnings=encoding_warnings(loaded.assumed_encodings, key=key),
+        assumed_encodings=loaded.assumed_encodings,
     )
-
-
-def _encoding_warnings(loaded: LoadedLines, *, key: str) -> list[str]:
-    return [
-        f"{key}: {names[0]}{f' and {len(names) - 1:,} other files' if len(names) > 1 else ''} "
-        f"{'are' if len(names) > 1 else 'is'} not in UTF-8; read as {encoding}, which suits the letters best. "
-        f"Declare the right one, such as {key}.encoding: {encoding}"
-        for encoding, names in loaded.assumed_encodings.items()
-    ]
 
 
 @contextmanager
@@ -342,8 +348,3 @@ def _query_result(db: DuckDBPyConnection, name: str, parts: Sequence[RawTable]) 
     digest = hashlib.sha256(f"{columns}{total}".encode()).hexdigest()
     warnings = [warning for part in parts for warning in part.warnings]
     return RawTable(name, columns, files, digest, unreadable, warnings=warnings)
-
-
-def _relative_name(path: Path, folder: Path) -> str:
-    """A path relative to ``folder`` if it is in there, else its file name."""
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path.name)

@@ -115,6 +115,16 @@ def load_lines(
     return loaded
 
 
+def encoding_warnings(assumed: dict[str, list[str]], *, key: str) -> list[str]:
+    """A warning for each encoding that was assumed for files."""
+    return [
+        f"{key}: {names[0]}{f' and {len(names) - 1:,} other files' if len(names) > 1 else ''} "
+        f"{'are' if len(names) > 1 else 'is'} not in UTF-8; read as {encoding}, which suits the letters best. "
+        f"Declare the right one, such as {key}.encoding: {encoding}"
+        for encoding, names in assumed.items()
+    ]
+
+
 def with_lines(name: str, query: str) -> str:
     """SQL: ``query`` over table ``name``, with kindred_file and kindred_row, and the first line of each row."""
     return (

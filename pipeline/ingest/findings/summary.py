@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
 
 from features import checks
-from features.events import WITHOUT_PRODUCT, EventType
+from features.events import WITHOUT_PRODUCT, EventType, constant
 from pipeline.config.params import Params
 from pipeline.ingest.customers.id_warnings import lost_zeros_warning
 from pipeline.ingest.customers.known_ids import CustomerIds, LeftOut, count_customers
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 MAX_TYPES, SHOWN_TYPES, MAX_TYPE_CHARS = 50, 5, 40
 """With more than MAX_TYPES different event types, the column probably holds ids or texts, and none is shown."""
-ABOVE_PRICE = "discount > quantity * unit_price * (1 + 1e-9)"
-"""With a tolerance, as a discount that is a sum of cents may differ from the price in the last digit."""
+MAX_ROUNDING = 1e-9
+"""Share of a price by which a discount may be above it, as one that is a sum of cents may differ in the last digit."""
+BY_PRODUCT = "events_by_product"
+"""Name of the table `events_by_product`."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +84,28 @@ def summarise(
     findings: Findings,
     rules: tuple[checks.Rule, ...],
     products: ir.Table | None,
+    events: ir.Table,
     duplicate_count: int,
     ids: CustomerIds,
 ) -> ReadingSummary:
-    """Count the rows of the tables raw_events, broken_rows and accepted_events, and of the view ``events``."""
+    """Count the rows of the tables raw_events, broken_rows, accepted_events and `events_by_product`, which is dropped.
+
+    Parameters
+    ----------
+    events : table
+        The accepted events without the repeats that are dropped, on any engine.
+    """
     raw = findings.tables["events"]
     accepted, rejected, by_rule = _count_reasons(con, raw, rules)
     read, forgotten = _count_read(con, raw, ids.left_out), ids.left_out.forgotten_count
     _refuse_lost_rows(read, accepted, rejected, forgotten + sum(findings.left_out.values()))
-    _count_by_product(con, params.as_of)
     kinds = _count_by_kind(con)
     event_types = {kind.name: kind.count for kind in kinds}
     uncategorised = _count_uncategorised(con, products) if "missing_product_id" in by_rule else {}
     findings.warnings += _product_id_warnings(con) if uncategorised.get("unknown_product") else []
     unlisted, others = _unlisted_types(con, params) if "other" in event_types else (0, {})
     findings.warnings += renamed_category_warnings(con, params.source.category_separator)
-    con.con.execute("drop table temp.main.events_by_product")
+    con.con.execute(f"drop table temp.main.{BY_PRODUCT}")
     has_prices = any(kind.name == "purchase" and kind.priced_count for kind in kinds)
     findings.warnings += _event_type_warnings(event_types, unlisted, others, has_prices=has_prices)
     return ReadingSummary(
@@ -115,7 +123,7 @@ def summarise(
         other_event_types=others,
         first_event_at=str(min((kind.first_at for kind in kinds), default="")),
         last_event_at=str(max((kind.last_at for kind in kinds if kind.last_at), default="")),
-        customer_count=_count_customers(con, ids, is_whole=accepted + forgotten == read),
+        customer_count=_count_customers(con, ids, events, is_whole=accepted + forgotten == read),
         product_count=0 if products is None else int(products.count().to_pyarrow().as_py()),
         digest=tables_digest(findings.tables),
         warnings=findings.warnings,
@@ -136,22 +144,28 @@ def _refuse_lost_rows(read: int, accepted: int, rejected: int, left_out: int) ->
         raise AssertionError(f"read {read:,}, accepted {accepted:,}, rejected {rejected:,}, left out {left_out:,}")
 
 
-def _count_customers(con: Backend, ids: CustomerIds, *, is_whole: bool) -> int:
+def _count_customers(con: Backend, ids: CustomerIds, events: ir.Table, *, is_whole: bool) -> int:
     """Customers with an accepted event; if all rows were accepted, they are known without a scan."""
     if is_whole:
         return count_customers(con, ids)
-    return int(con.con.execute("select count(distinct customer_id) from events").fetchone()[0])
+    return int(events.customer_id.nunique().to_pyarrow().as_py())
 
 
-def _count_by_product(con: Backend, as_of: datetime) -> None:
-    """Table events_by_product: one row per event type, product and own category, from one scan of the events."""
-    moment = f"timestamp {literal(as_of.strftime('%Y-%m-%d %H:%M:%S.%f'))}"
-    con.con.execute(
-        "create or replace temp table events_by_product as select event_type, product_id, category_path, "
-        "count(*) as rows, count(unit_price) as priced, min(occurred_at) as first_at, "
-        f"max(occurred_at) filter (occurred_at < {moment}) as last_at, "
-        f"count(*) filter (occurred_at >= {moment}) as late, count(*) filter ({ABOVE_PRICE}) as above_price "
-        "from events group by all"
+def events_by_product(events: ir.Table, as_of: datetime) -> ir.Table:
+    """Counts and times by event type, product and own category, from one scan of the events.
+
+       events
+    -> (event_type, product_id, category_path, rows, priced, first_at, last_at, late, above_price)
+    """
+    is_late = events.occurred_at >= as_of.astimezone(UTC).replace(tzinfo=None)
+    price = events.quantity * events.unit_price
+    return events.group_by("event_type", "product_id", "category_path").aggregate(
+        rows=events.count(),
+        priced=events.unit_price.count(),
+        first_at=events.occurred_at.min(),
+        last_at=events.occurred_at.max(where=~is_late),
+        late=events.count(where=is_late),
+        above_price=events.count(where=events.discount > price * constant(1 + MAX_ROUNDING)),
     )
 
 

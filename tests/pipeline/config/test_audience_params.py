@@ -41,7 +41,7 @@ def test_audiences_and_contacts_are_no_part_of_a_model() -> None:
         ("audiences: {a: {where: {}, holdout_share: 1}}", r"`audiences\.a\.holdout_share`.*less than 1"),
         ("audiences: {a: {where: {spend: {min: 2, max: 1}}}}", "expected min at most max"),
         ("audiences: {a: {were: {}}}", r"`audiences\.a\.were` is not a key.*Did you mean `where`"),
-        ("contacts: {columns: {}}", "expected exactly one of `path`, `query` and `sql`"),
+        ("contacts: {columns: {}}", "expected exactly one of `path`, `table`, `query` and `sql`"),
     ],
 )
 def test_what_is_no_audience_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

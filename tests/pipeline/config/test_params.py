@@ -37,7 +37,7 @@ def write_shop_and_changes(folder: Path, changes: str) -> Path:
     return write_params(folder, f"base: shop.yaml\nsource:\n  events: {{{changes}}}\n")
 
 
-@pytest.mark.parametrize("key", ["path", "query"])
+@pytest.mark.parametrize("key", ["path", "table", "query"])
 def test_a_moved_table_keeps_its_other_keys_in_a_file_and_by_set(tmp_path: Path, key: str) -> None:
     by_file = load_params(write_shop_and_changes(tmp_path, f"{key}: x")).source
     assert by_file == load_params(tmp_path / "shop.yaml", [f"source.events.{key}=x"]).source
@@ -55,9 +55,9 @@ def test_columns_of_a_moved_table_replace_those_of_the_base(tmp_path: Path) -> N
 
 
 def test_a_table_has_one_location(tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match="exactly one of `path`, `query` and `sql`"):
+    with pytest.raises(ParamsError, match="exactly one of `path`, `table`, `query` and `sql`"):
         load_params(write_shop_and_changes(tmp_path, "query: x, path: y"))
-    with pytest.raises(ParamsError, match="exactly one of `path`, `query` and `sql`"):
+    with pytest.raises(ParamsError, match="exactly one of `path`, `table`, `query` and `sql`"):
         load_params(PARAMS, ["source.events.query=x", "source.events.path=y"])
     assert load_params(PARAMS, ["source.events.query=x", "source.events.path=null"]).source.events.query == "x"
 

@@ -712,3 +712,10 @@ def test_a_missing_table_that_is_optional_says_how_to_leave_it_out(name: str, tm
         resolve_files(table, params, key=f"source.{name}")
     with pytest.raises(SourceError, match=r"Relative paths start at \S+\.$"):
         resolve_files(table, params, key="source.events")
+
+
+def test_a_table_of_spark_needs_spark(read: Reader) -> None:
+    with pytest.raises(
+        SourceError, match=r"source\.events\.table: expected engine\.kind: spark.* source\.events\.path"
+    ):
+        read.read("source.events.path=null", "source.events.table=shop.events")
