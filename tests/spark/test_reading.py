@@ -7,11 +7,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config.errors import UserError
@@ -208,6 +210,19 @@ def test_tables_of_spark(tmp_path: Path, spark: Engine) -> None:
         read(tmp_path, params_in(tmp_path, "source.events.table=nothing"), spark)
     with pytest.raises(UserError, match=r"source\.events\.table: expected engine\.kind: spark"):
         read(tmp_path, params_in(tmp_path, "source.events.table=shop_events"), None)
+
+
+def test_customers_with_types_that_spark_lacks(tmp_path: Path, spark: Engine) -> None:
+    write_log(tmp_path, csv(PARTS[0]))
+    at = pa.array([datetime(2025, 1, 2, 3, 4, 5, 678)], pa.timestamp("ns"))
+    opens = pa.array([time(9, 30)], pa.time64("us"))
+    pq.write_table(pa.table({"customer_id": ["ann"], "seen_at": at, "opens": opens}), tmp_path / "customers.parquet")
+    overrides = ("source.events.time_format=day_first", f"source.customers={{path: {tmp_path / 'customers.parquet'}}}")
+    with opened(params_in(tmp_path, *overrides), spark) as (own, params):
+        customers = read_shop(own, params, rejected_path=None).customers
+        assert customers is not None
+        [row] = customers.to_pyarrow().to_pylist()
+    assert row["seen_at"] == datetime(2025, 1, 2, 3, 4, 5, 678) and row["opens"].startswith("09:30:00")
 
 
 def test_summaries_in_place_of_a_log(tmp_path: Path, spark: Engine) -> None:

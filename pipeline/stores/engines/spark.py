@@ -84,10 +84,12 @@ class Spark:
         return table
 
     def upload(self, rows: pa.Table, name: str) -> ir.Table:
-        """A Parquet folder of one file."""
+        """A Parquet folder of one file. Spark lacks times of day, which become texts, and nanoseconds."""
         folder = self._new_folder(name)
         folder.mkdir()
-        pq.write_table(rows, folder / "rows.parquet")
+        fields = [field.with_type(pa.string()) if pa.types.is_time(field.type) else field for field in rows.schema]
+        known = rows.cast(pa.schema(fields))
+        pq.write_table(known, folder / "rows.parquet", coerce_timestamps="us", allow_truncated_timestamps=True)
         return self._replace(folder, name)
 
     def numbered(self, expression: ir.Table, name: str, *, order_by: str, number: str) -> ir.Table:
