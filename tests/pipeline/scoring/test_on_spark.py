@@ -124,7 +124,7 @@ def test_training_on_a_sample_gives_the_same_model(params: Callable[..., Params]
     expected = summary_of_run(params(), result.run_id)
     finish(on_spark(tmp_path, shop, "train", *sample, "tracking.model_name=again"))
     again = json.loads((tmp_path / "outputs" / "segments.json").read_text(encoding="utf-8"))
-    assert summary_of_run(params(), again["run_id"]) == expected
+    assert summary_of_run(params(), again[0]["run_id"]) == expected
 
 
 def summary_of_run(settings: Params, run_id: str) -> dict[str, Any]:
