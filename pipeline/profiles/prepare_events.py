@@ -153,9 +153,11 @@ def registered_customers(
     if "registered_at" not in registered.columns:
         registered = registered.mutate(registered_at=ibis.null("timestamp"))
     events = source.events if last_events is None else last_events
-    later = events.filter(events.occurred_at >= window.end).customer_id
-    is_known = (registered.registered_at < window.end).fill_null(~registered.customer_id.isin(later))
-    return registered.filter(is_known).select("customer_id")
+    later = events.filter(events.occurred_at >= window.end).select("customer_id").distinct()
+    # A join, because Spark compares all pairs for "not in".
+    marked = registered.left_join(later.mutate(is_later=True), "customer_id")
+    is_known = (marked.registered_at < window.end).fill_null(marked.is_later.isnull())
+    return marked.filter(is_known).select("customer_id")
 
 
 def with_customer_numbers(events: ir.Table, customers: ir.Table, *carried: str) -> ir.Table:
