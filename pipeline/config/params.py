@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from babel.numbers import is_currency
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.config.errors import ParamsError
 from pipeline.config.redaction import HIDDEN, redact_values
@@ -192,6 +199,11 @@ class Params(Section):
     def _relative_paths_start_here(self) -> Params:
         self.engine._params_folder = self.folder
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_unset_sample(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Parameters keep the digest that they had before there were samples."""
+        return {key: value for key, value in handler(self).items() if key != "sample_customers" or value is not None}
 
     @property
     def file_name(self) -> str:

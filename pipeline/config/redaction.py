@@ -11,6 +11,8 @@ from pipeline.config.types import Section
 HIDDEN = "***"
 SQL_KEYS = frozenset(("query", "sql", "where"))
 """Keys of params.yaml that hold SQL."""
+SPARK_CONF = "engine.spark.conf"
+"""Settings of Spark may be passwords of storage."""
 STRUCTURED_SQL = re.compile(rf"\s*[{{\[].*\b({'|'.join(SQL_KEYS)})\b", re.DOTALL)
 HARMLESS_KEYS = frozenset(
     ("connect_timeout", "date", "day", "dt", "hour", "mode", "month", "region", "sslmode", "timeout", "year")
@@ -74,7 +76,7 @@ def redact_text(text: str) -> str:
 def redact_setting(override: str) -> str:
     """``section.key=value`` without secrets in the value."""
     key, equals, value = override.partition("=")
-    if STRUCTURED_SQL.match(value):
+    if key.startswith(SPARK_CONF) or SPARK_CONF.startswith(f"{key}.") or STRUCTURED_SQL.match(value):
         return f"{key}={HIDDEN}"
     return key + equals + (redact_sql(value) if key.rpartition(".")[2] in SQL_KEYS else redact_text(value))
 

@@ -53,6 +53,8 @@ def _is_usable(path: Path, columns: Sequence[str], *, model_uri: str, as_of: dat
             known = file.schema_arrow
             if not {*columns, "model_uri"} <= {*known.names} or known.field("as_of").type != AS_OF:
                 return False
+            if known.field("customer_id").type not in (pa.string(), pa.large_string()):
+                return False
             first = next(file.iter_batches(1, columns=["model_uri", "as_of"]), None)
             for _ in file.iter_batches(columns=columns):
                 pass

@@ -171,8 +171,6 @@ def _allowed(params: Params, out: Path | None) -> Iterator[str]:
         yield str(params.engine.scratch_folder.resolve())
     for text in params.engine.allowed_folders:
         yield text if "://" in text else str(params.path(text))
-    if params.engine.scratch_folder is not None:
-        yield str(params.engine.scratch_folder.resolve())
     for place in _places(params):
         yield from {str(file.resolve().parent) for file in [place / "file", *matching_files(place)]}
 

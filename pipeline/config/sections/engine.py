@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.config.types import LocalPath, Section
 
@@ -16,6 +16,15 @@ class SparkParams(Section):
     master: str = "local[*]"
     conf: dict[str, str | int | float | bool] = Field(default_factory=dict)
     scratch: LocalPath | None = None
+
+    @model_validator(mode="after")
+    def _check_scratch(self) -> Self:
+        if self.scratch is None and not self.master.startswith("local"):
+            raise ValueError(
+                "expected in engine.spark.scratch a folder that this machine and all workers share, as "
+                "engine.spark.master is not local. Got null."
+            )
+        return self
 
 
 class EngineParams(Section):

@@ -401,6 +401,19 @@ def test_other_model_names_are_accepted() -> None:
     assert load_params(PARAMS, ["tracking.model_name=Мій магазин 2"]).tracking.model_name == "Мій магазин 2"
 
 
+def test_parameters_without_a_sample_keep_their_digest() -> None:
+    whole, sample = load_params(PARAMS), load_params(PARAMS, ["sample_customers=500"])
+    assert "sample_customers" not in whole.model_dump(mode="json")
+    assert sample.model_dump(mode="json")["sample_customers"] == 500 and sample.digest() != whole.digest()
+
+
+def test_a_cluster_of_other_machines_needs_a_shared_folder() -> None:
+    with pytest.raises(ParamsError, match=r"engine\.spark.*expected in engine\.spark\.scratch a folder"):
+        load_params(PARAMS, ["engine.spark.master=spark://host:7077"])
+    shared = load_params(PARAMS, ["engine.spark.master=spark://host:7077", "engine.spark.scratch=/shared"])
+    assert shared.engine.scratch_folder == Path("/shared")
+
+
 def test_files_with_ids_are_their_owners_unless_a_group_may_read_them() -> None:
     private, shared = load_params(PARAMS), load_params(PARAMS, ["outputs.group_readable=true"])
     assert (private.outputs.mode_with_ids, shared.outputs.mode_with_ids) == (0o600, 0o640)

@@ -88,6 +88,9 @@ def test_secrets_in_messages_are_hidden(message: str, expected: str) -> None:
 def test_settings_are_redacted_by_their_key() -> None:
     assert redact_setting("source.events.query=select 'hush'") == "source.events.query=select '***'"
     assert redact_setting("source.events={query: select 'hush'}") == "source.events=***"
+    for override in ("engine.spark.conf={a.key: hush}", "engine.spark.conf.key=hush", "engine.spark={conf: {a: hush}}"):
+        assert redact_setting(override) == f"{override.partition('=')[0]}=***"
+    assert redact_setting("engine.spark.master=local[2]") == "engine.spark.master=local[2]"
     assert redact_setting("as_of=2025-11-01T00:00:00Z") == "as_of=2025-11-01T00:00:00Z"
     params = load_params(PARAMS, ["source.events.path=https://host/a.csv?sig=hush", "seed=3"])
     assert command(params, "train").endswith("'source.events.path=https://host/a.csv?sig=***' --set seed=3")

@@ -121,6 +121,8 @@ def test_scores_of_another_model_or_a_later_date_or_damaged_are_ignored(tmp_path
     assert found() is None
     written.head(0).to_parquet(path, index=False)
     assert found() is None
+    written.assign(customer_id=[1, 2, 3, 4]).to_parquet(path, index=False)
+    assert found() is None
     previous(["a", "b", "a", "a"], "wxyx").to_parquet(path, index=False)  # a customer twice
     assert found() is None
     path.write_bytes(b"PAR1 and no more")
