@@ -19,6 +19,7 @@ from pipeline.arguments.common import Outcome
 EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
 OBJECTS_BEFORE_COLLECTION = 200_000
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kindred: {terminal.printable(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("kindred: stopped. No partial files were left behind.", file=sys.stderr)
+        print("kindred: stopped. No partial files were left in the outputs folder.", file=sys.stderr)
         return EXIT_FAILURE
     except Exception as error:
         if options.debug:
@@ -67,20 +68,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl+C does: runs are closed, and what was begun is deleted."""
-
-    def interrupt(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up is not to be interrupted
-        raise KeyboardInterrupt
-
+    """Let SIGTERM, and the end of the terminal, do what Ctrl+C does: runs are closed, and what was begun is deleted."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # A command under nohup ignores the end of its terminal.
+    before = {one: found for one in ENDING_SIGNALS if (found := signal.getsignal(one)) != signal.SIG_IGN}
+
+    def interrupt(*_: object) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)  # cleaning up is not to be interrupted
+        raise KeyboardInterrupt
+
+    for one in before:
+        signal.signal(one, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pipeline.config.sections.audiences import Bounds, Scalar
 
 CATEGORY = "category"
 """A condition on this name holds for customers with the category, or one below it, among their top categories."""
+CUSTOMER_ID = "customer_id"
 LEVEL_END, PATH_END = "\x1f", "\x1e"
 
 
@@ -31,7 +32,7 @@ Condition = Scalar | Sequence[Scalar] | Bounds
 
 
 def condition_text(column: str, condition: Condition) -> str:
-    """A condition in words.
+    """A condition in words, without ids of customers.
 
     Examples
     --------
@@ -40,6 +41,8 @@ def condition_text(column: str, condition: Condition) -> str:
     """
     if not isinstance(condition, Bounds):
         values = condition if isinstance(condition, Sequence) and not isinstance(condition, str) else [condition]
+        if column == CUSTOMER_ID:
+            return f"{column} is one of {len(values)}"
         return f"{column} is {' or '.join(_scalar_text(value) for value in values)}"
     if condition.min is None and condition.max is None:
         return f"{column} is {'known' if condition.known else 'not known'}"

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audiences.build import HELD_OUT, SEND, Audience, Excluded
-from pipeline.audiences.selection import AudienceError
+from pipeline.audiences.selection import CUSTOMER_ID, AudienceError
+from pipeline.config.redaction import HIDDEN
 from pipeline.stores import files
 from pipeline.stores.writers import write_table
 
@@ -86,13 +87,16 @@ def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudienc
     _require_same_control_group(stored, audience)
     stored.effect_path.unlink(missing_ok=True)
     write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
+    definition = audience.definition.model_dump(mode="json")
+    if CUSTOMER_ID in definition["where"]:
+        definition["where"][CUSTOMER_ID] = HIDDEN  # the Parquet file has them, from which they can be forgotten
     files.write_json(
         path.with_suffix(".json"),
         {
             "audience": audience.name,
             "as_of": audience.as_of.isoformat(),
             "model_uri": model_uri,
-            "definition": audience.definition.model_dump(mode="json"),
+            "definition": definition,
             "steps": [{"text": step.text, "customer_count": step.customer_count} for step in audience.steps],
             "sha256": files.file_digest(path),
         },

@@ -31,7 +31,7 @@ from tests.chaos.tries import (
     workshop,
 )
 
-STOPPED = "kindred: stopped. No partial files were left behind.\n"
+STOPPED = "kindred: stopped. No partial files were left in the outputs folder.\n"
 NEW_RUN = ("train", "backtest")
 """Commands that make a run, and so close those that were killed."""
 NOT_REPEATED = ("compare", "explain", "check", "init", "simulate")

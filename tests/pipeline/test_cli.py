@@ -38,7 +38,7 @@ sys.exit(cli.main([]))
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("work", ["start of a query", "query", "python"])
 def test_a_signal_ends_a_command_cleanly(tmp_path: Path, work: str, sent: signal.Signals) -> None:
     outputs, temporary = tmp_path / "outputs", tmp_path / "temporary"
@@ -57,6 +57,6 @@ def test_a_signal_ends_a_command_cleanly(tmp_path: Path, work: str, sent: signal
             assert list(outputs.iterdir()) and list(temporary.iterdir())
             process.send_signal(sent)
         _, errors = process.communicate(timeout=30)
-    assert errors == "kindred: stopped. No partial files were left behind.\n"
+    assert errors == "kindred: stopped. No partial files were left in the outputs folder.\n"
     assert process.returncode == 1
     assert not list(outputs.iterdir()) and not list(temporary.iterdir())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.audiences.build import Audience
+from pipeline.audiences.selection import condition_text
 from pipeline.audiences.storage import control_key, recently_contacted, store, stored_audiences
 from pipeline.config.sections.audiences import AudienceParams
 
@@ -26,6 +28,14 @@ def test_kept_files_are_private_and_read_back(tmp_path: Path) -> None:
     assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
     assert [(one.name, one.as_of) for one in stored_audiences(tmp_path)] == [("spring", AS_OF)]
     assert kept.table().customer_id.tolist() == ["a", "b"]
+
+
+def test_ids_of_customers_are_in_the_list_alone(tmp_path: Path) -> None:
+    where = {"customer_id": ["c-1041", "c-1042"], "segment": "VIP"}
+    made = audience("spring", AS_OF, ["c-1041"])
+    kept = store(tmp_path, replace(made, definition=AudienceParams.model_validate({"where": where})), model_uri="")
+    assert "c-104" not in kept.path.with_suffix(".json").read_text(encoding="utf-8")
+    assert condition_text("customer_id", ["c-1041", "c-1042"]) == "customer_id is one of 2"
 
 
 def test_contacted_are_those_sent_to_before_and_not_too_long_ago(tmp_path: Path) -> None:
