@@ -40,16 +40,20 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None) 
 settings.load_profile("ci")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark whole runs, tests of Spark, and all tests that need a shop or a store, so that they can be left out.
 
     Those of real logs come first: they take the longest, and at the end a worker would wait for them.
     """
-    items.sort(key=lambda item: "real" not in item.path.parts)
+
+    def folders(item: pytest.Item) -> tuple[str, ...]:
+        return item.path.relative_to(config.rootpath).parts  # the project itself may lie in a folder called spark
+
+    items.sort(key=lambda item: "real" not in folders(item))
     for item in items:
-        if "end_to_end" in item.path.parts:
+        if "end_to_end" in folders(item):
             item.add_marker("end_to_end")
-        if "spark" in item.path.parts:
+        if "spark" in folders(item):
             item.add_marker("spark")
         if item.get_closest_marker("spark"):
             item.add_marker(
@@ -117,7 +121,9 @@ def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildOnce:
             if not result.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # left over from a failed worker
                 folder.mkdir()
-                result.write_bytes(pickle.dumps(make(folder)))
+                part = result.with_suffix(".part")
+                part.write_bytes(pickle.dumps(make(folder)))
+                os.replace(part, result)  # a worker that is killed leaves no half of it
         return folder, pickle.loads(result.read_bytes())
 
     return build

@@ -35,8 +35,8 @@ SECONDS_BETWEEN_COUNTS = 5.0
 INDENT = "  "
 LINE_UNDER_HEAD = Box("    \n    \n -- \n    \n    \n    \n    \n    \n")
 WARNING = "Warning: "
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that command a terminal, or reorder what it shows."""
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that command a terminal, reorder what it shows, or cannot be encoded."""
 THEME = Theme({"kindred.warning": "yellow", "kindred.label": "bold"})
 
 

@@ -211,12 +211,14 @@ def materialise(
 
 
 def _code_of(column: str, values: Sequence[str]) -> str:
-    """SQL for a text as an enum; null for a text that is not among ``values``."""
+    """SQL for a text as an enum; an error, which does not quote it, for a text that is not among ``values``."""
     listed, kind = _listed(values), f"enum({_listed(values)})"
-    if len(values) > MAX_SEARCHED_CODES:
-        return f"try_cast({column} as {kind})"
     # Functions, unlike a cast, are computed once for each word of Parquet's dictionary.
-    return f"list_extract([{listed}]::{kind}[], list_position([{listed}], {column}))"
+    code = f"list_extract([{listed}]::{kind}[], list_position([{listed}], {column}))"
+    if len(values) > MAX_SEARCHED_CODES:
+        code = f"try_cast({column} as {kind})"
+    unlisted = literal(f"expected only listed values in {column}")
+    return f"coalesce({code}, case when {column} is not null then error({unlisted})::{kind} end)"
 
 
 def leave_room(con: Backend, byte_count: float) -> None:

@@ -22,6 +22,8 @@ SETTINGS = (
     f"source.products.sheet=pass={SECRET}",
     "contacts={path: shop/customers.parquet}",
 )
+PUBLISHED = ("report.html", "segments.json", "segments.parquet", "summary.json", "mlflow.db")
+"""Files without canaries of customers, whoever can read them, as are those of MLflow's artifacts."""
 READABLE, ENTERED = stat.S_IRGRP | stat.S_IROTH, stat.S_IXGRP | stat.S_IXOTH
 """Modes of what others can read, and enter."""
 
@@ -49,17 +51,22 @@ def _with_marked_ids(table: pa.Table) -> pa.Table:
 
 
 def leaks(work: Path, personal: tuple[str, ...] = PERSONAL) -> list[str]:
-    """Files below a folder, but for the shop, with a secret, or with canaries of customers that others can read."""
+    """Files below a folder with a secret, or with canaries of customers that others can read; not of the shop.
+
+    Published files are searched for customers whatever their mode.
+    """
     return [
         f"{canary} in {path.relative_to(work)}"
         for path in sorted(path for path in work.rglob("*") if path.is_file())
         if path.relative_to(work).parts[0] != "shop"
-        for canary in holds(path, SECRET, *(personal if _is_readable_by_others(path, work) else ()))
+        for canary in holds(path, SECRET, *(personal if _is_for_others(path, work) else ()))
     ]
 
 
-def _is_readable_by_others(path: Path, work: Path) -> bool:
-    """Whether others can read a file; no file of a folder that they cannot enter."""
+def _is_for_others(path: Path, work: Path) -> bool:
+    """Whether others can read a file, or it is published; they can read no file of a folder that they cannot enter."""
+    if path.name in PUBLISHED or "mlartifacts" in path.relative_to(work).parts:
+        return True
     folders = path.parents[: len(path.relative_to(work).parts) - 1]
     return bool(path.stat().st_mode & READABLE) and all(folder.stat().st_mode & ENTERED for folder in folders)
 

@@ -8,32 +8,20 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.commands.train import TrainingResult
 from tests.chaos.campaign import disturb, locks
-from tests.chaos.canaries import leaks
+from tests.chaos.canaries import PERSONAL, SECRET, holds, leaks
 from tests.chaos.fuzz import faults_of, fuzz_files, fuzz_folder, fuzz_params, model_files, state_files
-from tests.chaos.tries import Command, Results, Workshop, torn_files
-from tests.conftest import copy_store
-from tests.pipeline.conftest import first_training, settings_in, shop
+from tests.chaos.tries import Command, Results, Workshop, torn_files, workshop
 
-__all__ = ["first_training", "shop"]
+CUSTOMERS = 600
 
 
 @pytest.fixture(scope="module")
-def made(
-    tmp_path_factory: pytest.TempPathFactory, first_training: tuple[Path, TrainingResult], shop: Path
-) -> Iterator[Workshop]:
-    """The shop of the other tests, trained and scored."""
-    root = tmp_path_factory.mktemp("chaos")
-    scores = f"outputs.scores={root / 'work' / 'outputs' / 'scores.parquet'}"
-    made = Workshop(root, (*settings_in(root / "work", shop), scores))
-    copy_store(first_training[0], made.work)
-    made.save("trained")
-    (ended,) = made.run(Command("score", ("score",), "trained"))
-    assert ended.code == 0, ended.errors
-    made.save("scored")
-    yield made
-    made.close()
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A shop with canaries, trained and scored."""
+    steps = {"trained": [("train",)], "scored": [("score",)]}
+    with workshop(tmp_path_factory.mktemp("chaos"), customers=CUSTOMERS, steps=steps) as made:
+        yield made
 
 
 @pytest.mark.slow
@@ -62,6 +50,26 @@ def test_scores_are_private_and_the_checks_see_what_is_torn(made: Workshop) -> N
     assert torn_files(outputs) == []
     scores.write_bytes(scores.read_bytes()[:-9])
     assert torn_files(outputs) == ["scores.parquet"]
+
+
+@pytest.mark.slow
+def test_nothing_leaks_and_a_planted_leak_is_reported(made: Workshop) -> None:
+    made.begin("scored")
+    assert holds(made.work / "outputs" / "scores.parquet", *PERSONAL) == ["zqId"]  # of which only the owner knows
+    assert leaks(made.work) == []
+    (model,) = made.work.glob("mlartifacts/**/shop/spec.json")
+    planted = {"outputs/segments.json": "zqId007", str(model.relative_to(made.work)): "zqquery007"}
+    for name, text in planted.items():
+        (made.work / name).write_text(text)
+        (made.work / name).chmod(0o600)  # published, whatever its mode
+    (made.work / "outputs" / "list.csv").write_text("zqMail007@shop.example")
+    (made.work / "outputs" / "list.csv").chmod(0o644)
+    (made.work / "outputs" / "note.txt").write_text(SECRET)
+    (made.work / "outputs" / "note.txt").chmod(0o600)
+    (made.work / "outputs" / "private.csv").write_text("zqMail007@shop.example")
+    (made.work / "outputs" / "private.csv").chmod(0o600)
+    expected = {f"{text[:-3]} in {name}" for name, text in planted.items()}
+    assert {*leaks(made.work)} == expected | {"zqMail in outputs/list.csv", f"{SECRET} in outputs/note.txt"}
 
 
 @pytest.mark.slow

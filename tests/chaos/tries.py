@@ -12,7 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +85,7 @@ class Workshop:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            umask=0o022,  # the usual one, with which files are readable by others
             env={**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         assert self.server.stdout and self.server.stdout.readline() == "ready\n"
@@ -169,24 +170,29 @@ class Results:
         return "\n".join([*lines, "", *(f"{kind}, {command}: {fault}" for kind, command, fault in self.faults)])
 
 
+STEPS: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "trained": [("train",), ("train", "--set", "seed=9")],
+    "scored": [
+        ("score",),
+        ("score", *AS_SCORED),
+        ("score", "--out", "earlier.parquet"),
+        ("audience", "lapsing_vips"),
+    ],
+    "updated": [("score", "--update")],
+}
+"""Folder in which commands begin -> what made it of the one above."""
+
+
 @contextmanager
-def workshop(root: Path, *, customers: int) -> Iterator[Workshop]:
-    """A shop with canaries, trained twice, scored and updated."""
+def workshop(
+    root: Path, *, customers: int, steps: Mapping[str, Sequence[tuple[str, ...]]] = STEPS
+) -> Iterator[Workshop]:
+    """A shop with canaries, and by default trained twice, scored and updated."""
     made = Workshop(root, (*SETTINGS, *canaries.SETTINGS))
     try:
         simulate = ("simulate", "--out", "shop", "--customers", str(customers), "--seed", "5")
-        for name, steps in {
-            "new": [simulate],
-            "trained": [("train",), ("train", "--set", "seed=9")],
-            "scored": [
-                ("score",),
-                ("score", *AS_SCORED),
-                ("score", "--out", "earlier.parquet"),
-                ("audience", "lapsing_vips"),
-            ],
-            "updated": [("score", "--update")],
-        }.items():
-            for arguments in steps:
+        for name, listed in {"new": [simulate], **steps}.items():
+            for arguments in listed:
                 (ended,) = made.run(Command(arguments[0], arguments, name))
                 assert ended.code == 0, (arguments, ended)
                 if arguments == simulate:

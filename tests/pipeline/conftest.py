@@ -156,7 +156,9 @@ def scored(trained: tuple[Params, TrainingResult], build_once: BuildOnce) -> Sco
     params, result = trained
 
     def make(folder: Path) -> ScoringResult:
-        return score(params, model_uri=result.model_uri, out=folder / "scores.parquet", progress=SILENT)
+        made = score(params, model_uri=result.model_uri, out=folder / "scores.parquet", progress=SILENT)
+        made.path.chmod(0o400)
+        return made
 
     return build_once("scored", make)[1]
 

@@ -200,14 +200,18 @@ def at(params: Params, as_of: datetime, **more: Any) -> Params:
     return params.model_copy(update={"as_of": as_of, **more})
 
 
-@pytest.mark.parametrize(("hysteresis", "months"), [(0.0, (8, 11)), (0.2, (5, 8, 11))])
+@pytest.mark.parametrize(("hysteresis", "since_month", "months"), [(0.0, 8, (8, 11)), (0.2, None, (5, 8, 11))])
 def test_each_date_equals_a_score_at_that_date(
-    trained: Any, tmp_path: Path, hysteresis: float, months: tuple[int, ...]
+    trained: Any, tmp_path: Path, hysteresis: float, since_month: int | None, months: tuple[int, ...]
 ) -> None:
     settings, model = trained[0], trained[1].model_uri
-    settings = settings.model_copy(update={"score": settings.score.model_copy(update={"hysteresis": hysteresis})})
+    changed = {
+        "score": settings.score.model_copy(update={"hysteresis": hysteresis}),
+        "minimum": settings.minimum.model_copy(update={"usual_history_days": 120}),  # not in February
+    }
+    settings = settings.model_copy(update=changed)
     out = tmp_path / "history.parquet"
-    since = settings.as_of.replace(month=months[0])
+    since = settings.as_of.replace(month=since_month) if since_month else None
     output = history(settings, every="quarter", since=since, model_uri=model, out=out, progress=SILENT)
     result = pq.read_table(out)
     assert {"interest_segment_id", "interest_segment"} <= set(result.column_names)

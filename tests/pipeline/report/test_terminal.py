@@ -194,3 +194,8 @@ def test_time_left_by_hand() -> None:
     assert time_left(0.1, 1, 2) == "about 1 s left"
     assert time_left(50.0, 1, 3) == "about 2 min left"
     assert time_left(5.0, 2, 2) == ""
+
+
+def test_names_of_files_that_are_no_text_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.show("log\udc9b2J.csv\x1b[2J Чай ☕ \U0001f408")
+    assert capsys.readouterr().out == "log\\udc9b2J.csv\\x1b[2J Чай ☕ \U0001f408\n"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from models.segmentation import FittedClusters
 from models.validity import Outcomes
@@ -122,11 +123,16 @@ def test_when_settings_must_be_chosen(params: Callable[..., Params]) -> None:
 
 
 EXPECTED = ("selection_score", "stability_mean", "validity_buys_auc", "smallest_count", "segments_named_apart")
+DRAWN = Figure.savefig
+"""Before `params` replaces it."""
 SHARED = ("n_segments", "stability_mean", "silhouette", "smallest_share", "validity_buys_auc", "validity_spend_r2")
 
 
-def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(params: Callable[..., Params]) -> None:
+def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(
+    params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = params(*SMALL)
+    monkeypatch.setattr(Figure, "savefig", DRAWN)
     result = train(config, sweep=False, progress=SILENT)
     store = mlflow_runs.open_store(config)
     runs = list(mlflow_runs.search_runs(store, [store.experiment_id]))
@@ -156,6 +162,8 @@ def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(params: Call
     assert result.candidates == ""
     names = {artifact.path for artifact in store.client.list_artifacts(result.run_id, "figures/behaviour")}
     assert "figures/behaviour/choice.png" in names
+    drawn = Path(store.client.download_artifacts(result.run_id, "figures/behaviour/choice.png"))
+    assert drawn.read_bytes().startswith(b"\x89PNG")
     table = json.loads(Path(store.client.download_artifacts(result.run_id, "behaviour/candidates.json")).read_text())
     assert len(table["data"]) == 4
 

@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ibis
 import pytest
@@ -41,14 +42,44 @@ def test_a_server_that_does_not_answer_is_said_and_refused(
     params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(locks, "SLOW_SECONDS", 0.2)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    for name, value in {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}.items():
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setitem(mlflow_runs.OPENING, name, value)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(TrackingError, match="MLflow store that responds"),
     ):
         open_store(params(f"tracking.uri=http://127.0.0.1:{silent.getsockname()[1]}"))
     assert "Waiting for the MLflow store of tracking.uri, which does not answer." in caplog.text
+
+
+def test_only_the_opening_of_a_store_gives_up_soon(
+    params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES as RETRIES
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT as TIMEOUT
+
+    monkeypatch.delenv(RETRIES.name, raising=False)
+    monkeypatch.delenv(TIMEOUT.name, raising=False)
+    seen: list[tuple[int, int]] = []
+    settings, search = params(), MlflowClient.get_experiment_by_name
+
+    def noted(client: MlflowClient, name: str) -> Any:
+        seen.append((TIMEOUT.get(), RETRIES.get()))
+        if len(seen) == 3:
+            raise OSError("refused")
+        return search(client, name)
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", noted)
+    open_store(settings)
+    assert (TIMEOUT.get(), RETRIES.get()) == (TIMEOUT.default, RETRIES.default)
+    monkeypatch.setenv(TIMEOUT.name, "60")
+    open_store(settings)
+    with pytest.raises(TrackingError, match="refused"):
+        open_store(settings)
+    assert (TIMEOUT.get(), RETRIES.get()) == (60, RETRIES.default)
+    assert seen == [(10, 1), (60, 1), (60, 1)]
 
 
 def test_a_store_that_answers_is_not_waited_for(
