@@ -16,7 +16,7 @@ from pipeline.config.params import Params
 from pipeline.stores.database import EngineError, in_order
 from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.engines.engine import Engine
-from tests.spark.conftest import QUERIES
+from tests.spark.conftest import OVERRIDDEN, QUERIES
 
 
 def folders_of(params: Params) -> list[str]:
@@ -106,6 +106,22 @@ def test_numbers_are_computed_as_by_duckdb(spark: Engine) -> None:
         )
         results[-1] += (sorted(money.cast("float64").to_pyarrow().drop_null().to_pylist()),)
     assert results[0] == results[1]
+
+
+def test_settings_that_results_depend_on_are_fixed(spark: Engine) -> None:
+    from pipeline.stores.engines.spark import FIXED_CONF
+
+    conf = spark.backend.session.conf  # type: ignore[attr-defined]
+    assert FIXED_CONF.keys() == OVERRIDDEN.keys()
+    assert {name: conf.get(name) for name in FIXED_CONF} == FIXED_CONF
+
+
+def test_a_sum_that_overflows_is_an_error(spark: Engine, params: Params) -> None:
+    from pipeline.stores.engines.spark import translate_errors
+
+    rows = spark.upload(pa.table({"x": pa.array([2**62, 2**62])}), "large")
+    with pytest.raises(EngineError, match="ARITHMETIC_OVERFLOW"), translate_errors(params.engine):
+        rows.x.sum().to_pyarrow()
 
 
 def test_fractions_of_seconds_are_kept(spark: Engine) -> None:

@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 FIXED_CONF = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
+    "spark.sql.timestampType": "TIMESTAMP_LTZ",
+    "spark.sql.caseSensitive": "false",
+    # Otherwise sums that overflow become null, and rows of files that are lost or damaged are left out.
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.files.ignoreCorruptFiles": "false",
 }
 """Settings of Spark that results depend on."""
 DEFAULT_CONF = {
