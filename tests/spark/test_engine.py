@@ -131,13 +131,23 @@ def test_fractions_of_seconds_are_kept(spark: Engine) -> None:
     assert rows.to_pyarrow()["at"].to_pylist() == moment.to_pylist()
 
 
-def test_an_error_of_spark_shows_no_value(spark: Engine, params: Params) -> None:
+def test_an_error_of_spark_shows_no_value(spark: Engine, params: Params, capfd: pytest.CaptureFixture[str]) -> None:
     from pipeline.stores.engines.spark import translate_errors
 
     texts = spark.upload(pa.table({"text": ["ann@example.org"]}), "texts")
     with pytest.raises(EngineError, match=r"CAST_INVALID_INPUT") as caught, translate_errors(params.engine):
         texts.text.cast("int64").to_pyarrow()
     assert "ann" not in str(caught.value) and "engine.kind" in str(caught.value)
+
+    def fail(rows: pa.RecordBatch) -> pa.Table:
+        if rows.num_rows:
+            raise ValueError(rows.to_pylist())
+        return pa.Table.from_batches([rows])
+
+    with pytest.raises(EngineError) as caught, translate_errors(params.engine):
+        spark.map_batches(texts, fail, "failing")
+    assert "ValueError" in str(caught.value.__context__)
+    assert "ann" not in str(caught.value.__context__) + str(caught.value) + "".join(capfd.readouterr())
     with pytest.raises(KeyError), translate_errors(params.engine):
         {}["another error"]
 

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import duckdb
 from pyspark import TaskContext
 
 from pipeline.config.errors import UserError
@@ -72,7 +71,7 @@ def _result_or_problem(function: Callable[[Item], Result], item: Item) -> Result
         return function(item)
     except UserError as error:
         return _Problem(str(error))
-    except duckdb.Error as error:
+    except Exception as error:
         # Spark writes messages to a log, and this one may quote values.
         raise RuntimeError(type(error).__name__) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
 import shutil
 import sys
@@ -46,10 +47,12 @@ FIXED_CONF = {
 """Settings of Spark that results depend on."""
 DEFAULT_CONF = {
     "spark.app.name": "kindred",
-    "spark.log.level": "ERROR",
+    "spark.log.level": "OFF",  # errors may quote values of the log
     "spark.ui.showConsoleProgress": "false",
 }
 """Settings that engine.spark.conf may change."""
+QUERY_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
+"""Loggers of PySpark, which print errors of queries with the values that they quote."""
 PLACE_BITS = 33
 """Of Spark's monotonically_increasing_id: the lower bits count the rows of a part, those above them the parts."""
 
@@ -180,9 +183,12 @@ def _map_task(
     written: pa.Schema,
 ) -> Iterator[pa.RecordBatch]:
     """The part of `Spark.map_batches` that runs in a worker."""
-    with threadpool_limits(limits=1):  # as many tasks run at once as there are cores
-        for batch in batches:
-            yield from work(batch.cast(read)).cast(written).to_batches()
+    try:
+        with threadpool_limits(limits=1):  # as many tasks run at once as there are cores
+            for batch in batches:
+                yield from work(batch.cast(read)).cast(written).to_batches()
+    except Exception as error:
+        raise RuntimeError(type(error).__name__) from None  # workers log errors, and this one may quote values
 
 
 @contextmanager
@@ -219,6 +225,8 @@ def connect_spark(con: Backend, params: EngineParams, *, folder: Path) -> Iterat
 
 def _start(params: EngineParams) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise workers take the first python of PATH
+    for name in QUERY_LOGGERS:
+        logging.getLogger(name).disabled = True
     builder = SparkSession.builder.master(params.spark.master)
     for name, value in (DEFAULT_CONF | params.spark.conf | FIXED_CONF).items():
         builder = builder.config(name, value)
@@ -258,5 +266,6 @@ def translate_errors(params: EngineParams) -> Iterator[None]:
             condition = error.getCondition() if isinstance(error, PySparkException) else None
         raise EngineError(
             f"engine.kind: Spark at {params.spark.master} stopped with {condition or type(error).__name__}. Its log "
-            "says more (engine.spark.conf: {spark.log.level: INFO}). Change engine.spark, or set engine.kind to duckdb."
+            "says more, and may show customers' data (engine.spark.conf: {spark.log.level: INFO}). Change "
+            "engine.spark, or set engine.kind to duckdb."
         ) from None
