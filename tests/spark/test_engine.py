@@ -178,6 +178,25 @@ def test_an_unwritable_scratch_folder_names_the_parameter(spark: Engine, params:
         pass
 
 
+def test_what_spark_spills_is_in_the_private_scratch_folder(spark: Engine) -> None:
+    rows = rows_of(spark, 1_000)
+    assert rows.group_by("name").aggregate(n=rows.count()).n.sum().to_pyarrow().as_py() == 1_000
+    scratch = spark.scratch  # type: ignore[attr-defined]
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    assert list((scratch / "local").rglob("shuffle_*.data"))
+
+
+def test_a_scratch_folder_that_spark_would_split_is_refused(spark: Engine, params: Params, tmp_path: Path) -> None:
+    from pipeline.stores.engines.spark import connect_spark
+
+    settings = params.engine.model_copy(update={"spark": params.engine.spark.model_copy(update={"scratch": None})})
+    with (
+        pytest.raises(EngineError, match=r"without a comma.*engine\.spark\.scratch"),
+        connect_spark(spark.con, settings, folder=tmp_path / "a,b"),
+    ):
+        pass
+
+
 def test_help_does_not_import_spark() -> None:
     code = (
         "import sys; from pipeline.cli import main\n"

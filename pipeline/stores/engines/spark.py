@@ -218,17 +218,25 @@ def connect_spark(con: Backend, params: EngineParams, *, folder: Path) -> Iterat
                 "machine and all workers share in engine.spark.scratch."
             ) from None
         stack.enter_context(translate_errors(params))
-        session = _start(params)
+        session = _start(params, scratch)
         stack.callback(session.stop)
         yield Spark(con, _connect(session), scratch)
 
 
-def _start(params: EngineParams) -> SparkSession:
+def _start(params: EngineParams, scratch: Path) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise workers take the first python of PATH
     for name in QUERY_LOGGERS:
         logging.getLogger(name).disabled = True
     builder = SparkSession.builder.master(params.spark.master)
-    for name, value in (DEFAULT_CONF | params.spark.conf | FIXED_CONF).items():
+    # Others could read what Spark writes to /tmp, which stays there if the command is killed.
+    own = {"spark.local.dir": str(scratch / "local")} if params.spark.master.startswith("local") else {}
+    settings = DEFAULT_CONF | own | params.spark.conf | FIXED_CONF
+    if own and "," in str(scratch):
+        raise EngineError(
+            f"expected a folder for tables of Spark without a comma, at which Spark splits it. Got {scratch.parent}. "
+            "Name another in engine.spark.scratch."
+        )
+    for name, value in settings.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
 
