@@ -125,7 +125,7 @@ def params(hard_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Params:
             "engine.kind=spark",
             "engine.spark.master=local[2,2]",
             f"engine.spark.conf={CONF}",
-            f"engine.spark.scratch={folder / 'scratch'}",
+            f"engine.spark.scratch={folder / 'scratch [of {Spark}]'}",
         ],
     )
 

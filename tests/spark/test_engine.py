@@ -9,6 +9,7 @@ from pathlib import Path
 import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from ibis.expr.types import Table
 
@@ -163,6 +164,24 @@ def test_without_java_the_message_says_what_to_install(
         connect_spark(spark.con, params.engine, folder=tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize("name", ["_scores.parquet", ".scores.parquet", "scores [*{2025}?].parquet"])
+def test_a_file_of_any_name_is_read(name: str, spark: Engine, tmp_path: Path) -> None:
+    """In a folder whose name looks like a pattern, as that of all tests does."""
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / name)
+    assert spark.read_parquet(tmp_path / name, "scores").x.sum().to_pyarrow().as_py() == 3
+    spark.drop("scores")
+
+
+def test_a_table_of_this_machine_can_be_dropped(spark: Engine, params: Params) -> None:
+    rows = rows_of(spark, 10)
+    for _ in range(2):
+        assert spark.here(rows, "rows_here").count().to_pyarrow().as_py() == 10
+        assert len([name for name in folders_of(params) if name.startswith("rows_here-")]) == 1
+    spark.drop("rows_here")
+    assert not [name for name in folders_of(params) if name.startswith("rows_here-")]
+    assert "rows_here" not in spark.con.list_tables()
 
 
 def test_an_unwritable_scratch_folder_names_the_parameter(spark: Engine, params: Params, tmp_path: Path) -> None:
