@@ -19,6 +19,8 @@ from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.engines.engine import Engine
 from tests.spark.conftest import OVERRIDDEN, QUERIES
 
+MERGES_PARTS = "spark.sql.adaptive.coalescePartitions.enabled"
+
 
 def folders_of(params: Params) -> list[str]:
     """Folders of tables in the scratch folder."""
@@ -50,11 +52,14 @@ def test_a_view_is_computed_when_it_is_read(spark: Engine, params: Params) -> No
 @pytest.mark.parametrize("count", [0, 1, 5_000])
 def test_customers_have_the_numbers_of_duckdb(count: int, spark: Engine) -> None:
     """Also where the sorted rows lie in several parts."""
-    local = DuckDB(spark.con)
+    local, session = DuckDB(spark.con), spark.backend.session  # type: ignore[attr-defined]
+    session.conf.set(MERGES_PARTS, "false")
     by_spark, by_duckdb = (
         engine.numbered(rows_of(engine, count), "named", order_by="name", number="number").to_pyarrow()
         for engine in (spark, local)
     )
+    session.conf.unset(MERGES_PARTS)
+    assert count < 5_000 or len(list(spark.scratch.glob("named-*/*.parquet"))) > 1  # type: ignore[attr-defined]
     assert by_spark.sort_by("name").equals(by_duckdb.sort_by("name").cast(by_spark.schema))
     assert sorted(by_spark["number"].to_pylist()) == [*range(count)]
 
