@@ -102,7 +102,10 @@ class TaskSetting:
         """A database that reads the file ``path`` of the log."""
         events = self.params.source.events.model_copy(update={"path": str(path)})
         source = self.params.source.model_copy(update={"events": events})
-        with confined_database(self.params.model_copy(update={"source": source})) as con:
+        engine = self.params.engine
+        if engine.temp_directory is None:  # a folder of its own, as a process of another machine looks like one killed
+            engine = engine.model_copy(update={"temp_directory": str(self.new_file("work").with_suffix(""))})
+        with confined_database(self.params.model_copy(update={"source": source, "engine": engine})) as con:
             yield con
 
 
