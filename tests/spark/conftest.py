@@ -25,7 +25,18 @@ from pipeline.stores.engines.engine import Engine
 from tests.conftest import PARAMS
 
 CUSTOMERS = 400
-CONF = {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "3"}
+OVERRIDDEN = {
+    "spark.sql.session.timeZone": "Asia/Tokyo",
+    "spark.sql.parquet.outputTimestampType": "INT96",
+    "spark.sql.parquet.inferTimestampNTZ.enabled": "false",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.files.ignoreMissingFiles": "true",
+    "spark.sql.files.ignoreCorruptFiles": "true",
+}
+"""Settings that change results, which all tests ask for and none may get."""
+CONF = {"spark.driver.memory": "2g", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "3", **OVERRIDDEN}
 QUERIES = (
     "face van",  # ends and begins with letters that are blanks to some engines
     "  Vase\tof\fvelvet\v ",
@@ -114,7 +125,7 @@ def params(hard_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Params:
             "engine.kind=spark",
             "engine.spark.master=local[2,2]",
             f"engine.spark.conf={CONF}",
-            f"engine.spark.scratch={folder / 'scratch'}",
+            f"engine.spark.scratch={folder / 'scratch [of {Spark}]'}",
         ],
     )
 

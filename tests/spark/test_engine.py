@@ -9,6 +9,7 @@ from pathlib import Path
 import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from ibis.expr.types import Table
 
@@ -16,7 +17,9 @@ from pipeline.config.params import Params
 from pipeline.stores.database import EngineError, in_order
 from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.engines.engine import Engine
-from tests.spark.conftest import QUERIES
+from tests.spark.conftest import OVERRIDDEN, QUERIES
+
+MERGES_PARTS = "spark.sql.adaptive.coalescePartitions.enabled"
 
 
 def folders_of(params: Params) -> list[str]:
@@ -49,11 +52,14 @@ def test_a_view_is_computed_when_it_is_read(spark: Engine, params: Params) -> No
 @pytest.mark.parametrize("count", [0, 1, 5_000])
 def test_customers_have_the_numbers_of_duckdb(count: int, spark: Engine) -> None:
     """Also where the sorted rows lie in several parts."""
-    local = DuckDB(spark.con)
+    local, session = DuckDB(spark.con), spark.backend.session  # type: ignore[attr-defined]
+    session.conf.set(MERGES_PARTS, "false")
     by_spark, by_duckdb = (
         engine.numbered(rows_of(engine, count), "named", order_by="name", number="number").to_pyarrow()
         for engine in (spark, local)
     )
+    session.conf.unset(MERGES_PARTS)
+    assert count < 5_000 or len(list(spark.scratch.glob("named-*/*.parquet"))) > 1  # type: ignore[attr-defined]
     assert by_spark.sort_by("name").equals(by_duckdb.sort_by("name").cast(by_spark.schema))
     assert sorted(by_spark["number"].to_pylist()) == [*range(count)]
 
@@ -108,6 +114,22 @@ def test_numbers_are_computed_as_by_duckdb(spark: Engine) -> None:
     assert results[0] == results[1]
 
 
+def test_settings_that_results_depend_on_are_fixed(spark: Engine) -> None:
+    from pipeline.stores.engines.spark import FIXED_CONF
+
+    conf = spark.backend.session.conf  # type: ignore[attr-defined]
+    assert FIXED_CONF.keys() == OVERRIDDEN.keys()
+    assert {name: conf.get(name) for name in FIXED_CONF} == FIXED_CONF
+
+
+def test_a_sum_that_overflows_is_an_error(spark: Engine, params: Params) -> None:
+    from pipeline.stores.engines.spark import translate_errors
+
+    rows = spark.upload(pa.table({"x": pa.array([2**62, 2**62])}), "large")
+    with pytest.raises(EngineError, match="ARITHMETIC_OVERFLOW"), translate_errors(params.engine):
+        rows.x.sum().to_pyarrow()
+
+
 def test_fractions_of_seconds_are_kept(spark: Engine) -> None:
     moment = pa.array([1_750_000_000_500_001], pa.timestamp("us"))
     rows = spark.upload(pa.table({"at": moment}), "moments")
@@ -115,13 +137,23 @@ def test_fractions_of_seconds_are_kept(spark: Engine) -> None:
     assert rows.to_pyarrow()["at"].to_pylist() == moment.to_pylist()
 
 
-def test_an_error_of_spark_shows_no_value(spark: Engine, params: Params) -> None:
+def test_an_error_of_spark_shows_no_value(spark: Engine, params: Params, capfd: pytest.CaptureFixture[str]) -> None:
     from pipeline.stores.engines.spark import translate_errors
 
     texts = spark.upload(pa.table({"text": ["ann@example.org"]}), "texts")
     with pytest.raises(EngineError, match=r"CAST_INVALID_INPUT") as caught, translate_errors(params.engine):
         texts.text.cast("int64").to_pyarrow()
     assert "ann" not in str(caught.value) and "engine.kind" in str(caught.value)
+
+    def fail(rows: pa.RecordBatch) -> pa.Table:
+        if rows.num_rows:
+            raise ValueError(rows.to_pylist())
+        return pa.Table.from_batches([rows])
+
+    with pytest.raises(EngineError) as caught, translate_errors(params.engine):
+        spark.map_batches(texts, fail, "failing")
+    assert "ValueError" in str(caught.value.__context__)
+    assert "ann" not in str(caught.value.__context__) + str(caught.value) + "".join(capfd.readouterr())
     with pytest.raises(KeyError), translate_errors(params.engine):
         {}["another error"]
 
@@ -139,6 +171,24 @@ def test_without_java_the_message_says_what_to_install(
         pass
 
 
+@pytest.mark.parametrize("name", ["_scores.parquet", ".scores.parquet", "scores [*{2025}?].parquet"])
+def test_a_file_of_any_name_is_read(name: str, spark: Engine, tmp_path: Path) -> None:
+    """In a folder whose name looks like a pattern, as that of all tests does."""
+    pq.write_table(pa.table({"x": [1, 2]}), tmp_path / name)
+    assert spark.read_parquet(tmp_path / name, "scores").x.sum().to_pyarrow().as_py() == 3
+    spark.drop("scores")
+
+
+def test_a_table_of_this_machine_can_be_dropped(spark: Engine, params: Params) -> None:
+    rows = rows_of(spark, 10)
+    for _ in range(2):
+        assert spark.here(rows, "rows_here").count().to_pyarrow().as_py() == 10
+        assert len([name for name in folders_of(params) if name.startswith("rows_here-")]) == 1
+    spark.drop("rows_here")
+    assert not [name for name in folders_of(params) if name.startswith("rows_here-")]
+    assert "rows_here" not in spark.con.list_tables()
+
+
 def test_an_unwritable_scratch_folder_names_the_parameter(spark: Engine, params: Params, tmp_path: Path) -> None:
     from pipeline.stores.engines.spark import connect_spark
 
@@ -148,6 +198,25 @@ def test_an_unwritable_scratch_folder_names_the_parameter(spark: Engine, params:
     with (
         pytest.raises(EngineError, match=r"engine\.spark\.scratch"),
         connect_spark(spark.con, settings, folder=tmp_path),
+    ):
+        pass
+
+
+def test_what_spark_spills_is_in_the_private_scratch_folder(spark: Engine) -> None:
+    rows = rows_of(spark, 1_000)
+    assert rows.group_by("name").aggregate(n=rows.count()).n.sum().to_pyarrow().as_py() == 1_000
+    scratch = spark.scratch  # type: ignore[attr-defined]
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    assert list((scratch / "local").rglob("shuffle_*.data"))
+
+
+def test_a_scratch_folder_that_spark_would_split_is_refused(spark: Engine, params: Params, tmp_path: Path) -> None:
+    from pipeline.stores.engines.spark import connect_spark
+
+    settings = params.engine.model_copy(update={"spark": params.engine.spark.model_copy(update={"scratch": None})})
+    with (
+        pytest.raises(EngineError, match=r"without a comma.*engine\.spark\.scratch"),
+        connect_spark(spark.con, settings, folder=tmp_path / "a,b"),
     ):
         pass
 

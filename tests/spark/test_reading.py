@@ -111,6 +111,16 @@ def test_text_files(tmp_path: Path, spark: Engine, file_count: int) -> None:
     assert summary["duplicate_count"] == 2 and len(events) == summary["accepted_count"]
 
 
+def test_tasks_write_to_the_scratch_folder_only(tmp_path: Path, spark: Engine) -> None:
+    """Workers may lack the outputs folder, or may not write there."""
+    write_log(tmp_path, *map(csv, PARTS))
+    with opened(params_in(tmp_path), spark) as (own, params):
+        (tmp_path / "elsewhere").write_text("no folder")
+        outputs = params.outputs.model_copy(update={"folder": str(tmp_path / "elsewhere" / "out")})
+        params = params.model_copy(update={"outputs": outputs})
+        assert read_shop(own, params, rejected_path=None).summary.accepted_count
+
+
 @pytest.mark.parametrize(("how", "kept"), [("true", 2), ("20", 1), ("event_id", 1)])
 def test_repeats_in_several_files(tmp_path: Path, spark: Engine, how: str, kept: int) -> None:
     header = b"customer_id,occurred_at,event_type,product_id,event_id\n"

@@ -228,8 +228,7 @@ def _left_out(checked: list[CheckedFile], by_id: LeftOut) -> dict[str, int]:
 
 def _distinct_events(engine: Spark, params: Params, checked: list[CheckedFile]) -> tuple[ir.Table, int]:
     """View ``events``, and the number of rows that repeat another one."""
-    paths = [str(file.accepted) for file in checked]
-    engine.backend.session.read.parquet(*paths).createOrReplaceTempView("accepted_events")
+    engine.read_files(*(file.accepted for file in checked)).createOrReplaceTempView("accepted_events")
     accepted = engine.table("accepted_events")
     counts = accepted.aggregate(rows=accepted.count(), distinct=accepted[HASH].nunique()).to_pyarrow().to_pylist()[0]
     events, repeated = drop_repeats(engine, params, accepted, counts["rows"] - counts["distinct"])

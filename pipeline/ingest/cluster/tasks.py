@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import duckdb
 from pyspark import TaskContext
 
 from pipeline.config.errors import UserError
@@ -72,7 +71,7 @@ def _result_or_problem(function: Callable[[Item], Result], item: Item) -> Result
         return function(item)
     except UserError as error:
         return _Problem(str(error))
-    except duckdb.Error as error:
+    except Exception as error:
         # Spark writes messages to a log, and this one may quote values.
         raise RuntimeError(type(error).__name__) from None
 
@@ -103,7 +102,10 @@ class TaskSetting:
         """A database that reads the file ``path`` of the log."""
         events = self.params.source.events.model_copy(update={"path": str(path)})
         source = self.params.source.model_copy(update={"events": events})
-        with confined_database(self.params.model_copy(update={"source": source})) as con:
+        engine = self.params.engine
+        if engine.temp_directory is None:  # a folder of its own, as a process of another machine looks like one killed
+            engine = engine.model_copy(update={"temp_directory": str(self.new_file("work").with_suffix(""))})
+        with confined_database(self.params.model_copy(update={"source": source, "engine": engine})) as con:
             yield con
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +26,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.sections.engine import EngineParams
-from pipeline.stores.database import BATCH_ROWS, EngineError
+from pipeline.stores.database import BATCH_ROWS, TEMPORARY, EngineError
 from pipeline.stores.engines.spark_dialect import SparkBackend
 from pipeline.stores.local.file_names import as_glob
 from pipeline.stores.local.work_folders import work_folder
@@ -35,14 +37,23 @@ if TYPE_CHECKING:
 FIXED_CONF = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
+    "spark.sql.timestampType": "TIMESTAMP_LTZ",
+    "spark.sql.caseSensitive": "false",
+    # Otherwise sums that overflow become null, and rows of files that are lost or damaged are left out.
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.files.ignoreCorruptFiles": "false",
 }
 """Settings of Spark that results depend on."""
 DEFAULT_CONF = {
     "spark.app.name": "kindred",
-    "spark.log.level": "ERROR",
+    "spark.log.level": "OFF",  # errors may quote values of the log
     "spark.ui.showConsoleProgress": "false",
 }
 """Settings that engine.spark.conf may change."""
+QUERY_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
+"""Loggers of PySpark, which print errors of queries with the values that they quote."""
 PLACE_BITS = 33
 """Of Spark's monotonically_increasing_id: the lower bits count the rows of a part, those above them the parts."""
 
@@ -85,12 +96,11 @@ class Spark:
 
     def upload(self, rows: pa.Table, name: str) -> ir.Table:
         """A Parquet folder of one file. Spark lacks times of day, which become texts, and nanoseconds."""
-        folder = self._new_folder(name)
-        folder.mkdir()
         fields = [field.with_type(pa.string()) if pa.types.is_time(field.type) else field for field in rows.schema]
         known = rows.cast(pa.schema(fields))
-        pq.write_table(known, folder / "rows.parquet", coerce_timestamps="us", allow_truncated_timestamps=True)
-        return self._replace(folder, name)
+        file = self._new_file(name)
+        pq.write_table(known, file, coerce_timestamps="us", allow_truncated_timestamps=True)
+        return self._replace(file.parent, name)
 
     def numbered(self, expression: ir.Table, name: str, *, order_by: str, number: str) -> ir.Table:
         """The rows are sorted in parts, and each part's numbers begin where those of the part before it end."""
@@ -108,14 +118,14 @@ class Spark:
         return table
 
     def drop(self, name: str) -> None:
-        """Drop the view and delete its folder."""
-        self.backend.session.catalog.dropTempView(name)
+        """Drop the view, here or on the cluster, and delete its folder."""
+        if not self.backend.session.catalog.dropTempView(name):
+            self.con.drop_view(name, database=TEMPORARY)
         shutil.rmtree(self._folders.pop(name), ignore_errors=True)
 
     def batches(self, expression: ir.Table) -> Iterator[pa.RecordBatch]:
         """Written by all workers, and read here file by file."""
-        folder = self._new_folder("batches")
-        self.backend.frame(expression).write.parquet(str(folder))
+        folder = self._write(self.backend.frame(expression), "batches")
         schema = expression.schema().to_pyarrow()
         yield pa.RecordBatch.from_pylist([], schema)
         for file in sorted(folder.glob("*.parquet")):
@@ -136,34 +146,50 @@ class Spark:
 
     def read_parquet(self, path: Path, name: str) -> ir.Table:
         """A copy where all workers can read it."""
-        folder = self._new_folder(name)
-        folder.mkdir()
-        shutil.copy(path, folder)
-        return self._replace(folder, name)
+        file = self._new_file(name)  # Spark would skip a name that begins with _ or a dot
+        shutil.copy(path, file)
+        return self._replace(file.parent, name)
 
     def leave_room(self, byte_count: float) -> None:
         """Spark's memory is not that of this process."""
 
+    def read_files(self, *paths: Path) -> DataFrame:
+        """The rows of Parquet files, or of folders of them, by their names: Spark takes every name for a pattern."""
+        return self.backend.session.read.parquet(*(re.sub(r"[\[\]{}*?\\]", r"\\\g<0>", str(path)) for path in paths))
+
     def _save(self, frame: DataFrame, name: str) -> ir.Table:
-        folder = self._new_folder(name)
-        frame.write.parquet(str(folder))
-        return self._replace(folder, name)
+        return self._replace(self._write(frame, name), name)
 
     def _save_here(self, frame: DataFrame, name: str) -> ir.Table:
-        folder = self._new_folder(name)
-        frame.write.parquet(str(folder))
+        folder = self._write(frame, name)
         table: ir.Table = self.con.read_parquet(f"{as_glob(folder)}/*.parquet", table_name=name)
+        self._keep(folder, name)
         return table
 
-    def _new_folder(self, name: str) -> Path:
-        return self.scratch / f"{name}-{next(self._numbers)}"
-
     def _replace(self, folder: Path, name: str) -> ir.Table:
-        self.backend.session.read.parquet(str(folder)).createOrReplaceTempView(name)
+        self.read_files(folder).createOrReplaceTempView(name)
+        self._keep(folder, name)
+        return self.table(name)
+
+    def _keep(self, folder: Path, name: str) -> None:
+        """Keep the folder of a table, and delete that of the table it replaces."""
         before, self._folders[name] = self._folders.get(name), folder
         if before is not None:
             shutil.rmtree(before, ignore_errors=True)
-        return self.table(name)
+
+    def _write(self, frame: DataFrame, name: str) -> Path:
+        folder = self._new_folder(name)
+        frame.write.parquet(str(folder))
+        return folder
+
+    def _new_file(self, name: str) -> Path:
+        """A file in a new folder."""
+        folder = self._new_folder(name)
+        folder.mkdir()
+        return folder / "rows.parquet"
+
+    def _new_folder(self, name: str) -> Path:
+        return self.scratch / f"{name}-{next(self._numbers)}"
 
 
 def _map_task(
@@ -173,9 +199,12 @@ def _map_task(
     written: pa.Schema,
 ) -> Iterator[pa.RecordBatch]:
     """The part of `Spark.map_batches` that runs in a worker."""
-    with threadpool_limits(limits=1):  # as many tasks run at once as there are cores
-        for batch in batches:
-            yield from work(batch.cast(read)).cast(written).to_batches()
+    try:
+        with threadpool_limits(limits=1):  # as many tasks run at once as there are cores
+            for batch in batches:
+                yield from work(batch.cast(read)).cast(written).to_batches()
+    except Exception as error:
+        raise RuntimeError(type(error).__name__) from None  # workers log errors, and this one may quote values
 
 
 @contextmanager
@@ -205,15 +234,25 @@ def connect_spark(con: Backend, params: EngineParams, *, folder: Path) -> Iterat
                 "machine and all workers share in engine.spark.scratch."
             ) from None
         stack.enter_context(translate_errors(params))
-        session = _start(params)
+        session = _start(params, scratch)
         stack.callback(session.stop)
         yield Spark(con, _connect(session), scratch)
 
 
-def _start(params: EngineParams) -> SparkSession:
+def _start(params: EngineParams, scratch: Path) -> SparkSession:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # otherwise workers take the first python of PATH
+    for name in QUERY_LOGGERS:
+        logging.getLogger(name).disabled = True
     builder = SparkSession.builder.master(params.spark.master)
-    for name, value in (DEFAULT_CONF | params.spark.conf | FIXED_CONF).items():
+    # Others could read what Spark writes to /tmp, which stays there if the command is killed.
+    own = {"spark.local.dir": str(scratch / "local")} if params.spark.master.startswith("local") else {}
+    settings = DEFAULT_CONF | own | params.spark.conf | FIXED_CONF
+    if own and "," in str(scratch):
+        raise EngineError(
+            f"expected a folder for tables of Spark without a comma, at which Spark splits it. Got {scratch.parent}. "
+            "Name another in engine.spark.scratch."
+        )
+    for name, value in settings.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
 
@@ -251,5 +290,6 @@ def translate_errors(params: EngineParams) -> Iterator[None]:
             condition = error.getCondition() if isinstance(error, PySparkException) else None
         raise EngineError(
             f"engine.kind: Spark at {params.spark.master} stopped with {condition or type(error).__name__}. Its log "
-            "says more (engine.spark.conf: {spark.log.level: INFO}). Change engine.spark, or set engine.kind to duckdb."
+            "says more, and may show customers' data (engine.spark.conf: {spark.log.level: INFO}). Change "
+            "engine.spark, or set engine.kind to duckdb."
         ) from None
