@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from features.categories import OTHER
-from models.disclosure import rounded_count, rounded_share, rounded_sums
+from models.disclosure import rounded_count, rounded_share, rounded_sums, significant, significant_figures
 from models.facet_crossing import cross_facets
 from models.segmentation import FittedClusters
 from pipeline.config.params import Params
@@ -92,7 +92,7 @@ def training_summary(
 
 def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
     fitted, fidelity = facet.fitted, facet.segments.rules_fidelity
-    return {
+    figures = {
         "algorithm": fitted.algorithm,
         "n_segments": fitted.n_segments,
         "stability": fitted.mean_stability,
@@ -103,6 +103,8 @@ def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
         ],
         **_rounded_quality(fitted, min_group),
     }
+    rounded: dict[str, Any] = significant_figures(figures)
+    return rounded
 
 
 def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float | None]:
@@ -138,7 +140,8 @@ def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
 
 def _validity(validity: Validity, min_group: int) -> dict[str, Any]:
     counts = {name: rounded_count(getattr(validity, name), min_group) for name in ("customer_count", "buyer_count")}
-    return validity.as_dict() | counts
+    figures: dict[str, Any] = significant_figures(validity.as_dict())
+    return figures | counts
 
 
 def _facet_summary(facet: FacetFindings, min_group: int) -> dict[str, Any]:
@@ -237,5 +240,5 @@ def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
         for category, lifts in segments.lifts.loc[shown].items():
             name = str(category)
             column = columns.setdefault(name, {"category": name, "label": segments.labels[name], "lifts": {}})
-            column["lifts"] |= {str(segment_id): float(lift) for segment_id, lift in lifts.dropna().items()}
+            column["lifts"] |= {str(segment_id): significant(lift, 3) for segment_id, lift in lifts.dropna().items()}
     return list(columns.values()) if columns.keys() - {OTHER} else []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from models.disclosure import rounded_count, total_step
+from models.disclosure import rounded_count, significant, total_step
 from pipeline.commands.report import report
 from pipeline.commands.score import ScoringResult
 from pipeline.config.params import Params
@@ -37,6 +37,24 @@ def test_all_numbers_of_customers_are_rounded(trained: tuple[Params, TrainingRes
     numbers = [*counts_of_customers(summary), *summary["funnel"]["shop"]]
     assert len(numbers) > 100
     assert not [number for number in numbers if number % MIN_GROUP]
+
+
+def exact_figures(value: Any) -> Iterator[float]:
+    """Figures of more than three significant digits, at any depth."""
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from exact_figures(part)
+    elif isinstance(value, float) and value != significant(value, 3):
+        yield value
+
+
+def test_measures_of_quality_are_no_exact_ratios(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    run = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
+    summary = run.summary
+    measures = [summary["quality"], [facet["quality"] for facet in summary["facets"]], summary["interests"]]
+    measures += [summary["heat_map"], [segment["stability"] for segment in summary["segments"]], run.metrics]
+    assert len(run.metrics) > 10 and not [*exact_figures(measures)]
 
 
 def test_no_published_file_holds_an_exact_sum(trained: tuple[Params, TrainingResult], scored: ScoringResult) -> None:
