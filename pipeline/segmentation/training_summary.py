@@ -121,7 +121,7 @@ def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float 
 
 def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
     """What was read, with what customers did rounded, to the day; rows of files are counted exactly."""
-    reading = summary.as_dict()
+    reading = {name: value for name, value in summary.as_dict().items() if name != "forgotten_count"}
 
     def rounded(counts: Mapping[str, int]) -> dict[str, int]:
         numbers = np.array([*counts.values()], dtype=np.float64)

@@ -57,6 +57,12 @@ def test_measures_of_quality_are_no_exact_ratios(trained: tuple[Params, Training
     assert len(run.metrics) > 10 and not [*exact_figures(measures)]
 
 
+def test_nobody_learns_that_somebody_was_forgotten(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    summary = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).summary
+    assert summary["reading"]["accepted_count"] and "forgotten" not in str(summary["reading"])
+
+
 def test_no_published_file_holds_an_exact_sum(trained: tuple[Params, TrainingResult], scored: ScoringResult) -> None:
     params, result = trained
     scores = pd.read_parquet(scored.path)
