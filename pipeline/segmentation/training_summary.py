@@ -29,6 +29,9 @@ from pipeline.segmentation.profile_cards import Cards
 
 SHARES_OF_CUSTOMERS = ("smallest_share", "noise_share", "noise_share_fitted")
 """Measures of the quality of clusters that count customers."""
+COUNTS_BY_KIND = ("event_types", "other_event_types", "rejected_by_rule", "noted_by_rule", "left_out")
+COUNTS_OF_ROWS = ("accepted_count", "rejected_count", "duplicate_count", "unlisted_count")
+"""Counts of `ReadingSummary` that are published rounded."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,10 @@ def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float 
 
 
 def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
-    """What was read, with what customers did rounded, to the day; rows of files are counted exactly."""
+    """What was read, rounded and to the day: exact rows of files would tell the exact events of a short time.
+
+    Rows of forgotten customers are not counted. The rows read are the sum of the others, so that counts add up.
+    """
     reading = {name: value for name, value in summary.as_dict().items() if name != "forgotten_count"}
 
     def rounded(counts: Mapping[str, int]) -> dict[str, int]:
@@ -134,8 +140,12 @@ def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
         name: f"{datetime.fromisoformat(reading[name]):%Y-%m-%d} 00:00:00" if reading[name] else ""
         for name in ("first_event_at", "last_event_at")
     }
-    counts = {name: rounded(reading[name]) for name in ("event_types", "other_event_types")}
-    return reading | counts | days | {"customer_count": rounded_count(summary.customer_count, min_group)}
+    counts = {name: rounded(reading[name]) for name in COUNTS_BY_KIND}
+    rows = rounded({name: reading[name] for name in COUNTS_OF_ROWS})
+    customers = {name: rounded_count(reading[name], min_group) for name in ("customer_count", "joined_count")}
+    read = rows["accepted_count"] + rows["rejected_count"] + sum(counts["left_out"].values())
+    exact = {"physical_line_count": None, "warnings": []}  # for the terminal alone
+    return reading | counts | rows | customers | days | exact | {"read_count": read}
 
 
 def _validity(validity: Validity, min_group: int) -> dict[str, Any]:

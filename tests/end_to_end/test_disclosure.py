@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -61,6 +62,19 @@ def test_nobody_learns_that_somebody_was_forgotten(trained: tuple[Params, Traini
     params, result = trained
     summary = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).summary
     assert summary["reading"]["accepted_count"] and "forgotten" not in str(summary["reading"])
+
+
+def test_events_of_a_short_time_are_no_difference_of_counts(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    reading = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).summary["reading"]
+    rows = {name: reading[f"{name}_count"] for name in ("read", "accepted", "rejected", "duplicate", "unlisted")}
+    by_kind = [reading[name] for name in ("event_types", "rejected_by_rule", "noted_by_rule", "left_out")]
+    numbers = [*rows.values(), *(count for counts in by_kind for count in counts.values())]
+    assert sum(map(bool, numbers)) > 8 and not [number for number in numbers if number % MIN_GROUP]
+    assert rows["read"] == rows["accepted"] + rows["rejected"] + sum(reading["left_out"].values())
+    assert not reading["warnings"] and reading["physical_line_count"] is None
+    manifest = json.loads((params.path(params.outputs.folder) / "manifest.json").read_text())
+    assert manifest["row_counts"] == {f"{name}_count": rows[name] for name in ("read", "accepted", "rejected")}
 
 
 def test_no_published_file_holds_an_exact_sum(trained: tuple[Params, TrainingResult], scored: ScoringResult) -> None:
