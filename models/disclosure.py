@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -170,6 +171,18 @@ def rounded_mean(mean: float, count: float, min_group: int, *, largest: float = 
 def significant(value: float, digits: int = 2) -> float:
     """A figure that is no sum over customers, such as a lift or a bound, to a few significant digits."""
     return float(f"{value:.{digits}g}")
+
+
+def significant_figures(content: Any) -> Any:
+    """Nested dicts and lists with `significant` figures of three digits.
+
+    A measure of quality is an exact ratio of counts: times its known parts, it would tell what one customer did.
+    """
+    if isinstance(content, dict):
+        return {name: significant_figures(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [significant_figures(value) for value in content]
+    return significant(content, 3) if isinstance(content, float) else content
 
 
 def is_few(counts: ArrayLike, min_group: int) -> Marks:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from models.disclosure import significant
 from models.tree import Level, child_share, tree_levels
 
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
@@ -208,7 +209,7 @@ def fit_formula(
     event_types = observed_event_types(snapshots)
     purchases = int(sum(snapshot.bought.sum() for snapshot in snapshots))
     if purchases < min_purchases:
-        reason = f"the configured weights are kept: {purchases:,} purchases, but fitting needs {min_purchases:,}"
+        reason = f"the configured weights are kept: there are fewer than the {min_purchases:,} purchases to fit to"
         return FittedFormula(start, False, reason, event_types)
     buyers = [only_buyers(snapshot) for snapshot in snapshots]
 
@@ -232,7 +233,8 @@ def fit_formula(
     interest, (log_kappa, _) = _maximise(choice_likelihood, start.interest, snapshots, prior_strength, extra=(0.0, 1.0))
     decay, _ = _maximise(purchase_likelihood, start.activity, snapshots, prior_strength, extra=(-3.0, 1.0))
     formula = Formula(interest, _three_digits(start.kappa * float(np.exp(log_kappa))), decay)
-    return FittedFormula(formula, True, f"fitted to {purchases:,} purchases after earlier cutoffs", event_types)
+    reason = f"fitted to about {significant(purchases):,.0f} purchases after earlier cutoffs"
+    return FittedFormula(formula, True, reason, event_types)
 
 
 def observed_event_types(snapshots: Sequence[Snapshot]) -> tuple[str, ...]:

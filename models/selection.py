@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from models.disclosure import significant
+from models.disclosure import rounded_count, rounded_share
 from models.validity import CHANCE
 
 MAX_NOISE_SHARE = 0.5
@@ -67,14 +67,16 @@ class Candidate:
         settings = f"{self.asked} segments" if self.asked else f"clusters from {self.density:.1%} of customers"
         return f"{self.algorithm}, {settings}, {self.balance_name}"
 
-    @property
-    def published(self) -> Candidate:
-        """The candidate with numbers and shares of customers to two significant digits."""
+    def published(self, min_group: int) -> Candidate:
+        """The candidate with rounded numbers and shares of customers; without segments, there is nothing to round."""
+        if not self.smallest_share:
+            return self
+        whole = self.smallest_count / self.smallest_share
         return replace(
             self,
-            smallest_count=significant(self.smallest_count),
-            smallest_share=significant(self.smallest_share),
-            noise_share=significant(self.noise_share),
+            smallest_count=rounded_count(self.smallest_count, min_group),
+            smallest_share=rounded_share(self.smallest_count, whole, min_group),
+            noise_share=rounded_share(self.noise_share * whole, whole, min_group),
         )
 
     @property

@@ -83,6 +83,7 @@ def _log_figures(run: OpenRun, params: Params, findings: TrainingFindings, summa
             facet.fitted.space,
             segments.segment_ids[facet.fitted.is_clustered],
             by_interest=segments.facet.is_named_by_interests,
+            min_group=params.naming.min_group,
             seed=params.seed,
         )
         run.log_figures({f"{segments.facet.name}/{key}": figure for key, figure in figures.items()})

@@ -16,6 +16,7 @@ from features.interests import EVIDENCE_LISTS, SHARE_PREFIX
 from features.profile import ProfileSpec
 from features.rfm import with_rfm
 from features.seasons import SEASON_LISTS
+from models.disclosure import rounded_count
 from models.scorer import IS_UNUSUAL, UNUSUAL_STAGE
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT, Progress
@@ -43,7 +44,7 @@ class Profiles:
     new_categories : DataFrame
         category, event_count: categories unknown at training, counted as OTHER.
     query_counts : dict
-        Method of `models.queries.WAYS` -> number of distinct queries it interpreted.
+        Method of `models.queries.WAYS` -> number of distinct queries it interpreted, as it may be published.
     event_evidence : expression, optional
         `features.interests.event_evidence`, usable while the database is open; customer_id is the row number in
         ``table``.
@@ -92,7 +93,8 @@ def build_profiles(
     caps: dict[str, float] = {}
     if shop is None and params.outliers.action == "cap":
         frame, caps = cap_unusual(frame)
-    new, counts = measures.new_categories, measures.query_counts
+    counts = {way: rounded_count(count, params.naming.min_group) for way, count in measures.query_counts.items()}
+    new = measures.new_categories
     return Profiles(frame, measures.shop, new, counts, raw.event_evidence, raw.visits, caps)
 
 

@@ -95,7 +95,9 @@ def _codes_of_channels(events: ir.Table) -> dict[str, list[str]]:
     """The channels, if they are few enough to be numbered; a channel may be any text."""
     channels = events.select(channel=events.channel.lower()).distinct().limit(MAX_CHANNEL_CODES + 2).to_pyarrow()
     names = sorted(channel for channel in channels["channel"].to_pylist() if channel is not None)
-    return {"channel": names} if 0 < len(names) <= MAX_CHANNEL_CODES else {}
+    # SQL cannot name a text with a zero byte.
+    is_usable = 0 < len(names) <= MAX_CHANNEL_CODES and not any("\0" in name for name in names)
+    return {"channel": names} if is_usable else {}
 
 
 def _number_customers(engine: Engine, source: Source, window: ObservationWindow, params: Params) -> ir.Table:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from sklearn.decomposition import PCA
 
 from models.clusterers import sampled_rows
@@ -38,6 +39,7 @@ def figures(
     segment_ids: NDArray[np.object_],
     *,
     by_interest: bool,
+    min_group: int,
     seed: int,
 ) -> dict[str, Figure]:
     """All plots of a facet by name; without the map of interests if no segment has a clear interest.
@@ -62,7 +64,7 @@ def figures(
         "value_by_segment": _bars(segments, [segment.spend_share or 0.0 for segment in segments], "Share of revenue"),
         **interests,
         # Interests have too many dimensions for a map in two.
-        **({} if by_interest else {"map": customer_map(segments, points, segment_ids, seed=seed)}),
+        **({} if by_interest else {"map": customer_map(segments, points, segment_ids, min_group=min_group, seed=seed)}),
     }
 
 
@@ -136,29 +138,39 @@ def _lift_map(lifts: NDArray[np.float64], rows: list[str], columns: list[str], t
 
 
 def customer_map(
-    segments: Sequence[Segment], points: NDArray[np.float64], segment_ids: NDArray[np.object_], *, seed: int
+    segments: Sequence[Segment],
+    points: NDArray[np.float64],
+    segment_ids: NDArray[np.object_],
+    *,
+    min_group: int,
+    seed: int,
 ) -> Figure:
-    """A sample of customers on the two main axes of their profiles, without ids."""
-    rows = sampled_rows(len(points), MAX_POINTS, seed)
+    """Where customers are on the two main axes of their profiles: cells with the segment that most of each have.
+
+    Cells of a sample's customers, each of at least ``min_group``: a dot would be a customer.
+    """
+    shown, fewest = _with_figures(segments), max(min_group, 1)
+    places = {segment.segment_id: place for place, segment in enumerate(shown)}
+    inside = np.flatnonzero(np.isin(segment_ids.astype(str), [*places]))
+    rows = inside[sampled_rows(len(inside), MAX_POINTS, seed)]
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     if len(rows) > 2 and np.count_nonzero(np.ptp(points[rows], axis=0)) > 1:
-        sample, ids = PCA(2, svd_solver="full").fit_transform(points[rows]), segment_ids[rows]
-        markers = ("o", "s", "^")
-        shown = [segment for segment in segments if not segment.is_standing]
-        for index, segment in enumerate(shown):
-            inside = ids == segment.segment_id
-            axes.scatter(
-                sample[inside, 0],
-                sample[inside, 1],
-                s=9,
-                alpha=0.6,
-                label=_name(segment),
-                color=COLOURS[index % len(COLOURS)],
-                marker=markers[index // len(COLOURS) % 3],
-                linewidths=0,
-            )
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=2)
+        colours = ListedColormap([COLOURS[place % len(COLOURS)] for place in places.values()])
+        first, second = PCA(2, svd_solver="full").fit_transform(points[rows]).T
+        axes.hexbin(
+            first,
+            second,
+            C=np.array([places[name] for name in segment_ids[rows]]),
+            reduce_C_function=lambda cell: float(np.bincount(np.asarray(cell, dtype=np.intp)).argmax()),
+            gridsize=max(int(np.sqrt(len(rows) / fewest)), 2),
+            mincnt=fewest,
+            cmap=colours,
+            vmin=-0.5,
+            vmax=len(shown) - 0.5,
+        )
+        handles = [Patch(color=colours(place), label=_name(segment)) for place, segment in enumerate(shown)]
+        axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.set_title("Customers on the two main axes of their profiles", loc="left")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -12,7 +12,7 @@ import pandas as pd
 
 from features.journey import RESPONSES, STAGES
 from models.crosstabs import crossing, funnel
-from models.disclosure import rounded_count, rounded_total
+from models.disclosure import rounded_count, rounded_total, significant
 from models.migration_tables import GROUP_ORDER
 from models.pareto import revenue
 from pipeline.report.lineage import lineage_records, lineage_table
@@ -187,7 +187,7 @@ def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapp
     return {
         "segment_ids": ids,
         "categories": [labels[column] for column in columns],
-        "lifts": [[None if np.isnan(lift) else float(lift) for lift in row] for row in values.to_numpy(float)],
+        "lifts": [[None if np.isnan(lift) else significant(lift, 3) for lift in row] for row in values.to_numpy(float)],
     }
 
 

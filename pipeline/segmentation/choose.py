@@ -210,7 +210,8 @@ def log_candidates(run: OpenRun, trials: list[Trial], chosen: Candidate | None, 
     candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
     rows = []
     for trial, score in zip(trials, candidate_scores, strict=True):
-        row = {**vars(trial.candidate.published), "score": score, "command": trial.setting.command(params, facet)}
+        published = trial.candidate.published(params.naming.min_group)
+        row = {**vars(published), "score": score, "command": trial.setting.command(params, facet)}
         row["is_chosen"] = trial.candidate == chosen
         rows.append(row)
         tags = {
@@ -223,7 +224,7 @@ def log_candidates(run: OpenRun, trials: list[Trial], chosen: Candidate | None, 
             how = "the settings that were chosen" if row["is_chosen"] else "settings that were tried and not chosen"
             child.describe(f"A candidate for {facet.name}, on a sample: {how}. In full: `{row['command']}`")
             child.log_params(trial.setting.overrides(facet))
-            child.log_metrics(candidate_metrics(trial.candidate.published, score, facet))
+            child.log_metrics(candidate_metrics(published, score, facet))
     run.log_table(pd.DataFrame(rows), f"{facet.name}/candidates.json")
     run.log_figures({f"{facet.name}/choice": plots.choice_figure(rows)})
 
@@ -247,7 +248,7 @@ def candidates_text(trials: Sequence[Trial], params: Params, facet: Facet) -> st
     for score, trial in sorted(
         zip(candidate_scores, trials, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.simplicity)
     ):
-        candidate = trial.candidate.published
+        candidate = trial.candidate.published(params.naming.min_group)
         figures = [f"{score:.2f}", f"{candidate.stable_share:.0%}", f"{candidate.smallest_count:,.0f}"]
         named = f"{candidate.named_apart}/{candidate.n_segments}"
         rows.append([*figures, named, trial.setting.command(params, facet)])

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from features.categories import OTHER
-from models.disclosure import rounded_count, rounded_share, rounded_sums
+from models.disclosure import rounded_count, rounded_share, rounded_sums, significant, significant_figures
 from models.facet_crossing import cross_facets
 from models.segmentation import FittedClusters
 from pipeline.config.params import Params
@@ -29,6 +29,9 @@ from pipeline.segmentation.profile_cards import Cards
 
 SHARES_OF_CUSTOMERS = ("smallest_share", "noise_share", "noise_share_fitted")
 """Measures of the quality of clusters that count customers."""
+COUNTS_BY_KIND = ("event_types", "other_event_types", "rejected_by_rule", "noted_by_rule", "left_out")
+COUNTS_OF_ROWS = ("accepted_count", "rejected_count", "duplicate_count", "unlisted_count")
+"""Counts of `ReadingSummary` that are published rounded."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +95,20 @@ def training_summary(
 
 def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
     fitted, fidelity = facet.fitted, facet.segments.rules_fidelity
-    return {
+    figures = {
         "algorithm": fitted.algorithm,
         "n_segments": fitted.n_segments,
         "stability": fitted.mean_stability,
         "rules_fidelity": None if np.isnan(fidelity) else fidelity,
         "choice_reason": fitted.choice_reason,
         "candidates": [
-            {**vars(candidate.published), "separation": candidate.separation} for candidate in fitted.candidates
+            {**vars(candidate.published(min_group)), "separation": candidate.separation}
+            for candidate in fitted.candidates
         ],
         **_rounded_quality(fitted, min_group),
     }
+    rounded: dict[str, Any] = significant_figures(figures)
+    return rounded
 
 
 def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float | None]:
@@ -118,8 +124,11 @@ def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float 
 
 
 def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
-    """What was read, with what customers did rounded, to the day; rows of files are counted exactly."""
-    reading = summary.as_dict()
+    """What was read, rounded and to the day: exact rows of files would tell the exact events of a short time.
+
+    Rows of forgotten customers are not counted. The rows read are the sum of the others, so that counts add up.
+    """
+    reading = {name: value for name, value in summary.as_dict().items() if name != "forgotten_count"}
 
     def rounded(counts: Mapping[str, int]) -> dict[str, int]:
         numbers = np.array([*counts.values()], dtype=np.float64)
@@ -132,13 +141,18 @@ def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
         name: f"{datetime.fromisoformat(reading[name]):%Y-%m-%d} 00:00:00" if reading[name] else ""
         for name in ("first_event_at", "last_event_at")
     }
-    counts = {name: rounded(reading[name]) for name in ("event_types", "other_event_types")}
-    return reading | counts | days | {"customer_count": rounded_count(summary.customer_count, min_group)}
+    counts = {name: rounded(reading[name]) for name in COUNTS_BY_KIND}
+    rows = rounded({name: reading[name] for name in COUNTS_OF_ROWS})
+    customers = {name: rounded_count(reading[name], min_group) for name in ("customer_count", "joined_count")}
+    read = rows["accepted_count"] + rows["rejected_count"] + sum(counts["left_out"].values())
+    exact: dict[str, Any] = {"physical_line_count": None, "warnings": []}  # for the terminal alone
+    return reading | counts | rows | customers | days | exact | {"read_count": read}
 
 
 def _validity(validity: Validity, min_group: int) -> dict[str, Any]:
     counts = {name: rounded_count(getattr(validity, name), min_group) for name in ("customer_count", "buyer_count")}
-    return validity.as_dict() | counts
+    figures: dict[str, Any] = significant_figures(validity.as_dict())
+    return figures | counts
 
 
 def _facet_summary(facet: FacetFindings, min_group: int) -> dict[str, Any]:
@@ -237,5 +251,5 @@ def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
         for category, lifts in segments.lifts.loc[shown].items():
             name = str(category)
             column = columns.setdefault(name, {"category": name, "label": segments.labels[name], "lifts": {}})
-            column["lifts"] |= {str(segment_id): float(lift) for segment_id, lift in lifts.dropna().items()}
+            column["lifts"] |= {str(segment_id): significant(lift, 3) for segment_id, lift in lifts.dropna().items()}
     return list(columns.values()) if columns.keys() - {OTHER} else []

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.disclosure import significant, significant_figures
 from pipeline.config.params import Params
 from pipeline.stores.database import is_interrupted
 from pipeline.stores.local.locks import is_running
@@ -54,11 +55,11 @@ class OpenRun:
         self.store.client.log_batch(self.run_id, params=params)
 
     def log_metrics(self, values: Mapping[str, float]) -> None:
-        """Log metrics; `run_metrics` describes each."""
+        """Log metrics to three significant digits (`models.disclosure`); `run_metrics` describes each."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, step=0) for name, value in values.items()]
+        metrics = [Metric(name, significant(value, 3), now, step=0) for name, value in values.items()]
         self.store.client.log_batch(self.run_id, metrics=metrics)
 
     def log_json(self, value: Any, name: str) -> None:
@@ -75,8 +76,8 @@ class OpenRun:
         return str(folder_of(location) or location)
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Log a table that MLflow shows among the run's artifacts; ``name`` ends in .json."""
-        self.store.client.log_table(self.run_id, table, name)
+        """Log a table that MLflow shows among the run's artifacts, figures as in metrics; ``name`` ends in .json."""
+        self.store.client.log_table(self.run_id, table.map(significant_figures), name)
 
     def log_figures(self, figures: Mapping[str, Figure]) -> None:
         """Log figures as PNG under figures/."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from models.disclosure import rounded_count, total_step
+from models.disclosure import rounded_count, significant, total_step
 from pipeline.commands.report import report
 from pipeline.commands.score import ScoringResult
 from pipeline.config.params import Params
@@ -17,6 +18,13 @@ from pipeline.stores import mlflow_runs
 
 MIN_GROUP = 10
 COUNTS = ("customer_count", "clustered_count", "buyer_count", "buyers", "repeat_buyers", "counts")
+
+NOT_EXACT = {
+    *("figures", "shop", "customer_share", "spend_share", "spend_shares", "ratios", "funnel", "stayed_share"),
+    *("evidence", "five_w", "retention", "rule", "stages", "top_categories", "revenue", "audiences"),
+    *("log_days", "product_count"),
+}
+"""Keys of quotients of rounded sums, and of what is not about customers."""
 
 
 def counts_of_customers(value: Any, key: str = "") -> Iterator[float]:
@@ -37,6 +45,42 @@ def test_all_numbers_of_customers_are_rounded(trained: tuple[Params, TrainingRes
     numbers = [*counts_of_customers(summary), *summary["funnel"]["shop"]]
     assert len(numbers) > 100
     assert not [number for number in numbers if number % MIN_GROUP]
+
+
+def exact_numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers of more than three significant digits that are no multiples of the rounding base, at any depth."""
+    if isinstance(value, dict | list):
+        for name, part in value.items() if isinstance(value, dict) else ((path, part) for part in value):
+            if name not in NOT_EXACT:
+                yield from exact_numbers(part, name)
+    elif isinstance(value, int | float) and value != significant(value, 3) and value % MIN_GROUP:
+        yield path, value
+
+
+def test_all_other_numbers_have_few_digits(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    run = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
+    assert len(run.metrics) > 10 and not [*exact_numbers(run.metrics)]
+    assert len(run.summary["interests"]) > 10 and not [*exact_numbers(run.summary)]
+
+
+def test_nobody_learns_that_somebody_was_forgotten(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    summary = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).summary
+    assert summary["reading"]["accepted_count"] and "forgotten" not in str(summary["reading"])
+
+
+def test_events_of_a_short_time_are_no_difference_of_counts(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    reading = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).summary["reading"]
+    rows = {name: reading[f"{name}_count"] for name in ("read", "accepted", "rejected", "duplicate", "unlisted")}
+    by_kind = [reading[name] for name in ("event_types", "rejected_by_rule", "noted_by_rule", "left_out")]
+    numbers = [*rows.values(), *(count for counts in by_kind for count in counts.values())]
+    assert sum(map(bool, numbers)) > 8 and not [number for number in numbers if number % MIN_GROUP]
+    assert rows["read"] == rows["accepted"] + rows["rejected"] + sum(reading["left_out"].values())
+    assert not reading["warnings"] and reading["physical_line_count"] is None
+    manifest = json.loads((params.path(params.outputs.folder) / "manifest.json").read_text())
+    assert manifest["row_counts"] == {f"{name}_count": rows[name] for name in ("read", "accepted", "rejected")}
 
 
 def test_no_published_file_holds_an_exact_sum(trained: tuple[Params, TrainingResult], scored: ScoringResult) -> None:

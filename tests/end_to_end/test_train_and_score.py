@@ -639,7 +639,7 @@ def test_queries_are_reported_and_rare_ones_are_not_kept(
     assert any(note.startswith("Searches: of ") for note in result.notes)
     model = model_registry.load_model(store, result.model_uri)
     kept = json.loads((model.shop_folder / "queries.json").read_text(encoding="utf-8"))["queries"]
-    assert len(kept) == metrics["queries/learned"]
+    assert rounded_count(len(kept), settings.naming.min_group) == metrics["queries/learned"]
     with connect(settings.engine, folder=tmp_path) as con:
         events = read_source(con, settings, rejected_path=None).events
         events = events.mutate(query=normalised_query(events.query))

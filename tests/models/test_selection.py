@@ -156,3 +156,10 @@ def test_a_continuum_has_no_choice() -> None:
     assert (
         chosen_by_separation(interests(4, 0.4, stable_share=0.8)) is None
     )  # the stability requirement is not relaxed here
+
+
+def test_a_small_segment_of_a_candidate_is_no_exact_number() -> None:
+    found = candidate(4, 0.8, smallest_count=37.0, smallest_share=37 / 1234, noise_share=61 / 1234).published(10)
+    assert (found.smallest_count, found.smallest_share, found.noise_share) == (40, 40 / 1230, 60 / 1230)
+    nothing = candidate(0, None, smallest_count=0.0, smallest_share=0.0, noise_share=1.0)
+    assert nothing.published(10) == nothing

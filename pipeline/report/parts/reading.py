@@ -28,6 +28,6 @@ class Reading(Part):
     product_count: int
     digest: str
     warnings: list[str]
-    forgotten_count: int = 0
+    forgotten_count: int = 0  # older runs have it; it tells that somebody was forgotten
     joined_count: int = 0
     left_out: dict[str, int] = Field(default_factory=dict)

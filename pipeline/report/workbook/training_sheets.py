@@ -86,7 +86,6 @@ def data_quality_sheet(summary: Summary) -> Sheet:
         ("rows", "read", reading.read_count),
         ("rows", "accepted", reading.accepted_count),
         ("rows", "rejected", reading.rejected_count),
-        *([("rows", "of forgotten customers", reading.forgotten_count)] if reading.forgotten_count else []),
         *(("rows", group, count) for group, count in reading.left_out.items()),
         (
             "rows",

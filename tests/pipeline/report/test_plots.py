@@ -38,7 +38,15 @@ def test_plots_of_a_facet(segments: list[Segment], by_interest: bool) -> None:
     ids = [segment.segment_id for segment in segments]
     lifts = pd.DataFrame(1.0 + 3.0 * np.eye(len(ids)), index=ids, columns=HOSTILE)
     points = np.random.default_rng(1).normal(size=(20 * len(ids), 3))
-    made = figures(segments, lifts, points, np.repeat(np.array(ids, dtype=object), 20), by_interest=by_interest, seed=1)
+    made = figures(
+        segments,
+        lifts,
+        points,
+        np.repeat(np.array(ids, dtype=object), 20),
+        by_interest=by_interest,
+        min_group=10,
+        seed=1,
+    )
     names = {"segment_sizes", "value_by_segment", "interests_by_segment"}
     assert set(made) == (names if by_interest else names | {"map"})
     assert all(drawn(figure).startswith(b"\x89PNG") for figure in made.values())

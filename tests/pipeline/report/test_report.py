@@ -311,7 +311,9 @@ def test_a_log_without_categories_has_no_map_of_interests() -> None:
     for name, lifts in {"none": {}, "flat": {"Cats": [0.7]}, "clear": {"Cats": [0.7], "Dogs": [2.0]}}.items():
         frame, points = pd.DataFrame(lifts, index=["s01"]), np.zeros((1, 2))
         ids = np.array(["s01"], dtype=object)
-        plots[name] = list(figures(shown(segment("s01", "VIP")), frame, points, ids, by_interest=False, seed=1))
+        plots[name] = list(
+            figures(shown(segment("s01", "VIP")), frame, points, ids, by_interest=False, min_group=1, seed=1)
+        )
     assert plots["none"] == plots["flat"] == ["segment_sizes", "value_by_segment", "map"]
     assert plots["clear"] == ["segment_sizes", "value_by_segment", "interests_by_segment", "map"]
 
@@ -319,7 +321,9 @@ def test_a_log_without_categories_has_no_map_of_interests() -> None:
 def test_the_plot_of_interest_segments_shows_above_average_interests_only() -> None:
     rows = shown(segment("i01", "Cats"), segment("i02", "Dogs"))
     lifts = pd.DataFrame({"Dogs": [0.3, 4.0], "Cats": [4.0, 0.25]}, index=["i01", "i02"])
-    plots = figures(rows, lifts, np.zeros((1, 2)), np.array(["i01"], dtype=object), by_interest=True, seed=1)
+    plots = figures(
+        rows, lifts, np.zeros((1, 2)), np.array(["i01"], dtype=object), by_interest=True, min_group=1, seed=1
+    )
     assert list(plots) == ["segment_sizes", "value_by_segment", "interests_by_segment"]
     axes = plots["interests_by_segment"].axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["Cats", "Dogs"]

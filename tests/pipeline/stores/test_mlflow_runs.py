@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ibis
+import pandas as pd
 import pytest
 
 from pipeline.config.params import Params
@@ -139,6 +140,15 @@ def test_metrics_of_an_older_run_have_their_present_names(store: mlflow_runs.Run
     with start_run(store, name="0.1", tags={}) as run:
         run.log_metrics({"validity_buys_auc": 0.7})
     assert read_run(store, run.run_id).metrics == {"validity/buys_auc": 0.7}
+
+
+def test_metrics_and_tables_tell_no_exact_ratio(store: mlflow_runs.RunStore) -> None:
+    with start_run(store, name="rounded", tags={}) as run:
+        run.log_metrics({"validity/buys_auc": 123_457 / 150_000, "behaviour/n_segments": 12})
+        run.log_table(pd.DataFrame({"score": [123_457 / 150_000, None], "name": ["a", "b"]}), "candidates.json")
+    assert read_run(store, run.run_id).metrics == {"validity/buys_auc": 0.823, "behaviour/n_segments": 12}
+    table = json.loads(Path(run.location("candidates.json")).read_text())
+    assert table == {"columns": ["score", "name"], "data": [[0.823, "a"], [None, "b"]]}
 
 
 def test_the_data_is_described_without_rows_or_addresses(store: mlflow_runs.RunStore) -> None:
