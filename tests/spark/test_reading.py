@@ -117,8 +117,8 @@ def test_tasks_write_to_the_scratch_folder_only(tmp_path: Path, spark: Engine) -
     with opened(params_in(tmp_path), spark) as (own, params):
         (tmp_path / "elsewhere").write_text("no folder")
         outputs = params.outputs.model_copy(update={"folder": str(tmp_path / "elsewhere" / "out")})
-        params = params.model_copy(update={"outputs": outputs})
-        assert read_shop(own, params, rejected_path=None).summary.accepted_count
+        elsewhere = params.model_copy(update={"outputs": outputs})
+        assert read_shop(own, elsewhere, rejected_path=None).summary.accepted_count
 
 
 @pytest.mark.parametrize(("how", "kept"), [("true", 2), ("20", 1), ("event_id", 1)])
