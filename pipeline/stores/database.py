@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from pipeline.config.errors import UserError
 from pipeline.config.sections.engine import EngineParams
 from pipeline.stores.databases.sql import literal
+from pipeline.stores.local.file_names import as_glob
 from pipeline.stores.local.work_folders import work_folder
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ def confine(con: Backend, allowed: Iterable[str]) -> None:
     EngineError
         An address is allowed, and httpfs is neither installed nor can be downloaded.
     """
-    places = sorted({str(_database_folder(con.con)), *allowed})
+    named = {str(_database_folder(con.con)), *allowed}
+    # DuckDB compares names as they are in a query, in which `as_glob` writes [[] for [.
+    places = sorted(named | {as_glob(Path(place)) for place in named if "://" not in place})
     if any("://" in place for place in places):
         try:
             con.con.execute("install httpfs; load httpfs")

@@ -297,6 +297,13 @@ def test_text_files_have_the_columns_of_the_first(tmp_path: Path, spark: Engine)
         read(tmp_path, params_in(tmp_path), spark)
 
 
+def test_keys_that_differ_by_case_are_named(tmp_path: Path, spark: Engine) -> None:
+    rows = (json.dumps(dict(zip(COLUMNS, REPEATED, strict=True))),)
+    write_log(tmp_path, rows[0].encode(), rows[0].replace("customer_id", "Customer_ID").encode(), suffix="jsonl")
+    with pytest.raises(UserError, match=r"customer_id and Customer_ID, which differ only by case"):
+        read(tmp_path, params_in(tmp_path), spark)
+
+
 def test_an_attempt_that_failed_leaves_nothing_double(
     tmp_path: Path, spark: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

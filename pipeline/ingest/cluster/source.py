@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 
 import ibis.expr.types as ir
@@ -159,6 +159,12 @@ def _text_columns(loaded: list[LoadedFile], kind: str | None) -> list[str]:
     """Columns of all files; those of text with a header are the columns of the first, which others may lack."""
     columns = list(dict.fromkeys(column for file in loaded for column in file.raw.columns))
     if kind != "csv":
+        forms = groupby(sorted(columns, key=str.lower), str.lower)
+        if twice := [form for _, same in forms if len(form := list(same)) > 1]:
+            raise SourceError(
+                f"{KEY}.path: expected one name for each column in all files. Got {' and '.join(twice[0])}, which "
+                f"differ only by case. Rename one. {ONE_MACHINE}"
+            )
         return sorted(columns) if kind == "json" else columns
     known = {column.lower() for column in loaded[0].raw.columns}
     for file in loaded:

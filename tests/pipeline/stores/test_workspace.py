@@ -15,6 +15,7 @@ from pipeline.ingest.files.raw_tables import RawTable, SourceError, read_raw
 from pipeline.stores.database import EngineError, leave_room
 from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.files import OutputError
+from pipeline.stores.local.file_names import as_glob
 from pipeline.stores.workspace import workspace
 from tests.conftest import PARAMS
 from tests.pipeline.conftest import params_in
@@ -107,6 +108,13 @@ def test_a_query_reads_its_own_folder_and_those_that_are_allowed(folder: Path, n
         "source.customers={path: ../elsewhere/rows.parquet, columns: {}}",
     )
     assert [*own.columns] == [*allowed.columns] == [*relative.columns] == [*by_path.columns] == [*ROWS]
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_can_be_read(folder: Path) -> None:
+    outputs = folder.parent / "outputs [2025]"
+    with workspace(load_params(folder / "mine.yaml", [f"outputs.folder={outputs}"])) as session:
+        (outputs / "rows.csv").write_text("x\n7\n")
+        assert session.con.read_csv(as_glob(outputs / "rows.csv")).x.to_pyarrow().to_pylist() == [7]
 
 
 def test_the_settings_of_a_database_cannot_be_changed(folder: Path) -> None:
