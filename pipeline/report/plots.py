@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.report.parts.segment import Segment
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
+MANY_COLOURS = colormaps["tab20"].resampled(20)(range(20))
 LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report
 MAX_POINTS = 5_000
 MAX_CATEGORIES, MAX_INTEREST_CATEGORIES = 20, 40
@@ -156,7 +158,8 @@ def customer_map(
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     if len(rows) > 2 and np.count_nonzero(np.ptp(points[rows], axis=0)) > 1:
-        colours = ListedColormap([COLOURS[place % len(COLOURS)] for place in places.values()])
+        palette = COLOURS if len(shown) <= len(COLOURS) else MANY_COLOURS
+        colours = ListedColormap([palette[place % len(palette)] for place in places.values()])
         first, second = PCA(2, svd_solver="full").fit_transform(points[rows]).T
         axes.hexbin(
             first,
