@@ -33,6 +33,7 @@ class Parser:
     def parse_args(self, arguments):
         return argparse.Namespace(run=run, debug=False)
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored if the tests run under nohup
 cli.parser = Parser
 sys.exit(cli.main([]))
 """
@@ -56,7 +57,10 @@ def test_a_signal_ends_a_command_cleanly(tmp_path: Path, work: str, sent: signal
         if work != "start of a query":
             assert list(outputs.iterdir()) and list(temporary.iterdir())
             process.send_signal(sent)
-        _, errors = process.communicate(timeout=30)
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert errors == "kindred: stopped. No partial files were left in the outputs folder.\n"
     assert process.returncode == 1
     assert not list(outputs.iterdir()) and not list(temporary.iterdir())
