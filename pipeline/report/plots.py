@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.report.parts.segment import Segment
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5c3d2e", "#777777")
-MANY_COLOURS = colormaps["tab20"].resampled(20)(range(20))
+MANY_COLOURS = colormaps["tab20"](range(20))
 LESS_TO_MORE = LinearSegmentedColormap.from_list("kindred", ["#b25814", "#ffffff", "#0b5c7a"])  # as in the report
 MAX_POINTS = 5_000
 MAX_CATEGORIES, MAX_INTEREST_CATEGORIES = 20, 40

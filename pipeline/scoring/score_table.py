@@ -112,10 +112,8 @@ class BatchScorer:
         """The segment columns, and whether each customer kept the previous segment."""
         predicted, is_held = self.model.predict(profile), np.zeros(len(profile), dtype=bool)
         if self.hold_margin:
-            prefixes = [facet.column_prefix for facet in facets_of(self.params)]
-            before = profile[[PREVIOUS_PREFIX + name for name in columns_to_keep(prefixes)]]
-            before = before.rename(columns=lambda name: name.removeprefix(PREVIOUS_PREFIX))
-            predicted, is_held = keep_previous_near_borders(predicted, before, prefixes, margin=self.hold_margin)
+            before = profile[self._previous_columns()].rename(columns=lambda name: name.removeprefix(PREVIOUS_PREFIX))
+            predicted, is_held = keep_previous_near_borders(predicted, before, self.prefixes, margin=self.hold_margin)
         return with_given_names(predicted, self.given_names, self.model.segment_names), is_held
 
     def _top_categories(self, profile: pd.DataFrame) -> pa.ListArray:
@@ -131,8 +129,15 @@ class BatchScorer:
 
     def profile_columns(self) -> set[str]:
         """`profile_columns` of the model, and any previous scores."""
-        prefixes = [facet.column_prefix for facet in facets_of(self.params)] if self.hold_margin else []
-        return profile_columns(self.model, self.spec) | {PREVIOUS_PREFIX + name for name in columns_to_keep(prefixes)}
+        return profile_columns(self.model, self.spec) | {*self._previous_columns()}
+
+    @property
+    def prefixes(self) -> list[str]:
+        """Prefixes of the columns of each facet."""
+        return [facet.column_prefix for facet in facets_of(self.params)]
+
+    def _previous_columns(self) -> list[str]:
+        return [PREVIOUS_PREFIX + name for name in columns_to_keep(self.prefixes)] if self.hold_margin else []
 
 
 @dataclass(frozen=True)

@@ -70,13 +70,8 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
     """
     place = (params.temp_folder or folder).resolve()
     with ExitStack() as stack:
-        try:
-            work = stack.enter_context(work_folder(place))
-        except OSError as error:
-            raise EngineError(
-                f"expected a writable folder for intermediate tables at {place}. {error.strerror}. Name another in "
-                "engine.temp_directory."
-            ) from None
+        advice = "Name another in engine.temp_directory."
+        work = stack.enter_context(table_folder(place, what="intermediate tables", advice=advice))
         try:
             con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
             stack.callback(con.disconnect)
@@ -102,6 +97,23 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
                 f"expected space for intermediate tables in {place}, but the disk is full. Free some space, or name a "
                 "larger disk in engine.temp_directory."
             ) from None
+
+
+@contextmanager
+def table_folder(place: Path, *, what: str, advice: str) -> Iterator[Path]:
+    """A `work_folder` for tables.
+
+    Raises
+    ------
+    EngineError
+        The folder cannot be created; says ``what`` it is for, and what to do.
+    """
+    with ExitStack() as stack:
+        try:
+            work = stack.enter_context(work_folder(place))
+        except OSError as error:
+            raise EngineError(f"expected a writable folder for {what} at {place}. {error.strerror}. {advice}") from None
+        yield work
 
 
 def _configure(con: Backend, params: EngineParams) -> None:
@@ -216,10 +228,10 @@ def materialise(
 def _code_of(column: str, values: Sequence[str]) -> str:
     """SQL for a text as an enum; an error, which does not quote it, for a text that is not among ``values``."""
     listed, kind = _listed(values), f"enum({_listed(values)})"
-    # Functions, unlike a cast, are computed once for each word of Parquet's dictionary.
-    code = f"list_extract([{listed}]::{kind}[], list_position([{listed}], {column}))"
     if len(values) > MAX_SEARCHED_CODES:
         code = f"try_cast({column} as {kind})"
+    else:  # functions, unlike a cast, are computed once for each word of Parquet's dictionary
+        code = f"list_extract([{listed}]::{kind}[], list_position([{listed}], {column}))"
     unlisted = literal(f"expected only listed values in {column}")
     return f"coalesce({code}, case when {column} is not null then error({unlisted})::{kind} end)"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pyspark.errors import AnalysisException
 
 from pipeline.config.params import Params
@@ -39,10 +37,5 @@ def _copy(engine: Spark, table: str, name: str) -> list[str]:
             "database as well, such as shop.events, or set up its catalog in engine.spark.conf."
         ) from None
     rows.write.parquet(str(folder))
-    return [
-        str(file.rename(file.with_name(f"{name}-{number:05}.parquet"))) for number, file in enumerate(_files(folder))
-    ]
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"))
+    files = sorted(folder.glob("*.parquet"))
+    return [str(file.rename(file.with_name(f"{name}-{number:05}.parquet"))) for number, file in enumerate(files)]

@@ -26,10 +26,9 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.sections.engine import EngineParams
-from pipeline.stores.database import BATCH_ROWS, TEMPORARY, EngineError
+from pipeline.stores.database import BATCH_ROWS, TEMPORARY, EngineError, table_folder
 from pipeline.stores.engines.spark_dialect import SparkBackend
 from pipeline.stores.local.file_names import as_glob
-from pipeline.stores.local.work_folders import work_folder
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -226,13 +225,8 @@ def connect_spark(con: Backend, params: EngineParams, *, folder: Path) -> Iterat
     place = (params.scratch_folder or folder).resolve()
     _require_java()
     with ExitStack() as stack:
-        try:
-            scratch = stack.enter_context(work_folder(place))
-        except OSError as error:
-            raise EngineError(
-                f"expected a writable folder for tables of Spark at {place}. {error.strerror}. Name one that this "
-                "machine and all workers share in engine.spark.scratch."
-            ) from None
+        advice = "Name one that this machine and all workers share in engine.spark.scratch."
+        scratch = stack.enter_context(table_folder(place, what="tables of Spark", advice=advice))
         stack.enter_context(translate_errors(params))
         session = _start(params, scratch)
         stack.callback(session.stop)
