@@ -128,7 +128,8 @@ class Workshop:
                 Ended(
                     code=answer["code"],
                     seconds=answer["seconds"],
-                    steps=int(steps.read_text()) if steps.exists() else 0,
+                    # A command that is killed at its end leaves an empty file.
+                    steps=int(steps.read_text() or 0) if steps.exists() else 0,
                     errors=Path(f"{log}.stderr").read_text(),
                 )
             )
