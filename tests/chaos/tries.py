@@ -128,7 +128,7 @@ class Workshop:
                 Ended(
                     code=answer["code"],
                     seconds=answer["seconds"],
-                    steps=int(steps.read_text()) if steps.exists() else 0,
+                    steps=int(steps.read_text() or 0) if steps.exists() else 0,  # empty: killed as it was written
                     errors=Path(f"{log}.stderr").read_text(),
                 )
             )
