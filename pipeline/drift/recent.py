@@ -24,12 +24,22 @@ class RecentActivity:
     ----------
     customers : DataFrame
         `COLUMNS`, one row per customer with an event.
-    category_shares : dict of str to float
-        Category at the model's level -> share of the events with a category.
+    category_counts : Series of int
+        Events by category at the model's level.
     """
 
     customers: pd.DataFrame
-    category_shares: dict[str, float]
+    category_counts: pd.Series
+
+    @property
+    def category_shares(self) -> dict[str, float]:
+        """Category -> share of the events with a category."""
+        return shares_by_name(self.category_counts)
+
+
+def shares_by_name(counts: pd.Series) -> dict[str, float]:
+    """Counts as shares of their sum."""
+    return {str(name): float(share) for name, share in (counts / max(counts.sum(), 1.0)).items()}
 
 
 def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: float) -> RecentActivity:
@@ -46,8 +56,7 @@ def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: fl
     counts = categories.roll_up(paths, spec.cut.level, count="event_count").to_pandas()
     counts["category"] = counts.category.str.lower()
     total = counts.groupby("category").event_count.sum().sort_index()
-    shares = (total / total.sum()).to_dict() if len(total) else {}
     return RecentActivity(
         by_customer.order_by("customer_id").select(*COLUMNS).to_pandas(),
-        {str(category): float(share) for category, share in shares.items()},
+        total.astype("int64"),
     )

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.disclosure import rounded_count, rounded_share, significant
+from models.disclosure import rounded_count, rounded_events, rounded_share
 from models.drift import ColumnReference, make_reference
 from models.saved_segmentation import input_columns
 from pipeline.config.params import Params
-from pipeline.drift.recent import COLUMNS, recent_activity
+from pipeline.drift.recent import COLUMNS, recent_activity, shares_by_name
 from pipeline.segmentation.predictive_validity import SEGMENTS
 from pipeline.segmentation.training_summary import TrainingFindings
 
@@ -94,13 +94,19 @@ def reference_of(findings: TrainingFindings, params: Params) -> Reference:
     figure = findings.validity.rows[SEGMENTS].get("buys_auc") if findings.validity else None
     return Reference(
         customer_count=rounded_count(len(profile), min_group),
-        columns=make_reference(profile, [name for name in names if pd.api.types.is_numeric_dtype(profile[name])]),
+        columns=make_reference(
+            profile, [name for name in names if pd.api.types.is_numeric_dtype(profile[name])], min_group
+        ),
         segments={
             facet.segments.facet.name: shares_of(facet.segments.segment_ids, min_group) for facet in findings.facets
         },
         active_count=rounded_count(len(recent.customers), min_group),
-        recent=make_reference(recent.customers, COLUMNS),
-        category_shares={name: significant(share, 3) for name, share in recent.category_shares.items()},
+        recent=make_reference(recent.customers, COLUMNS, min_group),
+        category_shares=shares_by_name(
+            pd.Series(
+                rounded_events(recent.category_counts, len(recent.customers), min_group), recent.category_counts.index
+            )
+        ),
         buys_auc=figure.mean if figure else None,
     )
 

@@ -86,8 +86,8 @@ def test_customers_who_are_not_clustered_are_counted_with_the_remedy() -> None:
 
 def test_a_log_of_a_few_hours_causes_a_note() -> None:
     (note,) = checked(100, 30, "2025-10-31T09:00:00")
-    assert note.startswith("Short log: 3.0 hours from the first event to the last.")
-    assert checked(100, 30, "2025-10-26T12:00:00")[0].startswith("Short log: 5.0 days")
+    assert note.startswith("Short log: 3 hours from the first event to the last.")
+    assert checked(100, 30, "2025-10-26T12:00:00")[0].startswith("Short log: 5 days")
 
 
 def test_train_refuses_a_short_log_in_one_message_with_exit_code_2(
