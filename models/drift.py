@@ -125,9 +125,11 @@ def as_shares(counts: NDArray[Any]) -> Floats:
 
 
 def column_drift(
-    references: Mapping[str, ColumnReference], table: pd.DataFrame, *, trained_count: int
+    references: Mapping[str, ColumnReference], table: pd.DataFrame, *, trained_count: int, min_group: int
 ) -> list[ColumnDrift]:
     """PSI of each column of ``references`` in ``table``, the largest first; of equal ones, by name.
+
+    It is computed from rounded numbers of customers on both sides, so it tells no more than they do.
 
     Parameters
     ----------
@@ -137,7 +139,8 @@ def column_drift(
     """
     drifts = []
     for column, reference in references.items():
-        shares = as_shares(_bin_counts(table[column].to_numpy(np.float64, na_value=np.nan), reference.edges))
+        counts = _bin_counts(table[column].to_numpy(np.float64, na_value=np.nan), reference.edges)
+        shares = as_shares(rounded_counts(counts, min_group))
         psi = stability_index(reference.shares, shares, (trained_count, len(table)))
         drifts.append(ColumnDrift(column, psi))
     return sorted(drifts, key=lambda drift: (-drift.psi, drift.column))

@@ -11,6 +11,8 @@ from features import categories
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec
 from features.value import order_key
+from models.disclosure import rounded_events
+from models.drift import as_shares
 from pipeline.ingest.source import Source
 
 COLUMNS = ("event_count", "order_count")
@@ -24,25 +26,15 @@ class RecentActivity:
     ----------
     customers : DataFrame
         `COLUMNS`, one row per customer with an event.
-    category_counts : Series of int
-        Events by category at the model's level.
+    category_shares : dict of str to float
+        Category at the model's level -> share of the events with a category, from rounded numbers of events.
     """
 
     customers: pd.DataFrame
-    category_counts: pd.Series
-
-    @property
-    def category_shares(self) -> dict[str, float]:
-        """Category -> share of the events with a category."""
-        return shares_by_name(self.category_counts)
+    category_shares: dict[str, float]
 
 
-def shares_by_name(counts: pd.Series) -> dict[str, float]:
-    """Counts as shares of their sum."""
-    return {str(name): float(share) for name, share in (counts / max(counts.sum(), 1.0)).items()}
-
-
-def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: float) -> RecentActivity:
+def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: float, min_group: int) -> RecentActivity:
     """The events of the ``days`` before ``as_of``."""
     events = ObservationWindow(as_of, days).of(source.events)
     keyed = events.mutate(order_key=order_key(events), is_order=events.event_type == str(EventType.PURCHASE))
@@ -55,8 +47,7 @@ def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: fl
     paths = paths.filter(paths.category_path.notnull())
     counts = categories.roll_up(paths, spec.cut.level, count="event_count").to_pandas()
     counts["category"] = counts.category.str.lower()
-    total = counts.groupby("category").event_count.sum().sort_index()
-    return RecentActivity(
-        by_customer.order_by("customer_id").select(*COLUMNS).to_pandas(),
-        total.astype("int64"),
-    )
+    totals = counts.groupby("category").event_count.sum().sort_index()
+    customers = by_customer.order_by("customer_id").select(*COLUMNS).to_pandas()
+    shares = as_shares(rounded_events(totals, len(customers), min_group))
+    return RecentActivity(customers, dict(zip(totals.index.astype(str), shares.tolist(), strict=True)))

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.disclosure import rounded_count, rounded_events, rounded_share
+from models.disclosure import rounded_count, rounded_share
 from models.drift import ColumnReference, make_reference
 from models.saved_segmentation import input_columns
 from pipeline.config.params import Params
-from pipeline.drift.recent import COLUMNS, recent_activity, shares_by_name
+from pipeline.drift.recent import COLUMNS, recent_activity
 from pipeline.segmentation.predictive_validity import SEGMENTS
 from pipeline.segmentation.training_summary import TrainingFindings
 
@@ -90,7 +90,7 @@ def reference_of(findings: TrainingFindings, params: Params) -> Reference:
     """The reference of a training: of the numbers that its model reads, of its segments, and of recent events."""
     profile, spec = findings.profiles.table, findings.profiles.shop.spec
     names, min_group = input_columns(spec.columns()), params.naming.min_group
-    recent = recent_activity(findings.source, spec, params.as_of, params.backtest.horizon_days)
+    recent = recent_activity(findings.source, spec, params.as_of, params.backtest.horizon_days, min_group)
     figure = findings.validity.rows[SEGMENTS].get("buys_auc") if findings.validity else None
     return Reference(
         customer_count=rounded_count(len(profile), min_group),
@@ -102,11 +102,7 @@ def reference_of(findings: TrainingFindings, params: Params) -> Reference:
         },
         active_count=rounded_count(len(recent.customers), min_group),
         recent=make_reference(recent.customers, COLUMNS, min_group),
-        category_shares=shares_by_name(
-            pd.Series(
-                rounded_events(recent.category_counts, len(recent.customers), min_group), recent.category_counts.index
-            )
-        ),
+        category_shares=recent.category_shares,
         buys_auc=figure.mean if figure else None,
     )
 

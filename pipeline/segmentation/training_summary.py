@@ -109,8 +109,8 @@ def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
         "rules_fidelity": None if np.isnan(fidelity) else rounded_measure(fidelity, count),
         "choice_reason": fitted.choice_reason,
         "candidates": [
-            {**vars(candidate.published(min_group)), "separation": candidate.separation}
-            for candidate in fitted.candidates
+            {**vars(candidate), "separation": candidate.separation}
+            for candidate in (candidate.published(min_group) for candidate in fitted.candidates)
         ],
         **_rounded_quality(fitted, min_group),
     }
