@@ -30,7 +30,6 @@ SETTINGS = (
     *("source.events.path=shop/events", "source.products.path=shop/products.parquet"),
     "source.customers.path=shop/customers.parquet",
 )
-LEFTOVERS = (".part-*", ".kindred-*", ".new-*", ".old-*")
 AS_SCORED = ("--set", "as_of=2025-11-15T00:00:00Z")
 """Of the scores that the audience, the changes and the updates begin with."""
 LIMIT_SECONDS = 180.0
@@ -273,7 +272,7 @@ def _is_whole(path: Path) -> bool:
 def leftovers(made: Workshop) -> list[str]:
     """Temporary files and folders that no command uses any more."""
     places = [made.work, made.work / "outputs", made.work / "mlartifacts"]
-    found = [path for place in places for pattern in LEFTOVERS for path in place.glob(pattern)]
+    found = [path for place in places for pattern in canaries.LEFTOVERS for path in place.glob(pattern)]
     return [path.name for path in [*found, *made.temporary.iterdir()]]
 
 
