@@ -312,18 +312,21 @@ def _data_warnings(engine: Engine, source: Source, profiles: Profiles, params: P
         The log does not have enough data.
     """
     transactions = engine.table("transactions")
-    buyers = profiles.table[profiles.table.order_count > 0]
+    buyers, min_group = profiles.table[profiles.table.order_count > 0], params.naming.min_group
     warnings = (
         sanity_checks.check_as_of_age(params, source.summary)
         + sanity_checks.check_purchases(transactions, source.products)
-        + sanity_checks.check_contact_events(profiles.table, params.naming.min_group)
+        + sanity_checks.check_contact_events(profiles.table, min_group)
         + sanity_checks.check_category_coverage(params, profiles)
         + sanity_checks.check_rfm_ties(buyers, profiles.shop.spec.value_cuts, params)
         + retry_warnings(transactions, params)
     )
     short = data_requirements.require_enough(source, profiles, params)
     missing = sanity_checks.check_missing_data(params, source, profiles)
-    notes = (data_requirements.rounding_note(profiles, params), unlisted_note(source.summary))
+    notes = (
+        data_requirements.rounding_note(profiles.table.net_spend, min_group),
+        unlisted_note(source.summary, min_group),
+    )
     return [*(f"Warning: {text}" for text in warnings), *short, *missing, *notes]
 
 

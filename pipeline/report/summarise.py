@@ -12,7 +12,7 @@ import pandas as pd
 
 from features.journey import RESPONSES, STAGES
 from models.crosstabs import crossing, funnel
-from models.disclosure import rounded_count, rounded_total, significant, total_step
+from models.disclosure import rounded_count, rounded_measure, rounded_total, significant, total_step
 from models.migration_tables import GROUP_ORDER
 from models.pareto import revenue
 from pipeline.report.lineage import lineage_records, lineage_table
@@ -193,13 +193,16 @@ def spend_basis(profile: pd.DataFrame) -> str:
 
 
 def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
-    ids = [segment["segment_id"] for segment in clustered if not segment["is_small"]]
-    columns = list(lifts.columns[:MAX_CATEGORIES]) if ids else []
-    values = lifts.loc[ids, columns]
+    sizes = {segment["segment_id"]: segment["customer_count"] for segment in clustered if not segment["is_small"]}
+    columns = list(lifts.columns[:MAX_CATEGORIES]) if sizes else []
+    values = lifts.loc[[*sizes], columns].to_numpy(float)
     return {
-        "segment_ids": ids,
+        "segment_ids": [*sizes],
         "categories": [labels[column] for column in columns],
-        "lifts": [[None if np.isnan(lift) else significant(lift, 3) for lift in row] for row in values.to_numpy(float)],
+        "lifts": [
+            [None if np.isnan(lift) else rounded_measure(lift, size) for lift in row]
+            for row, size in zip(values, sizes.values(), strict=True)
+        ],
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pandas as pd
+
 from features.events import ObservationWindow
 from models.disclosure import rounded_count
 from pipeline.config.errors import UserError
@@ -101,9 +103,9 @@ def not_clustered_note(facet: Facet, clustered_count: int, customer_count: int, 
     )
 
 
-def rounding_note(profiles: Profiles, params: Params) -> str:
-    """How far shares of revenue are rounded; empty if this is too little to matter."""
-    words, step = wording("en"), spend_step(profiles.table.net_spend, params.naming.min_group)
+def rounding_note(spend: pd.Series, min_group: int) -> str:
+    """How far shares of the revenue of customers are rounded; empty if this is too little to matter."""
+    words, step = wording("en"), spend_step(spend, min_group)
     return words("sizes.rounded", step=words.number(step, "share")) if step else ""
 
 

@@ -15,7 +15,6 @@ from models.disclosure import (
     rounded_events,
     rounded_measure,
     rounded_share,
-    significant,
     significant_figures,
 )
 from models.facet_crossing import cross_facets
@@ -258,9 +257,12 @@ def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
     columns: dict[str, CategoryLifts] = {}
     for facet in facets:
         segments = facet.segments
-        shown = [segment.segment_id for segment in segments.rows if segment.is_shown_in_detail]
-        for category, lifts in segments.lifts.loc[shown].items():
+        sizes = {segment.segment_id: segment.customer_count for segment in segments.rows if segment.is_shown_in_detail}
+        for category, lifts in segments.lifts.loc[[*sizes]].items():
             name = str(category)
             column = columns.setdefault(name, {"category": name, "label": segments.labels[name], "lifts": {}})
-            column["lifts"] |= {str(segment_id): significant(lift, 3) for segment_id, lift in lifts.dropna().items()}
+            column["lifts"] |= {
+                str(segment_id): rounded_measure(lift, sizes[str(segment_id)])
+                for segment_id, lift in lifts.dropna().items()
+            }
     return list(columns.values()) if columns.keys() - {OTHER} else []

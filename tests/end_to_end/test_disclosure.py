@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from models.disclosure import rounded_count, significant, total_step
+from pipeline.commands.check import unlisted_note
 from pipeline.commands.report import report
 from pipeline.commands.score import ScoringResult
 from pipeline.config.params import Params
@@ -72,6 +74,15 @@ def test_notes_hold_no_exact_counts(trained: tuple[Params, TrainingResult]) -> N
     found = re.findall(r"([\d,]+) of ([\d,]+) (?:customers|different|bought)", " ".join((*notes, *result.notes)))
     counts = [int(count.replace(",", "")) for pair in found for count in pair]
     assert len(counts) > 4 and not [count for count in counts if count % MIN_GROUP]
+
+
+def test_the_note_on_events_in_no_list_is_rounded() -> None:
+    reading: Any = SimpleNamespace(
+        unlisted_count=1234, event_types={"view": 5678, "other": 1234}, other_event_types={"a": 3}, customer_count=900
+    )
+    assert unlisted_note(reading).startswith("1,234 of 6,912 events have types in no list")
+    assert unlisted_note(reading, MIN_GROUP).startswith("1,240 of 6,900 events have types in no list")
+    assert "a (20)" in unlisted_note(reading, MIN_GROUP) and "a (3)" in unlisted_note(reading)
 
 
 def test_the_reference_for_drift_is_rounded(trained: tuple[Params, TrainingResult]) -> None:

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from features.journey import STAGES
+from models.backtest import Figure, customer_weights
 from models.disclosure import is_few, rounded_counts, rounded_measure, rounded_total, rounding_step, total_step
 from models.facet_crossing import cross_facets
 from models.pareto import revenue
 from models.segment_metrics import MEANS, RATES, published_figures, segment_figures
+from models.validity import Outcomes, figures_of
 
 MIN_GROUP = 10
 MIN_WIDTH = 0.3
@@ -291,3 +293,22 @@ def test_a_mean_that_is_shown_is_near_the_true_one() -> None:
     for figure in ("orders_per_customer", "buyer_share", "customer_share", "night_share", "days_since_last_event"):
         known = shown[figure].dropna()
         assert known.to_numpy() == pytest.approx(exact[figure][known.index].to_numpy(), rel=0.05), figure
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_spend_of_one_buyer_is_not_solved_for_from_the_quality_of_predictions(seed: int) -> None:
+    """One who knows all predictions, and all outcomes but the spend of one of 21 buyers, compares R² and interval."""
+    random = np.random.default_rng(seed)
+    bought = np.arange(430) < 21
+    spend = np.where(bought, random.lognormal(4.0, 1.0, 430), 0.0)
+    predicted = np.column_stack([random.random(430) + bought, np.round(random.random(430) + 0.5 * bought, 1)])
+    weights = customer_weights(430, 200, seed)
+
+    def shown(amount: float, count: int) -> Figure:
+        outcomes = Outcomes(bought, np.where(np.arange(430) == 7, amount, spend), np.zeros((430, 0), dtype=bool))
+        return figures_of(predicted, outcomes, weights)["spend_r2"].published(count)
+
+    candidates = spend[7] * np.geomspace(0.5, 2.0, 41)
+    possible = candidates[[shown(amount, 21) == shown(spend[7], 21) for amount in candidates]]
+    exact = candidates[[shown(amount, 10**9) == shown(spend[7], 10**9) for amount in candidates]]
+    assert possible[-1] / possible[0] > 1.0 + MIN_WIDTH > exact[-1] / exact[0]
