@@ -12,6 +12,7 @@ from scipy.sparse import csc_array
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 
+from models.disclosure import rounded_measure
 from models.interests import Formula, Snapshot, purchase_scores
 
 if TYPE_CHECKING:  # the scorer brings MLflow, which takes a second and a half
@@ -29,6 +30,10 @@ class Figure:
     mean: float
     low: float
     high: float
+
+    def published(self, count: int) -> Figure:
+        """The figure, which is of ``count`` customers, as it may be published."""
+        return Figure(*(rounded_measure(value, count) for value in (self.mean, self.low, self.high)))
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class Figures:
     who_auc: Figure
     what_auc: Figure
     what_ndcg: Figure
+
+    def published(self, count: int) -> Figures:
+        """The figures, which are of ``count`` customers, as they may be published."""
+        return Figures(*(figure.published(count) for figure in (self.who_auc, self.what_auc, self.what_ndcg)))
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,33 @@ def rounded_mean(mean: float, count: float, min_group: int, *, largest: float = 
     return float(rounded) / max(rounded_count(count, min_group), 1)
 
 
+def rounded_events(counts: ArrayLike, customer_count: int, min_group: int) -> Floats:
+    """Numbers of events or rows of ``customer_count`` customers as they may be published."""
+    numbers = np.asarray(counts, dtype=np.float64)
+    return rounded_sums(numbers, sizes=numbers, largest=min_group, contributors=customer_count, min_group=min_group)
+
+
+def shares_of_whole(parts: ArrayLike, whole: float) -> Floats:
+    """Published parts, NaN if hidden, as shares of a published whole; never more than 1 together.
+
+    Parts are rounded to steps of their own, so they can add up to more than the whole; then their sum replaces it.
+    """
+    values = np.asarray(parts, dtype=np.float64)
+    return np.asarray(values / max(whole, float(np.nansum(values))) if whole > 0 else values * 0.0)
+
+
+def rounded_measure(value: float, count: float) -> float:
+    """A measure of quality, such as an AUROC, as it may be published; one customer of ``count`` changes it by 1/count.
+
+    If it is above 1, it changes by so much of itself. One who knows all others could work out the change from more
+    digits. Of many customers, three significant digits remain.
+    """
+    if not np.isfinite(value):
+        return value
+    step = float(rounding_step(LARGEST_FACTOR * max(1.0, abs(value)) / max(count, 1.0)))
+    return significant(round(value / step) * step, 3)
+
+
 def significant(value: float, digits: int = 2) -> float:
     """A figure that is no sum over customers, such as a lift or a bound, to a few significant digits."""
     return float(f"{value:.{digits}g}")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.disclosure import significant
+from models.disclosure import rounded_counts, significant
 from models.scorer import Floats
 
-BIN_COUNT = 10
+MAX_BINS = 10
 MIN_SHARE = 1e-4
 """Floor of a bin's share: PSI is infinite for an empty bin."""
-SHARE_DIGITS = 3
-"""Of the shares of bins that are stored: exactly, they would tell how many customers are in each."""
 CATEGORIES = "categories"
 OF_CATEGORIES = ("new categories", f"recent {CATEGORIES}")
 """Figures of `judge` that say nothing of who buys."""
@@ -34,7 +32,7 @@ class ColumnReference:
         Inner bin edges: distinct quantiles of the known values, to three significant digits, as a quantile is the value
         of one customer; a value on an edge is in the bin below it.
     shares : float array of shape (n_bins + 1,)
-        Share of customers in each bin, then of those without a value.
+        Share of customers in each bin, then of those without a value; from rounded numbers of customers.
     """
 
     edges: Floats
@@ -95,8 +93,8 @@ class Limits:
         return "train_again" if value >= self.train_again else "watch" if value >= self.watch else "keep"
 
 
-def make_reference(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, ColumnReference]:
-    """Distribution of numeric columns, in bins of equal size where values differ.
+def make_reference(table: pd.DataFrame, columns: Sequence[str], min_group: int) -> dict[str, ColumnReference]:
+    """Distribution of numeric columns, in bins of equal size where values differ, of at least two rounding steps.
 
     Parameters
     ----------
@@ -108,22 +106,30 @@ def make_reference(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, Col
     for column in columns:
         values = table[column].to_numpy(np.float64, na_value=np.nan)
         known = values[~np.isnan(values)]
-        quantiles = np.quantile(known, np.linspace(0, 1, BIN_COUNT + 1)[1:-1]) if known.size else np.array([])
+        bins = min(MAX_BINS, max(known.size // (2 * min_group), 1))
+        quantiles = np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1]) if known.size else np.array([])
         edges = np.unique([significant(edge, 3) for edge in quantiles])
-        references[column] = ColumnReference(edges, _bin_shares(values, edges).round(SHARE_DIGITS))
+        references[column] = ColumnReference(edges, as_shares(rounded_counts(_bin_counts(values, edges), min_group)))
     return references
 
 
-def _bin_shares(values: NDArray[np.float64], edges: Floats) -> Floats:
+def _bin_counts(values: NDArray[np.float64], edges: Floats) -> NDArray[np.int64]:
     is_known = ~np.isnan(values)
     counts = np.bincount(np.searchsorted(edges, values[is_known], side="left"), minlength=len(edges) + 1)
-    return np.append(counts, (~is_known).sum()) / max(len(values), 1)
+    return np.append(counts, (~is_known).sum())
+
+
+def as_shares(counts: NDArray[Any]) -> Floats:
+    """Counts as shares of their sum; 0 of nothing."""
+    return np.asarray(counts / max(counts.sum(), 1.0), dtype=np.float64)
 
 
 def column_drift(
-    references: Mapping[str, ColumnReference], table: pd.DataFrame, *, trained_count: int
+    references: Mapping[str, ColumnReference], table: pd.DataFrame, *, trained_count: int, min_group: int
 ) -> list[ColumnDrift]:
     """PSI of each column of ``references`` in ``table``, the largest first; of equal ones, by name.
+
+    It is computed from rounded numbers of customers on both sides, so it tells no more than they do.
 
     Parameters
     ----------
@@ -133,7 +139,8 @@ def column_drift(
     """
     drifts = []
     for column, reference in references.items():
-        shares = _bin_shares(table[column].to_numpy(np.float64, na_value=np.nan), reference.edges)
+        counts = _bin_counts(table[column].to_numpy(np.float64, na_value=np.nan), reference.edges)
+        shares = as_shares(rounded_counts(counts, min_group))
         psi = stability_index(reference.shares, shares, (trained_count, len(table)))
         drifts.append(ColumnDrift(column, psi))
     return sorted(drifts, key=lambda drift: (-drift.psi, drift.column))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.disclosure import hidden_cells, rounded_counts, rounded_sums
+from models.disclosure import hidden_cells, rounded_counts, rounded_sums, shares_of_whole
 
 MAX_P, MIN_RATIO = 0.01, 1.25
 """As in `models.crosstabs.crossing`."""
@@ -50,17 +50,16 @@ def cross_facets(
 
     hidden = hidden_cells(counts.to_numpy(np.float64), min_group)
     sizes, largest, buyers = crossed(np.abs(spend), "sum"), crossed(np.abs(spend), "max"), crossed(is_buyer, "sum")
+    hidden_money = hidden | hidden_cells(buyers, min_group)
     money = rounded_sums(crossed(spend, "sum"), sizes=sizes, largest=largest, contributors=buyers, min_group=min_group)
     total = rounded_sums(
         np.sum(spend), sizes=sizes.sum(), largest=largest.max(), contributors=buyers.sum(), min_group=min_group
-    )
+    ).item()
     return {
         "rows": [str(name) for name in counts.index],
         "columns": [str(name) for name in counts.columns],
         "counts": _shown(rounded_counts(counts.to_numpy(), min_group), hidden, int),
-        "spend_shares": _shown(
-            money / total if total > 0 else np.zeros(counts.shape), hidden | hidden_cells(buyers, min_group), float
-        ),
+        "spend_shares": _shown(shares_of_whole(np.where(hidden_money, np.nan, money), total), hidden_money, float),
     }
 
 

@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
-from models.disclosure import hidden_line, rounded_count, rounded_share, rounded_total
+from models.disclosure import hidden_line, rounded_count, rounded_counts, rounded_total, shares_of_whole
 
 STEPS = 20
 """Number of points on the curve: one per 5% of the buyers."""
@@ -66,15 +66,18 @@ def revenue(spend: pd.Series, tiers: pd.Series, *, min_group: int) -> Revenue | 
     sums = spend.groupby(tiers).agg(["size", "sum"]).sort_values(["sum", "size"], ascending=False)
     hidden = hidden_line(sums["size"].to_numpy(np.float64), min_group)
     revenue_total = rounded_total(spend, min_group)
+    shown = sums.index[~hidden]
+    counts = rounded_counts(sums["size"][shown], min_group)
+    customer_shares = shares_of_whole(counts, rounded_count(len(spend), min_group))
+    spend_shares = shares_of_whole([rounded_total(spend[tiers == tier], min_group) for tier in shown], revenue_total)
     tier_rows: list[Tier] = [
         {
             "tier": str(tier),
-            "customer_count": rounded_count(row["size"], min_group),
-            "customer_share": rounded_share(row["size"], len(spend), min_group),
-            "spend_share": rounded_total(spend[tiers == tier], min_group) / revenue_total,
+            "customer_count": int(count),
+            "customer_share": float(share),
+            "spend_share": float(of_spend),
         }
-        for (tier, row), is_hidden in zip(sums.iterrows(), hidden, strict=True)
-        if not is_hidden
+        for tier, count, share, of_spend in zip(shown, counts, customer_shares, spend_shares, strict=True)
     ]
     steps = max(1, min(STEPS, len(spend) // min_group))
     best = [rounded_total(spend[: round(len(spend) * step / steps)], min_group) for step in range(1, steps + 1)]

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.typing import DataFrameGroupBy
 
 from features.journey import STAGES
-from models.disclosure import hidden_line, is_dominated, is_few, rounded_sums, sum_errors
+from models.disclosure import hidden_line, is_dominated, is_few, rounded_sums, shares_of_whole, sum_errors
 
 MEANS = {
     "events_per_customer": "event_count",
@@ -128,7 +128,6 @@ def published_figures(
     sums, errors = _rounded_sums(values.groupby(ids).sum(), values.abs().groupby(ids), contributors, min_group)
     sums = sums.mask(_hidden_sums(known, contributors, min_group))
     known_counts, count_errors = _rounded_sums(known, (values.notna() * 1.0).groupby(ids), known, min_group)
-    spend = sums.net_spend["shop"]
     figures = pd.DataFrame(
         {
             **{
@@ -144,11 +143,18 @@ def published_figures(
                 for name, (top, bottom) in RATES.items()
             },
             "customer_count": sums.customers,
-            "customer_share": sums.customers / max(sums.customers["shop"], 1.0),
-            "spend_share": sums.net_spend / spend if spend > 0 else sums.net_spend * 0.0,
+            "customer_share": _shares_of_shop(sums.customers),
+            "spend_share": _shares_of_shop(sums.net_spend),
         }
     )
     return _within_bounds(figures, history_days).where(exact.notna())
+
+
+def _shares_of_shop(sums: pd.Series) -> pd.Series:
+    """Share of each segment in the published sum of the shop, which is the row "shop" itself."""
+    segments = sums.drop("shop")
+    shares = pd.Series(shares_of_whole(segments, sums["shop"]), segments.index)
+    return shares.reindex(sums.index, fill_value=float(sums["shop"] > 0))
 
 
 def _rounded_sums(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from models.disclosure import rounded_count, rounded_share
+from models.disclosure import rounded_count, rounded_measure, rounded_share
 from models.validity import CHANCE
 
 MAX_NOISE_SHARE = 0.5
+MEASURES = ("silhouette", "density_validity", "stability", "stable_share", "buys_auc", "spend_r2", "category_auc")
+"""Measures of the quality of a `Candidate`."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,16 @@ class Candidate:
         return f"{self.algorithm}, {settings}, {self.balance_name}"
 
     def published(self, min_group: int) -> Candidate:
-        """The candidate with rounded numbers and shares of customers; without segments, there is nothing to round."""
+        """The candidate with rounded figures; without segments, there is nothing to round."""
         if not self.smallest_share:
             return self
         whole = self.smallest_count / self.smallest_share
+        measures: dict[str, Any] = {
+            name: rounded_measure(value, whole) for name in MEASURES if (value := getattr(self, name)) is not None
+        }
         return replace(
             self,
+            **measures,
             smallest_count=rounded_count(self.smallest_count, min_group),
             smallest_share=rounded_share(self.smallest_count, whole, min_group),
             noise_share=rounded_share(self.noise_share * whole, whole, min_group),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from features.events import EventType, ObservationWindow
 from features.value import order_key
+from models.disclosure import rounded_events
 from pipeline.config.facets import Facet, facets_of, with_minimum
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
@@ -138,6 +139,11 @@ def _local_time(utc_time: str, timezone: str) -> str:
     return f"{datetime.fromisoformat(utc_time).replace(tzinfo=UTC).astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M:%S}"
 
 
-def unlisted_note(reading: ReadingSummary) -> str:
-    """A note on event types that are in no list of params.yaml; empty if there are none."""
-    return unlisted_text(reading.unlisted_count, reading.other_event_types, sum(reading.event_types.values()))
+def unlisted_note(reading: ReadingSummary, min_group: int = 1) -> str:
+    """A note on event types that are in no list of params.yaml; empty if there are none.
+
+    ``min_group``: for a text that is published.
+    """
+    numbers = (reading.unlisted_count, sum(reading.event_types.values()), *reading.other_event_types.values())
+    unlisted, total, *others = rounded_events(numbers, reading.customer_count, min_group).astype(int).tolist()
+    return unlisted_text(unlisted, dict(zip(reading.other_event_types, others, strict=True)), total)

@@ -34,11 +34,10 @@ from pipeline.report.pages.render import render
 from pipeline.report.publish import REPORT, results_folder, write_results
 from pipeline.report.summary import Summary
 from pipeline.report.training_result import TrainingResult
-from pipeline.segmentation import sanity_checks
+from pipeline.segmentation import data_requirements, sanity_checks
 from pipeline.segmentation.candidates.search_space import needs_choice
 from pipeline.segmentation.choose import candidates_text, choose_and_fit
 from pipeline.segmentation.cluster import cluster, clustered
-from pipeline.segmentation.data_requirements import is_short, not_clustered_note, require_enough, sample_note
 from pipeline.segmentation.describe import Segments, describe_segments, seasonal_lifts
 from pipeline.segmentation.expected_values import fit_expected_values
 from pipeline.segmentation.lineage import Champion, SegmentIdentity, champion_assignments, identify, with_names
@@ -140,7 +139,7 @@ def _publish(run: OpenRun, params: Params, findings: TrainingFindings, summary: 
     """Write the report and the segments to the outputs folder, and register the model."""
     with mlflow_runs.one_at_a_time(params):  # otherwise two first trainings could both become champion
         # Written before the model is registered, so a full disk cannot leave a failed run as champion.
-        alias = model_registry.alias_of_next(run.store, is_short=is_short(findings.source, params))
+        alias = model_registry.alias_of_next(run.store, is_short=data_requirements.is_short(findings.source, params))
         folder = results_folder(params, alias)
         write_results(folder, summary, report, params_digest=params.digest(), versions=mlflow_runs.versions())
         uri = log_trained_model(run, params.redacted(), findings, alias=alias)
@@ -189,7 +188,7 @@ def _read(engine: Engine, params: Params, folder: Path, *, sweep: bool, progress
     profiles = build_profiles(engine, source, params, progress=progress)
     notes = (
         *unusual,
-        sample_note(source, params),
+        data_requirements.sample_note(source, params),
         *_data_warnings(engine, source, profiles, params),
         note,
         cutoffs_note,
@@ -217,7 +216,7 @@ def _usable_facets(log: ReadLog, params: Params) -> tuple[list[Facet], list[str]
             )
         if not reason:
             usable.append(facet)
-            notes.append(not_clustered_note(facet, count, len(profile), params.naming.min_group))
+            notes.append(data_requirements.not_clustered_note(facet, count, len(profile), params.naming.min_group))
         elif log.source.summary.has_products or not facet.is_named_by_interests:
             notes.append(f"No segments by {facet.name}: {reason}.")
     return usable, notes
@@ -313,18 +312,22 @@ def _data_warnings(engine: Engine, source: Source, profiles: Profiles, params: P
         The log does not have enough data.
     """
     transactions = engine.table("transactions")
-    buyers = profiles.table[profiles.table.order_count > 0]
+    buyers, min_group = profiles.table[profiles.table.order_count > 0], params.naming.min_group
     warnings = (
         sanity_checks.check_as_of_age(params, source.summary)
         + sanity_checks.check_purchases(transactions, source.products)
-        + sanity_checks.check_contact_events(profiles.table, params.naming.min_group)
+        + sanity_checks.check_contact_events(profiles.table, min_group)
         + sanity_checks.check_category_coverage(params, profiles)
         + sanity_checks.check_rfm_ties(buyers, profiles.shop.spec.value_cuts, params)
         + retry_warnings(transactions, params)
     )
-    short = require_enough(source, profiles, params)
+    short = data_requirements.require_enough(source, profiles, params)
     missing = sanity_checks.check_missing_data(params, source, profiles)
-    return [*(f"Warning: {text}" for text in warnings), *short, *missing, unlisted_note(source.summary)]
+    notes = (
+        data_requirements.rounding_note(profiles.table.net_spend, min_group),
+        unlisted_note(source.summary, min_group),
+    )
+    return [*(f"Warning: {text}" for text in warnings), *short, *missing, *notes]
 
 
 def _stage_moves(past: list[CutoffData], profiles: Profiles, params: Params) -> dict[str, object] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -68,10 +69,25 @@ DatabaseVariable = Annotated[str, AfterValidator(_names_a_variable)]
 """The address of a database: only the name of the environment variable that holds it."""
 
 
+def is_one_line(text: str) -> bool:
+    """Whether a text has only printable characters and spaces, such as no-break spaces: no line breaks or controls."""
+    return all(char.isprintable() or unicodedata.category(char) == "Zs" for char in text)
+
+
+def _one_line(value: str) -> str:
+    line = value.strip()  # YAML ends a folded text with a line break
+    if not line or not is_one_line(line):  # a line break would begin a line of its own on the terminal
+        raise ValueError("expected one line of printable characters, without line breaks or control characters")
+    return line
+
+
+OneLine = Annotated[str, AfterValidator(_one_line)]
+
+
 class Text(Section):
     """One text in every language."""
 
-    en: Annotated[str, Field(min_length=1)]
-    uk: Annotated[str, Field(min_length=1)]
-    ru: Annotated[str, Field(min_length=1)]
-    sq: Annotated[str, Field(min_length=1)]
+    en: OneLine
+    uk: OneLine
+    ru: OneLine
+    sq: OneLine

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from models.backtest import Figure, customer_weights
+from models.disclosure import rounded_events, rounded_share
 from models.drift import CATEGORIES, DriftReading, column_drift, segment_drift
 from models.scorer import facet_column
 from models.validity import figures_of, predicted_by_groups
@@ -59,18 +60,18 @@ def measure_drift(
     profile = fetch_profiles(engine, to_customer_measures(raw), as_trained, columns=columns)
     predicted = trained.model.predict(profile)
     segments = {facet.name: predicted[facet_column("segment_id", facet.column_prefix)] for facet in trained.facets}
-    counts = (reference.customer_count, len(profile))
+    counts, min_group = (reference.customer_count, len(profile)), as_trained.naming.min_group
     moved_share, scored_at = _moved_share(engine, params, trained, profile["customer_id"], predicted)
     progress("predictive validity")
     buys_auc = _buys_auc(engine, source, as_trained, trained)
     reading = DriftReading(
-        columns=column_drift(reference.columns, profile, trained_count=reference.customer_count),
+        columns=column_drift(reference.columns, profile, trained_count=reference.customer_count, min_group=min_group),
         segment_psi={
-            facet: segment_drift(reference.segments[facet], shares_of(ids, as_trained.naming.min_group), counts)
+            facet: segment_drift(reference.segments[facet], shares_of(ids, min_group), counts)
             for facet, ids in segments.items()
         },
         other_segment_share=moved_share,
-        new_category_share=_new_category_share(raw),
+        new_category_share=_new_category_share(raw, len(profile), min_group),
         validity_loss=_validity_loss(reference.buys_auc, buys_auc),
         recent_psi=_recent_psi(source, as_trained, trained, reference),
     )
@@ -79,17 +80,21 @@ def measure_drift(
 
 def _recent_psi(source: Source, as_trained: Params, trained: TrainedModel, reference: Reference) -> dict[str, float]:
     """PSI of what customers did in the last horizon to what they did in the horizon before the training."""
-    now = recent_activity(source, trained.shop.spec, as_trained.as_of, as_trained.backtest.horizon_days)
-    by_customer = column_drift(reference.recent, now.customers, trained_count=reference.active_count)
+    days, min_group = as_trained.backtest.horizon_days, as_trained.naming.min_group
+    now = recent_activity(source, trained.shop.spec, as_trained.as_of, days, min_group)
+    by_customer = column_drift(
+        reference.recent, now.customers, trained_count=reference.active_count, min_group=min_group
+    )
     by_category = segment_drift(
         reference.category_shares, now.category_shares, (reference.active_count, len(now.customers))
     )
     return {**{drift.column: drift.psi for drift in by_customer}, CATEGORIES: by_category}
 
 
-def _new_category_share(raw: RawMeasures) -> float:
+def _new_category_share(raw: RawMeasures, customer_count: int, min_group: int) -> float:
     """Share of the window's events with a category whose category the model does not know."""
-    new, known = to_customer_measures(raw).new_categories.event_count.sum(), raw.categories.event_count.sum()
+    sums = (to_customer_measures(raw).new_categories.event_count.sum(), raw.categories.event_count.sum())
+    new, known = rounded_events(sums, customer_count, min_group)
     return float(new / known) if known else 0.0
 
 
@@ -108,7 +113,8 @@ def _moved_share(
     now = pd.Series(predicted[column].to_numpy(dtype=object), customer_ids.to_numpy(dtype=object))
     before = previous.set_index("customer_id")[column]
     both = now.index.intersection(before.index)
-    share = float((now[both].to_numpy() != before[both].to_numpy(dtype=object)).mean()) if len(both) else None
+    moved = (now[both].to_numpy() != before[both].to_numpy(dtype=object)).sum()
+    share = rounded_share(moved, len(both), params.naming.min_group) if len(both) else None
     return share, previous["as_of"].iloc[0].to_pydatetime()
 
 
@@ -129,7 +135,8 @@ def _buys_auc(engine: Engine, source: Source, as_trained: Params, trained: Train
     ]
     expected = predicted_by_groups(groups, data.outcomes, seed=as_trained.seed)
     weights = customer_weights(len(bought), backtest.bootstrap_resamples, as_trained.seed)
-    return figures_of(expected, data.outcomes, weights).get("buys_auc")
+    figure = figures_of(expected, data.outcomes, weights).get("buys_auc")
+    return figure and figure.published(int(bought.sum()))
 
 
 def _validity_loss(at_training: float | None, now: Figure | None) -> float | None:

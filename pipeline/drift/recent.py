@@ -11,6 +11,8 @@ from features import categories
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec
 from features.value import order_key
+from models.disclosure import rounded_events
+from models.drift import as_shares
 from pipeline.ingest.source import Source
 
 COLUMNS = ("event_count", "order_count")
@@ -25,14 +27,14 @@ class RecentActivity:
     customers : DataFrame
         `COLUMNS`, one row per customer with an event.
     category_shares : dict of str to float
-        Category at the model's level -> share of the events with a category.
+        Category at the model's level -> share of the events with a category, from rounded numbers of events.
     """
 
     customers: pd.DataFrame
     category_shares: dict[str, float]
 
 
-def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: float) -> RecentActivity:
+def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: float, min_group: int) -> RecentActivity:
     """The events of the ``days`` before ``as_of``."""
     events = ObservationWindow(as_of, days).of(source.events)
     keyed = events.mutate(order_key=order_key(events), is_order=events.event_type == str(EventType.PURCHASE))
@@ -45,9 +47,7 @@ def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: fl
     paths = paths.filter(paths.category_path.notnull())
     counts = categories.roll_up(paths, spec.cut.level, count="event_count").to_pandas()
     counts["category"] = counts.category.str.lower()
-    total = counts.groupby("category").event_count.sum().sort_index()
-    shares = (total / total.sum()).to_dict() if len(total) else {}
-    return RecentActivity(
-        by_customer.order_by("customer_id").select(*COLUMNS).to_pandas(),
-        {str(category): float(share) for category, share in shares.items()},
-    )
+    totals = counts.groupby("category").event_count.sum().sort_index()
+    customers = by_customer.order_by("customer_id").select(*COLUMNS).to_pandas()
+    shares = as_shares(rounded_events(totals, len(customers), min_group))
+    return RecentActivity(customers, dict(zip(totals.index.astype(str), shares.tolist(), strict=True)))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.disclosure import rounded_count, rounded_share, significant
+from models.disclosure import rounded_count, rounded_share
 from models.drift import ColumnReference, make_reference
 from models.saved_segmentation import input_columns
 from pipeline.config.params import Params
@@ -90,17 +90,19 @@ def reference_of(findings: TrainingFindings, params: Params) -> Reference:
     """The reference of a training: of the numbers that its model reads, of its segments, and of recent events."""
     profile, spec = findings.profiles.table, findings.profiles.shop.spec
     names, min_group = input_columns(spec.columns()), params.naming.min_group
-    recent = recent_activity(findings.source, spec, params.as_of, params.backtest.horizon_days)
+    recent = recent_activity(findings.source, spec, params.as_of, params.backtest.horizon_days, min_group)
     figure = findings.validity.rows[SEGMENTS].get("buys_auc") if findings.validity else None
     return Reference(
         customer_count=rounded_count(len(profile), min_group),
-        columns=make_reference(profile, [name for name in names if pd.api.types.is_numeric_dtype(profile[name])]),
+        columns=make_reference(
+            profile, [name for name in names if pd.api.types.is_numeric_dtype(profile[name])], min_group
+        ),
         segments={
             facet.segments.facet.name: shares_of(facet.segments.segment_ids, min_group) for facet in findings.facets
         },
         active_count=rounded_count(len(recent.customers), min_group),
-        recent=make_reference(recent.customers, COLUMNS),
-        category_shares={name: significant(share, 3) for name, share in recent.category_shares.items()},
+        recent=make_reference(recent.customers, COLUMNS, min_group),
+        category_shares=recent.category_shares,
         buys_auc=figure.mean if figure else None,
     )
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from features.events import EventType
 from models.backtest import Figure, Figures, Row, baseline_scores, compare_scores, formula_scores
+from models.disclosure import rounded_count
 from models.interests import Decay, FittedFormula, Formula, Snapshot, fit_formula
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
@@ -174,7 +175,12 @@ def run_backtest(engine: Engine, source: Source, params: Params, *, progress: Pr
         resamples=params.backtest.bootstrap_resamples,
         seed=params.seed,
     )
-    return Backtest(cutoffs, rows, fitted, len(last.bought), int(last.bought.any(axis=1).sum()))
+    buyer_count = int(last.bought.any(axis=1).sum())
+    published = [Row(row.name, row.figures.published(buyer_count), row.lead.published(buyer_count)) for row in rows]
+    min_group = params.naming.min_group
+    return Backtest(
+        cutoffs, published, fitted, rounded_count(len(last.bought), min_group), rounded_count(buyer_count, min_group)
+    )
 
 
 def formula_from_params(params: Params) -> Formula:

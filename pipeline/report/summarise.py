@@ -12,13 +12,15 @@ import pandas as pd
 
 from features.journey import RESPONSES, STAGES
 from models.crosstabs import crossing, funnel
-from models.disclosure import rounded_count, rounded_total, significant
+from models.disclosure import rounded_count, rounded_measure, rounded_total, significant, total_step
 from models.migration_tables import GROUP_ORDER
 from models.pareto import revenue
 from pipeline.report.lineage import lineage_records, lineage_table
 from pipeline.report.summary import ActionFigures, Summary
 
 MAX_CATEGORIES = 40
+MIN_SPEND_STEP = 0.1
+"""Revenue that is rounded to a smaller share of itself needs no note."""
 CROSSTAB_GROUPS = {
     "lifecycle_stage": STAGES,
     "temperature": ("cold", "warm", "hot"),
@@ -121,6 +123,7 @@ def summarise(training: Training) -> Summary:
             "shop": first.shop,
             "totals": _totals(profile, min_group),
             "spend_is": spend_basis(profile),
+            "spend_step": spend_step(profile.net_spend, min_group),
             "revenue": revenue(profile.net_spend, profile.value_tier, min_group=min_group) if has_tiers else None,
             "has_spend": any((segment["spend_share"] or 0.0) > 0 for segment in first.table),
             "heat_map": _heat_map(clustered, first.lifts, first.labels),
@@ -173,6 +176,15 @@ def _totals(profile: pd.DataFrame, min_group: int) -> dict[str, float]:
     }
 
 
+def spend_step(spend: pd.Series, min_group: int) -> float:
+    """The rounding step of revenue as a share of all of it, at most 1; 0 if it is below `MIN_SPEND_STEP`."""
+    total = rounded_total(spend, min_group)
+    if min_group <= 1 or total <= 0:
+        return 0.0
+    step = min(significant(total_step(spend, min_group) / total, 1), 1.0)
+    return step if step >= MIN_SPEND_STEP else 0.0
+
+
 def spend_basis(profile: pd.DataFrame) -> str:
     """net: minus refunds; paid: there were no returns; before: returns have no prices, so refunds are unknown."""
     if profile.returned_spend.sum() > 0:
@@ -181,13 +193,16 @@ def spend_basis(profile: pd.DataFrame) -> str:
 
 
 def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
-    ids = [segment["segment_id"] for segment in clustered if not segment["is_small"]]
-    columns = list(lifts.columns[:MAX_CATEGORIES]) if ids else []
-    values = lifts.loc[ids, columns]
+    sizes = {segment["segment_id"]: segment["customer_count"] for segment in clustered if not segment["is_small"]}
+    columns = list(lifts.columns[:MAX_CATEGORIES]) if sizes else []
+    values = lifts.loc[[*sizes], columns].to_numpy(float)
     return {
-        "segment_ids": ids,
+        "segment_ids": [*sizes],
         "categories": [labels[column] for column in columns],
-        "lifts": [[None if np.isnan(lift) else significant(lift, 3) for lift in row] for row in values.to_numpy(float)],
+        "lifts": [
+            [None if np.isnan(lift) else rounded_measure(lift, size) for lift in row]
+            for row, size in zip(values, sizes.values(), strict=True)
+        ],
     }
 
 

@@ -226,6 +226,7 @@ class Summary(Part):
     shop: dict[str, float]
     totals: Totals
     spend_is: str
+    spend_step: float = 0.0  # `pipeline.report.summarise.spend_step`; runs of older versions have none
     revenue: Revenue | None
     has_spend: bool
     heat_map: HeatMap

@@ -176,7 +176,8 @@ def align_columns(
     Parameters
     ----------
     rows : sequence of sequences of str
-        The head and the rows. Cells are cut to ``max_chars``.
+        The head and the rows. Cells are cut to ``max_chars``, and those of text are on one line: a name from a file
+        could write lines of its own.
     right : collection of int
         Columns of figures: aligned to the right, and not folded under the head.
     whole : collection of int
@@ -185,7 +186,7 @@ def align_columns(
         Whether there is a line under the head.
     """
     columns = [
-        [text if at in whole else text[:max_chars] for text in column]
+        [text if at in whole else " ".join(text.splitlines())[:max_chars] for text in column]
         for at, column in enumerate(zip(*rows, strict=True))
     ]
     wanted = width() or PIPED_WIDTH

@@ -10,7 +10,14 @@ import ibis
 import ibis.expr.types as ir
 
 from features.events import exact_sum
-from models.disclosure import is_few, rounded_count, rounded_share
+from models.disclosure import (
+    is_few,
+    rounded_count,
+    rounded_counts,
+    rounded_events,
+    rounded_share,
+    shares_of_whole,
+)
 from models.scorer import facet_column
 from pipeline.config.facets import Facet
 from pipeline.profiles.measures import CustomerMeasures
@@ -51,16 +58,23 @@ class FacetCounts:
 
     def published(self, customer_count: int, min_group: int) -> FacetCounts:
         """The counts as they may be published, of ``customer_count`` customers."""
+        counts = rounded_counts([row.customer_count for row in self.segments.values()], min_group)
+        shares = shares_of_whole(counts, rounded_count(customer_count, min_group))
         segments = {
             segment_id: replace(
                 row,
-                customer_count=rounded_count(row.customer_count, min_group),
-                customer_share=rounded_share(row.customer_count, customer_count, min_group),
+                customer_count=int(count),
+                customer_share=float(share),
                 is_small=bool(is_few(row.customer_count, min_group)),
             )
-            for segment_id, row in self.segments.items()
+            for (segment_id, row), count, share in zip(self.segments.items(), counts, shares, strict=True)
         }
-        return replace(self, segments=segments)
+        moved = None if self.mix_drift is None else self.mix_drift * customer_count
+        return replace(
+            self,
+            segments=segments,
+            mix_drift=None if moved is None else rounded_share(moved, customer_count, min_group),
+        )
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,10 @@ class ScoringSummary:
             border_count=rounded_count(self.border_count, min_group),
             movable_count=rounded_count(self.movable_count, min_group),
             facets={name: facet.published(self.customer_count, min_group) for name, facet in self.facets.items()},
+            new_categories={
+                name: int(rounded_events(count, self.customer_count, min_group))
+                for name, count in self.new_categories.items()
+            },
             held=self.held and replace(self.held, customer_count=rounded_count(self.held.customer_count, min_group)),
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pandas as pd
+
 from features.events import ObservationWindow
 from models.disclosure import rounded_count
 from pipeline.config.errors import UserError
@@ -11,7 +13,9 @@ from pipeline.config.facets import Facet, facets_of
 from pipeline.config.params import Params
 from pipeline.ingest.source import Source
 from pipeline.profiles.build import Profiles
+from pipeline.report.summarise import spend_step
 from pipeline.report.terminal import counted
+from pipeline.report.texts.wording import wording
 from pipeline.segmentation.cluster import clustered
 
 
@@ -56,7 +60,7 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
             )
         )
     if is_short(source, params):
-        length = f"{days * 24:,.1f} hours" if days < 2 else f"{days:,.1f} days"
+        length = f"{days * 24:,.0f} hours" if days < 2 else f"{days:,.0f} days"
         return (
             f"Short log: {length} from the first event to the last. Segments describe only this period: they cannot "
             "show yet who comes back, who lapses or what customers buy over time. "
@@ -97,6 +101,12 @@ def not_clustered_note(facet: Facet, clustered_count: int, customer_count: int, 
         f"{few:,} of {customer_count:,} customers ({few / customer_count:.0%}) are not clustered by {facet.name}, as "
         f"they have {too_little}; {outcome}. To cluster more of them, lower {' or '.join(keys)}."
     )
+
+
+def rounding_note(spend: pd.Series, min_group: int) -> str:
+    """How far shares of the revenue of customers are rounded; empty if this is too little to matter."""
+    words, step = wording("en"), spend_step(spend, min_group)
+    return words("sizes.rounded", step=words.number(step, "share")) if step else ""
 
 
 def history_days(source: Source, params: Params) -> float:

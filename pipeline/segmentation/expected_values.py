@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from models.disclosure import rounded_count, rounded_measure
 from models.expected_value import MIN_CUSTOMERS, PastOutcomes, fit_expected_value
 from models.scorer import ExpectedValueModel, expected_value
 from models.value_quality import value_figures
@@ -25,7 +26,8 @@ class ExpectedValue:
     model : ExpectedValueModel, optional
         Fitted on all cutoffs; None if it is not known.
     figures : dict
-        `models.value_quality.value_figures` at the last cutoff, of a fit on the cutoffs before it. Empty without one.
+        `models.value_quality.value_figures` at the last cutoff, of a fit on the cutoffs before it, as they may be
+        published. Empty without one.
     note : str
         Why something is not known or not reliable; may be empty.
     """
@@ -43,19 +45,21 @@ def fit_expected_values(cutoffs: Sequence[CutoffData], params: Params) -> Expect
     """Fit the expected value on the cutoffs of a training; the horizon is ``backtest.horizon_days``."""
     if not cutoffs:
         return ExpectedValue()  # another note says why there is no cutoff
-    past = [past_outcomes(cutoff) for cutoff in cutoffs]
+    past, min_group = [past_outcomes(cutoff) for cutoff in cutoffs], params.naming.min_group
     model = fit_expected_value(past, seed=params.seed)
     if model is None:
         note = (
             f"The scores have no expected value: expected at least {MIN_CUSTOMERS} customers who bought in the "
             f"{params.backtest.horizon_days} days after the last cutoff and as many who did not, and as many of each "
-            f"at the earlier cutoffs together. At the last, {int(past[-1].bought.sum()):,} of "
-            f"{len(past[-1].bought):,} bought. Give a longer log, or change backtest.horizon_days."
+            f"at the earlier cutoffs together. At the last, {rounded_count(past[-1].bought.sum(), min_group):,} of "
+            f"{rounded_count(len(past[-1].bought), min_group):,} bought. Give a longer log, or change "
+            "backtest.horizon_days."
         )
         return ExpectedValue(note=note)
     earlier = fit_expected_value(past[:-1], seed=params.seed)
     figures = value_figures(expected_value(past[-1].profile, earlier), past[-1])
-    return ExpectedValue(model, figures, _total_note(figures, params))
+    published = {name: rounded_measure(figure, past[-1].bought.sum()) for name, figure in figures.items()}
+    return ExpectedValue(model, published, _total_note(figures, params))
 
 
 def _total_note(figures: dict[str, float], params: Params) -> str:

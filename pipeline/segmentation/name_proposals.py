@@ -24,6 +24,7 @@ from models.segments import Segment
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
+from pipeline.config.types import is_one_line
 from pipeline.segmentation.describe import Segments
 
 MAX_NAME_CHARS = 80
@@ -251,10 +252,9 @@ def _names(proposal: object) -> dict[str, str]:
 def _name(text: object) -> str:
     if not isinstance(text, str):
         raise UserError("expected the name to be a text")
-    clean = " ".join(text.split())
-    if len(text.strip().splitlines()) != 1 or clean.startswith("-"):
-        raise UserError("expected one line that does not begin with a dash")
-    return clean_name(clean)
+    if not text.strip() or text.strip().startswith("-"):
+        raise UserError("expected a name that is not empty and does not begin with a dash")
+    return clean_name(text)
 
 
 def clean_name(name: str) -> str:
@@ -265,11 +265,15 @@ def clean_name(name: str) -> str:
     UserError
         It is empty or too long, or has characters that cannot be seen.
     """
-    clean = " ".join(name.split())
-    if not clean:
+    if not name.strip():
         raise UserError("expected a name that is not empty. To remove a name given by hand, use --reset.")
+    # Control characters reach the terminal, line breaks begin a line of their own, and others reorder what it shows.
+    if not is_one_line(name.strip()):
+        raise UserError(
+            "expected a name of printable characters on one line, found a line break, or control or formatting "
+            "characters."
+        )
+    clean = " ".join(name.split())
     if len(clean) > MAX_NAME_CHARS:
         raise UserError(f"expected a name of at most {MAX_NAME_CHARS} characters, found {len(clean)}.")
-    if not clean.isprintable():  # control characters reach the terminal, and bidirectional ones reorder what it shows
-        raise UserError("expected a name of printable characters, found control or formatting characters.")
     return clean

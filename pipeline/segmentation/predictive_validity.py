@@ -17,6 +17,7 @@ from features.interests import SHARE_PREFIX
 from models.backtest import Figure, customer_weights, often_bought
 from models.baselines import baseline_points
 from models.clusterers import fit_kmeans, sampled_rows
+from models.disclosure import rounded_count, rounded_measure
 from models.preprocessing import fit_scaling
 from models.scorer import Floats, Ints, assign, to_space
 from models.validity import (
@@ -102,6 +103,17 @@ class Validity:
     facets: tuple[str, ...]
     rows: dict[str, dict[str, Figure]]
     kept: dict[str, float]
+
+    def published(self) -> Validity:
+        """The figures as they may be published, by the number of buyers, who are the fewer."""
+        rows = {
+            name: {key: figure.published(self.buyer_count) for key, figure in row.items()}
+            for name, row in self.rows.items()
+        }
+        sampled = self.buyer_count * self.ceiling_count / self.customer_count
+        return replace(
+            self, rows=rows, kept={name: rounded_measure(share, sampled) for name, share in self.kept.items()}
+        )
 
     def metrics(self) -> dict[str, float]:
         """Metrics for MLflow, named as in `pipeline.stores.run_metrics`."""
@@ -214,7 +226,7 @@ def measure_latest_validity(
 ) -> tuple[Validity | None, tuple[str, ...]]:
     """`measure_validity` at the last cutoff; if it cannot be measured, None and a note that explains why."""
     try:
-        return (measure_validity(cutoffs[-1], params, progress), ()) if cutoffs else (None, ())
+        return (measure_validity(cutoffs[-1], params, progress).published(), ()) if cutoffs else (None, ())
     except UserError as error:
         return None, (f"Predictive validity was not measured: {error}",)
 
@@ -256,10 +268,13 @@ def _require_outcomes(data: CutoffData, params: Params) -> None:
     """Raise `UserError` if too few customers bought after the cutoff, or too few did not."""
     outcomes = data.outcomes
     if min(outcomes.bought.sum(), (~outcomes.bought).sum()) < params.backtest.min_buyers:
+        buyers, customers = (
+            rounded_count(count, params.naming.min_group) for count in (outcomes.bought.sum(), len(outcomes.bought))
+        )
         raise UserError(
             f"expected at least {params.backtest.min_buyers} customers (backtest.min_buyers) who bought in the "
             f"{params.backtest.horizon_days} days after {data.cutoff:%Y-%m-%d}, and as many who did not; "
-            f"found {outcomes.bought.sum():,} buyers among {len(outcomes.bought):,} customers. Give a longer log, or "
+            f"found {buyers:,} buyers among {customers:,} customers. Give a longer log, or "
             "lower backtest.min_buyers."
         )
 

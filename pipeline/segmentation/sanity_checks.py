@@ -14,7 +14,7 @@ from features.categories import CategoryCut, at_level, with_category_path
 from features.events import EventType, ObservationWindow
 from features.occasions import local_time
 from features.value import MONEY_COLUMNS, ValueCuts
-from models.disclosure import rounded_count
+from models.disclosure import is_few, rounded_count, rounded_share, rounded_total
 from pipeline.config.params import Params, source_fingerprint
 from pipeline.ingest.findings.money_checks import check_line_totals, check_repeated_discounts
 from pipeline.ingest.findings.summary import ReadingSummary
@@ -158,7 +158,7 @@ def check_units(events: ir.Table, products: ir.Table | None) -> list[str]:
     if count < MIN_PURCHASES or not held:
         return []
     return [
-        f"{held[0][0]} hold {held[0][1]:.1%} of all items. If they are counted in another unit than the rest, such as "
+        f"{held[0][0]} hold {held[0][1]:.0%} of all items. If they are counted in another unit than the rest, such as "
         "millilitres or grams, count each such row as one item in source.events.query, with the price of the whole "
         "row. Otherwise these rows dominate every figure about items"
     ]
@@ -173,6 +173,7 @@ def check_contact_events(customers: pd.DataFrame, min_group: int = 1) -> list[st
     contacting, buyers = (customers.contact_count > 0).sum(), (customers.order_count > 0).sum()
     if contacts < MIN_CONTACTS or (contacts <= orders and contacting <= MAJORITY * buyers):
         return []
+    contacts, orders = (rounded_total(customers[name], min_group) for name in ("contact_count", "order_count"))
     return [
         f"the log has {contacts:,.0f} contacts of {rounded_count(contacting, min_group):,} customers, but "
         f"{orders:,.0f} orders of {rounded_count(buyers, min_group):,}. A "
@@ -316,9 +317,11 @@ def check_rfm_ties(buyers: pd.DataFrame, cuts: ValueCuts, params: Params) -> lis
     }
     warnings = []
     for name, (column, bounds) in measures.items():
-        shares = {bound: float((buyers[column] == bound).mean()) for bound in dict.fromkeys(bounds)}
-        bound, share = max(shares.items(), key=lambda item: item[1], default=(0.0, 0.0))
-        if share > MAX_TIED_SHARE and params.value.rfm_cuts is None:
+        counts = {bound: int((buyers[column] == bound).sum()) for bound in dict.fromkeys(bounds)}
+        bound, count = max(counts.items(), key=lambda item: item[1], default=(0.0, 0))
+        is_tied = count > MAX_TIED_SHARE * len(buyers) and not is_few(count, params.naming.min_group)
+        if is_tied and params.value.rfm_cuts is None:
+            share = rounded_share(count, len(buyers), params.naming.min_group)
             warnings.append(
                 f"{share:.0%} of the buyers have the same {column.replace('_', ' ')} ({bound:g}), so the same {name} "
                 f"score; the other scores divide the rest. To choose the bounds, set value.rfm_cuts"

@@ -10,7 +10,13 @@ from typing import Any, TypedDict
 import numpy as np
 
 from features.categories import OTHER
-from models.disclosure import rounded_count, rounded_share, rounded_sums, significant, significant_figures
+from models.disclosure import (
+    rounded_count,
+    rounded_events,
+    rounded_measure,
+    rounded_share,
+    significant_figures,
+)
 from models.facet_crossing import cross_facets
 from models.segmentation import FittedClusters
 from pipeline.config.params import Params
@@ -94,16 +100,16 @@ def training_summary(
 
 
 def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
-    fitted, fidelity = facet.fitted, facet.segments.rules_fidelity
+    fitted, fidelity, count = facet.fitted, facet.segments.rules_fidelity, int(facet.fitted.is_clustered.sum())
     figures = {
         "algorithm": fitted.algorithm,
         "n_segments": fitted.n_segments,
-        "stability": fitted.mean_stability,
-        "rules_fidelity": None if np.isnan(fidelity) else fidelity,
+        "stability": rounded_measure(fitted.mean_stability, count),
+        "rules_fidelity": None if np.isnan(fidelity) else rounded_measure(fidelity, count),
         "choice_reason": fitted.choice_reason,
         "candidates": [
-            {**vars(candidate.published(min_group)), "separation": candidate.separation}
-            for candidate in fitted.candidates
+            {**vars(candidate), "separation": candidate.separation}
+            for candidate in (candidate.published(min_group) for candidate in fitted.candidates)
         ],
         **_rounded_quality(fitted, min_group),
     }
@@ -112,15 +118,16 @@ def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
 
 
 def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float | None]:
-    """The quality of the clusters, with rounded shares of customers."""
+    """The quality of the clusters, rounded."""
     count = int(fitted.is_clustered.sum())
-    shares = {
-        name: rounded_share(value * count, count, min_group)
-        for name in SHARES_OF_CUSTOMERS
-        for value in (fitted.quality.get(name),)
-        if value is not None
+    return {
+        name: value
+        if value is None
+        else rounded_share(value * count, count, min_group)
+        if name in SHARES_OF_CUSTOMERS
+        else rounded_measure(value, count)
+        for name, value in fitted.quality.items()
     }
-    return fitted.quality | shares
 
 
 def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
@@ -131,10 +138,7 @@ def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
     reading = {name: value for name, value in summary.as_dict().items() if name != "forgotten_count"}
 
     def rounded(counts: Mapping[str, int]) -> dict[str, int]:
-        numbers = np.array([*counts.values()], dtype=np.float64)
-        shown = rounded_sums(
-            numbers, sizes=numbers, largest=min_group, contributors=summary.customer_count, min_group=min_group
-        )
+        shown = rounded_events([*counts.values()], summary.customer_count, min_group)
         return dict(zip(counts, shown.astype(int).tolist(), strict=True))
 
     days = {
@@ -189,7 +193,7 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
     first = findings.facets[0]
     return {
         "history_days": params.history_days,
-        "log_days": round(history_days(findings.source, params), 1),
+        "log_days": _shown_days(history_days(findings.source, params)),
         "usual_history_days": params.minimum.usual_history_days,
         "horizon_days": params.backtest.horizon_days,
         "timezone": params.local_timezone,
@@ -207,6 +211,11 @@ def _method(params: Params, findings: TrainingFindings, *, is_fitted: bool) -> d
     }
 
 
+def _shown_days(days: float) -> float:
+    """The length of a log to the day, or to the hour below two days: the time of its first event is one customer's."""
+    return float(round(days)) if days >= 2 else round(days * 24) / 24
+
+
 def metrics(facets: Sequence[FacetFindings], min_group: int) -> dict[str, float]:
     """Metrics of each facet, named ``<facet>/<metric>``."""
     return {
@@ -219,17 +228,18 @@ def metrics(facets: Sequence[FacetFindings], min_group: int) -> dict[str, float]
 def _facet_metrics(facet: FacetFindings, min_group: int) -> Mapping[str, float]:
     fitted, segments = facet.fitted, facet.segments
     quality = {name: value for name, value in _rounded_quality(fitted, min_group).items() if value is not None}
-    is_clustered = fitted.is_clustered
+    is_clustered, fidelity = fitted.is_clustered, segments.rules_fidelity
+    count = int(is_clustered.sum())
     sizes = [segment.customer_share for segment in segments.rows if not segment.is_rule_based]
     return {
         **quality,
         "n_segments": float(fitted.n_segments),
-        "stability_mean": fitted.mean_stability,
-        "stability_min": min(fitted.stability.values(), default=0.0),
+        "stability_mean": rounded_measure(fitted.mean_stability, count),
+        "stability_min": rounded_measure(min(fitted.stability.values(), default=0.0), count),
         "low_evidence_share": rounded_share((~is_clustered).sum(), is_clustered.size, min_group),
         "largest_segment_share": max(sizes, default=0.0),
         "segments_with_archetype": float(sum(bool(segment.naming.archetype) for segment in segments.rows)),
-        **({} if np.isnan(segments.rules_fidelity) else {"rules_fidelity": segments.rules_fidelity}),
+        **({} if np.isnan(fidelity) else {"rules_fidelity": rounded_measure(fidelity, count)}),
         "segments_unstable": float(sum(not segment.is_stable for segment in segments.rows)),
     }
 
@@ -247,9 +257,12 @@ def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
     columns: dict[str, CategoryLifts] = {}
     for facet in facets:
         segments = facet.segments
-        shown = [segment.segment_id for segment in segments.rows if segment.is_shown_in_detail]
-        for category, lifts in segments.lifts.loc[shown].items():
+        sizes = {segment.segment_id: segment.customer_count for segment in segments.rows if segment.is_shown_in_detail}
+        for category, lifts in segments.lifts.loc[[*sizes]].items():
             name = str(category)
             column = columns.setdefault(name, {"category": name, "label": segments.labels[name], "lifts": {}})
-            column["lifts"] |= {str(segment_id): significant(lift, 3) for segment_id, lift in lifts.dropna().items()}
+            column["lifts"] |= {
+                str(segment_id): rounded_measure(lift, sizes[str(segment_id)])
+                for segment_id, lift in lifts.dropna().items()
+            }
     return list(columns.values()) if columns.keys() - {OTHER} else []

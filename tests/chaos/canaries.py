@@ -7,6 +7,7 @@ import gzip
 import stat
 import zipfile
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,8 +23,18 @@ SETTINGS = (
     f"source.products.sheet=pass={SECRET}",
     "contacts={path: shop/customers.parquet}",
 )
-PUBLISHED = ("report.html", "segments.json", "segments.parquet", "summary.json", "mlflow.db")
-"""Files without canaries of customers, whoever can read them, as are those of MLflow's artifacts."""
+ID, MAIL, ORDER, QUERY = PERSONAL
+LISTS = {
+    **dict.fromkeys(("scores.parquet", "earlier.parquet", "history.parquet"), (ID,)),
+    **dict.fromkeys(("audiences/*/*.parquet", "changes/*.parquet", "list.csv", "unusual_customers.csv"), (ID,)),
+    **dict.fromkeys(("audiences/*.csv", "*-klaviyo.csv"), (ID, MAIL)),
+    "*rejected.parquet": (ID, ORDER, QUERY),
+    "state/events-*.parquet": (ID, ORDER, QUERY),
+    "state/measures-*.parquet": (ID,),
+}
+"""The only files that hold customers, each readable by its owner alone -> what belongs there."""
+LEFTOVERS = (".part-*", ".kindred-*", ".new-*", ".old-*")
+"""Files and folders of a command that works, or was killed: they may hold what any of `LISTS` may."""
 READABLE, ENTERED = stat.S_IRGRP | stat.S_IROTH, stat.S_IXGRP | stat.S_IXOTH
 """Modes of what others can read, and enter."""
 
@@ -51,24 +62,24 @@ def _with_marked_ids(table: pa.Table) -> pa.Table:
 
 
 def leaks(work: Path, personal: tuple[str, ...] = PERSONAL) -> list[str]:
-    """Files below a folder with a secret, or with canaries of customers that others can read; not of the shop.
-
-    Published files are searched for customers whatever their mode.
-    """
+    """Files below a folder, but those of the shop, with a secret, or with canaries of customers where none belong."""
     return [
         f"{canary} in {path.relative_to(work)}"
         for path in sorted(path for path in work.rglob("*") if path.is_file())
         if path.relative_to(work).parts[0] != "shop"
-        for canary in holds(path, SECRET, *(personal if _is_for_others(path, work) else ()))
+        for canary in holds(path, SECRET, *(each for each in personal if not each.startswith(_belonging(path, work))))
     ]
 
 
-def _is_for_others(path: Path, work: Path) -> bool:
-    """Whether others can read a file, or it is published; they can read no file of a folder that they cannot enter."""
-    if path.name in PUBLISHED or "mlartifacts" in path.relative_to(work).parts:
-        return True
-    folders = path.parents[: len(path.relative_to(work).parts) - 1]
-    return bool(path.stat().st_mode & READABLE) and all(folder.stat().st_mode & ENTERED for folder in folders)
+def _belonging(path: Path, work: Path) -> tuple[str, ...]:
+    """What may be in a file: nothing of customers if others can read it, or if it is none of `LISTS`."""
+    place = path.relative_to(work)
+    folders = path.parents[: len(place.parts) - 1]
+    if path.stat().st_mode & READABLE and all(folder.stat().st_mode & ENTERED for folder in folders):
+        return ()
+    if any(fnmatch(part, pattern) for part in place.parts for pattern in LEFTOVERS):
+        return PERSONAL
+    return tuple(canary for pattern, canaries in LISTS.items() if place.match(pattern) for canary in canaries)
 
 
 def spoken(log: Path, command: str) -> list[str]:
@@ -80,9 +91,10 @@ def spoken(log: Path, command: str) -> list[str]:
 
 
 def holds(path: Path, *canaries: str) -> list[str]:
-    """Those of the canaries that a file holds, also in packed columns and archives."""
-    parts = [*contents(path)]
-    forms = {canary: (canary.encode(), canary.encode("utf-32-le")) for canary in canaries}  # NumPy writes UTF-32
+    """Those of the canaries that a file holds, also in packed columns and archives, and in capitals or without."""
+    parts = [part.lower() for part in contents(path)]
+    lowered = {canary: canary.lower() for canary in canaries}  # as addresses and searches are
+    forms = {canary: (text.encode(), text.encode("utf-32-le")) for canary, text in lowered.items()}  # NumPy's UTF-32
     return [canary for canary, texts in forms.items() if any(text in part for part in parts for text in texts)]
 
 

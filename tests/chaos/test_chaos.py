@@ -68,8 +68,12 @@ def test_nothing_leaks_and_a_planted_leak_is_reported(made: Workshop) -> None:
     (made.work / "outputs" / "note.txt").chmod(0o600)
     (made.work / "outputs" / "private.csv").write_text("zqMail007@shop.example")
     (made.work / "outputs" / "private.csv").chmod(0o600)
+    (made.work / "outputs" / "audiences").mkdir(mode=0o700)
+    (made.work / "outputs" / "audiences" / "vips.csv").write_text("zqId007,zqMail007@shop.example,zqOrder007")
+    (made.work / "outputs" / "audiences" / "vips.csv").chmod(0o600)
     expected = {f"{text[:-3]} in {name}" for name, text in planted.items()}
-    assert {*leaks(made.work)} == expected | {"zqMail in outputs/list.csv", f"{SECRET} in outputs/note.txt"}
+    expected |= {"zqMail in outputs/list.csv", "zqMail in outputs/private.csv", "zqOrder in outputs/audiences/vips.csv"}
+    assert {*leaks(made.work)} == expected | {f"{SECRET} in outputs/note.txt"}
 
 
 @pytest.mark.slow

@@ -30,7 +30,6 @@ SETTINGS = (
     *("source.events.path=shop/events", "source.products.path=shop/products.parquet"),
     "source.customers.path=shop/customers.parquet",
 )
-LEFTOVERS = (".part-*", ".kindred-*", ".new-*", ".old-*")
 AS_SCORED = ("--set", "as_of=2025-11-15T00:00:00Z")
 """Of the scores that the audience, the changes and the updates begin with."""
 LIMIT_SECONDS = 180.0
@@ -128,8 +127,7 @@ class Workshop:
                 Ended(
                     code=answer["code"],
                     seconds=answer["seconds"],
-                    # A command that is killed at its end leaves an empty file.
-                    steps=int(steps.read_text() or 0) if steps.exists() else 0,
+                    steps=int(steps.read_text() or 0) if steps.exists() else 0,  # empty: killed as it was written
                     errors=Path(f"{log}.stderr").read_text(),
                 )
             )
@@ -274,7 +272,7 @@ def _is_whole(path: Path) -> bool:
 def leftovers(made: Workshop) -> list[str]:
     """Temporary files and folders that no command uses any more."""
     places = [made.work, made.work / "outputs", made.work / "mlartifacts"]
-    found = [path for place in places for pattern in LEFTOVERS for path in place.glob(pattern)]
+    found = [path for place in places for pattern in canaries.LEFTOVERS for path in place.glob(pattern)]
     return [path.name for path in [*found, *made.temporary.iterdir()]]
 
 

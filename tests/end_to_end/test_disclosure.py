@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from models.disclosure import rounded_count, significant, total_step
+from pipeline.commands.check import unlisted_note
 from pipeline.commands.report import report
 from pipeline.commands.score import ScoringResult
 from pipeline.config.params import Params
 from pipeline.report.training_result import TrainingResult
-from pipeline.stores import mlflow_runs
+from pipeline.stores import mlflow_runs, model_registry
 
 MIN_GROUP = 10
 COUNTS = ("customer_count", "clustered_count", "buyer_count", "buyers", "repeat_buyers", "counts")
@@ -22,7 +26,7 @@ COUNTS = ("customer_count", "clustered_count", "buyer_count", "buyers", "repeat_
 NOT_EXACT = {
     *("figures", "shop", "customer_share", "spend_share", "spend_shares", "ratios", "funnel", "stayed_share"),
     *("evidence", "five_w", "retention", "rule", "stages", "top_categories", "revenue", "audiences"),
-    *("log_days", "product_count"),
+    "product_count",
 }
 """Keys of quotients of rounded sums, and of what is not about customers."""
 
@@ -62,6 +66,37 @@ def test_all_other_numbers_have_few_digits(trained: tuple[Params, TrainingResult
     run = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id)
     assert len(run.metrics) > 10 and not [*exact_numbers(run.metrics)]
     assert len(run.summary["interests"]) > 10 and not [*exact_numbers(run.summary)]
+
+
+def test_notes_hold_no_exact_counts(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    notes = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).summary["quality"]["notes"]
+    found = re.findall(r"([\d,]+) of ([\d,]+) (?:customers|different|bought)", " ".join((*notes, *result.notes)))
+    counts = [int(count.replace(",", "")) for pair in found for count in pair]
+    assert len(counts) > 4 and not [count for count in counts if count % MIN_GROUP]
+
+
+def test_the_note_on_events_in_no_list_is_rounded() -> None:
+    reading: Any = SimpleNamespace(
+        unlisted_count=1234, event_types={"view": 5678, "other": 1234}, other_event_types={"a": 3}, customer_count=900
+    )
+    assert unlisted_note(reading).startswith("1,234 of 6,912 events have types in no list")
+    assert unlisted_note(reading, MIN_GROUP).startswith("1,240 of 6,900 events have types in no list")
+    assert "a (20)" in unlisted_note(reading, MIN_GROUP) and "a (3)" in unlisted_note(reading)
+
+
+def test_the_reference_for_drift_is_rounded(trained: tuple[Params, TrainingResult]) -> None:
+    params, result = trained
+    model = model_registry.load_model(mlflow_runs.open_store(params), result.model_uri)
+    reference = json.loads((model.shop_folder / "drift.json").read_text(encoding="utf-8"))
+    assert reference["buys_auc"] == significant(reference["buys_auc"], 3)
+    assert sum(reference["category_shares"].values()) == pytest.approx(1.0)
+    for part in (*reference["columns"].values(), *reference["recent"].values()):
+        shares = np.array(part["shares"])
+        # They are those of some total of rounded counts, and the exact counts are of no such total.
+        totals = np.arange(MIN_GROUP, 2 * reference["customer_count"], MIN_GROUP)
+        counts = shares[:, None] * totals / MIN_GROUP
+        assert shares.sum() == pytest.approx(1.0) and (abs(counts - counts.round()) < 1e-6).all(axis=0).any()
 
 
 def test_nobody_learns_that_somebody_was_forgotten(trained: tuple[Params, TrainingResult]) -> None:

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from features.journey import STAGES
-from models.disclosure import is_few, rounded_counts, rounding_step, total_step
+from models.backtest import Figure, customer_weights
+from models.disclosure import is_few, rounded_counts, rounded_measure, rounded_total, rounding_step, total_step
 from models.facet_crossing import cross_facets
 from models.pareto import revenue
 from models.segment_metrics import MEANS, RATES, published_figures, segment_figures
+from models.validity import Outcomes, figures_of
 
 MIN_GROUP = 10
 MIN_WIDTH = 0.3
@@ -74,7 +76,10 @@ def published(profile: pd.DataFrame, facet: str) -> pd.DataFrame:
 
 
 def published_spend(profile: pd.DataFrame) -> dict[str, tuple[Marks, float]]:
-    """Name -> the customers of a sum of spend, and the sum that figures of the published tables multiply to."""
+    """Name -> the customers of a sum of spend, and the sum that figures of the published tables multiply to.
+
+    Shares of tiers and crossings are of a total that the attacker is given, so their sums are as good as published.
+    """
     everybody = np.ones(len(profile), dtype=bool)
     sums: dict[str, tuple[Marks, float]] = {}
     for facet in ("behaviour", "interest"):
@@ -82,10 +87,10 @@ def published_spend(profile: pd.DataFrame) -> dict[str, tuple[Marks, float]]:
         for name, row in figures.iterrows():
             inside = everybody if name == "shop" else (profile[facet] == name).to_numpy()
             sums[f"{facet} {name}"] = inside, float(row.spend_per_customer * row.customer_count)
-    total = sums["behaviour shop"][1]
     found = revenue(profile.net_spend, profile.value_tier, min_group=MIN_GROUP)
     for tier in found["tiers"] if found else []:
-        sums[tier["tier"]] = (profile.value_tier == tier["tier"]).to_numpy(), tier["spend_share"] * total
+        inside = (profile.value_tier == tier["tier"]).to_numpy()
+        sums[tier["tier"]] = inside, rounded_total(profile.net_spend[inside], MIN_GROUP)
     crossed = cross_facets(
         *(profile[facet].to_numpy(object) for facet in ("behaviour", "interest")),
         profile.net_spend.to_numpy(float),
@@ -95,7 +100,8 @@ def published_spend(profile: pd.DataFrame) -> dict[str, tuple[Marks, float]]:
     for row, shares in zip(crossed["rows"], crossed["spend_shares"], strict=True):
         for column, share in zip(crossed["columns"], shares, strict=True):
             inside = ((profile.behaviour == row) & (profile.interest == column)).to_numpy()
-            sums[f"{row} {column}"] = inside, np.nan if share is None else share * total
+            shown = np.nan if share is None else rounded_total(profile.net_spend[inside], MIN_GROUP)
+            sums[f"{row} {column}"] = inside, shown
     return {name: part for name, part in sums.items() if not np.isnan(part[1])}
 
 
@@ -124,6 +130,44 @@ def test_nobody_is_found_by_one_who_knows_all_others(seed: int) -> None:
         low, high = intersection(map(tuple, found))
         assert low - 1e-6 <= spend[customer] <= high + 1e-6
         assert high - low > MIN_WIDTH * spend[customer]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_shares_of_one_table_never_add_up_to_more_than_all(seed: int) -> None:
+    """One customer has so large a part that sums are rounded up to steps of it; so are segments of a few customers."""
+    profile = shop(seed, 300)
+    profile.loc[profile.net_spend.idxmax(), ["spend", "net_spend"]] *= 20.0
+    is_best = profile.spend > profile.spend[profile.order_count > 0].median()
+    profile["value_tier"] = is_best.map({True: "vip", False: "occasional"}).where(profile.order_count > 0)
+    for facet in ("behaviour", "interest"):
+        figures = published(profile, facet).drop("shop")
+        assert 0.5 < figures.spend_share.sum() <= 1.0 + 1e-9 and 0.9 < figures.customer_share.sum() <= 1.0 + 1e-9
+    found = revenue(profile.net_spend, profile.value_tier, min_group=MIN_GROUP)
+    assert found and len(found["tiers"]) == 2
+    for share in ("customer_share", "spend_share"):
+        assert 0.9 < sum(tier[share] for tier in found["tiers"]) <= 1.0 + 1e-9
+    crossed = cross_facets(
+        *(profile[facet].to_numpy(object) for facet in ("behaviour", "interest")),
+        profile.net_spend.to_numpy(float),
+        (profile.order_count > 0).to_numpy(),
+        min_group=MIN_GROUP,
+    )
+    assert sum(share or 0.0 for row in crossed["spend_shares"] for share in row) <= 1.0 + 1e-9
+
+
+@given(st.integers(20, 3_000), st.floats(0.5, 1.0), st.floats(0.0, 1.0))
+def test_a_measure_of_quality_does_not_tell_what_one_customer_did(buyers: int, others: float, own: float) -> None:
+    """The AUROC is the mean of a part of each buyer; one who knows all but one part cannot tell whether it is 0 or 1."""
+    shown = rounded_measure((others * (buyers - 1) + own) / buyers, buyers)
+    assert abs(shown - (others * (buyers - 1) + own) / buyers) <= rounding_step(2 / buyers) / 2 + 0.0005 + 1e-9
+    step = rounding_step(2 / buyers)
+    assert step >= 2 / buyers and abs(shown / step - round(shown / step)) < 0.5001 * 0.001 / step + 1e-6
+
+
+def test_measures_of_many_customers_keep_three_digits() -> None:
+    assert rounded_measure(0.86605, 20_000) == 0.866 and rounded_measure(1234.6, 1_000_000) == 1230.0
+    assert rounded_measure(0.86605, 21) == 0.9 and rounded_measure(78.8, 200) == 79.0
+    assert np.isnan(rounded_measure(np.nan, 21))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -249,3 +293,22 @@ def test_a_mean_that_is_shown_is_near_the_true_one() -> None:
     for figure in ("orders_per_customer", "buyer_share", "customer_share", "night_share", "days_since_last_event"):
         known = shown[figure].dropna()
         assert known.to_numpy() == pytest.approx(exact[figure][known.index].to_numpy(), rel=0.05), figure
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_spend_of_one_buyer_is_not_solved_for_from_the_quality_of_predictions(seed: int) -> None:
+    """One who knows all predictions, and all outcomes but the spend of one of 21 buyers, compares R² and interval."""
+    random = np.random.default_rng(seed)
+    bought = np.arange(430) < 21
+    spend = np.where(bought, random.lognormal(4.0, 1.0, 430), 0.0)
+    predicted = np.column_stack([random.random(430) + bought, np.round(random.random(430) + 0.5 * bought, 1)])
+    weights = customer_weights(430, 200, seed)
+
+    def shown(amount: float, count: int) -> Figure:
+        outcomes = Outcomes(bought, np.where(np.arange(430) == 7, amount, spend), np.zeros((430, 0), dtype=bool))
+        return figures_of(predicted, outcomes, weights)["spend_r2"].published(count)
+
+    candidates = spend[7] * np.geomspace(0.5, 2.0, 41)
+    possible = candidates[[shown(amount, 21) == shown(spend[7], 21) for amount in candidates]]
+    exact = candidates[[shown(amount, 10**9) == shown(spend[7], 10**9) for amount in candidates]]
+    assert possible[-1] / possible[0] > 1.0 + MIN_WIDTH > exact[-1] / exact[0]

@@ -62,7 +62,7 @@ def test_columns_that_moved_come_first_and_nulls_count() -> None:
         {"same": rng.normal(size=5000), "shifted": rng.normal(0.5, 1, size=5000), "lost": rng.normal(size=5000)}
     )
     now.loc[rng.random(5000) < 0.5, "lost"] = np.nan
-    drifts = column_drift(make_reference(trained, list(trained)), now, trained_count=5000)
+    drifts = column_drift(make_reference(trained, list(trained), 1), now, trained_count=5000, min_group=1)
     assert [drift.column for drift in drifts] == ["lost", "shifted", "same"]
     # Two normal distributions half a deviation apart: PSI 0.25 exactly, a little less in ten bins.
     assert drifts[1].psi == pytest.approx(0.25, abs=0.04)
@@ -71,7 +71,25 @@ def test_columns_that_moved_come_first_and_nulls_count() -> None:
 
 def test_constant_and_unknown_columns_do_not_drift() -> None:
     table = pd.DataFrame({"constant": [1.0] * 50, "unknown": [np.nan] * 50})
-    assert [drift.psi for drift in column_drift(make_reference(table, list(table)), table, trained_count=50)] == [0, 0]
+    assert [
+        drift.psi for drift in column_drift(make_reference(table, list(table), 1), table, trained_count=50, min_group=1)
+    ] == [
+        0,
+        0,
+    ]
+
+
+def test_the_reference_does_not_tell_how_many_are_in_a_bin() -> None:
+    """Three digits of a share are the exact number of fewer than a thousand customers."""
+    random = np.random.default_rng(1)
+    table = pd.DataFrame({"spend": random.lognormal(3, 1, 400), "orders": random.poisson(0.03, 400).astype(float)})
+    references = make_reference(table, list(table), 10)
+    for reference in references.values():
+        counts = reference.shares / reference.shares[reference.shares > 0].min()
+        assert reference.shares.sum() == pytest.approx(1.0) and counts == pytest.approx(np.round(counts * 10) / 10)
+    assert len(references["spend"].edges) == 9 and len(make_reference(table[:45], ["spend"], 10)["spend"].edges) == 1
+    own = column_drift(references, table, trained_count=400, min_group=10)
+    assert [drift.psi for drift in own] == [0.0, 0.0]
 
 
 def test_a_segment_that_appears_or_goes() -> None:

@@ -169,7 +169,7 @@ def test_unusual_customers(shop: Shop) -> None:
 
 def test_recent_activity_and_seasons(shop: Shop, learned: tuple[Profiles, Profiles]) -> None:
     params, spec = shop.params, learned[0].shop.spec
-    recent, recent_on_spark = on_both(shop, lambda _, source: recent_activity(source, spec, params.as_of, 28.0))
+    recent, recent_on_spark = on_both(shop, lambda _, source: recent_activity(source, spec, params.as_of, 28.0, 10))
     require_same(recent.customers, recent_on_spark.customers)
     assert recent.category_shares == recent_on_spark.category_shares
     window = ObservationWindow(params.as_of, params.history_days)

@@ -46,7 +46,7 @@ def predictions(validity: Validity | None, words: Wording) -> Predictions | None
 def _interval(figure: Interval | None, words: Wording) -> str:
     if figure is None:
         return "–"
-    mean, low, high = (words.fixed(value, "0.000") for value in (figure.mean, figure.low, figure.high))
+    mean, low, high = (words.fixed(value, "0.0##") for value in (figure.mean, figure.low, figure.high))
     return f"{mean} ({low}–{high})"
 
 

@@ -94,7 +94,7 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
         rename(settings, segment.segment_id, first.segments.iloc[1]["name"])
     with pytest.raises(UserError, match="not empty"):
         rename(settings, segment.segment_id, "  ")
-    for unseen in ("Gold\x1b[2J", "Gold\u202eevil", "Gold\x07", "Go\u200bld"):
+    for unseen in ("Gold\x1b[2J", "Gold\u202eevil", "Gold\x07", "Go\u200bld", "Gold\nkindred: done", "Gold\u2028s02"):
         with pytest.raises(UserError, match="printable characters"):
             rename(settings, segment.segment_id, unseen)
 

@@ -268,6 +268,16 @@ def test_a_name_in_params_wins_over_archetypes_yaml(tmp_path: Path) -> None:
     assert load_params(PARAMS, by_set).digest() == ours.digest()
 
 
+@pytest.mark.parametrize("name", ["VIP\nkindred: done", "VIP\x1b[2J", "VIP\u202e", " "])
+def test_a_name_that_would_write_a_line_of_its_own_is_refused(tmp_path: Path, name: str) -> None:
+    text = f"base: {PARAMS}\nnaming: {{archetypes: {{vip: {{name: {{en: {json.dumps(name)}}}}}}}}}\n"
+    with pytest.raises(ParamsError, match=r"expected one line of printable characters") as refused:
+        load_params(write_params(tmp_path, text))
+    assert "naming.archetypes" in str(refused.value) and "name.en" in str(refused.value)
+    folded = "naming:\n  archetypes:\n    vip:\n      name:\n        en: >\n          Best\u00a0of\n          all\n"
+    assert names_by_id(load_params(write_params(tmp_path, f"base: {PARAMS}\n{folded}")))["vip"] == "Best\u00a0of all"
+
+
 def test_a_name_in_the_file_wins_over_one_in_its_base(tmp_path: Path) -> None:
     base = write_params(
         tmp_path, f"base: {PARAMS}\nnaming: {{archetypes: {{vip: {{name: {{en: A, uk: B}}}}}}}}\n", "base.yaml"

@@ -163,6 +163,22 @@ def test_revenue_is_net_of_refunds_and_labelled_so() -> None:
     assert "Виторг – сума оплачених замовлень; повернень у журналі немає." in none
 
 
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "steps of about 30%."),
+        ("uk", "кроком близько 30%."),
+        ("ru", "шагом около 30%."),
+        ("sq", "hapa rreth 30%."),
+    ],
+)
+def test_shares_of_revenue_that_are_rounded_far_are_said_to_be(language: str, text: str) -> None:
+    report = {**summary(segment("s01", "VIP")), "spend_step": 0.3}
+    assert text in text_of(render(report, language)).replace("\xa0", "")
+    assert text not in text_of(render({**report, "spend_step": 0.0}, language)).replace("\xa0", "")
+    assert text not in text_of(render({**report, "has_spend": False}, language)).replace("\xa0", "")
+
+
 def test_returns_without_prices_do_not_reduce_revenue() -> None:
     back = pd.DataFrame({"returned_spend": [0.0, 0.0], "returned_item_count": [2.0, 0.0]})
     profiles = (back, back.assign(returned_spend=5.0), back.assign(returned_item_count=0.0))

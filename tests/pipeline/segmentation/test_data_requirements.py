@@ -19,6 +19,7 @@ from pipeline.config.facets import facets_of, with_minimum
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
+from pipeline.segmentation import data_requirements
 from pipeline.segmentation.data_requirements import not_clustered_note, require_enough
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
@@ -84,10 +85,18 @@ def test_customers_who_are_not_clustered_are_counted_with_the_remedy() -> None:
     )
 
 
+def test_a_note_says_how_far_shares_of_revenue_are_rounded() -> None:
+    one_large, alike = pd.Series([100.0] * 400 + [30_000.0]), pd.Series([100.0] * 400)
+    assert data_requirements.rounding_note(one_large, 10).endswith("shares of it are rounded to steps of about 100%.")
+    assert data_requirements.rounding_note(pd.Series([100.0] * 40), 10).endswith("rounded to steps of about 20%.")
+    assert data_requirements.rounding_note(alike, 10) == data_requirements.rounding_note(one_large, 1) == ""
+    assert data_requirements.rounding_note(pd.Series([0.0, -5.0]), 10) == ""
+
+
 def test_a_log_of_a_few_hours_causes_a_note() -> None:
     (note,) = checked(100, 30, "2025-10-31T09:00:00")
-    assert note.startswith("Short log: 3.0 hours from the first event to the last.")
-    assert checked(100, 30, "2025-10-26T12:00:00")[0].startswith("Short log: 5.0 days")
+    assert note.startswith("Short log: 3 hours from the first event to the last.")
+    assert checked(100, 30, "2025-10-26T12:00:00")[0].startswith("Short log: 5 days")
 
 
 def test_train_refuses_a_short_log_in_one_message_with_exit_code_2(

@@ -161,8 +161,10 @@ def test_which_segments_are_sent_and_which_answers_are_names(tmp_path: Path) -> 
     assert proposed(proposer(tmp_path, "raise SystemExit(3)"), rows=none_sent) == ({}, "")
 
 
-ONE_LINE = "s01: expected one line that does not begin with a dash."
-UNSEEN = "s01: expected a name of printable characters, found control or formatting characters."
+DASH = "s01: expected a name that is not empty and does not begin with a dash."
+UNSEEN = (
+    "s01: expected a name of printable characters on one line, found a line break, or control or formatting characters."
+)
 A_TEXT = "s01: expected a text, or one for each of en, uk, ru, sq."
 TAKEN = "s01: another segment has this name."
 
@@ -170,7 +172,7 @@ TAKEN = "s01: another segment has this name."
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ({"s01": "a\nb"}, ONE_LINE), ({"s01": " "}, ONE_LINE), ({"s01": "a\x1b[2Jb"}, UNSEEN), ({"s01": "--reset"}, ONE_LINE),
+        ({"s01": "a\nb"}, UNSEEN), ({"s01": " "}, DASH), ({"s01": "a\x1b[2Jb"}, UNSEEN), ({"s01": "--reset"}, DASH),
         ({"s01": "\ud800"}, UNSEEN), ({"s01": "a\u202eb"}, UNSEEN), ({"s01": 7}, A_TEXT), ({"s01": {"en": "A"}}, A_TEXT), ({"s01": ["A"]}, A_TEXT),
         ({"s01": dict.fromkeys(LANGUAGES)}, "s01: expected the name to be a text."),
         ({"s01": "x" * 81}, "s01: expected a name of at most 80 characters, found 81."),

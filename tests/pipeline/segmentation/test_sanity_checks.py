@@ -41,11 +41,12 @@ def test_a_tie_of_more_than_a_third_of_the_buyers_is_pointed_out() -> None:
         cuts = ValueCuts((1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, 3.0, 4.0), 0.0, 0.0)
         return sanity_checks.check_rfm_ties(buyers, cuts, load_params(PARAMS.folder / "params.yaml", more))
 
-    [warning] = warnings([1] * 6 + [2, 3, 4, 5, 6])
-    assert warning.startswith("55% of the buyers have the same order count (1), so the same frequency score")
-    assert warnings([1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]) == []
+    [warning] = warnings([1] * 16 + [2, 3, 4, 5, 6] * 3)
+    assert warning.startswith("67% of the buyers have the same order count (1), so the same frequency score")
+    assert warnings([1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5] * 4) == []
+    assert warnings([1] * 9 + [2, 3, 4, 5, 6]) == []  # a share of fewer than min_group
     fixed = "value.rfm_cuts={days_since_last_purchase: [1,2,3,4], order_count: [1,2,3,4], money: [1,2,3,4]}"
-    assert warnings([1] * 6 + [2, 3, 4, 5, 6], fixed) == []
+    assert warnings([1] * 16 + [2, 3, 4, 5, 6] * 3, fixed) == []
 
 
 @pytest.mark.parametrize(("day", "warns"), [("2025-10-25", False), ("2025-11-01", False), ("2025-11-09", True)])
@@ -173,11 +174,11 @@ PURCHASES = {"category_path": "string", "quantity": "float64", "event_type": "st
 @pytest.mark.parametrize(
     ("categories", "expected"),
     [
-        ({"Food > Milk": (990, 1.0), "Fuel > Petrol": (10, 9_000.0)}, "purchases in 'Fuel' hold 98.9%"),
+        ({"Food > Milk": (990, 1.0), "Fuel > Petrol": (10, 9_000.0)}, "purchases in 'Fuel' hold 99%"),
         # Grams next to pieces: most items are in one category, but not in a few rows.
-        ({"Food > Milk": (700, 2.0), "Fruit": (300, 500.0)}, "purchases in 'Fruit' hold 99.1%"),
-        ({None: (990, 1.0), "Food": (5, 1.0), "Fuel": (5, 9_000.0)}, "purchases in 'Fuel' hold 97.8%"),
-        ({None: (991, 1.0), "": (9, 9_000.0)}, "1% of purchases hold 98.8%"),
+        ({"Food > Milk": (700, 2.0), "Fruit": (300, 500.0)}, "purchases in 'Fruit' hold 99%"),
+        ({None: (990, 1.0), "Food": (5, 1.0), "Fuel": (5, 9_000.0)}, "purchases in 'Fuel' hold 98%"),
+        ({None: (991, 1.0), "": (9, 9_000.0)}, "1% of purchases hold 99%"),
         ({"Food": (900, 1.0), "Screws": (100, 9.0)}, ""),  # half of all items, at a similar count per row
         ({"Food": (989, 1.0), "Fuel": (10, 9_000.0)}, ""),  # too few to judge by
         ({"Food": (1_000, 5.0)}, ""),
@@ -195,8 +196,8 @@ def test_categories_of_items_may_come_from_the_catalogue() -> None:
     bought = purchases({"a": (990, 1.0), "b": (10, 9_000.0)})
     bought = bought.mutate(product_id=bought.category_path).drop("category_path")
     products = ibis.memtable(pd.DataFrame({"product_id": ["a", "b"], "category_path": ["Food", "Fuel > Petrol"]}))
-    assert "in 'Fuel' hold 98.9%" in sanity_checks.check_units(bought, products)[0]
-    assert sanity_checks.check_units(bought, None)[0].startswith("1% of purchases hold 98.9%")
+    assert "in 'Fuel' hold 99%" in sanity_checks.check_units(bought, products)[0]
+    assert sanity_checks.check_units(bought, None)[0].startswith("1% of purchases hold 99%")
 
 
 @pytest.mark.parametrize(
