@@ -58,20 +58,22 @@ class RunStore:
 
 
 class RunRecord(NamedTuple):
-    """What a finished run holds: parameters and metrics by name, and its artifact ``summary.json`` (or nothing)."""
+    """What a run holds: parameters and metrics by name, and its artifact ``summary.json`` (or nothing)."""
 
     params: dict[str, str]
     metrics: dict[str, float]
     summary: dict[str, Any]
+    is_finished: bool
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A training: its run id, the digest of its parameters, and the package versions it used."""
+    """A training: its run id, the digest of its parameters, the package versions it used, and whether it finished."""
 
     run_id: str
     params_digest: str
     versions: dict[str, str]
+    is_finished: bool
 
 
 def versions() -> dict[str, str]:
@@ -266,7 +268,7 @@ def find_run(store: RunStore, run: str) -> Run:
 
 
 def origin(store: RunStore, run: str) -> Origin:
-    """Run id, digest of parameters and package versions of a run, by its id or the beginning of it.
+    """What is known of the training of a run, by its id or the beginning of it.
 
     Raises
     ------
@@ -276,7 +278,11 @@ def origin(store: RunStore, run: str) -> Origin:
     found = find_run(store, run)
     tags = found.data.tags
     packages = {key.removeprefix("version."): text for key, text in tags.items() if key.startswith("version.")}
-    return Origin(found.info.run_id, tags.get("params.digest", ""), packages)
+    return Origin(found.info.run_id, tags.get("params.digest", ""), packages, _is_finished(found))
+
+
+def _is_finished(run: Run) -> bool:
+    return bool(run.info.status == "FINISHED")
 
 
 def read_lineage(store: RunStore, run_id: str, name: str) -> list[dict[str, Any]]:
@@ -323,6 +329,7 @@ def read_run(store: RunStore, run_id: str) -> RunRecord:
         params=flat_settings(settings) if settings else dict(found.data.params),
         metrics={current_name(name): value for name, value in found.data.metrics.items()},
         summary=summary,
+        is_finished=_is_finished(found),
     )
 
 
