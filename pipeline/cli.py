@@ -18,6 +18,9 @@ from pipeline.arguments.common import Outcome
 
 EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
+STOPPED = (
+    "kindred: stopped. No partial files are in the outputs folder. A run that was begun stays in MLflow, as KILLED."
+)
 OBJECTS_BEFORE_COLLECTION = 200_000
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -35,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.ERROR)
     if not options.debug:
         warnings.filterwarnings("ignore")
+    out = getattr(options, "out", None)
+    replaced = f"Replaced  {out}, which was there before" if out and out.is_file() else ""
     try:
         with (
             terminated_as_interrupted(),
@@ -45,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = options.run(options, progress)
         if isinstance(outcome, str):
             outcome = Outcome(outcome, 0)
-        if outcome.text:
-            terminal.show(outcome.text)
+        if text := "\n".join(filter(None, (outcome.text, replaced))):
+            terminal.show(text)
         return outcome.exit_code
     except UserError as error:
         print(f"kindred: {terminal.printable(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("kindred: stopped. No partial files were left in the outputs folder.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return EXIT_FAILURE
     except Exception as error:
         if options.debug:

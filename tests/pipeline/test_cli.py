@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli import STOPPED
+
 PROJECT = Path(__file__).parents[2]
 COMMAND = """
 import argparse, os, signal, sys, time
@@ -61,6 +63,6 @@ def test_a_signal_ends_a_command_cleanly(tmp_path: Path, work: str, sent: signal
             _, errors = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert errors == "kindred: stopped. No partial files were left in the outputs folder.\n"
+    assert errors == f"{STOPPED}\n"
     assert process.returncode == 1
     assert not list(outputs.iterdir()) and not list(temporary.iterdir())
