@@ -39,7 +39,7 @@ def in_cats(categories: list[str]) -> bool:
 
 def test_the_overview_has_the_figures_of_the_scores(page: Client) -> None:
     text, scores = plain(page.get("/en/").text), page.scores
-    assert f"{N:,} customers" in text and f"{scores.spend.sum():,.0f} spent in the period" in text
+    assert f"{N:,} customers" in text and f"{scores.spend.sum():,.0f} spent in the period, before returns" in text
     carts = scores[scores.journey_events.str.len() > 0]
     assert f"{carts.spend.sum():,.0f} · {len(carts)} customers" in text
     assert "kindred audience remind_of_carts" in text
