@@ -152,8 +152,8 @@ def test_an_audience_without_customers_says_so(page: Client) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("spend.min=x", "Spent in the period: enter a number."),
-        ("spend.min=nan", "Spent in the period: enter a number."),
+        ("spend.min=x", "Spent in the period, before returns: enter a number."),
+        ("spend.min=nan", "Spent in the period, before returns: enter a number."),
         ("spend.min=2&spend.max=1", "“at least” is larger than “at most”"),
         ("limit=0", "enter a whole number of at least 1"),
         ("limit=1.5", "enter a whole number of at least 1"),
@@ -177,7 +177,7 @@ def test_a_customer_is_posted_and_never_in_an_address(page: Client, capfd) -> No
     answer = page.post("/en/customer", customer_id=f" {row.customer_id} ")
     text = plain(answer.text)
     assert answer.status == 200 and "Segment by behaviour VIP" in text
-    assert "Strength of membership" in text and f"Spent in the period {row.spend:,.0f}" in text
+    assert "Strength of membership" in text and f"Spent in the period, before returns {row.spend:,.0f}" in text
     assert not re.search(rf'(?:href|action)="[^"]*{row.customer_id}', answer.text)
     asked = page.get(f"/en/customer?{urlencode({'customer_id': row.customer_id})}")
     assert "Segment by behaviour" not in asked.text
