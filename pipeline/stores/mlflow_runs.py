@@ -278,11 +278,7 @@ def origin(store: RunStore, run: str) -> Origin:
     found = find_run(store, run)
     tags = found.data.tags
     packages = {key.removeprefix("version."): text for key, text in tags.items() if key.startswith("version.")}
-    return Origin(found.info.run_id, tags.get("params.digest", ""), packages, _is_finished(found))
-
-
-def _is_finished(run: Run) -> bool:
-    return bool(run.info.status == "FINISHED")
+    return Origin(found.info.run_id, tags.get("params.digest", ""), packages, found.info.status == "FINISHED")
 
 
 def read_lineage(store: RunStore, run_id: str, name: str) -> list[dict[str, Any]]:
@@ -329,7 +325,7 @@ def read_run(store: RunStore, run_id: str) -> RunRecord:
         params=flat_settings(settings) if settings else dict(found.data.params),
         metrics={current_name(name): value for name, value in found.data.metrics.items()},
         summary=summary,
-        is_finished=_is_finished(found),
+        is_finished=found.info.status == "FINISHED",
     )
 
 
