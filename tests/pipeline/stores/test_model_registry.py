@@ -81,6 +81,7 @@ def test_the_newcomers_view_of_a_training(trained: tuple[Params, TrainingResult]
     [
         ("Registered Model with name=shop not found", "Registered Model with name shop not found."),
         ("Model Version (name=shop, version=3) not found", "Model Version (name shop, version 3) not found."),
+        ("Run with id=4be3 not found", "Run with id 4be3 not found."),
         ("refused: Model with name=shop at host?password=hush", "refused: *** with name shop at host?password=***."),
         ("user with name=hush", "user with name=***."),
     ],
