@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.debug:
         warnings.filterwarnings("ignore")
     out = getattr(options, "out", None)
-    replaced = f"Replaced  {out}, which was there before" if out and out.is_file() else ""
+    was_there = out is not None and out.is_file()
     try:
         with (
             terminated_as_interrupted(),
@@ -50,8 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = options.run(options, progress)
         if isinstance(outcome, str):
             outcome = Outcome(outcome, 0)
-        if text := "\n".join(filter(None, (outcome.text, replaced))):
-            terminal.show(text)
+        if outcome.text:
+            terminal.show(outcome.text)
+        if was_there:
+            _show_replaced(out)
         return outcome.exit_code
     except UserError as error:
         print(f"kindred: {terminal.printable(str(error))}", file=sys.stderr)
@@ -70,6 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILURE
+
+
+def _show_replaced(path: Path) -> None:
+    """Say that a file was replaced; of a database, only a table was."""
+    from pipeline.report import terminal
+    from pipeline.stores.writers import DATABASES
+
+    if path.suffix not in DATABASES:
+        terminal.show(f"Replaced  {path}, which was there before")
 
 
 @contextmanager

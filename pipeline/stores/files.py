@@ -156,7 +156,7 @@ def write_json(path: Path, value: Any) -> None:
 def note_elsewhere(folder: Path, path: Path) -> None:
     """Keep the name of a file with customer ids that is not in the outputs ``folder``, for `kindred forget` to say."""
     known = files_elsewhere(folder)
-    if not path.is_relative_to(folder) and path not in known:
+    if not path.resolve().is_relative_to(folder.resolve()) and path not in known:
         write_json(folder / ELSEWHERE, sorted(map(str, [*known, path])))
 
 
