@@ -66,8 +66,8 @@ def id_warnings(con: Backend, params: Params, *, has_customers: bool) -> list[st
         )
     if looks.whole_decimals > looks.count / 2 and not looks.other_decimals:
         warnings.append(
-            f"{looks.whole_decimals:,} of {looks.count:,} customer ids are whole numbers that end in .0, as columns of "
-            "decimals are exported, and are in no other list of customers like this: set source.ids.normalise: whole"
+            f"{looks.whole_decimals:,} customer ids are whole numbers that end in .0, as columns of decimals are "
+            "exported; other lists of customers have them without it: set source.ids.normalise: whole"
         )
     if looks.blanks or looks.capitals:
         warnings += _spelling_warnings(con, looks)
