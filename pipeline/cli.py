@@ -18,6 +18,9 @@ from pipeline.arguments.common import Outcome
 
 EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
+STOPPED = (
+    "kindred: stopped. No partial files are in the outputs folder. A run that was begun stays in MLflow, as KILLED."
+)
 OBJECTS_BEFORE_COLLECTION = 200_000
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -35,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.ERROR)
     if not options.debug:
         warnings.filterwarnings("ignore")
+    out = getattr(options, "out", None)
+    was_there = out is not None and out.is_file()
     try:
         with (
             terminated_as_interrupted(),
@@ -47,12 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = Outcome(outcome, 0)
         if outcome.text:
             terminal.show(outcome.text)
+        if was_there:
+            _show_replaced(out)
         return outcome.exit_code
     except UserError as error:
         print(f"kindred: {terminal.printable(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print("kindred: stopped. No partial files were left in the outputs folder.", file=sys.stderr)
+        exec("")  # if one was interrupted, as an import of dataclasses, `python -m` would exit with 130, not with 1
+        print(STOPPED, file=sys.stderr)
         return EXIT_FAILURE
     except Exception as error:
         if options.debug:
@@ -64,6 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILURE
+
+
+def _show_replaced(path: Path) -> None:
+    """Say that a file was replaced; of a database, only a table was."""
+    from pipeline.report import terminal
+    from pipeline.stores.writers import DATABASES
+
+    if path.suffix not in DATABASES:
+        terminal.show(f"Replaced  {path}, which was there before")
 
 
 @contextmanager

@@ -49,8 +49,8 @@ def add_audience(commands: Any) -> None:
     )
     for option, text in {
         "segment": "segment, by name or id",
-        "interest": "interest segment or category",
-        "category": "category, at any level",
+        "interest": "interest segment: customers whose main interest it is; if none has this name, as --category",
+        "category": "category, by name or path: customers with it, or one below it, among their top categories",
     }.items():
         command.add_argument(
             f"--{option}", action="append", default=[], metavar="NAME", help=f"{text}; can be repeated"

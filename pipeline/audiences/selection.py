@@ -11,6 +11,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from features.categories import SEPARATOR
 from pipeline.config.errors import UserError
 from pipeline.config.sections.audiences import Bounds, Scalar
 
@@ -67,7 +68,7 @@ def meets_all(scores: ir.Table, where: Mapping[str, Condition], *, separator: st
         Column of the scores, or `CATEGORY` -> a value, several values of which one must hold, or bounds. A value of a
         list column holds if it is in the list. A null meets no condition but ``known: false``.
     separator : str
-        Between the levels of a category path.
+        Between the levels of a category path in a condition, besides the one that scores have.
 
     Raises
     ------
@@ -134,16 +135,23 @@ def _has_category(scores: ir.Table, categories: Sequence[Scalar], separator: str
     """Whether one of the top categories has one of these names, or one of these paths, at any level."""
     if "top_categories" not in scores.columns:
         raise AudienceError(f"`{CATEGORY}`: the scores have no top_categories.")
-    text = category_text(scores["top_categories"], separator)
+    text = category_text(scores["top_categories"])
     return reduce(or_, [names_category(text, str(category), separator) for category in categories])
 
 
-def category_text(top_categories: ir.ArrayValue, separator: str) -> ir.StringValue:
-    """Top categories as one text, in which `names_category` finds a level or a path."""
-    levels = top_categories.join(LEVEL_END + PATH_END + LEVEL_END).replace(separator, LEVEL_END)
+def category_text(top_categories: ir.ArrayValue) -> ir.StringValue:
+    """Top categories as one text, in which `names_category` finds a level or a path in any case."""
+    levels = top_categories.join(LEVEL_END + PATH_END + LEVEL_END).replace(SEPARATOR, LEVEL_END).lower()
     return ibis.literal(LEVEL_END).concat(levels, LEVEL_END)
 
 
 def names_category(text: ir.StringValue, category: str, separator: str) -> ir.BooleanValue:
-    """Whether a `category_text` has the category, by name or by path, at any level; null where the text is."""
-    return text.contains(f"{LEVEL_END}{category.replace(separator, LEVEL_END)}{LEVEL_END}")
+    """Whether a `category_text` has the category, by name or by path, at any level; null where the text is.
+
+    Parameters
+    ----------
+    separator : str
+        Between the levels of the log's paths: a path may be given as the log or as the scores have it.
+    """
+    levels = (level.strip().lower() for level in category.replace(separator, SEPARATOR).split(SEPARATOR))
+    return text.contains(f"{LEVEL_END}{LEVEL_END.join(levels)}{LEVEL_END}")

@@ -12,18 +12,20 @@ import pandas as pd
 from features.events import EventType, ObservationWindow
 from features.value import order_key
 from models.disclosure import rounded_events
-from pipeline.config.facets import Facet, facets_of, with_minimum
+from pipeline.config.facets import facets_of, with_minimum
 from pipeline.config.params import Params
 from pipeline.config.progress import Progress
 from pipeline.ingest.duplicates import retry_warnings
 from pipeline.ingest.findings import clocks
 from pipeline.ingest.findings.summary import ReadingSummary, unlisted_text
 from pipeline.ingest.findings.totals import Totals, shop_totals
+from pipeline.ingest.source import Source
 from pipeline.ingest.summaries import read_shop
+from pipeline.profiles.prepare_events import registered_customers
 from pipeline.profiles.unusual import find_unusual
 from pipeline.report.terminal import align_columns, counted, paragraphs
 from pipeline.segmentation import sanity_checks
-from pipeline.segmentation.data_requirements import not_clustered_note
+from pipeline.segmentation.data_requirements import no_recent_events, not_clustered_note, too_little
 from pipeline.stores.workspace import workspace
 
 
@@ -52,24 +54,51 @@ def check(params: Params, *, progress: Progress) -> str:
         unlisted = unlisted_note(source.summary)
         warnings = [unlisted, *warnings] if unlisted else warnings
         counts = reading_text(source.summary, params.local_timezone, totals_lines(totals, params.currency))
-        few = [note for facet in facets_of(params) if (note := _few_events_note(facet, observed, source.summaries))]
-        return "\n".join([counts, *few, *paragraphs("Warnings", warnings)])
+        few, refusal = _for_training(source, params)
+        refused = [f"Warning: `kindred train` would refuse this log. {refusal}"] if refusal else []
+        return "\n".join([counts, *few, *paragraphs("Warnings", warnings), *refused])
 
 
-def _few_events_note(facet: Facet, events: ir.Table, summaries: ir.Table | None) -> str:
-    """How many customers have too few events or orders to be clustered by a facet that needs nothing else."""
-    if facet.settings.min_evidence:
-        return ""
-    least = facet.settings.min_orders or facet.settings.min_events
-    amount = events.count()
-    if facet.settings.min_orders:
-        amount = order_key(events).nunique(where=events.event_type == str(EventType.PURCHASE))
-    customers = events.group_by("customer_id").aggregate(amount=amount)
-    if summaries is not None:
-        customers = summaries.select("customer_id", amount="order_count")
-    counts = customers.aggregate(enough=(customers.amount >= least).sum(), all=customers.count()).to_pyarrow()
-    enough, count = (value or 0 for value in counts.to_pylist()[0].values())
-    return not_clustered_note(facet, enough, count)
+def _for_training(source: Source, params: Params) -> tuple[list[str], str]:
+    """Notes on customers with too little to be clustered, and why a training would refuse the log, or nothing."""
+    facets, customers = facets_of(params), _customers(source, params)
+    amounts = {
+        facet.name: (customers.order_count >= facet.settings.min_orders)
+        if facet.settings.min_orders
+        else (customers.event_count >= facet.settings.min_events)
+        for facet in facets
+    }
+    sums = {name: is_enough.sum() for name, is_enough in amounts.items()}
+    [row] = (
+        customers.aggregate(sums, all=customers.count(), orders=customers.order_count.sum()).to_pyarrow().to_pylist()
+    )
+    counts = {name: int(value or 0) for name, value in row.items()}
+    window = "" if source.summaries is not None else f" in the {params.history_days:g} days before as_of (history_days)"
+    notes = [
+        not_clustered_note(facet, counts[facet.name], counts["all"], window=window)
+        for facet in facets
+        if not facet.settings.min_evidence  # evidence is known only with interests
+    ]
+    refusal = no_recent_events(source, params) or too_little(
+        source, params, customer_count=counts[facets[0].name], order_count=counts["orders"]
+    )
+    return [note for note in notes if note], refusal
+
+
+def _customers(source: Source, params: Params) -> ir.Table:
+    """Customers known at as_of, as training counts them: customer_id, event_count and order_count of the window."""
+    if source.summaries is not None:
+        return source.summaries.select("customer_id", "order_count", event_count="order_count")
+    window = ObservationWindow(params.as_of, params.history_days)
+    observed = window.of(source.events)
+    counted = observed.group_by("customer_id").aggregate(
+        event_count=observed.count(),
+        order_count=order_key(observed).nunique(where=observed.event_type == str(EventType.PURCHASE)),
+    )
+    known = source.events.filter(source.events.occurred_at < window.end).select("customer_id")
+    registered = registered_customers(source, window)
+    known = known if registered is None else known.union(registered.select("customer_id"))
+    return known.distinct().left_join(counted, "customer_id").fill_null({"event_count": 0, "order_count": 0})
 
 
 def _orders_and_contacts(events: ir.Table) -> pd.DataFrame:

@@ -92,7 +92,7 @@ def _midnight_after(moment: datetime) -> str:
 def _as_text(described: Description, reading: _Reading, out: Path) -> str:
     return "\n".join(
         [
-            f"{described.heading} The first rows, as they were understood:",
+            f"{described.heading} The first rows, as they were understood; ids and search texts are shortened:",
             "",
             *reading.first_rows,
             "",

@@ -145,6 +145,8 @@ def write(
     rendered = render_template("moves.html.j2", words=words, **on_page)
     for name, (path, table) in tables.items():
         write_table(path, _arrow(table), mode=params.outputs.mode_with_ids if name == "history" else None)
+    if history is not None:
+        files.note_elsewhere(params.path(params.outputs.folder), out)
     files.write_text(html, rendered)
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),

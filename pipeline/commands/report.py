@@ -9,6 +9,7 @@ from pipeline.config.params import Params
 from pipeline.report.lineage import lineage_records
 from pipeline.report.pages.render import render
 from pipeline.report.publish import SHORT_ID, current_summary
+from pipeline.report.texts.wording import wording
 from pipeline.report.workbook.writer import write_workbook
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.mlflow_runs import LINEAGE
@@ -49,4 +50,6 @@ def report(params: Params, run: str | None, *, language: str | None, out: Path |
         else:
             files.write_text(path, render(summary, summary.language))
     label = " (the champion)" if origin.run_id == champion else ""
-    return f"{'Workbook' if xlsx else 'Report  '} {path}\nRun      {origin.run_id}{label}, as of {summary.as_of}"
+    text = f"{'Workbook' if xlsx else 'Report  '} {path}\nRun      {origin.run_id}{label}, as of {summary.as_of}"
+    unfinished = wording("en")("compare.unfinished", run=origin.run_id[:SHORT_ID])
+    return text if origin.is_finished else f"{text}\nWarning  {unfinished}"

@@ -246,6 +246,8 @@ def _write(
         versions=mlflow_runs.versions(),
         row_counts={"scores": summary.customer_count, "rejected": measured.reading.rejected_count},
     )
+    if out != params.path(params.outputs.scores):
+        files.note_elsewhere(params.path(params.outputs.folder), out)
 
 
 def _write_tables(con: Backend, target: Tables, scored: ScoredCustomers, params: Params) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from features.categories import OTHER
-from features.events import ObservationWindow
 from models.disclosure import rounded_count
 from models.migration_tables import stage_moves
 from models.segmentation import FittedClusters
@@ -178,7 +176,8 @@ def _read(engine: Engine, params: Params, folder: Path, *, sweep: bool, progress
     """Read the log and build profiles now and at earlier cutoffs; also returns params with the fitted interests."""
     progress("reading and checking")
     source = read_shop(engine, params, rejected_path=folder / "rejected.parquet")
-    _require_recent_events(source, params)
+    if reason := data_requirements.no_recent_events(source, params):
+        raise UserError(reason)
     params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
     source, params, unusual = set_apart(engine, source, params, folder)
     source, engine = training_sample(engine, source, params), DuckDB(engine.con)
@@ -336,13 +335,3 @@ def _stage_moves(past: list[CutoffData], profiles: Profiles, params: Params) -> 
         return None
     then, min_group = past[-1], params.naming.min_group
     return stage_moves(then.profiles.table, profiles.table, since=f"{then.cutoff:%Y-%m-%d %H:%M}", min_group=min_group)
-
-
-def _require_recent_events(source: Source, params: Params) -> None:
-    last = datetime.fromisoformat(source.summary.last_event_at)
-    if last < ObservationWindow(params.as_of, params.history_days).start:
-        raise UserError(
-            f"as_of: expected events in the {params.history_days:g} days (history_days) before "
-            f"{params.as_of:%Y-%m-%d %H:%M}, found none. The last event was at {last:%Y-%m-%d %H:%M}; choose a date "
-            "soon after it."
-        )

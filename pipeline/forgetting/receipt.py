@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.params import Params
-from pipeline.forgetting.tables import HeldRows
+from pipeline.forgetting.tables import HeldRows, unreached_files
 from pipeline.stores import files
 from pipeline.stores.forgotten import ForgottenList, forgotten_folder
 from pipeline.stores.model_rows import ModelRows
@@ -29,7 +29,7 @@ IN_MODELS = (
     "These rows are profiles as points, without ids. They are left in: nothing says whose row is whose, and a model in "
     "use must not change unnoticed. Train again, promote the new model, and delete these versions."
 )
-FILES, REMOVED = "files", "removed_row_counts"
+FILES, REMOVED, UNREACHED = "files", "removed_row_counts", "unreached_files"
 TABLES = "tables of outputs.tables"
 
 
@@ -41,7 +41,7 @@ class Receipt:
     ----------
     content : dict
         as_of, customer_count, unknown_count, removed_row_counts (place -> rows), files (that held rows; relative to the
-        outputs folder), models_with_rows_of_customers, and not_removed.
+        outputs folder), unreached_files (that nobody was removed from), models_with_rows_of_customers, and not_removed.
     """
 
     unfinished: Path
@@ -94,6 +94,7 @@ def make_receipt(
         "unknown_count": unknown_count,
         REMOVED: removed,
         FILES: [_relative(file.path, params) for file in held],
+        UNREACHED: [str(path) for path in unreached_files(params)],
         "models_with_rows_of_customers": [asdict(model) for model in models],
         "not_removed": [*([IN_MODELS] if models else []), *NOT_REMOVED],
     }

@@ -107,14 +107,26 @@ def find_rows(params: Params, customers: Forgotten) -> list[HeldRows]:
 
 def customer_files(params: Params) -> list[Path]:
     """Tables and workbooks below the outputs folder, the scores, and their rejected rows."""
-    folder, scores = params.path(params.outputs.folder), params.path(params.outputs.scores)
-    below = [
+    scores = params.path(params.outputs.scores)
+    next_to = [scores, scores.with_name(f"{scores.stem}-rejected.parquet")]
+    return sorted({path for path in (*_below_outputs(params, SUFFIXES), *next_to) if path.is_file()})
+
+
+def unreached_files(params: Params) -> list[Path]:
+    """Written files with customer ids that nobody is removed from: databases, and files outside the outputs folder."""
+    elsewhere = files.files_elsewhere(params.path(params.outputs.folder))
+    named = {*elsewhere, *_below_outputs(params, writers.DATABASES)} - {*customer_files(params)}
+    return sorted(path for path in named if path.is_file())
+
+
+def _below_outputs(params: Params, suffixes: Collection[str]) -> list[Path]:
+    """Paths below the outputs folder with one of the suffixes; none that are hidden."""
+    folder = params.path(params.outputs.folder)
+    return [
         path
         for path in folder.rglob("*")
-        if path.suffix in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix in suffixes and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
-    next_to = [scores, scores.with_name(f"{scores.stem}-rejected.parquet")]
-    return sorted({path for path in (*below, *next_to) if path.is_file()})
 
 
 def place_of(path: Path, params: Params) -> str:

@@ -94,7 +94,7 @@ class Scores:
         self.money = tuple(column for column in MONEY_COLUMNS if column in columns)
         added = {
             COMBINATION: _combination([read[column] for column in self.counted]),
-            CATEGORY_TEXT: category_text(read.top_categories, self.separator),
+            CATEGORY_TEXT: category_text(read.top_categories),
         }
         self.table: ir.Table = materialise(self.con, read.select(columns, **added), "page_scores")
         self._version = version

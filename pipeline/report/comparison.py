@@ -64,6 +64,8 @@ class ComparedRun:
         Empty if it has no summary.
     line : frozenset of str
         Ids of the trainings whose segment ids mean the same segments.
+    is_finished : bool
+        False if it was stopped, failed, or still runs.
     language : str
         Of the training; empty if it has no summary.
     digest : str
@@ -78,6 +80,7 @@ class ComparedRun:
     segments: Sequence[Segment]
     line: frozenset[str]
     is_champion: bool = False
+    is_finished: bool = True
     language: str = ""
     digest: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
@@ -116,6 +119,7 @@ def comparison(
     different = [key for key in _keys(settings) if len({params.get(key) for params in settings}) > 1]
     are_related = all(earlier.line & later.line for earlier, later in pairwise(runs))
     notes = [] if are_related else [words("compare.unrelated" if flows else "compare.unrelated_ids")]
+    unfinished = [words("compare.unfinished", run=run.label) for run in runs if not run.is_finished]
     return {
         "labels": [run.label for run in runs],
         "settings": [[key, *(params.get(key, "-") for params in settings)] for key in different],
@@ -127,7 +131,7 @@ def comparison(
             for table in tables
         ],
         "advice": advice.text(words),
-        "notes": [*notes, *([flow_note] if flow_note else [])],
+        "notes": [*unfinished, *notes, *([flow_note] if flow_note else [])],
     }
 
 

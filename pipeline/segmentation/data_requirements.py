@@ -25,19 +25,54 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
     Raises
     ------
     UserError
-        The log is below `minimum`. The message lists what is missing, by how much, and what to do.
+        The log is below `minimum`: `too_little`.
     """
     facet = facets_of(params)[0]
-    if facet.settings.algorithm == "rule":
-        return ()
-    profile, minimum = profiles.table, params.minimum
-    days = history_days(source, params)
-    without_evidence = facet.with_settings(min_evidence=0.0)
+    profile, without_evidence = profiles.table, facet.with_settings(min_evidence=0.0)
     customers, orders = int(clustered(profile, without_evidence).sum()), int(profile.order_count.sum())
+    if reason := too_little(source, params, customer_count=customers, order_count=orders):
+        raise UserError(reason)
+    if facet.settings.algorithm != "rule" and is_short(source, params):
+        days = history_days(source, params)
+        length = f"{days * 24:,.0f} hours" if days < 2 else f"{days:,.0f} days"
+        return (
+            f"Short log: {length} from the first event to the last. Segments describe only this period: they cannot "
+            "show yet who comes back, who lapses or what customers buy over time. "
+            f"{params.minimum.usual_history_days:g} days or more are usual. The model is not made the champion by "
+            "itself.",
+        )
+    return ()
+
+
+def no_recent_events(source: Source, params: Params) -> str:
+    """Why a log whose last event was before the window cannot be segmented, and what to do; empty for others."""
+    last = datetime.fromisoformat(source.summary.last_event_at)
+    if last >= ObservationWindow(params.as_of, params.history_days).start:
+        return ""
+    return (
+        f"as_of: expected events in the {params.history_days:g} days (history_days) before "
+        f"{params.as_of:%Y-%m-%d %H:%M}, found none. The last event was at {last:%Y-%m-%d %H:%M}; choose a date "
+        "soon after it."
+    )
+
+
+def too_little(source: Source, params: Params, *, customer_count: int, order_count: int) -> str:
+    """What a log lacks of `minimum`, by how much, and what to do; empty if it has enough.
+
+    Parameters
+    ----------
+    customer_count : int
+        Customers with enough events or orders for the first facet.
+    order_count : int
+        Orders of the window.
+    """
+    facet, minimum = facets_of(params)[0], params.minimum
+    if facet.settings.algorithm == "rule":
+        return ""
     requirements = [
-        (f"customers with {_least(facet)} or more", "customers", customers, minimum.customers),
-        ("days from the first event to the last", "history_days", days, minimum.history_days),
-        ("orders", "orders", orders, minimum.orders),
+        (f"customers with {_least(facet)} or more", "customers", customer_count, minimum.customers),
+        ("days from the first event to the last", "history_days", history_days(source, params), minimum.history_days),
+        ("orders", "orders", order_count, minimum.orders),
     ]
     short = [
         f"  {what}: {count:,.3g} found, {need:,g} needed (minimum.{key}), {need - count:,.3g} short"
@@ -46,27 +81,18 @@ def require_enough(source: Source, profiles: Profiles, params: Params) -> tuple[
         for what, key, count, need in requirements
         if count < need
     ]
-    if short:
-        raise UserError(
-            "\n".join(
-                [
-                    f"expected enough data to distinguish segments in the {params.history_days:g} days before "
-                    f"{params.as_of:%Y-%m-%d %H:%M}; the log falls short:",
-                    *short,
-                    "Give a longer log, or check as_of, history_days and source.event_types. With this log, `kindred "
-                    f"train --set facets.{facet.name}.algorithm=rule` groups all customers by lifecycle stage. To "
-                    "segment it anyway, lower the minimum.",
-                ]
-            )
-        )
-    if is_short(source, params):
-        length = f"{days * 24:,.0f} hours" if days < 2 else f"{days:,.0f} days"
-        return (
-            f"Short log: {length} from the first event to the last. Segments describe only this period: they cannot "
-            "show yet who comes back, who lapses or what customers buy over time. "
-            f"{minimum.usual_history_days:g} days or more are usual. The model is not made the champion by itself.",
-        )
-    return ()
+    if not short:
+        return ""
+    return "\n".join(
+        [
+            f"expected enough data to distinguish segments in the {params.history_days:g} days before "
+            f"{params.as_of:%Y-%m-%d %H:%M}; the log falls short:",
+            *short,
+            "Give a longer log, or check as_of, history_days and source.event_types. With this log, `kindred "
+            f"train --set facets.{facet.name}.algorithm=rule` groups all customers by lifecycle stage. To "
+            "segment it anyway, lower the minimum.",
+        ]
+    )
 
 
 def is_short(source: Source, params: Params) -> bool:
@@ -80,10 +106,17 @@ def _least(facet: Facet) -> str:
     return counted(settings.min_orders, "order") if settings.min_orders else counted(settings.min_events, "event")
 
 
-def not_clustered_note(facet: Facet, clustered_count: int, customer_count: int, min_group: int = 1) -> str:
+def not_clustered_note(
+    facet: Facet, clustered_count: int, customer_count: int, min_group: int = 1, *, window: str = ""
+) -> str:
     """How many customers are not clustered, and the setting that clusters more; empty if all are.
 
-    ``min_group``: for a text that is published.
+    Parameters
+    ----------
+    min_group : int
+        For a text that is published.
+    window : str
+        In which their events are counted, where the text does not show it elsewhere.
     """
     few, settings = rounded_count(customer_count - clustered_count, min_group), facet.settings
     customer_count = rounded_count(customer_count, min_group)
@@ -91,15 +124,15 @@ def not_clustered_note(facet: Facet, clustered_count: int, customer_count: int, 
         return ""
     outcome = "their interests are unknown" if facet.is_named_by_interests else "they are grouped by lifecycle stage"
     if settings.min_orders == 1 and not settings.min_evidence:
-        return f"{few:,} of {customer_count:,} customers ({few / customer_count:.0%}) have no order: {outcome}."
+        return f"{few:,} of {customer_count:,} customers ({few / customer_count:.0%}) have no order{window}: {outcome}."
     keys = ["clustering.min_orders" if settings.min_orders else f"facets.{facet.name}.min_events"]
-    too_little = f"fewer than {_least(facet)}"
+    missing = f"fewer than {_least(facet)}"
     if settings.min_evidence:
-        too_little += f" or less evidence of interests than {settings.min_evidence:g}"
+        missing += f" or less evidence of interests than {settings.min_evidence:g}"
         keys.append(f"facets.{facet.name}.min_evidence")
     return (
         f"{few:,} of {customer_count:,} customers ({few / customer_count:.0%}) are not clustered by {facet.name}, as "
-        f"they have {too_little}; {outcome}. To cluster more of them, lower {' or '.join(keys)}."
+        f"they have {missing}{window}; {outcome}. To cluster more of them, lower {' or '.join(keys)}."
     )
 
 

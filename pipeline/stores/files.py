@@ -31,6 +31,7 @@ SECRET_BYTES = 32
 SMALL, FAST = "compression zstd", "compression lz4_raw, parquet_version v2"
 """DuckDB's options for writing Parquet."""
 TEMPORARY = ".part-"
+ELSEWHERE = "files_elsewhere.json"
 
 
 class OutputError(UserError):
@@ -150,6 +151,19 @@ def secret(path: Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as JSON with sorted keys."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def note_elsewhere(folder: Path, path: Path) -> None:
+    """Keep the name of a file with customer ids that is not in the outputs ``folder``, for `kindred forget` to say."""
+    known = files_elsewhere(folder)
+    if not path.resolve().is_relative_to(folder.resolve()) and path not in known:
+        write_json(folder / ELSEWHERE, sorted(map(str, [*known, path])))
+
+
+def files_elsewhere(folder: Path) -> list[Path]:
+    """The files that `note_elsewhere` has kept."""
+    kept = folder / ELSEWHERE
+    return [Path(text) for text in json.loads(kept.read_text(encoding="utf-8"))] if kept.exists() else []
 
 
 def copy_query(con: Backend, query: str, path: Path, *, mode: int | None = None, storage: str = SMALL) -> None:

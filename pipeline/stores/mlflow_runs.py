@@ -58,20 +58,22 @@ class RunStore:
 
 
 class RunRecord(NamedTuple):
-    """What a finished run holds: parameters and metrics by name, and its artifact ``summary.json`` (or nothing)."""
+    """What a run holds: parameters and metrics by name, and its artifact ``summary.json`` (or nothing)."""
 
     params: dict[str, str]
     metrics: dict[str, float]
     summary: dict[str, Any]
+    is_finished: bool
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A training: its run id, the digest of its parameters, and the package versions it used."""
+    """A training: its run id, digest of its parameters, package versions, and whether it finished."""
 
     run_id: str
     params_digest: str
     versions: dict[str, str]
+    is_finished: bool
 
 
 def versions() -> dict[str, str]:
@@ -266,7 +268,7 @@ def find_run(store: RunStore, run: str) -> Run:
 
 
 def origin(store: RunStore, run: str) -> Origin:
-    """Run id, digest of parameters and package versions of a run, by its id or the beginning of it.
+    """What is known of the training of a run, by its id or the beginning of it.
 
     Raises
     ------
@@ -274,9 +276,9 @@ def origin(store: RunStore, run: str) -> Origin:
         There is no run with this id.
     """
     found = find_run(store, run)
-    tags = found.data.tags
+    tags, is_finished = found.data.tags, found.info.status == "FINISHED"
     packages = {key.removeprefix("version."): text for key, text in tags.items() if key.startswith("version.")}
-    return Origin(found.info.run_id, tags.get("params.digest", ""), packages)
+    return Origin(found.info.run_id, tags.get("params.digest", ""), packages, is_finished)
 
 
 def read_lineage(store: RunStore, run_id: str, name: str) -> list[dict[str, Any]]:
@@ -319,11 +321,9 @@ def read_run(store: RunStore, run_id: str) -> RunRecord:
     """
     found = find_run(store, run_id)
     settings, summary = (_read_dict(found, name) for name in ("params.json", "summary.json"))
-    return RunRecord(
-        params=flat_settings(settings) if settings else dict(found.data.params),
-        metrics={current_name(name): value for name, value in found.data.metrics.items()},
-        summary=summary,
-    )
+    params = flat_settings(settings) if settings else dict(found.data.params)
+    metrics = {current_name(name): value for name, value in found.data.metrics.items()}
+    return RunRecord(params, metrics, summary, is_finished=found.info.status == "FINISHED")
 
 
 def _read_dict(run: Run, name: str) -> dict[str, Any]:

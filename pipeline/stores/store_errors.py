@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from pipeline.stores.database import is_disk_full
 LOCKED = (
     "expected a store that other programs leave free for a moment, but one keeps {} locked. Close it, and run again."
 )
+NAMED = re.compile(r"\b((?:Model|Run) with (?:name|id)|Model Version \(name)=(\S+?)(?:, version=(\d+))?(?=[\s)])")
+"""How MLflow names a registered model, a version of it, and a run."""
 
 
 class TrackingError(UserError):
@@ -50,4 +53,5 @@ def store_errors(artifacts: Path | None) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error, without secrets; in MLflow's errors, the other lines are a traceback."""
-    return redact_message(str(error)).strip().partition("\n")[0][:300].rstrip(". ") + "."
+    text = NAMED.sub(lambda found: f"{found[1]} {found[2]}{f', version {found[3]}' if found[3] else ''}", str(error))
+    return redact_message(text).strip().partition("\n")[0][:300].rstrip(". ") + "."

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipeline import cli
 from tests.chaos import canaries
 from tests.chaos.fuzz import fuzz
 from tests.chaos.tries import (
@@ -31,7 +32,7 @@ from tests.chaos.tries import (
     workshop,
 )
 
-STOPPED = "kindred: stopped. No partial files were left in the outputs folder.\n"
+STOPPED = f"{cli.STOPPED}\n"
 NEW_RUN = ("train", "backtest")
 """Commands that make a run, and so close those that were killed."""
 NOT_REPEATED = ("compare", "explain", "check", "init", "simulate")

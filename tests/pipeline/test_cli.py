@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli import STOPPED
+
 PROJECT = Path(__file__).parents[2]
 COMMAND = """
 import argparse, os, signal, sys, time
@@ -37,6 +39,20 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored if the tests run u
 cli.parser = Parser
 sys.exit(cli.main([]))
 """
+INSIDE_EXEC = """
+import argparse, sys
+from pipeline import cli
+
+def run(options, progress):
+    exec("raise KeyboardInterrupt")
+
+class Parser:
+    def parse_args(self, arguments):
+        return argparse.Namespace(run=run, debug=False)
+
+cli.parser = Parser
+sys.exit(cli.main([]))
+"""
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -61,6 +77,21 @@ def test_a_signal_ends_a_command_cleanly(tmp_path: Path, work: str, sent: signal
             _, errors = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert errors == "kindred: stopped. No partial files were left in the outputs folder.\n"
+    assert errors == f"{STOPPED}\n"
     assert process.returncode == 1
     assert not list(outputs.iterdir()) and not list(temporary.iterdir())
+
+
+def test_a_command_that_is_stopped_while_a_module_is_imported_exits_with_1(tmp_path: Path) -> None:
+    """Modules with dataclasses run texts as code when they are imported."""
+    (tmp_path / "command.py").write_text(INSIDE_EXEC, encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "command"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(PROJECT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (1, f"{STOPPED}\n")

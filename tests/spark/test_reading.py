@@ -209,12 +209,14 @@ def test_tables_of_spark(tmp_path: Path, spark: Engine) -> None:
     spark.upload(pa.Table.from_pandas(frame), "shop_events")
     spark.upload(pa.table({"product_id": ["p1"], "category_path": ["Cats"]}), "shop_products")
     _, by_path = require_same(tmp_path, spark)
-    summary, by_table, _, tables = read(
+    summary, by_table, rejected, tables = read(
         tmp_path,
         params_in(tmp_path, "source.events.table=shop_events", "source.products={table: shop_products}"),
         spark,
     )
     assert by_table == by_path and summary["rejected_by_rule"]["negative_price"] == 1
+    places = pq.read_table(pa.BufferReader(rejected))["file"].to_pylist()
+    assert places and all(place.startswith("shop_events-") for place in places)
     assert tables[0] is not None and len(tables[0]) == summary["product_count"] == 1
     with pytest.raises(UserError, match=r"source\.events\.table: expected a table that Spark knows.*named nothing\."):
         read(tmp_path, params_in(tmp_path, "source.events.table=nothing"), spark)

@@ -55,6 +55,7 @@ def changes(params: Params, *, since: datetime | None, out: Path, tags: bool) ->
         names = _segment_names(session)
         table = tag_changes(net, names) if tags else _with_names(net, names)
         export_table(out, table, name="tags" if tags else "changes", mode=files.PRIVATE)
+        files.note_elsewhere(session.folder, out)
     first, last = frames[0]["previous_as_of"].min(), frames[-1]["as_of"].max()
     moved = counted(net["customer_id"].nunique(), "customer")
     lines = [f"Changes from {first:%Y-%m-%d} to {last:%Y-%m-%d}: {moved}" if len(net) else "Nobody moved."]

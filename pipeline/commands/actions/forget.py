@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
-from pipeline.forgetting.receipt import FILES, Receipt, make_receipt
+from pipeline.forgetting.receipt import FILES, UNREACHED, Receipt, make_receipt
 from pipeline.forgetting.state_rows import delete_leftovers, forget_in_state
 from pipeline.forgetting.tables import (
     REJECTED,
@@ -157,6 +157,8 @@ def _as_text(params: Params, receipt: Receipt, models: Sequence[ModelRows], path
             for model in models
         )
         lines += [f"Models    hold rows of customers without ids: {listed}. {receipt.content['not_removed'][0]}"]
+    if unreached := receipt.content.get(UNREACHED):
+        lines.append(f"Unchanged {'; '.join(unreached)}: they may hold the customers; delete them there")
     lines += [
         f"Receipt   {path}",
         f"Next      {command(params, 'train')}    # a model without them",

@@ -116,7 +116,7 @@ class EventsTable(TimedTable):
         return self
 
 
-Normalisation = Literal["none", "trim", "lower", "email"]
+Normalisation = Literal["none", "trim", "whole", "lower", "email"]
 NOT_CUSTOMERS = (
     *("0", "-1", "na", "n/a", "nan", "null", "none", "nil", "undefined"),
     *("unknown", "guest", "anonymous", "anon", "not set", "(not set)"),

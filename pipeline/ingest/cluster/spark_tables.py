@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pyspark.errors import AnalysisException
 
 from pipeline.config.params import Params
@@ -27,7 +29,7 @@ def with_tables_as_files(engine: Spark, params: Params) -> Params:
 
 
 def _copy(engine: Spark, table: str, name: str) -> list[str]:
-    """The files of a copy, named after the table of the source."""
+    """The files of a copy, named after the table: messages and rejected rows name them."""
     folder = engine.scratch / f"source-{name}"
     try:
         rows = engine.backend.session.table(table)
@@ -38,4 +40,5 @@ def _copy(engine: Spark, table: str, name: str) -> list[str]:
         ) from None
     rows.write.parquet(str(folder))
     files = sorted(folder.glob("*.parquet"))
-    return [str(file.rename(file.with_name(f"{name}-{number:05}.parquet"))) for number, file in enumerate(files)]
+    shown = re.sub(r"[^\w.]+", "_", table)
+    return [str(file.rename(file.with_name(f"{shown}-{number:05}.parquet"))) for number, file in enumerate(files)]

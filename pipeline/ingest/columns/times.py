@@ -23,7 +23,7 @@ DAY_ORDERS = {"day_first": "%d/%m/%Y", "month_first": "%m/%d/%Y"}
 """Time format in params.yaml -> its date in strptime's signs, with any of `DATE_SEPARATORS`."""
 CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f")
 DATE_SEPARATORS = "[/.-]"
-NUMERIC_DATE = rf"^(\d{{1,2}}){DATE_SEPARATORS}(\d{{1,2}}){DATE_SEPARATORS}\d{{4}}\b"
+NUMERIC_DATE = rf"^(\d{{1,2}}){DATE_SEPARATORS}(\d{{1,2}}){DATE_SEPARATORS}\d{{4}}(?:T|\b)"
 PROBED_ROWS = 1_000
 """Rows that are enough to see that times are written with the year last."""
 
@@ -92,8 +92,8 @@ def with_day_order(con: Backend, rows: str, column: str, kind: str, table: Timed
         return table
     first, second = (f"regexp_extract({text}, {date}, {group})::integer" for group in (1, 2))
     day_first, month_first, example = con.con.execute(
-        f"select count(*) filter ({first} > 12), count(*) filter ({second} > 12), min(regexp_extract({text}, {date})) "
-        f"from {rows} where regexp_matches({text}, {date})"
+        f"select count(*) filter ({first} > 12), count(*) filter ({second} > 12), "
+        f"min(rtrim(regexp_extract({text}, {date}), 'T')) from {rows} where regexp_matches({text}, {date})"
     ).fetchone()
     if bool(day_first) == bool(month_first):
         raise ParsingError(f"{key}.time_format: {_both_readings(example, day_first, month_first, column)}")
@@ -119,7 +119,7 @@ def _both_readings(example: str, day_first: int, month_first: int, column: str) 
 def _year_last(text: str, date: str) -> str:
     """SQL for a time such as 31/12/2025 23:59, with any of the separators and clocks, or null."""
     formats = ", ".join(literal(date + clock) for clock in CLOCKS)
-    separated = f"regexp_replace({text}, '{DATE_SEPARATORS}', '/', 'g')"
+    separated = f"regexp_replace({text}, '^(\\d+){DATE_SEPARATORS}(\\d+){DATE_SEPARATORS}', '\\1/\\2/')"
     return f"try_strptime(regexp_replace({separated}, '(\\d)T(\\d)|, *', '\\1 \\2'), [{formats}])"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.config.params import Params
-from pipeline.ingest.customers.ids import normalised
+from pipeline.ingest.customers.ids import WHOLE_DECIMAL, normalised
 from pipeline.stores.databases.sql import literal
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ MIN_SHARE = 0.01
 """Of ids. Fewer that differ by case alone may be those of different customers, in ids of random letters."""
 SHORTENED = r"[+-]?\d(\.\d+)?[eE]\+\d{1,3}"
 """A number as spreadsheets show it, such as 5.26E+12."""
+OTHER_DECIMAL = r"^\d+\.(\d{2,}|[1-9])$"
 AS_TEXT = (
     "read the column as text: name the file in `path`, or write read_csv(..., all_varchar = true) in the query, and "
     "never save the log in a spreadsheet"
@@ -36,6 +37,8 @@ class _Looks:
     emails: int
     mixed_emails: int
     zeros: int
+    whole_decimals: int
+    other_decimals: int
 
 
 def id_warnings(con: Backend, params: Params, *, has_customers: bool) -> list[str]:
@@ -51,7 +54,8 @@ def id_warnings(con: Backend, params: Params, *, has_customers: bool) -> list[st
         *con.con.execute(
             f"select count(*), count(*) filter ({is_shortened}), coalesce(sum(row_count) filter ({is_shortened}), 0), "
             f"count(*) filter (id <> {trimmed}), count(*) filter (id <> lower(id)), count(*) filter ({is_email}), "
-            f"count(*) filter ({is_email} and id <> lower(id)), count(*) filter (starts_with(id, '0')) from {IDS}"
+            f"count(*) filter ({is_email} and id <> lower(id)), count(*) filter (starts_with(id, '0')), "
+            f"count(*) filter ({_is_decimal(WHOLE_DECIMAL)}), count(*) filter ({_is_decimal(OTHER_DECIMAL)}) from {IDS}"
         ).fetchone()
     )
     warnings = []
@@ -59,6 +63,11 @@ def id_warnings(con: Backend, params: Params, *, has_customers: bool) -> list[st
         warnings.append(
             f"{looks.shortened:,} customer ids ({looks.shortened_rows:,} rows) look like 5.26E+12, as a spreadsheet "
             "shortens long numbers, so that several customers became one: export the log again, with ids as text"
+        )
+    if looks.whole_decimals > looks.count / 2 and not looks.other_decimals:
+        warnings.append(
+            f"{looks.whole_decimals:,} customer ids are whole numbers that end in .0, as columns of decimals are "
+            "exported; other lists of customers have them without it: set source.ids.normalise: whole"
         )
     if looks.blanks or looks.capitals:
         warnings += _spelling_warnings(con, looks)
@@ -68,6 +77,10 @@ def id_warnings(con: Backend, params: Params, *, has_customers: bool) -> list[st
         ids, registered = f"select id from {IDS} where id is not null", "select customer_id as id from customers"
         warnings += lost_zeros_warning(con, ids, registered, what="customer ids", where="source.customers")
     return warnings
+
+
+def _is_decimal(pattern: str) -> str:
+    return f"case when contains(id, '.') then regexp_matches(id, {literal(pattern)}) else false end"
 
 
 def _spelling_warnings(con: Backend, looks: _Looks) -> list[str]:

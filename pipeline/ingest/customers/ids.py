@@ -9,15 +9,19 @@ from pipeline.stores.databases.sql import literal
 
 BLANKS = " \t\n\r\v\f\u00a0"
 """Also the no-break space of spreadsheets and web pages."""
+WHOLE_DECIMAL = r"^(\d+)\.0$"
+"""A whole number in a column of decimals that was written as text, such as 17850.0."""
 
 
 def normalised(text: str, rule: Normalisation) -> str:
-    """SQL for an id by `source.ids.normalise`; each rule does what the one before does, and more."""
+    """SQL for an id by `source.ids.normalise`; each rule also does what ``trim`` does, and email what lower does."""
     if rule == "none":
         return text
     trimmed = f"nullif({_trimmed(text)}, '')"
     if rule == "trim":
         return trimmed
+    if rule == "whole":
+        return f"regexp_replace({trimmed}, {literal(WHOLE_DECIMAL)}, '\\1')"
     return f"lower({trimmed})" if rule == "lower" else f"nfc_normalize(lower({trimmed}))"
 
 

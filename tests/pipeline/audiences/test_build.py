@@ -124,11 +124,30 @@ def test_known_and_unknown_values(con, scores, frame) -> None:
         ("Pets > Cats", [["Pets > Cats", "Toys"]]),
         ("Cats > Toys", []),
         ("Cat", []),
+        ("pets > CATS", [["Pets > Cats", "Toys"]]),
     ],
 )
 def test_a_category_at_any_level_of_one_path(con, scores, frame, category, holders) -> None:
     held = con.to_pandas(scores.filter(meets(scores, "category", [category], separator=" > ")).customer_id)
     assert sorted(held) == sorted(frame.customer_id[[row in holders for row in frame.top_categories]])
+
+
+@pytest.mark.parametrize(
+    ("separator", "category", "same"),
+    [
+        (".", "Pets", "Pets"),
+        (".", "Pets.Cats", "Pets > Cats"),
+        ("/", "Pets / Cats", "Pets > Cats"),
+        (".", "Pets > Cats", "Pets > Cats"),
+        (".", "Cats.Pets", "Cats > Pets"),
+    ],
+)
+def test_a_path_may_have_the_separator_of_the_log_or_of_the_scores(con, scores, separator, category, same) -> None:
+    given, plain = (
+        con.to_pandas(scores.filter(meets(scores, "category", text, separator=of)).order_by("customer_id").customer_id)
+        for text, of in ((category, separator), (same, " > "))
+    )
+    assert given.tolist() == plain.tolist() and bool(len(plain)) == (same != "Cats > Pets")
 
 
 def test_order_limit_and_ties(con, scores, frame) -> None:

@@ -301,9 +301,12 @@ def test_without_flow_and_when_it_is_unavailable(params: Callable[..., Params]) 
             ids.append(run.run_id)
             run.log_metrics({"behaviour/stability_mean": 0.5})
     output = compare(settings, ids, flow=False, progress=SILENT)
-    assert "add --flow" in output
+    assert "add --flow" in output and "did not finish" not in output
     assert "cannot be shown" in compare(settings, ids, flow=True, progress=SILENT)
     with pytest.raises(TrackingError, match="two different runs"):
         compare(settings, [ids[0], ids[0][:9]], flow=False, progress=SILENT)
     with pytest.raises(TrackingError, match="expected the id of a run"):
         compare(settings, [ids[0], "nosuchrun"], flow=False, progress=SILENT)
+    store.client.set_terminated(ids[1], "KILLED")
+    output = compare(settings, ids, flow=False, progress=SILENT)
+    assert output.count("did not finish") == 1 and f"Run {ids[1][:12]} did not finish: it was stopped" in output

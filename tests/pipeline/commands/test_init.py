@@ -59,7 +59,7 @@ def test_customers_and_searches_are_masked(tmp_path: Path) -> None:
     }
     pd.DataFrame(events).to_csv(tmp_path / "log.csv", index=False)
     text = written_by([tmp_path / "log.csv"], tmp_path / "shop.yaml")
-    assert "cu…" in text and "an…" in text
+    assert "ids and search texts are shortened:" in text and "cu…" in text and "an…" in text
     assert "customer-17" not in text and "smith" not in text
 
 

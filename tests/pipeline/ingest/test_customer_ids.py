@@ -135,6 +135,13 @@ def test_an_id_of_blanks_is_missing(read: Read, rule: str, blank: str) -> None:
     assert summary.rejected_by_rule["missing_customer_id"] == summary.rejected_count == 1
 
 
+def test_whole_numbers_written_as_decimals(read: Read) -> None:
+    ids = ["17850.0", " 017.0", "17850", "1.5", "v2.0", "3.00"]
+    assert read(ids, "source.ids.normalise=whole")[1].customer_id.tolist() == ["17850", "017", "17850", *ids[3:]]
+    assert read(ids)[1].customer_id.tolist() == ids
+    assert not [text for text in read(ids[:3], "source.ids.normalise=whole")[0].warnings if "customer ids" in text]
+
+
 def test_dots_and_tags_of_addresses_are_kept(read: Read) -> None:
     ids = ["a.b@gmail.com", "ab@gmail.com", "ab+x@gmail.com"]
     assert read(ids, "source.ids.normalise=email")[1].customer_id.tolist() == ids
@@ -164,6 +171,8 @@ RANDOM = ["".join(LETTERS[(number * 7919**power + power * 31) % 52] for power in
         (["Ann@x.al", "ann@x.al", "bo@x.al"], "3 customer ids become 2 when case and outer blanks are ignored"),
         (["Ann@x.al", "ann@x.al", "bo@x.al"], "set source.ids.normalise: email"),
         (["Ann@x.al", "bo@x.al"], "1 customer ids are email addresses with capital letters"),
+        (["17850.0", "17.0", "x"], "2 customer ids are whole numbers that end in .0"),
+        (["17850.0", "17.0", "x"], "set source.ids.normalise: whole"),
         ([*SERIAL, "17", "823"], "2 customer ids have fewer than the usual 5 digits"),
     ],
 )
@@ -181,6 +190,9 @@ def test_ids_that_have_lost_something(read: Read, ids: list[str], expected: str)
         pytest.param(SERIAL, id="all leading zeros are there"),
         pytest.param([str(number) for number in range(1, 1200, 7)], id="numbers of any length"),
         pytest.param(["012345", *(f"{number}" for number in range(12300, 12400))], id="few with zeros, and longer"),
+        pytest.param(["1.0", "1.1", "2.0", "3.0"], id="numbers of which some have decimals"),
+        pytest.param(["1.0", "2", "3", "4.0"], id="few numbers that end in .0"),
+        pytest.param(["v1.0", "v2.0", "1.2.0", "2.0.0"], id="other texts that end in .0"),
         pytest.param([None, "a", "b"], id="missing"),
     ],
 )

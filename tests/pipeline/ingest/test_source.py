@@ -167,6 +167,7 @@ def test_time_formats_with_a_zone(read: Reader, text: str, time_format: str, exp
             ["source.events.time_format=%d.%m.%Y"],
             "Got '2010-12-01 08:26:00': try time_format: auto",
         ),
+        ("01.12.2010T08:26", [], r"01\.12\.2010 is 1 December 2010 with day_first"),
         ("01.12.2010 08:26", [], r"01\.12\.2010 is 1 December 2010 with day_first, 12 January 2010 with month_first"),
         ("1.12.10 08:26", [], r"Got '1.12.10 08:26': try time_format: a strptime format, such as %d\.%m\.%Y"),
     ],
@@ -192,6 +193,8 @@ def test_a_wrong_number_among_seconds_does_not_suggest_another_unit(read: Reader
         (["03/04/2025 10:05", "13/04/2025"], [], [datetime(2025, 4, 3, 10, 5), datetime(2025, 4, 13)]),
         (["3/4/2025 1:05 PM", "4/13/2025"], [], [datetime(2025, 3, 4, 13, 5), datetime(2025, 4, 13)]),
         (["03.04.2025, 10:05:06"], ["source.events.time_format=day_first"], [datetime(2025, 4, 3, 10, 5, 6)]),
+        (["31.10.2025 23:59:58.125"], [], [datetime(2025, 10, 31, 23, 59, 58, 125_000)]),
+        (["10-31-2025T01:02:03.000004"], [], [datetime(2025, 10, 31, 1, 2, 3, 4)]),
         (["03-04-2025T10:05"], ["source.events.time_format=month_first"], [datetime(2025, 3, 4, 10, 5)]),
     ],
 )

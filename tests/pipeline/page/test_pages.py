@@ -39,7 +39,7 @@ def in_cats(categories: list[str]) -> bool:
 
 def test_the_overview_has_the_figures_of_the_scores(page: Client) -> None:
     text, scores = plain(page.get("/en/").text), page.scores
-    assert f"{N:,} customers" in text and f"{scores.spend.sum():,.0f} spent in the period" in text
+    assert f"{N:,} customers" in text and f"{scores.spend.sum():,.0f} spent in the period, before returns" in text
     carts = scores[scores.journey_events.str.len() > 0]
     assert f"{carts.spend.sum():,.0f} · {len(carts)} customers" in text
     assert "kindred audience remind_of_carts" in text
@@ -152,8 +152,8 @@ def test_an_audience_without_customers_says_so(page: Client) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("spend.min=x", "Spent in the period: enter a number."),
-        ("spend.min=nan", "Spent in the period: enter a number."),
+        ("spend.min=x", "Spent in the period, before returns: enter a number."),
+        ("spend.min=nan", "Spent in the period, before returns: enter a number."),
         ("spend.min=2&spend.max=1", "“at least” is larger than “at most”"),
         ("limit=0", "enter a whole number of at least 1"),
         ("limit=1.5", "enter a whole number of at least 1"),
@@ -177,7 +177,7 @@ def test_a_customer_is_posted_and_never_in_an_address(page: Client, capfd) -> No
     answer = page.post("/en/customer", customer_id=f" {row.customer_id} ")
     text = plain(answer.text)
     assert answer.status == 200 and "Segment by behaviour VIP" in text
-    assert "Strength of membership" in text and f"Spent in the period {row.spend:,.0f}" in text
+    assert "Strength of membership" in text and f"Spent in the period, before returns {row.spend:,.0f}" in text
     assert not re.search(rf'(?:href|action)="[^"]*{row.customer_id}', answer.text)
     asked = page.get(f"/en/customer?{urlencode({'customer_id': row.customer_id})}")
     assert "Segment by behaviour" not in asked.text

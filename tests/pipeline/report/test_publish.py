@@ -87,6 +87,15 @@ def test_the_report_can_be_remade(trained_run: tuple[Params, TrainingResult, Pat
     assert all(names["uk"].replace("&", "&amp;") in page for names in run.segments.names)
 
 
+def test_a_run_that_did_not_finish_is_said(trained_run: tuple[Params, TrainingResult, Path]) -> None:
+    params, run, folder = trained_run
+    client = mlflow_runs.open_store(params).client
+    for status, is_said in (("KILLED", True), ("FINISHED", False)):
+        client.set_terminated(run.run_id, status)
+        text = report(params, run.run_id, language=None, out=folder / "a.html", xlsx=False)
+        assert ("did not finish: it was stopped, it failed" in text) == is_said
+
+
 def test_the_workbook_matches_the_run(trained_run: tuple[Params, TrainingResult, Path], shop: Path) -> None:
     params, run, folder = trained_run
     for name in ("a.xlsx", "b.xlsx"):

@@ -195,13 +195,20 @@ def test_figures_that_look_like_the_average_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "days"),
-    [("en", "365 days before"), ("uk", "365 днів до"), ("ru", "365 дней до"), ("sq", "365 ditë para")],
+    ("language", "days", "expected"),
+    [
+        ("en", 30.2, "or registered). The figures cover 30 days."),
+        ("en", 0.12, "or registered). The figures cover 3 hours."),
+        ("uk", 30.2, "Показники охоплюють 30 днів."),
+        ("ru", 30.2, "Показатели охватывают 30 дней."),
+        ("sq", 30.2, "Shifrat mbulojnë 30 ditë."),
+    ],
 )
-def test_customers_are_known_from_the_whole_window(language: str, days: str) -> None:
+def test_the_figures_cover_what_the_log_has_of_the_window(language: str, days: float, expected: str) -> None:
     report = summary(segment("s01", "VIP"))
-    report["method"]["log_days"] = 363.98  # from the first event of the window to the last
-    assert days in text_of(render(report, language)).replace("\xa0", " ")
+    report["method"]["log_days"] = days
+    text = text_of(render(report, language)).replace("\xa0", " ")
+    assert expected in text and "365" not in text
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from pipeline.commands.train import TrainingResult
 from pipeline.config.params import Params
 from pipeline.stores import mlflow_runs, model_registry
+from pipeline.stores.store_errors import first_line
 
 
 @pytest.fixture
@@ -73,3 +74,17 @@ def test_the_newcomers_view_of_a_training(trained: tuple[Params, TrainingResult]
     assert logged.tags == {"mlflow.modelVersions": '[{"name": "kindred", "version": 1}]'}
     assert not any(str(settings.folder.resolve()) in text for text in run.data.tags.values())
     assert model_registry.load_model(mlflow_runs.open_store(settings), f"runs:/{result.run_id}/model").run_id
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Registered Model with name=shop not found", "Registered Model with name shop not found."),
+        ("Model Version (name=shop, version=3) not found", "Model Version (name shop, version 3) not found."),
+        ("Run with id=4be3 not found", "Run with id 4be3 not found."),
+        ("refused: Model with name=shop at host?password=hush", "refused: *** with name shop at host?password=***."),
+        ("user with name=hush", "user with name=***."),
+    ],
+)
+def test_messages_of_mlflow_name_the_model_and_no_secret(message: str, expected: str) -> None:
+    assert first_line(ValueError(message)) == expected

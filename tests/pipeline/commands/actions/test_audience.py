@@ -23,6 +23,7 @@ from pipeline.commands.actions.audience import AudienceOptions, AudiencesResult,
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.stores.files import files_elsewhere
 from pipeline.stores.writers import write_table
 from tests.conftest import PARAMS
 
@@ -183,6 +184,21 @@ def test_each_suffix_holds_the_same_customers(params, scores, tmp_path: Path, su
             found = [text for (text,) in con.execute("select customer_id from a order by position")]
         assert found == sorted(scores.customer_id[scores.segment == "VIP"])
     assert out.stat().st_size
+
+
+def test_a_list_elsewhere_is_kept_in_mind_and_a_file_that_it_replaced_is_named(params, tmp_path: Path, capsys) -> None:
+    params({"a": {"where": {"segment": "VIP"}}})
+    arguments = ["audience", "a", "--params", str(tmp_path / "params.yaml")]
+    out = tmp_path / "lists" / "vips.csv"
+    for own in ([], ["--out", str(out)], []):
+        assert main([*arguments, *own]) == 0
+        assert "Replaced" not in capsys.readouterr().out
+    assert files_elsewhere(tmp_path / "outputs") == [out]
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert f"Replaced  {out}, which was there before" in capsys.readouterr().out
+    for _ in range(2):  # of a database, only a table is replaced
+        assert main([*arguments, "--out", str(tmp_path / "crm.sqlite")]) == 0
+        assert "Replaced" not in capsys.readouterr().out
 
 
 def test_all_audiences_are_written_and_those_that_cannot_be_are_named(params, tmp_path: Path, capsys) -> None:

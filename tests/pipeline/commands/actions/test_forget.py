@@ -356,6 +356,25 @@ def test_ids_from_a_file(tmp_path: Path) -> None:
         read_ids(tmp_path / "none.txt", key="--file")
 
 
+def test_files_that_nobody_is_removed_from_are_named(tmp_path: Path) -> None:
+    params = small(tmp_path)
+    outputs = write_scores(params, "a", "b").parent
+    lists = [tmp_path / "elsewhere" / "list.csv", outputs / "crm.sqlite"]
+    for path in (*lists, tmp_path / "deleted.csv"):
+        write_table(tmp_path / "list.csv", pd.DataFrame({"customer_id": ["a"]}))
+        path.parent.mkdir(exist_ok=True)
+        (tmp_path / "list.csv").rename(path)
+        files.note_elsewhere(outputs, path)
+        files.note_elsewhere(outputs, path)
+    (tmp_path / "deleted.csv").unlink()
+    named = "; ".join(sorted(map(str, lists)))
+    assert f"Unchanged {named}: they may hold the customers" in forget(params, ["a"], progress=SILENT)
+    assert json.loads((outputs / FOLDER / "receipt-0001.json").read_text())["unreached_files"] == named.split("; ")
+    for path in lists:
+        path.unlink()
+    assert "Unchanged" not in forget(params, ["b"], progress=SILENT)
+
+
 def test_receipts_and_lists_are_private(tmp_path: Path) -> None:
     params = small(tmp_path)
     scores = write_scores(params, "a")
