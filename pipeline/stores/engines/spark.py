@@ -143,8 +143,16 @@ class Spark:
         task = functools.partial(_map_task, work=work, read=read, written=written)
         return self._save_here(self.backend.frame(expression).mapInArrow(task, from_arrow_schema(written)), name)
 
+    def write_parts(self, name: str, folder: Path, schema: pa.Schema, *, order_by: str) -> None:
+        """A file of each task."""
+        rows = self.read_files(self._folders[name]).select(*schema.names).orderBy(order_by)
+        rows.write.mode("append").option("compression", "zstd").parquet(str(folder))
+
     def read_parquet(self, path: Path, name: str) -> ir.Table:
-        """A copy where all workers can read it."""
+        """A copy of the file where all workers can read it; tasks wrote a folder where they can read it as well."""
+        if path.is_dir():
+            self.read_files(path.resolve()).createOrReplaceTempView(name)
+            return self.table(name)
         file = self._new_file(name)  # Spark would skip a name that begins with _ or a dot
         shutil.copy(path, file)
         return self._replace(file.parent, name)
