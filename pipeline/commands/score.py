@@ -244,8 +244,11 @@ def _write(
     else:
         with files.replacing_folder(out, mode=mode) as folder:
             scored.write_parts(engine, folder)
-            if row_count(folder) != summary.customer_count:
-                raise files.OutputError(f"{out}: expected all customers in the written folder. Run the command again.")
+            if (found := row_count(folder)) != summary.customer_count:
+                raise files.OutputError(
+                    f"{out}: expected {summary.customer_count:,} rows in the written folder, found {found:,}. Run the "
+                    "command again; if Spark has workers on other machines, name a folder that all of them share."
+                )
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),
         run_id=trained.model.run_id,

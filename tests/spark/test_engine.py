@@ -179,10 +179,14 @@ def test_a_file_of_any_name_is_read(name: str, spark: Engine, tmp_path: Path) ->
     spark.drop("scores")
 
 
+def as_table(rows: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([rows])
+
+
 def test_a_table_of_this_machine_can_be_dropped(spark: Engine, params: Params) -> None:
     rows = rows_of(spark, 10)
     for _ in range(2):
-        assert spark.here(rows, "rows_here").count().to_pyarrow().as_py() == 10
+        assert spark.map_batches(rows, as_table, "rows_here").count().to_pyarrow().as_py() == 10
         assert len([name for name in folders_of(params) if name.startswith("rows_here-")]) == 1
     spark.drop("rows_here")
     assert not [name for name in folders_of(params) if name.startswith("rows_here-")]

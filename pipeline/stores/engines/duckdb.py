@@ -59,10 +59,6 @@ class DuckDB:
         """Fetched with all threads."""
         return database.batches(self.con, expression)
 
-    def here(self, expression: ir.Table, name: str) -> ir.Table:
-        """They are already here."""
-        return expression
-
     def map_batches(self, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], name: str) -> ir.Table:
         """On all threads; the results stay in memory."""
         return database.map_batches(self.con, expression, work, name)

@@ -61,10 +61,6 @@ class Engine(Protocol):
         """Rows of ``expression`` in batches, at least one, and in any order."""
         ...
 
-    def here(self, expression: ir.Table, name: str) -> ir.Table:
-        """The rows of ``expression`` as a table of ``con``."""
-        ...
-
     def map_batches(self, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], name: str) -> ir.Table:
         """The results of ``work`` for all batches of ``expression``, as table ``name`` of ``con``.
 
