@@ -193,6 +193,15 @@ def test_a_table_of_this_machine_can_be_dropped(spark: Engine, params: Params) -
     assert "rows_here" not in spark.con.list_tables()
 
 
+def test_profiles_that_come_here_leave_less_room_to_the_database_here(spark: Engine) -> None:
+    limits = []
+    for byte_count in (0.0, 2.0**30):
+        spark.leave_room(byte_count)
+        limits.append(spark.con.con.execute("select current_setting('memory_limit')").fetchone()[0])
+    assert len(set(limits)) == 2
+    spark.leave_room(0.0)
+
+
 def test_an_unwritable_scratch_folder_names_the_parameter(spark: Engine, params: Params, tmp_path: Path) -> None:
     from pipeline.stores.engines.spark import connect_spark
 
