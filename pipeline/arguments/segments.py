@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.arguments.common import RUN_HELP, add_command, add_language, add_model, add_out, read_params
+from pipeline.config.types import output_path
 
 if TYPE_CHECKING:
     from pipeline.config.progress import Progress
@@ -43,7 +44,7 @@ def add_score(commands: Any) -> None:
         return score(
             params,
             model_uri=options.model or params.tracking.champion_uri,
-            out=options.out.resolve() if options.out else params.path(params.outputs.scores),
+            out=output_path(options.out) if options.out else params.scores_path,
             progress=progress,
             update=options.update,
             force=options.force,
@@ -51,7 +52,9 @@ def add_score(commands: Any) -> None:
 
     command = add_command(commands, "score", run, summary="assign every customer to a segment")
     add_model(command)
-    add_out(command, "score file (default: the outputs.scores setting)")
+    add_out(
+        command, "score file, or a folder of Parquet files if it has no suffix (default: the outputs.scores setting)"
+    )
     command.add_argument(
         "--update", action="store_true", help="read only the events added since the last --update, to save time"
     )

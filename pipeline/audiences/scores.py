@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.audiences.selection import AudienceError
 from pipeline.scoring.hysteresis import AS_OF
-from pipeline.stores.local.file_names import as_glob
+from pipeline.stores.local.file_names import parquet_glob
 from pipeline.stores.writers import column_names, read_table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read_scores(con: Backend, path: Path, *, name: str = "scores") -> ir.Table:
                 f"{path}: expected scores as `kindred score` writes them; without {', '.join(missing)}. Score again."
             )
         if path.suffix != ".csv":
-            scores = con.read_parquet(as_glob(path), table_name=name)
+            scores = con.read_parquet(parquet_glob(path), table_name=name)
             moments = scores.as_of.type()
             if getattr(moments, "timezone", None) is None or not scores.customer_id.type().is_string():
                 raise AudienceError(

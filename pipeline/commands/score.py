@@ -29,8 +29,9 @@ from pipeline.segmentation import sanity_checks
 from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.databases.tables import Tables, target_tables
 from pipeline.stores.databases.target_table import TargetTable
+from pipeline.stores.engines.engine import Engine
 from pipeline.stores.workspace import Workspace, workspace
-from pipeline.stores.writers import require_known_suffix, write_batches
+from pipeline.stores.writers import require_known_suffix, row_count, write_batches
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -112,7 +113,8 @@ def score(
         The model or the source cannot be used, or the model seems to belong to another shop and ``force`` is not
         set. The old scores are left unchanged.
     """
-    require_known_suffix(out, key="--out")
+    if out.suffix:
+        require_known_suffix(out, key="--out")
     if update and params.engine.kind != "duckdb":
         raise UserError(
             "--update: expected engine.kind: duckdb, as the saved state is on this machine. Leave out --update, which "
@@ -120,7 +122,7 @@ def score(
         )
     files.require_not_read(out, source_files(params))
     # Scores at another place are a look at something else: their changes are no news of the shop.
-    is_usual = out == params.path(params.outputs.scores)
+    is_usual = out == params.scores_path
     target = target_tables(params) if is_usual else None
     if target is not None:
         target.require_usable()
@@ -142,7 +144,7 @@ def score(
         progress("writing")
         changes = keep_score_changes(session.con, scored.scores, out, params) if is_usual else None
         tables = _write_tables(session.con, target, scored, params) if target is not None else None
-        _write(session.con, out, scored, summary, params, trained, measured)
+        _write(session.engine, out, scored, summary, params, trained, measured)
         measured.commit()
     model_option = () if model_uri == params.tracking.champion_uri else ("--model", model_uri)
     return ScoringResult(
@@ -228,7 +230,7 @@ def _another_shop(trained: TrainedModel, signs: Sequence[str], out: Path) -> Use
 
 
 def _write(
-    con: Backend,
+    engine: Engine,
     out: Path,
     scored: ScoredCustomers,
     summary: ScoringSummary,
@@ -236,7 +238,17 @@ def _write(
     trained: TrainedModel,
     measured: MeasurementResult,
 ) -> None:
-    write_batches(out, scored.in_order(con), scored.schema, mode=params.outputs.mode_with_ids)
+    mode = params.outputs.mode_with_ids
+    if out.suffix:
+        write_batches(out, scored.in_order(engine.con), scored.schema, mode=mode)
+    else:
+        with files.replacing_folder(out, mode=mode) as folder:
+            scored.write_parts(engine, folder)
+            if (found := row_count(folder)) != summary.customer_count:
+                raise files.OutputError(
+                    f"{out}: expected {summary.customer_count:,} rows in the written folder, found {found:,}. Run the "
+                    "command again; if Spark has workers on other machines, name a folder that all of them share."
+                )
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),
         run_id=trained.model.run_id,

@@ -49,7 +49,6 @@ from pipeline.segmentation.profile_cards import add_cards
 from pipeline.segmentation.retention import add_retention
 from pipeline.segmentation.training_summary import FacetFindings, TrainingFindings, training_summary
 from pipeline.stores import mlflow_runs, model_registry
-from pipeline.stores.engines.duckdb import DuckDB
 from pipeline.stores.engines.engine import Engine
 from pipeline.stores.run_log import OpenRun, close_stale_runs, run_tags, start_run
 from pipeline.stores.workspace import workspace
@@ -115,9 +114,7 @@ def train(params: Params, *, sweep: bool, progress: Progress) -> TrainingResult:
             ]
             params = with_facets(params, [item.facet for item in clustered_facets])
             progress("naming and describing")
-            findings = _describe(
-                DuckDB(session.con), log, clustered_facets, params, notes=facet_notes, progress=progress
-            )
+            findings = _describe(session.engine, log, clustered_facets, params, notes=facet_notes, progress=progress)
             is_fitted = log.backtest is not None and log.backtest.fitted.is_fitted
             actions = monday_actions(
                 session.con,
@@ -180,7 +177,7 @@ def _read(engine: Engine, params: Params, folder: Path, *, sweep: bool, progress
         raise UserError(reason)
     params = with_minimum(params, has_orders_alone=source.summary.has_orders_alone)
     source, params, unusual = set_apart(engine, source, params, folder)
-    source, engine = training_sample(engine, source, params), DuckDB(engine.con)
+    source = training_sample(engine, source, params)
     params, backtest, note = fitted_params(engine, source, params, progress=progress)
     last_only = not any(needs_choice(facet, sweep=sweep) for facet in facets_of(params))
     past, cutoffs_note = build_cutoffs(engine, source, params, last_only=last_only, progress=progress)

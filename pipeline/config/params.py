@@ -53,7 +53,7 @@ from pipeline.config.sections.segments import (
     SweepParams,
 )
 from pipeline.config.sections.source import ChecksParams, SourceParams, Table
-from pipeline.config.types import Language, NonNegative, Section, Share
+from pipeline.config.types import Language, NonNegative, Section, Share, output_path
 
 COLUMN_WORDS = {"cluster", "is", "next", "segment", "what"}
 """First words of columns of the scores. No facet may have such a name, as it starts the names of its columns."""
@@ -218,6 +218,11 @@ class Params(Section):
     def path(self, value: str) -> Path:
         """``value`` as an absolute path; relative paths start at the folder of params.yaml."""
         return (self.folder / value).resolve()
+
+    @property
+    def scores_path(self) -> Path:
+        """``outputs.scores``, to write to."""
+        return output_path(self.folder / self.outputs.scores)
 
     def digest(self) -> str:
         """SHA-256 of all values except what may be a secret, independent of the order of keys."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -65,6 +66,13 @@ def _is_no_address(value: str) -> str:
 
 LocalPath = Annotated[str, AfterValidator(_is_no_address)]
 """Where results are written. An address would become folders of that name."""
+
+
+def output_path(path: Path) -> Path:
+    """An absolute path to write to. Without a suffix it is a link to a folder of files, and is not followed."""
+    return path.resolve() if path.suffix else path.parent.resolve() / path.name
+
+
 DatabaseVariable = Annotated[str, AfterValidator(_names_a_variable)]
 """The address of a database: only the name of the environment variable that holds it."""
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.config.params import Params
 from pipeline.scoring import state
 from pipeline.stores import files, writers
+from pipeline.stores.local.file_names import parquet_files
 
 RAW = "raw"
 """Column of rejected rows that holds the row as text."""
@@ -108,7 +109,7 @@ def find_rows(params: Params, customers: Forgotten) -> list[HeldRows]:
 def customer_files(params: Params) -> list[Path]:
     """Tables and workbooks below the outputs folder, the scores, and their rejected rows."""
     scores = params.path(params.outputs.scores)
-    next_to = [scores, scores.with_name(f"{scores.stem}-rejected.parquet")]
+    next_to = [*parquet_files(scores), params.scores_path.with_name(f"{scores.stem}-rejected.parquet")]
     return sorted({path for path in (*_below_outputs(params, SUFFIXES), *next_to) if path.is_file()})
 
 
@@ -139,7 +140,7 @@ def place_of(path: Path, params: Params) -> str:
         return REJECTED
     if parts[0] == state.FOLDER:
         return f"{STATE}: {path.name.partition('-')[0]}"
-    if path == params.path(params.outputs.scores):
+    if path in parquet_files(params.path(params.outputs.scores)):
         return "scores"
     return parts[0] if len(parts) > 1 else path.stem
 
@@ -169,7 +170,7 @@ def row_count(path: Path) -> int:
     """Number of rows of a table."""
     if path.suffix == ".csv":
         return sum(1 for _ in _csv_rows(path, Forgotten(frozenset()))) - 1
-    return int(pq.read_metadata(path).num_rows)
+    return writers.row_count(path)
 
 
 def write_without(path: Path, customers: Forgotten, target: Path) -> None:

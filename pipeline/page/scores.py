@@ -19,7 +19,7 @@ from pipeline.audiences.selection import CATEGORY, LEVEL_END, Condition, categor
 from pipeline.config.errors import UserError
 from pipeline.config.sections.audiences import AudienceParams
 from pipeline.stores.database import materialise
-from pipeline.stores.local.file_names import as_glob
+from pipeline.stores.local.file_names import as_glob, parquet_glob
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -36,7 +36,7 @@ UNUSED_COLUMNS = ("model_uri", "cluster_id", "interest_cluster_id")
 
 
 class Scores:
-    """The scores of a file, read again when the file is replaced. One query runs at a time.
+    """The scores of a file or folder, read again when it is replaced. One query runs at a time.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Scores:
     Parameters
     ----------
     path : Path
-        Parquet.
+        Parquet, a file or a folder.
     separator : str
         Between the levels of a category path.
     min_group : int
@@ -77,18 +77,18 @@ class Scores:
             yield self
 
     def _refresh(self) -> None:
-        if self.path.suffix != ".parquet":
+        if self.path.suffix not in ("", ".parquet"):
             raise UserError(
                 f"outputs.scores {self.path.name}: expected Parquet scores. Set outputs.scores to a .parquet."
             )
-        if not self.path.is_file():
+        if not self.path.exists():
             if self._version is not None:
                 return
             raise UserError(f"{self.path}: expected scores, but there is no such file. Run `kindred score` first.")
         status = self.path.stat()
         if self._version == (version := (status.st_mtime_ns, status.st_size)):
             return
-        read = self.con.read_parquet(as_glob(self.path))
+        read = self.con.read_parquet(parquet_glob(self.path))
         columns = [column for column in read.columns if column not in UNUSED_COLUMNS]
         self.counted = tuple(column for column in COUNTED_COLUMNS if column in columns)
         self.money = tuple(column for column in MONEY_COLUMNS if column in columns)

@@ -107,10 +107,6 @@ def sample_of(source: Source, count: int | None) -> Source:
 
 
 def training_sample(engine: Engine, source: Source, params: Params) -> Source:
-    """The source limited to about ``sample_customers`` customers, in tables of this machine."""
+    """The source limited to about ``sample_customers`` customers, whose events are a table, as they are read often."""
     sample = sample_of(source, params.sample_customers)
-    events, products, customers = (
-        table if table is None else engine.here(table, f"training_{name}")
-        for name, table in (("events", sample.events), ("products", sample.products), ("customers", sample.customers))
-    )
-    return replace(sample, events=events, products=products, customers=customers)
+    return sample if sample is source else replace(sample, events=engine.materialise(sample.events, "training_events"))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.scorer import facet_column
 from pipeline.stores.engines.engine import Engine
+from pipeline.stores.local.file_names import parquet_files
 
 PREVIOUS_COLUMNS = ("segment_id", "cluster_id", "is_stable", "evidence")
 """Columns of a facet that are read from the previous scores."""
@@ -33,13 +34,16 @@ def previous_scores(
 ) -> ir.Table | None:
     """The scores at ``path``, or None unless they are Parquet, from the same model, and no newer than ``as_of``.
 
+    ``path`` is a file or a folder.
+
     Returns
     -------
     Table or None
         customer_id, each once, as_of, and `columns_to_keep`.
     """
     columns = ["customer_id", "as_of", *columns_to_keep(prefixes)]
-    if path.suffix != ".parquet" or not _is_usable(path, columns, model_uri=model_uri, as_of=as_of):
+    parts = parquet_files(path)
+    if path.suffix == ".csv" or not all(_is_usable(part, columns, model_uri=model_uri, as_of=as_of) for part in parts):
         return None
     scores = engine.read_parquet(path, "previous_scores").select(columns)
     is_unique = scores.customer_id.nunique() == scores.count()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.types as ir
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 Bools = NDArray[np.bool_]
+SCORED = "scored"
 FROM_PROFILE = (
     "lifecycle_stage",
     "temperature",
@@ -165,6 +167,10 @@ class ScoredCustomers:
         for batch in batches(con, self.scores.order_by("customer_id")):
             yield batch.cast(self.schema)
 
+    def write_parts(self, engine: Engine, folder: Path) -> None:
+        """Write the scores to a folder: sorted by customer_id, those of one file before those of the next."""
+        engine.write_parts(SCORED, folder, self.schema, order_by="customer_id")
+
 
 def score_customers(
     engine: Engine, measures: CustomerMeasures, scorer: BatchScorer, previous: ir.Table | None
@@ -181,7 +187,7 @@ def score_customers(
         joined = measures.table.left_join(named, "customer_id").drop("customer_id_right")
         measures = replace(measures, table=joined)
     profiles = profile_expression(engine, measures, scorer.params, scorer.profile_columns())
-    table = engine.map_batches(profiles, scorer, "scored")
+    table = engine.map_batches(profiles, scorer, SCORED)
     nobody = pa.RecordBatch.from_pylist([], profiles.schema().to_pyarrow())
     schema = scorer(nobody).schema
     return ScoredCustomers(table, pa.schema([field for field in schema if field.name not in COUNTED_COLUMNS]))

@@ -1,7 +1,8 @@
 """Writes all results, each completely or not at all.
 
 Every file is written under a temporary name in the same folder, synced, and renamed over the old one. After a crash, a
-reader finds the complete old file or the complete new one.
+reader finds the complete old file or the complete new one. A folder of files is written under a name of its own, and a
+link to it replaces the link to the old folder.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +34,8 @@ SMALL, FAST = "compression zstd", "compression lz4_raw, parquet_version v2"
 """DuckDB's options for writing Parquet."""
 TEMPORARY = ".part-"
 ELSEWHERE = "files_elsewhere.json"
+VERSION_BYTES = 8
+"""Random bytes, in hexadecimal, in the name of a folder that a link leads to."""
 
 
 class OutputError(UserError):
@@ -50,12 +54,81 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
     require_writable_path(path)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
-        temporary.touch(mode=mode or 0o644)
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with _translated(path, temporary):
+            temporary.touch(mode=mode or 0o644)
+            yield temporary
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path, *, mode: int) -> Iterator[Path]:
+    """An empty folder to write Parquet files to; if all goes well, ``path`` becomes a link to it.
+
+    The files get names with their digests, so a reader never mixes those of two folders.
+
+    Parameters
+    ----------
+    mode : int
+        Permissions of the files; who may read them may enter the folder.
+
+    Raises
+    ------
+    OutputError
+        ``path`` is something else, the disk is full, or the folder of ``path`` is not writable.
+    """
+    if path.exists() and not path.is_symlink():
+        raise OutputError(
+            f"{path}: expected a folder of scores that Kindred wrote, or none; this is something else. Name another."
+        )
+    require_writable_path(path.parent / "file")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    version = path.with_name(f"{path.name}-{secrets.token_hex(VERSION_BYTES)}")
+    try:
+        with _translated(path, temporary):
+            temporary.mkdir(mode=0o700)
+            yield temporary
+            _finish_parts(temporary, mode)
+            temporary.rename(version)
+            temporary.symlink_to(version.name)
+            temporary.replace(path)
+            _sync(path.parent)
+    finally:
+        used, is_version = path.resolve(), re.compile(f"{re.escape(path.name)}-[0-9a-f]{{{2 * VERSION_BYTES}}}")
+        for other in [temporary, *(found for found in path.parent.iterdir() if is_version.fullmatch(found.name))]:
+            if other != used:
+                delete(other)
+
+
+def _finish_parts(folder: Path, mode: int) -> None:
+    """Sync the Parquet files of a folder and give them their names; delete what else a writer left."""
+    parts = sorted(folder.glob("*.parquet"))
+    for other in {*folder.iterdir()} - {*parts}:
+        delete(other)
+    for number, part in enumerate(parts):
+        part.chmod(mode)
+        _sync(part)
+        part.rename(part.with_name(f"part-{number:05}-{file_digest(part)[:12]}.parquet"))
+    folder.chmod(mode | (mode & 0o444) >> 2)
+    _sync(folder)
+
+
+def delete(path: Path) -> None:
+    """Delete a file, a link or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _translated(path: Path, temporary: Path) -> Iterator[None]:
+    """Say what to do if ``temporary``, which will be ``path``, cannot be written."""
+    try:
+        yield
     except Exception as error:
         if is_disk_full(error):
             raise OutputError(
@@ -65,8 +138,6 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
         if isinstance(error, PermissionError):
             raise OutputError(f"{path}: expected a writable folder. Check its permissions.") from None
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def require_not_read(path: Path, read: Iterable[Path]) -> None:
@@ -98,13 +169,14 @@ def require_writable_path(path: Path) -> None:
 
 
 def _space(temporary: Path) -> str:
-    written = temporary.stat().st_size if temporary.exists() else 0
+    written = sum(file.stat().st_size for file in [temporary, *temporary.glob("*")] if file.is_file())
     free = shutil.disk_usage(temporary.parent).free
     return f"{temporary.parent} had {(written + free) / 2**20:,.1f} MiB free, which is too little"
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -131,7 +203,7 @@ def lock(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise OutputError(f"{folder}: expected a writable folder. {error.strerror}.") from None
         for leftover in folder.glob(f"{TEMPORARY}*"):
-            leftover.unlink(missing_ok=True)
+            delete(leftover)
         yield
 
 
@@ -184,7 +256,10 @@ def copy_query(con: Backend, query: str, path: Path, *, mode: int | None = None,
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file; of a folder, over the names of its Parquet files and their digests."""
+    if path.is_dir():
+        parts = "".join(f"{file_digest(part)}  {part.name}\n" for part in sorted(path.glob("*.parquet")))
+        return hashlib.sha256(parts.encode()).hexdigest()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

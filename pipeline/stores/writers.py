@@ -20,6 +20,7 @@ import xlsxwriter
 
 from pipeline.stores.databases.sql import quoted
 from pipeline.stores.files import OutputError, replacing, require_writable_path
+from pipeline.stores.local.file_names import parquet_files
 
 ROW_GROUP_ROWS = 2**20
 """Rows of a row group of Parquet: Arrow's own number."""
@@ -165,6 +166,11 @@ def read_table(path: Path, types: Types) -> pa.Table:
     return table.select([*types]).cast(pa.schema([*types.items()]))
 
 
+def row_count(path: Path) -> int:
+    """Number of rows of a Parquet file, or of those of a folder."""
+    return sum(int(pq.read_metadata(part).num_rows) for part in parquet_files(path))
+
+
 def _format_of(path: Path) -> TableFormat:
     # A table that another tool wrote may have any name; it is most likely Parquet.
     return FORMATS.get(path.suffix, FORMATS[".parquet"])
@@ -174,11 +180,11 @@ def _write_parquet(parts: Iterable[pa.Table], schema: pa.Schema, path: Path) -> 
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         for part in parts:
             file.write_table(part)
-    return int(pq.read_metadata(path).num_rows)
+    return row_count(path)
 
 
 def _parquet_names(path: Path) -> list[str]:
-    return list(pq.read_schema(path).names)
+    return list(pq.ParquetDataset(path).schema.names)
 
 
 def _read_parquet(path: Path, types: Types) -> pa.Table:

@@ -179,14 +179,27 @@ def test_a_file_of_any_name_is_read(name: str, spark: Engine, tmp_path: Path) ->
     spark.drop("scores")
 
 
+def as_table(rows: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([rows])
+
+
 def test_a_table_of_this_machine_can_be_dropped(spark: Engine, params: Params) -> None:
     rows = rows_of(spark, 10)
     for _ in range(2):
-        assert spark.here(rows, "rows_here").count().to_pyarrow().as_py() == 10
+        assert spark.map_batches(rows, as_table, "rows_here").count().to_pyarrow().as_py() == 10
         assert len([name for name in folders_of(params) if name.startswith("rows_here-")]) == 1
     spark.drop("rows_here")
     assert not [name for name in folders_of(params) if name.startswith("rows_here-")]
     assert "rows_here" not in spark.con.list_tables()
+
+
+def test_profiles_that_come_here_leave_less_room_to_the_database_here(spark: Engine) -> None:
+    limits = []
+    for byte_count in (0.0, 2.0**30):
+        spark.leave_room(byte_count)
+        limits.append(spark.con.con.execute("select current_setting('memory_limit')").fetchone()[0])
+    assert len(set(limits)) == 2
+    spark.leave_room(0.0)
 
 
 def test_an_unwritable_scratch_folder_names_the_parameter(spark: Engine, params: Params, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from pipeline.scoring import state
 from pipeline.stores import files, mlflow_runs
 from pipeline.stores.databases.tables import target_tables
 from pipeline.stores.forgotten import new_list, read_list, write_list
+from pipeline.stores.local.file_names import parquet_files
 from pipeline.stores.model_rows import ModelRows, models_with_rows
 from pipeline.stores.workspace import Workspace, workspace
 
@@ -89,8 +90,8 @@ def forget(
 
 def _delete_leftovers(folder: Path) -> None:
     """Delete what killed commands left: it may hold anybody."""
-    for leftover in folder.rglob(f"{files.TEMPORARY}*"):
-        leftover.unlink(missing_ok=True)
+    for leftover in [*folder.rglob(f"{files.TEMPORARY}*")]:
+        files.delete(leftover)
     delete_leftovers(folder / state.FOLDER)
 
 
@@ -118,7 +119,9 @@ def _remove(session: Workspace, customers: Forgotten, held: Sequence[HeldRows], 
         forget_in_state(session, customers)
     # Also files that a first attempt replaced before it was interrupted.
     changed = {session.folder / name for name in receipt.content[FILES]} | set(tables)
-    _update_manifests({path for path in changed if path.is_file() and path.parent.name != state.FOLDER})
+    changed = {path for path in changed if path.is_file() and path.parent.name != state.FOLDER}
+    scores = session.params.scores_path
+    _update_manifests({scores if path in parquet_files(scores.resolve()) else path for path in changed})
 
 
 def _update_manifests(changed: Iterable[Path]) -> None:

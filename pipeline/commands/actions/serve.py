@@ -46,7 +46,7 @@ def page_server(params: Params, *, port: int) -> Iterator[tuple[uvicorn.Server, 
         access = Access(int(listener.getsockname()[1]))
         scores = Scores(
             con,
-            params.path(params.outputs.scores),
+            params.scores_path,
             separator=params.source.category_separator,
             min_group=params.naming.min_group,
         )

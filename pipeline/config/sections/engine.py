@@ -9,6 +9,9 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.config.types import LocalPath, Section
 
+OF_ONE_MACHINE = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+"""Folders that each machine has for itself."""
+
 
 class SparkParams(Section):
     """Apache Spark, where one machine is not enough."""
@@ -19,10 +22,11 @@ class SparkParams(Section):
 
     @model_validator(mode="after")
     def _check_scratch(self) -> Self:
-        if self.scratch is None and not self.master.startswith("local"):
+        is_shared = self.scratch is not None and not any(map(Path(self.scratch).is_relative_to, OF_ONE_MACHINE))
+        if not is_shared and not self.master.startswith("local"):
             raise ValueError(
                 "expected in engine.spark.scratch a folder that this machine and all workers share, as "
-                "engine.spark.master is not local. Got null."
+                f"engine.spark.master is not local. Got {self.scratch or 'null'}."
             )
         return self
 

@@ -27,7 +27,7 @@ class OutputsParams(Section):
     """Locations of results."""
 
     folder: LocalPath
-    scores: Annotated[LocalPath, Field(pattern=r"\.(parquet|csv)$")]
+    scores: Annotated[LocalPath, Field(pattern=r"(\.(parquet|csv)|^[^.]+|/[^./]+/?)$")]
     # Not part of a model: it says what is done with its scores.
     tables: Annotated[TablesParams | None, Field(exclude=True)] = None
     # Not part of the digest: it changes no result.

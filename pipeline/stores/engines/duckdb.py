@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from pipeline.stores import database
 from pipeline.stores.database import TEMPORARY
-from pipeline.stores.local.file_names import as_glob
+from pipeline.stores.local.file_names import parquet_glob
+from pipeline.stores.writers import write_batches
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -58,17 +59,18 @@ class DuckDB:
         """Fetched with all threads."""
         return database.batches(self.con, expression)
 
-    def here(self, expression: ir.Table, name: str) -> ir.Table:
-        """They are already here."""
-        return expression
-
     def map_batches(self, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], name: str) -> ir.Table:
         """On all threads; the results stay in memory."""
         return database.map_batches(self.con, expression, work, name)
 
+    def write_parts(self, name: str, folder: Path, schema: pa.Schema, *, order_by: str) -> None:
+        """One file, as nothing writes another at the same time."""
+        rows = self.batches(self.con.table(name).select(schema.names).order_by(order_by))
+        write_batches(folder / "part.parquet", (batch.cast(schema) for batch in rows), schema)
+
     def read_parquet(self, path: Path, name: str) -> ir.Table:
-        """A view of the file."""
-        table: ir.Table = self.con.read_parquet(as_glob(path), table_name=name)
+        """A view of the files."""
+        table: ir.Table = self.con.read_parquet(parquet_glob(path), table_name=name)
         return table
 
     def leave_room(self, byte_count: float) -> None:

@@ -61,10 +61,6 @@ class Engine(Protocol):
         """Rows of ``expression`` in batches, at least one, and in any order."""
         ...
 
-    def here(self, expression: ir.Table, name: str) -> ir.Table:
-        """The rows of ``expression`` as a table of ``con``."""
-        ...
-
     def map_batches(self, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], name: str) -> ir.Table:
         """The results of ``work`` for all batches of ``expression``, as table ``name`` of ``con``.
 
@@ -72,8 +68,12 @@ class Engine(Protocol):
         """
         ...
 
+    def write_parts(self, name: str, folder: Path, schema: pa.Schema, *, order_by: str) -> None:
+        """Write columns of a table of `map_batches` as Parquet files; in order, those of one file before the next's."""
+        ...
+
     def read_parquet(self, path: Path, name: str) -> ir.Table:
-        """A Parquet file of this machine as table ``name``."""
+        """A Parquet file of this machine, or a folder of them that `write_parts` wrote, as table ``name``."""
         ...
 
     def leave_room(self, byte_count: float) -> None:

@@ -26,9 +26,10 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from threadpoolctl import threadpool_limits
 
 from pipeline.config.sections.engine import EngineParams
+from pipeline.stores import database
 from pipeline.stores.database import BATCH_ROWS, TEMPORARY, EngineError, table_folder
 from pipeline.stores.engines.spark_dialect import SparkBackend
-from pipeline.stores.local.file_names import as_glob
+from pipeline.stores.local.file_names import parquet_glob
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -132,25 +133,34 @@ class Spark:
                 yield batch.cast(schema)
             file.unlink()
 
-    def here(self, expression: ir.Table, name: str) -> ir.Table:
-        """Parquet files that ``con`` reads."""
-        return self._save_here(self.backend.frame(expression), name)
-
     def map_batches(self, expression: ir.Table, work: Callable[[pa.RecordBatch], pa.Table], name: str) -> ir.Table:
         """By all workers; ``con`` reads what they write."""
         read = expression.schema().to_pyarrow()
         written = work(pa.RecordBatch.from_pylist([], read)).schema
         task = functools.partial(_map_task, work=work, read=read, written=written)
-        return self._save_here(self.backend.frame(expression).mapInArrow(task, from_arrow_schema(written)), name)
+        frame = self.backend.frame(expression).mapInArrow(task, from_arrow_schema(written))
+        folder = self._write(frame, name)
+        table: ir.Table = self.con.read_parquet(parquet_glob(folder), table_name=name)
+        self._keep(folder, name)
+        return table
+
+    def write_parts(self, name: str, folder: Path, schema: pa.Schema, *, order_by: str) -> None:
+        """A file of each task."""
+        rows = self.read_files(self._folders[name]).select(*schema.names).orderBy(order_by)
+        rows.write.mode("append").option("compression", "zstd").parquet(str(folder))
 
     def read_parquet(self, path: Path, name: str) -> ir.Table:
-        """A copy where all workers can read it."""
+        """A copy of the file where all workers can read it; tasks wrote a folder where they can read it as well."""
+        if path.is_dir():
+            self.read_files(path.resolve()).createOrReplaceTempView(name)
+            return self.table(name)
         file = self._new_file(name)  # Spark would skip a name that begins with _ or a dot
         shutil.copy(path, file)
         return self._replace(file.parent, name)
 
     def leave_room(self, byte_count: float) -> None:
-        """Spark's memory is not that of this process."""
+        """Lower the memory limit of the database of this machine; Spark's memory is not that of this process."""
+        database.leave_room(self.con, byte_count)
 
     def read_files(self, *paths: Path) -> DataFrame:
         """The rows of Parquet files, or of folders of them, by their names: Spark takes every name for a pattern."""
@@ -158,12 +168,6 @@ class Spark:
 
     def _save(self, frame: DataFrame, name: str) -> ir.Table:
         return self._replace(self._write(frame, name), name)
-
-    def _save_here(self, frame: DataFrame, name: str) -> ir.Table:
-        folder = self._write(frame, name)
-        table: ir.Table = self.con.read_parquet(f"{as_glob(folder)}/*.parquet", table_name=name)
-        self._keep(folder, name)
-        return table
 
     def _replace(self, folder: Path, name: str) -> ir.Table:
         self.read_files(folder).createOrReplaceTempView(name)

@@ -24,3 +24,13 @@ def matching_files(place: Path) -> list[Path]:
 def as_glob(path: Path) -> str:
     """The path as a glob that matches only this file: DuckDB takes every name for a glob."""
     return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """The file itself, or the Parquet files of a folder, sorted."""
+    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+
+
+def parquet_glob(path: Path) -> str:
+    """A glob for `parquet_files`."""
+    return f"{as_glob(path)}/*.parquet" if path.is_dir() else as_glob(path)

@@ -424,6 +424,14 @@ def test_a_cluster_of_other_machines_needs_a_shared_folder() -> None:
     assert shared.engine.scratch_folder == Path("/shared")
 
 
+@pytest.mark.parametrize("folder", ["/tmp/kindred", "/dev/shm"])
+def test_a_cluster_of_other_machines_cannot_use_a_folder_of_one_machine(folder: str) -> None:
+    scratch = f"engine.spark.scratch={folder}"
+    with pytest.raises(ParamsError, match=rf"expected in engine\.spark\.scratch a folder .* Got {folder}"):
+        load_params(PARAMS, ["engine.spark.master=spark://host:7077", scratch])
+    assert load_params(PARAMS, ["engine.spark.master=local[2]", scratch]).engine.scratch_folder == Path(folder)
+
+
 def test_files_with_ids_are_their_owners_unless_a_group_may_read_them() -> None:
     private, shared = load_params(PARAMS), load_params(PARAMS, ["outputs.group_readable=true"])
     assert (private.outputs.mode_with_ids, shared.outputs.mode_with_ids) == (0o600, 0o640)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,8 @@ import ibis
 import pytest
 
 from pipeline.ingest.source import Source
-from pipeline.profiles.cutoffs import sample_of
+from pipeline.profiles.cutoffs import sample_of, training_sample
+from pipeline.stores.engines.duckdb import DuckDB
 
 IDS = [f"c{number}" for number in range(20_000)]
 
@@ -44,3 +46,16 @@ def test_a_smaller_sample_is_part_of_a_larger_one(source: Source) -> None:
 @pytest.mark.parametrize("count", [None, 20_000, 30_000])
 def test_all_customers_are_no_sample(source: Source, count: int | None) -> None:
     assert sample_of(source, count) is source
+
+
+def test_a_training_reads_the_events_of_its_sample_from_a_table_of_their_own(source: Source) -> None:
+    engine = DuckDB(ibis.duckdb.connect())
+    source = replace(source, events=engine.upload(source.events.to_pyarrow(), "events"))
+    sample = training_sample(engine, source, params(3_000))
+    assert sample.events.get_name().endswith("training_events")
+    assert ids(sample.events) == ids(sample_of(source, 3_000).events)
+    assert training_sample(engine, source, params(None)) is source
+
+
+def params(count: int | None) -> Any:
+    return SimpleNamespace(sample_customers=count)

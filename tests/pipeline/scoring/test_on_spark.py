@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,9 +23,11 @@ from pipeline.commands.train import TrainingResult, train
 from pipeline.config.errors import UserError
 from pipeline.config.params import Params
 from pipeline.config.progress import SILENT
+from pipeline.simulate import simulate
 from pipeline.stores.mlflow_runs import open_store, read_run
+from tests.benchmarks.compare_scores import compare
 from tests.conftest import PARAMS
-from tests.pipeline.conftest import settings_in
+from tests.pipeline.conftest import params_in, settings_in
 
 SPARK = (
     "engine.kind=spark",
@@ -35,14 +39,17 @@ MOMENTS = (("searches", 0.0), ("scoring", 1.0), ("writing", 0.0))
 """Steps of a scoring, and seconds after each begins, at which it is killed."""
 
 
-def on_spark(folder: Path, shop: Path, command: str, *settings: str) -> subprocess.Popen[str]:
+def on_spark(folder: Path, shop: Path, command: str, *settings: str, force: bool = False) -> subprocess.Popen[str]:
     """A command in a process of its own, as the session of Spark ends with it."""
     if not shutil.which("java") and "JAVA_HOME" not in os.environ:
         pytest.skip("Java 17 or later is not installed, such as by: apt-get install default-jre-headless")
     pytest.importorskip("pyspark", reason="pyspark of the extra `spark` is not installed")
     options = [word for text in (*settings_in(folder, shop), *SPARK, *settings) for word in ("--set", text)]
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "pipeline.cli", command, "--params", str(PARAMS), *options],
+        [
+            *(sys.executable, "-W", "ignore", "-m", "pipeline.cli", command),
+            *("--params", str(PARAMS), *options, *(["--force"] if force else [])),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -103,17 +110,61 @@ def test_scores_and_changes_are_the_same_bytes(
 def test_a_killed_scoring_leaves_the_old_scores_or_the_new_ones(
     params: Callable[..., Params], champion: TrainingResult, shop: Path, tmp_path: Path
 ) -> None:
-    out = params().path(params().outputs.scores)
+    """Of scores in a folder of Parquet files."""
+    out = tmp_path / "outputs" / "scores"
     score(params(*EARLIER), model_uri=champion.model_uri, out=out, progress=SILENT)
-    old = out.read_bytes()
-    score(params(*LATER), model_uri=champion.model_uri, out=tmp_path / "new.parquet", progress=SILENT)
+    old = pq.read_table(out)
+    score(params(LATER[0]), model_uri=champion.model_uri, out=tmp_path / "new.parquet", progress=SILENT)
+    new, settings = pq.read_table(tmp_path / "new.parquet"), (LATER[0], f"outputs.scores={out}")
     for step, seconds in MOMENTS:
-        kill_at(on_spark(tmp_path, shop, "score", LATER[0]), step, seconds)
-        assert out.read_bytes() in (old, (tmp_path / "new.parquet").read_bytes()), (step, seconds)
-    finish(on_spark(tmp_path, shop, "score", LATER[0]))
-    assert out.read_bytes() == (tmp_path / "new.parquet").read_bytes()
-    left = [path.name for path in (tmp_path / "outputs").iterdir() if path.name.startswith((".kindred-", ".part-"))]
-    assert left == []
+        kill_at(on_spark(tmp_path, shop, "score", *settings), step, seconds)
+        found = pq.read_table(out)
+        assert found.equals(old) or compare(found, new).row_count == 0, (step, seconds)
+    finish(on_spark(tmp_path, shop, "score", *settings))
+    assert compare(pq.read_table(out), new).row_count == 0
+    left = [path.name for path in out.parent.iterdir() if path.name.startswith((".kindred-", ".part-"))]
+    assert left == [] and len([*out.parent.glob("scores-????????????????")]) == 1
+
+
+@pytest.fixture
+def skewed_shop(tmp_path: Path) -> Path:
+    """A shop of 300 customers, a program with 20,000 events, and a product that nine tenths of all events are about."""
+    simulate(tmp_path / "shop", customers=300, days=395, seed=7)
+    files = sorted((tmp_path / "shop" / "events").glob("*.parquet"))
+    first = pq.read_table(files[0])
+    names = [name for name in first["customer_id"].unique().to_pylist() if name][:100]
+    start, product = datetime(2025, 3, 1, tzinfo=UTC), first["product_id"].drop_null()[0].as_py()
+    rows = [
+        {"customer_id": name, "occurred_at": start + timedelta(minutes=11 * step), "event_type": "view"}
+        | {"product_id": product, "session_id": f"{name}-{step // 40}"}
+        for name, count in (("a program", 20_000), *((name, 450) for name in names))
+        for step in range(count)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, first.schema), files[0].with_name("views.parquet"))
+    return tmp_path / "shop"
+
+
+@pytest.mark.spark
+def test_a_program_and_a_hot_category_in_a_folder_of_scores(
+    params: Callable[..., Params], champion: TrainingResult, skewed_shop: Path, tmp_path: Path
+) -> None:
+    """Tasks write what DuckDB writes, and read the folder that these scores replace."""
+    params()  # the store
+    places = {name: f"outputs.scores={tmp_path / name}" for name in ("one", "again")}
+    for as_of, place in ((EARLIER, "one"), (EARLIER, "again"), (LATER, "one")):
+        settings = params_in(tmp_path, skewed_shop, *as_of, places[place])
+        score(settings, model_uri=champion.model_uri, out=settings.scores_path, progress=SILENT, force=True)
+    text = finish(on_spark(tmp_path, skewed_shop, "score", *LATER, places["again"], force=True))
+    one, again = (pq.read_table(tmp_path / name) for name in places)
+    assert one.num_rows > 250 and compare(one, again).row_count == 0
+    assert again["customer_id"].to_pylist() == one["customer_id"].to_pylist() and "kept their previous segment" in text
+    types, expected = ([plain(field.type) for field in table.schema] for table in (again, one))
+    assert types == expected
+
+
+def plain(type_: pa.DataType) -> str:
+    """A type in words, whatever the width of its offsets."""
+    return "list" if pa.types.is_list(type_) else str(type_).removeprefix("large_")
 
 
 @pytest.mark.spark
@@ -125,6 +176,15 @@ def test_training_on_a_sample_gives_the_same_model(params: Callable[..., Params]
     finish(on_spark(tmp_path, shop, "train", *sample, "tracking.model_name=again"))
     again = json.loads((tmp_path / "outputs" / "segments.json").read_text(encoding="utf-8"))
     assert summary_of_run(params(), again[0]["run_id"]) == expected
+    models = [model_files(folder) for folder in (tmp_path / "artifacts" / "models").iterdir()]
+    assert len(models) == 2 and models[0] == models[1] and "segmentation/behaviour/arrays.npz" in models[0]
+
+
+def model_files(folder: Path) -> dict[str, bytes]:
+    """What a model scores with: all that training learned. Its params name the model."""
+    learned = folder / "artifacts" / "artifacts"
+    files = (path for path in learned.rglob("*") if path.is_file() and path.name != "params.json")
+    return {str(path.relative_to(learned)): path.read_bytes() for path in files}
 
 
 def summary_of_run(settings: Params, run_id: str) -> dict[str, Any]:
