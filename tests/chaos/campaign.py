@@ -33,7 +33,7 @@ from tests.chaos.tries import (
 
 STOPPED = "kindred: stopped. No partial files were left in the outputs folder.\n"
 NEW_RUN = ("train", "backtest")
-"""Commands that make a run, and so close those that were killed."""
+"""Commands that make a run, and first close those that were killed; `compare` makes one, but closes none."""
 NOT_REPEATED = ("compare", "explain", "check", "init", "simulate")
 """Commands whose results do not lie in the outputs folder."""
 CUSTOMERS = 600
