@@ -169,9 +169,10 @@ def rounded_mean(mean: float, count: float, min_group: int, *, largest: float = 
 
 
 def rounded_events(counts: ArrayLike, customer_count: int, min_group: int) -> Floats:
-    """Numbers of events or rows of ``customer_count`` customers as they may be published."""
+    """Numbers of events or rows of ``customer_count`` customers as they may be published: of 1 or more, not 0."""
     numbers = np.asarray(counts, dtype=np.float64)
-    return rounded_sums(numbers, sizes=numbers, largest=min_group, contributors=customer_count, min_group=min_group)
+    customers = np.where(numbers > 0, customer_count, 0)
+    return rounded_sums(numbers, sizes=numbers, largest=min_group, contributors=customers, min_group=min_group)
 
 
 def shares_of_whole(parts: ArrayLike, whole: float) -> Floats:

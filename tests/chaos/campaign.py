@@ -34,7 +34,7 @@ from tests.chaos.tries import (
 
 STOPPED = f"{cli.STOPPED}\n"
 NEW_RUN = ("train", "backtest")
-"""Commands that make a run, and so close those that were killed."""
+"""Commands that make a run, and first close those that were killed; `compare` makes one, but closes none."""
 NOT_REPEATED = ("compare", "explain", "check", "init", "simulate")
 """Commands whose results do not lie in the outputs folder."""
 CUSTOMERS = 600

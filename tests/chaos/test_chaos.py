@@ -1,4 +1,4 @@
-"""A slice of `make chaos`: a few commands are killed and terminated at some steps, and locked out."""
+"""A slice of `make chaos`: some kills, a lock, and hostile inputs; and whether the checks see what is wrong."""
 
 from __future__ import annotations
 

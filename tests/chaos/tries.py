@@ -203,7 +203,7 @@ def workshop(
 
 
 def commands(made: Workshop) -> list[Command]:
-    """Every command that writes or reads, with arguments that exist in the shop."""
+    """Every command but `serve`, which ends only when it is stopped, with arguments that exist in the shop."""
     outputs = made.root / "scored" / "outputs"
     challenger = json.loads((outputs / "challenger" / "manifest.json").read_text())["run_id"]
     champion = json.loads((outputs / "manifest.json").read_text())["run_id"]

@@ -82,6 +82,8 @@ def test_the_note_on_events_in_no_list_is_rounded() -> None:
     )
     assert unlisted_note(reading).startswith("1,234 of 6,912 events have types in no list")
     assert unlisted_note(reading, MIN_GROUP).startswith("1,240 of 6,900 events have types in no list")
+    none: Any = SimpleNamespace(**{**vars(reading), "unlisted_count": 0, "other_event_types": {}})
+    assert unlisted_note(none, MIN_GROUP) == ""
     assert "a (20)" in unlisted_note(reading, MIN_GROUP) and "a (3)" in unlisted_note(reading)
 
 
@@ -112,6 +114,7 @@ def test_events_of_a_short_time_are_no_difference_of_counts(trained: tuple[Param
     by_kind = [reading[name] for name in ("event_types", "rejected_by_rule", "noted_by_rule", "left_out")]
     numbers = [*rows.values(), *(count for counts in by_kind for count in counts.values())]
     assert sum(map(bool, numbers)) > 8 and not [number for number in numbers if number % MIN_GROUP]
+    assert 0 in reading["rejected_by_rule"].values() and any(reading["rejected_by_rule"].values())
     assert rows["read"] == rows["accepted"] + rows["rejected"] + sum(reading["left_out"].values())
     assert not reading["warnings"] and reading["physical_line_count"] is None
     manifest = json.loads((params.path(params.outputs.folder) / "manifest.json").read_text())
