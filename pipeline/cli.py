@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.ERROR)
     if not options.debug:
         warnings.filterwarnings("ignore")
-    out = getattr(options, "out", None)
-    was_there = out is not None and out.is_file()
+    out: Path | None = getattr(options, "out", None)
+    replaced = out if out is not None and out.is_file() else None
     try:
         with (
             terminated_as_interrupted(),
@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = Outcome(outcome, 0)
         if outcome.text:
             terminal.show(outcome.text)
-        if was_there:
-            _show_replaced(out)
+        if replaced is not None:
+            _show_replaced(replaced)
         return outcome.exit_code
     except UserError as error:
         print(f"kindred: {terminal.printable(str(error))}", file=sys.stderr)

@@ -88,7 +88,7 @@ def _read(store: RunStore, run_id: str, *, is_champion: bool) -> ComparedRun:
         segments=summary.segments if summary else [],
         line=frozenset(line | {run_id}),
         is_champion=is_champion,
-        is_finished=record.is_finished,
+        is_finished=mlflow_runs.origin(store, run_id).is_finished,
         language=summary.language if summary else "",
         digest=summary.reading.digest if summary else "",
     )

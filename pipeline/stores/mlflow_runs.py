@@ -63,7 +63,6 @@ class RunRecord(NamedTuple):
     params: dict[str, str]
     metrics: dict[str, float]
     summary: dict[str, Any]
-    is_finished: bool
 
 
 @dataclass(frozen=True)
@@ -321,9 +320,11 @@ def read_run(store: RunStore, run_id: str) -> RunRecord:
     """
     found = find_run(store, run_id)
     settings, summary = (_read_dict(found, name) for name in ("params.json", "summary.json"))
-    params = flat_settings(settings) if settings else dict(found.data.params)
-    metrics = {current_name(name): value for name, value in found.data.metrics.items()}
-    return RunRecord(params, metrics, summary, is_finished=found.info.status == "FINISHED")
+    return RunRecord(
+        params=flat_settings(settings) if settings else dict(found.data.params),
+        metrics={current_name(name): value for name, value in found.data.metrics.items()},
+        summary=summary,
+    )
 
 
 def _read_dict(run: Run, name: str) -> dict[str, Any]:

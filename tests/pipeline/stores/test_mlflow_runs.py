@@ -110,7 +110,7 @@ def test_a_run_ends_as_its_work_did(store: mlflow_runs.RunStore) -> None:
     assert statuses == ["FINISHED", "FAILED", "KILLED"]
     assert runs[bad.run_id].data.tags["mlflow.parentRunId"] == good.run_id
     record = read_run(store, good.run_id)
-    assert record == ({"seed": "1"}, {"behaviour/stability_mean": 0.5}, {"segments": []}, True)
+    assert record == ({"seed": "1"}, {"behaviour/stability_mean": 0.5}, {"segments": []})
 
 
 def test_a_query_that_a_signal_ended_does_not_count_as_failed(store: mlflow_runs.RunStore) -> None:
