@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 from sklearn.cluster import KMeans
 
 from features.events import ObservationWindow
@@ -25,6 +26,7 @@ from pipeline.ingest.source import read_source
 from pipeline.profiles.build import build_profiles
 from pipeline.segmentation import sanity_checks
 from pipeline.segmentation.cluster import cluster, segment_ids
+from pipeline.segmentation.predictive_validity import NO_QUALITY_METRICS
 from pipeline.stores import mlflow_runs
 from pipeline.stores.database import connect
 from pipeline.stores.engines.duckdb import DuckDB
@@ -61,8 +63,35 @@ def params_of(log: str, folder: Path, *overrides: str) -> Params:
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path, mlflow_store: Path) -> None:
+def store(tmp_path: Path, mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Figure, "savefig", lambda _, path, **__: Path(path).touch())  # `trained` draws its figures
     copy_store(mlflow_store, tmp_path)
+
+
+@pytest.fixture
+def found(
+    log: str, build_once: BuildOnce, mlflow_store: Path, store: None, tmp_path: Path
+) -> tuple[Params, TrainingResult]:
+    """The training of a log: of a long one 30 days later, with eight segments, so that they can predict these days.
+
+    Few candidates and small samples for the rest.
+    """
+    few = ("facets.interest.try_n_segments=[4, 8]", "sweep.sample_customers=1500", "sweep.resamples=4")
+    counts = "[8]" if log in LONG_LOGS else "[4, 10, 16]"
+    overrides = (*few, f"facets.behaviour.try_n_segments={counts}")
+
+    def params_in(folder: Path) -> Params:
+        params, days = params_of(log, folder, *overrides), 30 if log in LONG_LOGS else 0
+        later = {"as_of": params.as_of + timedelta(days=days), "history_days": params.history_days + days}
+        return params.model_copy(update=later)
+
+    def make(folder: Path) -> TrainingResult:
+        copy_store(mlflow_store, folder)
+        return train(params_in(folder), sweep=False, progress=SILENT)
+
+    folder, trained = build_once(log, make)
+    copy_store(folder, tmp_path)
+    return params_in(tmp_path), trained
 
 
 @pytest.fixture
@@ -96,13 +125,8 @@ def test_sanity_checks_pass(log: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("log", LOGS)
-def test_trains_and_scores(log: str, tmp_path: Path) -> None:
-    # Few candidates and small samples; the choice and its predictive validity are tested below.
-    few = ("facets.behaviour.try_n_segments=[4, 10, 16]", "facets.interest.try_n_segments=[4, 8]")
-    small = ("sweep.sample_customers=1500", "sweep.resamples=4", "quality.ceiling_customers=300")
-    validity = f"quality.validity={str(log not in LONG_LOGS).lower()}"
-    params = params_of(log, tmp_path, *few, *small, validity)
-    trained = train(params, sweep=False, progress=SILENT)
+def test_trains_and_scores(log: str, found: tuple[Params, TrainingResult], tmp_path: Path) -> None:
+    params, trained = found
     facets = ["behaviour"] if log == "online_retail" else ["behaviour", "interest"]  # online_retail has no categories
     assert list(trained.segments.facet.unique()) == facets
     assert any(note.startswith("No segments by interest") for note in trained.notes) == (log == "online_retail")
@@ -162,7 +186,8 @@ def test_segments_predict_the_next_thirty_days_better_than_raw_counts(
             "select customer_id, path, n from (select k.customer_name as customer_id, o.column as path, count(*) as n "
             "from observed_events o join known_customers k using (customer_id) where o.column is not null group by all)"
         ).df()
-    fits = [[cluster(profiles, params, facet, seed=seed) for facet in (behaviour, interest)] for seed in SEEDS]
+    fast = {"quality": {**params.quality.model_dump(), **NO_QUALITY_METRICS}}
+    fits = [[cluster(profiles, params, facet, seed=seed, **fast) for facet in (behaviour, interest)] for seed in SEEDS]
     inside = fits[0][0].is_clustered
     profile = profiles.table[inside]
     groups = [
@@ -185,11 +210,9 @@ def test_segments_predict_the_next_thirty_days_better_than_raw_counts(
 
 
 @pytest.mark.parametrize("log", LONG_LOGS)
-def test_eight_segments_retain_most_of_the_achievable_signal(log: str, tmp_path: Path) -> None:
+def test_eight_segments_retain_most_of_the_achievable_signal(log: str, found: tuple[Params, TrainingResult]) -> None:
     """The balance of blocks is chosen on earlier cutoffs; the figures are of the last one, for both facets together."""
-    params = params_of(log, tmp_path, "facets.behaviour.try_n_segments=[8]", *INTEREST_RULE)
-    later = {"as_of": params.as_of + timedelta(days=30), "history_days": params.history_days + 30}
-    result = train(params.model_copy(update=later), sweep=False, progress=SILENT)
+    params, result = found
     metrics = mlflow_runs.read_run(mlflow_runs.open_store(params), result.run_id).metrics
     figures = [name for name in FIGURES if f"validity/{name}" in metrics]
     methods = ("rfm_", "log_rfm_", "log_rfm_activity_shares_", "counts_", "ceiling_")
@@ -207,13 +230,12 @@ def test_eight_segments_retain_most_of_the_achievable_signal(log: str, tmp_path:
 def test_segments_survive_another_seed_and_a_month(journey: tuple[Params, TrainingResult]) -> None:
     params, _ = journey
     params = params.model_copy(update={"quality": params.quality.model_copy(update={"validity": False})})
-    later = {"as_of": params.as_of + timedelta(days=29)}
-    for change in ({"seed": 1}, later):
-        found = train(params.model_copy(update=change), sweep=False, progress=SILENT)
-        rows = [row for row in found.lineage if row["run_id"] == found.run_id]
-        print(f"\n{change}", {row["segment_id"]: (row["verdict"], row["jaccard"]) for row in rows})
-        for facet in ("behaviour", "interest"):
-            assert [row["verdict"] for row in rows if row["facet"] == facet] == ["survived"] * 8
+    both = {"seed": 1, "as_of": params.as_of + timedelta(days=29)}
+    found = train(params.model_copy(update=both), sweep=False, progress=SILENT)
+    rows = [row for row in found.lineage if row["run_id"] == found.run_id]
+    print("\n", {row["segment_id"]: (row["verdict"], row["jaccard"]) for row in rows})
+    for facet in ("behaviour", "interest"):
+        assert [row["verdict"] for row in rows if row["facet"] == facet] == ["survived"] * 8
 
 
 def test_an_update_gives_the_same_scores_as_a_full_run(journey: tuple[Params, TrainingResult], tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_history_writes_complete_files_without_customer_ids(trained: Any, tmp_pa
     settings, model = trained[0], trained[1].model_uri
     out = tmp_path / "history.parquet"
     late = at(settings, settings.as_of + timedelta(days=90))
-    since = late.as_of - timedelta(days=280)
+    since = late.as_of - timedelta(days=190)
     output = history(late, every="quarter", since=since, model_uri=model, out=out, progress=SILENT)
     assert "after the last event" in output
     ids = set(pq.read_table(out, columns=["customer_id"])["customer_id"].to_pylist())

@@ -110,20 +110,17 @@ def test_train_refuses_a_short_log_in_one_message_with_exit_code_2(
     assert not (tmp_path / "outputs" / "report.html").exists()
 
 
-def test_the_model_of_a_short_log_is_not_made_champion_by_itself(params: Callable[..., Params], tmp_path: Path) -> None:
-    short = params("facets.behaviour.algorithm=rule", "minimum.usual_history_days=1000")
-    result = train(short, sweep=False, progress=SILENT)
-    assert result.alias == "challenger"
-    assert "There is no champion yet." in result.as_text() and "kindred promote" in result.as_text()
-    with pytest.raises(UserError, match=r"no champion.*kindred promote"):
-        score(short, model_uri="models:/kindred@champion", out=tmp_path / "scores.parquet", progress=SILENT)
-
-
 def test_a_short_log_can_be_grouped_by_rule_as_the_message_suggests(
     params: Callable[..., Params], tmp_path: Path
 ) -> None:
-    by_rule = params("facets.behaviour.algorithm=rule", "minimum.customers=100000")
+    """Its model is not made champion by itself."""
+    minimum = ("minimum.customers=100000", "minimum.usual_history_days=1000")
+    by_rule = params("facets.behaviour.algorithm=rule", *minimum)
     trained = train(by_rule, sweep=False, progress=SILENT)
+    assert trained.alias == "challenger"
+    assert "There is no champion yet." in trained.as_text() and "kindred promote" in trained.as_text()
+    with pytest.raises(UserError, match=r"no champion.*kindred promote"):
+        score(by_rule, model_uri="models:/kindred@champion", out=tmp_path / "scores.parquet", progress=SILENT)
     assert trained.segments.is_standing.all()
     assert trained.segments.customer_share.sum() == pytest.approx(1.0, abs=0.05)
     scored = score(by_rule, model_uri=trained.model_uri, out=tmp_path / "scores.parquet", progress=SILENT)
