@@ -55,7 +55,7 @@ def check(params: Params, *, progress: Progress) -> str:
         warnings = [unlisted, *warnings] if unlisted else warnings
         counts = reading_text(source.summary, params.local_timezone, totals_lines(totals, params.currency))
         few, refusal = _for_training(source, params)
-        refused = [f"Warning: `kindred train` would refuse this log. {refusal}"] if refusal else []
+        refused = [f"Warning: `kindred train` would refuse this log: {refusal}"] if refusal else []
         return "\n".join([counts, *few, *paragraphs("Warnings", warnings), *refused])
 
 

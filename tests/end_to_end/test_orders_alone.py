@@ -106,7 +106,8 @@ def test_the_share_not_clustered_is_shown_with_its_remedy(tmp_path: Path, mlflow
         f"{few} of 300 customers ({few / 300:.0%}) are not clustered by behaviour, as they have fewer than 2 orders; "
         "they are grouped by lifecycle stage. To cluster more of them, lower clustering.min_orders."
     )
-    assert note in check(params, progress=SILENT)
+    window = f" in the {params.history_days:g} days before as_of (history_days)"
+    assert note.replace("2 orders", f"2 orders{window}") in check(params, progress=SILENT)
     result = train(params, sweep=False, progress=SILENT)
     assert note in result.as_text()
     assert abs(result.segments[result.segments.is_standing.astype(bool)].customer_count.sum() - few) <= 20  # rounded

@@ -36,4 +36,4 @@ def test_customers_are_counted_as_in_training(trained: tuple[Params, TrainingRes
 def test_what_training_would_refuse_is_a_warning(params: Callable[..., Params], more: str) -> None:
     with pytest.raises(UserError) as refused:
         train(params(more), sweep=False, progress=SILENT)
-    assert f"Warning: `kindred train` would refuse this log. {refused.value}" in check(params(more), progress=SILENT)
+    assert f"Warning: `kindred train` would refuse this log: {refused.value}" in check(params(more), progress=SILENT)
