@@ -115,6 +115,8 @@ def score(
     """
     if out.suffix:
         require_known_suffix(out, key="--out")
+    else:
+        files.require_replaceable_folder(out)
     if update and params.engine.kind != "duckdb":
         raise UserError(
             "--update: expected engine.kind: duckdb, as the saved state is on this machine. Leave out --update, which "

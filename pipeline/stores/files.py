@@ -80,13 +80,11 @@ def replacing_folder(path: Path, *, mode: int) -> Iterator[Path]:
     OutputError
         ``path`` is something else, the disk is full, or the folder of ``path`` is not writable.
     """
-    if path.exists() and not path.is_symlink():
-        raise OutputError(
-            f"{path}: expected a folder of scores that Kindred wrote, or none; this is something else. Name another."
-        )
-    require_writable_path(path.parent / "file")
+    require_replaceable_folder(path)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     version = path.with_name(f"{path.name}-{secrets.token_hex(VERSION_BYTES)}")
+    require_writable_path(version)
+    delete(temporary)
     try:
         with _translated(path, temporary):
             temporary.mkdir(mode=0o700)
@@ -101,6 +99,20 @@ def replacing_folder(path: Path, *, mode: int) -> Iterator[Path]:
         for other in [temporary, *(found for found in path.parent.iterdir() if is_version.fullmatch(found.name))]:
             if other != used:
                 delete(other)
+
+
+def require_replaceable_folder(path: Path) -> None:
+    """Refuse a path that `replacing_folder` cannot replace.
+
+    Raises
+    ------
+    OutputError
+        It is a file, or a folder that is no link.
+    """
+    if path.exists() and not path.is_symlink():
+        raise OutputError(
+            f"{path}: expected a folder of scores that Kindred wrote, or none; this is something else. Name another."
+        )
 
 
 def _finish_parts(folder: Path, mode: int) -> None:

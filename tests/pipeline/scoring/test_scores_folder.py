@@ -142,11 +142,14 @@ def test_a_killed_command_leaves_the_old_folder_or_the_new_one(is_first: bool, t
     assert found == sorted(found) and step > 10 and found.count(True) > (1 if not is_first else 0)
 
 
-def test_another_folder_of_that_name_is_refused(tmp_path: Path) -> None:
+def test_another_folder_of_that_name_is_refused(params: Given, tmp_path: Path) -> None:
+    """Before any work."""
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / "mine.parquet").touch()
     with pytest.raises(OutputError, match=r"something else\. Name another"):
         write_rows(tmp_path / "scores", 1)
+    with pytest.raises(OutputError, match=r"something else\. Name another"):
+        score_to(in_folder(params, tmp_path / "scores"), "models:/none/1")
     assert (tmp_path / "scores" / "mine.parquet").exists()
 
 
