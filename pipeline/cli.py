@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"kindred: {terminal.printable(str(error))}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        exec("")  # if one was interrupted, as an import of dataclasses, `python -m` would exit with 130, not with 1
+        # Python exits with 130 if the last exec was interrupted, such as that of an imported dataclass.
+        exec("")
         print(STOPPED, file=sys.stderr)
         return EXIT_FAILURE
     except Exception as error:
