@@ -27,6 +27,8 @@ APOSTROPHES = "'`\u2019\u02bc\u00b4"
 """Part of a word in Ukrainian, typed as any of these characters."""
 MAX_QUERY_LENGTH = 200
 """Characters of a query that are read; the limit keeps a pasted page cheap."""
+MAX_SEARCHES_PER_VISIT = 1_000
+"""Later searches of a visit are a program's and left out, since each is compared with all actions of the visit."""
 
 
 def normalised_query(query: ir.StringValue) -> ir.StringValue:
@@ -135,5 +137,9 @@ def _searches(events: ir.Table) -> ir.Table:
     searches = events.filter(events.event_type == str(EventType.SEARCH), events.session_key.notnull())
     searches = searches.filter(searches.query.notnull())
     searches = searches.select("customer_id", "session_key", "query", searched_at="occurred_at").distinct()
-    in_order = ibis.window(group_by=["customer_id", "session_key"], order_by=["searched_at", "query"])
-    return searches.mutate(next_search_at=searches.searched_at.lead().over(in_order))
+    visit = ["customer_id", "session_key"]
+    in_order = ibis.window(group_by=visit, order_by=["searched_at", "query"])
+    searches = searches.mutate(
+        next_search_at=searches.searched_at.lead().over(in_order), number=ibis.row_number().over(in_order)
+    )
+    return searches.filter(searches.number < MAX_SEARCHES_PER_VISIT).drop("number")

@@ -125,6 +125,13 @@ def test_improbable_categories_are_left_out(con: Any, events_table: Any) -> None
     assert probabilities(con, events, min_probability=0.11) == {("lamp", 2): pytest.approx(0.9, abs=1e-8)}
 
 
+def test_only_the_first_searches_of_a_visit_count(con: Any, events_table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("features.searches.MAX_SEARCHES_PER_VISIT", 2)
+    log = [at(1, "search", query="lamp"), at(3, "search", query="cat"), at(5, "search", query="sofa")]
+    log += [at(2, "view", column=0), at(4, "view", column=1), at(6, "view", column=2)]
+    assert set(probabilities(con, events_table(log, column="int64"))) == {("lamp", 0), ("cat", 1)}
+
+
 def test_purchases_and_immediate_actions_weigh_more(con: Any, events_table: Any) -> None:
     log = [
         at(1, "search", query="lamp"),
