@@ -141,7 +141,7 @@ def test_the_section_of_the_report() -> None:
     assert section is not None
     assert section.head == ["Who buys at all (AUROC)"]
     assert section.rows == [
-        ("Segments", ["0.750 (0.700–0.800)"]),
+        ("Segments", ["0.75 (0.7–0.8)"]),
         ("K-means on raw category counts", ["–"]),
         ("Share of the achievable signal", ["50%"]),
     ]
@@ -149,6 +149,6 @@ def test_the_section_of_the_report() -> None:
     both["rows"] = {"segments": {"buys_auc": figure}, "behaviour": {"buys_auc": figure}, "interest": {}, "counts": {}}
     section = predictions(ReportedValidity.model_validate(both), wording("en"))
     assert section is not None and len(section.rows) == 5
-    assert [cells for _, cells in section.rows][:3] == [["0.750 (0.700–0.800)"], ["0.750 (0.700–0.800)"], ["–"]]
+    assert [cells for _, cells in section.rows][:3] == [["0.75 (0.7–0.8)"], ["0.75 (0.7–0.8)"], ["–"]]
     assert len({name for name, _ in section.rows}) == 5
     assert predictions(None, wording("uk")) is None
