@@ -73,7 +73,7 @@ def connect(params: EngineParams, *, folder: Path) -> Iterator[Backend]:
         advice = "Name another in engine.temp_directory."
         work = stack.enter_context(table_folder(place, what="intermediate tables", advice=advice))
         try:
-            ibis.options.sql.fuse_selects = False  # engines do it faster: for Ibis it is a tenth of a small training
+            ibis.options.sql.fuse_selects = False  # merging takes a tenth of a small training
             con = ibis.duckdb.connect(work / "work.duckdb", temp_directory=str(work / "spill"))
             stack.callback(con.disconnect)
             # Closing first finishes a query that a signal ended at its start, unless it is interrupted again.

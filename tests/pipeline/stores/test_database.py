@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import ibis
 import pandas as pd
 import pytest
 
@@ -39,6 +40,14 @@ def test_settings_and_nothing_left(tmp_path: Path) -> None:
         assert Path(scalar(con, "select current_setting('temp_directory')")).is_absolute()
         assert list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def test_selects_are_left_as_they_are(tmp_path: Path) -> None:
+    with connect(LARGE, folder=tmp_path) as con:
+        table = materialise(con, ibis.memtable({"a": [1, 2, 3]}), "numbers").mutate(b=ibis._.a * 2)
+        wanted = table.filter(table.b > 2).mutate(c=table.b + 1)
+        assert con.compile(wanted).count("SELECT") == 3
+        assert sorted(wanted.to_pyarrow()["c"].to_pylist()) == [5, 7]
 
 
 @pytest.mark.parametrize(("byte_count", "left"), [(3e8, "524.4 MiB"), (9e8, "190.7 MiB"), (0.0, "810.5 MiB")])
