@@ -114,10 +114,10 @@ def customer_files(params: Params) -> list[Path]:
 
 
 def unreached_files(params: Params) -> list[Path]:
-    """Written files with customer ids that nobody is removed from: databases, and files outside the outputs folder."""
+    """Written files and folders with customer ids that nobody is removed from: databases, and all outside the outputs."""
     elsewhere = files.files_elsewhere(params.path(params.outputs.folder))
     named = {*elsewhere, *_below_outputs(params, writers.DATABASES)} - {*customer_files(params)}
-    return sorted(path for path in named if path.is_file())
+    return sorted(path for path in named if path.exists())
 
 
 def _below_outputs(params: Params, suffixes: Collection[str]) -> list[Path]:
