@@ -117,7 +117,7 @@ def test_sanity_checks_pass(log: str, tmp_path: Path) -> None:
         events = ObservationWindow(params.as_of, params.history_days).of(source.events)
         assert sanity_checks.check_timezone(params, source) == sanity_checks.check_row_totals(events) == []
         warnings = sanity_checks.check_units(events, source.products)
-        assert ["'FUEL', 'MISCELLANEOUS' hold 98.8%" in warning for warning in warnings] == [True] * (
+        assert ["'FUEL', 'MISCELLANEOUS' hold 99%" in warning for warning in warnings] == [True] * (
             log == "complete_journey"
         )
         wrong_timezone = params.model_copy(update={"cards": params.cards.model_copy(update={"timezone": "Asia/Tokyo"})})
