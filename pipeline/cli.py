@@ -38,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.ERROR)
     if not options.debug:
         warnings.filterwarnings("ignore")
-    out: Path | None = getattr(options, "out", None)
-    replaced = out if out is not None and out.is_file() else None
     try:
+        replaced = _replaced_file(getattr(options, "out", None))
         with (
             terminated_as_interrupted(),
             own_temporary_files(),
@@ -73,6 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_FAILURE
+
+
+def _replaced_file(out: Path | None) -> Path | None:
+    """The file that --out will replace."""
+    from pipeline.config.errors import UserError
+
+    try:
+        return out if out is not None and out.is_file() else None
+    except OSError as error:
+        raise UserError(f"--out: expected a place where a file can be. {error.strerror}. Name another.") from None
 
 
 def _show_replaced(path: Path) -> None:

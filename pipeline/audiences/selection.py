@@ -153,5 +153,6 @@ def names_category(text: ir.StringValue, category: str, separator: str) -> ir.Bo
     separator : str
         Between the levels of the log's paths: a path may be given as the log or as the scores have it.
     """
-    levels = (level.strip().lower() for level in category.replace(separator, SEPARATOR).split(SEPARATOR))
-    return text.contains(f"{LEVEL_END}{LEVEL_END.join(levels)}{LEVEL_END}")
+    levels = (level.strip() for level in category.replace(separator, SEPARATOR).split(SEPARATOR))
+    # The database lowers both, as Python lowers some letters of Greek and Turkish differently.
+    return text.contains(ibis.literal(f"{LEVEL_END}{LEVEL_END.join(levels)}{LEVEL_END}").lower())

@@ -63,7 +63,7 @@ def _for_training(source: Source, params: Params) -> tuple[list[str], str]:
     """Notes on customers with too little to be clustered, and why a training would refuse the log, or nothing."""
     facets, customers = facets_of(params), _customers(source, params)
     amounts = {
-        facet.name: (customers.order_count >= facet.settings.min_orders)
+        f"facet_{facet.name}": (customers.order_count >= facet.settings.min_orders)
         if facet.settings.min_orders
         else (customers.event_count >= facet.settings.min_events)
         for facet in facets
@@ -75,12 +75,12 @@ def _for_training(source: Source, params: Params) -> tuple[list[str], str]:
     counts = {name: int(value or 0) for name, value in row.items()}
     window = "" if source.summaries is not None else f" in the {params.history_days:g} days before as_of (history_days)"
     notes = [
-        not_clustered_note(facet, counts[facet.name], counts["all"], window=window)
+        not_clustered_note(facet, counts[f"facet_{facet.name}"], counts["all"], window=window)
         for facet in facets
         if not facet.settings.min_evidence  # evidence is known only with interests
     ]
     refusal = no_recent_events(source, params) or too_little(
-        source, params, customer_count=counts[facets[0].name], order_count=counts["orders"]
+        source, params, customer_count=counts[f"facet_{facets[0].name}"], order_count=counts["orders"]
     )
     return [note for note in notes if note], refusal
 

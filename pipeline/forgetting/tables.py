@@ -114,7 +114,7 @@ def customer_files(params: Params) -> list[Path]:
 
 
 def unreached_files(params: Params) -> list[Path]:
-    """Files and folders with customer ids that nobody is removed from: databases, and all outside the outputs folder."""
+    """What holds customer ids but nobody is removed from: databases, and all outside the outputs folder."""
     elsewhere = files.files_elsewhere(params.path(params.outputs.folder))
     named = {*elsewhere, *_below_outputs(params, writers.DATABASES)} - {*customer_files(params)}
     return sorted(path for path in named if path.exists())

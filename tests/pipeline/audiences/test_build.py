@@ -150,6 +150,13 @@ def test_a_path_may_have_the_separator_of_the_log_or_of_the_scores(con, scores, 
     assert given.tolist() == plain.tolist() and bool(len(plain)) == (same != "Cats > Pets")
 
 
+@pytest.mark.parametrize("category", ["ΚΑΛΤΣΕΣ", "İç Giyim", "ЇЖА"])
+def test_a_category_is_found_as_it_is_written_in_any_alphabet(con, category) -> None:
+    scores = ibis.memtable({"customer_id": ["a", "b"], "top_categories": [[f"Shop > {category}"], ["Shop"]]})
+    held = con.to_pandas(scores.filter(meets(scores, "category", [category], separator=" > ")).customer_id)
+    assert held.tolist() == ["a"]
+
+
 def test_order_limit_and_ties(con, scores, frame) -> None:
     audience = built(con, scores, where={}, order_by="-spend", limit=10)
     expected = frame.sort_values(["spend", "customer_id"], ascending=[False, True]).head(10)

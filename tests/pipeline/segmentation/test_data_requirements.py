@@ -87,7 +87,9 @@ def test_customers_who_are_not_clustered_are_counted_with_the_remedy() -> None:
 
 def test_a_note_says_how_far_shares_of_revenue_are_rounded() -> None:
     one_large, alike = pd.Series([100.0] * 400 + [30_000.0]), pd.Series([100.0] * 400)
-    assert data_requirements.rounding_note(one_large, 10).endswith("shares of it are rounded to steps of about 100%.")
+    assert data_requirements.rounding_note(one_large, 10).endswith(
+        "shares of revenue are rounded to steps of about 100%."
+    )
     assert data_requirements.rounding_note(pd.Series([100.0] * 40), 10).endswith("rounded to steps of about 20%.")
     assert data_requirements.rounding_note(alike, 10) == data_requirements.rounding_note(one_large, 1) == ""
     assert data_requirements.rounding_note(pd.Series([0.0, -5.0]), 10) == ""

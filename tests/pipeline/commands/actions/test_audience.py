@@ -201,6 +201,13 @@ def test_a_list_elsewhere_is_kept_in_mind_and_a_file_that_it_replaced_is_named(p
         assert "Replaced" not in capsys.readouterr().out
 
 
+def test_a_name_that_is_too_long_is_refused(params, tmp_path: Path, capsys) -> None:
+    params({"a": {"where": {"segment": "VIP"}}})
+    out = tmp_path / f"{'x' * 300}.csv"
+    assert main(["audience", "a", "--params", str(tmp_path / "params.yaml"), "--out", str(out)]) == 2
+    assert "File name too long" in capsys.readouterr().err
+
+
 def test_all_audiences_are_written_and_those_that_cannot_be_are_named(params, tmp_path: Path, capsys) -> None:
     everything = {"a": {"where": {"segment": "VIP"}}, "b": {"where": {"segment": "Old"}}, "c": {"where": {}}}
     made: AudiencesResult = audience(params(everything), AudienceOptions(out=tmp_path / "lists.sqlite"))
