@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.arguments.common import RUN_HELP, add_command, add_language, add_model, add_out, read_params
-from pipeline.config.types import output_path
 
 if TYPE_CHECKING:
     from pipeline.config.progress import Progress
@@ -39,6 +38,7 @@ def add_score(commands: Any) -> None:
 
     def run(options: argparse.Namespace, progress: Progress) -> str:
         from pipeline.commands.score import score
+        from pipeline.config.types import output_path
 
         params = read_params(options)
         return score(
