@@ -143,10 +143,10 @@ def write(
     on_page, in_terminal = _contents(migration_tables, params, names, warnings, page_notes)
     html = out.with_name(f"{out.stem}.html")
     rendered = render_template("moves.html.j2", words=words, **on_page)
-    for name, (path, table) in tables.items():
-        write_table(path, _arrow(table), mode=params.outputs.mode_with_ids if name == "history" else None)
     if history is not None:
         files.note_elsewhere(params.path(params.outputs.folder), out)
+    for name, (path, table) in tables.items():
+        write_table(path, _arrow(table), mode=params.outputs.mode_with_ids if name == "history" else None)
     files.write_text(html, rendered)
     files.write_manifest(
         out.with_name(f"{out.stem}-manifest.json"),

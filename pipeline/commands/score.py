@@ -30,6 +30,7 @@ from pipeline.stores import files, mlflow_runs, model_registry
 from pipeline.stores.databases.tables import Tables, target_tables
 from pipeline.stores.databases.target_table import TargetTable
 from pipeline.stores.engines.engine import Engine
+from pipeline.stores.local.file_names import rejected_file
 from pipeline.stores.workspace import Workspace, workspace
 from pipeline.stores.writers import require_known_suffix, row_count, write_batches
 
@@ -180,7 +181,9 @@ def _measure(
 ) -> MeasurementResult:
     """Measures of all customers: from the saved state and new events with ``update``, otherwise from the whole log."""
     params, as_trained = session.params, trained.params_at(session.params.as_of)
-    rejected_path = out.with_name(f"{out.stem}-rejected.parquet")
+    rejected_path = rejected_file(out)
+    if out != params.scores_path:
+        files.note_elsewhere(session.folder, out, rejected_path)
     if not update:
         return measure_in_full(
             session.engine, params, as_trained, shop=trained.shop, rejected_path=rejected_path, progress=progress
@@ -260,8 +263,6 @@ def _write(
         versions=mlflow_runs.versions(),
         row_counts={"scores": summary.customer_count, "rejected": measured.reading.rejected_count},
     )
-    if out != params.path(params.outputs.scores):
-        files.note_elsewhere(params.path(params.outputs.folder), out)
 
 
 def _write_tables(con: Backend, target: Tables, scored: ScoredCustomers, params: Params) -> str:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.config.params import Params
 from pipeline.scoring import state
 from pipeline.stores import files, writers
-from pipeline.stores.local.file_names import parquet_files
+from pipeline.stores.local.file_names import parquet_files, rejected_file
 
 RAW = "raw"
 """Column of rejected rows that holds the row as text."""
@@ -108,15 +108,19 @@ def find_rows(params: Params, customers: Forgotten) -> list[HeldRows]:
 
 def customer_files(params: Params) -> list[Path]:
     """Tables and workbooks below the outputs folder, the scores, and their rejected rows."""
-    scores = params.path(params.outputs.scores)
-    next_to = [*parquet_files(scores), params.scores_path.with_name(f"{scores.stem}-rejected.parquet")]
+    next_to = [*parquet_files(params.path(params.outputs.scores)), rejected_file(params.scores_path)]
     return sorted({path for path in (*_below_outputs(params, SUFFIXES), *next_to) if path.is_file()})
 
 
 def unreached_files(params: Params) -> list[Path]:
-    """What holds customer ids but nobody is removed from: databases, and all outside the outputs folder."""
-    elsewhere = files.files_elsewhere(params.path(params.outputs.folder))
-    named = {*elsewhere, *_below_outputs(params, writers.DATABASES)} - {*customer_files(params)}
+    """Files and folders with customer ids that nobody is removed from: databases, and all outside the outputs folder.
+
+    The scores are none of them, wherever they are. What killed commands left next to the others is.
+    """
+    noted = files.files_elsewhere(params.path(params.outputs.folder))
+    elsewhere = {found for path in noted for found in (path, *files.leftovers(path))}
+    reached = {*customer_files(params), params.scores_path}
+    named = {*elsewhere, *_below_outputs(params, writers.DATABASES)} - reached
     return sorted(path for path in named if path.exists())
 
 

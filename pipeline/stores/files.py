@@ -2,11 +2,13 @@
 
 Every file is written under a temporary name in the same folder, synced, and renamed over the old one. After a crash, a
 reader finds the complete old file or the complete new one. A folder of files is written under a name of its own, and a
-link to it replaces the link to the old folder.
+link to it replaces the link to the old folder. The old folder is then deleted, as no old copy may outlive a forgetting;
+a reader that has listed its files and not yet opened them finds them missing, and has to read again.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +26,7 @@ from pipeline.config.errors import UserError
 from pipeline.stores.database import is_disk_full
 from pipeline.stores.databases.sql import literal
 from pipeline.stores.local import locks
+from pipeline.stores.local.file_names import parquet_files
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -68,7 +71,8 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[Path]:
 def replacing_folder(path: Path, *, mode: int) -> Iterator[Path]:
     """An empty folder to write Parquet files to; if all goes well, ``path`` becomes a link to it.
 
-    The files get names with their digests, so a reader never mixes those of two folders.
+    The files get names with their digests, so a reader never mixes those of two folders. What killed commands left next
+    to ``path`` is deleted.
 
     Parameters
     ----------
@@ -78,27 +82,63 @@ def replacing_folder(path: Path, *, mode: int) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        ``path`` is something else, the disk is full, or the folder of ``path`` is not writable.
+        ``path`` is something else, the disk is full, or the folder of ``path`` is not writable or cannot have links.
     """
     require_replaceable_folder(path)
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     version = path.with_name(f"{path.name}-{secrets.token_hex(VERSION_BYTES)}")
     require_writable_path(version)
-    delete(temporary)
+    delete_leftovers(path)
     try:
         with _translated(path, temporary):
             temporary.mkdir(mode=0o700)
             yield temporary
             _finish_parts(temporary, mode)
             temporary.rename(version)
-            temporary.symlink_to(version.name)
+            _link(temporary, version.name, path)
             temporary.replace(path)
             _sync(path.parent)
     finally:
-        used, is_version = path.resolve(), re.compile(f"{re.escape(path.name)}-[0-9a-f]{{{2 * VERSION_BYTES}}}")
-        for other in [temporary, *(found for found in path.parent.iterdir() if is_version.fullmatch(found.name))]:
-            if other != used:
-                delete(other)
+        delete_leftovers(path)
+
+
+def _link(link: Path, target: str, path: Path) -> None:
+    """Make a link, which will be ``path``; some file systems have none."""
+    try:
+        link.symlink_to(target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        raise OutputError(
+            f"{path}: expected a file system with symbolic links, as a folder of scores is one. Name a .parquet file "
+            "instead."
+        ) from None
+
+
+def _is_version(name: str, path: Path) -> bool:
+    """Whether a folder of that name next to ``path`` is one that `replacing_folder` wrote."""
+    return re.fullmatch(rf"{re.escape(path.name)}-[0-9a-f]{{{2 * VERSION_BYTES}}}", name) is not None
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What killed commands left next to ``path``: temporary files and folders, and folders that it does not lead to.
+
+    Names are compared, as a folder above may be a link. The files of a command that writes ``path`` at this moment look
+    the same: the lock of the outputs folder keeps it out.
+    """
+    used = os.path.basename(os.readlink(path)) if path.is_symlink() else None
+    is_temporary = re.compile(rf"{re.escape(TEMPORARY)}\d+-{re.escape(path.name)}").fullmatch
+    return sorted(
+        found
+        for found in path.parent.glob("*")
+        if is_temporary(found.name) or (_is_version(found.name, path) and found.name != used)
+    )
+
+
+def delete_leftovers(path: Path) -> None:
+    """Delete the `leftovers` of a path."""
+    for leftover in leftovers(path):
+        delete(leftover)
 
 
 def require_replaceable_folder(path: Path) -> None:
@@ -107,9 +147,9 @@ def require_replaceable_folder(path: Path) -> None:
     Raises
     ------
     OutputError
-        It is a file, or a folder that is no link.
+        It is a file, a folder, or a link to something else than a folder that `replacing_folder` wrote next to it.
     """
-    if path.exists() and not path.is_symlink():
+    if os.path.lexists(path) and not (path.is_symlink() and _is_version(os.readlink(path), path)):
         raise OutputError(
             f"{path}: expected a folder of scores that Kindred wrote, or none; this is something else. Name another."
         )
@@ -117,7 +157,7 @@ def require_replaceable_folder(path: Path) -> None:
 
 def _finish_parts(folder: Path, mode: int) -> None:
     """Sync the Parquet files of a folder and give them their names; delete what else a writer left."""
-    parts = sorted(folder.glob("*.parquet"))
+    parts = parquet_files(folder)
     for other in {*folder.iterdir()} - {*parts}:
         delete(other)
     for number, part in enumerate(parts):
@@ -237,11 +277,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def note_elsewhere(folder: Path, path: Path) -> None:
-    """Keep the name of a file with customer ids that is not in the outputs ``folder``, for `kindred forget` to say."""
+def note_elsewhere(folder: Path, *paths: Path) -> None:
+    """Keep the names of files with customer ids that are not in the outputs ``folder``, for `kindred forget` to say.
+
+    To be called before they are written: a file of a killed command is then known, too.
+    """
     known = files_elsewhere(folder)
-    if not path.resolve().is_relative_to(folder.resolve()) and path not in known:
-        write_json(folder / ELSEWHERE, sorted(map(str, [*known, path])))
+    if new := [each for each in paths if not each.resolve().is_relative_to(folder.resolve()) and each not in known]:
+        write_json(folder / ELSEWHERE, sorted(map(str, [*known, *new])))
 
 
 def files_elsewhere(folder: Path) -> list[Path]:
@@ -270,7 +313,7 @@ def copy_query(con: Backend, query: str, path: Path, *, mode: int | None = None,
 def file_digest(path: Path) -> str:
     """SHA-256 of a file; of a folder, over the names of its Parquet files and their digests."""
     if path.is_dir():
-        parts = "".join(f"{file_digest(part)}  {part.name}\n" for part in sorted(path.glob("*.parquet")))
+        parts = "".join(f"{file_digest(part)}  {part.name}\n" for part in parquet_files(path))
         return hashlib.sha256(parts.encode()).hexdigest()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

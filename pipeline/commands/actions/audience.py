@@ -273,8 +273,8 @@ def _write(
             raise AudienceError(f"audiences.{name}: no customer has an address that {options.tool} can use.")
         table, written = made.table, replace(written, export=made, contacts_notes=_contacts_notes(shop, built))
     store(outputs, built, model_uri=shop.model_uri)
-    export_table(out, table, name=name, mode=files.PRIVATE)
     files.note_elsewhere(outputs, out)
+    export_table(out, table, name=name, mode=files.PRIVATE)
     target = target_tables(params) if options.out is None and options.tool is None else None
     if target is not None:
         listed = TargetTable(f"{AUDIENCE_PREFIX}{name}", pa.Table.from_pandas(table, preserve_index=False))

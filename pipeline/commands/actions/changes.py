@@ -54,8 +54,8 @@ def changes(params: Params, *, since: datetime | None, out: Path, tags: bool) ->
         net = net_changes(pd.concat(frames, ignore_index=True))
         names = _segment_names(session)
         table = tag_changes(net, names) if tags else _with_names(net, names)
-        export_table(out, table, name="tags" if tags else "changes", mode=files.PRIVATE)
         files.note_elsewhere(session.folder, out)
+        export_table(out, table, name="tags" if tags else "changes", mode=files.PRIVATE)
     first, last = frames[0]["previous_as_of"].min(), frames[-1]["as_of"].max()
     moved = counted(net["customer_id"].nunique(), "customer")
     lines = [f"Changes from {first:%Y-%m-%d} to {last:%Y-%m-%d}: {moved}" if len(net) else "Nobody moved."]

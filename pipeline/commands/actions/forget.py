@@ -29,7 +29,7 @@ from pipeline.scoring import state
 from pipeline.stores import files, mlflow_runs
 from pipeline.stores.databases.tables import target_tables
 from pipeline.stores.forgotten import new_list, read_list, write_list
-from pipeline.stores.local.file_names import parquet_files
+from pipeline.stores.local.file_names import PARTS, parquet_files, rejected_file
 from pipeline.stores.model_rows import ModelRows, models_with_rows
 from pipeline.stores.workspace import Workspace, workspace
 
@@ -63,7 +63,7 @@ def forget(
         ids = frozenset(persons.values())
         all_ids = person_ids(session.con, ids) | persons.keys()
         customers = Forgotten(all_ids, ignores_case=params.source.ids.normalise in ("lower", "email"))
-        _delete_leftovers(session.folder)
+        _delete_leftovers(session.folder, params.scores_path)
         progress("looking for the customers")
         held = find_rows(params, customers)
         target = target_tables(params)
@@ -88,10 +88,12 @@ def forget(
     return _as_text(params, receipt, models, path)
 
 
-def _delete_leftovers(folder: Path) -> None:
-    """Delete what killed commands left: it may hold anybody."""
-    for leftover in [*folder.rglob(f"{files.TEMPORARY}*")]:
+def _delete_leftovers(folder: Path, scores: Path) -> None:
+    """Delete what killed commands left in the outputs folder, and in and next to the scores: it may hold anybody."""
+    for leftover in [*folder.rglob(f"{files.TEMPORARY}*"), *scores.glob(f"{files.TEMPORARY}*-{PARTS}")]:
         files.delete(leftover)
+    for path in (scores, rejected_file(scores)):
+        files.delete_leftovers(path)
     delete_leftovers(folder / state.FOLDER)
 
 

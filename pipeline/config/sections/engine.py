@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,8 +10,16 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from pipeline.config.types import LocalPath, Section
 
-OF_ONE_MACHINE = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+OF_ONE_MACHINE = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm", "/run")))
 """Folders that each machine has for itself."""
+
+
+def _is_of_one_machine(folder: Path) -> bool:
+    """Whether only this machine has a folder. What is mounted below those folders may be shared."""
+    for local in OF_ONE_MACHINE:
+        if folder.is_relative_to(local):
+            return not any(os.path.ismount(each) for each in (folder, *folder.parents) if local in each.parents)
+    return False
 
 
 class SparkParams(Section):
@@ -22,7 +31,7 @@ class SparkParams(Section):
 
     @model_validator(mode="after")
     def _check_scratch(self) -> Self:
-        is_shared = self.scratch is not None and not any(map(Path(self.scratch).is_relative_to, OF_ONE_MACHINE))
+        is_shared = self.scratch is not None and not _is_of_one_machine(Path(self.scratch))
         if not is_shared and not self.master.startswith("local"):
             raise ValueError(
                 "expected in engine.spark.scratch a folder that this machine and all workers share, as "

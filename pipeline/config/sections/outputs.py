@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.types import DatabaseVariable, LocalPath, Section
 
@@ -23,11 +24,17 @@ class TablesParams(Section):
         return self
 
 
+def _is_file_or_folder(value: str) -> str:
+    if not re.fullmatch(r"(.*/)?([^/]+\.(parquet|csv)|[^./]+/?)", value):
+        raise ValueError("expected a file name ending in .parquet or .csv, or a folder without a suffix")
+    return value
+
+
 class OutputsParams(Section):
     """Locations of results."""
 
     folder: LocalPath
-    scores: Annotated[LocalPath, Field(pattern=r"(\.(parquet|csv)|^[^.]+|/[^./]+/?)$")]
+    scores: Annotated[LocalPath, AfterValidator(_is_file_or_folder)]
     # Not part of a model: it says what is done with its scores.
     tables: Annotated[TablesParams | None, Field(exclude=True)] = None
     # Not part of the digest: it changes no result.

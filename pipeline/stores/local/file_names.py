@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 GLOB_SIGNS = "*?["
+PARTS = "part*.parquet"
+"""Files of a folder of scores. Files that are being written begin with a dot, which `*` alone would match."""
 
 
 def matching_files(place: Path) -> list[Path]:
@@ -27,10 +29,15 @@ def as_glob(path: Path) -> str:
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """The file itself, or the Parquet files of a folder, sorted."""
-    return sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    """The file itself, or the Parquet files of a folder that Kindred or Spark wrote, sorted."""
+    return sorted(path.glob(PARTS)) if path.is_dir() else [path]
 
 
 def parquet_glob(path: Path) -> str:
     """A glob for `parquet_files`."""
-    return f"{as_glob(path)}/*.parquet" if path.is_dir() else as_glob(path)
+    return f"{as_glob(path)}/{PARTS}" if path.is_dir() else as_glob(path)
+
+
+def rejected_file(scores: Path) -> Path:
+    """The file next to scores that holds the rejected rows of the log."""
+    return scores.with_name(f"{scores.stem}-rejected.parquet")

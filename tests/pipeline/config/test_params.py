@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -430,6 +431,18 @@ def test_a_cluster_of_other_machines_cannot_use_a_folder_of_one_machine(folder: 
     with pytest.raises(ParamsError, match=rf"expected in engine\.spark\.scratch a folder .* Got {folder}"):
         load_params(PARAMS, ["engine.spark.master=spark://host:7077", scratch])
     assert load_params(PARAMS, ["engine.spark.master=local[2]", scratch]).engine.scratch_folder == Path(folder)
+
+
+@pytest.mark.parametrize("mount", ["/tmp", "/run/shared"])
+def test_a_cluster_of_other_machines_may_use_what_is_mounted_there(mount: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the folder of one machine that is a mount itself."""
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == mount)
+    given = [f"engine.spark.scratch={mount}/kindred", "engine.spark.master=spark://host:7077"]
+    if mount == "/tmp":
+        with pytest.raises(ParamsError, match=r"expected in engine\.spark\.scratch a folder"):
+            load_params(PARAMS, given)
+    else:
+        assert load_params(PARAMS, given).engine.scratch_folder == Path(mount, "kindred")
 
 
 def test_files_with_ids_are_their_owners_unless_a_group_may_read_them() -> None:
