@@ -13,7 +13,6 @@ from models.disclosure import hidden_cells, rounded_counts, rounded_sums, shares
 
 MAX_P, MIN_RATIO = 0.01, 1.25
 """As in `models.crosstabs.crossing`."""
-ROUNDS = 200
 
 
 def cross_facets(
@@ -70,47 +69,35 @@ def _shown(values: NDArray[Any], hidden: NDArray[np.bool_], kind: type) -> list[
     ]
 
 
-def visible_lifts(counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Counts divided by those expected from independence among the visible cells, and which lifts are significant.
+def visible_lifts(
+    counts: NDArray[np.float64], row_totals: NDArray[np.float64], column_totals: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Counts divided by those expected from independence, and which of these lifts are significant.
 
-    Quasi-independence (Goodman 1968): cells without a count are left out, so they cannot be derived from the lifts.
-    Customers with too little activity for a facet must not be included. They are mostly the same in both facets, which
-    would make all other pairs seem more frequent than chance.
+    A function of published numbers only, so that hidden cells cannot be derived from the lifts. Customers with too
+    little activity for a facet must not be included. They are mostly the same in both facets, which would make all
+    other pairs seem more frequent than chance.
 
     Parameters
     ----------
     counts : array, shape (n, m)
         NaN if a cell is hidden or left out.
+    row_totals, column_totals : arrays, shapes (n,) and (m,)
+        Customers of each row and column as they may be published, hidden cells included; 0 if it is left out.
 
     Returns
     -------
     lifts : array, shape (n, m)
         NaN if there is no count.
     is_significant : array of bool, shape (n, m)
-        Whether the adjusted residual has a two-sided p below `MAX_P`, corrected for the number of cells, and the lift
-        is at least `MIN_RATIO` or at most its inverse.
+        Whether the adjusted residual (Haberman 1973) has a two-sided p below `MAX_P`, corrected for the number of
+        cells, and the lift is at least `MIN_RATIO` or at most its inverse.
     """
-    shown = ~np.isnan(counts)
-    observed = np.where(shown, counts, 0.0)
-    total = observed.sum()
-    if not total:
-        return np.full(counts.shape, np.nan), np.zeros(counts.shape, dtype=bool)
-    rows, columns = observed.sum(axis=1), observed.sum(axis=0)
-    expected = _expected(shown, rows, columns)
+    total = max(row_totals.sum(), 1.0)
+    expected = np.outer(row_totals, column_totals) / total
     with np.errstate(divide="ignore", invalid="ignore"):
-        lifts = np.where(expected > 0, observed / expected, np.nan)
-        spread = expected * np.outer(1 - rows / total, 1 - columns / total)
-        residual = np.where(spread > 0, (observed - expected) / np.sqrt(spread), 0.0)
-    critical = -NormalDist().inv_cdf(MAX_P / (2 * max(int(shown.sum()), 1)))
+        lifts = np.where(expected > 0, counts / expected, np.nan)
+        spread = expected * np.outer(1 - row_totals / total, 1 - column_totals / total)
+        residual = np.where(spread > 0, (counts - expected) / np.sqrt(spread), 0.0)
+    critical = -NormalDist().inv_cdf(MAX_P / (2 * max(int((~np.isnan(counts)).sum()), 1)))
     return lifts, (np.abs(residual) > critical) & ((lifts >= MIN_RATIO) | (lifts <= 1 / MIN_RATIO))
-
-
-def _expected(shown: NDArray[np.bool_], rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Products of a row factor and a column factor that match the row and column sums where shown; NaN elsewhere."""
-    row_factor, column_factor = np.ones(len(rows)), np.ones(len(columns))
-    for _ in range(ROUNDS):
-        row_sum = shown @ column_factor
-        row_factor = np.divide(rows, row_sum, out=np.zeros_like(row_factor), where=row_sum > 0)
-        column_sum = shown.T @ row_factor
-        column_factor = np.divide(columns, column_sum, out=np.zeros_like(column_factor), where=column_sum > 0)
-    return np.where(shown, np.outer(row_factor, column_factor), np.nan)

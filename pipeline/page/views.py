@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.disclosure import hidden_cells
+from models.disclosure import hidden_cells, rounded_counts
 from models.facet_crossing import visible_lifts
 from pipeline.audiences.changes import TRACKED_COLUMNS
 from pipeline.audiences.selection import Condition
@@ -117,7 +117,8 @@ def crossing(
     is_row, is_column = ~table.index.isin(list(left_out)), ~table.columns.isin(list(left_out))
     table = table.loc[is_row, is_column]
     counts = np.where(hides[np.ix_(is_row, is_column)], np.nan, table.to_numpy(np.float64))
-    lifts, is_significant = visible_lifts(counts)
+    totals = (rounded_counts(table.sum(axis=axis), min_group) for axis in (1, 0))
+    lifts, is_significant = visible_lifts(counts, *totals)
     ratios = np.where(is_significant, lifts, np.nan)
     cells = []
     for i, row in enumerate(table.index):

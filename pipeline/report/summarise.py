@@ -19,7 +19,7 @@ from pipeline.report.lineage import lineage_records, lineage_table
 from pipeline.report.summary import ActionFigures, Summary
 
 MAX_CATEGORIES = 40
-MIN_SPEND_STEP = 0.1
+MIN_SPEND_STEP = 0.05
 """Revenue that is rounded to a smaller share of itself needs no note."""
 CROSSTAB_GROUPS = {
     "lifecycle_stage": STAGES,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.facet_crossing import visible_lifts
 from pipeline.report.parts.segment import Segment
@@ -73,7 +74,9 @@ def facet_table(summary: Summary) -> FacetTable | None:
     at = np.ix_([places[1][row.segment_id] for row in rows], [places[0][column.segment_id] for column in columns])
     spend = np.array(crosstab.spend_shares, dtype=np.float64).T[at]
     is_clustered = np.array([not row.is_standing for row in rows], dtype=bool)
-    lifts, is_significant = visible_lifts(np.where(is_clustered[:, None], counts[at], np.nan))
+    lifts, is_significant = visible_lifts(
+        np.where(is_clustered[:, None], counts[at], np.nan), *_totals(rows, columns, counts[at], is_clustered)
+    )
     return FacetTable(
         rows=rows,
         columns=columns,
@@ -86,6 +89,16 @@ def facet_table(summary: Summary) -> FacetTable | None:
         ],
         left_out=[segment for segment in first if segment not in columns],
     )
+
+
+def _totals(
+    rows: Sequence[Segment], columns: Sequence[Segment], counts: NDArray[np.float64], is_clustered: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Customers with known interests in each row and each column; 0 in a row by rule."""
+    row_totals = np.where(is_clustered, [row.customer_count for row in rows], 0.0)
+    by_rule = counts[~is_clustered].sum(axis=0)  # NaN if hidden: then the visible cells are all that is known
+    known = np.array([column.customer_count for column in columns]) - by_rule
+    return row_totals, np.fmax(known, np.nansum(counts[is_clustered], axis=0))
 
 
 def _columns(segments: Sequence[Segment], has_interests: Mapping[str, bool]) -> list[Segment]:

@@ -36,9 +36,10 @@ def test_groups_by_rule_say_nothing_of_chance() -> None:
 
 def test_a_ratio_does_not_give_a_hidden_count_away() -> None:
     counts = {(row, column): 100 for row in "abcde" for column in "vwxyz"}
-    counts |= {("a", "v"): 900, ("b", "y"): 3, ("c", "y"): 40}
-    others = counts | {("b", "y"): 7}
-    first, second = crossed(counts), crossed(others)
+    counts |= {("a", "v"): 900}
+    hidden, others = (3, 5, 6, 4), (4, 4, 5, 5)  # with the same totals
+    places = [("b", "y"), ("b", "x"), ("d", "y"), ("d", "x")]
+    first, second = (crossed(counts | dict(zip(places, cells, strict=True))) for cells in (hidden, others))
     assert [[cell.ratio for cell in row] for row in first.cells] == [
         [cell.ratio for cell in row] for row in second.cells
     ]

@@ -82,30 +82,30 @@ def test_hidden_cells_stay_hidden() -> None:
     assert "Interests not known – 0 5,003" in text
 
 
-def test_lifts_do_not_reveal_hidden_cells() -> None:
-    """Expected counts depend on visible cells only: visible rows and columns keep their sums."""
-    counts = np.array([[30.0, np.nan, 10.0], [20.0, 40.0, 40.0], [10.0, 20.0, 60.0]])
-    lifts, _ = visible_lifts(counts)
-    expected = counts / lifts
-    assert np.isnan(lifts[0, 1])
-    assert np.nansum(expected, axis=0) == pytest.approx(np.nansum(counts, axis=0))
-    assert np.nansum(expected, axis=1) == pytest.approx(np.nansum(counts, axis=1))
+def test_a_lift_is_relative_to_the_totals_and_does_not_depend_on_hidden_cells() -> None:
+    """A small row of which one cell is visible: 10 of 50 customers in a column of 7% are 2.7 times as many."""
+    totals = np.array([50.0, 2_360.0]), np.array([180.0, 2_230.0])
+    lifts, is_significant = visible_lifts(np.array([[10.0, np.nan], [np.nan, 2_190.0]]), *totals)
+    assert lifts[0, 0] == pytest.approx(10 * 2_410 / (50 * 180))
+    assert np.isnan(lifts[0, 1]) and not is_significant[0, 1]
+    everything, _ = visible_lifts(np.array([[10.0, 40.0], [170.0, 2_190.0]]), *totals)
+    assert everything[0, 0] == lifts[0, 0] and everything[1, 1] == lifts[1, 1]
 
 
-def test_lifts_are_relative_to_independence_if_nothing_is_hidden() -> None:
+def test_lifts_are_relative_to_independence() -> None:
     counts = np.array([[80.0, 20.0, 100.0], [20.0, 80.0, 100.0]])
-    lifts, is_significant = visible_lifts(counts)
+    lifts, is_significant = visible_lifts(counts, counts.sum(axis=1), counts.sum(axis=0))
     expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
     assert lifts == pytest.approx(counts / expected)
     assert is_significant.tolist() == [[True, True, False], [True, True, False]]
-    nothing, none = visible_lifts(np.full((2, 2), np.nan))
+    nothing, none = visible_lifts(np.full((2, 2), np.nan), np.zeros(2), np.zeros(2))
     assert np.isnan(nothing).all() and not none.any()
 
 
 def test_combinations_that_chance_explains_are_labelled_so() -> None:
     report = two_facets()
     assert 'class="significant"' in render(report, "en")
-    report["crossing"]["counts"] = [[22, 20, None], [20, 22, 0], [0, 0, 5_000]]
+    report["crossing"]["counts"] = [[52, 48, None], [48, 52, 0], [0, 0, 5_000]]
     page = section(render(report, "en"), "crossing")
     assert 'class="significant"' not in page
     assert "None of them is statistically significant" in page
