@@ -10,8 +10,8 @@ from models.disclosure import rounded_count, rounded_share, shown_measure
 from models.validity import CHANCE
 
 MAX_NOISE_SHARE = 0.5
-MEASURES = ("silhouette", "density_validity", "stability", "stable_share")
-"""Measures of the quality of a `Candidate`'s clusters; those of its predictions are in `CHANCE`."""
+MEASURES = ("silhouette", "density_validity", "stable_share")
+"""Measures of a `Candidate` that are means over its clustered customers; those of its predictions are in `CHANCE`."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class Candidate:
         return replace(
             self,
             **shown,
+            # One customer changes the stability of one segment, the smallest the most.
+            stability=shown_measure(self.stability, self.smallest_count * self.n_segments, min_group),
             smallest_count=rounded_count(self.smallest_count, min_group),
             smallest_share=rounded_share(self.smallest_count, whole, min_group),
             noise_share=rounded_share(self.noise_share * whole, whole, min_group),

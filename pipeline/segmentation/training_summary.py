@@ -100,12 +100,12 @@ def training_summary(
 
 
 def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
-    fitted, fidelity, count = facet.fitted, facet.segments.rules_fidelity, int(facet.fitted.is_clustered.sum())
+    fitted, stabilities, count = facet.fitted, _stabilities(facet), int(facet.fitted.is_clustered.sum())
     figures = {
         "algorithm": fitted.algorithm,
         "n_segments": fitted.n_segments,
-        "stability": shown_measure(fitted.mean_stability, count, min_group),
-        "rules_fidelity": shown_measure(fidelity, count, min_group),
+        "stability": float(np.mean(stabilities)) if stabilities else None,
+        "rules_fidelity": shown_measure(facet.segments.rules_fidelity, count, min_group),
         "choice_reason": fitted.choice_reason,
         "candidates": [
             {**candidate.as_dict(), "separation": candidate.separation}
@@ -115,6 +115,12 @@ def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
     }
     rounded: dict[str, Any] = significant_figures(figures)
     return rounded
+
+
+def _stabilities(facet: FacetFindings) -> list[float]:
+    """The published stabilities of the segments that were clustered; 0 if none was measured."""
+    known = [segment.stability for segment in facet.segments.rows if segment.stability is not None]
+    return known if facet.fitted.stability else [0.0]
 
 
 def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float | None]:
@@ -225,14 +231,13 @@ def metrics(facets: Sequence[FacetFindings], min_group: int) -> dict[str, float]
 
 def _facet_metrics(facet: FacetFindings, min_group: int) -> Mapping[str, float]:
     fitted, segments = facet.fitted, facet.segments
-    is_clustered = fitted.is_clustered
+    is_clustered, stabilities = fitted.is_clustered, _stabilities(facet)
     count = int(is_clustered.sum())
     sizes = [segment.customer_share for segment in segments.rows if not segment.is_rule_based]
-    known = [segment.stability for segment in segments.rows if segment.stability is not None]
     measures = {
         **_rounded_quality(fitted, min_group),
-        "stability_mean": shown_measure(fitted.mean_stability, count, min_group),
-        "stability_min": min(known, default=None if fitted.stability else 0.0),
+        "stability_mean": float(np.mean(stabilities)) if stabilities else None,
+        "stability_min": min(stabilities, default=None),
         "rules_fidelity": shown_measure(segments.rules_fidelity, count, min_group),
     }
     return {

@@ -179,6 +179,8 @@ def test_predictions_are_published_by_the_number_of_buyers() -> None:
     shown = found.published(10)
     assert (shown.silhouette, shown.buys_auc, shown.category_auc) == (0.234, 0.7, 0.7)
     assert "buyer_count" not in shown.as_dict()
+    uneven = replace(found, stability=0.8765, smallest_count=50.0, smallest_share=0.001).published(10)
+    assert (uneven.silhouette, uneven.stability) == (0.234, 0.88)  # 4 segments, the smallest of 50 customers
     few = replace(found, buyer_count=9).published(10)
     assert (few.silhouette, few.buys_auc, few.spend_r2, few.category_auc) == (0.234, None, None, None)
     assert replace(found, n_segments=0, smallest_share=0.0, smallest_count=0.0).published(10).buys_auc == 0.7

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from models.disclosure import significant_figures
+from models.disclosure import significant, significant_figures
 from models.segmentation import FittedClusters
 from models.selection import Candidate, scores
 from models.validity import Outcomes
@@ -155,6 +155,10 @@ def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(
     assert parent.data.params["facets.behaviour.n_segments"] == "auto"
     # A figure has the same name in a candidate and in the training.
     assert {name for name in chosen.data.metrics if name.rpartition("/")[2] in SHARED} <= set(parent.data.metrics)
+    segments = mlflow_runs.read_run(store, result.run_id).summary["segments"]
+    stabilities = [row["stability"] for row in segments if row["facet"] == "behaviour" and row["stability"] is not None]
+    assert parent.data.metrics["behaviour/stability_min"] == min(stabilities)
+    assert parent.data.metrics["behaviour/stability_mean"] == significant(np.mean(stabilities), 3)
     reason = next(note for note in result.notes if "of 4 candidates qualify" in note)
     # Of three cutoffs, the last is used only in the report.
     assert "2025-08-03 and" in reason and "2025-09-02" in reason and "2025-10-02" not in reason
