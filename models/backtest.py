@@ -31,9 +31,9 @@ class Figure:
     low: float
     high: float
 
-    def published(self, count: int) -> Figure:
-        """The figure, which is of ``count`` customers, as it may be published."""
-        return Figure(*(rounded_measure(value, count) for value in (self.mean, self.low, self.high)))
+    def published(self, count: int, min_group: int) -> Figure:
+        """The figure, which is of ``count`` customers, as it may be published; NaN if it is hidden."""
+        return Figure(*(rounded_measure(value, count, min_group) for value in (self.mean, self.low, self.high)))
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,11 @@ class Figures:
     what_auc: Figure
     what_ndcg: Figure
 
-    def published(self, count: int) -> Figures:
+    def published(self, count: int, min_group: int) -> Figures:
         """The figures, which are of ``count`` customers, as they may be published."""
-        return Figures(*(figure.published(count) for figure in (self.who_auc, self.what_auc, self.what_ndcg)))
+        return Figures(
+            *(figure.published(count, min_group) for figure in (self.who_auc, self.what_auc, self.what_ndcg))
+        )
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ SUBGROUP_FIGURES = {
 SUBGROUP_SHARE = {figure: share for share, figures in SUBGROUP_FIGURES.items() for figure in figures}
 """Figure that describes a subgroup, such as buyers -> the share of customers in that subgroup."""
 
+MAX_MEASURE_STEP = 0.2
+"""A measure of quality whose step would be larger, as a share of 1 or of a larger value, says nothing and is hidden."""
 EXTREME_MARGIN = 0.005
 """Shares this close to 0 or 1 are rounded to it: correct to the percent, and no individual is revealed."""
 
@@ -169,7 +171,11 @@ def rounded_mean(mean: float, count: float, min_group: int, *, largest: float = 
 
 
 def rounded_events(counts: ArrayLike, customer_count: int, min_group: int) -> Floats:
-    """Numbers of events or rows of ``customer_count`` customers as they may be published: of 1 or more, not 0."""
+    """Numbers of events or rows of ``customer_count`` customers as they may be published: of 1 or more, not 0.
+
+    It supposes that all customers contribute, and none more than ``min_group``: who contributes is not known where
+    events are only counted. So events of a category that few customers use tell more of them than other figures do.
+    """
     numbers = np.asarray(counts, dtype=np.float64)
     customers = np.where(numbers > 0, customer_count, 0)
     return rounded_sums(numbers, sizes=numbers, largest=min_group, contributors=customers, min_group=min_group)
@@ -184,16 +190,25 @@ def shares_of_whole(parts: ArrayLike, whole: float) -> Floats:
     return np.asarray(values / max(whole, float(np.nansum(values))) if whole > 0 else values * 0.0)
 
 
-def rounded_measure(value: float, count: float) -> float:
+def rounded_measure(value: float, count: float, min_group: int) -> float:
     """A measure of quality, such as an AUROC, as it may be published; one customer of ``count`` changes it by 1/count.
 
     If it is above 1, it changes by so much of itself. One who knows all others could work out the change from more
-    digits. Of many customers, three significant digits remain.
+    digits. Of many customers, three significant digits remain, and with a ``min_group`` of 1 of any. It is NaN, which
+    is hidden, of fewer than ``min_group`` customers or above `MAX_MEASURE_STEP`.
     """
-    if not np.isfinite(value):
-        return value
-    step = float(rounding_step(LARGEST_FACTOR * max(1.0, abs(value)) / max(count, 1.0)))
+    if min_group <= 1 or count <= 0 or not np.isfinite(value):
+        return significant(value, 3)
+    if count < min_group or LARGEST_FACTOR / count > MAX_MEASURE_STEP:
+        return float("nan")
+    step = float(rounding_step(LARGEST_FACTOR * max(1.0, abs(value)) / count))
     return significant(round(value / step) * step, 3)
+
+
+def shown_measure(value: float | None, count: float, min_group: int) -> float | None:
+    """`rounded_measure`, and None where it is hidden or the measure is not known."""
+    rounded = float("nan") if value is None else rounded_measure(value, count, min_group)
+    return None if np.isnan(rounded) else rounded
 
 
 def significant(value: float, digits: int = 2) -> float:

@@ -17,6 +17,7 @@ from models.disclosure import (
     rounded_extreme,
     rounded_mean,
     rounded_share,
+    shown_measure,
     significant,
 )
 from models.lifts import Interest
@@ -125,6 +126,7 @@ def published_segment(segment: Segment, tables: FigureTables, min_group: int) ->
         customer_count=rounded_count(size, min_group),
         customer_share=own["customer_share"],
         spend_share=figures.get("spend_share"),
+        stability=shown_measure(segment.stability, size, min_group),
         top_categories=tuple(_published_interest(interest, size, min_group) for interest in segment.top_categories),
         figures=figures,
         rule=segment.rule and _published_rule(segment.rule, size, min_group),

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from models.disclosure import significant
 from models.identity import RULE_GROUP_PREFIX
 from models.lifts import Interest
 from models.segment_names import Evidence, Naming, SegmentNames, Texts, without_none
@@ -219,7 +218,7 @@ class Segment:
             "spend_share": self.spend_share,
             "top_categories": [asdict(interest) for interest in self.top_categories],
             "evidence": [item.as_dict() for item in self.evidence],
-            "stability": self.stability and significant(self.stability, 3),
+            "stability": self.stability,
             "is_stable": self.is_stable,
             "stability_word": self.stability_word,
             "playbook": dict(naming.playbook),

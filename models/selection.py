@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from models.disclosure import rounded_count, rounded_measure, rounded_share
+from models.disclosure import rounded_count, rounded_share, shown_measure
 from models.validity import CHANCE
 
 MAX_NOISE_SHARE = 0.5
-MEASURES = ("silhouette", "density_validity", "stability", "stable_share", "buys_auc", "spend_r2", "category_auc")
-"""Measures of the quality of a `Candidate`."""
+MEASURES = ("silhouette", "density_validity", "stable_share")
+"""Measures of a `Candidate` that are means over its clustered customers; those of its predictions are in `CHANCE`."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,18 @@ class Candidate:
         Number of segments found, without noise.
     silhouette, density_validity : float or None
         -1..1; None where undefined.
-    stability : float
-        Mean of the segments' Jaccard similarities over resamples, 0..1.
-    stable_share : float
-        Customers in stable segments, as a share of customers in any segment, 0..1.
+    stability : float or None
+        Mean of the segments' Jaccard similarities over resamples, 0..1; None if it may not be published.
+    stable_share : float or None
+        Customers in stable segments, as a share of customers in any segment, 0..1; None if it may not be published.
     smallest_count, smallest_share : float
         Size of the smallest segment among all clustered customers, estimated from the sample.
     noise_share : float
         Share of noise among the clustered customers, 0..1.
     named_apart : int
         Segments whose name is distinct without a number.
+    buyer_count : int
+        Buyers after the earlier cutoff with the fewest; 0 if nobody bought after any.
     buys_auc, spend_r2, category_auc : float or None
         Predictive figures of the segments, mean over the earlier cutoffs; None if not measurable.
     """
@@ -52,12 +54,13 @@ class Candidate:
     n_segments: int
     silhouette: float | None
     density_validity: float | None
-    stability: float
-    stable_share: float
+    stability: float | None
+    stable_share: float | None
     smallest_count: float
     smallest_share: float
     noise_share: float
     named_apart: int
+    buyer_count: int
     buys_auc: float | None = None
     spend_r2: float | None = None
     category_auc: float | None = None
@@ -71,20 +74,30 @@ class Candidate:
         return f"{self.algorithm}, {settings}, {self.balance_name}"
 
     def published(self, min_group: int) -> Candidate:
-        """The candidate with rounded figures; without segments, there is nothing to round."""
-        if not self.smallest_share:
-            return self
-        whole = self.smallest_count / self.smallest_share
-        measures: dict[str, Any] = {
-            name: rounded_measure(value, whole) for name in MEASURES if (value := getattr(self, name)) is not None
+        """The candidate with rounded figures; predictions by the number of buyers, who are the fewer.
+
+        Without segments, there are no sizes to round.
+        """
+        shown: dict[str, Any] = {
+            name: shown_measure(getattr(self, name), self.buyer_count, min_group) for name in CHANCE
         }
+        if not self.smallest_share:
+            return replace(self, **shown)
+        whole = self.smallest_count / self.smallest_share
+        shown |= {name: shown_measure(getattr(self, name), whole, min_group) for name in MEASURES}
         return replace(
             self,
-            **measures,
+            **shown,
+            # One customer changes the stability of one segment, the smallest the most.
+            stability=shown_measure(self.stability, self.smallest_count * self.n_segments, min_group),
             smallest_count=rounded_count(self.smallest_count, min_group),
             smallest_share=rounded_share(self.smallest_count, whole, min_group),
             noise_share=rounded_share(self.noise_share * whole, whole, min_group),
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, without the number of buyers, which only rounding needs."""
+        return {name: value for name, value in vars(self).items() if name != "buyer_count"}
 
     @property
     def separation(self) -> float | None:
@@ -140,6 +153,7 @@ def choose(
     min_customers: float,
     min_segment_share: float,
     min_stable_share: float,
+    min_group: int,
     min_separation: float | None = None,
 ) -> Choice | None:
     """The simplest candidate within ``tolerance`` of the best score, and the reason; None if no candidate qualifies.
@@ -148,28 +162,33 @@ def choose(
     most half of the customers noise, and ``min_stable_share`` of the customers in stable segments. If no candidate
     qualifies, the stability requirement is lowered to the highest value reached, then the minimum share is dropped;
     the reason says so. ``min_customers`` is never relaxed. With ``min_separation``, candidates must also reach this
-    separation and nothing is relaxed, so the result may be None.
+    separation and nothing is relaxed, so the result may be None. The choice is made from exact figures, and the reason
+    has the published ones.
     """
     qualified, fair, stable_share = _qualified(
         candidates, min_customers, min_segment_share, min_stable_share, min_separation
     )
     if not qualified:
         return None
-    score_of = dict(zip(candidates, scores(candidates, chosen_by), strict=True))
-    chosen, best = _simplest_and_best(
-        qualified, score_of, tolerance=tolerance, is_number_found=min_separation is not None
-    )
+
+    def pair_by(figures: Sequence[Candidate]) -> tuple[Candidate, Candidate]:
+        score_of = dict(zip(candidates, scores(figures, chosen_by), strict=True))
+        return _simplest_and_best(qualified, score_of, tolerance=tolerance, is_number_found=min_separation is not None)
+
+    chosen, best = pair_by(candidates)
+    published = [candidate.published(min_group) for candidate in candidates]
     reason = _reason(
-        chosen,
-        best,
+        chosen.published(min_group),
+        best.published(min_group),
         f"{len(qualified)} of {len(candidates)}",
-        chosen_by,
-        tolerance,
+        f"within {tolerance:.0%} of {_score_title(chosen, chosen_by)}",
         min_customers,
         min_segment_share if fair else None,
-        stable_share,
         min_stable_share,
+        is_relaxed=stable_share < min_stable_share,
     )
+    if pair_by(published) != (chosen, best):
+        reason += " Figures are rounded after the choice, which the rounded ones alone do not explain."
     fewest = min((candidate.asked for candidate in candidates if candidate.asked), default=None)
     notes = _edge_notes(best, candidates)
     if chosen != best and len(candidates) > 1 and chosen.asked is not None and chosen.asked == fewest:
@@ -194,14 +213,14 @@ def _qualified(
         if candidate.smallest_share >= min_segment_share and candidate.noise_share <= MAX_NOISE_SHARE
     ]
     if min_separation is None:
-        stable_share = min(min_stable_share, max((candidate.stable_share for candidate in fair), default=0.0))
-        qualified = [candidate for candidate in fair if candidate.stable_share >= stable_share] or large
+        stable_share = min(min_stable_share, max((candidate.stable_share or 0.0 for candidate in fair), default=0.0))
+        qualified = [candidate for candidate in fair if (candidate.stable_share or 0.0) >= stable_share] or large
     else:
         stable_share = min_stable_share
         qualified = [
             candidate
             for candidate in fair
-            if candidate.stable_share >= stable_share and (candidate.separation or -1.0) >= min_separation
+            if (candidate.stable_share or 0.0) >= stable_share and (candidate.separation or -1.0) >= min_separation
         ]
     return qualified, fair, stable_share
 
@@ -210,26 +229,29 @@ def _reason(
     chosen: Candidate,
     best: Candidate,
     qualified: str,
-    chosen_by: Sequence[str],
-    tolerance: float,
+    near_best: str,
     min_customers: float,
     min_segment_share: float | None,
-    stable_share: float,
     min_stable_share: float,
+    *,
+    is_relaxed: bool,
 ) -> str:
-    """Why a candidate was chosen; ``min_segment_share`` is None if no candidate had only segments that large."""
+    """Why a candidate was chosen, from published candidates.
+
+    ``min_segment_share`` is None if no candidate had only segments that large. If the stability requirement
+    ``is_relaxed``, it is what the chosen candidate reaches.
+    """
     conditions = f"no segment under {min_customers:g} customers"
     if min_segment_share is not None:
         conditions += f" or {min_segment_share:.0%} of customers"
-        conditions += f", at least {stable_share:.0%} of customers in stable segments"
-    is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
-    score_title = f"the best score in {_titles(chosen_by)}" if is_predicted else "the best silhouette"
+        stable_share = chosen.stable_share if is_relaxed else min_stable_share
+        conditions += "" if stable_share is None else f", at least {stable_share:.0%} of customers in stable segments"
     reason = f"{qualified} candidates qualify ({conditions}). "
-    reason += f"The simplest within {tolerance:.0%} of {score_title} is {chosen.name}"
+    reason += f"The simplest {near_best} is {chosen.name}"
     reason += ("" if chosen == best else f"; the best is {best.name}") + f" ({_comparison(chosen, best)})."
     if min_segment_share is None:
         return f"{reason} No candidate had only large segments."
-    if stable_share < min_stable_share:
+    if is_relaxed:
         reason += f" No candidate had {min_stable_share:.0%} in stable segments (sweep.min_stable_share)."
     return reason
 
@@ -271,6 +293,11 @@ TITLES = {
     "separation": "separation",
     "silhouette": "silhouette",
 }
+
+
+def _score_title(chosen: Candidate, chosen_by: Sequence[str]) -> str:
+    is_predicted = any(getattr(chosen, name) is not None for name in chosen_by)
+    return f"the best score in {_titles(chosen_by)}" if is_predicted else "the best silhouette"
 
 
 def _titles(chosen_by: Sequence[str]) -> str:

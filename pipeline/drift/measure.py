@@ -136,7 +136,8 @@ def _buys_auc(engine: Engine, source: Source, as_trained: Params, trained: Train
     expected = predicted_by_groups(groups, data.outcomes, seed=as_trained.seed)
     weights = customer_weights(len(bought), backtest.bootstrap_resamples, as_trained.seed)
     figure = figures_of(expected, data.outcomes, weights).get("buys_auc")
-    return figure and figure.published(int(bought.sum()))
+    shown = figure and figure.published(int(bought.sum()), as_trained.naming.min_group)
+    return shown if shown and np.isfinite(shown.mean) else None
 
 
 def _validity_loss(at_training: float | None, now: Figure | None) -> float | None:

@@ -176,8 +176,11 @@ def run_backtest(engine: Engine, source: Source, params: Params, *, progress: Pr
         seed=params.seed,
     )
     buyer_count = int(last.bought.any(axis=1).sum())
-    published = [Row(row.name, row.figures.published(buyer_count), row.lead.published(buyer_count)) for row in rows]
     min_group = params.naming.min_group
+    published = [
+        Row(row.name, *(figures.published(buyer_count, min_group) for figures in (row.figures, row.lead)))
+        for row in rows
+    ]
     return Backtest(
         cutoffs, published, fitted, rounded_count(len(last.bought), min_group), rounded_count(buyer_count, min_group)
     )

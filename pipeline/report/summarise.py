@@ -12,7 +12,7 @@ import pandas as pd
 
 from features.journey import RESPONSES, STAGES
 from models.crosstabs import crossing, funnel
-from models.disclosure import rounded_count, rounded_measure, rounded_total, significant, total_step
+from models.disclosure import rounded_count, rounded_total, shown_measure, significant, total_step
 from models.migration_tables import GROUP_ORDER
 from models.pareto import revenue
 from pipeline.report.lineage import lineage_records, lineage_table
@@ -126,7 +126,7 @@ def summarise(training: Training) -> Summary:
             "spend_step": spend_step(profile.net_spend, min_group),
             "revenue": revenue(profile.net_spend, profile.value_tier, min_group=min_group) if has_tiers else None,
             "has_spend": any((segment["spend_share"] or 0.0) > 0 for segment in first.table),
-            "heat_map": _heat_map(clustered, first.lifts, first.labels),
+            "heat_map": _heat_map(clustered, first.lifts, first.labels, min_group),
             "lineage": lineage_table(lineage_records(training.lineage)),
             "funnel": funnel(profile, first.segment_ids, min_group=min_group),
             "crossings": _crossings(clustered, profile, first.segment_ids, min_group),
@@ -192,7 +192,9 @@ def spend_basis(profile: pd.DataFrame) -> str:
     return "before" if profile.returned_item_count.sum() > 0 else "paid"
 
 
-def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str]) -> dict[str, Any]:
+def _heat_map(
+    clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapping[str, str], min_group: int
+) -> dict[str, Any]:
     sizes = {segment["segment_id"]: segment["customer_count"] for segment in clustered if not segment["is_small"]}
     columns = list(lifts.columns[:MAX_CATEGORIES]) if sizes else []
     values = lifts.loc[[*sizes], columns].to_numpy(float)
@@ -200,7 +202,7 @@ def _heat_map(clustered: list[dict[str, Any]], lifts: pd.DataFrame, labels: Mapp
         "segment_ids": [*sizes],
         "categories": [labels[column] for column in columns],
         "lifts": [
-            [None if np.isnan(lift) else rounded_measure(lift, size) for lift in row]
+            [shown_measure(lift, size, min_group) for lift in row]
             for row, size in zip(values, sizes.values(), strict=True)
         ],
     }

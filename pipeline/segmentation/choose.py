@@ -111,6 +111,7 @@ def _best(candidates: list[Candidate], params: Params, facet: Facet, min_custome
         min_customers=min_customers,
         min_segment_share=params.quality.min_segment_share,
         min_stable_share=params.sweep.min_stable_share,
+        min_group=params.naming.min_group,
         min_separation=params.sweep.min_separation if "separation" in facet.settings.chosen_by else None,
     )
 
@@ -149,7 +150,7 @@ def _failed_conditions(clusterings: list[Candidate], params: Params) -> str:
     """The condition that no clustering met; both, if each was met by some clustering."""
     sweep = params.sweep
     is_separated = any((candidate.separation or -1.0) >= sweep.min_separation for candidate in clusterings)
-    is_stable = any(candidate.stable_share >= sweep.min_stable_share for candidate in clusterings)
+    is_stable = any((candidate.stable_share or 0.0) >= sweep.min_stable_share for candidate in clusterings)
     separated = f"clearly separated (sweep.min_separation, {sweep.min_separation:g})"
     stable = f"stable on resamples (sweep.min_stable_share, {sweep.min_stable_share:g})"
     if is_separated == is_stable:
@@ -207,11 +208,9 @@ def _describe_samples(profiles: Profiles, earlier: Sequence[CutoffData], params:
 
 def log_candidates(run: OpenRun, trials: list[Trial], chosen: Candidate | None, params: Params, facet: Facet) -> None:
     """Log a child run per candidate, with the command that trains it, and a table and a figure of all of them."""
-    candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
     rows = []
-    for trial, score in zip(trials, candidate_scores, strict=True):
-        published = trial.candidate.published(params.naming.min_group)
-        row = {**vars(published), "score": score, "command": trial.setting.command(params, facet)}
+    for trial, published, score in published_candidates(trials, params, facet):
+        row = {**published.as_dict(), "score": score, "command": trial.setting.command(params, facet)}
         row["is_chosen"] = trial.candidate == chosen
         rows.append(row)
         tags = {
@@ -229,6 +228,12 @@ def log_candidates(run: OpenRun, trials: list[Trial], chosen: Candidate | None, 
     run.log_figures({f"{facet.name}/choice": plots.choice_figure(rows)})
 
 
+def published_candidates(trials: Sequence[Trial], params: Params, facet: Facet) -> list[tuple[Trial, Candidate, float]]:
+    """Each trial with its candidate as it may be published and the score, which is of the published candidates."""
+    published = [trial.candidate.published(params.naming.min_group) for trial in trials]
+    return list(zip(trials, published, scores(published, deciding_metrics(facet)), strict=True))
+
+
 def candidate_metrics(candidate: Candidate, score: float, facet: Facet) -> dict[str, float]:
     """Metrics of a candidate, named as those of a training."""
     values = {
@@ -243,13 +248,12 @@ def candidate_metrics(candidate: Candidate, score: float, facet: Facet) -> dict[
 
 def candidates_text(trials: Sequence[Trial], params: Params, facet: Facet) -> str:
     """A line per candidate, highest score first, with the command that trains it in full."""
-    candidate_scores = scores([trial.candidate for trial in trials], deciding_metrics(facet))
     rows = [["Score", "Stable", "Smallest", "Named", f"Train {facet.name} in full"]]
-    for score, trial in sorted(
-        zip(candidate_scores, trials, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.simplicity)
+    for trial, candidate, score in sorted(
+        published_candidates(trials, params, facet), key=lambda row: (-row[2], row[1].simplicity)
     ):
-        candidate = trial.candidate.published(params.naming.min_group)
-        figures = [f"{score:.2f}", f"{candidate.stable_share:.0%}", f"{candidate.smallest_count:,.0f}"]
+        stable = "–" if candidate.stable_share is None else f"{candidate.stable_share:.0%}"
+        figures = [f"{score:.2f}", stable, f"{candidate.smallest_count:,.0f}"]
         named = f"{candidate.named_apart}/{candidate.n_segments}"
         rows.append([*figures, named, trial.setting.command(params, facet)])
     return "\n".join(align_columns(rows, right={0, 1, 2, 3}, whole={4}))

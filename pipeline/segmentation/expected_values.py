@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from models.disclosure import rounded_count, rounded_measure
+from models.disclosure import rounded_count, shown_measure
 from models.expected_value import MIN_CUSTOMERS, PastOutcomes, fit_expected_value
 from models.scorer import ExpectedValueModel, expected_value
 from models.value_quality import value_figures
@@ -58,8 +58,9 @@ def fit_expected_values(cutoffs: Sequence[CutoffData], params: Params) -> Expect
         return ExpectedValue(note=note)
     earlier = fit_expected_value(past[:-1], seed=params.seed)
     figures = value_figures(expected_value(past[-1].profile, earlier), past[-1])
-    published = {name: rounded_measure(figure, past[-1].bought.sum()) for name, figure in figures.items()}
-    return ExpectedValue(model, published, _total_note(figures, params))
+    shown = {name: shown_measure(figure, past[-1].bought.sum(), min_group) for name, figure in figures.items()}
+    published = {name: figure for name, figure in shown.items() if figure is not None}
+    return ExpectedValue(model, published, _total_note(published, params))
 
 
 def _total_note(figures: dict[str, float], params: Params) -> str:

@@ -17,7 +17,7 @@ from features.interests import SHARE_PREFIX
 from models.backtest import Figure, customer_weights, often_bought
 from models.baselines import baseline_points
 from models.clusterers import fit_kmeans, sampled_rows
-from models.disclosure import rounded_count, rounded_measure
+from models.disclosure import rounded_count, shown_measure
 from models.preprocessing import fit_scaling
 from models.scorer import Floats, Ints, assign, to_space
 from models.validity import (
@@ -104,16 +104,19 @@ class Validity:
     rows: dict[str, dict[str, Figure]]
     kept: dict[str, float]
 
-    def published(self) -> Validity:
-        """The figures as they may be published, by the number of buyers, who are the fewer."""
+    def published(self, min_group: int) -> Validity:
+        """The figures as they may be published, by the number of buyers, who are the fewer; without hidden ones."""
         rows = {
-            name: {key: figure.published(self.buyer_count) for key, figure in row.items()}
+            name: {
+                key: shown
+                for key, figure in row.items()
+                if np.isfinite((shown := figure.published(self.buyer_count, min_group)).mean)
+            }
             for name, row in self.rows.items()
         }
         sampled = self.buyer_count * self.ceiling_count / self.customer_count
-        return replace(
-            self, rows=rows, kept={name: rounded_measure(share, sampled) for name, share in self.kept.items()}
-        )
+        kept = {name: shown_measure(share, sampled, min_group) for name, share in self.kept.items()}
+        return replace(self, rows=rows, kept={name: share for name, share in kept.items() if share is not None})
 
     def metrics(self) -> dict[str, float]:
         """Metrics for MLflow, named as in `pipeline.stores.run_metrics`."""
@@ -226,9 +229,10 @@ def measure_latest_validity(
 ) -> tuple[Validity | None, tuple[str, ...]]:
     """`measure_validity` at the last cutoff; if it cannot be measured, None and a note that explains why."""
     try:
-        return (measure_validity(cutoffs[-1], params, progress).published(), ()) if cutoffs else (None, ())
+        validity = measure_validity(cutoffs[-1], params, progress) if cutoffs else None
     except UserError as error:
         return None, (f"Predictive validity was not measured: {error}",)
+    return validity and validity.published(params.naming.min_group), ()
 
 
 def measure_validity(data: CutoffData, params: Params, progress: Progress = SILENT) -> Validity:

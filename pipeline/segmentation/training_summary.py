@@ -13,8 +13,8 @@ from features.categories import OTHER
 from models.disclosure import (
     rounded_count,
     rounded_events,
-    rounded_measure,
     rounded_share,
+    shown_measure,
     significant_figures,
 )
 from models.facet_crossing import cross_facets
@@ -93,22 +93,22 @@ def training_summary(
             attributes=findings.cards.attributes,
             migration=findings.moved,
             crossing=_crossing(findings, params),
-            interests=lifts_by_category(findings.facets),
+            interests=lifts_by_category(findings.facets, params.naming.min_group),
             actions=actions,
         )
     )
 
 
 def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
-    fitted, fidelity, count = facet.fitted, facet.segments.rules_fidelity, int(facet.fitted.is_clustered.sum())
+    fitted, stabilities, count = facet.fitted, _stabilities(facet), int(facet.fitted.is_clustered.sum())
     figures = {
         "algorithm": fitted.algorithm,
         "n_segments": fitted.n_segments,
-        "stability": rounded_measure(fitted.mean_stability, count),
-        "rules_fidelity": None if np.isnan(fidelity) else rounded_measure(fidelity, count),
+        "stability": float(np.mean(stabilities)) if stabilities else None,
+        "rules_fidelity": shown_measure(facet.segments.rules_fidelity, count, min_group),
         "choice_reason": fitted.choice_reason,
         "candidates": [
-            {**vars(candidate), "separation": candidate.separation}
+            {**candidate.as_dict(), "separation": candidate.separation}
             for candidate in (candidate.published(min_group) for candidate in fitted.candidates)
         ],
         **_rounded_quality(fitted, min_group),
@@ -117,15 +117,19 @@ def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
     return rounded
 
 
+def _stabilities(facet: FacetFindings) -> list[float]:
+    """The published stabilities of the segments that were clustered; 0 if none was measured."""
+    known = [segment.stability for segment in facet.segments.rows if segment.stability is not None]
+    return known if facet.fitted.stability else [0.0]
+
+
 def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float | None]:
     """The quality of the clusters, rounded."""
     count = int(fitted.is_clustered.sum())
     return {
-        name: value
-        if value is None
-        else rounded_share(value * count, count, min_group)
-        if name in SHARES_OF_CUSTOMERS
-        else rounded_measure(value, count)
+        name: rounded_share(value * count, count, min_group)
+        if name in SHARES_OF_CUSTOMERS and value is not None
+        else shown_measure(value, count, min_group)
         for name, value in fitted.quality.items()
     }
 
@@ -227,19 +231,21 @@ def metrics(facets: Sequence[FacetFindings], min_group: int) -> dict[str, float]
 
 def _facet_metrics(facet: FacetFindings, min_group: int) -> Mapping[str, float]:
     fitted, segments = facet.fitted, facet.segments
-    quality = {name: value for name, value in _rounded_quality(fitted, min_group).items() if value is not None}
-    is_clustered, fidelity = fitted.is_clustered, segments.rules_fidelity
+    is_clustered, stabilities = fitted.is_clustered, _stabilities(facet)
     count = int(is_clustered.sum())
     sizes = [segment.customer_share for segment in segments.rows if not segment.is_rule_based]
+    measures = {
+        **_rounded_quality(fitted, min_group),
+        "stability_mean": float(np.mean(stabilities)) if stabilities else None,
+        "stability_min": min(stabilities, default=None),
+        "rules_fidelity": shown_measure(segments.rules_fidelity, count, min_group),
+    }
     return {
-        **quality,
+        **{name: value for name, value in measures.items() if value is not None},
         "n_segments": float(fitted.n_segments),
-        "stability_mean": rounded_measure(fitted.mean_stability, count),
-        "stability_min": rounded_measure(min(fitted.stability.values(), default=0.0), count),
         "low_evidence_share": rounded_share((~is_clustered).sum(), is_clustered.size, min_group),
         "largest_segment_share": max(sizes, default=0.0),
         "segments_with_archetype": float(sum(bool(segment.naming.archetype) for segment in segments.rows)),
-        **({} if np.isnan(fidelity) else {"rules_fidelity": rounded_measure(fidelity, count)}),
         "segments_unstable": float(sum(not segment.is_stable for segment in segments.rows)),
     }
 
@@ -252,7 +258,7 @@ class CategoryLifts(TypedDict):
     lifts: dict[str, float]
 
 
-def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
+def lifts_by_category(facets: Sequence[FacetFindings], min_group: int) -> list[CategoryLifts]:
     """The workbook's table of interests, for the segments of all facets; empty for a log without categories."""
     columns: dict[str, CategoryLifts] = {}
     for facet in facets:
@@ -262,7 +268,8 @@ def lifts_by_category(facets: Sequence[FacetFindings]) -> list[CategoryLifts]:
             name = str(category)
             column = columns.setdefault(name, {"category": name, "label": segments.labels[name], "lifts": {}})
             column["lifts"] |= {
-                str(segment_id): rounded_measure(lift, sizes[str(segment_id)])
-                for segment_id, lift in lifts.dropna().items()
+                str(segment_id): shown
+                for segment_id, lift in lifts.items()
+                if (shown := shown_measure(lift, sizes[str(segment_id)], min_group)) is not None
             }
     return list(columns.values()) if columns.keys() - {OTHER} else []

@@ -18,11 +18,21 @@ from numpy.typing import NDArray
 
 from features.journey import STAGES
 from models.backtest import Figure, customer_weights
-from models.disclosure import is_few, rounded_counts, rounded_measure, rounded_total, rounding_step, total_step
+from models.disclosure import (
+    is_few,
+    rounded_counts,
+    rounded_measure,
+    rounded_total,
+    rounding_step,
+    shown_measure,
+    total_step,
+)
 from models.facet_crossing import cross_facets
 from models.pareto import revenue
 from models.segment_metrics import MEANS, RATES, published_figures, segment_figures
+from models.selection import scores
 from models.validity import Outcomes, figures_of
+from tests.models.test_selection import candidate, choice_of
 
 MIN_GROUP = 10
 MIN_WIDTH = 0.3
@@ -158,16 +168,28 @@ def test_shares_of_one_table_never_add_up_to_more_than_all(seed: int) -> None:
 @given(st.integers(20, 3_000), st.floats(0.5, 1.0), st.floats(0.0, 1.0))
 def test_a_measure_of_quality_does_not_tell_what_one_customer_did(buyers: int, others: float, own: float) -> None:
     """The AUROC is the mean of a part of each buyer; one who knows all but one part cannot tell whether it is 0 or 1."""
-    shown = rounded_measure((others * (buyers - 1) + own) / buyers, buyers)
+    shown = rounded_measure((others * (buyers - 1) + own) / buyers, buyers, MIN_GROUP)
     assert abs(shown - (others * (buyers - 1) + own) / buyers) <= rounding_step(2 / buyers) / 2 + 0.0005 + 1e-9
     step = rounding_step(2 / buyers)
     assert step >= 2 / buyers and abs(shown / step - round(shown / step)) < 0.5001 * 0.001 / step + 1e-6
 
 
 def test_measures_of_many_customers_keep_three_digits() -> None:
-    assert rounded_measure(0.86605, 20_000) == 0.866 and rounded_measure(1234.6, 1_000_000) == 1230.0
-    assert rounded_measure(0.86605, 21) == 0.9 and rounded_measure(78.8, 200) == 79.0
-    assert np.isnan(rounded_measure(np.nan, 21))
+    assert rounded_measure(0.86605, 20_000, 10) == 0.866 and rounded_measure(1234.6, 1_000_000, 10) == 1230.0
+    assert rounded_measure(0.86605, 21, 10) == 0.9 and rounded_measure(78.8, 200, 10) == 79.0
+    assert np.isnan(rounded_measure(np.nan, 21, 10))
+
+
+def test_a_measure_of_a_few_customers_is_hidden_and_not_rounded_to_0() -> None:
+    assert rounded_measure(0.63, 10, 10) == 0.6
+    assert shown_measure(0.63, 9, 10) is None and np.isnan(rounded_measure(0.63, 9, 10))
+    assert shown_measure(0.63, 25, 30) is None and shown_measure(0.63, 2, 2) is None
+    assert shown_measure(None, 500, 10) is None
+    assert rounded_measure(0.0, 0, 10) == 0.0  # of nobody
+
+
+def test_without_a_smallest_group_measures_keep_three_digits() -> None:
+    assert [rounded_measure(0.63219, count, 1) for count in (1, 21, 20_000)] == [0.632] * 3
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -306,9 +328,34 @@ def test_the_spend_of_one_buyer_is_not_solved_for_from_the_quality_of_prediction
 
     def shown(amount: float, count: int) -> Figure:
         outcomes = Outcomes(bought, np.where(np.arange(430) == 7, amount, spend), np.zeros((430, 0), dtype=bool))
-        return figures_of(predicted, outcomes, weights)["spend_r2"].published(count)
+        return figures_of(predicted, outcomes, weights)["spend_r2"].published(count, MIN_GROUP)
 
     candidates = spend[7] * np.geomspace(0.5, 2.0, 41)
     possible = candidates[[shown(amount, 21) == shown(spend[7], 21) for amount in candidates]]
     exact = candidates[[shown(amount, 10**9) == shown(spend[7], 10**9) for amount in candidates]]
     assert possible[-1] / possible[0] > 1.0 + MIN_WIDTH > exact[-1] / exact[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_spend_of_one_buyer_is_not_solved_for_from_the_choice_among_candidates(seed: int) -> None:
+    """One who knows all predictions, and all outcomes but the spend of one of 21 buyers, compares scores and reason."""
+    random = np.random.default_rng(seed)
+    bought = np.arange(430) < 21
+    spend = np.where(bought, random.lognormal(4.0, 1.0, 430), 0.0)
+    chances = [np.round(random.random(430) + gain * bought, 1) for gain in (0.5, 1.0, 1.5)]
+    weights = customer_weights(430, 1, seed)
+
+    def shown(amount: float, min_group: int) -> tuple[list[float], str]:
+        outcomes = Outcomes(bought, np.where(np.arange(430) == 7, amount, spend), np.zeros((430, 0), dtype=bool))
+        found = [
+            figures_of(np.column_stack([chance, 4.0 * chance]), outcomes, weights)["spend_r2"].mean
+            for chance in chances
+        ]
+        tried = [candidate(3 + place, None, spend_r2=r2, buyer_count=21) for place, r2 in enumerate(found)]
+        published = [each.published(min_group) for each in tried]
+        return scores(published, ["spend_r2"]), choice_of(*tried, min_group=min_group).reason
+
+    amounts = spend[7] * np.geomspace(0.5, 2.0, 41)
+    for min_group, is_safe in ((MIN_GROUP, True), (1, False)):
+        possible = amounts[[shown(amount, min_group) == shown(spend[7], min_group) for amount in amounts]]
+        assert (possible[-1] / possible[0] > 1.0 + MIN_WIDTH) == is_safe

@@ -82,9 +82,11 @@ def test_a_small_group_shows_only_its_size() -> None:
     rounded = {"customer_count": [10.0], "customer_share": [0.1], "views_per_customer": [3.0]} | extremes
     item = Evidence("views_per_customer", 3.3, 3.1)
     row = segment("s0", 9, {name: values[0] for name, values in figures.items()}, item, spend_share=0.2)
+    assert row.stability is not None
     shown = published_segment(row, tables_of(figures, rounded), 10)
     assert shown.figures == {"customer_count": 10.0, "customer_share": 0.1}
     assert (shown.customer_count, shown.customer_share, shown.spend_share, shown.evidence) == (10, 0.1, None, ())
+    assert shown.stability is None
 
 
 def test_a_segment_is_published_with_rounded_figures_alone() -> None:
@@ -100,12 +102,14 @@ def test_a_segment_is_published_with_rounded_figures_alone() -> None:
         {name: values[0] for name, values in (figures | hidden).items()},
         *(views, Evidence("spend_per_customer", 44.4, 9.0), interest),
         spend_share=0.9,
+        stability=0.98765,
         top_categories=(Interest("Pets > Cats", "Cats", 0.3456, 2.345, 1.678, 333),),
         rule=SegmentRule("", (), precision=0.77, coverage=0.55),
     )
     shown = published_segment(row, tables_of(figures | hidden, rounded | unknown), 10)
     assert shown.figures == {name: values[0] for name, values in rounded.items()} | {"buyer_share": 1.0}
-    assert (shown.customer_count, shown.spend_share) == (540, None)
+    # One of 541 customers changes the stability by 1/541, so its step is 0.005.
+    assert (shown.customer_count, shown.spend_share, shown.stability) == (540, None, 0.99)
     assert shown.evidence == (
         replace(views, value=7.3, shop=3.0, held_share=400 / 540, nearest_peer=2.0),
         # 541 * 0.3456 is 187, and 10 customers have 3.5 of it: rounded to 5 * 37.

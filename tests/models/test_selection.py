@@ -20,13 +20,14 @@ def candidate(count: int, buys: float | None, **changes: Any) -> Candidate:
             "stability": 0.9,
             "stable_share": 0.95,
             "named_apart": count,
+            "buyer_count": 20_000,
         },
         **{"smallest_count": 100.0, "smallest_share": 0.1, "noise_share": 0.0, "buys_auc": buys},
     }
     return Candidate(**{**fields, **changes})
 
 
-def choice_of(*candidates: Candidate, tolerance: float = 0.05) -> Choice:
+def choice_of(*candidates: Candidate, tolerance: float = 0.05, min_group: int = 1) -> Choice:
     choice = choose(
         candidates,
         chosen_by=OUTCOMES,
@@ -34,6 +35,7 @@ def choice_of(*candidates: Candidate, tolerance: float = 0.05) -> Choice:
         min_customers=10,
         min_segment_share=0.01,
         min_stable_share=0.9,
+        min_group=min_group,
     )
     assert choice is not None
     return choice
@@ -96,7 +98,13 @@ def test_stability_then_share_are_relaxed_and_reported_but_not_the_customer_coun
     unusable = [candidate(4, 0.9, smallest_count=9.0), candidate(1, 0.9)]
     assert (
         choose(
-            unusable, chosen_by=OUTCOMES, tolerance=0.1, min_customers=10, min_segment_share=0.0, min_stable_share=0.0
+            unusable,
+            chosen_by=OUTCOMES,
+            tolerance=0.1,
+            min_customers=10,
+            min_segment_share=0.0,
+            min_stable_share=0.0,
+            min_group=1,
         )
         is None
     )
@@ -138,6 +146,7 @@ def chosen_by_separation(*candidates: Candidate) -> Choice | None:
         min_customers=10,
         min_segment_share=0.01,
         min_stable_share=0.9,
+        min_group=1,
         min_separation=0.25,
     )
 
@@ -163,3 +172,35 @@ def test_a_small_segment_of_a_candidate_is_no_exact_number() -> None:
     assert (found.smallest_count, found.smallest_share, found.noise_share) == (40, 40 / 1230, 60 / 1230)
     nothing = candidate(0, None, smallest_count=0.0, smallest_share=0.0, noise_share=1.0)
     assert nothing.published(10) == nothing
+
+
+def test_predictions_are_published_by_the_number_of_buyers() -> None:
+    found = candidate(4, 0.6789, silhouette=0.2341, category_auc=0.7123, smallest_count=2_000.0, buyer_count=21)
+    shown = found.published(10)
+    assert (shown.silhouette, shown.buys_auc, shown.category_auc) == (0.234, 0.7, 0.7)
+    assert "buyer_count" not in shown.as_dict()
+    uneven = replace(found, stability=0.8765, smallest_count=50.0, smallest_share=0.001).published(10)
+    assert (uneven.silhouette, uneven.stability) == (0.234, 0.88)  # 4 segments, the smallest of 50 customers
+    few = replace(found, buyer_count=9).published(10)
+    assert (few.silhouette, few.buys_auc, few.spend_r2, few.category_auc) == (0.234, None, None, None)
+    assert replace(found, n_segments=0, smallest_share=0.0, smallest_count=0.0).published(10).buys_auc == 0.7
+    assert found.published(1).buys_auc == 0.679
+    tiny = candidate(1, 0.6, smallest_count=9.0, smallest_share=1.0).published(10)
+    assert (tiny.silhouette, tiny.stability, tiny.stable_share) == (None, None, None)
+
+
+def test_the_reason_has_published_figures_and_says_if_they_do_not_explain_the_choice() -> None:
+    unexplained = "Figures are rounded after the choice, which the rounded ones alone do not explain."
+    offered = [candidate(4, 0.612, buyer_count=100), candidate(8, 0.7004, buyer_count=100)]
+    reason = choice_of(*offered, min_group=10).reason
+    assert "is kmeans, 8 segments" in reason and "who buys 0.700" in reason and unexplained not in reason
+    tied = [replace(each, buys_auc=auc) for each, auc in zip(offered, (0.691, 0.709), strict=True)]
+    reason = choice_of(*tied, min_group=10).reason
+    assert "who buys 0.700" in reason and reason.endswith(unexplained)
+    assert unexplained not in choice_of(*tied, min_group=1).reason
+    # With too few buyers, predictions decide and are not shown.
+    hidden = [replace(each, buyer_count=9) for each in offered]
+    reason = choice_of(*hidden, min_group=10).reason
+    assert "best score in who buys, spend and categories is kmeans, 8 segments" in reason and "who buys 0" not in reason
+    shaky = candidate(4, 0.6, stable_share=0.4321, smallest_count=10.0)
+    assert "at least 44% of customers in stable segments" in choice_of(shaky, min_group=10).reason

@@ -157,7 +157,7 @@ def _why_rule(candidates: Sequence[Candidate], method: Method, words: Wording) -
         return ""
     separations = [candidate.separation for candidate in clusterings if candidate.separation is not None]
     separation = max(separations, default=None)
-    stable = max(candidate.stable_share for candidate in clusterings)
+    stable = max((candidate.stable_share or 0.0) for candidate in clusterings)
     is_separated = method.min_separation is None or (separation or -1.0) >= method.min_separation
     is_stable = method.min_stable_share is None or stable >= method.min_stable_share
     suffix = "" if is_separated == is_stable else "_stable" if is_separated else "_separated"

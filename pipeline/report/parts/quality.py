@@ -16,8 +16,8 @@ class Candidate(Part):
     n_segments: int
     silhouette: float | None
     density_validity: float | None
-    stability: float
-    stable_share: float
+    stability: float | None
+    stable_share: float | None
     smallest_count: float
     smallest_share: float
     noise_share: float
@@ -33,7 +33,7 @@ class Quality(Part):
 
     algorithm: str
     n_segments: int
-    stability: float
+    stability: float | None
     rules_fidelity: float | None
     choice_reason: str
     candidates: list[Candidate]

@@ -162,6 +162,7 @@ def _run_trial(setting: Setting, sample: Sample, earlier: Sequence[CutoffData], 
         smallest_share=smallest,
         noise_share=noise_share,
         named_apart=fitted.n_segments - len(numbered),
+        buyer_count=min((int(data.outcomes.bought.sum()) for data in earlier if data.outcomes.bought.any()), default=0),
         **{metric: float(np.mean(values)) if values else None for metric, values in predictive.items()},
     )
     return Trial(setting, candidate, fitted.scaling, fitted.clusters.model)

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from models.disclosure import significant, significant_figures
 from models.segmentation import FittedClusters
+from models.selection import Candidate, scores
 from models.validity import Outcomes
 from pipeline.commands.train import train
 from pipeline.config.errors import UserError
@@ -26,7 +28,7 @@ from pipeline.config.progress import SILENT
 from pipeline.ingest.source import read_source
 from pipeline.profiles.build import Profiles, build_profiles
 from pipeline.segmentation.candidates import trials
-from pipeline.segmentation.candidates.search_space import Setting, needs_choice, search_space
+from pipeline.segmentation.candidates.search_space import Setting, deciding_metrics, needs_choice, search_space
 from pipeline.segmentation.candidates.trials import Trial
 from pipeline.segmentation.choose import ChosenClusters, choose_and_fit
 from pipeline.segmentation.cluster import cluster
@@ -153,6 +155,10 @@ def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(
     assert parent.data.params["facets.behaviour.n_segments"] == "auto"
     # A figure has the same name in a candidate and in the training.
     assert {name for name in chosen.data.metrics if name.rpartition("/")[2] in SHARED} <= set(parent.data.metrics)
+    segments = mlflow_runs.read_run(store, result.run_id).summary["segments"]
+    stabilities = [row["stability"] for row in segments if row["facet"] == "behaviour" and row["stability"] is not None]
+    assert parent.data.metrics["behaviour/stability_min"] == min(stabilities)
+    assert parent.data.metrics["behaviour/stability_mean"] == significant(np.mean(stabilities), 3)
     reason = next(note for note in result.notes if "of 4 candidates qualify" in note)
     # Of three cutoffs, the last is used only in the report.
     assert "2025-08-03 and" in reason and "2025-09-02" in reason and "2025-10-02" not in reason
@@ -165,7 +171,14 @@ def test_the_choice_uses_earlier_cutoffs_and_is_reported_and_logged(
     drawn = Path(store.client.download_artifacts(result.run_id, "figures/behaviour/choice.png"))
     assert drawn.read_bytes().startswith(b"\x89PNG")
     table = json.loads(Path(store.client.download_artifacts(result.run_id, "behaviour/candidates.json")).read_text())
-    assert len(table["data"]) == 4
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    known = {field.name for field in fields(Candidate)}
+    shown = [Candidate(**{name: row[name] for name in known & row.keys()}, buyer_count=0) for row in rows]
+    # The scores are those of the rounded figures in the table.
+    of_shown = significant_figures(scores(shown, deciding_metrics(behaviour_of(config))))
+    assert len(rows) == 4 and [row["score"] for row in rows] == of_shown
+    logged = {run.data.tags["command"]: run.data.metrics["behaviour/selection_score"] for run in children}
+    assert [logged[row["command"]] for row in rows] == of_shown
 
 
 def test_a_sweep_prints_a_line_per_candidate(params: Callable[..., Params]) -> None:

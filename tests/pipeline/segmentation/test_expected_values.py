@@ -55,7 +55,7 @@ def test_figures_are_of_a_fit_that_has_not_seen_the_last_cutoff(
     assert value.model == fit_expected_value(past, seed=config.seed)
     earlier = fit_expected_value(past[:1], seed=config.seed)
     exact = value_figures(expected_value(past[1].profile, earlier), past[1])
-    assert value.figures == {name: rounded_measure(figure, 200) for name, figure in exact.items()} != exact
+    assert value.figures == {name: rounded_measure(figure, 200, 10) for name, figure in exact.items()} != exact
     assert value.metrics()["value/buy_auc"] == value.figures["buy_auc"] > 0.9
     assert value.note == ""
 

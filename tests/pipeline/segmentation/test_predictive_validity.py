@@ -97,6 +97,12 @@ def test_segments_predict_better_than_chance_and_hardly_beat_the_ceiling(params:
         assert ours[name].low > at_least
         assert validity.kept[name] < 1.15  # the ceiling learns from the same customers, and sees more of them
     assert measure_validity(cutoffs[-1], settings) == validity
+    few = replace(validity, buyer_count=21, ceiling_count=validity.customer_count).published(10)
+    assert (
+        few.rows["segments"]["buys_auc"].mean == round(ours["buys_auc"].mean, 1) == few.metrics()["validity/buys_auc"]
+    )
+    fewer = replace(few, buyer_count=9, rows=validity.rows, kept=validity.kept).published(10)
+    assert fewer.metrics() == {} == fewer.kept  # hidden, not 0
     assert list(validity.rows) == ["segments", "behaviour", "interest", *BASELINES, "ceiling"]
     behaviour, interest = validity.rows["behaviour"], validity.rows["interest"]
     assert behaviour["buys_auc"].mean > interest["buys_auc"].mean > 0.5
