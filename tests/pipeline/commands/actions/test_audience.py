@@ -196,6 +196,10 @@ def test_a_list_elsewhere_is_kept_in_mind_and_a_file_that_it_replaced_is_named(p
     assert files_elsewhere(tmp_path / "outputs") == [out]
     assert main([*arguments, "--out", str(out)]) == 0
     assert f"Replaced  {out}, which was there before" in capsys.readouterr().out
+    (tmp_path / "folder.csv").mkdir()
+    assert main([*arguments, "--out", str(tmp_path / "folder.csv")]) == 2  # noted before it is written
+    assert files_elsewhere(tmp_path / "outputs") == [tmp_path / "folder.csv", out]
+    capsys.readouterr()
     for _ in range(2):  # of a database, only a table is replaced
         assert main([*arguments, "--out", str(tmp_path / "crm.sqlite")]) == 0
         assert "Replaced" not in capsys.readouterr().out

@@ -20,6 +20,7 @@ from pipeline.commands.actions.changes import changes
 from pipeline.config.errors import UserError
 from pipeline.config.load import load_params
 from pipeline.config.params import Params
+from pipeline.stores.files import files_elsewhere
 from pipeline.stores.writers import write_table
 from tests.conftest import PARAMS
 
@@ -197,3 +198,11 @@ def test_since_after_the_last_scores_is_refused(score, params, tmp_path: Path, c
     assert main([*arguments, "2025-11-01", "--tags"]) == 0
     assert "1 row" in capsys.readouterr().out
     assert (tmp_path / "outputs" / "tags.csv").stat().st_mode & 0o077 == 0
+
+
+def test_a_list_elsewhere_is_noted_before_it_is_written(score, params, tmp_path: Path) -> None:
+    score(0, {"a": "s1"})
+    score(1, {"a": "s2"})
+    (out := tmp_path / "folder.csv").mkdir()
+    assert main(["changes", "--params", str(tmp_path / "params.yaml"), "--out", str(out)]) == 2
+    assert files_elsewhere(tmp_path / "outputs") == [out]
