@@ -111,7 +111,7 @@ def fit_kmeans(
         for label, groups in starts.items():
             means = _means(points, groups[rows])
             if len(means) != count:
-                outcome = f"not kept: {len(means)} of them have customers today, but {count} were requested."
+                outcome = f"not kept: {len(means)} of them have customers today, but this candidate has {count}."
             else:
                 known = KMeans(count, init=means, n_init=1, max_iter=max_iter, random_state=seed).fit(points)
                 worse = (known.inertia_ - fresh.inertia_) / max(fresh.inertia_, least)

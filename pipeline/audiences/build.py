@@ -12,8 +12,19 @@ import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
 
+from features.categories import SEPARATOR
 from models.control_groups import detectable_effect, holdout_groups
-from pipeline.audiences.selection import AudienceError, Condition, EmptyAudienceError, condition_text, meets, meets_all
+from pipeline.audiences.selection import (
+    CATEGORY,
+    AudienceError,
+    Condition,
+    EmptyAudienceError,
+    closest,
+    condition_text,
+    condition_values,
+    meets,
+    meets_all,
+)
 from pipeline.config.sections.audiences import AudienceParams, Bounds
 
 if TYPE_CHECKING:
@@ -22,6 +33,8 @@ if TYPE_CHECKING:
 SEND, HELD_OUT = "send", "held_out"
 MAX_VALUES = 20
 """That a message lists."""
+LARGEST = 5
+"""Categories that a message lists."""
 KEPT_COLUMNS = (
     *("segment_id", "segment", "interest_segment_id", "interest_segment"),
     *("days_since_last_purchase", "order_count", "spend", "activity"),
@@ -121,7 +134,7 @@ def build_audience(
     if not steps[-1].customer_count:
         raise EmptyAudienceError(
             f"audiences.{name}: no customer meets all conditions. {_what_is_left(steps)}"
-            + "".join(_values_there_are(con, scores, column, given) for column, given in definition.where.items())
+            + "".join(_values_there_are(con, scores, *given, separator) for given in definition.where.items())
         )
     table = con.to_pandas(selected.order_by(order).select("customer_id", "as_of", *kept))
     as_of = table["as_of"].iloc[0].to_pydatetime()
@@ -218,8 +231,11 @@ def _detectable(table: pd.DataFrame, is_held_out: np.ndarray) -> tuple[float | N
     return base_rate, detectable_effect(len(table) - held_out_count, held_out_count, base_rate)
 
 
-def _values_there_are(con: Backend, scores: ir.Table, column: str, condition: Condition) -> str:
+def _values_there_are(con: Backend, scores: ir.Table, column: str, condition: Condition, separator: str) -> str:
     """The values of a column, if one that the condition names is not among them and they are few."""
+    if column == CATEGORY:
+        categories = map(str, condition_values(condition, column))
+        return "".join(_closest_category(con, scores, category, separator) for category in categories)
     if column not in scores.columns or not scores[column].type().is_string() or isinstance(condition, Bounds):
         return ""
     found = con.to_pandas(scores.select(column).distinct().limit(MAX_VALUES + 1))[column]
@@ -228,6 +244,18 @@ def _values_there_are(con: Backend, scores: ir.Table, column: str, condition: Co
     if len(found) > MAX_VALUES or not isinstance(named, Sequence) or set(named) <= set(values):
         return ""
     return f" {column} can be {', '.join(values)}."
+
+
+def _closest_category(con: Backend, scores: ir.Table, category: str, separator: str) -> str:
+    """The category that is closest to one that no customer has; the largest ones if none is close."""
+    if con.execute(meets(scores, CATEGORY, category, separator=separator).any()):
+        return ""
+    paths = scores.select(path=scores["top_categories"].unnest())
+    counted = paths.group_by("path").agg(customer_count=paths.count())
+    found = con.to_pandas(counted.order_by(ibis.desc("customer_count"), "path"))["path"].tolist()
+    near = closest(category, [name for path in found for name in (path, *path.split(SEPARATOR))])
+    hint = f"Did you mean {near!r}?" if near else f"The largest are {', '.join(found[:LARGEST]) or 'none'}."
+    return f" No customer has {category!r} among the top categories. {hint}"
 
 
 def _what_is_left(steps: list[Step]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ibis.expr.types as ir
 
-from pipeline.audiences.selection import AudienceError, Condition
+from pipeline.audiences.selection import AudienceError, Condition, closest
 from pipeline.config.sections.audiences import Bounds
 from pipeline.stores import mlflow_runs, model_registry
 from pipeline.stores.mlflow_runs import RunStore
@@ -130,8 +129,8 @@ def _what_became(value: str, names: Names, history: SegmentHistory) -> str:
     ids = [row["segment_id"] for row in reversed(history.lineage) if value in (row["segment_id"], *_names_of(row))]
     if ids:
         return _fate(ids[0], history, names)
-    near = difflib.get_close_matches(value, [*names.values(), *names], n=1)
-    return f"Did you mean {near[0]!r}? " if near else ""
+    near = closest(value, [*names.values(), *names])
+    return f"Did you mean {near!r}? " if near else ""
 
 
 def _fate(segment_id: str, history: SegmentHistory, names: Names) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import and_, or_
 
@@ -17,6 +17,7 @@ from pipeline.config.sections.audiences import Bounds, Scalar
 
 CATEGORY = "category"
 """A condition on this name holds for customers with the category, or one below it, among their top categories."""
+INTEREST = ("interest_segment", "interest_segment_id")
 CUSTOMER_ID = "customer_id"
 LEVEL_END, PATH_END = "\x1f", "\x1e"
 
@@ -82,21 +83,27 @@ def meets_all(scores: ir.Table, where: Mapping[str, Condition], *, separator: st
 def meets(scores: ir.Table, column: str, condition: Condition, *, separator: str) -> ir.BooleanValue:
     """Whether a customer meets the condition on one column; never null."""
     if column == CATEGORY:
-        return _has_category(scores, _values(condition, column), separator).fill_null(False)
+        return _has_category(scores, condition_values(condition, column), separator).fill_null(False)
     if column not in scores.columns:
+        if column in INTEREST:
+            raise AudienceError(
+                "these scores have no segments by interest, as the log has no categories or params no facet for them. "
+                "Use --segment, or a condition on `segment`."
+            )
         near = difflib.get_close_matches(column, [*scores.columns, CATEGORY], n=1)
         hint = f" Did you mean `{near[0]}`?" if near else f" Columns: {', '.join(scores.columns)}."
         raise AudienceError(f"`{column}` is not a column of the scores.{hint}")
     if isinstance(condition, Bounds):
         return _within(scores[column], condition, column)
-    values = [_fitting(value, scores[column].type(), column) for value in _values(condition, column)]
+    values = [_fitting(value, scores[column].type(), column) for value in condition_values(condition, column)]
     if scores[column].type().is_array():
         holds = [scores[column].contains(value) for value in values]
         return reduce(or_, holds).fill_null(False)
     return scores[column].isin(values).fill_null(False)
 
 
-def _values(condition: Condition, column: str) -> list[Scalar]:
+def condition_values(condition: Condition, column: str) -> list[Scalar]:
+    """The values of which one must hold; the condition is no bounds."""
     if isinstance(condition, Bounds):
         raise AudienceError(f"`{column}`: expected one or more names, got bounds.")
     values = list(condition) if isinstance(condition, Sequence) and not isinstance(condition, str) else [condition]
@@ -137,6 +144,13 @@ def _has_category(scores: ir.Table, categories: Sequence[Scalar], separator: str
         raise AudienceError(f"`{CATEGORY}`: the scores have no top_categories.")
     text = category_text(scores["top_categories"])
     return reduce(or_, [names_category(text, str(category), separator) for category in categories])
+
+
+def closest(text: str, known: Iterable[str]) -> str | None:
+    """The text of ``known`` that is most like ``text``, in any case; None if none is close."""
+    by_lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(text.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else None
 
 
 def category_text(top_categories: ir.ArrayValue) -> ir.StringValue:

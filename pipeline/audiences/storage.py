@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -43,9 +44,13 @@ class StoredAudience:
     @property
     def holdout_share(self) -> float:
         """The share of customers that was to be held out."""
-        return float(
-            json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))["definition"]["holdout_share"]
-        )
+        return float(self.definition["holdout_share"])
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What it was selected by (`_definition_without_ids`); empty without a manifest, as after a crash."""
+        manifest = self.path.with_suffix(".json")
+        return json.loads(manifest.read_text(encoding="utf-8"))["definition"] if manifest.exists() else {}
 
     def table(self, columns: list[str] | None = None) -> pd.DataFrame:
         """`Audience.table`, or some of its columns."""
@@ -87,21 +92,33 @@ def store(outputs: Path, audience: Audience, *, model_uri: str) -> StoredAudienc
     _require_same_control_group(stored, audience)
     stored.effect_path.unlink(missing_ok=True)
     write_table(path, pa.Table.from_pandas(audience.table, preserve_index=False), mode=files.PRIVATE)
-    definition = audience.definition.model_dump(mode="json")
-    if CUSTOMER_ID in definition["where"]:
-        definition["where"][CUSTOMER_ID] = HIDDEN  # the Parquet file has them, from which they can be forgotten
     files.write_json(
         path.with_suffix(".json"),
         {
             "audience": audience.name,
             "as_of": audience.as_of.isoformat(),
             "model_uri": model_uri,
-            "definition": definition,
+            "definition": _definition_without_ids(audience),
             "steps": [{"text": step.text, "customer_count": step.customer_count} for step in audience.steps],
             "sha256": files.file_digest(path),
         },
     )
     return stored
+
+
+def has_other_conditions(outputs: Path, audience: Audience) -> bool:
+    """Whether the last audience of this name was selected by other conditions; call it before `store`."""
+    *_, last = [None, *stored_audiences(outputs, audience.name)]
+    conditions = _definition_without_ids(audience)["where"]
+    return last is not None and last.definition.get("where", conditions) != conditions
+
+
+def _definition_without_ids(audience: Audience) -> dict[str, Any]:
+    """What the audience is selected by. The Parquet file has the ids of customers, from which they can be forgotten."""
+    definition = audience.definition.model_dump(mode="json")
+    if CUSTOMER_ID in definition["where"]:
+        definition["where"][CUSTOMER_ID] = HIDDEN
+    return definition
 
 
 def _require_same_control_group(stored: StoredAudience, audience: Audience) -> None:

@@ -22,6 +22,8 @@ class WrittenAudience:
     ----------
     next_command : str
         Measures the effect; empty without a control group.
+    has_replaced_other : bool
+        Whether a list with other conditions was there before.
     tables : str
         The table of `outputs.tables` that was written; empty if there is none.
     """
@@ -31,6 +33,7 @@ class WrittenAudience:
     next_command: str
     export: Export | None = None
     contacts_notes: list[str] = field(default_factory=list)
+    has_replaced_other: bool = False
     tables: str = ""
 
     def as_text(self) -> str:
@@ -51,6 +54,8 @@ class WrittenAudience:
             *(f"Warning         {warning}" for warning in self._warnings()),
             f"List            {self.path}{self._list_text()}",
         ]
+        if self.has_replaced_other:
+            lines.append(f"Replaced        {self.path}, which was there before with other conditions")
         if self.tables:
             lines.append(f"Table           {self.tables}")
         if self.next_command:

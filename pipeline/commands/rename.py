@@ -39,8 +39,8 @@ def rename(params: Params, segment: str, name: str | None) -> str:
             segment_id = unfinished if is_again else _find_segment(segment, renamable, champion.uri)
             before = old_name if is_again else renamable[segment_id]
             clean = clean_name(name) if name is not None else None
-            if clean in [current for other_id, current in taken.items() if other_id != segment_id]:
-                raise UserError(f"expected a name that no other segment has; {clean!r} is taken.")
+            if clean is not None:
+                _require_distinct(clean, segment_id, taken)
             with model_registry.renaming(store, segment_id, before):
                 model_registry.set_given_name(store, segment_id, clean)
                 report = _update_report(store, params, champion.run_id)
@@ -52,6 +52,17 @@ def rename(params: Params, segment: str, name: str | None) -> str:
                 f"Next     {command(params, 'score')}    # existing scores keep the old name",
             ]
         )
+
+
+def _require_distinct(name: str, segment_id: str, taken: dict[str, str]) -> None:
+    """Refuse a name by which another segment, of any facet, can be meant: its name in any case, or its id."""
+    for other_id, other in taken.items():
+        if other_id == segment_id:
+            continue
+        if name.casefold() == other.casefold():
+            raise UserError(f"expected a name that no other segment has; {other!r} ({other_id}) is taken.")
+        if name.casefold() == other_id.casefold():
+            raise UserError(f"expected a name that is not the id of another segment; {other_id} is {other!r}.")
 
 
 def _update_report(store: mlflow_runs.RunStore, params: Params, run_id: str) -> str:

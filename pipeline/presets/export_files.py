@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.stores.local.file_names import as_glob
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
+EXPECTED = "expected files such as CSV, JSON lines or Parquet, or a folder of them"
 SNIFFED_OBJECTS = 1000
 """JSON objects that are enough to see which columns are nested."""
 
@@ -77,6 +79,7 @@ def find_files(places: Sequence[Path], *, leave_out: Collection[Path] = ()) -> l
     """
     found: list[Path] = []
     for place in places:
+        _require_there(place)
         if place.is_file():
             found.append(place.resolve())
             continue
@@ -92,9 +95,18 @@ def find_files(places: Sequence[Path], *, leave_out: Collection[Path] = ()) -> l
         except FileError as error:
             raise ExportError(str(error)) from None
         if not files:
-            raise ExportError(f"{place}: expected files such as CSV, JSON lines or Parquet, or a folder of them.")
+            raise ExportError(f"{place}: {EXPECTED}.")
         found += files
     return [*dict.fromkeys(found)]
+
+
+def _require_there(place: Path) -> None:
+    if place.exists():
+        return
+    names = sorted(path.name for path in place.resolve().parent.glob("*"))
+    near = difflib.get_close_matches(place.name, names, n=1)
+    hint = f" Did you mean {place.parent / near[0]}?" if near else ""
+    raise ExportError(f"{place}: {EXPECTED}, but nothing is there.{hint}")
 
 
 def load_tables(con: Backend, params: Params, files: Sequence[Path]) -> list[ExportTable]:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 MOST = 0.99
 """Share of the values that a form must fit; the others are for the row checks."""
 SAMPLE_ROWS = 10_000
-FIRST_EPOCH = 1e8
-"""A smaller number is a date such as 20250131, and not the seconds since 1970 (this many were over in 1973)."""
 MAX_TYPES = 50
 """More different event types than this are ids or texts."""
 TIME_FORMATS = (
@@ -69,8 +67,8 @@ def guess_time_formats(con: Backend, table: ExportTable, column: str) -> list[st
     if not filled:
         return []
     middle = middle_number(con, table.name, column)
-    if numbers == filled and middle is not None and middle >= FIRST_EPOCH:
-        return [likely_unit(middle)]
+    if numbers == filled and (unit := likely_unit(middle)):
+        return [unit]
     if is_number(kind):
         return _fitting(con, table, column, ["%Y%m%d"])
     sampled = replace(table, name=f"(from {table.name} limit {SAMPLE_ROWS})")

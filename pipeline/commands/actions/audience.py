@@ -26,7 +26,7 @@ from pipeline.audiences.segment_conditions import (
     segment_name,
 )
 from pipeline.audiences.selection import CATEGORY, AudienceError, Condition, EmptyAudienceError, meets
-from pipeline.audiences.storage import control_key, list_folder, store
+from pipeline.audiences.storage import control_key, has_other_conditions, list_folder, store
 from pipeline.audiences.summary import WrittenAudience
 from pipeline.config.params import Params
 from pipeline.config.sections.audiences import AudienceParams
@@ -208,7 +208,10 @@ def _asked_for(shop: _Shop, options: AudienceOptions) -> tuple[dict[str, Audienc
 
 
 def _from_options(shop: _Shop, options: AudienceOptions) -> tuple[str, dict[str, list[str]]]:
-    """A name and the conditions for ``--segment`` and the like; ``--interest`` finds categories as well."""
+    """A name and the conditions for ``--segment`` and the like; ``--interest`` finds categories as well.
+
+    The name is that of the segment, and the options of other conditions are part of it.
+    """
     where: dict[str, list[str]] = {}
     for text in options.segments:
         names = shop.segments["segment"]
@@ -220,7 +223,9 @@ def _from_options(shop: _Shop, options: AudienceOptions) -> tuple[str, dict[str,
         where.setdefault(column, []).append(name or text)
     if options.categories:
         where.setdefault(CATEGORY, []).extend(options.categories)
-    slug = "-".join(re.sub(r"\W+", "-", text).strip("-").lower() for values in where.values() for text in values)
+    prefixes = {column: [] if column == "segment" else [OPTIONS[column]] for column in where}
+    words = [word for column, values in where.items() for word in (*prefixes[column], *values)]
+    slug = "-".join(re.sub(r"\W+", "-", word).strip("-").lower() for word in words)
     return slug or "list", where
 
 
@@ -263,7 +268,8 @@ def _write(
         raise AudienceError(f"audiences.{name}: all {len(built.table):,} customers are held out. Lower the holdout.")
     out = options.out or list_folder(outputs) / f"{name}{f'-{options.tool}' if options.tool else ''}.csv"
     measure = effect_command(params, name, built.as_of) if built.count(HELD_OUT) else ""
-    written = WrittenAudience(built, out, next_command=measure)
+    is_other = options.out is None and out.exists() and has_other_conditions(outputs, built)
+    written = WrittenAudience(built, out, next_command=measure, has_replaced_other=is_other)
     rows = built.table[built.table["group"] == SEND]
     table = rows[[column for column in LIST_COLUMNS if column in rows]]
     if options.tool is not None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EPOCH_MICROSECONDS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3}
 OFFSET = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?)$"
 LATEST_MICROSECONDS = 9e18
+FIRST_EPOCH = 1e8
+"""A smaller number is a date such as 20250131, and not the seconds since 1970 (this many were over in 1973)."""
 DAY_ORDERS = {"day_first": "%d/%m/%Y", "month_first": "%m/%d/%Y"}
 """Time format in params.yaml -> its date in strptime's signs, with any of `DATE_SEPARATORS`."""
 CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f")
@@ -28,13 +30,15 @@ PROBED_ROWS = 1_000
 """Rows that are enough to see that times are written with the year last."""
 
 
-def as_time(column: str, kind: str, *, time_format: str, timezone: str, middle: float | None) -> str:
+def as_time(column: str, kind: str, *, time_format: str, timezone: str, middle: float | None, others: str = "") -> str:
     """SQL for a moment in UTC without a zone, or null.
 
     Parameters
     ----------
     middle : float or None
         `middle_number` of the column, by which the error suggests a unit.
+    others : str
+        Columns to take in its place, for the error on numbers that are no times.
 
     Raises
     ------
@@ -56,17 +60,24 @@ def as_time(column: str, kind: str, *, time_format: str, timezone: str, middle: 
     if time_format != "auto":
         return _declared(f"trim({quoted(column)}::varchar)", time_format, timezone)
     if is_number(kind):
-        raise ParsingError(
-            f"column {column!r}: expected times, got numbers (median {middle or 0:.0f}). Declare their unit, "
-            f"probably with time_format: {likely_unit(middle)}."
-        )
+        unit = likely_unit(middle)
+        advice = f"Declare their unit, probably with time_format: {unit}." if unit else f"Name another column{others}."
+        raise ParsingError(f"column {column!r}: expected times, got numbers (median {middle or 0:.0f}). {advice}")
     return _iso(f"trim({quoted(column)})", timezone)
 
 
 def time_sql(con: Backend, rows: str, column: str, kind: str, table: TimedTable) -> str:
     """`as_time` for a column of the raw table ``rows``, with the format of ``table``."""
     middle = middle_number(con, rows, column) if is_number(kind) and table.time_format == "auto" else None
-    return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, middle=middle)
+    others = _time_columns(con, rows) if middle is not None and likely_unit(middle) is None else ""
+    return as_time(column, kind, time_format=table.time_format, timezone=table.timezone, middle=middle, others=others)
+
+
+def _time_columns(con: Backend, rows: str) -> str:
+    """The columns of the raw table ``rows`` that hold times by their type, to end an error with."""
+    described = con.con.execute(f"describe {rows}").fetchall()
+    names = [repr(name) for name, kind, *_ in described if kind == "DATE" or kind.startswith("TIMESTAMP")]
+    return f", such as {', '.join(names)}" if names else ""
 
 
 def whole_time_sql(con: Backend, rows: str, column: str, kind: str, table: TimedTable, *, key: str) -> str:
@@ -169,10 +180,12 @@ def middle_number(con: Backend, rows: str, column: str) -> float | None:
     return con.con.execute(f"select median({number}) from {rows} where isfinite({number})").fetchone()[0]
 
 
-def likely_unit(middle: float | None) -> str:
-    """The epoch unit in which a number of this size is a recent date."""
+def likely_unit(middle: float | None) -> str | None:
+    """The epoch unit in which a number of this size is a recent date; None for a number that is too small."""
+    if middle is None or middle < FIRST_EPOCH:
+        return None
     for unit, bound in (("epoch_s", 1e11), ("epoch_ms", 1e14), ("epoch_us", 1e17)):
-        if (middle or 0) < bound:
+        if middle < bound:
             return unit
     return "epoch_ns"
 

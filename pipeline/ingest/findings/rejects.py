@@ -130,9 +130,8 @@ def _epoch_hint(con: Backend, params: Params, raw: RawTable) -> str:
         raw.columns[column] != "VARCHAR" and not is_number(raw.columns[column])
     ):
         return ""
-    middle = middle_number(con, "raw_events", column)
-    unit = likely_unit(middle)
-    return f"The times look like numbers: try time_format: {unit}. " if middle and unit != table.time_format else ""
+    unit = likely_unit(middle_number(con, "raw_events", column))
+    return f"The times look like numbers: try time_format: {unit}. " if unit not in (None, table.time_format) else ""
 
 
 def _format_hint(con: Backend, params: Params, raw: RawTable, rules: tuple[checks.Rule, ...]) -> str:

@@ -215,6 +215,30 @@ def test_what_cannot_be_selected_is_refused(con, scores, definition, message) ->
         built(con, scores, **definition)
 
 
+@pytest.mark.parametrize(
+    ("category", "advice"),
+    [
+        ("PETTS", "Did you mean 'Pets'?"),
+        ("home > pet", "Did you mean 'Home > Pets'?"),
+        ("Yoghurt", "The largest are Home > Pets, Pets > Cats, Toys, Cats."),
+    ],
+)
+def test_a_category_that_nobody_has_suggests_another(con, scores, category: str, advice: str) -> None:
+    for where in ({"category": category}, {"category": ["Toy", category]}):
+        with pytest.raises(AudienceError) as refused:
+            built(con, scores, where=where)
+        assert str(refused.value).endswith(f" No customer has {category!r} among the top categories. {advice}")
+    with pytest.raises(AudienceError) as refused:  # the category is there, and another condition leaves nobody
+        built(con, scores, where={"category": "Pets", "order_count": {"min": 100}})
+    assert "among the top categories" not in str(refused.value)
+
+
+@pytest.mark.parametrize("column", ["interest_segment", "interest_segment_id"])
+def test_scores_without_segments_by_interest_say_so(con, scores, column: str) -> None:
+    with pytest.raises(AudienceError, match="these scores have no segments by interest, as the log has no categories"):
+        built(con, scores, where={column: "Cats"})
+
+
 @pytest.mark.parametrize("bounds", [{"min": 2, "max": 1}, {}, {"known": False, "min": 1}])
 def test_contradictory_bounds_are_refused(bounds) -> None:
     with pytest.raises(ValueError, match="expected"):

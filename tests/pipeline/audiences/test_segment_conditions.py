@@ -53,6 +53,7 @@ def refusal(value: str, column: str = "segment") -> str:
         ("Old", "s3 (Old) was merged into s5 (Regulars) in the training of 2025-02-01."),
         ("Rare", "s4 (Rare) has been gone since the training of 2025-03-01."),
         ("Regular", "Did you mean 'Regulars'?"),
+        ("REGULARZ", "Did you mean 'Regulars'?"),
     ],
 )
 def test_a_segment_that_is_not_there_is_refused_with_what_became_of_it(value: str, fate: str) -> None:

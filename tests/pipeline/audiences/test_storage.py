@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.audiences.build import Audience
 from pipeline.audiences.selection import condition_text
-from pipeline.audiences.storage import control_key, recently_contacted, store, stored_audiences
+from pipeline.audiences.storage import control_key, has_other_conditions, recently_contacted, store, stored_audiences
 from pipeline.config.sections.audiences import AudienceParams
 
 AS_OF = datetime(2025, 12, 1, tzinfo=UTC)
@@ -36,6 +36,19 @@ def test_ids_of_customers_are_in_the_list_alone(tmp_path: Path) -> None:
     kept = store(tmp_path, replace(made, definition=AudienceParams.model_validate({"where": where})), model_uri="")
     assert "c-104" not in kept.path.with_suffix(".json").read_text(encoding="utf-8")
     assert condition_text("customer_id", ["c-1041", "c-1042"]) == "customer_id is one of 2"
+
+
+def test_conditions_are_compared_with_those_of_the_last_audience_of_the_name(tmp_path: Path) -> None:
+    made = audience("spring", AS_OF, ["a"])
+    other = replace(made, definition=AudienceParams.model_validate({"where": {"segment": "Lapsed"}}))
+    assert not has_other_conditions(tmp_path, made)
+    store(tmp_path, audience("autumn", AS_OF, ["a"]), model_uri="")
+    assert not has_other_conditions(tmp_path, other)  # of another name
+    kept = store(tmp_path, made, model_uri="")
+    assert not has_other_conditions(tmp_path, made)
+    assert has_other_conditions(tmp_path, other)
+    kept.path.with_suffix(".json").unlink()
+    assert not has_other_conditions(tmp_path, other)
 
 
 def test_contacted_are_those_sent_to_before_and_not_too_long_ago(tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ def test_a_manual_name_appears_in_scores_and_later_trainings_until_reset(
         rename(settings, segment.segment_id, "Passers-by")
     with pytest.raises(UserError, match="is taken"):
         rename(settings, segment.segment_id, first.segments.iloc[1]["name"])
+    with pytest.raises(UserError, match="is taken"):
+        rename(settings, segment.segment_id, first.segments.iloc[1]["name"].upper())
+    for other_id in (first.segments.iloc[1].segment_id, interest.segment_id.upper()):
+        with pytest.raises(UserError, match=f"not the id of another segment; {other_id.lower()} is "):
+            rename(settings, segment.segment_id, other_id)
     with pytest.raises(UserError, match="not empty"):
         rename(settings, segment.segment_id, "  ")
     for unseen in ("Gold\x1b[2J", "Gold\u202eevil", "Gold\x07", "Go\u200bld", "Gold\nkindred: done", "Gold\u2028s02"):

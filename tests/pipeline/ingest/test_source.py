@@ -177,6 +177,19 @@ def test_a_wrong_time_format_suggests_the_right_one(read: Reader, text: str, mor
         read(HEADER + ROW.replace("2025-01-01", text), *more)
 
 
+@pytest.mark.parametrize(
+    ("others", "advice"),
+    [({}, "Name another column."), ({"sold_on": datetime(2025, 1, 1)}, "Name another column, such as 'sold_on'.")],
+)
+def test_numbers_too_small_for_times_suggest_no_unit(read: Reader, others: dict[str, Any], advice: str) -> None:
+    with pytest.raises(UserError) as refused:
+        read(FRAME.assign(occurred_at=27, **others), name="log.parquet")
+    assert str(refused.value).endswith(f"expected times, got numbers (median 27). {advice}")
+    with pytest.raises(UserError) as refused:
+        read(HEADER + ROW.replace("2025-01-01", "27"))
+    assert "time_format: epoch" not in str(refused.value)
+
+
 @pytest.mark.parametrize("wrong", ["nan", "inf", "1e400", "20251231235959123"])
 def test_a_wrong_number_among_seconds_does_not_suggest_another_unit(read: Reader, wrong: str) -> None:
     rows = HEADER + "".join(ROW.replace("2025-01-01", text) for text in ("1735689600.5", "1735689601.25", wrong))

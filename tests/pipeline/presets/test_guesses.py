@@ -238,6 +238,19 @@ def test_places_without_files(place: str, tmp_path: Path) -> None:
         find_files([tmp_path / place])
 
 
+@pytest.mark.parametrize(
+    ("place", "hint"), [("my_exprt/", " Did you mean {}/my_export?"), ("zzz", ""), ("none/my_exprt", "")]
+)
+def test_a_missing_place_suggests_the_closest_name_next_to_it(place: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "my_export").mkdir()
+    with pytest.raises(ExportError) as refused:
+        find_files([tmp_path / place])
+    assert str(refused.value).endswith(f", but nothing is there.{hint.format(tmp_path)}")
+    (tmp_path / "my_exprt").mkdir()  # one that is there without files is not mistaken for another
+    with pytest.raises(ExportError, match=r"or a folder of them\.$"):
+        find_files([tmp_path / "my_exprt"])
+
+
 def test_files_below_a_folder_without_hidden_ones(tmp_path: Path) -> None:
     for name in ("b.csv", "2025/a.csv", ".git/c.csv", "2025/.d.csv", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

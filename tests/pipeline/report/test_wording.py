@@ -33,6 +33,11 @@ def test_numbers_are_formatted_for_readers(value: float | None, form: str, expec
     assert number(value, form) == expected
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_audiences_of_the_report_are_distinguished_from_lists_by_category(language: str) -> None:
+    assert "kindred audience --category" in wording(language)("audiences.intro")
+
+
 def test_the_size_of_a_small_group_is_a_bound() -> None:
     words = wording("en")
     assert [words.size(10, is_small=is_small) for is_small in (True, False)] == ["<10", "10"]

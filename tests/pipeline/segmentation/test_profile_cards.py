@@ -89,6 +89,7 @@ def test_segments_have_cards_and_every_line_is_reliable(trained: Any) -> None:
     assert ("No segment differs reliably in any of these" in page) is not has_attributes
     assert "reliable differences only" in page
     assert "Audiences by category" in page
+    assert "Segmented customers whose interest in a category is clearly above average" in page
 
 
 def test_a_missing_customers_table_removes_only_the_attributes_from_cards(params: Any) -> None:

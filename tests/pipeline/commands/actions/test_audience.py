@@ -161,7 +161,7 @@ def test_an_audience_gets_a_control_group_when_it_is_made_again(params, scores, 
 @pytest.mark.parametrize("text", ["VIP", "vip", "s01"])
 def test_a_segment_and_an_interest_need_no_setting(params, scores, text: str) -> None:
     (made,) = audience(params(), AudienceOptions(segments=[text], interests=["Cats"])).written
-    assert made.path.name == "vip-cats.csv"
+    assert made.path.name == "vip-interest-cats.csv"
     assert sorted(ids_in(made.path)) == sorted(
         scores.query("segment == 'VIP' and interest_segment == 'Cats'").customer_id
     )
@@ -173,6 +173,28 @@ def test_an_interest_may_be_a_category(params, scores) -> None:
         assert sorted(ids_in(made.path)) == sorted(
             scores.customer_id[["Garden" in row for row in scores.top_categories]]
         )
+
+
+def test_lists_with_other_conditions_have_other_files_or_say_what_they_replaced(params) -> None:
+    def text(name: str, **options: object) -> str:
+        made = audience(params(), AudienceOptions(**options))
+        assert made.written[0].path.name == name
+        return made.as_text()
+
+    for _ in range(2):  # the same list again is no other one
+        for name, options in {
+            "interest-cats.csv": {"interests": ["Cats"]},
+            "category-cats.csv": {"categories": ["Cats"]},
+            "category-pets-cats.csv": {"categories": ["Pets > Cats"]},
+            "vip.csv": {"segments": ["VIP"]},
+        }.items():
+            assert "Replaced" not in text(name, **options)
+    again = text("category-pets-cats.csv", categories=["Pets", "Cats"])
+    assert re.search(r"Replaced +\S+/category-pets-cats.csv, which was there before with other conditions", again)
+    made = audience(params({"vip": {"where": {"customer_id": ["00001", "00002"]}}}), AudienceOptions("vip"))
+    assert "Replaced" in made.as_text()
+    made = audience(params({"vip": {"where": {"customer_id": ["00001", "00002"]}}}), AudienceOptions("vip"))
+    assert "Replaced" not in made.as_text()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx", ".sqlite", ".duckdb"])
