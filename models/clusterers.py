@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import threadpool_limits
 
 from models.scorer import NOISE, Floats, Ints
 
@@ -57,17 +56,6 @@ Fit = Callable[[Floats, int], Clusters]
 """Points and a seed -> clusters, with all settings already bound."""
 
 
-@functools.cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()  # finding them takes as long as a start of KMeans
-
-
-def single_thread() -> AbstractContextManager[Any]:
-    """Limit BLAS and OpenMP to one thread, because the order of multi-threaded sums changes the last digits."""
-    limiter: AbstractContextManager[Any] = _libraries().limit(limits=1)
-    return limiter
-
-
 def fit_kmeans(
     space: Floats,
     seed: int,
@@ -103,7 +91,8 @@ def fit_kmeans(
         if count == n_segments
         else (f"Only {count} of {n_segments} segments: there are no more distinct customers.",)
     )
-    with single_thread(), warnings.catch_warnings():
+    # One thread, because the order of multi-threaded sums changes the last digits.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Number of distinct clusters")
         chosen = fresh = KMeans(count, n_init=n_init, max_iter=max_iter, random_state=seed).fit(points)
         # If customers differ only by rounding, no partition is better than another.
@@ -193,7 +182,7 @@ def fit_hdbscan(
 def _density_labels(points: Floats, *, smallest: int, min_samples: int, selection: str) -> Ints:
     import hdbscan
 
-    with single_thread(), warnings.catch_warnings():
+    with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", category=FutureWarning)
         found = hdbscan.HDBSCAN(
             min_cluster_size=smallest,

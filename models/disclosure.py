@@ -194,8 +194,8 @@ def rounded_measure(value: float, count: float, min_group: int) -> float:
     """A measure of quality, such as an AUROC, as it may be published; one customer of ``count`` changes it by 1/count.
 
     If it is above 1, it changes by so much of itself. One who knows all others could work out the change from more
-    digits. Of many customers, three significant digits remain; with a ``min_group`` of 1, of few as well. The measure
-    is hidden, NaN, of fewer than ``min_group`` customers and where the step would be above `MAX_MEASURE_STEP`.
+    digits. Of many customers, three significant digits remain; with a ``min_group`` of 1, of few as well. A measure is
+    hidden, NaN, of fewer than ``min_group`` customers and where the step would be above `MAX_MEASURE_STEP`.
     """
     if min_group <= 1 or count <= 0 or not np.isfinite(value):
         return significant(value, 3)

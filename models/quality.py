@@ -7,8 +7,9 @@ import warnings
 import numpy as np
 import sklearn
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
+from threadpoolctl import threadpool_limits
 
-from models.clusterers import sampled_rows, single_thread
+from models.clusterers import sampled_rows
 from models.scorer import NOISE, Floats, Ints
 
 DISTANCES_MB = 16
@@ -47,7 +48,7 @@ def cluster_quality(
     points, sample = np.ascontiguousarray(space[rows]), labels[rows]
     if not 2 <= len(np.unique(sample)) < len(sample):
         return figures
-    with single_thread(), sklearn.config_context(working_memory=DISTANCES_MB):
+    with threadpool_limits(limits=1), sklearn.config_context(working_memory=DISTANCES_MB):
         figures["silhouette"] = float(silhouette_score(points, sample))
         figures["davies_bouldin"] = float(davies_bouldin_score(points, sample))
         figures["calinski_harabasz"] = float(calinski_harabasz_score(points, sample))

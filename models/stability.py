@@ -11,8 +11,9 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.isotonic import IsotonicRegression
+from threadpoolctl import threadpool_limits
 
-from models.clusterers import Fit, sampled_rows, single_thread
+from models.clusterers import Fit, sampled_rows
 from models.scorer import NOISE, Floats, Ints, assign
 
 BINS = 20
@@ -69,7 +70,7 @@ def resample(
     def recluster(inside: Ints, start: int) -> Ints:
         return cluster_ids(points, fit(points[inside], start).model)
 
-    with single_thread():
+    with threadpool_limits(limits=1):
         reclustered = Parallel(n_jobs=threads, prefer="threads")(map(delayed(recluster), draws, seeds))
     best: dict[int, list[float]] = {number: [] for number in _clusters(known).tolist()}
     drawn, stayed = (np.zeros((resamples, len(points)), dtype=bool) for _ in range(2))
