@@ -72,7 +72,7 @@ def test_the_first_known_segments_that_fit_are_kept() -> None:
     centres, note = fit_from_known(1.0, [0, 1, 2, 3], [0, 1, 0, 1], [0, 0, 1, 1])  # four segments instead of two
     assert centres == ACROSS
     assert note.startswith(
-        "The segments of run 1 were not kept: 4 of them have customers today, but 2 were requested. The segments of run 2"
+        "The segments of run 1 were not kept: 4 of them have customers today, but this candidate has 2. The segments of run 2"
     )
     assert "The segments of run 3 were refitted" in note
 
