@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.disclosure import rounded_counts, significant
+from models.disclosure import rounded_counts, shares_of_whole, significant
 from models.scorer import Floats
 
 MAX_BINS = 10
@@ -109,19 +109,15 @@ def make_reference(table: pd.DataFrame, columns: Sequence[str], min_group: int) 
         bins = min(MAX_BINS, max(known.size // (2 * min_group), 1))
         quantiles = np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1]) if known.size else np.array([])
         edges = np.unique([significant(edge, 3) for edge in quantiles])
-        references[column] = ColumnReference(edges, as_shares(rounded_counts(_bin_counts(values, edges), min_group)))
+        references[column] = ColumnReference(edges, _bin_shares(values, edges, min_group))
     return references
 
 
-def _bin_counts(values: NDArray[np.float64], edges: Floats) -> NDArray[np.int64]:
+def _bin_shares(values: NDArray[np.float64], edges: Floats, min_group: int) -> Floats:
     is_known = ~np.isnan(values)
     counts = np.bincount(np.searchsorted(edges, values[is_known], side="left"), minlength=len(edges) + 1)
-    return np.append(counts, (~is_known).sum())
-
-
-def as_shares(counts: NDArray[Any]) -> Floats:
-    """Counts as shares of their sum; 0 of nothing."""
-    return np.asarray(counts / max(counts.sum(), 1.0), dtype=np.float64)
+    rounded = rounded_counts(np.append(counts, (~is_known).sum()), min_group)
+    return shares_of_whole(rounded, rounded.sum())
 
 
 def column_drift(
@@ -139,8 +135,7 @@ def column_drift(
     """
     drifts = []
     for column, reference in references.items():
-        counts = _bin_counts(table[column].to_numpy(np.float64, na_value=np.nan), reference.edges)
-        shares = as_shares(rounded_counts(counts, min_group))
+        shares = _bin_shares(table[column].to_numpy(np.float64, na_value=np.nan), reference.edges, min_group)
         psi = stability_index(reference.shares, shares, (trained_count, len(table)))
         drifts.append(ColumnDrift(column, psi))
     return sorted(drifts, key=lambda drift: (-drift.psi, drift.column))

@@ -62,13 +62,14 @@ def check(params: Params, *, progress: Progress) -> str:
 def _for_training(source: Source, params: Params) -> tuple[list[str], str]:
     """Notes on customers with too little to be clustered, and why a training would refuse the log, or nothing."""
     facets, customers = facets_of(params), _customers(source, params)
-    amounts = {
-        f"facet_{facet.name}": (customers.order_count >= facet.settings.min_orders)
-        if facet.settings.min_orders
-        else (customers.event_count >= facet.settings.min_events)
+    sums = {
+        f"facet_{facet.name}": (
+            customers.order_count >= facet.settings.min_orders
+            if facet.settings.min_orders
+            else customers.event_count >= facet.settings.min_events
+        ).sum()
         for facet in facets
     }
-    sums = {name: is_enough.sum() for name, is_enough in amounts.items()}
     [row] = (
         customers.aggregate(sums, all=customers.count(), orders=customers.order_count.sum()).to_pyarrow().to_pylist()
     )

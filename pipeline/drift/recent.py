@@ -11,8 +11,7 @@ from features import categories
 from features.events import EventType, ObservationWindow
 from features.profile import ProfileSpec
 from features.value import order_key
-from models.disclosure import rounded_events
-from models.drift import as_shares
+from models.disclosure import rounded_events, shares_of_whole
 from pipeline.ingest.source import Source
 
 COLUMNS = ("event_count", "order_count")
@@ -49,5 +48,6 @@ def recent_activity(source: Source, spec: ProfileSpec, as_of: datetime, days: fl
     counts["category"] = counts.category.str.lower()
     totals = counts.groupby("category").event_count.sum().sort_index()
     customers = by_customer.order_by("customer_id").select(*COLUMNS).to_pandas()
-    shares = as_shares(rounded_events(totals, len(customers), min_group))
+    counted = rounded_events(totals, len(customers), min_group)
+    shares = shares_of_whole(counted, counted.sum())
     return RecentActivity(customers, dict(zip(totals.index.astype(str), shares.tolist(), strict=True)))

@@ -100,18 +100,17 @@ def training_summary(
 
 
 def _quality(facet: FacetFindings, min_group: int) -> dict[str, Any]:
-    fitted, stabilities, count = facet.fitted, _stabilities(facet), int(facet.fitted.is_clustered.sum())
+    fitted = facet.fitted
     figures = {
         "algorithm": fitted.algorithm,
         "n_segments": fitted.n_segments,
-        "stability": float(np.mean(stabilities)) if stabilities else None,
-        "rules_fidelity": shown_measure(facet.segments.rules_fidelity, count, min_group),
+        "stability": _mean_stability(facet),
         "choice_reason": fitted.choice_reason,
         "candidates": [
             {**candidate.as_dict(), "separation": candidate.separation}
             for candidate in (candidate.published(min_group) for candidate in fitted.candidates)
         ],
-        **_rounded_quality(fitted, min_group),
+        **_rounded_quality(facet, min_group),
     }
     rounded: dict[str, Any] = significant_figures(figures)
     return rounded
@@ -123,15 +122,21 @@ def _stabilities(facet: FacetFindings) -> list[float]:
     return known if facet.fitted.stability else [0.0]
 
 
-def _rounded_quality(fitted: FittedClusters, min_group: int) -> dict[str, float | None]:
-    """The quality of the clusters, rounded."""
-    count = int(fitted.is_clustered.sum())
-    return {
+def _mean_stability(facet: FacetFindings) -> float | None:
+    stabilities = _stabilities(facet)
+    return float(np.mean(stabilities)) if stabilities else None
+
+
+def _rounded_quality(facet: FacetFindings, min_group: int) -> dict[str, float | None]:
+    """The quality of the clusters and of their rules, rounded."""
+    count = int(facet.fitted.is_clustered.sum())
+    quality = {
         name: rounded_share(value * count, count, min_group)
         if name in SHARES_OF_CUSTOMERS and value is not None
         else shown_measure(value, count, min_group)
-        for name, value in fitted.quality.items()
+        for name, value in facet.fitted.quality.items()
     }
+    return {**quality, "rules_fidelity": shown_measure(facet.segments.rules_fidelity, count, min_group)}
 
 
 def _reading(summary: ReadingSummary, min_group: int) -> dict[str, Any]:
@@ -231,14 +236,12 @@ def metrics(facets: Sequence[FacetFindings], min_group: int) -> dict[str, float]
 
 def _facet_metrics(facet: FacetFindings, min_group: int) -> Mapping[str, float]:
     fitted, segments = facet.fitted, facet.segments
-    is_clustered, stabilities = fitted.is_clustered, _stabilities(facet)
-    count = int(is_clustered.sum())
+    is_clustered = fitted.is_clustered
     sizes = [segment.customer_share for segment in segments.rows if not segment.is_rule_based]
     measures = {
-        **_rounded_quality(fitted, min_group),
-        "stability_mean": float(np.mean(stabilities)) if stabilities else None,
-        "stability_min": min(stabilities, default=None),
-        "rules_fidelity": shown_measure(segments.rules_fidelity, count, min_group),
+        **_rounded_quality(facet, min_group),
+        "stability_mean": _mean_stability(facet),
+        "stability_min": min(_stabilities(facet), default=None),
     }
     return {
         **{name: value for name, value in measures.items() if value is not None},

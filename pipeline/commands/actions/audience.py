@@ -246,24 +246,7 @@ def _write(
     """Build one audience, keep it, then write its list: a list that was sent has always been kept before."""
     session, params = shop.session, shop.session.params
     _require_all_segments(shop, name, definitions, labels)
-    outputs = params.path(params.outputs.folder)
-    built = build_audience(
-        session.con,
-        shop.scores,
-        name,
-        definitions,
-        excluded=excluded_customers(
-            session.con,
-            shop.scores,
-            definitions[name],
-            params,
-            name=name,
-            as_of=shop.as_of,
-            contacts=lambda: shop.contacts,
-        ),
-        key=control_key(outputs),
-        separator=params.source.category_separator,
-    )
+    outputs, built = params.path(params.outputs.folder), _build(shop, name, definitions)
     if not built.count(SEND):
         raise AudienceError(f"audiences.{name}: all {len(built.table):,} customers are held out. Lower the holdout.")
     out = options.out or list_folder(outputs) / f"{name}{f'-{options.tool}' if options.tool else ''}.csv"
@@ -286,6 +269,27 @@ def _write(
         listed = TargetTable(f"{AUDIENCE_PREFIX}{name}", pa.Table.from_pandas(table, preserve_index=False))
         written = replace(written, tables=target.write([listed])[0].as_text())
     return written
+
+
+def _build(shop: _Shop, name: str, definitions: Mapping[str, AudienceParams]) -> Audience:
+    con, params = shop.session.con, shop.session.params
+    return build_audience(
+        con,
+        shop.scores,
+        name,
+        definitions,
+        excluded=excluded_customers(
+            con,
+            shop.scores,
+            definitions[name],
+            params,
+            name=name,
+            as_of=shop.as_of,
+            contacts=lambda: shop.contacts,
+        ),
+        key=control_key(params.path(params.outputs.folder)),
+        separator=params.source.category_separator,
+    )
 
 
 def _require_all_segments(
